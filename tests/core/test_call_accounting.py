@@ -47,12 +47,12 @@ SWITCH = SessionSwitch(
 OTHER = Target(provider=Provider(name="q", urls={}), model="n", price=PRICE)
 COUNT = msgspec.structs.replace(CALL, operation="count_tokens")
 PROMPT = Prompt(model="auto", stream=True, max_output=100)
-FREE = Problem(kind="upstream_overloaded", message="m", upstream_status=529)
-LOST = Problem(kind="upstream_timeout", message="m", spent="maybe")
-TOLD = msgspec.structs.replace(LOST, usage=Usage(input=500, output=1))
+NOT_BILLED = Problem(kind="upstream_overloaded", message="m", upstream_status=529)
+MAYBE_BILLED = Problem(kind="upstream_timeout", message="m", spent="maybe")
+FAILED_WITH_USAGE = msgspec.structs.replace(MAYBE_BILLED, usage=Usage(input=500, output=1))
 
 
-def dialled(
+def open_account(
     call: Call = CALL, target: Target = TARGET, decision: Decision = DECISION
 ) -> CallAccount:
     """Open an account with one request sent: about 400 prompt tokens, at most 100 of output."""
@@ -63,27 +63,29 @@ def dialled(
     return tally
 
 
-def intent(
+def start_request(
     tally: CallAccount, target: Target, account: Account, timestamp: float, now: float
 ) -> IntentRow:
     """Start one more request and return its intent row."""
     return tally.make_intent_row(tally.start_attempt(target, account, timestamp, now))
 
 
-def failed(tally: CallAccount, problem: Problem, timestamp: float, now: float) -> AttemptRow | None:
+def fail_request(
+    tally: CallAccount, problem: Problem, timestamp: float, now: float
+) -> AttemptRow | None:
     """Fail the last request and return its row."""
     return tally.fail_attempt(tally.attempts[-1], problem, timestamp, now)
 
 
-def closed(
+def close_account(
     tally: CallAccount, state: CallState, status: int, now: float, **more: str | None
 ) -> FinalRow:
     """Close the account and return its final row."""
     return tally.make_final_row(tally.close(), state, status, now, **more)
 
 
-def answered() -> CallAccount:
-    tally = dialled()
+def open_answered_account() -> CallAccount:
+    tally = open_account()
     tally.cache, tally.served_model = "miss", "m-2026"
     tally.losses = (Loss("top_p", "dropped", "w"), Loss("top_p", "dropped", "w"))
     tally.usage = Usage(input=1_000_000, cache_write={"5m": 1, "1h": 2}, output=10)
@@ -92,8 +94,8 @@ def answered() -> CallAccount:
     return tally
 
 
-def test_a_call_becomes_one_row() -> None:
-    entry = closed(answered(), "settled", 200, 51.0000004)
+def test_the_final_row_holds_all_that_is_known_of_an_answered_call() -> None:
+    entry = close_account(open_answered_account(), "settled", 200, 51.0000004)
     assert entry == FinalRow(
         id="tg-1", at=1000.0, key="k", tenant="t", tags=("a",), dialect="openai-chat", asked="auto", stream=True,
         state="settled", status=200, lab="l", tier="fast", source="rule", rule="r", arm="r:in", guards=("g",), confidence=0.5, provider="p",
@@ -104,15 +106,15 @@ def test_a_call_becomes_one_row() -> None:
     )  # fmt: skip
 
 
-def test_a_call_that_is_refused_without_a_decision_has_the_guards_that_matched() -> None:
+def test_the_row_of_a_call_refused_before_a_decision_names_the_guards_that_matched() -> None:
     account = CallAccount(CALL, "c1")
     account.refused_guards = ("no images",)
-    row = closed(account, "refused", 403, 51.0, problem="not_allowed")
+    row = close_account(account, "refused", 403, 51.0, problem="not_allowed")
     assert (row.guards, row.tags, row.tier) == (("no images",), (), None)
 
 
-def test_a_row_has_each_value_at_its_own_name() -> None:
-    account = answered()
+def test_each_value_of_a_call_stands_in_its_own_column_of_the_final_row() -> None:
+    account = open_answered_account()
     record = DecisionRecord(turn=ConversationTurn(conversation="c0"))
     account.make_decision_record = lambda: record
     account.decision = msgspec.structs.replace(DECISION, switch=SWITCH)
@@ -121,7 +123,9 @@ def test_a_row_has_each_value_at_its_own_name() -> None:
         input=1, cache_read=2, output=3, reasoning=4, tools={"web_search": 5}, media={"input_image": 6},
         service="priority", billed=Decimal(7),
     )  # fmt: skip
-    row = closed(account, "aborted", 499, 51.0, problem="upstream_timeout", aborted_by="timeout")
+    row = close_account(
+        account, "aborted", 499, 51.0, problem="upstream_timeout", aborted_by="timeout"
+    )
     assert (row.problem, row.aborted_by) == ("upstream_timeout", "timeout")
     assert (row.conversation, row.switch_cost, row.basis) == ("c0", Decimal("0.5"), record)
     assert (row.effort, row.service, row.near) == ("high", "priority", 0.9)
@@ -132,59 +136,59 @@ def test_a_row_has_each_value_at_its_own_name() -> None:
     assert (row.upstream_id, row.response_id) == ("req-1", "gen-1")
 
 
-def test_a_conversation_that_stays_costs_no_switch() -> None:
-    account = answered()
+def test_a_conversation_that_stays_at_its_target_has_no_switch_cost() -> None:
+    account = open_answered_account()
     account.make_decision_record = lambda: DecisionRecord(turn=ConversationTurn(client="codex"))
     stayed = msgspec.structs.replace(SWITCH, has_moved=False)
     account.decision = msgspec.structs.replace(DECISION, switch=stayed)
-    row = closed(account, "settled", 200, 51.0)
+    row = close_account(account, "settled", 200, 51.0)
     assert (row.conversation, row.switch_cost) == (None, None)
 
 
-def test_a_row_before_a_request_has_each_value_at_its_own_name() -> None:
+def test_each_value_of_a_request_stands_in_its_own_column_of_the_intent_row() -> None:
     account = CallAccount(CALL, "c1")
     account.record_prompt(PROMPT, 400)
     account.decision = DECISION
-    row = intent(account, TARGET, Account("main", "s"), 1000.5, 50.5)
+    row = start_request(account, TARGET, Account("main", "s"), 1000.5, 50.5)
     assert row == IntentRow(
         id="tg-1", at=1000.5, attempt=1, key="k", tenant="t", tags=("a",), dialect="openai-chat", stream=True, lab="l",
         tier="fast", provider="p", account="main", model="m", input=400, most=100, reserved=Decimal("0.0006"),
         price="v1", config="c1",
     )  # fmt: skip
     account.decision = None
-    row = intent(account, TARGET, Account("main", "s"), 1000.5, 50.5)
+    row = start_request(account, TARGET, Account("main", "s"), 1000.5, 50.5)
     assert (row.attempt, row.tags, row.lab, row.tier) == (2, (), "", "")
 
 
 @pytest.mark.parametrize("tenant", ["default", "t"])
 @pytest.mark.parametrize("tags", [(), ("a",)])
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_row_before_a_request_says_whose_it_is(
+def test_the_intent_row_names_the_tenant_tags_and_stream_mode(
     tenant: str, tags: tuple[str, ...], stream: bool
 ) -> None:
     tally = CallAccount(msgspec.structs.replace(CALL, key=Key(name="k", tenant=tenant)), "c1")
     tally.record_prompt(msgspec.structs.replace(PROMPT, stream=stream), 400)
     tally.decision = msgspec.structs.replace(DECISION, tags=tags)
-    row = intent(tally, TARGET, Account("main", "s"), 1000.5, 50.5)
+    row = start_request(tally, TARGET, Account("main", "s"), 1000.5, 50.5)
     assert (row.tenant, row.tags, row.stream) == (tenant, tags, stream)
 
 
 @pytest.mark.parametrize(
-    "then",
+    "change",
     [
-        lambda tally: tally.fail_attempt(tally.attempts[0], LOST, 1002.5, 52.5),
+        lambda tally: tally.fail_attempt(tally.attempts[0], MAYBE_BILLED, 1002.5, 52.5),
         lambda tally: tally.cancel_attempt(tally.attempts[0]),
         lambda tally: tally.start_attempt(OTHER, Account("two", "s"), 1001.5, 51.5),
         lambda tally: tally.start_attempt(
             OTHER, Account("two", "s"), 1001.5, 51.5, is_parallel=True
         ),
-        lambda tally: closed(tally, "aborted", 499, 53.0),
+        lambda tally: close_account(tally, "aborted", 499, 53.0),
     ],
     ids=["failed", "unsent", "again", "hedged", "closed"],
 )
 @pytest.mark.parametrize("operation", ["generate", "embeddings", "count_tokens"])
-def test_the_row_of_a_request_is_the_same_whenever_it_is_made(
-    then: Callable[[CallAccount], object], operation: str
+def test_the_intent_row_is_the_same_whenever_it_is_made(
+    change: Callable[[CallAccount], object], operation: str
 ) -> None:
     """The row does not depend on what happened to the request or its call in between."""
     tally = CallAccount(msgspec.structs.replace(CALL, operation=operation), "c1")
@@ -192,20 +196,8 @@ def test_the_row_of_a_request_is_the_same_whenever_it_is_made(
     tally.decision = DECISION
     attempt = tally.start_attempt(TARGET, Account("main", "s"), 1000.5, 50.5)
     row = tally.make_intent_row(attempt)
-    then(tally)
+    change(tally)
     assert tally.make_intent_row(attempt) == row
-
-
-def test_a_request_leaves_a_row_before_it_is_sent() -> None:
-    """The row bounds the cost: 400 tokens in and 100 out."""
-    tally = CallAccount(CALL, "c1")
-    tally.record_prompt(PROMPT, 400)
-    tally.decision = DECISION
-    assert intent(tally, TARGET, Account("main", "s"), 1000.5, 50.5) == IntentRow(
-        id="tg-1", at=1000.5, attempt=1, key="k", tenant="t", tags=("a",), dialect="openai-chat", stream=True,
-        lab="l", tier="fast", provider="p", account="main", model="m", input=400, most=100,
-        reserved=Decimal("0.0006"), price="v1", config="c1",
-    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -215,59 +207,63 @@ def test_a_request_leaves_a_row_before_it_is_sent() -> None:
         (None, None, 70, 70), (None, None, None, None), (-1, 50, 70, 70), (-1, 50, None, None),
     ],
 )  # fmt: skip
-def test_an_answer_is_as_long_as_all_let_it_be(
+def test_the_output_bound_is_the_smallest_of_client_target_and_model(
     client: int | None, target: int | None, model: int | None, most: int | None
 ) -> None:
     """The tier's cap counts if the client sets none. Some hosts take less than 1 as no bound."""
     tally = CallAccount(CALL, "c1")
     tally.record_prompt(Prompt(model="auto", max_output=client), 400)
     facts = ModelFacts(max_output=model)
-    asked = msgspec.structs.replace(TARGET, max_output=target, facts=facts)
-    row = intent(tally, asked, Account("main", "s"), 1000.5, 50.5)
+    limited = msgspec.structs.replace(TARGET, max_output=target, facts=facts)
+    row = start_request(tally, limited, Account("main", "s"), 1000.5, 50.5)
     assert (row.most, row.reserved is None) == (most, most is None)
 
 
-def test_a_dearer_service_tier_is_reserved_for() -> None:
+def test_the_reservation_covers_a_dearer_service_tier() -> None:
     """An unpriced tier has no bound; the standard tier may serve instead of a cheaper one."""
     double = Price(rates=Rates(input=Decimal(2), output=Decimal(4)), version="v1, priority")
     half = Price(rates=Rates(input=Decimal("0.5"), output=Decimal(1)), version="v1, flex")
     price = msgspec.structs.replace(PRICE, services={"priority": double, "flex": half})
     target = msgspec.structs.replace(TARGET, price=price)
-    found = {}
+    reservations = {}
     for word in ("priority", "flex", "ultra", None):
         tally = CallAccount(CALL, "c1")
         tally.record_prompt(msgspec.structs.replace(PROMPT, service=word), 400)
-        found[word] = intent(tally, target, Account("main", "s"), 1000.5, 50.5).reserved
+        reservations[word] = start_request(
+            tally, target, Account("main", "s"), 1000.5, 50.5
+        ).reserved
     plain = Decimal("0.0006")
-    assert found == {"priority": 2 * plain, "flex": plain, "ultra": None, None: plain}
+    assert reservations == {"priority": 2 * plain, "flex": plain, "ultra": None, None: plain}
 
 
 @pytest.mark.parametrize(
     ("client", "choices", "most"), [(100, 3, 210), (50, 3, 150), (None, 3, 210), (50, -3, 50)]
 )
-def test_several_choices_are_as_many_answers(client: int | None, choices: int, most: int) -> None:
+def test_the_output_bound_grows_with_the_number_of_choices(
+    client: int | None, choices: int, most: int
+) -> None:
     """Each answer may be as long as the model allows."""
     tally = CallAccount(CALL, "c1")
     tally.record_prompt(Prompt(model="auto", max_output=client, choices=choices), 400)
     target = msgspec.structs.replace(TARGET, facts=ModelFacts(max_output=70))
-    assert intent(tally, target, Account("main", "s"), 1000.5, 50.5).most == most
+    assert start_request(tally, target, Account("main", "s"), 1000.5, 50.5).most == most
 
 
-def test_vectors_have_no_output_and_counts_no_price() -> None:
-    tally = dialled(msgspec.structs.replace(CALL, operation="embeddings"))
+def test_embeddings_reserve_no_output_and_token_counts_reserve_nothing() -> None:
+    tally = open_account(msgspec.structs.replace(CALL, operation="embeddings"))
     assert tally.attempts[-1].reservation == Decimal("0.0004")
-    assert dialled(COUNT).attempts[-1].reservation == 0
+    assert open_account(COUNT).attempts[-1].reservation == 0
 
 
-def test_the_effort_is_the_clients_before_the_tiers() -> None:
-    tally = answered()
+def test_the_row_names_the_clients_effort_before_the_tiers() -> None:
+    tally = open_answered_account()
     tally.effort = "high"
-    assert closed(tally, "settled", 200, 51.0).effort == "high"
+    assert close_account(tally, "settled", 200, 51.0).effort == "high"
 
 
-def test_a_call_that_got_nowhere_has_nothing_but_what_it_was() -> None:
+def test_the_row_of_a_call_refused_before_any_request_costs_zero() -> None:
     """The gateway refused the call before it sent anything: the cost is known to be zero."""
-    entry = closed(CallAccount(CALL, "c1"), "refused", 400, 50.5, problem="invalid_json")
+    entry = close_account(CallAccount(CALL, "c1"), "refused", 400, 50.5, problem="invalid_json")
     expected = FinalRow(
         id="tg-1", at=1000.0, key="k", tenant="t", dialect="openai-chat", state="refused", status=400,
         problem="invalid_json", cost=Decimal(0), wasted=Decimal(0), estimate=Decimal(0), duration=0.5, config="c1",
@@ -275,98 +271,102 @@ def test_a_call_that_got_nowhere_has_nothing_but_what_it_was() -> None:
     assert entry == expected
 
 
-def test_what_was_answered_and_not_told_is_estimated() -> None:
+def test_the_row_estimates_usage_that_the_provider_did_not_report() -> None:
     """The estimate uses the length of the prompt and of the answer; the row says so."""
-    tally = answered()
+    tally = open_answered_account()
     tally.usage = None
-    entry = closed(tally, "settled", 200, 51.0)
+    entry = close_account(tally, "settled", 200, 51.0)
     assert (entry.state, entry.usage, entry.input) == ("estimated", "estimate", 400)
     assert entry.output is not None
     assert entry.output > 0
     assert entry.cost == entry.estimate == (400 + 2 * Decimal(entry.output)) / 1_000_000
 
 
-def test_what_the_provider_told_of_a_stream_that_was_cut_stands() -> None:
+def test_usage_reported_before_a_stream_was_cut_counts_and_the_rest_is_estimated() -> None:
     """The input is exact, the output a lower bound; only the rest is estimated."""
-    tally = answered()
+    tally = open_answered_account()
     tally.usage, tally.is_complete = Usage(input=500, output=1), False
-    entry = closed(tally, "aborted", 200, 51.0, aborted_by="upstream")
+    entry = close_account(tally, "aborted", 200, 51.0, aborted_by="upstream")
     assert (entry.state, entry.usage, entry.input) == ("aborted", "partial", 500)
     assert entry.output is not None
     assert entry.cost == (500 + 2 * Decimal(entry.output)) / 1_000_000
     assert entry.estimate == (entry.output - 1) * 2 / Decimal(1_000_000)
 
 
-def test_an_answer_that_nobody_heard_has_no_cost() -> None:
+def test_a_call_that_the_client_leaves_before_an_answer_has_an_unknown_cost() -> None:
     """The client left before a whole answer came: it was billed, but the amount is unknown."""
-    tally = dialled()
-    entry = closed(tally, "aborted", 499, 51.0, aborted_by="client")
+    tally = open_account()
+    entry = close_account(tally, "aborted", 499, 51.0, aborted_by="client")
     assert (entry.cost, entry.estimate, entry.output) == (None, None, None)
     assert entry.reserved == Decimal("0.0006")
 
 
-def test_a_failed_request_leaves_a_row() -> None:
-    assert failed(dialled(), FREE, 1002.5, 52.5) == AttemptRow(
+def test_a_failed_request_gets_an_attempt_row() -> None:
+    assert fail_request(open_account(), NOT_BILLED, 1002.5, 52.5) == AttemptRow(
         id="tg-1", attempt=1, at=1000.5, provider="p", account="main", model="m", status=529,
         problem="upstream_overloaded", duration=2.0, cost=Decimal(0), estimate=Decimal(0),
     )  # fmt: skip
 
 
-def test_a_failed_request_that_told_what_it_used_cost_that() -> None:
-    row = failed(dialled(), TOLD, 1002.5, 52.5)
+def test_a_failed_request_costs_the_usage_that_its_provider_reported() -> None:
+    row = fail_request(open_account(), FAILED_WITH_USAGE, 1002.5, 52.5)
     assert row is not None
     assert (row.input, row.output) == (500, 1)
     assert (row.cost, row.estimate) == (Decimal("0.000502"), Decimal(0))
 
 
-def test_a_failed_request_cost_what_its_provider_says_where_no_price_tells() -> None:
-    told = msgspec.structs.replace(TOLD.usage, billed=Decimal("0.25")) if TOLD.usage else None
+def test_a_failed_request_without_a_price_costs_what_the_provider_billed() -> None:
+    usage = (
+        msgspec.structs.replace(FAILED_WITH_USAGE.usage, billed=Decimal("0.25"))
+        if FAILED_WITH_USAGE.usage
+        else None
+    )
     free = Target(provider=Provider(name="p", urls={}), model="m")
-    tally = dialled(target=free)
-    row = failed(tally, msgspec.structs.replace(LOST, usage=told), 1002.5, 52.5)
+    tally = open_account(target=free)
+    row = fail_request(tally, msgspec.structs.replace(MAYBE_BILLED, usage=usage), 1002.5, 52.5)
     assert row is not None
     assert (row.cost, row.estimate, row.reserved) == (Decimal("0.25"), Decimal(0), None)
-    entry = closed(tally, "failed", 503, 53.0)
+    entry = close_account(tally, "failed", 503, 53.0)
     assert (entry.cost, entry.wasted, entry.reserved) == (Decimal("0.25"), Decimal("0.25"), None)
 
 
-def test_a_failed_request_that_may_have_been_billed_has_no_cost_but_a_bound() -> None:
-    row = failed(dialled(), LOST, 1002.5, 52.5)
+def test_a_failed_request_that_may_be_billed_has_an_unknown_cost_and_a_bound() -> None:
+    row = fail_request(open_account(), MAYBE_BILLED, 1002.5, 52.5)
     assert row is not None
     assert (row.cost, row.estimate, row.reserved) == (None, None, Decimal("0.0006"))
 
 
-def test_what_was_not_sent_is_no_request() -> None:
+def test_a_request_that_was_never_sent_does_not_count_as_an_attempt() -> None:
     """If the row of a request could not be written, only the requests before it count."""
-    tally = dialled()
+    tally = open_account()
     (attempt,) = tally.attempts
     tally.cancel_attempt(attempt)
-    assert tally.fail_attempt(attempt, FREE, 1001.0, 51.0) is None
-    entry = closed(tally, "refused", 503, 51.0)
+    assert tally.fail_attempt(attempt, NOT_BILLED, 1001.0, 51.0) is None
+    entry = close_account(tally, "refused", 503, 51.0)
     assert (entry.attempts, entry.provider, entry.model, entry.account) == (0, None, None, None)
     assert (entry.cost, entry.reserved) == (Decimal(0), None)
-    tally = dialled()
-    assert failed(tally, FREE, 1001.0, 51.0) is not None
+    tally = open_account()
+    assert fail_request(tally, NOT_BILLED, 1001.0, 51.0) is not None
     tally.cancel_attempt(tally.start_attempt(TARGET, Account("spare", "s"), 1001.5, 51.5))
-    entry = closed(tally, "failed", 503, 52.0)
+    entry = close_account(tally, "failed", 503, 52.0)
     assert (entry.attempts, entry.provider, entry.cost) == (1, "p", Decimal(0))
 
 
 @pytest.mark.parametrize("won", [1, 2])
-def test_two_requests_at_a_time_have_each_their_own_row(won: int) -> None:
+def test_two_parallel_requests_each_get_their_own_row(won: int) -> None:
     """The row of the other request has its own number, target and time, whichever one answers."""
-    tally = dialled()
+    tally = open_account()
     (first,) = tally.attempts
     second = tally.start_attempt(OTHER, Account("two", "s"), 1001.0, 51.0, is_parallel=True)
     assert tally.make_intent_row(second).attempt == 2
-    named = msgspec.structs.replace(LOST, name="hedged")
+    named = msgspec.structs.replace(MAYBE_BILLED, name="hedged")
     row = tally.fail_attempt(first if won == 2 else second, named, 1002.0, 52.0)
     assert row is not None
     assert (row.problem, row.attempt, row.provider) == ("hedged", 3 - won, "pq"[2 - won])
     assert (row.at, row.duration) == ((1001.0, 1.0) if won == 1 else (1000.5, 1.5))
     tally.attempt_finished(first if won == 1 else second)
     tally.usage, tally.is_complete = Usage(input=1_000_000, output=0), True
-    entry = closed(tally, "settled", 200, 53.0)
+    entry = close_account(tally, "settled", 200, 53.0)
     assert (entry.provider, entry.account, entry.attempts) == (
         ("p", "main", 2) if won == 1 else ("q", "two", 2)
     )
@@ -374,13 +374,15 @@ def test_two_requests_at_a_time_have_each_their_own_row(won: int) -> None:
 
 
 @pytest.mark.parametrize("failures", [0, 1, 2])
-def test_without_an_answer_a_row_tells_of_the_attempt_that_was_not_parallel(failures: int) -> None:
+def test_a_call_without_an_answer_names_its_first_attempt_and_not_the_parallel_one(
+    failures: int,
+) -> None:
     """The first attempt stays open if the client leaves; the row names it also if both failed."""
-    tally = dialled()
+    tally = open_account()
     tally.start_attempt(OTHER, Account("two", "s"), 1001.0, 51.0, is_parallel=True)
     for attempt in tally.attempts[::-1][:failures]:
-        tally.fail_attempt(attempt, LOST, 1002.0, 52.0)
-    entry = closed(tally, "aborted", 499, 53.0)
+        tally.fail_attempt(attempt, MAYBE_BILLED, 1002.0, 52.0)
+    entry = close_account(tally, "aborted", 499, 53.0)
     assert (entry.provider, entry.account, entry.attempts) == ("p", "main", 2)
     assert (entry.cost, entry.reserved) == (
         None,
@@ -388,35 +390,39 @@ def test_without_an_answer_a_row_tells_of_the_attempt_that_was_not_parallel(fail
     )
 
 
-def test_an_account_knows_whether_a_failure_may_be_billed() -> None:
-    for problem, is_wasted in ((FREE, False), (TOLD, True), (LOST, True)):
-        tally = dialled()
-        failed(tally, problem, 1002.5, 52.5)
+def test_the_account_shows_if_a_failed_request_may_be_billed() -> None:
+    for problem, is_wasted in (
+        (NOT_BILLED, False),
+        (FAILED_WITH_USAGE, True),
+        (MAYBE_BILLED, True),
+    ):
+        tally = open_account()
+        fail_request(tally, problem, 1002.5, 52.5)
         assert tally.has_wasted_cost is is_wasted
 
 
-def test_the_first_content_is_counted_from_the_start_of_the_call() -> None:
-    tally = dialled()
+def test_the_time_of_the_first_content_counts_from_the_start_of_the_call() -> None:
+    tally = open_account()
     tally.record_first_content(50.2500004)
-    assert closed(tally, "settled", 200, 51.0).first_content == 0.25
+    assert close_account(tally, "settled", 200, 51.0).first_content == 0.25
 
 
-def test_an_attempt_fails_once() -> None:
-    tally = dialled()
-    failed(tally, FREE, 1002.5, 52.5)
-    assert failed(tally, LOST, 1002.5, 52.5) is None
+def test_an_attempt_fails_only_once() -> None:
+    tally = open_account()
+    fail_request(tally, NOT_BILLED, 1002.5, 52.5)
+    assert fail_request(tally, MAYBE_BILLED, 1002.5, 52.5) is None
 
 
 @pytest.mark.parametrize(
     ("problems", "cost", "wasted", "reserved"),
     [
-        ((FREE,), "0", "0", None),
-        ((FREE, TOLD), "0.000502", "0.000502", None),
-        ((LOST,), None, None, "0.0006"),
-        ((LOST, TOLD, LOST), None, None, "0.0012"),
+        ((NOT_BILLED,), "0", "0", None),
+        ((NOT_BILLED, FAILED_WITH_USAGE), "0.000502", "0.000502", None),
+        ((MAYBE_BILLED,), None, None, "0.0006"),
+        ((MAYBE_BILLED, FAILED_WITH_USAGE, MAYBE_BILLED), None, None, "0.0012"),
     ],
 )
-def test_what_failed_cost_what_its_requests_did(
+def test_a_failed_call_costs_the_sum_of_its_failed_requests(
     problems: tuple[Problem, ...], cost: str | None, wasted: str | None, reserved: str | None
 ) -> None:
     """The cost is zero if providers bill no failures, and unknown if one may have billed some."""
@@ -425,8 +431,8 @@ def test_what_failed_cost_what_its_requests_did(
     tally.decision = DECISION
     for problem in problems:
         tally.start_attempt(TARGET, Account("main", "s"), 1000.5, 50.5)
-        failed(tally, problem, 1002.5, 52.5)
-    entry = closed(tally, "failed", 503, 53.0)
+        fail_request(tally, problem, 1002.5, 52.5)
+    entry = close_account(tally, "failed", 503, 53.0)
     assert (entry.cost, entry.wasted, entry.reserved) == tuple(
         None if text is None else Decimal(text) for text in (cost, wasted, reserved)
     )
@@ -435,101 +441,101 @@ def test_what_failed_cost_what_its_requests_did(
 @pytest.mark.parametrize(
     ("problem", "cost", "wasted", "reserved"),
     [
-        (FREE, "1.000023", "0", None),
-        (TOLD, "1.000525", "0.000502", None),
-        (LOST, "1.000023", None, "0.0006"),
+        (NOT_BILLED, "1.000023", "0", None),
+        (FAILED_WITH_USAGE, "1.000525", "0.000502", None),
+        (MAYBE_BILLED, "1.000023", None, "0.0006"),
     ],
 )
-def test_an_answer_costs_its_own_and_what_was_wasted_before_it(
+def test_an_answered_call_costs_its_answer_and_the_failed_requests_before_it(
     problem: Problem, cost: str, wasted: str | None, reserved: str | None
 ) -> None:
     """If the waste is unknown, the answer's own cost stands."""
-    tally = dialled()
-    failed(tally, problem, 1002.5, 52.5)
+    tally = open_account()
+    fail_request(tally, problem, 1002.5, 52.5)
     tally.start_attempt(TARGET, Account("main", "s"), 1002.5, 52.5)
-    tally.usage, tally.is_complete = answered().usage, True
-    entry = closed(tally, "settled", 200, 53.0)
+    tally.usage, tally.is_complete = open_answered_account().usage, True
+    entry = close_account(tally, "settled", 200, 53.0)
     assert (entry.cost, entry.attempts) == (Decimal(cost), 2)
     assert entry.wasted == (None if wasted is None else Decimal(wasted))
     assert entry.reserved == (None if reserved is None else Decimal(reserved))
 
 
-def test_a_failed_attempt_without_a_bound_leaves_none() -> None:
-    tally = dialled(target=Target(provider=Provider(name="p", urls={}), model="m"))
-    failed(tally, LOST, 1002.5, 52.5)
+def test_a_failed_attempt_without_a_price_leaves_the_reservation_unknown() -> None:
+    tally = open_account(target=Target(provider=Provider(name="p", urls={}), model="m"))
+    fail_request(tally, MAYBE_BILLED, 1002.5, 52.5)
     tally.start_attempt(TARGET, Account("main", "s"), 1002.5, 52.5)
-    entry = closed(tally, "aborted", 499, 53.0)
+    entry = close_account(tally, "aborted", 499, 53.0)
     assert (entry.cost, entry.reserved) == (None, None)
 
 
-def test_a_hit_costs_nothing_and_has_no_price() -> None:
-    tally = answered()
+def test_a_cache_hit_costs_nothing_and_has_no_price() -> None:
+    tally = open_answered_account()
     tally.cache = "hit"
-    entry = closed(tally, "cache_hit", 200, 50.001)
+    entry = close_account(tally, "cache_hit", 200, 50.001)
     assert (entry.cost, entry.price, entry.input) == (Decimal(0), None, 1_000_000)
     assert (entry.usage, entry.billed) == ("recording", None)
-    tally = answered()
+    tally = open_answered_account()
     tally.cache, tally.usage = "hit", None
-    assert closed(tally, "cache_hit", 200, 50.001).usage is None
+    assert close_account(tally, "cache_hit", 200, 50.001).usage is None
 
 
-def test_a_target_without_a_price_leaves_cost_and_price_open() -> None:
-    tally = dialled(target=Target(provider=Provider(name="p", urls={}), model="m"))
+def test_a_target_without_a_price_leaves_cost_and_price_unknown() -> None:
+    tally = open_account(target=Target(provider=Provider(name="p", urls={}), model="m"))
     tally.usage, tally.is_complete = Usage(input=1, output=1), True
     assert tally.explain_missing_price() == "no price"
-    entry = closed(tally, "settled", 200, 51.0)
+    entry = close_account(tally, "settled", 200, 51.0)
     assert (entry.cost, entry.price, entry.reserved) == (None, None, None)
 
 
-def test_what_a_provider_says_it_billed_is_the_cost_that_no_price_tells() -> None:
+def test_the_amount_that_a_provider_billed_is_the_cost_if_no_price_is_known() -> None:
     """A known price decides the cost; the row shows both amounts."""
     usage = Usage(input=500, output=101, billed=Decimal("0.0042"))
-    tally = dialled(target=Target(provider=Provider(name="p", urls={}), model="m"))
+    tally = open_account(target=Target(provider=Provider(name="p", urls={}), model="m"))
     tally.usage, tally.is_complete = usage, True
     assert tally.explain_missing_price() is None
-    entry = closed(tally, "settled", 200, 51.0)
+    entry = close_account(tally, "settled", 200, 51.0)
     assert entry.cost == entry.billed == usage.billed
     assert entry.estimate == 0
     assert entry.price == "provider"
-    tally = dialled()
+    tally = open_account()
     tally.usage, tally.is_complete = usage, True
-    entry = closed(tally, "settled", 200, 51.0)
+    entry = close_account(tally, "settled", 200, 51.0)
     assert (entry.cost, entry.billed, entry.price) == (Decimal("0.000702"), usage.billed, "v1")
 
 
-def test_nothing_is_missed_of_what_is_priced_or_needs_no_price() -> None:
-    hit = answered()
+def test_no_price_is_missing_for_priced_cached_unsent_and_counting_calls() -> None:
+    hit = open_answered_account()
     hit.cache = "hit"
-    for tally in (answered(), hit, CallAccount(CALL, "c1"), dialled(COUNT)):
+    for tally in (open_answered_account(), hit, CallAccount(CALL, "c1"), open_account(COUNT)):
         assert tally.explain_missing_price() is None
 
 
 def test_counting_tokens_costs_nothing() -> None:
     """The count is also free if it failed, or if the client left before it came."""
-    tally = dialled(COUNT)
-    assert closed(tally, "aborted", 499, 51.0).cost == 0
-    tally = dialled(COUNT)
+    tally = open_account(COUNT)
+    assert close_account(tally, "aborted", 499, 51.0).cost == 0
+    tally = open_account(COUNT)
     tally.usage = Usage(input=0, output=0)
-    entry = closed(tally, "settled", 200, 51.0)
+    entry = close_account(tally, "settled", 200, 51.0)
     assert (entry.state, entry.usage) == ("settled", "provider")
     assert entry.cost == 0
-    tally = dialled(COUNT)
-    failed(tally, LOST, 1002.5, 52.5)
-    assert closed(tally, "failed", 504, 51.0).cost == 0
+    tally = open_account(COUNT)
+    fail_request(tally, MAYBE_BILLED, 1002.5, 52.5)
+    assert close_account(tally, "failed", 504, 51.0).cost == 0
 
 
 @pytest.mark.parametrize(
     ("start", "cost", "version"), [(1000.0, "2.000046", "v2"), (1000.5, "1.000023", "v1")]
 )
-def test_a_call_has_the_price_of_the_moment_it_was_received(
+def test_a_call_costs_the_price_in_force_when_it_was_received(
     start: float, cost: str, version: str
 ) -> None:
     """A price step during the call does not count."""
     dear = Price(rates=Rates(input=Decimal(2), output=Decimal(4)), version="v2")
     price = msgspec.structs.replace(PRICE, later=(LaterPrice(start, dear),))
-    tally = answered()
+    tally = open_answered_account()
     tally.target = msgspec.structs.replace(TARGET, price=price)
-    entry = closed(tally, "settled", 200, 51.0)
+    entry = close_account(tally, "settled", 200, 51.0)
     assert (entry.cost, entry.price) == (Decimal(cost), version)
 
 
@@ -548,88 +554,88 @@ DEAR = msgspec.structs.replace(
         ("rule", None, None, "0.000702"),
     ],
 )
-def test_a_call_is_compared_with_the_same_tokens_on_the_baseline(
+def test_the_baseline_prices_the_same_tokens_at_the_baseline_target(
     source: DecisionSource, tier: Tier | None, model: str | None, baseline: str
 ) -> None:
     """If the client chose model or tier, or the call has no tier, the call is its own baseline."""
-    tally = dialled(decision=Decision(lab="l", tier=tier, source=source, model=model))
+    tally = open_account(decision=Decision(lab="l", tier=tier, source=source, model=model))
     tally.compares_baseline, tally.baseline = True, DEAR
     tally.usage, tally.is_complete = Usage(input=500, output=101), True
-    entry = closed(tally, "settled", 200, 51.0)
+    entry = close_account(tally, "settled", 200, 51.0)
     assert (entry.cost, entry.baseline) == (Decimal("0.000702"), Decimal(baseline))
 
 
-def test_a_hit_saves_all_of_the_baseline_and_a_failure_none() -> None:
-    tally = answered()
+def test_a_cache_hit_saves_the_whole_baseline_and_a_failure_saves_nothing() -> None:
+    tally = open_answered_account()
     tally.compares_baseline, tally.baseline, tally.cache = True, DEAR, "hit"
-    assert closed(tally, "cache_hit", 200, 51.0).baseline == Decimal("10.00023")
-    tally = dialled()
+    assert close_account(tally, "cache_hit", 200, 51.0).baseline == Decimal("10.00023")
+    tally = open_account()
     tally.compares_baseline, tally.baseline = True, DEAR
-    failed(tally, TOLD, 1002.5, 52.5)
-    assert closed(tally, "failed", 503, 51.0).baseline == 0
+    fail_request(tally, FAILED_WITH_USAGE, 1002.5, 52.5)
+    assert close_account(tally, "failed", 503, 51.0).baseline == 0
 
 
-def test_a_call_that_was_never_decided_has_no_baseline() -> None:
+def test_a_call_without_a_decision_has_no_baseline() -> None:
     account = CallAccount(CALL, "c1")
     account.compares_baseline, account.baseline = True, DEAR
-    assert closed(account, "refused", 400, 51.0).baseline is None
+    assert close_account(account, "refused", 400, 51.0).baseline is None
 
 
-def test_names_from_outside_are_cut() -> None:
+def test_the_row_cuts_long_model_names() -> None:
     """A client's model name may be a megabyte long; a row may not."""
-    tally = answered()
+    tally = open_answered_account()
     tally.requested_model, tally.served_model = "a" * 1000, "s" * 1000
-    entry = closed(tally, "settled", 200, 51.0)
+    entry = close_account(tally, "settled", 200, 51.0)
     assert (entry.asked, entry.served) == ("a" * 200, "s" * 200)
 
 
-def test_a_second_end_is_a_bug() -> None:
-    tally = answered()
-    closed(tally, "settled", 200, 51.0)
+def test_closing_an_account_twice_raises_an_error() -> None:
+    tally = open_answered_account()
+    close_account(tally, "settled", 200, 51.0)
     with pytest.raises(RuntimeError, match="one final entry"):
-        closed(tally, "failed", 500, 52.0)
+        close_account(tally, "failed", 500, 52.0)
 
 
-def test_an_answer_with_audio_has_no_cost_and_stays_charged_at_its_bound() -> None:
+def test_an_answer_with_audio_has_an_unknown_cost_and_stays_charged_at_its_bound() -> None:
     """The rate of text would be 2 to 16 times too low."""
-    tally = dialled()
+    tally = open_account()
     tally.usage, tally.is_complete = Usage(input=500, output=90, media={"output_audio": 80}), True
     assert tally.explain_missing_price() == "no price of output audio tokens"
-    entry = closed(tally, "settled", 200, 51.0)
+    entry = close_account(tally, "settled", 200, 51.0)
     assert (entry.cost, entry.estimate, entry.usage) == (None, None, "provider")
     assert (entry.reserved, entry.media) == (Decimal("0.0006"), {"output_audio": 80})
 
 
-def test_an_answer_with_audio_costs_what_the_provider_says_it_billed() -> None:
-    tally = dialled()
+def test_an_answer_with_audio_costs_what_the_provider_billed() -> None:
+    tally = open_account()
     billed = Usage(input=500, output=90, media={"output_audio": 80}, billed=Decimal("0.0042"))
     tally.usage, tally.is_complete = billed, True
     assert tally.explain_missing_price() is None
-    entry = closed(tally, "settled", 200, 51.0)
+    entry = close_account(tally, "settled", 200, 51.0)
     assert (entry.cost, entry.price, entry.reserved) == (Decimal("0.0042"), "provider", None)
 
 
-@pytest.mark.parametrize("told", [Usage(input=500, output=0), None])
-def test_vectors_of_pictures_cost_nobody_knows_what_where_they_are_told_as_text(
-    told: Usage | None,
+@pytest.mark.parametrize("usage", [Usage(input=500, output=0), None])
+def test_embeddings_of_pictures_counted_as_text_have_an_unknown_cost(
+    usage: Usage | None,
 ) -> None:
     """One count holds text and pictures, and pictures cost 2 to 60 times as much."""
     tally = CallAccount(msgspec.structs.replace(CALL, operation="embeddings"), "c1")
     tally.record_prompt(msgspec.structs.replace(PROMPT, stream=False, files=1), 400)
     tally.start_attempt(TARGET, Account("main", "s"), 1000.5, 50.5)
-    tally.usage, tally.content_bytes, tally.is_complete = told, 0, True
-    entry = closed(tally, "settled", 200, 51.0)
-    tokens = 400 if told is None else 500
+    tally.usage, tally.content_bytes, tally.is_complete = usage, 0, True
+    entry = close_account(tally, "settled", 200, 51.0)
+    tokens = 400 if usage is None else 500
     assert (entry.cost, entry.media) == (None, {"input_other": tokens})
 
 
-def test_an_id_is_cut_and_never_holds_the_credential() -> None:
-    tally = answered()
+def test_the_row_cuts_the_response_id_and_hides_the_credential_in_it() -> None:
+    tally = open_answered_account()
     tally.account = Account("main", "sk-secret")
     tally.response_id = "gen-sk-secret-" + "x" * 300
-    found = closed(tally, "settled", 200, 51.0).response_id
-    assert found is not None
-    assert (found[:8], len(found)) == ("gen-***-", 200)
-    tally = answered()
+    response_id = close_account(tally, "settled", 200, 51.0).response_id
+    assert response_id is not None
+    assert (response_id[:8], len(response_id)) == ("gen-***-", 200)
+    tally = open_answered_account()
     tally.response_id, tally.account = "gen-1", None
-    assert closed(tally, "settled", 200, 51.0).response_id == "gen-1"
+    assert close_account(tally, "settled", 200, 51.0).response_id == "gen-1"

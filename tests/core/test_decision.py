@@ -5,7 +5,7 @@ from itertools import count
 from gateway.core.decision import Trace, TraceStep
 
 
-def test_a_trace_is_its_steps_with_the_time_since_the_one_before() -> None:
+def test_a_trace_lists_its_steps_with_the_time_since_the_step_before() -> None:
     trace = Trace(map(float, count()).__next__)
     trace.add_steps((TraceStep(step="pin", matched=True, effect="lab a", reason="alias", ms=7.0),))
     trace.add("rule", "none of 2 choices", matched=False)
@@ -17,15 +17,15 @@ def test_a_trace_is_its_steps_with_the_time_since_the_one_before() -> None:
     assert (trace[-1], trace[:1]) == (steps[1], steps[:1])
 
 
-def test_words_that_nobody_reads_are_not_made() -> None:
-    asked: list[str] = []
+def test_a_trace_makes_its_texts_only_when_they_are_read() -> None:
+    calls: list[str] = []
 
     def why() -> str:
-        asked.append("why")
+        calls.append("why")
         return "fast .9"
 
     trace = Trace(lambda: 0.0)
     trace.add("classifier", why, "fast")
-    assert not asked
-    assert [(one.reason, one.effect) for one in trace] == [("fast .9", "fast")]
-    assert asked == ["why"]
+    assert not calls
+    assert [(step.reason, step.effect) for step in trace] == [("fast .9", "fast")]
+    assert calls == ["why"]

@@ -21,7 +21,7 @@ SPACE = st.sampled_from([b"", b" ", b"\n", b"\t", b"\r\n", b"  "])
 
 
 @st.composite
-def objects(draw: st.DrawFn) -> tuple[bytes, list[tuple[str, bytes]]]:
+def bodies_with_members(draw: st.DrawFn) -> tuple[bytes, list[tuple[str, bytes]]]:
     """Draw an object as bytes with space anywhere, and its members in order, with repeats."""
     parts = draw(st.lists(st.tuples(NAMES, VALUES), max_size=6))
     written = [
@@ -39,13 +39,13 @@ def objects(draw: st.DrawFn) -> tuple[bytes, list[tuple[str, bytes]]]:
         b"[" * 5000 + b"]" * 5000,
     ],
 )  # fmt: skip
-def test_what_is_no_strict_json_is_refused(data: bytes) -> None:
+def test_json_outside_rfc_8259_is_refused(data: bytes) -> None:
     """Only RFC 8259 counts, without the extensions that Python's own reader accepts."""
     with pytest.raises(JsonError):
         jsonio.loads(data)
 
 
-def test_an_error_says_where_and_never_what() -> None:
+def test_a_json_error_names_the_position_and_not_the_content() -> None:
     """A key or a prompt in the text must not reach a log or a client."""
     with pytest.raises(JsonError) as caught:
         jsonio.loads(b'{"secret": tok-1}')
@@ -54,7 +54,7 @@ def test_an_error_says_where_and_never_what() -> None:
 
 
 @pytest.mark.parametrize("data", [b"[1]", b"7", b"null", b'{"a":', b"{" + b'"a":{' * 20_000])
-def test_members_of_what_is_no_object_are_refused(data: bytes) -> None:
+def test_reading_members_of_anything_but_an_object_is_refused(data: bytes) -> None:
     with pytest.raises(JsonError):
         jsonio.read_members(data)
 
@@ -66,34 +66,34 @@ def test_dumps_is_compact_and_writes_money_as_a_string() -> None:
     )
 
 
-@given(objects())
-def test_members_are_the_bytes_that_stood_there(
-    made: tuple[bytes, list[tuple[str, bytes]]],
+@given(bodies_with_members())
+def test_read_members_keeps_the_original_bytes_of_each_value(
+    drawn: tuple[bytes, list[tuple[str, bytes]]],
 ) -> None:
     """1.50 stays 1.50, big integers and escapes stay; a repeated name's last value counts."""
-    body, parts = made
-    found = {name: bytes(memoryview(raw)) for name, raw in jsonio.read_members(body).items()}
-    assert found == dict(parts)
+    body, parts = drawn
+    members = {name: bytes(memoryview(raw)) for name, raw in jsonio.read_members(body).items()}
+    assert members == dict(parts)
 
 
-@given(objects())
+@given(bodies_with_members())
 def test_joined_members_read_as_the_same_object(
-    made: tuple[bytes, list[tuple[str, bytes]]],
+    drawn: tuple[bytes, list[tuple[str, bytes]]],
 ) -> None:
     """Joining loses repeats and the space between members, and nothing else."""
-    body, parts = made
+    body, parts = drawn
     joined = jsonio.join_members(jsonio.read_members(body))
     assert jsonio.loads(joined) == jsonio.loads(body)
-    kept = dict(parts)
-    expected = b",".join(jsonio.dumps(name) + b":" + value for name, value in kept.items())
+    members = dict(parts)
+    expected = b",".join(jsonio.dumps(name) + b":" + value for name, value in members.items())
     assert joined == b"{" + expected + b"}"
 
 
-@given(objects())
-def test_a_repeat_is_told_exactly_where_there_is_one(
-    made: tuple[bytes, list[tuple[str, bytes]]],
+@given(bodies_with_members())
+def test_a_repeated_member_is_detected_exactly(
+    drawn: tuple[bytes, list[tuple[str, bytes]]],
 ) -> None:
-    body, parts = made
+    body, parts = drawn
     names = [name for name, _ in parts]
     assert jsonio.has_repeated_member(body, jsonio.read_members(body)) == (
         len(set(names)) < len(names)
@@ -103,12 +103,12 @@ def test_a_repeat_is_told_exactly_where_there_is_one(
 @pytest.mark.parametrize(
     "data", [b'{"n":12,"n":1}', b'{"n":1.5,"n":1}', b'{"n":1e9,"n":1}', b'{"a":0,"n":12, "n" : 1}']
 )
-def test_a_number_that_begins_with_its_repeat_is_a_repeat(data: bytes) -> None:
+def test_a_repeated_number_that_starts_with_the_kept_value_is_detected(data: bytes) -> None:
     """The value that is kept is a prefix of the first one: `1` of `12`."""
     assert jsonio.has_repeated_member(data, jsonio.read_members(data))
 
 
-def test_an_escaped_name_is_the_name_it_spells() -> None:
+def test_an_escaped_name_equals_its_plain_spelling() -> None:
     """Two spellings of one name are a repeat, and a receiver may take either."""
     data = b'{"\\u006dodel":"a","model":"b"}'
     assert jsonio.has_repeated_member(data, jsonio.read_members(data))
@@ -116,8 +116,8 @@ def test_an_escaped_name_is_the_name_it_spells() -> None:
 
 
 @given(st.text() | st.dictionaries(st.text(), st.integers(-(2**53), 2**53) | st.text()))
-def test_what_is_shown_steers_no_terminal_and_reads_the_same(value: object) -> None:
+def test_printable_json_holds_no_control_characters_and_reads_the_same(value: object) -> None:
     """C1 controls, which JSON leaves unescaped, steer a terminal; other signs turn or hide text."""
-    told = jsonio.dumps_printable(value)
-    assert jsonio.loads(told.encode()) == value
-    assert not set(told) & {*map(chr, (*range(32), *range(0x7F, 0xA0))), "\u202e", "\u2028"}
+    text = jsonio.dumps_printable(value)
+    assert jsonio.loads(text.encode()) == value
+    assert not set(text) & {*map(chr, (*range(32), *range(0x7F, 0xA0))), "\u202e", "\u2028"}

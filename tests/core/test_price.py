@@ -33,7 +33,7 @@ RATES = st.builds(
     cache_write_by=st.dictionaries(st.sampled_from(["5m", "1h"]), USD),
     output=st.none() | USD,
 )
-KNOWN = st.builds(
+COMPLETE_RATES = st.builds(
     Rates,
     input=USD,
     cache_read=USD,
@@ -75,10 +75,10 @@ COUNTED = st.builds(
 )
 
 
-def made(rates: st.SearchStrategy[Rates]) -> st.SearchStrategy[Price]:
+def build_prices(rates: st.SearchStrategy[Rates]) -> st.SearchStrategy[Price]:
     """Draw prices with up to two steps, and with service tiers that have their own steps."""
     steps = st.lists(st.builds(PriceStep, COUNTS, rates), max_size=2).map(
-        lambda found: tuple(sorted(found, key=lambda step: step.above))
+        lambda drawn: tuple(sorted(drawn, key=lambda step: step.above))
     )
     plain = st.builds(Price, rates=rates, steps=steps, version=st.just("v"))
     return st.builds(
@@ -91,11 +91,11 @@ def made(rates: st.SearchStrategy[Rates]) -> st.SearchStrategy[Price]:
     )
 
 
-PRICES = made(RATES)
-FULL = made(KNOWN)
+PRICES = build_prices(RATES)
+FULL = build_prices(COMPLETE_RATES)
 
 
-def plain(usage: Usage, rates: Rates) -> Fraction | None:
+def compute_in_fractions(usage: Usage, rates: Rates) -> Fraction | None:
     """Compute the same sum in fractions, one line a class; None if a needed price is unknown."""
     if usage.input is None or usage.output is None:
         return None
@@ -113,7 +113,7 @@ def plain(usage: Usage, rates: Rates) -> Fraction | None:
     return sum((tokens * Fraction(rate or 0) for tokens, rate in billed), Fraction(0)) / 1_000_000
 
 
-def whole(usage: Usage, price: Price) -> Fraction | None:
+def compute_bill(usage: Usage, price: Price) -> Fraction | None:
     """Compute a provider's bill: tokens at the rates of their tier and length, and tools."""
     if usage.service is not None:
         if usage.service not in price.services:
@@ -125,23 +125,23 @@ def whole(usage: Usage, price: Price) -> Fraction | None:
         return None
     prompt = (usage.input or 0) + (usage.cache_read or 0) + sum(usage.cache_write.values())
     reached = [step.rates for step in tier.steps if step.above < prompt]
-    tokens = plain(usage, reached[-1] if reached else tier.rates)
+    tokens = compute_in_fractions(usage, reached[-1] if reached else tier.rates)
     if tokens is None or any(n and name not in price.tools for name, n in usage.tools.items()):
         return None
     tools = sum(n * Fraction(price.tools.get(name, 0)) for name, n in usage.tools.items())
     return tokens + tools
 
 
-def exact(value: Decimal | None) -> Fraction | None:
+def to_fraction(value: Decimal | None) -> Fraction | None:
     return None if value is None else Fraction(value)
 
 
 @given(USAGES, PRICES)
 def test_cost_is_price_times_usage_exactly(usage: Usage, price: Price) -> None:
     """No rounding, no float, never negative; unknown if anything that counts is unknown."""
-    found = compute_cost(usage, price)
-    assert exact(found) == whole(usage, price)
-    assert found is None or found >= 0
+    cost = compute_cost(usage, price)
+    assert to_fraction(cost) == compute_bill(usage, price)
+    assert cost is None or cost >= 0
 
 
 WIDE = Context(prec=100)
@@ -153,7 +153,7 @@ WRITTEN = st.builds(
 """Rates with trailing zeros and with exponents."""
 
 
-def in_turn(*parts: tuple[int, Decimal]) -> str:
+def add_in_turn(*parts: tuple[int, Decimal]) -> str:
     """Add products one by one, per million; return the sum as text."""
     total = Decimal(0)
     for tokens, rate in parts:
@@ -162,7 +162,7 @@ def in_turn(*parts: tuple[int, Decimal]) -> str:
 
 
 @given(st.builds(Rates, input=WRITTEN, cache_read=WRITTEN, output=WRITTEN), COUNTS, COUNTS, COUNTS)
-def test_a_sum_in_whole_numbers_is_written_as_one_of_decimals(
+def test_a_cost_has_the_digits_of_the_decimal_sum(
     rates: Rates, into: int, read: int, out: int
 ) -> None:
     """Digits and trailing zeros are the same for all forms of rates."""
@@ -171,7 +171,7 @@ def test_a_sum_in_whole_numbers_is_written_as_one_of_decimals(
     assert rates.output is not None
     price = Price(rates=rates, version="v")
     used = [(into, rates.input), (read, rates.cache_read), (out, rates.output)]
-    assert str(compute_cost(Usage(input=into, cache_read=read, output=out), price)) == in_turn(
+    assert str(compute_cost(Usage(input=into, cache_read=read, output=out), price)) == add_in_turn(
         *used
     )
     # Decimal places of a rate of zero do not count in a bound.
@@ -180,30 +180,30 @@ def test_a_sum_in_whole_numbers_is_written_as_one_of_decimals(
     assert str(compute_reservation(price, into, out)) == str(WIDE.divide(bound, 1_000_000))
 
 
-def test_no_digit_is_lost_of_the_longest_numbers() -> None:
+def test_the_longest_numbers_lose_no_digit() -> None:
     """A rate of 18 digits, times a factor of 9 digits, times the highest token count."""
     rate, factor, tokens = Decimal("123456789.123456789"), Decimal("987.654321"), 2**40 - 1
     flat = Price(rates=scale_rates(Rates(input=rate, output=rate), factor), version="v")
     usage = Usage(input=tokens, output=tokens)
     spent = 2 * tokens * Fraction(rate) * Fraction(factor) / 1_000_000
     assert (
-        exact(compute_cost(usage, flat))
-        == exact(compute_reservation(flat, tokens, tokens))
+        to_fraction(compute_cost(usage, flat))
+        == to_fraction(compute_reservation(flat, tokens, tokens))
         == spent
     )
 
 
 @given(USAGES, RATES, RATES, RATES, st.integers(0, 10**9), st.integers(0, 10**9))
-def test_a_long_prompt_is_priced_whole_at_its_step(
-    usage: Usage, base: Rates, low: Rates, high: Rates, one: int, two: int
+def test_a_long_prompt_costs_the_rates_of_its_step_as_a_whole(
+    usage: Usage, base: Rates, low: Rates, high: Rates, limit: int, other_limit: int
 ) -> None:
     """The last step below the prompt's length prices the whole request."""
     usage = msgspec.structs.replace(usage, service=None, tools={}, media={})
-    first, second = sorted((one, two))
+    first, second = sorted((limit, other_limit))
     price = Price(rates=base, steps=(PriceStep(first, low), PriceStep(second, high)), version="v")
     prompt = usage.prompt or 0
     rates = high if prompt > second else low if prompt > first else base
-    assert exact(compute_cost(usage, price)) == plain(usage, rates)
+    assert to_fraction(compute_cost(usage, price)) == compute_in_fractions(usage, rates)
 
 
 LONG = Price(
@@ -240,42 +240,44 @@ AT_THE_STEP = [
 
 
 @pytest.mark.parametrize(("usage", "usd"), AT_THE_STEP)
-def test_a_step_begins_one_token_above(usage: Usage, usd: str) -> None:
+def test_a_price_step_starts_one_token_above_its_limit(usage: Usage, usd: str) -> None:
     """At 200,000 tokens the old price still holds; at 200,001 every token has the new one."""
     assert compute_cost(usage, LONG) == Decimal(usd)
 
 
-@given(COUNTED, COUNTED, KNOWN)
-def test_the_cost_of_parts_adds_up_to_the_cost_of_the_whole(
-    one: Usage, other: Usage, rates: Rates
+@given(COUNTED, COUNTED, COMPLETE_RATES)
+def test_the_costs_of_parts_add_up_to_the_cost_of_the_whole(
+    left: Usage, right: Usage, rates: Rates
 ) -> None:
     """If no step lies between them, parts of an answer may be counted separately."""
     price = Price(rates=rates, version="v", tools={"web_search": Decimal("0.01")})
-    one, other = (
+    left, right = (
         msgspec.structs.replace(
             item, service=None, tools={"web_search": item.tools.get("web_search", 0)}
         )
-        for item in (one, other)
+        for item in (left, right)
     )
-    lives = {*one.cache_write, *other.cache_write}
+    lives = {*left.cache_write, *right.cache_write}
     both = Usage(
-        input=(one.input or 0) + (other.input or 0),
-        cache_read=(one.cache_read or 0) + (other.cache_read or 0),
+        input=(left.input or 0) + (right.input or 0),
+        cache_read=(left.cache_read or 0) + (right.cache_read or 0),
         cache_write={
-            life: one.cache_write.get(life, 0) + other.cache_write.get(life, 0) for life in lives
+            life: left.cache_write.get(life, 0) + right.cache_write.get(life, 0) for life in lives
         },
-        output=(one.output or 0) + (other.output or 0),
-        reasoning=(one.reasoning or 0) + (other.reasoning or 0),
-        tools={"web_search": one.tools["web_search"] + other.tools["web_search"]},
+        output=(left.output or 0) + (right.output or 0),
+        reasoning=(left.reasoning or 0) + (right.reasoning or 0),
+        tools={"web_search": left.tools["web_search"] + right.tools["web_search"]},
     )
-    parts = [compute_cost(item, price) for item in (one, other)]
-    assert exact(compute_cost(both, price)) == sum(Fraction(part) for part in known(parts))
+    parts = [compute_cost(item, price) for item in (left, right)]
+    assert to_fraction(compute_cost(both, price)) == sum(
+        Fraction(part) for part in require_all(parts)
+    )
 
 
-def known(values: Iterable[Decimal | None]) -> list[Decimal]:
-    found = list(values)
-    assert all(value is not None for value in found)
-    return [value for value in found if value is not None]
+def require_all(values: Iterable[Decimal | None]) -> list[Decimal]:
+    listed = list(values)
+    assert all(value is not None for value in listed)
+    return [value for value in listed if value is not None]
 
 
 @given(COUNTED, FULL, st.sampled_from(["input", "cache_read", "output", "reasoning"]), COUNTS)
@@ -295,7 +297,7 @@ def test_more_tokens_never_cost_less_within_a_step(
 
 
 @given(COUNTED, FULL, st.integers(0, 10**9), st.integers(0, 10**9))
-def test_a_reserve_is_never_less_than_the_cost(
+def test_a_reservation_is_never_less_than_the_cost(
     usage: Usage, price: Price, longer: int, more: int
 ) -> None:
     """The bound holds for any prompt and answer within it, whatever the prompt cache did."""
@@ -324,7 +326,7 @@ def test_a_reserve_is_never_less_than_the_cost(
         (Price(rates=Rates(output=Decimal(1)), version="v"), 0, 1, "0.000001"),
     ],
 )
-def test_a_reserve_is_for_the_dearest_way(
+def test_a_reservation_covers_the_dearest_outcome(
     price: Price, prompt: int, most: int | None, bound: str | None
 ) -> None:
     """The bound is unknown if a price it needs, or the length of the answer, is unknown."""
@@ -340,30 +342,32 @@ def test_a_reserve_is_for_the_dearest_way(
         (Usage(output=1), Price(rates=Rates(input=Decimal(1), output=Decimal(1)), version="v")),
     ],
 )
-def test_unknown_is_never_free(usage: Usage | None, price: Price | None) -> None:
+def test_a_cost_without_usage_or_price_is_unknown_and_not_zero(
+    usage: Usage | None, price: Price | None
+) -> None:
     """Without usage or without a price, the cost is unknown, and not zero."""
     assert compute_cost(usage, price) is None
 
 
-def test_a_class_that_was_not_used_needs_no_price() -> None:
+def test_a_token_class_without_tokens_needs_no_price() -> None:
     price = Price(rates=Rates(input=Decimal("0.5"), output=Decimal(2)), version="v")
     assert compute_cost(Usage(input=1000, cache_read=0, output=10), price) == Decimal("0.00052")
     assert compute_cost(Usage(input=1000, cache_read=1, output=10), price) is None
 
 
-def test_a_lifetime_without_tokens_needs_no_price() -> None:
+def test_a_cache_lifetime_without_tokens_needs_no_price() -> None:
     usage = Usage(input=0, cache_write={"5m": 0, "1h": 1_000_000}, output=0)
     price = Price(rates=Rates(input=Decimal(3), output=Decimal(15)), version="v")
     assert compute_cost(usage, price) == 3
 
 
-def test_written_tokens_are_input_where_writing_has_no_price() -> None:
+def test_cache_writes_cost_as_input_if_writing_has_no_price() -> None:
     """OpenAI and DeepSeek bill a cache miss as input."""
     price = Price(rates=Rates(input=Decimal(3), output=Decimal(15)), version="v")
     assert compute_cost(Usage(input=0, cache_write={"": 1_000_000}, output=0), price) == 3
 
 
-def test_a_lifetime_has_its_own_price() -> None:
+def test_each_cache_lifetime_has_its_own_price() -> None:
     """Anthropic's cache for one hour costs more than that for five minutes."""
     by = {"5m": Decimal("3.75"), "1h": Decimal(6)}
     rates = Rates(
@@ -381,7 +385,7 @@ PLAIN = Price(
 )
 
 
-def test_a_service_tier_has_its_own_price_and_tools_are_billed_beside_it() -> None:
+def test_a_service_tier_has_its_own_price_and_tools_cost_the_same_in_each() -> None:
     """A tool costs the same in every service tier."""
     usage = Usage(input=1_000_000, output=100_000, tools={"web_search": 3})
     assert compute_cost(usage, PLAIN) == Decimal("3.03")
@@ -392,7 +396,7 @@ def test_a_service_tier_has_its_own_price_and_tools_are_billed_beside_it() -> No
     assert flex.version == "v, flex"
 
 
-LACKING = [
+MISSING_PRICES = [
     (Usage(input=1, output=1, service="priority"), PLAIN, "no price of service tier priority"),
     (Usage(input=1, output=1, tools={"x_search": 1}), PLAIN, "no price of x_search requests"),
     (Usage(input=1, output=1, tools={"x_search": 0}), PLAIN, None),
@@ -417,22 +421,22 @@ LACKING = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("usage", "price", "why"), LACKING)
-def test_what_price_is_lacking_is_said(
+@pytest.mark.parametrize(("usage", "price", "why"), MISSING_PRICES)
+def test_the_gateway_names_the_price_that_is_missing(
     usage: Usage | None, price: Price | None, why: str | None
 ) -> None:
     assert explain_unknown_cost(usage, price) == why
 
 
 @given(COUNTED, MEDIA, st.none() | PRICES)
-def test_a_cost_is_unknown_where_a_price_is_lacking_and_nowhere_else(
+def test_a_cost_is_unknown_exactly_if_a_price_is_missing(
     counted: Usage, media: dict[str, int], price: Price | None
 ) -> None:
     usage = msgspec.structs.replace(counted, media=media)
     assert (compute_cost(usage, price) is None) == (explain_unknown_cost(usage, price) is not None)
 
 
-def test_a_comparison_prices_tokens_elsewhere_and_leaves_tools_as_they_were() -> None:
+def test_a_baseline_reprices_tokens_and_keeps_the_cost_of_tools() -> None:
     """A service tier of one provider means nothing at another."""
     other = Price(rates=Rates(input=Decimal(4), output=Decimal(20)), version="o")
     usage = Usage(input=1_000_000, output=100_000, service="flex", tools={"web_search": 3})
@@ -447,20 +451,22 @@ def test_a_comparison_prices_tokens_elsewhere_and_leaves_tools_as_they_were() ->
     assert compute_baseline_cost(bare, other, None) == 4
 
 
-def test_tokens_written_without_any_price_have_no_cost() -> None:
+def test_cache_writes_without_any_price_have_an_unknown_cost() -> None:
     """Cache writes have no price of their own here, nor one as input."""
     usage = Usage(input=0, output=1, cache_write={"5m": 5})
     assert compute_cost(usage, Price(rates=Rates(output=Decimal(1)), version="v")) is None
 
 
 @given(FLAT, st.integers(0, 10**9), st.integers(0, 10**9))
-def test_a_slope_is_the_reserve_in_whole_numbers(rates: Rates, prompt: int, most: int) -> None:
+def test_token_slopes_equal_the_reservation_in_whole_numbers(
+    rates: Rates, prompt: int, most: int
+) -> None:
     """The two agree for every prompt and answer, to the millionth of a micro-dollar."""
     price = Price(rates=rates, version="v")
-    found, bound = compute_token_slopes(price), compute_reservation(price, prompt, most)
-    assert found is not None
+    slopes, bound = compute_token_slopes(price), compute_reservation(price, prompt, most)
+    assert slopes is not None
     assert bound is not None
-    assert Fraction(prompt * found[0] + most * found[1], 10**12) == Fraction(bound)
+    assert Fraction(prompt * slopes[0] + most * slopes[1], 10**12) == Fraction(bound)
 
 
 @pytest.mark.parametrize(
@@ -477,12 +483,12 @@ def test_a_slope_is_the_reserve_in_whole_numbers(rates: Rates, prompt: int, most
         ),
     ],
 )
-def test_what_is_no_slope_is_none(price: Price) -> None:
+def test_a_price_that_is_unknown_too_fine_or_variable_has_no_token_slopes(price: Price) -> None:
     """The price is unknown, too fine for a whole number, or depends on length or time."""
     assert compute_token_slopes(price) is None
 
 
-def test_images_of_a_prompt_cost_as_its_text_and_audio_has_no_rate() -> None:
+def test_images_in_a_prompt_cost_as_text_and_audio_has_an_unknown_cost() -> None:
     """OpenAI, Anthropic and Google bill images at the text rate, and audio at 2 to 16 times it."""
     used = Usage(input=1_000_000, output=0, media={"input_image": 900_000})
     assert compute_cost(used, PLAIN) == Decimal(2)

@@ -33,13 +33,13 @@ def price(rates: Rates, *steps: PriceStep) -> Price:
         (Rates(input=D(0)), D(0)),  # a price of zero stays zero
     ],
 )
-def test_a_lost_cache_costs_what_was_not_paid_for_it(
+def test_losing_a_cache_costs_the_difference_to_writing_it_again(
     rates: Rates, expected: Decimal | None
 ) -> None:
     assert compute_reread_cost(TURN, price(rates)) == expected
 
 
-def test_where_nothing_was_cached_nothing_is_lost() -> None:
+def test_losing_an_empty_cache_costs_nothing() -> None:
     assert (
         compute_reread_cost(CachedTurn(cached_tokens=0, fresh_tokens=9, output_tokens=9), None) == 0
     )
@@ -56,11 +56,13 @@ def test_where_nothing_was_cached_nothing_is_lost() -> None:
         (Rates(cache_read=D(1), input=D(2)), None),
     ],
 )
-def test_a_call_with_a_warm_cache(rates: Rates, expected: Decimal | None) -> None:
+def test_a_call_with_a_warm_cache_reads_cached_tokens_and_writes_fresh_ones(
+    rates: Rates, expected: Decimal | None
+) -> None:
     assert compute_warm_cost(TURN, price(rates)) == expected
 
 
-def test_what_is_not_there_needs_no_price() -> None:
+def test_a_call_without_tokens_needs_no_price() -> None:
     assert (
         compute_warm_cost(
             CachedTurn(cached_tokens=0, fresh_tokens=0, output_tokens=0), price(Rates())
@@ -70,7 +72,7 @@ def test_what_is_not_there_needs_no_price() -> None:
     assert compute_warm_cost(TURN, None) is None
 
 
-def test_a_long_prompt_is_priced_by_its_step() -> None:
+def test_the_whole_prompt_decides_the_price_step() -> None:
     """The whole prompt counts, its cached and its fresh part."""
     stepped = price(ALONE, PriceStep(20_999, Rates(input=D(4), cache_read=D("0.4"), output=D(10))))
     assert compute_reread_cost(TURN, stepped) == D("0.072")
@@ -94,13 +96,13 @@ def test_a_long_prompt_is_priced_by_its_step() -> None:
         (Rates(input=D(2)), 5_000, None, None, 0),
     ],
 )
-def test_what_is_kept(
+def test_the_cached_tokens_depend_on_how_the_provider_caches(
     rates: Rates, fresh: int | None, read: int | None, written: int | None, expected: int
 ) -> None:
     assert count_cached_tokens(price(rates), fresh, read, written) == expected
 
 
-def test_of_a_price_that_is_not_known_what_was_told_is_kept() -> None:
+def test_the_reported_cache_reads_count_if_the_price_is_unknown() -> None:
     assert count_cached_tokens(None, 5_000, 300, None) == 300
 
 
@@ -108,12 +110,12 @@ def test_of_a_price_that_is_not_known_what_was_told_is_kept() -> None:
     ("word", "expected"),
     [("5m", 300), ("1h", 3_600), ("30s", 30), ("2d", 172_800), ("", None), ("m", None)],
 )
-def test_lifetimes(word: str, expected: float | None) -> None:
+def test_a_cache_lifetime_is_read_in_seconds(word: str, expected: float | None) -> None:
     assert parse_lifetime(word) == expected
 
 
 @pytest.mark.parametrize("word", ["5", "x5m", "-1h", "1.5h", "٣m"])
-def test_what_is_no_lifetime(word: str) -> None:
+def test_a_malformed_cache_lifetime_is_unknown(word: str) -> None:
     assert parse_lifetime(word) is None
 
 
@@ -134,7 +136,7 @@ ARGON, HYDROGEN = model("0.1", "2", "10"), model("0.075", "1.5", "7.5")
 
 
 @pytest.mark.parametrize(
-    ("here", "there", "after"),
+    ("current", "candidate", "expected"),
     [
         (OPUS, HAIKU, ("0.1", "0.2", "1.9")),
         (SONNET, HAIKU, ("0.2", "0.4", "5.1")),
@@ -146,20 +148,20 @@ ARGON, HYDROGEN = model("0.1", "2", "10"), model("0.075", "1.5", "7.5")
         (ARGON, HYDROGEN, ("8.1", "19.0", "31.7")),
     ],
 )
-def test_how_many_calls_a_move_takes_to_pay(
-    here: Price, there: Price, after: tuple[str | None, ...]
+def test_a_move_to_a_cheaper_model_pays_after_this_many_calls(
+    current: Price, candidate: Price, expected: tuple[str | None, ...]
 ) -> None:
     """Prices of November 2026, for 20,000, 60,000 and 150,000 cached tokens, 1,000 in and out."""
-    for tokens, calls in zip((20_000, 60_000, 150_000), after, strict=True):
+    for tokens, calls in zip((20_000, 60_000, 150_000), expected, strict=True):
         turn = CachedTurn(cached_tokens=tokens, fresh_tokens=1_000, output_tokens=1_000)
-        stays, goes, once = (
-            compute_warm_cost(turn, here),
-            compute_warm_cost(turn, there),
-            compute_reread_cost(turn, there),
+        stays, goes, move_cost = (
+            compute_warm_cost(turn, current),
+            compute_warm_cost(turn, candidate),
+            compute_reread_cost(turn, candidate),
         )
         assert stays is not None
         assert goes is not None
-        assert once is not None
+        assert move_cost is not None
         saving = stays - goes
-        found = (once / saving).quantize(D("0.1")) if saving > 0 else None
-        assert found == (None if calls is None else D(calls))
+        call_count = (move_cost / saving).quantize(D("0.1")) if saving > 0 else None
+        assert call_count == (None if calls is None else D(calls))

@@ -33,12 +33,12 @@ FRAMES = st.lists(
         (b"data: 1\r\rdata: 2", 0),
     ],
 )
-def test_a_cut_stands_after_the_last_blank_line(data: bytes, whole: int) -> None:
+def test_frames_end_after_the_last_blank_line(data: bytes, whole: int) -> None:
     """Lines end with LF or CRLF; a lone CR ends none."""
     assert sse.find_frames_end(data) == whole
 
 
-def test_u2028_ends_no_line() -> None:
+def test_unicode_line_separators_end_no_line() -> None:
     """JSON strings may hold it; str.splitlines would cut there."""
     text = 'data: {"a":"\u2028\u2029\u0085"}\n\n'.encode()
     assert sse.split_frames(text) == [text]
@@ -60,36 +60,36 @@ def test_u2028_ends_no_line() -> None:
         (b"\n", b""),
     ],
 )
-def test_the_payload_is_the_data_lines(frame: bytes, payload: bytes) -> None:
+def test_the_payload_is_the_text_of_the_data_lines(frame: bytes, payload: bytes) -> None:
     assert sse.read_data(frame) == payload
 
 
-def test_a_frame_reads_as_its_payload() -> None:
+def test_a_written_frame_reads_as_its_payload() -> None:
     assert sse.write_frame(b'{"a":1}') == b'data: {"a":1}\n\n'
     assert sse.read_data(sse.write_frame(b'{"a":1}')) == b'{"a":1}'
 
 
 @given(FRAMES, st.sampled_from([b"", b"data: half", b"data: x\n"]))
-def test_frames_are_all_the_bytes(parts: list[bytes], rest: bytes) -> None:
+def test_split_frames_hold_every_byte(parts: list[bytes], rest: bytes) -> None:
     """No byte is lost or added; what follows the last blank line is one more frame."""
     data = b"".join(parts) + rest
-    found = sse.split_frames(data)
-    assert b"".join(found) == data
+    frames = sse.split_frames(data)
+    assert b"".join(frames) == data
     end = sse.find_frames_end(data)
     assert b"".join(sse.split_frames(data[:end])) == data[:end]
     assert not sse.find_frames_end(data[end:])
 
 
 @given(FRAMES, st.data())
-def test_what_was_cut_off_is_read_later_as_if_it_had_come_at_once(
+def test_a_stream_has_the_same_payloads_wherever_reads_end(
     parts: list[bytes], data: st.DataObject
 ) -> None:
     """The payloads do not depend on where reads end."""
     text = b"".join(parts)
-    at = data.draw(st.integers(0, len(text)))
-    end = sse.find_frames_end(text[:at])
-    both = sse.split_frames(text[:end]) + sse.split_frames(text[end:])
-    payloads = [sse.read_data(frame) for frame in both]
+    cut = data.draw(st.integers(0, len(text)))
+    end = sse.find_frames_end(text[:cut])
+    frames = sse.split_frames(text[:end]) + sse.split_frames(text[end:])
+    payloads = [sse.read_data(frame) for frame in frames]
     assert [p for p in payloads if p] == [
         p for p in map(sse.read_data, sse.split_frames(text)) if p
     ]
@@ -106,41 +106,43 @@ def test_what_was_cut_off_is_read_later_as_if_it_had_come_at_once(
         (b"a\r\n\r\nb", 5),
     ],
 )
-def test_a_blank_line_too_many_belongs_to_what_follows(data: bytes, whole: int) -> None:
+def test_an_extra_blank_line_belongs_to_the_next_frame(data: bytes, whole: int) -> None:
     """Otherwise the forwarded bytes would depend on where a read ended."""
     assert sse.find_frames_end(data) == whole
 
 
 @given(data=st.lists(st.sampled_from([b"a", b"\n", b"\r\n", b"\r"]), max_size=30), parts=st.data())
-def test_whole_frames_are_given_wherever_reads_cut(data: list[bytes], parts: st.DataObject) -> None:
+def test_the_splitter_returns_whole_frames_wherever_reads_end(
+    data: list[bytes], parts: st.DataObject
+) -> None:
     """The frames are those of the whole text; the rest is kept and counted."""
     joined = b"".join(data)
-    whole, out, left = sse.FrameSplitter(), b"", joined
-    while left:
-        size = parts.draw(st.integers(1, len(left)))
-        out += whole.feed(left[:size])
-        left = left[size:]
+    splitter, out, unread = sse.FrameSplitter(), b"", joined
+    while unread:
+        size = parts.draw(st.integers(1, len(unread)))
+        out += splitter.feed(unread[:size])
+        unread = unread[size:]
     assert out == joined[: len(out)]
-    assert whole.pending == joined[len(out) :]
-    assert whole.size == len(whole.pending)
+    assert splitter.pending == joined[len(out) :]
+    assert splitter.size == len(splitter.pending)
     assert len(out) == sse.find_frames_end(joined)
-    assert whole.take_pending() == joined[len(out) :]
-    assert (whole.size, whole.pending) == (0, b"")
+    assert splitter.take_pending() == joined[len(out) :]
+    assert (splitter.size, splitter.pending) == (0, b"")
 
 
-def test_a_long_frame_is_joined_once() -> None:
+def test_the_splitter_joins_a_long_frame_only_once() -> None:
     """A later read does not copy earlier parts again."""
-    whole = sse.FrameSplitter()
-    assert whole.feed(b"data: ") == b""
+    splitter = sse.FrameSplitter()
+    assert splitter.feed(b"data: ") == b""
     pieces = [bytes([97 + at % 26]) * 1000 for at in range(100)]
     for piece in pieces:
-        assert whole.feed(piece) == b""
-        assert whole._parts[-1] is piece
-    assert whole.feed(b"\n\ndata") == b"data: " + b"".join(pieces) + b"\n\n"
-    assert whole.take_pending() == b"data"
+        assert splitter.feed(piece) == b""
+        assert splitter._parts[-1] is piece
+    assert splitter.feed(b"\n\ndata") == b"data: " + b"".join(pieces) + b"\n\n"
+    assert splitter.take_pending() == b"data"
 
 
 @pytest.mark.parametrize("data", [b"", b"\n\n\n", b": still here\n\n", b"event: ping\n\nid: 7\n\n"])
-def test_what_holds_no_data_has_no_events(data: bytes) -> None:
+def test_frames_without_data_are_skipped(data: bytes) -> None:
     assert sse.split_data_frames(data) == []
     assert sse.split_data_frames(data + b"data: 1\n\n") == sse.split_frames(data + b"data: 1\n\n")

@@ -9,7 +9,7 @@ from gateway.core.token_estimate import fill_usage
 from gateway.core.usage import Usage
 
 COUNTS = st.none() | st.integers(0, 10**6)
-TOLD = st.none() | st.builds(
+REPORTS = st.none() | st.builds(
     Usage,
     input=COUNTS,
     cache_read=COUNTS,
@@ -20,9 +20,11 @@ TOLD = st.none() | st.builds(
 )
 
 
-@pytest.mark.parametrize(("heard", "tokens"), [(0, 0), (1, 1), (38, 10), (39, 11), (3800, 1000)])
-def test_ten_tokens_are_38_bytes_and_something_is_never_nothing(heard: int, tokens: int) -> None:
-    assert token_estimate.estimate_tokens(heard) == tokens
+@pytest.mark.parametrize(("size", "tokens"), [(0, 0), (1, 1), (38, 10), (39, 11), (3800, 1000)])
+def test_ten_tokens_are_38_bytes_and_any_content_is_at_least_one_token(
+    size: int, tokens: int
+) -> None:
+    assert token_estimate.estimate_tokens(size) == tokens
 
 
 CASES = [
@@ -52,26 +54,26 @@ CASES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("told", "heard", "complete", "filled", "source"), CASES)
-def test_what_was_told_stands_and_the_rest_is_estimated(
-    told: Usage | None, heard: int | None, complete: bool, filled: Usage, source: str
+@pytest.mark.parametrize(("report", "size", "complete", "filled", "source"), CASES)
+def test_reported_usage_counts_and_the_rest_is_estimated(
+    report: Usage | None, size: int | None, complete: bool, filled: Usage, source: str
 ) -> None:
-    assert fill_usage(told, prompt_tokens=7, content_bytes=heard, is_complete=complete) == (
+    assert fill_usage(report, prompt_tokens=7, content_bytes=size, is_complete=complete) == (
         filled,
         source,
     )
 
 
-@given(TOLD, st.none() | st.integers(0, 10**6), st.booleans())
-def test_nothing_told_is_lost_and_no_reasoning_is_made_up(
-    told: Usage | None, heard: int | None, complete: bool
+@given(REPORTS, st.none() | st.integers(0, 10**6), st.booleans())
+def test_the_estimate_keeps_all_reported_usage_and_invents_no_reasoning(
+    report: Usage | None, size: int | None, complete: bool
 ) -> None:
-    known = told or Usage()
-    filled, source = fill_usage(told, prompt_tokens=7, content_bytes=heard, is_complete=complete)
-    assert filled.input == (7 if known.input is None else known.input)
-    assert (filled.reasoning, filled.cache_read) == (known.reasoning, known.cache_read)
-    assert (filled.tools, filled.service) == (known.tools, known.service)
-    assert (filled.output or 0) >= (known.output or 0)
-    assert (filled.output is None) == (known.output is None and heard is None)
-    assert (source == "provider") == (complete and None not in (known.input, known.output))
-    assert (source == "estimate") == (known.input is None and known.output is None)
+    reported = report or Usage()
+    filled, source = fill_usage(report, prompt_tokens=7, content_bytes=size, is_complete=complete)
+    assert filled.input == (7 if reported.input is None else reported.input)
+    assert (filled.reasoning, filled.cache_read) == (reported.reasoning, reported.cache_read)
+    assert (filled.tools, filled.service) == (reported.tools, reported.service)
+    assert (filled.output or 0) >= (reported.output or 0)
+    assert (filled.output is None) == (reported.output is None and size is None)
+    assert (source == "provider") == (complete and None not in (reported.input, reported.output))
+    assert (source == "estimate") == (reported.input is None and reported.output is None)

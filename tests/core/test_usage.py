@@ -10,7 +10,7 @@ COUNTS = st.integers(0, 10**9)
 
 
 @given(COUNTS, st.none() | COUNTS, st.dictionaries(st.sampled_from(["", "5m", "1h"]), COUNTS))
-def test_the_prompt_is_the_sum_of_its_classes(
+def test_the_prompt_is_the_sum_of_its_token_classes(
     fresh: int, read: int | None, written: dict[str, int]
 ) -> None:
     usage = Usage(input=fresh, cache_read=read, cache_write=written)
@@ -18,30 +18,30 @@ def test_the_prompt_is_the_sum_of_its_classes(
 
 
 @given(COUNTS, st.none() | COUNTS)
-def test_the_completion_is_what_was_shown_and_what_was_reasoned(
-    shown: int, reasoned: int | None
-) -> None:
+def test_the_completion_is_output_plus_reasoning(shown: int, reasoned: int | None) -> None:
     assert Usage(output=shown, reasoning=reasoned).completion == shown + (reasoned or 0)
 
 
-def test_the_unknown_stays_unknown() -> None:
+def test_sums_with_an_unknown_part_stay_unknown() -> None:
     """Reasoning or cached tokens alone do not reveal the whole."""
     usage = Usage(cache_read=5, reasoning=7)
     assert (usage.prompt, usage.completion) == (None, None)
 
 
 @pytest.mark.parametrize(
-    ("value", "read"),
+    ("value", "expected"),
     [
         (0, 0), (7, 7), (7.0, 7), (-1, None), (-1.0, None), (7.5, None), (True, None), (False, None), ("7", None),
         (None, None), ([7], None), (float("inf"), None), (float("nan"), None),
     ],
 )  # fmt: skip
-def test_a_count_is_a_whole_number_that_is_not_negative(value: object, read: int | None) -> None:
+def test_only_a_whole_number_of_zero_or_more_is_a_count(
+    value: object, expected: int | None
+) -> None:
     """Any other value is unknown: never zero, never a guess."""
-    found = parse_count(value)
-    assert found == read
-    assert found is None or type(found) is int
+    count = parse_count(value)
+    assert count == expected
+    assert count is None or type(count) is int
 
 
 @pytest.mark.parametrize(
@@ -59,19 +59,19 @@ def test_a_count_is_a_whole_number_that_is_not_negative(value: object, read: int
         (0, 0, 0, (0, 0)),
     ],
 )
-def test_the_total_decides_where_reasoning_is(
+def test_the_total_shows_if_the_completion_holds_the_reasoning(
     completion: int, reasoning: int | None, beyond: int | None, split: tuple[int, int | None]
 ) -> None:
     """`beyond` is the total minus prompt and completion; None without a total."""
     assert split_output(completion, reasoning, beyond) == split
 
 
-def test_tokens_that_are_not_text_are_named_by_direction_and_modality() -> None:
+def test_media_tokens_are_named_by_direction_and_modality() -> None:
     counts = [("audio", 7), ("image", 0), ("video", None), ("smell", 3), ("touch", 2), ("audio", 1)]
     assert sum_media_tokens("input", counts) == {"input_audio": 8, "input_other": 5}
 
 
-def test_a_later_telling_without_modalities_takes_none_back() -> None:
+def test_a_later_usage_report_without_modalities_keeps_the_earlier_ones() -> None:
     first = Usage(input=9, output=1, media={"input_audio": 7})
     assert merge_usage(first, Usage(input=9, output=5)) == Usage(
         input=9, output=5, media={"input_audio": 7}

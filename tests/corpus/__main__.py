@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from tests.corpus import asks, groups, law3, mutations, over_http
+from tests.corpus import groups, law3, mutations, over_http, translated_requests
 from tests.corpus.oracle import Row, read_corpus
 from tests.corpus.sdk_clients import KNOWS_GEMINI
 from tests.corpus.verdict import Failure
@@ -46,15 +46,15 @@ def main(arguments: list[str]) -> int:
 
 
 def _judge_answers(rows: list[Row]) -> int:
-    counts = law3.answers(rows, print_failure)
-    print("\n".join(law3.table(counts)))
+    counts = law3.judge_answers(rows, print_failure)
+    print("\n".join(law3.format_table(counts)))
     print("\nExceptions\n")
     reasons: dict[str, int] = {}
     for count in counts.values():
         for reason in count.exceptions.values():
             reasons[reason] = reasons.get(reason, 0) + 1
     print("\n".join(f"  {number:5}  {reason}" for reason, number in sorted(reasons.items())))
-    return sum(len(it.failed) for it in counts.values())
+    return sum(len(count.failed) for count in counts.values())
 
 
 def print_failure(failure: Failure) -> None:
@@ -66,22 +66,22 @@ def print_failure(failure: Failure) -> None:
 
 def _judge_requests(folder: Path, rows: list[Row]) -> int:
     bad = 0
-    requests = asks.every(rows)
-    print(f"\nRequests: {sum(it.request is not None for it in rows)} recorded\n")
+    requests = translated_requests.translate_all(rows)
+    print(f"\nRequests: {sum(row.request is not None for row in rows)} recorded\n")
     places = {row.id: row.file for row in rows}
     for (_, client), count in requests.items():
         for id, why in count.failed.items():
             print(f"FAILED request {places[id]} {id} in {client}: {why}", flush=True)
             bad += 1
-    print("\n".join(asks.table(requests)))
+    print("\n".join(translated_requests.format_table(requests)))
     if (folder / "parallel_groups.json").is_file():
-        shapes = groups.every(folder, rows)
+        shapes = groups.judge_all(folder, rows)
         print("\nShapes of the same task in several dialects, against the sibling's recording\n")
         for (_, client), group_count in shapes.items():
             for name, why in group_count.failed.items():
                 print(f"FAILED shape {name} in {client}: {why}", flush=True)
                 bad += 1
-        print("\n".join(groups.table(shapes)))
+        print("\n".join(groups.format_table(shapes)))
     return bad
 
 

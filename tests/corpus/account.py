@@ -26,18 +26,18 @@ _NUMBERS = {2: "image", 3: "video", 4: "audio"}
 def judge_account(row: Row, usage: Usage | None) -> Iterator[Difference]:
     """Find modalities that usage lacks or makes up, and a bill that is not the provider's."""
     modalities, billed = read_modalities(row), read_bill(row)
-    told = {name: count for name, count in (usage.media if usage else {}).items() if count}
-    told = {name: count for name, count in told.items() if name.partition("_")[2] in _MODALITIES}
-    if told != modalities:
-        yield Difference("media", f"{told}, not {modalities}")
-    found = usage.billed if usage else None
-    if billed is not None and found != billed:
-        yield Difference("billed", f"{found}, not {billed}")
+    media = {name: count for name, count in (usage.media if usage else {}).items() if count}
+    media = {name: count for name, count in media.items() if name.partition("_")[2] in _MODALITIES}
+    if media != modalities:
+        yield Difference("media", f"{media}, not {modalities}")
+    billed_read = usage.billed if usage else None
+    if billed is not None and billed_read != billed:
+        yield Difference("billed", f"{billed_read}, not {billed}")
 
 
 def read_modalities(row: Row) -> dict[str, int]:
     """Read the tokens that are not text, by direction and modality, from the last such usage."""
-    found: dict[str, int] = {}
+    tokens: dict[str, int] = {}
     for usage in list_usages(row):
         counts: Counter[str] = Counter()
         for name, direction in _DETAILS.items():
@@ -45,8 +45,8 @@ def read_modalities(row: Row) -> dict[str, int]:
                 counts[f"{direction}_{modality}"] += count
         if not counts["input_image"]:  # Cerebras counts them outside the details
             counts["input_image"] += usage.get("image_tokens") or 0
-        found |= {name: count for name, count in counts.items() if count}
-    return found
+        tokens |= {name: count for name, count in counts.items() if count}
+    return tokens
 
 
 def _list_counts(details: object) -> Iterator[tuple[str, int]]:
@@ -54,11 +54,11 @@ def _list_counts(details: object) -> Iterator[tuple[str, int]]:
         for modality in _MODALITIES:
             yield modality, details.get(f"{modality}_tokens") or 0
     elif isinstance(details, list):
-        for it in details:
-            word = it.get("modality")
+        for detail in details:
+            word = detail.get("modality")
             modality = _NUMBERS.get(word, str(word)).lower()
             if modality in _MODALITIES:
-                yield modality, it.get("tokenCount") or 0
+                yield modality, detail.get("tokenCount") or 0
 
 
 def read_bill(row: Row) -> Decimal | None:
@@ -66,9 +66,13 @@ def read_bill(row: Row) -> Decimal | None:
     bills = [bill for usage in list_usages(row) if (bill := _read_usd(usage)) is not None]
     if bills:
         return bills[-1]
-    costs = [it["cost"].get("usd") for it in list_values(row) if isinstance(it.get("cost"), dict)]
-    told = [cost for cost in costs if cost is not None]
-    return Decimal(str(told[-1])) if told else None
+    costs = [
+        value["cost"].get("usd")
+        for value in list_values(row)
+        if isinstance(value.get("cost"), dict)
+    ]
+    costs_in_usd = [cost for cost in costs if cost is not None]
+    return Decimal(str(costs_in_usd[-1])) if costs_in_usd else None
 
 
 def _read_usd(usage: Object) -> Decimal | None:

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.corpus.exchanges import Exchange, read
+from tests.corpus.gateway_relay import RelayedAnswer, ReplayRequest, relay
 from tests.corpus.oracle import Row
 from tests.corpus.oracle import read as read_rows
-from tests.corpus.site import Ask, Got, relay
 
 type Say = Callable[[str], None]
 
@@ -21,19 +21,25 @@ def exchanges(corpus: Path) -> list[Exchange]:
 @pytest.fixture(scope="session")
 def relayed(
     corpus: Path, exchanges: list[Exchange], tmp_path_factory: pytest.TempPathFactory
-) -> list[Got]:
+) -> list[RelayedAnswer]:
     """Relay each exchange as it was recorded.
 
     Streams go a second time in awkward pieces and a third time in one piece; short ones also byte
     by byte.
     """
-    asks = [Ask(exchange, asked=exchange.asked) for exchange in exchanges]
+    requests = [ReplayRequest(exchange, asks_usage=exchange.asks_usage) for exchange in exchanges]
     streams = [exchange for exchange in exchanges if exchange.stream]
-    asks += [Ask(exchange, asked=True, options=";split=awkward") for exchange in streams]
-    asks += [Ask(exchange, asked=False, options=";split=whole") for exchange in streams]
+    requests += [
+        ReplayRequest(exchange, asks_usage=True, options=";split=awkward") for exchange in streams
+    ]
+    requests += [
+        ReplayRequest(exchange, asks_usage=False, options=";split=whole") for exchange in streams
+    ]
     short = [exchange for exchange in streams if len(exchange.body) < 2500]
-    asks += [Ask(exchange, asked=False, options=";split=bytes:1") for exchange in short]
-    return relay(corpus, tmp_path_factory.mktemp("relayed"), asks)
+    requests += [
+        ReplayRequest(exchange, asks_usage=False, options=";split=bytes:1") for exchange in short
+    ]
+    return relay(corpus, tmp_path_factory.mktemp("relayed"), requests)
 
 
 @pytest.fixture(scope="session")

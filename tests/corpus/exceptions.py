@@ -76,7 +76,7 @@ def _has_error(row: Row) -> bool:
 
 def _has_streamed_thinking_parts(row: Row) -> bool:
     return row.dialect == CHAT and row.stream and any(
-        isinstance((it.get("delta") or {}).get("content"), list) for it in list_choices(row)
+        isinstance((choice.get("delta") or {}).get("content"), list) for choice in list_choices(row)
     )  # fmt: skip
 
 
@@ -93,7 +93,7 @@ def _has_calls_under_one_index(row: Row) -> bool:
 def _has_several_streams(row: Row) -> bool:
     if row.dialect != RESPONSES or not row.stream:
         return False
-    created = [it for it in list_values(row) if it.get("type") == "response.created"]
+    created = [value for value in list_values(row) if value.get("type") == "response.created"]
     return len(created) > 1
 
 
@@ -104,15 +104,15 @@ def _has_negative_count(row: Row) -> bool:
 
 def _has_usage_elsewhere(row: Row) -> bool:
     values = list_values(row) if row.dialect == CHAT else ()
-    return any(bool((it.get("x_groq") or {}).get("usage")) for it in values) and not any(
-        it.get("usage") for it in values
+    return any(bool((value.get("x_groq") or {}).get("usage")) for value in values) and not any(
+        value.get("usage") for value in values
     )
 
 
 def _has_event_without_index(row: Row) -> bool:
     return row.dialect == RESPONSES and row.stream and any(
-        it.get("type") == "response.output_item.done" and "output_index" not in it
-        for it in list_values(row)
+        value.get("type") == "response.output_item.done" and "output_index" not in value
+        for value in list_values(row)
     )  # fmt: skip
 
 

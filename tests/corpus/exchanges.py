@@ -30,7 +30,7 @@ class Exchange:
     """The oracle: choices, usage and model that the SDK decoded, or the error it raised."""
 
     @property
-    def asked(self) -> bool:
+    def asks_usage(self) -> bool:
         """True if the request asked for usage in its stream."""
         options = (self.request or {}).get("stream_options")
         return isinstance(options, dict) and options.get("include_usage") is True
@@ -45,7 +45,7 @@ class Exchange:
         return (self.request or {}).get("n") or 1
 
     @property
-    def told(self) -> Object | None:
+    def usage_counts(self) -> Object | None:
         """Return usage as the SDK decoded it."""
         usage: Object | None = self.oracle.get("usage")
         return usage
@@ -54,11 +54,11 @@ class Exchange:
 def read(folder: Path) -> list[Exchange]:
     """Read every exchange of Chat Completions in a corpus."""
     oracle = {row["id"]: row for row in _rows(folder / "oracle" / "oracle.jsonl.gz")}
-    found = []
+    exchanges = []
     for path in sorted((folder / "recorded").glob("*__chat_completions.jsonl.gz")):
         for row in _rows(path):
             answer, request = row["response"], row["request"]["body"]
-            found.append(
+            exchanges.append(
                 Exchange(
                     id=row["id"],
                     provider=row["provider"],
@@ -69,7 +69,7 @@ def read(folder: Path) -> list[Exchange]:
                     oracle=oracle[row["id"]],
                 )
             )
-    return found
+    return exchanges
 
 
 def unreasoned(oracle: Object) -> bool:
@@ -90,23 +90,23 @@ def payload(frame: bytes) -> Any:
     return json.loads(text) if text and not text.startswith(b"[DONE]") else None
 
 
-def shown(exchange: Exchange, *, asked: bool) -> bytes:
+def shown(exchange: Exchange, *, asks_usage: bool) -> bytes:
     """Return the stream that a client should get.
 
     It has the separate usage chunk only if the client asked for it. A `[DONE]` also goes if no
     reason for the end came before it.
     """
-    if asked and not exchange.cut:
+    if asks_usage and not exchange.cut:
         return exchange.body
     blank = b"\r\n\r\n" if b"\r\n\r\n" in exchange.body else b"\n\n"
-    kept = []
+    frames_sent = []
     for frame in exchange.body.split(blank):
-        said = payload(frame)
-        if not asked and said and said.get("usage") and not said.get("choices"):
+        chunk = payload(frame)
+        if not asks_usage and chunk and chunk.get("usage") and not chunk.get("choices"):
             continue
         if not (exchange.cut and frame.startswith(b"data: [DONE]")):
-            kept.append(frame)
-    return blank.join(kept)
+            frames_sent.append(frame)
+    return blank.join(frames_sent)
 
 
 def classes(usage: Usage | None) -> Usage | None:
@@ -119,26 +119,26 @@ def classes(usage: Usage | None) -> Usage | None:
 FIVE = ("input", "cache_read", "cache_write", "output", "reasoning")
 
 
-def five(told: Object) -> tuple[int | None, ...]:
+def five(counts: Object) -> tuple[int | None, ...]:
     """Return usage as the SDK decoded it, in the five disjoint classes, in the order of FIVE."""
-    prompt, completion = told["prompt_tokens"], told["completion_tokens"]
-    inside = told.get("prompt_tokens_details") or {}
+    prompt, completion = counts["prompt_tokens"], counts["completion_tokens"]
+    inside = counts.get("prompt_tokens_details") or {}
     places = [
         inside.get("cached_tokens"),
-        told.get("prompt_cache_hit_tokens"),
-        told.get("cached_tokens"),
-        told.get("cache_read_input_tokens"),
-        told.get("num_cached_tokens"),
+        counts.get("prompt_cache_hit_tokens"),
+        counts.get("cached_tokens"),
+        counts.get("cache_read_input_tokens"),
+        counts.get("num_cached_tokens"),
     ]
     cached = next((count for count in places if count is not None), None)
-    written = inside.get("cache_write_tokens") or told.get("cache_creation_input_tokens") or None
-    thought = (told.get("completion_tokens_details") or {}).get("reasoning_tokens")
+    written = inside.get("cache_write_tokens") or counts.get("cache_creation_input_tokens") or None
+    thought = (counts.get("completion_tokens_details") or {}).get("reasoning_tokens")
     if thought is None:
-        thought = told.get("reasoning_tokens")
-    beyond = told.get("total_tokens", 0) - prompt - completion
+        thought = counts.get("reasoning_tokens")
+    beyond = counts.get("total_tokens", 0) - prompt - completion
     if beyond > 0 and thought in (None, beyond):
         thought = beyond
-    elif "market_cost" in told:  # Vercel's usage, whose output leaves reasoning out
+    elif "market_cost" in counts:  # Vercel's usage, whose output leaves reasoning out
         pass
     elif thought is not None and thought <= completion + completion // 10:
         thought = min(thought, completion)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from gateway.core import sse
 from gateway.dialects import DIALECTS, ResponseContext, Translation
-from tests.corpus import asks
+from tests.corpus import translated_requests
 from tests.corpus.oracle import CHAT, GEMINI, MESSAGES, RESPONSES, Object, Row
 
 WORDS = {
@@ -33,7 +33,7 @@ _ANSWER = "is there where the answer says it"
 _COUNT = "counts that other dialects do not tell: unknown is left out"
 _HOST = "of one host, or new"
 _MODEL = "depends on the model"
-UNSAID: Mapping[str, Mapping[str, str]] = {
+NOT_SENT: Mapping[str, Mapping[str, str]] = {
     CHAT: {
         **dict.fromkeys(("content", "tool_calls", "annotations", "role"), _ANSWER),
         **dict.fromkeys(
@@ -151,11 +151,11 @@ class Count:
 
 def shape(dialect: str, body: bytes, *, stream: bool) -> Shape:
     """Return the shape of an answer."""
-    found = Shape()
+    shape_ = Shape()
     if not stream:
         value = json.loads(body)
-        _take(found, "", value[0] if isinstance(value, list) else value)
-        return found
+        _take(shape_, "", value[0] if isinstance(value, list) else value)
+        return shape_
     before = "begin"
     for frame in sse.split_frames(body):
         data = sse.read_data(frame)
@@ -165,28 +165,28 @@ def shape(dialect: str, body: bytes, *, stream: bool) -> Shape:
         value = {} if done else json.loads(data)
         name = "[DONE]" if done else _name(dialect, value)
         if name and name != before:
-            found.steps.add((before, name))
+            shape_.steps.add((before, name))
             before = name
         if not done:
-            _take(found, "", value)
-    found.steps.add((before, "end"))
-    return found
+            _take(shape_, "", value)
+    shape_.steps.add((before, "end"))
+    return shape_
 
 
-def _take(found: Shape, path: str, value: object) -> None:
+def _take(shape_: Shape, path: str, value: object) -> None:
     if isinstance(value, list):
         for item in value:
-            _take(found, f"{path}[]", item)
+            _take(shape_, f"{path}[]", item)
     elif isinstance(value, dict):
         kind = value.get("type")
         where = f"{path}({kind})" if isinstance(kind, str) else path
         names = {name for name, item in value.items() if item is not None}
-        found.some.setdefault(where, set()).update(value)
-        found.full[where] = found.full.get(where, names) & names
-        found.every[where] = found.every.get(where, set(value)) & set(value)
+        shape_.some.setdefault(where, set()).update(value)
+        shape_.full[where] = shape_.full.get(where, names) & names
+        shape_.every[where] = shape_.every.get(where, set(value)) & set(value)
         for name, item in value.items():
             if name not in FREE and f"{path.rpartition('.')[2]}.{name}" not in FREE:
-                _take(found, f"{where}.{name}", item)
+                _take(shape_, f"{where}.{name}", item)
 
 
 def _name(dialect: str, value: Object) -> str:
@@ -199,7 +199,7 @@ def _name(dialect: str, value: Object) -> str:
     if dialect == GEMINI:
         first = (value.get("candidates") or [{}])[0]
         parts = (first.get("content") or {}).get("parts") or []
-        kinds = {"thought" if it.get("thought") else next(iter(it), "") for it in parts}
+        kinds = {"thought" if part.get("thought") else next(iter(part), "") for part in parts}
         return " ".join([*sorted(kinds), *(["end"] if first.get("finishReason") else [])]) or "none"
     choices = value.get("choices") or []
     if not choices:
@@ -211,31 +211,31 @@ def _name(dialect: str, value: Object) -> str:
     return " ".join(sorted(names))
 
 
-def every(corpus: Path, rows: Iterable[Row]) -> dict[tuple[str, str], Count]:
+def judge_all(corpus: Path, rows: Iterable[Row]) -> dict[tuple[str, str], Count]:
     """Compare recordings of a group in each sibling's dialect; count by its own and the other."""
-    known: dict[tuple[str, bool], Shape] = {}
+    real_shapes: dict[tuple[str, bool], Shape] = {}
     good = {row.id: row for row in rows if row.status == 200 and not row.raised}
     shapes = {id: shape(row.dialect, row.body, stream=row.stream) for id, row in good.items()}
     for id, row in good.items():
-        known.setdefault((row.dialect, row.stream), Shape()).add(shapes[id])
+        real_shapes.setdefault((row.dialect, row.stream), Shape()).add(shapes[id])
     counts: dict[tuple[str, str], Count] = {}
     groups = json.loads((corpus / "parallel_groups.json").read_text())
     for name, group in groups.items():
-        told = {
-            WORDS[word]: [good[it["id"]] for it in members if it["id"] in good]
+        rows_by_dialect = {
+            WORDS[word]: [good[member["id"]] for member in members if member["id"] in good]
             for word, members in group.items()
             if word in WORDS
         }
-        for row, other, siblings in _pairs(told):
+        for row, other, siblings in _pairs(rows_by_dialect):
             count = counts.setdefault((row.dialect, other), Count())
-            wanted = Shape()
-            for it in siblings:
-                wanted.add(shapes[it.id])
-            out = _said(row, other)
+            expected = Shape()
+            for sibling in siblings:
+                expected.add(shapes[sibling.id])
+            out = _translate(row, other)
             if out is None:
                 continue
-            said = shape(other, out, stream=row.stream)
-            wrong = list(_unlike(other, said, wanted, known[other, row.stream]))
+            actual = shape(other, out, stream=row.stream)
+            wrong = list(_list_differences(other, actual, expected, real_shapes[other, row.stream]))
             if wrong:
                 count.failed[f"{name} {row.id}"] = "; ".join(wrong)
             else:
@@ -243,50 +243,52 @@ def every(corpus: Path, rows: Iterable[Row]) -> dict[tuple[str, str], Count]:
     return counts
 
 
-def _pairs(told: dict[str, list[Row]]) -> Iterator[tuple[Row, str, list[Row]]]:
-    for own, rows in told.items():
+def _pairs(rows_by_dialect: dict[str, list[Row]]) -> Iterator[tuple[Row, str, list[Row]]]:
+    for own, rows in rows_by_dialect.items():
         for row in rows:
-            for other, siblings in told.items():
-                same = [it for it in siblings if it.stream == row.stream]
+            for other, siblings in rows_by_dialect.items():
+                same = [sibling for sibling in siblings if sibling.stream == row.stream]
                 if other != own and same:
                     yield row, other, same
 
 
-def _said(row: Row, other: str) -> bytes | None:
+def _translate(row: Row, other: str) -> bytes | None:
     """Translate an answer to another dialect; None if it becomes a problem or has no end."""
-    body, request = asks.client(row, DIALECTS[other])
-    telling = ResponseContext(
+    body, request = translated_requests.make_client_request(row, DIALECTS[other])
+    context = ResponseContext(
         id="01law3", created_at=7, model="m", prompt_tokens=9, state_label="law3"
     )
-    voice = Translation(DIALECTS[other], DIALECTS[row.dialect], request, telling)
+    translation = Translation(DIALECTS[other], DIALECTS[row.dialect], request, context)
     if not row.stream:
-        return voice.summarize(row.body).body
-    watch = voice.inspect_stream(body)
-    out = watch.feed(row.body) + watch.end()
-    return out if watch.complete else None
+        return translation.summarize(row.body).body
+    inspector = translation.inspect_stream(body)
+    out = inspector.feed(row.body) + inspector.end()
+    return out if inspector.complete else None
 
 
-def _unlike(dialect: str, said: Shape, wanted: Shape, known: Shape) -> Iterator[str]:
-    unsaid = UNSAID[dialect]
-    for kind, names in said.some.items():
-        real = known.some.get(kind)
+def _list_differences(
+    dialect: str, actual: Shape, expected: Shape, real_shape: Shape
+) -> Iterator[str]:
+    not_sent = NOT_SENT[dialect]
+    for kind, names in actual.some.items():
+        real = real_shape.some.get(kind)
         if real is None and (dialect, kind) not in OWN:
             yield f"no real answer has {kind or 'a body'} {sorted(names)}"
-        new = [it for it in sorted(names - (real or names)) if (dialect, it) not in OWN]
+        new = [member for member in sorted(names - (real or names)) if (dialect, member) not in OWN]
         if new:
             yield f"no real {kind or 'body'} has {new}"
-    for kind, names in said.every.items():
-        missing = sorted(wanted.full.get(kind, set()) - names - unsaid.keys())
+    for kind, names in actual.every.items():
+        missing = sorted(expected.full.get(kind, set()) - names - not_sent.keys())
         if missing:
             yield f"every sibling's {kind or 'body'} has {missing}"
-    for before, after in sorted(said.steps - known.steps):
+    for before, after in sorted(actual.steps - real_shape.steps):
         if (dialect, before, after) not in STEPS:
             yield f"no real stream has {after!r} after {before!r}"
 
 
-def table(counts: dict[tuple[str, str], Count]) -> list[str]:
+def format_table(counts: dict[tuple[str, str], Count]) -> list[str]:
     """Return the counts as lines, one for each pair."""
-    found = [f"{'recorded':20} {'told in':20} {'agree':>6} {'failed':>7}"]
-    for (own, other), it in counts.items():
-        found.append(f"{own:20} {other:20} {it.agree:6} {len(it.failed):7}")
-    return found
+    lines = [f"{'recorded':20} {'translated to':20} {'agree':>6} {'failed':>7}"]
+    for (own, other), count in counts.items():
+        lines.append(f"{own:20} {other:20} {count.agree:6} {len(count.failed):7}")
+    return lines

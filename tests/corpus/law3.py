@@ -1,4 +1,4 @@
-"""Law 3 over the corpus: whatever the dialects are, a client gets what the provider said.
+"""Law 3 over the corpus: whatever the dialects are, a client gets what the provider error_body.
 
 Every recorded answer goes to a client of each dialect: native or translated, whole and streamed, in
 the recorded pieces and in awkward ones. The official SDK and the gateway's own decoder read the
@@ -12,9 +12,9 @@ from itertools import pairwise
 
 from gateway.dialects import DIALECTS, Dialect, RequestBody, ResponseContext, Translation
 from gateway.dialects.base import StreamInspector
-from tests.corpus import asks, exceptions
+from tests.corpus import exceptions, translated_requests
 from tests.corpus.account import judge_account
-from tests.corpus.heard import Clients, Heard, own, shown
+from tests.corpus.decoded_answers import Clients, DecodedAnswer, decode_own, shorten
 from tests.corpus.oracle import (
     CHAT,
     GEMINI,
@@ -23,10 +23,10 @@ from tests.corpus.oracle import (
     Meaning,
     Row,
     Usage,
-    gemini_itself,
-    meant,
-    plain,
-    used,
+    normalize_arguments,
+    read_meanings,
+    read_raw_gemini,
+    read_usage,
 )
 from tests.corpus.other_content import judge_other_content
 from tests.corpus.sdk_clients import KNOWS_GEMINI
@@ -65,7 +65,7 @@ def awkward(data: bytes) -> list[bytes]:
     return [data[a:b] for a, b in pairwise(ends)]
 
 
-def answers(
+def judge_answers(
     rows: Iterable[Row], report: Callable[[Failure], None] | None = None
 ) -> dict[tuple[str, str], Count]:
     """Judge each recorded answer for clients of each dialect, by provider's and client's dialect.
@@ -92,8 +92,14 @@ def sort_differences(
     row: Row, client: str, differences: Iterable[Difference], count: Count, *, beyond: bool
 ) -> None:
     """Count an answer: as a failure if a difference has no rule that excuses it."""
-    rules = {it: exceptions.find_rule(row, client, it.kind) for it in differences}
-    failed = [f"{it.kind}: {it.text}" for it, rule in rules.items() if rule is None]
+    rules = {
+        difference: exceptions.find_rule(row, client, difference.kind) for difference in differences
+    }
+    failed = [
+        f"{difference.kind}: {difference.text}"
+        for difference, rule in rules.items()
+        if rule is None
+    ]
     reasons = {rule.reason for rule in rules.values() if rule is not None}
     if failed:
         count.failed[row.id] = "; ".join(dict.fromkeys(failed))[:1000]
@@ -107,26 +113,26 @@ def sort_differences(
 
 def _answer(row: Row, client: Dialect, clients: Clients, differences: list[Difference]) -> bool:
     """Check one answer for one client; return True if the SDK cannot decode the recording."""
-    door = DIALECTS[row.dialect]
-    home = client is door
-    body, request = asks.client(row, client)
-    telling = ResponseContext(
+    provider_dialect = DIALECTS[row.dialect]
+    is_native = client is provider_dialect
+    body, request = translated_requests.make_client_request(row, client)
+    context = ResponseContext(
         id="01law3", created_at=7, model="m", prompt_tokens=9, state_label="law3"
     )
-    voice = client if home else Translation(client, door, request, telling)
+    adapter = client if is_native else Translation(client, provider_dialect, request, context)
     if row.status != 200:
-        problem = voice.read_problem(row.status, row.body, None)
+        problem = adapter.read_problem(row.status, row.body, None)
         if problem.http_status < 400:
             differences.append(Difference("problem", f"a refusal became {problem.http_status}"))
-        said = client.write_problem(problem)
-        json.loads(said)
-        if (client.name != GEMINI or KNOWS_GEMINI) and not clients.raises(client.name, said, client.find_status(problem)):  # fmt: skip
+        error_body = client.write_problem(problem)
+        json.loads(error_body)
+        if (client.name != GEMINI or KNOWS_GEMINI) and not clients.raises(client.name, error_body, client.find_status(problem)):  # fmt: skip
             differences.append(Difference("clean", "the SDK takes a refusal for an answer"))
         return False
-    if home:
+    if is_native:
         _relayed(row, client, body, differences)
         return False
-    outputs = _outputs(row, door, voice, body, differences)
+    outputs = _outputs(row, provider_dialect, adapter, body, differences)
     if outputs is None:
         if not (row.raised or row.cut or _has_failed(row)):
             differences.append(Difference("problem", "a problem in place of an answer"))
@@ -137,9 +143,12 @@ def _answer(row: Row, client: Dialect, clients: Clients, differences: list[Diffe
         error = str(row.oracle.get("error"))[:100]
         differences.append(Difference("clean", f"a clean answer where the SDK raised {error}"))
         return True
-    expected = gemini_itself(row) if beyond else meant(row)
-    usage = None if beyond else used(row)
-    for out, stream in [*((it, True) for it in streams), *((it, False) for it in wholes)]:
+    expected = read_raw_gemini(row) if beyond else read_meanings(row)
+    usage = None if beyond else read_usage(row)
+    for out, stream in [
+        *((stream, True) for stream in streams),
+        *((whole, False) for whole in wholes),
+    ]:
         for what, heard in _ways(clients, client.name, out, differences, stream=stream):
             differences += compare(what, expected, usage, heard, client.name, beyond=beyond)
     return beyond
@@ -147,28 +156,28 @@ def _answer(row: Row, client: Dialect, clients: Clients, differences: list[Diffe
 
 def _has_failed(row: Row) -> bool:
     """True if the provider's reason for the end is a failure."""
-    return any(it.finish == "error" for it in meant(row).values())
+    return any(meaning.finish == "error" for meaning in read_meanings(row).values())
 
 
 def _relayed(row: Row, client: Dialect, body: RequestBody, differences: list[Difference]) -> None:
     """Check that a native client's SDK gets the recorded bytes: it decodes the oracle itself."""
     if not row.stream:
-        glance = client.summarize(row.body)
-        if glance.problem is not None:
+        summary = client.summarize(row.body)
+        if summary.problem is not None:
             if not row.raised:
-                differences.append(Difference("problem", glance.problem.message))
+                differences.append(Difference("problem", summary.problem.message))
             return
-        if glance.body not in (None, row.body):
+        if summary.body not in (None, row.body):
             differences.append(Difference("bytes", "other bytes than the provider's"))
-        if glance.complete == row.cut:
+        if summary.complete == row.cut:
             what = "complete without a reason for its end" if row.cut else "incomplete with one"
             differences.append(Difference("complete", what))
-        differences += judge_account(row, glance.usage)
+        differences += judge_account(row, summary.usage)
         return
     for pieces in (row.pieces, awkward(row.body)):
-        watch = client.inspect_stream(body)
-        out = b"".join([*map(watch.feed, pieces), watch.end()])
-        if watch.problem is not None or not watch.complete:
+        inspector = client.inspect_stream(body)
+        out = b"".join([*map(inspector.feed, pieces), inspector.end()])
+        if inspector.problem is not None or not inspector.complete:
             if not (row.raised or row.cut):
                 what = "a stream that ended well did not end, or failed"
                 differences.append(Difference("problem", what))
@@ -177,13 +186,13 @@ def _relayed(row: Row, client: Dialect, body: RequestBody, differences: list[Dif
             differences.append(Difference("complete", "complete without a reason for its end"))
         if out != row.body:
             differences.append(Difference("bytes", "other bytes than the provider's"))
-        differences += judge_account(row, watch.usage)
+        differences += judge_account(row, inspector.usage)
 
 
 def _outputs(
     row: Row,
-    door: Dialect,
-    voice: Translation | Dialect,
+    provider_dialect: Dialect,
+    adapter: Translation | Dialect,
     body: RequestBody,
     differences: list[Difference],
 ) -> tuple[list[bytes], list[bytes]] | None:
@@ -192,91 +201,91 @@ def _outputs(
     None if the client gets a problem.
     """
     if row.stream:
-        found = []
+        answers_read = []
         for pieces in (row.pieces, awkward(row.body)):
-            watch: StreamInspector = voice.inspect_stream(body)
-            found.append(b"".join([*map(watch.feed, pieces), watch.end()]))
-            if watch.problem is not None or not watch.complete:
+            inspector: StreamInspector = adapter.inspect_stream(body)
+            answers_read.append(b"".join([*map(inspector.feed, pieces), inspector.end()]))
+            if inspector.problem is not None or not inspector.complete:
                 return None
-            differences += judge_account(row, watch.usage)
-            differences += judge_other_content(row, found[-1], _list_dropped(voice))
-        if len(set(found)) != 1:
+            differences += judge_account(row, inspector.usage)
+            differences += judge_other_content(row, answers_read[-1], _list_dropped(adapter))
+        if len(set(answers_read)) != 1:
             differences.append(Difference("bytes", "other bytes where it was read in other pieces"))
-        glance = voice.summarize(door.fold(row.body))
+        summary = adapter.summarize(provider_dialect.fold(row.body))
     else:
-        glance = voice.summarize(row.body)
-        found = []
-    if glance.problem is not None or glance.body is None:
+        summary = adapter.summarize(row.body)
+        answers_read = []
+    if summary.problem is not None or summary.body is None:
         return None
-    differences += judge_account(row, glance.usage)
-    differences += judge_other_content(row, glance.body, _list_dropped(voice))
+    differences += judge_account(row, summary.usage)
+    differences += judge_other_content(row, summary.body, _list_dropped(adapter))
     if not row.stream and not isinstance(json.loads(row.body), list):
-        watch = voice.inspect_stream(body)
-        out = watch.feed(door.unfold(row.body, True)) + watch.end()
-        if watch.problem is not None or watch.complete != glance.complete:
+        inspector = adapter.inspect_stream(body)
+        out = inspector.feed(provider_dialect.unfold(row.body, True)) + inspector.end()
+        if inspector.problem is not None or inspector.complete != summary.complete:
             what = "whole it is an answer, streamed it is none"
             differences.append(Difference("complete", what))
-        found = [out] if watch.complete else []
-    return found[:1], [glance.body]
+        answers_read = [out] if inspector.complete else []
+    return answers_read[:1], [summary.body]
 
 
-def _list_dropped(voice: Translation | Dialect) -> Collection[str] | None:
+def _list_dropped(adapter: Translation | Dialect) -> Collection[str] | None:
     """List the parts that the gateway names to the client as dropped;
 
     None without a translation.
     """
-    return voice.dropped_names if isinstance(voice, Translation) else None
+    return adapter.dropped_names if isinstance(adapter, Translation) else None
 
 
 def _ways(
     clients: Clients, name: str, out: bytes, differences: list[Difference], *, stream: bool
-) -> Iterator[tuple[str, Heard]]:
+) -> Iterator[tuple[str, DecodedAnswer]]:
     form = "stream" if stream else "whole"
     for reader in ("own", "SDK"):
         try:
-            heard = (own if reader == "own" else clients.hear)(name, out, stream=stream)
+            decoded = (decode_own if reader == "own" else clients.hear)(name, out, stream=stream)
         except Exception as error:  # noqa: BLE001 - each exception of a client is a failure
             text = f"{reader} {form}: {type(error).__name__} {str(error)[:200]}"
             differences.append(Difference("unreadable", text))
         else:
-            if heard is not None:
-                yield f"{reader} {form}", heard
+            if decoded is not None:
+                yield f"{reader} {form}", decoded
 
 
 def compare(
     what: str,
     expected: dict[int, Meaning],
     usage: Usage | None,
-    heard: Heard,
+    decoded: DecodedAnswer,
     client: str,
     *,
     beyond: bool,
 ) -> Iterator[Difference]:
-    found, told = heard
+    meanings, reported = decoded
     indexes = [0] if client in ONE else sorted(expected)
-    if sorted(found) != indexes:
-        yield Difference("choices", f"{what}: {sorted(found)}, not {indexes}")
+    if sorted(meanings) != indexes:
+        yield Difference("choices", f"{what}: {sorted(meanings)}, not {indexes}")
         return
     for at in indexes:
-        want, got = _wanted(expected[at], client, what), _fit(found[at], client)
+        expected_meaning, actual = _expect(expected[at], client, what), _fit(meanings[at], client)
         for name in ("text", "reasoning", "declined", "finish"):
-            if getattr(want, name) != getattr(got, name):
-                text = f"{what}: {shown(getattr(got, name))}, not {shown(getattr(want, name))}"
+            if getattr(expected_meaning, name) != getattr(actual, name):
+                text = f"{what}: {shorten(getattr(actual, name))}, not {shorten(getattr(expected_meaning, name))}"
                 yield Difference(name, text)
-        if len(want.calls) != len(got.calls) or not all(
+        if len(expected_meaning.calls) != len(actual.calls) or not all(
             mine[0] == its[0] and mine[1] in (its[1], ANY)
-            for mine, its in zip(want.calls, got.calls, strict=True)
+            for mine, its in zip(expected_meaning.calls, actual.calls, strict=True)
         ):
-            text = f"{what}: {shown(got.calls)}, not {shown(want.calls)}"
+            text = f"{what}: {shorten(actual.calls)}, not {shorten(expected_meaning.calls)}"
             yield Difference("calls", text)
     if beyond or (usage is None and client == MESSAGES):
         return  # the SDK's types require numbers: the gateway sends an estimate
-    wanted, given = _counts(usage, client), _counts(told, client)
-    if wanted != given:
-        yield Difference("usage", f"{what}: {given}, not {wanted}")
+    expected_counts, counts = _counts(usage, client), _counts(reported, client)
+    if expected_counts != counts:
+        yield Difference("usage", f"{what}: {counts}, not {expected_counts}")
 
 
-def _wanted(meaning: Meaning, client: str, what: str) -> Meaning:
+def _expect(meaning: Meaning, client: str, what: str) -> Meaning:
     """Return the meaning that a client of a dialect should get."""
     if what.endswith("whole") and meaning.whole is not None:
         meaning = replace(meaning, text=meaning.whole)
@@ -297,15 +306,15 @@ def _object(meaning: Meaning, name: str, given: str, client: str, what: str) -> 
     they stand as they are: the SDK parses as much as it can.
     """
     if name in meaning.custom:
-        return plain({"input": given})
+        return normalize_arguments({"input": given})
     try:
         value = json.loads(given)
     except ValueError:
         value = given
     if value is None or isinstance(value, dict):
-        return plain(value or {})
+        return normalize_arguments(value or {})
     if client == GEMINI or what.endswith("whole"):
-        return plain({"_raw": given})
+        return normalize_arguments({"_raw": given})
     return ANY if what.startswith("SDK") else given
 
 
@@ -338,10 +347,10 @@ def _counts(usage: Usage | None, client: str) -> Usage | None:
     return fresh, cached or 0, written or 0, out, thought or 0
 
 
-def table(counts: dict[tuple[str, str], Count]) -> list[str]:
+def format_table(counts: dict[tuple[str, str], Count]) -> list[str]:
     """Return the counts as lines, one for each pair."""
-    found = [f"{'provider':10} {'client':10} {'all':>5} {'agree':>6} {'beyond':>7} {'exception':>10} {'failed':>7}"]  # fmt: skip
-    for (door, client), it in counts.items():
-        cells = f"{it.all:5} {it.agree:6} {len(it.beyond):7} {len(it.exceptions):10} {len(it.failed):7}"  # fmt: skip
-        found.append(f"{NAMES[door]:10} {NAMES[client]:10} {cells}")
-    return found
+    lines_ = [f"{'provider':10} {'client':10} {'all':>5} {'agree':>6} {'beyond':>7} {'exception':>10} {'failed':>7}"]  # fmt: skip
+    for (provider, client), count in counts.items():
+        cells = f"{count.all:5} {count.agree:6} {len(count.beyond):7} {len(count.exceptions):10} {len(count.failed):7}"  # fmt: skip
+        lines_.append(f"{NAMES[provider]:10} {NAMES[client]:10} {cells}")
+    return lines_

@@ -14,8 +14,8 @@ from gateway.core.events import End, Failed, Finish
 from gateway.dialects import DIALECTS, Dialect, ResponseContext, Translation
 from gateway.dialects.stream_frames import make_broken_problem
 from gateway.dialects.translation import get_translation
-from tests.corpus import asks
-from tests.corpus.oracle import CHAT, GEMINI, MESSAGES, RESPONSES, Object, Row, meant
+from tests.corpus import translated_requests
+from tests.corpus.oracle import CHAT, GEMINI, MESSAGES, RESPONSES, Object, Row, read_meanings
 from tests.corpus.verdict import Difference, Failure
 
 type Change = Callable[[Object], bool]
@@ -67,27 +67,27 @@ def can_mutate(row: Row) -> bool:
         row.status == 200
         and not row.raised
         and not row.cut
-        and all(it.finish != "error" for it in meant(row).values())
+        and all(meaning.finish != "error" for meaning in read_meanings(row).values())
     )
 
 
 def judge(row: Row, mutation: Mutation, client_name: str) -> Iterator[Difference]:
     """Find out whether a client gets a broken answer as a clean one."""
-    client, door = DIALECTS[client_name], DIALECTS[row.dialect]
-    native = client is door
-    body, request = asks.client(row, client)
-    voice = client if native else Translation(client, door, request, _CONTEXT)
+    client, provider_dialect = DIALECTS[client_name], DIALECTS[row.dialect]
+    native = client is provider_dialect
+    body, request = translated_requests.make_client_request(row, client)
+    adapter = client if native else Translation(client, provider_dialect, request, _CONTEXT)
     if native and mutation.native_ends:
         return
     if row.stream:
-        stream = voice.inspect_stream(body)
+        stream = adapter.inspect_stream(body)
         out = stream.feed(mutation.body) + stream.end()
         clean = stream.complete and stream.problem is None
         if not clean:  # as the relay does
             out += client.write_problem_frame(stream.problem or make_broken_problem())
         ends = not native and has_clean_end(client, out, stream=True)
     else:
-        summary = voice.summarize(mutation.body)
+        summary = adapter.summarize(mutation.body)
         clean = summary.complete and summary.problem is None
         ends = bool(summary.body) and not native and has_clean_end(client, summary.body or b"", stream=False)  # fmt: skip
     if clean and not mutation.native_ends:
@@ -113,8 +113,10 @@ def find_clean(
                 except Exception as error:  # noqa: BLE001 - every failure is one to show
                     text = f"{mutation.name}: {type(error).__name__}: {error}"
                     differences = [Difference("crash", text)]
-                for it in differences:
-                    failures.append(Failure(row.file, row.id, client, f"{it.kind}: {it.text}"))
+                for difference in differences:
+                    failures.append(
+                        Failure(row.file, row.id, client, f"{difference.kind}: {difference.text}")
+                    )
                     if report is not None:
                         report(failures[-1])
     return number, failures
@@ -126,13 +128,13 @@ def has_clean_end(dialect: Dialect, body: bytes, *, stream: bool) -> bool:
     if stream:
         decoder = functions.make_decoder()
         events = [*decoder.feed(body), *decoder.end()]
-        if not any(isinstance(it, End) for it in events):
+        if not any(isinstance(event, End) for event in events):
             return False
     else:
         events = [*functions.decode_response(body)]
-    if any(isinstance(it, Failed) for it in events):
+    if any(isinstance(event, Failed) for event in events):
         return False
-    reasons = {it.reason for it in events if isinstance(it, Finish)}
+    reasons = {event.reason for event in events if isinstance(event, Finish)}
     return not reasons <= {"cut", "length", "error"}
 
 
@@ -140,8 +142,8 @@ def change_answer(row: Row, change: Change) -> bytes:
     """Return an answer with each of its JSON objects changed."""
     if not row.stream:
         value = json.loads(row.body)
-        for it in value if isinstance(value, list) else [value]:
-            change(it)
+        for item in value if isinstance(value, list) else [value]:
+            change(item)
         return _dump(value)
     return b"".join(_change_frames(sse.split_frames(row.body), change))
 
@@ -154,7 +156,7 @@ def _change_frames(frames: Iterable[bytes], change: Change) -> Iterator[bytes]:
             continue
         value = json.loads(payload)
         if change(value):
-            name = next((it for it in frame.split(b"\n") if it.startswith(b"event:")), b"")
+            name = next((line for line in frame.split(b"\n") if line.startswith(b"event:")), b"")
             yield (name + b"\n" if name else b"") + b"data: " + _dump(value) + b"\n\n"
 
 
@@ -171,14 +173,16 @@ def _add_error_event(row: Row) -> bytes:
     elif row.dialect == MESSAGES:
         frame = b"event: error\n" + frame
     frames = sse.split_frames(row.body)
-    at = next(number for number, it in enumerate(frames) if _has_finish(row.dialect, it))
+    at = next(
+        number for number, one_frame in enumerate(frames) if _has_finish(row.dialect, one_frame)
+    )
     return b"".join([*frames[:at], frame, *frames[at:]])
 
 
 def _cut(row: Row, chance: random.Random) -> Iterator[Mutation]:
     """Cut a stream before the end of the frame that completes it."""
     frames = sse.split_frames(row.body)
-    finishes = [number for number, it in enumerate(frames) if _has_finish(row.dialect, it)]
+    finishes = [number for number, frame in enumerate(frames) if _has_finish(row.dialect, frame)]
     last = finishes[0] if row.dialect in (RESPONSES, CHAT, GEMINI) else finishes[-1]
     ends = sum(map(len, frames[:last])) + len(frames[last].rstrip()) - 1
     for _ in range(CUTS):
@@ -193,10 +197,12 @@ def _has_finish(dialect: str, frame: bytes) -> bool:
         return False
     value = json.loads(payload)
     if dialect == CHAT:
-        return any(it.get("finish_reason") for it in value.get("choices") or ())
+        return any(choice.get("finish_reason") for choice in value.get("choices") or ())
     if dialect == GEMINI:
         blocked = (value.get("promptFeedback") or {}).get("blockReason")
-        return bool(blocked) or any(it.get("finishReason") for it in value.get("candidates") or ())
+        return bool(blocked) or any(
+            candidate.get("finishReason") for candidate in value.get("candidates") or ()
+        )
     return value.get("type") in (*_TERMINAL, "message_stop")
 
 

@@ -167,7 +167,7 @@ def read_corpus(folder: Path) -> Corpus:
                 try:
                     row = make_row(value, ENDPOINTS[endpoint], place, oracle, clients)
                     if row.status == 200 and not row.raised:
-                        meant(row), used(row)
+                        read_meanings(row), read_usage(row)
                 except Exception as error:  # noqa: BLE001 - each error makes it unreadable
                     unreadable[place] = f"{type(error).__name__}: {error}"
                 else:
@@ -214,10 +214,10 @@ def make_row(
     sizes = tuple((answer.get("wire") or {}).get("chunk_lens") or ())
     path = (request.get("path") or "").partition("?")[0].rpartition("models/")[2]
     stream = answer["body_kind"] == "sse"
-    asked = request.get("body")
-    known = oracle.get(row["id"])
-    if known is None and answer["status"] == 200:
-        known = make_oracle(clients, dialect, body, stream=stream)
+    request_body = request.get("body")
+    decoded = oracle.get(row["id"])
+    if decoded is None and answer["status"] == 200:
+        decoded = make_oracle(clients, dialect, body, stream=stream)
     return Row(
         id=row["id"],
         file=place,
@@ -227,13 +227,13 @@ def make_row(
         stream=stream,
         body=body,
         sizes=sizes if sum(sizes) == len(body) else (),
-        request=asked if isinstance(asked, dict) else None,
+        request=request_body if isinstance(request_body, dict) else None,
         path=f"models/{path or 'm:generateContent'}",
-        oracle=known or {"outcome": "error"},
+        oracle=decoded or {"outcome": "error"},
     )
 
 
-def plain(arguments: Any) -> str:
+def normalize_arguments(arguments: Any) -> str:
     """Return arguments in one form: equal values give equal text."""
     if isinstance(arguments, str):
         try:
@@ -250,50 +250,54 @@ def reason(word: str | None, calls: object) -> str:
     """
     if not word:
         return "cut"
-    known = REASONS.get(word.lower(), "length")
-    return ("tools" if calls else "stop") if known == "done" else known
+    meaning = REASONS.get(word.lower(), "length")
+    return ("tools" if calls else "stop") if meaning == "done" else meaning
 
 
-def meant(row: Row) -> dict[int, Meaning]:
+def read_meanings(row: Row) -> dict[int, Meaning]:
     """Return what the SDK decoded, by choice."""
-    return _MEANT[row.dialect](row)
+    return _READ_MEANINGS[row.dialect](row)
 
 
-def used(row: Row) -> Usage | None:
+def read_usage(row: Row) -> Usage | None:
     """Return usage as the SDK decoded it, in five disjoint classes; None if there is none."""
-    told = row.oracle.get("usage")
-    return None if told is None else _USED[row.dialect](told)
+    counts = row.oracle.get("usage")
+    return None if counts is None else _READ_USAGE[row.dialect](counts)
 
 
 def payloads(body: bytes) -> list[Object]:
     """Return the JSON objects of a stream's frames."""
-    found = []
+    values = []
     for frame in sse.split_frames(body):
         data = sse.read_data(frame)
         if data and not data.startswith(b"[DONE]"):
-            found.append(json.loads(data))
-    return found
+            values.append(json.loads(data))
+    return values
 
 
 def _chat(row: Row) -> dict[int, Meaning]:
-    found, words = {}, _spoken_words(row)
+    meanings, words = {}, _spoken_words(row)
     for choice in row.oracle["choices"]:
         text, thought = choice["text"] or "", choice["reasoning"] or ""
         if isinstance(text, dict):
             text = json.dumps(text, separators=(",", ":"), ensure_ascii=False)
         elif isinstance(text, list):
-            inner = [it for part in text if part["type"] == "thinking" for it in part["thinking"]]
-            thought = "".join(it["text"] for it in inner)
+            inner = [
+                block for part in text if part["type"] == "thinking" for block in part["thinking"]
+            ]
+            thought = "".join(block["text"] for block in inner)
             text = "".join(part["text"] for part in text if part["type"] == "text")
-        calls = [(call[1], plain(call[2])) for call in choice["tools"]] or _old_call(row)
-        found[choice["index"]] = Meaning(
+        calls = [
+            (call[1], normalize_arguments(call[2])) for call in choice["tools"]
+        ] or _read_legacy_call(row)
+        meanings[choice["index"]] = Meaning(
             text=text + words.get(choice["index"], ""),
             reasoning=thought,
             declined=choice["refusal"] or "",
             calls=tuple(calls),
             finish=reason(choice["finish"], calls),
         )
-    return found
+    return meanings
 
 
 def _spoken_words(row: Row) -> dict[int, str]:
@@ -301,26 +305,34 @@ def _spoken_words(row: Row) -> dict[int, str]:
     if row.stream or b'"transcript"' not in row.body:
         return {}
     choices = json.loads(row.body)["choices"]
-    speech = {it["index"]: it["message"].get("audio") for it in choices}
+    speech = {choice["index"]: choice["message"].get("audio") for choice in choices}
     return {index: audio["transcript"] or "" for index, audio in speech.items() if audio}
 
 
-def _old_call(row: Row) -> list[tuple[str, str]]:
+def _read_legacy_call(row: Row) -> list[tuple[str, str]]:
     """Return the one function call of an answer from before tools."""
     if b'"function_call"' not in row.body:
         return []
     values = payloads(row.body) if row.stream else [json.loads(row.body)]
-    said = [it.get("delta") or it.get("message") or {} for v in values for it in v["choices"][:1]]
-    pieces = [it["function_call"] for it in said if it.get("function_call")]
-    name = "".join(it.get("name") or "" for it in pieces)
-    return [(name, plain("".join(it.get("arguments") or "" for it in pieces)))] if name else []
+    deltas = [
+        choice.get("delta") or choice.get("message") or {}
+        for v in values
+        for choice in v["choices"][:1]
+    ]
+    pieces = [delta["function_call"] for delta in deltas if delta.get("function_call")]
+    name = "".join(piece.get("name") or "" for piece in pieces)
+    return (
+        [(name, normalize_arguments("".join(piece.get("arguments") or "" for piece in pieces)))]
+        if name
+        else []
+    )
 
 
 def items(row: Row) -> list[Object]:
     """Return the output items of a Responses answer, each in its final form."""
     if not row.stream:
-        found: list[Object] = json.loads(row.body).get("output") or []
-        return found
+        output: list[Object] = json.loads(row.body).get("output") or []
+        return output
     done: dict[int, Object] = {}
     last: list[Object] = []
     for event in payloads(row.body):
@@ -337,14 +349,18 @@ def _responses(row: Row) -> dict[int, Meaning]:
     for item in output:
         if item["type"] in ("function_call", "custom_tool_call"):
             custom |= {item["name"]} if item["type"] == "custom_tool_call" else set()
-            calls.append((item["name"], plain(item.get("arguments", item.get("input")))))
+            calls.append(
+                (item["name"], normalize_arguments(item.get("arguments", item.get("input"))))
+            )
         elif item["type"] == "reasoning":
-            said = item.get("summary") or item.get("content") or ()
-            thoughts += "".join(part["text"] for part in said)
+            blocks = item.get("summary") or item.get("content") or ()
+            thoughts += "".join(part["text"] for part in blocks)
         elif item["type"] == "message":
             declined += "".join(part.get("refusal") or "" for part in item["content"])
-    known = [(name, plain(arguments)) for _, name, arguments in oracle.get("tools", ())]
-    assert [it for it in calls if it in known] == known, row.id
+    listed_calls = [
+        (name, normalize_arguments(arguments)) for _, name, arguments in oracle.get("tools", ())
+    ]
+    assert [call for call in calls if call in listed_calls] == listed_calls, row.id
     cut = oracle.get("incomplete")
     ended = oracle.get("status") or (b'"response.completed"' in row.body and "completed")
     finish = reason(cut["reason"] if cut else ended or None, calls)
@@ -364,12 +380,18 @@ def _responses(row: Row) -> dict[int, Meaning]:
 
 def _messages(row: Row) -> dict[int, Meaning]:
     blocks = row.oracle["content"]
-    calls = [(it["name"], plain(it["input"])) for it in blocks if it["type"] == "tool_use"]
+    calls = [
+        (block["name"], normalize_arguments(block["input"]))
+        for block in blocks
+        if block["type"] == "tool_use"
+    ]
     finish = row.oracle["finish"]
     return {
         0: Meaning(
-            text="".join(it["text"] for it in blocks if it["type"] == "text"),
-            reasoning="".join(it.get("thinking", "") for it in blocks if it["type"] == "thinking"),
+            text="".join(block["text"] for block in blocks if block["type"] == "text"),
+            reasoning="".join(
+                block.get("thinking", "") for block in blocks if block["type"] == "thinking"
+            ),
             calls=tuple(calls),
             finish="tools" if finish == "tool_use" else reason(finish, ()),
         )
@@ -378,7 +400,7 @@ def _messages(row: Row) -> dict[int, Meaning]:
 
 def _gemini(row: Row) -> dict[int, Meaning]:
     oracle = row.oracle
-    calls = tuple((name, plain(args)) for _, name, args in oracle["tools"])
+    calls = tuple((name, normalize_arguments(args)) for _, name, args in oracle["tools"])
     words = oracle["finish"]
     blocked = bool(oracle.get("blocked"))
     finish = "filter" if blocked else reason(words[-1] if words else None, calls)
@@ -389,27 +411,31 @@ def _gemini(row: Row) -> dict[int, Meaning]:
     }  # fmt: skip
 
 
-def gemini_itself(row: Row) -> dict[int, Meaning]:
+def read_raw_gemini(row: Row) -> dict[int, Meaning]:
     """Read a Gemini recording that the SDK cannot decode, by the names in it alone."""
     value = payloads(row.body) if row.stream else json.loads(row.body)
     chunks = value if isinstance(value, list) else [value]
-    first = [it for chunk in chunks for it in (chunk.get("candidates") or ())[:1]]
-    parts = [part for it in first for part in (it.get("content") or {}).get("parts") or ()]
-    calls = [it["functionCall"] for it in parts if "functionCall" in it]
-    words = [it["finishReason"] for it in first if it.get("finishReason")]
+    first = [candidate for chunk in chunks for candidate in (chunk.get("candidates") or ())[:1]]
+    parts = [
+        part for candidate in first for part in (candidate.get("content") or {}).get("parts") or ()
+    ]
+    calls = [part["functionCall"] for part in parts if "functionCall" in part]
+    words = [candidate["finishReason"] for candidate in first if candidate.get("finishReason")]
     numbers = {1: "STOP", 2: "MAX_TOKENS", 3: "SAFETY"}
     word = numbers.get(words[-1], words[-1]) if words else None
     return {
         0: Meaning(
-            text="".join(it.get("text", "") for it in parts if not it.get("thought")),
-            reasoning="".join(it.get("text", "") for it in parts if it.get("thought")),
-            calls=tuple((it["name"], plain(it.get("args") or {})) for it in calls),
+            text="".join(part.get("text", "") for part in parts if not part.get("thought")),
+            reasoning="".join(part.get("text", "") for part in parts if part.get("thought")),
+            calls=tuple(
+                (call["name"], normalize_arguments(call.get("args") or {})) for call in calls
+            ),
             finish=reason(word, calls),
         )
     }
 
 
-def fives(
+def split_classes(
     prompt: int, cached: int | None, written: int | None, out: int, thought: int | None
 ) -> Usage:
     """Return five classes from counts that include each other: a part never exceeds its whole."""
@@ -419,41 +445,48 @@ def fives(
     return prompt - (cached or 0) - (written or 0), cached, written, out - inside, thought
 
 
-def _used_chat(told: Object) -> Usage:
-    fresh, cached, written, out, thought = five(told)
-    prompt = told["prompt_tokens"]
+def _read_chat_usage(counts: Object) -> Usage:
+    fresh, cached, written, out, thought = five(counts)
+    prompt = counts["prompt_tokens"]
     if (cached or 0) > prompt:
         return prompt - min(cached or 0, prompt), min(cached or 0, prompt), written, out, thought
     return fresh, cached, written, out, thought
 
 
-def _used_responses(told: Object) -> Usage | None:
-    if not told or told.get("input_tokens") is None:
+def _read_responses_usage(counts: Object) -> Usage | None:
+    if not counts or counts.get("input_tokens") is None:
         return None
-    inside = told.get("input_tokens_details") or {}
-    thought = (told.get("output_tokens_details") or {}).get("reasoning_tokens")
-    prompt, out = told["input_tokens"], told["output_tokens"]
-    if thought and told.get("total_tokens") == prompt + out + thought:
+    inside = counts.get("input_tokens_details") or {}
+    thought = (counts.get("output_tokens_details") or {}).get("reasoning_tokens")
+    prompt, out = counts["input_tokens"], counts["output_tokens"]
+    if thought and counts.get("total_tokens") == prompt + out + thought:
         out += thought
-    return fives(
+    return split_classes(
         prompt, inside.get("cached_tokens"), inside.get("cache_write_tokens"), out, thought
     )
 
 
-def _used_messages(told: Object) -> Usage:
-    thought = (told.get("output_tokens_details") or {}).get("thinking_tokens")
-    own = [told, *[it for it in told.get("iterations") or () if it.get("type") == "compaction"]]
-    fresh = sum(it["input_tokens"] for it in own)
-    cached = sum(it.get("cache_read_input_tokens") or 0 for it in own)
-    written = sum(it.get("cache_creation_input_tokens") or 0 for it in own)
-    out = sum(it["output_tokens"] for it in own)
+def _read_messages_usage(counts: Object) -> Usage:
+    thought = (counts.get("output_tokens_details") or {}).get("thinking_tokens")
+    own = [
+        counts,
+        *[
+            iteration
+            for iteration in counts.get("iterations") or ()
+            if iteration.get("type") == "compaction"
+        ],
+    ]
+    fresh = sum(iteration["input_tokens"] for iteration in own)
+    cached = sum(iteration.get("cache_read_input_tokens") or 0 for iteration in own)
+    written = sum(iteration.get("cache_creation_input_tokens") or 0 for iteration in own)
+    out = sum(iteration["output_tokens"] for iteration in own)
     return fresh, cached, written, out - (thought or 0), thought
 
 
-def _used_gemini(told: Object) -> Usage | None:
+def _read_gemini_usage(counts: Object) -> Usage | None:
     def count(name: str) -> int | None:
-        found: int | None = told.get(f"{name}_token_count")
-        return found
+        tokens: int | None = counts.get(f"{name}_token_count")
+        return tokens
 
     prompt, cached, thought = count("prompt"), count("cached_content"), count("thoughts")
     if prompt is None:
@@ -462,10 +495,10 @@ def _used_gemini(told: Object) -> Usage | None:
     return prompt + tools - (cached or 0), cached, None, count("candidates") or 0, thought
 
 
-_MEANT = {CHAT: _chat, RESPONSES: _responses, MESSAGES: _messages, GEMINI: _gemini}
-_USED = {
-    CHAT: _used_chat,
-    RESPONSES: _used_responses,
-    MESSAGES: _used_messages,
-    GEMINI: _used_gemini,
+_READ_MEANINGS = {CHAT: _chat, RESPONSES: _responses, MESSAGES: _messages, GEMINI: _gemini}
+_READ_USAGE = {
+    CHAT: _read_chat_usage,
+    RESPONSES: _read_responses_usage,
+    MESSAGES: _read_messages_usage,
+    GEMINI: _read_gemini_usage,
 }

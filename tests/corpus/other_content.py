@@ -40,9 +40,9 @@ def judge_other_content(
         return
     words = {word for name in dropped for word in (name, name.rpartition(".")[2])}
     vanished = {
-        it.name
-        for it in list_other_content(row)
-        if it.name not in words and not (it.data and it.data.encode() in out)
+        content.name
+        for content in list_other_content(row)
+        if content.name not in words and not (content.data and content.data.encode() in out)
     }
     for name in sorted(vanished):
         yield Difference("content", f"{name} is neither there nor named")
@@ -53,8 +53,12 @@ def list_other_content(row: Row) -> Iterator[OtherContent]:
     if row.dialect == CHAT:
         for choice in list_choices(row):
             message = choice.get("delta") or choice.get("message") or {}
-            held = {it: message[it] for it in _CHAT_MEMBERS if any(_list_texts(message.get(it)))}
-            yield from (_describe(name, value) for name, value in held.items())
+            by_member = {
+                chat_member: message[chat_member]
+                for chat_member in _CHAT_MEMBERS
+                if any(_list_texts(message.get(chat_member)))
+            }
+            yield from (_describe(name, value) for name, value in by_member.items())
             parts = message.get("content")
             for part in parts if isinstance(parts, list) else ():
                 if part.get("type") not in _PLAIN[CHAT]:
@@ -75,9 +79,9 @@ def list_other_content(row: Row) -> Iterator[OtherContent]:
 
 
 def _list_typed(objects: list[Object], dialect: str) -> Iterator[OtherContent]:
-    for it in objects:
-        if it.get("type") not in _PLAIN[dialect]:
-            yield _describe(str(it.get("type")), it)
+    for typed in objects:
+        if typed.get("type") not in _PLAIN[dialect]:
+            yield _describe(str(typed.get("type")), typed)
 
 
 def _describe(name: str, value: object) -> OtherContent:
@@ -91,4 +95,4 @@ def _list_texts(value: object) -> list[str]:
         return [value]
     if isinstance(value, dict):
         value = [*value.values()]
-    return [text for it in value for text in _list_texts(it)] if isinstance(value, list) else []
+    return [text for item in value for text in _list_texts(item)] if isinstance(value, list) else []

@@ -16,12 +16,12 @@ import httpx2
 import uvicorn
 
 from gateway.dialects import DIALECTS
-from tests.corpus import asks, exceptions, law3, mutations
-from tests.corpus.heard import Clients, shown
-from tests.corpus.oracle import CHAT, GEMINI, MESSAGES, RESPONSES, Row, meant, used
+from tests.corpus import exceptions, law3, mutations, translated_requests
+from tests.corpus.decoded_answers import Clients, shorten
+from tests.corpus.gateway_relay import serve
+from tests.corpus.oracle import CHAT, GEMINI, MESSAGES, RESPONSES, Row, read_meanings, read_usage
 from tests.corpus.sdk_clients import KNOWS_GEMINI, SdkClients
 from tests.corpus.sdk_oracle import make_oracle
-from tests.corpus.site import serve
 from tests.corpus.verdict import Difference, Failure
 
 _PATHS = {
@@ -102,33 +102,35 @@ class HttpJudge:
         for least in (False, True):
             before = self._provider.requests
             self._set_request(row, client, least=least)
-            found = [*(self._judge_native(row) if client == row.dialect else self._judge_translated(row, client))]  # fmt: skip
+            differences = [*(self._judge_native(row) if client == row.dialect else self._judge_translated(row, client))]  # fmt: skip
             if self._provider.requests > before:
-                return found  # else the gateway refused the request itself
+                return differences  # else the gateway refused the request itself
         return None
 
     def _judge_native(self, row: Row) -> Iterator[Difference]:
         """Compare what an SDK decodes behind the gateway with what it decodes from the recording."""
         direct = make_oracle(self._direct, row.dialect, row.body, stream=row.stream)
-        found = make_oracle(self._clients, row.dialect, row.body, stream=row.stream)
-        for name in direct.keys() | found.keys():
-            if direct.get(name) != found.get(name):
-                text = f"{shown(found.get(name))}, not {shown(direct.get(name))}"
+        behind_gateway = make_oracle(self._clients, row.dialect, row.body, stream=row.stream)
+        for name in direct.keys() | behind_gateway.keys():
+            if direct.get(name) != behind_gateway.get(name):
+                text = f"{shorten(behind_gateway.get(name))}, not {shorten(direct.get(name))}"
                 yield Difference(name, text)
 
     def _judge_translated(self, row: Row, client: str) -> Iterator[Difference]:
         what = f"SDK {'stream' if row.stream else 'whole'}"
         try:
-            heard = self._clients.hear(client, b"", stream=row.stream)
+            decoded = self._clients.hear(client, b"", stream=row.stream)
         except Exception as error:  # noqa: BLE001 - each exception of an SDK is a failure
             yield Difference("problem", f"{type(error).__name__} {str(error)[:200]}")
         else:
-            if heard is not None:
-                yield from law3.compare(what, meant(row), used(row), heard, client, beyond=False)
+            if decoded is not None:
+                yield from law3.compare(
+                    what, read_meanings(row), read_usage(row), decoded, client, beyond=False
+                )
 
     def _set_request(self, row: Row, client: str, *, least: bool) -> None:
         model = f"recorded-{row.dialect}"
-        body, _ = asks.client(row, DIALECTS[client], least=least)
+        body, _ = translated_requests.make_client_request(row, DIALECTS[client], least=least)
         value = body.value if client == GEMINI else {**body.value, "model": model}
         self._transport.model = model
         self._transport.body = json.dumps(value).encode()
@@ -153,9 +155,9 @@ def judge_rows(
                     continue
                 judged += 1
                 failed = [
-                    f"{it.kind}: {it.text}"
-                    for it in differences
-                    if exceptions.find_rule(row, client, it.kind) is None
+                    f"{difference.kind}: {difference.text}"
+                    for difference in differences
+                    if exceptions.find_rule(row, client, difference.kind) is None
                 ]
                 if failed:
                     failures.append(Failure(row.file, row.id, client, f"HTTP {'; '.join(failed)}"))

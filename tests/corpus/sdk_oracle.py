@@ -29,8 +29,10 @@ def _read_chat(clients: SdkClients, stream: bool) -> Object:
     if not stream:
         completion: Object = clients.openai.chat.completions.create(**_CHAT).to_dict(warnings=False)
         choices = [
-            _read_chat_choice([it["message"]], it.get("finish_reason"), it.get("index", 0))
-            for it in completion.get("choices") or ()
+            _read_chat_choice(
+                [choice["message"]], choice.get("finish_reason"), choice.get("index", 0)
+            )
+            for choice in completion.get("choices") or ()
         ]
         return {"choices": choices, "usage": completion.get("usage")}
     pieces: dict[int, list[Object]] = {}
@@ -39,11 +41,14 @@ def _read_chat(clients: SdkClients, stream: bool) -> Object:
     for chunk in clients.openai.chat.completions.create(**_CHAT, stream=True):
         value: Object = chunk.to_dict(warnings=False)
         usage = value.get("usage") or usage
-        for it in value.get("choices") or ():
-            at = it.get("index", 0)
-            pieces.setdefault(at, []).append(it.get("delta") or {})
-            finish[at] = it.get("finish_reason") or finish.get(at)
-    choices = [_read_chat_choice(it, finish.get(at), at) for at, it in sorted(pieces.items())]
+        for choice in value.get("choices") or ():
+            at = choice.get("index", 0)
+            pieces.setdefault(at, []).append(choice.get("delta") or {})
+            finish[at] = choice.get("finish_reason") or finish.get(at)
+    choices = [
+        _read_chat_choice(choice_pieces, finish.get(at), at)
+        for at, choice_pieces in sorted(pieces.items())
+    ]
     return {"choices": choices, "usage": usage}
 
 
@@ -54,19 +59,19 @@ def _read_chat_choice(pieces: list[Object], finish: str | None, index: int) -> O
         if isinstance(content, dict):  # JSON mode of a host
             return {**_read_chat_choice([{**piece, "content": ""}], finish, index), "text": content}
         parts = content if isinstance(content, list) else [{"type": "text", "text": content}]
-        text += "".join(it.get("text") or "" for it in parts if it.get("type") == "text")
-        thoughts = [it.get("thinking") for it in parts if it.get("type") == "thinking"]
-        text_of_thoughts = "".join(_join_thoughts(it) for it in thoughts)
+        text += "".join(part.get("text") or "" for part in parts if part.get("type") == "text")
+        thoughts = [part.get("thinking") for part in parts if part.get("type") == "thinking"]
+        text_of_thoughts = "".join(_join_thoughts(thought) for thought in thoughts)
         reasoning += next(
             (piece[name] for name in _REASONING if isinstance(piece.get(name), str) and piece[name]),
-            "".join(it.get("text") or it.get("summary") or "" for it in _details(piece)),
+            "".join(detail.get("text") or detail.get("summary") or "" for detail in _details(piece)),
         )  # fmt: skip
         reasoning += text_of_thoughts
     return {
         "index": index,
         "text": text,
         "reasoning": reasoning,
-        "refusal": "".join(it.get("refusal") or "" for it in pieces),
+        "refusal": "".join(piece.get("refusal") or "" for piece in pieces),
         "finish": finish,
         "tools": _join_calls(pieces),
     }
@@ -74,13 +79,17 @@ def _read_chat_choice(pieces: list[Object], finish: str | None, index: int) -> O
 
 def _join_thoughts(thinking: Any) -> str:
     if isinstance(thinking, list):
-        return "".join(it.get("text") or "" for it in thinking)
+        return "".join(part.get("text") or "" for part in thinking)
     return thinking or ""
 
 
 def _details(piece: Object) -> list[Object]:
     details = piece.get("reasoning_details")
-    return [it for it in details if isinstance(it, dict)] if isinstance(details, list) else []
+    return (
+        [detail for detail in details if isinstance(detail, dict)]
+        if isinstance(details, list)
+        else []
+    )
 
 
 def _join_calls(pieces: list[Object]) -> list[list[Any]]:
@@ -121,17 +130,17 @@ def _read_responses(clients: SdkClients, stream: bool) -> Object:
 
 def _read_response(response: Object) -> Object:
     items = response.get("output") or []
-    messages = [it for it in items if it["type"] == "message"]
+    messages = [item for item in items if item["type"] == "message"]
     return {
         "status": response.get("status"),
         "text": "".join(
-            part.get("text") or "" for it in messages for part in it.get("content") or ()
+            part.get("text") or "" for message in messages for part in message.get("content") or ()
         ),
-        "items": [it["type"] for it in items],
+        "items": [item["type"] for item in items],
         "tools": [
-            [it.get("call_id"), it["name"], it["arguments"]]
-            for it in items
-            if it["type"] == "function_call"
+            [item.get("call_id"), item["name"], item["arguments"]]
+            for item in items
+            if item["type"] == "function_call"
         ],
         "usage": response.get("usage"),
         "incomplete": response.get("incomplete_details"),
@@ -154,27 +163,29 @@ def _read_messages(clients: SdkClients, stream: bool) -> Object:
 
 
 def _read_gemini(clients: SdkClients, stream: bool) -> Object:
-    chunks = [it.model_dump(mode="json", exclude_none=True) for it in clients.list_chunks(stream)]
-    firsts = [it for chunk in chunks for it in (chunk.get("candidates") or ())[:1]]
-    parts = [part for it in firsts for part in (it.get("content") or {}).get("parts") or ()]
-    calls = [it["function_call"] for it in parts if "function_call" in it]
+    chunks = [
+        chunk.model_dump(mode="json", exclude_none=True) for chunk in clients.list_chunks(stream)
+    ]
+    firsts = [candidate for chunk in chunks for candidate in (chunk.get("candidates") or ())[:1]]
+    parts = [part for first in firsts for part in (first.get("content") or {}).get("parts") or ()]
+    calls = [part["function_call"] for part in parts if "function_call" in part]
     blocked = [
         reason
         for chunk in chunks
         if (reason := (chunk.get("prompt_feedback") or {}).get("block_reason"))
     ]
     return {
-        "text": _join_text(it for it in parts if not it.get("thought")),
-        "thought": _join_text(it for it in parts if it.get("thought")),
-        "tools": [[it.get("id"), it.get("name"), it.get("args") or {}] for it in calls],
-        "finish": [it["finish_reason"] for it in firsts if it.get("finish_reason")],
-        "usage": next((it["usage_metadata"] for it in chunks[::-1] if "usage_metadata" in it), None),
+        "text": _join_text(part for part in parts if not part.get("thought")),
+        "thought": _join_text(part for part in parts if part.get("thought")),
+        "tools": [[call.get("id"), call.get("name"), call.get("args") or {}] for call in calls],
+        "finish": [first["finish_reason"] for first in firsts if first.get("finish_reason")],
+        "usage": next((chunk["usage_metadata"] for chunk in chunks[::-1] if "usage_metadata" in chunk), None),
         **({"blocked": blocked[-1]} if blocked else {}),
     }  # fmt: skip
 
 
 def _join_text(parts: Iterable[Object]) -> str:
-    return "".join(it.get("text") or "" for it in parts)
+    return "".join(part.get("text") or "" for part in parts)
 
 
 _CHAT: Object = {"model": "m", "messages": []}

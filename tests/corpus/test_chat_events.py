@@ -46,7 +46,7 @@ UNLIKE_THE_SDK = {
     "4e151f9fbccb101f": "function_call, which the oracle leaves out",
 }
 """Answers that the gateway reads otherwise than the SDK, on purpose."""
-SAID_OTHERWISE = {
+CHANGED_REQUESTS = {
     "c50c6732974195ec": "a picture in a tool's result follows in a message of the user's",
     "98f4b782d381a22f": "a picture in a tool's result follows in a message of the user's",
     "18edfd659b018e08": "a document of Mistral's without a name, which is given one",
@@ -62,43 +62,47 @@ SAID_OTHERWISE = {
     "798994887b0abb13": "an assistant's message that says nothing, which is left out",
 }
 """Requests that come back with other values, on purpose."""
-AN_ERROR = {
+ERRORS_WITH_200 = {
     "8382d44533840ebd", "237fcc7662e76bd0", "9935bc9acbec91c3", "73bfa5fc761b6aea", "c34f9bbb7dd05572",
     "ab0d0ab825f06a93", "5e8705c708128f64", "9fe6d3b38627e4c6", "a22dbfdc053b922f",
 }  # fmt: skip
 """Recordings with status 200 that hold an error."""
-TELLING = ResponseContext(id="01", created_at=7, model="asked")
-AWKWARD = (1, 2, 3, 5, 8, 13, 21, 34)
+CONTEXT = ResponseContext(id="01", created_at=7, model="asked")
+READ_SIZES = (1, 2, 3, 5, 8, 13, 21, 34)
 """Sizes of reads, in turn."""
 
 
-def ok(exchanges: list[Exchange]) -> list[Exchange]:
-    return [it for it in exchanges if it.status == 200 and it.id not in AN_ERROR]
+def list_answers(exchanges: list[Exchange]) -> list[Exchange]:
+    return [
+        exchange
+        for exchange in exchanges
+        if exchange.status == 200 and exchange.id not in ERRORS_WITH_200
+    ]
 
 
-def run(*parts: bytes) -> list[Event]:
+def decode(*parts: bytes) -> list[Event]:
     decoder = TRANSLATION.make_decoder()
-    found = [event for part in parts for event in decoder.feed(part)]
-    return [*found, *decoder.end()]
+    events = [event for part in parts for event in decoder.feed(part)]
+    return [*events, *decoder.end()]
 
 
-def heard(exchange: Exchange) -> list[Event]:
-    return run(exchange.body) if exchange.stream else TRANSLATION.decode_response(exchange.body)
+def decode_exchange(exchange: Exchange) -> list[Event]:
+    return decode(exchange.body) if exchange.stream else TRANSLATION.decode_response(exchange.body)
 
 
-def encoded(events: list[Event]) -> bytes:
-    encoder = TRANSLATION.make_encoder(TELLING)
+def encode(events: list[Event]) -> bytes:
+    encoder = TRANSLATION.make_encoder(CONTEXT)
     return b"".join([encoder.write(event) for event in events])
 
 
-def said(events: list[Event]) -> dict[int, Object]:
+def collect_choices(events: list[Event]) -> dict[int, Object]:
     """Return the content of events by choice, in the shape of the oracle."""
-    found: dict[int, Object] = {}
+    choices: dict[int, Object] = {}
     for event in events:
         if isinstance(event, Start | AnswerMetadata | UsageUpdate | Failed | End):
             continue
         blank: Object = {"text": "", "reasoning": "", "refusal": "", "tools": {}, "finish": None}
-        choice = found.setdefault(event.choice, blank)
+        choice = choices.setdefault(event.choice, blank)
         match event:
             case TextDelta():
                 choice["text"] += event.text
@@ -114,18 +118,20 @@ def said(events: list[Event]) -> dict[int, Object]:
                 choice["finish"] = event.word
             case _:
                 pass
-    return {at: {**choice, "tools": list(choice["tools"].values())} for at, choice in found.items()}
+    return {
+        at: {**choice, "tools": list(choice["tools"].values())} for at, choice in choices.items()
+    }
 
 
-def reasons(events: list[Event]) -> list[str]:
+def list_finish_reasons(events: list[Event]) -> list[str]:
     return [event.reason for event in events if isinstance(event, Finish)]
 
 
-def used(events: list[Event]) -> Usage | None:
-    return next((it.usage for it in reversed(events) if isinstance(it, UsageUpdate)), None)
+def find_usage(events: list[Event]) -> Usage | None:
+    return next((event.usage for event in reversed(events) if isinstance(event, UsageUpdate)), None)
 
 
-def expected(choice: Object) -> Object:
+def expect_choice(choice: Object) -> Object:
     """Return a choice as the SDK decoded it; content that is no string becomes text."""
     text, thought = choice["text"] or "", choice["reasoning"] or ""
     if isinstance(text, dict):
@@ -145,59 +151,63 @@ def expected(choice: Object) -> Object:
     }
 
 
-def test_events_say_what_the_sdk_decoded(exchanges: list[Exchange], say: Say) -> None:
+def test_decoded_events_match_the_sdk(exchanges: list[Exchange], say: Say) -> None:
     """Law 3: text, reasoning, refusal, calls, finish and model of whole answers and of streams."""
     unlike = set()
-    for exchange in ok(exchanges):
-        events = heard(exchange)
+    for exchange in list_answers(exchanges):
+        events = decode_exchange(exchange)
         assert isinstance(events[-1], End), exchange.id
         assert not any(isinstance(event, Failed) for event in events)
-        if said(events) != {it["index"]: expected(it) for it in exchange.oracle["choices"]}:
+        if collect_choices(events) != {
+            choice["index"]: expect_choice(choice) for choice in exchange.oracle["choices"]
+        }:
             unlike.add(exchange.id)
         [start] = [event for event in events if isinstance(event, Start)]
         assert start.model == (exchange.oracle["model"] or None), exchange.id
-    say(f"{len(ok(exchanges))} answers, {len(unlike)} read otherwise")
+    say(f"{len(list_answers(exchanges))} answers, {len(unlike)} read otherwise")
     assert unlike == set(UNLIKE_THE_SDK)
-    assert len(unlike) < 0.02 * len(ok(exchanges))
+    assert len(unlike) < 0.02 * len(list_answers(exchanges))
 
 
-def test_an_error_with_status_200_is_one_failed(exchanges: list[Exchange]) -> None:
+def test_an_error_with_status_200_is_the_last_event(exchanges: list[Exchange]) -> None:
     """No event follows the error, as in a native stream."""
     for exchange in exchanges:
-        if exchange.id in AN_ERROR:
-            events = heard(exchange)
+        if exchange.id in ERRORS_WITH_200:
+            events = decode_exchange(exchange)
             assert isinstance(events[-1], Failed)
             assert sum(isinstance(event, Failed) for event in events) == 1
 
 
-def test_usage_is_that_of_the_oracle(exchanges: list[Exchange], say: Say) -> None:
+def test_decoded_usage_matches_the_sdk(exchanges: list[Exchange], say: Say) -> None:
     """Usage agrees in the five classes; its exceptions are those of the ledger."""
     unlike = set()
-    for exchange in ok(exchanges):
-        usage = used(heard(exchange))
-        found: tuple[int | None, ...] = (None,) * 5
+    for exchange in list_answers(exchanges):
+        usage = find_usage(decode_exchange(exchange))
+        counts: tuple[int | None, ...] = (None,) * 5
         if usage is not None:
             written = sum(usage.cache_write.values()) or None
-            found = (usage.input, usage.cache_read, written, usage.output, usage.reasoning)
-        if found != (five(exchange.told) if exchange.told else (None,) * 5):
+            counts = (usage.input, usage.cache_read, written, usage.output, usage.reasoning)
+        if counts != (five(exchange.usage_counts) if exchange.usage_counts else (None,) * 5):
             unlike.add(exchange.id)
-    say(f"usage of {len(ok(exchanges))} answers, {len(unlike)} read otherwise")
+    say(f"usage of {len(list_answers(exchanges))} answers, {len(unlike)} read otherwise")
     assert unlike == set(USAGE_UNLIKE_THE_SDK)
 
 
-def test_any_split_of_a_stream_gives_the_same_events(exchanges: list[Exchange], say: Say) -> None:
+def test_any_stream_decodes_to_the_same_events_wherever_reads_end(
+    exchanges: list[Exchange], say: Say
+) -> None:
     """Law 2: awkward reads of all streams, and single bytes of the short ones."""
     count = 0
     for exchange in exchanges:
         if not exchange.stream:
             continue
-        body, events = exchange.body, run(exchange.body)
+        body, events = exchange.body, decode(exchange.body)
         ends = [0]
         while ends[-1] < len(body):
-            ends.append(min(len(body), ends[-1] + AWKWARD[len(ends) % len(AWKWARD)]))
-        assert run(*[body[a:b] for a, b in pairwise(ends)]) == events, exchange.id
+            ends.append(min(len(body), ends[-1] + READ_SIZES[len(ends) % len(READ_SIZES)]))
+        assert decode(*[body[a:b] for a, b in pairwise(ends)]) == events, exchange.id
         if len(body) < 2500:
-            assert run(*[body[at : at + 1] for at in range(len(body))]) == events, exchange.id
+            assert decode(*[body[at : at + 1] for at in range(len(body))]) == events, exchange.id
         count += 1
     say(f"{count} streams")
 
@@ -205,35 +215,42 @@ def test_any_split_of_a_stream_gives_the_same_events(exchanges: list[Exchange], 
 def test_a_stream_cut_before_its_finish_has_no_end(exchanges: list[Exchange], say: Say) -> None:
     """Law 10 holds at every frame."""
     cuts = 0
-    for exchange in ok(exchanges):
+    for exchange in list_answers(exchanges):
         if not exchange.stream:
             continue
         decoder = TRANSLATION.make_decoder()
-        named: set[int] = set()
+        finished: set[int] = set()
         for frame in sse.split_frames(exchange.body):
             if b"[DONE]" in frame:
                 break
             chunk = payload(frame) or {}
-            named |= {it["index"] for it in chunk.get("choices") or () if it.get("finish_reason")}
-            if len(named) == exchange.choices:
+            finished |= {
+                choice["index"]
+                for choice in chunk.get("choices") or ()
+                if choice.get("finish_reason")
+            }
+            if len(finished) == exchange.choices:
                 break
-            assert not any(isinstance(it, End | Finish) for it in decoder.feed(frame))
+            assert not any(isinstance(event, End | Finish) for event in decoder.feed(frame))
             cuts += 1
-        if len(named) < exchange.choices == 1:
+        if len(finished) < exchange.choices == 1:
             assert not decoder.end(), exchange.id
     say(f"{cuts} cuts, none of them an end")
 
 
-def test_whole_and_stream_of_one_answer_are_the_same_events(exchanges: list[Exchange]) -> None:
+def test_a_stream_and_its_whole_answer_decode_to_the_same_events(exchanges: list[Exchange]) -> None:
     """Law 2: a stream that is folded, and a whole answer that is streamed, give the same events."""
-    for exchange in ok(exchanges):
-        events = heard(exchange)
+    for exchange in list_answers(exchanges):
+        events = decode_exchange(exchange)
         if exchange.stream:
             other = TRANSLATION.decode_response(OPENAI_CHAT.fold(exchange.body))
         else:
-            other = run(OPENAI_CHAT.unfold(exchange.body, True))
-        assert (said(other), used(other)) == (said(events), used(events)), exchange.id
-        assert reasons(other) == reasons(events), exchange.id
+            other = decode(OPENAI_CHAT.unfold(exchange.body, True))
+        assert (collect_choices(other), find_usage(other)) == (
+            collect_choices(events),
+            find_usage(events),
+        ), exchange.id
+        assert list_finish_reasons(other) == list_finish_reasons(events), exchange.id
 
 
 def without_blanks(whole: Object) -> Object:
@@ -242,63 +259,68 @@ def without_blanks(whole: Object) -> Object:
     return whole
 
 
-def own(said: Object) -> Object:
+def without_log_probabilities(completion: Object) -> Object:
     """Return the encoder's own members: log probabilities are the host's, some without a number."""
-    choices = [{**choice, "logprobs": None} for choice in said["choices"]]
-    return {**said, "choices": choices}
+    choices = [{**choice, "logprobs": None} for choice in completion["choices"]]
+    return {**completion, "choices": choices}
 
 
-def test_a_told_stream_and_a_told_answer_agree(exchanges: list[Exchange]) -> None:
+def test_the_encoded_stream_folds_to_the_encoded_whole_answer(exchanges: list[Exchange]) -> None:
     """Law 2 of the encoder: its stream folds to its whole answer; the SDK's types accept both."""
-    for exchange in ok(exchanges):
-        events = heard(exchange)
-        whole = json.loads(TRANSLATION.encode_response(events, TELLING))
-        stream = encoded(events)
+    for exchange in list_answers(exchanges):
+        events = decode_exchange(exchange)
+        whole = json.loads(TRANSLATION.encode_response(events, CONTEXT))
+        stream = encode(events)
         assert without_blanks(json.loads(OPENAI_CHAT.fold(stream))) == without_blanks(whole)
-        ChatCompletion.model_validate(own(whole))
+        ChatCompletion.model_validate(without_log_probabilities(whole))
         for frame in sse.split_frames(stream)[:-1]:
-            ChatCompletionChunk.model_validate(own(payload(frame)))
+            ChatCompletionChunk.model_validate(without_log_probabilities(payload(frame)))
 
 
-def test_an_answer_goes_to_events_and_back(exchanges: list[Exchange], say: Say) -> None:
+def test_an_answer_survives_encoding_and_decoding(exchanges: list[Exchange], say: Say) -> None:
     """Encoded events decode to the same events, but the finish gets the dialect's own word."""
-    for exchange in ok(exchanges):
-        events = heard(exchange)
-        again = run(encoded(events))
-        for found in (
-            again,
-            TRANSLATION.decode_response(TRANSLATION.encode_response(events, TELLING)),
+    for exchange in list_answers(exchanges):
+        events = decode_exchange(exchange)
+        decoded_again = decode(encode(events))
+        for decoded in (
+            decoded_again,
+            TRANSLATION.decode_response(TRANSLATION.encode_response(events, CONTEXT)),
         ):
-            first, second = said(events), said(found)
+            first, second = collect_choices(events), collect_choices(decoded)
             for choice in (*first.values(), *second.values()):
                 choice.pop("finish")
                 choice["tools"] = [[id, name, text or "{}"] for id, name, text in choice["tools"]]
             assert second == first, exchange.id
-            wanted = ["length" if word == "cut" else word for word in reasons(events)]
-            assert reasons(found) == wanted, exchange.id
-            before = used(events)
+            expected_reasons = [
+                "length" if word == "cut" else word for word in list_finish_reasons(events)
+            ]
+            assert list_finish_reasons(decoded) == expected_reasons, exchange.id
+            before = find_usage(events)
             if before is not None and before.completion is not None:
-                assert classes(used(found)) == classes(before), exchange.id
-    say(f"{len(ok(exchanges))} answers there and back")
+                assert classes(find_usage(decoded)) == classes(before), exchange.id
+    say(f"{len(list_answers(exchanges))} answers there and back")
 
 
-def bare(value: Any) -> Any:
+def to_plain_values(value: Any) -> Any:
     """Return a request as plain values, without what it was read from."""
     if isinstance(value, msgspec.Struct):
-        fields = {name: bare(getattr(value, name)) for name in value.__struct_fields__}
+        fields = {name: to_plain_values(getattr(value, name)) for name in value.__struct_fields__}
         for name in ("source", "names", "extra_members"):
             fields.pop(name, None)
         return {"is": type(value).__name__, **fields}
-    return [bare(item) for item in value] if isinstance(value, tuple) else value
+    return [to_plain_values(item) for item in value] if isinstance(value, tuple) else value
 
 
-def meant(request: CanonicalRequest) -> Any:
+def normalize_request(request: CanonicalRequest) -> Any:
     """Return the meaning of a request to a host, in one of its several spellings."""
-    value = bare(request)
+    value = to_plain_values(request)
     for turn in value["turns"]:
         turn["role"] = "system" if turn["role"] == "developer" else turn["role"]
         turn["parts"] = [part for part in turn["parts"] if part["is"] != "Thought"]
-        parts = [*turn["parts"], *[it for part in turn["parts"] for it in part.get("parts", ())]]
+        parts = [
+            *turn["parts"],
+            *[inner for part in turn["parts"] for inner in part.get("parts", ())],
+        ]
         for part in parts:
             part["cache"] = None
             if part["is"] in ("ToolUse", "ToolResult"):
@@ -312,7 +334,7 @@ def meant(request: CanonicalRequest) -> Any:
     return value
 
 
-def test_a_request_goes_to_values_and_back(exchanges: list[Exchange], say: Say) -> None:
+def test_a_request_survives_encoding_and_decoding(exchanges: list[Exchange], say: Say) -> None:
     """`decode` reads what `encode` writes: turns, tools and settings of every recorded request."""
     unlike: dict[str, Any] = {}
     count = 0
@@ -324,12 +346,16 @@ def test_a_request_goes_to_values_and_back(exchanges: list[Exchange], say: Say) 
             "utf-8", "replace"
         )
         first = TRANSLATION.decode_request(OPENAI_CHAT.read(raw))
-        said = TRANSLATION.encode_request(first, target())
-        body = json.dumps({**said.value, "model": "m"}).encode()
+        encoded_request = TRANSLATION.encode_request(first, target())
+        body = json.dumps({**encoded_request.value, "model": "m"}).encode()
         second = TRANSLATION.decode_request(OPENAI_CHAT.read(body))
-        assert set(said.client_names) == set(said.value)
-        if meant(second) != meant(first):
-            unlike[exchange.id] = (exchange.provider, meant(first), meant(second))
+        assert set(encoded_request.client_names) == set(encoded_request.value)
+        if normalize_request(second) != normalize_request(first):
+            unlike[exchange.id] = (
+                exchange.provider,
+                normalize_request(first),
+                normalize_request(second),
+            )
     say(f"{count} requests there and back, {len(unlike)} said otherwise")
-    assert {id: why for id, why in unlike.items() if id not in SAID_OTHERWISE} == {}
-    assert set(unlike) == set(SAID_OTHERWISE)
+    assert {id: why for id, why in unlike.items() if id not in CHANGED_REQUESTS} == {}
+    assert set(unlike) == set(CHANGED_REQUESTS)

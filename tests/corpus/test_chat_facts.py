@@ -13,33 +13,43 @@ from tests.dialects.openai_chat.stream_facts import (
 
 
 def list_streams(exchanges: list[Exchange]) -> list[Exchange]:
-    return [it for it in exchanges if it.stream and it.status == 200 and it.choices == 1]
+    return [
+        exchange
+        for exchange in exchanges
+        if exchange.stream and exchange.status == 200 and exchange.choices == 1
+    ]
 
 
-def test_a_quick_look_sees_what_a_full_read_does(
+def test_the_quick_reader_finds_the_same_facts_as_the_full_reader(
     exchanges: list[Exchange], monkeypatch: pytest.MonkeyPatch, say: Say
 ) -> None:
     streams = list_streams(exchanges)
     unlike = [
-        it.id for it in streams if inspect(it.body, 700) != inspect_in_full(it.body, monkeypatch)
+        stream.id
+        for stream in streams
+        if inspect(stream.body, 700) != inspect_in_full(stream.body, monkeypatch)
     ]
     say(f"{len(streams)} streams, {len(unlike)} unlike")
     assert unlike == []
 
 
-def test_a_translated_stream_has_the_facts_of_a_native_one(
+def test_a_translated_stream_has_the_facts_of_the_native_one(
     exchanges: list[Exchange], say: Say
 ) -> None:
     streams = list_streams(exchanges)
-    unlike = [it.id for it in streams if translate(it.body) != inspect(it.body)[0]]
+    unlike = [stream.id for stream in streams if translate(stream.body) != inspect(stream.body)[0]]
     say(f"{len(streams)} streams, {len(unlike)} unlike")
     assert unlike == []
 
 
-def test_a_translated_answer_has_the_facts_of_a_native_one(
+def test_a_translated_answer_has_the_facts_of_the_native_one(
     exchanges: list[Exchange], say: Say
 ) -> None:
-    whole = [it for it in exchanges if not it.stream and it.status == 200 and it.choices == 1]
+    whole = [
+        exchange
+        for exchange in exchanges
+        if not exchange.stream and exchange.status == 200 and exchange.choices == 1
+    ]
     unlike = []
     for exchange in whole:
         native, translated = summarize(exchange.body)

@@ -52,7 +52,7 @@ def _read(dialect: Dialect, row: Object, at: str) -> RequestBody | None:
     return dialect.read_with_path(raw, at[at.index("models/") :])
 
 
-def test_every_request_goes_on_byte_for_byte(
+def test_every_request_passes_unchanged_except_for_the_model(
     rows: list[tuple[Dialect, Object, str]], say: Say
 ) -> None:
     count: Counter[str] = Counter()
@@ -73,7 +73,7 @@ def test_every_request_goes_on_byte_for_byte(
     assert sum(count.values()) > 30
 
 
-def test_every_answer_tells_its_usage_and_its_vectors(
+def test_the_gateway_reads_usage_and_vectors_of_every_answer(
     rows: list[tuple[Dialect, Object, str]], say: Say
 ) -> None:
     count: Counter[str] = Counter()
@@ -85,38 +85,40 @@ def test_every_answer_tells_its_usage_and_its_vectors(
             count["refused"] += 1
             continue
         value = json.loads(data)
-        seen = dialect.summarize(data)
-        assert seen.problem is None, row["id"]
+        summary = dialect.summarize(data)
+        assert summary.problem is None, row["id"]
         usage = value.get("usage") or value.get("usageMetadata") or {}
         tokens = next(
-            (usage[it] for it in ("prompt_tokens", "promptTokenCount", "total_tokens") if it in usage),
+            (usage[name] for name in ("prompt_tokens", "promptTokenCount", "total_tokens") if name in usage),
             None,
         )  # fmt: skip
-        assert (seen.usage.input if seen.usage is not None else None) == tokens, row["id"]
-        assert seen.served_model == value.get("model"), row["id"]
-        made = value.get("data") or value.get("embeddings")
-        plain = [it.get("embedding") or it.get("values") for it in made]
-        heard = EmbeddingsResponse(translation.get_translation(dialect).decode_response(data), "m")
-        packed = any(isinstance(it, str) for it in plain)
+        assert (summary.usage.input if summary.usage is not None else None) == tokens, row["id"]
+        assert summary.served_model == value.get("model"), row["id"]
+        rows_ = value.get("data") or value.get("embeddings")
+        plain = [row_.get("embedding") or row_.get("values") for row_ in rows_]
+        response = EmbeddingsResponse(
+            translation.get_translation(dialect).decode_response(data), "m"
+        )
+        packed = any(isinstance(vector, str) for vector in plain)
         count["packed" if packed else "numbers"] += 1
-        assert heard.vectors == ([] if packed else plain), row["id"]
+        assert response.vectors == ([] if packed else plain), row["id"]
         if not packed:
-            _tells(heard, plain, data, dialect)
+            check_encoders(response, plain, data, dialect)
     say(f"answers: {dict(count)}")
     assert count["numbers"] > 20
 
 
-def _tells(
-    heard: EmbeddingsResponse, plain: list[list[float]], data: bytes, dialect: Dialect
+def check_encoders(
+    response: EmbeddingsResponse, plain: list[list[float]], data: bytes, dialect: Dialect
 ) -> None:
     """Each dialect writes the same vectors."""
-    telling = ResponseContext(id="c", created_at=1, model="m", request=EmbeddingsRequest(turns=()))
+    context = ResponseContext(id="c", created_at=1, model="m", request=EmbeddingsRequest(turns=()))
     events = translation.get_translation(dialect).decode_response(data)
     for name, inner in (("openai-chat", "embedding"), ("gemini", "values")):
-        told = json.loads(
+        written = json.loads(
             translation.get_translation(OPERATIONS[name, OPERATION]).encode_response(
-                events, telling
+                events, context
             )
         )
-        rows = told.get("data") or told["embeddings"]
-        assert [row[inner] for row in rows] == plain == heard.vectors
+        rows = written.get("data") or written["embeddings"]
+        assert [row[inner] for row in rows] == plain == response.vectors

@@ -36,7 +36,14 @@ from gateway.core.usage import Usage
 from gateway.dialects.anthropic_messages import DIALECT, TRANSLATION
 from gateway.dialects.base import ResponseContext
 from tests.corpus.conftest import Say
-from tests.corpus.test_messages import AWKWARD, NO_ORACLE, awkward, counted, lines, pruned
+from tests.corpus.test_messages import (
+    NO_ORACLE,
+    READ_SIZES,
+    lines,
+    read_sdk_counts,
+    split_awkwardly,
+    without_nulls,
+)
 from tests.dialects.anthropic_messages.cases import target
 from tests.dialects.anthropic_messages.sdk import streamed, whole
 
@@ -44,7 +51,7 @@ type Object = dict[str, Any]
 type Row = tuple[Object, bytes, Object]
 """A recording, the body of its answer, and its oracle."""
 
-TELLING = ResponseContext(id="0", created_at=0, model="m")
+CONTEXT = ResponseContext(id="0", created_at=0, model="m")
 PLAIN = ("text", "thinking", "redacted_thinking", "tool_use")
 """Types of blocks that other dialects have too."""
 
@@ -68,23 +75,23 @@ def streams(rows: list[Row]) -> list[Row]:
     return [row for row in rows if row[0]["response"]["body_kind"] == "sse"]
 
 
-def run(parts: Iterable[bytes]) -> list[Event]:
+def decode(parts: Iterable[bytes]) -> list[Event]:
     decoder = TRANSLATION.make_decoder()
     events = [event for part in parts for event in decoder.feed(part)]
     return events + decoder.end()
 
 
-def events_of(row: Row) -> list[Event]:
-    return run([row[1]]) if streams([row]) else TRANSLATION.decode_response(row[1])
+def decode_row(row: Row) -> list[Event]:
+    return decode([row[1]]) if streams([row]) else TRANSLATION.decode_response(row[1])
 
 
-def said(events: list[Event]) -> Object:
+def collect_events(events: list[Event]) -> Object:
     """Return what the oracle has too: text, reasoning, calls, finish and usage."""
     started = {event.index: event for event in events if isinstance(event, ToolStart)}
     pieces = [event for event in events if isinstance(event, ToolDelta)]
     assert {event.index for event in events if isinstance(event, ToolEnd)} == set(started)
     calls = [
-        (tool.id, tool.name, json.loads("".join(it.text for it in pieces if it.index == tool.index)))
+        (tool.id, tool.name, json.loads("".join(piece.text for piece in pieces if piece.index == tool.index)))
         for tool in started.values()
     ]  # fmt: skip
     ends = [event for event in events if isinstance(event, ReasoningEnd)]
@@ -96,57 +103,57 @@ def said(events: list[Event]) -> Object:
         "others": [
             event.name.removeprefix("content.") for event in events if isinstance(event, Opaque)
         ],
-        "cited": [pruned(event.source) for event in events if isinstance(event, Citation)],
-        "finish": [(it.word, it.stop) for it in events if isinstance(it, Finish)],
+        "cited": [without_nulls(event.source) for event in events if isinstance(event, Citation)],
+        "finish": [(event.word, event.stop) for event in events if isinstance(event, Finish)],
         "model": [event.model for event in events if isinstance(event, Start)],
         "ended": sum(isinstance(event, End) for event in events),
     }
 
 
-def wanted(oracle: Object) -> Object:
+def expect_events(oracle: Object) -> Object:
     content = oracle["content"]
-    thoughts = [it for it in content if it["type"] in ("thinking", "redacted_thinking")]
+    thoughts = [block for block in content if block["type"] in ("thinking", "redacted_thinking")]
     return {
-        "text": "".join(it["text"] for it in content if it["type"] == "text"),
-        "thinking": "".join(it.get("thinking", "") for it in thoughts),
+        "text": "".join(block["text"] for block in content if block["type"] == "text"),
+        "thinking": "".join(thought.get("thinking", "") for thought in thoughts),
         "states": [
-            (it.get("data") or it.get("signature") or None, it["type"] == "redacted_thinking")
-            for it in thoughts
+            (thought.get("data") or thought.get("signature") or None, thought["type"] == "redacted_thinking")
+            for thought in thoughts
         ],
-        "calls": [(it["id"], it["name"], it["input"]) for it in content if it["type"] == "tool_use"],
-        "others": [it["type"] for it in content if it["type"] not in PLAIN],
-        "cited": [it for block in content for it in block.get("citations") or ()],
+        "calls": [(block["id"], block["name"], block["input"]) for block in content if block["type"] == "tool_use"],
+        "others": [block["type"] for block in content if block["type"] not in PLAIN],
+        "cited": [citation for block in content for citation in block.get("citations") or ()],
         "finish": [(oracle["finish"], oracle["stop_sequence"])],
         "model": [oracle["model"]],
         "ended": 1,
     }  # fmt: skip
 
 
-def told(events: list[Event]) -> Usage:
+def find_usage(events: list[Event]) -> Usage:
     usage = [event.usage for event in events if isinstance(event, UsageUpdate)][-1]
     assert usage is not None
     return usage
 
 
-def test_every_answer_says_what_the_sdk_decoded(rows: list[Row], say: Say) -> None:
+def test_decoded_events_match_the_sdk(rows: list[Row], say: Say) -> None:
     """Law 3, translated: text, reasoning, its state, calls, citations, finish, model and usage."""
-    found = answers(rows)
-    for row in found:
-        events, oracle = events_of(row), row[2]
-        assert said(events) == wanted(oracle), oracle["id"]
-        glance = DIALECT.summarize(DIALECT.fold(row[1]) if streams([row]) else row[1])
-        assert told(events) == glance.usage, oracle["id"]
-        if not any(it["type"] == "compaction" for it in oracle["content"]):
-            usage = told(events)
+    messages = answers(rows)
+    for row in messages:
+        events, oracle = decode_row(row), row[2]
+        assert collect_events(events) == expect_events(oracle), oracle["id"]
+        summary = DIALECT.summarize(DIALECT.fold(row[1]) if streams([row]) else row[1])
+        assert find_usage(events) == summary.usage, oracle["id"]
+        if not any(iteration["type"] == "compaction" for iteration in oracle["content"]):
+            usage = find_usage(events)
             written = sum(usage.cache_write.values())
-            fresh, read, wrote, out = counted(oracle["usage"])
+            fresh, read, wrote, out = read_sdk_counts(oracle["usage"])
             assert (usage.input, usage.cache_read, written) == (fresh, read, wrote or 0)
             assert usage.completion == out, oracle["id"]
-    say(f"{len(found)} messages, of which {len(streams(found))} were streams")
-    assert len(found) > 100
+    say(f"{len(messages)} messages, of which {len(streams(messages))} were streams")
+    assert len(messages) > 100
 
 
-def test_what_was_no_answer_failed(rows: list[Row], say: Say) -> None:
+def test_a_refused_request_decodes_to_a_failure(rows: list[Row], say: Say) -> None:
     refused = [row for row in rows if row[0]["response"]["status"] != 200]
     for _, body, oracle in refused:
         [failed] = TRANSLATION.decode_response(body)
@@ -155,17 +162,19 @@ def test_what_was_no_answer_failed(rows: list[Row], say: Say) -> None:
     assert refused
 
 
-def test_every_stream_says_the_same_however_it_is_read(rows: list[Row], say: Say) -> None:
+def test_every_stream_decodes_to_the_same_events_however_it_is_read(
+    rows: list[Row], say: Say
+) -> None:
     """Law 2: in one piece, in awkward pieces, byte by byte, and with CRLF."""
-    found = streams(rows)
-    for recording, body, _ in found:
-        expected = run([body])
+    streamed_rows = streams(rows)
+    for recording, body, _ in streamed_rows:
+        expected = decode([body])
         assert isinstance(expected[-1], End), recording["id"]
-        assert run(awkward(body)) == expected, (recording["id"], AWKWARD)
-        assert run(body[at : at + 1] for at in range(len(body))) == expected, recording["id"]
-        assert run(awkward(body.replace(b"\n", b"\r\n"))) == expected, recording["id"]
-    assert any(recording["id"] in NO_ORACLE for recording, _, _ in found)
-    say(f"{len(found)} streams")
+        assert decode(split_awkwardly(body)) == expected, (recording["id"], READ_SIZES)
+        assert decode(body[at : at + 1] for at in range(len(body))) == expected, recording["id"]
+        assert decode(split_awkwardly(body.replace(b"\n", b"\r\n"))) == expected, recording["id"]
+    assert any(recording["id"] in NO_ORACLE for recording, _, _ in streamed_rows)
+    say(f"{len(streamed_rows)} streams")
 
 
 def test_a_stream_that_stops_before_message_stop_never_ends(rows: list[Row], say: Say) -> None:
@@ -174,45 +183,45 @@ def test_a_stream_that_stops_before_message_stop_never_ends(rows: list[Row], say
     for recording, body, _ in streams(rows):
         frames = sse.split_frames(body)
         last = next(at for at, frame in enumerate(frames) if b"event: message_stop" in frame)
-        expected = run([body])
+        expected = decode([body])
         for count in range(last + 1):
             head, half = b"".join(frames[:count]), frames[count][: len(frames[count]) // 2]
             for cut in (head, head + half):
-                events = run([cut])
+                events = decode([cut])
                 assert events == expected[: len(events)], recording["id"]
                 assert not any(isinstance(event, End | Failed) for event in events)
                 cuts += 1
     say(f"{cuts} cuts")
 
 
-def test_the_sdk_decodes_what_is_told_of_every_answer(rows: list[Row], say: Say) -> None:
+def test_the_sdk_decodes_the_encoded_answers(rows: list[Row], say: Say) -> None:
     """Law 3 for a client's bytes, streamed and whole, except content that no other dialect has."""
-    found = answers(rows)
-    for row in found:
-        events, oracle = events_of(row), row[2]
-        encoder = TRANSLATION.make_encoder(TELLING)
+    messages = answers(rows)
+    for row in messages:
+        events, oracle = decode_row(row), row[2]
+        encoder = TRANSLATION.make_encoder(CONTEXT)
         stream = b"".join([encoder.write(event) for event in events])
-        expected = wanted(oracle)
-        for message in (streamed(stream), whole(TRANSLATION.encode_response(events, TELLING))):
-            got = wanted({**message, "finish": message["stop_reason"], "stop_sequence": message.get("stop_sequence")})  # fmt: skip
+        expected = expect_events(oracle)
+        for message in (streamed(stream), whole(TRANSLATION.encode_response(events, CONTEXT))):
+            collected = expect_events({**message, "finish": message["stop_reason"], "stop_sequence": message.get("stop_sequence")})  # fmt: skip
             for name in ("text", "thinking", "calls", "cited", "model"):
-                assert got[name] == expected[name], (oracle["id"], name)
+                assert collected[name] == expected[name], (oracle["id"], name)
             word, stop = expected["finish"][0]
-            assert got["finish"] == [(word, stop)], oracle["id"]
+            assert collected["finish"] == [(word, stop)], oracle["id"]
             usage = DIALECT.summarize(json.dumps({**message, "content": []}).encode()).usage
             assert usage is not None
-            known = told(events)
-            assert (usage.input, usage.cache_read or 0) == (known.input, known.cache_read or 0)
-            assert sum(usage.cache_write.values()) == sum(known.cache_write.values())
-            assert (usage.completion, usage.reasoning) == (known.completion, known.reasoning)
-    say(f"{len(found)} messages, each twice")
+            used = find_usage(events)
+            assert (usage.input, usage.cache_read or 0) == (used.input, used.cache_read or 0)
+            assert sum(usage.cache_write.values()) == sum(used.cache_write.values())
+            assert (usage.completion, usage.reasoning) == (used.completion, used.reasoning)
+    say(f"{len(messages)} messages, each twice")
 
 
-def read(value: Object) -> CanonicalRequest:
+def decode_request(value: Object) -> CanonicalRequest:
     return TRANSLATION.decode_request(DIALECT.read(json.dumps(value).encode()))
 
 
-def kept(request: CanonicalRequest) -> Object:
+def collect_request(request: CanonicalRequest) -> Object:
     """Return the content of a request, in whatever turns it stands."""
     parts = [(turn.role, part) for turn in request.turns for part in turn.parts]
     return {
@@ -221,10 +230,10 @@ def kept(request: CanonicalRequest) -> Object:
             (role, part.text) for role, part in parts
             if role != "system" and isinstance(part, Text) and part.text.strip() not in ("", "(no content)")
         ],
-        "uses": [(it.name, json.loads(it.arguments)) for _, it in parts if isinstance(it, ToolUse)],
+        "uses": [(use.name, json.loads(use.arguments)) for _, use in parts if isinstance(use, ToolUse)],
         "results": [
-            (it.name, it.error, [inner for inner in it.parts if not isinstance(inner, Text)], "".join(inner.text for inner in it.parts if isinstance(inner, Text)))
-            for _, it in parts if isinstance(it, ToolResult)
+            (result.name, result.error, [inner for inner in result.parts if not isinstance(inner, Text)], "".join(inner.text for inner in result.parts if isinstance(inner, Text)))
+            for _, result in parts if isinstance(result, ToolResult)
         ],
         "tools": [(tool.name, tool.description, tool.parameters) for tool in request.tools if tool.kind == "function"],
         "settings": [
@@ -233,24 +242,26 @@ def kept(request: CanonicalRequest) -> Object:
     }  # fmt: skip
 
 
-def test_every_request_survives_being_said_again(rows: list[Row], say: Say) -> None:
+def test_every_request_survives_encoding_and_decoding(rows: list[Row], say: Say) -> None:
     """Decode, encode and decode again; only what Anthropic's own models know may be lost."""
     count = 0
     for recording, _, _ in rows:
         value = recording["request"]["body"]
         if not isinstance(value, dict):
             continue
-        request = read(value)
-        said = TRANSLATION.encode_request(request, target(value["model"]))
-        again = read({"model": value["model"], **said.value})
-        foreign = any(isinstance(it, Foreign) for turn in request.turns for it in turn.parts)
+        request = decode_request(value)
+        encoded = TRANSLATION.encode_request(request, target(value["model"]))
+        decoded_again = decode_request({"model": value["model"], **encoded.value})
+        foreign = any(isinstance(part, Foreign) for turn in request.turns for part in turn.parts)
         if not foreign and not any(turn.role == "system" for turn in request.turns[1:]):
-            for name, item in kept(request).items():
+            for name, item in collect_request(request).items():
                 if any(tool.kind == "function" for tool in request.tools) or name != "settings":
-                    assert kept(again)[name] == item, (recording["id"], name)
+                    assert collect_request(decoded_again)[name] == item, (recording["id"], name)
             count += 1
-        thoughts = [it for turn in request.turns for it in turn.parts if isinstance(it, Thought)]
-        lost = [loss.field for loss in said.losses]
+        thoughts = [
+            part for turn in request.turns for part in turn.parts if isinstance(part, Thought)
+        ]
+        lost = [loss.field for loss in encoded.losses]
         assert ("messages.reasoning" in lost) == bool(thoughts), recording["id"]
     say(f"{count} requests")
     assert count > 100

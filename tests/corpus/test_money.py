@@ -14,7 +14,7 @@ from gateway.core.price import Price, Rates, compute_cost
 from gateway.core.token_estimate import fill_usage
 from gateway.core.usage import Usage
 from gateway.dialects import DIALECTS
-from tests.corpus import asks, oracle
+from tests.corpus import oracle, translated_requests
 from tests.corpus.conftest import Say
 from tests.corpus.oracle import Row
 
@@ -139,28 +139,34 @@ def rows(corpus: Path) -> list[Row]:
 @pytest.fixture(scope="module")
 def accounts(rows: list[Row]) -> list[Account]:
     """Read every exchange that has usage."""
-    return [account for row in rows if (account := read(row)) is not None]
+    return [account for row in rows if (account := read_account(row)) is not None]
 
 
-def read(row: Row) -> Account | None:
+def read_account(row: Row) -> Account | None:
     dialect = DIALECTS[row.dialect]
     if not row.stream:
-        glance = dialect.summarize(row.body)
-        if glance.usage is None or glance.problem is not None:
+        summary = dialect.summarize(row.body)
+        if summary.usage is None or summary.problem is not None:
             return None
         return Account(
-            row, glance.usage, glance.served_model or "", glance.content_bytes, complete=True
+            row, summary.usage, summary.served_model or "", summary.content_bytes, complete=True
         )
-    watch = dialect.inspect_stream(asks.client(row, dialect)[0])
+    inspector = dialect.inspect_stream(translated_requests.make_client_request(row, dialect)[0])
     for piece in row.pieces:
-        watch.feed(piece)
-    watch.end()
-    if watch.usage is None or watch.problem is not None:
+        inspector.feed(piece)
+    inspector.end()
+    if inspector.usage is None or inspector.problem is not None:
         return None
-    return Account(row, watch.usage, watch.served_model or "", watch.content_bytes, watch.complete)
+    return Account(
+        row,
+        inspector.usage,
+        inspector.served_model or "",
+        inspector.content_bytes,
+        inspector.complete,
+    )
 
 
-def totals(row: Row) -> Iterator[int]:
+def list_totals(row: Row) -> Iterator[int]:
     """Return the provider's total, each time that it writes one."""
     if row.stream:
         values = oracle.payloads(row.body)
@@ -173,27 +179,25 @@ def totals(row: Row) -> Iterator[int]:
         for place in places:
             if not isinstance(place, dict):
                 continue
-            told = place.get("usage") or place.get("usageMetadata")
-            if isinstance(told, dict):
-                total = told.get("total_tokens", told.get("totalTokenCount"))
+            counts = place.get("usage") or place.get("usageMetadata")
+            if isinstance(counts, dict):
+                total = counts.get("total_tokens", counts.get("totalTokenCount"))
                 if total is not None:
                     yield total
 
 
-def test_the_five_classes_add_up_to_the_provider_s_own_total(
-    accounts: list[Account], say: Say
-) -> None:
+def test_the_token_classes_add_up_to_the_providers_total(accounts: list[Account], say: Say) -> None:
     """No token counts twice, and none is left out: row 5 of the users' complaints."""
     unlike, unknown, same = set(), set(), 0
-    for it in accounts:
-        told = list(totals(it.row))
-        if not told:
+    for account in accounts:
+        totals_ = list(list_totals(account.row))
+        if not totals_:
             continue
-        prompt, completion = it.usage.prompt, it.usage.completion
+        prompt, completion = account.usage.prompt, account.usage.completion
         if prompt is None or completion is None:
-            unknown.add(it.row.id)
-        elif prompt + completion != told[-1]:
-            unlike.add(it.row.id)
+            unknown.add(account.row.id)
+        elif prompt + completion != totals_[-1]:
+            unlike.add(account.row.id)
         else:
             same += 1
     say(f"{same} of {len(accounts)} accounts add up to their total, {len(unlike)} knowingly do not")
@@ -201,17 +205,19 @@ def test_the_five_classes_add_up_to_the_provider_s_own_total(
     assert unknown == set(UNKNOWN_SIDE)
 
 
-def test_a_message_s_classes_are_its_own_members(accounts: list[Account], say: Say) -> None:
+def test_the_classes_of_a_message_are_its_own_members(accounts: list[Account], say: Say) -> None:
     """The prompt is input, cache reads and cache writes; the Messages API has no total."""
     count = 0
-    for it in accounts:
-        told = it.row.oracle.get("usage") if it.row.dialect == oracle.MESSAGES else None
-        if not told or it.usage.tools or b'"compaction"' in it.row.body:
+    for account in accounts:
+        counts = account.row.oracle.get("usage") if account.row.dialect == oracle.MESSAGES else None
+        if not counts or account.usage.tools or b'"compaction"' in account.row.body:
             continue
         count += 1
         members = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
-        assert it.usage.prompt == sum(told.get(name) or 0 for name in members), it.row.id
-        assert it.usage.completion == told["output_tokens"], it.row.id
+        assert account.usage.prompt == sum(counts.get(name) or 0 for name in members), (
+            account.row.id
+        )
+        assert account.usage.completion == counts["output_tokens"], account.row.id
     say(f"{count} messages")
     assert count > 100
 
@@ -223,7 +229,7 @@ def test_a_stream_costs_what_the_same_answer_costs_whole(rows: list[Row], say: S
     """
     count = 0
     for row in rows:
-        account = read(row) if row.stream else None
+        account = read_account(row) if row.stream else None
         if account is not None:
             dialect = DIALECTS[row.dialect]
             assert dialect.summarize(dialect.fold(row.body)).usage == account.usage, row.id
@@ -232,40 +238,44 @@ def test_a_stream_costs_what_the_same_answer_costs_whole(rows: list[Row], say: S
     assert count > 400
 
 
-def test_what_was_told_once_is_never_lost_again(rows: list[Row], say: Say) -> None:
+def test_reported_usage_is_never_lost_in_later_frames(rows: list[Row], say: Say) -> None:
     """After each frame of every stream, a class that was known stays known."""
     frames = 0
     for row in rows:
         if not row.stream:
             continue
         dialect = DIALECTS[row.dialect]
-        watch = dialect.inspect_stream(asks.client(row, dialect)[0])
-        before = known(watch.usage)
+        inspector = dialect.inspect_stream(translated_requests.make_client_request(row, dialect)[0])
+        before = list_known_sides(inspector.usage)
         for frame in sse.split_frames(row.body):
-            watch.feed(frame)
-            now = known(watch.usage)
+            inspector.feed(frame)
+            now = list_known_sides(inspector.usage)
             assert before <= now, row.id
             before = now
             frames += 1
     say(f"{frames} frames")
 
 
-def known(usage: Usage | None) -> set[str]:
+def list_known_sides(usage: Usage | None) -> set[str]:
     """Return the classes of which something is known."""
-    found = usage or Usage()
-    sides = {"prompt": found.prompt, "completion": found.completion, "cached": found.cache_read}
+    reported = usage or Usage()
+    sides = {
+        "prompt": reported.prompt,
+        "completion": reported.completion,
+        "cached": reported.cache_read,
+    }
     return {name for name, number in sides.items() if number is not None}
 
 
-def price(it: Account) -> Price | None:
+def find_price(account: Account) -> Price | None:
     """Return the price at which a recorded answer was billed."""
-    model = it.served or str((it.row.request or {}).get("model"))
-    told = ELSEWHERE.get(it.row.id) or RATES.get(f"{it.row.provider} {model}")
-    if told is None:
+    model = account.served or str((account.row.request or {}).get("model"))
+    prices = ELSEWHERE.get(account.row.id) or RATES.get(f"{account.row.provider} {model}")
+    if prices is None:
         return None
-    into, out, *more = map(Decimal, told.split())
+    into, out, *more = map(Decimal, prices.split())
     read, written = (more[0] if more else None, more[1] if more[1:] else None)
-    names = (f"{it.row.provider}/{model} ", f"{it.row.provider} ")
+    names = (f"{account.row.provider}/{model} ", f"{account.row.provider} ")
     tools = {
         key.removeprefix(name): Decimal(usd)
         for key, usd in TOOLS.items()
@@ -275,82 +285,89 @@ def price(it: Account) -> Price | None:
     rates = Rates(input=into, output=out, cache_read=read, cache_write=written)
     plain = Price(rates=rates, tools=tools, version="recorded")
     # OpenRouter bills answers of its reserved capacity like all others.
-    services = {"provisioned": plain} if it.row.provider == "openrouter" else {}
+    services = {"provisioned": plain} if account.row.provider == "openrouter" else {}
     return msgspec.structs.replace(plain, services=services)
 
 
-def test_what_it_costs_is_what_the_provider_billed(accounts: list[Account], say: Say) -> None:
+def test_the_cost_is_what_the_provider_billed(accounts: list[Account], say: Say) -> None:
     """Costs agree to the billionth of a dollar with the bill, if there is one;
 
     Perplexity rounds it.
     """
     same, unlike = 0, set()
-    for it in accounts:
-        billed = it.usage.billed
+    for account in accounts:
+        billed = account.usage.billed
         if billed is None:
             continue
-        at = price(it)
-        assert at is not None, (it.row.id, it.row.provider, it.served)
-        ours = compute_cost(it.usage, at)
-        assert ours is not None, (it.row.id, it.usage)
-        rounded = it.row.provider == "perplexity" and ours.quantize(billed) == billed
+        price_ = find_price(account)
+        assert price_ is not None, (account.row.id, account.row.provider, account.served)
+        ours = compute_cost(account.usage, price_)
+        assert ours is not None, (account.row.id, account.usage)
+        rounded = account.row.provider == "perplexity" and ours.quantize(billed) == billed
         if rounded or abs(ours - billed) < Decimal("1e-9"):
             same += 1
         else:
-            unlike.add(it.row.id)
+            unlike.add(account.row.id)
     say(f"{same} answers cost what was billed")
     assert unlike == set(UNLIKE_THE_BILL)
     assert same > 125
 
 
-def test_an_account_that_is_told_is_the_provider_s(accounts: list[Account], say: Say) -> None:
+def test_complete_accounts_of_the_provider_are_not_estimated(
+    accounts: list[Account], say: Say
+) -> None:
     """The gateway estimates nothing if the answer is complete and the provider gave both counts."""
     count = 0
-    for it in accounts:
+    for account in accounts:
         filled, source = fill_usage(
-            it.usage, prompt_tokens=7, content_bytes=it.heard, is_complete=it.complete
+            account.usage,
+            prompt_tokens=7,
+            content_bytes=account.heard,
+            is_complete=account.complete,
         )
-        if it.complete and it.row.id not in UNKNOWN_SIDE:
-            assert (filled, source) == (it.usage, "provider"), it.row.id
+        if account.complete and account.row.id not in UNKNOWN_SIDE:
+            assert (filled, source) == (account.usage, "provider"), account.row.id
             count += 1
         assert filled.prompt is not None
         assert filled.completion is not None
     say(f"{count} of {len(accounts)} accounts are all the provider's own")
 
 
-def written(meanings: Mapping[int, oracle.Meaning]) -> int:
+def count_sdk_bytes(meanings: Mapping[int, oracle.Meaning]) -> int:
     """Count the bytes that the official SDK decoded."""
     texts = [
         text
-        for it in meanings.values()
+        for meaning in meanings.values()
         for text in (
-            it.text,
-            it.reasoning,
-            it.declined,
-            *(part for call in it.calls for part in call),
+            meaning.text,
+            meaning.reasoning,
+            meaning.declined,
+            *(part for call in meaning.calls for part in call),
         )
     ]
     return sum(len(text.encode("utf-8", "replace")) for text in texts)
 
 
-def test_what_is_heard_is_what_was_said(rows: list[Row], say: Say) -> None:
+def test_counted_content_is_close_to_what_the_sdk_decoded(rows: list[Row], say: Say) -> None:
     """The content bytes are never zero if there was content; nine streams of ten are within a tenth.
 
     The oracle leaves out the input of hosted tools, and writes arguments with other spaces.
     """
     for dialect in DIALECTS.values():
-        found = []
+        ratios = []
         for row in rows:
             if row.dialect != dialect.name or not row.stream or row.raised:
                 continue
-            watch = dialect.inspect_stream(asks.client(row, dialect)[0])
+            inspector = dialect.inspect_stream(
+                translated_requests.make_client_request(row, dialect)[0]
+            )
             for piece in row.pieces:
-                watch.feed(piece)
-            watch.end()
-            said = written(oracle.meant(row))
-            if said and watch.problem is None:
-                found.append(watch.content_bytes / said)
-                assert watch.content_bytes > 0, row.id
-        near = sum(0.9 <= ratio <= 1.1 for ratio in found) / len(found)
-        say(f"{dialect.name}: {len(found)} streams, {near:.0%} within a tenth")
-        assert near > (0.75 if dialect.name == oracle.RESPONSES else 0.9)
+                inspector.feed(piece)
+            inspector.end()
+            expected_bytes = count_sdk_bytes(oracle.read_meanings(row))
+            if expected_bytes and inspector.problem is None:
+                ratios.append(inspector.content_bytes / expected_bytes)
+                assert inspector.content_bytes > 0, row.id
+        share = sum(0.9 <= ratio <= 1.1 for ratio in ratios) / len(ratios)
+        say(f"{dialect.name}: {len(ratios)} streams, {share:.0%} within a tenth")
+        assert share > (0.75 if dialect.name == oracle.RESPONSES else 0.9)

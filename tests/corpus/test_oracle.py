@@ -17,7 +17,7 @@ UNLIKE_THE_SDK = {
 """Streams that fold to other calls than the SDK's, on purpose."""
 
 
-def said(choice: Object) -> Object:
+def read_choice(choice: Object) -> Object:
     """Return a choice of a whole answer in the shape of the oracle."""
     message = choice["message"]
     content = message["content"]
@@ -36,7 +36,7 @@ def said(choice: Object) -> Object:
     }
 
 
-def decoded(choice: Object) -> Object:
+def read_sdk_choice(choice: Object) -> Object:
     """Return a choice as the SDK decoded it."""
     texts = {name: choice[name] or "" for name in ("text", "reasoning", "refusal")}
     tools = [list(call) for call in choice["tools"]]
@@ -44,7 +44,9 @@ def decoded(choice: Object) -> Object:
 
 
 def streams(exchanges: list[Exchange]) -> list[Exchange]:
-    return [it for it in exchanges if it.stream and it.oracle["outcome"] == "ok"]
+    return [
+        exchange for exchange in exchanges if exchange.stream and exchange.oracle["outcome"] == "ok"
+    ]
 
 
 def test_every_stream_folds_to_what_the_sdk_decoded(exchanges: list[Exchange], say: Say) -> None:
@@ -53,28 +55,30 @@ def test_every_stream_folds_to_what_the_sdk_decoded(exchanges: list[Exchange], s
     count = 0
     for exchange in streams(exchanges):
         whole = json.loads(OPENAI_CHAT.fold(exchange.body))
-        found = {choice["index"]: said(choice) for choice in whole["choices"]}
-        expected = {it["index"]: decoded(it) for it in exchange.oracle["choices"]}
+        choices = {choice["index"]: read_choice(choice) for choice in whole["choices"]}
+        expected = {
+            choice["index"]: read_sdk_choice(choice) for choice in exchange.oracle["choices"]
+        }
         count += len(expected)
-        if found != expected:
+        if choices != expected:
             unlike.add(exchange.id)
             for index, choice in expected.items():
-                assert {**found[index], "tools": []} == {**choice, "tools": []}, exchange.id
+                assert {**choices[index], "tools": []} == {**choice, "tools": []}, exchange.id
     say(f"{count} choices of {len(streams(exchanges))} streams folded, {len(unlike)} unlike")
     assert unlike == set(UNLIKE_THE_SDK)
 
 
-def test_the_account_of_a_stream_is_that_of_its_fold(exchanges: list[Exchange]) -> None:
+def test_a_stream_and_its_fold_have_the_same_usage(exchanges: list[Exchange]) -> None:
     """Both forms have one account, and a second streaming changes nothing."""
     for exchange in streams(exchanges):
-        watch = OPENAI_CHAT.inspect_stream(ask(stream=True, n=exchange.choices))
-        watch.feed(exchange.body)
-        watch.end()
+        inspector = OPENAI_CHAT.inspect_stream(ask(stream=True, n=exchange.choices))
+        inspector.feed(exchange.body)
+        inspector.end()
         whole = OPENAI_CHAT.fold(exchange.body)
-        glance = OPENAI_CHAT.summarize(whole)
-        assert (watch.usage, glance.problem) == (glance.usage, None), exchange.id
-        again = OPENAI_CHAT.fold(OPENAI_CHAT.unfold(whole, True))
-        assert json.loads(again) == json.loads(whole), exchange.id
+        summary = OPENAI_CHAT.summarize(whole)
+        assert (inspector.usage, summary.problem) == (summary.usage, None), exchange.id
+        folded_again = OPENAI_CHAT.fold(OPENAI_CHAT.unfold(whole, True))
+        assert json.loads(folded_again) == json.loads(whole), exchange.id
 
 
 def test_a_stream_that_stops_before_its_finish_is_never_complete(
@@ -84,21 +88,21 @@ def test_a_stream_that_stops_before_its_finish_is_never_complete(
     cuts = 0
     for exchange in streams(exchanges):
         frames = sse.split_frames(exchange.body)
-        watch = OPENAI_CHAT.inspect_stream(ask(stream=True, n=exchange.choices))
-        ended = [index for index, frame in enumerate(frames) if finishes(frame)]
+        inspector = OPENAI_CHAT.inspect_stream(ask(stream=True, n=exchange.choices))
+        ended = [index for index, frame in enumerate(frames) if has_finish(frame)]
         last = ended[: exchange.choices][-1]
         for frame in frames[:last]:
-            watch.feed(frame)
-            assert not watch.complete, exchange.id
+            inspector.feed(frame)
+            assert not inspector.complete, exchange.id
             cuts += 1
         half = frames[last][: len(frames[last]) // 2]
-        watch.feed(half)
-        watch.end()
-        assert not watch.complete, exchange.id
+        inspector.feed(half)
+        inspector.end()
+        assert not inspector.complete, exchange.id
     say(f"{cuts} places where a stream could be cut, none of them an end")
 
 
-def finishes(frame: bytes) -> bool:
+def has_finish(frame: bytes) -> bool:
     """True if a frame has a finish, or is `[DONE]`."""
     payload = sse.read_data(frame)
     if payload.startswith(b"[DONE]"):
@@ -107,21 +111,21 @@ def finishes(frame: bytes) -> bool:
     return any(choice.get("finish_reason") for choice in choices or ())
 
 
-def test_nothing_of_a_stream_is_shown_before_it_has_content(exchanges: list[Exchange]) -> None:
+def test_the_client_gets_no_byte_of_a_stream_before_content(exchanges: list[Exchange]) -> None:
     """Buffered frames go out in order with the first content: no byte is lost or early."""
     for exchange in streams(exchanges):
-        watch = OPENAI_CHAT.inspect_stream(ask(stream=True, usage=True, n=exchange.choices))
+        inspector = OPENAI_CHAT.inspect_stream(ask(stream=True, usage=True, n=exchange.choices))
         fed = shown = b""
-        states = [watch.committed]
+        states = [inspector.committed]
         for frame in sse.split_frames(exchange.body):
-            shown += watch.feed(frame)
+            shown += inspector.feed(frame)
             if exchange.cut and frame.startswith(b"data: [DONE]"):
                 continue  # the gateway keeps it back
             fed += frame
-            states.append(watch.committed)
-            assert shown == (fed if watch.committed and fed.endswith(b"\n\n") else shown)
-            assert watch.committed or not shown
-        shown += watch.end()
+            states.append(inspector.committed)
+            assert shown == (fed if inspector.committed and fed.endswith(b"\n\n") else shown)
+            assert inspector.committed or not shown
+        shown += inspector.end()
         assert shown == fed, exchange.id
-        assert watch.complete != exchange.cut, exchange.id
+        assert inspector.complete != exchange.cut, exchange.id
         assert all(after or not before for before, after in pairwise(states))

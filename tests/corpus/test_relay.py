@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.corpus.conftest import Say
 from tests.corpus.exchanges import FIVE, Exchange, five, payload, shown
-from tests.corpus.site import Ask, Got, relay
+from tests.corpus.gateway_relay import RelayedAnswer, ReplayRequest, relay
 
 NO_ANSWER = {
     "8382d44533840ebd": "200 with an error object after blank lines: told as the 400 that it names",
@@ -29,9 +29,7 @@ ENDS_BADLY = {
 AFTER_CONTENT = {"9fe6d3b38627e4c6"}
 """Streams among them that had begun: the gateway passes the error on unchanged."""
 
-MORE_CACHED_THAN_SENT = (
-    "tells more cached tokens than the prompt had: a part is no more than the whole"
-)
+TOO_MANY_CACHED = "tells more cached tokens than the prompt had: a part is no more than the whole"
 OUT_OF_SIGHT = "tells usage in x_groq alone, where the SDK does not look"
 UNLIKE_THE_SDK = {
     **dict.fromkeys(
@@ -46,185 +44,203 @@ UNLIKE_THE_SDK = {
             "33aa77e713fdbfd4", "3e3dda2817bcb496", "28def21a6521253a", "12c0a224a1891a22", "08a22880a50473ee",
             "8f72b94f727733a4", "af2872655172898d",
         ],
-        MORE_CACHED_THAN_SENT,
+        TOO_MANY_CACHED,
     ),
 }  # fmt: skip
 """Usage that the gateway reads otherwise than the SDK, on purpose."""
 
 
-def kinds(results: Iterable[Got]) -> Counter[str]:
-    return Counter(got.ask.options or "as recorded" for got in results)
+def count_options(results: Iterable[RelayedAnswer]) -> Counter[str]:
+    return Counter(answer.request.options or "as recorded" for answer in results)
 
 
-def differing(results: Iterable[Got], same: Callable[[Got], bool]) -> dict[str, Got]:
-    return {got.exchange.id: got for got in results if not same(got)}
+def find_differing(
+    results: Iterable[RelayedAnswer], same: Callable[[RelayedAnswer], bool]
+) -> dict[str, RelayedAnswer]:
+    return {answer.exchange.id: answer for answer in results if not same(answer)}
 
 
-def test_every_whole_answer_goes_on_byte_for_byte(relayed: list[Got], say: Say) -> None:
-    results = [got for got in relayed if not got.exchange.stream and got.exchange.status == 200]
-    unlike = differing(results, lambda got: (got.status, got.body) == (200, got.exchange.body))
-    say(f"{len(results)} whole answers, {len(results) - len(unlike)} equal: {dict(kinds(results))}")
+def test_every_whole_answer_passes_unchanged(relayed: list[RelayedAnswer], say: Say) -> None:
+    results = [
+        answer for answer in relayed if not answer.exchange.stream and answer.exchange.status == 200
+    ]
+    unlike = find_differing(
+        results, lambda answer: (answer.status, answer.body) == (200, answer.exchange.body)
+    )
+    say(
+        f"{len(results)} whole answers, {len(results) - len(unlike)} equal: {dict(count_options(results))}"
+    )
     assert set(unlike) == set(NO_ANSWER)
-    assert {got.status for got in unlike.values()} == {400, 502}
-    for got in unlike.values():
-        assert json.loads(got.body)["error"]
-        assert got.entry.state == "failed"
+    assert {answer.status for answer in unlike.values()} == {400, 502}
+    for answer in unlike.values():
+        assert json.loads(answer.body)["error"]
+        assert answer.entry.state == "failed"
 
 
-def test_every_stream_goes_on_byte_for_byte(relayed: list[Got], say: Say) -> None:
+def test_every_stream_passes_unchanged(relayed: list[RelayedAnswer], say: Say) -> None:
     """Only the separate usage chunk is left out, if the client did not ask; no cut loses a byte."""
-    results = [got for got in relayed if got.exchange.stream]
-    unlike = differing(results, same)
-    say(f"{len(results)} streams, {len(unlike)} recordings unlike: {dict(kinds(results))}")
+    results = [answer for answer in relayed if answer.exchange.stream]
+    unlike = find_differing(results, passes_unchanged)
+    say(f"{len(results)} streams, {len(unlike)} recordings unlike: {dict(count_options(results))}")
     assert set(unlike) == set(ENDS_BADLY) - AFTER_CONTENT
 
 
-def same(got: Got) -> bool:
+def passes_unchanged(answer: RelayedAnswer) -> bool:
     """True if a stream passes unchanged; without a reason for its end, with an error after it."""
-    expected = shown(got.exchange, asked=got.ask.asked)
-    if not got.exchange.cut:
-        return (got.status, got.body) == (200, expected)
-    return got.body.startswith(expected) and ends(got.body) == "error"
+    expected = shown(answer.exchange, asks_usage=answer.request.asks_usage)
+    if not answer.exchange.cut:
+        return (answer.status, answer.body) == (200, expected)
+    return answer.body.startswith(expected) and find_end(answer.body) == "error"
 
 
-def ends(body: bytes) -> str:
+def find_end(body: bytes) -> str:
     """Return the kind of end of a stream: clean, error, or open."""
     frames = [frame for frame in body.replace(b"\r\n", b"\n").split(b"\n\n") if frame.strip()]
     last = payload(frames[-1])
     return "clean" if last is None else "error" if last.get("error") else "open"
 
 
-def test_what_ends_with_an_error_ends_with_an_error(relayed: list[Got], say: Say) -> None:
+def test_an_error_of_the_provider_reaches_the_client_as_an_error(
+    relayed: list[RelayedAnswer], say: Say
+) -> None:
     """Before content it is an HTTP error; after content it is in the stream, without [DONE]."""
-    results = [got for got in relayed if got.exchange.id in ENDS_BADLY]
-    for got in results:
-        assert got.entry.state in ("failed", "aborted"), got.exchange.id
-        assert got.exchange.oracle["outcome"] == "error"
-        if got.status == 200:
-            assert ends(got.body) == "error"
-            assert b"[DONE]" not in got.body
+    results = [answer for answer in relayed if answer.exchange.id in ENDS_BADLY]
+    for answer in results:
+        assert answer.entry.state in ("failed", "aborted"), answer.exchange.id
+        assert answer.exchange.oracle["outcome"] == "error"
+        if answer.status == 200:
+            assert find_end(answer.body) == "error"
+            assert b"[DONE]" not in answer.body
         else:
-            assert json.loads(got.body)["error"]["message"]
-            assert got.status >= 400
+            assert json.loads(answer.body)["error"]["message"]
+            assert answer.status >= 400
     say(f"{len(results)} streams of {len(ENDS_BADLY)} recordings that hold an error, all told")
     errors = {
-        got.exchange.id
-        for got in relayed
-        if got.exchange.status == 200 and got.exchange.oracle["outcome"] == "error"
+        answer.exchange.id
+        for answer in relayed
+        if answer.exchange.status == 200 and answer.exchange.oracle["outcome"] == "error"
     }
     assert errors == set(ENDS_BADLY)
 
 
-def test_every_other_answer_is_settled(relayed: list[Got]) -> None:
+def test_every_other_answer_is_settled(relayed: list[RelayedAnswer]) -> None:
     """Each call has one entry: settled with the provider's usage, estimated without it."""
-    for got in relayed:
-        exchange, entry = got.exchange, got.entry
+    for answer in relayed:
+        exchange, entry = answer.exchange, answer.entry
         if exchange.status == 200 and exchange.id not in {**ENDS_BADLY, **NO_ANSWER}:
-            told = exchange.told is not None or exchange.id in UNLIKE_THE_SDK
-            ended = "settled" if told else "estimated"
-            assert entry.state == ("aborted" if exchange.cut else ended), exchange.id
+            has_usage = exchange.usage_counts is not None or exchange.id in UNLIKE_THE_SDK
+            expected_state = "settled" if has_usage else "estimated"
+            assert entry.state == ("aborted" if exchange.cut else expected_state), exchange.id
             assert entry.problem == ("upstream_truncated" if exchange.cut else None)
             assert (entry.status, entry.attempts, entry.stream) == (200, 1, exchange.stream)
             assert entry.dropped == ()
 
 
-def test_usage_is_what_the_official_sdk_decoded(relayed: list[Got], say: Say) -> None:
+def test_the_ledgers_usage_matches_the_sdk(relayed: list[RelayedAnswer], say: Say) -> None:
     """Usage agrees in the five classes of the ledger, and their sums are the provider's."""
     equal: set[str] = set()
     unlike: dict[str, object] = {}
-    for got in relayed:
-        exchange = got.exchange
+    for answer in relayed:
+        exchange = answer.exchange
         if exchange.status != 200 or exchange.id in {**ENDS_BADLY, **NO_ANSWER}:
             continue
-        found = tuple(getattr(got.entry, name) for name in FIVE)
-        if exchange.told:
-            assert sum(part or 0 for part in found[:3]) == exchange.told["prompt_tokens"]
-        if got.entry.usage == "estimate":  # an estimate: the provider sent no usage
-            assert None not in (got.entry.input, got.entry.output)
-            found = (None,) * 5
-        expected = five(exchange.told) if exchange.told else (None,) * 5
-        if found == expected:
+        counts = tuple(getattr(answer.entry, name) for name in FIVE)
+        if exchange.usage_counts:
+            assert sum(part or 0 for part in counts[:3]) == exchange.usage_counts["prompt_tokens"]
+        if answer.entry.usage == "estimate":  # an estimate: the provider sent no usage
+            assert None not in (answer.entry.input, answer.entry.output)
+            counts = (None,) * 5
+        expected = five(exchange.usage_counts) if exchange.usage_counts else (None,) * 5
+        if counts == expected:
             equal.add(exchange.id)
         else:
-            unlike[exchange.id] = (exchange.provider, found, expected)
+            unlike[exchange.id] = (exchange.provider, counts, expected)
     say(f"usage of {len(equal) + len(unlike)} exchanges, {len(equal)} equal")
     assert {id: why for id, why in unlike.items() if id not in UNLIKE_THE_SDK} == {}
     assert set(unlike) == set(UNLIKE_THE_SDK)
     assert not equal & set(unlike)
 
 
-def test_the_model_that_served_is_told(relayed: list[Got]) -> None:
+def test_the_ledger_has_the_model_that_served(relayed: list[RelayedAnswer]) -> None:
     """The ledger has the model that the SDK returns to its caller."""
     unlike = {
-        got.exchange.id: (got.entry.served, got.exchange.oracle["model"])
-        for got in relayed
-        if got.exchange.oracle.get("model") and got.exchange.id not in NO_ANSWER
-        and got.entry.served != got.exchange.oracle["model"]
+        answer.exchange.id: (answer.entry.served, answer.exchange.oracle["model"])
+        for answer in relayed
+        if answer.exchange.oracle.get("model") and answer.exchange.id not in NO_ANSWER
+        and answer.entry.served != answer.exchange.oracle["model"]
     }  # fmt: skip
     assert unlike == {}
 
 
-def test_every_refusal_is_told_as_the_client_s_or_as_the_gateway_s(
-    relayed: list[Got], say: Say
+def test_every_refusal_is_the_clients_or_the_gateways_error(
+    relayed: list[RelayedAnswer], say: Say
 ) -> None:
     """A fault of the request keeps the provider's bytes; others become the gateway's own errors.
 
     That is so for a fault of credentials and for a fault of the provider.
     """
-    results = [got for got in relayed if got.exchange.status != 200]
+    results = [answer for answer in relayed if answer.exchange.status != 200]
     own = 0
     unlike: dict[str, object] = {}
-    for got in results:
-        status, body = got.exchange.status, got.exchange.body
+    for answer in results:
+        status, body = answer.exchange.status, answer.exchange.body
         if status in (400, 404, 422):
             expected = (status, body)
             own += 1
         else:
-            told = {401: 502, 402: 502, 403: 502, 429: 429, 500: 502}[status]
-            error = json.loads(got.body)["error"]
-            expected = (told, got.body if error["message"] and error["code"] else b"")
-            assert body not in got.body or not body
-        if (got.status, got.body) != expected:
-            unlike[got.exchange.id] = (got.exchange.provider, status, body, got.status, got.body)
-        assert got.entry.state == "failed"
+            status_shown = {401: 502, 402: 502, 403: 502, 429: 429, 500: 502}[status]
+            error = json.loads(answer.body)["error"]
+            expected = (status_shown, answer.body if error["message"] and error["code"] else b"")
+            assert body not in answer.body or not body
+        if (answer.status, answer.body) != expected:
+            unlike[answer.exchange.id] = (
+                answer.exchange.provider,
+                status,
+                body,
+                answer.status,
+                answer.body,
+            )
+        assert answer.entry.state == "failed"
     say(f"{len(results)} refusals, {own} in the provider's bytes, {len(unlike)} unlike")
     assert unlike == {}
 
 
-def test_every_request_reaches_the_provider_as_it_was_sent(relayed: list[Got], say: Say) -> None:
+def test_every_request_reaches_the_provider_unchanged(
+    relayed: list[RelayedAnswer], say: Say
+) -> None:
     """Law 1 with real requests: byte for byte, but the gateway asks for usage in streams."""
     bytes_equal = 0
-    for got in relayed:
-        assert len(got.sent) >= got.entry.attempts
-        for sent in got.sent:
-            if got.exchange.stream and not got.ask.asked:
+    for answer in relayed:
+        assert len(answer.sent) >= answer.entry.attempts
+        for sent in answer.sent:
+            if answer.exchange.stream and not answer.request.asks_usage:
                 value = json.loads(sent)
                 assert value.pop("stream_options") == {"include_usage": True}
-                assert value == json.loads(got.ask.body)
+                assert value == json.loads(answer.request.body)
             else:
-                assert sent == got.ask.body, got.exchange.id
+                assert sent == answer.request.body, answer.exchange.id
                 bytes_equal += 1
     say(f"{bytes_equal} requests arrived byte for byte")
 
 
-def test_a_stream_that_is_cut_never_ends_clean(
+def test_a_cut_stream_never_ends_cleanly(
     corpus: Path, exchanges: list[Exchange], tmp_path: Path, say: Say
 ) -> None:
     """Law 10 holds if the connection is lost in the middle of any recorded stream."""
-    asks = []
+    requests = []
     for exchange in exchanges:
         frames = exchange.body.replace(b"\r\n", b"\n").count(b"\n\n")
         if exchange.stream and frames > 1:
-            asks.append(Ask(exchange, asked=True, options=f";cut={frames // 2}"))
-    results = relay(corpus, tmp_path, asks)
-    how = Counter[str]()
-    for got in results:
-        assert b"[DONE]" not in got.body, got.exchange.id
-        if got.status == 200:
-            assert ends(got.body) == "error", got.exchange.id
-            assert got.entry.state == "aborted"
+            requests.append(ReplayRequest(exchange, asks_usage=True, options=f";cut={frames // 2}"))
+    results = relay(corpus, tmp_path, requests)
+    ends_by_place = Counter[str]()
+    for answer in results:
+        assert b"[DONE]" not in answer.body, answer.exchange.id
+        if answer.status == 200:
+            assert find_end(answer.body) == "error", answer.exchange.id
+            assert answer.entry.state == "aborted"
         else:
-            assert json.loads(got.body)["error"]
-            assert got.entry.state == "failed"
-        how["in the stream" if got.status == 200 else "as an HTTP error"] += 1
-    say(f"{len(results)} streams cut in the middle, told {dict(how)}")
+            assert json.loads(answer.body)["error"]
+            assert answer.entry.state == "failed"
+        ends_by_place["in the stream" if answer.status == 200 else "as an HTTP error"] += 1
+    say(f"{len(results)} streams cut in the middle, told {dict(ends_by_place)}")

@@ -6,24 +6,24 @@ from pathlib import Path
 
 from gateway.core import sse
 from gateway.dialects import DIALECTS
-from tests.corpus import asks, oracle
+from tests.corpus import oracle, translated_requests
 from tests.corpus.conftest import Say
 from tests.corpus.oracle import Object, Row
 
 _BROKEN = {"65e7162a6e5e20f4": "several chunks in one frame, which is no JSON"}
 
 
-def written(row: Row) -> str | None:
+def find_written_id(row: Row) -> str | None:
     """Return the first id in the answer, by names alone."""
-    for value in values(row):
+    for value in list_values(row):
         for place in (value, value.get("response"), value.get("message")):
-            found = named(place) if isinstance(place, dict) else None
-            if found:
-                return found
+            id_ = read_id(place) if isinstance(place, dict) else None
+            if id_:
+                return id_
     return None
 
 
-def values(row: Row) -> Iterator[Object]:
+def list_values(row: Row) -> Iterator[Object]:
     """List the JSON objects of the answer, frame by frame."""
     if not row.stream:
         value = json.loads(row.body)
@@ -35,32 +35,34 @@ def values(row: Row) -> Iterator[Object]:
             yield json.loads(data)
 
 
-def named(place: Object) -> str | None:
+def read_id(place: Object) -> str | None:
     if place.get("type") in ("ping", "error", "message_start"):
         return None
-    found = place.get("responseId", place.get("id"))
-    return found if isinstance(found, str) else None
+    id_ = place.get("responseId", place.get("id"))
+    return id_ if isinstance(id_, str) else None
 
 
-def test_the_id_of_every_answer_is_read(corpus: Path, say: Say) -> None:
-    told, none = 0, 0
+def test_the_gateway_reads_the_id_of_every_answer(corpus: Path, say: Say) -> None:
+    with_id, without_id = 0, 0
     for row in oracle.read(corpus):
         dialect = DIALECTS[row.dialect]
         if row.status != 200:
             continue
         if row.stream:
-            watch = dialect.inspect_stream(asks.client(row, dialect)[0])
+            inspector = dialect.inspect_stream(
+                translated_requests.make_client_request(row, dialect)[0]
+            )
             for piece in row.pieces:
-                watch.feed(piece)
-            watch.end()
-            problem, found = watch.problem, watch.response_id
+                inspector.feed(piece)
+            inspector.end()
+            problem, id_ = inspector.problem, inspector.response_id
         else:
-            glance = dialect.summarize(row.body)
-            problem, found = glance.problem, glance.response_id
+            summary = dialect.summarize(row.body)
+            problem, id_ = summary.problem, summary.response_id
         if problem is not None or row.raised or row.id in _BROKEN:
             continue
-        assert found == written(row), row.id
-        told += found is not None
-        none += found is None
-    say(f"{told} answers have an id, {none} have none")
-    assert told > 1000
+        assert id_ == find_written_id(row), row.id
+        with_id += id_ is not None
+        without_id += id_ is None
+    say(f"{with_id} answers have an id, {without_id} have none")
+    assert with_id > 1000

@@ -6,11 +6,11 @@ import pytest
 
 from gateway.core.events import End, Finish
 from gateway.dialects import DIALECTS, ResponseContext, Translation
-from tests.corpus import asks, mutations
+from tests.corpus import mutations, translated_requests
 from tests.corpus.conftest import Say
 from tests.corpus.oracle import Row
 
-TELLING = ResponseContext(id="01", created_at=7, model="m", prompt_tokens=9, state_label="x")
+CONTEXT = ResponseContext(id="01", created_at=7, model="m", prompt_tokens=9, state_label="x")
 
 
 @pytest.fixture(scope="module")
@@ -19,39 +19,45 @@ def rows(recordings: list[Row]) -> list[Row]:
 
 
 @pytest.mark.parametrize("client", DIALECTS)
-def test_an_answer_without_a_reason_for_its_end_is_never_told_whole(
+def test_no_client_gets_an_answer_without_a_finish_as_a_whole_one(
     rows: list[Row], client: str, say: Say
 ) -> None:
     """Native and translated, whole and streamed."""
-    told = Counter[str]()
+    counts = Counter[str]()
     for row in rows:
         data = mutations.remove_finish(row)
-        body, request = asks.client(row, DIALECTS[client])
-        ours, door = DIALECTS[client], DIALECTS[row.dialect]
-        voice = ours if client == row.dialect else Translation(ours, door, request, TELLING)
+        body, request = translated_requests.make_client_request(row, DIALECTS[client])
+        client_dialect, provider_dialect = DIALECTS[client], DIALECTS[row.dialect]
+        adapter = (
+            client_dialect
+            if client == row.dialect
+            else Translation(client_dialect, provider_dialect, request, CONTEXT)
+        )
         if row.stream:
-            watch = voice.inspect_stream(body)
-            out = watch.feed(data) + watch.end()
-            assert not watch.complete, row.id
-            told["failed" if watch.problem or not watch.committed else "incomplete"] += 1
-            speech = ours.translation
-            assert speech is not None
-            decoder = speech.make_decoder()
+            inspector = adapter.inspect_stream(body)
+            out = inspector.feed(data) + inspector.end()
+            assert not inspector.complete, row.id
+            counts["failed" if inspector.problem or not inspector.committed else "incomplete"] += 1
+            functions = client_dialect.translation
+            assert functions is not None
+            decoder = functions.make_decoder()
             events = [*decoder.feed(out), *decoder.end()]
-            assert not any(isinstance(it, End | Finish) for it in events), row.id
+            assert not any(isinstance(event, End | Finish) for event in events), row.id
         else:
-            glance = voice.summarize(data)
-            assert not glance.complete, row.id
-            told["failed" if glance.problem else "incomplete"] += 1
-            if glance.body is not None:
-                assert not whole(client, glance.body), row.id
-    say(f"{client}: {dict(told)}")
-    assert told["incomplete"] > 1000
+            summary = adapter.summarize(data)
+            assert not summary.complete, row.id
+            counts["failed" if summary.problem else "incomplete"] += 1
+            if summary.body is not None:
+                assert not ends_well(client, summary.body), row.id
+    say(f"{client}: {dict(counts)}")
+    assert counts["incomplete"] > 1000
 
 
-def whole(dialect: str, body: bytes) -> bool:
+def ends_well(dialect: str, body: bytes) -> bool:
     """True if a translated answer says that it ended well."""
-    speech = DIALECTS[dialect].translation
-    assert speech is not None
-    reasons = {it.reason for it in speech.decode_response(body) if isinstance(it, Finish)}
+    functions = DIALECTS[dialect].translation
+    assert functions is not None
+    reasons = {
+        event.reason for event in functions.decode_response(body) if isinstance(event, Finish)
+    }
     return not reasons <= {"cut", "length"}

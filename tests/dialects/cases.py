@@ -59,7 +59,7 @@ def chunk(
     }
 
 
-def told(usage: Object) -> Object:
+def make_usage_chunk(usage: Object) -> Object:
     """Make the usage chunk."""
     return {**chunk(), "choices": [], "usage": usage}
 

@@ -26,16 +26,16 @@ BODY = b'{"model":"auto","max_tokens":9,"messages":[{"role":"user","content":"hi
         ("new,two", ["gets no beta that the gateway does not know"]),
     ],
 )
-def test_the_first_word_that_is_lost_gives_the_reason(value: str, reasons: list[str]) -> None:
-    lost = [*find_lost_betas({"x-beta": value}, HEADER)]
-    assert [(member.path, member.reason) for member in lost] == [
+def test_the_first_lost_beta_gives_the_reason(value: str, reasons: list[str]) -> None:
+    members = [*find_lost_betas({"x-beta": value}, HEADER)]
+    assert [(member.path, member.reason) for member in members] == [
         ("x-beta", reason) for reason in reasons
     ]
     assert [*find_lost_betas({"x-beta": value}, NO_BETA_HEADER)] == []
 
 
 @pytest.mark.parametrize("name", DIALECTS)
-def test_each_word_of_a_dialect_has_a_decision_that_a_header_can_have(name: str) -> None:
+def test_each_known_beta_of_a_dialect_has_a_decision_and_a_reason(name: str) -> None:
     header = get_translation(DIALECTS[name]).beta_header
     assert header.name == header.name.lower()
     assert {word.decision for word in header.words.values()} <= {"named", "ignored"}
@@ -51,7 +51,7 @@ def test_each_word_of_a_dialect_has_a_decision_that_a_header_can_have(name: str)
         ("tomorrow-2027-01-01", ["anthropic-beta"]),
     ],
 )
-def test_a_translated_request_names_the_header(betas: str, names: list[str]) -> None:
+def test_a_translated_request_names_the_beta_header_as_a_loss(betas: str, names: list[str]) -> None:
     body = ANTHROPIC_MESSAGES.read(BODY)
     headers = {"anthropic-version": "2023-06-01", "anthropic-beta": betas}
     request = TranslatableRequest(ANTHROPIC_MESSAGES, body, headers=headers)

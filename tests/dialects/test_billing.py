@@ -38,7 +38,9 @@ TOOLS = [
 
 
 @pytest.mark.parametrize(("usage", "tools"), TOOLS)
-def test_tools_that_are_billed_by_the_request(usage: Any, tools: dict[str, int]) -> None:
+def test_the_gateway_counts_tools_that_are_billed_by_the_request(
+    usage: Any, tools: dict[str, int]
+) -> None:
     """Anthropic, OpenRouter, xAI and Perplexity report such counts; free tools are left out."""
     assert billing.read_tool_counts(usage) == tools
 
@@ -65,19 +67,21 @@ BILLS = [
 
 
 @pytest.mark.parametrize(("usage", "billed"), BILLS)
-def test_what_a_provider_says_it_billed(usage: Any, billed: str | None) -> None:
+def test_the_gateway_reads_the_amount_that_a_provider_billed(
+    usage: Any, billed: str | None
+) -> None:
     """OpenRouter, xAI (ten thousand million ticks a dollar) and Perplexity report exact amounts."""
-    found = billing.read_billed_usd(usage)
-    assert found == (None if billed is None else Decimal(billed))
+    amount = billing.read_billed_usd(usage)
+    assert amount == (None if billed is None else Decimal(billed))
 
 
-def test_money_is_read_in_the_digits_that_were_written() -> None:
+def test_amounts_keep_the_digits_that_the_provider_wrote() -> None:
     assert str(parse_usd(0.1)) == "0.1"
     assert parse_usd(float("nan")) is None
 
 
 @pytest.mark.parametrize(
-    ("words", "known"),
+    ("words", "tier"),
     [
         ((), None), ((None,), None), (("",), None), (("default",), None), (("auto",), None), (("standard",), None),
         (("standard_only",), None), (("on_demand",), None), (("ON_DEMAND",), None), (("not_available",), None),
@@ -86,7 +90,7 @@ def test_money_is_read_in_the_digits_that_were_written() -> None:
         (("x" * 99,), "x" * 40),
     ],
 )  # fmt: skip
-def test_the_service_tier_that_is_not_the_standard_one(
-    words: tuple[Any, ...], known: str | None
+def test_the_gateway_names_a_service_tier_other_than_the_standard_one(
+    words: tuple[Any, ...], tier: str | None
 ) -> None:
-    assert parse_service_tier(*words) == known
+    assert parse_service_tier(*words) == tier

@@ -10,31 +10,31 @@ def edit(more: bytes = b"") -> BodyPatch:
     return BodyPatch(OPENAI_CHAT.read(b'{"model":"m","messages":[]' + more + b"}"))
 
 
-def test_two_members_within_one_that_the_body_lacks_both_stay() -> None:
-    changed = edit()
-    changed.set_inner_member("a", "b", 1)
-    changed.set_inner_member("a", "c", 2)
-    assert changed.finish().body == b'{"model":"m","messages":[],"a":{"b":1,"c":2}}'
+def test_two_inner_members_can_be_added_to_a_missing_member() -> None:
+    patch = edit()
+    patch.set_inner_member("a", "b", 1)
+    patch.set_inner_member("a", "c", 2)
+    assert patch.finish().body == b'{"model":"m","messages":[],"a":{"b":1,"c":2}}'
 
 
-def test_what_stands_in_a_member_keeps_its_bytes() -> None:
-    changed = edit(b',"a":{ "x" : 1.50 , "y":[ ]}')
-    changed.set_inner_member("a", "b", 1)
-    changed.set_inner_member("a", "y", None)
-    assert changed.finish().body == b'{"model":"m","messages":[],"a":{"x":1.50,"b":1}}'
+def test_the_other_inner_members_keep_their_bytes() -> None:
+    patch = edit(b',"a":{ "x" : 1.50 , "y":[ ]}')
+    patch.set_inner_member("a", "b", 1)
+    patch.set_inner_member("a", "y", None)
+    assert patch.finish().body == b'{"model":"m","messages":[],"a":{"x":1.50,"b":1}}'
 
 
-@pytest.mark.parametrize("held", [b"", b',"a":null', b',"a":{}', b',"a":{"b":1}'])
-def test_a_member_with_nothing_in_it_is_taken_out(held: bytes) -> None:
-    changed = edit(held)
-    changed.set_inner_member("a", "b", None)
-    assert changed.finish().body == b'{"model":"m","messages":[]}'
+@pytest.mark.parametrize("member", [b"", b',"a":null', b',"a":{}', b',"a":{"b":1}'])
+def test_removing_the_last_inner_member_removes_the_member(member: bytes) -> None:
+    patch = edit(member)
+    patch.set_inner_member("a", "b", None)
+    assert patch.finish().body == b'{"model":"m","messages":[]}'
 
 
-def test_a_member_set_anew_is_what_the_next_change_sees() -> None:
-    changed = edit(b',"a":{"b":1}')
-    changed.set_member("a", {"c": 2})
-    changed.set_inner_member("a", "d", 3)
-    changed.remove("a")
-    changed.set_inner_member("a", "e", 4)
-    assert changed.finish().body == b'{"model":"m","messages":[],"a":{"e":4}}'
+def test_a_later_change_sees_the_earlier_ones() -> None:
+    patch = edit(b',"a":{"b":1}')
+    patch.set_member("a", {"c": 2})
+    patch.set_inner_member("a", "d", 3)
+    patch.remove("a")
+    patch.set_inner_member("a", "e", 4)
+    assert patch.finish().body == b'{"model":"m","messages":[],"a":{"e":4}}'

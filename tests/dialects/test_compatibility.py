@@ -13,8 +13,8 @@ from gateway.core.canonical_request import CanonicalRequest, Media, Text, ToolRe
 from gateway.core.errors import ProblemError
 from gateway.core.loss import Loss
 from gateway.dialects import DIALECTS, compatibility, translation
-from tests.dialects.asks import ASKS, Object, decoded, read
 from tests.dialects.cases import target
+from tests.dialects.request_strategies import ASKS, Object, decoded, read
 
 PAIRS = [(client, door) for client in DIALECTS for door in DIALECTS if client != door]
 
@@ -29,7 +29,7 @@ _DEFAULTS: dict[str, tuple[Any, ...]] = {"service_tier": ("auto", "default"), "t
 """Values that equal the default."""
 
 
-def facets(request: CanonicalRequest) -> Iterator[tuple[str, Any, str]]:
+def list_set_values(request: CanonicalRequest) -> Iterator[tuple[str, Any, str]]:
     """List everything that a request sets: its kind, its value, and the client's name for it."""
     name = request.names.get
     for field in _SETTINGS:
@@ -130,39 +130,47 @@ def text_of(value: Any) -> str:
     return "".join(map(text_of, value.values())) if isinstance(value, dict) else ""
 
 
-def unsaid(request: CanonicalRequest, door: str) -> list[tuple[str, Any, str]]:
+def list_unnamed_losses(
+    request: CanonicalRequest, target_dialect: str
+) -> list[tuple[str, Any, str]]:
     """List what the other dialect neither gets nor names; nothing if the request is refused."""
-    losses, refusals = compatibility.check_request(request, door)
+    losses, refusals = compatibility.check_request(request, target_dialect)
     if refusals:
         return []
-    speech = translation.get_translation(DIALECTS[door])
-    said = speech.encode_request(request, target())
-    named = {loss.field for loss in (*losses, *said.losses)}
-    value = {**said.value, "model": "m"}
-    again = speech.decode_request(DIALECTS[door].read(jsonio.dumps(value)))
-    there = {what: value for what, value, _ in facets(again)}
+    translation_ = translation.get_translation(DIALECTS[target_dialect])
+    encoded = translation_.encode_request(request, target())
+    named = {loss.field for loss in (*losses, *encoded.losses)}
+    value = {**encoded.value, "model": "m"}
+    decoded_again = translation_.decode_request(DIALECTS[target_dialect].read(jsonio.dumps(value)))
+    values_again = {what: value for what, value, _ in list_set_values(decoded_again)}
     words = text_of(value)
-    found = []
-    for what, value_, name in facets(request):
+    missing = []
+    for what, value_, name in list_set_values(request):
         kind, _, content = what.partition(" ")
         if kind in ("text", "media", "named") and content.strip() in words:
             continue
         if kind == "detail" and name.replace(".detail", ".image") in named:
             continue  # it goes with its image
-        if what == "parallel" and not again.tools:
+        if what == "parallel" and not decoded_again.tools:
             continue
-        if what == "thoughts_shown" and again.effort in _UNTHOUGHT.get(door, ("none",)):
+        if what == "thoughts_shown" and decoded_again.effort in _UNTHOUGHT.get(
+            target_dialect, ("none",)
+        ):
             continue
-        if what == "thoughts_hidden" and door != compatibility.CHAT and not again.thoughts_shown:
+        if (
+            what == "thoughts_hidden"
+            and target_dialect != compatibility.CHAT
+            and not decoded_again.thoughts_shown
+        ):
             continue
         given = content.partition(" ")[2]
         within = jsonio.dumps(given).decode()[1:-1]  # a custom tool's text, in a function's JSON
         if kind == "use" and (given in words or within in words):
             continue
-        if there.get(what) == value_ or any(_covers(it, name) for it in named):
+        if values_again.get(what) == value_ or any(_covers(loss, name) for loss in named):
             continue
-        found.append((what, value_, name))
-    return found
+        missing.append((what, value_, name))
+    return missing
 
 
 def _covers(loss: str, name: str) -> bool:
@@ -170,15 +178,15 @@ def _covers(loss: str, name: str) -> bool:
     return loss == name or loss.startswith(f"{name}.") or name.startswith(f"{loss}.")
 
 
-@pytest.mark.parametrize(("client", "door"), PAIRS, ids=map(" to ".join, PAIRS))
+@pytest.mark.parametrize(("client", "target_dialect"), PAIRS, ids=map(" to ".join, PAIRS))
 @settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(st.data())
-def test_everything_that_is_set_is_said_or_named(
-    client: str, door: str, data: st.DataObject
+def test_every_field_that_a_client_sets_is_sent_or_named_as_a_loss(
+    client: str, target_dialect: str, data: st.DataObject
 ) -> None:
     """Law 4 holds."""
     request = decoded(client, data.draw(ASKS[client]))
-    assert unsaid(request, door) == []
+    assert list_unnamed_losses(request, target_dialect) == []
 
 
 NOTHING: tuple[Any, ...] = (
@@ -202,32 +210,34 @@ IMPLIED = (
 """Members that repeat another member."""
 
 
-def nothing(value: Any) -> bool:
+def is_default(value: Any) -> bool:
     """True if a value equals the default; "adaptive" leaves thinking to the model, as others do."""
     if value in NOTHING or value == {"type": "adaptive"}:
         return True
-    return isinstance(value, dict) and all(map(nothing, value.values()))
+    return isinstance(value, dict) and all(map(is_default, value.values()))
 
 
-def bare(value: Any) -> Any:
+def strip_sources(value: Any) -> Any:
     """Return a request without its sources."""
     if isinstance(value, msgspec.Struct):
         names = [name for name in value.__struct_fields__ if name not in ("source", "names")]
-        return type(value).__name__, *[(name, bare(getattr(value, name))) for name in names]
-    return [bare(it) for it in value] if isinstance(value, tuple) else value
+        return type(value).__name__, *[
+            (name, strip_sources(getattr(value, name))) for name in names
+        ]
+    return [strip_sources(item) for item in value] if isinstance(value, tuple) else value
 
 
-def seen(client: str, value: Object) -> Any:
+def read_everything(client: str, value: Object) -> Any:
     """Return everything that the gateway reads in a request, and each field that it checks."""
     request = translation.decode_request(DIALECTS[client], read(client, value))
-    return bare(request), [*compatibility.list_set_fields(request)]
+    return strip_sources(request), [*compatibility.list_set_fields(request)]
 
 
-def paths(value: Any, path: str = "") -> Iterator[str]:
+def list_paths(value: Any, path: str = "") -> Iterator[str]:
     """List members at any depth, except inside schemas and arguments, which are values."""
-    for name, it in value.items() if isinstance(value, dict) else ():
-        here = f"{path}.{name}" if path else name
-        yield here
+    for name, inner in value.items() if isinstance(value, dict) else ():
+        inner_path = f"{path}.{name}" if path else name
+        yield inner_path
         if name not in (
             "schema",
             "parameters",
@@ -235,24 +245,24 @@ def paths(value: Any, path: str = "") -> Iterator[str]:
             "responseJsonSchema",
             "args",
             "input",
-        ) or (name == "input" and isinstance(it, list)):
-            yield from paths(it, here)
-    for it in value if isinstance(value, list) else ():
-        yield from paths(it, path)
+        ) or (name == "input" and isinstance(inner, list)):
+            yield from list_paths(inner, inner_path)
+    for inner in value if isinstance(value, list) else ():
+        yield from list_paths(inner, path)
 
 
-def without(value: Any, path: str, gone: list[Any]) -> Any:
+def remove_member(value: Any, path: str, gone: list[Any]) -> Any:
     """Return a value without one member wherever it stood; append the member's values to `gone`."""
     if isinstance(value, list):
-        return [without(it, path, gone) for it in value]
+        return [remove_member(inner, path, gone) for inner in value]
     if not isinstance(value, dict):
         return value
     name, dot, rest = path.partition(".")
     if name in value and not dot:
         gone.append(value[name])
     return {
-        key: without(it, rest, gone) if key == name else it
-        for key, it in value.items()
+        key: remove_member(inner, rest, gone) if key == name else inner
+        for key, inner in value.items()
         if key != name or dot
     }
 
@@ -260,19 +270,21 @@ def without(value: Any, path: str, gone: list[Any]) -> Any:
 @pytest.mark.parametrize("client", DIALECTS)
 @settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much], deadline=None)
 @given(st.data())
-def test_no_member_is_read_over(client: str, data: st.DataObject) -> None:
+def test_the_gateway_reads_every_member_that_has_an_effect(
+    client: str, data: st.DataObject
+) -> None:
     """Without any one member, a request reads differently, has other names, or is refused."""
     value = data.draw(ASKS[client])
-    whole = seen(client, value)
-    for path in dict.fromkeys(paths(value)):
+    whole = read_everything(client, value)
+    for path in dict.fromkeys(list_paths(value)):
         if path.startswith(IMPLIED) or path.endswith(".type"):
             continue
         gone: list[Any] = []
         try:
-            found = seen(client, without(value, path, gone))
+            changed = read_everything(client, remove_member(value, path, gone))
         except ProblemError:
             continue
-        assert found != whole or all(map(nothing, gone)), (path, gone)
+        assert changed != whole or all(map(is_default, gone)), (path, gone)
 
 
 VALUES: dict[str, tuple[str, Object, str]] = {
@@ -301,41 +313,43 @@ LEAST: dict[str, Object] = {
 
 
 @pytest.mark.parametrize(("client", "more", "name"), VALUES.values(), ids=VALUES)
-def test_what_an_answer_depends_on_refuses_every_other_dialect(
+def test_members_without_an_equivalent_are_refused_in_the_clients_spelling(
     client: str, more: Object, name: str
 ) -> None:
     """The refusal has the client's own spelling."""
     request = decoded(client, {**LEAST[client], **more})
-    for door in DIALECTS:
-        losses, refusals = compatibility.check_request(request, door)
+    for target_dialect in DIALECTS:
+        losses, refusals = compatibility.check_request(request, target_dialect)
         assert losses == []
         assert [refusal.partition(": ")[0] for refusal in refusals] == [name]
 
 
-def test_a_thread_that_is_begun_is_dropped_and_named() -> None:
+def test_creating_a_thread_is_dropped_and_named() -> None:
     more = {"thread": {"type": "create"}}
     request = decoded("anthropic-messages", {**LEAST["anthropic-messages"], **more})
-    for door in DIALECTS:
-        losses, refusals = compatibility.check_request(request, door)
+    for target_dialect in DIALECTS:
+        losses, refusals = compatibility.check_request(request, target_dialect)
         assert [(loss.field, loss.action) for loss in losses] == [("thread", "dropped")]
         assert refusals == []
 
 
-def media(part: Object, *, client: str = "openai-chat") -> CanonicalRequest:
+def make_media_request(part: Object, *, client: str = "openai-chat") -> CanonicalRequest:
     """Make a request with one part in a user's turn."""
     name = "parts" if client == "gemini" else "content"
     member = "contents" if client == "gemini" else "messages"
     return decoded(client, {**LEAST[client], member: [{"role": "user", name: [part]}]})
 
 
-def test_a_tool_that_runs_at_a_provider_is_named_with_what_to_do() -> None:
+def test_a_refusal_of_a_providers_own_tool_says_how_to_turn_it_off() -> None:
     """Codex offers one by itself for an unknown model, so its refusal says how to stop that."""
     search = {"type": "web_search", "external_web_access": True}
     request = decoded(compatibility.RESPONSES, {"model": "m", "input": "hi", "tools": [search]})
     why = "does not have this tool of another provider: leave it out"
-    for door in (compatibility.CHAT, compatibility.MESSAGES, compatibility.GEMINI):
-        (refusal,) = compatibility.check_request(request, door)[1]
-        assert refusal == f'tools.web_search: {door} {why} (Codex: web_search = "disabled")'
+    for target_dialect in (compatibility.CHAT, compatibility.MESSAGES, compatibility.GEMINI):
+        (refusal,) = compatibility.check_request(request, target_dialect)[1]
+        assert (
+            refusal == f'tools.web_search: {target_dialect} {why} (Codex: web_search = "disabled")'
+        )
     shell = {"model": "m", "input": "hi", "tools": [{"type": "local_shell"}]}
     tool = {"type": "web_search_20250305", "name": "web_search"}
     messages = {"model": "m", "max_tokens": 99, "messages": [{"role": "user", "content": "hi"}], "tools": [tool]}  # fmt: skip
@@ -359,44 +373,48 @@ MINIMAL: dict[str, Object] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("client", "door"), PAIRS, ids=map(" to ".join, PAIRS))
-def test_a_service_tier_is_said_in_the_targets_own_word_or_named(client: str, door: str) -> None:
+@pytest.mark.parametrize(("client", "target_dialect"), PAIRS, ids=map(" to ".join, PAIRS))
+def test_a_service_tier_is_translated_to_the_targets_word_or_named_as_a_loss(
+    client: str, target_dialect: str
+) -> None:
     """`standard` of Google, `standard_only` of Anthropic and `default` of OpenAI mean the same."""
-    (member, words), (there, theirs) = TIERS[client], TIERS[door]
-    for meant, word in words.items():
+    (member, words), (target_member, target_words) = TIERS[client], TIERS[target_dialect]
+    for tier, word in words.items():
         request = decoded(client, {**MINIMAL[client], member: word})
-        assert request.service_tier == meant
-        written = translation.write_request(request, DIALECTS[door], target())
-        said = jsonio.loads(written.body)
-        if meant is not None and meant in theirs:
-            assert said[there] == theirs[meant]
+        assert request.service_tier == tier
+        written = translation.write_request(request, DIALECTS[target_dialect], target())
+        sent = jsonio.loads(written.body)
+        if tier is not None and tier in target_words:
+            assert sent[target_member] == target_words[tier]
             assert written.losses == ()
         else:
-            assert there not in said
+            assert target_member not in sent
             lost = [(loss.field, loss.action) for loss in written.losses]
-            assert lost == ([] if meant is None else [(member, "dropped")])
+            assert lost == ([] if tier is None else [(member, "dropped")])
 
 
-def test_media_by_address() -> None:
+def test_media_by_url_go_only_to_dialects_that_take_them() -> None:
     """Mistral takes a URL as sound; Google opens YouTube videos and its own files."""
-    sound = media({"type": "input_audio", "input_audio": "https://a.test/a.mp3"})
+    sound = make_media_request({"type": "input_audio", "input_audio": "https://a.test/a.mp3"})
     assert compatibility.check_request(sound, "openai-chat") == ([], [])
     assert compatibility.check_request(sound, "gemini")[1] == [
         "messages.audio: gemini takes audio as data, not by URL"
     ]
     film = {"type": "video_url", "video_url": {"url": "https://www.youtube.com/watch?v=1"}}
-    assert compatibility.check_request(media(film), "gemini") == ([], [])
+    assert compatibility.check_request(make_media_request(film), "gemini") == ([], [])
     film["video_url"] = {"url": "https://a.test/a.mp4"}
-    assert compatibility.check_request(media(film), "gemini")[1] == [
+    assert compatibility.check_request(make_media_request(film), "gemini")[1] == [
         "messages.video: gemini takes films as data, or from YouTube"
     ]
-    own = media({"fileData": {"mimeType": "audio/wav", "fileUri": "gs://a/b"}}, client="gemini")
+    own = make_media_request(
+        {"fileData": {"mimeType": "audio/wav", "fileUri": "gs://a/b"}}, client="gemini"
+    )
     assert any(
         "unknown to another" in why for why in compatibility.check_request(own, "openai-chat")[1]
     )
 
 
-def test_a_picture_in_a_system_prompt_skips_targets_that_take_text_alone() -> None:
+def test_a_picture_in_a_system_prompt_skips_targets_that_take_only_text_there() -> None:
     picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
     system, user = {"role": "system", "content": [picture]}, {"role": "user", "content": "hi"}
     first = decoded("openai-chat", {"model": "m", "messages": [system, user]})
@@ -408,21 +426,23 @@ def test_a_picture_in_a_system_prompt_skips_targets_that_take_text_alone() -> No
     assert compatibility.check_request(later, "gemini")[1] == []
 
 
-def test_a_breakpoint_of_the_prompt_cache_is_said_to_messages_alone() -> None:
+def test_only_messages_gets_prompt_cache_breakpoints() -> None:
     part = {"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}}
-    request = media(part)
+    request = make_media_request(part)
     assert compatibility.check_request(request, "anthropic-messages") == ([], [])
-    for door in ("openai-responses", "gemini"):
-        losses, _ = compatibility.check_request(request, door)
-        assert losses == [Loss("cache_control", "dropped", f"{door} caches prompts by itself")]
+    for target_dialect in ("openai-responses", "gemini"):
+        losses, _ = compatibility.check_request(request, target_dialect)
+        assert losses == [
+            Loss("cache_control", "dropped", f"{target_dialect} caches prompts by itself")
+        ]
 
 
 @pytest.mark.parametrize("lifetime", ["30m", "12h"])
-def test_a_lifetime_that_messages_does_not_know_is_named(lifetime: str) -> None:
+def test_a_cache_lifetime_that_messages_lacks_is_approximated_and_named(lifetime: str) -> None:
     mark = {"ttl": lifetime}
     part = {"type": "text", "text": "a", "prompt_cache_breakpoint": mark}
     why = "anthropic-messages keeps a prompt for 5 minutes or 1 hour: it is 1 hour"
-    assert compatibility.check_request(media(part), "anthropic-messages") == (
+    assert compatibility.check_request(make_media_request(part), "anthropic-messages") == (
         [Loss("cache_control.ttl", "approximated", why)],
         [],
     )

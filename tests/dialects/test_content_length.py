@@ -57,19 +57,19 @@ EVENTS: list[tuple[Event, int]] = [
 
 
 @pytest.mark.parametrize(("event", "size"), EVENTS)
-def test_what_an_event_says(event: Event, size: int) -> None:
+def test_each_event_has_a_content_length(event: Event, size: int) -> None:
     assert content_length.count_event_bytes(event) == size
 
 
 @pytest.mark.parametrize(
     ("value", "size"), [("a\ud800", 2), (None, 0), (7, 0), ({"data": "x"}, 0), (["a", {"text": "b"}], 2)]
 )  # fmt: skip
-def test_text_is_counted_as_utf_8_wherever_it_stands(value: Any, size: int) -> None:
+def test_text_counts_as_utf_8_bytes_at_any_depth(value: Any, size: int) -> None:
     """A lone surrogate, which JSON may escape, counts as the one byte that replaces it."""
     assert content_length.count_text_bytes(value) == size
 
 
-SAID: list[Event] = [
+CONTENT_EVENTS: list[Event] = [
     Start(id="r-1", model="m", created=1),
     *(ReasoningDelta(text) for text in ("let ", "me see")),
     *(TextDelta(text) for text in ("h\u00e9", " and \U0001f600", '"quoted\\"')),
@@ -79,28 +79,30 @@ SAID: list[Event] = [
 ]
 
 
-@pytest.mark.parametrize("door", DIALECTS.values(), ids=DIALECTS)
+@pytest.mark.parametrize("target_dialect", DIALECTS.values(), ids=DIALECTS)
 @pytest.mark.parametrize("client", DIALECTS.values(), ids=DIALECTS)
-def test_home_and_abroad_hear_the_same(client: Dialect, door: Dialect) -> None:
+def test_native_and_translated_streams_count_the_same_content(
+    client: Dialect, target_dialect: Dialect
+) -> None:
     """Both count the same in a cut stream, for every pair of dialects."""
     request = TranslatableRequest(DIALECTS["openai-chat"], ask(stream=True)).request
-    told = get_translation(door).make_encoder(
+    encoder = get_translation(target_dialect).make_encoder(
         ResponseContext(id="1", created_at=1, model="m", request=request)
     )
-    stream = b"".join([told.write(event) for event in SAID])
-    watch = _watch(client, door, request)
+    stream = b"".join([encoder.write(event) for event in CONTENT_EVENTS])
+    inspector = _watch(client, target_dialect, request)
     for at in range(0, len(stream), 100):
-        watch.feed(stream[at : at + 100])
-    assert not watch.complete
-    assert watch.content_bytes == sum(map(content_length.count_event_bytes, SAID))
+        inspector.feed(stream[at : at + 100])
+    assert not inspector.complete
+    assert inspector.content_bytes == sum(map(content_length.count_event_bytes, CONTENT_EVENTS))
 
 
-def _watch(client: Dialect, door: Dialect, request: CanonicalRequest) -> StreamInspector:
+def _watch(client: Dialect, target_dialect: Dialect, request: CanonicalRequest) -> StreamInspector:
     body = ask(stream=True)
-    if client is door:
-        return door.inspect_stream(body)
+    if client is target_dialect:
+        return target_dialect.inspect_stream(body)
     return Translation(
-        client, door, request, ResponseContext(id="1", created_at=1, model="m")
+        client, target_dialect, request, ResponseContext(id="1", created_at=1, model="m")
     ).inspect_stream(body)
 
 
@@ -140,7 +142,7 @@ def _messages_delta(text: str) -> Object:
     escaped=st.booleans(),
     cuts=CUTS,
 )
-def test_native_text_is_counted_in_bytes_however_it_is_written_and_read(
+def test_native_text_counts_in_bytes_however_it_is_written_and_read(
     dialect: Dialect,
     write_delta: Callable[[str], Object],
     texts: list[str],
@@ -169,7 +171,7 @@ def test_native_text_is_counted_in_bytes_however_it_is_written_and_read(
     ("dialect", "write_delta"), [(OPENAI_CHAT, _chat_delta), (ANTHROPIC_MESSAGES, _messages_delta)]
 )
 @pytest.mark.parametrize("spoilt", [b"\xff", b"\xed\xa0\x80", b"\x01", rb"\ud800", rb"\x"])
-def test_a_frame_like_the_last_ones_is_no_json_where_its_text_is_spoilt(
+def test_a_frame_with_broken_text_fails_after_frames_of_the_same_shape(
     dialect: Dialect, write_delta: Callable[[str], Object], spoilt: bytes
 ) -> None:
     inspector = dialect.inspect_stream(ask(stream=True))
@@ -180,7 +182,7 @@ def test_a_frame_like_the_last_ones_is_no_json_where_its_text_is_spoilt(
     assert (inspector.problem.kind, inspector.content_bytes) == ("upstream_error", 15)
 
 
-def test_uses_of_tools_that_a_client_is_not_told_of_are_heard() -> None:
+def test_tool_calls_that_the_client_does_not_get_still_count() -> None:
     """The provider bills them: a client that takes one at a time gets the first of several."""
     request = TranslatableRequest(
         DIALECTS["anthropic-messages"],
@@ -194,12 +196,12 @@ def test_uses_of_tools_that_a_client_is_not_told_of_are_heard() -> None:
             ).encode()
         ),
     ).request  # fmt: skip
-    voice = Translation(DIALECTS["anthropic-messages"], DIALECTS["openai-chat"], request, ResponseContext(id="1", created_at=1, model="m"))  # fmt: skip
+    translation = Translation(DIALECTS["anthropic-messages"], DIALECTS["openai-chat"], request, ResponseContext(id="1", created_at=1, model="m"))  # fmt: skip
     calls = [
         {"index": at, "id": f"c{at}", "function": {"name": "f", "arguments": "{}"}} for at in (0, 1)
     ]
-    watch = voice.inspect_stream(ask(stream=True))
-    watch.feed(sse(chunk({"tool_calls": calls})))
-    assert watch.content_bytes == 6
+    inspector = translation.inspect_stream(ask(stream=True))
+    inspector.feed(sse(chunk({"tool_calls": calls})))
+    assert inspector.content_bytes == 6
     whole = {"choices": [{"index": 0, "message": {"tool_calls": calls}, "finish_reason": "tool_calls"}]}  # fmt: skip
-    assert voice.summarize(json.dumps(whole).encode()).content_bytes == 6
+    assert translation.summarize(json.dumps(whole).encode()).content_bytes == 6

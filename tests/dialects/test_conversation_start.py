@@ -21,14 +21,14 @@ SYSTEM = {"role": "system", "content": "Be kind."}
 HI = {"role": "user", "content": "hi"}
 
 
-def opening(dialect: str, **body: Any) -> ConversationStart:
-    given = {"model": "m", "max_tokens": 1, **body} if dialect == MESSAGES else body
+def read_start(dialect: str, **body: Any) -> ConversationStart:
+    value = {"model": "m", "max_tokens": 1, **body} if dialect == MESSAGES else body
     if dialect in (CHAT, RESPONSES):
-        given = {"model": "m", **body}
+        value = {"model": "m", **body}
     if dialect == GEMINI:
-        given = {"model": "models/m", **body}
-    read = DIALECTS[dialect].read(json.dumps(given).encode())
-    return DIALECTS[dialect].read_start(read)
+        value = {"model": "models/m", **body}
+    request = DIALECTS[dialect].read(json.dumps(value).encode())
+    return DIALECTS[dialect].read_start(request)
 
 
 @pytest.mark.parametrize(
@@ -50,16 +50,16 @@ def opening(dialect: str, **body: Any) -> ConversationStart:
         (GEMINI, {"contents": []}, (), ""),
     ],
 )  # fmt: skip
-def test_instructions_and_first_words(
+def test_the_gateway_reads_instructions_and_the_first_words_of_a_person(
     dialect: str, body: dict[str, Any], system: tuple[str, ...], first: str
 ) -> None:
     """Instructions are those before the first turn; the first words are a person's."""
-    found = opening(dialect, **body)
-    assert (found.system, found.first_text) == (system, first)
+    start = read_start(dialect, **body)
+    assert (start.system, start.first_text) == (system, first)
 
 
 @pytest.mark.parametrize(
-    ("dialect", "body", "named", "user"),
+    ("dialect", "body", "expected", "user"),
     [
         (CHAT, {"session_id": "s"}, ("s", "session_id"), ""),
         (CHAT, {"prompt_cache_key": SESSION}, (SESSION, "prompt_cache_key"), ""),
@@ -82,22 +82,22 @@ def test_instructions_and_first_words(
         (MESSAGES, {"metadata": 7}, None, ""),
     ],
 )  # fmt: skip
-def test_names_of_conversations_and_users(
-    dialect: str, body: dict[str, Any], named: tuple[str, str] | None, user: object
+def test_the_gateway_reads_the_names_of_conversation_and_user(
+    dialect: str, body: dict[str, Any], expected: tuple[str, str] | None, user: object
 ) -> None:
     """A name belongs to one conversation: a cache key or a user of many conversations is none."""
-    begun = {"input": [HI]} if dialect == RESPONSES else {"messages": [HI]}
-    found = opening(dialect, **begun, **body)
-    assert found.name_and_member == named
-    assert user in (found.user, ...)
+    turns = {"input": [HI]} if dialect == RESPONSES else {"messages": [HI]}
+    start = read_start(dialect, **turns, **body)
+    assert start.name_and_member == expected
+    assert user in (start.user, ...)
 
 
-def test_texts_are_cut() -> None:
-    found = opening(CHAT, messages=[{**SYSTEM, "content": "a" * 9_999}, {**HI, "content": "b" * 9_999}])  # fmt: skip
-    assert (len(found.system[0]), len(found.first_text)) == (MAX_TEXT_CHARS, MAX_TEXT_CHARS)
+def test_long_texts_are_cut() -> None:
+    start = read_start(CHAT, messages=[{**SYSTEM, "content": "a" * 9_999}, {**HI, "content": "b" * 9_999}])  # fmt: skip
+    assert (len(start.system[0]), len(start.first_text)) == (MAX_TEXT_CHARS, MAX_TEXT_CHARS)
 
 
-def test_embeddings_are_no_conversation() -> None:
+def test_embeddings_start_no_conversation() -> None:
     for (_, operation), dialect in OPERATIONS.items():
         if operation == "embeddings":
             assert (
@@ -115,30 +115,34 @@ MEMBERS = ("messages", "input", "contents", "system", "instructions", "systemIns
 
 
 @given(st.sampled_from(sorted(DIALECTS)), st.dictionaries(st.sampled_from(MEMBERS), JSON))
-def test_whatever_is_read_has_an_opening(dialect: str, body: dict[str, Any]) -> None:
+def test_the_start_of_any_valid_request_can_be_read(dialect: str, body: dict[str, Any]) -> None:
     """A valid request never fails here, however odd its members."""
     try:
-        found = opening(dialect, **body)
+        start = read_start(dialect, **body)
     except ProblemError:
         return
-    assert all(isinstance(text, str) for text in (*found.system, found.first_text, found.user))
+    assert all(isinstance(text, str) for text in (*start.system, start.first_text, start.user))
 
 
-SAID = st.sampled_from(
+USER_TEXTS = st.sampled_from(
     ["", " ", "hi", REMIND, " \n" * MAX_TEXT_CHARS + "x", "[Request interrupted by user"]
 )
-CONTENT = SAID | st.lists(SAID.map(lambda text: {"type": "text", "text": text}), max_size=3)
+CONTENT = USER_TEXTS | st.lists(
+    USER_TEXTS.map(lambda text: {"type": "text", "text": text}), max_size=3
+)
 MESSAGE = st.fixed_dictionaries(
     {"role": st.sampled_from(["system", "developer", "user", "assistant"]), "content": CONTENT}
 )
 
 
 @given(st.lists(MESSAGE, max_size=6))
-def test_the_first_words_are_those_of_the_first_turn_that_has_some(
+def test_the_first_text_is_that_of_the_first_user_turn_with_text(
     messages: list[dict[str, Any]],
 ) -> None:
     """A first turn with a single text takes a shorter path, with the same result."""
     turns = [
-        openings.read_content(one["content"], "text") for one in messages if one["role"] == "user"
+        openings.read_content(message["content"], "text")
+        for message in messages
+        if message["role"] == "user"
     ]
-    assert opening(CHAT, messages=messages).first_text == openings.find_first_text(turns)
+    assert read_start(CHAT, messages=messages).first_text == openings.find_first_text(turns)

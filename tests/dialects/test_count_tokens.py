@@ -28,7 +28,7 @@ COUNT = "count_tokens"
 MESSAGES = OPERATIONS["anthropic-messages", COUNT]
 GEMINI = OPERATIONS["gemini", COUNT]
 RESPONSES = OPERATIONS["openai-responses", COUNT]
-TELLING = ResponseContext(id="call-1", created_at=1, model="m")
+CONTEXT = ResponseContext(id="call-1", created_at=1, model="m")
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
 ANSWERS = {
     MESSAGES.name: {"input_tokens": 12},
@@ -64,19 +64,21 @@ def gemini(**more: Any) -> RequestBody:
     return body
 
 
-def voice(client: Dialect, body: RequestBody, door: Dialect) -> Translation:
-    return Translation(client, door, TranslatableRequest(client, body).request, TELLING)
+def translate(client: Dialect, body: RequestBody, target_dialect: Dialect) -> Translation:
+    return Translation(client, target_dialect, TranslatableRequest(client, body).request, CONTEXT)
 
 
-def sent(client: Dialect, body: RequestBody, door: Dialect) -> dict[str, Any]:
-    value: dict[str, Any] = json.loads(voice(client, body, door).write(body, target("m")).body)
+def encode(client: Dialect, body: RequestBody, target_dialect: Dialect) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(
+        translate(client, body, target_dialect).write(body, target("m")).body
+    )
     return value
 
 
-def test_a_messages_request_is_counted_as_gemini_says_it() -> None:
+def test_a_messages_count_is_translated_to_gemini() -> None:
     """The Gemini API takes instructions and tools in `generateContentRequest` alone."""
     body = messages()
-    assert sent(MESSAGES, body, GEMINI) == {
+    assert encode(MESSAGES, body, GEMINI) == {
         "generateContentRequest": {
             "model": "models/m",
             "systemInstruction": {"parts": [{"text": "Be kind."}]},
@@ -91,73 +93,90 @@ def test_a_messages_request_is_counted_as_gemini_says_it() -> None:
             "toolConfig": {"functionCallingConfig": {"mode": "ANY"}},
         }
     }
-    written = voice(MESSAGES, body, GEMINI).write(body, target("m"))
+    written = translate(MESSAGES, body, GEMINI).write(body, target("m"))
     assert (written.url_suffix, written.losses) == ("/models/m:countTokens", ())
 
 
-def test_a_gemini_request_is_counted_as_messages_says_it() -> None:
+def test_a_gemini_count_is_translated_to_messages_without_settings() -> None:
     """Cap and sampling are left out: Anthropic's counter refuses members that it does not know."""
-    asked = sent(GEMINI, gemini(), MESSAGES)
-    assert asked.keys() <= get_type_hints(MessageCountTokensParams).keys()
-    assert asked.keys() == {"model", "system", "messages", "tools"}
-    assert asked["tools"] == [{"name": "weather", "input_schema": SCHEMA}]
-    assert "hi" in str(asked["messages"])
-    assert "Be kind." in str(asked["system"])
+    request = encode(GEMINI, gemini(), MESSAGES)
+    assert request.keys() <= get_type_hints(MessageCountTokensParams).keys()
+    assert request.keys() == {"model", "system", "messages", "tools"}
+    assert request["tools"] == [{"name": "weather", "input_schema": SCHEMA}]
+    assert "hi" in str(request["messages"])
+    assert "Be kind." in str(request["system"])
 
 
 @pytest.mark.parametrize(("client", "body"), [(MESSAGES, messages()), (GEMINI, gemini())])
-def test_any_request_is_counted_as_responses_says_it(client: Dialect, body: RequestBody) -> None:
-    asked = sent(client, body, RESPONSES)
-    assert asked.keys() <= get_type_hints(InputTokenCountParams).keys()
-    assert (asked["model"], asked["instructions"]) == ("m", "Be kind.")
-    assert [tool["name"] for tool in asked["tools"]] == ["weather"]
+def test_a_count_is_translated_to_responses(client: Dialect, body: RequestBody) -> None:
+    request = encode(client, body, RESPONSES)
+    assert request.keys() <= get_type_hints(InputTokenCountParams).keys()
+    assert (request["model"], request["instructions"]) == ("m", "Be kind.")
+    assert [tool["name"] for tool in request["tools"]] == ["weather"]
 
 
-def test_the_form_of_an_answer_is_counted_too() -> None:
+def test_the_schema_of_the_answer_counts_too() -> None:
     """The model reads the schema as a part of its prompt."""
     body = messages(output_config={"format": {"type": "json_schema", "schema": SCHEMA}})
-    inner = sent(MESSAGES, body, GEMINI)["generateContentRequest"]
+    inner = encode(MESSAGES, body, GEMINI)["generateContentRequest"]
     assert inner["generationConfig"] == {
         "responseMimeType": "application/json",
         "responseJsonSchema": SCHEMA,
     }
-    assert sent(MESSAGES, body, RESPONSES)["text"]["format"]["schema"] == SCHEMA
-    back = sent(
+    assert encode(MESSAGES, body, RESPONSES)["text"]["format"]["schema"] == SCHEMA
+    to_messages = encode(
         GEMINI, gemini(responseMimeType="application/json", responseJsonSchema=SCHEMA), MESSAGES
     )
-    assert back["output_config"]["format"]["schema"] == SCHEMA
-
-
-@pytest.mark.parametrize("door", [MESSAGES, GEMINI, RESPONSES], ids=lambda door: str(door.name))
-@pytest.mark.parametrize("client", [MESSAGES, GEMINI], ids=lambda client: str(client.name))
-def test_a_number_is_told_in_the_clients_words_and_costs_nothing(
-    client: Dialect, door: Dialect
-) -> None:
-    body = messages() if client is MESSAGES else gemini()
-    seen = voice(client, body, door).summarize(json.dumps(ANSWERS[door.name]).encode())
-    assert (seen.problem, seen.usage, seen.content_bytes) == (None, Usage(input=0, output=0), 0)
-    assert seen.body is not None
-    member = {MESSAGES.name: "input_tokens", GEMINI.name: "totalTokens"}[client.name]
-    assert json.loads(seen.body) == {member: 12}
+    assert to_messages["output_config"]["format"]["schema"] == SCHEMA
 
 
 @pytest.mark.parametrize(
-    "said", [b"{}", b"[]", b"<html>", b'{"input_tokens": -1, "totalTokens": "x"}']
+    "target_dialect",
+    [MESSAGES, GEMINI, RESPONSES],
+    ids=lambda target_dialect: str(target_dialect.name),
 )
-@pytest.mark.parametrize("door", [MESSAGES, GEMINI, RESPONSES], ids=lambda door: str(door.name))
-def test_what_is_no_number_is_no_count(door: Dialect, said: bytes) -> None:
-    (failed,) = translation.get_translation(door).decode_response(said)
+@pytest.mark.parametrize("client", [MESSAGES, GEMINI], ids=lambda client: str(client.name))
+def test_the_client_gets_the_count_in_its_dialect_and_pays_nothing(
+    client: Dialect, target_dialect: Dialect
+) -> None:
+    body = messages() if client is MESSAGES else gemini()
+    summary = translate(client, body, target_dialect).summarize(
+        json.dumps(ANSWERS[target_dialect.name]).encode()
+    )
+    assert (summary.problem, summary.usage, summary.content_bytes) == (
+        None,
+        Usage(input=0, output=0),
+        0,
+    )
+    assert summary.body is not None
+    member = {MESSAGES.name: "input_tokens", GEMINI.name: "totalTokens"}[client.name]
+    assert json.loads(summary.body) == {member: 12}
+
+
+@pytest.mark.parametrize(
+    "answer", [b"{}", b"[]", b"<html>", b'{"input_tokens": -1, "totalTokens": "x"}']
+)
+@pytest.mark.parametrize(
+    "target_dialect",
+    [MESSAGES, GEMINI, RESPONSES],
+    ids=lambda target_dialect: str(target_dialect.name),
+)
+def test_an_answer_without_a_valid_number_fails(target_dialect: Dialect, answer: bytes) -> None:
+    (failed,) = translation.get_translation(target_dialect).decode_response(answer)
     assert isinstance(failed, Failed)
-    assert door.summarize(said).problem is not None
-    seen = voice(MESSAGES, messages(), door).summarize(said)
-    assert (seen.body, seen.problem) == (None, failed.problem)
+    assert target_dialect.summarize(answer).problem is not None
+    summary = translate(MESSAGES, messages(), target_dialect).summarize(answer)
+    assert (summary.body, summary.problem) == (None, failed.problem)
 
 
-def test_a_counter_of_its_own_reads_its_answers() -> None:
-    for door in (MESSAGES, GEMINI, RESPONSES):
-        assert door.summarize(json.dumps(ANSWERS[door.name]).encode()).problem is None
-        assert door.write_token_count is not None
-        assert door.summarize(door.write_token_count(5)).problem is None
+def test_a_dialect_reads_the_counts_that_it_writes() -> None:
+    for target_dialect in (MESSAGES, GEMINI, RESPONSES):
+        assert (
+            target_dialect.summarize(json.dumps(ANSWERS[target_dialect.name]).encode()).problem
+            is None
+        )
+        assert target_dialect.write_token_count is not None
+        assert target_dialect.summarize(target_dialect.write_token_count(5)).problem is None
 
 
 @pytest.mark.parametrize(
@@ -170,14 +189,14 @@ def test_a_counter_of_its_own_reads_its_answers() -> None:
         (b'{ "model" : "m", "input" : "a" }', b'{ "model" : "m", "input" : "a" }'),
     ],
 )
-def test_a_count_of_responses_needs_nothing(raw: bytes, completed: bytes) -> None:
+def test_a_responses_count_may_lack_all_members(raw: bytes, completed: bytes) -> None:
     """The gateway adds required members, and removes any that would ask for a stream."""
     body = RESPONSES.read(raw)
     assert body.raw == completed
     assert not body.prompt.stream
 
 
-def test_a_count_of_responses_changes_the_model_alone() -> None:
+def test_a_native_responses_count_changes_only_the_model() -> None:
     """The native path keeps the client's bytes, except for the target's model."""
     raw = b'{ "input" : [{"role":"user","content":"a"}], "model" : "m", "novel": 1.50 }'
     body = RESPONSES.read(raw)
@@ -188,6 +207,6 @@ def test_a_count_of_responses_changes_the_model_alone() -> None:
 
 
 @pytest.mark.parametrize("raw", [b"{", b"[]", b'{"input":7}'])
-def test_a_count_of_responses_that_is_no_request(raw: bytes) -> None:
+def test_a_malformed_responses_count_is_refused(raw: bytes) -> None:
     with pytest.raises(ProblemError):
         RESPONSES.read(raw)

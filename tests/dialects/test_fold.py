@@ -10,24 +10,24 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from gateway.core import sse as wire
 from gateway.dialects import OPENAI_CHAT
-from tests.dialects.cases import TEXT, Object, ask, chunk, sse, told
+from tests.dialects.cases import TEXT, Object, ask, chunk, make_usage_chunk, sse
 
 HEAD = {"id": "c1", "created": 1, "model": "m-1"}
 
 
-def fold(*chunks: Object | bytes) -> Object:
+def fold_chunks(*chunks: Object | bytes) -> Object:
     value: Object = json.loads(OPENAI_CHAT.fold(sse(*chunks)))
     return value
 
 
-def unfold(whole: Object, *, usage: bool = True) -> bytes:
+def unfold_answer(whole: Object, *, usage: bool = True) -> bytes:
     return OPENAI_CHAT.unfold(json.dumps(whole).encode(), usage)
 
 
-def message(*deltas: Object) -> Object:
+def fold_message(*deltas: Object) -> Object:
     """Return the message that deltas add up to, without the role and content that all have."""
-    found: Object = fold(*[chunk(delta) for delta in deltas])["choices"][0]["message"]
-    return found
+    folded: Object = fold_chunks(*[chunk(delta) for delta in deltas])["choices"][0]["message"]
+    return folded
 
 
 CALL = st.fixed_dictionaries(
@@ -61,27 +61,27 @@ def usage(answer: Object) -> Object | None:
     }
 
 
-def as_whole(answer: Object) -> Object:
+def make_whole(answer: Object) -> Object:
     """Make the whole answer that a provider would send."""
     choices = []
-    for index, said in enumerate(answer["choices"]):
-        text = {name: said[name] for name in ("reasoning_content", "refusal") if said[name]}
+    for index, choice in enumerate(answer["choices"]):
+        text = {name: choice[name] for name in ("reasoning_content", "refusal") if choice[name]}
         calls = [
             {
                 "id": call["id"],
                 "type": "function",
                 "function": {"name": call["name"], "arguments": call["arguments"]},
             }
-            for call in said["calls"]
+            for call in choice["calls"]
         ]
-        content = said["content"] or None
+        content = choice["content"] or None
         whole = {
             "role": "assistant",
             "content": content,
             **text,
             **({"tool_calls": calls} if calls else {}),
         }
-        choices.append({"index": index, "message": whole, "finish_reason": said["finish"]})
+        choices.append({"index": index, "message": whole, "finish_reason": choice["finish"]})
     end = usage(answer)
     return {
         **HEAD,
@@ -92,7 +92,7 @@ def as_whole(answer: Object) -> Object:
 
 
 @st.composite
-def as_stream(draw: st.DrawFn, answer: Object) -> bytes:
+def draw_stream(draw: st.DrawFn, answer: Object) -> bytes:
     """Draw the stream that the same provider would send: strings in pieces, choices interleaved."""
 
     def split(text: str) -> list[str]:
@@ -100,11 +100,13 @@ def as_stream(draw: st.DrawFn, answer: Object) -> bytes:
         return [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
 
     rows: list[list[Object]] = []
-    for index, said in enumerate(answer["choices"]):
+    for index, choice in enumerate(answer["choices"]):
         row = [chunk({"role": "assistant"}, index=index)]
         for name in ("reasoning_content", "refusal", "content"):
-            row += [chunk({name: piece}, index=index) for piece in split(said[name] or "") if piece]
-        for at, call in enumerate(said["calls"]):
+            row += [
+                chunk({name: piece}, index=index) for piece in split(choice[name] or "") if piece
+            ]
+        for at, call in enumerate(choice["calls"]):
             first, *more = split(call["arguments"])
             begin = {
                 "index": at,
@@ -119,51 +121,53 @@ def as_stream(draw: st.DrawFn, answer: Object) -> bytes:
                 )
                 for piece in more
             ]
-        rows.append([*row, chunk(index=index, finish=said["finish"])])
+        rows.append([*row, chunk(index=index, finish=choice["finish"])])
     chunks = []
     while any(rows):
         row = draw(st.sampled_from([row for row in rows if row]))
         chunks.append(row.pop(0))
     end = usage(answer)
-    return sse(*chunks, *([told(end)] if end else []))
+    return sse(*chunks, *([make_usage_chunk(end)] if end else []))
 
 
 @given(ANSWER, st.data())
-def test_a_stream_folds_to_the_whole_answer_that_says_the_same(
-    answer: Object, data: st.DataObject
-) -> None:
+def test_a_stream_folds_to_the_same_whole_answer(answer: Object, data: st.DataObject) -> None:
     """Law 2, within one dialect: text, reasoning, calls, finishes and usage stay the same."""
-    stream, whole = data.draw(as_stream(answer)), as_whole(answer)
+    stream, whole = data.draw(draw_stream(answer)), make_whole(answer)
     folded = OPENAI_CHAT.fold(stream)
     assert json.loads(folded) == whole
     ChatCompletion.model_validate_json(folded)
-    glance, watch = (
+    summary, inspector = (
         OPENAI_CHAT.summarize(folded),
         OPENAI_CHAT.inspect_stream(ask(stream=True, n=len(answer["choices"]))),
     )
-    watch.feed(stream)
-    assert watch.complete
-    assert watch.usage == glance.usage
-    assert watch.served_model == glance.served_model == "m-1"
+    inspector.feed(stream)
+    assert inspector.complete
+    assert inspector.usage == summary.usage
+    assert inspector.served_model == summary.served_model == "m-1"
 
 
 @given(ANSWER, st.booleans())
-def test_a_whole_answer_unfolds_to_a_stream_that_folds_back(answer: Object, asked: bool) -> None:
-    whole = as_whole(answer)
-    stream = unfold(whole, usage=asked)
+def test_a_whole_answer_unfolds_to_a_stream_that_folds_back(
+    answer: Object, has_usage: bool
+) -> None:
+    whole = make_whole(answer)
+    stream = unfold_answer(whole, usage=has_usage)
     for frame in wire.split_frames(stream)[:-1]:
         ChatCompletionChunk.model_validate_json(wire.read_data(frame))
-    expected = whole if asked else {name: value for name, value in whole.items() if name != "usage"}
+    expected = (
+        whole if has_usage else {name: value for name, value in whole.items() if name != "usage"}
+    )
     assert json.loads(OPENAI_CHAT.fold(stream)) == expected
-    watch = OPENAI_CHAT.inspect_stream(ask(stream=True, usage=True, n=len(answer["choices"])))
-    assert watch.feed(stream) == stream
-    assert watch.complete
-    assert watch.usage == (
-        OPENAI_CHAT.summarize(json.dumps(whole).encode()).usage if asked else None
+    inspector = OPENAI_CHAT.inspect_stream(ask(stream=True, usage=True, n=len(answer["choices"])))
+    assert inspector.feed(stream) == stream
+    assert inspector.complete
+    assert inspector.usage == (
+        OPENAI_CHAT.summarize(json.dumps(whole).encode()).usage if has_usage else None
     )
 
 
-def test_a_stream_on_the_wire() -> None:
+def test_a_stream_as_openai_writes_it_folds_to_its_answer() -> None:
     """The stream is OpenAI's, with members that the gateway does not know."""
     stream = (
         b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","service_tier":"default","system_fingerprint":"fp",'
@@ -195,7 +199,7 @@ def call(name: str | None, arguments: str, **more: Any) -> Object:
     return {"tool_calls": [{**more, "function": function}]}
 
 
-def made(name: str, arguments: str, **more: Any) -> Object:
+def expected_call(name: str, arguments: str, **more: Any) -> Object:
     return {**more, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
@@ -203,21 +207,21 @@ def made(name: str, arguments: str, **more: Any) -> Object:
     ("deltas", "calls"),
     [
         # DashScope: an empty id, and an empty name, in every piece after the first.
-        ([call("f", "{", index=0, id="a"), call("", "}", index=0, id="")], [made("f", "{}", id="a")]),
+        ([call("f", "{", index=0, id="a"), call("", "}", index=0, id="")], [expected_call("f", "{}", id="a")]),
         # Baseten: the id again in every piece.
-        ([call("f", "{", index=0, id="a"), call(None, "}", index=0, id="a")], [made("f", "{}", id="a")]),
+        ([call("f", "{", index=0, id="a"), call(None, "}", index=0, id="a")], [expected_call("f", "{}", id="a")]),
         # Mistral: whole calls without an index.
-        ([call("f", "{}", id="a"), call("g", "[]", id="b")], [made("f", "{}", id="a"), made("g", "[]", id="b")]),
+        ([call("f", "{}", id="a"), call("g", "[]", id="b")], [expected_call("f", "{}", id="a"), expected_call("g", "[]", id="b")]),
         # One index for two calls with different ids.
         ([call("f", "{}", index=0, id="a"), call("g", "{", index=0, id="b"), call(None, "}", index=0)],
-         [made("f", "{}", id="a"), made("g", "{}", id="b")]),
+         [expected_call("f", "{}", id="a"), expected_call("g", "{}", id="b")]),
         # A new id in every piece of one call.
-        ([call("f", "{", index=0, id="a"), call(None, "}", index=0, id="b")], [made("f", "{}", id="b")]),
+        ([call("f", "{", index=0, id="a"), call(None, "}", index=0, id="b")], [expected_call("f", "{}", id="b")]),
         # Pieces without index and id belong to the last call.
-        ([call("f", "{", id="a"), call(None, "}")], [made("f", "{}", id="a")]),
+        ([call("f", "{", id="a"), call(None, "}")], [expected_call("f", "{}", id="a")]),
         # Two calls whose pieces come mixed.
         ([call("f", "{", index=0, id="a"), call("g", "[", index=1, id="b"), call(None, "}", index=0), call(None, "]", index=1)],
-         [made("f", "{}", id="a"), made("g", "[]", id="b")]),
+         [expected_call("f", "{}", id="a"), expected_call("g", "[]", id="b")]),
         # No arguments at all, or as an object.
         ([{"tool_calls": [{"index": 0, "id": "a", "function": {"name": "f"}}]}], [{"id": "a", "function": {"name": "f"}, "type": "function"}]),
         ([{"tool_calls": [{"index": 0, "id": "a", "function": {"name": "f", "arguments": {"x": 1}}}]}],
@@ -226,13 +230,15 @@ def made(name: str, arguments: str, **more: Any) -> Object:
         ([{"tool_calls": [{"index": 0, "id": "a"}]}], [{"id": "a", "type": "function"}]),
     ],
 )  # fmt: skip
-def test_calls_as_hosts_cut_them(deltas: list[Object], calls: list[Object]) -> None:
-    assert message(*deltas)["tool_calls"] == calls
+def test_tool_calls_fold_however_a_host_splits_them(
+    deltas: list[Object], calls: list[Object]
+) -> None:
+    assert fold_message(*deltas)["tool_calls"] == calls
 
 
-def test_content_in_parts_stays_in_parts() -> None:
+def test_content_that_comes_in_parts_folds_to_parts() -> None:
     """Mistral streams thinking in lists and the answer in strings. Folded, they are one list."""
-    found = message(
+    folded = fold_message(
         {"content": ""},
         {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "a"}]}]},
         {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "b"}]}]},
@@ -241,26 +247,26 @@ def test_content_in_parts_stays_in_parts() -> None:
         {"content": "d"},
         {"content": [{"type": "text", "text": "e"}, {"type": "reference", "reference_ids": [1]}]},
     )
-    assert found["content"] == [
+    assert folded["content"] == [
         {"type": "thinking", "thinking": [{"type": "text", "text": "ab"}]},
         {"type": "text", "text": "cde"},
         {"type": "reference", "reference_ids": [1]},
     ]
-    assert message({"content": "a"}, {"content": [{"type": "text", "text": "b"}]})["content"] == [
-        {"type": "text", "text": "ab"}
-    ]
+    assert fold_message({"content": "a"}, {"content": [{"type": "text", "text": "b"}]})[
+        "content"
+    ] == [{"type": "text", "text": "ab"}]
 
 
-def test_blocks_of_reasoning_are_put_together() -> None:
+def test_pieces_of_a_reasoning_block_fold_to_one_block() -> None:
     """OpenRouter wants its reasoning_details back unchanged. Pieces of a block become one."""
     text = {"type": "reasoning.text", "format": "x", "index": 0}
-    found = message(
+    folded = fold_message(
         {"reasoning_details": [{**text, "text": "a"}]},
         {"reasoning_details": [{**text, "text": "b"}, {**text, "signature": "s"}]},
         {"reasoning_details": [{"type": "reasoning.encrypted", "data": "d", "index": 0}]},
         {"reasoning_details": [{"type": "reasoning.summary", "summary": "e"}, {"type": "reasoning.summary", "summary": "f"}]},
     )  # fmt: skip
-    assert found["reasoning_details"] == [
+    assert folded["reasoning_details"] == [
         {**text, "text": "ab", "signature": "s"},
         {"type": "reasoning.encrypted", "data": "d", "index": 0},
         {"type": "reasoning.summary", "summary": "e"},
@@ -282,15 +288,17 @@ def test_blocks_of_reasoning_are_put_together() -> None:
          {"usage": {"x": 1}, "native": "n"}),
     ],
 )  # fmt: skip
-def test_choices_as_hosts_send_them(chunks: list[Object], expected: Object) -> None:
-    choice = fold(*chunks)["choices"][0]
+def test_choices_fold_however_a_host_ends_and_numbers_them(
+    chunks: list[Object], expected: Object
+) -> None:
+    choice = fold_chunks(*chunks)["choices"][0]
     assert choice["message"]["content"] == "a"
     assert {name: choice[name] for name in expected} == expected
 
 
-def test_what_is_said_once_stands_and_nothing_replaces_it() -> None:
+def test_later_chunks_extend_an_answer_and_replace_nothing() -> None:
     """Azure's first chunk has an empty id and model. Annotations and audio take several chunks."""
-    found = fold(
+    folded = fold_chunks(
         {"id": "", "model": "", "choices": [], "prompt_filter_results": [1]},
         chunk({"content": "a", "annotations": [1], "audio": {"id": "x", "data": "AA"}}),
         chunk(
@@ -300,25 +308,25 @@ def test_what_is_said_once_stands_and_nothing_replaces_it() -> None:
         ),
         chunk(finish="stop", logprobs=None),
     )
-    assert (found["id"], found["model"], found["prompt_filter_results"]) == ("c1", "m-1", [1])
-    said = found["choices"][0]["message"]
-    assert said["annotations"] == [1, 2]
-    assert said["audio"] == {"id": "x", "data": "AABB", "transcript": "t"}
-    assert found["service_tier"] is None
+    assert (folded["id"], folded["model"], folded["prompt_filter_results"]) == ("c1", "m-1", [1])
+    folded_message = folded["choices"][0]["message"]
+    assert folded_message["annotations"] == [1, 2]
+    assert folded_message["audio"] == {"id": "x", "data": "AABB", "transcript": "t"}
+    assert folded["service_tier"] is None
 
 
-def test_a_broken_frame_folds_to_nothing() -> None:
+def test_a_stream_with_a_broken_frame_cannot_be_folded() -> None:
     """The answer cache then has a miss: half an answer is none."""
     with pytest.raises(ValueError, match="broken frame"):
-        fold(chunk({"content": "a"}), b"data: {broken\n\n")
+        fold_chunks(chunk({"content": "a"}), b"data: {broken\n\n")
 
 
-def test_an_answer_without_choices_is_a_stream_of_its_end() -> None:
-    stream = unfold({**HEAD, "choices": [], "usage": {"prompt_tokens": 1}}, usage=False)
+def test_an_answer_without_choices_unfolds_to_the_done_frame() -> None:
+    stream = unfold_answer({**HEAD, "choices": [], "usage": {"prompt_tokens": 1}}, usage=False)
     assert stream == b"data: [DONE]\n\n"
 
 
-def test_a_stream_is_told_with_what_this_gateway_does_not_know() -> None:
+def test_unfolding_keeps_members_that_the_gateway_does_not_know() -> None:
     """Log probabilities and hosts' own members of choice and answer stay."""
     whole = {
         **HEAD,
@@ -326,7 +334,7 @@ def test_a_stream_is_told_with_what_this_gateway_does_not_know() -> None:
         "provider": "x",
         "choices": [{"message": {"role": "assistant", "content": "a"}, "logprobs": {"content": [1]}, "native": "n"}],
     }  # fmt: skip
-    first = json.loads(wire.read_data(wire.split_frames(unfold(whole))[0]))
+    first = json.loads(wire.read_data(wire.split_frames(unfold_answer(whole))[0]))
     assert first["provider"] == "x"
     assert first["object"] == "chat.completion.chunk"
     assert first["choices"] == [
@@ -334,38 +342,38 @@ def test_a_stream_is_told_with_what_this_gateway_does_not_know() -> None:
     ]  # fmt: skip
 
 
-def test_the_input_of_a_custom_tool_comes_in_pieces_too() -> None:
-    said = message(
+def test_the_input_of_a_custom_tool_is_joined_too() -> None:
+    folded = fold_message(
         {"tool_calls": [{"index": 0, "id": "c", "custom": {"name": "sh", "input": "l"}}]},
         {"tool_calls": [{"index": 0, "custom": {"input": "s"}}]},
     )
-    assert said["tool_calls"][0]["custom"] == {"name": "sh", "input": "ls"}
+    assert folded["tool_calls"][0]["custom"] == {"name": "sh", "input": "ls"}
 
 
-def test_log_probabilities_of_one_kind_are_not_doubled_by_a_chunk_of_the_other() -> None:
+def test_a_chunk_with_log_probabilities_of_one_kind_keeps_the_other_kind() -> None:
     def piece(likely: Object | None) -> Object:
-        said = chunk({"content": "a"})
-        said["choices"][0]["logprobs"] = likely
-        return said
+        value = chunk({"content": "a"})
+        value["choices"][0]["logprobs"] = likely
+        return value
 
-    whole = fold(
+    folded = fold_chunks(
         piece({"content": [{"token": "a"}]}),
         piece({"refusal": [{"token": "b"}]}),
         piece({"content": None, "refusal": [{"token": "c"}]}),
         piece(None),
     )
-    assert whole["choices"][0]["logprobs"] == {
+    assert folded["choices"][0]["logprobs"] == {
         "content": [{"token": "a"}],
         "refusal": [{"token": "b"}, {"token": "c"}],
     }
 
 
-def test_a_delta_beside_a_message_is_not_what_a_whole_answer_says() -> None:
+def test_unfolding_prefers_the_message_to_a_delta_beside_it() -> None:
     """Perplexity sends both."""
     choice = {
         "index": 0,
         "message": {"role": "assistant", "content": "a"},
         "delta": {"content": ""},
     }
-    stream = unfold({**HEAD, "choices": [{**choice, "finish_reason": "stop"}]})
+    stream = unfold_answer({**HEAD, "choices": [{**choice, "finish_reason": "stop"}]})
     assert b'"delta":{"role":"assistant","content":"a"}' in stream

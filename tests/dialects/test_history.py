@@ -96,15 +96,15 @@ def newest(name: str, body: Json) -> list[PastMessage]:
 
 
 @pytest.mark.parametrize("name", BODIES)
-def test_a_conversation_is_read_from_its_newest_message_on(name: str) -> None:
+def test_the_gateway_reads_a_conversation_from_its_newest_message_back(name: str) -> None:
     arguments: Json = '{"a": 1}' if name.startswith("openai") else {"a": 1}
-    is_told = name in ("anthropic-messages", "gemini")
+    reports_errors = name in ("anthropic-messages", "gemini")
     assert newest(name, BODIES[name]) == [
         PastMessage(speaker="user", text="Again."),
         PastMessage(speaker="assistant", text="Nobody."),
         PastMessage(
             speaker="user",
-            results=(PastResult("t1", "Error: no", True if is_told else None),),
+            results=(PastResult("t1", "Error: no", True if reports_errors else None),),
         ),
         PastMessage(speaker="assistant", calls=(PastCall("t1", "find", arguments),)),
         PastMessage(speaker="user", text="Who is it?"),
@@ -112,7 +112,7 @@ def test_a_conversation_is_read_from_its_newest_message_on(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BODIES)
-def test_the_form_of_answers_is_read(name: str) -> None:
+def test_the_gateway_reads_the_schema_that_answers_must_have(name: str) -> None:
     history = read(name, BODIES[name])
     assert (history.wants_json, history.schema) == (True, SCHEMA)
 
@@ -132,7 +132,9 @@ def test_the_form_of_answers_is_read(name: str) -> None:
         ("gemini", {"generationConfig": {}}, False),
     ],
 )  # fmt: skip
-def test_json_is_wanted_by_the_word_of_a_dialect(name: str, more: Json, wants_json: bool) -> None:
+def test_each_dialect_has_its_own_word_for_json_answers(
+    name: str, more: Json, wants_json: bool
+) -> None:
     assert read(name, {**BODIES[name], **more}).wants_json is wants_json
 
 
@@ -142,27 +144,27 @@ def test_embeddings_have_no_history() -> None:
     assert list(dialect.read_history(body).messages) == []
 
 
-def test_only_the_end_of_a_long_conversation_is_read() -> None:
+def test_the_gateway_reads_only_the_end_of_a_long_conversation() -> None:
     messages = [{"role": "user", "content": str(number)} for number in range(100)]
-    found = newest("openai-chat", {**CHAT, "messages": messages})
-    assert [message.text for message in found] == [str(n) for n in reversed(range(60, 100))]
-    assert len(found) == MAX_MESSAGES
+    messages_read = newest("openai-chat", {**CHAT, "messages": messages})
+    assert [message.text for message in messages_read] == [str(n) for n in reversed(range(60, 100))]
+    assert len(messages_read) == MAX_MESSAGES
 
 
-def test_only_the_end_of_a_long_message_is_read() -> None:
+def test_the_gateway_reads_only_the_end_of_a_long_message() -> None:
     parts = [{"type": "text", "text": f"{number} "} for number in range(1_000)]
     (message,) = newest("anthropic-messages", {**MESSAGES, "messages": [{"role": "assistant", "content": parts}]})  # fmt: skip
     assert message.text == "".join(f"{number} " for number in range(1_000 - MAX_PARTS, 1_000))
 
 
 @pytest.mark.parametrize(("length", "is_cut"), [(MAX_TEXT_CHARS, False), (MAX_TEXT_CHARS + 1, True)])  # fmt: skip
-def test_a_long_answer_is_cut_and_says_so(length: int, is_cut: bool) -> None:
+def test_a_long_answer_is_cut_and_marked_as_cut(length: int, is_cut: bool) -> None:
     messages = [{"role": "assistant", "content": "a" * length}]
     (message,) = newest("openai-chat", {**CHAT, "messages": messages})
     assert (len(message.text), message.is_cut) == (MAX_TEXT_CHARS, is_cut)
 
 
-def test_of_a_long_result_the_two_ends_are_read() -> None:
+def test_the_gateway_reads_both_ends_of_a_long_tool_result() -> None:
     text = f"begins {'a' * 100_000} ends"
     messages = [{"role": "tool", "tool_call_id": "t1", "content": text}]
     ((result,),) = [message.results for message in newest("openai-chat", {**CHAT, "messages": messages})]  # fmt: skip
@@ -171,19 +173,19 @@ def test_of_a_long_result_the_two_ends_are_read() -> None:
     assert len(result.text) < 1_000
 
 
-def test_a_refusal_is_told_by_openai() -> None:
+def test_the_gateway_recognises_refusals_of_openai() -> None:
     messages = [
         {"role": "assistant", "content": None, "refusal": "No."},
         {"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]},
         {"role": "assistant", "content": [{"type": "text", "text": "Yes."}], "refusal": None},
     ]
-    found = newest("openai-chat", {**CHAT, "messages": messages})
-    assert [message.is_refusal for message in found] == [False, True, True]
+    messages_read = newest("openai-chat", {**CHAT, "messages": messages})
+    assert [message.is_refusal for message in messages_read] == [False, True, True]
     items = [{"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]}]
     assert [message.is_refusal for message in newest("openai-responses", {**RESPONSES, "input": items})] == [True]  # fmt: skip
 
 
-def test_calls_of_other_kinds_are_read() -> None:
+def test_the_gateway_reads_legacy_custom_and_shell_calls() -> None:
     old = [
         {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}},
         {"role": "function", "name": "f", "content": "done"},
@@ -203,23 +205,23 @@ def test_calls_of_other_kinds_are_read() -> None:
     assert shell.calls == (PastCall("s", "", {"command": ["ls"]}),)
 
 
-def test_calls_of_gemini_without_ids_are_told_by_their_order() -> None:
+def test_gemini_calls_without_ids_get_ids_by_their_order() -> None:
     calls = [{"functionCall": {"name": "f", "args": {"a": number}}} for number in (1, 2)]
     results = [
         {"functionResponse": {"name": "f", "response": {"output": "yes"}}},
         {"functionResponse": {"name": "f", "response": {"error": "no"}}},
     ]
     contents = [{"role": "model", "parts": calls}, {"role": "user", "parts": results}]
-    answers, asked = newest("gemini", {"contents": contents})
-    assert [call.id for call in asked.calls] == ["f 1", "f 2"]
+    answers, question = newest("gemini", {"contents": contents})
+    assert [call.id for call in question.calls] == ["f 1", "f 2"]
     assert [(result.id, result.failed) for result in answers.results] == [("f 1", None), ("f 2", True)]  # fmt: skip
     assert [message.text for message in newest("gemini", {"contents": {"parts": [{"text": "a"}]}})] == ["a"]  # fmt: skip
 
 
-def test_odd_members_say_nothing() -> None:
+def test_malformed_messages_have_no_content() -> None:
     messages = [{"role": "robot"}, {"role": "user"}, {"role": "assistant", "tool_calls": [3, {}]}]
-    found = newest("openai-chat", {**CHAT, "messages": messages})
-    assert found == [PastMessage(speaker="assistant"), PastMessage(speaker="user")]
+    messages_read = newest("openai-chat", {**CHAT, "messages": messages})
+    assert messages_read == [PastMessage(speaker="assistant"), PastMessage(speaker="user")]
     odd = [{"role": "system", "content": "a"}, {"type": "item_reference", "id": "i"}]
     assert newest("openai-responses", {**RESPONSES, "input": odd}) == []
     messages = [{"role": "system", "content": "a"}]

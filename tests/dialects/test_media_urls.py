@@ -23,12 +23,12 @@ from gateway.dialects import (
 
 PIC, DOC = "https://a.example/p.png", "http://a.example/d.pdf"
 ALL = frozenset({"image", "file", "audio"})
-GIVEN = {PIC: FetchedMedia("image/png", "UElD"), DOC: FetchedMedia("application/pdf", "RE9D")}
+FETCHED = {PIC: FetchedMedia("image/png", "UElD"), DOC: FetchedMedia("application/pdf", "RE9D")}
 CHAT, RESPONSES, MESSAGES = "openai-chat", "openai-responses", "anthropic-messages"
 
 
-def provider(media: Any = "url", *doors: str) -> Provider:
-    return Provider(name="p", urls=dict.fromkeys(doors, "https://p.example"), media=media)
+def provider(media: Any = "url", *dialects: str) -> Provider:
+    return Provider(name="p", urls=dict.fromkeys(dialects, "https://p.example"), media=media)
 
 
 def target(media: Any = "url") -> Target:
@@ -52,7 +52,7 @@ def body(dialect: Dialect, *parts: Any, **more: Any) -> RequestBody:
     return dialect.read(jsonio.dumps(value))
 
 
-WANTED = [
+MEDIA_TO_FETCH = [
     (Media(kind="image", url=PIC), "gemini", "url", True),
     (Media(kind="image", url="HTTPS://a.example/p"), "gemini", "url", True),
     (Media(kind="image", url=PIC), CHAT, "url", False),
@@ -75,23 +75,25 @@ WANTED = [
 ]
 
 
-@pytest.mark.parametrize(("part", "door", "media", "wants"), WANTED)
-def test_what_is_wanted_as_data(part: Any, door: str, media: str, wants: bool) -> None:
+@pytest.mark.parametrize(("part", "target_dialect", "media", "is_fetched"), MEDIA_TO_FETCH)
+def test_media_by_url_are_fetched_for_targets_that_need_data(
+    part: Any, target_dialect: str, media: str, is_fetched: bool
+) -> None:
     """A dialect or a host without URLs wants data; media that it cannot have are not wanted."""
-    found = media_urls.find_media_to_fetch(request(part), door, provider(media))
-    assert found == ({part.url: part} if wants else {})
+    fetched = media_urls.find_media_to_fetch(request(part), target_dialect, provider(media))
+    assert fetched == ({part.url: part} if is_fetched else {})
     within = request(ToolResult(id="c", parts=(part, Text(text="t"))))
-    assert media_urls.find_media_to_fetch(within, door, provider(media)) == found
+    assert media_urls.find_media_to_fetch(within, target_dialect, provider(media)) == fetched
 
 
-def test_equal_urls_are_wanted_once() -> None:
+def test_equal_urls_are_fetched_once() -> None:
     picture = Media(kind="image", url=PIC)
     assert list(
         media_urls.find_media_to_fetch(request(picture, picture), "gemini", provider())
     ) == [PIC]
 
 
-def test_data_takes_the_place_of_a_url_and_of_nothing_else() -> None:
+def test_fetched_data_replaces_only_its_url() -> None:
     """The part's other members stay. A file that turns out to be an image becomes one."""
     other = Media(kind="image", url="https://b.example/")
     parts = (
@@ -102,7 +104,7 @@ def test_data_takes_the_place_of_a_url_and_of_nothing_else() -> None:
         other,
         ToolResult(id="c", parts=(Text(text="t"), Media(kind="image", url=PIC))),
     )
-    (turn,) = media_urls.fill_request(request(*parts), GIVEN).turns
+    (turn,) = media_urls.fill_request(request(*parts), FETCHED).turns
     picture = Media(kind="image", type="image/png", data="UElD")
     assert turn.parts == (
         Text(text=PIC),
@@ -117,61 +119,71 @@ def test_data_takes_the_place_of_a_url_and_of_nothing_else() -> None:
 IMAGE = {"type": "image_url", "image_url": {"url": PIC, "detail": "low"}}
 
 
-def test_off_a_target_that_wants_data_is_refused_as_ever() -> None:
-    asked = TranslatableRequest(OPENAI_CHAT, body(OPENAI_CHAT, IMAGE))
-    said = asked.translate_prompt(GEMINI, target())
-    assert said == "messages.image: gemini takes images as data, not by URL"
-    assert asked.find_media_to_fetch("gemini", provider()) == {}
-    assert asked.find_media_problem(target()) == ""
+def test_without_fetching_a_target_that_needs_data_is_skipped() -> None:
+    translatable = TranslatableRequest(OPENAI_CHAT, body(OPENAI_CHAT, IMAGE))
+    refusal = translatable.translate_prompt(GEMINI, target())
+    assert refusal == "messages.image: gemini takes images as data, not by URL"
+    assert translatable.find_media_to_fetch("gemini", provider()) == {}
+    assert translatable.find_media_problem(target()) == ""
     assert (
-        asked.find_media_problem(target("data")) == "messages.image: p takes images as data alone"
+        translatable.find_media_problem(target("data"))
+        == "messages.image: p takes images as data alone"
     )
-    said = asked.translate_prompt(ANTHROPIC_MESSAGES, target("data"))
-    assert said == "messages.image: p takes images as data alone"
+    refusal = translatable.translate_prompt(ANTHROPIC_MESSAGES, target("data"))
+    assert refusal == "messages.image: p takes images as data alone"
 
 
-def test_on_it_is_planned_as_if_the_data_were_here() -> None:
-    asked = TranslatableRequest(OPENAI_CHAT, body(OPENAI_CHAT, IMAGE), ALL)
-    prompt = asked.translate_prompt(GEMINI, target())
+def test_with_fetching_a_target_is_planned_as_if_the_data_were_present() -> None:
+    translatable = TranslatableRequest(OPENAI_CHAT, body(OPENAI_CHAT, IMAGE), ALL)
+    prompt = translatable.translate_prompt(GEMINI, target())
     assert not isinstance(prompt, str)
     assert prompt.images == 1
-    assert [loss.field for loss in asked.list_losses(GEMINI, target())] == ["messages.detail"]
-    assert list(asked.find_media_to_fetch("gemini", provider())) == [PIC]
-    assert asked.find_media_problem(target("data")) == ""
-    assert list(asked.find_media_to_fetch(CHAT, provider("data"))) == [PIC]
-    assert asked.find_media_to_fetch(CHAT, provider()) == {}
-    (turn,) = asked.fill_media(GIVEN).request.turns
+    assert [loss.field for loss in translatable.list_losses(GEMINI, target())] == [
+        "messages.detail"
+    ]
+    assert list(translatable.find_media_to_fetch("gemini", provider())) == [PIC]
+    assert translatable.find_media_problem(target("data")) == ""
+    assert list(translatable.find_media_to_fetch(CHAT, provider("data"))) == [PIC]
+    assert translatable.find_media_to_fetch(CHAT, provider()) == {}
+    (turn,) = translatable.fill_media(FETCHED).request.turns
     assert turn.parts[0].data == "UElD"  # type: ignore[union-attr]  # a Media
-    assert asked.request.turns[0].parts[0].data is None  # type: ignore[union-attr]  # a Media
+    assert translatable.request.turns[0].parts[0].data is None  # type: ignore[union-attr]  # a Media
 
 
-def test_on_what_goes_home_to_who_opens_urls_goes_as_it_is() -> None:
+def test_native_urls_go_unchanged_to_providers_that_open_urls() -> None:
     """Translation to Gemini sends no URLs, but Google opens the URLs of its own clients."""
-    asked = TranslatableRequest(GEMINI, body(GEMINI, {"fileData": {"fileUri": PIC}}), ALL)
-    assert asked.find_media_to_fetch("gemini", provider()) == {}
-    assert list(asked.find_media_to_fetch("gemini", provider("data"))) == [PIC]
+    translatable = TranslatableRequest(GEMINI, body(GEMINI, {"fileData": {"fileUri": PIC}}), ALL)
+    assert translatable.find_media_to_fetch("gemini", provider()) == {}
+    assert list(translatable.find_media_to_fetch("gemini", provider("data"))) == [PIC]
 
 
-def test_only_kinds_that_may_be_fetched_are() -> None:
+def test_only_allowed_kinds_of_media_are_fetched() -> None:
     file = {"type": "file", "file": {"file_data": DOC, "filename": "d.pdf"}}
-    asked = TranslatableRequest(OPENAI_CHAT, body(OPENAI_CHAT, IMAGE, file), frozenset({"image"}))
+    translatable = TranslatableRequest(
+        OPENAI_CHAT, body(OPENAI_CHAT, IMAGE, file), frozenset({"image"})
+    )
     assert (
-        asked.translate_prompt(GEMINI, target())
+        translatable.translate_prompt(GEMINI, target())
         == "messages.file: gemini takes files as data, not by URL"
     )
-    assert asked.find_media_problem(target("data")) == "messages.file: p takes files as data alone"
-
-
-def test_without_speech_nothing_is_known_of_media() -> None:
-    mute = msgspec.structs.replace(OPENAI_CHAT, translation=None)
     assert (
-        TranslatableRequest(mute, body(OPENAI_CHAT, IMAGE), ALL).find_media_problem(target("data"))
+        translatable.find_media_problem(target("data"))
+        == "messages.file: p takes files as data alone"
+    )
+
+
+def test_a_dialect_without_translation_has_no_media_problem() -> None:
+    untranslated = msgspec.structs.replace(OPENAI_CHAT, translation=None)
+    assert (
+        TranslatableRequest(untranslated, body(OPENAI_CHAT, IMAGE), ALL).find_media_problem(
+            target("data")
+        )
         == ""
     )
 
 
 PNG_URL, PDF_URL = "data:image/png;base64,UElD", "data:application/pdf;base64,RE9D"
-HOME: list[tuple[Dialect, Any, Any]] = [
+NATIVE_PARTS: list[tuple[Dialect, Any, Any]] = [
     (OPENAI_CHAT, IMAGE, {"type": "image_url", "image_url": {"url": PNG_URL, "detail": "low"}}),
     (OPENAI_CHAT, {"type": "image_url", "image_url": PIC}, {"type": "image_url", "image_url": PNG_URL}),
     (OPENAI_CHAT, {"type": "document_url", "document_url": DOC}, {"type": "document_url", "document_url": PDF_URL}),
@@ -236,14 +248,16 @@ HOME: list[tuple[Dialect, Any, Any]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("dialect", "part", "becomes"), HOME)
-def test_at_home_only_the_part_is_written_anew(dialect: Dialect, part: Any, becomes: Any) -> None:
+@pytest.mark.parametrize(("dialect", "part", "becomes"), NATIVE_PARTS)
+def test_a_native_request_changes_only_the_part_with_the_fetched_url(
+    dialect: Dialect, part: Any, becomes: Any
+) -> None:
     """The new part is in the client's dialect; everything else keeps its bytes."""
     word = {"gemini": {"text": PIC}}.get(dialect.name, {"type": "text", "text": PIC})
     before = body(dialect, word, part, x_unknown=1.5)
     raw = before.raw.replace(b'"x_unknown":1.5', b'"x_unknown": 1.50')
     before = dialect.read(raw)
-    after = media_urls.fill_native_body(before, GIVEN)
+    after = media_urls.fill_native_body(before, FETCHED)
     turns = jsonio.loads(after.raw)
     member = next(name for name in ("messages", "input", "contents") if name in turns)
     inner = "parts" if dialect is GEMINI else "content"
@@ -255,15 +269,15 @@ def test_at_home_only_the_part_is_written_anew(dialect: Dialect, part: Any, beco
     assert PIC not in str(read.value[member][0][inner][1:])
 
 
-def test_what_a_tool_gave_is_looked_into_in_every_dialect() -> None:
+def test_media_in_tool_results_are_replaced_too() -> None:
     output = [{"type": "input_image", "image_url": PIC}]
     item = {"type": "function_call_output", "call_id": "c", "output": output}
-    read = OPENAI_RESPONSES.read(jsonio.dumps({"model": "m", "input": [item]}))
-    after = media_urls.fill_native_body(read, GIVEN)
+    request_ = OPENAI_RESPONSES.read(jsonio.dumps({"model": "m", "input": [item]}))
+    after = media_urls.fill_native_body(request_, FETCHED)
     assert after.value["input"][0]["output"] == [{"type": "input_image", "image_url": PNG_URL}]
 
 
-NOTHING: list[tuple[Dialect, Any]] = [
+UNCHANGED_PARTS: list[tuple[Dialect, Any]] = [
     (OPENAI_CHAT, {"type": "image_url", "image_url": {"url": "https://b.example/"}}),
     (OPENAI_CHAT, {"type": "image_url", "image_url": 1}),
     (OPENAI_CHAT, {"type": "file", "file": {"file_id": PIC}}),
@@ -279,20 +293,20 @@ NOTHING: list[tuple[Dialect, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("dialect", "part"), NOTHING)
-def test_what_is_not_to_be_changed_keeps_every_byte(dialect: Dialect, part: Any) -> None:
+@pytest.mark.parametrize(("dialect", "part"), UNCHANGED_PARTS)
+def test_parts_without_a_fetched_url_keep_every_byte(dialect: Dialect, part: Any) -> None:
     """The gateway returns the same body, also if a member is not a list."""
     value = body(OPENAI_CHAT).value | {"messages": [{"role": "user", "content": [part, 1, PIC]}]}
     for name in ("messages", "input", "contents"):
         value[name] = value["messages"]
     raw = jsonio.dumps(value)
-    one = RequestBody(
+    unchanged = RequestBody(
         raw, jsonio.read_members(raw), value, body(OPENAI_CHAT, {"type": "text", "text": ""}).prompt
     )
-    assert media_urls.fill_native_body(one, GIVEN) is one
+    assert media_urls.fill_native_body(unchanged, FETCHED) is unchanged
     assert DIALECTS[dialect.name] is dialect
 
 
-def test_a_prompt_that_is_a_string_has_no_parts() -> None:
-    read = OPENAI_RESPONSES.read(jsonio.dumps({"model": "m", "input": PIC}))
-    assert media_urls.fill_native_body(read, GIVEN) is read
+def test_an_input_that_is_a_string_has_no_media() -> None:
+    request_ = OPENAI_RESPONSES.read(jsonio.dumps({"model": "m", "input": PIC}))
+    assert media_urls.fill_native_body(request_, FETCHED) is request_

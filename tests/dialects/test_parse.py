@@ -22,21 +22,21 @@ def tools(count: int = 30, name: str = "f", **more: Any) -> list[Any]:
 
 
 def body(offered: Any, text: str = "hi", **more: Any) -> bytes:
-    said = [{"role": "user", "content": text}]
-    return jsonio.dumps({"model": "m", "messages": said, "tools": offered, **more})
+    messages = [{"role": "user", "content": text}]
+    return jsonio.dumps({"model": "m", "messages": messages, "tools": offered, **more})
 
 
-def whole(raw: bytes, dialect: Dialect = OPENAI_CHAT) -> RequestBody:
+def read_uncached(raw: bytes, dialect: Dialect = OPENAI_CHAT) -> RequestBody:
     """Read a body with an empty cache of known members."""
-    known, parse._outline_cache = parse._outline_cache, parse._OutlineCache()
+    cache, parse._outline_cache = parse._outline_cache, parse._OutlineCache()
     try:
         return dialect.read(raw)
     finally:
-        parse._outline_cache = known
+        parse._outline_cache = cache
 
 
 @pytest.fixture(autouse=True)
-def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+def use_empty_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parse, "_outline_cache", parse._OutlineCache())
 
 
@@ -51,20 +51,20 @@ OFFERED: list[Any] = [
 
 
 @pytest.mark.parametrize("offered", OFFERED)
-def test_it_says_the_same_every_time(offered: Any) -> None:
+def test_a_body_reads_the_same_with_and_without_cached_tools(offered: Any) -> None:
     """The prompt is the same the first time, the second, once the member is known, and later."""
     for at in range(4):
         raw = body(offered, f"words {at}", tool_choice="required")
-        found, expected = OPENAI_CHAT.read(raw), whole(raw)
-        assert found.prompt == expected.prompt
-        assert found.value == expected.value
-        assert found.members.keys() == expected.members.keys()
-        assert found.raw is raw
-        outer = {name: one for name, one in expected.value.items() if name != "tools"}
-        assert {name: one for name, one in found.outline.items() if name != "tools"} == outer
+        request, expected = OPENAI_CHAT.read(raw), read_uncached(raw)
+        assert request.prompt == expected.prompt
+        assert request.value == expected.value
+        assert request.members.keys() == expected.members.keys()
+        assert request.raw is raw
+        outer = {name: value for name, value in expected.value.items() if name != "tools"}
+        assert {name: value for name, value in request.outline.items() if name != "tools"} == outer
 
 
-def test_claude_code_sends_the_same_tools_again_and_again() -> None:
+def test_repeated_claude_code_tools_are_read_from_the_cache() -> None:
     """Messages requests with thinking, a cap and a session work in the same way."""
     offered = [{"name": f"t{at}", "description": "d" * 300, "input_schema": SCHEMA} for at in range(30)]  # fmt: skip
     offered += [{"type": "web_search_20260209", "name": "web_search"}]
@@ -73,13 +73,15 @@ def test_claude_code_sends_the_same_tools_again_and_again() -> None:
             offered, f"words {at}", max_tokens=9, thinking={"type": "adaptive"},
             metadata={"user_id": "u_session_1"}, system=[{"type": "text", "text": "s"}],
         )  # fmt: skip
-        found = ANTHROPIC_MESSAGES.read(raw)
-        assert isinstance(found.parsed, LazyObject) == (at > 1)
-        expected = whole(raw, ANTHROPIC_MESSAGES)
-        assert (found.prompt, found.value) == (expected.prompt, expected.value)
-        assert found.prompt.hosted_tools
-        assert ANTHROPIC_MESSAGES.read_start(found) == ANTHROPIC_MESSAGES.read_start(expected)
-        assert ANTHROPIC_MESSAGES.write(found, TARGET) == ANTHROPIC_MESSAGES.write(expected, TARGET)
+        request = ANTHROPIC_MESSAGES.read(raw)
+        assert isinstance(request.parsed, LazyObject) == (at > 1)
+        expected = read_uncached(raw, ANTHROPIC_MESSAGES)
+        assert (request.prompt, request.value) == (expected.prompt, expected.value)
+        assert request.prompt.hosted_tools
+        assert ANTHROPIC_MESSAGES.read_start(request) == ANTHROPIC_MESSAGES.read_start(expected)
+        assert ANTHROPIC_MESSAGES.write(request, TARGET) == ANTHROPIC_MESSAGES.write(
+            expected, TARGET
+        )
 
 
 def codex(text: str, *before: Any, **more: Any) -> bytes:
@@ -93,26 +95,34 @@ def codex(text: str, *before: Any, **more: Any) -> bytes:
         {"type": "shell", "environment": {"type": "local", "skills": [{"name": "s"}]}},
         {"type": "local_shell"},
     ]
-    asked = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}
-    said = {"model": "m", "instructions": "Be kind.", "input": [*before, asked], "tools": offered}
-    return jsonio.dumps({**said, "store": False, "reasoning": {"effort": "low"}, **more})
+    message = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}
+    request = {
+        "model": "m",
+        "instructions": "Be kind.",
+        "input": [*before, message],
+        "tools": offered,
+    }
+    return jsonio.dumps({**request, "store": False, "reasoning": {"effort": "low"}, **more})
 
 
-def test_codex_sends_the_same_tools_again_and_again() -> None:
+def test_repeated_codex_tools_are_read_from_the_cache() -> None:
     for at in range(4):
         raw = codex(f"words {at}", max_output_tokens=9)
-        found, expected = OPENAI_RESPONSES.read(raw), whole(raw, OPENAI_RESPONSES)
-        assert isinstance(found.parsed, LazyObject) == (at > 1)
-        assert OPENAI_RESPONSES.read_start(found) == OPENAI_RESPONSES.read_start(expected)
-        assert OPENAI_RESPONSES.write(found, TARGET) == OPENAI_RESPONSES.write(expected, TARGET)
-        less, those = found.without_member("store"), expected.without_member("store")
-        assert isinstance(less.parsed, LazyObject) == (at > 1)
-        assert not isinstance(found.parsed, LazyObject) or found.parsed._value is None
-        assert (less.raw, less.value, less.outline.keys()) == (those.raw, those.value, those.outline.keys())  # fmt: skip
-        assert (found.prompt, found.value) == (expected.prompt, expected.value)
+        request, expected = OPENAI_RESPONSES.read(raw), read_uncached(raw, OPENAI_RESPONSES)
+        assert isinstance(request.parsed, LazyObject) == (at > 1)
+        assert OPENAI_RESPONSES.read_start(request) == OPENAI_RESPONSES.read_start(expected)
+        assert OPENAI_RESPONSES.write(request, TARGET) == OPENAI_RESPONSES.write(expected, TARGET)
+        request_without, expected_without = (
+            request.without_member("store"),
+            expected.without_member("store"),
+        )
+        assert isinstance(request_without.parsed, LazyObject) == (at > 1)
+        assert not isinstance(request.parsed, LazyObject) or request.parsed._value is None
+        assert (request_without.raw, request_without.value, request_without.outline.keys()) == (expected_without.raw, expected_without.value, expected_without.outline.keys())  # fmt: skip
+        assert (request.prompt, request.value) == (expected.prompt, expected.value)
 
 
-def test_tools_that_the_input_offers_are_compared_with_all_of_those_that_are_known() -> None:
+def test_tools_offered_in_the_input_are_compared_with_all_cached_tools() -> None:
     """A tool that is offered again, with a long known part, is offered once."""
     again = jsonio.loads(codex(""))["tools"][:2]
     more = {"type": "additional_tools", "role": "developer", "tools": [*again, {"type": "x"}]}
@@ -120,64 +130,64 @@ def test_tools_that_the_input_offers_are_compared_with_all_of_those_that_are_kno
         raw = codex(f"words {at}")
         assert isinstance(OPENAI_RESPONSES.read(raw).parsed, LazyObject) == (at > 1)
     raw = codex("more", more)
-    found = OPENAI_RESPONSES.read(raw)
-    assert isinstance(found.parsed, LazyObject)
-    assert found.prompt == whole(raw, OPENAI_RESPONSES).prompt
-    assert len(found.prompt.tools) == len(set(found.prompt.tools)) == 24
+    request = OPENAI_RESPONSES.read(raw)
+    assert isinstance(request.parsed, LazyObject)
+    assert request.prompt == read_uncached(raw, OPENAI_RESPONSES).prompt
+    assert len(request.prompt.tools) == len(set(request.prompt.tools)) == 24
     bare = OPENAI_RESPONSES.read(jsonio.dumps({"model": "m", "input": [more]}))
     assert bare.prompt.tools == ("f0", "f1", "x")
 
 
-def test_nothing_at_home_asks_for_what_is_known() -> None:
+def test_the_native_path_never_parses_the_cached_tools() -> None:
     """The native path never parses the large known member."""
     messages: Any = [{"name": "g", "input_schema": SCHEMA, "description": "d" * 5_000}]
     rows = [(OPENAI_CHAT, body(tools())), (ANTHROPIC_MESSAGES, body(messages, max_tokens=9))]
     for dialect, raw in rows:
-        found = [dialect.read(raw) for _ in range(3)][-1]
-        dialect.write(found, TARGET)
-        dialect.read_start(found)
-        dialect.asks_usage(found)
-        assert isinstance(found.parsed, LazyObject)
-        assert found.parsed._value is None
+        request = [dialect.read(raw) for _ in range(3)][-1]
+        dialect.write(request, TARGET)
+        dialect.read_start(request)
+        dialect.asks_usage(request)
+        assert isinstance(request.parsed, LazyObject)
+        assert request.parsed._value is None
 
 
-def test_it_is_known_from_the_second_time_on() -> None:
+def test_tools_are_cached_from_their_second_appearance_on() -> None:
     raw = body(tools())
     assert [isinstance(OPENAI_CHAT.read(raw).parsed, LazyObject) for _ in range(4)] == [0, 0, 1, 1]
     assert not isinstance(OPENAI_CHAT.read(body(tools(name="g"))).parsed, LazyObject)
 
 
 @pytest.mark.parametrize("size", [1, 3])
-def test_short_tools_are_read_as_they_come(size: int) -> None:
+def test_short_tools_are_never_cached(size: int) -> None:
     raw = body(tools(size, description="", parameters={}), "x" * 5_000)
     assert not any(isinstance(OPENAI_CHAT.read(raw).parsed, LazyObject) for _ in range(4))
 
 
-def test_a_name_too_long_for_an_outline_is_never_told_short() -> None:
+def test_a_name_too_long_for_the_cache_keeps_its_full_length() -> None:
     raw = body(tools(20, "n" * 500))
     for _ in range(4):
         assert OPENAI_CHAT.read(raw).prompt.tools[0] == "n" * 500 + "0"
 
 
 @pytest.mark.parametrize("bad", [b'{"a":"\xff"}', b'"\\ud800"', b"1e999", b"NaN", b"[1,]"])
-def test_what_is_no_json_is_refused_in_the_same_words(bad: bytes) -> None:
+def test_invalid_json_is_refused_in_the_same_words_with_cached_tools(bad: bytes) -> None:
     raw = body(tools())
     for _ in range(3):
         OPENAI_CHAT.read(raw)
     wrong = raw[:-1] + b',"x":' + bad + b"}"
     with pytest.raises(ProblemError) as expected:
-        whole(wrong)
-    with pytest.raises(ProblemError) as found:
+        read_uncached(wrong)
+    with pytest.raises(ProblemError) as caught:
         OPENAI_CHAT.read(wrong)
-    assert found.value.problem == expected.value.problem
+    assert caught.value.problem == expected.value.problem
 
 
-def test_what_is_no_object_is_refused() -> None:
+def test_a_body_that_is_no_object_is_refused() -> None:
     with pytest.raises(ProblemError, match="must be a JSON object"):
         OPENAI_CHAT.read(b"[" + b"1," * 3_000 + b"1]")
 
 
-def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tool_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parse, "_MAX_CACHE_BYTES", 30_000)
     monkeypatch.setattr(parse, "_MAX_SEEN_HASHES", 3)
     for at in range(20):
@@ -189,13 +199,13 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         assert len(parse._outline_cache._seen_hashes) <= 3
 
 
-def test_the_last_of_two_members_counts() -> None:
+def test_the_last_of_two_equal_names_counts() -> None:
     """A repeated name has its last value, as in any JSON reader, and goes on once."""
     raw = body(tools())
     for _ in range(3):
         OPENAI_CHAT.read(raw)
     twice = raw[:-1] + b',"model":"other"}'
-    found = OPENAI_CHAT.read(twice)
-    assert isinstance(found.parsed, LazyObject)
-    assert found.prompt.model == found.value["model"] == "other"
-    assert found.value is found.value  # read once
+    request = OPENAI_CHAT.read(twice)
+    assert isinstance(request.parsed, LazyObject)
+    assert request.prompt.model == request.value["model"] == "other"
+    assert request.value is request.value  # read once

@@ -87,7 +87,7 @@ FULL: list[tuple[Dialect, dict[str, Json], RequestFacts]] = [
 
 
 @pytest.mark.parametrize(("dialect", "body", "expected"), FULL)
-def test_each_dialect_says_what_it_has(
+def test_each_dialect_gives_the_facts_of_its_requests(
     dialect: Dialect, body: dict[str, Json], expected: RequestFacts
 ) -> None:
     assert facts_of(dialect, body) == expected
@@ -105,5 +105,7 @@ def test_each_dialect_says_what_it_has(
         (GEMINI, {**CONTENTS, "labels": "a", "generationConfig": {"temperature": True}}),
     ],
 )
-def test_what_is_odd_or_missing_says_nothing(dialect: Dialect, body: dict[str, Json]) -> None:
+def test_malformed_or_missing_members_give_no_facts(
+    dialect: Dialect, body: dict[str, Json]
+) -> None:
     assert facts_of(dialect, body) == EMPTY_FACTS

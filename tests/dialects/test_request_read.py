@@ -21,7 +21,7 @@ def prompt(**members: Any) -> Prompt:
     return READ(json.dumps({"model": "m", "messages": [], **members}).encode()).prompt
 
 
-def said(*messages: Any) -> Prompt:
+def read_messages(*messages: Any) -> Prompt:
     return prompt(messages=list(messages))
 
 
@@ -43,7 +43,7 @@ def said(*messages: Any) -> Prompt:
         (b'{"model":"m","messages":[],"tools":[{"name":"f","input_schema":{}}]}', "invalid_request", "tools", "POST /v1/messages"),
     ],
 )  # fmt: skip
-def test_what_is_no_request_is_refused_with_its_field(
+def test_an_invalid_request_is_refused_with_its_field(
     body: bytes, kind: str, param: str | None, words: str
 ) -> None:
     with pytest.raises(ProblemError) as caught:
@@ -69,40 +69,44 @@ MEMBERS = [
     st.lists(st.dictionaries(st.sampled_from(["role", "content", "tool_calls"]), JSON)),
     st.dictionaries(st.sampled_from(MEMBERS), JSON),
 )
-def test_no_shape_of_a_member_breaks_reading(messages: list[Any], members: dict[str, Any]) -> None:
+def test_malformed_members_never_break_reading(
+    messages: list[Any], members: dict[str, Any]
+) -> None:
     """The provider reports other mistakes; the gateway reads the members that it understands."""
     body = {"model": "m", "messages": messages, **members}
     try:
-        read = READ(json.dumps(body).encode())
+        request_ = READ(json.dumps(body).encode())
     except ProblemError as error:
         assert error.problem.kind == "invalid_request"  # noqa: PT017 - or nothing at all
         return
-    assert type(read.prompt.choices) is int
-    assert read.prompt.members == set(body)
-    OPENAI_CHAT.asks_usage(read)
+    assert type(request_.prompt.choices) is int
+    assert request_.prompt.members == set(body)
+    OPENAI_CHAT.asks_usage(request_)
 
 
-def test_the_smallest_request() -> None:
+def test_the_smallest_request_has_only_model_and_members() -> None:
     assert prompt() == Prompt(model="m", members=frozenset({"model", "messages"}))
 
 
-def test_the_last_user_turn_and_all_text_are_counted() -> None:
+def test_the_gateway_reads_the_last_user_turn_and_counts_all_text() -> None:
     """Characters are code points. Tool definitions and arguments of calls count too."""
-    found = said(
+    facts = read_messages(
         {"role": "system", "content": "be brief"},
         {"role": "user", "content": "first"},
         {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}, {}, "x"]},
         {"role": "tool", "content": "42"},
         {"role": "user", "content": [{"type": "text", "text": "\U0001f600a"}, {"type": "text", "text": "b"}]},
     )  # fmt: skip
-    assert (found.user, found.user_turns) == ("\U0001f600a\nb", 2)
-    assert found.chars == len("be brief") + len("first") + len("{}") + len("42") + 4
-    assert not found.tool_loop
+    assert (facts.user, facts.user_turns) == ("\U0001f600a\nb", 2)
+    assert facts.chars == len("be brief") + len("first") + len("{}") + len("42") + 4
+    assert not facts.tool_loop
 
 
 @pytest.mark.parametrize("role", ["tool", "function"])
-def test_a_result_at_the_end_is_the_middle_of_a_turn(role: str) -> None:
-    assert said({"role": "user", "content": "go"}, {"role": role, "content": "1"}).tool_loop
+def test_a_tool_result_at_the_end_marks_a_tool_loop(role: str) -> None:
+    assert read_messages(
+        {"role": "user", "content": "go"}, {"role": role, "content": "1"}
+    ).tool_loop
 
 
 def test_parts_are_counted_by_kind() -> None:
@@ -110,8 +114,8 @@ def test_parts_are_counted_by_kind() -> None:
         {"type": "text", "text": "see"}, {"type": "image_url", "image_url": {"url": "data:"}}, {"type": "image_url"},
         {"type": "file"}, {"type": "input_audio"}, {"type": "video_url"}, {"type": "text", "text": 7}, "x",
     ]  # fmt: skip
-    found = said({"role": "user", "content": parts})
-    assert (found.images, found.files, found.audio, found.user) == (2, 1, 1, "see")
+    facts = read_messages({"role": "user", "content": parts})
+    assert (facts.images, facts.files, facts.audio, facts.user) == (2, 1, 1, "see")
 
 
 @pytest.mark.parametrize(
@@ -125,10 +129,10 @@ def test_parts_are_counted_by_kind() -> None:
         ([], ()),
     ],
 )  # fmt: skip
-def test_tools_are_named(tools: Any, names: tuple[str, ...]) -> None:
-    found = prompt(tools=tools)
-    assert found.tools == names
-    assert (found.chars > 0) == bool(names)
+def test_the_gateway_reads_the_names_of_tools(tools: Any, names: tuple[str, ...]) -> None:
+    facts = prompt(tools=tools)
+    assert facts.tools == names
+    assert (facts.chars > 0) == bool(names)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +142,7 @@ def test_tools_are_named(tools: Any, names: tuple[str, ...]) -> None:
         ("auto", False), ("none", False), ({"type": "allowed_tools"}, False), (None, False),
     ],
 )  # fmt: skip
-def test_a_forced_tool(choice: Any, forced: bool) -> None:
+def test_the_gateway_reads_a_forced_tool_choice(choice: Any, forced: bool) -> None:
     assert prompt(tool_choice=choice).forced_tool is forced
 
 
@@ -153,7 +157,9 @@ def test_a_forced_tool(choice: Any, forced: bool) -> None:
         ({"max_tokens": True}, None),
     ],
 )
-def test_the_cap_has_two_names(members: dict[str, Any], cap: int | None) -> None:
+def test_the_newer_name_of_the_output_cap_goes_first(
+    members: dict[str, Any], cap: int | None
+) -> None:
     """The newer name takes precedence."""
     assert prompt(**members).max_output == cap
 
@@ -186,22 +192,24 @@ def test_the_cap_has_two_names(members: dict[str, Any], cap: int | None) -> None
         ({"logprobs": True}, "logprobs", True),
     ],
 )
-def test_single_members(members: dict[str, Any], field: str, value: object) -> None:
-    found = getattr(prompt(**members), field)
-    assert found == value
-    assert type(found) is type(value)
+def test_the_gateway_reads_single_members(
+    members: dict[str, Any], field: str, value: object
+) -> None:
+    fact = getattr(prompt(**members), field)
+    assert fact == value
+    assert type(fact) is type(value)
 
 
 @pytest.mark.parametrize(
-    ("options", "asked"),
+    ("options", "expected"),
     [({"include_usage": True}, True), ({"include_usage": False}, False), ({}, False), (None, False), (7, False)],
 )  # fmt: skip
-def test_usage_in_a_stream_is_asked_for(options: Any, asked: bool) -> None:
+def test_the_gateway_reads_the_wish_for_usage_in_a_stream(options: Any, expected: bool) -> None:
     body = READ(json.dumps({"model": "m", "messages": [], "stream_options": options}).encode())
-    assert OPENAI_CHAT.asks_usage(body) is asked
+    assert OPENAI_CHAT.asks_usage(body) is expected
 
 
-def test_a_body_whose_request_stands_in_its_path_is_read_with_it() -> None:
+def test_a_gemini_request_is_read_with_its_path() -> None:
     """Gemini's model is in the URL; other dialects read the body alone."""
     call = Call(
         id="c", dialect="gemini", operation="generate", body=b'{"contents":[{"parts":[]}]}',
@@ -213,17 +221,17 @@ def test_a_body_whose_request_stands_in_its_path_is_read_with_it() -> None:
     assert OPENAI_CHAT.read_call(msgspec.structs.replace(call, body=body)).raw is body
 
 
-def test_names_of_members_are_looked_at_once_and_few_are_kept() -> None:
+def test_member_names_are_cached_within_bounds() -> None:
     """Clients choose the names. Many or long ones read the same, and the gateway keeps none."""
     request._known.clear()
-    said = [{"role": "user", "content": "hi"}]
-    first, again = (prompt(messages=said) for _ in range(2))
-    assert first == again
-    assert first.members is again.members
+    messages = [{"role": "user", "content": "hi"}]
+    first, second = (prompt(messages=messages) for _ in range(2))
+    assert first == second
+    assert first.members is second.members
     long = prompt(**{"x" * 2_000: 1})
     assert long.members == {"model", "messages", "x" * 2_000}
     assert [*request._known] == [("model", "messages")]
     for number in range(600):
-        told = prompt(**{f"x{number}": 1, "max_tokens": number})
-        assert (told.max_output, f"x{number}" in told.members) == (number, True)
+        prompt_ = prompt(**{f"x{number}": 1, "max_tokens": number})
+        assert (prompt_.max_output, f"x{number}" in prompt_.members) == (number, True)
     assert len(request._known) <= 512

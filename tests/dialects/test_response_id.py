@@ -17,11 +17,11 @@ from gateway.dialects import (
 )
 from gateway.dialects.tool_reasoning import PassThrough, ReasoningNote, ReasoningRecorder
 
-TELLING = ResponseContext(id="call-1", created_at=1, model="m-1", state_label="0123456789abcdef")
+CONTEXT = ResponseContext(id="call-1", created_at=1, model="m-1", state_label="0123456789abcdef")
 NOTE = ReasoningNote(maker="me", provider="here", model="m", account="main", calls={})
 CHAT: dict[str, Any] = {"object": "chat.completion.chunk", "created": 1, "model": "m-1"}
 RESPONSE: dict[str, Any] = {"object": "response", "created_at": 1, "model": "m-1", "usage": None}
-ASKED = {
+REQUESTS = {
     "openai-chat": {"model": "auto", "messages": [{"role": "user", "content": "hi"}]},
     "openai-responses": {"model": "auto", "input": "hi"},
     "anthropic-messages": {
@@ -42,8 +42,8 @@ def chunk(id: object, delta: dict[str, Any], finish: str | None = None) -> dict[
 
 
 def candidate(text: str, finish: str | None = None) -> dict[str, Any]:
-    said: dict[str, Any] = {"content": {"role": "model", "parts": [{"text": text}]}}
-    return said if finish is None else {**said, "finishReason": finish}
+    value: dict[str, Any] = {"content": {"role": "model", "parts": [{"text": text}]}}
+    return value if finish is None else {**value, "finishReason": finish}
 
 
 def message(text: str) -> dict[str, Any]:
@@ -99,62 +99,64 @@ IDS = {
 
 
 def request(dialect: Dialect) -> RequestBody:
-    raw = json.dumps(ASKED[dialect.name]).encode()
+    raw = json.dumps(REQUESTS[dialect.name]).encode()
     if dialect.read_with_path is None:
         return dialect.read(raw)
     return dialect.read_with_path(raw, "models/m:generateContent")
 
 
-def translated(client: Dialect, door: Dialect) -> tuple[Translation, RequestBody]:
+def translate(client: Dialect, provider: Dialect) -> tuple[Translation, RequestBody]:
     body = request(client)
-    return Translation(client, door, TranslatableRequest(client, body).request, TELLING), body
+    return Translation(client, provider, TranslatableRequest(client, body).request, CONTEXT), body
 
 
 @pytest.mark.parametrize("name", IDS)
-def test_a_native_answer_tells_its_id(name: str) -> None:
+def test_the_gateway_reads_the_id_of_a_native_answer(name: str) -> None:
     """A listener, as for reasoning, does not hide the id."""
     dialect = DIALECTS[name]
     assert dialect.summarize(json.dumps(WHOLE[name]).encode()).response_id == IDS[name]
     body = request(dialect)
-    listened = PassThrough(dialect, ReasoningRecorder(NOTE)).inspect_stream(body)
-    for watch in (dialect.inspect_stream(body), listened):
+    recording = PassThrough(dialect, ReasoningRecorder(NOTE)).inspect_stream(body)
+    for inspector in (dialect.inspect_stream(body), recording):
         for line in STREAM[name].splitlines(keepends=True):
-            watch.feed(line)
-        assert watch.response_id == IDS[name]
-        assert watch.problem is None
+            inspector.feed(line)
+        assert inspector.response_id == IDS[name]
+        assert inspector.problem is None
 
 
 @pytest.mark.parametrize("name", IDS)
-def test_an_answer_that_is_cut_after_its_first_frame_has_told_its_id(name: str) -> None:
+def test_the_id_is_known_after_the_first_frame(name: str) -> None:
     dialect = DIALECTS[name]
-    watch = dialect.inspect_stream(request(dialect))
-    first, *_ = [it for it in STREAM[name].split(b"\n\n") if IDS[name].encode() in it]
-    watch.feed(first + b"\n\n")
-    assert watch.response_id == IDS[name]
+    inspector = dialect.inspect_stream(request(dialect))
+    first, *_ = [frame for frame in STREAM[name].split(b"\n\n") if IDS[name].encode() in frame]
+    inspector.feed(first + b"\n\n")
+    assert inspector.response_id == IDS[name]
 
 
 @pytest.mark.parametrize("client", IDS)
-@pytest.mark.parametrize("door", IDS)
-def test_a_translated_answer_tells_the_provider_s_own_id(client: str, door: str) -> None:
+@pytest.mark.parametrize("provider", IDS)
+def test_the_gateway_reads_the_providers_own_id_of_a_translated_answer(
+    client: str, provider: str
+) -> None:
     """The id is not the one that the gateway writes for the client."""
-    voice, body = translated(DIALECTS[client], DIALECTS[door])
-    assert voice.summarize(json.dumps(WHOLE[door]).encode()).response_id == IDS[door]
-    watch = voice.inspect_stream(body)
-    watch.feed(STREAM[door])
-    watch.end()
-    assert watch.response_id == IDS[door]
+    translation, body = translate(DIALECTS[client], DIALECTS[provider])
+    assert translation.summarize(json.dumps(WHOLE[provider]).encode()).response_id == IDS[provider]
+    inspector = translation.inspect_stream(body)
+    inspector.feed(STREAM[provider])
+    inspector.end()
+    assert inspector.response_id == IDS[provider]
 
 
 @pytest.mark.parametrize("id", [None, "", 7, ["x"], {"id": "x"}])
-def test_what_is_no_id_is_unknown(id: object) -> None:
+def test_an_invalid_response_id_is_unknown(id: object) -> None:
     whole = {**WHOLE["openai-chat"], "id": id}
     assert OPENAI_CHAT.summarize(json.dumps(whole).encode()).response_id is None
-    watch = OPENAI_CHAT.inspect_stream(request(OPENAI_CHAT))
-    watch.feed(sse(chunk(id, {"content": "a"})))
-    assert watch.response_id is None
+    inspector = OPENAI_CHAT.inspect_stream(request(OPENAI_CHAT))
+    inspector.feed(sse(chunk(id, {"content": "a"})))
+    assert inspector.response_id is None
 
 
-def test_vectors_may_have_an_id_too() -> None:
+def test_embeddings_may_have_a_response_id() -> None:
     """OpenRouter and Together write one."""
     embeddings = OPERATIONS["openai-chat", "embeddings"]
     answer = {"id": "gen-emb-1", "object": "list", "model": "m", "data": [{"embedding": [0.5]}]}

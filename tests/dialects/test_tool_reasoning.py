@@ -35,18 +35,18 @@ from gateway.dialects.tool_reasoning import (
 )
 from tests.dialects.cases import ask, chunk, sse, target
 
-WHO = ReasoningNote(maker="me", provider="here", model="m", account="main", calls={})
+EMPTY_NOTE = ReasoningNote(maker="me", provider="here", model="m", account="main", calls={})
 
 
-def heard(*events: Event) -> dict[str, ToolCallReasoning] | None:
-    ear = ReasoningRecorder(WHO)
+def record(*events: Event) -> dict[str, ToolCallReasoning] | None:
+    recorder = ReasoningRecorder(EMPTY_NOTE)
     for event in events:
-        ear.on_event(event)
-    found = ear.build_note()
-    return None if found is None else found.calls
+        recorder.on_event(event)
+    note = recorder.build_note()
+    return None if note is None else note.calls
 
 
-def noted(**calls: ToolCallReasoning) -> ReasoningNote:
+def make_note(**calls: ToolCallReasoning) -> ReasoningNote:
     return ReasoningNote(maker="me", provider="here", model="m", account="main", calls=calls)
 
 
@@ -65,14 +65,18 @@ def use(id: str, **more: Any) -> ToolUse:
     return ToolUse(id=id, name="f", arguments="{}", **more)
 
 
-def back(*parts: Any, **calls: ToolCallReasoning) -> tuple[Any, ...]:
+def restore(*parts: Any, **calls: ToolCallReasoning) -> tuple[Any, ...]:
     first = next(iter(calls))
-    return tool_reasoning.restore_reasoning(request(*parts), {first: noted(**calls)}).turns[1].parts
+    return (
+        tool_reasoning.restore_reasoning(request(*parts), {first: make_note(**calls)})
+        .turns[1]
+        .parts
+    )
 
 
-def test_thoughts_belong_to_the_call_after_them() -> None:
+def test_reasoning_belongs_to_the_call_after_it() -> None:
     """The note also has the state of the call, and says if text came before the thoughts."""
-    assert heard(
+    assert record(
         ReasoningDelta("a"), ReasoningDelta("b"), ReasoningEnd("s1"), ToolStart(0, "x", "f"), ToolDelta(0, "{}"),
         ToolEnd(0, "s2"), TextDelta("so"), ReasoningDelta("c"), ReasoningEnd("s3"), ReasoningEnd("s4", redacted=True),
         ToolStart(1, "y", "f"), ToolEnd(1),
@@ -82,8 +86,8 @@ def test_thoughts_belong_to_the_call_after_them() -> None:
     }  # fmt: skip
 
 
-def test_a_thought_that_began_before_the_text_is_not_late() -> None:
-    assert heard(
+def test_reasoning_that_began_before_the_text_is_not_late() -> None:
+    assert record(
         ReasoningDelta("a"), TextDelta("so"), ReasoningEnd("s"), ToolStart(0, "x", "f")
     ) == {"x": ToolCallReasoning((KeptReasoning("a", "s"),))}
 
@@ -103,22 +107,22 @@ def test_a_thought_that_began_before_the_text_is_not_late() -> None:
         (ToolEnd(3, "s"),),
     ],
 )
-def test_nothing_is_noted_where_nothing_is_needed(events: tuple[Event, ...]) -> None:
+def test_an_answer_without_state_or_call_gives_no_note(events: tuple[Event, ...]) -> None:
     """An answer may have no state, no call, a second choice, or a call that never began."""
-    assert heard(*events) is None
+    assert record(*events) is None
 
 
-def test_reasoning_goes_back_where_it_stood() -> None:
+def test_reasoning_is_restored_where_it_stood() -> None:
     """Reasoning stands before or after the text, and before its call.
 
     It replaces the client's copy.
     """
-    found = back(
+    restored = restore(
         Thought(text="a"), Text(text="so"), use("x"), use("y"), use("z"),
         x=ToolCallReasoning((KeptReasoning("a", "s1"), KeptReasoning("b", "s2", late=True)), "s3"),
         y=ToolCallReasoning((KeptReasoning("", "s4", redacted=True),)),
     )  # fmt: skip
-    assert found == (
+    assert restored == (
         Thought(text="a", state="s1", maker="me"),
         Text(text="so"),
         Thought(text="b", state="s2", maker="me"),
@@ -129,10 +133,10 @@ def test_reasoning_goes_back_where_it_stood() -> None:
     )
 
 
-def test_turns_without_a_note_stay_as_they_are() -> None:
+def test_turns_without_a_note_stay_unchanged() -> None:
     before = request(Text(text="so"), use("x"))
     assert (
-        tool_reasoning.restore_reasoning(before, {"other": noted(other=ToolCallReasoning())})
+        tool_reasoning.restore_reasoning(before, {"other": make_note(other=ToolCallReasoning())})
         == before
     )
     assert tool_reasoning.restore_reasoning(request(Text(text="so")), {}) == request(
@@ -140,7 +144,7 @@ def test_turns_without_a_note_stay_as_they_are() -> None:
     )
 
 
-def test_a_bare_request_has_no_state() -> None:
+def test_removing_reasoning_removes_all_state() -> None:
     full = request(
         Thought(text="a", state="s", maker="me"), use("x", state="s", maker="me"), use("y")
     )
@@ -148,15 +152,17 @@ def test_a_bare_request_has_no_state() -> None:
 
 
 @pytest.mark.parametrize(
-    ("parts", "holds"),
+    ("parts", "expected"),
     [
         ((Thought(state="s", maker="me"),), True),
         ((use("x", state="s", maker="me"),), True),
         ((Thought(state="s", maker="you"), Thought(text="a", maker="me"), use("x")), False),
     ],
 )
-def test_whether_a_request_holds_a_state_of_a_maker(parts: tuple[Any, ...], holds: bool) -> None:
-    assert tool_reasoning.holds_state_of(request(*parts), "me") is holds
+def test_the_gateway_detects_state_of_a_maker_in_a_request(
+    parts: tuple[Any, ...], expected: bool
+) -> None:
+    assert tool_reasoning.holds_state_of(request(*parts), "me") is expected
 
 
 @pytest.mark.parametrize(
@@ -169,28 +175,28 @@ def test_whether_a_request_holds_a_state_of_a_maker(parts: tuple[Any, ...], hold
         (("upstream_context", 400, b"thinking"), False),
     ],
 )
-def test_which_errors_refuse_a_state(problem: Any, refused: bool) -> None:
+def test_a_rejection_that_mentions_state_refuses_it(problem: Any, refused: bool) -> None:
     """Errors of the request that mention a state do."""
     kind, status, body = problem
-    said = Problem(kind=kind, message="No.", upstream_status=status, body=body)
-    assert tool_reasoning.is_state_refused(said) is refused
+    problem_ = Problem(kind=kind, message="No.", upstream_status=status, body=body)
+    assert tool_reasoning.is_state_refused(problem_) is refused
 
 
-def test_a_stream_at_home_is_listened_to_and_goes_on_as_it_came() -> None:
+def test_a_native_stream_is_recorded_and_passes_unchanged() -> None:
     call = {"index": 0, "id": "x", "function": {"name": "f", "arguments": "{}"}}
     usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
     data = sse(
         chunk({"reasoning_content": "a"}), chunk({"tool_calls": [call]}),
         chunk(finish="tool_calls", usage=usage), done=False,
     )  # fmt: skip
-    ear = ReasoningRecorder(WHO)
-    home = PassThrough(OPENAI_CHAT, ear)
-    watch, plain = (
-        home.inspect_stream(ask(stream=True)),
+    recorder = ReasoningRecorder(EMPTY_NOTE)
+    pass_through = PassThrough(OPENAI_CHAT, recorder)
+    inspector, plain = (
+        pass_through.inspect_stream(ask(stream=True)),
         OPENAI_CHAT.inspect_stream(ask(stream=True)),
     )
-    assert not watch.committed
-    out = b"".join([watch.feed(data[:50]), watch.feed(data[50:-2]), watch.end()])
+    assert not inspector.committed
+    out = b"".join([inspector.feed(data[:50]), inspector.feed(data[50:-2]), inspector.end()])
     assert out == plain.feed(data[:-2]) + plain.end()
     for name in (
         "committed",
@@ -201,64 +207,66 @@ def test_a_stream_at_home_is_listened_to_and_goes_on_as_it_came() -> None:
         "complete",
         "content_bytes",
     ):
-        assert getattr(watch, name) == getattr(plain, name)
-    assert watch.complete
-    found = ear.build_note()
-    assert found is not None
-    assert found.calls == {"x": ToolCallReasoning((KeptReasoning("a", "reasoning_content"),))}
+        assert getattr(inspector, name) == getattr(plain, name)
+    assert inspector.complete
+    note = recorder.build_note()
+    assert note is not None
+    assert note.calls == {"x": ToolCallReasoning((KeptReasoning("a", "reasoning_content"),))}
 
 
-def test_a_whole_answer_at_home_is_listened_to() -> None:
+def test_a_native_whole_answer_is_recorded_and_passes_unchanged() -> None:
     """The client gets the answer unchanged."""
     call = {"id": "x", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     message = {"role": "assistant", "content": None, "reasoning": "a", "tool_calls": [call]}
-    ear = ReasoningRecorder(WHO)
+    recorder = ReasoningRecorder(EMPTY_NOTE)
     data = jsonio.dumps({"id": "c", "choices": [{"index": 0, "message": message}]})
-    assert PassThrough(OPENAI_CHAT, ear).summarize(data) == OPENAI_CHAT.summarize(data)
-    found = ear.build_note()
-    assert found is not None
-    assert found.calls == {"x": ToolCallReasoning((KeptReasoning("a", "reasoning"),))}
+    assert PassThrough(OPENAI_CHAT, recorder).summarize(data) == OPENAI_CHAT.summarize(data)
+    note = recorder.build_note()
+    assert note is not None
+    assert note.calls == {"x": ToolCallReasoning((KeptReasoning("a", "reasoning"),))}
 
 
-def test_a_whole_answer_that_is_none_is_not_listened_to() -> None:
-    ear = ReasoningRecorder(WHO)
-    glance = PassThrough(OPENAI_CHAT, ear).summarize(b'{"error": {"message": "No."}}')
-    assert glance.problem is not None
-    assert ear.build_note() is None
+def test_an_error_in_place_of_an_answer_is_not_recorded() -> None:
+    recorder = ReasoningRecorder(EMPTY_NOTE)
+    summary = PassThrough(OPENAI_CHAT, recorder).summarize(b'{"error": {"message": "No."}}')
+    assert summary.problem is not None
+    assert recorder.build_note() is None
 
 
-def test_home_says_what_the_dialect_says() -> None:
-    home = PassThrough(ANTHROPIC_MESSAGES, ReasoningRecorder(WHO))
-    assert home.write is ANTHROPIC_MESSAGES.write
-    assert home.read_problem is ANTHROPIC_MESSAGES.read_problem
+def test_the_pass_through_uses_the_functions_of_its_dialect() -> None:
+    pass_through = PassThrough(ANTHROPIC_MESSAGES, ReasoningRecorder(EMPTY_NOTE))
+    assert pass_through.write is ANTHROPIC_MESSAGES.write
+    assert pass_through.read_problem is ANTHROPIC_MESSAGES.read_problem
     with pytest.raises(LookupError):
-        PassThrough(msgspec.structs.replace(OPENAI_CHAT, translation=None), ReasoningRecorder(WHO))
+        PassThrough(
+            msgspec.structs.replace(OPENAI_CHAT, translation=None), ReasoningRecorder(EMPTY_NOTE)
+        )
 
 
-def test_a_target_is_what_it_is() -> None:
+def test_a_target_replays_no_reasoning_by_default() -> None:
     """The catalogue must switch this fact on."""
     assert not target().facts.replays_reasoning
 
 
-def test_a_host_may_leave_out_why_an_answer_ended() -> None:
+def test_a_lenient_pass_through_accepts_answers_without_a_finish() -> None:
     """The recorder makes no difference. An error, or work in the background, is no end."""
     body = ask(stream=True)
-    for voice in (
+    for pass_through in (
         LenientPassThrough(OPENAI_CHAT),
-        PassThrough(OPENAI_CHAT, ReasoningRecorder(WHO), finish_optional=True),
+        PassThrough(OPENAI_CHAT, ReasoningRecorder(EMPTY_NOTE), finish_optional=True),
     ):
-        assert voice.write is OPENAI_CHAT.write
-        assert voice.read_problem is OPENAI_CHAT.read_problem
-        found = voice.summarize(b'{"choices":[{"message":{"content":"a"}}]}')
-        assert (found.complete, found.finish) == (True, "stop")
-        found = voice.summarize(
+        assert pass_through.write is OPENAI_CHAT.write
+        assert pass_through.read_problem is OPENAI_CHAT.read_problem
+        summary = pass_through.summarize(b'{"choices":[{"message":{"content":"a"}}]}')
+        assert (summary.complete, summary.finish) == (True, "stop")
+        summary = pass_through.summarize(
             b'{"choices":[{"message":{"content":"a"},"finish_reason":"length"}]}'
         )
-        assert (found.complete, found.finish) == (True, "length")
-        assert not voice.summarize(b'{"choices":[]}').complete
-        watch = voice.inspect_stream(body)
-        watch.feed(sse(chunk({"content": "a"})))
-        assert (watch.complete, watch.finish) == (True, "stop")
+        assert (summary.complete, summary.finish) == (True, "length")
+        assert not pass_through.summarize(b'{"choices":[]}').complete
+        inspector = pass_through.inspect_stream(body)
+        inspector.feed(sse(chunk({"content": "a"})))
+        assert (inspector.complete, inspector.finish) == (True, "stop")
     queued = b'{"status":"queued","background":true,"output":[]}'
-    found = LenientPassThrough(OPENAI_RESPONSES).summarize(queued)
-    assert (found.complete, found.is_pending) == (False, True)
+    summary = LenientPassThrough(OPENAI_RESPONSES).summarize(queued)
+    assert (summary.complete, summary.is_pending) == (False, True)

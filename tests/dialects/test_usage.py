@@ -82,7 +82,7 @@ HOSTS: list[Callable[[Classes], Object]] = [_openai, _xai, _together, _deepseek,
 
 
 @given(st.builds(Classes, COUNT, COUNT, COUNT, COUNT, COUNT), st.sampled_from(HOSTS))
-def test_every_host_s_usage_reads_as_what_was_used(
+def test_every_hosts_usage_reads_as_the_tokens_that_were_used(
     used: Classes, host: Callable[[Classes], Object]
 ) -> None:
     if host is _deepseek:
@@ -91,21 +91,21 @@ def test_every_host_s_usage_reads_as_what_was_used(
         used = used._replace(fresh=used.prompt, read=0, written=0)
     if host is _xai:
         assume(used.reasoned > 0)
-    found = usage.read(host(used))
-    assert found is not None
+    read = usage.read(host(used))
+    assert read is not None
     if host is _google:
         expected = Usage(input=used.fresh, output=used.shown, reasoning=used.reasoned or None)
-        assert found == expected
+        assert read == expected
         return
-    assert found == Usage(
+    assert read == Usage(
         input=used.fresh,
         cache_read=used.read,
         cache_write={"": used.written} if used.written else {},
         output=used.shown,
         reasoning=used.reasoned,
     )
-    assert found.prompt == used.prompt
-    assert found.completion == used.completion
+    assert read.prompt == used.prompt
+    assert read.completion == used.completion
 
 
 ANY: st.SearchStrategy[Any] = st.sampled_from([None, -1, 0, 3, 7, 50, 2.0, 2.5, True, "7", {}, []])
@@ -122,33 +122,31 @@ ANY: st.SearchStrategy[Any] = st.sampled_from([None, -1, 0, 3, 7, 50, 2.0, 2.5, 
     ),
     st.dictionaries(st.sampled_from(["cached_tokens", "cache_write_tokens", "reasoning_tokens"]), ANY) | ANY,
 )  # fmt: skip
-def test_whatever_a_host_says_nothing_is_negative_and_parts_make_the_whole(
-    said: Object, inside: Any
-) -> None:
+def test_contradictory_counts_read_as_consistent_sums(counts: Object, inside: Any) -> None:
     """Contradictory counts give consistent sums: the prompt is what the host calls the prompt.
 
     One exception is a total beyond both sides by exactly what the cache read and took.
     """
-    told = {**said, "prompt_tokens_details": inside, "completion_tokens_details": inside}
-    found = usage.read(told)
-    if found is None:
+    reported = {**counts, "prompt_tokens_details": inside, "completion_tokens_details": inside}
+    read = usage.read(reported)
+    if read is None:
         return
     classes = [
-        found.input,
-        found.cache_read,
-        found.output,
-        found.reasoning,
-        *found.cache_write.values(),
+        read.input,
+        read.cache_read,
+        read.output,
+        read.reasoning,
+        *read.cache_write.values(),
     ]
     assert all(item is None or item >= 0 for item in classes)
-    prompt, completion = told.get("prompt_tokens"), told.get("completion_tokens")
-    if found.input is not None and found.prompt != prompt:
-        beyond = told["total_tokens"] - prompt - completion
-        assert found.prompt == prompt + beyond
-        assert 0 < beyond == (found.cache_read or 0) + sum(found.cache_write.values())
-    if found.completion is not None:
+    prompt, completion = reported.get("prompt_tokens"), reported.get("completion_tokens")
+    if read.input is not None and read.prompt != prompt:
+        beyond = reported["total_tokens"] - prompt - completion
+        assert read.prompt == prompt + beyond
+        assert 0 < beyond == (read.cache_read or 0) + sum(read.cache_write.values())
+    if read.completion is not None:
         assert completion is not None
-        assert found.completion >= completion
+        assert read.completion >= completion
 
 
 @pytest.mark.parametrize(
@@ -164,7 +162,7 @@ def test_whatever_a_host_says_nothing_is_negative_and_parts_make_the_whole(
         {"choices": [7, {"usage": None}], "x_groq": None},
     ],
 )
-def test_where_nothing_is_counted_nothing_is_told(chunk: Object) -> None:
+def test_a_chunk_without_counts_has_no_usage(chunk: Object) -> None:
     assert usage.find(chunk) is None
 
 
@@ -181,13 +179,13 @@ COUNTED = {"prompt_tokens": 3, "completion_tokens": 4}
         {"usage": COUNTED, "choices": [{"usage": {"prompt_tokens": 9}}]},
     ],
 )
-def test_the_places_where_hosts_put_it(chunk: Object) -> None:
+def test_usage_is_read_wherever_hosts_put_it(chunk: Object) -> None:
     """Moonshot puts it in the choice and Groq in x_groq; the standard place takes precedence."""
     assert usage.find(chunk) == Usage(input=3, output=4)
 
 
 @pytest.mark.parametrize(
-    ("said", "read"),
+    ("reported", "expected"),
     [
         # Reasoning beyond the completion cannot be inside it.
         (
@@ -218,5 +216,7 @@ def test_the_places_where_hosts_put_it(chunk: Object) -> None:
         ),
     ],
 )  # fmt: skip
-def test_odd_accounts(said: Object, read: Usage) -> None:
-    assert usage.read(said) == read
+def test_contradictory_or_partial_counts_read_as_this_usage(
+    reported: Object, expected: Usage
+) -> None:
+    assert usage.read(reported) == expected

@@ -37,17 +37,17 @@ PLACE = "<environment_context>\n  <cwd>/work</cwd>\n</environment_context>"
         ("", ""),
     ],
 )  # fmt: skip
-def test_the_words_of_a_person(text: str, words: str) -> None:
+def test_the_gateway_extracts_the_words_of_a_person(text: str, words: str) -> None:
     """Agents' blocks go, wherever they stand; text that only looks similar stays."""
     assert extract_typed(text) == words
 
 
-def taken(*turns: list[str]) -> UserText:
-    heard = UserText()
+def read_turns(*turns: list[str]) -> UserText:
+    user_text = UserText()
     for texts in turns:
-        heard.add_turn(texts)
-    heard.close()
-    return heard
+        user_text.add_turn(texts)
+    user_text.close()
+    return user_text
 
 
 @pytest.mark.parametrize(
@@ -66,42 +66,42 @@ def taken(*turns: list[str]) -> UserText:
         ([], "", 0, ""),
     ],
 )
-def test_turns_are_counted_by_who_speaks(
+def test_only_turns_of_a_person_are_counted(
     turns: list[list[str]], words: str, count: int, aside: str
 ) -> None:
     """A turn without text, such as an image, is a person's.
 
     Without any person the first turn counts.
     """
-    heard = taken(*turns)
-    assert (heard.text, heard.turn_count, heard.injected_text) == (words, count, aside)
+    user_text = read_turns(*turns)
+    assert (user_text.text, user_text.turn_count, user_text.injected_text) == (words, count, aside)
 
 
-def test_a_result_is_no_turn_and_what_is_typed_beside_it_is() -> None:
-    heard = taken(["a"])
-    assert not heard.add_turn([REMIND], has_tool_result=True)
-    assert (heard.turn_count, heard.injected_text) == (1, REMIND)
-    assert not heard.add_turn([], has_tool_result=True)
-    assert heard.injected_text == ""
-    assert heard.add_turn(["b", REMIND], has_tool_result=True)
-    assert (heard.turn_count, heard.text) == (2, "b")
-    assert not heard.add_turn([REMIND])
-    heard.add_answer()
-    assert heard.injected_text == ""
+def test_a_tool_result_is_no_turn_but_text_typed_beside_it_is() -> None:
+    user_text = read_turns(["a"])
+    assert not user_text.add_turn([REMIND], has_tool_result=True)
+    assert (user_text.turn_count, user_text.injected_text) == (1, REMIND)
+    assert not user_text.add_turn([], has_tool_result=True)
+    assert user_text.injected_text == ""
+    assert user_text.add_turn(["b", REMIND], has_tool_result=True)
+    assert (user_text.turn_count, user_text.text) == (2, "b")
+    assert not user_text.add_turn([REMIND])
+    user_text.add_answer()
+    assert user_text.injected_text == ""
 
 
 PIECES = st.sampled_from(["<system-reminder>", "</system-reminder>", "<skill>", "<task>", "a", " ", "<", "[x] Result:", "é"])  # fmt: skip
 
 
 @given(st.lists(PIECES).map("".join))
-def test_nothing_but_what_was_said_comes_of_it(text: str) -> None:
+def test_extracting_typed_text_adds_nothing(text: str) -> None:
     """For any text, no character is made up, and a second reading gives the same words."""
     words = extract_typed(text)
     assert len(words) <= len(text)
     assert set(words) <= set(text)
 
 
-def test_a_text_of_openings_takes_linear_time() -> None:
+def test_unclosed_agent_tags_take_linear_time() -> None:
     """The search goes once for each name over a million characters of blocks that never close."""
     text = "<system-reminder><skill><environment_context>" * 25_000
     before = time.process_time()
@@ -119,20 +119,20 @@ def test_a_text_of_openings_takes_linear_time() -> None:
         st.text(max_size=8),
     )
 )
-def test_a_turn_of_one_text_is_taken_as_any_other(text: str) -> None:
+def test_a_turn_of_one_text_reads_as_any_other_turn(text: str) -> None:
     """The short path for most turns gives the same as the long one."""
-    one, other = UserText(), UserText()
+    short, long = UserText(), UserText()
     for _ in range(2):
-        assert one.add_text(text) == other.add_turn([text])
-        assert (one.turn_count, one.injected_text, one.text) == (
-            other.turn_count,
-            other.injected_text,
-            other.text,
+        assert short.add_text(text) == long.add_turn([text])
+        assert (short.turn_count, short.injected_text, short.text) == (
+            long.turn_count,
+            long.injected_text,
+            long.text,
         )
-    one.close()
-    other.close()
-    assert (one.turn_count, one.injected_text, one.text) == (
-        other.turn_count,
-        other.injected_text,
-        other.text,
+    short.close()
+    long.close()
+    assert (short.turn_count, short.injected_text, short.text) == (
+        long.turn_count,
+        long.injected_text,
+        long.text,
     )

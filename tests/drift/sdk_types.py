@@ -35,15 +35,15 @@ def _search(
                     lists.append((f"{path}:{word}", members[f"{name}:{word}"]))
                 else:
                     yield f"{path}:{word or object_type.__name__}"
-        for inner_path, known in lists:
-            if WHOLE in known:
+        for inner_path, listed in lists:
+            if WHOLE in listed:
                 continue
             for member, member_type in fields.items():
-                if member not in known:
+                if member not in listed:
                     yield f"{inner_path}.{member}"
-                elif known[member].inside:
+                elif listed[member].inside:
                     yield from _search(
-                        member_type, members, known[member].inside, f"{inner_path}.{member}", seen
+                        member_type, members, listed[member].inside, f"{inner_path}.{member}", seen
                     )
 
 

@@ -17,24 +17,24 @@ from tests.drift.search import (
 
 
 @pytest.mark.parametrize("dialect", ROOTS)
-def test_every_member_that_an_sdk_knows_has_a_decision(dialect: str) -> None:
+def test_every_request_member_of_an_sdk_has_a_decision(dialect: str) -> None:
     assert [*list_undecided(dialect)] == []
 
 
 @pytest.mark.parametrize("dialect", ANSWER_ROOTS)
-def test_every_member_of_an_answer_that_an_sdk_knows_has_a_decision(dialect: str) -> None:
+def test_every_answer_member_of_an_sdk_has_a_decision(dialect: str) -> None:
     assert [*list_undecided_in_answers(dialect)] == []
 
 
-def test_a_member_without_a_decision_is_found() -> None:
-    found = find_undecided(ROOTS["openai-chat"]["request"], {"request": {}}, "request")
-    assert "request.messages" in [*found]
+def test_the_search_finds_a_member_without_a_decision() -> None:
+    undecided = find_undecided(ROOTS["openai-chat"]["request"], {"request": {}}, "request")
+    assert "request.messages" in [*undecided]
 
 
-def test_a_beta_without_a_decision_is_found() -> None:
+def test_the_search_finds_a_beta_without_a_decision() -> None:
     header = BetaHeader("anthropic-beta", {})
-    found = [*list_undecided_betas(BETAS["anthropic-messages"], header)]
-    assert "anthropic-beta message-threads-2026-08-12" in found
+    undecided = [*list_undecided_betas(BETAS["anthropic-messages"], header)]
+    assert "anthropic-beta message-threads-2026-08-12" in undecided
 
 
 @pytest.mark.parametrize("dialect", BETAS)

@@ -10,5 +10,5 @@ ODDITY = Stream(
         b"data: [DONE]\n\n"
     ),
     usage=Usage(input=1, output=1),
-    said={"role": "assistant", "content": "hi"},
+    message={"role": "assistant", "content": "hi"},
 )

@@ -14,5 +14,5 @@ ODDITY = Stream(
     held=(
         b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m-1","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}\n\n'
     ),
-    said={"role": "assistant", "content": "hi"},
+    message={"role": "assistant", "content": "hi"},
 )

@@ -10,7 +10,7 @@ ODDITY = Stream(
         b"data: [DONE]\n\n"
     ),
     finish="tool_calls",
-    said={
+    message={
         "role": "assistant",
         "content": None,
         "tool_calls": [

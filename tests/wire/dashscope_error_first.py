@@ -7,7 +7,7 @@ ODDITY = Stream(
         b'data: {"error":{"code":"invalid_parameter_error","param":null,"message":"The image cannot be read","type":"invalid_request_error"},"id":"chatcmpl-1"}\n\n'
     ),
     shown=b"",
-    asked=b"",
+    shown_with_usage=b"",
     finish=None,
     served=None,
     complete=False,

@@ -8,5 +8,5 @@ ODDITY = Stream(
         b'event: message\r\ndata:{"id":"c","object":"chat.completion.chunk","created":1,"model":"m-1","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\r\n\r\n'
         b"data:[DONE]\r\n\r\n"
     ),
-    said={"role": "assistant", "content": "hi"},
+    message={"role": "assistant", "content": "hi"},
 )

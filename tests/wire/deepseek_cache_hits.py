@@ -15,5 +15,5 @@ ODDITY = Stream(
         b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m-1","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}\n\n'
     ),
     usage=Usage(input=36, cache_read=64, output=8, reasoning=12),
-    said={"role": "assistant", "content": "hi", "reasoning_content": "hm"},
+    message={"role": "assistant", "content": "hi", "reasoning_content": "hm"},
 )

@@ -9,7 +9,7 @@ ODDITY = Stream(
     sent=_HEAD + _SAID + b"data: [DONE]\n\n",
     held=_HEAD,
     shown=_HEAD + _SAID,
-    asked=_HEAD + _SAID,
+    shown_with_usage=_HEAD + _SAID,
     finish=None,
     complete=False,
 )

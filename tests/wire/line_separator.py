@@ -10,5 +10,5 @@ TEXT = (
 
 ODDITY = Stream(
     sent=TEXT.encode(),
-    said={"role": "assistant", "content": "a\u2028b\x85c"},
+    message={"role": "assistant", "content": "a\u2028b\x85c"},
 )

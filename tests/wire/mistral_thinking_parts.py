@@ -16,7 +16,7 @@ ODDITY = Stream(
         b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m-1","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}\n\n'
     ),
     usage=Usage(input=4, output=5),
-    said={
+    message={
         "role": "assistant",
         "content": [
             {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]},

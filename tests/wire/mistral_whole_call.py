@@ -12,7 +12,7 @@ ODDITY = Stream(
         b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m-1","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}\n\n'
     ),
     finish="tool_calls",
-    said={
+    message={
         "role": "assistant",
         "content": "",
         "tool_calls": [

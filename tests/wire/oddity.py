@@ -16,7 +16,7 @@ class Stream:
     """The beginning, which the gateway holds back until content comes."""
     shown: bytes | None = None
     """The bytes for a client that did not ask for usage; None if they are all of `sent`."""
-    asked: bytes | None = None
+    shown_with_usage: bytes | None = None
     """The bytes for a client that asked for usage; None if they are all of `sent`."""
     choices: int = 1
     usage: Usage | None = None
@@ -24,7 +24,7 @@ class Stream:
     served: str | None = "m-1"
     complete: bool = True
     problem: ProblemKind | None = None
-    said: object = None
+    message: object = None
     """The message of the first choice in the folded answer."""
 
 

@@ -21,5 +21,5 @@ ODDITY = Stream(
         b"data: [DONE]\n\n"
     ),
     usage=Usage(input=5, cache_read=0, output=1, reasoning=0),
-    said={"role": "assistant", "content": "hi", "refusal": None},
+    message={"role": "assistant", "content": "hi", "refusal": None},
 )

@@ -17,5 +17,5 @@ ODDITY = Stream(
         b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m-1","choices":[{"index":1,"delta":{"role":"assistant","content":""},"finish_reason":null}]}\n\n'
     ),
     choices=2,
-    said={"role": "assistant", "content": "hi"},
+    message={"role": "assistant", "content": "hi"},
 )

@@ -9,5 +9,5 @@ ODDITY = Stream(
         b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m-1","usage":{"prompt_tokens":7,"completion_tokens":2,"total_tokens":9},"choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"delta":{"role":"assistant","content":"i"},"finish_reason":"stop"}]}\r\n\r\n'
     ),
     usage=Usage(input=7, output=2),
-    said={"role": "assistant", "content": "hi"},
+    message={"role": "assistant", "content": "hi"},
 )

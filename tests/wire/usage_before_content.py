@@ -22,5 +22,5 @@ ODDITY = Stream(
         b"data: [DONE]\n\n"
     ),
     usage=Usage(input=5, output=2),
-    said={"role": "assistant", "content": "hi"},
+    message={"role": "assistant", "content": "hi"},
 )

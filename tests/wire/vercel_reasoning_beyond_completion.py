@@ -12,5 +12,5 @@ ODDITY = Stream(
         b"data: [DONE]\n\n"
     ),
     usage=Usage(input=28, output=5, reasoning=48, billed=Decimal("0.0001409")),
-    said={"role": "assistant", "content": "hi"},
+    message={"role": "assistant", "content": "hi"},
 )

@@ -21,5 +21,5 @@ ODDITY = Stream(
         b"data: [DONE]\n\n"
     ),
     usage=Usage(input=10, cache_read=40, output=10, reasoning=30),
-    said={"role": "assistant", "content": "hi"},
+    message={"role": "assistant", "content": "hi"},
 )

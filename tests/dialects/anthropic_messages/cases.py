@@ -9,13 +9,13 @@ from gateway.dialects.base import RequestBody, WrittenBody
 
 type Object = dict[str, Any]
 
-DOORS = {DIALECT.name: "https://here.test/v1/messages"}
+URLS = {DIALECT.name: "https://here.test/v1/messages"}
 HI = [{"role": "user", "content": "hi"}]
 
 
 def target(model: str = "m", *, refuses: frozenset[str] = frozenset(), facts: ModelFacts = UNKNOWN_FACTS, **more: Any) -> Target:  # fmt: skip
     """Make a target; `refuses` belongs to its provider."""
-    provider = Provider(name="here", urls=DOORS, refused_members=refuses)
+    provider = Provider(name="here", urls=URLS, refused_members=refuses)
     return Target(provider=provider, model=model, facts=facts, **more)
 
 

@@ -22,7 +22,7 @@ BY_STATUS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_problem_has_a_type_that_goes_with_its_status(kind: ProblemKind) -> None:
+def test_every_problem_kind_has_an_error_type_that_goes_with_its_status(kind: ProblemKind) -> None:
     problem = Problem(kind=kind, message="Why.")
     body = json.loads(WRITE(problem))
     status = errors.find_status(problem)
@@ -32,7 +32,7 @@ def test_every_problem_has_a_type_that_goes_with_its_status(kind: ProblemKind) -
     assert status == (503 if kind == "draining" else own or STATUS_BY_KIND[kind])
 
 
-def test_a_status_of_its_own_stands() -> None:
+def test_a_problems_own_status_decides_its_type() -> None:
     assert errors.find_status(Problem(kind="overloaded", message="m", status=503)) == 503
 
 
@@ -42,8 +42,8 @@ def error(kind: str, message: str = "m") -> bytes:
 
 def thread(code: str) -> bytes:
     """Make an error about a thread, as the official SDK reads it."""
-    said = {"type": "not_found_error", "message": "m", "details": {"error_code": code}}
-    return json.dumps({"type": "error", "error": said}).encode()
+    error_value = {"type": "not_found_error", "message": "m", "details": {"error_code": code}}
+    return json.dumps({"type": "error", "error": error_value}).encode()
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,9 @@ def thread(code: str) -> bytes:
         (529, error("overloaded_error"), "upstream_overloaded", 529),
     ],
 )  # fmt: skip
-def test_whose_fault_a_status_is(status: int, body: bytes, kind: str, shown: int) -> None:
+def test_the_status_and_body_decide_whose_fault_an_error_is(
+    status: int, body: bytes, kind: str, shown: int
+) -> None:
     """Only errors that the request itself causes reach the client, in the provider's very bytes."""
     problem = READ(status, body, 3.5)
     assert (problem.kind, errors.find_status(problem)) == (kind, shown)
@@ -87,7 +89,7 @@ def test_whose_fault_a_status_is(status: int, body: bytes, kind: str, shown: int
 
 
 @pytest.mark.parametrize(
-    ("said", "kind"),
+    ("error_value", "kind"),
     [
         ({"type": "invalid_request_error"}, "upstream_rejected"), ({"type": "not_found_error"}, "upstream_model"),
         ({"type": "overloaded_error"}, "upstream_overloaded"), ({"type": "timeout_error"}, "upstream_timeout"),
@@ -95,22 +97,22 @@ def test_whose_fault_a_status_is(status: int, body: bytes, kind: str, shown: int
         ({"type": 7}, "upstream_error"), ("no", "upstream_error"),
     ],
 )  # fmt: skip
-def test_an_error_in_a_200_stands_for_a_status(said: object, kind: str) -> None:
-    body = json.dumps({"type": "error", "error": said}).encode()
-    problem = errors.read_error_answer(said, body)
+def test_an_error_in_a_200_answer_reads_as_its_status(error_value: object, kind: str) -> None:
+    body = json.dumps({"type": "error", "error": error_value}).encode()
+    problem = errors.read_error_answer(error_value, body)
     assert problem.kind == kind
     own = kind in ("upstream_rejected", "upstream_model")
     assert (problem.body, problem.spent) == ((body, "no") if own else (None, "maybe"))
 
 
 @given(st.binary(max_size=60), st.integers(200, 599))
-def test_any_error_body_is_a_problem(body: bytes, status: int) -> None:
+def test_any_error_body_reads_as_a_problem(body: bytes, status: int) -> None:
     problem = READ(status, body, None)
     assert 400 <= errors.find_status(problem) < 600
     assert WRITE(problem)
 
 
-def test_a_thread_that_nobody_can_go_on_with_is_told_as_the_sdk_reads_it() -> None:
+def test_a_lost_thread_is_reported_in_the_form_that_the_sdk_reads() -> None:
     """The SDK then sends the whole conversation."""
     problem = Problem(kind="not_found", message="Send it all.", param="thread")
     assert errors.find_status(problem) == 404
@@ -124,7 +126,7 @@ def test_a_thread_that_nobody_can_go_on_with_is_told_as_the_sdk_reads_it() -> No
     }
 
 
-def test_an_error_frame_is_named_and_on_one_line() -> None:
+def test_an_error_frame_has_a_name_and_one_data_line() -> None:
     """SDKs recognize the frame by its name; a line end in the provider's text must not split it."""
     own: Object = {"kind": "upstream_rejected", "message": "m", "body": b'{\r\n "a": 1\n}'}
     assert FRAME(Problem(**own)) == b'event: error\ndata: { "a": 1}\n\n'

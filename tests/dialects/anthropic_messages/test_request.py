@@ -33,8 +33,8 @@ PLAIN = ModelFacts(vision=True)
 ADAPT, OFF = {"type": "adaptive"}, {"type": "disabled"}
 
 
-def text(said: str) -> Object:
-    return {"type": "text", "text": said}
+def text(words: str) -> Object:
+    return {"type": "text", "text": words}
 
 
 def user(*content: Object | str) -> Object:
@@ -45,7 +45,7 @@ def prompt(*messages: Object, **more: Any) -> Prompt:
     return ask(messages=[*messages] or HI, **more).prompt
 
 
-def test_a_small_request() -> None:
+def test_a_small_request_has_one_user_turn() -> None:
     assert ask().prompt == Prompt(
         model="m", user="hi", user_turns=1, chars=2, max_output=4096,
         members=frozenset({"model", "max_tokens", "messages"}),
@@ -64,7 +64,7 @@ def test_a_small_request() -> None:
         ({"messages": [*HI, "hi"]}, "messages[1]"), ({"stream": 1}, "stream"),
     ],
 )  # fmt: skip
-def test_a_request_that_is_none_is_refused_by_field(more: Object, param: str) -> None:
+def test_an_invalid_request_is_refused_with_its_field(more: Object, param: str) -> None:
     with pytest.raises(ProblemError) as caught:
         ask(**more)
     problem = caught.value.problem
@@ -76,14 +76,14 @@ def test_a_request_that_is_none_is_refused_by_field(more: Object, param: str) ->
     ("body", "kind"),
     [(b"{", "invalid_json"), (b'{"a":NaN}', "invalid_json"), (b"[]", "invalid_request")],
 )
-def test_a_body_that_is_no_object(body: bytes, kind: str) -> None:
+def test_a_body_that_is_no_json_object_is_refused(body: bytes, kind: str) -> None:
     with pytest.raises(ProblemError) as caught:
         DIALECT.read(body)
     assert caught.value.problem.kind == kind
 
 
 @pytest.mark.parametrize(
-    ("messages", "said", "turns"),
+    ("messages", "expected", "turns"),
     [
         ([user("a"), user("b")], "b", 2),
         ([user(text("a"), text("b"))], "a\nb", 1),
@@ -99,10 +99,12 @@ def test_a_body_that_is_no_object(body: bytes, kind: str) -> None:
         ([user(text("a"), {"type": "text"}, {"type": "new", "text": "b"}), {"role": "user", "content": [7]}], "", 2),
     ],
 )  # fmt: skip
-def test_what_the_user_said_last(messages: list[Object], said: str, turns: int) -> None:
+def test_the_gateway_reads_the_last_words_of_a_person(
+    messages: list[Object], expected: str, turns: int
+) -> None:
     """Only a person's words count: no tool results, and no text that Claude Code adds to a turn."""
-    seen = ask(messages=messages).prompt
-    assert (seen.user, seen.user_turns) == (said, turns)
+    read = ask(messages=messages).prompt
+    assert (read.user, read.user_turns) == (expected, turns)
 
 
 SEARCHED: Object = {
@@ -121,17 +123,19 @@ SEARCHED: Object = {
         ([user("a"), SEARCHED], True), ([user("a"), SEARCHED, user("b")], False), ([user("a")], False), ([user("a"), CALL], False),
     ],
 )  # fmt: skip
-def test_in_the_middle_of_a_turn(messages: list[Object], loop: bool) -> None:
+def test_a_tool_result_or_a_paused_tool_marks_a_tool_loop(
+    messages: list[Object], loop: bool
+) -> None:
     """The last message is a tool result, or the provider's tools paused: stop_reason pause_turn."""
     assert ask(messages=messages).prompt.tool_loop == loop
 
 
-def test_tools() -> None:
+def test_the_gateway_reads_tools_and_which_run_at_the_provider() -> None:
     """Dated types decide: bash and similar tools run at the client, the others at the provider."""
     own = [{"name": "f", "input_schema": {}}, {"type": "custom", "name": "g"}, {"type": "bash_20250124", "name": "bash"}]  # fmt: skip
-    seen = prompt(tools=own)
-    assert (seen.tools, seen.hosted_tools) == (("f", "g", "bash"), False)
-    assert seen.chars == 2 + len(json.dumps(own))
+    read = prompt(tools=own)
+    assert (read.tools, read.hosted_tools) == (("f", "g", "bash"), False)
+    assert read.chars == 2 + len(json.dumps(own))
     assert prompt(tools=[*own, {"type": "web_search_20250305", "name": "web_search"}]).hosted_tools
     assert prompt(tools=[{"type": "mcp_toolset"}, 7]).tools == ("", "")
     assert prompt(tools=7).tools == ()
@@ -143,11 +147,11 @@ def test_tools() -> None:
     ("choice", "forced"),
     [({"type": "any"}, True), ({"type": "tool", "name": "f"}, True), ({"type": "auto"}, False), ({"type": "none"}, False), ("any", False)],
 )  # fmt: skip
-def test_a_forced_tool(choice: object, forced: bool) -> None:
+def test_the_gateway_reads_a_forced_tool_choice(choice: object, forced: bool) -> None:
     assert prompt(tool_choice=choice).forced_tool == forced
 
 
-def test_all_that_the_model_reads_is_counted() -> None:
+def test_all_text_that_the_model_reads_is_counted() -> None:
     """The count includes system, turns, tool inputs and results, and plain-text documents.
 
     It excludes base64.
@@ -155,15 +159,15 @@ def test_all_that_the_model_reads_is_counted() -> None:
     document = {"type": "document", "source": {"type": "text", "data": "12345"}}
     inside = {"type": "document", "source": {"type": "content", "content": [text("123"), {"type": "image"}]}}  # fmt: skip
     pdf: Object = {"type": "document", "source": {"type": "base64", "data": "JVBER"}}
-    seen = prompt(
+    read = prompt(
         user(text("12"), {"type": "image"}, document, inside, pdf, {"type": "document"}, {"type": "container_upload"}),
         {"role": "assistant", "content": [{"type": "thinking", "thinking": "1234", "signature": "s"}, *CALL["content"]]},
         user({"type": "tool_result", "content": [text("1"), {"type": "image"}]}),
         {"role": "system", "content": [text("12")]},
         system=[text("123")],
     )  # fmt: skip
-    assert seen.chars == 2 + 5 + 3 + 4 + len('{"é":1}') + 1 + 2 + 3
-    assert (seen.images, seen.files) == (3, 5)
+    assert read.chars == 2 + 5 + 3 + 4 + len('{"é":1}') + 1 + 2 + 3
+    assert (read.images, read.files) == (3, 5)
     assert prompt(system="1234").chars == 6
 
 
@@ -174,7 +178,7 @@ def test_all_that_the_model_reads_is_counted() -> None:
         ({"output_config": {"effort": "low"}}, False), ({"output_config": 7}, False), ({}, False),
     ],
 )  # fmt: skip
-def test_structured_output(more: Object, schema: bool) -> None:
+def test_the_gateway_reads_the_wish_for_structured_output(more: Object, schema: bool) -> None:
     assert prompt(**more).json_schema == schema
 
 
@@ -190,11 +194,11 @@ def test_structured_output(more: Object, schema: bool) -> None:
         ),
     ],
 )  # fmt: skip
-def test_effort(more: Object, effort: str | None) -> None:
+def test_the_gateway_reads_the_effort(more: Object, effort: str | None) -> None:
     assert prompt(**more).effort == effort
 
 
-def test_what_the_cache_asks_about() -> None:
+def test_the_gateway_reads_sampling_and_stored_state_for_the_cache() -> None:
     assert prompt(temperature=0.5).sampled
     assert not prompt(temperature=0).sampled
     assert prompt(container="c").stored
@@ -203,22 +207,22 @@ def test_what_the_cache_asks_about() -> None:
 
 
 @pytest.mark.parametrize(
-    ("thread", "goes_on"),
+    ("thread", "member"),
     [
         (None, ""), ({"type": "create"}, ""), ({"type": "continue", "previous_message_id": "msg_1"}, "thread"),
         ({}, "thread"), ({"type": "new"}, "thread"), ("x", "thread"), ({"type": "create", "x": 1}, "thread"),
     ],
 )  # fmt: skip
-def test_a_thread_goes_on_unless_it_is_begun(thread: object, goes_on: str) -> None:
+def test_a_thread_continues_unless_the_client_creates_it(thread: object, member: str) -> None:
     """An unknown thread may depend on anything."""
-    assert prompt(thread=thread).continuation_member == goes_on
+    assert prompt(thread=thread).continuation_member == member
 
 
-def test_raw_bytes_are_kept() -> None:
+def test_the_received_bytes_are_kept() -> None:
     assert DIALECT.read(raw()).raw == raw()
 
 
-def test_names_are_as_the_edge_reads_them() -> None:
+def test_forwarded_header_names_are_in_lower_case_and_no_credentials() -> None:
     """All are in lower case, and none is a credential."""
     assert all(name == name.lower() for name in request.FORWARDED_HEADERS)
     assert {b"anthropic-version", b"anthropic-beta"} <= request.FORWARDED_HEADERS
@@ -228,89 +232,89 @@ def test_names_are_as_the_edge_reads_them() -> None:
     assert {name.encode() for name in request.DEFAULT_HEADERS} <= request.FORWARDED_HEADERS
 
 
-def on(budget: int, **more: Any) -> Object:
+def enabled(budget: int, **more: Any) -> Object:
     return {"type": "enabled", "budget_tokens": budget, **more}
 
 
-def write(facts: ModelFacts, at: str | None = None, **more: Any) -> WrittenBody:
-    return DIALECT.write(ask(**more), target(facts=facts, effort=at))
+def write(facts: ModelFacts, tier_effort: str | None = None, **more: Any) -> WrittenBody:
+    return DIALECT.write(ask(**more), target(facts=facts, effort=tier_effort))
 
 
-def lost(written: WrittenBody) -> list[tuple[str, str]]:
+def list_losses(written: WrittenBody) -> list[tuple[str, str]]:
     return [(loss.field, loss.action) for loss in written.losses]
 
 
-def said(written: WrittenBody) -> tuple[object, object]:
+def read_effort(written: WrittenBody) -> tuple[object, object]:
     value = sent(written)
     return value.get("thinking"), value.get("output_config")
 
 
 @given(st.data())
-def test_with_nothing_to_change_the_bytes_are_the_clients(data: st.DataObject) -> None:
+def test_a_request_without_changes_keeps_the_clients_bytes(data: st.DataObject) -> None:
     """Law 1: unknown members, the spelling of numbers and the spaces between members stay."""
     space = data.draw(SPACE)
     more = data.draw(st.dictionaries(st.sampled_from(["x", "metadata", "speed"]), values(), max_size=3))  # fmt: skip
     parts = {"model": '"m"', "max_tokens": "64", "messages": '[{"role":"user","content":"\\u00e9","n":1.50}]', **more}  # fmt: skip
     body = (space + "{" + ("," + space).join(f'"{k}":{space}{v}' for k, v in parts.items()) + "}").encode()  # fmt: skip
-    read = DIALECT.read(body)
-    assert DIALECT.write(read, target()).body is body
-    renamed = DIALECT.write(read, target("other")).body
+    request_ = DIALECT.read(body)
+    assert DIALECT.write(request_, target()).body is body
+    renamed = DIALECT.write(request_, target("other")).body
     expected = {**parts, "model": '"other"'}
     assert renamed == ("{" + ",".join(f'"{k}":{v}' for k, v in expected.items()) + "}").encode()
 
 
-def test_a_thread_is_begun_where_its_provider_knows_threads() -> None:
+def test_thread_creation_goes_only_to_providers_with_threads() -> None:
     """For other providers the gateway drops and names it: each request has all of the history."""
     create = {"type": "create"}
     body = ask(thread=create)
     assert DIALECT.write(body, target()).body is body.raw
     written = DIALECT.write(body, target(refuses=frozenset({"thread"})))
     assert "thread" not in sent(written)
-    assert lost(written) == [("thread", "dropped")]
+    assert list_losses(written) == [("thread", "dropped")]
 
 
-def test_a_thread_goes_on_only_where_its_provider_knows_threads() -> None:
-    here = target(refuses=frozenset({"thread"}))
-    goes_on = ask(thread={"type": "continue", "previous_message_id": "msg_1"}).prompt
-    assert DIALECT.explain_unfit(goes_on, here) == "refuses thread"
-    assert DIALECT.explain_unfit(goes_on, target()) == ""
-    assert DIALECT.explain_unfit(ask(thread={"type": "create"}).prompt, here) == ""
+def test_thread_continuation_goes_only_to_providers_with_threads() -> None:
+    threadless = target(refuses=frozenset({"thread"}))
+    continued = ask(thread={"type": "continue", "previous_message_id": "msg_1"}).prompt
+    assert DIALECT.explain_unfit(continued, threadless) == "refuses thread"
+    assert DIALECT.explain_unfit(continued, target()) == ""
+    assert DIALECT.explain_unfit(ask(thread={"type": "create"}).prompt, threadless) == ""
 
 
-def test_a_repeated_member_is_forwarded_once() -> None:
+def test_a_repeated_member_is_sent_once() -> None:
     body = DIALECT.read(b'{"model":"a","model":"m","max_tokens":1,"messages":[]}')
     assert DIALECT.write(body, target()).body == b'{"model":"m","max_tokens":1,"messages":[]}'
 
 
 @pytest.mark.parametrize(
-    ("facts", "at", "thinking", "config"),
+    ("facts", "tier_effort", "thinking", "config"),
     [
         (ADAPTIVE, "high", ADAPT, {"effort": "high"}), (ADAPTIVE, "none", OFF, None), (ADAPTIVE, "minimal", ADAPT, {"effort": "low"}),
         (BETWEEN, "none", {"type": "between_tools"}, None), (BETWEEN, "max", ADAPT, {"effort": "max"}),
         (ALWAYS, "none", ADAPT, {"effort": "low"}), (MIXED, "low", ADAPT, {"effort": "low"}),
-        (BUDGET, "low", on(2048), None), (BUDGET, "minimal", on(1024), None), (BUDGET, "max", on(3072), None), (BUDGET, "none", OFF, None),
-        (BOTH, "low", on(2048), {"effort": "low"}), (PLAIN, "high", None, None),
+        (BUDGET, "low", enabled(2048), None), (BUDGET, "minimal", enabled(1024), None), (BUDGET, "max", enabled(3072), None), (BUDGET, "none", OFF, None),
+        (BOTH, "low", enabled(2048), {"effort": "low"}), (PLAIN, "high", None, None),
         (ModelFacts(effort_style="reasoning_effort"), "high", None, None), (ADAPTIVE, None, None, None),
     ],
 )  # fmt: skip
 def test_the_targets_effort_fills_what_the_client_left_open(
-    facts: ModelFacts, at: str | None, thinking: object, config: object
+    facts: ModelFacts, tier_effort: str | None, thinking: object, config: object
 ) -> None:
-    written = write(facts, at)
-    assert (*said(written), written.losses) == (thinking, config, ())
+    written = write(facts, tier_effort)
+    assert (*read_effort(written), written.losses) == (thinking, config, ())
 
 
-def test_an_effort_is_put_beside_a_format_whose_bytes_stay() -> None:
+def test_an_added_effort_leaves_the_bytes_of_the_format() -> None:
     schema = '{"type":"json_schema" , "schema":{"maximum":1.50}}'
     body = f'{{"model":"m","max_tokens":9,"messages":[],"output_config":{{"format": {schema}}}}}'
     written = DIALECT.write(DIALECT.read(body.encode()), target(facts=ADAPTIVE, effort="low"))
     assert f'"output_config":{{"format":{schema},"effort":"low"}}'.encode() in written.body
-    assert said(write(ADAPTIVE, "low", output_config=None)) == (ADAPT, {"effort": "low"})
-    assert said(write(ADAPTIVE, "low", output_config=7)) == (None, 7)
+    assert read_effort(write(ADAPTIVE, "low", output_config=None)) == (ADAPT, {"effort": "low"})
+    assert read_effort(write(ADAPTIVE, "low", output_config=7)) == (None, 7)
 
 
 @pytest.mark.parametrize("more", [{"thinking": ADAPT}, {"output_config": {"effort": "low"}}])
-def test_what_the_client_set_wins(more: Object) -> None:
+def test_the_clients_effort_goes_before_the_targets(more: Object) -> None:
     written = write(ADAPTIVE, "max", **more)
     assert sent(written) == sent(write(ADAPTIVE, **more))
     assert (written.body, written.losses) == (ask(**more).raw, ())
@@ -330,29 +334,29 @@ RESULT_MESSAGE = {"role": "user", "content": [{"type": "tool_result", "tool_use_
         ({"messages": [*HI, THOUGHT, RESULT_MESSAGE]}, 2048), ({"messages": []}, 2048),
     ],
 )  # fmt: skip
-def test_a_budget_is_only_said_where_it_can_be(more: Object, budget: int | None) -> None:
+def test_a_budget_is_sent_only_if_the_api_accepts_one(more: Object, budget: int | None) -> None:
     """A budget leaves room for an answer.
 
     With a forced tool, a prefill or a turn begun without thinking, the API answers 400.
     """
-    assert said(write(BUDGET, "low", **more)) == (on(budget) if budget else None, None)
+    assert read_effort(write(BUDGET, "low", **more)) == (enabled(budget) if budget else None, None)
 
 
 @pytest.mark.parametrize(
     ("facts", "more", "thinking", "config", "losses"),
     [
-        (ADAPTIVE, {"thinking": on(9000, display="summarized")}, {**ADAPT, "display": "summarized"}, {"effort": "high"}, [("thinking.budget_tokens", "approximated")]),
-        (ADAPTIVE, {"thinking": on(9000), "output_config": {"effort": "max"}}, ADAPT, {"effort": "max"}, [("thinking.budget_tokens", "approximated")]),
+        (ADAPTIVE, {"thinking": enabled(9000, display="summarized")}, {**ADAPT, "display": "summarized"}, {"effort": "high"}, [("thinking.budget_tokens", "approximated")]),
+        (ADAPTIVE, {"thinking": enabled(9000), "output_config": {"effort": "max"}}, ADAPT, {"effort": "max"}, [("thinking.budget_tokens", "approximated")]),
         (ADAPTIVE, {"thinking": {"type": "enabled"}}, ADAPT, None, [("thinking.budget_tokens", "approximated")]),
-        (MIXED, {"thinking": on(2000)}, on(2000), None, []),
+        (MIXED, {"thinking": enabled(2000)}, enabled(2000), None, []),
         (ADAPTIVE, {"thinking": {"type": "between_tools"}}, OFF, None, [("thinking", "approximated")]),
         (BETWEEN, {"thinking": OFF}, {"type": "between_tools"}, None, [("thinking", "approximated")]),
         (ALWAYS, {"thinking": OFF}, ADAPT, {"effort": "low"}, [("thinking", "clamped")]),
         (ALWAYS, {"thinking": OFF, "output_config": {"effort": "high"}}, ADAPT, {"effort": "high"}, [("thinking", "clamped")]),
-        (BUDGET, {"thinking": {**ADAPT, "display": "omitted"}}, on(3072, display="omitted"), None, [("thinking", "approximated")]),
+        (BUDGET, {"thinking": {**ADAPT, "display": "omitted"}}, enabled(3072, display="omitted"), None, [("thinking", "approximated")]),
         (BUDGET, {"thinking": ADAPT, "max_tokens": 99}, None, None, [("thinking", "dropped")]),
-        (BUDGET, {"thinking": ADAPT, "output_config": {"effort": "low"}}, on(2048), None, [("thinking", "approximated"), ("output_config.effort", "approximated")]),
-        (BUDGET, {"output_config": {"effort": "low"}}, on(2048), None, [("output_config.effort", "approximated")]),
+        (BUDGET, {"thinking": ADAPT, "output_config": {"effort": "low"}}, enabled(2048), None, [("thinking", "approximated"), ("output_config.effort", "approximated")]),
+        (BUDGET, {"output_config": {"effort": "low"}}, enabled(2048), None, [("output_config.effort", "approximated")]),
         (BUDGET, {"output_config": {"effort": "low"}, "max_tokens": 99}, None, None, [("output_config.effort", "dropped")]),
         (BUDGET, {"thinking": OFF, "output_config": {"effort": "low", "format": {"a": 1}}}, OFF, {"format": {"a": 1}}, [("output_config.effort", "dropped")]),
         (BOTH, {"output_config": {"effort": "max"}}, None, {"effort": "high"}, [("output_config.effort", "clamped")]),
@@ -362,56 +366,58 @@ def test_a_budget_is_only_said_where_it_can_be(more: Object, budget: int | None)
         (ADAPTIVE, {"output_config": {"effort": "new"}}, None, {"effort": "new"}, []),
         (ModelFacts(effort_style="anthropic"), {"output_config": {"effort": "max"}}, None, {"effort": "max"}, []),
         (ADAPTIVE, {"thinking": {"type": "new"}, "output_config": {"effort": "max"}}, {"type": "new"}, {"effort": "max"}, []),
-        (PLAIN, {"thinking": on(2000), "output_config": {"effort": "low"}}, None, None, [("thinking", "dropped"), ("output_config.effort", "dropped")]),
+        (PLAIN, {"thinking": enabled(2000), "output_config": {"effort": "low"}}, None, None, [("thinking", "dropped"), ("output_config.effort", "dropped")]),
         (PLAIN, {"thinking": OFF}, OFF, None, []),
-        (ModelFacts(), {"thinking": on(2000), "output_config": {"effort": "low"}}, on(2000), {"effort": "low"}, []),
-        (ModelFacts(effort_style="thinking"), {"thinking": on(2000)}, on(2000), None, []),
+        (ModelFacts(), {"thinking": enabled(2000), "output_config": {"effort": "low"}}, enabled(2000), {"effort": "low"}, []),
+        (ModelFacts(effort_style="thinking"), {"thinking": enabled(2000)}, enabled(2000), None, []),
     ],
 )  # fmt: skip
-def test_what_a_model_would_refuse_is_said_as_near_as_it_can_be(
+def test_an_effort_that_the_model_refuses_is_approximated(
     facts: ModelFacts, more: Object, thinking: object, config: object, losses: object
 ) -> None:
     written = write(facts, **more)
-    assert (*said(written), lost(written)) == (thinking, config, losses)
+    assert (*read_effort(written), list_losses(written)) == (thinking, config, losses)
     assert all("m" in loss.reason for loss in written.losses)
 
 
 @pytest.mark.parametrize(("style", "word"), list(product(effort.STYLES, EFFORTS)))
-def test_whatever_is_written_is_of_a_type_that_the_model_takes(style: str, word: str) -> None:
+def test_every_written_effort_is_of_a_type_that_the_model_takes(style: str, word: str) -> None:
     """A filled-in or fitted effort suits every model style, for every client style and effort."""
     facts = ModelFacts(effort_style=style, efforts=("none", *ALL))
     takes = effort.STYLES[style]
-    asks: list[Object] = [{}, {"thinking": ADAPT}, {"thinking": OFF}, {"thinking": on(3000)}, {"output_config": {"effort": word}}]  # fmt: skip
+    asks: list[Object] = [{}, {"thinking": ADAPT}, {"thinking": OFF}, {"thinking": enabled(3000)}, {"output_config": {"effort": word}}]  # fmt: skip
     for more in asks:
-        thinking, config = said(write(facts, word, **more))
+        thinking, config = read_effort(write(facts, word, **more))
         assert thinking is None or (isinstance(thinking, dict) and thinking["type"] in takes.thinking)  # fmt: skip
         assert config is None or takes.effort
 
 
 @pytest.mark.parametrize(
-    ("asked", "most", "sent_cap", "budget"),
+    ("requested", "most", "sent_cap", "budget"),
     [(9000, 8000, 8000, 6976), (9000, 1500, 1500, 1024), (9000, 8500, 8500, 7476), (9000, 64000, 9000, 8500), (9000, None, 9000, 8500)],
 )  # fmt: skip
-def test_a_cap_is_clamped_and_a_budget_with_it(
-    asked: int, most: int | None, sent_cap: int, budget: int
+def test_a_clamped_cap_also_clamps_the_budget(
+    requested: int, most: int | None, sent_cap: int, budget: int
 ) -> None:
     facts = ModelFacts(effort_style="anthropic-budget", max_output=most)
-    written = write(facts, max_tokens=asked, thinking=on(8500))
+    written = write(facts, max_tokens=requested, thinking=enabled(8500))
     value = sent(written)
     assert (value["max_tokens"], value["thinking"]["budget_tokens"]) == (sent_cap, budget)
     clamped = [("max_tokens", "clamped"), ("thinking.budget_tokens", "clamped")]
-    assert lost(written) == (clamped if sent_cap != asked else [])
+    assert list_losses(written) == (clamped if sent_cap != requested else [])
 
 
-def test_a_budget_that_no_cap_ever_held_is_the_clients_own() -> None:
+def test_a_budget_above_the_clients_own_cap_stays() -> None:
     """The provider reports it in its own words."""
-    assert write(BUDGET, max_tokens=2000, thinking=on(8500)).losses == ()
+    assert write(BUDGET, max_tokens=2000, thinking=enabled(8500)).losses == ()
     assert write(BUDGET, thinking={"type": "enabled"}).losses == ()
     facts = ModelFacts(effort_style="anthropic-budget", max_output=8000)
-    assert lost(write(facts, max_tokens=9000, thinking=on(2000))) == [("max_tokens", "clamped")]
+    assert list_losses(write(facts, max_tokens=9000, thinking=enabled(2000))) == [
+        ("max_tokens", "clamped")
+    ]
 
 
-def test_nothing_is_warmed_up_but_the_cache() -> None:
+def test_a_cap_of_zero_stays_zero() -> None:
     """The API writes the prompt cache for `max_tokens: 0` and gives no answer."""
     assert sent(write(ADAPTIVE, max_tokens=0))["max_tokens"] == 0
 
@@ -424,7 +430,7 @@ TOOLS = {"type": "clear_tool_uses_20250919"}
 
 
 @pytest.mark.parametrize(
-    ("context", "left"),
+    ("context", "expected"),
     [
         ({"edits": [CLEAR]}, None),
         ({"edits": [CLEAR, TOOLS], "x": 1.5}, {"edits": [TOOLS], "x": 1.5}),
@@ -432,49 +438,52 @@ TOOLS = {"type": "clear_tool_uses_20250919"}
     ],
 )
 @pytest.mark.parametrize("facts", [PLAIN, BUDGET])
-def test_with_thinking_go_the_edits_that_need_it(
-    facts: ModelFacts, context: Object, left: Object | None
+def test_dropping_thinking_also_drops_the_edits_that_need_it(
+    facts: ModelFacts, context: Object, expected: Object | None
 ) -> None:
     """The API answers 400: "`clear_thinking_20251015` strategy requires `thinking`"."""
     written = write(facts, thinking=ADAPT, context_management=context, max_tokens=99)
-    assert sent(written).get("context_management") == left
-    assert lost(written) == [("thinking", "dropped"), ("context_management.edits", "dropped")]
+    assert sent(written).get("context_management") == expected
+    assert list_losses(written) == [
+        ("thinking", "dropped"),
+        ("context_management.edits", "dropped"),
+    ]
 
 
 @pytest.mark.parametrize(
     "context", [{"edits": [TOOLS]}, {"edits": [None, {"type": 1}]}, {"edits": {}}, {}, None, 7]
 )
-def test_other_edits_of_the_context_stay(context: object) -> None:
+def test_other_context_edits_stay(context: object) -> None:
     written = write(PLAIN, thinking=ADAPT, context_management=context)
     assert sent(written)["context_management"] == context
-    assert lost(written) == [("thinking", "dropped")]
+    assert list_losses(written) == [("thinking", "dropped")]
 
 
-def test_edits_stay_where_thinking_does() -> None:
+def test_edits_stay_with_thinking() -> None:
     context = {"edits": [CLEAR]}
     written = write(BUDGET, thinking=ADAPT, context_management=context, max_tokens=9000)
     assert sent(written)["context_management"] == context
-    assert sent(written)["thinking"] == on(7976)
+    assert sent(written)["thinking"] == enabled(7976)
 
 
 @pytest.mark.parametrize(
     ("facts", "more", "dropped"),
     [
         (ADAPTIVE, {}, True), (ModelFacts(), {}, False), (MIXED, {}, False), (MIXED, {"thinking": ADAPT}, True), (MIXED, {"thinking": OFF}, False),
-        (BUDGET, {"thinking": on(2000)}, True), (BUDGET, {"output_config": {"effort": "low"}}, True),
+        (BUDGET, {"thinking": enabled(2000)}, True), (BUDGET, {"output_config": {"effort": "low"}}, True),
         (ModelFacts(sampling="effort-none", effort_style="anthropic-between-tools"), {"thinking": {"type": "between_tools"}}, True),
         (ModelFacts(sampling="effort-none"), {"thinking": ADAPT}, False),
     ],
 )  # fmt: skip
-def test_sampling_is_dropped_and_named_where_the_model_refuses_it(
+def test_sampling_is_dropped_and_named_if_the_model_refuses_it(
     facts: ModelFacts, more: Object, dropped: bool
 ) -> None:
     written = write(facts, **SAMPLED, **more)
     assert all((name in sent(written)) != dropped for name in SAMPLED)
-    assert all(((name, "dropped") in lost(written)) == dropped for name in SAMPLED)
+    assert all(((name, "dropped") in list_losses(written)) == dropped for name in SAMPLED)
 
 
-def test_sampling_goes_where_the_target_thinks_and_stays_where_it_does_not() -> None:
+def test_sampling_stays_only_if_the_target_does_not_think() -> None:
     assert "temperature" in sent(write(MIXED, "none", **SAMPLED))
     assert "temperature" not in sent(write(MIXED, "low", **SAMPLED))
     between = ModelFacts(sampling="effort-none", effort_style="anthropic-between-tools")
@@ -483,8 +492,8 @@ def test_sampling_goes_where_the_target_thinks_and_stays_where_it_does_not() -> 
 
 def test_refused_members_are_dropped_and_named() -> None:
     body = ask(speed="fast", metadata={"user_id": "u"}, top_k=1)
-    there = target(refuses=frozenset({"speed", "absent"}), facts=ModelFacts(refused_members=frozenset({"top_k"}), sampling="never"))  # fmt: skip
-    written = DIALECT.write(body, there)
+    refusing = target(refuses=frozenset({"speed", "absent"}), facts=ModelFacts(refused_members=frozenset({"top_k"}), sampling="never"))  # fmt: skip
+    written = DIALECT.write(body, refusing)
     assert sent(written) == {**sent(WrittenBody(ask().raw)), "metadata": {"user_id": "u"}}
     assert written.losses == (
         Loss("top_k", "dropped", "m takes no sampling parameters"),
@@ -493,11 +502,11 @@ def test_refused_members_are_dropped_and_named() -> None:
 
 
 @given(st.sampled_from([ADAPTIVE, BETWEEN, ALWAYS, MIXED, BUDGET, BOTH]), st.sampled_from([None, *EFFORTS]))  # fmt: skip
-def test_history_is_never_written_anew(facts: ModelFacts, at: str | None) -> None:
+def test_the_bytes_of_the_history_never_change(facts: ModelFacts, tier_effort: str | None) -> None:
     """Prompt caches and thinking signatures depend on the bytes of the history."""
     history = b'"system": [ {"type":"text","text":"\\u00e9"} ], "tools":[ ] ,"messages":[{"role":"user", "content":"a","n":1.50}]'
     body = DIALECT.read(b'{"model":"m","max_tokens":4096,"temperature":1,' + history + b"}")
-    written = DIALECT.write(body, target("other", facts=facts, effort=at)).body
+    written = DIALECT.write(body, target("other", facts=facts, effort=tier_effort)).body
     for part in (b'[ {"type":"text","text":"\\u00e9"} ]', b'[{"role":"user", "content":"a","n":1.50}]', b"[ ]"):  # fmt: skip
         assert part in written
     assert json.loads(written)["model"] == "other"

@@ -35,7 +35,7 @@ def parts(*blocks: Object, role: str = "user") -> tuple[Part, ...]:
     return turn.parts
 
 
-def test_a_small_request() -> None:
+def test_a_small_request_has_one_turn_and_defaults() -> None:
     request = decode(stream=True)
     [turn] = request.turns
     assert (turn.role, turn.parts, turn.source) == ("user", (Text(text="hi"),), HI[0])
@@ -47,7 +47,7 @@ def test_a_small_request() -> None:
     assert counted.max_output is None
 
 
-def test_the_system_prompt_and_system_turns_stay_where_they_stood() -> None:
+def test_the_system_prompt_and_system_turns_keep_their_places() -> None:
     block: Object = {"type": "text", "text": "b", "cache_control": {"type": "ephemeral", "ttl": "1h"}}  # fmt: skip
     request = decode(system=[block], messages=[*HI, {"role": "system", "content": "now"}])
     assert [turn.role for turn in request.turns] == ["system", "user", "system"]
@@ -70,7 +70,7 @@ def test_the_system_prompt_and_system_turns_stay_where_they_stood() -> None:
         ({"type": "document", "cache_control": {"type": "ephemeral"}, "source": {"type": "content", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}}, {"kind": "file", "text": "a\nb", "cache": ""}),
     ],
 )  # fmt: skip
-def test_images_and_documents(block: Object, expected: Object) -> None:
+def test_the_decoder_reads_images_and_documents(block: Object, expected: Object) -> None:
     assert parts(block) == (Media(source=block, **expected),)
 
 
@@ -87,7 +87,7 @@ def test_images_and_documents(block: Object, expected: Object) -> None:
         {"type": "new"},
     ],
 )
-def test_what_no_other_dialect_has_is_kept_by_its_type(block: Object) -> None:
+def test_a_block_that_no_other_dialect_has_is_kept_by_its_type(block: Object) -> None:
     """The part keeps its type, so that `check_request` refuses it by name."""
     request = decode(messages=[{"role": "user", "content": [block]}])
     assert request.turns[0].parts == (Foreign(kind=block["type"], source=block),)
@@ -95,11 +95,11 @@ def test_what_no_other_dialect_has_is_kept_by_its_type(block: Object) -> None:
     assert any(block["type"] in why for why in refusals)
 
 
-def test_a_block_without_a_type() -> None:
+def test_a_block_without_a_type_is_foreign() -> None:
     assert parts({"text": "a"}) == (Foreign(kind="unknown", source={"text": "a"}),)
 
 
-def test_reasoning_names_its_maker_where_the_gateway_labelled_it() -> None:
+def test_reasoning_with_a_label_of_the_gateway_names_its_maker() -> None:
     theirs: Object = {"type": "thinking", "thinking": "a", "signature": "Eq=="}
     ours: Object = {"type": "thinking", "thinking": "", "signature": "tg1.beef.Eq=="}
     bare: Object = {"type": "thinking", "thinking": "b", "signature": ""}
@@ -112,7 +112,7 @@ def test_reasoning_names_its_maker_where_the_gateway_labelled_it() -> None:
     )
 
 
-def test_a_state_tied_to_a_use_comes_back_to_it() -> None:
+def test_a_state_tied_to_a_tool_use_returns_to_it() -> None:
     use: Object = {"type": "tool_use", "id": "t1", "name": "f", "input": {"n": 1}}
     other: Object = {**use, "id": "t2", "input": {}}
     tied: Object = {"type": "thinking", "thinking": "", "signature": "tg1.beef.tool:t1:sig"}
@@ -122,28 +122,28 @@ def test_a_state_tied_to_a_use_comes_back_to_it() -> None:
     )
 
 
-def test_results_are_named_after_their_uses() -> None:
+def test_tool_results_get_the_names_of_their_uses() -> None:
     inner: Object = {"type": "image", "source": {"type": "url", "url": "u"}}
-    odd: Object = {"type": "new", "tool_name": "g"}
-    one: Object = {"type": "tool_result", "tool_use_id": "t1", "content": "a", "is_error": True}
-    two: Object = {"type": "tool_result", "tool_use_id": "t2", "content": [{"type": "text", "text": "b"}, inner, odd], "cache_control": {"type": "ephemeral"}}  # fmt: skip
-    none: Object = {"type": "tool_result", "tool_use_id": "t3"}
+    unknown: Object = {"type": "new", "tool_name": "g"}
+    first: Object = {"type": "tool_result", "tool_use_id": "t1", "content": "a", "is_error": True}
+    second: Object = {"type": "tool_result", "tool_use_id": "t2", "content": [{"type": "text", "text": "b"}, inner, unknown], "cache_control": {"type": "ephemeral"}}  # fmt: skip
+    empty: Object = {"type": "tool_result", "tool_use_id": "t3"}
     use: Object = {"type": "tool_use", "id": "t1", "name": "f", "input": {}}
-    request = decode(messages=[{"role": "assistant", "content": [use]}, {"role": "user", "content": [one, two, none]}])  # fmt: skip
+    request = decode(messages=[{"role": "assistant", "content": [use]}, {"role": "user", "content": [first, second, empty]}])  # fmt: skip
     assert request.turns[1].parts == (
-        ToolResult(id="t1", name="f", parts=(Text(text="a"),), error=True, source=one),
+        ToolResult(id="t1", name="f", parts=(Text(text="a"),), error=True, source=first),
         ToolResult(
             id="t2",
-            parts=(Text(text="b", source=two["content"][0]), Media(kind="image", url="u", source=inner)),
+            parts=(Text(text="b", source=second["content"][0]), Media(kind="image", url="u", source=inner)),
             cache="",
-            source=two,
+            source=second,
         ),
-        Foreign(kind="new", source=odd),
-        ToolResult(id="t3", source=none),
+        Foreign(kind="new", source=unknown),
+        ToolResult(id="t3", source=empty),
     )  # fmt: skip
 
 
-def test_tools_and_their_choice() -> None:
+def test_the_decoder_reads_tools_and_their_choice() -> None:
     plain: Object = {"name": "f", "description": "d", "input_schema": {"type": "object"}, "strict": True, "cache_control": {"type": "ephemeral"}}  # fmt: skip
     named: Object = {"type": "custom", "name": "g", "input_schema": {}, "strict": None}
     search: Object = {"type": "web_search_20260318", "name": "web_search"}
@@ -166,7 +166,7 @@ def test_tools_and_their_choice() -> None:
     assert decode(tool_choice={"type": "auto"}).parallel_tools is None
 
 
-def test_settings() -> None:
+def test_the_decoder_reads_all_other_settings() -> None:
     request = decode(
         temperature=0.5, top_p=0.9, top_k=5, stop_sequences=["a"], service_tier="standard_only",
         metadata={"user_id": "u", "x": 1}, speed="fast", container=None, context_management={"edits": []},
@@ -181,7 +181,7 @@ def test_settings() -> None:
 SCHEMA: Object = {"type": "json_schema", "schema": {"type": "object"}}
 
 
-def test_the_form_of_the_answer() -> None:
+def test_the_decoder_reads_the_output_format() -> None:
     """The name `output_format` is older, from a beta."""
     new, old = decode(output_config={"format": SCHEMA}), decode(output_format=SCHEMA)
     assert new.form == old.form == OutputFormat(schema={"type": "object"})
@@ -206,19 +206,19 @@ def test_the_form_of_the_answer() -> None:
         ({"thinking": {"type": "enabled", "budget_tokens": "x"}}, None, None, True, "thinking"),
     ],
 )  # fmt: skip
-def test_effort(more: Object, effort: str | None, budget: int | None, shown: bool | None, name: str) -> None:  # fmt: skip
+def test_the_decoder_reads_effort_budget_and_shown_thoughts(more: Object, effort: str | None, budget: int | None, shown: bool | None, name: str) -> None:  # fmt: skip
     request = decode(**more)
     assert (request.effort, request.budget, request.thoughts_shown) == (effort, budget, shown)
     assert request.names["effort"] == name
     assert request.extra_members == {}
 
 
-def test_an_effort_beside_thinking_that_is_off_is_named() -> None:
+def test_an_effort_beside_disabled_thinking_is_named() -> None:
     request = decode(thinking={"type": "between_tools"}, output_config={"effort": "high"})
     assert (request.effort, request.extra_members) == ("none", {"output_config.effort": "high"})
 
 
-def test_what_is_not_known_of_effort_is_named() -> None:
+def test_unknown_members_of_effort_are_named() -> None:
     request = decode(
         thinking={"type": "new", "x": 1}, output_config={"effort": "extreme", "task_budget": {"total": 9}}
     )  # fmt: skip
@@ -249,7 +249,7 @@ def test_what_is_not_known_of_effort_is_named() -> None:
         ({"metadata": "u"}, "metadata"),
     ],
 )  # fmt: skip
-def test_what_is_no_request_is_refused_with_its_field(more: Object, param: str | None) -> None:
+def test_an_invalid_request_is_refused_with_its_field(more: Object, param: str | None) -> None:
     if param is None:
         assert decode(**more).tools == ()
         return
@@ -259,7 +259,7 @@ def test_what_is_no_request_is_refused_with_its_field(more: Object, param: str |
 
 
 SYSTEM: Object = {"role": "system", "content": "now"}
-SAID: Object = {"role": "assistant", "content": "yes"}
+ANSWER: Object = {"role": "assistant", "content": "yes"}
 
 
 def list_losses(request: CanonicalRequest) -> list[tuple[str, str]]:
@@ -273,12 +273,12 @@ def list_losses(request: CanonicalRequest) -> list[tuple[str, str]]:
     ("clear_at", "last", "is_kept"),
     [
         ("next_user_message", HI, False),
-        ("next_user_message", [SAID], True),
+        ("next_user_message", [ANSWER], True),
         ("never", HI, True),
         (None, HI, True),
     ],
 )
-def test_a_system_message_is_left_out_once_it_is_cleared(
+def test_a_cleared_system_message_is_left_out(
     clear_at: str | None, last: list[Object], is_kept: bool
 ) -> None:
     message = {**SYSTEM, "clear_at": clear_at}
@@ -295,13 +295,13 @@ def test_a_tool_that_a_cleared_message_removes_stays_removed() -> None:
     assert request.turns[1].parts == (Foreign(kind="tool_removal", source=removal),)
 
 
-def test_a_word_that_clears_a_system_message_in_an_unknown_way_is_named() -> None:
+def test_an_unknown_way_to_clear_a_system_message_is_named() -> None:
     request = decode(messages=[*HI, {**SYSTEM, "clear_at": "next_week"}, *HI])
     assert [turn.role for turn in request.turns] == ["user", "system", "user"]
     assert list_losses(request) == [("messages.clear_at", "dropped")]
 
 
-def test_a_system_message_may_set_an_effort_alone() -> None:
+def test_an_effort_set_by_a_system_message_is_dropped_and_named() -> None:
     message = {"role": "system", "output_config": {"effort": "low"}}
     body = ask(messages=[*HI, message])
     request = translation.decode_request(DIALECT, body)
@@ -321,7 +321,7 @@ def test_thinking_that_no_other_dialect_has_is_named(more: Object, loss: Loss) -
     assert loss in compatibility.check_request(decode(**more), "openai-chat")[0]
 
 
-def test_citations_that_are_off_say_nothing() -> None:
+def test_citations_that_are_off_are_no_loss() -> None:
     source = {"type": "text", "media_type": "text/plain", "data": "a"}
     part = {"type": "document", "source": source, "context": "c", "citations": {"enabled": True}}
     for block, expected in (
@@ -353,7 +353,7 @@ PDF: Object = {"type": "document", "source": {"type": "base64", "media_type": "a
         ({"type": "search_result", "title": "T", "source": "https://a.test", "content": [{"type": "text", "text": "words"}]}, "T\nhttps://a.test\nwords"),
     ],
 )  # fmt: skip
-def test_work_of_the_providers_own_tools_is_told_as_text(block: Object, text: str) -> None:
+def test_the_work_of_the_providers_own_tools_becomes_text(block: Object, text: str) -> None:
     marked = {**block, "cache_control": {"type": "ephemeral"}}
     request = decode(messages=[{"role": "assistant", "content": [marked]}, *HI])
     assert request.turns[0].parts == (Text(text=f"\n{text}\n", cache="", source=marked),)
@@ -375,34 +375,34 @@ def test_work_of_the_providers_own_tools_is_told_as_text(block: Object, text: st
     ],
 )
 def test_state_of_the_provider_without_text_is_dropped_and_named(block: Object) -> None:
-    said = {"role": "assistant", "content": [block, {"type": "text", "text": "yes"}]}
-    request = decode(messages=[*HI, said, *HI])
+    message = {"role": "assistant", "content": [block, {"type": "text", "text": "yes"}]}
+    request = decode(messages=[*HI, message, *HI])
     assert [turn.parts[0] for turn in request.turns] == [
-        Text(text="hi"), Text(text="yes", source=said["content"][1]), Text(text="hi"),
+        Text(text="hi"), Text(text="yes", source=message["content"][1]), Text(text="hi"),
     ]  # fmt: skip
     assert list_losses(request) == [(f"messages.content.{block['type']}", "dropped")]
 
 
-def test_an_upload_that_the_user_asks_about_keeps_the_target_from_being_asked() -> None:
+def test_an_upload_in_the_current_turn_refuses_other_dialects() -> None:
     upload = {"role": "user", "content": [{"type": "container_upload", "file_id": "f"}]}
-    assert list_losses(decode(messages=[upload, SAID, *HI])) == [
+    assert list_losses(decode(messages=[upload, ANSWER, *HI])) == [
         ("messages.content.container_upload", "dropped")
     ]
     use = {"type": "tool_use", "id": "t1", "name": "f", "input": {}}
     result = {"type": "tool_result", "tool_use_id": "t1"}
     loop = [{"role": "assistant", "content": [use]}, {"role": "user", "content": [result]}]
-    for messages in ([*HI, SAID, upload], [upload, *loop]):
+    for messages in ([*HI, ANSWER, upload], [upload, *loop]):
         request = decode(messages=messages)
         assert compatibility.check_request(request, "openai-chat")[1] == [
             "messages.container_upload: openai-chat has no part of this kind"
         ]
 
 
-def test_what_a_tool_of_the_client_found_is_told_as_text() -> None:
-    found = {"type": "search_result", "title": "T", "source": "u", "content": []}
+def test_search_results_of_a_clients_tool_become_text() -> None:
+    search = {"type": "search_result", "title": "T", "source": "u", "content": []}
     tabs = {"type": "browser_state", "tabs": []}
     use = {"type": "tool_use", "id": "t1", "name": "f", "input": {}}
-    result = {"type": "tool_result", "tool_use_id": "t1", "content": [found, tabs]}
+    result = {"type": "tool_result", "tool_use_id": "t1", "content": [search, tabs]}
     request = decode(
         messages=[
             {"role": "assistant", "content": [use]},
@@ -410,7 +410,7 @@ def test_what_a_tool_of_the_client_found_is_told_as_text() -> None:
         ]
     )
     assert request.turns[1].parts == (
-        ToolResult(id="t1", name="f", parts=(Text(text="\nT\nu\n", source=found),), source=result),
+        ToolResult(id="t1", name="f", parts=(Text(text="\nT\nu\n", source=search),), source=result),
     )
     assert list_losses(request) == [
         ("messages.content.search_result", "approximated"),
@@ -418,18 +418,18 @@ def test_what_a_tool_of_the_client_found_is_told_as_text() -> None:
     ]
 
 
-def test_a_summary_takes_the_place_of_all_before_it() -> None:
+def test_a_summary_replaces_all_turns_before_it() -> None:
     """The provider does the same: it hides from the model all that a compaction summarizes."""
     summary = {"type": "compaction", "content": "We spoke.", "cache_control": {"type": "ephemeral"}}
-    said = {"type": "text", "text": "yes"}
+    text = {"type": "text", "text": "yes"}
     request = decode(
         system="s",
-        messages=[*HI, SYSTEM, {"role": "assistant", "content": [said, summary, said]}, *HI],
+        messages=[*HI, SYSTEM, {"role": "assistant", "content": [text, summary, text]}, *HI],
     )
     assert [(turn.role, turn.parts) for turn in request.turns] == [
         ("system", (Text(text="s"),)),
         ("user", (Text(text="We spoke.", cache="", source=summary),)),
-        ("assistant", (Text(text="yes", source=said),)),
+        ("assistant", (Text(text="yes", source=text),)),
         ("user", (Text(text="hi"),)),
     ]
     assert ("messages.content.compaction", "approximated") in list_losses(request)
@@ -437,7 +437,7 @@ def test_a_summary_takes_the_place_of_all_before_it() -> None:
     assert [turn.role for turn in paused.turns] == ["user", "assistant"]
 
 
-def test_a_count_names_what_becomes_of_the_providers_own_blocks() -> None:
+def test_a_token_count_names_the_losses_of_the_providers_own_blocks() -> None:
     use = {"type": "server_tool_use", "name": "web_search", "input": {"query": "lakes"}}
     body = COUNT_TOKENS.read(raw(max_tokens=..., messages=[{"role": "assistant", "content": [use]}, *HI]))  # fmt: skip
     request = translation.decode_request(COUNT_TOKENS, body)

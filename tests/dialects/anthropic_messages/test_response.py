@@ -26,13 +26,13 @@ from tests.dialects.anthropic_messages.cases import (
 )
 from tests.dialects.cases import TEXT
 
-GLANCE, FOLD, UNFOLD = DIALECT.summarize, DIALECT.fold, DIALECT.unfold
+SUMMARIZE, FOLD, UNFOLD = DIALECT.summarize, DIALECT.fold, DIALECT.unfold
 
 
-def test_a_glance_reads_usage_model_and_finish() -> None:
+def test_the_gateway_reads_usage_model_and_finish_of_an_answer() -> None:
     body = {"content": [], "model": "m-1", "stop_reason": "tool_use", "usage": {"input_tokens": 1, "output_tokens": 2}}  # fmt: skip
-    seen = GLANCE(json.dumps(body).encode())
-    assert (seen.usage, seen.served_model, seen.finish, seen.problem) == (
+    summary = SUMMARIZE(json.dumps(body).encode())
+    assert (summary.usage, summary.served_model, summary.finish, summary.problem) == (
         Usage(input=1, output=2),
         "m-1",
         "tool_use",
@@ -40,17 +40,22 @@ def test_a_glance_reads_usage_model_and_finish() -> None:
     )
 
 
-def test_what_is_not_said_is_unknown() -> None:
-    seen = GLANCE(
+def test_missing_members_are_unknown() -> None:
+    summary = SUMMARIZE(
         b'{"content":[{"type":"text","text":"a"}],"model":7,"stop_reason":null,"error":{}}'
     )
-    assert (seen.usage, seen.served_model, seen.finish, seen.problem) == (None, None, None, None)
-    assert not seen.complete
+    assert (summary.usage, summary.served_model, summary.finish, summary.problem) == (
+        None,
+        None,
+        None,
+        None,
+    )
+    assert not summary.complete
 
 
 @pytest.mark.parametrize("content", ["", '{"type":"text","text":""}', "7", '{"type":1}'])
-def test_neither_content_nor_a_reason_is_no_answer(content: str) -> None:
-    problem = GLANCE(f'{{"content":[{content}],"stop_reason":null}}'.encode()).problem
+def test_an_answer_without_content_and_reason_fails(content: str) -> None:
+    problem = SUMMARIZE(f'{{"content":[{content}],"stop_reason":null}}'.encode()).problem
     assert problem is not None
     assert (problem.kind, problem.spent) == ("upstream_truncated", "maybe")
 
@@ -65,74 +70,74 @@ def test_neither_content_nor_a_reason_is_no_answer(content: str) -> None:
         (b'{"error":{"type":"invalid_request_error"}}', "upstream_rejected"),
     ],
 )  # fmt: skip
-def test_an_answer_that_is_none(body: bytes, kind: str) -> None:
-    problem = GLANCE(body).problem
+def test_a_body_that_is_no_answer_fails(body: bytes, kind: str) -> None:
+    problem = SUMMARIZE(body).problem
     assert problem is not None
     assert problem.kind == kind
     assert problem.body == (body if kind == "upstream_rejected" else None)
     assert problem.spent == ("no" if kind == "upstream_rejected" else "maybe")
 
 
-def fold(*frames: bytes) -> Object:
+def fold_frames(*frames: bytes) -> Object:
     value: Object = json.loads(FOLD(b"".join([start(), *frames, end(), STOP])))
     return value
 
 
-def content(*frames: bytes) -> list[Object]:
-    blocks: list[Object] = fold(*frames)["content"]
+def fold_blocks(*frames: bytes) -> list[Object]:
+    blocks: list[Object] = fold_frames(*frames)["content"]
     return blocks
 
 
-def test_a_stream_told_whole() -> None:
+def test_a_stream_folds_to_a_whole_answer() -> None:
     assert json.loads(FOLD(b": ping\n\n" + WHOLE + b"event: data\ndata: [DONE]\n\n")) == {
         "id": "msg_1", "type": "message", "role": "assistant", "model": "m-1", "content": [{"type": "text", "text": "hello you"}],
         "stop_reason": "end_turn", "stop_sequence": None, "usage": {"input_tokens": 5, "output_tokens": 9},
     }  # fmt: skip
 
 
-def test_thinking_keeps_its_signature() -> None:
+def test_thinking_folds_with_its_signature() -> None:
     began = begin(type="thinking", thinking="", signature="")
-    pieces = [delta("thinking_delta", thinking=it) for it in ("a", "b")]
-    assert content(began, *pieces, delta("signature_delta", signature="s=="), done()) == [
+    pieces = [delta("thinking_delta", thinking=text) for text in ("a", "b")]
+    assert fold_blocks(began, *pieces, delta("signature_delta", signature="s=="), done()) == [
         {"type": "thinking", "thinking": "ab", "signature": "s=="}
     ]
     omitted = begin(type="thinking", thinking="")
-    assert content(omitted, delta("signature_delta", signature="s")) == [
+    assert fold_blocks(omitted, delta("signature_delta", signature="s")) == [
         {"type": "thinking", "thinking": "", "signature": "s"}
     ]
 
 
-def test_blocks_that_come_whole_stay_whole() -> None:
+def test_blocks_that_come_whole_fold_unchanged() -> None:
     redacted, result = {"type": "redacted_thinking", "data": "d"}, {"type": "web_search_tool_result", "content": [{"url": "u"}]}  # fmt: skip
-    assert content(begin(1, **result), begin(0, **redacted), done(), PING) == [redacted, result]
+    assert fold_blocks(begin(1, **result), begin(0, **redacted), done(), PING) == [redacted, result]
 
 
-def test_the_input_of_a_tool_stays_in_the_models_bytes() -> None:
+def test_the_input_of_a_tool_keeps_the_models_bytes() -> None:
     """The input keeps numbers too large for a float, and spelling that no encoder would choose."""
     tool = begin(type="tool_use", id="t", name="f", input={})
     pieces = ["", '{"n": 1234567890123', '4567890123, "x":', "1.50}"]
-    stream = [tool, *(delta("input_json_delta", partial_json=it) for it in pieces)]
+    stream = [tool, *(delta("input_json_delta", partial_json=piece) for piece in pieces)]
     whole = FOLD(b"".join([start(), *stream, end("tool_use"), STOP]))
     assert b'"input":{"n": 12345678901234567890123, "x":1.50}' in whole
-    assert content(tool, delta("input_json_delta", partial_json=""))[0]["input"] == {}
+    assert fold_blocks(tool, delta("input_json_delta", partial_json=""))[0]["input"] == {}
 
 
-def test_an_input_that_was_cut_is_kept_as_text() -> None:
+def test_a_cut_tool_input_is_kept_as_text() -> None:
     tool = begin(type="tool_use", id="t", name="f", input={})
     cut = delta("input_json_delta", partial_json='{"path": "/et')
-    assert content(tool, cut)[0]["input"] == {"_raw": '{"path": "/et'}
+    assert fold_blocks(tool, cut)[0]["input"] == {"_raw": '{"path": "/et'}
 
 
-def test_citations_and_unknown_deltas() -> None:
+def test_citations_and_compactions_fold_to_their_blocks() -> None:
     cited = [delta("citations_delta", citation={"n": n}) for n in (1, 2)]
-    assert content(EMPTY, cited[0], HELLO, cited[1]) == [
+    assert fold_blocks(EMPTY, cited[0], HELLO, cited[1]) == [
         {"type": "text", "text": "hello", "citations": [{"n": 1}, {"n": 2}]}
     ]
     compaction = [begin(type="compaction", content=None), delta("compaction_delta", content="a", encrypted_content=None), delta("compaction_delta", content="b")]  # fmt: skip
-    assert content(*compaction) == [{"type": "compaction", "content": "ab"}]
+    assert fold_blocks(*compaction) == [{"type": "compaction", "content": "ab"}]
 
 
-def test_the_end_replaces_what_it_tells() -> None:
+def test_the_last_event_replaces_members_of_the_start() -> None:
     ended = event(
         "message_delta",
         delta={"stop_reason": "refusal", "stop_details": {"category": "c"}, "container": {"id": "c"}},
@@ -154,7 +159,7 @@ def message(*blocks: Object, **more: Any) -> Object:
     }  # fmt: skip
 
 
-def test_a_whole_message_told_as_a_stream() -> None:
+def test_a_whole_message_unfolds_to_the_events_that_sdks_read() -> None:
     """The stream has the events, names and order that SDKs assemble."""
     blocks: list[Object] = [{"type": "thinking", "thinking": "a", "signature": "s"}, {"type": "text", "text": "b", "citations": [{"n": 1}]}, {"type": "tool_use", "id": "t", "name": "f", "input": {"x": 1}}]  # fmt: skip
     head = {**message(), "stop_reason": None, "usage": {"input_tokens": 5, "output_tokens": 0, "service_tier": "standard"}}  # fmt: skip
@@ -165,12 +170,12 @@ def test_a_whole_message_told_as_a_stream() -> None:
         begin(2, type="tool_use", id="t", name="f", input={}), delta("input_json_delta", 2, partial_json='{"x":1}'), done(2),
         end(input_tokens=5), STOP,
     ]  # fmt: skip
-    told = UNFOLD(json.dumps(message(*blocks)).encode(), True).split(b"\n\n")[:-1]
-    assert len(told) == len(expected)
-    for frame, wanted in zip(told, expected, strict=True):
+    frames = UNFOLD(json.dumps(message(*blocks)).encode(), True).split(b"\n\n")[:-1]
+    assert len(frames) == len(expected)
+    for frame, expected_frame in zip(frames, expected, strict=True):
         name, data = frame.split(b"\ndata: ")
-        assert name == wanted.split(b"\n")[0]
-        assert json.loads(data) == json.loads(wanted.split(b"data: ")[1])
+        assert name == expected_frame.split(b"\n")[0]
+        assert json.loads(data) == json.loads(expected_frame.split(b"data: ")[1])
 
 
 @pytest.mark.parametrize(
@@ -180,10 +185,10 @@ def test_a_whole_message_told_as_a_stream() -> None:
         {"usage": {"input_tokens": 1, "output_tokens": 2, "server_tool_use": None, "cache_creation": None, "iterations": [{"type": "message"}]}},
     ],
 )  # fmt: skip
-def test_members_of_a_message_survive(more: Object) -> None:
+def test_members_of_a_message_survive_unfolding_and_folding(more: Object) -> None:
     whole = message({"type": "text", "text": "a"}, **more)
-    again = json.loads(FOLD(UNFOLD(json.dumps(whole).encode(), True)))
-    assert again == {**whole, "usage": whole["usage"] or {}}
+    folded = json.loads(FOLD(UNFOLD(json.dumps(whole).encode(), True)))
+    assert folded == {**whole, "usage": whole["usage"] or {}}
 
 
 BLOCKS = st.one_of(
@@ -198,17 +203,17 @@ BLOCKS = st.one_of(
 
 
 @given(st.lists(BLOCKS, max_size=4), st.sampled_from(["end_turn", "tool_use", "max_tokens"]))
-def test_any_message_is_the_same_after_it_was_streamed(blocks: list[Object], why: str) -> None:
+def test_any_message_survives_unfolding_and_folding(blocks: list[Object], why: str) -> None:
     """Law 2: both forms also give the same usage."""
     whole = message(*blocks, stop_reason=why)
     stream = UNFOLD(json.dumps(whole).encode(), False)
     assert json.loads(FOLD(stream)) == whole
-    watch = DIALECT.inspect_stream(ask(stream=True))
-    assert watch.feed(stream) == stream
-    glance = DIALECT.summarize(FOLD(stream))
-    assert (watch.usage, watch.finish, watch.served_model) == (
-        glance.usage,
-        glance.finish,
-        glance.served_model,
+    inspector = DIALECT.inspect_stream(ask(stream=True))
+    assert inspector.feed(stream) == stream
+    summary = DIALECT.summarize(FOLD(stream))
+    assert (inspector.usage, inspector.finish, inspector.served_model) == (
+        summary.usage,
+        summary.finish,
+        summary.served_model,
     )
-    assert watch.complete
+    assert inspector.complete

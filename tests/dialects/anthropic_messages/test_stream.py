@@ -30,14 +30,21 @@ ERROR = event("error", error={"type": "overloaded_error", "message": "Overloaded
 
 
 def run(data: bytes, *cuts: int) -> tuple[bytes, StreamInspector]:
-    watch = DIALECT.inspect_stream(ask(stream=True))
-    out = [watch.feed(piece) for piece in pieces(data, cuts)]
-    return b"".join([*out, watch.end()]), watch
+    inspector = DIALECT.inspect_stream(ask(stream=True))
+    out = [inspector.feed(piece) for piece in pieces(data, cuts)]
+    return b"".join([*out, inspector.end()]), inspector
 
 
-def facts(watch: StreamInspector) -> tuple[object, ...]:
-    kind = watch.problem.kind if watch.problem is not None else None
-    return watch.committed, watch.complete, watch.usage, watch.served_model, watch.finish, kind
+def facts(inspector: StreamInspector) -> tuple[object, ...]:
+    kind = inspector.problem.kind if inspector.problem is not None else None
+    return (
+        inspector.committed,
+        inspector.complete,
+        inspector.usage,
+        inspector.served_model,
+        inspector.finish,
+        kind,
+    )
 
 
 @pytest.mark.parametrize(
@@ -49,17 +56,17 @@ def facts(watch: StreamInspector) -> tuple[object, ...]:
         begin(type="compaction", content=None), end(),
     ],
 )  # fmt: skip
-def test_the_first_content_commits_and_lets_go_what_was_held(first: bytes) -> None:
+def test_the_first_content_commits_and_releases_the_buffer(first: bytes) -> None:
     """Text, thinking, a tool call, a whole block or a clean end commits.
 
     No other target takes over.
     """
-    watch = DIALECT.inspect_stream(ask(stream=True))
-    assert watch.feed(start() + PING) == b""
-    assert watch.feed(EMPTY) == b""
-    assert not watch.committed
-    assert watch.feed(first) == start() + PING + EMPTY + first
-    assert watch.committed
+    inspector = DIALECT.inspect_stream(ask(stream=True))
+    assert inspector.feed(start() + PING) == b""
+    assert inspector.feed(EMPTY) == b""
+    assert not inspector.committed
+    assert inspector.feed(first) == start() + PING + EMPTY + first
+    assert inspector.committed
 
 
 @pytest.mark.parametrize(
@@ -72,42 +79,42 @@ def test_the_first_content_commits_and_lets_go_what_was_held(first: bytes) -> No
         b"data: {}\n\n", DONE, b'data: {"type":"content_block_delta","delta":{"text":"half',
     ],
 )  # fmt: skip
-def test_nothing_goes_on_before_there_is_content(frame: bytes) -> None:
-    watch = DIALECT.inspect_stream(ask(stream=True))
-    assert watch.feed(frame) == b""
-    assert (watch.committed, watch.complete) == (False, False)
+def test_the_client_gets_nothing_before_content(frame: bytes) -> None:
+    inspector = DIALECT.inspect_stream(ask(stream=True))
+    assert inspector.feed(frame) == b""
+    assert (inspector.committed, inspector.complete) == (False, False)
 
 
-def test_a_whole_stream_passes_as_it_came() -> None:
-    out, watch = run(WHOLE)
+def test_a_whole_stream_passes_unchanged() -> None:
+    out, inspector = run(WHOLE)
     assert out == WHOLE
-    assert facts(watch) == (True, True, Usage(input=5, output=9), "m-1", "end_turn", None)
+    assert facts(inspector) == (True, True, Usage(input=5, output=9), "m-1", "end_turn", None)
 
 
-def test_after_the_commit_point_nothing_is_held() -> None:
-    watch = DIALECT.inspect_stream(ask(stream=True))
-    watch.feed(start() + HELLO)
+def test_after_the_commit_point_every_frame_passes_at_once() -> None:
+    inspector = DIALECT.inspect_stream(ask(stream=True))
+    inspector.feed(start() + HELLO)
     for frame in (PING, HELLO, done(), b": c\n\n"):
-        assert watch.feed(frame) == frame
-    assert watch.feed(b"data: {") == b""
-    assert watch.feed(b"}\n\ndata:") == b"data: {}\n\n"
+        assert inspector.feed(frame) == frame
+    assert inspector.feed(b"data: {") == b""
+    assert inspector.feed(b"}\n\ndata:") == b"data: {}\n\n"
 
 
 @given(st.integers(0, len(WHOLE) - 1))
-def test_a_stream_that_is_cut_is_complete_only_with_message_stop(at: int) -> None:
+def test_a_cut_stream_is_complete_only_with_message_stop(at: int) -> None:
     """Law 10: SDKs take a stream that just ends for complete, so the gateway must not."""
-    out, watch = run(WHOLE[:at])
-    assert watch.complete == (at >= len(WHOLE) - len(b"\n\n"))
+    out, inspector = run(WHOLE[:at])
+    assert inspector.complete == (at >= len(WHOLE) - len(b"\n\n"))
     assert WHOLE.startswith(out)
 
 
-def test_what_has_come_out_is_unknown_until_it_is_told() -> None:
+def test_the_output_count_of_message_start_is_ignored() -> None:
     """The output count in message_start is about one token; its input count is exact."""
-    _, watch = run(start(cache_read_input_tokens=4) + HELLO)
-    assert watch.usage == Usage(input=5, cache_read=4)
+    _, inspector = run(start(cache_read_input_tokens=4) + HELLO)
+    assert inspector.usage == Usage(input=5, cache_read=4)
 
 
-def test_usage_is_the_last_that_was_told_and_what_is_left_out_stands() -> None:
+def test_the_last_usage_report_counts_and_missing_counts_stay() -> None:
     """Counts are running totals and are not added up.
 
     Only the start has the lifetimes of cache writes.
@@ -115,60 +122,60 @@ def test_usage_is_the_last_that_was_told_and_what_is_left_out_stands() -> None:
     head = start(cache_creation_input_tokens=7, cache_creation={"ephemeral_1h_input_tokens": 7})
     first = end(None, output_tokens=4, input_tokens=6)
     last = end(output_tokens=9, input_tokens=None, output_tokens_details={"thinking_tokens": 2})
-    out, watch = run(head + HELLO + first + last + STOP)
+    out, inspector = run(head + HELLO + first + last + STOP)
     assert out == head + HELLO + first + last + STOP
-    assert watch.usage == Usage(input=6, cache_write={"1h": 7}, output=7, reasoning=2)
+    assert inspector.usage == Usage(input=6, cache_write={"1h": 7}, output=7, reasoning=2)
 
 
-def test_an_end_without_usage_or_reason() -> None:
+def test_an_end_without_usage_or_reason_ends_nothing() -> None:
     """The gateway takes this for no end: it drops `message_stop`, and shows no empty answer."""
     bare = event("message_delta", usage=None, delta=None)
-    out, watch = run(start() + bare + STOP)
-    assert (out, facts(watch)) == (b"", (False, False, Usage(input=5), "m-1", None, None))
+    out, inspector = run(start() + bare + STOP)
+    assert (out, facts(inspector)) == (b"", (False, False, Usage(input=5), "m-1", None, None))
 
 
-def test_a_reason_may_be_optional() -> None:
+def test_a_host_may_leave_out_the_stop_reason() -> None:
     """For such hosts `message_stop` ends an answer that has content."""
-    for said, whole in ((HELLO, True), (b"", False)):
-        watch = DIALECT.inspect_stream(ask(stream=True), finish_optional=True)
-        out = watch.feed(start() + said + STOP)
-        assert out == (start() + said + STOP if whole else b"")
-        assert (watch.complete, watch.finish) == (whole, "stop" if whole else None)
+    for content, whole in ((HELLO, True), (b"", False)):
+        inspector = DIALECT.inspect_stream(ask(stream=True), finish_optional=True)
+        out = inspector.feed(start() + content + STOP)
+        assert out == (start() + content + STOP if whole else b"")
+        assert (inspector.complete, inspector.finish) == (whole, "stop" if whole else None)
 
 
-def test_a_foreign_done_stays_here_and_ends_nothing() -> None:
+def test_a_foreign_done_frame_is_not_passed_on_and_ends_nothing() -> None:
     """OpenRouter adds `[DONE]`, and the official SDK raises at it."""
     assert run(WHOLE + DONE)[0] == WHOLE
-    out, watch = run(start() + HELLO + end() + DONE)
+    out, inspector = run(start() + HELLO + end() + DONE)
     assert out == start() + HELLO + end()
-    assert not watch.complete
+    assert not inspector.complete
 
 
 @pytest.mark.parametrize("cut", [b"", b"\n", b"\n\n"])
 def test_the_last_frame_may_lack_its_blank_line(cut: bytes) -> None:
     tail = WHOLE.removesuffix(b"\n\n") + cut
-    out, watch = run(tail)
-    assert (out, watch.complete) == (tail, True)
+    out, inspector = run(tail)
+    assert (out, inspector.complete) == (tail, True)
     assert run(WHOLE + b"data: [DONE]")[0] == WHOLE
     assert run(start() + HELLO + b"data: {broken")[0] == start() + HELLO
 
 
 @pytest.mark.parametrize("head", [b"", start() + PING, start() + EMPTY])
-def test_an_error_before_content_shows_nothing(head: bytes) -> None:
+def test_an_error_before_content_shows_the_client_nothing(head: bytes) -> None:
     """The gateway can still try another target."""
-    out, watch = run(head + ERROR + HELLO)
+    out, inspector = run(head + ERROR + HELLO)
     assert out == b""
-    assert (watch.committed, watch.problem.kind if watch.problem else None) == (
+    assert (inspector.committed, inspector.problem.kind if inspector.problem else None) == (
         False,
         "upstream_overloaded",
     )
 
 
-def test_an_error_after_content_goes_on_and_is_the_last() -> None:
-    out, watch = run(start() + HELLO + ERROR + HELLO + STOP)
+def test_an_error_after_content_is_the_last_frame_that_passes() -> None:
+    out, inspector = run(start() + HELLO + ERROR + HELLO + STOP)
     assert out == start() + HELLO + ERROR
-    assert not watch.complete
-    assert watch.feed(STOP) == watch.end() == b""
+    assert not inspector.complete
+    assert inspector.feed(STOP) == inspector.end() == b""
 
 
 @pytest.mark.parametrize(
@@ -178,24 +185,24 @@ def test_an_error_after_content_goes_on_and_is_the_last() -> None:
         b"event: error\ndata: down\n\n", b'event: error\ndata: {"message":"down"}\n\n',
     ],
 )  # fmt: skip
-def test_an_error_that_no_sdk_would_see_stays_here(frame: bytes) -> None:
+def test_an_error_that_no_sdk_recognises_is_not_passed_on(frame: bytes) -> None:
     """The gateway sends it in a form that SDKs recognize."""
-    out, watch = run(start() + HELLO + b"\n" + frame)
+    out, inspector = run(start() + HELLO + b"\n" + frame)
     assert out == start() + HELLO + b"\n"
-    assert watch.problem is not None
-    assert (watch.problem.kind, watch.problem.spent) == ("upstream_error", "maybe")
+    assert inspector.problem is not None
+    assert (inspector.problem.kind, inspector.problem.spent) == ("upstream_error", "maybe")
 
 
 @pytest.mark.parametrize("frame", [b"data: {broken\n\n", b"data: []\n\n"])
 def test_a_broken_frame_is_a_problem(frame: bytes) -> None:
-    out, watch = run(start() + frame)
+    out, inspector = run(start() + frame)
     assert out == b""
-    assert watch.problem is not None
-    assert watch.problem.kind == "upstream_error"
+    assert inspector.problem is not None
+    assert inspector.problem.kind == "upstream_error"
 
 
 @given(st.data())
-def test_any_split_of_a_stream_gives_the_same_bytes_and_the_same_facts(data: st.DataObject) -> None:
+def test_the_stream_is_the_same_wherever_reads_end(data: st.DataObject) -> None:
     """Reads may end in a CRLF, in a character, in an escape, or between the two line ends."""
     line = data.draw(st.sampled_from([b"\n", b"\r\n"]))
     text = data.draw(TEXT)
@@ -208,58 +215,62 @@ def test_any_split_of_a_stream_gives_the_same_bytes_and_the_same_facts(data: st.
     )  # fmt: skip
     stream = b"".join([start(), *data.draw(st.lists(middle, max_size=6))]).replace(b"\n", line)
     stream = stream[: len(stream) - data.draw(st.integers(0, 3))]
-    whole, seen = run(stream)
+    whole, inspector = run(stream)
     cuts = data.draw(
         st.lists(st.integers(0, len(stream)), max_size=8) | st.just(list(range(len(stream))))
     )
-    parts, seen_in_parts = run(stream, *cuts)
+    parts, inspector_in_parts = run(stream, *cuts)
     assert parts == whole
-    assert facts(seen_in_parts) == facts(seen)
+    assert facts(inspector_in_parts) == facts(inspector)
 
 
-def test_a_frame_that_is_no_json_ends_the_answer() -> None:
+def test_a_frame_with_broken_json_ends_the_answer() -> None:
     """After the commit point too, the gateway drops the frame and keeps everything before it."""
     broken = b'event: content_block_delta\ndata: {"type":"content_block_delta",\n\n'
     before = start() + HELLO
     for cuts in ((), (len(before),), (len(before), len(before + broken))):
-        out, watch = run(before + broken + end() + STOP, *cuts)
+        out, inspector = run(before + broken + end() + STOP, *cuts)
         assert out == before
-        assert watch.problem is not None
-        assert not watch.complete
+        assert inspector.problem is not None
+        assert not inspector.complete
 
 
-def test_a_start_without_usage_tells_none() -> None:
+def test_a_start_without_usage_has_unknown_usage() -> None:
     """Hosts that follow the format may leave members out."""
     bare = event("message_delta", delta={"stop_reason": "end_turn"})
-    out, watch = run(
+    out, inspector = run(
         b'event: message_start\ndata: {"type":"message_start","message":{"model":1}}\n\n'
         b'event: message_start\ndata: {"type":"message_start","message":7}\n\n'
         + HELLO + bare + STOP
     )  # fmt: skip
     assert out.endswith(STOP)
-    assert (watch.usage, watch.served_model) == (None, None)
+    assert (inspector.usage, inspector.served_model) == (None, None)
 
 
-def test_text_that_looks_like_an_end_is_text() -> None:
+def test_text_that_looks_like_an_end_stays_text() -> None:
     """The gateway reads a frame that its search finds, and passes it on if it means nothing."""
     piece = delta(text="[DONE]") + delta(text="event: error")
     stream = start() + HELLO + piece + end() + STOP
-    out, watch = run(stream, len(start() + HELLO))
+    out, inspector = run(stream, len(start() + HELLO))
     assert out == stream
-    assert watch.complete
+    assert inspector.complete
 
 
-def test_a_delta_and_a_start_that_say_little() -> None:
+def test_a_delta_without_usage_and_reason_completes_nothing() -> None:
     """Usage and stop reason may be missing; a start's model may not be text."""
     bare = b'event: message_delta\ndata: {"type":"message_delta"}\n\n'
-    out, watch = run(start() + HELLO + bare + STOP)
+    out, inspector = run(start() + HELLO + bare + STOP)
     assert out.endswith(bare)
-    assert (watch.finish, watch.complete) == (None, False)
+    assert (inspector.finish, inspector.complete) == (None, False)
 
 
 MODULE = "gateway.dialects.anthropic_messages.stream"
 SEARCH: Object = {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}}
-FOUND: Object = {"type": "web_search_tool_result", "tool_use_id": "s", "content": [{"title": "t"}]}
+SEARCH_RESULT: Object = {
+    "type": "web_search_tool_result",
+    "tool_use_id": "s",
+    "content": [{"title": "t"}],
+}
 LATE = event("error", error={"type": "api_error"}, usage={"output_tokens": 12})
 STREAMS = (
     WHOLE,
@@ -271,7 +282,7 @@ STREAMS = (
     start() + begin(type="tool_use", id="t", name="f", input={})
     + delta("input_json_delta", partial_json='{"error": "usage"}') + done() + end("tool_use") + STOP,
     start() + begin(**SEARCH) + delta("input_json_delta", partial_json='{"q":1}') + done()
-    + begin(1, **FOUND) + done(1) + begin(2, type="compaction", content=None)
+    + begin(1, **SEARCH_RESULT) + done(1) + begin(2, type="compaction", content=None)
     + delta("compaction_delta", 2, content="all") + done(2) + end() + STOP,
     start() + HELLO + STOP + end() + STOP,
     start() + HELLO + event("new_event", usage={"output_tokens": 1}) + start() + end() + STOP,
@@ -285,12 +296,12 @@ STREAMS = (
 """Streams of all kinds."""
 
 
-def see(watch: StreamInspector) -> tuple[object, ...]:
-    return *facts(watch), watch.response_id, watch.content_bytes
+def list_facts(inspector: StreamInspector) -> tuple[object, ...]:
+    return *facts(inspector), inspector.response_id, inspector.content_bytes
 
 
 @pytest.mark.parametrize("stream", STREAMS)
-def test_a_quick_look_finds_what_a_full_look_finds(
+def test_the_quick_reader_finds_the_same_facts_as_the_full_reader(
     stream: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After the commit point the inspector reads few members of most frames."""
@@ -298,11 +309,11 @@ def test_a_quick_look_finds_what_a_full_look_finds(
     out, quick = run(stream, *cuts)
     monkeypatch.setattr(f"{MODULE}._CONTENT_EVENTS", frozenset())
     full_out, full = run(stream, *cuts)
-    assert (out, see(quick)) == (full_out, see(full))
+    assert (out, list_facts(quick)) == (full_out, list_facts(full))
 
 
 @pytest.mark.parametrize("stream", STREAMS)
-def test_a_translated_stream_has_the_same_facts(stream: bytes) -> None:
+def test_a_translated_stream_has_the_facts_of_the_native_one(stream: bytes) -> None:
     """What the ledger gets does not depend on the client's dialect."""
     _, native = run(stream)
     request = TRANSLATION.decode_request(ask())
@@ -311,18 +322,18 @@ def test_a_translated_stream_has_the_same_facts(stream: bytes) -> None:
     translated.feed(stream)
     translated.end()
     if STOP + end() not in stream:  # the decoder reads nothing after a message_stop
-        assert see(translated) == see(native)
+        assert list_facts(translated) == list_facts(native)
 
 
-def test_the_name_of_a_frame_is_its_type_where_it_has_none() -> None:
+def test_a_frame_without_a_type_is_read_by_its_event_name() -> None:
     bare = HELLO.replace(b'"type": "content_block_delta", ', b"")
     assert bare != HELLO
-    watch = DIALECT.inspect_stream(ask(stream=True))
-    assert watch.feed(start() + bare) == start() + bare
-    assert (watch.committed, watch.content_bytes) == (True, 5)
+    inspector = DIALECT.inspect_stream(ask(stream=True))
+    assert inspector.feed(start() + bare) == start() + bare
+    assert (inspector.committed, inspector.content_bytes) == (True, 5)
 
 
-def test_a_later_start_that_names_nothing_takes_nothing_back() -> None:
-    again = event("message_start", message={"usage": {"output_tokens": 1}})
-    _, watch = run(start() + HELLO + again + end() + STOP)
-    assert (watch.served_model, watch.response_id) == ("m-1", "msg_1")
+def test_a_later_start_without_names_keeps_the_earlier_ones() -> None:
+    second = event("message_start", message={"usage": {"output_tokens": 1}})
+    _, inspector = run(start() + HELLO + second + end() + STOP)
+    assert (inspector.served_model, inspector.response_id) == ("m-1", "msg_1")

@@ -87,7 +87,7 @@ def frame(event: Object) -> bytes:
     return f"event: {event['type']}\ndata: ".encode() + json.dumps(event).encode() + b"\n\n"
 
 
-BEGUN = frame(
+TEXT_START = frame(
     {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
 )
 
@@ -100,48 +100,50 @@ def stream(start: Object | None, last: Object | None, *blocks: bytes) -> bytes:
         "model": "m-1",
         "content": [],
     }
-    begun = frame({"type": "message_start", "message": {**message, "usage": start}})
+    head = frame({"type": "message_start", "message": {**message, "usage": start}})
     end: Object = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": last}
-    said = blocks or (BEGUN, delta({"type": "text_delta", "text": "ab"}))
-    return b"".join([begun, *said, frame(end), frame({"type": "message_stop"})])
+    content = blocks or (TEXT_START, delta({"type": "text_delta", "text": "ab"}))
+    return b"".join([head, *content, frame(end), frame({"type": "message_stop"})])
 
 
-def delta(said: Object) -> bytes:
-    return frame({"type": "content_block_delta", "index": 0, "delta": said})
+def delta(value: Object) -> bytes:
+    return frame({"type": "content_block_delta", "index": 0, "delta": value})
 
 
-def run(data: bytes) -> StreamInspector:
-    watch = DIALECT.inspect_stream(BODY)
+def inspect(data: bytes) -> StreamInspector:
+    inspector = DIALECT.inspect_stream(BODY)
     for part in data.split(b"\n\n"):
-        watch.feed(part + b"\n\n" if part else b"")
-    watch.end()
-    return watch
+        inspector.feed(part + b"\n\n" if part else b"")
+    inspector.end()
+    return inspector
 
 
-def abroad(data: bytes) -> Usage | None:
+def read_translated(data: bytes) -> Usage | None:
     assert DIALECT.translation is not None
     decoder = DIALECT.translation.make_decoder()
-    found = [*decoder.feed(data), *decoder.end()]
-    return [event.usage for event in found if hasattr(event, "usage")][-1]
+    events = [*decoder.feed(data), *decoder.end()]
+    return [event.usage for event in events if hasattr(event, "usage")][-1]
 
 
 @pytest.mark.parametrize(
-    ("told", "read"), [v[1:] for v in VECTORS], ids=[str(v[0]) for v in VECTORS]
+    ("reported", "expected"), [v[1:] for v in VECTORS], ids=[str(v[0]) for v in VECTORS]
 )
-def test_every_account(told: Object, read: Usage) -> None:
+def test_usage_reads_the_same_whole_streamed_translated_and_folded(
+    reported: Object, expected: Usage
+) -> None:
     """Usage is the same whole and in a stream that ends with it, with or without earlier input."""
     whole = {
         "type": "message",
         "model": "m-1",
         "content": [],
         "stop_reason": "end_turn",
-        "usage": told,
+        "usage": reported,
     }
-    assert DIALECT.summarize(json.dumps(whole).encode()).usage == read
-    for data in (stream(None, told), stream({**told, "output_tokens": 1}, told)):
-        assert run(data).usage == read
-        assert abroad(data) == read
-        assert DIALECT.summarize(DIALECT.fold(data)).usage == read
+    assert DIALECT.summarize(json.dumps(whole).encode()).usage == expected
+    for data in (stream(None, reported), stream({**reported, "output_tokens": 1}, reported)):
+        assert inspect(data).usage == expected
+        assert read_translated(data) == expected
+        assert DIALECT.summarize(DIALECT.fold(data)).usage == expected
 
 
 START: Object = {"input_tokens": 3, "cache_read_input_tokens": 90, "cache_creation_input_tokens": 7, "output_tokens": 1}  # fmt: skip
@@ -155,29 +157,29 @@ ENDS: list[Object] = [
 
 
 @pytest.mark.parametrize("last", ENDS)
-def test_the_input_is_told_first_and_the_output_last(last: Object) -> None:
+def test_the_input_is_reported_first_and_the_output_last(last: Object) -> None:
     """The `cache_read` of `message_start` stands, however little `message_delta` repeats."""
     folded = DIALECT.fold(stream(START, last))
     assert DIALECT.summarize(folded).usage == USED
-    assert run(stream(START, last)).usage == USED
-    assert abroad(stream(START, last)) == USED
+    assert inspect(stream(START, last)).usage == USED
+    assert read_translated(stream(START, last)) == USED
 
 
-def test_what_is_known_of_a_stream_that_was_cut() -> None:
+def test_the_usage_of_a_cut_stream_has_only_the_input() -> None:
     """The input is known, but `message_start` does not know the output yet."""
-    watch = run(stream(START, None).split(b"event: message_delta")[0])
-    assert watch.usage == Usage(input=3, cache_read=90, cache_write={"": 7})
-    assert (watch.complete, watch.content_bytes) == (False, 2)
+    inspector = inspect(stream(START, None).split(b"event: message_delta")[0])
+    assert inspector.usage == Usage(input=3, cache_read=90, cache_write={"": 7})
+    assert (inspector.complete, inspector.content_bytes) == (False, 2)
 
 
-def test_usage_told_several_times_counts_once() -> None:
+def test_repeated_usage_reports_count_once() -> None:
     several = stream(START, {"output_tokens": 9}).replace(
         frame({"type": "message_stop"}),
         frame({"type": "message_delta", "delta": {}, "usage": {"output_tokens": 20}}) * 2
         + frame({"type": "message_stop"}),
     )
-    assert run(several).usage == USED
-    assert abroad(several) == USED
+    assert inspect(several).usage == USED
+    assert read_translated(several) == USED
 
 
 @given(
@@ -192,16 +194,16 @@ def test_usage_told_several_times_counts_once() -> None:
         service=st.sampled_from([None, "priority", "batch", "fast"]),
     )
 )
-def test_the_five_numbers_the_tools_and_the_tier_come_back(known: Usage) -> None:
-    assert usage.read(usage.write(known)) == known
+def test_written_usage_reads_as_the_same_usage(used: Usage) -> None:
+    assert usage.read(usage.write(used)) == used
 
 
-def test_what_the_dialect_has_no_word_for_is_left_out() -> None:
-    told = usage.write(Usage(input=1, output=2, service="flex", tools={"file_search": 1}))
-    assert told == {"input_tokens": 1, "output_tokens": 2}
+def test_usage_without_a_word_in_the_dialect_is_left_out() -> None:
+    written = usage.write(Usage(input=1, output=2, service="flex", tools={"file_search": 1}))
+    assert written == {"input_tokens": 1, "output_tokens": 2}
 
 
-HEARD: list[tuple[Object, int]] = [
+DELTAS: list[tuple[Object, int]] = [
     ({"type": "text_delta", "text": "h\u00e9"}, 3),
     ({"type": "thinking_delta", "thinking": "ab"}, 2),
     ({"type": "input_json_delta", "partial_json": '{"a"'}, 4),
@@ -211,9 +213,9 @@ HEARD: list[tuple[Object, int]] = [
 ]
 
 
-@pytest.mark.parametrize(("said", "size"), HEARD)
-def test_what_is_heard_of_a_stream(said: Object, size: int) -> None:
-    assert run(stream(START, None, delta(said))).content_bytes == size
+@pytest.mark.parametrize(("value", "size"), DELTAS)
+def test_the_content_of_a_stream_is_counted(value: Object, size: int) -> None:
+    assert inspect(stream(START, None, delta(value))).content_bytes == size
 
 
 BLOCKS: list[tuple[Object, int]] = [
@@ -228,21 +230,21 @@ BLOCKS: list[tuple[Object, int]] = [
 
 
 @pytest.mark.parametrize(("block", "size"), BLOCKS)
-def test_what_is_heard_of_a_block(block: Object, size: int) -> None:
+def test_the_content_of_a_block_is_counted(block: Object, size: int) -> None:
     """The size is the same for a whole block in a stream. A hosted tool's findings do not count."""
     whole = {"type": "message", "content": [block], "usage": {}}
     assert DIALECT.summarize(json.dumps(whole).encode()).content_bytes == size
-    begun = frame({"type": "content_block_start", "index": 0, "content_block": block})
-    assert run(stream(START, None, begun)).content_bytes == size
+    head = frame({"type": "content_block_start", "index": 0, "content_block": block})
+    assert inspect(stream(START, None, head)).content_bytes == size
 
 
-def test_what_is_no_content_is_not_heard() -> None:
+def test_frames_and_blocks_without_content_count_nothing() -> None:
     assert DIALECT.summarize(b'{"type":"message","content":[7]}').content_bytes == 0
-    assert run(stream(START, None, frame({"type": "ping"}))).content_bytes == 0
+    assert inspect(stream(START, None, frame({"type": "ping"}))).content_bytes == 0
 
 
 @pytest.mark.parametrize(
-    ("told", "read"),
+    ("reported", "expected"),
     [
         (None, None), ({}, None), ({"input_tokens": None, "output_tokens": "9"}, None),
         ({"output_tokens": 9}, Usage(output=9)),
@@ -271,20 +273,20 @@ def test_what_is_no_content_is_not_heard() -> None:
         ),
     ],
 )  # fmt: skip
-def test_usage_in_five_classes(told: object, read: Usage | None) -> None:
+def test_usage_reads_in_five_token_classes(reported: object, expected: Usage | None) -> None:
     """Input excludes the cache, output includes thinking, and the last total counts."""
-    assert usage.read(told) == read
+    assert usage.read(reported) == expected
 
 
-def test_a_compaction_is_told_beside_the_totals() -> None:
+def test_compactions_are_added_to_the_totals() -> None:
     """Compaction tokens are billed but stand in no total (BetaUsage).
 
     An advisor's are another model's.
     """
     part: Object = {"type": "compaction", "input_tokens": 100, "output_tokens": 10, "cache_creation_input_tokens": 3}  # fmt: skip
     other = {**part, "type": "advisor_message"}
-    told: Object = {"input_tokens": 1, "output_tokens": 2, "cache_creation_input_tokens": 4}
-    assert usage.read({**told, "iterations": [part, other, 7]}) == Usage(
+    totals: Object = {"input_tokens": 1, "output_tokens": 2, "cache_creation_input_tokens": 4}
+    assert usage.read({**totals, "iterations": [part, other, 7]}) == Usage(
         input=101, output=12, cache_write={"": 7}, tools={"advisor": 1}
     )
     assert usage.read({"iterations": [part]}) == Usage(input=100, output=10, cache_write={"": 3})
@@ -292,7 +294,7 @@ def test_a_compaction_is_told_beside_the_totals() -> None:
 
 
 @given(st.dictionaries(st.sampled_from(["input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"]), st.integers(0, 9)))  # fmt: skip
-def test_nothing_is_counted_twice(told: dict[str, int]) -> None:
-    read = usage.read(told)
+def test_no_token_is_counted_twice(counts: dict[str, int]) -> None:
+    read = usage.read(counts)
     if read is not None and read.prompt is not None and read.completion is not None:
-        assert read.prompt + read.completion == sum(told.values())
+        assert read.prompt + read.completion == sum(counts.values())

@@ -13,7 +13,7 @@ type Object = dict[str, Any]
 
 GENERATE, STREAM = "models/m:generateContent", "models/m:streamGenerateContent"
 HI: list[Object] = [{"role": "user", "parts": [{"text": "hi"}]}]
-TELLING = ResponseContext(id="call-1", created_at=1, model="m-1", state_label="ab12")
+CONTEXT = ResponseContext(id="call-1", created_at=1, model="m-1", state_label="ab12")
 
 LEVEL = ModelFacts(effort_style="gemini-level", efforts=("low", "medium", "high"))
 BUDGET = ModelFacts(effort_style="gemini-budget", efforts=("none", "low", "medium", "high"))
@@ -41,8 +41,8 @@ def ask(path: str = GENERATE, /, **more: Any) -> RequestBody:
 def read(body: bytes, path: str) -> RequestBody:
     """Read a body with the variable part of its path."""
     reading: Any = DIALECT.read
-    found: RequestBody = reading(body, path)
-    return found
+    request: RequestBody = reading(body, path)
+    return request
 
 
 def config(**members: Any) -> RequestBody:
@@ -104,7 +104,7 @@ def whole(*chunks: Object) -> bytes:
     return json.dumps(chunks[0] if len(chunks) == 1 else chunks).encode()
 
 
-def heard(data: bytes) -> list[Event]:
+def decode_stream(data: bytes) -> list[Event]:
     """Decode a stream into events."""
     decoder = TRANSLATION.make_decoder()
     return [*decoder.feed(data), *decoder.end()]

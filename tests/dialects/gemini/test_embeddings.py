@@ -25,24 +25,24 @@ READ: Any = EMBEDDINGS.read_with_path
 
 def read(value: Any, path: str = ONE) -> RequestBody:
     raw = value if isinstance(value, bytes) else json.dumps(value).encode()
-    found: RequestBody = READ(raw, path)
-    return found
+    body: RequestBody = READ(raw, path)
+    return body
 
 
-def many(*asks: Any) -> RequestBody:
+def read_batch(*asks: Any) -> RequestBody:
     return read({"requests": list(asks)}, MANY)
 
 
-def test_one_content_is_read() -> None:
+def test_the_gateway_reads_a_single_content() -> None:
     body = read({"content": TEXT, "task_type": "X"}, "models/tuned/m:embedContent")
     prompt = body.prompt
     assert (prompt.model, prompt.user, prompt.chars) == ("tuned/m", "hi", 2)
     assert prompt.members == {"content", "taskType"}
 
 
-def test_all_contents_of_a_batch_are_read() -> None:
+def test_the_gateway_reads_all_contents_of_a_batch() -> None:
     image = {"inlineData": {"mimeType": "image/png", "data": ""}}
-    prompt = many({"content": TEXT}, {"content": {"parts": [{"text": "you"}, image]}}).prompt
+    prompt = read_batch({"content": TEXT}, {"content": {"parts": [{"text": "you"}, image]}}).prompt
     assert (prompt.user, prompt.chars, prompt.images) == ("hi\nyou", 5, 1)
 
 
@@ -59,7 +59,7 @@ def test_all_contents_of_a_batch_are_read() -> None:
         ({"content": TEXT}, "models/m:generateContent", None),
     ],
 )
-def test_what_is_no_request_is_refused_with_its_field(
+def test_an_invalid_request_is_refused_with_its_field(
     value: Any, path: str, param: str | None
 ) -> None:
     with pytest.raises(ProblemError) as error:
@@ -67,7 +67,7 @@ def test_what_is_no_request_is_refused_with_its_field(
     assert error.value.problem.param == param
 
 
-def test_one_content_keeps_its_bytes() -> None:
+def test_a_single_content_keeps_its_bytes_except_for_another_model() -> None:
     body = read(b'{ "content":{"parts":[{"text":"hi"}]}, "x": 1.50 }')
     written = EMBEDDINGS.write(body, target("m"))
     assert written.body is body.raw
@@ -94,9 +94,11 @@ def test_a_batch_changes_only_where_it_names_another_model() -> None:
     )
 
 
-def test_what_a_target_refuses_is_left_out_of_every_request() -> None:
+def test_a_refused_member_is_removed_from_every_request_of_a_batch() -> None:
     refusing = target("m", facts=ModelFacts(refused_members=frozenset({"autoTruncate"})))
-    body = many({"content": TEXT, "auto_truncate": True}, {"content": TEXT, "auto_truncate": True})
+    body = read_batch(
+        {"content": TEXT, "auto_truncate": True}, {"content": TEXT, "auto_truncate": True}
+    )
     written = EMBEDDINGS.write(body, refusing)
     assert json.loads(written.body) == {"requests": [{"content": TEXT}] * 2}
     assert written.losses == (Loss("auto_truncate", "dropped", f"{refusing.name} refuses it"),)
@@ -112,10 +114,10 @@ def test_what_a_target_refuses_is_left_out_of_every_request() -> None:
         (b'{"embeddings": [], "usageMetadata": {}}', None),
     ],
 )
-def test_usage_is_input_where_it_is_told(body: bytes, usage: int | None) -> None:
-    seen = EMBEDDINGS.summarize(body)
-    assert seen.usage == (None if usage is None else Usage(input=usage, output=0))
-    assert (seen.finish, seen.problem) == ("stop", None)
+def test_embeddings_report_only_input_tokens(body: bytes, usage: int | None) -> None:
+    summary = EMBEDDINGS.summarize(body)
+    assert summary.usage == (None if usage is None else Usage(input=usage, output=0))
+    assert (summary.finish, summary.problem) == ("stop", None)
 
 
 @pytest.mark.parametrize(
@@ -127,25 +129,25 @@ def test_usage_is_input_where_it_is_told(body: bytes, usage: int | None) -> None
         (b'{"error": {"code": 429, "message": "no"}}', "upstream_rate_limited"),
     ],
 )
-def test_a_200_without_vectors_is_a_problem(body: bytes, kind: str) -> None:
+def test_an_answer_without_vectors_fails(body: bytes, kind: str) -> None:
     problem = EMBEDDINGS.summarize(body).problem
     assert problem is not None
     assert problem.kind == kind
     assert TRANSLATION.decode_response(body) == [Failed(problem)]
 
 
-def test_a_batch_is_decoded_as_one_request() -> None:
+def test_a_batch_decodes_to_one_request() -> None:
     lines = {"parts": [{"text": "a"}, {"text": "b"}]}
-    asked = embeddings.expect_embeddings(
+    request = embeddings.expect_embeddings(
         TRANSLATION.decode_request(
-            many(
+            read_batch(
                 {"content": TEXT, "outputDimensionality": 2, "taskType": "X"},
                 {"content": lines, "output_dimensionality": 2},
             )
         )
     )
-    assert embeddings.list_inputs(asked) == ["hi", "a\nb"]
-    assert (asked.dimensions, asked.wants_single_vector, asked.extra_members) == (
+    assert embeddings.list_inputs(request) == ["hi", "a\nb"]
+    assert (request.dimensions, request.wants_single_vector, request.extra_members) == (
         2,
         False,
         {"taskType": "X"},
@@ -155,35 +157,35 @@ def test_a_batch_is_decoded_as_one_request() -> None:
     ).wants_single_vector
 
 
-def test_what_openai_cannot_be_asked_is_refused_there() -> None:
+def test_embeddings_of_pictures_and_mixed_sizes_refuse_other_dialects() -> None:
     image = {"inlineData": {"mimeType": "image/png", "data": ""}}
     pictured = TRANSLATION.decode_request(read({"content": {"parts": [{"text": "a"}, image, {}]}}))
     assert [type(part) for part in pictured.turns[0].parts] == [Text, Foreign, Foreign]
     sized = TRANSLATION.decode_request(
-        many({"content": TEXT, "outputDimensionality": 2}, {"content": TEXT})
+        read_batch({"content": TEXT, "outputDimensionality": 2}, {"content": TEXT})
     )
-    for asked in (pictured, sized):
-        assert compatibility.check_request(asked, "openai-chat")[1]
+    for request in (pictured, sized):
+        assert compatibility.check_request(request, "openai-chat")[1]
 
 
-def test_one_text_is_asked_alone_and_several_in_a_batch() -> None:
-    asked = TRANSLATION.decode_request(many({"content": TEXT}, {"content": TEXT}))
-    said = TRANSLATION.encode_request(asked, target("models/m"))
-    assert said.value == {"requests": [{"model": "models/m", "content": TEXT}] * 2}
-    inner = read({"model": "models/m", **said.value}, "")
+def test_one_text_is_encoded_alone_and_several_as_a_batch() -> None:
+    request = TRANSLATION.decode_request(read_batch({"content": TEXT}, {"content": TEXT}))
+    encoded = TRANSLATION.encode_request(request, target("models/m"))
+    assert encoded.value == {"requests": [{"model": "models/m", "content": TEXT}] * 2}
+    inner = read({"model": "models/m", **encoded.value}, "")
     written = EMBEDDINGS.write(inner, target("m"))
-    assert json.loads(written.body) == said.value
+    assert json.loads(written.body) == encoded.value
     assert written.url_suffix == "/models/m:batchEmbedContents"
-    one = TRANSLATION.encode_request(
+    single = TRANSLATION.encode_request(
         TRANSLATION.decode_request(read({"content": TEXT, "outputDimensionality": 2})), target()
     )
-    assert one.value == {"content": TEXT, "outputDimensionality": 2}
-    assert one.client_names["outputDimensionality"] == "outputDimensionality"
-    assert read({"model": "m", **one.value}, "").prompt.model == "m"
+    assert single.value == {"content": TEXT, "outputDimensionality": 2}
+    assert single.client_names["outputDimensionality"] == "outputDimensionality"
+    assert read({"model": "m", **single.value}, "").prompt.model == "m"
 
 
 @pytest.mark.parametrize("single", [True, False])
-def test_an_answer_is_told_as_it_was_asked(single: bool) -> None:
+def test_an_answer_has_the_form_that_the_client_asked_for(single: bool) -> None:
     rows = [{"values": [1.0]}]
     usage = {"promptTokenCount": 4}
     value = {"embedding": rows[0]} if single else {"embeddings": rows}
@@ -195,29 +197,31 @@ def test_an_answer_is_told_as_it_was_asked(single: bool) -> None:
         Finish(reason="stop", word="stop"),
         End(),
     ]
-    telling = ResponseContext(
+    context = ResponseContext(
         id="c",
         created_at=1,
         model="m",
         request=EmbeddingsRequest(turns=(), wants_single_vector=single),
     )
-    assert json.loads(TRANSLATION.encode_response(events, telling)) == {
+    assert json.loads(TRANSLATION.encode_response(events, context)) == {
         **value,
         "usageMetadata": usage,
     }
     bare = [event for event in events if not isinstance(event, UsageUpdate)]
-    assert json.loads(TRANSLATION.encode_response(bare, telling)) == value
+    assert json.loads(TRANSLATION.encode_response(bare, context)) == value
 
 
 @pytest.mark.parametrize("row", [3, {}, {"values": "x"}, {"values": [None]}])
-def test_what_is_no_list_of_numbers_fails_abroad(row: Any) -> None:
+def test_a_vector_that_is_no_list_of_numbers_fails_in_translation(row: Any) -> None:
     (failed,) = TRANSLATION.decode_response(json.dumps({"embeddings": [row]}).encode())
     assert isinstance(failed, Failed)
 
 
-def test_modalities_of_vectors_are_told_apart() -> None:
+def test_embedding_usage_counts_each_modality() -> None:
     """The member's name has no s in answers of embedContent."""
     details = [{"modality": "TEXT", "tokenCount": 2}, {"modality": "VIDEO", "tokenCount": 66}]
-    told = {"promptTokenCount": 68, "promptTokenDetails": details}
-    seen = EMBEDDINGS.summarize(json.dumps({"embedding": {}, "usageMetadata": told}).encode())
-    assert seen.usage == Usage(input=68, output=0, media={"input_video": 66})
+    reported = {"promptTokenCount": 68, "promptTokenDetails": details}
+    summary = EMBEDDINGS.summarize(
+        json.dumps({"embedding": {}, "usageMetadata": reported}).encode()
+    )
+    assert summary.usage == Usage(input=68, output=0, media={"input_video": 66})

@@ -16,16 +16,20 @@ def error(status: str = "INVALID_ARGUMENT", message: str = "m", **more: Any) -> 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_problem_has_a_status(kind: ProblemKind) -> None:
-    said = json.loads(DIALECT.write_problem(Problem(kind=kind, message="Why.")))["error"]
-    assert said == {"code": STATUS_BY_KIND[kind], "message": "Why.", "status": said["status"]}
-    assert said["status"].isupper()
+def test_every_problem_kind_has_a_google_status(kind: ProblemKind) -> None:
+    error_value = json.loads(DIALECT.write_problem(Problem(kind=kind, message="Why.")))["error"]
+    assert error_value == {
+        "code": STATUS_BY_KIND[kind],
+        "message": "Why.",
+        "status": error_value["status"],
+    }
+    assert error_value["status"].isupper()
     assert DIALECT.find_status(Problem(kind=kind, message="m")) == STATUS_BY_KIND[kind]
 
 
-def test_the_field_and_the_time_to_come_back_stand_in_details() -> None:
-    said = json.loads(DIALECT.write_problem(Problem(kind="rate_limited", message="m", param="f", retry_after=2)))  # fmt: skip
-    field, delay = said["error"]["details"]
+def test_error_details_have_the_field_and_the_retry_delay() -> None:
+    error_value = json.loads(DIALECT.write_problem(Problem(kind="rate_limited", message="m", param="f", retry_after=2)))  # fmt: skip
+    field, delay = error_value["error"]["details"]
     assert field["fieldViolations"] == [{"field": "f", "description": "m"}]
     assert delay["retryDelay"] == "2s"
 
@@ -44,11 +48,13 @@ def test_the_field_and_the_time_to_come_back_stand_in_details() -> None:
         (500, b"<html>", "upstream_error"),
     ],
 )  # fmt: skip
-def test_whose_fault_an_error_is(status: int, body: bytes, kind: str) -> None:
+def test_the_status_and_body_decide_whose_fault_an_error_is(
+    status: int, body: bytes, kind: str
+) -> None:
     assert DIALECT.read_problem(status, body, None).kind == kind
 
 
-def test_a_rejected_request_is_told_in_the_providers_own_words() -> None:
+def test_a_rejected_request_keeps_the_providers_words() -> None:
     for body in (error(), b"[" + error() + b"]"):
         assert DIALECT.write_problem(DIALECT.read_problem(400, body, None)) == body
 
@@ -62,13 +68,13 @@ def test_a_rejected_request_is_told_in_the_providers_own_words() -> None:
         (error(), None), (b"[]", None), (b"7", None), (b"<", None), (b'{"error":"x"}', None),
     ],
 )  # fmt: skip
-def test_the_time_to_come_back_stands_in_the_body(body: bytes, seconds: float | None) -> None:
+def test_the_retry_delay_is_read_from_the_body(body: bytes, seconds: float | None) -> None:
     assert DIALECT.read_problem(429, body, None).retry_after == seconds
     assert DIALECT.read_problem(429, body, 1.0).retry_after == 1.0
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "error_value"),
     [
         (b'{\n "error": {"code": 400}}', {"code": 400}),
         (b'[{"error":{"code":400}}]', {"code": 400}),
@@ -77,21 +83,23 @@ def test_the_time_to_come_back_stands_in_the_body(body: bytes, seconds: float | 
         (b'["m"]', "m"),
     ],
 )
-def test_a_frame_begins_with_the_error_and_has_one_line(body: bytes, said: Any) -> None:
+def test_an_error_frame_starts_with_the_error_and_has_one_line(
+    body: bytes, error_value: Any
+) -> None:
     """The SDK google-genai raises only if `error` is the first member."""
     frame = DIALECT.write_problem_frame(Problem(kind="upstream_rejected", message="m", body=body))
     assert frame.startswith(b'data: {"error":')
     assert frame.count(b"\n") == 2
-    assert json.loads(frame[6:]) == {"error": said}
+    assert json.loads(frame[6:]) == {"error": error_value}
 
 
 @pytest.mark.parametrize(
-    ("said", "kind"),
+    ("error_value", "kind"),
     [
         ({"code": 503}, "upstream_overloaded"), ({"code": 429, "status": "X"}, "upstream_rate_limited"), ({"status": "UNAVAILABLE"}, "upstream_overloaded"),
         ({"status": "NEW"}, "upstream_error"), ({"code": 200, "status": 7}, "upstream_error"), ("words", "upstream_error"), ({"status": "INVALID_ARGUMENT"}, "upstream_rejected"),
     ],
 )  # fmt: skip
-def test_an_error_in_an_answer_says_what_it_stands_for(said: Any, kind: str) -> None:
-    body = json.dumps({"error": said}).encode()
-    assert errors.read_error_object(said, body).kind == kind
+def test_an_error_in_a_200_answer_reads_as_its_status(error_value: Any, kind: str) -> None:
+    body = json.dumps({"error": error_value}).encode()
+    assert errors.read_error_object(error_value, body).kind == kind

@@ -48,7 +48,7 @@ def test_the_path_names_the_model_and_the_method(path: str, model: str, streams:
     assert (prompt.model, prompt.stream) == (model, streams)
 
 
-def test_a_body_without_a_path_names_them_itself() -> None:
+def test_a_body_without_a_path_names_the_model_and_the_stream() -> None:
     prompt = ask("", model="models/x", stream=True).prompt
     assert (prompt.model, prompt.stream) == ("x", True)
     assert prompt.members == {"contents"}
@@ -68,13 +68,13 @@ def test_a_body_without_a_path_names_them_itself() -> None:
         (b"{", GENERATE, "invalid_json"),
     ],
 )
-def test_what_is_no_request_is_refused(body: bytes, path: str, kind: str) -> None:
+def test_an_invalid_request_is_refused(body: bytes, path: str, kind: str) -> None:
     with pytest.raises(ProblemError) as caught:
         read(body, path)
     assert caught.value.problem.kind == kind
 
 
-def test_turns_text_and_media_are_counted() -> None:
+def test_the_gateway_counts_turns_text_and_media() -> None:
     contents = [
         {"role": "user", "parts": [{"text": "one"}, PNG, {"fileData": {"mimeType": "audio/wav", "fileUri": "u"}}]},
         {"role": "model", "parts": [{"text": "two"}]},
@@ -88,7 +88,7 @@ def test_turns_text_and_media_are_counted() -> None:
     assert ask(contents=HI[0]).prompt.user == "hi"
 
 
-def test_a_functions_response_is_the_middle_of_a_turn() -> None:
+def test_a_function_response_marks_a_tool_loop() -> None:
     prompt = ask(contents=[*HI, CALL, RESULT]).prompt
     assert (prompt.tool_loop, prompt.user, prompt.user_turns) == (True, "hi", 1)
     assert prompt.chars == len('hi{"a":1}{"x":1}')
@@ -97,7 +97,7 @@ def test_a_functions_response_is_the_middle_of_a_turn() -> None:
 
 
 @pytest.mark.parametrize("declarations", ["functionDeclarations", "function_declarations"])
-def test_tools_are_known_by_name(declarations: str) -> None:
+def test_the_gateway_reads_the_names_of_tools(declarations: str) -> None:
     tools = [{declarations: [{"name": "f"}, {"name": 7}]}]
     prompt = ask(tools=tools).prompt
     assert (prompt.tools, prompt.hosted_tools, prompt.forced_tool) == (("f", ""), False, False)
@@ -105,7 +105,7 @@ def test_tools_are_known_by_name(declarations: str) -> None:
     assert prompt.chars > 20
 
 
-def test_a_hosted_tool_and_a_forced_one_are_seen() -> None:
+def test_the_gateway_reads_hosted_and_forced_tools() -> None:
     prompt = ask(
         tools=[{"googleSearch": {}}],
         tool_config={"function_calling_config": {"mode": "any"}},
@@ -113,7 +113,7 @@ def test_a_hosted_tool_and_a_forced_one_are_seen() -> None:
     assert (prompt.hosted_tools, prompt.forced_tool, prompt.tools) == (True, True, ())
 
 
-def test_the_rest_of_what_is_set() -> None:
+def test_the_gateway_reads_all_other_settings() -> None:
     prompt = config(
         maxOutputTokens=9, candidateCount=2, responseLogprobs=True, temperature=0.5,
         responseJsonSchema={"type": "object"}, thinkingConfig={"thinkingLevel": "HIGH"},
@@ -139,9 +139,7 @@ def test_the_rest_of_what_is_set() -> None:
         ({"generationConfig": {"topP": 1, "top_p": 0}}, "generationConfig.topP", "top_p"),
     ],
 )  # fmt: skip
-def test_a_member_in_both_its_spellings_is_refused(
-    more: dict[str, Any], field: str, other: str
-) -> None:
+def test_a_member_in_two_spellings_is_refused(more: dict[str, Any], field: str, other: str) -> None:
     """Routing must not read another value than the provider reads."""
     with pytest.raises(ProblemError) as caught:
         ask(**more)
@@ -149,14 +147,14 @@ def test_a_member_in_both_its_spellings_is_refused(
     assert caught.value.problem.message == f'"{field}" came twice, also as "{other}": send one.'
 
 
-def test_members_that_nobody_knows_may_look_alike() -> None:
+def test_unknown_members_may_have_two_spellings() -> None:
     more = {"x_own": 1, "xOwn": 2, "generationConfig": {"a": 1, "a_": 2, "topK": 1}}
     body = ask(**more)
     assert {"xOwn", "generationConfig.a", "generationConfig.topK"} <= body.prompt.members
 
 
 @pytest.mark.parametrize("path", ["models/:generateContent", ":generateContent"])
-def test_a_path_that_names_no_model(path: str) -> None:
+def test_a_path_without_a_model_is_refused(path: str) -> None:
     with pytest.raises(ProblemError, match=r"A model must be named in the path") as caught:
         ask(path)
     assert caught.value.problem.param == "model"
@@ -170,11 +168,11 @@ def test_a_path_that_names_no_model(path: str) -> None:
         ({"thinkingBudget": 24000}, "xhigh"), ({"thinkingBudget": -1}, None), ({"thinkingBudget": True}, None), ({"includeThoughts": True}, None), ([], None),
     ],
 )  # fmt: skip
-def test_effort_is_read_of_a_level_or_a_budget(thinking: Any, effort: str | None) -> None:
+def test_effort_is_read_from_a_level_or_a_budget(thinking: Any, effort: str | None) -> None:
     assert config(thinkingConfig=thinking).prompt.effort == effort
 
 
-def test_usage_is_always_told() -> None:
+def test_every_answer_reports_usage() -> None:
     assert DIALECT.asks_usage(ask())
     assert DIALECT.explain_unfit(ask().prompt, None) == ""  # type: ignore[arg-type]  # not read
 
@@ -182,13 +180,13 @@ def test_usage_is_always_told() -> None:
 RAW = b'{ "contents":[{"parts":[{"text":"hi"}]}] , "x": 1.50, "generationConfig":{"topK" : 4.0}}'
 
 
-def test_nothing_to_change_is_the_same_bytes() -> None:
+def test_a_request_without_changes_keeps_the_clients_bytes() -> None:
     """Law 1 holds."""
     assert DIALECT.write(read(RAW, GENERATE), target()).body is RAW
 
 
 @given(st.dictionaries(st.text(min_size=1), st.integers() | st.text() | st.lists(st.booleans())))
-def test_members_of_any_name_survive(more: dict[str, Any]) -> None:
+def test_a_request_with_unknown_members_keeps_the_clients_bytes(more: dict[str, Any]) -> None:
     """Law 1 holds for members that the gateway does not know."""
     more.pop("generationConfig", None)
     more.pop("generation_config", None)
@@ -209,11 +207,11 @@ def test_members_of_any_name_survive(more: dict[str, Any]) -> None:
         (GENERATE, "a b?c", "/models/a%20b%3Fc:generateContent"),
     ],
 )
-def test_the_model_goes_into_the_path(path: str, model: str, tail: str) -> None:
+def test_the_targets_model_goes_into_the_path(path: str, model: str, tail: str) -> None:
     assert DIALECT.write(ask(path), target(model)).url_suffix == tail
 
 
-def test_a_body_that_names_model_and_stream_loses_both() -> None:
+def test_model_and_stream_are_removed_from_the_body() -> None:
     """Google's body has neither. A translated body has them in place of a path."""
     written = DIALECT.write(ask("", model="m", stream=True, x=1), target("m"))
     assert sent(written) == {"contents": HI, "x": 1}
@@ -226,7 +224,7 @@ def written_config(
 ) -> tuple[Object, list[str]]:
     body = config(**members) if members else ask()
     written = DIALECT.write(body, target(facts=facts, effort=effort))
-    return sent(written).get("generationConfig", {}), [f"{it.action} {it.field}" for it in written.losses]  # fmt: skip
+    return sent(written).get("generationConfig", {}), [f"{loss.action} {loss.field}" for loss in written.losses]  # fmt: skip
 
 
 THINK = "generationConfig.thinkingConfig"
@@ -269,15 +267,15 @@ THINK = "generationConfig.thinkingConfig"
         (ModelFacts(effort_style="gemini-budget"), "minimal", {}, {"thinkingBudget": 1024}, []),
     ],
 )  # fmt: skip
-def test_effort_is_said_as_the_model_takes_it(
+def test_effort_is_written_as_the_model_takes_it(
     facts: ModelFacts, effort: str | None, thinking: Any, expected: Any, losses: list[str]
 ) -> None:
     members = {} if thinking is None else {"thinkingConfig": thinking}
-    found, lost = written_config(facts, effort, **members)
-    assert (found.get("thinkingConfig"), lost) == (expected, losses)
+    generation_config, lost = written_config(facts, effort, **members)
+    assert (generation_config.get("thinkingConfig"), lost) == (expected, losses)
 
 
-def test_a_cap_is_clamped_to_the_models_and_filled_where_it_is_missing() -> None:
+def test_the_output_cap_is_clamped_to_the_models_and_filled_if_missing() -> None:
     facts = ModelFacts(max_output=100)
     assert written_config(facts, None, maxOutputTokens=200, topK=1) == (
         {"maxOutputTokens": 100, "topK": 1},
@@ -289,42 +287,42 @@ def test_a_cap_is_clamped_to_the_models_and_filled_where_it_is_missing() -> None
         "maxOutputTokens": 50,
         "thinkingConfig": {"thinkingLevel": "LOW"},
     }
-    there = DIALECT.write(config(maxOutputTokens=None), target(max_output=50))
-    assert sent(there)["generationConfig"] == {"maxOutputTokens": None}
+    explicit = DIALECT.write(config(maxOutputTokens=None), target(max_output=50))
+    assert sent(explicit)["generationConfig"] == {"maxOutputTokens": None}
 
 
-def test_the_clients_own_spelling_stands() -> None:
+def test_the_clients_spelling_stays() -> None:
     body = ask(generation_config={"max_output_tokens": 200, "thinking_config": {}})
     written = DIALECT.write(body, target(facts=ModelFacts(max_output=1, effort_style="gemini-level"), effort="low"))  # fmt: skip
     assert sent(written)["generation_config"] == {
         "max_output_tokens": 1,
         "thinking_config": {"thinkingLevel": "LOW"},
     }
-    assert [it.field for it in written.losses] == ["generation_config.max_output_tokens"]
+    assert [loss.field for loss in written.losses] == ["generation_config.max_output_tokens"]
 
 
 @pytest.mark.parametrize(
-    ("sampling", "effort", "kept"),
+    ("sampling", "effort", "is_sent"),
     [("always", "high", True), ("never", None, False), ("effort-none", "high", False), ("effort-none", "none", True)],
 )  # fmt: skip
-def test_sampling_is_dropped_where_the_model_refuses_it(
-    sampling: Any, effort: str | None, kept: bool
+def test_sampling_is_dropped_if_the_model_refuses_it(
+    sampling: Any, effort: str | None, is_sent: bool
 ) -> None:
     facts = ModelFacts(sampling=sampling, effort_style="gemini-budget", efforts=("none", "high"))
-    found, lost = written_config(facts, effort, temperature=1, seed=3)
-    assert ("temperature" in found, "seed" in found) == (kept, True)
-    assert lost == ([] if kept else ["dropped generationConfig.temperature"])
+    generation_config, lost = written_config(facts, effort, temperature=1, seed=3)
+    assert ("temperature" in generation_config, "seed" in generation_config) == (is_sent, True)
+    assert lost == ([] if is_sent else ["dropped generationConfig.temperature"])
 
 
-def test_what_a_host_refuses_is_dropped_and_named() -> None:
+def test_members_that_the_host_refuses_are_dropped_and_named() -> None:
     refuses = frozenset({"safetySettings", "generationConfig.seed", "generationConfig.temperature", "labels"})  # fmt: skip
     body = ask(safety_settings=[], generationConfig={"seed": 1})
     written = DIALECT.write(body, target(refuses=refuses))
     assert sent(written) == {"contents": HI}
-    assert [it.field for it in written.losses] == ["generationConfig.seed", "safety_settings"]
+    assert [loss.field for loss in written.losses] == ["generationConfig.seed", "safety_settings"]
 
 
-def test_what_was_dropped_once_is_not_dropped_again() -> None:
+def test_a_dropped_member_is_named_once() -> None:
     facts = ModelFacts(
         sampling="never", refused_members=frozenset({"generationConfig.temperature"})
     )
@@ -333,6 +331,6 @@ def test_what_was_dropped_once_is_not_dropped_again() -> None:
     assert sent(written) == {"contents": HI}
 
 
-def test_a_refused_member_that_is_gone_is_no_loss() -> None:
+def test_a_refused_member_that_is_not_sent_is_no_loss() -> None:
     body = ask("", model="m", stream=True)
     assert DIALECT.write(body, target(refuses=frozenset({"model"}))).losses == ()

@@ -31,10 +31,10 @@ STATE = "??????>>>>>>é"
 def parts(*rows: Any, role: str = "model") -> list[Any]:
     """Return the parts of one content, without their sources."""
     turns = decoded(contents=[{"role": role, "parts": list(rows)}]).turns
-    return [bare(part) for turn in turns for part in turn.parts]
+    return [without_source(part) for turn in turns for part in turn.parts]
 
 
-def bare(part: Any) -> Any:
+def without_source(part: Any) -> Any:
     return type(part)(**{name: getattr(part, name) for name in part.__struct_fields__ if name != "source"})  # fmt: skip
 
 
@@ -46,7 +46,7 @@ def result(name: str = "f", response: Any = None, **more: Any) -> Any:
     return {"functionResponse": {"name": name, "response": response or {"output": "x"}, **more}}
 
 
-def test_settings_have_the_clients_own_names() -> None:
+def test_decoded_settings_have_the_clients_names() -> None:
     request = decoded(
         generationConfig={
             "maxOutputTokens": 9, "stopSequences": ["a", 7], "temperature": 0, "topP": 0.5, "topK": 40.0, "presencePenalty": 1, "frequencyPenalty": 2,
@@ -63,10 +63,10 @@ def test_settings_have_the_clients_own_names() -> None:
     assert (request.stream, request.stream_usage, request.extra_members) == (False, True, {})
     assert request.names["max_output"] == "generationConfig.maxOutputTokens"
     assert request.names["effort"] == "generationConfig.thinkingConfig.thinkingLevel"
-    assert [it for it in request.names.values() if "_" in it] == []
+    assert [name for name in request.names.values() if "_" in name] == []
 
 
-def test_snake_case_is_read_and_kept() -> None:
+def test_snake_case_members_are_read_and_keep_their_names() -> None:
     request = decoded(
         generation_config={"max_output_tokens": 9, "thinking_config": {"thinking_budget": 500}},
         system_instruction={"parts": [{"text": "s"}]},
@@ -90,7 +90,7 @@ def test_a_bare_request_sets_nothing() -> None:
 
 
 @pytest.mark.parametrize("kind", ["image/png", "application/pdf", "audio/wav", "video/mp4"])
-def test_an_upload_of_any_kind_is_unknown_elsewhere(kind: str) -> None:
+def test_an_upload_of_any_kind_refuses_other_dialects(kind: str) -> None:
     """The gateway once sent a sound stored at Google to Chat Completions with no data at all."""
     file = {"fileData": {"mimeType": kind, "fileUri": "gs://bucket/a"}}
     _, refusals = compatibility.check_request(
@@ -99,7 +99,7 @@ def test_an_upload_of_any_kind_is_unknown_elsewhere(kind: str) -> None:
     assert any("unknown to another" in why for why in refusals)
 
 
-def test_what_no_field_holds_stands_in_others() -> None:
+def test_members_without_an_equivalent_are_extra_members() -> None:
     request = decoded(
         safetySettings=[1],
         cachedContent="c",
@@ -129,7 +129,7 @@ def test_what_no_field_holds_stands_in_others() -> None:
         ({"responseMimeType": "text/plain", "responseSchema": {"type": "OBJECT"}}, None),
     ],
 )  # fmt: skip
-def test_the_form_of_the_answer(members: Any, form: OutputFormat | None) -> None:
+def test_the_decoder_reads_the_output_format(members: Any, form: OutputFormat | None) -> None:
     assert decoded(generationConfig=members).form == form
 
 
@@ -143,18 +143,18 @@ def test_the_form_of_the_answer(members: Any, form: OutputFormat | None) -> None
         ({"allowedFunctionNames": ["f"]}, ToolChoice(mode="auto", allowed=("f",))), ({}, None), ({"mode": "MODE_UNSPECIFIED"}, None),
     ],
 )  # fmt: skip
-def test_which_tools_may_be_used(calling: Any, choice: ToolChoice | None) -> None:
+def test_the_decoder_reads_the_tool_choice(calling: Any, choice: ToolChoice | None) -> None:
     assert decoded(toolConfig={"functionCallingConfig": calling}).tool_choice == choice
 
 
-def test_tools_are_functions_and_hosted_ones() -> None:
+def test_the_decoder_reads_functions_and_hosted_tools() -> None:
     rows = [
         {"name": "f", "description": "d", "parametersJsonSchema": {"type": "object"}},
         {"name": "g", "parameters": {"type": "OBJECT", "properties": {"a": {"type": "STRING", "nullable": True}}}},
         {},
     ]  # fmt: skip
     tools = decoded(tools=[{"functionDeclarations": rows}, {"google_search": {}}]).tools
-    assert [bare(tool) for tool in tools] == [
+    assert [without_source(tool) for tool in tools] == [
         Tool(name="f", description="d", parameters={"type": "object"}),
         Tool(name="g", parameters={"type": "object", "properties": {"a": {"type": ["string", "null"]}}}),
         Tool(name=""),
@@ -164,7 +164,7 @@ def test_tools_are_functions_and_hosted_ones() -> None:
 
 
 @pytest.mark.parametrize("mode", ["validated", "NEW"])
-def test_a_mode_of_calls_that_no_other_dialect_has_is_named(mode: str) -> None:
+def test_a_calling_mode_that_no_other_dialect_has_is_named(mode: str) -> None:
     calling = {"function_calling_config": {"mode": mode}}
     losses, _ = compatibility.check_request(decoded(tool_config=calling), "openai-chat")
     assert [loss.field for loss in losses] == ["tool_config.function_calling_config.mode"]
@@ -174,26 +174,28 @@ def test_a_mode_of_calls_that_no_other_dialect_has_is_named(mode: str) -> None:
     ("level", "detail"),
     [("MEDIA_RESOLUTION_UNSPECIFIED", None), ("MEDIA_RESOLUTION_MEDIUM", "auto"), ("MEDIA_RESOLUTION_ULTRA_HIGH", "high"), ("NEW", "auto"), ("", None)],
 )  # fmt: skip
-def test_how_closely_an_image_is_looked_at(level: str, detail: str | None) -> None:
+def test_the_media_resolution_of_an_image_becomes_its_detail(
+    level: str, detail: str | None
+) -> None:
     image = {"inlineData": {"mimeType": "image/png"}, "mediaResolution": {"level": level}}
     assert parts(image)[0].detail == detail
 
 
-def test_how_closely_a_document_is_looked_at_is_named() -> None:
+def test_the_media_resolution_of_a_document_is_named() -> None:
     part = {"inlineData": {"mimeType": "application/pdf", "data": "aa"}, "mediaResolution": {"level": "MEDIA_RESOLUTION_LOW"}}  # fmt: skip
     request = decoded(contents=[{"role": "user", "parts": [part]}])
     losses, _ = compatibility.check_request(request, "openai-chat")
     assert [loss.field for loss in losses] == ["contents.detail"]
 
 
-def test_the_system_instruction_comes_first() -> None:
+def test_the_system_instruction_is_the_first_turn() -> None:
     turns = decoded(systemInstruction="be kind").turns
     assert (turns[0].role, turns[0].parts) == ("system", (Text(text="be kind"),))
     assert decoded(systemInstruction={"parts": []}).turns == decoded().turns
     assert [turn.role for turn in decoded(contents=[{"role": "system", "parts": {"text": "a"}}, *HI]).turns] == ["system", "user"]  # fmt: skip
 
 
-def test_media_of_every_kind() -> None:
+def test_the_decoder_reads_media_of_every_kind() -> None:
     assert parts(
         {"inlineData": {"mimeType": "image/png", "data": "a-_", "displayName": "n"}, "mediaResolution": {"level": "MEDIA_RESOLUTION_LOW"}},
         {"inline_data": {"mime_type": "application/pdf", "data": "bb"}},
@@ -214,7 +216,7 @@ def test_media_of_every_kind() -> None:
     ]  # fmt: skip
 
 
-def test_parts_that_nobody_else_has_are_foreign() -> None:
+def test_unknown_and_malformed_parts_are_foreign() -> None:
     rows: tuple[Object, ...] = (
         {"new_kind": {"a": 1}},
         {"toolCall": 7},
@@ -228,7 +230,7 @@ def test_parts_that_nobody_else_has_are_foreign() -> None:
     assert parts(*rows, role="model") == malformed
 
 
-def test_a_part_of_an_unknown_kind_is_named_where_the_model_made_it() -> None:
+def test_an_unknown_part_is_named_and_in_a_user_turn_refused() -> None:
     """A history may hold such a part; in a user's turn, the client depends on it."""
     for role, is_refused in (("model", False), ("user", True)):
         contents = [*HI, {"role": role, "parts": [{"newKind": {"a": 1}}]}, *HI]
@@ -238,7 +240,7 @@ def test_a_part_of_an_unknown_kind_is_named_where_the_model_made_it() -> None:
         assert bool(refusals) is is_refused
 
 
-def test_an_unknown_member_beside_a_known_kind_does_not_make_the_part_foreign() -> None:
+def test_an_unknown_member_beside_a_known_part_is_ignored() -> None:
     assert parts({"newMember": 1, "text": "a"}, {"partMetadata": {"a": 1}}) == [Text(text="a")]
     assert parts({"newMember": 1, "text": "a", "thought": True}) == [Thought(text="a")]
 
@@ -260,12 +262,12 @@ SEARCH = "GOOGLE_SEARCH_WEB"
         ({"toolResponse": {"toolType": SEARCH, "response": {"searchSuggestions": "<b>a</b>"}}}, ""),
     ],
 )  # fmt: skip
-def test_the_work_of_googles_own_tools_is_told_as_text_and_named(work: Object, text: str) -> None:
+def test_the_work_of_googles_own_tools_becomes_text_and_is_named(work: Object, text: str) -> None:
     """The history may then go to any model."""
     contents = [*HI, {"role": "model", "parts": [work, {"text": "ok"}]}, *HI]
     request = translation.decode_request(DIALECT, ask(contents=contents))
-    told = [*([Text(text=text)] if text else []), Text(text="ok")]
-    assert [bare(part) for part in request.turns[1].parts] == told
+    expected = [*([Text(text=text)] if text else []), Text(text="ok")]
+    assert [without_source(part) for part in request.turns[1].parts] == expected
     for dialect in ("openai-chat", "openai-responses", "anthropic-messages"):
         losses, refusals = compatibility.check_request(request, dialect)
         is_empty = work == {"audioTranscription": {}}
@@ -286,7 +288,7 @@ def test_media_that_the_model_made_are_left_out_of_its_turns_and_named(
     assert [loss.field for loss in encoded.losses] == [f"contents.{family}"]
 
 
-def test_the_work_of_tools_within_a_thought_is_reasoning() -> None:
+def test_the_work_of_tools_inside_a_thought_stays_reasoning() -> None:
     """The decoder does not turn it into words of the answer."""
     assert parts({"thought": True, "executableCode": {"code": "1"}}, {"text": "a"}) == [
         Thought(),
@@ -294,12 +296,12 @@ def test_the_work_of_tools_within_a_thought_is_reasoning() -> None:
     ]
 
 
-def test_a_signature_on_the_work_of_a_tool_stays_beside_it() -> None:
+def test_a_signature_on_the_work_of_a_tool_becomes_a_thought_after_it() -> None:
     work = {"executableCode": {"code": "1"}, "thoughtSignature": "AAAA"}
     assert parts(work) == [Text(text="\n```\n1\n```\n"), Thought(state="AAAA")]
 
 
-def test_thoughts_that_came_in_pieces_are_one() -> None:
+def test_neighbouring_thoughts_become_one() -> None:
     thought = {"text": "a", "thought": True}
     assert parts(thought, {"text": "b", "thought": True, "thoughtSignature": "c2lnbg=="}, thought) == [
         Thought(text="ab", state="c2lnbg=="),
@@ -313,23 +315,25 @@ def test_thoughts_that_came_in_pieces_are_one() -> None:
     assert parts({"thought": True, **call()})[0].name == "f"
 
 
-def test_a_stream_that_was_kept_chunk_by_chunk_is_one_turn() -> None:
+def test_a_history_kept_chunk_by_chunk_becomes_one_turn() -> None:
     """Chats of google-genai keep each chunk as a content of its own."""
     slot = {"thought": True, "thoughtSignature": encode_state(MAKER, "s")}
     rows = [{"text": "a", "thought": True}, {"text": "b", "thought": True}, slot, call(id="1")]
-    kept = [*HI, *HI, *[{"role": "model", "parts": [row]} for row in rows]]
-    turns = decoded(contents=kept).turns
+    history = [*HI, *HI, *[{"role": "model", "parts": [row]} for row in rows]]
+    turns = decoded(contents=history).turns
     assert [turn.role for turn in turns] == ["user", "user", "assistant"]
-    assert bare(turns[2].parts[0]) == Thought(text="ab", state="s", maker=MAKER)
-    assert turns[2].source == kept[2:]
+    assert without_source(turns[2].parts[0]) == Thought(text="ab", state="s", maker=MAKER)
+    assert turns[2].source == history[2:]
 
 
-@pytest.mark.parametrize("change", [str, lambda said: said.replace("-", "+").replace("_", "/")])
-def test_a_label_in_the_slot_names_the_maker(change: Any) -> None:
+@pytest.mark.parametrize(
+    "change", [str, lambda signature: signature.replace("-", "+").replace("_", "/")]
+)
+def test_a_labelled_signature_names_its_maker(change: Any) -> None:
     """The label works in either base64 alphabet: SDKs decode the slot and encode it again."""
     assert {"-", "_"} < set(encode_state(MAKER, STATE))
-    said = change(encode_state(MAKER, STATE))
-    slot = {"thoughtSignature": said}
+    signature = change(encode_state(MAKER, STATE))
+    slot = {"thoughtSignature": signature}
     assert parts({"text": "a", "thought": True}, {"thought": True, **slot}) == [
         Thought(text="a", state=STATE, maker=MAKER)
     ]
@@ -340,25 +344,25 @@ def test_a_label_in_the_slot_names_the_maker(change: Any) -> None:
     assert parts({"thought": True, **hidden}) == [Thought(state="s", redacted=True, maker=MAKER)]
 
 
-def test_the_slot_is_valid_base64() -> None:
+def test_a_labelled_signature_is_valid_base64() -> None:
     raw = base64.urlsafe_b64decode(encode_state(MAKER, "s"))
     assert raw.decode() == reasoning_state.write_label(MAKER, "s")
 
 
 @pytest.mark.parametrize(
-    "said", [SKIP_SIGNATURE, base64.b64encode(SKIP_SIGNATURE.encode()).decode(), "", 7]
+    "signature", [SKIP_SIGNATURE, base64.b64encode(SKIP_SIGNATURE.encode()).decode(), "", 7]
 )
-def test_the_stand_in_is_no_state(said: Any) -> None:
-    assert parts({**call(), "thoughtSignature": said})[0].state is None
+def test_the_placeholder_signature_is_no_state(signature: Any) -> None:
+    assert parts({**call(), "thoughtSignature": signature})[0].state is None
 
 
-@pytest.mark.parametrize("said", ["AAA", "AAAA", "tg1.", "====", "é"])
-def test_googles_own_state_stays_as_it_is(said: str) -> None:
-    use = parts({**call(), "thought_signature": said})[0]
-    assert (use.state, use.maker) == (said, None)
+@pytest.mark.parametrize("signature", ["AAA", "AAAA", "tg1.", "====", "é"])
+def test_googles_own_signature_stays_unchanged(signature: str) -> None:
+    use = parts({**call(), "thought_signature": signature})[0]
+    assert (use.state, use.maker) == (signature, None)
 
 
-def test_calls_without_ids_get_one_and_their_results_find_them() -> None:
+def test_calls_without_ids_get_ids_that_their_results_share() -> None:
     """Results find their call by name and order, or by an id if they have one."""
     turns = decoded(
         contents=[
@@ -380,16 +384,16 @@ def test_calls_without_ids_get_one_and_their_results_find_them() -> None:
         ({"output": "x", "y": 1}, '{"output":"x","y":1}', False), ({"error": "x", "y": 1}, '{"error":"x","y":1}', False),
     ],
 )  # fmt: skip
-def test_what_a_function_gave(response: Any, text: str, error: bool) -> None:
+def test_the_decoder_reads_the_output_of_a_function(response: Any, text: str, error: bool) -> None:
     assert parts(result(response=response, id="1"), role="user") == [
         ToolResult(id="1", name="f", parts=(Text(text=text),), error=error)
     ]
 
 
-def test_a_result_may_hold_media() -> None:
+def test_a_function_result_may_hold_media() -> None:
     png = {"inlineData": {"mimeType": "image/png", "data": "aa"}}
-    found = parts({"functionResponse": {"id": "1", "parts": [png, {}]}}, role="user")[0]
-    assert [bare(part) for part in found.parts] == [
+    result_part = parts({"functionResponse": {"id": "1", "parts": [png, {}]}}, role="user")[0]
+    assert [without_source(part) for part in result_part.parts] == [
         Text(text=""),
         Media(kind="image", type="image/png", data="aa"),
     ]

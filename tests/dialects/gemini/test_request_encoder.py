@@ -30,42 +30,42 @@ CALL = ToolUse(id="c1", name="f", arguments='{"a": 1}')
 RESULT = ToolResult(id="c1", parts=(Text(text="done"),))
 
 
-def model(*parts: Any) -> CanonicalTurn:
+def make_model_turn(*parts: Any) -> CanonicalTurn:
     return CanonicalTurn(role="assistant", parts=parts)
 
 
-def said(*parts: Any) -> CanonicalTurn:
+def make_user_turn(*parts: Any) -> CanonicalTurn:
     return CanonicalTurn(role="user", parts=parts)
 
 
 def contents(*turns: CanonicalTurn, **more: Any) -> list[Object]:
-    found: list[Object] = encoded(*turns, **more).value["contents"]
-    return found
+    items: list[Object] = encoded(*turns, **more).value["contents"]
+    return items
 
 
 def losses(*turns: CanonicalTurn, **more: Any) -> list[tuple[str, str]]:
     return [(loss.field, loss.action) for loss in encoded(*turns, **more).losses]
 
 
-def test_only_what_is_set_is_written() -> None:
-    found = encoded(user())
-    assert found.value == {"contents": [{"role": "user", "parts": [{"text": "hi"}]}]}
-    assert found.losses == ()
+def test_the_encoder_writes_only_what_is_set() -> None:
+    written = encoded(user())
+    assert written.value == {"contents": [{"role": "user", "parts": [{"text": "hi"}]}]}
+    assert written.losses == ()
 
 
-def test_settings_and_the_clients_names_of_them() -> None:
-    found = encoded(
+def test_the_encoder_writes_settings_and_keeps_the_clients_names() -> None:
+    written = encoded(
         max_output=9, stop=("a",), temperature=0.5, top_p=0.5, top_k=4, presence_penalty=1.0, frequency_penalty=2.0, seed=3,
         choices=2, logprobs=True, top_logprobs=5, stream=True, names={"max_output": "max_tokens", "choices": "n"},
     )  # fmt: skip
-    assert found.value["stream"] is True
-    assert found.value["generationConfig"] == {
+    assert written.value["stream"] is True
+    assert written.value["generationConfig"] == {
         "maxOutputTokens": 9, "temperature": 0.5, "topP": 0.5, "topK": 4, "presencePenalty": 1.0, "frequencyPenalty": 2.0, "seed": 3,
         "stopSequences": ["a"], "candidateCount": 2, "responseLogprobs": True, "logprobs": 5,
     }  # fmt: skip
-    assert found.client_names["generationConfig.maxOutputTokens"] == "max_tokens"
-    assert found.client_names["generationConfig.topK"] == "top_k"
-    assert found.client_names["contents"] == "messages"
+    assert written.client_names["generationConfig.maxOutputTokens"] == "max_tokens"
+    assert written.client_names["generationConfig.topK"] == "top_k"
+    assert written.client_names["contents"] == "messages"
     assert "logprobs" not in encoded(logprobs=True, top_logprobs=0).value["generationConfig"]
 
 
@@ -81,42 +81,46 @@ def test_settings_and_the_clients_names_of_them() -> None:
         (LEVEL, {"thoughts_shown": True}, {"includeThoughts": True}, "thoughts_shown"),
     ],
 )  # fmt: skip
-def test_effort_and_budget(facts: Any, more: Any, thinking: Object, name: str) -> None:
-    found = encoded(to=target(facts=facts), **more)
-    assert found.value["generationConfig"] == {"thinkingConfig": thinking}
-    assert found.client_names["generationConfig.thinkingConfig"] == name
-    left = "budget" in more and "thinkingBudget" not in thinking
-    above = more.get("effort") == "max"
-    assert [(it.field, it.action) for it in found.losses] == (
-        [("budget", "approximated")] * left + [("effort", "clamped")] * above
+def test_effort_and_budget_become_a_thinking_config(
+    facts: Any, more: Any, thinking: Object, name: str
+) -> None:
+    written = encoded(to=target(facts=facts), **more)
+    assert written.value["generationConfig"] == {"thinkingConfig": thinking}
+    assert written.client_names["generationConfig.thinkingConfig"] == name
+    budget_is_left = "budget" in more and "thinkingBudget" not in thinking
+    effort_is_above = more.get("effort") == "max"
+    assert [(loss.field, loss.action) for loss in written.losses] == (
+        [("budget", "approximated")] * budget_is_left + [("effort", "clamped")] * effort_is_above
     )
 
 
-def test_a_form_is_json_schema_in_words_that_gemini_takes() -> None:
+def test_an_output_format_becomes_a_json_schema_that_gemini_accepts() -> None:
     form = OutputFormat(schema={"const": 1, "uniqueItems": True}, name="n")
-    found = encoded(form=form, names={"form": "text.format"})
-    assert found.value["generationConfig"] == {
+    written = encoded(form=form, names={"form": "text.format"})
+    assert written.value["generationConfig"] == {
         "responseMimeType": "application/json",
         "responseJsonSchema": {"enum": [1], "type": "integer"},
     }
-    assert [(it.field, it.action) for it in found.losses] == [("text.format", "approximated")]
+    assert [(loss.field, loss.action) for loss in written.losses] == [
+        ("text.format", "approximated")
+    ]
     assert encoded(form=OutputFormat()).value["generationConfig"] == {
         "responseMimeType": "application/json"
     }
 
 
-def test_tools() -> None:
+def test_the_encoder_writes_function_declarations() -> None:
     tools = (
         Tool(name="f", description="d", parameters={"type": "object", "not": {}}),
         Tool(name="g"),
         Tool(name="c", kind="custom"),
     )
-    found = encoded(tools=tools)
-    rows = found.value["tools"][0]["functionDeclarations"]
+    written = encoded(tools=tools)
+    rows = written.value["tools"][0]["functionDeclarations"]
     assert rows[0] == {"name": "f", "description": "d", "parametersJsonSchema": {"type": "object"}}
     assert rows[1] == {"name": "g"}
     assert rows[2]["parametersJsonSchema"]["required"] == ["input"]
-    assert [(it.field, it.action) for it in found.losses] == [("tools", "approximated")]
+    assert [(loss.field, loss.action) for loss in written.losses] == [("tools", "approximated")]
 
 
 @pytest.mark.parametrize(
@@ -128,7 +132,7 @@ def test_tools() -> None:
         (ToolChoice(mode="auto", allowed=("f",)), {"mode": "VALIDATED", "allowedFunctionNames": ["f"]}),
     ],
 )  # fmt: skip
-def test_which_tools_may_be_used(choice: ToolChoice, calling: Object) -> None:
+def test_the_encoder_writes_the_tool_choice(choice: ToolChoice, calling: Object) -> None:
     assert encoded(tool_choice=choice).value["toolConfig"] == {"functionCallingConfig": calling}
 
 
@@ -136,36 +140,36 @@ def system(text: str) -> CanonicalTurn:
     return CanonicalTurn(role="developer", parts=(Text(text=text), Text(text="")))
 
 
-def test_what_the_system_says_first_stands_apart_and_later_within() -> None:
-    found = encoded(system("a"), system("b"), user(), system("c"))
-    assert found.value["systemInstruction"] == {"parts": [{"text": "a"}, {"text": "b"}]}
-    assert found.value["contents"] == [
+def test_leading_system_turns_become_the_instruction_and_later_ones_are_wrapped() -> None:
+    written = encoded(system("a"), system("b"), user(), system("c"))
+    assert written.value["systemInstruction"] == {"parts": [{"text": "a"}, {"text": "b"}]}
+    assert written.value["contents"] == [
         {"role": "user", "parts": [{"text": "hi"}, {"text": "<system>\nc\n</system>"}]}
     ]
 
 
 def test_a_picture_in_a_later_system_turn_is_not_wrapped() -> None:
     picture = Media(kind="image", type="image/png", data="aa")
-    found = contents(user(), CanonicalTurn(role="system", parts=(picture, Text(text="c"))))
-    assert found[0]["parts"][1:] == [
+    written = contents(user(), CanonicalTurn(role="system", parts=(picture, Text(text="c"))))
+    assert written[0]["parts"][1:] == [
         {"inlineData": {"mimeType": "image/png", "data": "aa"}},
         {"text": "<system>\nc\n</system>"},
     ]
 
 
-def test_a_system_prompt_alone_is_what_the_user_says() -> None:
-    found = encoded(system("a"))
-    assert found.value == {"contents": [{"role": "user", "parts": [{"text": "a"}]}]}
-    assert [(it.field, it.action) for it in found.losses] == [("messages", "approximated")]
+def test_a_system_prompt_alone_becomes_a_user_turn() -> None:
+    written = encoded(system("a"))
+    assert written.value == {"contents": [{"role": "user", "parts": [{"text": "a"}]}]}
+    assert [(loss.field, loss.action) for loss in written.losses] == [("messages", "approximated")]
 
 
-def test_parts_of_every_kind() -> None:
+def test_the_encoder_writes_parts_of_every_kind() -> None:
     parts = (
         Text(text="t"), Text(text=""), Refused(text="no"), Foreign(kind="x"),
         Media(kind="image", type="image/gif", data="aa"), Media(kind="file", data="bb"), Media(kind="file", text="plain"),
         Media(kind="video", url="https://x.test/v"), Media(kind="video", type="video/mp4", url="https://x.test/v"),
     )  # fmt: skip
-    assert contents(said(*parts))[0]["parts"] == [
+    assert contents(make_user_turn(*parts))[0]["parts"] == [
         {"text": "t"},
         {"text": "no"},
         {"inlineData": {"mimeType": "image/gif", "data": "aa"}},
@@ -174,59 +178,61 @@ def test_parts_of_every_kind() -> None:
         {"fileData": {"fileUri": "https://x.test/v"}},
         {"fileData": {"fileUri": "https://x.test/v", "mimeType": "video/mp4"}},
     ]
-    assert encoded(user(), model(Foreign(kind="x"))).value["contents"] == contents(user())
+    assert encoded(user(), make_model_turn(Foreign(kind="x"))).value["contents"] == contents(user())
 
 
-def test_neighbours_of_one_role_are_one_and_results_come_first() -> None:
+def test_neighbouring_turns_of_one_role_are_joined_with_tool_results_first() -> None:
     """Chat Completions has a turn for each result; Gemini wants all results in one."""
     second = ToolUse(id="c 2", name="g", arguments="")
-    found = contents(
+    messages = contents(
         user(),
-        model(Text(text="so")),
-        model(CALL, second),
+        make_model_turn(Text(text="so")),
+        make_model_turn(CALL, second),
         user("also"),
-        said(ToolResult(id="c 2", name="g", parts=(Text(text="no"),), error=True)),
-        said(RESULT),
+        make_user_turn(ToolResult(id="c 2", name="g", parts=(Text(text="no"),), error=True)),
+        make_user_turn(RESULT),
     )
-    assert [it["role"] for it in found] == ["user", "model", "user"]
-    uses = [part["functionCall"] for part in found[1]["parts"][1:]]
+    assert [message["role"] for message in messages] == ["user", "model", "user"]
+    uses = [part["functionCall"] for part in messages[1]["parts"][1:]]
     assert uses[0] == {"id": "c1", "name": "f", "args": {"a": 1}}
     assert (uses[1]["name"], uses[1]["args"]) == ("g", {})
-    assert [next(iter(part)) for part in found[2]["parts"]] == ["functionResponse"] * 2 + ["text"]
-    results = [part["functionResponse"] for part in found[2]["parts"][:2]]
+    assert [next(iter(part)) for part in messages[2]["parts"]] == ["functionResponse"] * 2 + [
+        "text"
+    ]
+    results = [part["functionResponse"] for part in messages[2]["parts"][:2]]
     assert results[0] == {"id": uses[1]["id"], "name": "g", "response": {"error": "no"}}
     assert results[1] == {"id": "c1", "name": "f", "response": {"output": "done"}}
 
 
-def test_a_call_without_its_result_gets_one() -> None:
-    found = contents(model(CALL), user("never mind"))
-    assert found[1]["parts"] == [
+def test_a_call_without_a_result_gets_an_error_result() -> None:
+    written = contents(make_model_turn(CALL), user("never mind"))
+    assert written[1]["parts"] == [
         {"functionResponse": {"id": "c1", "name": "f", "response": {"error": "No result was given."}}},
         {"text": "never mind"},
     ]  # fmt: skip
-    assert contents(user(), model(CALL))[-1]["role"] == "model"
+    assert contents(user(), make_model_turn(CALL))[-1]["role"] == "model"
 
 
-def test_a_result_of_an_unknown_call_has_some_name() -> None:
-    assert contents(said(RESULT))[0]["parts"][0]["functionResponse"]["name"] == "unknown"
+def test_a_result_of_an_unknown_call_gets_a_placeholder_name() -> None:
+    assert contents(make_user_turn(RESULT))[0]["parts"][0]["functionResponse"]["name"] == "unknown"
 
 
 @pytest.mark.parametrize(
     ("text", "custom", "args"),
     [("", False, {}), (" ", False, {}), ("null", False, {}), ("{", False, {"_raw": "{"}), ("[1]", False, {"_raw": "[1]"}), ("free", True, {"input": "free"}), ('{"a":{"b":1}}', False, {"a": {"b": 1}})],
 )  # fmt: skip
-def test_arguments_are_an_object(text: str, custom: bool, args: Object) -> None:
+def test_arguments_always_become_an_object(text: str, custom: bool, args: Object) -> None:
     use = ToolUse(id="c", name="f", arguments=text, custom=custom)
-    assert contents(model(use))[0]["parts"][0]["functionCall"]["args"] == args
+    assert contents(make_model_turn(use))[0]["parts"][0]["functionCall"]["args"] == args
     named = [("messages.arguments", "approximated")] if "_raw" in args else []
-    assert losses(model(use)) == named
+    assert losses(make_model_turn(use)) == named
 
 
-def test_media_of_a_result_stand_within_it_or_after_it() -> None:
+def test_media_of_a_result_are_written_inside_it_or_after_it() -> None:
     png = Media(kind="image", type="image/png", data="aa")
     result = ToolResult(id="c1", parts=(Text(text="a"), png, Text(text="b")))
     data = {"inlineData": {"mimeType": "image/png", "data": "aa"}}
-    turns = (model(CALL), said(result))
+    turns = (make_model_turn(CALL), make_user_turn(result))
     within = contents(*turns)[1]["parts"]
     assert within[0]["functionResponse"]["parts"] == [data]
     assert within[0]["functionResponse"]["response"] == {"output": "a\nb"}
@@ -235,30 +241,32 @@ def test_media_of_a_result_stand_within_it_or_after_it() -> None:
     assert losses(*turns, to=old) == [("messages", "approximated")]
 
 
-def test_the_first_call_of_a_turn_is_signed_in_place_of_its_maker() -> None:
+def test_the_first_unsigned_call_of_a_turn_gets_a_placeholder_signature() -> None:
     """Gemini 3 and later refuse a call without a signature; models with budgets want none."""
     second = ToolUse(id="c2", name="g", arguments="{}")
-    parts = contents(model(Text(text="t"), CALL, second))[0]["parts"]
+    parts = contents(make_model_turn(Text(text="t"), CALL, second))[0]["parts"]
     assert [part.get("thoughtSignature") for part in parts] == [None, SKIP_SIGNATURE, None]
-    old = contents(model(CALL), to=target(facts=BUDGET))[0]["parts"]
+    old = contents(make_model_turn(CALL), to=target(facts=BUDGET))[0]["parts"]
     assert "thoughtSignature" not in old[0]
-    assert SKIP_SIGNATURE in json.dumps(contents(model(CALL), to=target()))
+    assert SKIP_SIGNATURE in json.dumps(contents(make_model_turn(CALL), to=target()))
 
 
-def test_state_goes_to_its_own_maker_alone() -> None:
+def test_reasoning_state_goes_only_to_its_maker() -> None:
     own = ToolUse(id="c1", name="f", arguments="{}", state="sig", maker=MINE)
-    assert contents(model(own))[0]["parts"][0]["thoughtSignature"] == "sig"
-    assert losses(model(own)) == []
+    assert contents(make_model_turn(own))[0]["parts"][0]["thoughtSignature"] == "sig"
+    assert losses(make_model_turn(own)) == []
     for maker_ in (None, "other"):
         use = ToolUse(id="c1", name="f", arguments="{}", state="sig", maker=maker_)
-        assert contents(model(use))[0]["parts"][0]["thoughtSignature"] == SKIP_SIGNATURE
-        assert losses(model(use, use), names={"turns": "input"}) == [("input.reasoning", "dropped")]
+        assert contents(make_model_turn(use))[0]["parts"][0]["thoughtSignature"] == SKIP_SIGNATURE
+        assert losses(make_model_turn(use, use), names={"turns": "input"}) == [
+            ("input.reasoning", "dropped")
+        ]
 
 
-def test_thoughts_go_to_their_own_maker_alone() -> None:
+def test_thoughts_go_only_to_their_maker() -> None:
     shown = Thought(text="hm", state="sig", maker=MINE)
     silent = Thought(state="sig", maker=MINE)
-    assert contents(model(shown, silent))[0]["parts"] == [
+    assert contents(make_model_turn(shown, silent))[0]["parts"] == [
         {"text": "hm", "thoughtSignature": "sig", "thought": True},
         {"text": "", "thoughtSignature": "sig"},
     ]
@@ -267,12 +275,14 @@ def test_thoughts_go_to_their_own_maker_alone() -> None:
         Thought(text="hm", state="s"),
         Thought(state="s", maker="x"),
     ):
-        found = encoded(user(), model(thought, Text(text="t")))
-        assert found.value["contents"][1]["parts"] == [{"text": "t"}]
-        assert [(it.field, it.action) for it in found.losses] == [("messages.reasoning", "dropped")]
+        written = encoded(user(), make_model_turn(thought, Text(text="t")))
+        assert written.value["contents"][1]["parts"] == [{"text": "t"}]
+        assert [(loss.field, loss.action) for loss in written.losses] == [
+            ("messages.reasoning", "dropped")
+        ]
 
 
-def test_the_body_is_one_that_this_dialect_writes() -> None:
+def test_the_dialect_writes_the_encoded_request_for_the_target() -> None:
     """Translation does this too: it encodes, reads without a path, and writes for the target."""
     request = CanonicalRequest(turns=(user(),), max_output=9, effort="max", stream=True, names={"effort": "reasoning_effort"})  # fmt: skip
     written = translation.write_request(request, DIALECT, HERE)
@@ -281,15 +291,17 @@ def test_the_body_is_one_that_this_dialect_writes() -> None:
         "generationConfig": {"maxOutputTokens": 9, "thinkingConfig": {"thinkingLevel": "HIGH"}},
     }
     assert written.url_suffix == "/models/m:streamGenerateContent?alt=sse"
-    assert [(it.field, it.action) for it in written.losses] == [("reasoning_effort", "clamped")]
+    assert [(loss.field, loss.action) for loss in written.losses] == [
+        ("reasoning_effort", "clamped")
+    ]
 
 
-def test_what_is_encoded_is_decoded_again() -> None:
+def test_an_encoded_request_decodes_to_the_same_request() -> None:
     """The decoder gets back all that this dialect can say."""
     request = CanonicalRequest(
         turns=(
             CanonicalTurn(role="system", parts=(Text(text="s"),)), user(),
-            model(ToolUse(id="c1", name="f", arguments='{"a":1}')), said(RESULT),
+            make_model_turn(ToolUse(id="c1", name="f", arguments='{"a":1}')), make_user_turn(RESULT),
         ),
         tools=(Tool(name="f", description="d", parameters={"type": "object"}),), tool_choice=ToolChoice(mode="required"),
         form=OutputFormat(schema={"type": "object"}), max_output=9, stop=("x",), temperature=0.5, top_p=0.5, top_k=3, presence_penalty=0.5,
@@ -297,8 +309,8 @@ def test_what_is_encoded_is_decoded_again() -> None:
     )  # fmt: skip
     value = TRANSLATION.encode_request(request, HERE).value
     body = DIALECT.read(json.dumps({"model": "m", **value}).encode())
-    again = TRANSLATION.decode_request(body)
+    decoded_again = TRANSLATION.decode_request(body)
     for field in CanonicalRequest.__struct_fields__:
         if field not in ("turns", "tools", "names", "stream_usage"):
-            assert getattr(again, field) == getattr(request, field), field
-    assert TRANSLATION.encode_request(again, HERE).value == value
+            assert getattr(decoded_again, field) == getattr(request, field), field
+    assert TRANSLATION.encode_request(decoded_again, HERE).value == value

@@ -38,12 +38,12 @@ STOPPED = candidate(text("a"), finish="STOP")
         (whole(chunk(candidate(text("a"))), chunk(STOPPED)), "STOP"),
     ],
 )
-def test_an_answer_is_read(body: bytes, finish: str | None) -> None:
-    glance = DIALECT.summarize(body)
-    assert (glance.problem, glance.finish, glance.served_model) == (None, finish, "m-1")
+def test_the_gateway_reads_finish_and_model_of_an_answer(body: bytes, finish: str | None) -> None:
+    summary = DIALECT.summarize(body)
+    assert (summary.problem, summary.finish, summary.served_model) == (None, finish, "m-1")
 
 
-def test_the_last_usage_of_a_list_stands() -> None:
+def test_the_last_usage_of_a_list_counts() -> None:
     first = chunk(candidate(text("a")), usageMetadata={"promptTokenCount": 5})
     body = whole(first, chunk(STOPPED, usageMetadata=USED))
     assert DIALECT.summarize(body).usage == Usage(input=5, output=2)
@@ -57,7 +57,7 @@ def test_the_last_usage_of_a_list_stands() -> None:
         json.dumps({"promptFeedback": {}}).encode(),
     ],
 )  # fmt: skip
-def test_anything_else_is_a_problem(body: bytes) -> None:
+def test_a_body_that_is_no_answer_fails(body: bytes) -> None:
     problem = DIALECT.summarize(body).problem
     assert problem is not None
     assert problem.kind == ("upstream_overloaded" if b"503" in body else "upstream_error")
@@ -80,75 +80,75 @@ def test_an_answer_is_complete_if_each_candidate_has_a_reason() -> None:
 
 
 @pytest.mark.parametrize("where", ["chunk", "candidate"])
-def test_an_error_beside_content_fails_it(where: str) -> None:
+def test_an_error_beside_content_fails_the_answer(where: str) -> None:
     error = {"code": 503, "message": "m", "status": "UNAVAILABLE"}
-    told = {**chunk(STOPPED), "error": error} if where == "chunk" else chunk({**STOPPED, "error": error})  # fmt: skip
-    glance = DIALECT.summarize(json.dumps(told).encode())
-    assert glance.problem is not None
-    assert (glance.problem.kind, glance.complete) == ("upstream_overloaded", False)
+    answer = {**chunk(STOPPED), "error": error} if where == "chunk" else chunk({**STOPPED, "error": error})  # fmt: skip
+    summary = DIALECT.summarize(json.dumps(answer).encode())
+    assert summary.problem is not None
+    assert (summary.problem.kind, summary.complete) == ("upstream_overloaded", False)
 
 
 FOLD, UNFOLD = DIALECT.fold, DIALECT.unfold
 
 
-def folded(*chunks: Any) -> Any:
+def fold_chunks(*chunks: Any) -> Any:
     return json.loads(FOLD(stream(*chunks)))
 
 
-def parts(*rows: list[Any]) -> Any:
-    found = folded(*[chunk(candidate(*row)) for row in rows])
-    return found["candidates"][0]["content"]["parts"]
+def fold_parts(*rows: list[Any]) -> Any:
+    answer = fold_chunks(*[chunk(candidate(*row)) for row in rows])
+    return answer["candidates"][0]["content"]["parts"]
 
 
-def test_text_grows_and_the_last_of_all_else_stands() -> None:
+def test_text_is_joined_and_the_last_value_of_other_members_counts() -> None:
     assert json.loads(FOLD(WHOLE)) == chunk(
         candidate(text("hello"), finish="STOP"), usageMetadata=USED
     )
 
 
-def test_parts_of_other_kinds_and_with_signatures_stand_alone() -> None:
+def test_signed_and_other_parts_stay_separate() -> None:
     thought, call = text("a", thought=True), {"functionCall": {"name": "f"}}
     signed = text("", thoughtSignature="s")
-    assert parts([thought], [text("b", thought=True)]) == [text("ab", thought=True)]
-    assert parts([thought], [text("b")]) == [thought, text("b")]
-    assert parts([text("a")], [signed]) == [text("a"), signed]
-    assert parts([signed], [text("b")]) == [signed, text("b")]
-    assert parts([text("a")], [text("b"), call], [call]) == [text("ab"), call, call]
-    assert parts([text("a"), text("b")]) == [text("a"), text("b")]
-    assert parts([call], [text("")]) == [call]
-    assert parts([call], [text(None)]) == [call, text(None)]  # type: ignore[arg-type]  # odd
-    assert parts([text("")], []) == [text("")]
+    assert fold_parts([thought], [text("b", thought=True)]) == [text("ab", thought=True)]
+    assert fold_parts([thought], [text("b")]) == [thought, text("b")]
+    assert fold_parts([text("a")], [signed]) == [text("a"), signed]
+    assert fold_parts([signed], [text("b")]) == [signed, text("b")]
+    assert fold_parts([text("a")], [text("b"), call], [call]) == [text("ab"), call, call]
+    assert fold_parts([text("a"), text("b")]) == [text("a"), text("b")]
+    assert fold_parts([call], [text("")]) == [call]
+    assert fold_parts([call], [text(None)]) == [call, text(None)]  # type: ignore[arg-type]  # odd
+    assert fold_parts([text("")], []) == [text("")]
 
 
-def test_a_part_that_is_no_text_never_takes_any() -> None:
-    assert parts([{"text": None}], [text("b")]) == [{"text": None}, text("b")]
+def test_text_is_never_joined_to_another_part() -> None:
+    assert fold_parts([{"text": None}], [text("b")]) == [{"text": None}, text("b")]
 
 
-def test_candidates_are_told_apart_by_index() -> None:
-    found = folded(
+def test_candidates_fold_by_their_index() -> None:
+    answer = fold_chunks(
         chunk(candidate(text("b"), index=1), candidate(text("a"), index=None)),
         chunk(candidate(text("c"), finish="STOP", index=1)),
     )
-    assert [it.get("index", 0) for it in found["candidates"]] == [0, 1]
-    assert found["candidates"][1]["content"]["parts"] == [text("bc")]
+    assert [candidate.get("index", 0) for candidate in answer["candidates"]] == [0, 1]
+    assert answer["candidates"][1]["content"]["parts"] == [text("bc")]
 
 
-def test_lists_go_on_and_what_is_repeated_stands_once() -> None:
-    one, two = {"uri": "1"}, {"uri": "2"}
-    found = folded(
-        chunk(candidate(citationMetadata={"citations": [one]}, logprobsResult={"chosenCandidates": [1]})),
-        chunk(candidate(citationMetadata={"citations": [one, two]}, logprobsResult={"chosenCandidates": [1]}, groundingMetadata=None)),
+def test_lists_are_joined_without_repeats() -> None:
+    first, second = {"uri": "1"}, {"uri": "2"}
+    candidate_ = fold_chunks(
+        chunk(candidate(citationMetadata={"citations": [first]}, logprobsResult={"chosenCandidates": [1]})),
+        chunk(candidate(citationMetadata={"citations": [first, second]}, logprobsResult={"chosenCandidates": [1]}, groundingMetadata=None)),
     )["candidates"][0]  # fmt: skip
-    assert found["citationMetadata"] == {"citations": [one, two]}
-    assert found["logprobsResult"] == {"chosenCandidates": [1, 1]}
-    assert "groundingMetadata" not in found
-    odd = folded(chunk(candidate(content=7)), chunk(candidate(text("a"))))
+    assert candidate_["citationMetadata"] == {"citations": [first, second]}
+    assert candidate_["logprobsResult"] == {"chosenCandidates": [1, 1]}
+    assert "groundingMetadata" not in candidate_
+    odd = fold_chunks(chunk(candidate(content=7)), chunk(candidate(text("a"))))
     assert odd["candidates"][0]["content"]["parts"] == [text("a")]
 
 
-def test_a_refused_prompt_has_no_candidates() -> None:
-    said = {"promptFeedback": {"blockReason": "SAFETY"}}
-    assert folded(said) == said
+def test_a_blocked_prompt_folds_without_candidates() -> None:
+    blocked = {"promptFeedback": {"blockReason": "SAFETY"}}
+    assert fold_chunks(blocked) == blocked
     assert FOLD(b": comment\n\n" + stream(LAST)) == FOLD(stream(LAST))
 
 
@@ -161,7 +161,7 @@ PART = st.one_of(
 
 
 @given(st.lists(st.lists(PART, min_size=1), min_size=1, max_size=3), st.booleans())
-def test_an_answer_is_the_same_after_it_was_streamed(rows: list[list[Any]], usage: bool) -> None:
+def test_any_answer_survives_unfolding_and_folding(rows: list[list[Any]], usage: bool) -> None:
     """Law 2: any parts in any number of candidates come back the same."""
     value = chunk(*[candidate(*row, finish="STOP", index=at) for at, row in enumerate(rows)], new={"x": 1})  # fmt: skip
     data = json.dumps(value, indent=2).encode()
@@ -169,7 +169,7 @@ def test_an_answer_is_the_same_after_it_was_streamed(rows: list[list[Any]], usag
 
 
 @pytest.mark.parametrize("usage", [True, False])
-def test_a_streamed_answer_ends_whole(usage: bool) -> None:
+def test_an_unfolded_answer_is_complete(usage: bool) -> None:
     data = UNFOLD(FOLD(WHOLE), usage)
-    watch = DIALECT.inspect_stream(ask(STREAM))
-    assert (watch.feed(data) + watch.end(), watch.complete) == (data, True)
+    inspector = DIALECT.inspect_stream(ask(STREAM))
+    assert (inspector.feed(data) + inspector.end(), inspector.complete) == (data, True)

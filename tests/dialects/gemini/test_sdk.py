@@ -25,7 +25,7 @@ from gateway.core.events import (
 from gateway.core.usage import Usage
 from gateway.dialects.base import RequestBody
 from gateway.dialects.gemini import COUNT_TOKENS, DIALECT, TRANSLATION
-from tests.dialects.gemini.cases import TELLING, read
+from tests.dialects.gemini.cases import CONTEXT, read
 
 genai: Any = pytest.importorskip("google.genai", reason="no google-genai: make install")
 
@@ -57,78 +57,78 @@ def client() -> Iterator[Make]:
         yield make
 
 
-def gives(data: bytes, status: int = 200) -> Answer:
+def answer_with(data: bytes, status: int = 200) -> Answer:
     return lambda _: httpx2.Response(status, content=data)
 
 
-def path(request: httpx2.Request) -> str:
+def read_path(request: httpx2.Request) -> str:
     """Return the variable part of the URL's path."""
     return re.sub("^/v1(beta)?/", "", request.url.path)
 
 
-def written(events: list[Event]) -> bytes:
-    encoder = TRANSLATION.make_encoder(TELLING)
+def encode(events: list[Event]) -> bytes:
+    encoder = TRANSLATION.make_encoder(CONTEXT)
     return b"".join(encoder.write(event) for event in events)
 
 
-def summary(chunks: list[Any]) -> tuple[Any, ...]:
+def summarize(chunks: list[Any]) -> tuple[Any, ...]:
     """Return text, reasoning, calls, the last reason and the last usage."""
-    parts = [part for it in chunks for part in it.candidates[0].content.parts]
+    parts = [part for chunk in chunks for part in chunk.candidates[0].content.parts]
     used = chunks[-1].usage_metadata
     return (
-        "".join(it.text or "" for it in parts if not it.thought),
-        "".join(it.text or "" for it in parts if it.thought),
-        [(it.function_call.id, it.function_call.name, it.function_call.args) for it in parts if it.function_call],
+        "".join(part.text or "" for part in parts if not part.thought),
+        "".join(part.text or "" for part in parts if part.thought),
+        [(part.function_call.id, part.function_call.name, part.function_call.args) for part in parts if part.function_call],
         chunks[-1].candidates[0].finish_reason.value,
         (used.prompt_token_count, used.cached_content_token_count, used.candidates_token_count, used.thoughts_token_count, used.total_token_count),
     )  # fmt: skip
 
 
-SAID = ("Héllo", "hm", [("c1", "f", {"a": 1})], "STOP", (6, 1, 2, 3, 11))
+EXPECTED = ("Héllo", "hm", [("c1", "f", {"a": 1})], "STOP", (6, 1, 2, 3, 11))
 
 
-def test_a_stream_is_decoded(client: Make) -> None:
-    chunks = list(client(gives(written(EVENTS))).models.generate_content_stream(model="m", contents="hi"))  # fmt: skip
-    assert summary(chunks) == SAID
+def test_the_sdk_decodes_a_stream(client: Make) -> None:
+    chunks = list(client(answer_with(encode(EVENTS))).models.generate_content_stream(model="m", contents="hi"))  # fmt: skip
+    assert summarize(chunks) == EXPECTED
     assert (chunks[-1].response_id, chunks[-1].model_version) == ("r1", "m-1")
 
 
-def test_a_whole_answer_is_decoded(client: Make) -> None:
-    whole = TRANSLATION.encode_response(EVENTS, TELLING)
-    answer = client(gives(whole)).models.generate_content(model="m", contents="hi")  # fmt: skip
-    assert summary([answer]) == SAID
-    again = list(client(gives(DIALECT.unfold(whole, True))).models.generate_content_stream(model="m", contents="hi"))  # fmt: skip
-    assert summary(again) == SAID
+def test_the_sdk_decodes_a_whole_answer(client: Make) -> None:
+    whole = TRANSLATION.encode_response(EVENTS, CONTEXT)
+    answer = client(answer_with(whole)).models.generate_content(model="m", contents="hi")  # fmt: skip
+    assert summarize([answer]) == EXPECTED
+    unfolded = list(client(answer_with(DIALECT.unfold(whole, True))).models.generate_content_stream(model="m", contents="hi"))  # fmt: skip
+    assert summarize(unfolded) == EXPECTED
 
 
-def test_an_error_in_a_stream_is_raised(client: Make) -> None:
+def test_the_sdk_raises_an_error_in_a_stream(client: Make) -> None:
     frame = DIALECT.write_problem_frame(Problem(kind="upstream_truncated", message="It broke."))
-    found = client(gives(written(EVENTS[:5]) + frame)).models.generate_content_stream(model="m", contents="hi")  # fmt: skip
+    stream_ = client(answer_with(encode(EVENTS[:5]) + frame)).models.generate_content_stream(model="m", contents="hi")  # fmt: skip
     with pytest.raises(genai.errors.ServerError, match=r"It broke\."):
-        list(found)
+        list(stream_)
 
 
-def test_a_refused_request_is_raised(client: Make) -> None:
+def test_the_sdk_raises_a_refused_request(client: Make) -> None:
     body = DIALECT.write_problem(Problem(kind="invalid_request", message="No.", param="contents"))
     with pytest.raises(genai.errors.ClientError, match=r"INVALID_ARGUMENT.*No\."):
-        client(gives(body, 400)).models.generate_content(model="m", contents="hi")  # fmt: skip
+        client(answer_with(body, 400)).models.generate_content(model="m", contents="hi")  # fmt: skip
 
 
-def test_a_chat_sends_reasoning_and_calls_back_to_be_known_again(client: Make) -> None:
+def test_the_sdk_sends_reasoning_and_calls_back_with_their_label(client: Make) -> None:
     """Streamed or not, the SDK's own history keeps the label in its slot."""
     bodies: list[RequestBody] = []
 
     def answer(request: httpx2.Request) -> httpx2.Response:
-        asked = path(request)
-        bodies.append(read(request.content, asked))
-        if asked.endswith("streamGenerateContent"):
-            return httpx2.Response(200, content=written(EVENTS))
-        return httpx2.Response(200, content=TRANSLATION.encode_response(EVENTS, TELLING))
+        method_path = read_path(request)
+        bodies.append(read(request.content, method_path))
+        if method_path.endswith("streamGenerateContent"):
+            return httpx2.Response(200, content=encode(EVENTS))
+        return httpx2.Response(200, content=TRANSLATION.encode_response(EVENTS, CONTEXT))
 
-    for ask in ("send_message", "send_message_stream"):
+    for method in ("send_message", "send_message_stream"):
         chat = client(answer).chats.create(model="openai/auto")
-        list(getattr(chat, ask)("hi"))
-        list(getattr(chat, ask)(genai.types.Part.from_function_response(name="f", response={"output": "x"})))  # fmt: skip
+        list(getattr(chat, method)("hi"))
+        list(getattr(chat, method)(genai.types.Part.from_function_response(name="f", response={"output": "x"})))  # fmt: skip
         request = TRANSLATION.decode_request(bodies[-1])
         kinds = [type(part).__name__ for turn in request.turns for part in turn.parts]
         assert kinds == ["Text", "Thought", *["Text"] * (len(kinds) - 4), "ToolUse", "ToolResult"]
@@ -139,17 +139,17 @@ def test_a_chat_sends_reasoning_and_calls_back_to_be_known_again(client: Make) -
         assert bodies[-1].prompt.model == "openai/auto"
 
 
-def test_a_request_of_the_sdk_is_read(client: Make) -> None:
+def test_the_gateway_reads_a_request_of_the_sdk(client: Make) -> None:
     bodies: list[RequestBody] = []
 
     def answer(request: httpx2.Request) -> httpx2.Response:
-        asked = path(request)
-        if asked.endswith(":countTokens"):
+        method_path = read_path(request)
+        if method_path.endswith(":countTokens"):
             counting: Any = COUNT_TOKENS.read
-            bodies.append(counting(request.content, asked))
+            bodies.append(counting(request.content, method_path))
             return httpx2.Response(200, content=b'{"totalTokens": 3}')
-        bodies.append(read(request.content, asked))
-        return httpx2.Response(200, content=TRANSLATION.encode_response(EVENTS, TELLING))
+        bodies.append(read(request.content, method_path))
+        return httpx2.Response(200, content=TRANSLATION.encode_response(EVENTS, CONTEXT))
 
     types = genai.types
     declared = types.FunctionDeclaration(name="f", parameters={"type": "OBJECT", "properties": {"a": {"type": "STRING"}}})  # fmt: skip

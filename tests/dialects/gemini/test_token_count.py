@@ -21,11 +21,11 @@ def inner(**more: Any) -> bytes:
 
 
 def read(body: bytes, path: str = PATH) -> RequestBody:
-    found: RequestBody = READ(body, path)
-    return found
+    request: RequestBody = READ(body, path)
+    return request
 
 
-def test_contents_alone_go_on_as_they_came() -> None:
+def test_a_count_of_contents_keeps_the_clients_bytes() -> None:
     body = read(raw(x=1))
     written = COUNT_TOKENS.write(body, target("m"))
     assert written.body is body.raw
@@ -33,7 +33,7 @@ def test_contents_alone_go_on_as_they_came() -> None:
     assert (body.prompt.user, body.prompt.model) == ("hi", "m")
 
 
-def test_a_whole_request_names_its_model_within() -> None:
+def test_a_count_of_a_whole_request_names_its_model_inside() -> None:
     body = read(inner(model="models/m", tools=[{"functionDeclarations": [{"name": "f"}]}]))
     assert body.prompt.tools == ("f",)
     assert COUNT_TOKENS.write(body, target("m")).body is body.raw
@@ -43,36 +43,36 @@ def test_a_whole_request_names_its_model_within() -> None:
     assert COUNT_TOKENS.write(bare, target("other")).body is bare.raw
 
 
-def test_without_a_path_the_body_names_the_model() -> None:
+def test_a_count_without_a_path_names_the_model_in_the_body() -> None:
     body = read(raw(model="models/x"), "")
     assert body.prompt.model == "x"
     assert sent(COUNT_TOKENS.write(body, target("y"))) == {"contents": HI}
     assert read(inner(model="models/x"), "").prompt.model == "x"
 
 
-def test_another_method_is_none_of_this() -> None:
+def test_another_method_is_refused() -> None:
     with pytest.raises(ProblemError, match="generateContent"):
         read(raw(), "models/m:generateContent")
 
 
-def test_a_number_costs_nothing() -> None:
+def test_a_token_count_costs_nothing() -> None:
     assert COUNT_TOKENS.summarize(b'{"totalTokens": 12}').usage == Usage(input=0, output=0)
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"error":{"code":429}}', b'{"candidates":[{}]}'])  # fmt: skip
-def test_anything_else_is_a_problem(body: bytes) -> None:
+def test_an_answer_without_a_number_fails(body: bytes) -> None:
     problem = COUNT_TOKENS.summarize(body).problem
     assert problem is not None
     assert problem.kind.startswith("upstream_")
 
 
-def test_a_number_is_told_as_google_tells_it() -> None:
+def test_a_token_count_is_written_in_googles_form() -> None:
     assert COUNT_TOKENS.write_token_count is not None
     assert COUNT_TOKENS.summarize(COUNT_TOKENS.write_token_count(7)).problem is None
     assert COUNT_TOKENS.write_token_count(7) == b'{"totalTokens":7}'
 
 
-def test_what_a_count_cannot_say_in_another_dialect_is_named() -> None:
+def test_a_member_without_an_equivalent_is_named_with_its_full_path() -> None:
     part = {"text": "a", "videoMetadata": {"fps": 2}}
     body = read(json.dumps({"generateContentRequest": {"contents": [{"parts": [part]}]}}).encode())
     (lost,) = translation.decode_request(COUNT_TOKENS, body).lost_members

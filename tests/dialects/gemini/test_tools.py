@@ -16,8 +16,8 @@ from tests.dialects.gemini.cases import (
     ask,
     candidate,
     chunk,
+    decode_stream,
     decoded,
-    heard,
     stream,
     text,
     whole,
@@ -44,41 +44,41 @@ def piece(path: str, **value: Any) -> Object:
 def args(*pieces: Object) -> Object:
     """Return the arguments of one call from the pieces after its beginning."""
     (part,) = join_calls([BEGIN, *pieces])
-    found: Object = part["functionCall"]["args"]
-    return found
+    arguments: Object = part["functionCall"]["args"]
+    return arguments
 
 
 def calls(events: list[Event]) -> list[tuple[str, str, Object]]:
     """Return the calls of events: name, id and arguments."""
-    begun = {it.index: it for it in events if isinstance(it, ToolStart)}
-    assert {it.index for it in events if isinstance(it, ToolEnd)} == begun.keys()
-    pieces = {it.index: it.text for it in events if isinstance(it, ToolDelta)}
-    return [(it.name, it.id, json.loads(pieces[at])) for at, it in begun.items()]
+    starts = {event.index: event for event in events if isinstance(event, ToolStart)}
+    assert {event.index for event in events if isinstance(event, ToolEnd)} == starts.keys()
+    pieces = {event.index: event.text for event in events if isinstance(event, ToolDelta)}
+    return [(start.name, start.id, json.loads(pieces[at])) for at, start in starts.items()]
 
 
-def test_pieces_over_many_chunks_are_one_call() -> None:
+def test_pieces_of_a_call_over_many_chunks_become_one_call() -> None:
     """Streamed chunks and the folded stream give the same call."""
     chunks = [chunk(candidate(part)) for part in PIECES]
     sent = stream(*chunks, chunk(candidate(text(""), finish="STOP")))
-    for events in (heard(sent), TRANSLATION.decode_response(DIALECT.fold(sent))):
+    for events in (decode_stream(sent), TRANSLATION.decode_response(DIALECT.fold(sent))):
         assert calls(events) == [("weather", "c1", ARGS)]
-        assert [it.reason for it in events if isinstance(it, Finish)] == ["tools"]
-    (told,) = json.loads(DIALECT.fold(sent))["candidates"]
-    assert told["content"]["parts"] == [CALL]
+        assert [event.reason for event in events if isinstance(event, Finish)] == ["tools"]
+    (folded,) = json.loads(DIALECT.fold(sent))["candidates"]
+    assert folded["content"]["parts"] == [CALL]
 
 
-def test_two_calls_one_after_the_other() -> None:
+def test_another_call_ends_the_call_before_it() -> None:
     """A call of another name, or a whole one, ends the call before; text may come between."""
     other = {"functionCall": {"name": "time", "id": "c2", "willContinue": True}}
     last = {"functionCall": {"name": "sum", "args": {"a": 1}}}
     parts = [*PIECES[:3], text("Hm."), other, piece("$.zone", stringValue="CET"), last]
     events = TRANSLATION.decode_response(whole(chunk(candidate(*parts, finish="STOP"))))
-    assert [it[::2] for it in calls(events)] == [
+    assert [call[::2] for call in calls(events)] == [
         ("weather", {"city": "Zürich"}),
         ("time", {"zone": "CET"}),
         ("sum", {"a": 1}),
     ]
-    assert [it.text for it in events if isinstance(it, TextDelta)] == ["Hm."]
+    assert [event.text for event in events if isinstance(event, TextDelta)] == ["Hm."]
 
 
 def test_a_signature_stays_with_its_call() -> None:
@@ -100,19 +100,19 @@ def test_a_signature_stays_with_its_call() -> None:
         ([], {}),
     ],
 )  # fmt: skip
-def test_a_value_goes_where_its_path_leads(pieces: list[Object], expected: Object) -> None:
+def test_a_partial_argument_is_put_at_its_path(pieces: list[Object], expected: Object) -> None:
     assert args(*pieces) == expected
 
 
 @pytest.mark.parametrize("path", ["", "$", "$[0]", "$.a[99999]", "$.a..b", "$.a[x]", "$.s.b", "$.s[0]"])  # fmt: skip
-def test_a_piece_that_fits_nowhere_fails_the_answer(path: str) -> None:
+def test_an_argument_with_an_impossible_path_fails_the_answer(path: str) -> None:
     """The gateway never makes up a call with other arguments.
 
     In a request it is the client's mistake.
     """
     parts = [BEGIN, piece("$.s", numberValue=1), piece(path, stringValue="x")]
-    one = chunk(candidate(*parts, finish="STOP"))
-    for events in (heard(stream(one)), TRANSLATION.decode_response(whole(one))):
+    answer = chunk(candidate(*parts, finish="STOP"))
+    for events in (decode_stream(stream(answer)), TRANSLATION.decode_response(whole(answer))):
         assert isinstance(events[-1], Failed)
         assert "fit together" in events[-1].problem.message
     with pytest.raises(ProblemError, match="send its `args` whole"):
@@ -120,7 +120,7 @@ def test_a_piece_that_fits_nowhere_fails_the_answer(path: str) -> None:
 
 
 @pytest.mark.parametrize("stops", ["STOP", "MAX_TOKENS", None])
-def test_a_call_that_never_ends(stops: str | None) -> None:
+def test_a_call_without_an_end_is_cut_at_a_limit_and_fails_otherwise(stops: str | None) -> None:
     """At a limit the call is cut, as in any dialect; otherwise the answer fails."""
     events = TRANSLATION.decode_response(
         whole(chunk(candidate(text("a"), *PIECES[:3], finish=stops)))
@@ -129,10 +129,10 @@ def test_a_call_that_never_ends(stops: str | None) -> None:
         assert isinstance(events[-1], Failed)
     else:
         assert calls(events) == [("weather", "c1", {"city": "Zürich"})]
-        assert [it.reason for it in events if isinstance(it, Finish)] == ["length" if stops else "cut"]  # fmt: skip
+        assert [event.reason for event in events if isinstance(event, Finish)] == ["length" if stops else "cut"]  # fmt: skip
 
 
-def test_the_history_of_a_client_may_have_them() -> None:
+def test_a_history_may_hold_calls_in_pieces() -> None:
     """Google's SDK keeps each chunk of a stream as a content."""
     contents = [{"role": "model", "parts": [part]} for part in PIECES]
     (turn,) = decoded(contents=contents).turns
@@ -141,11 +141,11 @@ def test_the_history_of_a_client_may_have_them() -> None:
     assert (use.name, use.id, json.loads(use.arguments)) == ("weather", "c1", ARGS)
 
 
-def test_that_they_were_asked_for_is_named() -> None:
+def test_the_wish_for_calls_in_pieces_is_named_as_a_loss() -> None:
     calling = {"mode": "AUTO", "stream_function_call_arguments": True}
     body = ask(toolConfig={"functionCallingConfig": calling})
-    (lost,) = translation.decode_request(DIALECT, body).lost_members
-    assert lost.path == "toolConfig.functionCallingConfig.stream_function_call_arguments"
+    (member,) = translation.decode_request(DIALECT, body).lost_members
+    assert member.path == "toolConfig.functionCallingConfig.stream_function_call_arguments"
 
 
 @pytest.mark.parametrize(
@@ -163,10 +163,12 @@ def test_that_they_were_asked_for_is_named() -> None:
         (True, True, set()),
     ],
 )  # fmt: skip
-def test_words_that_gemini_does_not_take(given: Any, fitted: Any, lost: set[str]) -> None:
-    found: set[str] = set()
-    assert fit_schema(given, found) == fitted
-    assert found == lost
+def test_a_schema_is_fitted_to_the_words_that_gemini_takes(
+    given: Any, fitted: Any, lost: set[str]
+) -> None:
+    lost_words: set[str] = set()
+    assert fit_schema(given, lost_words) == fitted
+    assert lost_words == lost
 
 
 @pytest.mark.parametrize(
@@ -181,7 +183,7 @@ def test_words_that_gemini_does_not_take(given: Any, fitted: Any, lost: set[str]
         (None, None),
     ],
 )  # fmt: skip
-def test_openapi_becomes_json_schema(given: Any, plain: Any) -> None:
+def test_an_openapi_schema_becomes_json_schema(given: Any, plain: Any) -> None:
     assert to_json_schema(given) == plain
 
 
@@ -189,9 +191,7 @@ def test_openapi_becomes_json_schema(given: Any, plain: Any) -> None:
     ("order", "names"),
     [(["b", "c", 7], ["b", "a"]), (["b", "a"], ["b", "a"]), ("b", ["a", "b"]), (None, ["a", "b"])],
 )
-def test_properties_stand_in_the_order_that_they_are_wanted_in(
-    order: Any, names: list[str]
-) -> None:
+def test_properties_follow_the_property_ordering(order: Any, names: list[str]) -> None:
     schema = {"properties": {"a": {}, "b": {}}, "property_ordering": order}
     assert [*to_json_schema(schema)["properties"]] == names
     assert to_json_schema({"property_ordering": order}) == {}

@@ -80,46 +80,48 @@ VECTORS: list[tuple[str, Object, Object, Usage]] = [
 ]  # fmt: skip
 
 
-def chunk(text: str | None, told: Object | None = None, **more: object) -> Object:
+def chunk(text: str | None, reported: Object | None = None, **more: object) -> Object:
     content: Object = {"parts": [] if text is None else [{"text": text}], "role": "model"}
-    said: Object = {"candidates": [{"content": content, **more}], "modelVersion": "m-1"}
-    return said if told is None else {**said, "usageMetadata": told}
+    value: Object = {"candidates": [{"content": content, **more}], "modelVersion": "m-1"}
+    return value if reported is None else {**value, "usageMetadata": reported}
 
 
 def sse(*chunks: Object) -> bytes:
-    return b"".join([b"data: " + json.dumps(it).encode() + b"\r\n\r\n" for it in chunks])
+    return b"".join([b"data: " + json.dumps(chunk).encode() + b"\r\n\r\n" for chunk in chunks])
 
 
-def run(*chunks: Object) -> StreamInspector:
+def inspect(*chunks: Object) -> StreamInspector:
     assert DIALECT.read_with_path is not None
-    watch = DIALECT.inspect_stream(
+    inspector = DIALECT.inspect_stream(
         DIALECT.read_with_path(BODY, "/v1beta/models/m:streamGenerateContent")
     )
-    for it in chunks:
-        watch.feed(sse(it))
-    watch.end()
-    return watch
+    for value in chunks:
+        inspector.feed(sse(value))
+    inspector.end()
+    return inspector
 
 
-def abroad(*chunks: Object) -> Usage | None:
+def read_translated(*chunks: Object) -> Usage | None:
     decoder = TRANSLATION.make_decoder()
-    found = [*decoder.feed(sse(*chunks)), *decoder.end()]
-    return [event.usage for event in found if hasattr(event, "usage")][-1]
+    events = [*decoder.feed(sse(*chunks)), *decoder.end()]
+    return [event.usage for event in events if hasattr(event, "usage")][-1]
 
 
 @pytest.mark.parametrize(
-    ("told", "more", "read"), [v[1:] for v in VECTORS], ids=[str(v[0]) for v in VECTORS]
+    ("reported", "more", "expected"), [v[1:] for v in VECTORS], ids=[str(v[0]) for v in VECTORS]
 )
-def test_every_account(told: Object, more: Object, read: Usage) -> None:
+def test_usage_reads_the_same_whole_listed_streamed_and_folded(
+    reported: Object, more: Object, expected: Usage
+) -> None:
     """Usage is the same whole, as a list of chunks, and in a stream that begins with a part."""
-    last = chunk("b", told, finishReason="STOP", **more)
-    assert DIALECT.summarize(json.dumps(last).encode()).usage == read
-    first = chunk("a", {"promptTokenCount": told["promptTokenCount"], "totalTokenCount": 3})
-    for chunks in ([last], [first, last], [chunk("a", told, **more), last]):
-        assert DIALECT.summarize(json.dumps(chunks).encode()).usage == read
-        assert run(*chunks).usage == read
-        assert abroad(*chunks) == read
-        assert DIALECT.summarize(DIALECT.fold(sse(*chunks))).usage == read
+    last = chunk("b", reported, finishReason="STOP", **more)
+    assert DIALECT.summarize(json.dumps(last).encode()).usage == expected
+    first = chunk("a", {"promptTokenCount": reported["promptTokenCount"], "totalTokenCount": 3})
+    for chunks in ([last], [first, last], [chunk("a", reported, **more), last]):
+        assert DIALECT.summarize(json.dumps(chunks).encode()).usage == expected
+        assert inspect(*chunks).usage == expected
+        assert read_translated(*chunks) == expected
+        assert DIALECT.summarize(DIALECT.fold(sse(*chunks))).usage == expected
 
 
 FULL: Object = {"promptTokenCount": 100, "cachedContentTokenCount": 80, "candidatesTokenCount": 7}
@@ -140,24 +142,27 @@ PLACES: list[list[Object]] = [
 
 @pytest.mark.parametrize("chunks", PLACES)
 def test_usage_counts_once_wherever_it_stands(chunks: list[Object]) -> None:
-    assert run(*chunks).usage == FULL_USAGE
-    assert abroad(*chunks) == FULL_USAGE
+    assert inspect(*chunks).usage == FULL_USAGE
+    assert read_translated(*chunks) == FULL_USAGE
 
 
-def test_tools_are_known_before_tokens_are() -> None:
+def test_tools_count_before_tokens_are_reported() -> None:
     """Tools count in a cut stream and in chunks that the inspector skips. A repeat counts once."""
-    used = {"web_search": 2, "grounding": 1}
-    assert run(chunk("a"), chunk("b", **SEARCHED)).usage == Usage(tools=used)
+    tool_counts = {"web_search": 2, "grounding": 1}
+    assert inspect(chunk("a"), chunk("b", **SEARCHED)).usage == Usage(tools=tool_counts)
     whole = [chunk("a"), chunk("b", **SEARCHED), chunk("c", COUNTED, **END, **SEARCHED)]
     for chunks in (whole, [*whole[:2], chunk("c", COUNTED, **END)]):
-        assert run(*chunks).usage == Usage(input=100, output=7, tools=used)
-        assert abroad(*chunks) == Usage(input=100, output=7, tools=used)
+        assert inspect(*chunks).usage == Usage(input=100, output=7, tools=tool_counts)
+        assert read_translated(*chunks) == Usage(input=100, output=7, tools=tool_counts)
 
 
-def test_of_a_stream_that_was_cut_the_running_totals_stand() -> None:
-    watch = run(chunk("a", FULL), chunk("b", {**FULL, "candidatesTokenCount": 9}))
-    assert (watch.usage, watch.complete) == (Usage(input=20, cache_read=80, output=9), False)
-    assert watch.content_bytes == 2
+def test_the_running_totals_of_a_cut_stream_count() -> None:
+    inspector = inspect(chunk("a", FULL), chunk("b", {**FULL, "candidatesTokenCount": 9}))
+    assert (inspector.usage, inspector.complete) == (
+        Usage(input=20, cache_read=80, output=9),
+        False,
+    )
+    assert inspector.content_bytes == 2
 
 
 @given(
@@ -170,9 +175,9 @@ def test_of_a_stream_that_was_cut_the_running_totals_stand() -> None:
         service=st.sampled_from([None, "flex", "priority"]),
     )
 )
-def test_the_numbers_and_the_tier_come_back(known: Usage) -> None:
+def test_written_usage_reads_as_the_same_usage(used: Usage) -> None:
     """Gemini has no word for cache writes, which are input here."""
-    assert usage.read(usage.write(known), ended=True) == known
+    assert usage.read(usage.write(used), ended=True) == used
 
 
 PARTS: list[tuple[Object, int]] = [
@@ -189,35 +194,35 @@ PARTS: list[tuple[Object, int]] = [
 
 
 @pytest.mark.parametrize(("part", "size"), PARTS)
-def test_what_is_heard_of_a_part(part: Object, size: int) -> None:
+def test_the_content_of_a_part_is_counted(part: Object, size: int) -> None:
     """The size is the same before and after the commit, streamed, whole, and in joined reads."""
     content = {"content": {"parts": [part], "role": "model"}}
-    said: Object = {"candidates": [content], "modelVersion": "m-1"}
-    assert run(said).content_bytes == size
-    assert run(chunk("xyz"), said, said).content_bytes == 3 + 2 * size
-    assert DIALECT.summarize(json.dumps(said).encode()).content_bytes == size
-    assert DIALECT.summarize(json.dumps([said, said]).encode()).content_bytes == 2 * size
+    chunk_: Object = {"candidates": [content], "modelVersion": "m-1"}
+    assert inspect(chunk_).content_bytes == size
+    assert inspect(chunk("xyz"), chunk_, chunk_).content_bytes == 3 + 2 * size
+    assert DIALECT.summarize(json.dumps(chunk_).encode()).content_bytes == size
+    assert DIALECT.summarize(json.dumps([chunk_, chunk_]).encode()).content_bytes == 2 * size
     both = {"candidates": [{"content": {"parts": [part, part], "role": "model"}}]}
-    assert run(chunk("xyz"), both).content_bytes == 3 + 2 * size
+    assert inspect(chunk("xyz"), both).content_bytes == 3 + 2 * size
 
 
-def test_a_text_that_is_none_is_not_heard() -> None:
+def test_a_part_without_text_counts_nothing() -> None:
     odd: Object = {"candidates": [{"content": {"parts": [{"kind": "text", "text": None}]}}]}
-    assert run(chunk("xyz"), odd).content_bytes == 3
+    assert inspect(chunk("xyz"), odd).content_bytes == 3
     for body in (
         b'{"candidates":[{"content":{"parts":[7]}}]}',
         b'{"candidates":[{"content":null},{}]}',
     ):
         assert DIALECT.summarize(body).content_bytes == 0
-    assert run({"promptFeedback": {"blockReason": "SAFETY"}}).content_bytes == 0
+    assert inspect({"promptFeedback": {"blockReason": "SAFETY"}}).content_bytes == 0
     assert (
-        run(chunk("xyz"), {"candidates": [{"content": {"parts": [{"text": 1}]}}]}).content_bytes
+        inspect(chunk("xyz"), {"candidates": [{"content": {"parts": [{"text": 1}]}}]}).content_bytes
         == 3
     )
 
 
 @pytest.mark.parametrize(
-    ("told", "expected"),
+    ("reported", "expected"),
     [
         (USED, Usage(input=5, output=2)),
         ({**USED, "cachedContentTokenCount": 3, "thoughtsTokenCount": 4, "totalTokenCount": 11}, Usage(input=2, cache_read=3, output=2, reasoning=4)),
@@ -230,11 +235,11 @@ def test_a_text_that_is_none_is_not_heard() -> None:
         ({"totalTokenCount": 2}, None), ({}, None), (None, None),
     ],
 )  # fmt: skip
-def test_usage_is_five_classes_that_never_overlap(told: Any, expected: Usage | None) -> None:
-    assert usage.read(told, ended=True) == expected
+def test_usage_reads_in_five_token_classes(reported: Any, expected: Usage | None) -> None:
+    assert usage.read(reported, ended=True) == expected
 
 
-def test_before_the_end_output_that_is_not_told_is_unknown() -> None:
+def test_missing_output_is_unknown_before_the_end() -> None:
     assert usage.read({"promptTokenCount": 5, "totalTokenCount": 5}, ended=False) == Usage(input=5)
 
 
@@ -247,10 +252,10 @@ def test_before_the_end_output_that_is_not_told_is_unknown() -> None:
         Usage(output=1),
     ],
 )
-def test_usage_that_is_written_is_read_again(used: Usage) -> None:
+def test_partial_usage_survives_writing_and_reading(used: Usage) -> None:
     assert usage.read(usage.write(used), ended=True) == used
 
 
-def test_what_a_cache_was_given_is_part_of_the_prompt() -> None:
-    said = usage.write(Usage(input=1, cache_write={"5m": 2}, output=3))
-    assert said == {"promptTokenCount": 3, "candidatesTokenCount": 3, "totalTokenCount": 6}
+def test_cache_writes_are_part_of_the_prompt() -> None:
+    written = usage.write(Usage(input=1, cache_write={"5m": 2}, output=3))
+    assert written == {"promptTokenCount": 3, "candidatesTokenCount": 3, "totalTokenCount": 6}

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from gateway.core.events import AnswerMetadata, Event, Opaque
 from gateway.dialects import Dialect
 from gateway.dialects.translation import get_translation
-from tests.dialects.asks import Object
+from tests.dialects.request_strategies import Object
 
 
 class AnswerSamples(NamedTuple):

@@ -2,7 +2,7 @@
 
 from gateway.dialects.anthropic_messages.schema import REQUEST
 from gateway.dialects.member_list import WHOLE
-from tests.dialects.asks import PDF, PNG, SCHEMA, Object
+from tests.dialects.request_strategies import PDF, PNG, SCHEMA, Object
 
 _CACHE: Object = {"type": "ephemeral", "ttl": "1h"}
 _TEXT: Object = {"type": "text", "text": "hello"}

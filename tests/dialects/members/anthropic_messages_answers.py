@@ -2,8 +2,8 @@
 
 from gateway.dialects.anthropic_messages.schema import ANSWER
 from gateway.dialects.member_list import OTHER, WHOLE
-from tests.dialects.asks import Object
 from tests.dialects.members.answer_samples import AnswerSamples
+from tests.dialects.request_strategies import Object
 
 _COUNTS: Object = {"input_tokens": 900, "output_tokens": 90}
 _CACHED: Object = {
@@ -156,7 +156,10 @@ _STOP: Object = {"type": "message_stop"}
 SAMPLES = AnswerSamples(
     answers=(
         complete(*_BLOCKS, **_END, **_EDITS, **_DIAGNOSTICS),
-        *(complete({"type": "text", "text": "a", "citations": [it]}) for it in _CITATIONS),
+        *(
+            complete({"type": "text", "text": "a", "citations": [citation]})
+            for citation in _CITATIONS
+        ),
         *(complete(usage=usage) for usage in _USAGES),
     ),
     streams=(

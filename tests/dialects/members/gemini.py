@@ -1,6 +1,6 @@
 """Requests to generateContent that together have every member of the list."""
 
-from tests.dialects.asks import PDF, PNG, SCHEMA, Object
+from tests.dialects.request_strategies import PDF, PNG, SCHEMA, Object
 
 _TEXT: Object = {"text": "hello"}
 _IMAGE: Object = {"mimeType": "image/png", "data": PNG, "displayName": "a.png"}

@@ -1,7 +1,7 @@
 """Answers of generateContent, whole and streamed, that together have every member of the list."""
 
-from tests.dialects.asks import PNG, Object
 from tests.dialects.members.answer_samples import AnswerSamples
+from tests.dialects.request_strategies import PNG, Object
 
 _HEAD: Object = {
     "responseId": "r1", "modelVersion": "gemini-9", "createTime": "2026-11-30T12:00:00Z",
@@ -176,7 +176,7 @@ SAMPLES = AnswerSamples(
         ),
         (
             answer(candidate({"functionCall": _PIECES[0]}, finish=None)),
-            *(answer(candidate({"functionCall": it}, finish=None)) for it in _PIECES[1:-1]),
+            *(answer(candidate({"functionCall": piece}, finish=None)) for piece in _PIECES[1:-1]),
             answer(
                 candidate({"functionCall": _PIECES[-1]}),
                 usageMetadata={**_COUNTS, "promptTokensDetails": [_AUDIO]},

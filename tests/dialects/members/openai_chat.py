@@ -1,6 +1,6 @@
 """Chat Completions requests that together have every member of the list."""
 
-from tests.dialects.asks import PDF, PNG, SCHEMA, Object
+from tests.dialects.request_strategies import PDF, PNG, SCHEMA, Object
 
 _CACHE: Object = {"type": "ephemeral", "mode": "explicit", "ttl": "1h"}
 _CACHE_MARKS = ("cache_control", "prompt_cache_breakpoint")

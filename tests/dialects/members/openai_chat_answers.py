@@ -1,7 +1,7 @@
 """Chat Completions answers that together have every member of the list."""
 
-from tests.dialects.asks import PNG, Object
 from tests.dialects.members.answer_samples import AnswerSamples
+from tests.dialects.request_strategies import PNG, Object
 
 _HEAD: Object = {"id": "c-1", "created": 7, "model": "m-1", "object": "chat.completion"}
 _IMAGE: Object = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}

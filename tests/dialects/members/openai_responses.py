@@ -3,8 +3,8 @@
 from gateway.dialects import reasoning_state
 from gateway.dialects.member_list import WHOLE
 from gateway.dialects.openai_responses.schema import REQUEST
-from tests.dialects.asks import PDF, PNG, SCHEMA, Object
 from tests.dialects.cases import target
+from tests.dialects.request_strategies import PDF, PNG, SCHEMA, Object
 
 _CACHE: Object = {"mode": "explicit", "ttl": "12h"}
 _TEXT: Object = {"type": "input_text", "text": "hello", "prompt_cache_breakpoint": _CACHE}
@@ -61,7 +61,7 @@ def user(*parts: Object) -> Object:
 
 def _list_words(name: str) -> list[str]:
     """List the type words of objects of a name."""
-    return [it.removeprefix(f"{name}:") for it in REQUEST if it.startswith(f"{name}:")]
+    return [key.removeprefix(f"{name}:") for key in REQUEST if key.startswith(f"{name}:")]
 
 
 REQUESTS: tuple[Object, ...] = (

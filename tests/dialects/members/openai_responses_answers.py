@@ -1,7 +1,7 @@
 """Responses answers that together have every member of the list."""
 
-from tests.dialects.asks import PNG, Object
 from tests.dialects.members.answer_samples import AnswerSamples
+from tests.dialects.request_strategies import PNG, Object
 
 _HEAD: Object = {"id": "resp_1", "object": "response", "created_at": 7, "model": "m-1"}
 _COUNTS: Object = {"input_tokens": 900, "output_tokens": 90, "total_tokens": 990}

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from gateway.dialects.member_list import OTHER, WHOLE, Member, MemberList, find_object
-from tests.dialects.asks import Object
+from tests.dialects.request_strategies import Object
 
 
 class Place(NamedTuple):
@@ -54,10 +54,10 @@ def _search(
         for index, item in enumerate(value):
             yield from _search(item, members, name, (*steps, index))
     elif isinstance(value, dict):
-        known = find_object(value, members, name)
-        if known:
-            yield Place(steps, _find_list_name(value, members, name), WHOLE in known)
-            for key, member in known.items():
+        listed = find_object(value, members, name)
+        if listed:
+            yield Place(steps, _find_list_name(value, members, name), WHOLE in listed)
+            for key, member in listed.items():
                 if member.inside and key in value:
                     yield from _search(value[key], members, member.inside, (*steps, key))
 
@@ -65,7 +65,7 @@ def _search(
 def _find_list_name(value: Object, members: MemberList, name: str) -> str:
     """Return the name that an object has in the member list."""
     names = (name, f"{name}:{value.get('type') or ''}", f"{name}:{OTHER}")
-    return next(it for it in names if it in members)
+    return next(name for name in names if name in members)
 
 
 def with_member[T](request: T, place: Place, name: str, value: object) -> T:
@@ -95,8 +95,8 @@ def list_members(members: MemberList, decisions: tuple[str, ...]) -> list[tuple[
     """List the members with one of these decisions, each with its object."""
     return [
         (name, key)
-        for name, known in members.items()
-        for key, member in known.items()
+        for name, listed in members.items()
+        for key, member in listed.items()
         if _is_one_of(member, decisions)
     ]
 

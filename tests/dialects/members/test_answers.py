@@ -75,18 +75,18 @@ def list_toy_names(answer: object, members: MemberList = TOY) -> list[str]:
 
 
 @pytest.mark.parametrize("value", ["", None, [], {}])
-def test_what_is_empty_is_not_named(value: object) -> None:
+def test_empty_values_are_not_named(value: object) -> None:
     assert list_toy_names({"x": value, "gone": value, "parts": value, "inner": value}) == []
 
 
 @pytest.mark.parametrize("value", ["a", False, 0, [0], {"a": None}])
-def test_what_is_unknown_is_named_by_its_path(value: object) -> None:
+def test_unknown_members_are_named_by_their_path(value: object) -> None:
     answer = {"text": "a", "size": 1, "x": value, "inner": {"deep": [{"y": value}, 7]}}
     assert list_toy_names(answer) == ["x", "inner.deep.y"]
     assert list_toy_names({"parts": [{"type": "text", "x": value}]}) == ["content.x"]
 
 
-def test_a_known_member_that_is_false_is_not_named() -> None:
+def test_a_named_member_that_is_false_is_not_named() -> None:
     assert list_toy_names({"gone": False}) == []
     assert list_toy_names({"gone": True}) == ["gone"]
 
@@ -107,7 +107,7 @@ def test_an_object_is_named_by_its_type() -> None:
         ("new", ["new"]),
     ],
 )
-def test_the_type_of_an_event_begins_the_path(kind: str, names: list[str]) -> None:
+def test_the_type_of_an_event_starts_the_path(kind: str, names: list[str]) -> None:
     frame = Frame({"type": kind, "x": 1, "message": {"y": 1}}, kind=kind)
     assert [*find_unread_in_frame(frame, TOY)] == names
 
@@ -134,7 +134,7 @@ def change(value: object) -> object:
 
 
 @pytest.mark.parametrize(("name", "sample"), CASES)
-def test_the_samples_are_answers(name: str, sample: AnswerSample) -> None:
+def test_the_samples_decode_to_answers(name: str, sample: AnswerSample) -> None:
     events = sample.decode(DIALECTS[name])
     assert events
     assert not any(isinstance(event, Failed) for event in events)
@@ -148,7 +148,7 @@ def test_an_unknown_member_is_named_in_every_place(name: str, sample: AnswerSamp
         if not place.is_whole:
             value = with_member(sample.value, place, CANARY, "sings")
             names = list_names(sample._replace(value=value).decode(dialect))
-            assert any(it.endswith(CANARY) for it in names), place
+            assert any(name.endswith(CANARY) for name in names), place
             value = with_member(everywhere.value, place, CANARY, "sings")
             everywhere = sample._replace(value=value)
     events = everywhere.decode(dialect)
@@ -157,7 +157,7 @@ def test_an_unknown_member_is_named_in_every_place(name: str, sample: AnswerSamp
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_every_member_that_is_read_changes_an_event(name: str) -> None:
+def test_every_member_marked_as_read_changes_an_event(name: str) -> None:
     dialect = DIALECTS[name]
     members = get_translation(dialect).answer_members
     unproven = {*list_members(members, ("read", "carried"))}
@@ -190,6 +190,6 @@ def test_every_member_that_is_left_out_is_named(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_answers_have_no_other_decisions(name: str) -> None:
+def test_members_of_answers_are_never_refused_or_approximated(name: str) -> None:
     members = get_translation(DIALECTS[name]).answer_members
     assert list_members(members, ("refused", "approximated")) == []

@@ -10,7 +10,6 @@ from gateway.core.target import ModelFacts, Target
 from gateway.dialects import DIALECTS, Dialect, compatibility, translation
 from gateway.dialects.base import RequestBody
 from gateway.dialects.translation import get_translation
-from tests.dialects.asks import Object
 from tests.dialects.cases import target
 from tests.dialects.members import anthropic_messages, gemini, openai_chat, openai_responses
 from tests.dialects.members.samples import (
@@ -19,6 +18,7 @@ from tests.dialects.members.samples import (
     with_member,
     without_member,
 )
+from tests.dialects.request_strategies import Object
 
 REQUESTS: Mapping[str, tuple[Object, ...]] = {
     "openai-chat": openai_chat.REQUESTS,
@@ -86,7 +86,7 @@ def test_an_unknown_member_is_carried_named_or_refused_in_every_place(
 
 
 @pytest.mark.parametrize("name", REQUESTS)
-def test_every_member_that_is_read_changes_an_output(name: str) -> None:
+def test_every_member_marked_as_read_changes_a_translation(name: str) -> None:
     client = DIALECTS[name]
     members = get_translation(client).request_members
     unproven = set(list_members(members, ("read", "carried", "approximated")))

@@ -24,14 +24,14 @@ def streamed(body: bytes) -> Object:
     with client.chat.completions.stream(
         model="m", messages=[{"role": "user", "content": "hi"}]
     ) as stream:
-        found: Object = stream.get_final_completion().to_dict(exclude_none=True)
-    return found
+        completion: Object = stream.get_final_completion().to_dict(exclude_none=True)
+    return completion
 
 
 def whole(body: bytes) -> Object:
     """Return the completion that `chat.completions.create` reads, without nulls."""
     client = _client(body, "application/json")
-    found: Object = client.chat.completions.create(
+    completion: Object = client.chat.completions.create(
         model="m", messages=[{"role": "user", "content": "hi"}]
     ).to_dict(exclude_none=True)
-    return found
+    return completion

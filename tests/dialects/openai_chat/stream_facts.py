@@ -85,9 +85,9 @@ def summarize(body: bytes) -> tuple[StreamFacts, StreamFacts]:
     )
     native, translated = (
         StreamFacts(
-            **{name: getattr(it, name) for name in StreamFacts._fields if name != "problem"},
-            problem=it.problem.kind if it.problem is not None else None,
+            **{name: getattr(summary, name) for name in StreamFacts._fields if name != "problem"},
+            problem=summary.problem.kind if summary.problem is not None else None,
         )
-        for it in summaries
+        for summary in summaries
     )
     return native, translated

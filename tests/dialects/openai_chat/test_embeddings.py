@@ -18,7 +18,7 @@ from gateway.dialects.openai_chat import EMBEDDINGS
 from tests.dialects.cases import target
 
 TRANSLATION = translation.get_translation(EMBEDDINGS)
-TELLING = ResponseContext(id="c", created_at=1, model="m")
+CONTEXT = ResponseContext(id="c", created_at=1, model="m")
 
 
 def raw(**members: Any) -> bytes:
@@ -26,7 +26,7 @@ def raw(**members: Any) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("asked", "chars", "user"),
+    ("value", "chars", "user"),
     [
         ("one", 3, "one"),
         (["one", "fünf"], 7, "one\nfünf"),
@@ -36,8 +36,8 @@ def raw(**members: Any) -> bytes:
         ([{"text": "x"}], 0, ""),
     ],
 )
-def test_every_form_of_input_is_read(asked: Any, chars: int, user: str) -> None:
-    prompt = EMBEDDINGS.read(raw(input=asked, stream=True)).prompt
+def test_the_gateway_reads_every_form_of_input(value: Any, chars: int, user: str) -> None:
+    prompt = EMBEDDINGS.read(raw(input=value, stream=True)).prompt
     assert (prompt.chars, prompt.user, prompt.stream) == (chars, user, False)
     assert prompt.members == {"model", "input", "stream"}
 
@@ -53,13 +53,13 @@ def test_every_form_of_input_is_read(asked: Any, chars: int, user: str) -> None:
         (b"{", None),
     ],
 )
-def test_what_is_no_request_is_refused_with_its_field(body: bytes, param: str | None) -> None:
+def test_an_invalid_request_is_refused_with_its_field(body: bytes, param: str | None) -> None:
     with pytest.raises(ProblemError) as error:
         EMBEDDINGS.read(body)
     assert error.value.problem.param == param
 
 
-def test_only_the_model_and_what_is_refused_change() -> None:
+def test_only_the_model_and_refused_members_change() -> None:
     body = EMBEDDINGS.read(b'{ "input":[1.50] , "model": "m", "user" :"u", "dimensions":  2 }')
     assert EMBEDDINGS.write(body, target("m")).body is body.raw
     other = EMBEDDINGS.write(
@@ -86,10 +86,10 @@ def test_only_the_model_and_what_is_refused_change() -> None:
         ('{"prompt_tokens": -1}', None),
     ],
 )
-def test_usage_is_input_alone(usage: str, expected: int | None) -> None:
-    seen = EMBEDDINGS.summarize(f'{{"data": [{{}}], "usage": {usage}, "model": "s"}}'.encode())
-    assert seen.usage == (None if expected is None else Usage(input=expected, output=0))
-    assert (seen.served_model, seen.finish, seen.problem) == ("s", "stop", None)
+def test_embeddings_report_only_input_tokens(usage: str, expected: int | None) -> None:
+    summary = EMBEDDINGS.summarize(f'{{"data": [{{}}], "usage": {usage}, "model": "s"}}'.encode())
+    assert summary.usage == (None if expected is None else Usage(input=expected, output=0))
+    assert (summary.served_model, summary.finish, summary.problem) == ("s", "stop", None)
 
 
 @pytest.mark.parametrize(
@@ -103,19 +103,19 @@ def test_usage_is_input_alone(usage: str, expected: int | None) -> None:
         (b'{"error": {"message": "no", "type": "invalid_request_error"}}', "upstream_rejected"),
     ],
 )
-def test_a_200_without_vectors_is_a_problem(body: bytes, kind: str) -> None:
+def test_an_answer_without_vectors_fails(body: bytes, kind: str) -> None:
     problem = EMBEDDINGS.summarize(body).problem
     assert problem is not None
     assert problem.kind == kind
     assert TRANSLATION.decode_response(body) == [Failed(problem)]
 
 
-def test_a_model_that_is_no_word_is_not_repeated() -> None:
+def test_a_served_model_that_is_no_text_is_unknown() -> None:
     assert EMBEDDINGS.summarize(b'{"data": [], "model": 3}').served_model is None
 
 
-def test_a_request_is_decoded_with_the_clients_own_words() -> None:
-    asked = embeddings.expect_embeddings(
+def test_a_decoded_request_keeps_the_clients_members() -> None:
+    request = embeddings.expect_embeddings(
         TRANSLATION.decode_request(
             EMBEDDINGS.read(
                 raw(
@@ -129,27 +129,27 @@ def test_a_request_is_decoded_with_the_clients_own_words() -> None:
             )
         )
     )
-    parts = [part for turn in asked.turns for part in turn.parts]
+    parts = [part for turn in request.turns for part in turn.parts]
     assert parts == [
         Text(text="a", source="a"),
         Foreign(kind="tokens", source=[1]),
         Foreign(kind="object", source={"image": "x"}),
     ]
-    assert (asked.dimensions, asked.wants_base64, asked.user) == (2, True, "u")
-    assert asked.extra_members == {"input_type": "query"}
+    assert (request.dimensions, request.wants_base64, request.user) == (2, True, "u")
+    assert request.extra_members == {"input_type": "query"}
     bare = embeddings.expect_embeddings(
         TRANSLATION.decode_request(EMBEDDINGS.read(raw(dimensions="2", user=3)))
     )
     assert (bare.dimensions, bare.wants_base64, bare.user) == (None, False, None)
 
 
-def test_a_request_of_another_dialect_asks_for_numbers() -> None:
-    asked = embeddings.expect_embeddings(
+def test_a_request_of_another_dialect_asks_for_floats() -> None:
+    request = embeddings.expect_embeddings(
         TRANSLATION.decode_request(EMBEDDINGS.read(raw(input=["a", "b"], dimensions=2)))
     )
-    said = TRANSLATION.encode_request(asked, target())
-    assert said.value == {"input": ["a", "b"], "dimensions": 2}
-    assert said.client_names == {"input": "input", "dimensions": "dimensions"}
+    encoded = TRANSLATION.encode_request(request, target())
+    assert encoded.value == {"input": ["a", "b"], "dimensions": 2}
+    assert encoded.client_names == {"input": "input", "dimensions": "dimensions"}
     bare = TRANSLATION.encode_request(
         embeddings.expect_embeddings(TRANSLATION.decode_request(EMBEDDINGS.read(raw()))), target()
     )
@@ -158,7 +158,7 @@ def test_a_request_of_another_dialect_asks_for_numbers() -> None:
         TRANSLATION.encode_request(CanonicalRequest(turns=()), target())
 
 
-def test_vectors_come_in_the_order_of_their_index() -> None:
+def test_vectors_are_sorted_by_their_index() -> None:
     rows = [{"index": 1, "embedding": [1.0]}, {"index": 0, "embedding": [2.0]}]
     body = json.dumps({"data": rows, "model": "s", "usage": {"prompt_tokens": 4}}).encode()
     assert TRANSLATION.decode_response(body) == [
@@ -172,34 +172,36 @@ def test_vectors_come_in_the_order_of_their_index() -> None:
 
 
 @pytest.mark.parametrize("row", ["3", '{"embedding": "AAAA"}', '{"embedding": ["x"]}', '{"embedding": [1e300]}', "{}"])  # fmt: skip
-def test_what_is_no_list_of_numbers_fails_abroad(row: str) -> None:
+def test_a_vector_that_is_no_list_of_numbers_fails_in_translation(row: str) -> None:
     (failed,) = TRANSLATION.decode_response(f'{{"data": [{row}]}}'.encode())
     assert isinstance(failed, Failed)
     assert failed.problem.kind == "upstream_error"
 
 
 @pytest.mark.parametrize(
-    ("packed", "said"), [(False, [1.0, -2.5]), (True, "AACAPwAAIMA=")], ids=["float", "base64"]
+    ("packed", "expected"), [(False, [1.0, -2.5]), (True, "AACAPwAAIMA=")], ids=["float", "base64"]
 )
-def test_an_answer_is_told_as_the_client_wants_it(packed: bool, said: Any) -> None:
-    asked = EmbeddingsRequest(turns=(), wants_base64=packed)
-    telling = ResponseContext(id="c", created_at=1, model="m", request=asked)
-    told = TRANSLATION.encode_response(
-        embeddings.make_events([[1.0, -2.5]], Usage(input=4, output=0), None), telling
+def test_the_client_gets_vectors_in_the_encoding_that_it_asked_for(
+    packed: bool, expected: Any
+) -> None:
+    request = EmbeddingsRequest(turns=(), wants_base64=packed)
+    context = ResponseContext(id="c", created_at=1, model="m", request=request)
+    written = TRANSLATION.encode_response(
+        embeddings.make_events([[1.0, -2.5]], Usage(input=4, output=0), None), context
     )
-    assert json.loads(told) == {
+    assert json.loads(written) == {
         "object": "list",
-        "data": [{"object": "embedding", "index": 0, "embedding": said}],
+        "data": [{"object": "embedding", "index": 0, "embedding": expected}],
         "model": "m",
         "usage": {"prompt_tokens": 4, "total_tokens": 4},
     }
     unknown = json.loads(
-        TRANSLATION.encode_response(embeddings.make_events([[1.0]], None, "s"), telling)
+        TRANSLATION.encode_response(embeddings.make_events([[1.0]], None, "s"), context)
     )
     assert (unknown["usage"], unknown["model"]) == (None, "s")
 
 
-def test_modalities_of_vectors_are_told_apart() -> None:
-    told = {"prompt_tokens": 68, "prompt_tokens_details": {"image_tokens": 60}}
-    seen = EMBEDDINGS.summarize(json.dumps({"data": [{}], "usage": told}).encode())
-    assert seen.usage == Usage(input=68, output=0, media={"input_image": 60})
+def test_embedding_usage_counts_each_modality() -> None:
+    reported = {"prompt_tokens": 68, "prompt_tokens_details": {"image_tokens": 60}}
+    summary = EMBEDDINGS.summarize(json.dumps({"data": [{}], "usage": reported}).encode())
+    assert summary.usage == Usage(input=68, output=0, media={"input_image": 60})

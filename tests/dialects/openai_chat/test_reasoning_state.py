@@ -21,92 +21,103 @@ USER = {"role": "user", "content": "hi"}
 RESULT = {"role": "tool", "tool_call_id": "a", "content": "x"}
 
 
-def turn(*ids: str, **more: Any) -> Json:
+def make_turn(*ids: str, **more: Any) -> Json:
     calls = [
         {"id": id, "type": "function", "function": {"name": "f", "arguments": "{}"}} for id in ids
     ]
     return {"role": "assistant", "content": None, "tool_calls": calls, **more}
 
 
-def body(*messages: Json, **more: Any) -> RequestBody:
+def read_body(*messages: Json, **more: Any) -> RequestBody:
     return OPENAI_CHAT.read(jsonio.dumps({"model": "m", "messages": messages, **more}))
 
 
-def noted(*thoughts: KeptReasoning, maker: str = "me") -> ReasoningNote:
+def make_note(*thoughts: KeptReasoning, maker: str = "me") -> ReasoningNote:
     calls = {"a": ToolCallReasoning(thoughts)}
     return ReasoningNote(maker=maker, provider="here", model="theirs", account="main", calls=calls)
 
 
-def test_the_calls_of_the_loop_are_wanted_alone() -> None:
+def test_only_calls_of_the_current_tool_loop_need_reasoning() -> None:
     """The list has the first calls since the user spoke that lack a state, oldest first."""
     messages: list[Json] = [
-        USER, turn("old"), RESULT, USER, turn("a", "b"), RESULT, turn("c", reasoning_details=[{"data": "s"}]),
-        RESULT, {"role": "assistant", "content": "so"}, {"role": "assistant", "tool_calls": [3]}, turn("d"), RESULT,
+        USER, make_turn("old"), RESULT, USER, make_turn("a", "b"), RESULT, make_turn("c", reasoning_details=[{"data": "s"}]),
+        RESULT, {"role": "assistant", "content": "so"}, {"role": "assistant", "tool_calls": [3]}, make_turn("d"), RESULT,
     ]  # fmt: skip
     assert find_missing_reasoning(messages) == ["a", "d"]
     assert find_missing_reasoning(messages[4:6]) == ["a"]
 
 
-def test_a_long_loop_wants_the_newest() -> None:
-    assert find_missing_reasoning([turn(str(at)) for at in range(150)]) == [
+def test_only_the_newest_calls_of_a_long_loop_get_reasoning() -> None:
+    assert find_missing_reasoning([make_turn(str(at)) for at in range(150)]) == [
         str(at) for at in range(50, 150)
     ]
 
 
-def test_the_base_is_what_the_user_has_said() -> None:
+def test_the_hash_covers_only_what_the_user_wrote() -> None:
     """The hash stays the same within a tool loop, whatever the system and the model add."""
     base = hash_user_messages([USER])
     assert (
-        hash_user_messages([{"role": "system", "content": "now"}, USER, turn("a"), RESULT]) == base
+        hash_user_messages([{"role": "system", "content": "now"}, USER, make_turn("a"), RESULT])
+        == base
     )
     assert hash_user_messages([{"role": "user", "content": "ho"}]) != base
     assert hash_user_messages([USER, USER]) != base
 
 
-def test_thoughts_go_into_the_member_they_came_in() -> None:
+def test_reasoning_is_restored_into_the_member_it_came_in() -> None:
     """Several thoughts become one text, and a list of blocks stays as it was.
 
     Other states stay away.
     """
     blocks = '[{"type":"reasoning.encrypted","data":"s", "x": 1.50}]'
     notes = {
-        "a": noted(
+        "a": make_note(
             KeptReasoning("x", "reasoning"),
             KeptReasoning("y", "reasoning"),
             KeptReasoning("z", "content"),
         ),
-        "b": noted(KeptReasoning("x", blocks)),
+        "b": make_note(KeptReasoning("x", blocks)),
     }
-    given = body(USER, turn("a"), RESULT, turn("b"), RESULT)
-    found, lost = restore_native_reasoning(given, notes, "me")
+    request = read_body(USER, make_turn("a"), RESULT, make_turn("b"), RESULT)
+    restored, lost = restore_native_reasoning(request, notes, "me")
     assert lost == ""
-    assert found.value["messages"][1] == turn("a", reasoning="xy")
-    assert found.value["messages"][3] == turn("b", reasoning_details=jsonio.loads(blocks.encode()))
-    assert b'"x": 1.50' in found.raw
-    assert jsonio.loads(found.raw) == found.value
+    assert restored.value["messages"][1] == make_turn("a", reasoning="xy")
+    assert restored.value["messages"][3] == make_turn(
+        "b", reasoning_details=jsonio.loads(blocks.encode())
+    )
+    assert b'"x": 1.50' in restored.raw
+    assert jsonio.loads(restored.raw) == restored.value
 
 
 @pytest.mark.parametrize(
     ("message", "note"),
     [
-        (turn("a", reasoning_content="mine"), noted(KeptReasoning("x", "reasoning_content"))),
-        (turn("a", reasoning_details=[{}]), noted(KeptReasoning("x", "reasoning_content"))),
-        (turn("other"), noted(KeptReasoning("x", "reasoning_content"))),
-        (turn("a"), noted()),
+        (
+            make_turn("a", reasoning_content="mine"),
+            make_note(KeptReasoning("x", "reasoning_content")),
+        ),
+        (
+            make_turn("a", reasoning_details=[{}]),
+            make_note(KeptReasoning("x", "reasoning_content")),
+        ),
+        (make_turn("other"), make_note(KeptReasoning("x", "reasoning_content"))),
+        (make_turn("a"), make_note()),
     ],
 )
-def test_what_lacks_nothing_stays_as_it_is(message: Json, note: ReasoningNote) -> None:
-    given = body(USER, message, RESULT)
-    assert restore_native_reasoning(given, {"a": note}, "me") == (given, "")
+def test_a_message_that_lacks_no_reasoning_stays_unchanged(
+    message: Json, note: ReasoningNote
+) -> None:
+    request = read_body(USER, message, RESULT)
+    assert restore_native_reasoning(request, {"a": note}, "me") == (request, "")
 
 
-def test_reasoning_of_another_maker_is_left_out_and_told() -> None:
-    given = body(USER, turn("a"), RESULT)
-    notes = {"a": noted(KeptReasoning("x", "reasoning"), maker="you")}
-    assert restore_native_reasoning(given, notes, "me") == (given, "theirs")
+def test_foreign_reasoning_is_left_out_and_its_model_named() -> None:
+    request = read_body(USER, make_turn("a"), RESULT)
+    notes = {"a": make_note(KeptReasoning("x", "reasoning"), maker="you")}
+    assert restore_native_reasoning(request, notes, "me") == (request, "theirs")
 
 
-WANTS = ModelFacts(
+REPLAYING_FACTS = ModelFacts(
     replays_reasoning=True, effort_style="reasoning_effort", efforts=("none", "high"), default_effort="high",
 )  # fmt: skip
 
@@ -114,25 +125,29 @@ WANTS = ModelFacts(
 @pytest.mark.parametrize(
     ("facts", "more", "filled"),
     [
-        (WANTS, {}, True),
-        (WANTS, {"reasoning_effort": "none"}, False),
+        (REPLAYING_FACTS, {}, True),
+        (REPLAYING_FACTS, {"reasoning_effort": "none"}, False),
         (ModelFacts(), {}, False),
     ],
 )
-def test_a_model_that_thinks_and_wants_it_gets_an_empty_one(
+def test_a_model_that_expects_reasoning_gets_an_empty_one(
     facts: ModelFacts, more: Json, filled: bool
 ) -> None:
     """The gateway fills messages with calls but no reasoning, also those of earlier questions."""
-    given = body(USER, turn("a"), RESULT, turn("b", reasoning="r"), RESULT, USER, **more)
-    written = OPENAI_CHAT.write(given, target(facts=facts))
-    first, second = (
-        it for it in jsonio.loads(written.body)["messages"] if it["role"] == "assistant"
+    request = read_body(
+        USER, make_turn("a"), RESULT, make_turn("b", reasoning="r"), RESULT, USER, **more
     )
-    assert first == (turn("a", reasoning_content="") if filled else turn("a"))
-    assert second == turn("b", reasoning="r")
+    written = OPENAI_CHAT.write(request, target(facts=facts))
+    first, second = (
+        message
+        for message in jsonio.loads(written.body)["messages"]
+        if message["role"] == "assistant"
+    )
+    assert first == (make_turn("a", reasoning_content="") if filled else make_turn("a"))
+    assert second == make_turn("b", reasoning="r")
     assert not written.losses
 
 
-def test_a_request_without_calls_goes_on_byte_for_byte() -> None:
-    given = OPENAI_CHAT.read(b'{"model": "m",  "messages": [{"role":"user", "content":"hi"}]}')
-    assert OPENAI_CHAT.write(given, target(facts=WANTS)).body is given.raw
+def test_a_request_without_calls_keeps_its_bytes() -> None:
+    request = OPENAI_CHAT.read(b'{"model": "m",  "messages": [{"role":"user", "content":"hi"}]}')
+    assert OPENAI_CHAT.write(request, target(facts=REPLAYING_FACTS)).body is request.raw

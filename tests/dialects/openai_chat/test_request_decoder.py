@@ -41,7 +41,7 @@ def parts(*content: Any, role: str = "user") -> tuple[Part, ...]:
     return turn.parts
 
 
-def test_every_role_is_a_turn_where_it_stood() -> None:
+def test_every_message_becomes_a_turn_in_its_place() -> None:
     """System turns stay in the middle; tool results belong to user turns."""
     request = ask(
         {"role": "developer", "content": "d"},
@@ -106,7 +106,9 @@ PARTS: list[tuple[Object | str, Part]] = [
 
 
 @pytest.mark.parametrize(("content", "part"), PARTS)
-def test_a_part_is_read_with_what_it_was_read_from(content: Any, part: Part) -> None:
+def test_the_decoder_reads_parts_of_every_kind_and_keeps_their_source(
+    content: Any, part: Part
+) -> None:
     """The decoder splits data URLs and reads text documents as text. Detail "auto" is unset."""
     source = content if isinstance(content, dict) else None
     assert parts(content) == (msgspec.structs.replace(part, source=source),)
@@ -126,13 +128,13 @@ def test_an_unknown_part_is_foreign(content: Any, kind: str) -> None:
     assert parts(content) == (Foreign(kind=kind, source=content),)
 
 
-def test_an_assistant_s_sound_is_foreign() -> None:
+def test_the_audio_of_an_assistant_is_foreign() -> None:
     """The sound is only an id at the provider that made it."""
     [turn] = ask({"role": "assistant", "audio": {"id": "a"}}).turns
     assert turn.parts == (Foreign(kind="audio", source={"id": "a"}),)
 
 
-def test_results_find_their_calls() -> None:
+def test_results_find_their_calls_by_id_or_legacy_name() -> None:
     """Results match by id, or by name in the years before tools. A custom tool's are marked."""
     custom = {"id": "c2", "type": "custom", "custom": {"name": "sql", "input": "select"}}
     request = ask(
@@ -157,7 +159,7 @@ def test_results_find_their_calls() -> None:
     assert (unknown.id, unknown.name, unknown.custom) == ("c9", "h", False)
 
 
-def test_calls_without_ids_get_their_own() -> None:
+def test_calls_without_ids_get_different_ids() -> None:
     """Two calls of one name are two calls; the decoder reads broken ones as far as possible."""
     calls = [
         {"function": {"name": "f", "arguments": {"a": 1}}}, {"id": "", "function": {"name": "f"}}, {"function": 7},
@@ -172,7 +174,7 @@ def sealed(state: str, **more: Any) -> Object:
     return {"type": "reasoning.encrypted", "data": reasoning_state.write_label("ab", state), **more}
 
 
-def test_labelled_states_come_apart_with_their_text() -> None:
+def test_labelled_states_split_the_reasoning_text_between_them() -> None:
     """Each state carries its number of characters of the reasoning.
 
     A state with a call's id belongs to that call.
@@ -185,13 +187,13 @@ def test_labelled_states_come_apart_with_their_text() -> None:
         ],
         "tool_calls": [CALL],
     }  # fmt: skip
-    one, two, three, use = ask(message).turns[0].parts
-    assert isinstance(one, Thought)
-    assert (one.text, one.state, one.maker, one.redacted) == ("one", "s1", "ab", False)
-    assert isinstance(two, Thought)
-    assert (two.text, two.state) == ("two", "s2")
-    assert isinstance(three, Thought)
-    assert (three.text, three.state, three.redacted) == ("", "s3", True)
+    first, second, third, use = ask(message).turns[0].parts
+    assert isinstance(first, Thought)
+    assert (first.text, first.state, first.maker, first.redacted) == ("one", "s1", "ab", False)
+    assert isinstance(second, Thought)
+    assert (second.text, second.state) == ("two", "s2")
+    assert isinstance(third, Thought)
+    assert (third.text, third.state, third.redacted) == ("", "s3", True)
     assert isinstance(use, ToolUse)
     assert (use.state, use.maker) == ("s4", "ab")
 
@@ -219,7 +221,7 @@ def test_reasoning_of_a_host_is_a_thought_without_a_maker() -> None:
         assert (thought.text, thought.state, thought.maker) == (text, state, None)
 
 
-def test_google_s_signature_hangs_on_its_call() -> None:
+def test_googles_signature_belongs_to_its_call() -> None:
     """Google's own endpoint puts it into extra_content.google.thought_signature."""
     for extra, state in (({"google": {"thought_signature": "s"}}, "s"), ({"google": 7}, None), (7, None)):  # fmt: skip
         [turn] = ask({"role": "assistant", "tool_calls": [{**CALL, "extra_content": extra}]}).turns
@@ -288,7 +290,7 @@ SETTINGS: list[tuple[Object, Object, Object]] = [
 
 
 @pytest.mark.parametrize(("members", "fields", "others"), SETTINGS)
-def test_a_member_is_a_field_or_stays_what_it_is(
+def test_every_member_becomes_a_field_or_an_extra_member(
     members: Object, fields: Object, others: Object
 ) -> None:
     """Every member is in exactly one of the two; null counts as unset."""
@@ -300,7 +302,7 @@ def test_a_member_is_a_field_or_stays_what_it_is(
     assert set(request.names.values()) <= set(members)
 
 
-def test_fields_are_known_by_the_client_s_names() -> None:
+def test_decoded_settings_have_the_clients_names() -> None:
     """Losses use these names."""
     request = ask(max_tokens=5, reasoning={"effort": "low"}, functions=[{"name": "f"}], stream=True)
     assert request.names == {"max_output": "max_tokens", "effort": "reasoning", "tools": "functions"}  # fmt: skip
@@ -311,18 +313,18 @@ def allowed(*tools: Any, mode: str = "auto") -> Object:
     return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": list(tools)}}
 
 
-def test_allowed_tools_are_names() -> None:
+def test_allowed_tools_are_read_as_names() -> None:
     """The names are of functions and custom tools. The decoder does not understand a hosted one."""
-    one, other = ({"type": kind, kind: {"name": kind[0]}} for kind in ("function", "custom"))
-    choice = ask(tool_choice=allowed(one, other, mode="required")).tool_choice
+    function, custom = ({"type": kind, kind: {"name": kind[0]}} for kind in ("function", "custom"))
+    choice = ask(tool_choice=allowed(function, custom, mode="required")).tool_choice
     assert choice == ToolChoice(mode="required", allowed=("f", "c"))
     broken = {"type": "allowed_tools", "allowed_tools": {}}
-    for asked in (allowed({"type": "web"}), allowed(7), allowed(one, mode="x"), broken):
-        request = ask(tool_choice=asked)
-        assert (request.tool_choice, request.extra_members) == (None, {"tool_choice": asked})
+    for choice_ in (allowed({"type": "web"}), allowed(7), allowed(function, mode="x"), broken):
+        request = ask(tool_choice=choice_)
+        assert (request.tool_choice, request.extra_members) == (None, {"tool_choice": choice_})
 
 
-def test_tools_are_functions_custom_or_hosted() -> None:
+def test_the_decoder_reads_function_custom_and_hosted_tools() -> None:
     """A custom tool of free text has no grammar."""
     lark = {"type": "grammar", "grammar": {"syntax": "lark", "definition": "start: /a/"}}
     listed = [
@@ -334,16 +336,16 @@ def test_tools_are_functions_custom_or_hosted() -> None:
         {"type": "function", "function": 7},
         7,
     ]  # fmt: skip
-    found = ask(tools=listed).tools
-    assert [tool.source for tool in found] == listed
-    assert [(tool.kind, tool.name) for tool in found] == [
+    tools = ask(tools=listed).tools
+    assert [tool.source for tool in tools] == listed
+    assert [(tool.kind, tool.name) for tool in tools] == [
         ("function", "f"), ("custom", "c"), ("custom", "t"), ("custom", ""), ("hosted", "web_search"), ("hosted", "function"), ("hosted", "7"),
     ]  # fmt: skip
-    assert found[0] == Tool(name="f", description="d", parameters={"type": "object"}, strict=True, cache="", source=listed[0])  # fmt: skip
-    assert [tool.grammar for tool in found[1:4]] == [lark, None, None]
+    assert tools[0] == Tool(name="f", description="d", parameters={"type": "object"}, strict=True, cache="", source=listed[0])  # fmt: skip
+    assert [tool.grammar for tool in tools[1:4]] == [lark, None, None]
 
 
-def test_functions_of_the_years_before_tools_are_tools() -> None:
+def test_legacy_functions_are_tools() -> None:
     """Without a list there are no tools."""
     assert [tool.name for tool in ask(functions=[{"name": "f"}, 7]).tools] == ["f"]
     assert ask(tools=7).extra_members == {"tools": 7}

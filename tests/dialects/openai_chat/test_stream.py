@@ -23,63 +23,63 @@ usages = st.builds(
 
 
 @given(usages)
-def test_what_is_written_is_read_as_the_same_usage(usage: Usage) -> None:
-    told = dialect.write_usage(usage)
-    assert told is not None
-    assert dialect.read(told) == usage
+def test_written_usage_reads_as_the_same_usage(usage: Usage) -> None:
+    written = dialect.write_usage(usage)
+    assert written is not None
+    assert dialect.read(written) == usage
 
 
 @pytest.mark.parametrize("usage", [None, Usage(), Usage(input=1), Usage(output=1, reasoning=2)])
-def test_what_is_not_known_is_not_said(usage: Usage | None) -> None:
+def test_unknown_usage_is_not_added(usage: Usage | None) -> None:
     assert dialect.write_usage(usage) is None
     assert add_usage(TEXT + DONE, usage) == TEXT + DONE
     assert fill_usage(b'{"id":"a"}', usage) == b'{"id":"a"}'
 
 
 @pytest.mark.parametrize("body", STREAMS.values(), ids=STREAMS)
-def test_it_is_put_before_the_end_and_taken_off_again(body: bytes) -> None:
-    told = add_usage(body + DONE, USAGE)
-    assert told.startswith(body)
-    assert told.endswith(DONE)
-    chunk = jsonio.loads(told[len(body) : -len(DONE)].removeprefix(b"data: "))
+def test_usage_is_added_before_the_end_and_removed_again(body: bytes) -> None:
+    extended = add_usage(body + DONE, USAGE)
+    assert extended.startswith(body)
+    assert extended.endswith(DONE)
+    chunk = jsonio.loads(extended[len(body) : -len(DONE)].removeprefix(b"data: "))
     assert (chunk["id"], chunk["object"], chunk["choices"]) == (
         "chatcmpl-1",
         "chat.completion.chunk",
         [],
     )
     assert dialect.find(chunk) == USAGE
-    assert remove_usage(told) == body + DONE
+    assert remove_usage(extended) == body + DONE
 
 
-def test_it_is_put_before_the_end_where_a_comment_follows() -> None:
+def test_usage_is_added_before_the_end_if_a_comment_follows() -> None:
     """The comment names the losses of a translated answer."""
     comment = b": tiergate dropped: images\n\n"
     assert add_usage(TEXT + DONE + comment, USAGE) == add_usage(TEXT + DONE, USAGE) + comment
 
 
 @pytest.mark.parametrize("body", STREAMS.values(), ids=STREAMS)
-def test_the_providers_own_stays_to_the_byte(body: bytes) -> None:
+def test_the_providers_own_usage_keeps_its_bytes(body: bytes) -> None:
     stream = body + USAGE_FRAME + DONE
     assert add_usage(stream, Usage(input=1, output=1)) == stream
     assert remove_usage(stream) == body + DONE
 
 
-def test_usage_beside_choices_is_seen_by_everybody() -> None:
+def test_usage_in_a_chunk_with_choices_is_never_removed() -> None:
     stream = frame(b'{"content":"a"}', b'"stop"', b',"usage":{"prompt_tokens":1}') + DONE
     assert remove_usage(stream) == stream
     assert add_usage(stream, USAGE) == stream
 
 
-def test_a_host_that_sends_no_end_gets_none() -> None:
-    told = add_usage(TEXT, USAGE)
-    assert told.startswith(TEXT)
-    assert b"[DONE]" not in told
-    assert remove_usage(told) == TEXT
+def test_a_stream_without_a_done_frame_gets_none() -> None:
+    extended = add_usage(TEXT, USAGE)
+    assert extended.startswith(TEXT)
+    assert b"[DONE]" not in extended
+    assert remove_usage(extended) == TEXT
 
 
-def test_a_last_frame_without_its_blank_line_is_ended() -> None:
-    told = add_usage(TEXT.removesuffix(b"\n\n"), USAGE)
-    assert told == add_usage(TEXT, USAGE)
+def test_a_missing_last_blank_line_is_added() -> None:
+    extended = add_usage(TEXT.removesuffix(b"\n\n"), USAGE)
+    assert extended == add_usage(TEXT, USAGE)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_last_frame_without_its_blank_line_is_ended() -> None:
         b'data: "text"\n\n',
     ],
 )
-def test_streams_of_other_objects_pass_untouched(stream: bytes) -> None:
+def test_streams_of_other_dialects_pass_unchanged(stream: bytes) -> None:
     assert add_usage(stream, USAGE) == stream
     assert remove_usage(stream) == stream
 

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.core.usage import Usage
 from tests.cache.recorded import DONE, STREAMS, USAGE_FRAME
-from tests.dialects.cases import Object, chunk, sse, told
+from tests.dialects.cases import Object, chunk, make_usage_chunk, sse
 from tests.dialects.members.openai_chat_answers import SAMPLES
 from tests.dialects.openai_chat.stream_facts import (
     inspect,
@@ -29,7 +29,9 @@ CANNED = {
     "counted in each chunk": sse(chunk({"content": "a"}, usage=_COUNTS), chunk(finish="stop")),
     "a tier in a late chunk": sse(_TEXT, chunk(finish="stop", service_tier="flex")),
     "a tier and counts": sse(
-        chunk({"content": "a"}, service_tier="flex"), chunk(finish="stop"), told(_COUNTS)
+        chunk({"content": "a"}, service_tier="flex"),
+        chunk(finish="stop"),
+        make_usage_chunk(_COUNTS),
     ),
     "an error": sse(_TEXT, _ERROR),
     "an error that counts": sse(_TEXT, {**chunk(finish="error"), "usage": _COUNTS}),
@@ -42,14 +44,14 @@ CANNED = {
 
 @pytest.mark.parametrize("size", [0, 1, 40])
 @pytest.mark.parametrize("body", CANNED.values(), ids=CANNED)
-def test_a_quick_look_sees_what_a_full_read_does(
+def test_the_quick_reader_finds_the_same_facts_as_the_full_reader(
     body: bytes, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert inspect(body, size) == inspect_in_full(body, monkeypatch, size)
 
 
 @pytest.mark.parametrize("body", CANNED.values(), ids=CANNED)
-def test_a_translated_stream_has_the_facts_of_a_native_one(body: bytes) -> None:
+def test_a_translated_stream_has_the_facts_of_the_native_one(body: bytes) -> None:
     assert translate(body) == inspect(body)[0]
 
 
@@ -69,6 +71,6 @@ WHOLE: dict[str, Object] = {
 
 
 @pytest.mark.parametrize("answer", WHOLE.values(), ids=WHOLE)
-def test_a_translated_answer_has_the_facts_of_a_native_one(answer: Object) -> None:
+def test_a_translated_answer_has_the_facts_of_the_native_one(answer: Object) -> None:
     native, translated = summarize(json.dumps(answer).encode())
     assert native == translated

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gateway.core.usage import Usage
 from gateway.dialects import OPENAI_CHAT, StreamInspector
 from gateway.dialects.openai_chat import usage
-from tests.dialects.cases import Object, ask, chunk, sse, told
+from tests.dialects.cases import Object, ask, chunk, make_usage_chunk, sse
 
 D = Decimal
 VECTORS: list[tuple[str, Object, Usage]] = [
@@ -187,43 +187,45 @@ VECTORS: list[tuple[str, Object, Usage]] = [
 
 
 @pytest.mark.parametrize(
-    ("said", "read"), [v[1:] for v in VECTORS], ids=[str(v[0]) for v in VECTORS]
+    ("members", "expected"), [v[1:] for v in VECTORS], ids=[str(v[0]) for v in VECTORS]
 )
-def test_the_account_of_every_host(said: Object, read: Usage) -> None:
+def test_usage_of_every_host_reads_the_same_whole_and_streamed(
+    members: Object, expected: Usage
+) -> None:
     """Usage is the same in a whole answer, in a last chunk without choices and in one with some."""
     whole = {
         "choices": [{"index": 0, "message": {"content": "a"}, "finish_reason": "stop"}],
-        **said,
+        **members,
     }
-    assert OPENAI_CHAT.summarize(json.dumps(whole).encode()).usage == read
-    streams = [[{**chunk({"content": "a"}, finish="stop")}, {**told({}), **said}]]
-    if "choices" not in said:
-        streams.append([{**chunk({"content": "a"}, finish="stop"), **said}])
+    assert OPENAI_CHAT.summarize(json.dumps(whole).encode()).usage == expected
+    streams = [[{**chunk({"content": "a"}, finish="stop")}, {**make_usage_chunk({}), **members}]]
+    if "choices" not in members:
+        streams.append([{**chunk({"content": "a"}, finish="stop"), **members}])
     for chunks in streams:
-        assert run(*chunks).usage == read
-        assert OPENAI_CHAT.summarize(OPENAI_CHAT.fold(sse(*chunks))).usage == read
-        assert abroad(sse(*chunks)) == read
+        assert inspect(*chunks).usage == expected
+        assert OPENAI_CHAT.summarize(OPENAI_CHAT.fold(sse(*chunks))).usage == expected
+        assert read_translated(sse(*chunks)) == expected
 
 
-def run(*chunks: Object | bytes) -> StreamInspector:
-    watch = OPENAI_CHAT.inspect_stream(ask(stream=True, usage=True))
+def inspect(*chunks: Object | bytes) -> StreamInspector:
+    inspector = OPENAI_CHAT.inspect_stream(ask(stream=True, usage=True))
     for frame in sse(*chunks).split(b"\n\n"):
-        watch.feed(frame + b"\n\n" if frame else b"")
-    watch.end()
-    return watch
+        inspector.feed(frame + b"\n\n" if frame else b"")
+    inspector.end()
+    return inspector
 
 
-def abroad(stream: bytes) -> Usage | None:
-    speech = OPENAI_CHAT.translation
-    assert speech is not None
-    decoder = speech.make_decoder()
-    found = [*decoder.feed(stream), *decoder.end()]
-    tellings = [event.usage for event in found if hasattr(event, "usage")]
-    return tellings[-1]
+def read_translated(stream: bytes) -> Usage | None:
+    functions = OPENAI_CHAT.translation
+    assert functions is not None
+    decoder = functions.make_decoder()
+    events = [*decoder.feed(stream), *decoder.end()]
+    reports = [event.usage for event in events if hasattr(event, "usage")]
+    return reports[-1]
 
 
-A = chunk({"content": "a"})
-B = chunk({"content": "b"}, finish="stop")
+TEXT_CHUNK = chunk({"content": "a"})
+LAST_TEXT_CHUNK = chunk({"content": "b"}, finish="stop")
 LAST = {
     "prompt_tokens": 100,
     "completion_tokens": 7,
@@ -231,21 +233,23 @@ LAST = {
 }
 USED = Usage(input=20, cache_read=80, output=7)
 BLANK = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
-TOTALS = [{**A, "usage": {"prompt_tokens": 100, "completion_tokens": n}} for n in (1, 3, 5)]
+TOTALS = [
+    {**TEXT_CHUNK, "usage": {"prompt_tokens": 100, "completion_tokens": n}} for n in (1, 3, 5)
+]
 PLACES: list[tuple[str, list[Object | bytes]]] = [
-    ("at the end", [A, B, told(LAST)]),
-    ("twice, the same", [A, B, told(LAST), told(LAST)]),
-    ("in the first chunk", [{**A, "usage": LAST}, B]),
-    ("beside the finish", [A, {**B, "usage": LAST}]),
-    ("in the middle, with null around it", [{**A, "usage": None}, {**A, "usage": LAST}, {**B, "usage": None}]),
-    ("as running totals", [*TOTALS, B, told(LAST)]),
-    ("as running totals that shrink", [{**A, "usage": {"prompt_tokens": 100, "completion_tokens": 9}}, B, told(LAST)]),
-    ("in full, then its totals alone", [A, told(LAST), B, told({"prompt_tokens": 100, "completion_tokens": 7})]),
-    ("in full, then one side", [A, B, told(LAST), told({"completion_tokens": 7}), told({"prompt_tokens": 100})]),
-    ("in full, then as nothing", [A, B, told(LAST), told(BLANK)]),
-    ("in x_groq", [A, {**B, "x_groq": {"usage": LAST}}]),
-    ("in the choice", [A, {**B, "choices": [{**B["choices"][0], "usage": LAST}]}]),
-    ("beside a comment that looks like usage", [A, b': {"usage":{"prompt_tokens":9,"completion_tokens":9}}\n\n', B, told(LAST)]),
+    ("at the end", [TEXT_CHUNK, LAST_TEXT_CHUNK, make_usage_chunk(LAST)]),
+    ("twice, the same", [TEXT_CHUNK, LAST_TEXT_CHUNK, make_usage_chunk(LAST), make_usage_chunk(LAST)]),
+    ("in the first chunk", [{**TEXT_CHUNK, "usage": LAST}, LAST_TEXT_CHUNK]),
+    ("beside the finish", [TEXT_CHUNK, {**LAST_TEXT_CHUNK, "usage": LAST}]),
+    ("in the middle, with null around it", [{**TEXT_CHUNK, "usage": None}, {**TEXT_CHUNK, "usage": LAST}, {**LAST_TEXT_CHUNK, "usage": None}]),
+    ("as running totals", [*TOTALS, LAST_TEXT_CHUNK, make_usage_chunk(LAST)]),
+    ("as running totals that shrink", [{**TEXT_CHUNK, "usage": {"prompt_tokens": 100, "completion_tokens": 9}}, LAST_TEXT_CHUNK, make_usage_chunk(LAST)]),
+    ("in full, then its totals alone", [TEXT_CHUNK, make_usage_chunk(LAST), LAST_TEXT_CHUNK, make_usage_chunk({"prompt_tokens": 100, "completion_tokens": 7})]),
+    ("in full, then one side", [TEXT_CHUNK, LAST_TEXT_CHUNK, make_usage_chunk(LAST), make_usage_chunk({"completion_tokens": 7}), make_usage_chunk({"prompt_tokens": 100})]),
+    ("in full, then as nothing", [TEXT_CHUNK, LAST_TEXT_CHUNK, make_usage_chunk(LAST), make_usage_chunk(BLANK)]),
+    ("in x_groq", [TEXT_CHUNK, {**LAST_TEXT_CHUNK, "x_groq": {"usage": LAST}}]),
+    ("in the choice", [TEXT_CHUNK, {**LAST_TEXT_CHUNK, "choices": [{**LAST_TEXT_CHUNK["choices"][0], "usage": LAST}]}]),
+    ("beside a comment that looks like usage", [TEXT_CHUNK, b': {"usage":{"prompt_tokens":9,"completion_tokens":9}}\n\n', LAST_TEXT_CHUNK, make_usage_chunk(LAST)]),
 ]  # fmt: skip
 
 
@@ -253,30 +257,33 @@ PLACES: list[tuple[str, list[Object | bytes]]] = [
     "chunks", [chunks for _, chunks in PLACES], ids=[name for name, _ in PLACES]
 )
 def test_usage_counts_once_wherever_it_stands(chunks: list[Object | bytes]) -> None:
-    assert run(*chunks).usage == USED
-    assert abroad(sse(*chunks)) == USED
+    assert inspect(*chunks).usage == USED
+    assert read_translated(sse(*chunks)) == USED
 
 
-def test_the_last_word_of_the_service_tier_stands() -> None:
+def test_the_last_service_tier_counts() -> None:
     """The first chunk may repeat the tier that was requested, and the last the tier that served."""
-    first, last = {**A, "service_tier": "flex"}, {**told(LAST), "service_tier": "default"}
-    assert run(first, B, last).usage == USED
-    late = {**told(LAST), "service_tier": "priority"}
-    assert run({**A, "service_tier": "auto"}, B, late).usage == Usage(
+    first, last = (
+        {**TEXT_CHUNK, "service_tier": "flex"},
+        {**make_usage_chunk(LAST), "service_tier": "default"},
+    )
+    assert inspect(first, LAST_TEXT_CHUNK, last).usage == USED
+    late = {**make_usage_chunk(LAST), "service_tier": "priority"}
+    assert inspect({**TEXT_CHUNK, "service_tier": "auto"}, LAST_TEXT_CHUNK, late).usage == Usage(
         input=20, cache_read=80, output=7, service="priority"
     )
-    assert run({**A, "service_tier": "priority"}, B, told(LAST)).usage == Usage(
-        input=20, cache_read=80, output=7, service="priority"
-    )
+    assert inspect(
+        {**TEXT_CHUNK, "service_tier": "priority"}, LAST_TEXT_CHUNK, make_usage_chunk(LAST)
+    ).usage == Usage(input=20, cache_read=80, output=7, service="priority")
 
 
-def test_the_service_tier_is_known_of_a_stream_that_was_cut() -> None:
+def test_the_service_tier_of_a_cut_stream_is_known() -> None:
     """The price depends on the tier, whatever the token count."""
-    cut = sse({**A, "service_tier": "flex"}, A, done=False)
-    watch = OPENAI_CHAT.inspect_stream(ask(stream=True))
-    watch.feed(cut)
-    assert watch.usage == Usage(service="flex")
-    assert abroad(cut) == Usage(service="flex")
+    cut = sse({**TEXT_CHUNK, "service_tier": "flex"}, TEXT_CHUNK, done=False)
+    inspector = OPENAI_CHAT.inspect_stream(ask(stream=True))
+    inspector.feed(cut)
+    assert inspector.usage == Usage(service="flex")
+    assert read_translated(cut) == Usage(service="flex")
 
 
 @given(
@@ -289,13 +296,13 @@ def test_the_service_tier_is_known_of_a_stream_that_was_cut() -> None:
         reasoning=st.none() | st.integers(0, 10**6),
     )
 )
-def test_the_five_numbers_come_back(known: Usage) -> None:
-    written = usage.write_usage(known)
+def test_written_usage_reads_as_the_same_usage(used: Usage) -> None:
+    written = usage.write_usage(used)
     assert written is not None
-    assert usage.read(written) == known
+    assert usage.read(written) == used
 
 
-HEARD: list[tuple[Object, int]] = [
+CONTENTS: list[tuple[Object, int]] = [
     ({"content": "abc"}, 3),
     ({"content": "h\u00e9\U0001f600"}, 7),
     ({"content": None}, 0),
@@ -314,37 +321,41 @@ HEARD: list[tuple[Object, int]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("said", "size"), HEARD)
-def test_what_is_heard_of_a_chunk_and_of_a_whole_answer(said: Object, size: int) -> None:
-    watch = run(chunk({"role": "assistant", "content": ""}), chunk(said))
-    assert watch.content_bytes == size
-    whole = {"choices": [{"index": 0, "message": said, "finish_reason": "stop"}]}
+@pytest.mark.parametrize(("message", "size"), CONTENTS)
+def test_the_content_of_a_delta_and_of_a_message_is_counted(message: Object, size: int) -> None:
+    inspector = inspect(chunk({"role": "assistant", "content": ""}), chunk(message))
+    assert inspector.content_bytes == size
+    whole = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
     assert OPENAI_CHAT.summarize(json.dumps(whole).encode()).content_bytes == size
 
 
-def test_what_is_heard_does_not_depend_on_how_it_is_read() -> None:
+def test_the_content_is_counted_the_same_wherever_reads_end() -> None:
     """Several frames in a read, half a frame, JSON's optional space and comments change nothing."""
     stream = sse(
-        A, b": ping\n\n", b"data:\ndata: " + json.dumps(A).encode() + b"\n\n", B, told(LAST)
+        TEXT_CHUNK,
+        b": ping\n\n",
+        b"data:\ndata: " + json.dumps(TEXT_CHUNK).encode() + b"\n\n",
+        LAST_TEXT_CHUNK,
+        make_usage_chunk(LAST),
     )
     for size in (1, 7, 50, 10**6):
-        watch = OPENAI_CHAT.inspect_stream(ask(stream=True))
+        inspector = OPENAI_CHAT.inspect_stream(ask(stream=True))
         for at in range(0, len(stream), size):
-            watch.feed(stream[at : at + size])
-        assert watch.content_bytes == 3
+            inspector.feed(stream[at : at + size])
+        assert inspector.content_bytes == 3
 
 
-def test_a_message_that_repeats_all_is_heard_once() -> None:
+def test_a_repeated_message_is_counted_once() -> None:
     """Perplexity repeats the whole message so far with each delta, and ends with an empty delta."""
     first = {"index": 0, "delta": {"content": "ab"}, "message": {"content": "ab"}}
     second = {"index": 0, "delta": {"content": "cd"}, "message": {"content": "abcd"}}
-    assert run({"choices": [first]}, {"choices": [second]}).content_bytes == 4
+    assert inspect({"choices": [first]}, {"choices": [second]}).content_bytes == 4
     whole = {"choices": [{"index": 0, "delta": {"content": ""}, "message": {"content": "abcd"}}]}
     assert OPENAI_CHAT.summarize(json.dumps(whole).encode()).content_bytes == 4
     stream = {"choices": [{"index": 0, "message": {"content": "abcd"}}, {"index": 1}]}
-    assert run(stream).content_bytes == 4
+    assert inspect(stream).content_bytes == 4
 
 
-def test_what_is_no_content_is_not_heard() -> None:
+def test_malformed_content_counts_nothing() -> None:
     assert OPENAI_CHAT.summarize(b'{"choices":[{"message":7}]}').content_bytes == 0
-    assert run({"choices": None}, {"choices": [{"delta": 7}]}).content_bytes == 0
+    assert inspect({"choices": None}, {"choices": [{"delta": 7}]}).content_bytes == 0

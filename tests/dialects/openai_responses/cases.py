@@ -13,12 +13,12 @@ from gateway.dialects.stream_frames import iterate_frames
 
 type Object = dict[str, Any]
 
-DOORS = {DIALECT.name: "https://here.test/v1/responses"}
+URLS = {DIALECT.name: "https://here.test/v1/responses"}
 
 
 def target(model: str = "m", *, refuses: frozenset[str] = frozenset(), facts: ModelFacts = UNKNOWN_FACTS, **more: Any) -> Target:  # fmt: skip
     """Make a target; `refuses` belongs to its provider."""
-    provider = Provider(name="here", urls=DOORS, refused_members=refuses)
+    provider = Provider(name="here", urls=URLS, refused_members=refuses)
     return Target(provider=provider, model=model, facts=facts, **more)
 
 
@@ -44,8 +44,8 @@ def sent(written: WrittenBody) -> Object:
     return value
 
 
-def telling(asked: CanonicalRequest | None = None, **more: Any) -> ResponseContext:
-    return ResponseContext(id="call1", created_at=7, model="m", request=asked, **more)
+def make_context(request: CanonicalRequest | None = None, **more: Any) -> ResponseContext:
+    return ResponseContext(id="call1", created_at=7, model="m", request=request, **more)
 
 
 def event(kind: str, **more: Any) -> bytes:
@@ -56,13 +56,13 @@ def event(kind: str, **more: Any) -> bytes:
 
 def read(stream: bytes) -> list[Object]:
     """Return the payloads of frames; assert that each has the name of its type."""
-    found = []
+    values = []
     for frame in stream.decode().split("\n\n")[:-1]:
         name, data = frame.split("\n")
         value = json.loads(data.removeprefix("data: "))
         assert name == "event: " + value["type"]
-        found.append(value)
-    return found
+        values.append(value)
+    return values
 
 
 USAGE = {
@@ -117,10 +117,10 @@ WHOLE = (
 )
 
 
-def list_facts(watch: StreamInspector) -> list[object]:
+def list_facts(inspector: StreamInspector) -> list[object]:
     """List what an inspector knows."""
-    kind = watch.problem.kind if watch.problem is not None else None
-    return [watch.usage, watch.served_model, watch.response_id, watch.finish, kind]
+    kind = inspector.problem.kind if inspector.problem is not None else None
+    return [inspector.usage, inspector.served_model, inspector.response_id, inspector.finish, kind]
 
 
 def read_every_frame(stream: bytes) -> list[object]:

@@ -21,7 +21,7 @@ SEARCH: Object = {
         "sources": [{"type": "url", "url": "https://a.test"}],
     },
 }
-TOLD: dict[str, tuple[Object, str]] = {
+TOOL_WORK: dict[str, tuple[Object, str]] = {
     "a search": (SEARCH, "rain\nrain today\nhttps://a.test"),
     "an older search": ({"type": "web_search_call", "action": {"query": "rain"}}, "rain"),
     "a page": ({"type": "web_search_call", "action": {"type": "find_in_page", "url": "https://a.test", "pattern": "wet"}}, "wet\nhttps://a.test"),
@@ -65,8 +65,8 @@ def write(name: str, items: list[Object], **members: Any) -> tuple[Object, list[
     return json.loads(written.body), [(loss.field, loss.action) for loss in written.losses]
 
 
-@pytest.mark.parametrize(("item", "text"), TOLD.values(), ids=TOLD)
-def test_what_a_text_says_of_a_tools_work_is_told_and_named(item: Object, text: str) -> None:
+@pytest.mark.parametrize(("item", "text"), TOOL_WORK.values(), ids=TOOL_WORK)
+def test_the_work_of_a_hosted_tool_becomes_text_and_is_named(item: Object, text: str) -> None:
     whole = f"[{item['type']}]\n{text}".strip()
     for name in OTHERS:
         body, losses = write(name, converse(item))
@@ -82,7 +82,7 @@ def test_what_a_text_says_of_a_tools_work_is_told_and_named(item: Object, text: 
         if name.startswith("item:") and members.get(WHOLE, READ).decision == "named"
     ],
 )
-def test_what_no_text_says_is_left_out_and_named(kind: str) -> None:
+def test_an_item_without_text_is_left_out_and_named(kind: str) -> None:
     """A client may send such items itself, such as pictures of its screen."""
     for name in OTHERS:
         body, losses = write(name, converse({"type": kind, "id": "it_1", "output": {"a": "b"}}))
@@ -90,7 +90,7 @@ def test_what_no_text_says_is_left_out_and_named(kind: str) -> None:
         assert losses == [(f"input.{kind}", "dropped")]
 
 
-def test_words_of_the_model_stand_apart_from_the_work_of_tools() -> None:
+def test_the_models_words_stay_separate_from_the_work_of_tools() -> None:
     """A few dialects join adjacent texts."""
     look, answer = ({"role": "assistant", "content": text} for text in ("I look.", "Wet."))
     page = {"type": "web_search_call", "action": {"url": "https://a.test"}}
@@ -103,7 +103,7 @@ def test_words_of_the_model_stand_apart_from_the_work_of_tools() -> None:
     )
 
 
-def test_a_tool_that_the_client_wants_now_is_refused() -> None:
+def test_a_hosted_tool_that_the_client_offers_is_refused() -> None:
     request = decoded(input=converse(SEARCH), tools=[{"type": "web_search"}])
     for name in OTHERS:
         (refusal,) = compatibility.check_request(request, name)[1]
@@ -113,7 +113,7 @@ def test_a_tool_that_the_client_wants_now_is_refused() -> None:
     assert refusal == "tool_choice.file_search: gemini does not have this tool of another provider"
 
 
-def test_an_item_of_an_odd_type_is_not_taken_for_a_tools_work() -> None:
+def test_an_item_with_a_malformed_type_is_refused() -> None:
     request = decoded(input=converse({"type": ["web_search_call"]}))
     (refusal,) = compatibility.check_request(request, "gemini")[1]
     assert refusal.startswith("input.['web_search_call']: ")

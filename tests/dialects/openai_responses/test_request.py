@@ -30,14 +30,14 @@ TURNS = [
 ]
 
 
-def test_a_string_is_one_turn_of_a_user() -> None:
+def test_a_string_is_one_user_turn() -> None:
     prompt = ask(input="Hello.", instructions="Be brief.").prompt
     assert (prompt.user, prompt.user_turns, prompt.chars) == ("Hello.", 1, 15)
     assert not prompt.tool_loop
     assert not prompt.stream
 
 
-def test_items_are_counted_and_the_last_user_turn_is_the_prompt() -> None:
+def test_the_gateway_counts_items_and_reads_the_last_user_turn() -> None:
     prompt = ask(input=TURNS, stream=True).prompt
     assert prompt.user == "look\nclosely"
     assert (prompt.user_turns, prompt.images, prompt.files) == (2, 1, 1)
@@ -56,12 +56,12 @@ def test_items_are_counted_and_the_last_user_turn_is_the_prompt() -> None:
         ({"type": 7}, False),
     ],
 )
-def test_a_result_at_the_end_is_the_middle_of_a_turn(item: dict[str, object], loop: bool) -> None:
+def test_a_tool_result_at_the_end_marks_a_tool_loop(item: dict[str, object], loop: bool) -> None:
     assert ask(input=[*TURNS, RESULT, item]).prompt.tool_loop is loop
     assert ask(input=[*TURNS, item]).prompt.tool_loop is loop
 
 
-def test_results_arguments_and_actions_are_text_of_the_model() -> None:
+def test_tool_results_arguments_and_actions_are_counted() -> None:
     parts = [{"type": "input_text", "text": "12345"}, {"type": "input_image", "image_url": "u"}]
     items = [
         {"type": "function_call", "call_id": "c", "name": "f", "arguments": '{"a":1}'},
@@ -72,7 +72,7 @@ def test_results_arguments_and_actions_are_text_of_the_model() -> None:
     assert (prompt.chars, prompt.images, prompt.user_turns) == (7 + 5 + 7, 1, 0)
 
 
-def test_settings_are_read_from_where_they_stand() -> None:
+def test_the_gateway_reads_all_settings() -> None:
     prompt = ask(
         reasoning={"effort": "low"},
         max_output_tokens=99,
@@ -94,13 +94,13 @@ def test_settings_are_read_from_where_they_stand() -> None:
         {"reasoning": [], "include": "x", "top_logprobs": 0, "tools": {}},
     ],
 )
-def test_what_is_null_or_strange_is_not_set(more: dict[str, object]) -> None:
+def test_null_and_malformed_members_are_not_set(more: dict[str, object]) -> None:
     prompt = ask(**more).prompt
     assert (prompt.effort, prompt.max_output, prompt.tools) == (None, None, ())
     assert (prompt.json_schema, prompt.logprobs, prompt.sampled) == (False, False, False)
 
 
-def test_tools_go_by_their_name_and_hosted_ones_by_their_type() -> None:
+def test_tools_have_their_name_or_else_their_type() -> None:
     tools = [{"type": "function", "name": "f"}, {"type": "custom", "name": "c"}, {"type": "mcp"}, 3]
     prompt = ask(tools=tools).prompt
     assert prompt.tools == ("f", "c", "mcp", "")
@@ -121,7 +121,7 @@ def test_tools_go_by_their_name_and_hosted_ones_by_their_type() -> None:
         ("odd", False),
     ],
 )
-def test_a_tool_that_the_provider_runs_is_hosted(tool: object, hosted: bool) -> None:
+def test_a_tool_that_runs_at_the_provider_is_hosted(tool: object, hosted: bool) -> None:
     assert ask(tools=[tool]).prompt.hosted_tools is hosted
 
 
@@ -136,7 +136,7 @@ def test_a_tool_that_the_provider_runs_is_hosted(tool: object, hosted: bool) -> 
         ({"type": "allowed_tools", "mode": "required", "tools": []}, True),
     ],
 )
-def test_a_choice_that_leaves_none_to_the_model_is_forced(choice: object, forced: bool) -> None:
+def test_the_gateway_reads_a_forced_tool_choice(choice: object, forced: bool) -> None:
     assert ask(tool_choice=choice).prompt.forced_tool is forced
 
 
@@ -159,7 +159,7 @@ def test_a_choice_that_leaves_none_to_the_model_is_forced(choice: object, forced
         ),
     ],
 )
-def test_stored_is_what_depends_on_the_provider_or_is_asked_of_it(
+def test_a_request_that_depends_on_stored_state_is_stored(
     more: dict[str, object], stored: bool
 ) -> None:
     """An unset `store` is neither. The cache stays on: equal requests may share a stored answer."""
@@ -179,7 +179,7 @@ def test_stored_is_what_depends_on_the_provider_or_is_asked_of_it(
         ({"messages": []}, "messages", "Chat Completions"),
     ],
 )
-def test_what_is_no_request_is_refused_with_its_field(
+def test_an_invalid_request_is_refused_with_its_field(
     more: dict[str, object], param: str, words: str
 ) -> None:
     with pytest.raises(ProblemError) as caught:
@@ -189,7 +189,7 @@ def test_what_is_no_request_is_refused_with_its_field(
     assert words in problem.message
 
 
-def test_input_may_be_left_out_where_the_provider_has_it() -> None:
+def test_the_input_may_be_missing_if_the_provider_stores_the_prompt() -> None:
     body = DIALECT.read(raw(input=..., prompt={"id": "pmpt_1"}))
     assert body.prompt.user_turns == 0
     assert DIALECT.asks_usage(body)
@@ -210,22 +210,22 @@ def write(facts: ModelFacts = LUNA, more: Object | None = None, **kind: Any) -> 
     return sent(written), [f"{loss.field} {loss.action}" for loss in written.losses]
 
 
-def test_nothing_changes_where_nothing_must() -> None:
+def test_a_request_without_changes_keeps_the_clients_bytes() -> None:
     """Law 1: the bytes stay, numbers and unknown members included."""
     body = DIALECT.read(b'{ "model":"m", "input" : "h\\u00e9", "x":1.50, "n":12345678901234567890}')
     assert DIALECT.write(body, target()).body is body.raw
 
 
-def test_the_model_alone_is_replaced() -> None:
+def test_another_model_changes_only_that_member() -> None:
     body = DIALECT.read(b'{"model":"auto", "input":[ {"role":"user" , "content":"a"} ]}')
     written = DIALECT.write(body, target("m-2")).body
     assert written == b'{"model":"m-2","input":[ {"role":"user" , "content":"a"} ]}'
 
 
-def test_a_tier_s_effort_fills_what_the_client_left_out() -> None:
+def test_a_tiers_effort_fills_what_the_client_left_open() -> None:
     assert write(effort="low")[0]["reasoning"] == {"effort": "low"}
-    kept, lost = write(more={"reasoning": {"summary": "auto"}}, effort="low")
-    assert (kept["reasoning"], lost) == ({"summary": "auto", "effort": "low"}, [])
+    written, lost = write(more={"reasoning": {"summary": "auto"}}, effort="low")
+    assert (written["reasoning"], lost) == ({"summary": "auto", "effort": "low"}, [])
     assert write(more={"reasoning": None}, effort="low")[0]["reasoning"] == {"effort": "low"}
     assert write(more={"reasoning": {"effort": "high"}}, effort="low")[0]["reasoning"] == {
         "effort": "high"
@@ -234,43 +234,43 @@ def test_a_tier_s_effort_fills_what_the_client_left_out() -> None:
     assert write(more={"reasoning": "odd"}, effort="low")[0]["reasoning"] == "odd"
 
 
-def test_the_member_that_names_an_earlier_answer() -> None:
+def test_the_gateway_reads_which_member_names_an_earlier_answer() -> None:
     assert ask(previous_response_id="resp_1").prompt.continuation_member == "previous_response_id"
     assert ask(previous_response_id=None, store=True).prompt.continuation_member == ""
     assert ask(conversation="conv_1").prompt.continuation_member == ""
 
 
 def test_an_effort_that_the_model_does_not_take_is_clamped() -> None:
-    said, lost = write(more={"reasoning": {"effort": "max", "summary": "auto"}})
-    assert said["reasoning"] == {"effort": "high", "summary": "auto"}
+    written, lost = write(more={"reasoning": {"effort": "max", "summary": "auto"}})
+    assert written["reasoning"] == {"effort": "high", "summary": "auto"}
     assert lost == ["reasoning.effort clamped"]
 
 
-def test_effort_is_dropped_where_the_model_has_none() -> None:
-    said, lost = write(PLAIN, {"reasoning": {"effort": "low"}})
-    assert "reasoning" not in said
+def test_an_effort_is_dropped_if_the_model_has_none() -> None:
+    written, lost = write(PLAIN, {"reasoning": {"effort": "low"}})
+    assert "reasoning" not in written
     assert lost == ["reasoning.effort dropped"]
 
 
-def test_words_that_are_not_known_go_on() -> None:
+def test_an_unknown_effort_is_sent_unchanged() -> None:
     assert write(more={"reasoning": {"effort": "silly"}})[0]["reasoning"] == {"effort": "silly"}
     assert write(ModelFacts(), {"reasoning": {"effort": "low"}})[0]["reasoning"] == {
         "effort": "low"
     }
 
 
-def test_the_cap_is_filled_or_clamped() -> None:
+def test_the_output_cap_is_filled_or_clamped() -> None:
     assert write(max_output=50)[0]["max_output_tokens"] == 50
     assert write(more={"max_output_tokens": None}, max_output=50)[0]["max_output_tokens"] == 50
     assert write(more={"max_output_tokens": 20}, max_output=50)[0]["max_output_tokens"] == 20
-    said, lost = write(more={"max_output_tokens": 2000})
-    assert (said["max_output_tokens"], lost) == (1000, ["max_output_tokens clamped"])
+    written, lost = write(more={"max_output_tokens": 2000})
+    assert (written["max_output_tokens"], lost) == (1000, ["max_output_tokens clamped"])
     assert write(ModelFacts(), {"max_output_tokens": 2000})[0]["max_output_tokens"] == 2000
     assert write(more={"max_output_tokens": "x"})[0]["max_output_tokens"] == "x"
 
 
 @pytest.mark.parametrize(
-    ("facts", "more", "effort", "kept"),
+    ("facts", "more", "effort", "is_sent"),
     [
         (ModelFacts(), {}, None, True),
         (LUNA, {}, None, False),
@@ -281,24 +281,24 @@ def test_the_cap_is_filled_or_clamped() -> None:
         (ModelFacts(sampling="never"), {"reasoning": {"effort": "none"}}, None, False),
     ],
 )
-def test_sampling_goes_where_the_model_would_refuse_it(
-    facts: ModelFacts, more: Object, effort: str | None, kept: bool
+def test_sampling_is_dropped_if_the_model_refuses_it(
+    facts: ModelFacts, more: Object, effort: str | None, is_sent: bool
 ) -> None:
-    said, lost = write(facts, {"temperature": 0.2, **more}, effort=effort)
-    assert ("temperature" in said) is kept
-    assert ("temperature dropped" in lost) is not kept
+    written, lost = write(facts, {"temperature": 0.2, **more}, effort=effort)
+    assert ("temperature" in written) is is_sent
+    assert ("temperature dropped" in lost) is not is_sent
 
 
-def test_members_that_a_provider_refuses_are_dropped_and_named() -> None:
-    said, lost = write(
+def test_members_that_the_provider_refuses_are_dropped_and_named() -> None:
+    written, lost = write(
         more={"truncation": "auto", "temperature": 1},
         refuses=frozenset({"truncation", "temperature", "store"}),
     )
-    assert not {"truncation", "temperature"} & set(said)
+    assert not {"truncation", "temperature"} & set(written)
     assert lost == ["temperature dropped", "truncation dropped"]
 
 
-def test_log_probabilities_are_only_asked_of_a_model_that_gives_them() -> None:
+def test_only_a_model_that_gives_log_probabilities_is_asked_for_them() -> None:
     prompt = ask(top_logprobs=2).prompt
     assert DIALECT.explain_unfit(prompt, target(facts=LUNA)) == "gives no logprobs while it reasons"
     assert DIALECT.explain_unfit(prompt, target(facts=LUNA, effort="none")) == ""
@@ -308,7 +308,7 @@ def test_log_probabilities_are_only_asked_of_a_model_that_gives_them() -> None:
     assert DIALECT.explain_unfit(ask().prompt, target(facts=LUNA)) == ""
 
 
-def test_a_name_that_stands_twice_goes_on_once() -> None:
+def test_a_repeated_member_is_sent_once() -> None:
     body = DIALECT.read(b'{"model":"m","input":"a","input":"b"}')
     assert json.loads(DIALECT.write(body, target()).body) == {"model": "m", "input": "b"}
     assert raw(input="b") == b'{"model": "m", "input": "b"}'

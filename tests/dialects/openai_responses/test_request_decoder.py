@@ -23,20 +23,20 @@ from tests.dialects.openai_responses.cases import Object, decoded
 def parts(*items: object) -> tuple[object, ...]:
     """Return the parts of the one turn that the items become, without their sources."""
     (turn,) = decoded(input=[*items]).turns
-    return tuple(plain(part) for part in turn.parts)
+    return tuple(without_source(part) for part in turn.parts)
 
 
-def plain(part: object) -> object:
+def without_source(part: object) -> object:
     names = [name for name in part.__struct_fields__ if name not in ("source", "parts")]  # type: ignore[attr-defined]  # a struct
-    more = {"parts": tuple(map(plain, part.parts))} if isinstance(part, ToolResult) else {}
+    more = {"parts": tuple(map(without_source, part.parts))} if isinstance(part, ToolResult) else {}
     return type(part)(**{name: getattr(part, name) for name in names}, **more)
 
 
-def said(**content: object) -> tuple[object, ...]:
+def read_content(**content: object) -> tuple[object, ...]:
     return parts({"role": "user", "content": [content]})
 
 
-def test_a_string_and_instructions_are_two_turns() -> None:
+def test_a_string_and_instructions_become_two_turns() -> None:
     request = decoded(input="hi", instructions="Be brief.")
     assert request.turns == (
         CanonicalTurn(role="system", parts=(Text(text="Be brief."),), source="Be brief."),
@@ -45,7 +45,7 @@ def test_a_string_and_instructions_are_two_turns() -> None:
     assert decoded(input=..., instructions="", prompt={"id": "p"}).turns == ()
 
 
-def test_items_of_the_model_are_one_turn_and_each_result_its_own() -> None:
+def test_items_of_the_model_become_one_turn_and_each_result_its_own() -> None:
     """One message of other dialects has a thought, words and two calls."""
     items = [
         {"role": "developer", "content": "Be brief."},
@@ -63,14 +63,16 @@ def test_items_of_the_model_are_one_turn_and_each_result_its_own() -> None:
         "developer", "user", "assistant", "user", "user", "system",
     ]  # fmt: skip
     assert turns[2].source == items[2:6]
-    assert tuple(map(plain, turns[2].parts)) == (
+    assert tuple(map(without_source, turns[2].parts)) == (
         Thought(text="hm"),
         Text(text="I look."),
         ToolUse(id="c1", name="f", arguments="{}"),
         ToolUse(id="c2", name="g", arguments="x y", custom=True),
     )
-    assert plain(turns[3].parts[0]) == ToolResult(id="c1", parts=(Text(text="22"),))
-    assert plain(turns[4].parts[0]) == ToolResult(id="c2", parts=(Text(text="33"),), custom=True)
+    assert without_source(turns[3].parts[0]) == ToolResult(id="c1", parts=(Text(text="22"),))
+    assert without_source(turns[4].parts[0]) == ToolResult(
+        id="c2", parts=(Text(text="33"),), custom=True
+    )
     assert turns[0].source is not None
 
 
@@ -101,13 +103,15 @@ def test_items_of_the_model_are_one_turn_and_each_result_its_own() -> None:
         ({"x": 1}, Foreign(kind="None")),
     ],
 )  # fmt: skip
-def test_each_part_is_what_it_is_and_keeps_its_source(part: Object, expected: object) -> None:
+def test_the_decoder_reads_parts_of_every_kind_and_keeps_their_source(
+    part: Object, expected: object
+) -> None:
     (turn,) = decoded(input=[{"role": "user", "content": [part]}]).turns
-    assert plain(turn.parts[0]) == expected
+    assert without_source(turn.parts[0]) == expected
     assert getattr(turn.parts[0], "source", None) == part
 
 
-def test_items_on_which_the_client_depends_refuse_every_other_dialect() -> None:
+def test_items_that_the_client_depends_on_refuse_other_dialects() -> None:
     items = [
         {"type": "new_call", "id": "n_1"},
         {"type": "item_reference", "id": "msg_1"},
@@ -115,7 +119,9 @@ def test_items_on_which_the_client_depends_refuse_every_other_dialect() -> None:
         {"id": "msg_2"},
     ]
     request = decoded(input=items)
-    assert [(turn.role, [plain(part) for part in turn.parts]) for turn in request.turns] == [
+    assert [
+        (turn.role, [without_source(part) for part in turn.parts]) for turn in request.turns
+    ] == [
         ("assistant", [Foreign(kind="new_call"), Foreign(kind="item_reference")]),
         ("user", [Foreign(kind="new_call_output")]),
         ("user", [Foreign(kind="item_reference")]),
@@ -136,7 +142,7 @@ def test_items_on_which_the_client_depends_refuse_every_other_dialect() -> None:
         ),
     ],
 )
-def test_a_compaction_refuses_every_other_dialect(item: Object, reason: str) -> None:
+def test_a_compaction_refuses_other_dialects(item: Object, reason: str) -> None:
     """The item is readable by its provider alone, and stands for all of the history before it."""
     request = decoded(input=[item, {"role": "user", "content": "hi"}])
     for name in ("openai-chat", "anthropic-messages", "gemini"):
@@ -144,20 +150,20 @@ def test_a_compaction_refuses_every_other_dialect(item: Object, reason: str) -> 
         assert (losses, refusals) == ([], [f"input.{item['type']}: {name} {reason}"])
 
 
-def test_a_result_may_be_pictures_and_what_is_none_of_them_is_named() -> None:
+def test_a_tool_result_may_hold_pictures_and_names_its_unknown_parts() -> None:
     output = [
         {"type": "input_text", "text": "see"},
         {"type": "input_image", "image_url": "https://a.test/b"},
         {"type": "new"},
     ]
-    found = parts({"type": "function_call_output", "output": output, "name": "f"})
+    result = parts({"type": "function_call_output", "output": output, "name": "f"})
     inner = (Text(text="see"), Media(kind="image", url="https://a.test/b"))
-    assert found == (ToolResult(id="", name="f", parts=inner), Foreign(kind="new"))
-    refused = parts({"type": "function_call_output", "output": [{"type": "refusal"}]})
-    assert refused == (ToolResult(id=""), Foreign(kind="refusal"))
+    assert result == (ToolResult(id="", name="f", parts=inner), Foreign(kind="new"))
+    foreign = parts({"type": "function_call_output", "output": [{"type": "refusal"}]})
+    assert foreign == (ToolResult(id=""), Foreign(kind="refusal"))
 
 
-def test_odd_items_are_read_leniently() -> None:
+def test_malformed_items_are_read_leniently() -> None:
     assert parts({"role": 3, "content": None}) == ()
     assert parts({"type": "function_call"}, {"type": "custom_tool_call"}) == (
         ToolUse(id="", name="", arguments=""),
@@ -171,7 +177,7 @@ def reasoning(state: str, *texts: str) -> Object:
     return {"type": "reasoning", "summary": [*summary, {"x": 1}], "encrypted_content": state}
 
 
-def test_a_state_says_whose_it_is_where_the_gateway_has_labelled_it() -> None:
+def test_a_labelled_state_names_its_maker() -> None:
     assert parts(reasoning("abc", "one", "two")) == (Thought(text="one\n\ntwo", state="abc"),)
     labelled = reasoning_state.write_label("m1", write_slot(SlotContent("sig")))
     assert parts(reasoning(labelled, "one")) == (Thought(text="one", state="sig", maker="m1"),)
@@ -181,24 +187,24 @@ def test_a_state_says_whose_it_is_where_the_gateway_has_labelled_it() -> None:
     assert parts(raw) == (Thought(text="t"),)
 
 
-def test_a_state_that_hangs_on_a_call_goes_back_to_it() -> None:
+def test_a_state_tied_to_a_call_returns_to_it() -> None:
     call = {"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}"}
     other = {**call, "call_id": "c2"}
-    kept = reasoning_state.write_label("m1", write_slot(SlotContent("sig", call="c1")))
-    assert parts(call, other, reasoning(kept)) == (
+    tied = reasoning_state.write_label("m1", write_slot(SlotContent("sig", call="c1")))
+    assert parts(call, other, reasoning(tied)) == (
         ToolUse(id="c1", name="f", arguments="{}", state="sig", maker="m1"),
         ToolUse(id="c2", name="f", arguments="{}"),
     )
-    lost = parts(other, reasoning(kept))
-    assert lost[1] == Thought(state="sig", maker="m1")
+    untied = parts(other, reasoning(tied))
+    assert untied[1] == Thought(state="sig", maker="m1")
 
 
 @pytest.mark.parametrize("text", ["call:", "call:3", "call:[1]", "redacted", ""])
-def test_a_slot_that_nobody_wrote_is_a_state(text: str) -> None:
+def test_an_unknown_slot_is_read_as_a_state(text: str) -> None:
     assert read_slot(text) == SlotContent(text)
 
 
-def test_every_setting_is_a_field_by_the_client_s_own_name() -> None:
+def test_decoded_settings_have_the_clients_names() -> None:
     request = decoded(
         reasoning={"effort": "low", "summary": "auto"},
         text={"format": {"type": "json_object"}, "verbosity": "low"},
@@ -231,7 +237,7 @@ def test_every_setting_is_a_field_by_the_client_s_own_name() -> None:
     }  # fmt: skip
 
 
-def test_what_says_nothing_is_nothing() -> None:
+def test_default_values_set_nothing() -> None:
     request = decoded(
         reasoning={"effort": None},
         text={"format": {"type": "text"}},
@@ -274,17 +280,17 @@ def test_members_of_this_dialect_alone_are_named() -> None:
         "x_new": 0,
     }
     losses, refusals = compatibility.check_request(request, "openai-chat")
-    assert [it.split(":")[0] for it in refusals] == ["previous_response_id"]
+    assert [refusal.split(":")[0] for refusal in refusals] == ["previous_response_id"]
     assert {"store", "truncation", "reasoning.mode", "text.x", "x_new"} <= {
         loss.field for loss in losses
     }
-    odd: list[object] = [{"x": []}, "reasoning.encrypted_content"]
-    assert decoded(include=odd).extra_members == {"include": [{"x": []}]}
+    unknown: list[object] = [{"x": []}, "reasoning.encrypted_content"]
+    assert decoded(include=unknown).extra_members == {"include": [{"x": []}]}
     alone = decoded(user="v")
     assert (alone.user, alone.names["user"], alone.extra_members) == ("v", "user", {})
 
 
-def test_tools_are_functions_custom_or_hosted() -> None:
+def test_the_decoder_reads_function_custom_and_hosted_tools() -> None:
     function = {"type": "function", "name": "f", "description": "d", "parameters": {"a": 1}, "strict": True}  # fmt: skip
     grammar = {"type": "grammar", "syntax": "lark", "definition": "start: A"}
     custom = {"type": "custom", "name": "c", "format": grammar}
@@ -319,11 +325,11 @@ def test_tools_are_functions_custom_or_hosted() -> None:
         ),
     ],
 )  # fmt: skip
-def test_a_choice_of_tools_is_read(choice: object, expected: ToolChoice) -> None:
+def test_the_decoder_reads_the_tool_choice(choice: object, expected: ToolChoice) -> None:
     assert decoded(tool_choice=choice).tool_choice == expected
 
 
-def test_a_schema_is_a_form() -> None:
+def test_a_json_schema_becomes_the_output_format() -> None:
     form = {"type": "json_schema", "name": "n", "schema": {"a": 1}, "strict": True, "description": "d"}  # fmt: skip
     expected = OutputFormat(schema={"a": 1}, name="n", strict=True, description="d")
     assert decoded(text={"format": form}).form == expected

@@ -24,51 +24,53 @@ from gateway.dialects import reasoning_state, tool_ids, translation
 from gateway.dialects.openai_responses import DIALECT, TRANSLATION
 from tests.dialects.openai_responses.cases import Object, decoded, sent, target
 
-THINKS = ModelFacts(efforts=("low", "high"), effort_style="reasoning")
-HERE = target(facts=THINKS)
-OWN = reasoning_state.hash_maker(HERE, "openai-responses")
+REASONING_FACTS = ModelFacts(efforts=("low", "high"), effort_style="reasoning")
+TARGET = target(facts=REASONING_FACTS)
+OWN = reasoning_state.hash_maker(TARGET, "openai-responses")
 GRAMMAR = {"type": "grammar", "syntax": "lark", "definition": "start: A"}
 
 
-def user(*parts: Part, role: Role = "user") -> CanonicalTurn:
+def make_turn(*parts: Part, role: Role = "user") -> CanonicalTurn:
     return CanonicalTurn(role=role, parts=parts)
 
 
-def made(*parts: Part) -> CanonicalTurn:
-    return user(*parts, role="assistant")
+def make_model_turn(*parts: Part) -> CanonicalTurn:
+    return make_turn(*parts, role="assistant")
 
 
-def said(*turns: CanonicalTurn, to: Target = HERE, **more: object) -> Object:
+def encode(*turns: CanonicalTurn, to: Target = TARGET, **more: object) -> Object:
     return TRANSLATION.encode_request(CanonicalRequest(turns=turns, **more), to).value  # type: ignore[arg-type]  # members by name
 
 
-def items(*turns: CanonicalTurn) -> object:
-    return said(*turns)["input"]
+def encode_items(*turns: CanonicalTurn) -> object:
+    return encode(*turns)["input"]
 
 
-def test_a_plain_question_is_little() -> None:
+def test_the_encoder_writes_a_small_request_that_stores_nothing() -> None:
     """The provider stores nothing, and returns reasoning for the client to keep."""
-    assert said(user(Text(text="hi"))) == {
+    assert encode(make_turn(Text(text="hi"))) == {
         "input": [{"role": "user", "content": "hi"}],
         "store": False,
         "include": ["reasoning.encrypted_content"],
     }
 
 
-def test_a_host_that_refuses_what_is_added_does_not_get_it() -> None:
+def test_members_that_the_encoder_adds_are_left_out_for_hosts_that_refuse_them() -> None:
     """The gateway names no loss, because no client asked for these members."""
     refuses = frozenset({"store", "include", "instructions"})
-    value = said(user(Text(text="s"), role="system"), to=target(facts=THINKS, refuses=refuses))
+    value = encode(
+        make_turn(Text(text="s"), role="system"), to=target(facts=REASONING_FACTS, refuses=refuses)
+    )
     assert value == {"input": [{"role": "system", "content": "s"}]}
-    assert "include" not in said(user(Text(text="hi")), to=target())
+    assert "include" not in encode(make_turn(Text(text="hi")), to=target())
 
 
-def test_system_turns_that_lead_are_instructions_and_later_ones_stay() -> None:
-    value = said(
-        user(Text(text="one"), Text(text=""), role="system"),
-        user(Text(text="two"), role="developer"),
-        user(Text(text="hi")),
-        user(Text(text="three"), role="system"),
+def test_leading_system_turns_become_instructions_and_later_ones_stay() -> None:
+    value = encode(
+        make_turn(Text(text="one"), Text(text=""), role="system"),
+        make_turn(Text(text="two"), role="developer"),
+        make_turn(Text(text="hi")),
+        make_turn(Text(text="three"), role="system"),
     )
     assert value["instructions"] == "one\n\ntwo"
     assert value["input"] == [
@@ -77,21 +79,21 @@ def test_system_turns_that_lead_are_instructions_and_later_ones_stay() -> None:
     ]
 
 
-def test_a_system_turn_with_a_picture_is_an_item_because_instructions_are_text() -> None:
+def test_a_system_turn_with_a_picture_becomes_an_item() -> None:
     picture = Media(kind="image", url="https://a.test/b")
-    value = said(
-        user(Text(text="one"), role="system"),
-        user(picture, role="system"),
-        user(Text(text="hi")),
+    value = encode(
+        make_turn(Text(text="one"), role="system"),
+        make_turn(picture, role="system"),
+        make_turn(Text(text="hi")),
     )
     assert value["instructions"] == "one"
     content = [{"type": "input_image", "image_url": "https://a.test/b"}]
     assert value["input"][0] == {"role": "system", "content": content}
 
 
-def test_what_the_model_made_is_items_in_their_order() -> None:
-    found = items(
-        made(
+def test_the_encoder_writes_the_models_parts_as_items_in_order() -> None:
+    written = encode_items(
+        make_model_turn(
             Thought(text="hm", state="enc", maker=OWN),
             Thought(state="enc2", maker=OWN),
             Text(text="I look."),
@@ -102,7 +104,7 @@ def test_what_the_model_made_is_items_in_their_order() -> None:
             Foreign(kind="new"),
         )
     )
-    assert found == [
+    assert written == [
         {
             "type": "reasoning",
             "summary": [{"type": "summary_text", "text": "hm"}],
@@ -116,10 +118,10 @@ def test_what_the_model_made_is_items_in_their_order() -> None:
     ]
 
 
-def test_state_of_another_model_is_dropped_and_named_and_its_text_never_shown() -> None:
+def test_foreign_reasoning_state_is_dropped_named_and_never_shown() -> None:
     request = CanonicalRequest(
         turns=(
-            made(
+            make_model_turn(
                 Thought(text="secret", state="sig", maker="other"),
                 Thought(text="secret", state="sig"),
                 Thought(text="secret"),
@@ -128,17 +130,17 @@ def test_state_of_another_model_is_dropped_and_named_and_its_text_never_shown() 
         ),
         names={"turns": "contents"},
     )
-    found = TRANSLATION.encode_request(request, HERE)
-    assert "secret" not in str(found.value)
-    assert "sig" not in str(found.value)
+    encoded = TRANSLATION.encode_request(request, TARGET)
+    assert "secret" not in str(encoded.value)
+    assert "sig" not in str(encoded.value)
     why = "reasoning of another model is for that model alone"
-    assert found.losses == (Loss("contents.reasoning", "dropped", why),)
+    assert encoded.losses == (Loss("contents.reasoning", "dropped", why),)
 
 
-def test_results_stand_where_they_stood_and_an_error_is_told_in_words() -> None:
+def test_tool_results_keep_their_places_and_errors_become_text() -> None:
     image = Media(kind="image", type="image/gif", data="AA==", detail="low")
-    found = items(
-        user(
+    written = encode_items(
+        make_turn(
             ToolResult(id="c1", parts=(Text(text="a"), Text(text="b"))),
             ToolResult(id="c2", error=True),
             ToolResult(id="c3", error=True, parts=(Text(text="no"),)),
@@ -159,17 +161,20 @@ def test_results_stand_where_they_stood_and_an_error_is_told_in_words() -> None:
         [{"type": "input_text", "text": "Error: "}, picture],
         "",
     ]
-    assert isinstance(found, list)
-    assert [item["output"] for item in found[:6]] == outputs
-    assert found[5]["type"] == "custom_tool_call_output"
-    assert found[6] == {"role": "user", "content": "so?"}
-    assert len(found) == 7
+    assert isinstance(written, list)
+    assert [item["output"] for item in written[:6]] == outputs
+    assert written[5]["type"] == "custom_tool_call_output"
+    assert written[6] == {"role": "user", "content": "so?"}
+    assert len(written) == 7
 
 
-def test_a_call_and_its_result_have_the_same_id_though_it_was_an_odd_one() -> None:
-    found = items(made(ToolUse(id="c 6", name="f", arguments="{}")), user(ToolResult(id="c 6")))
-    assert isinstance(found, list)
-    assert found[0]["call_id"] == found[1]["call_id"] != "c 6"
+def test_a_call_and_its_result_get_the_same_plain_id() -> None:
+    written = encode_items(
+        make_model_turn(ToolUse(id="c 6", name="f", arguments="{}")),
+        make_turn(ToolResult(id="c 6")),
+    )
+    assert isinstance(written, list)
+    assert written[0]["call_id"] == written[1]["call_id"] != "c 6"
 
 
 @pytest.mark.parametrize(
@@ -192,19 +197,21 @@ def test_a_call_and_its_result_have_the_same_id_though_it_was_an_odd_one() -> No
         (Refused(text="no"), {"type": "input_text", "text": "no"}),
     ],
 )  # fmt: skip
-def test_what_a_user_shows_is_a_part(part: Part, content: Object) -> None:
-    found = items(user(part, Text(text="look")))
-    assert found == [{"role": "user", "content": [content, {"type": "input_text", "text": "look"}]}]
+def test_the_encoder_writes_parts_of_every_kind_of_a_user(part: Part, content: Object) -> None:
+    written = encode_items(make_turn(part, Text(text="look")))
+    assert written == [
+        {"role": "user", "content": [content, {"type": "input_text", "text": "look"}]}
+    ]
 
 
-def test_sound_is_no_part_of_this_dialect() -> None:
+def test_audio_is_left_out() -> None:
     """The gateway skips such targets earlier; the encoder leaves sound out and does not raise."""
-    assert items(user(Media(kind="audio", data="AA=="))) == []
+    assert encode_items(make_turn(Media(kind="audio", data="AA=="))) == []
 
 
-def test_tools_are_flat_and_not_strict_unless_it_is_said() -> None:
+def test_the_encoder_writes_flat_tools_that_are_strict_only_on_request() -> None:
     """The API takes a function as strict unless the request says otherwise."""
-    value = said(
+    value = encode(
         tools=(
             Tool(name="f", description="d", parameters={"a": 1}, strict=True),
             Tool(name="g"),
@@ -243,13 +250,13 @@ def test_tools_are_flat_and_not_strict_unless_it_is_said() -> None:
         ),
     ],
 )  # fmt: skip
-def test_a_choice_of_tools_is_said(choice: ToolChoice, expected: object) -> None:
-    assert said(tool_choice=choice)["tool_choice"] == expected
+def test_the_encoder_writes_the_tool_choice(choice: ToolChoice, expected: object) -> None:
+    assert encode(tool_choice=choice)["tool_choice"] == expected
 
 
-def test_settings_stand_where_this_dialect_has_them_under_the_client_s_names() -> None:
+def test_the_encoder_writes_settings_and_keeps_the_clients_names() -> None:
     request = CanonicalRequest(
-        turns=(user(Text(text="hi")),),
+        turns=(make_turn(Text(text="hi")),),
         form=OutputFormat(schema={"a": 1}, strict=True, description="d"),
         verbosity="low",
         effort="low",
@@ -266,8 +273,8 @@ def test_settings_stand_where_this_dialect_has_them_under_the_client_s_names() -
         stream=True,
         names={"max_output": "max_tokens", "form": "response_format", "effort": "reasoning_effort"},
     )
-    found = TRANSLATION.encode_request(request, HERE)
-    assert {k: v for k, v in found.value.items() if k not in ("input", "store")} == {
+    encoded = TRANSLATION.encode_request(request, TARGET)
+    assert {k: v for k, v in encoded.value.items() if k not in ("input", "store")} == {
         "text": {
             "format": {"type": "json_schema", "name": "answer", "schema": {"a": 1}, "strict": True, "description": "d"},
             "verbosity": "low",
@@ -284,44 +291,46 @@ def test_settings_stand_where_this_dialect_has_them_under_the_client_s_names() -
         "prompt_cache_key": "k",
         "stream": True,
     }  # fmt: skip
-    assert found.client_names["max_output_tokens"] == "max_tokens"
-    assert found.client_names["text"] == found.client_names["text.format"] == "response_format"
-    assert found.client_names["reasoning.effort"] == "reasoning_effort"
-    assert found.client_names["input"] == "messages"
-    assert "tools" not in found.client_names
+    assert encoded.client_names["max_output_tokens"] == "max_tokens"
+    assert encoded.client_names["text"] == encoded.client_names["text.format"] == "response_format"
+    assert encoded.client_names["reasoning.effort"] == "reasoning_effort"
+    assert encoded.client_names["input"] == "messages"
+    assert "tools" not in encoded.client_names
 
 
 @pytest.mark.parametrize(
     ("budget", "effort"),
     [(1024, "low"), (4000, "medium"), (16_000, "high"), (32_000, "xhigh")],
 )
-def test_a_budget_is_an_effort_by_the_client_s_name_of_it(budget: int, effort: str) -> None:
+def test_a_budget_becomes_an_effort_with_the_clients_name(budget: int, effort: str) -> None:
     request = CanonicalRequest(turns=(), budget=budget, names={"budget": "thinking.budget_tokens"})
-    found = TRANSLATION.encode_request(request, HERE)
-    assert found.value["reasoning"] == {"effort": effort}
-    assert found.client_names["reasoning.effort"] == "thinking.budget_tokens"
+    encoded = TRANSLATION.encode_request(request, TARGET)
+    assert encoded.value["reasoning"] == {"effort": effort}
+    assert encoded.client_names["reasoning.effort"] == "thinking.budget_tokens"
 
 
-def test_json_and_verbosity_alone() -> None:
-    assert said(form=OutputFormat())["text"] == {"format": {"type": "json_object"}}
-    named = said(form=OutputFormat(schema={}, name="n"))["text"]["format"]
-    assert named == {"type": "json_schema", "name": "n", "schema": {}}
+def test_the_encoder_writes_json_format_and_verbosity_alone() -> None:
+    assert encode(form=OutputFormat())["text"] == {"format": {"type": "json_object"}}
+    format_ = encode(form=OutputFormat(schema={}, name="n"))["text"]["format"]
+    assert format_ == {"type": "json_schema", "name": "n", "schema": {}}
     request = CanonicalRequest(turns=(), verbosity="low", names={"verbosity": "v"})
-    assert TRANSLATION.encode_request(request, HERE).client_names["text"] == "v"
-    assert said(service_tier="flex")["service_tier"] == "flex"
+    assert TRANSLATION.encode_request(request, TARGET).client_names["text"] == "v"
+    assert encode(service_tier="flex")["service_tier"] == "flex"
 
 
-def test_a_cap_below_what_the_api_takes_is_raised_and_named() -> None:
+def test_a_cap_below_the_apis_minimum_is_raised_and_named() -> None:
     request = CanonicalRequest(turns=(), max_output=1, names={"max_output": "max_tokens"})
-    found = TRANSLATION.encode_request(request, HERE)
-    assert found.value["max_output_tokens"] == 16
-    assert [(it.field, it.action) for it in found.losses] == [("max_tokens", "approximated")]
+    encoded = TRANSLATION.encode_request(request, TARGET)
+    assert encoded.value["max_output_tokens"] == 16
+    assert [(loss.field, loss.action) for loss in encoded.losses] == [
+        ("max_tokens", "approximated")
+    ]
 
 
-def test_what_a_model_refuses_is_told_by_the_client_s_name() -> None:
+def test_losses_of_the_model_have_the_clients_names() -> None:
     """The dialect's own `write` fits the request to the target, as any request."""
     request = CanonicalRequest(
-        turns=(user(Text(text="hi")),),
+        turns=(make_turn(Text(text="hi")),),
         effort="xhigh",
         max_output=900,
         temperature=0.5,
@@ -333,15 +342,15 @@ def test_what_a_model_refuses_is_told_by_the_client_s_name() -> None:
     written = translation.write_request(request, DIALECT, target(facts=facts))
     assert sent(written)["reasoning"] == {"effort": "high"}
     assert sent(written)["max_output_tokens"] == 500
-    assert {(it.field, it.action) for it in written.losses} == {
+    assert {(loss.field, loss.action) for loss in written.losses} == {
         ("output_config.effort", "clamped"),
         ("max_tokens", "clamped"),
         ("temperature", "dropped"),
     }
 
 
-def test_a_request_of_this_dialect_means_the_same_when_it_is_said_again() -> None:
-    given = {
+def test_a_request_of_this_dialect_survives_decoding_and_encoding() -> None:
+    members = {
         "instructions": "Be brief.",
         "input": [
             {"role": "user", "content": [{"type": "input_text", "text": "a"}, {"type": "input_image", "image_url": "https://a.test/b"}]},
@@ -353,11 +362,11 @@ def test_a_request_of_this_dialect_means_the_same_when_it_is_said_again() -> Non
         "text": {"format": {"type": "json_schema", "name": "n", "schema": {}, "strict": False}},
         "max_output_tokens": 50,
     }  # fmt: skip
-    value = TRANSLATION.encode_request(decoded(**given), target()).value
-    assert value == {**given, "store": False}
+    value = TRANSLATION.encode_request(decoded(**members), target()).value
+    assert value == {**members, "store": False}
 
 
-def test_names_and_the_user_fit_their_members() -> None:
+def test_long_user_ids_and_tool_names_are_shortened() -> None:
     """The limit is 64 characters; Claude Code names its user in a longer JSON object."""
     user = '{"device_id":"' + "0" * 64 + '"}'
     request = CanonicalRequest(

@@ -19,15 +19,17 @@ from tests.dialects.openai_responses.cases import (
 )  # fmt: skip
 
 
-def glance(value: object) -> tuple[str | None, str | None, str | None]:
-    seen = DIALECT.summarize(json.dumps(value).encode())
-    return seen.finish, seen.served_model, seen.problem.kind if seen.problem else None
+def summarize(value: object) -> tuple[str | None, str | None, str | None]:
+    summary = DIALECT.summarize(json.dumps(value).encode())
+    return summary.finish, summary.served_model, summary.problem.kind if summary.problem else None
 
 
-def test_an_answer_tells_its_model_its_end_and_its_usage() -> None:
-    seen = DIALECT.summarize(json.dumps(response(MESSAGE)).encode())
-    assert (seen.finish, seen.served_model, seen.problem) == ("completed", "m-1", None)
-    assert seen.usage == Usage(input=12, cache_read=5, cache_write={"": 3}, output=6, reasoning=4)
+def test_the_gateway_reads_finish_model_and_usage_of_an_answer() -> None:
+    summary = DIALECT.summarize(json.dumps(response(MESSAGE)).encode())
+    assert (summary.finish, summary.served_model, summary.problem) == ("completed", "m-1", None)
+    assert summary.usage == Usage(
+        input=12, cache_read=5, cache_write={"": 3}, output=6, reasoning=4
+    )
 
 
 @pytest.mark.parametrize(
@@ -39,8 +41,10 @@ def test_an_answer_tells_its_model_its_end_and_its_usage() -> None:
         ({"status": None}, None),
     ],
 )  # fmt: skip
-def test_why_it_is_incomplete_goes_before_that_it_is(more: Object, finish: str | None) -> None:
-    assert glance(response(MESSAGE, model=3, **more)) == (finish, None, None)
+def test_the_reason_of_an_incomplete_answer_goes_before_its_status(
+    more: Object, finish: str | None
+) -> None:
+    assert summarize(response(MESSAGE, model=3, **more)) == (finish, None, None)
 
 
 @pytest.mark.parametrize(
@@ -56,8 +60,8 @@ def test_why_it_is_incomplete_goes_before_that_it_is(more: Object, finish: str |
         (response(status="failed"), "upstream_error"),
     ],
 )
-def test_a_200_without_an_answer_is_a_problem(value: object, kind: str) -> None:
-    assert glance(value)[2] == kind
+def test_a_200_without_an_answer_fails(value: object, kind: str) -> None:
+    assert summarize(value)[2] == kind
 
 
 def test_html_is_no_answer() -> None:
@@ -84,30 +88,30 @@ CUSTOM = {"id": "ctc_1", "type": "custom_tool_call", "call_id": "c", "name": "n"
 SEARCH = {"id": "ws_1", "type": "web_search_call", "status": "completed"}
 
 
-def folded(stream: bytes) -> Object:
+def fold(stream: bytes) -> Object:
     value: Object = json.loads(DIALECT.fold(stream))
     return value
 
 
-def test_the_terminal_event_holds_the_answer() -> None:
-    assert folded(b": hi\n\n" + WHOLE + b"data: [DONE]\n\n") == response(MESSAGE)
+def test_the_last_event_holds_the_folded_answer() -> None:
+    assert fold(b": hi\n\n" + WHOLE + b"data: [DONE]\n\n") == response(MESSAGE)
 
 
-def test_output_that_is_left_out_at_the_end_is_that_of_its_items() -> None:
+def test_a_fold_fills_missing_output_from_the_finished_items() -> None:
     """Codex's provider ends with an empty output; other hosts omit the position or the model."""
     end = event("response.completed", response={"status": "completed", "output": [], "x": 1})
     stream = CREATED + done(CALL, 1) + done(MESSAGE, 0) + end
-    assert folded(stream) == {**response(MESSAGE, CALL, usage=None), "x": 1}
+    assert fold(stream) == {**response(MESSAGE, CALL, usage=None), "x": 1}
     unplaced = event("response.output_item.done", item=MESSAGE)
-    assert folded(unplaced + event("response.completed", response={}))["output"] == [MESSAGE]
+    assert fold(unplaced + event("response.completed", response={}))["output"] == [MESSAGE]
 
 
-def test_every_item_is_added_told_and_done_in_numbered_events() -> None:
+def test_an_unfolded_answer_has_numbered_events_for_every_item() -> None:
     whole = json.dumps(response(REASONING, RICH, CALL, CUSTOM, SEARCH)).encode()
     stream = DIALECT.unfold(whole, True)
-    said = read(stream)
-    assert [event["sequence_number"] for event in said] == list(range(len(said)))
-    kinds = [event["type"].removeprefix("response.") for event in said]
+    events = read(stream)
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    kinds = [event["type"].removeprefix("response.") for event in events]
     assert kinds == [
         "created", "in_progress",
         "output_item.added", "reasoning_summary_part.added", "reasoning_summary_text.delta",
@@ -124,27 +128,29 @@ def test_every_item_is_added_told_and_done_in_numbered_events() -> None:
         "output_item.added", "output_item.done",
         "completed",
     ]  # fmt: skip
-    begun = [event["item"] for event in said if event["type"] == "response.output_item.added"]
-    assert begun[1] == {**RICH, "status": "in_progress", "content": []}
-    assert begun[2] == {**CALL, "status": "in_progress", "arguments": ""}
-    assert said[0]["response"] == response(status="in_progress", usage=None)
-    assert folded(stream) == json.loads(whole)
+    added_items = [
+        event["item"] for event in events if event["type"] == "response.output_item.added"
+    ]
+    assert added_items[1] == {**RICH, "status": "in_progress", "content": []}
+    assert added_items[2] == {**CALL, "status": "in_progress", "arguments": ""}
+    assert events[0]["response"] == response(status="in_progress", usage=None)
+    assert fold(stream) == json.loads(whole)
 
 
-def test_an_answer_that_was_cut_ends_so() -> None:
+def test_an_incomplete_answer_unfolds_to_an_incomplete_stream() -> None:
     whole = response(MESSAGE, status="incomplete")
     stream = DIALECT.unfold(json.dumps(whole).encode(), True)
     assert read(stream)[-1]["type"] == "response.incomplete"
-    watch = DIALECT.inspect_stream(DIALECT.read(b'{"model":"m","input":"a"}'))
-    assert watch.feed(stream) == stream
-    assert watch.complete
+    inspector = DIALECT.inspect_stream(DIALECT.read(b'{"model":"m","input":"a"}'))
+    assert inspector.feed(stream) == stream
+    assert inspector.complete
 
 
-def test_a_response_without_output_is_a_stream_too() -> None:
+def test_a_response_without_output_can_be_unfolded() -> None:
     """The response has an id for later, another status, no item, or an item without a type."""
     for status, last in (("queued", "response.in_progress"), (None, "response.completed")):
         bare = {"status": status, "output": None}
         events = read(DIALECT.unfold(json.dumps(bare).encode(), True))
         assert events[-1]["type"] == last  # a queued response has no end
     odd = {"output": [{"id": "x"}]}
-    assert folded(DIALECT.unfold(json.dumps(odd).encode(), True))["output"] == [{"id": "x"}]
+    assert fold(DIALECT.unfold(json.dumps(odd).encode(), True))["output"] == [{"id": "x"}]

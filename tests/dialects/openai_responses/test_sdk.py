@@ -9,7 +9,7 @@ from gateway.core import events as e
 from gateway.core.errors import Problem
 from gateway.core.usage import Usage
 from gateway.dialects.openai_responses import DIALECT, TRANSLATION
-from tests.dialects.openai_responses.cases import telling
+from tests.dialects.openai_responses.cases import make_context
 
 EVENTS: list[e.Event] = [
     e.Start("chatcmpl-1", "gpt", 3),
@@ -46,7 +46,7 @@ def client(body: bytes, *, stream: bool) -> openai.OpenAI:
 
 
 def frames(events: list[e.Event]) -> bytes:
-    encoder = TRANSLATION.make_encoder(telling(state_label="m1"))
+    encoder = TRANSLATION.make_encoder(make_context(state_label="m1"))
     return b"".join(map(encoder.write, events))
 
 
@@ -67,50 +67,56 @@ def check(answer: "openai.types.responses.Response | ParsedResponse[object]") ->
     assert (call.call_id, call.name, call.arguments) == ("c1", "f", '{"a":1}')
     assert custom.type == "custom_tool_call"
     assert (custom.call_id, custom.name, custom.input) == ("c2", "run", "print(1)")
-    told = answer.usage
-    assert told is not None
-    assert (told.input_tokens, told.input_tokens_details.cached_tokens) == (10, 3)
-    assert (told.output_tokens, told.output_tokens_details.reasoning_tokens) == (7, 2)
+    usage = answer.usage
+    assert usage is not None
+    assert (usage.input_tokens, usage.input_tokens_details.cached_tokens) == (10, 3)
+    assert (usage.output_tokens, usage.output_tokens_details.reasoning_tokens) == (7, 2)
 
 
-def test_a_whole_answer() -> None:
-    body = TRANSLATION.encode_response(EVENTS, telling(state_label="m1"))
+def test_the_sdk_reads_a_whole_answer() -> None:
+    body = TRANSLATION.encode_response(EVENTS, make_context(state_label="m1"))
     check(client(body, stream=False).responses.create(model="m", input="hi"))
 
 
-def test_the_events_of_a_stream() -> None:
+def test_the_sdk_reads_the_events_of_a_stream() -> None:
     """`create(stream=True)` yields events of their own types, with texts in pieces."""
     with client(frames(EVENTS), stream=True).responses.create(
         model="m", input="hi", stream=True
     ) as stream:
         events = list(stream)
-    text = "".join(it.delta for it in events if it.type == "response.output_text.delta")
-    args = [it.delta for it in events if it.type == "response.function_call_arguments.delta"]
-    summary = [it.delta for it in events if it.type == "response.reasoning_summary_text.delta"]
+    text = "".join(event.delta for event in events if event.type == "response.output_text.delta")
+    args = [
+        event.delta for event in events if event.type == "response.function_call_arguments.delta"
+    ]
+    summary = [
+        event.delta for event in events if event.type == "response.reasoning_summary_text.delta"
+    ]
     assert (text, args, summary) == ("Hello", ['{"a":', "1}"], ["Hm", "m."])
     last = events[-1]
     assert last.type == "response.completed"
     check(last.response)
 
 
-def test_the_stream_that_the_sdk_puts_together() -> None:
+def test_the_sdk_assembles_a_stream() -> None:
     """`stream()` yields growing snapshots, and its final answer is the whole one."""
     with client(frames(EVENTS), stream=True).responses.stream(model="m", input="hi") as stream:
-        snapshots = [it.snapshot for it in stream if it.type == "response.output_text.delta"]
+        snapshots = [
+            event.snapshot for event in stream if event.type == "response.output_text.delta"
+        ]
         answer = stream.get_final_response()
     assert snapshots == ["Hel", "Hello", "Hello"]
     check(answer)
 
 
-def test_a_whole_answer_that_is_told_as_a_stream() -> None:
+def test_the_sdk_assembles_an_unfolded_answer() -> None:
     """The native cache also answers in this way."""
-    body = TRANSLATION.encode_response(EVENTS, telling(state_label="m1"))
+    body = TRANSLATION.encode_response(EVENTS, make_context(state_label="m1"))
     unfolded = DIALECT.unfold(body, True)
     with client(unfolded, stream=True).responses.stream(model="m", input="hi") as stream:
         check(stream.get_final_response())
 
 
-def test_a_limit_is_no_completion() -> None:
+def test_the_sdk_reads_a_limit_as_incomplete() -> None:
     cut: list[e.Event] = [e.Start(), e.TextDelta("Hel"), e.Finish("length"), e.End()]
     with client(frames(cut), stream=True).responses.create(
         model="m", input="hi", stream=True
@@ -122,7 +128,7 @@ def test_a_limit_is_no_completion() -> None:
 
 
 @pytest.mark.parametrize("begun", [[], EVENTS[:6]])
-def test_an_error_in_a_stream_is_raised(begun: list[e.Event]) -> None:
+def test_the_sdk_raises_an_error_in_a_stream(begun: list[e.Event]) -> None:
     """Law 10: whatever came before the error, the SDK does not take the stream for complete."""
     broken = Problem(kind="upstream_truncated", message="It broke off.")
     body = frames(begun) + DIALECT.write_problem_frame(broken)

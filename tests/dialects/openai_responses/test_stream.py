@@ -32,17 +32,19 @@ def start() -> StreamInspector:
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 64, 10_000])
-def test_bytes_go_on_as_they_came_however_they_are_read(size: int) -> None:
-    watch = start()
-    out = [watch.feed(WHOLE[at : at + size]) for at in range(0, len(WHOLE), size)]
-    assert b"".join([*out, watch.end()]) == WHOLE
-    assert (watch.complete, watch.problem, watch.finish, watch.served_model) == (
+def test_a_stream_passes_unchanged_however_it_is_read(size: int) -> None:
+    inspector = start()
+    out = [inspector.feed(WHOLE[at : at + size]) for at in range(0, len(WHOLE), size)]
+    assert b"".join([*out, inspector.end()]) == WHOLE
+    assert (inspector.complete, inspector.problem, inspector.finish, inspector.served_model) == (
         True,
         None,
         "completed",
         "m-1",
     )
-    assert watch.usage == Usage(input=12, cache_read=5, cache_write={"": 3}, output=6, reasoning=4)
+    assert inspector.usage == Usage(
+        input=12, cache_read=5, cache_write={"": 3}, output=6, reasoning=4
+    )
 
 
 @pytest.mark.parametrize(
@@ -61,11 +63,11 @@ def test_bytes_go_on_as_they_came_however_they_are_read(size: int) -> None:
         b"data: [DONE]\n\n",
     ],
 )
-def test_lifecycle_is_held(frame: bytes) -> None:
-    watch = start()
-    assert watch.feed(frame) == b""
-    assert not watch.committed
-    assert watch.feed(HELLO) == frame + HELLO
+def test_lifecycle_events_are_held_back(frame: bytes) -> None:
+    inspector = start()
+    assert inspector.feed(frame) == b""
+    assert not inspector.committed
+    assert inspector.feed(HELLO) == frame + HELLO
 
 
 @pytest.mark.parametrize(
@@ -83,31 +85,31 @@ def test_lifecycle_is_held(frame: bytes) -> None:
     ],
 )
 def test_content_commits(frame: bytes) -> None:
-    watch = start()
-    watch.feed(CREATED)
-    assert watch.feed(frame) == CREATED + frame
-    assert watch.committed
+    inspector = start()
+    inspector.feed(CREATED)
+    assert inspector.feed(frame) == CREATED + frame
+    assert inspector.committed
 
 
-def test_only_a_terminal_event_is_an_end() -> None:
-    watch = start()
-    watch.feed(CREATED + HELLO + done(MESSAGE) + b"data: [DONE]\n\n")
-    watch.end()
-    assert not watch.complete
-    assert watch.problem is None
+def test_only_a_terminal_event_ends_a_stream() -> None:
+    inspector = start()
+    inspector.feed(CREATED + HELLO + done(MESSAGE) + b"data: [DONE]\n\n")
+    inspector.end()
+    assert not inspector.complete
+    assert inspector.problem is None
 
 
-def test_a_limit_is_an_end_and_is_told() -> None:
-    watch = start()
+def test_an_answer_cut_at_a_limit_is_complete_and_names_the_limit() -> None:
+    inspector = start()
     ended = response(status="incomplete", incomplete_details={"reason": "max_output_tokens"})
-    watch.feed(CREATED + HELLO + event("response.incomplete", response=ended))
-    assert (watch.complete, watch.finish) == (True, "max_output_tokens")
+    inspector.feed(CREATED + HELLO + event("response.incomplete", response=ended))
+    assert (inspector.complete, inspector.finish) == (True, "max_output_tokens")
 
 
-def test_an_end_without_a_response_is_one_all_the_same() -> None:
-    watch = start()
-    watch.feed(HELLO + event("response.completed"))
-    assert (watch.complete, watch.finish, watch.served_model) == (True, None, None)
+def test_a_terminal_event_without_a_response_ends_a_stream() -> None:
+    inspector = start()
+    inspector.feed(HELLO + event("response.completed"))
+    assert (inspector.complete, inspector.finish, inspector.served_model) == (True, None, None)
 
 
 NESTED = event("error", error={"code": "server_error", "message": "m"})
@@ -131,13 +133,13 @@ FAILED = event("response.failed", response=response(error={"code": "server_error
 )
 def test_an_error_after_content_ends_the_stream(frame: bytes, kind: str, shown: bool) -> None:
     """The inspector finds an error in a frame of unknown kind only before the commit point."""
-    watch = start()
-    out = watch.feed(HELLO + frame) if b'"' in frame else watch.feed(frame)
-    assert watch.problem is not None
-    assert watch.problem.kind == kind
+    inspector = start()
+    out = inspector.feed(HELLO + frame) if b'"' in frame else inspector.feed(frame)
+    assert inspector.problem is not None
+    assert inspector.problem.kind == kind
     assert (frame in out) is shown
-    assert not watch.complete
-    assert watch.feed(COMPLETED) == b""
+    assert not inspector.complete
+    assert inspector.feed(COMPLETED) == b""
 
 
 SEARCH = {"type": "web_search_call", "id": "ws_1", "status": "completed"}
@@ -156,33 +158,35 @@ SEARCH = {"type": "web_search_call", "id": "ws_1", "status": "completed"}
         CREATED + FLAT,
     ],
 )
-def test_the_quick_look_misses_no_fact(stream: bytes) -> None:
+def test_the_quick_reader_finds_the_same_facts_as_the_full_reader(stream: bytes) -> None:
     """Once content has come, the inspector reads only parts of most frames."""
-    watch = start()
-    watch.feed(stream)
-    watch.end()
-    assert list_facts(watch) == read_every_frame(stream)
+    inspector = start()
+    inspector.feed(stream)
+    inspector.end()
+    assert list_facts(inspector) == read_every_frame(stream)
 
 
-def test_the_frames_of_a_whole_answer_are_few_and_read() -> None:
+def test_only_few_frames_of_a_stream_are_read_for_its_answer() -> None:
     quoted = delta("output_text", '"response.completed"') + event("new", x="response.completed")
     assert list_answer_frames(ADDED + quoted) == []
-    found = list_answer_frames(b": hi\n\n" + WHOLE + b"data: [DONE]\n\n")
-    assert [raw for raw, _ in found] == [CREATED, done(MESSAGE), COMPLETED]
-    assert [frame.kind.removeprefix("response.") for _, frame in found] == [
+    frames = list_answer_frames(b": hi\n\n" + WHOLE + b"data: [DONE]\n\n")
+    assert [raw for raw, _ in frames] == [CREATED, done(MESSAGE), COMPLETED]
+    assert [frame.kind.removeprefix("response.") for _, frame in frames] == [
         "created", "output_item.done", "completed",
     ]  # fmt: skip
 
 
-def test_an_error_before_content_shows_nothing() -> None:
-    watch = start()
-    assert watch.feed(CREATED + NESTED) == b""
-    assert watch.problem is not None
+def test_an_error_before_content_shows_the_client_nothing() -> None:
+    inspector = start()
+    assert inspector.feed(CREATED + NESTED) == b""
+    assert inspector.problem is not None
 
 
-def test_an_item_s_own_error_is_none_of_the_stream() -> None:
+def test_an_error_of_an_item_does_not_end_the_stream() -> None:
     """An MCP call may fail while the model goes on."""
-    watch = start()
+    inspector = start()
     item = {"type": "mcp_call", "error": {"type": "x"}}
-    watch.feed(HELLO + done(item) + event("response.mcp_call.failed", error={"a": 1}) + COMPLETED)
-    assert watch.complete
+    inspector.feed(
+        HELLO + done(item) + event("response.mcp_call.failed", error={"a": 1}) + COMPLETED
+    )
+    assert inspector.complete

@@ -13,40 +13,44 @@ from gateway.dialects import reasoning_state
 from gateway.dialects.base import ResponseContext
 from gateway.dialects.openai_responses import DIALECT, TRANSLATION
 from gateway.dialects.openai_responses.reasoning_state import SlotContent, write_slot
-from tests.dialects.openai_responses.cases import Object, decoded, read, telling
+from tests.dialects.openai_responses.cases import Object, decoded, make_context, read
 
-TOLD = e.UsageUpdate(Usage(input=12, cache_read=5, output=6, reasoning=4))
+USED = e.UsageUpdate(Usage(input=12, cache_read=5, output=6, reasoning=4))
 
 
-def stream(*events: e.Event, as_: ResponseContext | None = None) -> list[Object]:
-    encoder = TRANSLATION.make_encoder(as_ or telling())
+def encode_events(*events: e.Event, context: ResponseContext | None = None) -> list[Object]:
+    encoder = TRANSLATION.make_encoder(context or make_context())
     frames = b"".join(encoder.write(event) for event in events)
-    said = read(frames)
-    assert [it["sequence_number"] for it in said] == list(range(len(said)))
-    return said
+    values = read(frames)
+    assert [event["sequence_number"] for event in values] == list(range(len(values)))
+    return values
 
 
-def kinds(*events: e.Event, as_: ResponseContext | None = None) -> list[str]:
-    return [it["type"].removeprefix("response.") for it in stream(*events, as_=as_)]
+def list_kinds(*events: e.Event, context: ResponseContext | None = None) -> list[str]:
+    return [
+        event["type"].removeprefix("response.") for event in encode_events(*events, context=context)
+    ]
 
 
-def told(*events: e.Event, as_: ResponseContext | None = None) -> Object:
-    value: Object = json.loads(TRANSLATION.encode_response(events, as_ or telling()))
+def encode_whole(*events: e.Event, context: ResponseContext | None = None) -> Object:
+    value: Object = json.loads(TRANSLATION.encode_response(events, context or make_context()))
     return value
 
 
-def output(*events: e.Event, as_: ResponseContext | None = None) -> list[Object]:
-    items: list[Object] = told(*events, END, as_=as_)["output"]
+def encode_output(*events: e.Event, context: ResponseContext | None = None) -> list[Object]:
+    items: list[Object] = encode_whole(*events, END, context=context)["output"]
     return items
 
 
 END = e.End()
-STOP = (TOLD, e.Finish("stop"), END)
+STOP = (USED, e.Finish("stop"), END)
 
 
-def test_text_is_a_message_in_the_order_of_the_api() -> None:
-    said = stream(e.Start("chatcmpl-1", "gpt", 3), e.TextDelta("hel"), e.TextDelta("lo"), *STOP)
-    assert [it["type"] for it in said] == [
+def test_the_encoder_writes_text_as_a_message_in_the_order_of_the_api() -> None:
+    events = encode_events(
+        e.Start("chatcmpl-1", "gpt", 3), e.TextDelta("hel"), e.TextDelta("lo"), *STOP
+    )
+    assert [event["type"] for event in events] == [
         "response.created",
         "response.in_progress",
         "response.output_item.added",
@@ -58,22 +62,22 @@ def test_text_is_a_message_in_the_order_of_the_api() -> None:
         "response.output_item.done",
         "response.completed",
     ]
-    begun, ended = said[0]["response"], said[-1]["response"]
-    assert (begun["id"], begun["model"], begun["created_at"]) == ("resp_chatcmpl-1", "gpt", 3)
-    assert (begun["status"], begun["output"], begun["usage"]) == ("in_progress", [], None)
+    created, completed = events[0]["response"], events[-1]["response"]
+    assert (created["id"], created["model"], created["created_at"]) == ("resp_chatcmpl-1", "gpt", 3)
+    assert (created["status"], created["output"], created["usage"]) == ("in_progress", [], None)
     id = "msg_chatcmpl-1_0"
     part = {"type": "output_text", "text": "hello", "annotations": [], "logprobs": []}
     item = {"id": id, "type": "message", "status": "completed", "role": "assistant", "content": [part]}  # fmt: skip
-    assert said[2]["item"] == {**item, "status": "in_progress", "content": []}
-    assert said[3]["part"] == {**part, "text": ""}
-    assert said[4] == {
+    assert events[2]["item"] == {**item, "status": "in_progress", "content": []}
+    assert events[3]["part"] == {**part, "text": ""}
+    assert events[4] == {
         "type": "response.output_text.delta", "item_id": id, "output_index": 0, "content_index": 0,
         "delta": "hel", "logprobs": [], "sequence_number": 4,
     }  # fmt: skip
-    assert (said[6]["text"], said[7]["part"], said[8]["item"]) == ("hello", part, item)
-    assert (ended["status"], ended["output"]) == ("completed", [item])
-    assert (begun["completed_at"], ended["completed_at"]) == (None, 7)
-    assert ended["usage"] == {
+    assert (events[6]["text"], events[7]["part"], events[8]["item"]) == ("hello", part, item)
+    assert (completed["status"], completed["output"]) == ("completed", [item])
+    assert (created["completed_at"], completed["completed_at"]) == (None, 7)
+    assert completed["usage"] == {
         "input_tokens": 17,
         "input_tokens_details": {"cached_tokens": 5, "cache_write_tokens": 0},
         "output_tokens": 10,
@@ -82,23 +86,23 @@ def test_text_is_a_message_in_the_order_of_the_api() -> None:
     }
 
 
-def test_a_refusal_is_a_part_of_its_own() -> None:
-    assert kinds(e.Declined("n"), e.Declined("o"), e.TextDelta("a"), *STOP)[3:] == [
+def test_a_refusal_is_a_content_part_of_its_own() -> None:
+    assert list_kinds(e.Declined("n"), e.Declined("o"), e.TextDelta("a"), *STOP)[3:] == [
         "content_part.added", "refusal.delta", "refusal.delta", "refusal.done",
         "content_part.done", "content_part.added", "output_text.delta", "output_text.done",
         "content_part.done", "output_item.done", "completed",
     ]  # fmt: skip
-    (message,) = output(e.Declined("n"), e.Declined("o"), e.TextDelta("a"))
+    (message,) = encode_output(e.Declined("n"), e.Declined("o"), e.TextDelta("a"))
     assert message["content"][0] == {"type": "refusal", "refusal": "no"}
     assert message["content"][1]["text"] == "a"
 
 
-def test_log_probabilities_are_an_empty_delta_and_stand_in_the_part() -> None:
+def test_log_probabilities_come_in_an_empty_delta_and_in_the_part() -> None:
     tokens = [{"token": "a", "logprob": -1, "bytes": [97], "top_logprobs": []}]
-    said = stream(e.TextDelta("a"), e.LogProbs(tokens), *STOP)
-    assert (said[5]["delta"], said[5]["logprobs"]) == ("", tokens)
-    assert said[6]["logprobs"] == tokens
-    assert output(e.LogProbs(tokens))[0]["content"][0]["logprobs"] == tokens
+    events = encode_events(e.TextDelta("a"), e.LogProbs(tokens), *STOP)
+    assert (events[5]["delta"], events[5]["logprobs"]) == ("", tokens)
+    assert events[6]["logprobs"] == tokens
+    assert encode_output(e.LogProbs(tokens))[0]["content"][0]["logprobs"] == tokens
 
 
 FILE = {"type": "file_citation", "file_id": "f", "filename": "a", "index": 1}
@@ -107,7 +111,7 @@ CHAT = {"type": "url_citation", "url_citation": {"url": "u"}}
 
 
 @pytest.mark.parametrize(
-    ("event", "note"),
+    ("citation", "note"),
     [
         (e.Citation(source=FILE), FILE),
         (e.Citation("u", source=OURS), OURS),
@@ -116,36 +120,38 @@ CHAT = {"type": "url_citation", "url_citation": {"url": "u"}}
         (e.Citation("u", "t", source={"type": "char_location"}), OURS),
     ],
 )
-def test_a_source_is_an_annotation(event: e.Citation, note: Object) -> None:
-    said = stream(e.TextDelta("ab"), event, *STOP)
-    assert said[5]["type"] == "response.output_text.annotation.added"
-    assert (said[5]["annotation"], said[5]["annotation_index"]) == (note, 0)
-    assert output(e.TextDelta("ab"), event)[0]["content"][0]["annotations"] == [note]
+def test_a_citation_becomes_an_annotation(citation: e.Citation, note: Object) -> None:
+    values = encode_events(e.TextDelta("ab"), citation, *STOP)
+    assert values[5]["type"] == "response.output_text.annotation.added"
+    assert (values[5]["annotation"], values[5]["annotation_index"]) == (note, 0)
+    assert encode_output(e.TextDelta("ab"), citation)[0]["content"][0]["annotations"] == [note]
 
 
-def test_a_source_without_an_address_cannot_be_said() -> None:
-    assert "output_text.annotation.added" not in kinds(
+def test_a_citation_without_a_url_is_left_out() -> None:
+    assert "output_text.annotation.added" not in list_kinds(
         e.TextDelta("a"), e.Citation(source=3), *STOP
     )
-    assert output(e.Citation("u"))[0]["content"][0]["annotations"][0]["end_index"] == 0
+    assert encode_output(e.Citation("u"))[0]["content"][0]["annotations"][0]["end_index"] == 0
 
 
-def test_a_picture_is_an_item() -> None:
+def test_a_generated_picture_becomes_an_item() -> None:
     picture = e.GeneratedMedia("image", "QUJD", "candidates.content.inlineData", media_type="image/png")  # fmt: skip
-    said = stream(e.Start("1"), e.TextDelta("a"), picture, *STOP)
+    events = encode_events(e.Start("1"), e.TextDelta("a"), picture, *STOP)
     id = "ig_1_1"
     item = {"id": id, "type": "image_generation_call", "status": "completed", "result": "QUJD", "output_format": "png"}  # fmt: skip
-    added, completed, done = said[8:11]
+    added, completed, done = events[8:11]
     assert added["item"] == {**item, "status": "in_progress", "result": None}
     assert (completed["type"], completed["item_id"]) == ("response.image_generation_call.completed", id)  # fmt: skip
     assert (done["type"], done["item"], done["output_index"]) == ("response.output_item.done", item, 1)  # fmt: skip
-    assert said[-1]["response"]["output"][1] == item
-    assert "output_format" not in output(e.GeneratedMedia("image", "QUJD", "message.images"))[0]
+    assert events[-1]["response"]["output"][1] == item
+    assert (
+        "output_format" not in encode_output(e.GeneratedMedia("image", "QUJD", "message.images"))[0]
+    )
 
 
-def test_what_has_no_place_is_named() -> None:
+def test_content_without_a_place_in_the_dialect_is_named() -> None:
     """A transcript of speech is text. Content without a place does not begin the answer either."""
-    context = telling(dropped_names={})
+    context = make_context(dropped_names={})
     encoder = TRANSLATION.make_encoder(context)
     assert encoder.write(e.Opaque("content.server_tool_use")) == b""
     assert encoder.write(e.AnswerMetadata("images")) == b""
@@ -161,62 +167,67 @@ def test_what_has_no_place_is_named() -> None:
     ]  # fmt: skip
 
 
-def test_thinking_is_a_summary_in_parts() -> None:
+def test_reasoning_becomes_a_summary_in_parts() -> None:
     thought = (e.ReasoningDelta("o"), e.ReasoningDelta("ne"), e.ReasoningDelta("two", part=1))
-    assert kinds(*thought, e.TextDelta("a"), *STOP)[2:13] == [
+    assert list_kinds(*thought, e.TextDelta("a"), *STOP)[2:13] == [
         "output_item.added", "reasoning_summary_part.added", "reasoning_summary_text.delta",
         "reasoning_summary_text.delta", "reasoning_summary_text.done",
         "reasoning_summary_part.done", "reasoning_summary_part.added",
         "reasoning_summary_text.delta", "reasoning_summary_text.done",
         "reasoning_summary_part.done", "output_item.done",
     ]  # fmt: skip
-    found = output(*thought, e.ReasoningEnd("sig"), e.ReasoningDelta("three"), e.TextDelta("a"))
-    assert [[part["text"] for part in item.get("summary", ())] for item in found] == [
+    items = encode_output(
+        *thought, e.ReasoningEnd("sig"), e.ReasoningDelta("three"), e.TextDelta("a")
+    )
+    assert [[part["text"] for part in item.get("summary", ())] for item in items] == [
         ["one", "two"],
         ["three"],
         [],
     ]
-    assert "encrypted_content" not in found[0]
+    assert "encrypted_content" not in items[0]
 
 
-def test_a_state_goes_under_its_label_and_nowhere_without() -> None:
-    own = telling(state_label="m1")
-    (thought,) = output(e.ReasoningDelta("hm"), e.ReasoningEnd("sig"), as_=own)
+def test_a_state_is_written_only_with_a_label() -> None:
+    own = make_context(state_label="m1")
+    (thought,) = encode_output(e.ReasoningDelta("hm"), e.ReasoningEnd("sig"), context=own)
     assert thought["encrypted_content"] == reasoning_state.write_label("m1", "sig")
-    (hidden,) = output(e.ReasoningEnd("data", redacted=True), as_=own)
+    (hidden,) = encode_output(e.ReasoningEnd("data", redacted=True), context=own)
     assert hidden["encrypted_content"] == reasoning_state.write_label("m1", "redacted:data")
-    assert output(e.ReasoningEnd("data", redacted=True)) == []
-    assert output(e.ReasoningEnd(), as_=own) == []
+    assert encode_output(e.ReasoningEnd("data", redacted=True)) == []
+    assert encode_output(e.ReasoningEnd(), context=own) == []
 
 
-def test_reasoning_without_a_state_has_the_label_alone() -> None:
+def test_reasoning_without_a_state_has_only_the_label() -> None:
     """OpenAI would look up its id.
 
     The gateway recognizes the label when it comes back, without a state.
     """
-    found = output(
-        e.ReasoningDelta("hm"), e.ReasoningEnd(), e.TextDelta("a"), as_=telling(state_label="m1")
+    items = encode_output(
+        e.ReasoningDelta("hm"),
+        e.ReasoningEnd(),
+        e.TextDelta("a"),
+        context=make_context(state_label="m1"),
     )
-    assert found[0]["encrypted_content"] == "tg1.m1."
-    assert [item["type"] for item in found] == ["reasoning", "message"]
-    thought = decoded(input=found).turns[0].parts[0]
+    assert items[0]["encrypted_content"] == "tg1.m1."
+    assert [item["type"] for item in items] == ["reasoning", "message"]
+    thought = decoded(input=items).turns[0].parts[0]
     assert (thought.text, thought.state, thought.maker) == ("hm", None, "m1")  # type: ignore[union-attr]  # a thought
 
 
-def test_a_state_of_a_call_follows_it_and_comes_back_to_it() -> None:
+def test_a_state_tied_to_a_call_follows_it_and_returns_to_it() -> None:
     call = (e.ToolStart(0, "c1", "f"), e.ToolDelta(0, "{}"), e.ToolEnd(0, "sig"))
-    found = output(e.TextDelta("a"), *call, as_=telling(state_label="m1"))
-    assert [item["type"] for item in found] == ["message", "function_call", "reasoning"]
-    assert found[2]["encrypted_content"] == reasoning_state.write_label(
+    items = encode_output(e.TextDelta("a"), *call, context=make_context(state_label="m1"))
+    assert [item["type"] for item in items] == ["message", "function_call", "reasoning"]
+    assert items[2]["encrypted_content"] == reasoning_state.write_label(
         "m1", write_slot(SlotContent("sig", call="c1"))
     )
-    (turn,) = decoded(input=found).turns
+    (turn,) = decoded(input=items).turns
     assert [type(part).__name__ for part in turn.parts] == ["Text", "ToolUse"]
     assert (turn.parts[1].state, turn.parts[1].maker) == ("sig", "m1")  # type: ignore[union-attr]  # a ToolUse
 
 
-def test_calls_may_be_open_beside_one_another() -> None:
-    said = stream(
+def test_several_calls_may_be_open_at_once() -> None:
+    events = encode_events(
         e.TextDelta("I look."),
         e.ToolStart(0, "c1", "f"),
         e.ToolStart(1, "c2", "g"),
@@ -225,38 +236,40 @@ def test_calls_may_be_open_beside_one_another() -> None:
         e.ToolDelta(1, "}"),
         e.ToolEnd(0),
         e.ToolEnd(1),
-        TOLD,
+        USED,
         e.Finish("tools"),
         END,
     )
-    pieces = [it for it in said if it["type"] == "response.function_call_arguments.delta"]
-    assert [(it["output_index"], it["delta"]) for it in pieces] == [
+    pieces = [
+        event for event in events if event["type"] == "response.function_call_arguments.delta"
+    ]
+    assert [(piece["output_index"], piece["delta"]) for piece in pieces] == [
         (2, "{"),
         (1, '{"a":1}'),
         (2, "}"),
     ]
-    calls = said[-1]["response"]["output"][1:]
-    assert [(it["id"], it["call_id"], it["name"], it["arguments"], it["status"]) for it in calls] == [
+    calls = events[-1]["response"]["output"][1:]
+    assert [(call["id"], call["call_id"], call["name"], call["arguments"], call["status"]) for call in calls] == [
         ("fc_call1_1", "c1", "f", '{"a":1}', "completed"),
         ("fc_call1_2", "c2", "g", "{}", "completed"),
     ]  # fmt: skip
-    assert said[-1]["response"]["status"] == "completed"
+    assert events[-1]["response"]["status"] == "completed"
 
 
-def test_a_function_that_is_called_with_nothing_has_an_empty_object() -> None:
-    said = stream(e.ToolStart(0, "c", "f"), e.ToolEnd(0), *STOP)
-    assert [it.get("delta") or it.get("arguments") for it in said[3:5]] == ["{}", "{}"]
+def test_a_call_without_arguments_has_an_empty_object() -> None:
+    events = encode_events(e.ToolStart(0, "c", "f"), e.ToolEnd(0), *STOP)
+    assert [event.get("delta") or event.get("arguments") for event in events[3:5]] == ["{}", "{}"]
 
 
-def test_a_custom_tool_has_free_text() -> None:
+def test_a_custom_call_has_free_text() -> None:
     events = (e.ToolStart(0, "c", "n", custom=True), e.ToolDelta(0, "a b"), e.ToolEnd(0))
-    assert kinds(*events, *STOP)[2:6] == [
+    assert list_kinds(*events, *STOP)[2:6] == [
         "output_item.added", "custom_tool_call_input.delta", "custom_tool_call_input.done",
         "output_item.done",
     ]  # fmt: skip
-    (call,) = output(*events)
+    (call,) = encode_output(*events)
     assert (call["type"], call["input"], call["id"]) == ("custom_tool_call", "a b", "ctc_call1_0")
-    (empty,) = output(e.ToolStart(0, "c", "n", custom=True), e.ToolEnd(0))
+    (empty,) = encode_output(e.ToolStart(0, "c", "n", custom=True), e.ToolEnd(0))
     assert empty["input"] == ""
 
 
@@ -270,24 +283,32 @@ def test_a_custom_tool_has_free_text() -> None:
         ("half {", "half {"),
     ],
 )
-def test_a_function_that_stood_for_a_custom_tool_is_one_again(arguments: str, text: str) -> None:
-    as_ = telling(custom_tool_names=frozenset({"n"}))
-    said = stream(e.ToolStart(0, "c", "n"), e.ToolDelta(0, arguments), e.ToolEnd(0), *STOP, as_=as_)
-    assert (said[2]["item"]["type"], said[2]["item"]["input"]) == ("custom_tool_call", "")
-    assert (said[3]["delta"], said[4]["input"], said[5]["item"]["input"]) == (text, text, text)
+def test_a_function_that_replaced_a_custom_tool_becomes_a_custom_call_again(
+    arguments: str, text: str
+) -> None:
+    context = make_context(custom_tool_names=frozenset({"n"}))
+    events = encode_events(
+        e.ToolStart(0, "c", "n"), e.ToolDelta(0, arguments), e.ToolEnd(0), *STOP, context=context
+    )
+    assert (events[2]["item"]["type"], events[2]["item"]["input"]) == ("custom_tool_call", "")
+    assert (events[3]["delta"], events[4]["input"], events[5]["item"]["input"]) == (
+        text,
+        text,
+        text,
+    )
 
 
-def test_pieces_of_no_call_and_other_choices_are_nothing() -> None:
-    assert output(e.ToolDelta(3, "x"), e.ToolEnd(3), e.TextDelta("other", choice=1)) == []
-    encoder = TRANSLATION.make_encoder(telling())
+def test_events_of_unknown_calls_and_other_choices_are_ignored() -> None:
+    assert encode_output(e.ToolDelta(3, "x"), e.ToolEnd(3), e.TextDelta("other", choice=1)) == []
+    encoder = TRANSLATION.make_encoder(make_context())
     assert encoder.write(e.TextDelta("other", choice=1)) == b""
     assert encoder.write(e.Opaque("new", {})) == b""
 
 
-def test_a_failure_is_told_by_the_problem_frame() -> None:
+def test_a_failure_is_not_written_by_the_encoder() -> None:
     problem = DIALECT.summarize(b"x").problem
     assert problem is not None
-    encoder = TRANSLATION.make_encoder(telling())
+    encoder = TRANSLATION.make_encoder(make_context())
     encoder.write(e.Start())
     assert encoder.write(e.Failed(problem)) == b""
 
@@ -303,44 +324,46 @@ def test_a_failure_is_told_by_the_problem_frame() -> None:
         ("error", "failed", None),
     ],
 )
-def test_the_end_says_how_it_ended(reason: e.FinishReason, status: str, why: Object | None) -> None:
-    events = (e.TextDelta("a"), e.Finish(reason), TOLD, END)
-    assert kinds(*events)[-1] == status
-    answer = told(*events)
+def test_the_finish_becomes_a_status_and_a_reason(
+    reason: e.FinishReason, status: str, why: Object | None
+) -> None:
+    events = (e.TextDelta("a"), e.Finish(reason), USED, END)
+    assert list_kinds(*events)[-1] == status
+    answer = encode_whole(*events)
     assert (answer["status"], answer["incomplete_details"]) == (status, why)
     assert (answer["error"] is not None) == (status == "failed")
     assert answer["output"][0]["status"] == ("incomplete" if why else "completed")
 
 
-def test_a_call_that_was_cut_is_incomplete() -> None:
+def test_a_cut_call_is_incomplete() -> None:
     events = (e.ToolStart(0, "c", "f"), e.ToolDelta(0, '{"a'), e.Finish("length"))
-    (call,) = output(*events)
+    (call,) = encode_output(*events)
     assert (call["status"], call["arguments"]) == ("incomplete", '{"a')
 
 
-def test_an_answer_without_an_end_has_none() -> None:
+def test_an_answer_without_an_end_is_never_complete() -> None:
     """Law 10: the encoder never marks a broken answer as complete."""
-    events = (e.Start(), e.TextDelta("a"), TOLD, e.Finish("stop"))
-    assert "completed" not in kinds(*events)
-    assert told(*events)["status"] == "in_progress"
+    events = (e.Start(), e.TextDelta("a"), USED, e.Finish("stop"))
+    assert "completed" not in list_kinds(*events)
+    assert encode_whole(*events)["status"] == "in_progress"
 
 
-def test_an_answer_that_begins_twice_or_ends_without_a_finish_is_one() -> None:
+def test_a_second_start_is_ignored_and_an_end_needs_no_finish() -> None:
     early = e.Start("resp_9", "m-9", None, Usage(input=3, output=1))
-    said = stream(early, e.Start("other"), END)
-    assert [it["type"] for it in said] == [
+    events = encode_events(early, e.Start("other"), END)
+    assert [event["type"] for event in events] == [
         "response.created",
         "response.in_progress",
         "response.completed",
     ]
-    assert said[-1]["response"]["id"] == "resp_9"
-    assert said[-1]["response"]["created_at"] == 7
-    assert said[-1]["response"]["usage"]["input_tokens"] == 3
+    assert events[-1]["response"]["id"] == "resp_9"
+    assert events[-1]["response"]["created_at"] == 7
+    assert events[-1]["response"]["usage"]["input_tokens"] == 3
 
 
-def test_the_answer_says_again_what_the_client_asked() -> None:
+def test_the_answer_repeats_the_settings_of_the_request() -> None:
     tools = [{"type": "function", "name": "f", "parameters": {}, "strict": True}]
-    asked = decoded(
+    request = decoded(
         instructions="Be brief.",
         tools=tools,
         tool_choice="required",
@@ -354,7 +377,7 @@ def test_the_answer_says_again_what_the_client_asked() -> None:
         store=True,
         user=None,
     )
-    answer = told(e.TextDelta("a"), *STOP, as_=telling(asked))
+    answer = encode_whole(e.TextDelta("a"), *STOP, context=make_context(request))
     names = ("instructions", "tools", "tool_choice", "max_output_tokens", "metadata")
     assert [answer[name] for name in names] == ["Be brief.", tools, "required", 9, {"a": "b"}]
     assert answer["reasoning"] == {"effort": "low", "summary": None}
@@ -362,9 +385,11 @@ def test_the_answer_says_again_what_the_client_asked() -> None:
     assert (answer["temperature"], answer["parallel_tool_calls"]) == (0.5, False)
     # The client does not decide what was stored, nor at which tier.
     assert (answer["store"], answer["service_tier"]) == (False, "default")
-    bare = told(
+    bare = encode_whole(
         *STOP,
-        as_=telling(CanonicalRequest(turns=(CanonicalTurn(role="user", parts=(Text(text="a"),)),))),
+        context=make_context(
+            CanonicalRequest(turns=(CanonicalTurn(role="user", parts=(Text(text="a"),)),))
+        ),
     )
     assert (bare["tools"], bare["tool_choice"], bare["model"]) == ([], "auto", "m")
 
@@ -375,53 +400,55 @@ WORDS = st.sampled_from(["a", "\u00e9\n", '\u2028"\\', "\U0001f600"])
 @st.composite
 def answers(draw: st.DrawFn) -> list[e.Event]:
     """Draw content in any order, as decoders send it."""
-    found: list[e.Event] = [e.Start("resp_x", "m", 1)]
+    events: list[e.Event] = [e.Start("resp_x", "m", 1)]
     tools = 0
     for kind in draw(st.lists(st.sampled_from("wdtcu"), max_size=5)):
         texts = draw(st.lists(WORDS, min_size=1, max_size=3))
         if kind == "w":
-            found += map(e.TextDelta, texts)
+            events += map(e.TextDelta, texts)
         elif kind == "d":
-            found += map(e.Declined, texts)
+            events += map(e.Declined, texts)
         elif kind == "t":
-            found += [e.ReasoningDelta(text, part=part) for part, text in enumerate(texts)]
-            found.append(e.ReasoningEnd(draw(st.sampled_from([None, "sig"]))))
+            events += [e.ReasoningDelta(text, part=part) for part, text in enumerate(texts)]
+            events.append(e.ReasoningEnd(draw(st.sampled_from([None, "sig"]))))
         else:
-            found.append(e.ToolStart(tools, f"c{tools}", "f", custom=kind == "u"))
-            found += [e.ToolDelta(tools, text) for text in texts]
-            found.append(e.ToolEnd(tools))
+            events.append(e.ToolStart(tools, f"c{tools}", "f", custom=kind == "u"))
+            events += [e.ToolDelta(tools, text) for text in texts]
+            events.append(e.ToolEnd(tools))
             tools += 1
     five = Usage(input=1, cache_read=0, output=2, reasoning=0)
-    return [*found, e.UsageUpdate(five), e.Finish("tools" if tools else "stop", "completed"), END]
+    return [*events, e.UsageUpdate(five), e.Finish("tools" if tools else "stop", "completed"), END]
 
 
 @given(answers())
-def test_a_stream_and_a_whole_answer_say_the_same(events: list[e.Event]) -> None:
+def test_streamed_and_whole_answers_say_the_same(events: list[e.Event]) -> None:
     """Law 2: the answer is the same whole, streamed and folded, and decoded again."""
-    as_ = telling()
-    encoder = TRANSLATION.make_encoder(as_)
+    context = make_context()
+    encoder = TRANSLATION.make_encoder(context)
     frames = b"".join(map(encoder.write, events))
-    whole = TRANSLATION.encode_response(events, as_)
+    whole = TRANSLATION.encode_response(events, context)
     assert DIALECT.fold(frames) == whole
     decoder = TRANSLATION.make_decoder()
     assert (
-        joined(decoder.feed(frames)) == joined(TRANSLATION.decode_response(whole)) == joined(events)
+        join_neighbours(decoder.feed(frames))
+        == join_neighbours(TRANSLATION.decode_response(whole))
+        == join_neighbours(events)
     )
 
 
-def joined(events: list[e.Event]) -> list[object]:
+def join_neighbours(events: list[e.Event]) -> list[object]:
     """Join neighbouring events of a kind, as a whole answer does."""
-    found: list[object] = []
+    joined: list[object] = []
     for event in events:
         if isinstance(event, e.ReasoningEnd):
-            found.append("thought")
+            joined.append("thought")
             continue
         if not isinstance(event, e.TextDelta | e.Declined | e.ReasoningDelta | e.ToolDelta):
-            found.append(event)
+            joined.append(event)
             continue
         place = (type(event), getattr(event, "part", 0), getattr(event, "index", 0))
-        if found and isinstance(found[-1], tuple) and found[-1][0] == place:
-            found[-1] = (place, found[-1][1] + event.text)
+        if joined and isinstance(joined[-1], tuple) and joined[-1][0] == place:
+            joined[-1] = (place, joined[-1][1] + event.text)
         else:
-            found.append((place, event.text))
-    return found
+            joined.append((place, event.text))
+    return joined

@@ -64,7 +64,7 @@ VECTORS: list[tuple[str, Object, Usage]] = [
     ),
     (
         "code is billed by the container",
-        {"usage": COUNTED, "output": [{"type": "code_interpreter_call", "id": it, "container_id": "cntr_1"} for it in "abc"]},
+        {"usage": COUNTED, "output": [{"type": "code_interpreter_call", "id": letter, "container_id": "cntr_1"} for letter in "abc"]},
         Usage(input=100, output=7, tools={"code_interpreter": 1}),
     ),
     ("tools that are free", {"usage": COUNTED, "output": [{"type": "mcp_call", "id": "a"}, {"type": "local_shell_call"}, {"type": 7}, 7]}, Usage(input=100, output=7)),
@@ -82,72 +82,76 @@ def frame(kind: str, **more: object) -> bytes:
     return f"event: {kind}\ndata: ".encode() + json.dumps({"type": kind, **more}).encode() + b"\n\n"
 
 
-def response(said: Object, status: str = "completed") -> Object:
+def response(members: Object, status: str = "completed") -> Object:
     blank: Object = {"id": "resp_1", "object": "response", "model": "m-1", "created_at": 1}
-    return {**blank, "status": status, "output": [], **said}
+    return {**blank, "status": status, "output": [], **members}
 
 
-def stream(said: Object, *frames: bytes, begun: Object | None = None) -> bytes:
+def stream(members: Object, *frames: bytes, begun: Object | None = None) -> bytes:
     first = response(begun or {"usage": None}, "in_progress")
     middle = frames or (frame("response.output_text.delta", output_index=0, delta="ab"),)
-    last = frame("response.completed", response=response(said))
+    last = frame("response.completed", response=response(members))
     return b"".join([frame("response.created", response=first), *middle, last])
 
 
-def run(data: bytes) -> StreamInspector:
-    watch = DIALECT.inspect_stream(BODY)
+def inspect(data: bytes) -> StreamInspector:
+    inspector = DIALECT.inspect_stream(BODY)
     for part in data.split(b"\n\n"):
-        watch.feed(part + b"\n\n" if part else b"")
-    watch.end()
-    return watch
+        inspector.feed(part + b"\n\n" if part else b"")
+    inspector.end()
+    return inspector
 
 
-def abroad(data: bytes) -> Usage | None:
+def read_translated(data: bytes) -> Usage | None:
     decoder = TRANSLATION.make_decoder()
-    found = [*decoder.feed(data), *decoder.end()]
-    return [event.usage for event in found if hasattr(event, "usage")][-1]
+    events = [*decoder.feed(data), *decoder.end()]
+    return [event.usage for event in events if hasattr(event, "usage")][-1]
 
 
 @pytest.mark.parametrize(
-    ("said", "read"), [v[1:] for v in VECTORS], ids=[str(v[0]) for v in VECTORS]
+    ("members", "expected"), [v[1:] for v in VECTORS], ids=[str(v[0]) for v in VECTORS]
 )
-def test_every_account(said: Object, read: Usage) -> None:
+def test_usage_reads_the_same_whole_streamed_translated_and_folded(
+    members: Object, expected: Usage
+) -> None:
     """Usage is the same whole and streamed; a tool in both an item and the end counts once."""
-    assert DIALECT.summarize(json.dumps(response(said)).encode()).usage == read
+    assert DIALECT.summarize(json.dumps(response(members)).encode()).usage == expected
     items = [
         frame("response.output_item.done", output_index=at, item=item)
-        for at, item in enumerate(said.get("output", ()))
+        for at, item in enumerate(members.get("output", ()))
         if isinstance(item, dict)
     ]
     text = frame("response.output_text.delta", output_index=9, delta="ab")
-    for data in (stream(said), stream(said, text, *items)):
-        assert run(data).usage == read
-        assert abroad(data) == read
-        assert DIALECT.summarize(DIALECT.fold(data)).usage == read
+    for data in (stream(members), stream(members, text, *items)):
+        assert inspect(data).usage == expected
+        assert read_translated(data) == expected
+        assert DIALECT.summarize(DIALECT.fold(data)).usage == expected
 
 
-def test_tools_count_where_the_end_lists_no_output() -> None:
+def test_tools_count_if_the_last_event_lists_no_output() -> None:
     """Codex's provider leaves the output out; no tool counts twice."""
     item = frame("response.output_item.done", output_index=0, item=SEARCH)
     data = stream({"usage": COUNTED}, item, item)
-    assert run(data).usage == Usage(input=100, output=7, tools={"web_search": 1})
-    assert abroad(data) == Usage(input=100, output=7, tools={"web_search": 1})
+    assert inspect(data).usage == Usage(input=100, output=7, tools={"web_search": 1})
+    assert read_translated(data) == Usage(input=100, output=7, tools={"web_search": 1})
 
 
-def test_what_is_known_of_a_stream_that_was_cut() -> None:
+def test_the_usage_of_a_cut_stream_has_its_tools_and_requested_tier() -> None:
     """The gateway knows the tools that the stream used, and the requested service tier."""
     item = frame("response.output_item.done", output_index=0, item=SEARCH)
     data = stream({}, item, begun={"service_tier": "flex"}).split(b"event: response.completed")[0]
-    watch = run(data)
-    assert watch.usage == abroad(data) == Usage(service="flex", tools={"web_search": 1})
-    assert not watch.complete
+    inspector = inspect(data)
+    assert (
+        inspector.usage == read_translated(data) == Usage(service="flex", tools={"web_search": 1})
+    )
+    assert not inspector.complete
 
 
-def test_the_tier_that_served_is_told_at_the_end() -> None:
-    for asked, served, known in (("flex", "default", None), ("auto", "priority", "priority")):
-        data = stream({"usage": COUNTED, "service_tier": served}, begun={"service_tier": asked})
-        assert run(data).usage == Usage(input=100, output=7, service=known)
-        assert abroad(data) == Usage(input=100, output=7, service=known)
+def test_the_last_event_names_the_tier_that_served() -> None:
+    for requested, served, tier in (("flex", "default", None), ("auto", "priority", "priority")):
+        data = stream({"usage": COUNTED, "service_tier": served}, begun={"service_tier": requested})
+        assert inspect(data).usage == Usage(input=100, output=7, service=tier)
+        assert read_translated(data) == Usage(input=100, output=7, service=tier)
 
 
 @given(
@@ -162,18 +166,18 @@ def test_the_tier_that_served_is_told_at_the_end() -> None:
         service=st.sampled_from([None, "flex", "priority"]),
     )
 )
-def test_the_five_numbers_the_searches_and_the_tier_come_back(known: Usage) -> None:
-    said = {"usage": usage.write(known), **usage.write_other_members(known)}
-    found = usage.read_response(said)
-    assert found is not None
-    assert (found.prompt, found.completion) == (known.prompt, known.completion)
-    assert (found.input, found.cache_read) == (known.input, known.cache_read)
-    assert (found.output, found.reasoning) == (known.output, known.reasoning)
-    assert sum(found.cache_write.values()) == sum(known.cache_write.values())
-    assert (found.tools, found.service) == (known.tools, known.service)
+def test_written_usage_reads_as_the_same_usage(used: Usage) -> None:
+    members = {"usage": usage.write(used), **usage.write_other_members(used)}
+    read = usage.read_response(members)
+    assert read is not None
+    assert (read.prompt, read.completion) == (used.prompt, used.completion)
+    assert (read.input, read.cache_read) == (used.input, used.cache_read)
+    assert (read.output, read.reasoning) == (used.output, used.reasoning)
+    assert sum(read.cache_write.values()) == sum(used.cache_write.values())
+    assert (read.tools, read.service) == (used.tools, used.service)
 
 
-def test_what_the_dialect_has_no_word_for_is_left_out() -> None:
+def test_usage_without_a_word_in_the_dialect_is_left_out() -> None:
     assert usage.write_other_members(None) == {}
     assert usage.write_other_members(Usage(service="fast+us", tools={"x_search": 1})) == {}
 
@@ -192,18 +196,18 @@ ITEMS: list[tuple[Object, int]] = [
 
 
 @pytest.mark.parametrize(("item", "size"), ITEMS)
-def test_what_is_heard_of_an_item(item: Object, size: int) -> None:
+def test_the_content_of_an_item_is_counted(item: Object, size: int) -> None:
     """Hosts may stream no deltas, or send items only at the end."""
     assert (
         DIALECT.summarize(json.dumps(response({"output": [item]})).encode()).content_bytes == size
     )
     done = frame("response.output_item.done", output_index=0, item=item)
     added = frame("response.output_item.added", output_index=0, item=item)
-    assert run(stream({}, added, done)).content_bytes == size
-    assert run(stream({"output": [item]}, added)).content_bytes == size
+    assert inspect(stream({}, added, done)).content_bytes == size
+    assert inspect(stream({"output": [item]}, added)).content_bytes == size
 
 
-def test_what_deltas_said_is_not_heard_again_when_it_is_done() -> None:
+def test_content_of_deltas_is_not_counted_again_in_the_finished_item() -> None:
     item = {"type": "message", "content": [{"type": "output_text", "text": "abcd"}]}
     frames = [
         frame("response.output_text.delta", output_index=0, delta="ab"),
@@ -212,20 +216,20 @@ def test_what_deltas_said_is_not_heard_again_when_it_is_done() -> None:
         frame("response.output_item.done", output_index=0, item=item),
     ]
     data = stream({"output": [item], "usage": COUNTED}, *frames)
-    assert run(data).content_bytes == 4
-    watch = DIALECT.inspect_stream(BODY)
-    watch.feed(data)
-    assert watch.content_bytes == 4
+    assert inspect(data).content_bytes == 4
+    inspector = DIALECT.inspect_stream(BODY)
+    inspector.feed(data)
+    assert inspector.content_bytes == 4
 
 
-def test_what_is_no_content_is_not_heard() -> None:
+def test_items_without_content_count_nothing() -> None:
     assert DIALECT.summarize(json.dumps(response({"output": [7]})).encode()).content_bytes == 0
     odd = frame("response.output_item.done", output_index=0, item=7)
-    assert run(stream({}, odd)).content_bytes == 0
+    assert inspect(stream({}, odd)).content_bytes == 0
 
 
 @pytest.mark.parametrize(
-    ("told", "five"),
+    ("reported", "expected"),
     [
         (None, None),
         ({}, None),
@@ -265,17 +269,19 @@ def test_what_is_no_content_is_not_heard() -> None:
         ),
     ],
 )  # fmt: skip
-def test_usage_is_read_in_five_classes_that_never_overlap(told: Object, five: Usage) -> None:
-    assert usage.read(told) == five
+def test_usage_reads_in_five_token_classes(reported: Object, expected: Usage) -> None:
+    assert usage.read(reported) == expected
 
 
 @pytest.mark.parametrize("written", [{}, {"": 3}, {"30m": 4, "12h": 3}])
-def test_usage_that_is_written_reads_the_same(written: dict[str, int]) -> None:
-    five = Usage(input=7, cache_read=2, cache_write=written, output=4, reasoning=1)
-    assert usage.read(usage.write(five)) == five
+def test_written_usage_of_every_cache_class_reads_as_the_same_usage(
+    written: dict[str, int],
+) -> None:
+    used = Usage(input=7, cache_read=2, cache_write=written, output=4, reasoning=1)
+    assert usage.read(usage.write(used)) == used
     assert usage.write(usage.read(USAGE)) == USAGE
 
 
-@pytest.mark.parametrize("five", [None, Usage(input=3), Usage(output=3)])
-def test_usage_that_is_half_known_is_none(five: Usage | None) -> None:
-    assert usage.write(five) is None
+@pytest.mark.parametrize("partial", [None, Usage(input=3), Usage(output=3)])
+def test_partial_usage_is_not_written(partial: Usage | None) -> None:
+    assert usage.write(partial) is None

@@ -8,8 +8,8 @@ from gateway.core.errors import ProblemError
 from gateway.core.target import ModelFacts
 from gateway.dialects import Dialect, compatibility, translation
 from gateway.dialects.base import RequestBody
-from tests.dialects.asks import Object
 from tests.dialects.cases import target
+from tests.dialects.request_strategies import Object
 from tests.dialects.sdk_requests.defaults import DEFAULTS
 from tests.dialects.sdk_requests.requests import MadeRequest
 
@@ -69,24 +69,24 @@ def translate(client: Dialect, request: Object, dialect: Dialect) -> Translated:
     return Translated(written.body, frozenset(loss.field for loss in written.losses))
 
 
-def find_outcome(client: Dialect, made: MadeRequest, dialect: Dialect) -> Outcome:
+def find_outcome(client: Dialect, request: MadeRequest, dialect: Dialect) -> Outcome:
     """Return what becomes of the member of a made request at a target."""
-    with_it = translate(client, made.request, dialect)
-    without = translate(client, made.without, dialect)
+    with_it = translate(client, request.request, dialect)
+    without = translate(client, request.without, dialect)
     if with_it.refusals:
         new = with_it.refusals - without.refusals
-        return "refused" if not new or _is_named(made.path, new) else "lost"
+        return "refused" if not new or _is_named(request.path, new) else "lost"
     if with_it.losses - without.losses:
-        return "named" if _is_named(made.path, with_it.losses - without.losses) else "lost"
+        return "named" if _is_named(request.path, with_it.losses - without.losses) else "lost"
     if with_it != without:
         return "carried"
     if any(loss.rpartition(".")[2] in _PARTS for loss in with_it.losses):
         return "named"
-    if made.decision == "ignored":
+    if request.decision == "ignored":
         return "ignored"
-    if made.decision == "named" and made.value == "False":
+    if request.decision == "named" and request.value == "False":
         return "default"
-    return "default" if made.name in DEFAULTS[client.name] else "lost"
+    return "default" if request.name in DEFAULTS[client.name] else "lost"
 
 
 def _is_named(path: str, names: Iterable[str]) -> bool:

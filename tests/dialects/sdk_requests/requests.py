@@ -10,7 +10,7 @@ from google.genai import types
 from gateway.dialects import DIALECTS
 from gateway.dialects.member_list import WHOLE, Decision, Member, MemberList, find_object
 from gateway.dialects.translation import get_translation
-from tests.dialects.asks import PDF, PNG, SCHEMA, URL, Object
+from tests.dialects.request_strategies import PDF, PNG, SCHEMA, URL, Object
 from tests.dialects.sdk_requests.values import Value, list_values
 from tests.drift.sdk_types import list_object_types, read_fields
 from tests.drift.search import ROOTS
@@ -122,11 +122,13 @@ def make_requests(dialect: str) -> Iterator[MadeRequest]:
     """Make a request for each value of each member that a dialect's SDK can send."""
     members = get_translation(DIALECTS[dialect]).request_members
     root = _make_gemini_root(members) if dialect == "gemini" else ROOTS[dialect]["request"]
-    maker, made = _Maker(dialect, members), dict[tuple[str, str], MadeRequest]()
+    maker, requests = _Maker(dialect, members), dict[tuple[str, str], MadeRequest]()
     for object_type in list_object_types(root):
-        place = _Place(object_type, "request", _BASES[dialect], lambda it: it)
-        made |= {(one.path, json.dumps(one.request)): one for one in maker.visit(place)}
-    yield from made.values()
+        place = _Place(object_type, "request", _BASES[dialect], lambda item: item)
+        requests |= {
+            (request.path, json.dumps(request.request)): request for request in maker.visit(place)
+        }
+    yield from requests.values()
 
 
 def _make_gemini_root(members: MemberList) -> type:
@@ -152,8 +154,8 @@ def _make_gemini_root(members: MemberList) -> type:
 def _make_type(name: str, fields: Mapping[str, Any]) -> type:
     config = pydantic.ConfigDict(arbitrary_types_allowed=True)
     definitions: Any = {field: (hint, None) for field, hint in fields.items()}
-    made: type = pydantic.create_model(name, __config__=config, **definitions)
-    return made
+    made_type: type = pydantic.create_model(name, __config__=config, **definitions)
+    return made_type
 
 
 class _Place(NamedTuple):
@@ -182,11 +184,11 @@ class _Maker:
 
     def visit(self, place: _Place) -> Iterator[MadeRequest]:
         """Make requests with each member of an object, and of the objects that it may hold."""
-        known = find_object(place.base, self._members, place.name) if place.name else None
+        listed = find_object(place.base, self._members, place.name) if place.name else None
         for field, hint in read_fields(place.object_type).items():
             if field in _NOT_IN_BODY or _ROLES.get(field, place.role) != place.role:
                 continue
-            member = place.decision if known is None else known.get(field)
+            member = place.decision if listed is None else listed.get(field)
             base = _leave_room(place.base, field)
             for value in list_values(hint, field):
                 if value.object_type is None:
@@ -202,7 +204,7 @@ class _Maker:
         name = "" if member is None else member.inside
         fields = read_fields(value.object_type)
         needed = _NEEDED.get((self._dialect, name), {})
-        item = {**value.json, **{key: it for key, it in needed.items() if key in fields}}
+        item = {**value.json, **{key: default for key, default in needed.items() if key in fields}}
         yield item
         if (self._dialect, name) == ("gemini", "content"):
             yield {**item, "role": "model"}
@@ -220,7 +222,7 @@ class _Maker:
         kind = item.get("type", "") if value.object_type else ""
         if base.get(field) == item or item == {} or _ROLES.get(kind, place.role) != place.role:
             return
-        without = {key: it for key, it in base.items() if key != field}
+        without = {key: inner for key, inner in base.items() if key != field}
         if _is_item(place, base, field, value):
             without = base
         yield MadeRequest(
@@ -267,9 +269,9 @@ class _Maker:
         """Return the decision on a value: that on all of an object, if there is one."""
         if member is None:
             return None
-        known = find_object(item, self._members, member.inside) if value.object_type else None
+        listed = find_object(item, self._members, member.inside) if value.object_type else None
         decisions = {
-            inner.decision for key, inner in (known or {}).items() if key in item or key == WHOLE
+            inner.decision for key, inner in (listed or {}).items() if key in item or key == WHOLE
         }
         return decisions.pop() if len(decisions) == 1 else member.decision
 
@@ -283,12 +285,12 @@ class _Maker:
 def _leave_room(base: Object, field: str) -> Object:
     """Return an object without what stands in the way of a member, and with what it needs."""
     others = {name for group in _ALTERNATIVES if field in group for name in group - {field}}
-    made = {name: it for name, it in base.items() if name not in others}
+    object_ = {name: member for name, member in base.items() if name not in others}
     if field in _MEDIA_MEMBERS:
-        made["inlineData"] = _PNG_DATA
+        object_["inlineData"] = _PNG_DATA
     elif "thought" in field or field in ("partMetadata", "speechMetadata"):
-        made["text"] = "hi"
-    return made
+        object_["text"] = "hi"
+    return object_
 
 
 def _put(place: _Place, base: Object, field: str, value: Value, item: Any) -> Object:

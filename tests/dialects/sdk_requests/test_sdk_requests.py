@@ -8,8 +8,8 @@ import pytest
 
 from gateway.dialects import DIALECTS
 from gateway.dialects.translation import decode_request
-from tests.dialects.asks import Object
 from tests.dialects.cases import target
+from tests.dialects.request_strategies import Object
 from tests.dialects.sdk_requests.defaults import DEFAULTS
 from tests.dialects.sdk_requests.outcomes import find_outcome, read
 from tests.dialects.sdk_requests.requests import MadeRequest, make_requests
@@ -27,43 +27,43 @@ def list_requests(dialect: str) -> list[MadeRequest]:
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_each_sdk_gives_many_requests_and_always_the_same(dialect: str) -> None:
-    made = list_requests(dialect)
-    print(f"{dialect}: {len(made)} requests")
-    assert len(made) >= FLOORS[dialect]
-    assert made == [*make_requests(dialect)]
+    requests = list_requests(dialect)
+    print(f"{dialect}: {len(requests)} requests")
+    assert len(requests) >= FLOORS[dialect]
+    assert requests == [*make_requests(dialect)]
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_a_native_provider_gets_the_bytes_of_each_request(dialect: str) -> None:
     client = DIALECTS[dialect]
     changed = []
-    for made in list_requests(dialect):
-        body = read(client, made.request)
+    for request in list_requests(dialect):
+        body = read(client, request.request)
         written = client.write(body, target("other"))
         if written.body != body.raw.replace(b'"model":"auto"', b'"model":"other"', 1):
-            changed.append((made.name, written.body))
+            changed.append((request.name, written.body))
     assert changed == []
 
 
 @pytest.mark.parametrize(("dialect", "name"), [*permutations(DIALECTS, 2)])
-def test_a_translated_request_loses_nothing_in_silence(dialect: str, name: str) -> None:
+def test_a_translated_request_loses_nothing_silently(dialect: str, name: str) -> None:
     outcomes = [
-        (made.name, find_outcome(DIALECTS[dialect], made, DIALECTS[name]))
-        for made in list_requests(dialect)
+        (request.name, find_outcome(DIALECTS[dialect], request, DIALECTS[name]))
+        for request in list_requests(dialect)
     ]
     print(f"{dialect} to {name}: {dict(Counter(outcome for _, outcome in outcomes))}")
-    assert [made for made, outcome in outcomes if outcome == "lost"] == []
+    assert [request for request, outcome in outcomes if outcome == "lost"] == []
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_each_request_is_one_that_the_decoder_reads(dialect: str) -> None:
+def test_the_decoder_reads_each_request(dialect: str) -> None:
     """A request that the gateway refuses as malformed says nothing of its member."""
     client = DIALECTS[dialect]
-    for made in list_requests(dialect):
-        decode_request(client, read(client, made.request))
+    for request in list_requests(dialect):
+        decode_request(client, read(client, request.request))
 
 
-def test_a_lost_member_is_found() -> None:
+def test_the_search_finds_a_lost_member() -> None:
     member = MadeRequest("seed", "7", _PLAIN, _PLAIN, "read")
     client, target_dialect = DIALECTS["openai-chat"], DIALECTS["anthropic-messages"]
     assert find_outcome(client, member, target_dialect) == "lost"
@@ -74,5 +74,5 @@ def test_a_lost_member_is_found() -> None:
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_each_default_is_of_a_request(dialect: str) -> None:
-    assert DEFAULTS[dialect].keys() <= {made.name for made in list_requests(dialect)}
+def test_each_default_belongs_to_a_request(dialect: str) -> None:
+    assert DEFAULTS[dialect].keys() <= {request.name for request in list_requests(dialect)}

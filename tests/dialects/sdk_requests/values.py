@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pydantic
 import typing_extensions
 
-from tests.dialects.asks import PNG, SCHEMA, URL, Object
+from tests.dialects.request_strategies import PNG, SCHEMA, URL, Object
 from tests.drift.sdk_types import read_fields, read_type_words
 
 _LISTS = (list, collections.abc.Iterable, collections.abc.Sequence)
@@ -109,14 +109,14 @@ def _list_plain_values(sdk_type: object, name: str) -> list[Any]:
 
 def make_object(object_type: type, word: str) -> Object:
     """Return an object with a type word and the members that it must have."""
-    made: Object = {}
+    object_: Object = {}
     for name, hint in read_fields(object_type).items():
         if name == "type" and word:
-            made[name] = word
+            object_[name] = word
         elif _is_required(object_type, name, hint):
             value = next(list_values(hint, name))
-            made[name] = value.wrap(value.json)
-    return made
+            object_[name] = value.wrap(value.json)
+    return object_
 
 
 def _is_required(object_type: type, name: str, hint: object) -> bool:

@@ -34,31 +34,31 @@ _CONFIG: Object = {
 
 
 @dataclass(frozen=True)
-class Ask:
+class ReplayRequest:
     """One call to make: an exchange, with options for the replay."""
 
     exchange: Exchange
-    asked: bool
+    asks_usage: bool
     """True if the client asks for usage in the stream."""
     options: str = ""
 
     @property
     def body(self) -> bytes:
         """Return the recorded request with another model, and a `user` that picks the recording."""
-        known = self.exchange.request or {"messages": [{"role": "user", "content": "hi"}]}
-        body = {**known, "model": "recorded", "stream": self.exchange.stream}
+        request = self.exchange.request or {"messages": [{"role": "user", "content": "hi"}]}
+        body = {**request, "model": "recorded", "stream": self.exchange.stream}
         body["user"] = f"replay:{self.exchange.id}{self.options}"
         body.pop("stream_options", None)
-        if self.exchange.stream and self.asked:
+        if self.exchange.stream and self.asks_usage:
             body["stream_options"] = {"include_usage": True}
         return json.dumps(body, ensure_ascii=False, separators=(", ", " : ")).encode()
 
 
 @dataclass(frozen=True)
-class Got:
-    """A client's answer, the final row of the call, and the requests that the provider got."""
+class RelayedAnswer:
+    """A client's answer, the final row of the call, and the requests that the provider received."""
 
-    ask: Ask
+    request: ReplayRequest
     status: int
     body: bytes
     entry: FinalRow
@@ -66,7 +66,7 @@ class Got:
 
     @property
     def exchange(self) -> Exchange:
-        return self.ask.exchange
+        return self.request.exchange
 
 
 @contextlib.contextmanager
@@ -77,9 +77,9 @@ def _replay(corpus: Path, log: Path) -> Iterator[str]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             line = process.stdout.readline() if process.stdout else ""
-            found = re.search(r"http://\S+", line)
-            assert found, f"the replay did not start: {line!r}"
-            yield found.group()
+            address = re.search(r"http://\S+", line)
+            assert address, f"the replay did not start: {line!r}"
+            yield address.group()
         finally:
             process.terminate()
 
@@ -109,29 +109,33 @@ async def _at_once(seconds: float) -> None:
     """Do not wait before a retry."""
 
 
-async def _call(url: str, asks: list[Ask]) -> list[tuple[Ask, int, str, bytes]]:
+async def _call(
+    url: str, requests: list[ReplayRequest]
+) -> list[tuple[ReplayRequest, int, str, bytes]]:
     turn = asyncio.Semaphore(_AT_ONCE)
     connector = aiohttp.TCPConnector(limit=_AT_ONCE)
 
-    async def call(ask: Ask) -> tuple[Ask, int, str, bytes]:
-        async with turn, session.post(f"{url}/v1/chat/completions", data=ask.body) as answer:
-            return ask, answer.status, answer.headers["x-request-id"], await answer.read()
+    async def call(request: ReplayRequest) -> tuple[ReplayRequest, int, str, bytes]:
+        async with turn, session.post(f"{url}/v1/chat/completions", data=request.body) as answer:
+            return request, answer.status, answer.headers["x-request-id"], await answer.read()
 
     async with aiohttp.ClientSession(connector=connector) as session:
-        return await asyncio.gather(*map(call, asks))
+        return await asyncio.gather(*map(call, requests))
 
 
-async def _relay(folder: Path, upstream: str, asks: list[Ask]) -> list[tuple[Ask, int, str, bytes]]:
+async def _relay(
+    folder: Path, upstream: str, requests: list[ReplayRequest]
+) -> list[tuple[ReplayRequest, int, str, bytes]]:
     _CONFIG["providers"]["replay"]["base_url"] = upstream
     async with serve(folder, _CONFIG) as url:
-        return await _call(url, asks)
+        return await _call(url, requests)
 
 
-def relay(corpus: Path, folder: Path, asks: list[Ask]) -> list[Got]:
+def relay(corpus: Path, folder: Path, requests: list[ReplayRequest]) -> list[RelayedAnswer]:
     """Make calls through a gateway, stop it, and read its ledger."""
     log = folder / "sent.jsonl"
     with _replay(corpus, log) as upstream:
-        answers = asyncio.run(_relay(folder, upstream, asks))
+        answers = asyncio.run(_relay(folder, upstream, requests))
     sent: dict[str, list[bytes]] = {}
     with log.open(encoding="utf-8") as lines:
         for line in lines:
@@ -143,8 +147,8 @@ def relay(corpus: Path, folder: Path, asks: list[Ask]) -> list[Got]:
         for row, _ in journal.read_rows(path)
     ]
     entries = {row.id: row for row in rows if isinstance(row, FinalRow)}
-    assert len(entries) == len([row for row in rows if isinstance(row, FinalRow)]) == len(asks)
+    assert len(entries) == len([row for row in rows if isinstance(row, FinalRow)]) == len(requests)
     return [
-        Got(ask, status, body, entries[call], sent[json.loads(ask.body)["user"]])
-        for ask, status, call, body in answers
+        RelayedAnswer(request, status, body, entries[call], sent[json.loads(request.body)["user"]])
+        for request, status, call, body in answers
     ]

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from gateway.core.usage import Usage
 from gateway.dialects import OPENAI_CHAT, ResponseSummary
 
-GLANCE = OPENAI_CHAT.summarize
+SUMMARIZE = OPENAI_CHAT.summarize
 
 WHOLE = (
     b'{"id":"x","object":"chat.completion","created":1763990000,"model":"m","choices":[{"index":0,'
@@ -25,7 +25,7 @@ WHOLE_SUMMARY = ResponseSummary(
 )
 
 
-def test_an_answer() -> None:
+def test_the_gateway_reads_usage_model_id_and_finish_of_an_answer() -> None:
     body = (
         b'{"id":"x","object":"chat.completion","model":"m-2026-01-01","choices":[{"index":0,"message":{"role":"assistant",'
         b'"content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":5,"completion_tokens":2,"total_tokens":7}}'
@@ -34,7 +34,7 @@ def test_an_answer() -> None:
     expected = ResponseSummary(
         usage=usage, served_model="m-2026-01-01", response_id="x", finish="stop", complete=True
     )
-    assert GLANCE(body) == expected
+    assert SUMMARIZE(body) == expected
 
 
 @pytest.mark.parametrize(
@@ -50,8 +50,10 @@ def test_an_answer() -> None:
         (b'"service_tier"', b'"timings":{},"service_tier"'),
     ],
 )
-def test_an_answer_with_all_members_says_the_same_in_other_words(old: bytes, new: bytes) -> None:
-    assert GLANCE(WHOLE.replace(old, new, 1)) == WHOLE_SUMMARY
+def test_an_answer_reads_the_same_with_other_spellings_of_its_values(
+    old: bytes, new: bytes
+) -> None:
+    assert SUMMARIZE(WHOLE.replace(old, new, 1)) == WHOLE_SUMMARY
 
 
 @pytest.mark.parametrize(
@@ -67,10 +69,10 @@ def test_an_answer_with_all_members_says_the_same_in_other_words(old: bytes, new
         (b'"finish_reason":"stop"', b'"finish_reason":null', {"finish": None, "complete": False}),
     ],
 )
-def test_what_is_told_otherwise_changes_that_alone(
+def test_another_value_of_a_member_changes_only_what_it_holds(
     old: bytes, new: bytes, changes: dict[str, Any]
 ) -> None:
-    assert GLANCE(WHOLE.replace(old, new, 1)) == replace(WHOLE_SUMMARY, **changes)
+    assert SUMMARIZE(WHOLE.replace(old, new, 1)) == replace(WHOLE_SUMMARY, **changes)
 
 
 @pytest.mark.parametrize(
@@ -83,9 +85,9 @@ def test_what_is_told_otherwise_changes_that_alone(
         (b'{"id', b'\xef\xbb\xbf{"id'), (b'"fp"}', b'"fp"}}'),
     ],
 )  # fmt: skip
-def test_an_answer_that_is_spoilt_anywhere_is_none(old: bytes, new: bytes) -> None:
+def test_an_answer_with_broken_json_anywhere_fails(old: bytes, new: bytes) -> None:
     """Clients cannot read such an answer either."""
-    summary = GLANCE(WHOLE.replace(old, new))
+    summary = SUMMARIZE(WHOLE.replace(old, new))
     assert summary.problem is not None
     assert "not JSON" in summary.problem.message
     assert summary == ResponseSummary(problem=summary.problem)
@@ -99,9 +101,9 @@ def test_an_answer_that_is_spoilt_anywhere_is_none(old: bytes, new: bytes) -> No
         b'\n    \n{"choices":[{"message":{"content":"a"}}],"error":null}',
     ],
 )
-def test_what_is_not_told_is_not_known(body: bytes) -> None:
+def test_an_answer_without_finish_or_usage_is_incomplete(body: bytes) -> None:
     """The gateway treats such an answer as incomplete."""
-    assert GLANCE(body) == ResponseSummary(content_bytes=1)
+    assert SUMMARIZE(body) == ResponseSummary(content_bytes=1)
 
 
 @pytest.mark.parametrize(
@@ -113,28 +115,28 @@ def test_what_is_not_told_is_not_known(body: bytes) -> None:
     ],
 )
 def test_an_error_beside_an_answer_fails_it(body: bytes) -> None:
-    glance = GLANCE(body)
-    assert glance.problem is not None
-    assert (glance.problem.kind, glance.complete) == ("upstream_rate_limited", False)
+    summary = SUMMARIZE(body)
+    assert summary.problem is not None
+    assert (summary.problem.kind, summary.complete) == ("upstream_rate_limited", False)
 
 
 @pytest.mark.parametrize(
     "word", ["error", "Network_Error", "insufficient_system_resource", "abort"]
 )
-def test_a_reason_may_say_that_it_failed(word: str) -> None:
+def test_a_finish_reason_may_report_a_failure(word: str) -> None:
     """The answer fails with all usual members, and with fewer."""
     usage = b'"usage":{"prompt_tokens":5,"completion_tokens":2,"total_tokens":7}'
     choice = b'{"message":{"role":"assistant","content":"a"},"finish_reason":"%b"}' % word.encode()
     for body in (b'{"choices":[%b]}' % choice, b'{"choices":[%b],%b}' % (choice, usage)):
-        glance = GLANCE(body)
-        assert glance.problem is not None
-        assert (glance.problem.kind, glance.complete) == ("upstream_error", False)
+        summary = SUMMARIZE(body)
+        assert summary.problem is not None
+        assert (summary.problem.kind, summary.complete) == ("upstream_error", False)
 
 
 def test_an_answer_of_several_choices_is_complete_if_each_is() -> None:
     done = b'{"message":{"content":"a"},"finish_reason":"stop"}'
-    assert GLANCE(b'{"choices":[%b,%b]}' % (done, done)).complete
-    assert not GLANCE(b'{"choices":[%b,{"message":{"content":"b"}}]}' % done).complete
+    assert SUMMARIZE(b'{"choices":[%b,%b]}' % (done, done)).complete
+    assert not SUMMARIZE(b'{"choices":[%b,{"message":{"content":"b"}}]}' % done).complete
 
 
 @pytest.mark.parametrize(
@@ -162,16 +164,16 @@ def test_an_answer_of_several_choices_is_complete_if_each_is() -> None:
         (b'{"error":"down","choices":[]}', "upstream_error", "error in place of"),
     ],
 )
-def test_what_is_no_answer(body: bytes, kind: str, words: str) -> None:
+def test_a_body_that_is_no_answer_fails(body: bytes, kind: str, words: str) -> None:
     """SDKs would silently hand their caller an object without choices."""
-    problem = GLANCE(body).problem
+    problem = SUMMARIZE(body).problem
     assert problem is not None
     assert (problem.kind, problem.spent) == (kind, "maybe")
     assert words in problem.message
 
 
-def test_an_error_that_is_the_request_s_own_goes_on_as_it_came() -> None:
+def test_an_error_of_the_clients_own_request_goes_on_unchanged() -> None:
     body = b'\n \n{"error":{"message":"no","code":400}}'
-    problem = GLANCE(body).problem
+    problem = SUMMARIZE(body).problem
     assert problem is not None
     assert (problem.kind, problem.http_status, problem.body) == ("upstream_rejected", 400, body)

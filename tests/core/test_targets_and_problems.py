@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from gateway.core import loss
 from gateway.core.errors import STATUS_BY_KIND, Problem, ProblemKind, invalid_request
-from gateway.core.loss import Loss
 from gateway.core.price import Price, Rates
 from gateway.core.target import (
     DEFAULT_TIMERS,
@@ -36,16 +35,16 @@ KINDS = (
 
 @given(st.sampled_from(EFFORTS), st.lists(st.sampled_from(EFFORTS), min_size=1, unique=True))
 def test_the_nearest_effort_is_the_closest_and_of_two_the_cheaper(
-    asked: str, accepted: list[str]
+    requested: str, accepted: list[str]
 ) -> None:
-    found = find_nearest_effort(asked, tuple(accepted))
-    assert found in accepted
-    at = EFFORTS.index
+    nearest = find_nearest_effort(requested, tuple(accepted))
+    assert nearest in accepted
+    rank = EFFORTS.index
     for other in accepted:
-        distance = abs(at(other) - at(asked)), at(other)
-        assert (abs(at(found) - at(asked)), at(found)) <= distance
-    if asked in accepted:
-        assert found == asked
+        distance = abs(rank(other) - rank(requested)), rank(other)
+        assert (abs(rank(nearest) - rank(requested)), rank(nearest)) <= distance
+    if requested in accepted:
+        assert nearest == requested
 
 
 @pytest.mark.parametrize(
@@ -56,7 +55,9 @@ def test_the_nearest_effort_is_the_closest_and_of_two_the_cheaper(
         (ModelFacts(context=400_000, max_input=272_000), 272_000),
     ],
 )
-def test_the_window_is_what_a_prompt_may_fill(facts: ModelFacts, window: int | None) -> None:
+def test_the_prompt_window_is_the_input_limit_or_the_context(
+    facts: ModelFacts, window: int | None
+) -> None:
     assert facts.prompt_window == window
 
 
@@ -68,7 +69,7 @@ def test_a_secret_is_in_no_repr() -> None:
 
 
 @pytest.mark.parametrize("tier", TIERS)
-def test_a_provider_changes_single_timers(tier: Tier) -> None:
+def test_a_provider_can_change_single_timers(tier: Tier) -> None:
     assert build_timers(tier, {}) is DEFAULT_TIMERS[tier]
     changed = build_timers(tier, {"idle": 1.5})
     assert changed.idle == 1.5
@@ -80,11 +81,14 @@ def test_later_steps_of_an_attempt_may_take_longer() -> None:
         assert limits.connect <= limits.headers <= limits.first_content <= limits.total
 
 
-def test_a_model_is_found_by_its_name_and_with_its_provider() -> None:
+def test_a_model_is_indexed_by_its_name_and_with_its_provider() -> None:
     """Lab and provider must be on; a model may stand at several endpoints, in order of tiers."""
-    here, there = Provider(name="here", urls={}), Provider(name="there", urls={}, enabled=False)
-    small, big = Target(provider=here, model="m-small"), Target(provider=here, model="m-big")
-    off = Target(provider=there, model="m-off")
+    enabled, disabled = (
+        Provider(name="here", urls={}),
+        Provider(name="there", urls={}, enabled=False),
+    )
+    small, big = Target(provider=enabled, model="m-small"), Target(provider=enabled, model="m-big")
+    off = Target(provider=disabled, model="m-off")
     labs = {
         "a": Lab(name="a", tiers={"fast": (small, off), "smart": (big, small)}),
         "b": Lab(name="b", tiers={"fast": (small,)}, enabled=False),
@@ -100,12 +104,12 @@ def test_a_model_is_found_by_its_name_and_with_its_provider() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_has_a_status(kind: ProblemKind) -> None:
+def test_every_problem_kind_has_a_status(kind: ProblemKind) -> None:
     assert 400 <= STATUS_BY_KIND[kind] < 600
     assert Problem(kind=kind, message="m").http_status == STATUS_BY_KIND[kind]
 
 
-def test_a_status_of_its_own_goes_before_that_of_the_kind() -> None:
+def test_a_problems_own_status_goes_before_that_of_its_kind() -> None:
     assert Problem(kind="upstream_rejected", message="m", status=422).http_status == 422
 
 
@@ -128,18 +132,7 @@ def test_an_invalid_request_names_its_field() -> None:
     assert error.problem == Problem(kind="invalid_request", message="No.", param="messages")
 
 
-def test_losses_are_named_once_in_order() -> None:
-    """The header reads like `x-tiergate-dropped: temperature, top_p`."""
-    lost = (
-        Loss("temperature", "dropped", "a"),
-        Loss("top_p", "dropped", "a"),
-        Loss("temperature", "clamped", "b"),
-    )
-    assert loss.format_dropped_header(lost) == "temperature, top_p"
-    assert loss.format_dropped_header(()) == ""
-
-
-def test_losses_of_an_answer_are_bounded_and_stay_in_their_comment() -> None:
+def test_losses_of_an_answer_are_bounded_and_stay_inside_their_comment() -> None:
     """The provider chooses the names: none of them ends the comment, and the row stays small."""
     names = {"output.\n\ndata: é": None, **{f"{n}" + "x" * 99: None for n in range(40)}}
     losses = loss.make_answer_losses(names)
@@ -153,7 +146,7 @@ def test_losses_of_an_answer_are_bounded_and_stay_in_their_comment() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cap", "facts", "asked", "choices", "most"),
+    ("cap", "facts", "requested", "choices", "most"),
     [
         (None, ModelFacts(max_output=100, context=1_000), None, 1, 100),
         (None, ModelFacts(context=1_000), None, 1, 1_000),
@@ -168,11 +161,11 @@ def test_losses_of_an_answer_are_bounded_and_stay_in_their_comment() -> None:
         (None, ModelFacts(max_input=900), None, 1, None),
     ],
 )
-def test_an_answer_is_bounded_by_its_cap_else_by_its_model_and_its_window(
-    cap: int | None, facts: ModelFacts, asked: int | None, choices: int, most: int | None
+def test_an_answer_is_bounded_by_its_cap_or_by_its_model_and_window(
+    cap: int | None, facts: ModelFacts, requested: int | None, choices: int, most: int | None
 ) -> None:
     target = Target(provider=Provider(name="p", urls={}), model="m", max_output=cap, facts=facts)
-    assert target.compute_max_output(asked, choices) == most
+    assert target.compute_max_output(requested, choices) == most
 
 
 def test_a_target_is_named_with_its_provider() -> None:

@@ -23,7 +23,7 @@ REJECTED = (
 
 
 @pytest.mark.parametrize("kind", get_args(ProblemKind.__value__))
-def test_every_kind_has_the_shape_that_sdks_read(kind: ProblemKind) -> None:
+def test_every_problem_kind_has_the_error_shape_that_sdks_read(kind: ProblemKind) -> None:
     """The shape is `{"error": {"message", "type", "param", "code"}}` of OpenAI's API reference."""
     error = json.loads(WRITE(Problem(kind=kind, message="m\u00e9\n", param="p")))["error"]
     assert list(error) == ["message", "type", "param", "code"]
@@ -42,7 +42,9 @@ def test_every_kind_has_the_shape_that_sdks_read(kind: ProblemKind) -> None:
         ("upstream_truncated", ("server_error", "upstream_truncated")),
     ],
 )
-def test_some_words_as_clients_know_them(kind: ProblemKind, words: tuple[str, str]) -> None:
+def test_well_known_problems_have_openais_type_and_code(
+    kind: ProblemKind, words: tuple[str, str]
+) -> None:
     error = json.loads(WRITE(Problem(kind=kind, message="m")))["error"]
     assert (error["type"], error["code"]) == words
 
@@ -50,7 +52,9 @@ def test_some_words_as_clients_know_them(kind: ProblemKind, words: tuple[str, st
 @pytest.mark.parametrize(
     ("param", "code"), [("model", "model_not_allowed"), (None, "not_allowed"), ("x", "not_allowed")]
 )
-def test_only_a_model_is_a_model_that_is_not_allowed(param: str | None, code: str) -> None:
+def test_only_a_refused_model_has_the_code_for_a_refused_model(
+    param: str | None, code: str
+) -> None:
     """Refusals by an admin endpoint or by a rule forbid no model."""
     problem = Problem(kind="not_allowed", message="", param=param)
     assert json.loads(OPENAI_CHAT.write_problem(problem))["error"]["code"] == code
@@ -68,7 +72,9 @@ def test_only_a_model_is_a_model_that_is_not_allowed(param: str | None, code: st
     ],
 )
 @pytest.mark.parametrize("status", [400, 405, 413, 415, 422])
-def test_a_request_s_own_fault_is_told_in_the_provider_s_words(status: int, body: bytes) -> None:
+def test_an_error_of_the_clients_request_keeps_the_providers_words(
+    status: int, body: bytes
+) -> None:
     """Any shape of JSON goes on byte for byte and with its status, because SDKs show it whole."""
     problem = READ(status, body, 7.0)
     assert problem.kind == "upstream_rejected"
@@ -80,7 +86,7 @@ def test_a_request_s_own_fault_is_told_in_the_provider_s_words(status: int, body
 @pytest.mark.parametrize(
     "body", [b"", b"<html>no</html>", b"{}", b"[]", b'"no"', b"\xff\xfe", b"null"]
 )
-def test_a_page_of_a_proxy_is_not_shown_to_clients(body: bytes) -> None:
+def test_a_proxys_error_page_is_not_shown_to_clients(body: bytes) -> None:
     """An SDK could not read the page; the client still learns the status."""
     problem = READ(400, body, None)
     assert (problem.kind, problem.status) == ("upstream_rejected", 400)
@@ -116,7 +122,9 @@ def test_a_page_of_a_proxy_is_not_shown_to_clients(body: bytes) -> None:
         (500, b'{"error":{"message":"context window"}}', "upstream_error", 502),
     ],
 )  # fmt: skip
-def test_whose_fault_a_status_is(status: int, body: bytes, kind: str, shown: int) -> None:
+def test_the_status_and_body_decide_whose_fault_an_error_is(
+    status: int, body: bytes, kind: str, shown: int
+) -> None:
     """The fault decides what the gateway tries next.
 
     The client never sees an error of the gateway's own key.
@@ -130,7 +138,7 @@ def test_whose_fault_a_status_is(status: int, body: bytes, kind: str, shown: int
     assert own or str(status) in problem.message
 
 
-def test_a_long_body_is_looked_at_from_its_start() -> None:
+def test_only_the_start_of_a_long_error_body_is_searched() -> None:
     """The start says what the error is about; the rest may quote a prompt."""
     body = json.dumps({"error": {"message": "bad", "quoted": "x" * 3000 + "insufficient_quota"}})
     assert READ(400, body.encode(), None).kind == "upstream_rejected"
@@ -139,7 +147,7 @@ def test_a_long_body_is_looked_at_from_its_start() -> None:
 
 
 @given(st.binary(max_size=60), st.integers(200, 599))
-def test_any_error_body_is_a_problem(body: bytes, status: int) -> None:
+def test_any_error_body_reads_as_a_problem(body: bytes, status: int) -> None:
     problem = READ(status, body, None)
     assert problem.kind.startswith("upstream_")
     assert 400 <= problem.http_status < 600
@@ -165,7 +173,7 @@ def test_any_error_body_is_a_problem(body: bytes, status: int) -> None:
         (["no"], "upstream_error", 502, False),
     ],
 )  # fmt: skip
-def test_an_error_in_a_200_stands_for_a_status(
+def test_an_error_in_a_200_answer_reads_as_its_status(
     error: object, kind: str, status: int, own: bool
 ) -> None:
     """An error may come in a stream that has begun, or from a host that always answers 200."""
@@ -177,14 +185,14 @@ def test_an_error_in_a_200_stands_for_a_status(
 
 
 @pytest.mark.parametrize("line", [b"\n", b"\r\n", b"\r"])
-def test_an_error_is_one_line_of_a_stream(line: bytes) -> None:
+def test_an_error_frame_has_a_single_data_line(line: bytes) -> None:
     """A provider's body may have several lines, which must not split the frame."""
     body = b"{" + line + b'  "error": {"message": "a\\nb"}' + line + b"}"
     frame = FRAME(Problem(kind="upstream_rejected", message="m", body=body))
     assert frame == b'data: {  "error": {"message": "a\\nb"}}\n\n'
 
 
-def test_an_error_frame_has_no_end_of_an_answer_after_it() -> None:
+def test_no_done_frame_follows_an_error_frame() -> None:
     """A `[DONE]` would make the answer complete."""
     frame = FRAME(Problem(kind="upstream_truncated", message="Cut."))
     assert frame == (

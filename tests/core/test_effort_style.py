@@ -15,7 +15,7 @@ from gateway.core.target import UNKNOWN_FACTS, ModelFacts
         (ModelFacts(effort_style="one", effort_styles={"openai-chat": "a"}), "a", "one"),
     ],
 )
-def test_a_style_of_effort_is_the_dialect_s_own_else_that_of_all(
+def test_a_dialects_own_effort_style_goes_before_the_models_general_one(
     facts: ModelFacts, chat: str | None, messages: str | None
 ) -> None:
     assert (

@@ -17,13 +17,13 @@ from gateway.dialects.openai_responses import request as responses
 from tests.dialects.cases import target
 
 TURNS = [{"role": "user", "content": "hi"}]
-ROOMS: dict[str, tuple[ModuleType, dict[str, Any]]] = {
+REQUEST_MODULES: dict[str, tuple[ModuleType, dict[str, Any]]] = {
     OPENAI_CHAT.name: (chat, {"messages": TURNS}),
     ANTHROPIC_MESSAGES.name: (messages, {"messages": TURNS, "max_tokens": 9}),
     OPENAI_RESPONSES.name: (responses, {"input": "hi"}),
 }
 CAP = st.sampled_from([None, 1, 9, 10, 11, True, "9"])
-WISHES: dict[str, st.SearchStrategy[Any]] = {
+MEMBERS: dict[str, st.SearchStrategy[Any]] = {
     "stream": st.booleans(),
     "stream_options": st.sampled_from([None, {"include_usage": True}, {"include_usage": False}]),
     "temperature": st.sampled_from([0, 1]),
@@ -60,49 +60,49 @@ TARGETS = st.builds(
 )
 
 
-@pytest.mark.parametrize("name", ROOMS)
+@pytest.mark.parametrize("name", REQUEST_MODULES)
 @given(
-    wishes=st.fixed_dictionaries({}, optional=WISHES), here=TARGETS, twice=st.booleans(),
+    members=st.fixed_dictionaries({}, optional=MEMBERS), target_=TARGETS, twice=st.booleans(),
     sealed=st.booleans(),
 )  # fmt: skip
-def test_it_is_what_weighing_gives(
-    name: str, wishes: dict[str, Any], here: Target, *, twice: bool, sealed: bool
+def test_the_quick_path_writes_the_same_as_the_full_path(
+    name: str, members: dict[str, Any], target_: Target, *, twice: bool, sealed: bool
 ) -> None:
-    room, base = ROOMS[name]
-    raw = jsonio.dumps({"model": "m", **base, **wishes, "user": "tg1." if sealed else "u"})
+    module, base = REQUEST_MODULES[name]
+    raw = jsonio.dumps({"model": "m", **base, **members, "user": "tg1." if sealed else "u"})
     body = DIALECTS[name].read(raw[:-1] + b',"model":"m"}' if twice else raw)
-    assert DIALECTS[name].write(body, here) == weighed(room, name, body, here)
+    assert DIALECTS[name].write(body, target_) == write_on_full_path(module, name, body, target_)
 
 
-def weighed(room: ModuleType, name: str, body: Any, here: Target) -> object:
-    with mock.patch.object(room, "_as_it_is", return_value=False):
-        return DIALECTS[name].write(body, here)
+def write_on_full_path(module: ModuleType, name: str, body: Any, target_: Target) -> object:
+    with mock.patch.object(module, "_as_it_is", return_value=False):
+        return DIALECTS[name].write(body, target_)
 
 
-def first_step(room: ModuleType) -> tuple[ModuleType, str]:
+def find_first_step(module: ModuleType) -> tuple[ModuleType, str]:
     """Return the function that begins to weigh a request, as a module and a name."""
     name = "remove_foreign_reasoning"
-    return (room, name) if hasattr(room, name) else (room.reasoning_state, "edit")
+    return (module, name) if hasattr(module, name) else (module.reasoning_state, "edit")
 
 
-@pytest.mark.parametrize("name", ROOMS)
-def test_what_asks_for_nothing_is_not_weighed(name: str) -> None:
-    room, base = ROOMS[name]
+@pytest.mark.parametrize("name", REQUEST_MODULES)
+def test_a_request_without_changes_takes_the_quick_path(name: str) -> None:
+    module, base = REQUEST_MODULES[name]
     raw = jsonio.dumps({"model": "m", **base})
-    with mock.patch.object(*first_step(room), side_effect=AssertionError):
+    with mock.patch.object(*find_first_step(module), side_effect=AssertionError):
         assert DIALECTS[name].write(DIALECTS[name].read(raw), target(model="m")).body is raw
 
 
-@given(model=st.sampled_from(["m", "other"]), twice=st.booleans(), asked=st.booleans())
-def test_usage_that_a_stream_must_be_asked_for_is_put_to_what_is_not_weighed(
-    model: str, *, twice: bool, asked: bool
+@given(model=st.sampled_from(["m", "other"]), twice=st.booleans(), has_usage=st.booleans())
+def test_the_quick_path_adds_the_wish_for_usage_in_a_stream(
+    model: str, *, twice: bool, has_usage: bool
 ) -> None:
-    more = {"stream_options": {"include_usage": True}} if asked else {}
+    more = {"stream_options": {"include_usage": True}} if has_usage else {}
     raw = jsonio.dumps({"model": "m", "messages": TURNS, "stream": True, **more})
     body = OPENAI_CHAT.read(raw[:-1] + b',"stream":true}' if twice else raw)
-    here = target(model=model, provider_stream_usage="ask")
-    room: ModuleType = chat
-    with mock.patch.object(*first_step(room), side_effect=AssertionError):
-        said = OPENAI_CHAT.write(body, here)
-    assert said == weighed(room, OPENAI_CHAT.name, body, here)
-    assert jsonio.loads(said.body)["stream_options"] == {"include_usage": True}
+    target_ = target(model=model, provider_stream_usage="ask")
+    module: ModuleType = chat
+    with mock.patch.object(*find_first_step(module), side_effect=AssertionError):
+        written = OPENAI_CHAT.write(body, target_)
+    assert written == write_on_full_path(module, OPENAI_CHAT.name, body, target_)
+    assert jsonio.loads(written.body)["stream_options"] == {"include_usage": True}

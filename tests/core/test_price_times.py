@@ -18,7 +18,7 @@ def flat(usd: int, version: str) -> Price:
     return Price(rates=Rates(input=Decimal(usd), output=Decimal(usd)), version=version)
 
 
-def at(text: str) -> float:
+def timestamp(text: str) -> float:
     return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
 
 
@@ -41,30 +41,30 @@ CLOCK = Price(rates=Rates(input=Decimal(1), output=Decimal(1)), version="base", 
         ("2026-11-30T09:00", "peak"),  # Monday
     ],
 )
-def test_hours_begin_with_their_first_second_and_end_before_their_last(
+def test_price_hours_start_at_their_first_second_and_stop_before_their_last(
     moment: str, version: str
 ) -> None:
     """Two windows on weekdays, as DeepSeek bills them."""
-    assert CLOCK.find_in_force(at(moment)).version == version
+    assert CLOCK.find_in_force(timestamp(moment)).version == version
 
 
 @given(st.integers(0, 4_000_000_000))
-def test_days_and_hours_are_those_of_the_calendar(second: int) -> None:
+def test_price_hours_follow_the_utc_calendar(second: int) -> None:
     moment = datetime.fromtimestamp(second, UTC)
     peak = moment.weekday() < 5 and (1 <= moment.hour < 4 or 6 <= moment.hour < 10)
     assert CLOCK.find_in_force(second).version == ("peak" if peak else "base")
 
 
-def test_the_first_hours_that_hold_are_in_force() -> None:
+def test_the_first_matching_price_hours_are_in_force() -> None:
     early = PriceHours(((0, 7200),), frozenset(range(7)), flat(3, "early"))
     price = Price(rates=Rates(), version="base", hours=(early, PEAK))
-    assert price.find_in_force(at("2026-11-24T01:30")).version == "early"
-    assert price.find_in_force(at("2026-11-24T02:30")).version == "peak"
+    assert price.find_in_force(timestamp("2026-11-24T01:30")).version == "early"
+    assert price.find_in_force(timestamp("2026-11-24T02:30")).version == "peak"
 
 
-def test_a_step_begins_with_its_first_second_and_the_last_one_holds() -> None:
+def test_a_later_price_starts_at_its_first_second_and_the_last_one_holds() -> None:
     """Each price has its own version, hours and long-context steps."""
-    first, second = at("2026-12-01"), at("2027-01-01")
+    first, second = timestamp("2026-12-01"), timestamp("2027-01-01")
     long = Price(
         rates=Rates(input=Decimal(4), output=Decimal(4)),
         steps=(PriceStep(10, Rates(input=Decimal(8), output=Decimal(8))),),
@@ -91,6 +91,6 @@ def test_a_step_begins_with_its_first_second_and_the_last_one_holds() -> None:
 
 
 @given(st.floats(0, 4e9))
-def test_a_price_without_steps_is_itself_at_any_moment(moment: float) -> None:
+def test_a_price_without_later_prices_stays_in_force(moment: float) -> None:
     price = flat(1, "v")
     assert price.find_in_force(moment) is price

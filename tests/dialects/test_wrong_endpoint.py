@@ -23,8 +23,8 @@ TO_GEMINI = "A Gemini request goes to POST /v1beta/models/{model}:generateConten
 EITHER = f"{TO_CHAT}, one of the Messages API to POST /v1/messages."
 
 
-def refused(door: str, body: bytes) -> str:
-    reading: Any = DIALECTS[door].read
+def read_refusal(dialect: str, body: bytes) -> str:
+    reading: Any = DIALECTS[dialect].read
     with pytest.raises(ProblemError) as caught:
         reading(body)
     assert caught.value.problem.kind == "invalid_request"
@@ -32,7 +32,7 @@ def refused(door: str, body: bytes) -> str:
 
 
 @pytest.mark.parametrize(
-    ("door", "body", "hint"),
+    ("dialect", "body", "hint"),
     [
         ("openai-chat", MESSAGES, "send it to POST /v1/messages."),
         ("openai-chat", RESPONSES, TO_RESPONSES),
@@ -55,12 +55,14 @@ def refused(door: str, body: bytes) -> str:
         ("gemini", RESPONSES, TO_RESPONSES),
     ],
 )
-def test_the_right_door_is_named(door: str, body: bytes, hint: str) -> None:
-    assert refused(door, body).endswith(hint)
+def test_a_request_at_the_wrong_endpoint_gets_a_hint_at_the_right_one(
+    dialect: str, body: bytes, hint: str
+) -> None:
+    assert read_refusal(dialect, body).endswith(hint)
 
 
 @pytest.mark.parametrize(
-    ("door", "body"),
+    ("dialect", "body"),
     [
         ("openai-chat", b'{"model":"m"}'),
         ("openai-chat", b'{"model":"m","messages":1,"tools":[]}'),
@@ -72,11 +74,11 @@ def test_the_right_door_is_named(door: str, body: bytes, hint: str) -> None:
         ("gemini", b'{"model":"m","contents":1}'),
     ],
 )
-def test_no_door_is_named_where_none_is_known_to_be_right(door: str, body: bytes) -> None:
-    assert "POST" not in refused(door, body)
+def test_an_unclear_request_gets_no_hint_at_another_endpoint(dialect: str, body: bytes) -> None:
+    assert "POST" not in read_refusal(dialect, body)
 
 
-def test_a_member_of_an_older_api_is_written_as_messages() -> None:
-    assert refused("openai-chat", b'{"model":"m","prompt":"hi"}') == (
+def test_a_legacy_completions_request_gets_a_hint_to_send_messages() -> None:
+    assert read_refusal("openai-chat", b'{"model":"m","prompt":"hi"}') == (
         '"messages" is required and must be a list. This door takes no "prompt": write it as messages.'
     )

@@ -19,7 +19,9 @@ CASES = [
 
 
 @pytest.mark.parametrize(("name", "body", "service"), CASES)
-def test_it_is_read(name: str, body: bytes, service: str | None) -> None:
+def test_the_gateway_reads_the_service_tier_in_each_dialect(
+    name: str, body: bytes, service: str | None
+) -> None:
     call = Call(
         id="c", dialect=name, operation="generate", body=body, path="models/m:generateContent",
         received_at=0, started_at=0,

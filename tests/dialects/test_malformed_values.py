@@ -16,7 +16,7 @@ from tests.hostile.answers import STREAMS, WHOLE, frame
 from tests.hostile.fields import FIELDS
 from tests.server.gate import CHAT, GENERATE, MESSAGES, RESPONSES
 
-DOORS = {
+PATHS = {
     "openai-chat": CHAT,
     "anthropic-messages": MESSAGES,
     "openai-responses": RESPONSES,
@@ -31,10 +31,10 @@ MODELS = {
 
 
 @pytest.mark.parametrize("name", DIALECTS)
-def test_odd_requests_are_read_or_refused(name: str) -> None:
+def test_malformed_requests_are_read_or_refused(name: str) -> None:
     chance = random.Random(name)
-    base = FIELDS[DOORS[name]]("hello")
-    for dialect in [one for one in OPERATIONS.values() if one.name == name]:
+    base = FIELDS[PATHS[name]]("hello")
+    for dialect in [operation for operation in OPERATIONS.values() if operation.name == name]:
         for _ in range(150):
             body = jsonio.dumps(odd.changed(base, chance))
             with suppress(ProblemError):
@@ -45,19 +45,23 @@ def test_odd_requests_are_read_or_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DIALECTS)
-def test_odd_streams_are_watched_and_glanced_at(name: str) -> None:
+def test_malformed_streams_and_answers_never_break_the_inspector(name: str) -> None:
     """Native frames go on unchanged; the inspector looks for usage, finish and errors in them."""
     dialect, chance = DIALECTS[name], random.Random(name)
-    base = FIELDS[DOORS[name]]("hello")
+    base = FIELDS[PATHS[name]]("hello")
     body = jsonio.dumps({"max_tokens": 9, "stream": True, **base})
-    at = dialect.read_with_path
-    asked = dialect.read(body) if at is None else at(body, "models/gem-9:streamGenerateContent")
+    read_with_path = dialect.read_with_path
+    request = (
+        dialect.read(body)
+        if read_with_path is None
+        else read_with_path(body, "models/gem-9:streamGenerateContent")
+    )
     for _ in range(150):
-        watch = dialect.inspect_stream(asked)
+        inspector = dialect.inspect_stream(request)
         for value in STREAMS[MODELS[name]]:
             data = frame(odd.changed(value, chance) if chance.random() < 0.3 else value)
-            watch.feed(data)
-        watch.end()
+            inspector.feed(data)
+        inspector.end()
         body = jsonio.dumps(odd.changed(WHOLE[MODELS[name]], chance))
         with suppress(ProblemError):
             dialect.summarize(body)

@@ -46,9 +46,11 @@ CASES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("before", "told", "after"), CASES)
-def test_the_last_complete_telling_stands(before: Usage | None, told: Usage, after: Usage) -> None:
-    assert merge_usage(before, told) == after
+@pytest.mark.parametrize(("before", "report", "after"), CASES)
+def test_the_last_complete_usage_report_counts(
+    before: Usage | None, report: Usage, after: Usage
+) -> None:
+    assert merge_usage(before, report) == after
 
 
 COUNTS = st.none() | st.integers(0, 5)
@@ -66,10 +68,10 @@ USAGES = st.builds(
 
 
 @given(USAGES, USAGES)
-def test_a_side_is_one_telling_s_and_never_the_sum_of_two(before: Usage, told: Usage) -> None:
-    after = merge_usage(before, told)
-    assert after.prompt in (before.prompt, told.prompt)
-    assert after.completion in (before.completion, told.completion)
-    assert (after.prompt is None) == (before.prompt is None and told.prompt is None)
-    assert (after.completion is None) == (before.completion is None and told.completion is None)
-    assert merge_usage(after, told) == after
+def test_each_side_of_merged_usage_comes_from_one_report(before: Usage, report: Usage) -> None:
+    after = merge_usage(before, report)
+    assert after.prompt in (before.prompt, report.prompt)
+    assert after.completion in (before.completion, report.completion)
+    assert (after.prompt is None) == (before.prompt is None and report.prompt is None)
+    assert (after.completion is None) == (before.completion is None and report.completion is None)
+    assert merge_usage(after, report) == after

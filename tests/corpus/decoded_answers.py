@@ -31,30 +31,30 @@ from tests.corpus.oracle import (
     Meaning,
     Object,
     Usage,
-    fives,
-    plain,
+    normalize_arguments,
     reason,
+    split_classes,
 )
 from tests.corpus.sdk_clients import GENAI, KNOWS_GEMINI, SdkClients
 
-type Heard = tuple[dict[int, Meaning], Usage | None]
+type DecodedAnswer = tuple[dict[int, Meaning], Usage | None]
 
 
-def own(dialect: str, body: bytes, *, stream: bool) -> Heard:
+def decode_own(dialect: str, body: bytes, *, stream: bool) -> DecodedAnswer:
     """Decode with the dialect's own decoder. Raises AssertionError if the answer failed."""
-    speech = DIALECTS[dialect].translation
-    assert speech is not None
+    functions = DIALECTS[dialect].translation
+    assert functions is not None
     if not stream:
-        return said(speech.decode_response(body))
-    decoder = speech.make_decoder()
+        return collect_meanings(functions.decode_response(body))
+    decoder = functions.make_decoder()
     events = [*decoder.feed(body), *decoder.end()]
     assert isinstance(events[-1], End), "a stream without its end"
-    return said(events)
+    return collect_meanings(events)
 
 
-def said(events: Iterable[Event]) -> Heard:
+def collect_meanings(events: Iterable[Event]) -> DecodedAnswer:
     """Return the meaning of events, by choice."""
-    found: dict[int, Object] = {}
+    choices: dict[int, Object] = {}
     usage: core.Usage | None = None
     for event in events:
         assert not isinstance(event, Failed), event
@@ -62,7 +62,7 @@ def said(events: Iterable[Event]) -> Heard:
         if isinstance(event, Start):
             usage = event.usage or usage
             continue
-        choice = found.setdefault(
+        choice = choices.setdefault(
             getattr(event, "choice", 0),
             {"text": "", "reasoning": "", "declined": "", "calls": {}, "finish": "none"},
         )
@@ -82,9 +82,9 @@ def said(events: Iterable[Event]) -> Heard:
             case _:
                 pass
     meanings = {}
-    for at, it in found.items():
-        calls = tuple((name, plain(text)) for name, text in it["calls"].values())
-        meanings[at] = Meaning(**{**it, "calls": calls})
+    for at, choice_ in choices.items():
+        calls = tuple((name, normalize_arguments(text)) for name, text in choice_["calls"].values())
+        meanings[at] = Meaning(**{**choice_, "calls": calls})
     return meanings, _classes(usage)
 
 
@@ -98,7 +98,9 @@ def _classes(usage: core.Usage | None) -> Usage | None:
 class Clients(SdkClients):
     """The official clients, with a reader of their objects."""
 
-    def hear(self, dialect: str, body: bytes, *, stream: bool, status: int = 200) -> Heard | None:
+    def hear(
+        self, dialect: str, body: bytes, *, stream: bool, status: int = 200
+    ) -> DecodedAnswer | None:
         """Return what the SDK decodes; None if it is not installed. Raises what the SDK raises."""
         self.set_answer(body, stream=stream, status=status)
         match dialect:
@@ -126,22 +128,22 @@ class Clients(SdkClients):
         if not stream:
             return chat.create(model="m", messages=[])
         try:
-            with chat.stream(model="m", messages=[]) as found:
-                return found.get_final_completion()
+            with chat.stream(model="m", messages=[]) as stream_:
+                return stream_.get_final_completion()
         except (openai.LengthFinishReasonError, openai.ContentFilterFinishReasonError):
             pass  # its helper reports these ends so: the chunks below have all of the answer
         except AttributeError as error:
             if error.name != "name":  # its helper looks for a function's name in custom tools
                 raise
-        return _added(chat.create(model="m", messages=[], stream=True))
+        return _add_chunks(chat.create(model="m", messages=[], stream=True))
 
     def _response(self, *, stream: bool) -> Any:
         responses = self.openai.responses
         if not stream:
             return responses.create(model="m", input="hi")
         last: Any = None
-        with responses.stream(model="m", input="hi") as found:
-            for event in found:
+        with responses.stream(model="m", input="hi") as stream_:
+            for event in stream_:
                 if event.type in ("response.completed", "response.incomplete", "response.failed"):
                     last = event.response
         assert last is not None, "no terminal event"
@@ -151,11 +153,11 @@ class Clients(SdkClients):
         messages = self.anthropic.messages
         if not stream:
             return messages.create(model="m", max_tokens=1, messages=[])
-        with messages.stream(model="m", max_tokens=1, messages=[]) as found:
-            return found.get_final_message()
+        with messages.stream(model="m", max_tokens=1, messages=[]) as stream_:
+            return stream_.get_final_message()
 
 
-def _added(chunks: Iterable[Any]) -> Any:
+def _add_chunks(chunks: Iterable[Any]) -> Any:
     """Add up chunks, as the SDK's types hold them, to one completion."""
     whole: Object = {
         "id": "",
@@ -167,44 +169,46 @@ def _added(chunks: Iterable[Any]) -> Any:
     choices: dict[int, Object] = {}
     for chunk in chunks:
         whole["usage"] = chunk.usage or whole["usage"]
-        for it in chunk.choices:
+        for chunk_choice in chunk.choices:
             choice = choices.setdefault(
-                it.index, {"index": it.index, "message": {"role": "assistant"}}
+                chunk_choice.index, {"index": chunk_choice.index, "message": {"role": "assistant"}}
             )
-            choice["finish_reason"] = it.finish_reason or choice.get("finish_reason")
-            _grow(choice["message"], it.delta.to_dict())
+            choice["finish_reason"] = chunk_choice.finish_reason or choice.get("finish_reason")
+            _extend(choice["message"], chunk_choice.delta.to_dict())
     return ChatCompletion.model_validate({**whole, "choices": [*choices.values()]})
 
 
-def _grow(held: Object, delta: Object) -> None:
+def _extend(target_: Object, delta: Object) -> None:
     for name, value in delta.items():
         if name in ("role", "index", "id", "type"):
-            held[name] = value
+            target_[name] = value
         elif isinstance(value, str):
-            held[name] = (held.get(name) or "") + value
+            target_[name] = (target_.get(name) or "") + value
         elif isinstance(value, dict):
-            _grow(held.setdefault(name, {}), value)
+            _extend(target_.setdefault(name, {}), value)
         elif name == "tool_calls":
-            calls = held.setdefault(name, [])
+            calls = target_.setdefault(name, [])
             for call in value:
                 if call["index"] == len(calls):
                     calls.append({})
-                _grow(calls[call["index"]], call)
+                _extend(calls[call["index"]], call)
 
 
-def _chat(completion: Any) -> Heard:
-    found = {}
+def _chat(completion: Any) -> DecodedAnswer:
+    meanings = {}
     for choice in completion.choices:
         message = choice.message
         calls = []
         for call in message.tool_calls or ():
             custom = call.type == "custom"
             inside = call.custom if custom else call.function
-            calls.append((inside.name, plain(inside.input if custom else inside.arguments)))
-        old = message.function_call
-        if old is not None:
-            calls.append((old.name, plain(old.arguments)))
-        found[choice.index] = Meaning(
+            calls.append(
+                (inside.name, normalize_arguments(inside.input if custom else inside.arguments))
+            )
+        legacy_call = message.function_call
+        if legacy_call is not None:
+            calls.append((legacy_call.name, normalize_arguments(legacy_call.arguments)))
+        meanings[choice.index] = Meaning(
             text=message.content or "",
             reasoning=(message.model_extra or {}).get("reasoning_content") or "",
             declined=message.refusal or "",
@@ -213,7 +217,7 @@ def _chat(completion: Any) -> Heard:
         )
     usage = completion.usage
     if usage is None:
-        return found, None
+        return meanings, None
     inside = usage.prompt_tokens_details
     out = usage.completion_tokens_details
     cached = inside.cached_tokens if inside is not None else None
@@ -222,20 +226,22 @@ def _chat(completion: Any) -> Heard:
         written = getattr(inside, "cache_write_tokens", None)
     thought = out.reasoning_tokens if out is not None else None
     assert usage.total_tokens == usage.prompt_tokens + usage.completion_tokens
-    return found, fives(usage.prompt_tokens, cached, written, usage.completion_tokens, thought)
+    return meanings, split_classes(
+        usage.prompt_tokens, cached, written, usage.completion_tokens, thought
+    )
 
 
-def _responses(response: Any) -> Heard:
+def _responses(response: Any) -> DecodedAnswer:
     text, thoughts, declined, calls = "", "", "", []
     for item in response.output:
         if item.type == "message":
-            text += "".join(it.text for it in item.content if it.type == "output_text")
-            declined += "".join(it.refusal for it in item.content if it.type == "refusal")
+            text += "".join(part.text for part in item.content if part.type == "output_text")
+            declined += "".join(part.refusal for part in item.content if part.type == "refusal")
         elif item.type == "reasoning":
-            thoughts += "".join(it.text for it in item.summary)
+            thoughts += "".join(part.text for part in item.summary)
         elif item.type in ("function_call", "custom_tool_call"):
-            given = item.arguments if item.type == "function_call" else item.input
-            calls.append((item.name, plain(given)))
+            arguments = item.arguments if item.type == "function_call" else item.input
+            calls.append((item.name, normalize_arguments(arguments)))
     assert response.output_text == text
     cut = response.incomplete_details
     word = response.status if cut is None else cut.reason
@@ -247,16 +253,20 @@ def _responses(response: Any) -> Heard:
     written = inside.model_dump().get("cache_write_tokens")
     assert usage.total_tokens == usage.input_tokens + usage.output_tokens
     counts = (usage.input_tokens, inside.cached_tokens, written, usage.output_tokens)
-    return {0: meaning}, fives(*counts, out.reasoning_tokens)
+    return {0: meaning}, split_classes(*counts, out.reasoning_tokens)
 
 
-def _messages(message: Any) -> Heard:
+def _messages(message: Any) -> DecodedAnswer:
     blocks = message.content
-    calls = [(it.name, plain(it.input)) for it in blocks if it.type == "tool_use"]
+    calls = [
+        (block.name, normalize_arguments(block.input))
+        for block in blocks
+        if block.type == "tool_use"
+    ]
     word = message.stop_reason or "error"
     meaning = Meaning(
-        text="".join(it.text for it in blocks if it.type == "text"),
-        reasoning="".join(it.thinking for it in blocks if it.type == "thinking"),
+        text="".join(block.text for block in blocks if block.type == "text"),
+        reasoning="".join(block.thinking for block in blocks if block.type == "thinking"),
         calls=tuple(calls),
         finish="tools" if word == "tool_use" else reason(word, ()),
     )
@@ -266,33 +276,34 @@ def _messages(message: Any) -> Heard:
     return {0: meaning}, (usage.input_tokens, cached, written, usage.output_tokens - (thought or 0), thought)  # fmt: skip
 
 
-def _gemini(chunks: list[Any]) -> Heard:
-    found: dict[int, Meaning] = {}
+def _gemini(chunks: list[Any]) -> DecodedAnswer:
+    meanings: dict[int, Meaning] = {}
     usage: Any = None
     for chunk in chunks:
         usage = chunk.usage_metadata or usage
         for candidate in chunk.candidates or ():
             at = candidate.index or 0
-            known = found.get(at, Meaning(finish="none"))
+            before = meanings.get(at, Meaning(finish="none"))
             content = candidate.content
             parts = (content.parts if content is not None else None) or []
-            calls = [(it.function_call.name, plain(it.function_call.args or {})) for it in parts if it.function_call]  # fmt: skip
-            every = (*known.calls, *calls)
+            calls = [(part.function_call.name, normalize_arguments(part.function_call.args or {})) for part in parts if part.function_call]  # fmt: skip
+            every = (*before.calls, *calls)
             word = candidate.finish_reason
-            found[at] = Meaning(
-                text=known.text + "".join(it.text or "" for it in parts if not it.thought),
-                reasoning=known.reasoning + "".join(it.text or "" for it in parts if it.thought),
+            meanings[at] = Meaning(
+                text=before.text + "".join(part.text or "" for part in parts if not part.thought),
+                reasoning=before.reasoning
+                + "".join(part.text or "" for part in parts if part.thought),
                 calls=every,
-                finish=known.finish if word is None else reason(word.value, every),
+                finish=before.finish if word is None else reason(word.value, every),
             )
     if usage is None or usage.prompt_token_count is None:
-        return found, None
+        return meanings, None
     prompt, cached = usage.prompt_token_count, usage.cached_content_token_count
     counts = prompt - (cached or 0), cached, None, usage.candidates_token_count
-    return found, (*counts, usage.thoughts_token_count)
+    return meanings, (*counts, usage.thoughts_token_count)
 
 
-def shown(value: object) -> str:
+def shorten(value: object) -> str:
     """Return a value as short text."""
     return json.dumps(value, default=str)[:300]
 
@@ -304,7 +315,7 @@ __all__ = [
     "MESSAGES",
     "RESPONSES",
     "Clients",
-    "own",
-    "said",
-    "shown",
+    "collect_meanings",
+    "decode_own",
+    "shorten",
 ]

@@ -20,7 +20,7 @@ from gateway.core.canonical_request import (
 from gateway.core.errors import ProblemError
 from gateway.dialects import DIALECTS, Dialect, RequestBody, compatibility, tool_ids, translation
 from gateway.dialects.base import TranslationFunctions
-from tests.corpus.oracle import GEMINI, MESSAGES, Object, Row, plain
+from tests.corpus.oracle import GEMINI, MESSAGES, Object, Row, normalize_arguments
 from tests.dialects.cases import target
 
 _HI: Object = {"messages": [{"role": "user", "content": "hi"}]}
@@ -38,7 +38,7 @@ SETTINGS = (
     "user", "metadata", "cache_key", "choices", "parallel_tools", "tool_choice",
 )  # fmt: skip
 """Fields of a request that are compared as they are."""
-NOTHING: dict[str, object] = {
+DEFAULTS: dict[str, object] = {
     "parallel_tools": True, "top_p": 1.0, "tool_choice": ToolChoice(mode="auto"), "choices": 1,
 }  # fmt: skip
 """Values that ask for the default."""
@@ -59,7 +59,7 @@ class Count:
     failed: dict[str, str] = field(default_factory=dict)
 
 
-def speech(dialect: Dialect) -> TranslationFunctions:
+def get_functions(dialect: Dialect) -> TranslationFunctions:
     return translation.get_translation(dialect)
 
 
@@ -71,7 +71,7 @@ def read(value: Object, dialect: Dialect, path: str = "models/m:generateContent"
     )
 
 
-def own(row: Row) -> RequestBody | None:
+def read_recorded(row: Row) -> RequestBody | None:
     """Return the recorded request; None if there is none that the gateway can read."""
     if row.request is None:
         return None
@@ -82,41 +82,41 @@ def own(row: Row) -> RequestBody | None:
         return None
 
 
-def client(
+def make_client_request(
     row: Row, dialect: Dialect, *, least: bool = False
 ) -> tuple[RequestBody, CanonicalRequest]:
     """Return the request of a client of a dialect, as near to the recorded one as possible.
 
     `least`: a request that says only hi.
     """
-    value, body = _LEAST[dialect.name], None if least else own(row)
+    value, body = _LEAST[dialect.name], None if least else read_recorded(row)
     if body is not None:
-        request = speech(DIALECTS[row.dialect]).decode_request(body)
+        request = get_functions(DIALECTS[row.dialect]).decode_request(body)
         if dialect.name == row.dialect:
             value = row.request or value
         elif not compatibility.check_request(request, dialect.name)[1]:
-            value = speech(dialect).encode_request(request, target()).value
+            value = get_functions(dialect).encode_request(request, target()).value
     value = {**value, "model": "m"}
     path = "models/m:generateContent"
     if dialect.name == GEMINI:
-        value = {name: it for name, it in value.items() if name not in ("model", "stream")}
+        value = {name: member for name, member in value.items() if name not in ("model", "stream")}
         path = "models/m:streamGenerateContent" if row.stream else path
     else:
         value["stream"] = row.stream
     if dialect.name == "openai-chat":
         value["stream_options"] = {"include_usage": True}
-    found = read(value, dialect, path)
-    return found, speech(dialect).decode_request(found)
+    body_sent = read(value, dialect, path)
+    return body_sent, get_functions(dialect).decode_request(body_sent)
 
 
-def every(rows: Iterable[Row]) -> dict[tuple[str, str], Count]:
+def translate_all(rows: Iterable[Row]) -> dict[tuple[str, str], Count]:
     """Translate every recorded request to every other dialect; count by its own and the other."""
     counts = dict[tuple[str, str], Count]()
     for row in rows:
         if row.request is None:
             continue
-        body = own(row)
-        for name, door in DIALECTS.items():
+        body = read_recorded(row)
+        for name, target_dialect in DIALECTS.items():
             if name == row.dialect:
                 continue
             count = counts.setdefault((row.dialect, name), Count())
@@ -124,28 +124,33 @@ def every(rows: Iterable[Row]) -> dict[tuple[str, str], Count]:
                 count.unread.append(row.id)
                 continue
             try:
-                request = speech(DIALECTS[row.dialect]).decode_request(body)
-                _say(row, request, door, count)
+                request = get_functions(DIALECTS[row.dialect]).decode_request(body)
+                _translate(row, request, target_dialect, count)
             except Exception as error:  # noqa: BLE001 - every failure is one to show
                 count.failed[row.id] = f"{type(error).__name__}: {str(error)[:300]}"
     return counts
 
 
-def _say(row: Row, request: CanonicalRequest, door: Dialect, count: Count) -> None:
-    losses, refusals = compatibility.check_request(request, door.name)
+def _translate(row: Row, request: CanonicalRequest, target_dialect: Dialect, count: Count) -> None:
+    losses, refusals = compatibility.check_request(request, target_dialect.name)
     if refusals:
         count.refused.append(row.id)
         return
-    said = speech(door).encode_request(request, target())
-    inner = read({"model": "m", **said.value}, door)
-    written = translation.write_request(request, door, target())
+    encoded = get_functions(target_dialect).encode_request(request, target())
+    inner = read({"model": "m", **encoded.value}, target_dialect)
+    written = translation.write_request(request, target_dialect, target())
     json.loads(written.body)
-    again = speech(door).decode_request(inner)
-    missing = [*_missing(request, again), *_unset(request, again)]
-    if door.name == MESSAGES and "thinking" not in said.value:  # without a thought none is shown
-        missing = [it for it in missing if it[0] != request.names.get("thoughts_shown")]
-    names = [loss.field for loss in (*losses, *said.losses, *written.losses)]
-    unnamed = [it for it in missing if not _named(it[0], names)]
+    decoded_again = get_functions(target_dialect).decode_request(inner)
+    missing = [
+        *_list_missing(request, decoded_again),
+        *_list_changed_settings(request, decoded_again),
+    ]
+    if (
+        target_dialect.name == MESSAGES and "thinking" not in encoded.value
+    ):  # without a thought none is shown
+        missing = [item for item in missing if item[0] != request.names.get("thoughts_shown")]
+    names = [loss.field for loss in (*losses, *encoded.losses, *written.losses)]
+    unnamed = [item for item in missing if not _is_named(item[0], names)]
     if unnamed:
         count.failed[row.id] = f"{unnamed[:3]} missing, losses {sorted(set(names))}"
     elif missing:
@@ -154,12 +159,12 @@ def _say(row: Row, request: CanonicalRequest, door: Dialect, count: Count) -> No
         count.whole.append(row.id)
 
 
-def _named(kind: str, names: list[str]) -> bool:
+def _is_named(kind: str, names: list[str]) -> bool:
     """True if a loss names a kind of part."""
     return any(kind in (name, name.rpartition(".")[2]) for name in names)
 
 
-def parts(request: CanonicalRequest) -> Iterable[Part]:
+def list_parts(request: CanonicalRequest) -> Iterable[Part]:
     """List every part, also those inside tool results."""
     for turn in request.turns:
         for part in turn.parts:
@@ -168,55 +173,57 @@ def parts(request: CanonicalRequest) -> Iterable[Part]:
                 yield from part.parts
 
 
-def _missing(first: CanonicalRequest, second: CanonicalRequest) -> Iterable[tuple[str, str]]:
+def _list_missing(first: CanonicalRequest, second: CanonicalRequest) -> Iterable[tuple[str, str]]:
     """List the parts of a request that its translation lacks, by kind."""
-    texts = "\n".join(_text(part) for part in parts(second))
-    wanted = Counter(_text(part) for part in parts(first) if _text(part).strip())
-    for text, times in wanted.items():
+    texts = "\n".join(_read_text(part) for part in list_parts(second))
+    expected = Counter(_read_text(part) for part in list_parts(first) if _read_text(part).strip())
+    for text, times in expected.items():
         if texts.count(text.strip()) < times:
             yield "text", text[:120]
-    media = Counter(held for _, held in _media(second))
-    for kind, held in _media(first):
-        if not media[held] and _words(held) not in texts:
-            yield kind, held[:120]
-        media[held] -= 1
-    calls = _calls(second)
-    for name, arguments, result in _calls(first):
-        same = (it for it in calls if it[:2] == (name, arguments) and result in ("", it[2]))
-        found = next(same, None)
-        if found is None:
+    media = Counter(content for _, content in _list_media(second))
+    for kind, content in _list_media(first):
+        if not media[content] and _decode_text(content) not in texts:
+            yield kind, content[:120]
+        media[content] -= 1
+    calls = _list_calls(second)
+    for name, arguments, result in _list_calls(first):
+        same = (call for call in calls if call[:2] == (name, arguments) and result in ("", call[2]))
+        call_found = next(same, None)
+        if call_found is None:
             yield "arguments", f"{name} {arguments} {result}"[:200]
         else:
-            calls.remove(found)
+            calls.remove(call_found)
     names = {tool_ids.make_plain_id(tool.name, "tool_") for tool in second.tools}
     for tool in first.tools:
         if tool_ids.make_plain_id(tool.name, "tool_") not in names:
             yield "tools", tool.name
-    if any(isinstance(part, Thought) for part in parts(first)):
+    if any(isinstance(part, Thought) for part in list_parts(first)):
         yield "reasoning", ""
 
 
-def _unset(first: CanonicalRequest, second: CanonicalRequest) -> Iterable[tuple[str, str]]:
+def _list_changed_settings(
+    first: CanonicalRequest, second: CanonicalRequest
+) -> Iterable[tuple[str, str]]:
     """List the settings that a translation lacks or changes, by the client's own names."""
     for name in SETTINGS:
-        value, said = getattr(first, name), getattr(second, name)
-        if value not in (None, (), False, NOTHING.get(name)) and value != said:
-            yield first.names.get(name, name), f"{value} became {said}"[:120]
+        value, translated = getattr(first, name), getattr(second, name)
+        if value not in (None, (), False, DEFAULTS.get(name)) and value != translated:
+            yield first.names.get(name, name), f"{value} became {translated}"[:120]
 
 
-def _text(part: Part) -> str:
+def _read_text(part: Part) -> str:
     if isinstance(part, Text | Refused):
         return part.text
     return part.text or "" if isinstance(part, Media) else ""
 
 
-def _media(request: CanonicalRequest) -> Iterable[tuple[str, str]]:
-    for part in parts(request):
+def _list_media(request: CanonicalRequest) -> Iterable[tuple[str, str]]:
+    for part in list_parts(request):
         if isinstance(part, Media) and part.text is None:
             yield part.kind, (part.data or part.url or part.id or "")
 
 
-def _words(data: str) -> str:
+def _decode_text(data: str) -> str:
     """Decode a document of plain text, which may become text; return other data as it is."""
     try:
         return base64.b64decode(data, validate=True).decode()
@@ -224,27 +231,31 @@ def _words(data: str) -> str:
         return data
 
 
-def _calls(request: CanonicalRequest) -> list[tuple[str, str, str]]:
+def _list_calls(request: CanonicalRequest) -> list[tuple[str, str, str]]:
     """Return the calls of a request without their ids: name, arguments and result."""
-    given: dict[str, list[str]] = {}
-    for part in parts(request):
+    results_by_id: dict[str, list[str]] = {}
+    for part in list_parts(request):
         if isinstance(part, ToolResult):
-            text = "\n".join(map(_text, part.parts)).strip().removeprefix("Error: ")
-            given.setdefault(part.id, []).append(text)
-    found = []
-    for part in parts(request):
+            text = "\n".join(map(_read_text, part.parts)).strip().removeprefix("Error: ")
+            results_by_id.setdefault(part.id, []).append(text)
+    calls = []
+    for part in list_parts(request):
         if isinstance(part, ToolUse):
-            arguments = plain({"input": part.arguments}) if part.custom else plain(part.arguments)
-            results = given.get(part.id)
+            arguments = (
+                normalize_arguments({"input": part.arguments})
+                if part.custom
+                else normalize_arguments(part.arguments)
+            )
+            results = results_by_id.get(part.id)
             result = results.pop(0) if results else ""
-            found.append((tool_ids.make_plain_id(part.name, "tool_"), arguments, result))
-    return found
+            calls.append((tool_ids.make_plain_id(part.name, "tool_"), arguments, result))
+    return calls
 
 
-def table(counts: dict[tuple[str, str], Count]) -> list[str]:
+def format_table(counts: dict[tuple[str, str], Count]) -> list[str]:
     """Return the counts as lines, one for each pair."""
-    found = [f"{'request':20} {'said in':20} {'whole':>6} {'named':>6} {'refused':>8} {'unread':>7} {'failed':>7}"]  # fmt: skip
-    for (own, other), it in counts.items():
-        cells = f"{len(it.whole):6} {len(it.named):6} {len(it.refused):8} {len(it.unread):7} {len(it.failed):7}"  # fmt: skip
-        found.append(f"{own:20} {other:20} {cells}")
-    return found
+    lines = [f"{'request':20} {'translated to':20} {'whole':>6} {'named':>6} {'refused':>8} {'unread':>7} {'failed':>7}"]  # fmt: skip
+    for (own, other), count in counts.items():
+        cells = f"{len(count.whole):6} {len(count.named):6} {len(count.refused):8} {len(count.unread):7} {len(count.failed):7}"  # fmt: skip
+        lines.append(f"{own:20} {other:20} {cells}")
+    return lines

@@ -13,36 +13,36 @@ LABEL = "0123456789abcdef"
 
 
 @given(st.text(max_size=30))
-def test_what_is_labelled_is_split_into_the_same(state: str) -> None:
+def test_a_labelled_state_splits_into_label_and_state(state: str) -> None:
     assert split_label(write_label(LABEL, state)) == (LABEL, state)
 
 
-def test_a_label_on_the_wire() -> None:
+def test_a_label_is_written_before_the_state() -> None:
     assert write_label(LABEL, "EqoB.x==") == "tg1.0123456789abcdef.EqoB.x=="
 
 
 @pytest.mark.parametrize(
     "state", ["", "EqoBCkgIARABGAI", "gAAAA", "tg1", "tg1.", "tg1.half", "xtg1.a.b"]
 )
-def test_a_state_of_a_provider_has_no_maker(state: str) -> None:
+def test_a_providers_unlabelled_state_has_no_maker(state: str) -> None:
     assert split_label(state) == (None, state)
 
 
-def test_a_maker_is_provider_model_and_dialect() -> None:
+def test_provider_model_and_dialect_make_a_maker() -> None:
     """Effort, accounts and other differences do not separate a model from its own state."""
-    one = hash_maker(target("m"), "gemini")
+    maker = hash_maker(target("m"), "gemini")
     rich = msgspec.structs.replace(HERE, accounts=(Account("a", "s"),))
     same = msgspec.structs.replace(target("m", effort="high"), provider=rich)
-    assert hash_maker(same, "gemini") == one
+    assert hash_maker(same, "gemini") == maker
     elsewhere = msgspec.structs.replace(HERE, name="there")
     others = [
         hash_maker(target("n"), "gemini"),
         hash_maker(target("m"), "openai-chat"),
         hash_maker(msgspec.structs.replace(target("m"), provider=elsewhere), "gemini"),
     ]
-    assert len({one, *others}) == 4
+    assert len({maker, *others}) == 4
 
 
-def test_a_maker_is_short_plain_and_always_the_same() -> None:
+def test_a_makers_hash_is_short_and_stable() -> None:
     assert hash_maker(target("m"), "gemini") == "5766c2af6cdbf973"
     assert write_label(hash_maker(target("m"), "gemini"), "s").startswith(LABEL_PREFIX)

@@ -34,11 +34,15 @@ def some(**members: Any) -> Made:
 def all_of(more: Made | None = None, /, **members: Any) -> Made:
     """Draw an object with all of these members, constants as they are, and `more`."""
     fixed = {
-        name: it if isinstance(it, st.SearchStrategy) else st.just(it)
-        for name, it in members.items()
+        name: member if isinstance(member, st.SearchStrategy) else st.just(member)
+        for name, member in members.items()
     }
-    made = st.fixed_dictionaries(fixed)
-    return made if more is None else st.builds(lambda one, two: {**one, **two}, made, more)
+    members_ = st.fixed_dictionaries(fixed)
+    return (
+        members_
+        if more is None
+        else st.builds(lambda first, second: {**first, **second}, members_, more)
+    )
 
 
 CACHE = st.sampled_from([{"type": "ephemeral"}, {"type": "ephemeral", "ttl": "1h"}])
@@ -99,10 +103,10 @@ _CHAT_LOOP = st.builds(
     st.none() | WORDS,
 )
 _CHAT_TURNS = st.lists(
-    st.one_of(_CHAT_USER.map(lambda it: [it]), _CHAT_MADE.map(lambda it: [it]), _CHAT_LOOP,
-              _CHAT_SYSTEM.map(lambda it: [it])),
+    st.one_of(_CHAT_USER.map(lambda drawn: [drawn]), _CHAT_MADE.map(lambda drawn: [drawn]), _CHAT_LOOP,
+              _CHAT_SYSTEM.map(lambda drawn: [drawn])),
     max_size=4,
-).map(lambda lists: [it for them in lists for it in them])  # fmt: skip
+).map(lambda lists: [drawn for them in lists for drawn in them])  # fmt: skip
 _CHAT_TOOLS = st.lists(
     st.one_of(
         all_of(
@@ -124,7 +128,7 @@ _CHAT_TOOLS = st.lists(
     ),
     min_size=1,
     max_size=2,
-    unique_by=lambda it: it["type"],
+    unique_by=lambda drawn: drawn["type"],
 )  # fmt: skip
 _NAMED = {"type": "function", "function": {"name": "f"}}
 CHAT = st.builds(
@@ -158,7 +162,7 @@ CHAT = st.builds(
         all_of(reasoning=some(effort=EFFORT, max_tokens=COUNT, exclude=FLAG, odd=STRANGE)),
     ),
     some(tools=_CHAT_TOOLS, tool_choice=st.sampled_from(["auto", "none", "required", _NAMED, 5, {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [_NAMED]}}]), parallel_tool_calls=FLAG).filter(
-        lambda it: "tools" in it or not it
+        lambda drawn: "tools" in drawn or not drawn
     ),
 )  # fmt: skip
 
@@ -223,11 +227,11 @@ MESSAGES = st.builds(
     lambda before, last, more, tools: {
         "model": "m",
         "max_tokens": 4000,
-        "messages": [*[it for them in before for it in them], last],
+        "messages": [*[drawn for them in before for drawn in them], last],
         **more,
         **tools,
     },
-    st.lists(st.one_of(_AM_USER.map(lambda it: [it]), _AM_MADE.map(lambda it: [it]), _AM_LOOP), max_size=4),
+    st.lists(st.one_of(_AM_USER.map(lambda drawn: [drawn]), _AM_MADE.map(lambda drawn: [drawn]), _AM_LOOP), max_size=4),
     _AM_USER,
     some(
         max_tokens=CAP, system=WORDS | st.lists(_AM_TEXT, min_size=1, max_size=2),
@@ -251,13 +255,13 @@ MESSAGES = st.builds(
                 ),
                 all_of(type="web_search_20260101", name="web_search"),
             ),
-            min_size=1, max_size=2, unique_by=lambda it: it["name"],
+            min_size=1, max_size=2, unique_by=lambda drawn: drawn["name"],
         ),
         tool_choice=st.one_of(
             all_of(some(disable_parallel_tool_use=FLAG), type=st.sampled_from(["auto", "any", "none"])),
             all_of(type="tool", name="f"),
         ),
-    ).filter(lambda it: "tools" in it or not it),
+    ).filter(lambda drawn: "tools" in drawn or not drawn),
 )  # fmt: skip
 
 # Responses
@@ -300,14 +304,14 @@ _RS_LOOP = st.builds(
 RESPONSES = st.builds(
     lambda before, last, more, tools: {
         "model": "m",
-        "input": [*[it for them in before for it in them], last],
+        "input": [*[drawn for them in before for drawn in them], last],
         **more,
         **tools,
     },
     st.lists(
         st.one_of(
-            _RS_USER.map(lambda it: [it]), _RS_MADE.map(lambda it: [it]), _RS_LOOP,
-            all_of(role=st.sampled_from(["system", "developer"]), content=WORDS).map(lambda it: [it]),
+            _RS_USER.map(lambda drawn: [drawn]), _RS_MADE.map(lambda drawn: [drawn]), _RS_LOOP,
+            all_of(role=st.sampled_from(["system", "developer"]), content=WORDS).map(lambda drawn: [drawn]),
         ),
         max_size=4,
     ),
@@ -335,12 +339,12 @@ RESPONSES = st.builds(
                 all_of(some(description=WORDS, format=st.just({"type": "grammar", "syntax": "lark", "definition": "a"})), type="custom", name="g"),
                 all_of(type="web_search"),
             ),
-            min_size=1, max_size=2, unique_by=lambda it: it["type"],
+            min_size=1, max_size=2, unique_by=lambda drawn: drawn["type"],
         ),
         tool_choice=st.sampled_from(["auto", "none", "required", {"type": "function", "name": "f"},
             {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "f"}]}]),
         parallel_tool_calls=FLAG,
-    ).filter(lambda it: "tools" in it or not it),
+    ).filter(lambda drawn: "tools" in drawn or not drawn),
 )  # fmt: skip
 
 # Gemini
@@ -385,11 +389,11 @@ _GM_CONFIG = some(
 )  # fmt: skip
 GEMINI = st.builds(
     lambda before, last, more, tools: {
-        "contents": [*[it for them in before for it in them], last],
+        "contents": [*[drawn for them in before for drawn in them], last],
         **more,
         **tools,
     },
-    st.lists(st.one_of(_GM_USER.map(lambda it: [it]), _GM_MADE.map(lambda it: [it]), _GM_LOOP), max_size=4),
+    st.lists(st.one_of(_GM_USER.map(lambda drawn: [drawn]), _GM_MADE.map(lambda drawn: [drawn]), _GM_LOOP), max_size=4),
     _GM_USER,
     some(
         systemInstruction=all_of(parts=st.lists(_GM_TEXT, min_size=1, max_size=2)),
@@ -409,7 +413,7 @@ GEMINI = st.builds(
             functionCallingConfig=all_of(some(allowedFunctionNames=st.just(["f", "g"])), mode=st.sampled_from(["AUTO", "ANY", "NONE", "VALIDATED"])),
             retrievalConfig=st.just({}),
         ),
-    ).filter(lambda it: "tools" in it or not it),
+    ).filter(lambda drawn: "tools" in drawn or not drawn),
 )  # fmt: skip
 
 ASKS = {
@@ -423,12 +427,12 @@ ASKS = {
 
 def read(dialect: str, value: Object) -> RequestBody:
     """Read a request as the gateway does."""
-    found = DIALECTS[dialect]
+    dialect_ = DIALECTS[dialect]
     raw = json.dumps(value).encode()
     return (
-        found.read(raw)
-        if found.read_with_path is None
-        else found.read_with_path(raw, "models/m:generateContent")
+        dialect_.read(raw)
+        if dialect_.read_with_path is None
+        else dialect_.read_with_path(raw, "models/m:generateContent")
     )
 
 
