@@ -17,7 +17,7 @@ AT = 1_790_000_000.0
 PRICES = {"small": (1, 2), "large": (3, 4), "huge": (5, 6)}
 
 
-class Words:
+class FirstWordClassifier:
     """A classifier whose score is the first word of a prompt: the chance that fast suffices."""
 
     name = "words"
@@ -43,11 +43,11 @@ def catalogue(*, priced: bool = True) -> Catalogue:
     return world.catalogue([lab])
 
 
-def made(*, priced: bool = True, classifier: bool = True) -> LabelRouter:
+def make_label_router(*, priced: bool = True, classifier: bool = True) -> LabelRouter:
     router = Router(
         catalogue=catalogue(priced=priced),
         rules=RuleSet(),
-        classifier=Words() if classifier else None,
+        classifier=FirstWordClassifier() if classifier else None,
         clock=lambda: 0.0,
     )
     return LabelRouter(router=router, priced_at=AT)
@@ -64,11 +64,11 @@ def outcomes(
     The dearest tier is right for all prompts, the cheaper ones for easy prompts.
     """
     draw = Random(seed)
-    found = []
+    labels = []
     for at in range(count):
-        said = draw.randrange(1, 100) / 100
-        easy = draw.random() < (said if draw.random() < knows else 0.5)
+        chance = draw.randrange(1, 100) / 100
+        easy = draw.random() < (chance if draw.random() < knows else 0.5)
         scores: dict[Tier, float] = {tier: float(easy) for tier in tiers[:-1]}
         scores[tiers[-1]] = 1.0
-        found.append(Label(prompt=f"{said} of {at}", scores=scores, source="ab"[at % 2]))
-    return found
+        labels.append(Label(prompt=f"{chance} of {at}", scores=scores, source="ab"[at % 2]))
+    return labels

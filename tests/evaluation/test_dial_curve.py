@@ -37,7 +37,7 @@ def test_the_curve_runs_from_always_fast_to_always_reasoning() -> None:
     assert len(ticks) == 2 * 12
 
 
-def test_what_nothing_was_scored_for_has_no_quality() -> None:
+def test_without_a_classifier_the_curve_has_no_quality() -> None:
     router = msgspec.structs.replace(make_router(), classifier=None)
     point, *_ = compute_curve(router, PROMPTS, {}, 0.0)
     assert (point.quality, point.tiers["smart"]) == (None, 2)
@@ -68,7 +68,7 @@ def row(**changes: Any) -> ReplayRow:
     return ReplayRow(**{**plain, **changes})
 
 
-def test_calls_that_a_classifier_decided_are_on_the_curve() -> None:
+def test_the_curve_counts_calls_that_a_classifier_decided() -> None:
     curve = LedgerCurve(make_router())
     for tier in ("smart", "smart", "fast"):
         curve.add(row(tier=tier))
@@ -80,7 +80,7 @@ def test_calls_that_a_classifier_decided_are_on_the_curve() -> None:
     assert qualities == sorted(qualities)
 
 
-def test_what_is_set_now_stands_beside_what_was_decided() -> None:
+def test_the_curve_shows_the_current_setting_beside_past_decisions() -> None:
     """The cost comes from own answers, the quality from own calls as the reference set."""
     router = msgspec.structs.replace(make_router(), quality=ALWAYS_REASONING)
     router.own_traffic.tokens = {"openai": OwnTokens((400, 600, 500), ())}
@@ -93,14 +93,14 @@ def test_what_is_set_now_stands_beside_what_was_decided() -> None:
     assert len(positions) == 11
 
 
-def test_the_dial_of_a_lab_holds_for_its_calls() -> None:
+def test_the_dial_of_a_lab_applies_to_its_calls() -> None:
     lab = msgspec.structs.replace(PRICED_LAB, quality=ALWAYS_FAST)
     curve = LedgerCurve(msgspec.structs.replace(make_router(lab), quality=ALWAYS_REASONING))
     curve.add(row())
     assert curve.compute()[1].tiers["fast"] == 1
 
 
-def test_own_calls_are_held_against_the_reference_set_of_own_calls() -> None:
+def test_own_calls_are_judged_by_the_reference_set_of_own_calls() -> None:
     router = make_router()
     router.own_traffic.reference = ReferenceSet([Worth(0.95, 0.96, 0.99)] * 20)
     curves = LedgerCurve(router), LedgerCurve(make_router())
@@ -117,7 +117,7 @@ def test_own_calls_are_held_against_the_reference_set_of_own_calls() -> None:
         {"basis": DecisionRecord()}, {"lab": "google"},
     ],
 )  # fmt: skip
-def test_calls_that_tell_nothing_are_left_out(changes: dict[str, Any]) -> None:
+def test_calls_without_a_usable_score_or_tier_are_left_out(changes: dict[str, Any]) -> None:
     google = world.lab("google", [world.LITE], [world.HYDROGEN], [world.ARGON])
     router = msgspec.structs.replace(make_router(), catalogue=world.catalogue([PRICED_LAB, google]))
     curve = LedgerCurve(router)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -24,8 +23,10 @@ from gateway.settings import yaml
 from gateway.settings.errors import ConfigError
 from tests.routing import world
 
+DIALECTS = ["openai-chat", "openai-responses", "anthropic-messages", "gemini"]
 
-def read(text: str) -> list[GoldenPrompt]:
+
+def read_prompts(text: str) -> list[GoldenPrompt]:
     return golden.read_prompts(yaml.read(text, "golden.yaml"))
 
 
@@ -33,12 +34,12 @@ def test_prompts_are_read_with_their_defaults() -> None:
     text = (
         "prompts:\n- {prompt: Hi, tier: fast}\n- {prompt: P, tier: smart, lab: x, model: m, why: w}"
     )
-    assert read(text) == [
+    assert read_prompts(text) == [
         GoldenPrompt(prompt="Hi", tier="fast", lab=None, model="auto", why=""),
         GoldenPrompt(prompt="P", tier="smart", lab="x", model="m", why="w"),
     ]
-    more = "prompts: [{prompt: P, tier: smart, key: k, tags: [a, b], dialect: gemini}]"
-    assert read(more) == [
+    with_key = "prompts: [{prompt: P, tier: smart, key: k, tags: [a, b], dialect: gemini}]"
+    assert read_prompts(with_key) == [
         GoldenPrompt(prompt="P", tier="smart", key="k", tags=("a", "b"), dialect="gemini")
     ]
 
@@ -127,25 +128,25 @@ def test_prompts_are_read_with_their_defaults() -> None:
         ("prompts: []", "golden.yaml: error: names no prompts."),
     ],
 )
-def test_a_mistake_is_told_with_its_place(text: str, mistake: str) -> None:
+def test_a_mistake_is_reported_with_its_place(text: str, mistake: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        read(text)
+        read_prompts(text)
     assert [str(item) for item in caught.value.mistakes] == [mistake]
 
 
 def verdict(prompt: str, tier: Tier, **more: str) -> GoldenResult:
-    known = world.router(
+    router = world.router(
         [{"when": {"keywords": "cheap"}, "max_tier": "fast"}],
         [{"name": "proofs", "when": {"keywords": "prove"}, "tier": "reasoning"}],
         HeuristicClassifier(),
     )
     return golden.decide_prompts(
-        known, [msgspec.convert({"prompt": prompt, "tier": tier, **more}, GoldenPrompt)]
+        router, [msgspec.convert({"prompt": prompt, "tier": tier, **more}, GoldenPrompt)]
     )[0]
 
 
 @pytest.mark.parametrize(
-    ("prompt", "tier", "more", "passed", "got", "why"),
+    ("prompt", "tier", "more", "passed", "place", "why"),
     [
         ("Prove it.", "reasoning", {}, True, "openai/reasoning", "proofs"),
         ("Prove it.", "fast", {}, False, "openai/reasoning", "proofs"),
@@ -161,68 +162,70 @@ def verdict(prompt: str, tier: Tier, **more: str) -> GoldenResult:
          "The lab 'anthropic' is off. Labs that are on: google, openai. (set ANTHROPIC_API_KEY)"),
     ],
 )  # fmt: skip
-def test_a_prompt_passes_where_it_gets_its_tier_and_lab(
-    prompt: str, tier: Tier, more: dict[str, str], passed: bool, got: str, why: str
+def test_a_prompt_passes_if_it_gets_its_tier_and_lab(
+    prompt: str, tier: Tier, more: dict[str, str], passed: bool, place: str, why: str
 ) -> None:
-    found = verdict(prompt, tier, **more)
-    assert (found.passed, f"{found.lab}/{found.tier}", found.reason) == (passed, got, why)
-    assert (found.source == "refused") == (got == "/")
+    result = verdict(prompt, tier, **more)
+    assert (result.passed, f"{result.lab}/{result.tier}", result.reason) == (passed, place, why)
+    assert (result.source == "refused") == (place == "/")
 
 
 @given(st.text(st.characters(codec="utf-8")), st.sampled_from(["auto", "google/auto", "fast"]))
-def test_a_golden_prompt_is_decided_as_the_request_with_it(text: str, model: str) -> None:
-    known = world.router(
+def test_a_golden_prompt_is_decided_as_a_request_with_its_text(text: str, model: str) -> None:
+    router = world.router(
         [],
         [{"when": {"user_tokens": {"max": 3}, "code": {"max": 0.1}}, "tier": "reasoning"}],
         HeuristicClassifier(),
     )
     body = jsonio.dumps({"model": model, "messages": [{"role": "user", "content": text}]})
-    seen = features.read(OPENAI_CHAT.read(body).prompt, OPENAI_CHAT.name, OPEN_KEY, NO_OPTIONS)
-    decision, _ = decide(known, seen, OPENAI_CHAT)
-    found = golden.decide_prompts(known, [GoldenPrompt(prompt=text, tier="smart", model=model)])[0]
-    assert (found.lab, found.tier, found.source) == (
+    call = features.read(OPENAI_CHAT.read(body).prompt, OPENAI_CHAT.name, OPEN_KEY, NO_OPTIONS)
+    decision, _ = decide(router, call, OPENAI_CHAT)
+    result = golden.decide_prompts(router, [GoldenPrompt(prompt=text, tier="smart", model=model)])[
+        0
+    ]
+    assert (result.lab, result.tier, result.source) == (
         decision.lab,
         decision.tier,
         decision.source,
     )
 
 
-def routed(rules: list[world.Json], **more: str | tuple[str, ...]) -> GoldenResult:
-    made = msgspec.convert({"prompt": "Prove it.", "tier": "smart", **more}, GoldenPrompt)
+def decide_prompt(rules: list[world.Json], **more: str | tuple[str, ...]) -> GoldenResult:
+    prompt = msgspec.convert({"prompt": "Prove it.", "tier": "smart", **more}, GoldenPrompt)
     keys = {"ann": Key(name="ann", tiers=("fast",), tags=("mine",))}
-    known = world.router(rules, [{"name": "proofs", "when": {"keywords": "prove"}, "tier": "reasoning"}], HeuristicClassifier())  # fmt: skip
+    router = world.router(rules, [{"name": "proofs", "when": {"keywords": "prove"}, "tier": "reasoning"}], HeuristicClassifier())  # fmt: skip
     ticks: list[int] = []
-    (found,) = golden.decide_prompts(known, [made], keys, lambda: ticks.append(1))
+    (result,) = golden.decide_prompts(router, [prompt], keys, lambda: ticks.append(1))
     assert ticks == [1]
-    return found
+    return result
 
 
-def test_lines_that_moved_a_decision_are_told() -> None:
+def test_the_result_lists_what_changed_a_decision() -> None:
     """The result names more than the first decider: a guard may have the last word."""
     guard = {"name": "cheap", "when": {"tag": "draft"}, "max_tier": "smart"}
-    found = routed([guard], tags=("draft",))
-    assert (found.passed, found.source, found.reason) == (True, "rule", "proofs")
-    assert found.changes[0].startswith("guard: cheap")
-    assert routed([guard]).changes == ()
+    result = decide_prompt([guard], tags=("draft",))
+    assert (result.passed, result.source, result.reason) == (True, "rule", "proofs")
+    assert result.changes[0].startswith("guard: cheap")
+    assert decide_prompt([guard]).changes == ()
 
 
 @pytest.mark.parametrize(
     ("key", "tier"), [(None, "reasoning"), ("ann", "fast"), ("bob", "reasoning")]
 )
-def test_a_golden_prompt_may_be_a_keys(key: str | None, tier: str) -> None:
+def test_a_golden_prompt_can_have_a_client_key(key: str | None, tier: str) -> None:
     """An unknown key has nothing but its name, which rules may match."""
     more = {} if key is None else {"key": key}
-    assert routed([], **more).tier == tier
+    assert decide_prompt([], **more).tier == tier
     named = {"name": "bob", "when": {"key": "bob"}, "max_tier": "smart"}
-    assert routed([named], key="bob").tier == "smart"
+    assert decide_prompt([named], key="bob").tier == "smart"
 
 
-@pytest.mark.parametrize("dialect", ["openai-chat", "openai-responses", "anthropic-messages", "gemini"])  # fmt: skip
-def test_a_golden_prompt_may_come_in_any_dialect(dialect: str) -> None:
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_golden_prompt_can_have_any_dialect(dialect: str) -> None:
     """The prompt is translated as a call would be, and rules see its dialect."""
     guard = {"name": "one", "when": {"dialect": "gemini"}, "max_tier": "smart"}
-    found = routed([guard], dialect=dialect)
-    assert found.tier == ("smart" if dialect == "gemini" else "reasoning")
+    result = decide_prompt([guard], dialect=dialect)
+    assert result.tier == ("smart" if dialect == "gemini" else "reasoning")
 
 
 NIGHT = {"hours": ["00:00-06:00", "22:00-24:00"], "zone": "Europe/Berlin"}
@@ -239,26 +242,28 @@ NIGHT = {"hours": ["00:00-06:00", "22:00-24:00"], "zone": "Europe/Berlin"}
         ("2026-11-28", "fast"),
     ],
 )
-def test_a_rule_of_hours_holds_by_the_time_of_the_prompt(at: str, tier: str) -> None:
+def test_a_time_rule_uses_the_time_of_the_prompt(at: str, tier: str) -> None:
     """The machine's clock does not count, so the same file passes by day and by night."""
     rule: world.Json = {"name": "night", "when": {"time": NIGHT}, "max_tier": "fast"}
-    assert routed([rule], at=at).tier == tier
+    assert decide_prompt([rule], at=at).tier == tier
 
 
-def test_a_conversation_begins_at_its_time_and_goes_on_from_there() -> None:
+def test_a_conversation_starts_at_its_time_and_continues_from_there() -> None:
     rule: world.Json = {"name": "night", "when": {"time": NIGHT}, "max_tier": "fast"}
     turns = [{"prompt": "Prove it."}, {"prompt": "Prove it.", "idle": "20m"}]
-    found = talk(*turns, guards=[rule], at="2026-11-28 21:50 Europe/Berlin")
-    assert tiers(found) == ["reasoning", "fast"]
+    results = decide_conversation(*turns, guards=[rule], at="2026-11-28 21:50 Europe/Berlin")
+    assert list_tiers(results) == ["reasoning", "fast"]
 
 
 @pytest.mark.parametrize("client", ["codex", "codex_cli_rs/0.169"])
-def test_a_golden_prompt_may_be_an_applications(client: str) -> None:
+def test_a_golden_prompt_can_have_a_client_application(client: str) -> None:
     """The client is the name that rules use, or a user agent."""
     rule: world.Json = {"name": "codex", "when": {"client": "codex"}, "max_tier": "fast"}
-    assert routed([rule], client=client).tier == "fast"
-    assert tiers(talk({"prompt": "Prove it."}, guards=[rule], client=client)) == ["fast"]
-    assert routed([rule], client="curl/8").tier == "reasoning"
+    assert decide_prompt([rule], client=client).tier == "fast"
+    assert list_tiers(
+        decide_conversation({"prompt": "Prove it."}, guards=[rule], client=client)
+    ) == ["fast"]
+    assert decide_prompt([rule], client="curl/8").tier == "reasoning"
 
 
 PROOFS: world.Json = {"name": "proofs", "when": {"keywords": "prove"}, "tier": "reasoning"}
@@ -268,28 +273,30 @@ CHEAP = Price(rates=Rates(input=Decimal(9), cache_read=Decimal(1), output=Decima
 LARGE = "word " * 2_000
 
 
-def talk(*turns: world.Json, guards: Sequence[world.Json] = (), **more: Any) -> list[GoldenResult]:
+def decide_conversation(
+    *turns: world.Json, guards: Sequence[world.Json] = (), **more: Any
+) -> list[GoldenResult]:
     """Return the verdicts on a conversation; a cheaper tier saves nothing on cached tokens."""
     priced = [
-        msgspec.structs.replace(one, price=price)
-        for one, price in ((world.LITE, CHEAP), (world.HYDROGEN, CHEAP), (world.ARGON, DEAR))
+        msgspec.structs.replace(item, price=price)
+        for item, price in ((world.LITE, CHEAP), (world.HYDROGEN, CHEAP), (world.ARGON, DEAR))
     ]
-    known = world.router(
+    router = world.router(
         guards,
         [PROOFS, TITLES],
         HeuristicClassifier(),
-        world.catalogue((world.lab("openai", *[[one] for one in priced]),)),
+        world.catalogue((world.lab("openai", *[[item] for item in priced]),)),
     )
-    return golden.decide_prompts(known, [msgspec.convert({"turns": turns, **more}, GoldenPrompt)])
+    return golden.decide_prompts(router, [msgspec.convert({"turns": turns, **more}, GoldenPrompt)])
 
 
-def tiers(verdicts: Sequence[GoldenResult]) -> list[str]:
-    return [one.tier for one in verdicts]
+def list_tiers(verdicts: Sequence[GoldenResult]) -> list[str]:
+    return [item.tier for item in verdicts]
 
 
 def test_a_conversation_is_decided_turn_by_turn() -> None:
     """Each turn has the session of the turns before it, and its verdict is named by the turn."""
-    first, second, third = talk(
+    first, second, third = decide_conversation(
         {"prompt": "hi", "tier": "fast"},
         {"prompt": "Prove it.", "tier": "reasoning", "lab": "other"},
         {"prompt": "hi"},
@@ -301,53 +308,52 @@ def test_a_conversation_is_decided_turn_by_turn() -> None:
     assert (second.golden.prompt, second.golden.why, second.golden.lab) == ("Prove it.", "because", "other")  # fmt: skip
 
 
-@pytest.mark.parametrize("dialect", ["openai-chat", "openai-responses", "anthropic-messages", "gemini"])  # fmt: skip
-def test_a_tool_loop_has_verdicts_of_its_own(dialect: str) -> None:
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_each_call_of_a_tool_loop_has_its_own_result(dialect: str) -> None:
     """Every dialect marks the loop as one, so nothing is decided in it."""
-    found = talk({"prompt": "Prove it.", "tier": "reasoning", "loop": 2}, dialect=dialect)
-    assert [(one.turn, one.tier, one.source) for one in found] == [
+    results = decide_conversation(
+        {"prompt": "Prove it.", "tier": "reasoning", "loop": 2}, dialect=dialect
+    )
+    assert [(item.turn, item.tier, item.source) for item in results] == [
         ("turn 1", "reasoning", "rule"),
         ("turn 1, tool loop 1", "reasoning", "seat"),
         ("turn 1, tool loop 2", "reasoning", "seat"),
     ]
-    assert found[1].reason == "inside a tool loop"
+    assert results[1].reason == "inside a tool loop"
 
 
-def test_what_is_cached_keeps_it_until_a_rise_ends() -> None:
+def test_cached_tokens_keep_a_conversation_until_its_rise_ends() -> None:
     """Eight of nine easier turns stay; the text alone counts as cached, too."""
     for first in ({"prompt": f"Prove it. {LARGE}"}, {"prompt": "Prove it."}):
         cached = {} if LARGE in first["prompt"] else {"cached": 9_000}
         hi = {"prompt": "hi"}
-        found = talk(first, {**hi, **cached}, *[hi] * 8)
-        assert tiers(found) == [*["reasoning"] * 9, "fast"]
+        results = decide_conversation(first, {**hi, **cached}, *[hi] * 8)
+        assert list_tiers(results) == [*["reasoning"] * 9, "fast"]
 
 
 @pytest.mark.parametrize("more", [{"idle": "10m"}, {"idle": 301}, {"compaction": True}])
 def test_an_idle_time_and_a_compaction_end_a_rise(more: world.Json) -> None:
     turns = [{"prompt": f"Prove it. {LARGE}"}, {"prompt": "hi"}, {"prompt": "hi", **more}]
-    assert tiers(talk(*turns)) == ["reasoning", "reasoning", "fast"]
+    assert list_tiers(decide_conversation(*turns)) == ["reasoning", "reasoning", "fast"]
 
 
-def test_side_calls_and_sub_agents_are_apart() -> None:
+def test_side_calls_and_sub_agents_have_no_part_in_the_session() -> None:
     """Rules see the task; a sub-agent has a session of its own."""
-    found = talk(
+    results = decide_conversation(
         {"prompt": f"Prove it. {LARGE}"},
         {"prompt": "hi", "side": True},
         {"prompt": "hi", "side": "title"},
         {"prompt": "hi", "agent": True},
         {"prompt": "hi"},
     )
-    assert tiers(found) == ["reasoning", "fast", "smart", "fast", "reasoning"]
+    assert list_tiers(results) == ["reasoning", "fast", "smart", "fast", "reasoning"]
     beside = {"prompt": f"Prove it. {LARGE}"}
-    found = talk({"prompt": "hi"}, {**beside, "side": True}, {**beside, "agent": True}, {"prompt": "hi"})  # fmt: skip
-    assert tiers(found) == ["fast", "reasoning", "reasoning", "fast"]
-
-
-DIALECTS = ["openai-chat", "openai-responses", "anthropic-messages", "gemini"]
+    results = decide_conversation({"prompt": "hi"}, {**beside, "side": True}, {**beside, "agent": True}, {"prompt": "hi"})  # fmt: skip
+    assert list_tiers(results) == ["fast", "reasoning", "reasoning", "fast"]
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_what_tools_gave_and_the_model_answered_is_read(dialect: str) -> None:
+def test_tool_results_and_answers_are_read_as_evidence(dialect: str) -> None:
     """A repeated tool failure raises the next call; a bad answer raises the next turn."""
     failure = {"name": "run", "arguments": {"command": "make"}, "result": "no rule", "failed": True}
     turns: list[world.Json] = [
@@ -355,8 +361,8 @@ def test_what_tools_gave_and_the_model_answered_is_read(dialect: str) -> None:
         {"prompt": "hi", "tier": "smart", "answer": "I'm sorry, but I can't help with that."},
         {"prompt": "hi", "tier": "reasoning"},
     ]
-    found = talk(*turns, dialect=dialect)
-    assert [(one.turn, one.tier) for one in found] == [
+    results = decide_conversation(*turns, dialect=dialect)
+    assert [(item.turn, item.tier) for item in results] == [
         ("turn 1", "fast"),
         ("turn 1, tool loop 1", "fast"),
         ("turn 1, tool loop 2", "smart"),
@@ -364,57 +370,56 @@ def test_what_tools_gave_and_the_model_answered_is_read(dialect: str) -> None:
         ("turn 2", "smart"),
         ("turn 3", "reasoning"),
     ]
-    assert all(one.passed for one in found)
-    assert found[2].changes == ("evidence: the same tool call failed 2 times: smart",)
+    assert all(item.passed for item in results)
+    assert results[2].changes == ("evidence: the same tool call failed 2 times: smart",)
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize("form", [True, {"type": "object", "required": ["name"]}])
-def test_answers_may_have_to_be_json(dialect: str, form: world.Json) -> None:
+def test_a_golden_prompt_can_require_json(dialect: str, form: world.Json) -> None:
     for answer, tier in (('{"name": "Ada"}', "fast"), ('{"name": "Ada"', "smart")):
-        found = talk({"prompt": "hi", "answer": answer}, {"prompt": "hi"}, dialect=dialect, json=form)  # fmt: skip
-        assert tiers(found) == ["fast", tier]
+        results = decide_conversation({"prompt": "hi", "answer": answer}, {"prompt": "hi"}, dialect=dialect, json=form)  # fmt: skip
+        assert list_tiers(results) == ["fast", tier]
     case = {"prompt": "hi", "tier": "fast", "json": form, "dialect": dialect}
-    (one,) = golden.decide_prompts(world.router(classifier=HeuristicClassifier()), [msgspec.convert(case, GoldenPrompt)])  # fmt: skip
-    assert one.passed
+    (result,) = golden.decide_prompts(world.router(classifier=HeuristicClassifier()), [msgspec.convert(case, GoldenPrompt)])  # fmt: skip
+    assert result.passed
 
 
-def test_a_conversation_may_be_forgotten() -> None:
+def test_a_conversation_can_be_decided_without_a_session() -> None:
     """Without a session each turn is decided on its own, and evidence raises that decision."""
     turns = [{"prompt": f"Prove it. {LARGE}"}, {"prompt": "hi"}, {"prompt": "That's wrong."}]
-    assert tiers(talk(*turns, remembered=False)) == ["reasoning", "fast", "smart"]
+    assert list_tiers(decide_conversation(*turns, remembered=False)) == [
+        "reasoning",
+        "fast",
+        "smart",
+    ]
 
 
-def test_a_turn_that_is_refused_leaves_the_session_as_it_was() -> None:
+def test_a_refused_turn_leaves_the_session_unchanged() -> None:
     guard = {"name": "no secrets", "when": {"keywords": "secret"}, "refuse": "Not here."}
-    found = talk({"prompt": f"Prove it. {LARGE}"}, {"prompt": "secret"}, {"prompt": "hi"}, guards=[guard])  # fmt: skip
-    assert [(one.tier, one.source) for one in found] == [
+    results = decide_conversation({"prompt": f"Prove it. {LARGE}"}, {"prompt": "secret"}, {"prompt": "hi"}, guards=[guard])  # fmt: skip
+    assert [(item.tier, item.source) for item in results] == [
         ("reasoning", "rule"), ("", "refused"), ("reasoning", "seat"),
     ]  # fmt: skip
-    assert found[1].reason == "Not here."
+    assert results[1].reason == "Not here."
 
 
-def test_a_conversation_may_be_a_keys_and_name_a_model() -> None:
-    (found,) = talk({"prompt": "hi"}, model="smart")
-    assert (found.tier, found.source) == ("smart", "pin")
+def test_a_conversation_can_name_a_model() -> None:
+    (result,) = decide_conversation({"prompt": "hi"}, model="smart")
+    assert (result.tier, result.source) == ("smart", "pin")
 
 
-def test_a_model_of_no_tier_leaves_the_conversation_without_a_seat() -> None:
+def test_a_model_without_a_tier_leaves_the_conversation_without_a_session() -> None:
     """A model that no lab lists has no tier to keep, so each turn is decided as a call is."""
-    made = Targets(lambda name: Target(provider=world.OPENAI, model=name))
-    maker = NameOwner(provider=world.OPENAI, lab="openai", names=("gpt-*",), targets=made)
-    known = world.router(
+    targets = Targets(lambda name: Target(provider=world.OPENAI, model=name))
+    maker = NameOwner(provider=world.OPENAI, lab="openai", names=("gpt-*",), targets=targets)
+    router = world.router(
         known=msgspec.structs.replace(world.CATALOGUE, name_owners=(maker,)),
         classifier=HeuristicClassifier(),
     )
     turns = [{"prompt": "hi"}, {"prompt": "hi", "loop": 1}]
     case = msgspec.convert({"turns": turns, "model": "gpt-4o"}, GoldenPrompt)
-    found = golden.decide_prompts(known, [case])
-    assert [(one.lab, one.tier, one.source, one.passed) for one in found] == [
+    results = golden.decide_prompts(router, [case])
+    assert [(item.lab, item.tier, item.source, item.passed) for item in results] == [
         ("openai", "", "pin", True)
     ] * 3
-
-
-def test_the_shipped_file_is_read() -> None:
-    file = Path(__file__).parents[2] / "config" / "golden.yaml"
-    assert len(read(file.read_text("utf-8"))) > 20

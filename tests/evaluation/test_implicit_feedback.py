@@ -37,11 +37,11 @@ def call(
     return entry(id, **{"basis": basis, "tier": tier, "at": at, "source": "classifier", **changes})
 
 
-def said(**what: Any) -> FeedbackRow:
-    return feedback(**{"verdict": None, **what})
+def make_feedback(**fields: Any) -> FeedbackRow:
+    return feedback(**{"verdict": None, **fields})
 
 
-TOLD: list[tuple[str, dict[str, Any], tuple[float | None, float | None] | None]] = [
+EXPLICIT: list[tuple[str, dict[str, Any], tuple[float | None, float | None] | None]] = [
     # the tier that served, the feedback -> how far fast and smart suffice
     ("fast", {"verdict": "good"}, (1.0, 1.0)),
     ("fast", {"verdict": "bad"}, (0.0, None)),
@@ -58,27 +58,33 @@ TOLD: list[tuple[str, dict[str, Any], tuple[float | None, float | None] | None]]
 ]
 
 
-@pytest.mark.parametrize(("tier", "what", "known"), TOLD)
-def test_what_is_said_of_an_answer_tells_of_its_tier_and_its_neighbours(
-    tier: str, what: dict[str, Any], known: tuple[float | None, float | None] | None
+@pytest.mark.parametrize(("tier", "verdict", "expected"), EXPLICIT)
+def test_explicit_feedback_rates_the_tier_of_the_answer_and_its_neighbours(
+    tier: str, verdict: dict[str, Any], expected: tuple[float | None, float | None] | None
 ) -> None:
-    found = infer_feedback([(call(tier=tier), said(**what))])
-    assert [(one.fast, one.smart) for one in found] == ([known] if known else [])
-    assert {(one.origin, one.weight, one.served_tier) for one in found} <= {("told", 1.0, tier)}
+    results = infer_feedback([(call(tier=tier), make_feedback(**verdict))])
+    assert [(item.fast, item.smart) for item in results] == ([expected] if expected else [])
+    assert {(item.origin, item.weight, item.served_tier) for item in results} <= {
+        ("told", 1.0, tier)
+    }
 
 
-def test_a_lesson_has_what_the_row_has_and_no_text() -> None:
+def test_inferred_feedback_has_the_fields_of_the_row_and_no_text() -> None:
     score = Score(0.4, 0.9)
     basis = DecisionRecord(user_tokens=3, turn=TURN, signals=SIGNALS, score=score)
-    (one,) = infer_feedback([(call(basis=basis, tenant="t"), said(verdict="good", tenant="t"))])
-    assert one == ImplicitFeedback(
+    (inferred,) = infer_feedback(
+        [(call(basis=basis, tenant="t"), make_feedback(verdict="good", tenant="t"))]
+    )
+    assert inferred == ImplicitFeedback(
         id="call-1", tenant="t", received_at=100.0, dialect="openai-chat", served_tier="fast", origin="told", fast=1.0, smart=1.0,
         weight=1.0, signals=SIGNALS, score=score,
     )  # fmt: skip
 
 
-def test_another_tenant_s_word_is_no_lesson() -> None:
-    assert infer_feedback([(call(tenant="ours"), said(verdict="bad", tenant="theirs"))]) == []
+def test_feedback_of_another_tenant_is_ignored() -> None:
+    assert (
+        infer_feedback([(call(tenant="ours"), make_feedback(verdict="bad", tenant="theirs"))]) == []
+    )
 
 
 NEXT: list[tuple[str, FinalRow, FinalRow, tuple[str, float | None, float | None] | None]] = [
@@ -103,18 +109,22 @@ NEXT: list[tuple[str, FinalRow, FinalRow, tuple[str, float | None, float | None]
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("first", "second", "known"), [row[1:] for row in NEXT], ids=[row[0] for row in NEXT])  # fmt: skip
-def test_what_a_client_does_next_tells_of_the_answer(
-    first: FinalRow, second: FinalRow, known: tuple[str, float | None, float | None] | None
+@pytest.mark.parametrize(("first", "second", "expected"), [row[1:] for row in NEXT], ids=[row[0] for row in NEXT])  # fmt: skip
+def test_the_next_call_of_a_client_rates_the_answer(
+    first: FinalRow, second: FinalRow, expected: tuple[str, float | None, float | None] | None
 ) -> None:
-    found = [one for one in infer_feedback([(second, None), (first, None)]) if one.id == "1"]
-    assert [(one.origin, one.fast, one.smart) for one in found] == ([known] if known else [])
-    assert all(one.weight == WEIGHT_BY_ORIGIN[one.origin] < 1 for one in found)
+    results = [item for item in infer_feedback([(second, None), (first, None)]) if item.id == "1"]
+    assert [(item.origin, item.fast, item.smart) for item in results] == (
+        [expected] if expected else []
+    )
+    assert all(item.weight == WEIGHT_BY_ORIGIN[item.origin] < 1 for item in results)
 
 
-def test_a_word_stands_before_a_sign() -> None:
-    calls = [(call("1"), said(verdict="good", id="1")), (call("2", at=110.0), None)]
-    assert [(one.id, one.origin, one.fast) for one in infer_feedback(calls)] == [("1", "told", 1.0)]
+def test_explicit_feedback_comes_before_implicit_feedback() -> None:
+    calls = [(call("1"), make_feedback(verdict="good", id="1")), (call("2", at=110.0), None)]
+    assert [(item.id, item.origin, item.fast) for item in infer_feedback(calls)] == [
+        ("1", "told", 1.0)
+    ]
 
 
 UNFIT: list[tuple[str, dict[str, Any]]] = [
@@ -130,8 +140,8 @@ UNFIT: list[tuple[str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize("changes", [row[1] for row in UNFIT], ids=[row[0] for row in UNFIT])
-def test_calls_that_no_classifier_decides_teach_nothing(changes: dict[str, Any]) -> None:
-    assert infer_feedback([(call(**changes), said(tier="smart"))]) == []
+def test_calls_that_no_classifier_can_decide_give_no_feedback(changes: dict[str, Any]) -> None:
+    assert infer_feedback([(call(**changes), make_feedback(tier="smart"))]) == []
 
 
 CALLS = st.builds(
@@ -150,20 +160,20 @@ CALLS = st.builds(
 
 
 @given(st.lists(CALLS, max_size=12), st.randoms(use_true_random=False))
-def test_one_lesson_a_call_in_any_order_and_of_each_tenant_alone(
+def test_each_call_gives_feedback_once_in_any_order_and_for_its_tenant_alone(
     calls: list[FinalRow], random: Any
 ) -> None:
     """The calls of another tenant change nothing in a tenant's labels."""
-    calls = list({one.id: one for one in calls}.values())
-    found = infer_feedback((one, None) for one in calls)
+    calls = list({item.id: item for item in calls}.values())
+    results = infer_feedback((item, None) for item in calls)
     mixed = [*calls]
     random.shuffle(mixed)
-    assert infer_feedback((one, None) for one in mixed) == found
-    assert len({one.id for one in found}) == len(found)
+    assert infer_feedback((item, None) for item in mixed) == results
+    assert len({item.id for item in results}) == len(results)
     for tenant in ("a", "b"):
-        alone = infer_feedback((one, None) for one in calls if one.tenant == tenant)
-        assert [one for one in found if one.tenant == tenant] == alone
-    for one in found:
-        assert one.fast is not None or one.smart is not None
-        if one.fast is not None and one.smart is not None:
-            assert one.fast <= one.smart
+        alone = infer_feedback((item, None) for item in calls if item.tenant == tenant)
+        assert [item for item in results if item.tenant == tenant] == alone
+    for result in results:
+        assert result.fast is not None or result.smart is not None
+        if result.fast is not None and result.smart is not None:
+            assert result.fast <= result.smart

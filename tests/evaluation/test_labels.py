@@ -18,7 +18,7 @@ ONE = Label(
 TWO = Label(prompt="Prove it.\nNow.", scores={"reasoning": 1.0}, tier="reasoning", model="fast")
 
 
-def read(folder: Path, name: str, text: str | bytes) -> list[Label]:
+def read_text(folder: Path, name: str, text: str | bytes) -> list[Label]:
     file = folder / name
     file.write_bytes(text.encode() if isinstance(text, str) else text)
     return labels.read_labels(file)
@@ -26,27 +26,27 @@ def read(folder: Path, name: str, text: str | bytes) -> list[Label]:
 
 def mistakes(folder: Path, name: str, text: str | bytes) -> list[str]:
     with pytest.raises(ConfigError) as caught:
-        read(folder, name, text)
-    return [str(one).removeprefix(f"{folder}/") for one in caught.value.mistakes]
+        read_text(folder, name, text)
+    return [str(item).removeprefix(f"{folder}/") for item in caught.value.mistakes]
 
 
-def test_lines_of_json(tmp_path: Path) -> None:
+def test_labels_are_read_from_json_lines(tmp_path: Path) -> None:
     text = (
         '{"prompt": "Hi, you", "fast": 0.5, "smart": 1, "reasoning": null, "smart_cost": "0.002",'
         ' "src": "mine", "tags": ["a", "b"], "key": "ann", "other": [1]}\n\n'
         '{"prompt": "Prove it.\\nNow.", "reasoning": 1, "tier": "reasoning", "model": "fast"}\r\n'
     )
-    assert read(tmp_path, "a.jsonl", text) == [ONE, TWO]
-    assert [one.has_outcome for one in (ONE, TWO, Label(prompt="x", tier="fast"))] == [True, True, False]  # fmt: skip
+    assert read_text(tmp_path, "a.jsonl", text) == [ONE, TWO]
+    assert [item.has_outcome for item in (ONE, TWO, Label(prompt="x", tier="fast"))] == [True, True, False]  # fmt: skip
 
 
-def test_a_table(tmp_path: Path) -> None:
+def test_labels_are_read_from_csv(tmp_path: Path) -> None:
     text = (
         "\ufeffprompt,fast,smart,reasoning,smart_cost,source,tags,key,tier,model\n"
         '"Hi, you",0.5,1,,0.002,mine,"a, b",ann,,\n'
         '"Prove it.\nNow.",,,1,,,,,reasoning,fast\n'
     )
-    assert read(tmp_path, "a.csv", text) == [ONE, TWO]
+    assert read_text(tmp_path, "a.csv", text) == [ONE, TWO]
 
 
 def parquet(folder: Path, select: str) -> Path:
@@ -55,26 +55,26 @@ def parquet(folder: Path, select: str) -> Path:
     return file
 
 
-def test_parquet(tmp_path: Path) -> None:
+def test_labels_are_read_from_parquet(tmp_path: Path) -> None:
     file = parquet(
         tmp_path,
         "select 'Hi, you' as prompt, 0.5 as fast, 1 as smart, null::double as reasoning, 0.002::decimal(9,3)"
         " as smart_cost, 'mine' as src, ['a', 'b'] as tags, 'ann' as key, null as tier, null as model union all"
         " select E'Prove it.\\nNow.', 'nan'::double, null, 1, null, null, null, null, 'reasoning', 'fast'",
     )
-    assert sorted(labels.read_labels(file), key=lambda one: one.prompt) == [ONE, TWO]
+    assert sorted(labels.read_labels(file), key=lambda item: item.prompt) == [ONE, TWO]
 
 
-def test_golden_prompts_are_opinions(tmp_path: Path) -> None:
+def test_golden_prompts_are_read_as_labels_with_a_tier(tmp_path: Path) -> None:
     text = "prompts:\n- {prompt: Hi, tier: fast}\n- {prompt: P, tier: smart, model: x/auto}"
     text += "\n- turns: [{prompt: A conversation is no label., tier: fast}]"
-    assert read(tmp_path, "golden.yaml", text) == [
+    assert read_text(tmp_path, "golden.yaml", text) == [
         Label(prompt="Hi", tier="fast"), Label(prompt="P", tier="smart", model="x/auto"),
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("row", "told"),
+    ("row", "message"),
     [
         ("[]", "a label is an object."),
         ('{"fast": 1}', "prompt: a text is missing."),
@@ -91,13 +91,13 @@ def test_golden_prompts_are_opinions(tmp_path: Path) -> None:
         ('{"prompt": "p", "fast": 1, "tags": [7]}', "tags: [7] are no words."),
     ],
 )
-def test_a_row_that_is_no_label_is_told_with_its_line(tmp_path: Path, row: str, told: str) -> None:
+def test_an_invalid_label_is_reported_with_its_line(tmp_path: Path, row: str, message: str) -> None:
     text = f'{{"prompt": "p", "fast": 1}}\n{row}\n'
-    assert mistakes(tmp_path, "a.jsonl", text) == [f"a.jsonl:2: error: {told}"]
+    assert mistakes(tmp_path, "a.jsonl", text) == [f"a.jsonl:2: error: {message}"]
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "told"),
+    ("name", "text", "message"),
     [
         ("a.jsonl", "{", "a.jsonl:1: error: is not JSON: unexpected end of data at byte 1."),
         ("a.jsonl", "\n", "a.jsonl: error: has no labels."),
@@ -110,28 +110,28 @@ def test_a_row_that_is_no_label_is_told_with_its_line(tmp_path: Path, row: str, 
         ("a.yaml", "prompts: [{turns: [{prompt: a}]}]", "a.yaml: error: has conversations alone; labels are single prompts."),
     ],
 )  # fmt: skip
-def test_a_file_that_has_no_labels_is_told(
-    tmp_path: Path, name: str, text: str | bytes, told: str
+def test_a_file_without_labels_is_reported(
+    tmp_path: Path, name: str, text: str | bytes, message: str
 ) -> None:
-    assert mistakes(tmp_path, name, text) == [told]
+    assert mistakes(tmp_path, name, text) == [message]
 
 
-def test_twenty_mistakes_are_enough(tmp_path: Path) -> None:
+def test_at_most_twenty_mistakes_are_reported(tmp_path: Path) -> None:
     assert len(mistakes(tmp_path, "a.jsonl", "{}\n" * 50)) == 20
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     for name in ("a.jsonl", "a.parquet"):
         with pytest.raises(ConfigError, match=r"cannot be read: no such file"):
             labels.read_labels(tmp_path / name)
 
 
-def test_parquet_that_is_none(tmp_path: Path) -> None:
-    (told,) = mistakes(tmp_path, "a.parquet", b"no")
-    assert told.startswith("a.parquet: error: is not Parquet: Invalid Input Error: ")
+def test_an_invalid_parquet_file_is_reported(tmp_path: Path) -> None:
+    (message,) = mistakes(tmp_path, "a.parquet", b"no")
+    assert message.startswith("a.parquet: error: is not Parquet: Invalid Input Error: ")
 
 
-def test_without_its_extra_parquet_says_what_to_do(
+def test_without_the_extra_the_error_for_parquet_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "duckdb", None)

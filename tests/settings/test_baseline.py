@@ -36,11 +36,11 @@ models:
 """
 
 
-def declared(name: str) -> str:
+def with_baseline(name: str) -> str:
     return f"{TEXT}ledger: {{baseline: {name}}}\n"
 
 
-FOUND: list[tuple[str, str, str | None]] = [
+TARGETS: list[tuple[str, str, str | None]] = [
     # a tier of the call's own lab: its first target that is on, else its first
     ("smart", "acme", "acme/large"),
     ("smart", "lone", "acme/listed"),
@@ -58,17 +58,17 @@ FOUND: list[tuple[str, str, str | None]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "lab", "target"), FOUND)
-def test_a_baseline_is_a_target_by_lab(
+@pytest.mark.parametrize(("name", "lab", "target"), TARGETS)
+def test_a_baseline_names_a_target_for_each_lab(
     tmp_path: Path, name: str, lab: str, target: str | None
 ) -> None:
-    text = declared(name)
+    text = with_baseline(name)
     assert world.mistakes(tmp_path, text) == []
     built = world.built(tmp_path, text, {})
-    found = build_baseline(world.loaded(tmp_path, text, {}), built)
-    assert found is not None
-    one = found(lab)
-    assert (None if one is None else one.name) == target
+    find_target = build_baseline(world.loaded(tmp_path, text, {}), built)
+    assert find_target is not None
+    found_target = find_target(lab)
+    assert (None if found_target is None else found_target.name) == target
 
 
 PRICES: list[tuple[str, Decimal | None]] = [
@@ -81,21 +81,21 @@ PRICES: list[tuple[str, Decimal | None]] = [
 
 
 @pytest.mark.parametrize(("name", "usd"), PRICES)
-def test_a_baseline_has_its_price_from_wherever_it_is_known(
+def test_a_baseline_has_its_price_from_the_configuration_or_the_list(
     tmp_path: Path, name: str, usd: Decimal | None
 ) -> None:
     """A target whose provider is off has its price too: nobody calls it."""
-    text = declared(name)
+    text = with_baseline(name)
     built = world.built(tmp_path, text, {}, {("acme", "listed"): LIST})
-    found = build_baseline(world.loaded(tmp_path, text, {}), built)
-    assert found is not None
-    one = found("acme")
-    assert one is not None
-    assert (None if one.price is None else one.price.rates.input) == usd
+    find_target = build_baseline(world.loaded(tmp_path, text, {}), built)
+    assert find_target is not None
+    found_target = find_target("acme")
+    assert found_target is not None
+    assert (None if found_target.price is None else found_target.price.rates.input) == usd
 
 
-@pytest.mark.parametrize("text", [TEXT, declared("''"), declared("")])
-def test_without_one_nothing_is_compared(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize("text", [TEXT, with_baseline("''"), with_baseline("")])
+def test_without_a_baseline_nothing_is_compared(tmp_path: Path, text: str) -> None:
     source = world.loaded(tmp_path, text, {})
     built = world.built(tmp_path, text, {})
     assert build_baseline(source, built) is None
@@ -116,20 +116,20 @@ MISTAKES: list[tuple[str, str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "told"), MISTAKES)
-def test_a_name_that_nothing_has_is_told_with_the_nearest(
-    tmp_path: Path, name: str, told: str
+@pytest.mark.parametrize(("name", "expected"), MISTAKES)
+def test_an_unknown_baseline_is_an_error_with_the_nearest_name(
+    tmp_path: Path, name: str, expected: str
 ) -> None:
-    line = f"c.yaml:23: error: ledger.baseline: {told}"
-    assert world.mistakes(tmp_path, declared(name)) == [line]
+    line = f"c.yaml:23: error: ledger.baseline: {expected}"
+    assert world.mistakes(tmp_path, with_baseline(name)) == [line]
 
 
-def test_how_it_is_written_is_said_where_no_name_is_near(tmp_path: Path) -> None:
+def test_if_no_name_is_near_the_error_shows_how_to_write_a_baseline(tmp_path: Path) -> None:
     """The configuration has many models, and none has a name like it."""
     rows = ", ".join(f"{{model: m-{at}}}" for at in range(12))
-    text = declared("zzzzzzzzzzzz").replace("fast: [{model: small}]", f"fast: [{rows}]")
-    (told,) = world.mistakes(tmp_path, text)
-    assert told.endswith("Write it as `smart`, `openai/smart` or `openai/gpt-6-sol`.")
+    text = with_baseline("zzzzzzzzzzzz").replace("fast: [{model: small}]", f"fast: [{rows}]")
+    (message,) = world.mistakes(tmp_path, text)
+    assert message.endswith("Write it as `smart`, `openai/smart` or `openai/gpt-6-sol`.")
 
 
 WARNINGS: list[tuple[str, list[str]]] = [
@@ -142,13 +142,15 @@ WARNINGS: list[tuple[str, list[str]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "told"), WARNINGS)
-def test_a_baseline_that_compares_nothing_is_told(
-    tmp_path: Path, name: str, told: list[str]
+@pytest.mark.parametrize(("name", "expected"), WARNINGS)
+def test_a_baseline_that_compares_nothing_is_a_warning(
+    tmp_path: Path, name: str, expected: list[str]
 ) -> None:
     """The warning comes once, and not for labs that are off."""
-    text = declared(name).replace("labs:", "labs:\n  dark: {smart: [{provider: mirror, model: x}]}")
+    text = with_baseline(name).replace(
+        "labs:", "labs:\n  dark: {smart: [{provider: mirror, model: x}]}"
+    )
     source = world.loaded(tmp_path, text, {})
     built = world.built(tmp_path, text, {}, {("acme", "listed"): LIST})
-    found = [str(item).replace(f"{tmp_path}/", "") for item in find_warnings(source, built)]
-    assert found == [f"c.yaml:24: warning: ledger.baseline: {line}" for line in told]
+    warnings = [str(item).replace(f"{tmp_path}/", "") for item in find_warnings(source, built)]
+    assert warnings == [f"c.yaml:24: warning: ledger.baseline: {line}" for line in expected]

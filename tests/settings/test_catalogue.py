@@ -57,18 +57,18 @@ ONOFF: list[tuple[str, dict[str, str], bool, str]] = [
 
 
 @pytest.mark.parametrize(("part", "environ", "on", "why"), ONOFF)
-def test_a_provider_is_on_where_it_has_what_it_needs(
+def test_a_provider_is_on_if_it_has_what_it_needs(
     tmp_path: Path, part: str, environ: dict[str, str], on: bool, why: str
 ) -> None:
-    found = build(tmp_path, {"acme": part}, ONE, **environ)
-    provider, lab = found.providers["acme"], found.catalogue.labs["acme"]
+    built = build(tmp_path, {"acme": part}, ONE, **environ)
+    provider, lab = built.providers["acme"], built.catalogue.labs["acme"]
     assert (provider.enabled, provider.disabled_reason, lab.enabled, lab.disabled_reason) == (
         on,
         why,
         on,
         why,
     )
-    assert bool(found.catalogue.models) == on
+    assert bool(built.catalogue.models) == on
 
 
 TWO = "labs:\n  x:\n    fast: [{provider: a, model: m}, {provider: b, model: m}]\n"
@@ -83,7 +83,7 @@ TWO = "labs:\n  x:\n    fast: [{provider: a, model: m}, {provider: b, model: m}]
         (("accounts: {m: '${A}'}", "enable: no"), {}, False, "set A or its `enable` is off"),
     ],
 )
-def test_a_lab_is_on_while_one_of_its_providers_is(
+def test_a_lab_is_on_if_one_of_its_providers_is(
     tmp_path: Path, parts: tuple[str, str], environ: dict[str, str], on: bool, why: str
 ) -> None:
     named = {"a": parts[0], "b": parts[1] if "acc" in parts[1] else parts[1] + "\n    auth: none"}
@@ -103,17 +103,17 @@ def test_a_lab_without_targets_is_off(tmp_path: Path) -> None:
         ({"ACME_API_KEY": "k"}, False, "it starts only where no other provider is on"),
     ],
 )
-def test_a_provider_that_starts_alone_steps_aside(
+def test_a_provider_with_start_alone_is_off_beside_others(
     tmp_path: Path, environ: dict[str, str], local: bool, why: str
 ) -> None:
     parts = {"acme": KEY, "local": "auth: none\n    start: alone"}
     labs = "labs:\n  acme: {fast: [{model: m}]}\n  local: {fast: [{model: n}]}\n"
-    found = build(tmp_path, parts, labs, **environ)
-    assert (found.providers["local"].enabled, found.providers["local"].disabled_reason) == (
+    built = build(tmp_path, parts, labs, **environ)
+    assert (built.providers["local"].enabled, built.providers["local"].disabled_reason) == (
         local,
         why,
     )
-    assert found.catalogue.default_lab == ("local" if local else "acme")
+    assert built.catalogue.default_lab == ("local" if local else "acme")
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_the_default_lab_is_the_one_named_or_the_first_that_is_on(
     assert build(tmp_path, parts, labs, **environ).catalogue.default_lab == lab
 
 
-def test_a_provider_is_built_as_it_is_written(tmp_path: Path) -> None:
+def test_a_provider_is_built_as_configured(tmp_path: Path) -> None:
     text = """\
 version: 1
 providers:
@@ -155,8 +155,8 @@ providers:
 labs:
   acme: {about: A lab., fast: [{model: m, max_output: 5, params: {top_k: 3}}]}
 """
-    found = world.built(tmp_path, text, {})
-    provider = found.providers["acme"]
+    built = world.built(tmp_path, text, {})
+    provider = built.providers["acme"]
     assert provider.urls == {
         "openai-chat": "https://acme.example/v1/chat",
         "other": "https://else.example/x",
@@ -167,17 +167,17 @@ labs:
     assert provider.refused_members == frozenset({"store"})
     own = {"idle": 60.0, "total": 2.0}
     assert provider.timers == {kind: build_timers(kind, own) for kind in DEFAULT_TIMERS}
-    more = "timeouts: {fast: {idle: 3s, pool: 4s}}\n"
-    tiers = world.built(tmp_path, text + more, {}).providers["acme"].timers
+    timeouts = "timeouts: {fast: {idle: 3s, pool: 4s}}\n"
+    tiers = world.built(tmp_path, text + timeouts, {}).providers["acme"].timers
     assert (tiers["fast"].idle, tiers["fast"].pool, tiers["smart"].pool) == (60.0, 4.0, 2.0)
     assert (provider.proxy, provider.command) == ("http://p", ("run", "it"))
-    keyless = found.providers["open"]
+    keyless = built.providers["open"]
     assert (keyless.auth, keyless.accounts, keyless.enabled) == (
         "none",
         (Account("main", ""),),
         True,
     )
-    lab = found.catalogue.labs["acme"]
+    lab = built.catalogue.labs["acme"]
     assert lab.about == "A lab."
     target = lab.tiers["fast"][0]
     assert (target.model, target.max_output, target.params) == ("m", 5, {"top_k": 3})
@@ -209,10 +209,10 @@ models:
 """
 
 
-def test_facts_are_taken_over_from_the_model_that_one_is_like(tmp_path: Path) -> None:
+def test_a_model_with_like_has_the_facts_of_the_other_model(tmp_path: Path) -> None:
     labs = "labs:\n  acme: {fast: [{model: base}, {model: m}, {model: n}]}\n"
-    found = build(tmp_path, {"acme": "auth: none"}, labs + FACTS)
-    base, m, n = found.catalogue.labs["acme"].tiers["fast"]
+    built = build(tmp_path, {"acme": "auth: none"}, labs + FACTS)
+    base, m, n = built.catalogue.labs["acme"].tiers["fast"]
     assert base.facts == ModelFacts(
         context=1000,
         max_input=900,
@@ -244,16 +244,16 @@ def test_facts_are_taken_over_from_the_model_that_one_is_like(tmp_path: Path) ->
     assert n.price.version == "config 2026-11-24"
 
 
-def test_a_model_at_a_provider_wins_over_the_model_anywhere(tmp_path: Path) -> None:
+def test_the_facts_of_a_model_at_a_provider_override_those_of_the_model(tmp_path: Path) -> None:
     text = "version: 1\nmodels:\n  m: {context: 1}\n  acme/m: {context: 2}\n  a: {like: b}\n  b: {like: a}\n"
     models = world.loaded(tmp_path, text).config.models
-    found = [find_model(models, provider, "m") for provider in ("acme", "other")]
-    assert [part.context if part else None for part in found] == [2, 1]
+    parts = [find_model(models, provider, "m") for provider in ("acme", "other")]
+    assert [part.context if part else None for part in parts] == [2, 1]
     assert find_model(models, "acme", "unknown") is None
     assert find_model(models, "acme", "a") is not None  # `check` reports circles
 
 
-def test_a_price_is_the_configuration_s_else_the_list_s_else_unknown(tmp_path: Path) -> None:
+def test_a_price_comes_from_the_configuration_else_from_the_list(tmp_path: Path) -> None:
     text = """\
 version: 1
 providers:
@@ -298,7 +298,7 @@ models:
     assert [item.price for item in tiers["smart"]] == [None]
 
 
-def test_a_price_that_nobody_knows_is_a_warning(tmp_path: Path) -> None:
+def test_an_unknown_price_is_a_warning(tmp_path: Path) -> None:
     text = world.BASE.replace("price: {input: 3, output: 4}", "vision: true")
     assert [
         str(item).replace(f"{tmp_path}/", "") for item in world.whole(tmp_path, text).warnings
@@ -321,7 +321,7 @@ def test_a_price_that_nobody_knows_is_a_warning(tmp_path: Path) -> None:
         ("{}", ", max_output: 7", 7),
     ],
 )
-def test_unknown_output_caps_the_answers_that_nothing_else_bounds(
+def test_unknown_output_caps_answers_without_another_limit(
     tmp_path: Path, facts: str, own: str, cap: int | None
 ) -> None:
     text = world.BASE.replace("model: large", f"model: strange{own}")
@@ -330,7 +330,9 @@ def test_unknown_output_caps_the_answers_that_nothing_else_bounds(
     assert (target.model, target.max_output) == ("strange", cap)
 
 
-def test_a_price_of_the_real_list_is_taken_under_the_provider_s_name_there(tmp_path: Path) -> None:
+def test_the_list_price_is_looked_up_under_the_name_of_the_provider_in_the_list(
+    tmp_path: Path,
+) -> None:
     text = world.BASE.replace("model: large", "model: gpt-4o")
     text = text.replace("    accounts:", "    prices: openai\n    accounts:")
     price = (

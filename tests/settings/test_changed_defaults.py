@@ -13,19 +13,19 @@ BUDGET = "budgets: [{name: all, usd: 5, every: day}]\n"
 LIMIT = "limits: [{name: rate, requests: 9/m}]\n"
 
 
-def notes(folder: Path, more: str = "") -> list[str]:
+def notes(folder: Path, text: str = "") -> list[str]:
     """Return the notes on a configuration."""
-    return [*map(str, changed_defaults.find_notes(world.loaded(folder, world.BASE + more)))]
+    return [*map(str, changed_defaults.find_notes(world.loaded(folder, world.BASE + text)))]
 
 
-def paths(folder: Path, more: str = "", *, tenants: bool = False) -> list[str]:
+def paths(folder: Path, text: str = "", *, tenants: bool = False) -> list[str]:
     """Return the keys that have a note."""
-    source = world.loaded(folder, world.BASE + more)
-    found = changed_defaults.find_notes(source, several_tenants=tenants)
-    return [one.path for one in found]
+    source = world.loaded(folder, world.BASE + text)
+    found_notes = changed_defaults.find_notes(source, several_tenants=tenants)
+    return [note.path for note in found_notes]
 
 
-def test_a_configuration_is_told_each_default_that_it_meets(tmp_path: Path) -> None:
+def test_each_changed_default_that_affects_a_configuration_has_a_note(tmp_path: Path) -> None:
     assert paths(tmp_path) == [
         "cache.default",
         "routing.conversation",
@@ -35,7 +35,7 @@ def test_a_configuration_is_told_each_default_that_it_meets(tmp_path: Path) -> N
     ]
 
 
-def test_a_note_says_the_old_setting(tmp_path: Path) -> None:
+def test_a_note_shows_the_old_setting(tmp_path: Path) -> None:
     assert notes(tmp_path, "cache: {ttl: 5m}\n")[0] == (
         f"{tmp_path}/c.yaml:16: cache.default is now `deterministic`: embeddings, and chat at "
         "temperature 0 without tools. As before: `cache: {default: on}`."
@@ -43,7 +43,7 @@ def test_a_note_says_the_old_setting(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "path"),
+    ("text", "path"),
     [
         ("cache: {default: on}\n", "cache.default"),
         ("cache: {default: deterministic}\n", "cache.default"),
@@ -55,14 +55,12 @@ def test_a_note_says_the_old_setting(tmp_path: Path) -> None:
         ("server: {max_values: 32000000}\n", "server.max_values"),
     ],
 )
-def test_who_writes_the_key_or_does_not_use_it_is_told_nothing(
-    tmp_path: Path, more: str, path: str
-) -> None:
-    assert path not in paths(tmp_path, more)
+def test_there_is_no_note_if_the_key_is_set_or_unused(tmp_path: Path, text: str, path: str) -> None:
+    assert path not in paths(tmp_path, text)
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("text", "expected"),
     [
         ("server: {open: true}\n", {"server.hosts", "server.cors"}),
         ("server: {open: true, hosts: [gw.internal], cors: '*'}\n", set()),
@@ -76,12 +74,12 @@ def test_who_writes_the_key_or_does_not_use_it_is_told_nothing(
         ),
     ],
 )
-def test_what_touches_some_configurations_alone(tmp_path: Path, more: str, told: set[str]) -> None:
-    assert {*paths(tmp_path, more)} - {*paths(tmp_path)} == told
+def test_some_notes_depend_on_other_settings(tmp_path: Path, text: str, expected: set[str]) -> None:
+    assert {*paths(tmp_path, text)} - {*paths(tmp_path)} == expected
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("text", "expected"),
     [
         (BUDGET + LIMIT, {"limits[0].per", "budgets[0].per"}),
         (BUDGET.replace("}", ", per: all}"), set()),
@@ -91,22 +89,21 @@ def test_what_touches_some_configurations_alone(tmp_path: Path, more: str, told:
         (LIMIT.replace("}", ", per: [tenant, tier]}"), set()),
     ],
 )
-def test_one_sum_for_all_tenants_is_told_where_there_are_several(
-    tmp_path: Path, more: str, told: set[str]
+def test_a_limit_over_all_tenants_has_a_note_if_there_are_several(
+    tmp_path: Path, text: str, expected: set[str]
 ) -> None:
-    assert {*paths(tmp_path, more, tenants=True)} - {*paths(tmp_path)} == told
-    assert not {*paths(tmp_path, more)} - {*paths(tmp_path)}
+    assert {*paths(tmp_path, text, tenants=True)} - {*paths(tmp_path)} == expected
+    assert not {*paths(tmp_path, text)} - {*paths(tmp_path)}
 
 
 @pytest.mark.parametrize(
-    "changed", changed_defaults.CHANGED_DEFAULTS, ids=lambda one: ".".join(one.path)
+    "changed", changed_defaults.CHANGED_DEFAULTS, ids=lambda note: ".".join(note.path)
 )
-def test_the_old_setting_is_one_that_loads(
+def test_the_old_setting_loads_and_silences_the_note(
     tmp_path: Path, changed: changed_defaults.ChangedDefault
 ) -> None:
-    """The old setting also silences the note."""
     assert ".".join(map(str, changed.path)) not in paths(tmp_path, f"{changed.old_setting}\n")
 
 
-def test_what_ships_leaves_none_open() -> None:
+def test_the_shipped_configuration_has_no_note() -> None:
     assert [*changed_defaults.find_notes(load(find_shipped_config(), {}))] == []

@@ -11,9 +11,12 @@ from tests.settings.world import BASE, ON, built, loaded
 MORE = BASE + "choices:\n- {name: a, tier: fast}\n- {name: b, tier: smart}\n"
 
 
-def told(folder: Path, before: str, after: str, environ: Mapping[str, str] = ON) -> list[str]:
+def describe_changes(
+    folder: Path, before: str, after: str, environ: Mapping[str, str] = ON
+) -> list[str]:
     return [
-        str(one) for one in list_changes(loaded(folder, before), loaded(folder, after, environ))
+        str(change)
+        for change in list_changes(loaded(folder, before), loaded(folder, after, environ))
     ]
 
 
@@ -49,63 +52,63 @@ def told(folder: Path, before: str, after: str, environ: Mapping[str, str] = ON)
          [f'labs.acme.smart[0].params: {{}} -> {{"x":"{"y" * 114}...']),
     ],
 )  # fmt: skip
-def test_each_part_is_told_in_the_words_of_the_file(
+def test_each_change_is_described_in_the_words_of_the_file(
     tmp_path: Path, before: str, after: str, expected: list[str]
 ) -> None:
     assert before in MORE
-    assert told(tmp_path, MORE, MORE.replace(before, after, 1)) == expected
+    assert describe_changes(tmp_path, MORE, MORE.replace(before, after, 1)) == expected
 
 
-def test_a_new_part_is_shown_without_what_is_secret_in_it(tmp_path: Path) -> None:
+def test_a_new_part_is_shown_without_its_secrets(tmp_path: Path) -> None:
     more = (
         "  more:\n    base_url: https://m.example\n    dialects: {openai-chat: /c}\n"
         "    headers: {x: pass-word}\n    accounts: {main: pass-word}\nlabs:\n"
     )
-    (told_,) = told(tmp_path, BASE, BASE.replace("labs:\n", more, 1))
-    assert told_.startswith("providers.more: added, {")
-    assert '"headers":"(not shown)"' in told_ or "..." in told_
-    assert "pass-word" not in told_
+    (line,) = describe_changes(tmp_path, BASE, BASE.replace("labs:\n", more, 1))
+    assert line.startswith("providers.more: added, {")
+    assert '"headers":"(not shown)"' in line or "..." in line
+    assert "pass-word" not in line
 
 
-def test_what_the_environment_changes_is_told_by_its_name(tmp_path: Path) -> None:
+def test_a_change_by_the_environment_shows_only_the_name_of_the_variable(tmp_path: Path) -> None:
     """The value of a credential, or of any other part, may be secret: only its name is shown."""
     text = BASE.replace("https://acme.example/v1", "https://${HOST}/v1")
     before = loaded(tmp_path, text, {**ON, "HOST": "one-host"})
     after = loaded(tmp_path, text, {"ACME_API_KEY": "sk-other", "HOST": "other-host"})
-    assert [str(one) for one in list_changes(before, after)] == [
+    assert [str(change) for change in list_changes(before, after)] == [
         "providers.acme.base_url: another value of https://${HOST}/v1",
         "providers.acme.accounts.main: another value (not shown)",
     ]
     assert before.version == after.version
 
 
-def test_labs_that_go_on_or_off_are_told(tmp_path: Path) -> None:
+def test_labs_that_switch_on_or_off_are_listed(tmp_path: Path) -> None:
     on, off = built(tmp_path, BASE), built(tmp_path, BASE, {})
-    assert [str(one) for one in list_switched_labs(on, off)] == [
+    assert [str(change) for change in list_switched_labs(on, off)] == [
         "lab acme: on -> off (set ACME_API_KEY)"
     ]
-    assert [str(one) for one in list_switched_labs(off, on)] == [
+    assert [str(change) for change in list_switched_labs(off, on)] == [
         "lab acme: off (set ACME_API_KEY) -> on"
     ]
     assert not list_switched_labs(on, on)
 
 
-def test_what_waits_for_a_new_start(tmp_path: Path) -> None:
+def test_a_setting_that_needs_a_restart_keeps_its_old_value(tmp_path: Path) -> None:
     """The gateway reports such a change and keeps the old value; it takes all other changes."""
     text = "server: {port: 9}\ncache: {ttl: 9s, max_bytes: 1MB}\nledger: {journal: j, keep: 9d}\n"
-    first, now = loaded(tmp_path, BASE), loaded(tmp_path, BASE + text)
-    assert {one.path: one.waits for one in list_changes(first, now)} == {
+    first, changed = loaded(tmp_path, BASE), loaded(tmp_path, BASE + text)
+    assert {change.path: change.waits for change in list_changes(first, changed)} == {
         "server.port": True,
         "cache.ttl": False,
         "cache.max_bytes": True,
         "ledger.journal": True,
         "ledger.keep": False,
     }
-    held = keep_startup_settings(first.config, now.config)
-    assert (held.server.port, held.cache.max_bytes, held.ledger.journal) == (
+    kept_config = keep_startup_settings(first.config, changed.config)
+    assert (kept_config.server.port, kept_config.cache.max_bytes, kept_config.ledger.journal) == (
         8484,
         64_000_000,
         "ledger",
     )
-    assert (held.cache.ttl, held.ledger.keep) == (9.0, 9 * 86_400.0)
-    assert now.config.server.port == 9
+    assert (kept_config.cache.ttl, kept_config.ledger.keep) == (9.0, 9 * 86_400.0)
+    assert changed.config.server.port == 9

@@ -39,7 +39,7 @@ EXPANDED: list[tuple[str, str]] = [
 
 
 @pytest.mark.parametrize(("text", "expanded"), EXPANDED)
-def test_variables_are_put_in(text: str, expanded: str) -> None:
+def test_variables_in_a_text_are_expanded(text: str, expanded: str) -> None:
     assert environment.expand_variables(text, ENVIRON) == expanded
 
 
@@ -58,13 +58,15 @@ UNSET: list[tuple[str, str, bool]] = [
 
 
 @pytest.mark.parametrize(("text", "message", "variable"), UNSET)
-def test_what_is_missing_is_named(text: str, message: str, variable: bool) -> None:
+def test_a_missing_or_malformed_variable_is_reported(
+    text: str, message: str, variable: bool
+) -> None:
     with pytest.raises(UnsetVariable) as caught:
         environment.expand_variables(text, ENVIRON)
     assert (str(caught.value), caught.value.variable) == (message, variable)
 
 
-def test_a_file_gives_its_text_without_the_space_around_it(tmp_path: Path) -> None:
+def test_a_file_reference_gives_its_text_without_surrounding_space(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("  sk-1\n")
     assert environment.expand_variables(f"<${{file:{tmp_path}/key}}>", {}) == "<sk-1>"
     (tmp_path / "key").write_bytes(b"\xff")
@@ -77,10 +79,10 @@ def test_a_file_gives_its_text_without_the_space_around_it(tmp_path: Path) -> No
 @given(st.text(), st.dictionaries(st.sampled_from(["A", "B", "C"]), st.text()))
 def test_any_string_is_expanded_or_refused(text: str, given_: dict[str, str]) -> None:
     try:
-        found = environment.expand_variables(text, given_)
+        expanded = environment.expand_variables(text, given_)
     except UnsetVariable:
         return
-    assert found == text or "${" in text
+    assert expanded == text or "${" in text
 
 
 @pytest.mark.parametrize(
@@ -93,15 +95,15 @@ def test_any_string_is_expanded_or_refused(text: str, given_: dict[str, str]) ->
         ("x", []),
     ],
 )
-def test_the_variables_of_a_string_are_known_in_order(text: str, names: list[str]) -> None:
+def test_the_variables_of_a_text_are_listed_in_order(text: str, names: list[str]) -> None:
     assert environment.list_variables(text) == names
 
 
-def test_a_dotenv_file_is_read_below_the_environment(tmp_path: Path) -> None:
+def test_the_environment_overrides_a_dotenv_file(tmp_path: Path) -> None:
     text = "A=file\nB='quoted # not a comment'\nexport C=c # comment\nEMPTY=\nLONE\nD=\"two\\nlines\"\n"
     (tmp_path / ".env").write_text(f"\ufeff{text}", "utf-8")
-    found = environment.read_environment(tmp_path, {"A": "environment", "X": ""})
-    assert found == {
+    merged = environment.read_environment(tmp_path, {"A": "environment", "X": ""})
+    assert merged == {
         "A": "environment",
         "B": "quoted # not a comment",
         "C": "c",
@@ -138,16 +140,16 @@ OVERRIDES: list[tuple[dict[str, str], dict[tuple[str, ...], Value]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("given_", "found"), OVERRIDES)
+@pytest.mark.parametrize(("given_", "expected"), OVERRIDES)
 def test_settings_come_from_the_environment(
-    given_: dict[str, str], found: dict[tuple[str, ...], Value]
+    given_: dict[str, str], expected: dict[tuple[str, ...], Value]
 ) -> None:
     settings, mistakes = environment.read_overrides(given_, KNOWN)
-    assert (settings, mistakes) == (found, [])
-    assert list(settings) == list(found)
+    assert (settings, mistakes) == (expected, [])
+    assert list(settings) == list(expected)
 
 
-def test_every_name_that_is_no_setting_is_told_with_what_was_meant() -> None:
+def test_every_variable_that_is_no_setting_is_an_error_with_a_hint() -> None:
     given_ = {
         "TIERGATE_SERVR__PORT": "1",
         "TIERGATE_CACHE_TTL": "5m",

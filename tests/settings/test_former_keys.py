@@ -20,7 +20,7 @@ labs:
 """
 
 
-def read(folder: Path, text: str) -> tuple[object, list[str]]:
+def load_with_warnings(folder: Path, text: str) -> tuple[object, list[str]]:
     """Return a configuration, and the texts of its warnings."""
     file = folder / "gateway.yaml"
     file.write_text(GATEWAY + text, "utf-8")
@@ -39,20 +39,20 @@ choices:
 """
 
 
-def test_former_names_mean_the_same_and_are_told_with_their_lines(tmp_path: Path) -> None:
-    former_config, warnings = read(tmp_path, FORMER)
+def test_former_names_work_and_give_warnings_with_their_lines(tmp_path: Path) -> None:
+    former_config, warnings = load_with_warnings(tmp_path, FORMER)
     new = FORMER.replace("turn:", "kind:").replace("shadow_share", "shadow_sample")
-    assert read(tmp_path, new) == (former_config, [])
+    assert load_with_warnings(tmp_path, new) == (former_config, [])
     assert [warning.partition(" ")[0] for warning in warnings] == ["10", "13", "13", "16"]
     assert "`turn`, its former name: write `kind`" in warnings[-1]
 
 
 def test_a_former_name_beside_the_new_one_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="shadow_share: no such key"):
-        read(tmp_path, "routing: {shadow_share: 0.5, shadow_sample: 0.5}")
+        load_with_warnings(tmp_path, "routing: {shadow_share: 0.5, shadow_sample: 0.5}")
 
 
 @pytest.mark.parametrize("text", ["guards: 1", "guards: [1]", "guards: [{name: a, when: 1}]"])
-def test_what_is_no_mapping_is_told_as_ever(tmp_path: Path, text: str) -> None:
+def test_a_rule_that_is_no_mapping_is_reported_as_usual(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError, match="guards"):
-        read(tmp_path, text)
+        load_with_warnings(tmp_path, text)

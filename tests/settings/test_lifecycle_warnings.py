@@ -38,19 +38,19 @@ RETIREMENTS: list[tuple[str, str, list[str]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("row", "fact", "told"), RETIREMENTS)
-def test_a_model_that_ends_is_told_with_what_to_put_in_its_place(
-    tmp_path: Path, row: str, fact: str, told: list[str]
+@pytest.mark.parametrize(("row", "fact", "expected"), RETIREMENTS)
+def test_a_model_that_retires_is_a_warning_with_what_to_do(
+    tmp_path: Path, row: str, fact: str, expected: list[str]
 ) -> None:
     text = world.BASE.replace("{model: large}", row).replace(
         "large: {price", f"large: {{{fact}, price"
     )
-    found = [line for line in world.warnings(tmp_path, text) if "retire" in line]
-    assert [line.partition("].model: ")[2] for line in found] == told
-    assert all(line.startswith("c.yaml:10: warning: labs.acme.smart[") for line in found)
+    warnings = [line for line in world.warnings(tmp_path, text) if "retire" in line]
+    assert [line.partition("].model: ")[2] for line in warnings] == expected
+    assert all(line.startswith("c.yaml:10: warning: labs.acme.smart[") for line in warnings)
 
 
-def test_a_model_of_a_provider_that_is_off_may_end_unseen(tmp_path: Path) -> None:
+def test_a_retirement_at_a_provider_that_is_off_is_no_warning(tmp_path: Path) -> None:
     text = world.BASE.replace("large: {price", "large: {retires: 2026-12-01, price")
     assert len(world.warnings(tmp_path, text)) == 1
     assert world.warnings(tmp_path, text, off=frozenset({"acme"})) == []
@@ -84,17 +84,17 @@ STEPS: list[tuple[str, list[str]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("price", "told"), STEPS)
-def test_a_price_step_is_told_thirty_days_ahead(
-    tmp_path: Path, price: str, told: list[str]
+@pytest.mark.parametrize(("price", "expected"), STEPS)
+def test_a_price_step_within_thirty_days_is_a_warning(
+    tmp_path: Path, price: str, expected: list[str]
 ) -> None:
     head = "c.yaml:15: warning: models.large.price."
-    found = world.warnings(tmp_path, priced(price))
-    assert [line.rpartition(".from.")[2] for line in found] == told
-    assert all(line.startswith(head) for line in found)
+    warnings = world.warnings(tmp_path, priced(price))
+    assert [line.rpartition(".from.")[2] for line in warnings] == expected
+    assert all(line.startswith(head) for line in warnings)
 
 
-def test_a_step_is_told_once_with_all_that_it_changes(tmp_path: Path) -> None:
+def test_a_price_step_is_one_warning_with_all_tiers_that_it_affects(tmp_path: Path) -> None:
     """The warning stands where the price is written: a model with `like` has that model's price."""
     text = priced(STEP).replace("smart: [{model: large}]", "smart: [{model: large}, {model: own}]")
     text = text.replace("fast: [{model: small,", "fast: [{model: other}, {model: small,")
@@ -107,13 +107,13 @@ def test_a_step_is_told_once_with_all_that_it_changes(tmp_path: Path) -> None:
     ]
 
 
-def test_a_step_of_what_is_off_or_in_no_tier_is_not_told(tmp_path: Path) -> None:
+def test_a_price_step_of_an_unused_model_is_no_warning(tmp_path: Path) -> None:
     assert world.warnings(tmp_path, priced(STEP), off=frozenset({"acme"})) == []
     text = priced(STEP).replace("model: large", "model: small")
     assert world.warnings(tmp_path, text) == []
 
 
-def test_a_step_of_a_list_price_is_told_where_its_target_stands(tmp_path: Path) -> None:
+def test_a_step_of_a_list_price_is_a_warning_at_its_target(tmp_path: Path) -> None:
     """The price is from the real list.
 
     There is no warning where the configuration has a price, or where the provider is off.
@@ -123,8 +123,10 @@ def test_a_step_of_a_list_price_is_told_where_its_target_stands(tmp_path: Path) 
         text.replace("    accounts:", "    prices: google\n    accounts:")
         + "  gemini-4-argon: {}\n"
     )
-    told = [str(item).replace(f"{tmp_path}/", "") for item in world.whole(tmp_path, text).warnings]
-    assert told == [
+    warning = [
+        str(item).replace(f"{tmp_path}/", "") for item in world.whole(tmp_path, text).warnings
+    ]
+    assert warning == [
         (
             "c.yaml:11: warning: labs.acme.smart[0].model: the list price of gemini-4-argon changes "
             "on 2026-12-01: input 2 to 4, cache_read 0.1 to 0.2, output 10 to 20."
@@ -149,7 +151,7 @@ labs:
 """
 
 
-def with_vectors(v: str, w: str, other: str = "") -> str:
+def with_embeddings(v: str, w: str, other: str = "") -> str:
     text = world.BASE.replace("labs:\n", OTHER).replace("models:\n", f"{VECTORS}\nmodels:\n")
     return f"{text}  v: {{{v}}}\n  w: {{{w}}}\n{other}"
 
@@ -157,39 +159,41 @@ def with_vectors(v: str, w: str, other: str = "") -> str:
 PRICE = "price: {input: 1, output: 0}"
 
 
-def test_models_that_make_vectors_retire_too(tmp_path: Path) -> None:
+def test_the_retirement_of_an_embedding_model_is_a_warning(tmp_path: Path) -> None:
     """No other model takes the place of one: its vectors mean nothing beside theirs."""
-    text = with_vectors(f"{PRICE}, retires: 2026-12-11", f"{PRICE}, retires: 2026-11-01")
-    gone = "and no provider of it stays. Put another in its place"
+    text = with_embeddings(f"{PRICE}, retires: 2026-12-11", f"{PRICE}, retires: 2026-11-01")
+    no_provider = "and no provider of it stays. Put another in its place"
     assert world.warnings(tmp_path, text) == [
-        f"c.yaml:15: warning: labs.acme.embeddings[{at}].model: {told}"
-        for at, told in [
-            (0, f"v retires on 2026-12-11, {gone} by then."),
-            (1, f"v retires on 2026-12-11, {gone} by then."),
-            (2, f"w has retired on 2026-11-01, {gone}."),
+        f"c.yaml:15: warning: labs.acme.embeddings[{at}].model: {message}"
+        for at, message in [
+            (0, f"v retires on 2026-12-11, {no_provider} by then."),
+            (1, f"v retires on 2026-12-11, {no_provider} by then."),
+            (2, f"w has retired on 2026-11-01, {no_provider}."),
         ]
     ]
-    both = world.warnings(tmp_path, with_vectors(f"{PRICE}, retires: 2026-12-11", PRICE))
-    assert len(both) == 2  # though w stays
-    assert all(line.endswith(f"v retires on 2026-12-11, {gone} by then.") for line in both)
-    text = with_vectors(
+    v_warnings = world.warnings(tmp_path, with_embeddings(f"{PRICE}, retires: 2026-12-11", PRICE))
+    assert len(v_warnings) == 2  # though w stays
+    assert all(
+        line.endswith(f"v retires on 2026-12-11, {no_provider} by then.") for line in v_warnings
+    )
+    text = with_embeddings(
         f"{PRICE}, retires: 2026-12-11", PRICE, "  other/v: {like: v, retires: null}"
     )
-    (told,) = world.warnings(tmp_path, text)
-    assert told.endswith("v retires on 2026-12-11. Put another in its place by then.")
+    (message,) = world.warnings(tmp_path, text)
+    assert message.endswith("v retires on 2026-12-11. Put another in its place by then.")
 
 
-def test_a_price_step_of_a_model_that_makes_vectors_is_told(tmp_path: Path) -> None:
-    text = with_vectors(
+def test_a_price_step_of_an_embedding_model_is_a_warning(tmp_path: Path) -> None:
+    text = with_embeddings(
         "price: {input: 1, output: 0, from: {2026-12-01: {input: 2, output: 0}}}", PRICE
     )
-    (told,) = world.warnings(tmp_path, text)
-    assert told.endswith("changes on 2026-12-01: input 1 to 2. It serves acme/embeddings.")
+    (warning,) = world.warnings(tmp_path, text)
+    assert warning.endswith("changes on 2026-12-01: input 1 to 2. It serves acme/embeddings.")
 
 
-def test_models_that_make_vectors_need_a_price_too(tmp_path: Path) -> None:
+def test_an_embedding_model_without_a_price_is_a_warning(tmp_path: Path) -> None:
     """Each warning names the place of a target that is on."""
-    text = with_vectors("note: x", PRICE).replace("{model: large}", "{model: unheard-of}")
+    text = with_embeddings("note: x", PRICE).replace("{model: large}", "{model: unheard-of}")
     source = world.loaded(tmp_path, text)
     catalogue = world.built(tmp_path, text).catalogue
     assert [
@@ -210,17 +214,19 @@ def test_models_that_make_vectors_need_a_price_too(tmp_path: Path) -> None:
     ]
 
 
-def test_without_the_price_list_all_that_lack_a_price_are_told_in_one_line(tmp_path: Path) -> None:
+def test_without_the_price_list_one_warning_names_all_models_without_a_price(
+    tmp_path: Path,
+) -> None:
     """The line names each model once, however many tiers have it.
 
     There is no line where every model has a price.
     """
-    text = with_vectors("note: x", PRICE).replace("{model: large}", "{model: unheard-of}")
+    text = with_embeddings("note: x", PRICE).replace("{model: large}", "{model: unheard-of}")
     source = world.loaded(tmp_path, text)
     catalogue = world.built(tmp_path, text).catalogue
-    (told,) = find_unpriced(source, catalogue, has_price_list=False)
-    assert told.level == "warning"
-    assert f"{told.message} {told.hint}" == (
+    (warning,) = find_unpriced(source, catalogue, has_price_list=False)
+    assert warning.level == "warning"
+    assert f"{warning.message} {warning.hint}" == (
         "no prices are known of acme/unheard-of, acme/v, other/v: their calls have no cost. "
         "Install the list: pip install 'tiergate[prices]'; or give each a `price`."
     )
@@ -230,18 +236,18 @@ def test_without_the_price_list_all_that_lack_a_price_are_told_in_one_line(tmp_p
     ]
 
 
-def test_a_step_of_a_list_price_of_vectors_is_told(tmp_path: Path) -> None:
+def test_a_step_of_a_list_price_of_an_embedding_model_is_a_warning(tmp_path: Path) -> None:
     """The warning is like that for a model in a tier."""
-    text = with_vectors("note: x", PRICE)
+    text = with_embeddings("note: x", PRICE)
     source = world.loaded(tmp_path, text)
     before = Price(rates=Rates(input=Decimal(1)), version="list")
     after = Price(rates=Rates(input=Decimal(3)), version="list")
     later = LaterPrice(datetime(2026, 12, 1, tzinfo=UTC).timestamp(), after)
     price = msgspec.structs.replace(before, later=(later,))
     built = world.built(tmp_path, text, prices={("acme", "v"): price})
-    (told,) = find_list_price_steps(source, built.catalogue, world.TODAY)
-    assert told.path == "labs.acme.embeddings[0].model"
-    assert told.message == "the list price of v changes on 2026-12-01: input 1 to 3."
+    (warning,) = find_list_price_steps(source, built.catalogue, world.TODAY)
+    assert warning.path == "labs.acme.embeddings[0].model"
+    assert warning.message == "the list price of v changes on 2026-12-01: input 1 to 3."
 
 
 LACKING: list[tuple[str, str]] = [
@@ -262,7 +268,7 @@ LACKING: list[tuple[str, str]] = [
 
 
 @pytest.mark.parametrize(("price", "path"), LACKING)
-def test_rates_that_lack_one_that_every_call_needs_are_told(
+def test_a_price_without_input_or_output_is_a_warning(
     tmp_path: Path, price: str, path: str
 ) -> None:
     assert world.warnings(tmp_path, priced(price)) == [

@@ -28,10 +28,10 @@ def test_a_price_is_usd_per_million_tokens(
 ) -> None:
     price = list_prices.find_price(provider, model, NOON)
     assert price is not None
-    known = price.rates
-    found = (known.input, known.cache_read, known.cache_write, known.output)
-    assert found == tuple(None if rate is None else Decimal(rate) for rate in rates)
-    assert all(rate is None or isinstance(rate, Decimal) for rate in found)
+    listed = price.rates
+    actual = (listed.input, listed.cache_read, listed.cache_write, listed.output)
+    assert actual == tuple(None if rate is None else Decimal(rate) for rate in rates)
+    assert all(rate is None or isinstance(rate, Decimal) for rate in actual)
     assert price.version == f"genai-prices {metadata.version('genai-prices')}"
 
 
@@ -56,8 +56,8 @@ def test_a_long_prompt_has_the_rates_of_its_step() -> None:
 )
 def test_a_price_can_depend_on_the_time_of_day(hour: int, minute: int, rate: str) -> None:
     """Whenever the price was looked up, the moment of the call decides."""
-    for found in (NOON, NOON.replace(hour=3)):
-        price = list_prices.find_price("deepseek", "deepseek-chat", found)
+    for looked_up in (NOON, NOON.replace(hour=3)):
+        price = list_prices.find_price("deepseek", "deepseek-chat", looked_up)
         assert price is not None
         at = price.find_in_force(NOON.replace(hour=hour, minute=minute).timestamp())
         assert at.rates.input == Decimal(rate)
@@ -77,9 +77,9 @@ def test_a_price_can_depend_on_the_day() -> None:
     assert (after.rates.input, after.later) == (Decimal(4), ())
 
 
-def test_every_price_of_the_list_is_that_of_the_list_at_any_hour() -> None:
+def test_every_price_equals_that_of_the_list_at_any_hour() -> None:
     """The models have prices that depend on the time; the test compares each hour of three days."""
-    asked = 0
+    checks = 0
     for provider in list_prices._load_snapshot().providers:
         for model in provider.models:
             if not isinstance(model.prices, list) or len(model.prices) < 2:
@@ -95,15 +95,15 @@ def test_every_price_of_the_list_is_that_of_the_list_at_any_hour() -> None:
                     moment = day.replace(hour=hour, minute=30)
                     expected = list_prices._build_rates(info.get_prices(moment), 0)
                     assert price.find_in_force(moment.timestamp()).rates == expected, model.id
-                    asked += 1
-    assert asked > 1000
+                    checks += 1
+    assert checks > 1000
 
 
-def test_lifetimes_of_a_cache_have_their_prices_and_steps_too() -> None:
+def test_each_cache_lifetime_has_its_own_price_and_steps() -> None:
     price = list_prices.find_price("anthropic", "claude-haiku-5-5", NOON)
     assert price is not None
-    by = [price.find_rates(length).cache_write_by for length in (100_000, 100_001)]
-    assert by == [{"1h": Decimal("0.2")}, {"1h": Decimal(1)}]
+    by_lifetime = [price.find_rates(length).cache_write_by for length in (100_000, 100_001)]
+    assert by_lifetime == [{"1h": Decimal("0.2")}, {"1h": Decimal(1)}]
 
 
 @pytest.mark.parametrize(
@@ -115,9 +115,7 @@ def test_lifetimes_of_a_cache_have_their_prices_and_steps_too() -> None:
         ("openai", "text-embedding-3-small", {}),
     ],
 )
-def test_requests_of_tools_have_a_price_each(
-    provider: str, model: str, tools: dict[str, str]
-) -> None:
+def test_each_tool_request_has_a_price(provider: str, model: str, tools: dict[str, str]) -> None:
     """The list has the price of a thousand requests."""
     price = list_prices.find_price(provider, model, NOON)
     assert price is not None
@@ -125,25 +123,25 @@ def test_requests_of_tools_have_a_price_each(
 
 
 @pytest.mark.parametrize("model", ["gemini-3.1-flash-lite", "gemini-2.5-pro"])
-def test_google_bills_searches_or_prompts_that_were_grounded(model: str) -> None:
+def test_google_bills_each_search_or_each_grounded_prompt(model: str) -> None:
     """From Gemini 3 on Google bills each search, before that a prompt whatever it searched."""
     price = list_prices.find_price("google", model, NOON)
     assert price is not None
-    each = model.startswith("gemini-3")
+    is_per_search = model.startswith("gemini-3")
     assert price.tools == {
-        "web_search": Decimal("0.014") if each else Decimal(0),
-        "grounding": Decimal(0) if each else Decimal("0.035"),
+        "web_search": Decimal("0.014") if is_per_search else Decimal(0),
+        "grounding": Decimal(0) if is_per_search else Decimal("0.035"),
     }
 
 
 @pytest.mark.parametrize("model", ["sonar", "sonar-pro", "sonar-deep-research"])
-def test_a_price_with_a_fee_that_nobody_counts_is_unknown(model: str) -> None:
+def test_a_price_with_a_fee_that_the_gateway_cannot_count_is_unknown(model: str) -> None:
     """Perplexity bills each request beside its tokens, or citations and reasoning apart."""
     assert list_prices._load_snapshot().find_provider_model(model, None, "perplexity", None)
     assert list_prices.find_price("perplexity", model, NOON) is None
 
 
-def test_where_the_list_is_not_installed_it_knows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_installed_list_no_price_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     """The list is an extra; None in `sys.modules` tells Python that the module is not there."""
     assert list_prices.is_installed()
     monkeypatch.setitem(sys.modules, "genai_prices", None)
@@ -154,7 +152,7 @@ def test_where_the_list_is_not_installed_it_knows_nothing(monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("provider", "model"), [("openai", "no-such-model"), ("no-such-provider", "gpt-4o"), ("", "")]
 )
-def test_what_the_list_does_not_have_is_unknown(provider: str, model: str) -> None:
+def test_a_model_that_the_list_lacks_has_no_price(provider: str, model: str) -> None:
     assert list_prices.find_price(provider, model, NOON) is None
 
 
@@ -168,7 +166,7 @@ def test_what_the_list_does_not_have_is_unknown(provider: str, model: str) -> No
         ("openai", "gpt-image-1", set()),
     ],
 )
-def test_what_has_a_rate_of_its_own_in_the_list_is_not_billed_as_text(
+def test_tokens_with_their_own_rate_in_the_list_are_not_billed_as_text(
     provider: str, model: str, classes: set[str]
 ) -> None:
     """The gateway never bills audio as text: the list lacks its rate for some hosts."""

@@ -38,62 +38,64 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def read(folder: Path, **environ: str) -> ConfigSource:
+def load_main(folder: Path, **environ: str) -> ConfigSource:
     return load(folder / "gateway.yaml", environ)
 
 
-def wrong(folder: Path, **environ: str) -> list[str]:
+def load_mistakes(folder: Path, **environ: str) -> list[str]:
     with pytest.raises(ConfigError) as caught:
-        read(folder, **environ)
+        load_main(folder, **environ)
     assert str(caught.value) == "\n".join(str(item) for item in caught.value.mistakes)
     return [str(item) for item in caught.value.mistakes]
 
 
-def test_included_files_come_in_the_order_of_the_list_and_then_of_their_names(folder: Path) -> None:
-    config = read(folder).config
+def test_included_files_are_ordered_by_the_list_and_then_by_name(folder: Path) -> None:
+    config = load_main(folder).config
     assert list(config.labs) == ["a", "b"]
     assert [guard.name for guard in config.guards] == ["g"]
     assert config.choices == []
 
 
 def test_an_overlay_replaces_a_fact_and_leaves_the_rest(folder: Path) -> None:
-    model = read(folder).config.models["a-small"]
+    model = load_main(folder).config.models["a-small"]
     assert (model.context, model.vision) == (1000, True)
     assert model.price is not None
     assert [str(model.price.input), str(model.price.output)] == ["1", "5"]
 
 
-def test_a_mistake_in_an_overlay_is_told_with_the_overlay_s_line(folder: Path) -> None:
+def test_a_mistake_in_an_overlay_has_the_line_of_the_overlay(folder: Path) -> None:
     write(folder, "models:\n  a-small:\n    price: {output: dear}\n", "models.yaml")
-    assert wrong(folder) == ["models.yaml:3: error: models.a-small.price.output: must be a number."]
+    assert load_mistakes(folder) == [
+        "models.yaml:3: error: models.a-small.price.output: must be a number."
+    ]
 
 
-def test_the_first_file_has_the_last_word(folder: Path) -> None:
+def test_the_first_file_overrides_the_included_files(folder: Path) -> None:
     write(folder, "server: {host: a, port: 1}\nkeys: k\n", "rules.yaml")
     write(folder, MAIN + "server: {port: 2}\nkeys: open\n", "gateway.yaml")
-    config = read(folder).config
+    config = load_main(folder).config
     assert (config.server.host, config.server.port, config.keys) == ("a", 2, "open")
 
 
 def test_rules_of_several_files_are_one_list_and_keep_their_lines(folder: Path) -> None:
     write(folder, "guards:\n- {name: one, tag: t}\n- {name: two, tag: t}\n", "rules.yaml")
     write(folder, MAIN + "guards:\n- {name: three, tga: t}\n", "gateway.yaml")
-    assert wrong(folder) == [
+    assert load_mistakes(folder) == [
         "gateway.yaml:4: error: guards[2].tga (rule 'three'): no such key. Did you mean 'tag'?"
     ]
     write(folder, MAIN + "guards:\n- {name: three, tag: t}\n", "gateway.yaml")
-    assert [guard.name for guard in read(folder).config.guards] == ["one", "two", "three"]
+    assert [guard.name for guard in load_main(folder).config.guards] == ["one", "two", "three"]
 
 
-def test_what_is_given_in_two_files_is_told_with_both_places(folder: Path) -> None:
+def test_a_part_that_two_files_define_is_an_error_with_both_places(folder: Path) -> None:
     write(folder, LAB.format(name="a"), "labs/c.yaml")
-    assert wrong(folder) == [
+    assert load_mistakes(folder) == [
         "labs/c.yaml:2: error: providers.a: is also given at labs/a.yaml:2.",
         "labs/c.yaml:7: error: labs.a: is also given at labs/a.yaml:7.",
     ]
 
 
-def test_files_that_are_missing_broken_or_no_mapping_are_told_together(folder: Path) -> None:
+def test_missing_and_broken_files_are_reported_together(folder: Path) -> None:
     write(
         folder,
         "version: 1\ninclude:\n- labs/*.yaml\n- nowhere.yaml\n- labs\n- bad/*\n",
@@ -103,7 +105,7 @@ def test_files_that_are_missing_broken_or_no_mapping_are_told_together(folder: P
     write(folder, "- 1", "bad/b.yaml")
     (folder / "bad/c.yaml").write_bytes(b"a: \xff")
     write(folder, "include: [x]", "bad/d.yaml")
-    assert wrong(folder) == [
+    assert load_mistakes(folder) == [
         "gateway.yaml:4: error: include: no file matches 'nowhere.yaml'.",
         "labs: error: cannot be read: is a directory.",
         "bad/a.yaml:1: error: not valid YAML: expected ',' or ']'",
@@ -116,26 +118,26 @@ def test_files_that_are_missing_broken_or_no_mapping_are_told_together(folder: P
 def test_a_file_that_is_named_twice_or_includes_itself_is_read_once(folder: Path) -> None:
     include = "include: [labs/*.yaml, labs/a.yaml, '*.yaml', rules.yaml]\n"
     write(folder, f"version: 1\n{include}", "gateway.yaml")
-    config = read(folder).config
+    config = load_main(folder).config
     assert list(config.labs) == ["a", "b"]
     assert len(config.guards) == 1
 
 
-def test_an_include_may_be_a_whole_path(folder: Path) -> None:
+def test_an_include_can_be_an_absolute_path(folder: Path) -> None:
     write(folder, f"version: 1\ninclude: ['{folder}/labs/*.yaml']\n", "gateway.yaml")
-    assert list(read(folder).config.labs) == ["a", "b"]
+    assert list(load_main(folder).config.labs) == ["a", "b"]
 
 
-def test_a_file_outside_of_where_one_stands_is_told_whole(
+def test_a_file_outside_the_current_folder_is_named_with_its_full_path(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(folder / "labs")
     write(folder, MAIN + "x: 1", "gateway.yaml")
-    assert wrong(folder) == [f"{folder}/gateway.yaml:3: error: x: no such key."]
-    assert wrong(folder / "labs" / "..") != []
+    assert load_mistakes(folder) == [f"{folder}/gateway.yaml:3: error: x: no such key."]
+    assert load_mistakes(folder / "labs" / "..") != []
 
 
-def test_without_a_file_the_reason_is_told(folder: Path) -> None:
+def test_a_missing_configuration_file_is_reported(folder: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load(folder / "none.yaml", {})
     assert str(caught.value) == "none.yaml: error: cannot be read: no such file or directory."
@@ -143,10 +145,10 @@ def test_without_a_file_the_reason_is_told(folder: Path) -> None:
 
 def test_an_empty_file_lacks_its_version(folder: Path) -> None:
     write(folder, "", "gateway.yaml")
-    assert wrong(folder) == ["gateway.yaml:1: error: the key 'version' is missing."]
+    assert load_mistakes(folder) == ["gateway.yaml:1: error: the key 'version' is missing."]
 
 
-def test_the_file_that_is_asked_for_is_read_else_the_variable_s_else_the_one_here(
+def test_the_named_file_comes_before_the_variable_and_the_default_file(
     folder: Path,
 ) -> None:
     assert find_config_file("x.yaml", {"TIERGATE_CONFIG": "y.yaml"}) == Path("x.yaml")
@@ -159,8 +161,8 @@ def test_the_file_that_is_asked_for_is_read_else_the_variable_s_else_the_one_her
 # The environment over the files.
 
 
-def test_settings_of_the_environment_win_and_keep_their_types(folder: Path) -> None:
-    config = read(
+def test_environment_variables_override_settings_and_keep_their_types(folder: Path) -> None:
+    config = load_main(
         folder,
         TIERGATE_SERVER__PORT="9000",
         TIERGATE_SERVER__OPEN="true",
@@ -178,8 +180,8 @@ def test_settings_of_the_environment_win_and_keep_their_types(folder: Path) -> N
     assert [target.model for target in config.labs["b"].fast] == ["m"]
 
 
-def test_a_mistake_of_the_environment_is_told_with_the_variable_s_name(folder: Path) -> None:
-    assert wrong(
+def test_a_mistake_in_the_environment_names_the_variable(folder: Path) -> None:
+    assert load_mistakes(
         folder,
         TIERGATE_SERVER__PROT="1",
         TIERGATE_SERVER__PORT="http",
@@ -194,9 +196,11 @@ def test_a_mistake_of_the_environment_is_told_with_the_variable_s_name(folder: P
     ]
 
 
-def test_files_and_environment_are_told_together(folder: Path) -> None:
+def test_mistakes_in_files_and_environment_are_reported_together(folder: Path) -> None:
     write(folder, "guards: [", "rules.yaml")
-    assert wrong(folder, TIERGATE_SERVR__PORT="1", TIERGATE_LABS__A__FAST__0__MODEL="x") == [
+    assert load_mistakes(
+        folder, TIERGATE_SERVR__PORT="1", TIERGATE_LABS__A__FAST__0__MODEL="x"
+    ) == [
         "rules.yaml:1: error: not valid YAML: a value is missing here",
         "TIERGATE_SERVR__PORT: error: no setting. Did you mean 'server'?",
         "TIERGATE_LABS__A__FAST__0__MODEL: error: stands inside a list. Give the whole list.",
@@ -232,11 +236,11 @@ def test_a_version_is_the_same_for_the_same_meaning(tmp_path: Path) -> None:
         ("${ACME_API_KEY}", "${ACME_API_KEY:-${OTHER}}"),
     ],
 )
-def test_a_version_changes_with_what_is_written(tmp_path: Path, old: str, new: str) -> None:
+def test_a_version_changes_with_each_setting(tmp_path: Path, old: str, new: str) -> None:
     assert version(tmp_path, world.BASE.replace(old, new)) != version(tmp_path, world.BASE)
 
 
-def test_a_version_changes_with_what_the_environment_makes_of_it(tmp_path: Path) -> None:
+def test_a_version_changes_with_the_effect_of_the_environment(tmp_path: Path) -> None:
     first = version(tmp_path, world.BASE)
     assert version(tmp_path, world.BASE, {}) != first
     assert version(tmp_path, world.BASE, {**world.ON, "TIERGATE_DEFAULT__TIER": "fast"}) != first
@@ -249,42 +253,40 @@ def test_a_version_changes_with_what_the_environment_makes_of_it(tmp_path: Path)
 CANARY = "sk-canary-8f2d"
 
 
-def test_a_secret_is_in_no_repr_mistake_or_version(tmp_path: Path) -> None:
+def test_a_secret_is_in_no_repr_and_no_version(tmp_path: Path) -> None:
     text = world.BASE + "default: {lab: acme}\n"
     text = text.replace(
         "    accounts:", '    headers: {x-extra: "${EXTRA}"}\n    proxy: "${PROXY}"\n    accounts:'
     )
     environ = {"ACME_API_KEY": CANARY, "EXTRA": f"{CANARY}-2", "PROXY": f"http://u:{CANARY}@p"}
     source = world.loaded(tmp_path, text, environ)
-    whole = build_config(source, world.NOW)
-    assert CANARY in [item.secret for item in whole.built_catalogue.providers["acme"].accounts]
-    said = [
+    config = build_config(source, world.NOW)
+    assert CANARY in [item.secret for item in config.built_catalogue.providers["acme"].accounts]
+    texts = [
         repr(source),
         repr(source.config),
         str(source.config),
-        repr(whole.built_catalogue.providers["acme"].accounts),
-        repr(whole.source),
+        repr(config.built_catalogue.providers["acme"].accounts),
+        repr(config.source),
         repr(source.raw),
     ]
-    assert [line for line in said if CANARY in line] == []
-    other = {name: value.replace(CANARY, "sk-other") for name, value in environ.items()}
-    assert world.loaded(tmp_path, text, other).version == source.version
+    assert [line for line in texts if CANARY in line] == []
+    other_environ = {name: value.replace(CANARY, "sk-other") for name, value in environ.items()}
+    assert world.loaded(tmp_path, text, other_environ).version == source.version
     assert build_config(
-        world.loaded(tmp_path, text, other), world.NOW
-    ).built_catalogue.catalogue.version == (whole.built_catalogue.catalogue.version)
+        world.loaded(tmp_path, text, other_environ), world.NOW
+    ).built_catalogue.catalogue.version == (config.built_catalogue.catalogue.version)
 
 
 @pytest.mark.parametrize("secret", [CANARY, "sk-other", ""])
-def test_a_secret_that_is_written_or_overridden_is_in_no_version(
-    tmp_path: Path, secret: str
-) -> None:
+def test_a_secret_in_the_file_or_an_override_is_in_no_version(tmp_path: Path, secret: str) -> None:
     written = world.BASE.replace("${ACME_API_KEY}", secret)
-    given = {"TIERGATE_PROVIDERS__ACME__ACCOUNTS__MAIN": secret} if secret else {}
+    environ = {"TIERGATE_PROVIDERS__ACME__ACCOUNTS__MAIN": secret} if secret else {}
     first = world.BASE.replace("${ACME_API_KEY}", "sk-first")
-    same = bool(secret)
-    assert (version(tmp_path, written) == version(tmp_path, first)) == same
+    is_same_version = bool(secret)
+    assert (version(tmp_path, written) == version(tmp_path, first)) == is_same_version
     if secret:
-        assert version(tmp_path, world.BASE, given) == version(tmp_path, first)
+        assert version(tmp_path, world.BASE, environ) == version(tmp_path, first)
 
 
 MISPLACED = [
@@ -314,9 +316,9 @@ MISPLACED = [
 
 
 @pytest.mark.parametrize(("old", "new"), MISPLACED)
-def test_a_secret_in_the_wrong_place_is_quoted_as_it_is_written(
+def test_a_mistake_quotes_the_variable_and_not_its_secret(
     tmp_path: Path, old: str, new: str
 ) -> None:
-    found = world.mistakes(tmp_path, world.BASE.replace(old, new), {"ACME_API_KEY": CANARY})
-    assert len(found) == 1
-    assert CANARY not in found[0]
+    mistakes = world.mistakes(tmp_path, world.BASE.replace(old, new), {"ACME_API_KEY": CANARY})
+    assert len(mistakes) == 1
+    assert CANARY not in mistakes[0]

@@ -208,14 +208,14 @@ APPENDED: list[tuple[str, str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("text", "told"), APPENDED)
-def test_a_mistake_is_told_with_its_line_and_what_was_meant(
-    tmp_path: Path, text: str, told: str
+@pytest.mark.parametrize(("text", "expected"), APPENDED)
+def test_a_mistake_is_reported_with_its_line_and_a_suggestion(
+    tmp_path: Path, text: str, expected: str
 ) -> None:
-    assert world.mistakes(tmp_path, world.BASE + text + "\n") == [f"c.yaml:{told}"]
+    assert world.mistakes(tmp_path, world.BASE + text + "\n") == [f"c.yaml:{expected}"]
 
 
-def test_words_of_a_list_without_brackets_are_told_with_all_of_them(tmp_path: Path) -> None:
+def test_a_list_without_brackets_is_reported_with_all_its_words(tmp_path: Path) -> None:
     text = "choices:\n- {name: a, tier: fast, when: {keywords: prove, derive, show that}}\n"
     hint = "A list needs brackets: keywords: [prove, derive, show that]."
     assert world.mistakes(tmp_path, world.BASE + text) == [
@@ -228,7 +228,7 @@ NO_WORDS = "is looked for as it stands: keywords are words, no patterns."
 
 
 @pytest.mark.parametrize(
-    ("keywords", "told"),
+    ("keywords", "expected"),
     [
         ("['prov.*']", f"'prov.*' {NO_WORDS} For a regular expression write `matches`: 'prov.*'."),
         ("[ok, 'a|b']", f"'a|b' {NO_WORDS} For a regular expression write `matches`: 'a|b'."),
@@ -241,13 +241,15 @@ NO_WORDS = "is looked for as it stands: keywords are words, no patterns."
         ("tell me", ""),
     ],
 )
-def test_keywords_that_are_no_words_are_a_warning(tmp_path: Path, keywords: str, told: str) -> None:
+def test_keywords_that_look_like_patterns_are_a_warning(
+    tmp_path: Path, keywords: str, expected: str
+) -> None:
     """The gateway would look for these keywords as written, and never find them."""
     text = (
         f"{world.BASE}choices:\n- name: a\n  tier: fast\n  when: {{any: [keywords: {keywords}]}}\n"
     )
     place = "c.yaml:19: warning: choices[0].when.any[0].keywords (rule 'a'): "
-    assert world.warnings(tmp_path, text) == ([place + told] if told else [])
+    assert world.warnings(tmp_path, text) == ([place + expected] if expected else [])
 
 
 # Text replaced in the sound configuration, and the mistake that it makes.
@@ -356,15 +358,15 @@ REPLACED: list[tuple[str, str, str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("old", "new", "told"), REPLACED)
-def test_a_mistake_in_a_part_is_told_with_its_line(
-    tmp_path: Path, old: str, new: str, told: str
+@pytest.mark.parametrize(("old", "new", "expected"), REPLACED)
+def test_a_mistake_in_an_existing_part_is_reported_with_its_line(
+    tmp_path: Path, old: str, new: str, expected: str
 ) -> None:
     assert old in world.BASE
-    assert world.mistakes(tmp_path, world.BASE.replace(old, new, 1)) == [f"c.yaml:{told}"]
+    assert world.mistakes(tmp_path, world.BASE.replace(old, new, 1)) == [f"c.yaml:{expected}"]
 
 
-def test_a_misspelt_key_that_is_needed_is_told_twice(tmp_path: Path) -> None:
+def test_a_misspelt_required_key_is_reported_as_missing_and_as_unknown(tmp_path: Path) -> None:
     assert world.mistakes(tmp_path, world.BASE.replace("model: large", "modle: large")) == [
         "c.yaml:10: error: labs.acme.smart[0]: the key 'model' is missing.",
         "c.yaml:10: error: labs.acme.smart[0].modle: no such key. Did you mean 'model'?",
@@ -384,7 +386,7 @@ def test_a_lab_without_a_provider_of_its_name_must_name_one(tmp_path: Path) -> N
     ]
 
 
-def test_models_that_are_like_each_other_in_a_circle_are_told_once_each(tmp_path: Path) -> None:
+def test_each_model_in_a_circle_of_like_is_reported_once(tmp_path: Path) -> None:
     text = f"{world.BASE}  a: {{like: b}}\n  b: {{like: a}}\n"
     assert world.mistakes(tmp_path, text) == [
         "c.yaml:16: error: models.a.like: is like itself, in a circle.",
@@ -392,7 +394,7 @@ def test_models_that_are_like_each_other_in_a_circle_are_told_once_each(tmp_path
     ]
 
 
-def test_aliases_that_lead_to_each_other_are_told_with_the_way_round(tmp_path: Path) -> None:
+def test_a_circle_of_aliases_is_reported_with_its_path(tmp_path: Path) -> None:
     """An alias that only leads into the circle is reported as an alias of an alias."""
     hint = "Give one of them a model or a tier."
     assert world.mistakes(tmp_path, world.BASE + "aliases: {a: b, b: a, c: a}\n") == [
@@ -402,7 +404,7 @@ def test_aliases_that_lead_to_each_other_are_told_with_the_way_round(tmp_path: P
     ]
 
 
-def test_every_mistake_of_the_schema_is_told_at_once_in_order(tmp_path: Path) -> None:
+def test_every_mistake_of_the_schema_is_reported_at_once_in_order(tmp_path: Path) -> None:
     text = world.BASE + "server: {port: x, host: 1}\ncache: {tll: 1h}\nkeys: '${NONE}'\n"
     assert world.mistakes(tmp_path, text) == [
         (
@@ -415,7 +417,7 @@ def test_every_mistake_of_the_schema_is_told_at_once_in_order(tmp_path: Path) ->
     ]
 
 
-def test_every_mistake_between_parts_is_told_at_once_in_order(tmp_path: Path) -> None:
+def test_every_mistake_between_parts_is_reported_at_once_in_order(tmp_path: Path) -> None:
     text = (
         world.BASE.replace("model: large", "model: large, effort: low")
         + "default: {lab: x}\nguards: [{name: g}]\nchoices: [{name: c, lab: y}]\n"
@@ -456,11 +458,9 @@ WARNINGS: list[tuple[str, str, str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("old", "new", "told"), WARNINGS)
-def test_what_is_probably_not_meant_is_a_warning(
-    tmp_path: Path, old: str, new: str, told: str
-) -> None:
-    assert world.warnings(tmp_path, world.BASE.replace(old, new, 1)) == [f"c.yaml:{told}"]
+@pytest.mark.parametrize(("old", "new", "expected"), WARNINGS)
+def test_a_doubtful_setting_is_a_warning(tmp_path: Path, old: str, new: str, expected: str) -> None:
+    assert world.warnings(tmp_path, world.BASE.replace(old, new, 1)) == [f"c.yaml:{expected}"]
 
 
 FINE = [
@@ -474,19 +474,19 @@ FINE = [
 
 
 @pytest.mark.parametrize(("old", "new"), FINE)
-def test_what_may_well_be_meant_is_no_warning(tmp_path: Path, old: str, new: str) -> None:
+def test_a_reasonable_setting_is_no_warning(tmp_path: Path, old: str, new: str) -> None:
     assert old in world.BASE
     assert world.warnings(tmp_path, world.BASE.replace(old, new, 1)) == []
 
 
-def test_what_a_provider_that_is_off_lacks_is_no_warning(tmp_path: Path) -> None:
+def test_missing_facts_at_a_provider_that_is_off_are_no_warning(tmp_path: Path) -> None:
     text = world.BASE.replace("model: large", "model: unknown")
     text = text.replace("style: reasoning_effort", "style: anthropic")
     assert len(world.warnings(tmp_path, text)) == 2
     assert world.warnings(tmp_path, text, off=frozenset({"acme"})) == []
 
 
-def test_every_pattern_that_is_none_is_told(tmp_path: Path) -> None:
+def test_every_invalid_pattern_is_reported(tmp_path: Path) -> None:
     text = world.BASE + (
         "guards:\n- {name: g, when: {matches: '('}, max_tier: fast}\n"
         "choices:\n- {name: a, when: {keywords: fine}, tier: fast}\n"
@@ -502,12 +502,12 @@ def test_every_pattern_that_is_none_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("day", ["2026-12-25", "2027-06-01"])
-def test_what_retires_later_than_in_thirty_days_is_no_warning(tmp_path: Path, day: str) -> None:
+def test_a_retirement_after_more_than_thirty_days_is_no_warning(tmp_path: Path, day: str) -> None:
     text = world.BASE.replace("large: {price", f"large: {{retires: {day}, price")
     assert world.warnings(tmp_path, text) == []
 
 
-def test_a_finding_is_one_line() -> None:
+def test_a_mistake_is_printed_as_one_line() -> None:
     bare = Mistake(message="m.")
     assert str(bare) == "error: m."
     full = Mistake(level="warning", file="f", line=3, path="a.b", message="m.", hint="h.")
@@ -517,7 +517,7 @@ def test_a_finding_is_one_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "known", "hint"),
+    ("name", "names", "hint"),
     [
         ("servr", ["server", "cache"], "Did you mean 'server'?"),
         ("zzz", ["b", "a"], "Known: a, b."),
@@ -525,5 +525,5 @@ def test_a_finding_is_one_line() -> None:
         ("zzz", [f"n{at}" for at in range(13)], ""),
     ],
 )
-def test_the_nearest_name_is_offered(name: str, known: list[str], hint: str) -> None:
-    assert suggest_name(name, known) == hint
+def test_the_nearest_name_is_suggested(name: str, names: list[str], hint: str) -> None:
+    assert suggest_name(name, names) == hint

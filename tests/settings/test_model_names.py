@@ -18,13 +18,13 @@ MODELS = """\
 """
 
 
-def made(folder: Path, text: str = TEXT, environ: dict[str, str] = world.ON) -> NameOwner:
-    (found,) = world.built(folder, text, environ, {}).catalogue.name_owners
-    return found
+def name_owner(folder: Path, text: str = TEXT, environ: dict[str, str] = world.ON) -> NameOwner:
+    (owner,) = world.built(folder, text, environ, {}).catalogue.name_owners
+    return owner
 
 
 @pytest.mark.parametrize(
-    ("asked", "name"),
+    ("requested", "name"),
     [
         ("small-9", "small-9"),
         ("acme/small-9", "small-9"),
@@ -40,13 +40,15 @@ def made(folder: Path, text: str = TEXT, environ: dict[str, str] = world.ON) -> 
         ("", None),
     ],
 )
-def test_whose_a_name_is(asked: str, name: str | None) -> None:
+def test_a_name_belongs_to_the_provider_whose_patterns_match(
+    requested: str, name: str | None
+) -> None:
     """`*` matches no slash, and nobody owns a name that `!` excludes."""
     patterns = ("small-*", "gpt-[0-9]*", "ft:gpt-*", "!gpt-5-oss*", "!*:free")
-    assert find_own_name(asked, patterns, {"acme", "lab"}) == name
+    assert find_own_name(requested, patterns, {"acme", "lab"}) == name
 
 
-def test_a_host_may_own_names_with_a_slash() -> None:
+def test_a_host_can_own_names_with_a_slash() -> None:
     assert find_own_name("maker/model-1", ("*/*",), ()) == "maker/model-1"
     assert find_own_name("model-1", ("*/*",), ()) is None
 
@@ -63,23 +65,23 @@ def test_a_host_may_own_names_with_a_slash() -> None:
         ("latest", "latest"),
     ],
 )
-def test_the_date_of_a_snapshot_is_no_part_of_the_base_name(name: str, base: str) -> None:
+def test_the_base_name_leaves_out_the_date_of_a_snapshot(name: str, base: str) -> None:
     assert base_name(name) == base
 
 
-def test_a_maker_has_the_lab_of_its_name_else_the_first_that_asks_it(tmp_path: Path) -> None:
-    assert made(tmp_path).lab == "acme"
+def test_an_owner_has_the_lab_of_its_name_else_the_first_that_uses_it(tmp_path: Path) -> None:
+    assert name_owner(tmp_path).lab == "acme"
     own = TEXT.replace("labs:\n", "labs:\n  ours: {fast: [{provider: acme, model: small}]}\n")
-    assert made(tmp_path, own).lab == "acme"
-    other = TEXT.replace("labs:\n  acme:", "labs:\n  ours:").replace(
+    assert name_owner(tmp_path, own).lab == "acme"
+    without_lab_of_its_name = TEXT.replace("labs:\n  acme:", "labs:\n  ours:").replace(
         "{model: small, effort: none}", "{provider: acme, model: small}"
     ).replace("{model: large}", "{provider: acme, model: large}")  # fmt: skip
-    assert made(tmp_path, other).lab == "ours"
-    off = made(tmp_path, environ={})
+    assert name_owner(tmp_path, without_lab_of_its_name).lab == "ours"
+    off = name_owner(tmp_path, environ={})
     assert (off.provider.enabled, off.lab) == (False, "acme")
 
 
-def test_what_is_known_of_a_name(tmp_path: Path) -> None:
+def test_an_unlisted_name_has_the_facts_of_its_base_name_and_the_list_price(tmp_path: Path) -> None:
     """Facts are the file's for the name, else for its base name.
 
     A price that no file has is the list's.
@@ -91,46 +93,48 @@ def test_what_is_known_of_a_name(tmp_path: Path) -> None:
         ("acme", "small-3"): listed,
     }
     built = world.built(tmp_path, f"{TEXT}{MODELS}", world.ON, prices)
-    (maker,) = built.catalogue.name_owners
+    (owner,) = built.catalogue.name_owners
 
-    def known(name: str) -> tuple[int | None, str | None]:
-        target = maker.targets[name]
-        assert (target.model, target.is_listed, target.provider) == (name, False, maker.provider)
+    def describe(name: str) -> tuple[int | None, str | None]:
+        target = owner.targets[name]
+        assert (target.model, target.is_listed, target.provider) == (name, False, owner.provider)
         return target.facts.context, None if target.price is None else target.price.version
 
-    assert known("small-2") == (9, "config")
-    assert known("small-2-20260101") == (9, "config")
-    assert known("small-3-latest") == (7, "list")
-    assert known("gpt-4o-2024-05-13") == (None, "list")
-    assert known("small-7-20260101") == (None, "list")
-    assert known("small-8") == (None, None)
+    assert describe("small-2") == (9, "config")
+    assert describe("small-2-20260101") == (9, "config")
+    assert describe("small-3-latest") == (7, "list")
+    assert describe("gpt-4o-2024-05-13") == (None, "list")
+    assert describe("small-7-20260101") == (None, "list")
+    assert describe("small-8") == (None, None)
 
 
-def test_its_embeddings_have_urls_of_their_own_and_no_window(tmp_path: Path) -> None:
-    maker = made(tmp_path, f"{TEXT}{MODELS}")
-    assert maker.embeddings is not None
-    target = maker.embeddings["small-2"]
+def test_unlisted_embedding_models_have_their_own_url_and_no_window(tmp_path: Path) -> None:
+    owner = name_owner(tmp_path, f"{TEXT}{MODELS}")
+    assert owner.embeddings is not None
+    target = owner.embeddings["small-2"]
     assert target.provider.urls == {"openai-chat": "https://acme.example/v1/embeddings"}
     assert (target.facts.context, target.is_listed) == (None, False)
-    mute = made(tmp_path, TEXT.replace("openai-chat: /chat/completions", "gemini: /v1beta"))
+    mute = name_owner(tmp_path, TEXT.replace("openai-chat: /chat/completions", "gemini: /v1beta"))
     assert mute.embeddings is not None, "Google's dialect has them"
     silent = TEXT.replace("openai-chat: /chat/completions", "anthropic-messages: /v1/messages")
-    assert made(tmp_path, silent).embeddings is None
+    assert name_owner(tmp_path, silent).embeddings is None
 
 
-def test_a_name_of_nobody_s_lab_is_a_mistake(tmp_path: Path) -> None:
+def test_names_of_a_provider_without_a_lab_are_an_error(tmp_path: Path) -> None:
     text = world.BASE.replace("labs:\n", f"  lonely:\n    base_url: https://x\n    dialects: {{openai-chat: /}}\n    auth: none\n{OWN}labs:\n")  # fmt: skip
     assert world.mistakes(tmp_path, text) == [
         "c.yaml:11: error: providers.lonely.names: needs a lab that has a target of this provider."
     ]
 
 
-def test_an_alias_may_lead_to_one(tmp_path: Path) -> None:
+def test_an_alias_can_lead_to_an_unlisted_model(tmp_path: Path) -> None:
     text = f"{TEXT}aliases: {{mine: gpt-4o, other: acme/gpt-4o}}\n"
     assert world.mistakes(tmp_path, text) == []
-    assert [it for it in world.unreached(tmp_path, text) if "aliases" in it] == []
-    found = world.unreached(tmp_path, f"{TEXT}aliases: {{mine: gpt-4o}}\n", {})
-    assert any("leads to gpt-4o, which cannot be served: no provider of it" in it for it in found)
+    assert [line for line in world.unreached(tmp_path, text) if "aliases" in line] == []
+    lines = world.unreached(tmp_path, f"{TEXT}aliases: {{mine: gpt-4o}}\n", {})
+    assert any(
+        "leads to gpt-4o, which cannot be served: no provider of it" in line for line in lines
+    )
     source = world.loaded(tmp_path, TEXT)
     assert is_known_name(source, "small-9")
     assert not is_known_name(source, "gpt-x")

@@ -34,14 +34,14 @@ def config(folder: Path, text: str = TEXT, **environ: str) -> Config:
     return load(world.write(folder, text), environ).config
 
 
-def wrong(folder: Path, text: str = TEXT, **environ: str) -> list[str]:
+def load_mistakes(folder: Path, text: str = TEXT, **environ: str) -> list[str]:
     with pytest.raises(ConfigError) as error:
         load(world.write(folder, text), environ)
     return [str(item).replace(f"{folder}/", "") for item in error.value.mistakes]
 
 
-def test_an_underscore_stands_for_every_other_sign(tmp_path: Path) -> None:
-    found = config(
+def test_an_underscore_in_a_variable_stands_for_any_other_character(tmp_path: Path) -> None:
+    loaded = config(
         tmp_path,
         TIERGATE_PROVIDERS__AZURE_OPENAI__BASE_URL="https://c.example",
         TIERGATE_PROVIDERS__ACME_EU__REGION="eu",
@@ -50,28 +50,28 @@ def test_an_underscore_stands_for_every_other_sign(tmp_path: Path) -> None:
         TIERGATE_MODELS__MAI_ONE__CONTEXT="8",
         TIERGATE_ALIASES__GPT_4O="fast",
     )
-    assert list(found.providers) == ["azure-openai", "acme.eu"]
-    assert found.providers["azure-openai"].base_url == "https://c.example"
-    assert found.providers["azure-openai"].accounts == {"main": "key"}
-    assert found.providers["acme.eu"].region == "eu"
-    assert (list(found.labs), found.labs["my-lab"].about) == (["my-lab"], "mine")
-    assert {name: part.context for name, part in found.models.items()} == {
+    assert list(loaded.providers) == ["azure-openai", "acme.eu"]
+    assert loaded.providers["azure-openai"].base_url == "https://c.example"
+    assert loaded.providers["azure-openai"].accounts == {"main": "key"}
+    assert loaded.providers["acme.eu"].region == "eu"
+    assert (list(loaded.labs), loaded.labs["my-lab"].about) == (["my-lab"], "mine")
+    assert {name: part.context for name, part in loaded.models.items()} == {
         "gpt-6.1-sol": 7,
         "MAI/One": 8,
     }
-    assert found.aliases == {"gpt-4o": "fast"}
+    assert loaded.aliases == {"gpt-4o": "fast"}
 
 
-def test_a_name_may_also_stand_as_it_is(tmp_path: Path) -> None:
+def test_a_variable_can_contain_a_name_unchanged(tmp_path: Path) -> None:
     """A shell cannot set such a name, but the environment of a container can have it."""
     name = "TIERGATE_PROVIDERS__azure-openai__BASE_URL"
-    found = config(tmp_path, **{name: "https://c.example"})
-    assert found.providers["azure-openai"].base_url == "https://c.example"
+    loaded = config(tmp_path, **{name: "https://c.example"})
+    assert loaded.providers["azure-openai"].base_url == "https://c.example"
 
 
-def test_what_two_names_could_be_is_refused(tmp_path: Path) -> None:
+def test_a_variable_that_fits_two_names_is_refused(tmp_path: Path) -> None:
     text = TEXT.replace("aliases: {gpt-4o: auto}", "aliases: {gpt-4o: auto, gpt_4o: fast}")
-    assert wrong(tmp_path, text, TIERGATE_ALIASES__GPT_4O="smart") == [
+    assert load_mistakes(tmp_path, text, TIERGATE_ALIASES__GPT_4O="smart") == [
         (
             "TIERGATE_ALIASES__GPT_4O: error: could be 'gpt-4o' or 'gpt_4o'. "
             "Give all of TIERGATE_ALIASES, or rename one in the file."
@@ -79,23 +79,25 @@ def test_what_two_names_could_be_is_refused(tmp_path: Path) -> None:
     ]
 
 
-def test_what_stands_inside_of_two_names_is_refused_too(tmp_path: Path) -> None:
+def test_a_variable_below_two_possible_names_is_refused(tmp_path: Path) -> None:
     text = TEXT.replace("  acme.eu:", "  azure_openai:").replace("acme.eu", "azure_openai")
-    (told,) = wrong(tmp_path, text, TIERGATE_PROVIDERS__AZURE_OPENAI__BASE_URL="https://x")
-    assert told == (
+    (mistake,) = load_mistakes(
+        tmp_path, text, TIERGATE_PROVIDERS__AZURE_OPENAI__BASE_URL="https://x"
+    )
+    assert mistake == (
         "TIERGATE_PROVIDERS__AZURE_OPENAI__BASE_URL: error: could be 'azure-openai' or "
         "'azure_openai'. Give all of TIERGATE_PROVIDERS, or rename one in the file."
     )
 
 
-def test_a_new_name_is_the_one_of_the_variable(tmp_path: Path) -> None:
-    found = config(
+def test_a_new_name_comes_from_the_variable_in_lower_case(tmp_path: Path) -> None:
+    loaded = config(
         tmp_path,
         TIERGATE_PROVIDERS__MY_HOST__BASE_URL="https://c.example",
         TIERGATE_PROVIDERS__MY_HOST__DIALECTS="{openai-chat: /v1}",
         TIERGATE_PROVIDERS__MY_HOST__AUTH="none",
     )
-    assert found.providers["my_host"].dialects == {"openai-chat": "/v1"}
+    assert loaded.providers["my_host"].dialects == {"openai-chat": "/v1"}
 
 
 BLAMED: list[tuple[dict[str, str], str]] = [
@@ -122,25 +124,25 @@ BLAMED: list[tuple[dict[str, str], str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("environ", "told"), BLAMED)
-def test_an_error_names_the_variable_that_it_is_in(
-    tmp_path: Path, environ: dict[str, str], told: str
+@pytest.mark.parametrize(("environ", "expected"), BLAMED)
+def test_an_error_names_the_variable_that_causes_it(
+    tmp_path: Path, environ: dict[str, str], expected: str
 ) -> None:
-    assert wrong(tmp_path, **environ) == [told]
+    assert load_mistakes(tmp_path, **environ) == [expected]
 
 
-def test_checks_beyond_the_schema_name_it_too(tmp_path: Path) -> None:
+def test_errors_beyond_the_schema_name_the_variable_too(tmp_path: Path) -> None:
     environ = {"TIERGATE_PROVIDERS__AZURE_OPENAI__BASE_URL": "ftp://x"}
-    (found,) = world.mistakes(tmp_path, TEXT, environ)
-    assert found == (
+    (mistake,) = world.mistakes(tmp_path, TEXT, environ)
+    assert mistake == (
         "TIERGATE_PROVIDERS__AZURE_OPENAI__BASE_URL: error: providers.azure-openai.base_url: "
         "must start with http:// or https://."
     )
 
 
-def test_what_the_file_says_beside_it_is_the_file_s_still(tmp_path: Path) -> None:
+def test_an_error_beside_an_override_still_names_the_file(tmp_path: Path) -> None:
     text = TEXT.replace("auth: none", "auth: bare")
     environ = {"TIERGATE_PROVIDERS__ACME_EU__BASE_URL": "https://x"}
-    assert wrong(tmp_path, text, **environ) == [
+    assert load_mistakes(tmp_path, text, **environ) == [
         "c.yaml:10: error: providers.acme.eu.auth: 'bare' is not allowed. Did you mean 'bearer'?"
     ]

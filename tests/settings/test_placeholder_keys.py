@@ -16,19 +16,19 @@ REAL = "sk-0123456789abcdef"
 
 
 @pytest.mark.parametrize(
-    ("key", "told"),
+    ("key", "expected"),
     [
         ("none", SHORT), ("ollama", SHORT), ("changeme", SHORT), ("g", SHORT), (REAL[:15], SHORT), (" none ", SHORT),
         ("sk-your-api-key-goes-here", EXAMPLE), ("<your-provider-key>", EXAMPLE), ("sk-xxxxxxxxxxxxxxxxxxxx", EXAMPLE),
         ("CHANGE_ME_0123456789", EXAMPLE), ("<paste-it-in-here>", EXAMPLE),
     ],
 )  # fmt: skip
-def test_what_can_be_no_key_is_a_warning(tmp_path: Path, key: str, told: str) -> None:
-    assert world.warnings(tmp_path, world.BASE, {"ACME_API_KEY": key}) == [told]
+def test_a_placeholder_for_a_key_is_a_warning(tmp_path: Path, key: str, expected: str) -> None:
+    assert world.warnings(tmp_path, world.BASE, {"ACME_API_KEY": key}) == [expected]
 
 
 @pytest.mark.parametrize("key", ["", REAL, REAL[:16], "0123456789abcdef0123456789abcdef"])
-def test_what_may_be_one_is_not(tmp_path: Path, key: str) -> None:
+def test_a_possible_key_is_no_warning(tmp_path: Path, key: str) -> None:
     assert world.warnings(tmp_path, world.BASE, {"ACME_API_KEY": key}) == []
 
 
@@ -39,28 +39,28 @@ def test_what_may_be_one_is_not(tmp_path: Path, key: str) -> None:
         "http://192.168.1.5/v1", "http://vllm:8000/v1", "http://gpu.local/v1", "http://llm.svc.internal/v1",
     ],
 )  # fmt: skip
-def test_an_engine_of_ones_own_takes_any_word(tmp_path: Path, url: str) -> None:
+def test_a_placeholder_for_a_private_address_is_no_warning(tmp_path: Path, url: str) -> None:
     text = world.BASE.replace("https://acme.example/v1", f"'{url}'")
     assert world.warnings(tmp_path, text, {"ACME_API_KEY": "none"}) == []
 
 
 @pytest.mark.parametrize("url", ["https://8.8.8.8/v1", "https://api.acme.com"])
-def test_others_do_not(tmp_path: Path, url: str) -> None:
+def test_a_placeholder_for_a_public_address_is_a_warning(tmp_path: Path, url: str) -> None:
     text = world.BASE.replace("https://acme.example/v1", f"'{url}'")
     assert world.warnings(tmp_path, text, {"ACME_API_KEY": "none"}) == [SHORT]
 
 
 @pytest.mark.parametrize(
-    "more", ["auth: none", "optional_key: true", "command: [engine]", "base_url: 'http://['"]
+    "setting", ["auth: none", "optional_key: true", "command: [engine]", "base_url: 'http://['"]
 )
-def test_who_needs_no_key_is_not_asked_for_one(tmp_path: Path, more: str) -> None:
-    text = world.BASE.replace("    accounts:", f"    {more}\n    accounts:")
-    if more.startswith("base_url"):
+def test_a_provider_that_needs_no_key_gets_no_warning(tmp_path: Path, setting: str) -> None:
+    text = world.BASE.replace("    accounts:", f"    {setting}\n    accounts:")
+    if setting.startswith("base_url"):
         text = text.replace("    base_url: https://acme.example/v1\n", "", 1)
     source = world.loaded(tmp_path, text, {"ACME_API_KEY": "none"})
-    assert not [it for it in world.credentials(source) if "placeholder" in it]
+    assert not [warning for warning in world.credentials(source) if "placeholder" in warning]
 
 
-def test_a_provider_that_is_off_is_not_looked_at(tmp_path: Path) -> None:
+def test_a_placeholder_at_a_provider_that_is_off_is_no_warning(tmp_path: Path) -> None:
     off = frozenset({"acme"})
     assert world.warnings(tmp_path, world.BASE, {"ACME_API_KEY": "none"}, off=off) == []

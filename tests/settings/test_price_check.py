@@ -55,34 +55,34 @@ FAR: list[tuple[str, list[str]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("price", "told"), FAR)
-def test_a_price_that_is_far_from_the_list_is_told(
-    tmp_path: Path, price: str, told: list[str]
+@pytest.mark.parametrize(("price", "expected"), FAR)
+def test_a_price_far_from_the_list_is_a_warning(
+    tmp_path: Path, price: str, expected: list[str]
 ) -> None:
     """The warning comes once, for targets that are on and have their own price."""
     text = TEXT % (price, SMALL)
-    found = list(
+    warnings = list(
         find_doubtful_prices(world.loaded(tmp_path, text, {}), world.built(tmp_path, text, {}), NOW)
     )
-    assert [item.message.rpartition(" ")[0] for item in found] == told
-    assert all(item.path == "models.gpt-4o.price" and item.line == 19 for item in found)
-    assert all(item.level == "warning" for item in found)
+    assert [item.message.rpartition(" ")[0] for item in warnings] == expected
+    assert all(item.path == "models.gpt-4o.price" and item.line == 19 for item in warnings)
+    assert all(item.level == "warning" for item in warnings)
 
 
-def test_a_price_of_vectors_is_read_as_well(tmp_path: Path) -> None:
+def test_the_price_of_an_embedding_model_is_checked_too(tmp_path: Path) -> None:
     """Their output price makes no difference: they have no output."""
     text = TEXT % ("{input: 2.5, output: 10}", "{input: 2, output: 9}")
-    (found,) = find_doubtful_prices(
+    (warning,) = find_doubtful_prices(
         world.loaded(tmp_path, text, {}), world.built(tmp_path, text, {}), NOW
     )
-    assert found.message.startswith("input of own/text-embedding-3-small is 2, and 0.02 in")
+    assert warning.message.startswith("input of own/text-embedding-3-small is 2, and 0.02 in")
 
 
 def rates(usd: int, hour: int = 9) -> Rates:
     return Rates(input=Decimal(usd), cache_write_by={"1h": Decimal(hour)}, output=Decimal(1))
 
 
-def test_every_rate_that_both_know_is_compared() -> None:
+def test_every_rate_in_both_prices_is_compared() -> None:
     ours = Price(
         rates=rates(1), steps=(PriceStep(100, rates(2)),), version="a",
         tools={"web_search": Decimal(1), "x_search": Decimal(1), "file_search": Decimal(1)},

@@ -28,9 +28,9 @@ WRITTEN = """\
 
 def price(folder: Path, written: str = WRITTEN) -> Price:
     text = world.BASE.replace("  large: {price: {input: 3, output: 4}}", f"  large:\n{written}")
-    found = world.built(folder, text).catalogue.labs["acme"].tiers["smart"][0].price
-    assert found is not None
-    return found
+    configured = world.built(folder, text).catalogue.labs["acme"].tiers["smart"][0].price
+    assert configured is not None
+    return configured
 
 
 @pytest.mark.parametrize(
@@ -50,44 +50,44 @@ def price(folder: Path, written: str = WRITTEN) -> Price:
         ("2027-01-01T00:00", (None, None), "config 2026-11-24 from 2027-01-01"),
     ],
 )
-def test_the_price_of_a_moment_has_its_rates_and_a_version_of_its_own(
+def test_the_price_at_a_time_has_its_own_rates_and_version(
     tmp_path: Path, moment: str, rates: tuple[int | None, ...], version: str
 ) -> None:
-    found = price(tmp_path).find_in_force(
+    in_force = price(tmp_path).find_in_force(
         datetime.fromisoformat(moment).replace(tzinfo=UTC).timestamp()
     )
-    assert found.version == version
-    assert (found.rates.input, found.rates.output) == rates
+    assert in_force.version == version
+    assert (in_force.rates.input, in_force.rates.output) == rates
 
 
 def test_a_day_begins_at_midnight_in_utc_wherever_the_gateway_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here = [item.start for item in price(tmp_path).later]
-    assert here == [datetime(2026, 12, 1, tzinfo=UTC).timestamp(), 1_798_761_600]
+    starts = [item.start for item in price(tmp_path).later]
+    assert starts == [datetime(2026, 12, 1, tzinfo=UTC).timestamp(), 1_798_761_600]
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     time.tzset()
     try:
-        assert [item.start for item in price(tmp_path).later] == here
+        assert [item.start for item in price(tmp_path).later] == starts
     finally:
         monkeypatch.undo()
         time.tzset()
 
 
-def test_long_prompts_have_steps_at_each_time(tmp_path: Path) -> None:
-    made = price(tmp_path)
-    assert made.steps == (PriceStep(200, Rates(input=Decimal(3), output=Decimal(4))),)
-    assert made.hours[0].price.steps == (
+def test_each_price_in_time_has_its_own_steps_for_long_prompts(tmp_path: Path) -> None:
+    configured = price(tmp_path)
+    assert configured.steps == (PriceStep(200, Rates(input=Decimal(3), output=Decimal(4))),)
+    assert configured.hours[0].price.steps == (
         PriceStep(100, Rates(input=Decimal(7), output=Decimal(8))),
     )
-    assert [step.price.steps for step in made.later] == [(), ()]
+    assert [step.price.steps for step in configured.later] == [(), ()]
 
 
-def test_a_price_without_steps_is_what_it_was(tmp_path: Path) -> None:
-    made = price(tmp_path, "    price: {input: 1, cache_read: 0.5, output: 2}\n")
+def test_a_price_without_steps_applies_at_all_times(tmp_path: Path) -> None:
+    configured = price(tmp_path, "    price: {input: 1, cache_read: 0.5, output: 2}\n")
     rates = Rates(input=Decimal(1), cache_read=Decimal("0.5"), output=Decimal(2))
-    assert made == Price(rates=rates, version="config")
-    assert made.find_in_force(0) is made
+    assert configured == Price(rates=rates, version="config")
+    assert configured.find_in_force(0) is configured
 
 
 @pytest.mark.parametrize(
@@ -158,30 +158,30 @@ SERVICES = """\
         ("2027-01-01T00:00", "flex", (None, None), "config 2026-11-24 from 2027-01-01, flex"),
     ],
 )
-def test_a_service_tier_has_the_price_of_its_moment(
+def test_a_service_tier_has_its_price_at_each_time(
     tmp_path: Path, moment: str, word: str, rates: tuple[str | None, ...], version: str
 ) -> None:
     """The price follows the standard price in force at that hour and on that day."""
     at = price(tmp_path, SERVICES).find_in_force(
         datetime.fromisoformat(moment).replace(tzinfo=UTC).timestamp()
     )
-    found = at.find_service(word)
-    assert found is not None
-    assert found.version == version
-    assert (found.rates.input, found.rates.output) == tuple(
+    service = at.find_service(word)
+    assert service is not None
+    assert service.version == version
+    assert (service.rates.input, service.rates.output) == tuple(
         None if text is None else Decimal(text) for text in rates
     )
 
 
-def test_a_factor_is_of_every_rate_and_of_the_steps(tmp_path: Path) -> None:
-    made = price(tmp_path, SERVICES)
-    assert made.services["flex"].rates == Rates(
+def test_a_factor_applies_to_every_rate_and_step(tmp_path: Path) -> None:
+    configured = price(tmp_path, SERVICES)
+    assert configured.services["flex"].rates == Rates(
         input=Decimal("0.5"), cache_write_by={"1h": Decimal("1.5")}, output=Decimal(1)
     )
-    assert made.services["flex"].steps == (
+    assert configured.services["flex"].steps == (
         PriceStep(200, Rates(input=Decimal("1.5"), output=Decimal(2))),
     )
-    assert made.services["own"].steps == (
+    assert configured.services["own"].steps == (
         PriceStep(100, Rates(input=Decimal(9), output=Decimal(10))),
     )
 
@@ -195,7 +195,7 @@ def test_a_factor_is_of_every_rate_and_of_the_steps(tmp_path: Path) -> None:
         ("2027-01-01T00:00", "0.02", "0.0025"),
     ],
 )
-def test_tools_go_on_through_hours_and_days(
+def test_tool_prices_continue_through_hours_and_days(
     tmp_path: Path, moment: str, web: str, files: str
 ) -> None:
     at = price(tmp_path, SERVICES).find_in_force(
@@ -222,12 +222,14 @@ AS_TEXT = """\
         ("      as_text: [image, audio]\n", {"input_image", "input_audio"}),
     ],
 )
-def test_what_is_billed_as_text_is_so_at_all_times(
+def test_tokens_billed_as_text_are_so_at_all_times(
     tmp_path: Path, line: str, classes: set[str]
 ) -> None:
     """Images of a prompt are billed as text if the operator writes nothing else."""
-    found = price(tmp_path, AS_TEXT + line)
+    configured = price(tmp_path, AS_TEXT + line)
     moments = ["2026-11-24T12:00", "2026-11-24T22:00", "2026-12-01T00:00"]
     for moment in moments:
-        at = found.find_in_force(datetime.fromisoformat(moment).replace(tzinfo=UTC).timestamp())
+        at = configured.find_in_force(
+            datetime.fromisoformat(moment).replace(tzinfo=UTC).timestamp()
+        )
         assert at.as_text == classes

@@ -36,25 +36,25 @@ aliases: {gpt-4o: auto}
 """
 
 
-def read(folder: Path, rules: str = RULES, head: str = HEAD) -> ConfigSource:
+def load_files(folder: Path, rules: str = RULES, head: str = HEAD) -> ConfigSource:
     (folder / "gateway.yaml").write_text(head, "utf-8")
     (folder / "rules.yaml").write_text(rules, "utf-8")
     return load(folder / "gateway.yaml", {})
 
 
-def test_rules_of_one_file_are_shown_as_they_are_written(tmp_path: Path) -> None:
-    found = read_rule_source(read(tmp_path))
-    assert found.text == RULES[: RULES.index("# A remark")]
-    assert found.file.endswith("rules.yaml")
-    assert found.slices == {
+def test_rules_of_one_file_are_shown_as_written(tmp_path: Path) -> None:
+    rule_source = read_rule_source(load_files(tmp_path))
+    assert rule_source.text == RULES[: RULES.index("# A remark")]
+    assert rule_source.file.endswith("rules.yaml")
+    assert rule_source.slices == {
         ("guards", 0): "  - name: one  # for drafts\n    when: {tag: draft}\n    max_tier: fast",
         ("choices", 0): "  - name: two\n    tier: smart",
         ("choices", 1): "  - {name: three, tier: fast}\n  # - name: four",
     }
 
 
-def test_without_rules_there_is_nothing(tmp_path: Path) -> None:
-    assert read_rule_source(read(tmp_path, "aliases: {}")) == RuleSource("", "", {})
+def test_without_rules_the_source_is_empty(tmp_path: Path) -> None:
+    assert read_rule_source(load_files(tmp_path, "aliases: {}")) == RuleSource("", "", {})
 
 
 @pytest.mark.parametrize(
@@ -65,21 +65,26 @@ def test_without_rules_there_is_nothing(tmp_path: Path) -> None:
         'choices: [{"name": "a", "tier": "fast"}]\n? aliases\n: {"never-shown": auto}\n',
     ],
 )
-def test_where_a_line_has_more_than_rules_they_are_written_anew(tmp_path: Path, rules: str) -> None:
-    found = read_rule_source(read(tmp_path, rules))
-    assert "never-shown" not in found.text
-    assert yaml.read(found.text, "").value == {"choices": [{"name": "a", "tier": "fast"}]}
-    assert found.slices["choices", 0].split() == ["-", "name:", "a", "tier:", "fast"] or found.file
+def test_rules_that_share_a_line_with_other_parts_are_formatted_anew(
+    tmp_path: Path, rules: str
+) -> None:
+    rule_source = read_rule_source(load_files(tmp_path, rules))
+    assert "never-shown" not in rule_source.text
+    assert yaml.read(rule_source.text, "").value == {"choices": [{"name": "a", "tier": "fast"}]}
+    assert (
+        rule_source.slices["choices", 0].split() == ["-", "name:", "a", "tier:", "fast"]
+        or rule_source.file
+    )
 
 
-def test_rules_of_several_files_or_of_one_that_has_changed_are_written_anew(tmp_path: Path) -> None:
-    source = read(tmp_path, RULES, HEAD + "choices: [{name: mine, tier: smart}]\n")
-    found = read_rule_source(source)
-    assert found.file == ""
-    assert yaml.read(found.text, "").value == {
+def test_rules_of_several_or_changed_files_are_formatted_anew(tmp_path: Path) -> None:
+    source = load_files(tmp_path, RULES, HEAD + "choices: [{name: mine, tier: smart}]\n")
+    rule_source = read_rule_source(source)
+    assert rule_source.file == ""
+    assert yaml.read(rule_source.text, "").value == {
         part: source.raw[part] for part in ("guards", "choices")
     }
-    source = read(tmp_path)
+    source = load_files(tmp_path)
     for text in ("choices: []", "choices: [", "\n"):
         (tmp_path / "rules.yaml").write_text(text)
         assert (read_rule_source(source).file, "name: two" in read_rule_source(source).text) == (
@@ -99,26 +104,26 @@ def test_rules_of_the_environment_have_no_file(tmp_path: Path) -> None:
     )
 
 
-def test_other_rules_stand_in_place_of_those_that_are_written(tmp_path: Path) -> None:
+def test_candidate_rules_replace_the_rules_of_the_files(tmp_path: Path) -> None:
     """Parts that the other rules leave out stay; findings have their name and lines."""
-    read(tmp_path)
-    other = load(
+    load_files(tmp_path)
+    candidate = load(
         tmp_path / "gateway.yaml",
         {},
         rules=CandidateRules("mine", "choices:\n- {name: x, tier: fast}"),
     )
-    assert [one.name for one in other.config.choices] == ["x"]
-    assert [one.name for one in other.config.guards] == ["one"]
-    assert other.make_mistake(("choices", 0), "").line == 2
-    assert other.make_mistake(("choices", 0), "").file == "mine"
-    assert other.make_mistake(("guards", 0), "").file.endswith("rules.yaml")
-    assert other.version != load(tmp_path / "gateway.yaml", {}).version
-    none = load(tmp_path / "gateway.yaml", {}, rules=CandidateRules("mine", "choices:"))
-    assert (none.config.choices, len(none.config.guards)) == ([], 1)
+    assert [rule.name for rule in candidate.config.choices] == ["x"]
+    assert [rule.name for rule in candidate.config.guards] == ["one"]
+    assert candidate.make_mistake(("choices", 0), "").line == 2
+    assert candidate.make_mistake(("choices", 0), "").file == "mine"
+    assert candidate.make_mistake(("guards", 0), "").file.endswith("rules.yaml")
+    assert candidate.version != load(tmp_path / "gateway.yaml", {}).version
+    without_choices = load(tmp_path / "gateway.yaml", {}, rules=CandidateRules("mine", "choices:"))
+    assert (without_choices.config.choices, len(without_choices.config.guards)) == ([], 1)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("", "mine:1: error: only guards and choices stand here."),
         ("[]", "mine:1: error: only guards and choices stand here."),
@@ -130,8 +135,10 @@ def test_other_rules_stand_in_place_of_those_that_are_written(tmp_path: Path) ->
         ),
     ],
 )
-def test_wrong_rules_are_found_in_their_own_lines(tmp_path: Path, text: str, said: str) -> None:
-    read(tmp_path)
+def test_mistakes_in_candidate_rules_have_their_own_lines(
+    tmp_path: Path, text: str, expected: str
+) -> None:
+    load_files(tmp_path)
     with pytest.raises(ConfigError) as caught:
         load(tmp_path / "gateway.yaml", {}, rules=CandidateRules("mine", text))
-    assert str(caught.value).startswith(said)
+    assert str(caught.value).startswith(expected)

@@ -25,12 +25,12 @@ HINT = "A call that asks for it is refused; one that is routed there goes to the
 SMART = f"10: warning: labs.both.smart: no target can serve (other: set OTHER_KEY). {HINT}"
 
 
-def test_a_tier_that_nobody_can_serve_is_told_with_why(tmp_path: Path) -> None:
+def test_a_tier_that_no_target_can_serve_is_a_warning_with_the_reason(tmp_path: Path) -> None:
     assert world.unreached(tmp_path, TWO) == [f"c.yaml:{SMART}"]
     assert world.unreached(tmp_path, TWO, {**world.ON, "OTHER_KEY": "k"}) == []
 
 
-def test_a_tier_that_is_missing_is_told_where_its_lab_is(tmp_path: Path) -> None:
+def test_a_missing_tier_is_a_warning_at_its_lab(tmp_path: Path) -> None:
     assert world.unreached(tmp_path, world.BASE) == [
         f"c.yaml:8: warning: labs.acme: has no `reasoning` target. {HINT}"
     ]
@@ -67,15 +67,15 @@ APPENDED: list[tuple[str, list[str]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("text", "told"), APPENDED)
-def test_what_leads_to_what_cannot_be_served_is_told(
-    tmp_path: Path, text: str, told: list[str]
+@pytest.mark.parametrize(("text", "expected"), APPENDED)
+def test_a_name_that_leads_to_an_unserved_target_is_a_warning(
+    tmp_path: Path, text: str, expected: list[str]
 ) -> None:
-    found = world.unreached(tmp_path, TWO + text + "\n")
-    assert found == [f"c.yaml:{line}" for line in [SMART, *told]]
+    warnings = world.unreached(tmp_path, TWO + text + "\n")
+    assert warnings == [f"c.yaml:{line}" for line in [SMART, *expected]]
 
 
-def test_a_lab_with_no_target_at_all_serves_nothing(tmp_path: Path) -> None:
+def test_a_lab_without_targets_serves_nothing(tmp_path: Path) -> None:
     text = TWO + "  none: {about: Nothing.}\nchoices:\n- {name: c, lab: none}\n"
     assert world.unreached(tmp_path, text) == [
         f"c.yaml:{SMART}",
@@ -83,6 +83,6 @@ def test_a_lab_with_no_target_at_all_serves_nothing(tmp_path: Path) -> None:
     ]
 
 
-def test_no_default_is_told_of_where_nothing_is_on(tmp_path: Path) -> None:
+def test_with_all_labs_off_there_is_no_warning_about_the_default(tmp_path: Path) -> None:
     """The check that refuses to start reports, once, that no lab is on."""
     assert world.unreached(tmp_path, TWO + "default: {lab: acme}\n", {}) == []

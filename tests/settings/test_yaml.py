@@ -59,11 +59,11 @@ VALUES: list[tuple[str, Value]] = [
 
 
 @pytest.mark.parametrize(("text", "value"), VALUES)
-def test_a_plain_word_becomes_what_yaml_1_2_says(text: str, value: Value) -> None:
-    found = yaml.read(f"a: {text}", "f.yaml").value
-    assert found == {"a": value}
-    assert isinstance(found, dict)
-    assert type(found["a"]) is type(value)
+def test_a_plain_word_has_its_yaml_1_2_value(text: str, value: Value) -> None:
+    value_read = yaml.read(f"a: {text}", "f.yaml").value
+    assert value_read == {"a": value}
+    assert isinstance(value_read, dict)
+    assert type(value_read["a"]) is type(value)
 
 
 DOCUMENTS: list[tuple[str, Value]] = [
@@ -144,13 +144,13 @@ REFUSED: list[tuple[str, str]] = [
 
 
 @pytest.mark.parametrize(("text", "mistake"), REFUSED)
-def test_what_cannot_be_meant_is_refused_with_its_line(text: str, mistake: str) -> None:
+def test_invalid_yaml_is_refused_with_its_line(text: str, mistake: str) -> None:
     with pytest.raises(ConfigError) as caught:
         yaml.read(text, "f.yaml")
     assert [str(item) for item in caught.value.mistakes] == [mistake]
 
 
-def test_a_few_lines_that_ask_for_a_billion_values_are_refused() -> None:
+def test_a_document_that_expands_to_a_billion_values_is_refused() -> None:
     with pytest.raises(ConfigError, match="more than 100,000 values"):
         yaml.read(BOMB, "f.yaml")
 
@@ -169,13 +169,13 @@ def test_each_part_has_its_line(text: str, lines: Mapping[Path, int]) -> None:
 
 
 @given(st.text(st.characters(codec="utf-8")))
-def test_any_text_is_read_or_refused_and_nothing_else(text: str) -> None:
+def test_any_text_is_read_or_refused(text: str) -> None:
     with contextlib.suppress(ConfigError):
         assert yaml.read(text, "f.yaml").file == "f.yaml"
 
 
 @pytest.mark.parametrize("sign", ["[", "{a: ", "- ", "? "])
-def test_what_would_burst_the_parser_is_refused(sign: str) -> None:
+def test_a_document_that_is_nested_too_deeply_is_refused(sign: str) -> None:
     """The parser is recursive; many brackets side by side are no depth."""
     with pytest.raises(ConfigError, match="nested too deeply"):
         yaml.read(sign * 100_000, "f.yaml")
@@ -199,15 +199,15 @@ other: {a: 'b', no: no}
 """
 
 
-def test_a_change_leaves_comments_order_and_style() -> None:
+def test_an_amendment_keeps_comments_order_and_style() -> None:
     def change(value: dict[str, Any]) -> None:
         value["other"]["more"] = 1
         value["new"] = {"list": ["a", "b"], "maps": [{"a": 1}], "text": "2027-01-31"}
 
     after = yaml.amend(BEFORE, "f.yaml", change)
     new = "new:\n  list: [a, b]\n  maps:\n    - a: 1\n  text: '2027-01-31'\n"
-    kept = BEFORE.replace("no: no}", "no: no, more: 1}").replace("# The end.\n", new)
-    assert after == f"{kept}# The end.\n"
+    expected = BEFORE.replace("no: no}", "no: no, more: 1}").replace("# The end.\n", new)
+    assert after == f"{expected}# The end.\n"
 
 
 @pytest.mark.parametrize(
@@ -219,18 +219,18 @@ def test_a_change_leaves_comments_order_and_style() -> None:
         "a: 1\n",
     ],
 )
-def test_no_change_changes_no_byte(text: str) -> None:
+def test_an_empty_amendment_changes_no_byte(text: str) -> None:
     assert yaml.amend(text, "f.yaml", lambda _: None) == text
 
 
 @pytest.mark.parametrize("text", ["", "# Only this.\n", "# Only this.", "---\n"])
-def test_something_comes_into_a_document_without_a_value(text: str) -> None:
+def test_a_value_can_be_added_to_an_empty_document(text: str) -> None:
     after = yaml.amend(text, "f.yaml", lambda value: value.update(a=1))
     assert yaml.read(after, "f.yaml").value == {"a": 1}
     assert after.startswith(text)
 
 
 @pytest.mark.parametrize(("text", "words"), [("- a", "must map"), ("a: 1\na: 2", "given twice")])
-def test_what_cannot_be_read_is_not_changed(text: str, words: str) -> None:
+def test_a_document_that_cannot_be_read_is_not_changed(text: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         yaml.amend(text, "f.yaml", lambda value: value.update(a=1))

@@ -56,9 +56,9 @@ def built(
     environ: Mapping[str, str] = ON,
     prices: Mapping[tuple[str, str], Price] | None = None,
 ) -> BuiltCatalogue:
-    known = prices or {}
+    list_prices = prices or {}
     return build_catalogue(
-        loaded(folder, text, environ), lambda provider, model: known.get((provider, model))
+        loaded(folder, text, environ), lambda provider, model: list_prices.get((provider, model))
     )
 
 
@@ -81,8 +81,8 @@ def warnings(
 ) -> list[str]:
     source = loaded(folder, text, environ)
     assert validate.find_errors(source, frozenset(DIALECTS), EFFORT_STYLES) == []
-    found = validate.find_warnings(source, TODAY, EFFORT_STYLES, off)
-    return [str(item).replace(f"{folder}/", "") for item in found]
+    mistakes_found = validate.find_warnings(source, TODAY, EFFORT_STYLES, off)
+    return [str(item).replace(f"{folder}/", "") for item in mistakes_found]
 
 
 def credentials(source: ConfigSource) -> list[str]:
@@ -92,6 +92,6 @@ def credentials(source: ConfigSource) -> list[str]:
 
 def unreached(folder: Path, text: str, environ: Mapping[str, str] = ON) -> list[str]:
     """Return the warnings on names that a configuration cannot serve."""
-    made = whole(folder, text, environ)
-    found = find_unreachable(made.source, made.built_catalogue.catalogue)
-    return [str(item).replace(f"{folder}/", "") for item in found]
+    config = whole(folder, text, environ)
+    unreachable = find_unreachable(config.source, config.built_catalogue.catalogue)
+    return [str(item).replace(f"{folder}/", "") for item in unreachable]

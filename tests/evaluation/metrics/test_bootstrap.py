@@ -18,10 +18,10 @@ def test_a_resample_draws_each_row_once_on_average_with_variance_one() -> None:
 
 
 def test_a_seed_gives_the_same_resamples() -> None:
-    first, again = (list(bootstrap.draw_resamples(50, Random(7), 3)) for _ in range(2))
-    other = list(bootstrap.draw_resamples(50, Random(8), 3))
-    assert first == again != other
-    assert [len(one) for one in first] == [50, 50, 50]
+    first, repeated = (list(bootstrap.draw_resamples(50, Random(7), 3)) for _ in range(2))
+    different = list(bootstrap.draw_resamples(50, Random(8), 3))
+    assert first == repeated != different
+    assert [len(item) for item in first] == [50, 50, 50]
 
 
 def test_the_interval_of_a_mean_is_as_wide_as_theory_says() -> None:
@@ -29,26 +29,28 @@ def test_the_interval_of_a_mean_is_as_wide_as_theory_says() -> None:
     draw = Random(1)
     values = [draw.gauss(10, 2) for _ in range(400)]
     middle = sum(values) / 400
-    spread = math.sqrt(sum((one - middle) ** 2 for one in values) / 400)
-    found = bootstrap.compute_interval(lambda w: bootstrap.compute_mean(values, w), 400, Random(2))
-    assert found is not None
-    assert found.value == pytest.approx(middle)
-    assert found.high - found.low == pytest.approx(2 * 1.96 * spread / 20, rel=0.1)
-    assert found.low < middle < found.high
+    spread = math.sqrt(sum((item - middle) ** 2 for item in values) / 400)
+    interval = bootstrap.compute_interval(
+        lambda w: bootstrap.compute_mean(values, w), 400, Random(2)
+    )
+    assert interval is not None
+    assert interval.value == pytest.approx(middle)
+    assert interval.high - interval.low == pytest.approx(2 * 1.96 * spread / 20, rel=0.1)
+    assert interval.low < middle < interval.high
 
 
-def test_figures_of_one_resample_are_told_together() -> None:
+def test_intervals_of_several_figures_use_the_same_resamples() -> None:
     values = [1.0, 2.0, 3.0, 4.0] * 10
 
     def figures(weights: Weights) -> dict[str, float | None]:
-        found = bootstrap.compute_mean(values, weights)
-        return {"one": found, "two": None if found is None else 2 * found, "none": None}
+        mean = bootstrap.compute_mean(values, weights)
+        return {"one": mean, "two": None if mean is None else 2 * mean, "none": None}
 
-    told = bootstrap.compute_intervals(figures, 40, Random(3), 200)
-    one, two = told["one"], told["two"]
-    assert one is not None
-    assert two == Interval(one.value * 2, one.low * 2, one.high * 2)
-    assert told["none"] is None
+    intervals = bootstrap.compute_intervals(figures, 40, Random(3), 200)
+    single, double = intervals["one"], intervals["two"]
+    assert single is not None
+    assert double == Interval(single.value * 2, single.low * 2, single.high * 2)
+    assert intervals["none"] is None
 
 
 def test_a_figure_that_most_resamples_lack_has_no_interval() -> None:
@@ -62,7 +64,7 @@ def test_a_figure_that_most_resamples_lack_has_no_interval() -> None:
 @pytest.mark.parametrize(
     ("control", "above"), [(0.9, True), (1.0, False), (1.5, False), (3.0, False)]
 )
-def test_what_an_interval_contains_may_be_chance(control: float, above: bool) -> None:
+def test_a_value_within_an_interval_may_be_chance(control: float, above: bool) -> None:
     assert Interval(1.5, 1.0, 2.0).is_above(control) is above
     assert str(Interval(1.5, 1.0, 2.0)) == "1.500 (1.000 to 2.000)"
 
@@ -74,8 +76,8 @@ def test_quantiles_lie_between_neighbours() -> None:
     assert bootstrap.make_interval(5, [1, 2, 3], 0.5) == Interval(5, 1.5, 2.5)
 
 
-def test_shuffles_keep_what_is_shuffled() -> None:
-    seen = [tuple(one) for one in bootstrap.draw_shuffles("aabbbc", Random(5), 20)]
-    assert {tuple(sorted(one)) for one in seen} == {tuple("aabbbc")}
-    assert len(set(seen)) > 5
-    assert seen == [tuple(one) for one in bootstrap.draw_shuffles("aabbbc", Random(5), 20)]
+def test_shuffles_keep_their_items() -> None:
+    shuffles = [tuple(item) for item in bootstrap.draw_shuffles("aabbbc", Random(5), 20)]
+    assert {tuple(sorted(item)) for item in shuffles} == {tuple("aabbbc")}
+    assert len(set(shuffles)) > 5
+    assert shuffles == [tuple(item) for item in bootstrap.draw_shuffles("aabbbc", Random(5), 20)]

@@ -11,21 +11,21 @@ SOURCES = ["a"] * 3 + ["b"] * 5 + ["c"] * 2
 
 
 def test_each_source_is_left_out_once() -> None:
-    found = list(cross_validation.leave_one_out(SOURCES))
-    assert [(one.name, one.held_out_rows) for one in found] == [
+    folds = list(cross_validation.leave_one_out(SOURCES))
+    assert [(fold.name, fold.held_out_rows) for fold in folds] == [
         ("a", [0, 1, 2]), ("b", [3, 4, 5, 6, 7]), ("c", [8, 9]),
     ]  # fmt: skip
-    assert all(sorted([*one.train_rows, *one.held_out_rows]) == list(range(10)) for one in found)
+    assert all(sorted([*fold.train_rows, *fold.held_out_rows]) == list(range(10)) for fold in folds)
     assert list(cross_validation.leave_one_out(["a", "a"])) == []
 
 
-def test_parts_hold_each_row_once_and_each_source_by_its_share() -> None:
-    found = list(cross_validation.split_randomly(["a"] * 10 + ["b"] * 20, Random(1), 5))
-    assert sorted(row for one in found for row in one.held_out_rows) == list(range(30))
-    for one in found:
-        assert sorted([*one.train_rows, *one.held_out_rows]) == list(range(30))
-        assert [row < 10 for row in one.held_out_rows].count(True) == 2
-    assert found == list(cross_validation.split_randomly(["a"] * 10 + ["b"] * 20, Random(1), 5))
+def test_random_parts_hold_each_row_once_and_each_source_by_its_share() -> None:
+    folds = list(cross_validation.split_randomly(["a"] * 10 + ["b"] * 20, Random(1), 5))
+    assert sorted(row for fold in folds for row in fold.held_out_rows) == list(range(30))
+    for fold in folds:
+        assert sorted([*fold.train_rows, *fold.held_out_rows]) == list(range(30))
+        assert [row < 10 for row in fold.held_out_rows].count(True) == 2
+    assert folds == list(cross_validation.split_randomly(["a"] * 10 + ["b"] * 20, Random(1), 5))
 
 
 def test_a_scorer_never_sees_the_rows_that_it_is_judged_on() -> None:
@@ -45,15 +45,15 @@ def test_a_scorer_never_sees_the_rows_that_it_is_judged_on() -> None:
     )
 
 
-def test_the_judgement_is_the_mean_of_the_sources() -> None:
+def test_the_held_out_score_is_the_mean_of_the_sources() -> None:
     draw = Random(3)
     need = [draw.random() for _ in range(300)]
-    strong = [1.0 if one > draw.random() else 0.0 for one in need]
-    found = cross_validation.compute_held_out_scores(
+    strong = [1.0 if fold > draw.random() else 0.0 for fold in need]
+    scores = cross_validation.compute_held_out_scores(
         need, [0.0] * 300, strong, ["a", "b", "b"] * 100, Random(4), 200
     )
-    assert list(found.sources) == ["a", "b"]
-    a, b, mean = found.sources["a"], found.sources["b"], found.mean
+    assert list(scores.sources) == ["a", "b"]
+    a, b, mean = scores.sources["a"], scores.sources["b"], scores.mean
     assert a is not None
     assert b is not None
     assert mean is not None

@@ -29,40 +29,40 @@ def test_apgr_is_the_mean_area_of_all_orders_that_the_score_allows(
     rows: list[tuple[int, int, int, int]],
 ) -> None:
     """The order of ties is random, so they change nothing; a weight counts as repeated rows."""
-    many = [(need, strong - weak) for need, weak, strong, w in rows for _ in range(w)][:7]
+    repeated = [(need, strong - weak) for need, weak, strong, w in rows for _ in range(w)][:7]
     need, weak, strong, weights = (list(column) for column in zip(*rows, strict=True))
     assume(sum(weights) <= 7)
-    found = Ranking(need, weak, strong).compute_apgr(weights)
+    score = Ranking(need, weak, strong).compute_apgr(weights)
     orders = [
-        order for order in permutations(many) if all(a[0] >= b[0] for a, b in pairwise(order))
+        order for order in permutations(repeated) if all(a[0] >= b[0] for a, b in pairwise(order))
     ]
     areas = [area([gain for _, gain in order]) for order in orders]
-    known = [one for one in areas if one is not None]
-    if len(known) == len(areas):
-        assert found == pytest.approx(sum(known) / len(known))
+    defined_areas = [value for value in areas if value is not None]
+    if len(defined_areas) == len(areas):
+        assert score == pytest.approx(sum(defined_areas) / len(defined_areas))
     else:
-        assert found is None
+        assert score is None
 
 
 @pytest.mark.parametrize(
     ("need", "apgr"),
     [([3, 2, 1, 0], 0.75), ([0, 1, 2, 3], 0.25), ([1, 1, 1, 1], 0.5), ([1, 1, 0, 0], 0.75), ([1, 0, 1, 0], 0.5)],
 )  # fmt: skip
-def test_apgr_of_a_score_that_knows_and_of_one_that_does_not(
+def test_apgr_is_high_for_a_score_that_ranks_well_and_low_for_a_bad_one(
     need: list[float], apgr: float
 ) -> None:
     """Half of the rows gain: a score that puts them first has 3/4, one that puts them last 1/4."""
     assert Ranking(need, [0, 0, 1, 1], [1, 1, 1, 1]).compute_apgr() == pytest.approx(apgr)
 
 
-def test_a_curve_has_a_point_behind_each_need() -> None:
+def test_the_curve_has_a_point_after_each_score_value() -> None:
     ranked = Ranking([2, 1, 1, 0], [0, 0, 0, 1], [1, 1, 0, 1])
     assert ranked.compute_curve() == [(0, 0), (0.25, 0.5), (0.75, 1), (1, 1)]
     assert ranked.compute_curve([1, 1, 0, 2]) == [(0, 0), (0.25, 0.5), (0.5, 1), (1, 1)]
 
 
 @pytest.mark.parametrize("weights", [None, [0, 0]])
-def test_where_there_is_no_gap_nothing_is_recovered(weights: list[int] | None) -> None:
+def test_without_a_gap_between_tiers_there_is_no_apgr(weights: list[int] | None) -> None:
     ranked = Ranking([1, 0], [1, 1], [1, 1])
     assert ranked.compute_apgr(weights) is None
     assert ranked.compute_curve(weights) is None
@@ -74,7 +74,7 @@ def test_no_rows_have_no_apgr() -> None:
     assert Ranking([], [], []).compute_curve() is None
 
 
-def test_each_source_is_ranked_apart_and_counts_the_same() -> None:
+def test_each_source_is_ranked_alone_and_has_the_same_weight() -> None:
     """A score that only knows which source is harder knows nothing."""
     sources = ["b"] * 4 + ["a"] * 2
     ranked = Sources([1, 1, 1, 1, 0, 0], [0] * 6, [1] * 4 + [0, 1], sources)
@@ -87,17 +87,17 @@ def test_each_source_is_ranked_apart_and_counts_the_same() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.booleans(), st.integers(0, 2)), max_size=7))
 def test_auc_is_the_share_of_pairs_in_the_right_order(rows: list[tuple[int, bool, int]]) -> None:
-    many = [(score, yes) for score, yes, weight in rows for _ in range(weight)]
-    pairs = [(a, b) for a, yes in many if yes for b, no in many if not no]
+    repeated = [(score, yes) for score, yes, weight in rows for _ in range(weight)]
+    pairs = [(a, b) for a, yes in repeated if yes for b, no in repeated if not no]
     won = sum((a > b) + (a == b) / 2 for a, b in pairs)
-    found = ranking.compute_auc([r[0] for r in rows], [r[1] for r in rows], [r[2] for r in rows])
-    assert found == (pytest.approx(won / len(pairs)) if pairs else None)
+    auc = ranking.compute_auc([r[0] for r in rows], [r[1] for r in rows], [r[2] for r in rows])
+    assert auc == (pytest.approx(won / len(pairs)) if pairs else None)
 
 
-def test_a_score_that_knows_nothing_has_an_auc_of_a_half() -> None:
+def test_a_random_score_has_an_auc_of_one_half() -> None:
     draw = Random(3)
     score = [draw.random() for _ in range(4000)]
     assert ranking.compute_auc(score, [at % 2 == 0 for at in range(4000)]) == pytest.approx(
         0.5, abs=0.03
     )
-    assert ranking.compute_auc(score, [one > 0.5 for one in score]) == 1
+    assert ranking.compute_auc(score, [value > 0.5 for value in score]) == 1

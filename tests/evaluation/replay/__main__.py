@@ -16,7 +16,7 @@ from gateway.evaluation.replay.replay import LedgerReplay
 from gateway.ledger.journal import Journal
 from gateway.ledger.store import open_store
 from gateway.routing.router import Router
-from tests.evaluation.replay.test_law import CONFIGS, RULES, TRAFFIC, unchanged
+from tests.evaluation.replay.test_law import CONFIGS, RULES, TRAFFIC, assert_replay_changes_nothing
 from tests.evaluation.replay.traffic import Ask, router, served
 
 BOUND = 10.0
@@ -46,20 +46,20 @@ _WORDS = [
 def main() -> int:
     """Try so many configurations, then time the rows."""
     examples = int(sys.argv[1]) if len(sys.argv) > 1 else 500
-    law = given(rules=RULES, changes=CONFIGS, asks=TRAFFIC)(unchanged)
+    law = given(rules=RULES, changes=CONFIGS, asks=TRAFFIC)(assert_replay_changes_nothing)
     settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))(law)()
     print(f"{examples} configurations: replaying what they served changed nothing")
     with tempfile.TemporaryDirectory(prefix="tiergate-replay-") as name:
         folder = Path(name)
         rows = _rows(folder)
-        before = time.process_time()
-        same = _walked(folder, router(folder, choices=[]))
-        unmoved = time.process_time() - before
+        started = time.process_time()
+        unmoved_walk = _walked(folder, router(folder, choices=[]))
+        unmoved = time.process_time() - started
         rule = {"name": "short", "when": {"user_tokens": {"max": 12}}, "tier": "fast"}
-        before = time.process_time()
+        started = time.process_time()
         moved = _walked(folder, router(folder, choices=[rule]))
-        spent = max(unmoved, time.process_time() - before)
-    assert (same.totals.total.calls, same.totals.total.changed) == (rows, 0)
+        spent = max(unmoved, time.process_time() - started)
+    assert (unmoved_walk.totals.total.calls, unmoved_walk.totals.total.changed) == (rows, 0)
     print(f"{rows:,} rows: {unmoved:.1f} s of one core; {spent:.1f} s at most, where")
     print(f"{moved.totals.total.changed:,} of them would go elsewhere; at most {BOUND:.0f} s")
     return 1 if spent > BOUND else 0

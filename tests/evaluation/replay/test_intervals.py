@@ -45,7 +45,7 @@ def test_quality_is_the_mean_worth_of_both_tiers_as_a_share_of_reasonings() -> N
     assert set(figures) == {"quality before", "quality after", "quality change"}
 
 
-def test_what_has_no_score_or_no_tier_is_counted_and_left_out() -> None:
+def test_calls_without_a_score_or_tier_are_counted_and_left_out() -> None:
     sample = ReplaySample()
     sample.add_quality(row(), "smart", "fast")
     sample.add_quality(msgspec.structs.replace(row(), basis=None), "smart", "fast")
@@ -73,28 +73,28 @@ def test_calls_of_one_conversation_are_one_observation() -> None:
         usd = 1.0 + number // 10 % 2 * 2
         apart.add_money(scored(number), usd, usd, 0.0, "smart")
         together.add_money(scored(number, talk=f"{number // 10}"), usd, usd, 0.0, "smart")
-    wide, narrow = (width(it.compute_figures()["usd before"]) for it in (together, apart))
+    wide, narrow = (width(sample.compute_figures()["usd before"]) for sample in (together, apart))
     assert wide > 2 * narrow
 
 
 def test_the_lengths_of_answers_are_resampled_too() -> None:
     """Each call is expected to cost 1 USD, so only the lengths of answers vary."""
-    known, usual = ReplaySample(), ReplaySample()
+    measured, usual = ReplaySample(), ReplaySample()
     dice = Random(3)
     for number in range(400):
         tier = ("smart", "reasoning")[number % 2]
         answer = msgspec.structs.replace(
             row(number), tier=tier, output=round(dice.lognormvariate(6, 1))
         )
-        known.add_answer(answer)
-        for sample in (known, usual):
+        measured.add_answer(answer)
+        for sample in (measured, usual):
             sample.add_money(row(number), 1.0, 1.0, 1.0, "reasoning")
-    assert width(known.compute_figures()["usd after"]) > 50
+    assert width(measured.compute_figures()["usd after"]) > 50
     assert width(usual.compute_figures()["usd after"]) < 1e-9
-    assert (known.count_usual_lengths(), usual.count_usual_lengths()) == (0, 400)
+    assert (measured.count_usual_lengths(), usual.count_usual_lengths()) == (0, 400)
 
 
-def test_a_resample_without_an_answer_of_a_tier_takes_the_lengths_as_they_are() -> None:
+def test_a_resample_without_an_answer_of_a_tier_uses_the_usual_lengths() -> None:
     """All 60 answers on reasoning are of one conversation."""
     sample = ReplaySample()
     for number in range(100):

@@ -64,20 +64,20 @@ BUDGETS = st.sampled_from(
 _LABS = {"google": "other", "openai": "acme"}
 
 
-def here(rule: dict[str, Any]) -> dict[str, Any]:
+def use_own_labs(rule: dict[str, Any]) -> dict[str, Any]:
     """Return a rule with the labs of this configuration."""
-    found = dict(rule)
+    changed = dict(rule)
     if "deny" in rule:
-        found["deny"] = [_LABS[name] for name in rule["deny"]]
+        changed["deny"] = [_LABS[name] for name in rule["deny"]]
     if "lab" in rule:
-        found["lab"] = _LABS[rule["lab"]]
-    return found
+        changed["lab"] = _LABS[rule["lab"]]
+    return changed
 
 
 RULES = st.builds(
     world.rules,
-    guards=st.lists(GUARDS.map(here), max_size=2),
-    choices=st.lists(CHOICES.map(here), max_size=3),
+    guards=st.lists(GUARDS.map(use_own_labs), max_size=2),
+    choices=st.lists(CHOICES.map(use_own_labs), max_size=3),
 )
 CONFIGS = st.fixed_dictionaries(
     {
@@ -101,7 +101,7 @@ UNPRICED = {**config("")["models"], "able-1": {"context": 1_000_000}}
 TRAFFIC = st.lists(ASKS, min_size=1, max_size=8)
 
 
-def unchanged(rules: RuleSet, changes: dict[str, Any], asks: list[Ask]) -> None:
+def assert_replay_changes_nothing(rules: RuleSet, changes: dict[str, Any], asks: list[Ask]) -> None:
     """Serve the calls, and decide them again."""
     with tempfile.TemporaryDirectory() as name:
         router, rows = served(Path(name), asks, rules, **changes)
@@ -125,8 +125,8 @@ def unchanged(rules: RuleSet, changes: dict[str, Any], asks: list[Ask]) -> None:
         if row.lab is None:
             continue
         decision, plan = decide_again(router, row)
-        now = decision.lab, decision.tier, decision.source, decision.rule, decision.confidence
-        assert now == (row.lab, row.tier, row.source, row.rule, row.confidence)
+        replayed = decision.lab, decision.tier, decision.source, decision.rule, decision.confidence
+        assert replayed == (row.lab, row.tier, row.source, row.rule, row.confidence)
         assert sorted(decision.tags) == sorted(row.tags)
         assert row.basis is not None
         assert plan.targets[0].name == row.basis.target
@@ -137,10 +137,10 @@ def unchanged(rules: RuleSet, changes: dict[str, Any], asks: list[Ask]) -> None:
 def test_an_unchanged_configuration_changes_nothing(
     rules: RuleSet, changes: dict[str, Any], asks: list[Ask]
 ) -> None:
-    unchanged(rules, changes, asks)
+    assert_replay_changes_nothing(rules, changes, asks)
 
 
-def test_the_traffic_has_what_the_law_is_about(tmp_path: Path) -> None:
+def test_the_traffic_has_sessions_budgets_pins_refusals_and_rules(tmp_path: Path) -> None:
     """The traffic has sessions, ceilings of budgets, pins, refusals, rules and the classifier."""
     rules = world.rules(choices=[{"when": {"keywords": ["prove"]}, "tier": "reasoning"}])
     asks = [
@@ -156,17 +156,17 @@ def test_the_traffic_has_what_the_law_is_about(tmp_path: Path) -> None:
     _, rows = served(tmp_path, asks, rules, budgets=[budget], routing=routing)
     assert [row.source for row in rows[:4]] == ["rule", "seat", "classifier", "pin"]
     assert (rows[1].tier, rows[4].problem) == ("reasoning", "model_not_found")
-    told = [row.basis.evidence for row in rows if row.basis is not None and row.basis.evidence]
-    assert "acme/deep-1" in {one.seat.target for one in told if one.seat}
-    assert {one.ceiling for one in told} == {None, "fast"}
+    contexts = [row.basis.evidence for row in rows if row.basis is not None and row.basis.evidence]
+    assert "acme/deep-1" in {context.seat.target for context in contexts if context.seat}
+    assert {context.ceiling for context in contexts} == {None, "fast"}
 
 
-def test_a_long_conversation_is_decided_again_as_it_was() -> None:
+def test_a_long_conversation_replays_unchanged() -> None:
     """By default the conversation rises by a rule, stays for easier turns, and is lowered."""
     rules = world.rules(choices=[{"when": {"keywords": ["prove"]}, "tier": "reasoning"}])
     turns = ["Hi!", "Prove that 2 is prime.", *["Write a letter to my landlord."] * 11, "Prove it."]
     asks = [Ask(text, talk="one", turn=at) for at, text in enumerate(turns, 1)]
-    unchanged(rules, {"models": UNPRICED}, asks)
+    assert_replay_changes_nothing(rules, {"models": UNPRICED}, asks)
     with tempfile.TemporaryDirectory() as name:
         _, rows = served(Path(name), asks, rules, models=UNPRICED)
     assert [row.tier for row in rows] == [
@@ -177,19 +177,19 @@ def test_a_long_conversation_is_decided_again_as_it_was() -> None:
 
 
 @pytest.mark.parametrize("conversation", ["turn", "ratchet-up", "cost-aware"])
-def test_the_dial_decides_again_by_what_it_went_by(conversation: str) -> None:
+def test_a_replay_uses_the_recorded_terms_of_the_dial(conversation: str) -> None:
     """According to later own calls, answers of reasoning would cost almost nothing."""
     texts = ["hi", "Prove that 2 is prime.", "Write a letter to my landlord.", "Thanks!"]
     asks = [Ask(text, talk="one", turn=turn) for turn, text in enumerate(texts, 1)]
     routing = {"classifier": "prior", "quality": 4, "conversation": conversation}
-    unchanged(world.rules(), {"routing": routing}, asks)
+    assert_replay_changes_nothing(world.rules(), {"routing": routing}, asks)
 
 
-def test_evidence_is_decided_again_as_it_was() -> None:
+def test_a_rise_by_evidence_replays_unchanged() -> None:
     """An unhappy user turn raises the conversation for eight turns."""
     turns = ["Hi!", "That's wrong.", *["Write a letter to my landlord.", "Hi!"] * 5]
     asks = [Ask(text, talk="one", turn=at) for at, text in enumerate(turns, 1)]
-    unchanged(world.rules(), {"models": UNPRICED}, asks)
+    assert_replay_changes_nothing(world.rules(), {"models": UNPRICED}, asks)
     with tempfile.TemporaryDirectory() as name:
         _, rows = served(Path(name), asks, world.rules(), models=UNPRICED)
     shown = [row.basis.history for row in rows if row.basis]

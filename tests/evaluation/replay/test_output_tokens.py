@@ -11,7 +11,7 @@ from gateway.core.ledger_rows import ReplayRow
 from gateway.core.target import Tier
 from gateway.evaluation.replay.output_tokens import TierOutputTokens
 from gateway.routing.quality_dial import MIN_OWN_CALLS, OwnTraffic, expect_tokens
-from tests.evaluation.replay.test_replay import OFF, row, walked
+from tests.evaluation.replay.test_replay import OFF, replay_rows, row
 from tests.evaluation.replay.traffic import router
 
 _MODELS: dict[Tier, tuple[str, Decimal]] = {
@@ -26,7 +26,7 @@ def answered(number: int, tier: str | None, output: int | None, **more: Any) -> 
     return row(number, tier=tier, output=output, **more)
 
 
-def test_without_enough_answers_the_usual_lengths_count() -> None:
+def test_with_too_few_answers_the_usual_lengths_count() -> None:
     tokens = TierOutputTokens(OwnTraffic())
     assert tokens.compute_ratio("acme", "smart", "reasoning") == pytest.approx(2_000 / 600)
     for number in range(MIN_OWN_CALLS - 1):
@@ -42,18 +42,22 @@ def test_without_enough_answers_the_usual_lengths_count() -> None:
 @pytest.mark.parametrize(
     ("before", "after"), [("smart", "smart"), (None, "smart"), ("smart", None), ("other", "smart")]
 )
-def test_where_no_tier_changes_nothing_does(before: str | None, after: Tier | None) -> None:
+def test_a_call_that_keeps_its_tier_keeps_its_length(
+    before: str | None, after: Tier | None
+) -> None:
     assert TierOutputTokens(OwnTraffic()).compute_ratio("acme", before, after) == 1.0
 
 
 @pytest.mark.parametrize(("tier", "output"), [(None, 5), ("smart", None), ("smart", 0)])
-def test_what_is_not_known_is_not_counted(tier: str | None, output: int | None) -> None:
+def test_answers_of_unknown_length_or_tier_are_not_counted(
+    tier: str | None, output: int | None
+) -> None:
     tokens = TierOutputTokens(OwnTraffic())
     tokens.add(answered(1, tier, output))
     assert tokens.compute_ratio("acme", "smart", "reasoning") == pytest.approx(2_000 / 600)
 
 
-def test_what_own_calls_tell_counts_until_the_log_has_enough() -> None:
+def test_lengths_of_own_calls_count_until_the_log_has_enough_answers() -> None:
     own = {
         "acme": expect_tokens({"smart": 100, "reasoning": 900}),
         "half": expect_tokens({"smart": 300}),
@@ -84,13 +88,13 @@ def script_load(seed: int) -> tuple[list[ReplayRow], float]:
     return rows, float(truth)
 
 
-def test_the_cost_of_a_scripted_load_is_foreseen_within_a_tenth(tmp_path: Path) -> None:
+def test_the_cost_of_a_scripted_load_is_predicted_within_a_tenth(tmp_path: Path) -> None:
     """Half of 2,000 calls were on reasoning, and the true cost of all of them there is known."""
     rows, truth = script_load(7)
-    replay = walked(router(tmp_path, choices=[EVERYTHING], **OFF), *rows)
-    assert replay.totals.total.changed == sum(item.tier == "smart" for item in rows)
-    assert float(replay.totals.total.usd_after) == pytest.approx(truth, rel=0.1)
-    assert replay.totals.sample.count_usual_lengths() == 0
+    walk = replay_rows(router(tmp_path, choices=[EVERYTHING], **OFF), *rows)
+    assert walk.totals.total.changed == sum(item.tier == "smart" for item in rows)
+    assert float(walk.totals.total.usd_after) == pytest.approx(truth, rel=0.1)
+    assert walk.totals.sample.count_usual_lengths() == 0
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3, 7])
@@ -99,7 +103,7 @@ def test_the_interval_of_a_scripted_load_covers_the_truth(tmp_path: Path, seed: 
     rows, truth = script_load(seed)
     everywhere = router(tmp_path, choices=[EVERYTHING], **OFF)
     everywhere.own_traffic.tokens = {"acme": expect_tokens(_MEAN_TOKENS)}
-    figure = walked(everywhere, *rows).totals.sample.compute_figures()["usd after"]
+    figure = replay_rows(everywhere, *rows).totals.sample.compute_figures()["usd after"]
     assert figure.low is not None
     assert figure.high is not None
     assert figure.low < truth < figure.high

@@ -37,10 +37,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def make(folder: Path) -> Callable[..., Router]:
-    def made(*choices: Any, **more: Any) -> Router:
+    def make_router(*choices: Any, **more: Any) -> Router:
         return router(folder, choices=list(choices), **more)
 
-    return made
+    return make_router
 
 
 def row(number: int = 1, *, talk: str = "", **changes: Any) -> ReplayRow:
@@ -65,10 +65,10 @@ def row(number: int = 1, *, talk: str = "", **changes: Any) -> ReplayRow:
     return ReplayRow(**{**plain, **changes})
 
 
-def walked(router: Router, *rows: ReplayRow, **more: Any) -> LedgerReplay:
+def replay_rows(router: Router, *rows: ReplayRow, **more: Any) -> LedgerReplay:
     walk = LedgerReplay(router, **more)
-    for one in rows:
-        walk.replay_row(one)
+    for item in rows:
+        walk.replay_row(item)
     return walk
 
 
@@ -83,8 +83,8 @@ OFF: dict[str, Any] = {"routing": {"classifier": "off"}}
 STICKY: dict[str, Any] = {"routing": {"classifier": "off", "conversation": "sticky"}}
 
 
-def test_a_call_that_stays_costs_what_it_cost(make: Callable[..., Router]) -> None:
-    total = walked(make(**OFF), row(tags=("a", "b"), cost=Decimal("7.5"))).totals.total
+def test_a_call_that_stays_keeps_its_cost(make: Callable[..., Router]) -> None:
+    total = replay_rows(make(**OFF), row(tags=("a", "b"), cost=Decimal("7.5"))).totals.total
     assert (total.calls, total.changed, total.usd_before, total.usd_after) == (
         1,
         0,
@@ -93,38 +93,42 @@ def test_a_call_that_stays_costs_what_it_cost(make: Callable[..., Router]) -> No
     )
 
 
-def test_a_call_that_moves_reads_all_anew_where_it_goes(make: Callable[..., Router]) -> None:
+def test_a_call_that_moves_pays_for_its_whole_prompt_without_a_cache(
+    make: Callable[..., Router],
+) -> None:
     """The prices of deep-1: 5 USD a million in, 0.5 read from the cache, 20 out."""
-    walk = walked(make(HARD, **OFF), row(talk="one", tags=("a",)))
+    walk = replay_rows(make(HARD, **OFF), row(talk="one", tags=("a",)))
     assert walk.totals.total.usd_after == Decimal("0.06")  # 10,000 * 5 + 500 * 20, in millionths
     assert walk.totals.cache_lost_usd == Decimal("0.0405")  # 9,000 tokens at 5 in place of 0.5
-    (one,) = walk.totals.changed
-    assert one.outcome_before == ReplayedOutcome("acme", "smart", "acme/able-1", "default")
-    assert one.outcome_after == ReplayedOutcome("acme", "reasoning", "acme/deep-1", "hard")
-    assert one.usd_change == Decimal("0.06") - Decimal("0.0039")
+    (call,) = walk.totals.changed
+    assert call.outcome_before == ReplayedOutcome("acme", "smart", "acme/able-1", "default")
+    assert call.outcome_after == ReplayedOutcome("acme", "reasoning", "acme/deep-1", "hard")
+    assert call.usd_change == Decimal("0.06") - Decimal("0.0039")
     assert walk.totals.keys["open"].changed == walk.totals.tags["a"].changed == 1
 
 
-def test_calls_after_it_ride_the_cache_that_is_new(make: Callable[..., Router]) -> None:
+def test_later_calls_use_the_cache_of_the_new_target(make: Callable[..., Router]) -> None:
     """The first call reads everything; the second reads it from the cache."""
-    walk = walked(make(HARD, **OFF), row(1, talk="one"), row(2, talk="one"))
+    walk = replay_rows(make(HARD, **OFF), row(1, talk="one"), row(2, talk="one"))
     second = Decimal(10_000) * Decimal("0.5") / 1_000_000 + Decimal("0.01")
     assert walk.totals.total.usd_after == Decimal("0.06") + second
     assert walk.totals.cache_gained_usd == Decimal("0.0045")  # 1,000 tokens more than it had cached
 
 
-def test_what_was_cached_is_forgotten(make: Callable[..., Router]) -> None:
+def test_a_cache_that_is_too_old_does_not_count(make: Callable[..., Router]) -> None:
     late = row(2, talk="one", at=START + 1_000)
-    walk = walked(make(HARD, **OFF), row(1, talk="one"), late)
+    walk = replay_rows(make(HARD, **OFF), row(1, talk="one"), late)
     assert walk.totals.total.usd_after == Decimal("0.12")
 
 
 def test_another_conversation_has_a_cache_of_its_own(make: Callable[..., Router]) -> None:
-    walk = walked(make(HARD, **OFF), row(1, talk="one"), row(2, talk="two"), row(3))
+    walk = replay_rows(make(HARD, **OFF), row(1, talk="one"), row(2, talk="two"), row(3))
     assert walk.totals.total.usd_after == Decimal("0.18")
 
 
-def test_a_call_that_comes_back_finds_what_was_left_there(make: Callable[..., Router]) -> None:
+def test_a_call_that_returns_to_a_target_finds_its_earlier_cache(
+    make: Callable[..., Router],
+) -> None:
     """In the log all calls stay on one target; in the replay the second call goes elsewhere."""
     long = {"user_tokens": 100}
     rows = [
@@ -132,7 +136,7 @@ def test_a_call_that_comes_back_finds_what_was_left_there(make: Callable[..., Ro
         row(2, talk="one"),
         row(3, talk="one", basis=long, input=3_000, cost=Decimal("0.0059")),
     ]
-    walk = walked(make(HARD, routing={"classifier": "off", "conversation": "turn"}), *rows)
+    walk = replay_rows(make(HARD, routing={"classifier": "off", "conversation": "turn"}), *rows)
     assert walk.totals.total.changed == 1
     # of its 12,000 tokens, the 10,000 of its first call are still cached there
     third = (10_000 * Decimal("0.1") + 2_000 + 500 * 4) / 1_000_000
@@ -146,31 +150,31 @@ def test_a_conversation_that_was_moved_stays_there(make: Callable[..., Router]) 
     )
     long = {"user_tokens": 100, "evidence": seat}
     rows = [row(1, talk="one"), row(2, talk="one", basis=long), row(3, talk="two", basis=long)]
-    walk = walked(make(HARD, **STICKY), *rows)
+    walk = replay_rows(make(HARD, **STICKY), *rows)
     first, second = walk.totals.changed
     assert (first.outcome_after.decider, second.outcome_after.decider) == ("hard", "seat")
     assert second.outcome_after.target == "acme/deep-1"
     beside = row(
         2, basis={"user_tokens": 100, "turn": ConversationTurn(conversation="one", kind="side")}
     )
-    assert walked(make(HARD, **OFF), rows[0], beside).totals.total.changed == 1
+    assert replay_rows(make(HARD, **OFF), rows[0], beside).totals.total.changed == 1
 
 
-def test_what_was_not_paid_costs_nothing_elsewhere(make: Callable[..., Router]) -> None:
+def test_a_call_that_cost_nothing_costs_nothing_elsewhere(make: Callable[..., Router]) -> None:
     hit = row(1, state="cache_hit", cache="hit", cost=Decimal(0))
     failed = row(2, state="failed", cost=Decimal("0.5"), input=None, output=None)
-    total = walked(make(HARD, **OFF), hit, failed).totals.total
+    total = replay_rows(make(HARD, **OFF), hit, failed).totals.total
     assert (total.changed, total.usd_before, total.usd_after) == (2, Decimal("0.5"), Decimal("0.5"))
 
 
-def test_costs_that_nobody_knows_are_in_no_sum(make: Callable[..., Router]) -> None:
+def test_unknown_costs_are_counted_and_in_no_sum(make: Callable[..., Router]) -> None:
     rows = [
         row(1, cost=None),
         row(2, cost=None, state="failed"),
         row(3, input=None),
         row(4, output=None),
     ]
-    total = walked(make(HARD, **OFF), *rows).totals.total
+    total = replay_rows(make(HARD, **OFF), *rows).totals.total
     assert (total.unknown_cost_calls, total.usd_before, total.usd_after) == (4, NONE, NONE)
     models = {"deep-1": {"context": 1_000_000}}
     free = make(
@@ -185,10 +189,10 @@ def test_costs_that_nobody_knows_are_in_no_sum(make: Callable[..., Router]) -> N
         models=models,
         **OFF,
     )
-    assert walked(free, row()).totals.total.unknown_cost_calls == 1
+    assert replay_rows(free, row()).totals.total.unknown_cost_calls == 1
 
 
-def test_another_target_that_took_over_would_again(make: Callable[..., Router]) -> None:
+def test_a_target_that_took_over_in_the_log_takes_over_again(make: Callable[..., Router]) -> None:
     rows = [
         row(1, talk="one"),
         row(
@@ -199,13 +203,13 @@ def test_another_target_that_took_over_would_again(make: Callable[..., Router]) 
             basis={"user_tokens": 100, "target": "acme/able-1"},
         ),
     ]
-    walk = walked(make(HARD, routing={"classifier": "off", "conversation": "turn"}), *rows)
+    walk = replay_rows(make(HARD, routing={"classifier": "off", "conversation": "turn"}), *rows)
     assert walk.totals.total.usd_after == Decimal("0.06") + Decimal("0.0039")
 
 
 def test_a_refusal_is_an_outcome(make: Callable[..., Router]) -> None:
     shut = make(guards=[{"name": "shut", "refuse": "No."}], **OFF)
-    was = row(
+    refused = row(
         2,
         state="refused",
         lab=None,
@@ -214,27 +218,27 @@ def test_a_refusal_is_an_outcome(make: Callable[..., Router]) -> None:
         cost=Decimal(0),
         basis={"target": None},
     )
-    walk = walked(shut, row(1), was)
+    walk = replay_rows(shut, row(1), refused)
     total = walk.totals.total
     assert (total.changed, total.usd_after, total.tiers_after[REFUSED_COLUMN]) == (1, NONE, 2)
-    (one,) = walk.totals.changed
-    assert one.outcome_after == ReplayedOutcome(decider="not_allowed")
-    served = walked(make(**OFF), was).totals
+    (call,) = walk.totals.changed
+    assert call.outcome_after == ReplayedOutcome(decider="not_allowed")
+    served = replay_rows(make(**OFF), refused).totals
     assert (served.total.unknown_cost_calls, served.changed[0].outcome_before) == (
         1,
         ReplayedOutcome(decider="not_allowed"),
     )
-    untold = msgspec.structs.replace(was, problem=None)
-    assert walked(make(**OFF), untold).totals.changed[0].outcome_before == ReplayedOutcome(
+    untold = msgspec.structs.replace(refused, problem=None)
+    assert replay_rows(make(**OFF), untold).totals.changed[0].outcome_before == ReplayedOutcome(
         decider="refused"
     )
 
 
-def test_what_is_not_kept_is_counted_and_never_guessed(make: Callable[..., Router]) -> None:
+def test_missing_data_is_counted_and_never_guessed(make: Callable[..., Router]) -> None:
     word = make({"name": "word", "when": {"keywords": ["hi"]}, "tier": "fast"}, **OFF)
     early = msgspec.structs.replace(row(3, lab=None, state="refused"), basis=None)
     old = msgspec.structs.replace(row(2, talk="one"), basis=None)
-    walk = walked(word, row(1, talk="one"), old, early)
+    walk = replay_rows(word, row(1, talk="one"), old, early)
     assert walk.totals.missing_data == {
         "the text of the last user turn, for a new pattern": 1,
         "what it was decided on": 1,
@@ -248,23 +252,23 @@ def test_what_is_not_kept_is_counted_and_never_guessed(make: Callable[..., Route
     )
 
 
-def test_a_text_that_is_kept_is_read(make: Callable[..., Router]) -> None:
+def test_a_replay_reads_a_stored_text(make: Callable[..., Router]) -> None:
     word = make({"name": "word", "when": {"keywords": ["hi"]}, "tier": "fast"}, **OFF)
 
-    def text(row: ReplayRow, seen: RecordedFeatures) -> Features | None:
+    def text(row: ReplayRow, recorded: RecordedFeatures) -> Features | None:
         if row.id == "tg-2":
             return None
         prompt = Prompt(model="auto", user="hi there", user_turns=1, chars=8)
-        return features.read(prompt, seen.dialect, OPEN_KEY, NO_OPTIONS)
+        return features.read(prompt, recorded.dialect, OPEN_KEY, NO_OPTIONS)
 
-    walk = walked(word, row(1), row(2), read_text=text)
+    walk = replay_rows(word, row(1), row(2), read_text=text)
     assert (walk.totals.total.changed, walk.totals.total.undecided) == (1, 1)
 
 
-def test_plain_calls_are_taken_to_be_sayable_in_another_dialect(
+def test_a_replay_assumes_that_plain_calls_can_be_translated(
     make: Callable[..., Router],
 ) -> None:
-    other = {
+    providers = {
         "acme": {
             "base_url": "http://127.0.0.1:9",
             "auth": "none",
@@ -272,19 +276,21 @@ def test_plain_calls_are_taken_to_be_sayable_in_another_dialect(
         },
     }
     labs = {"acme": {name: [{"model": "able-1"}] for name in ("fast", "smart", "reasoning")}}
-    moved = make(providers=other, labs=labs, **OFF)
-    walk = walked(moved, row(1), row(2, basis={"images": 1}), row(3, basis={"members": ("stop",)}))
+    moved = make(providers=providers, labs=labs, **OFF)
+    walk = replay_rows(
+        moved, row(1), row(2, basis={"images": 1}), row(3, basis={"members": ("stop",)})
+    )
     assert (walk.totals.assumed_translations, walk.totals.total.undecided) == (1, 2)
     assert walk.totals.missing_data == {"whether acme/able-1 can be asked in anthropic-messages": 2}
 
 
-def test_the_calls_that_change_most_money_are_listed(make: Callable[..., Router]) -> None:
+def test_the_calls_with_the_largest_change_of_cost_are_listed(make: Callable[..., Router]) -> None:
     rows = [row(n, output=500 if n == 2 else 100 * n, cost=Decimal(0)) for n in range(1, 5)]
-    walk = walked(make(HARD, **OFF), *rows, max_changed=2)
-    assert [one.id for one in walk.totals.changed] == ["tg-2", "tg-4"]
-    assert walked(make(HARD, **OFF), *rows, max_changed=0).totals.changed == []
-    same = walked(make(HARD, **OFF), *(row(n) for n in (1, 2, 3)), max_changed=2)
-    assert [one.id for one in same.totals.changed] == ["tg-1", "tg-2"]
+    walk = replay_rows(make(HARD, **OFF), *rows, max_changed=2)
+    assert [call.id for call in walk.totals.changed] == ["tg-2", "tg-4"]
+    assert replay_rows(make(HARD, **OFF), *rows, max_changed=0).totals.changed == []
+    equal = replay_rows(make(HARD, **OFF), *(row(n) for n in (1, 2, 3)), max_changed=2)
+    assert [call.id for call in equal.totals.changed] == ["tg-1", "tg-2"]
 
 
 def test_embeddings_have_no_tier(make: Callable[..., Router]) -> None:
@@ -292,56 +298,63 @@ def test_embeddings_have_no_tier(make: Callable[..., Router]) -> None:
 
 
 def test_the_report_has_exact_money(make: Callable[..., Router]) -> None:
-    walk = walked(make(HARD, **OFF), row(1, talk="one", tags=("a",)), row(2, cost=None))
-    told = report.describe_totals(walk.totals, "new")
-    assert (told["config"], told["calls"], told["changed"], told["undecided"]) == ("new", 2, 2, 0)
-    assert told["usd"] == {"before": "0.0039", "after": "0.06", "unknown": 1}
-    assert told["tiers"] == {
+    walk = replay_rows(make(HARD, **OFF), row(1, talk="one", tags=("a",)), row(2, cost=None))
+    described = report.describe_totals(walk.totals, "new")
+    assert (
+        described["config"],
+        described["calls"],
+        described["changed"],
+        described["undecided"],
+    ) == ("new", 2, 2, 0)
+    assert described["usd"] == {"before": "0.0039", "after": "0.06", "unknown": 1}
+    assert described["tiers"] == {
         "fast": {"before": 0, "after": 0},
         "smart": {"before": 2, "after": 0},
         "reasoning": {"before": 0, "after": 2},
     }
-    assert told["cache"]["lost"] == "0.0405"
-    assert told["tags"]["a"]["calls"] == told["keys"]["open"]["calls"] - 1 == 1
-    assert told["list"][0]["after"] == {
+    assert described["cache"]["lost"] == "0.0405"
+    assert described["tags"]["a"]["calls"] == described["keys"]["open"]["calls"] - 1 == 1
+    assert described["list"][0]["after"] == {
         "lab": "acme",
         "tier": "reasoning",
         "target": "acme/deep-1",
         "by": "hard",
     }
-    assert [one["usd"] for one in told["list"]] == ["0.0561", None]
+    assert [call["usd"] for call in described["list"]] == ["0.0561", None]
 
 
-def test_the_same_rows_come_to_the_same(folder: Path, make: Callable[..., Router]) -> None:
+def test_the_same_rows_give_the_same_report(folder: Path, make: Callable[..., Router]) -> None:
     """Two replays of the real engine's rows, moved by a new rule, give equal reports."""
     asks = [Ask("hi", talk="one", turn=n) for n in range(1, 4)]
     _, rows = served(folder / "again", asks, **OFF)
-    one, two = (
-        report.describe_totals(walked(make(SHORT, **OFF), *map(logged, rows)).totals, "c")
+    first, second = (
+        report.describe_totals(replay_rows(make(SHORT, **OFF), *map(logged, rows)).totals, "c")
         for _ in "ab"
     )
-    assert one == two
-    assert one["changed"] == 3
-    assert Decimal(one["usd"]["after"]) < Decimal(one["usd"]["before"])
+    assert first == second
+    assert first["changed"] == 3
+    assert Decimal(first["usd"]["after"]) < Decimal(first["usd"]["before"])
 
 
-def test_what_this_configuration_gives_to_no_call_is_left_out(make: Callable[..., Router]) -> None:
+def test_recorded_context_that_the_configuration_cannot_give_is_ignored(
+    make: Callable[..., Router],
+) -> None:
     """A ceiling counts if a budget may set one; a call of this very configuration keeps its own."""
     low = row(
         basis={"evidence": DecisionContext(ceiling="fast"), "target": "acme/swift-1"}, tier="fast"
     )
-    known = make(**OFF)
-    assert walked(known, low).totals.total.changed == 0
-    assert walked(known, low, missing_fields=["ceiling"]).totals.total.changed == 1
-    own = msgspec.structs.replace(low, config=known.catalogue.version)
-    assert walked(known, own, missing_fields=["ceiling"]).totals.total.changed == 0
+    configured = make(**OFF)
+    assert replay_rows(configured, low).totals.total.changed == 0
+    assert replay_rows(configured, low, missing_fields=["ceiling"]).totals.total.changed == 1
+    own = msgspec.structs.replace(low, config=configured.catalogue.version)
+    assert replay_rows(configured, own, missing_fields=["ceiling"]).totals.total.changed == 0
 
 
-def test_the_picture_has_what_there_is(make: Callable[..., Router]) -> None:
+def test_the_chart_shows_shares_and_unknown_calls(make: Callable[..., Router]) -> None:
     """Bars are as wide as their share; undecided and unknown calls are named."""
     undecided = msgspec.structs.replace(row(3), basis=None)
-    some = walked(make(HARD, **OFF), row(1), row(2, cost=None), undecided).totals
-    drawn = chart.draw_replay(some)
+    totals = replay_rows(make(HARD, **OFF), row(1), row(2, cost=None), undecided).totals
+    drawn = chart.draw_replay(totals)
     assert "2 of 2 calls would go elsewhere" in drawn
     assert "1 more cannot be decided again" in drawn
     assert "1 call has a cost that is not known" in drawn
@@ -349,16 +362,18 @@ def test_the_picture_has_what_there_is(make: Callable[..., Router]) -> None:
     assert "fast: " not in drawn
     assert "+1438.5%" in drawn
     nothing = chart.draw_replay(
-        walked(make(**OFF), row(1, cost=Decimal(0)), row(2, cost=None), row(3, cost=None)).totals
+        replay_rows(
+            make(**OFF), row(1, cost=Decimal(0)), row(2, cost=None), row(3, cost=None)
+        ).totals
     )
     assert "2 calls have a cost" in nothing
     assert "%;" not in nothing
-    many = [row(1), *(row(n, basis={"user_tokens": 100}) for n in range(2, 40))]
-    assert chart.draw_replay(walked(make(HARD, **OFF), *many).totals).count(">3%<") == 0
+    rows = [row(1), *(row(n, basis={"user_tokens": 100}) for n in range(2, 40))]
+    assert chart.draw_replay(replay_rows(make(HARD, **OFF), *rows).totals).count(">3%<") == 0
     ET.fromstring(drawn)  # noqa: S314 - of our own
 
 
-def test_another_effort_of_a_model_is_another_prompt(make: Callable[..., Router]) -> None:
+def test_another_effort_of_a_model_has_another_cache(make: Callable[..., Router]) -> None:
     """An effort that the client asks for comes before that of the tier."""
     labs = {
         "acme": {
@@ -367,8 +382,8 @@ def test_another_effort_of_a_model_is_another_prompt(make: Callable[..., Router]
             "reasoning": [{"model": "deep-1", "effort": "high"}],
         }
     }
-    known = make(HARD, labs=labs, routing={"classifier": "off", "conversation": "turn"})
-    was = {"target": "acme/deep-1", "user_tokens": 100}
+    configured = make(HARD, labs=labs, routing={"classifier": "off", "conversation": "turn"})
+    basis = {"target": "acme/deep-1", "user_tokens": 100}
     low = row(
         1,
         talk="one",
@@ -377,33 +392,35 @@ def test_another_effort_of_a_model_is_another_prompt(make: Callable[..., Router]
         tier="fast",
         effort="low",
         asked="fast",
-        basis=was,
+        basis=basis,
     )
     assert low.cost is not None
-    lost = walked(known, low, row(2, talk="one")).totals.total
+    lost = replay_rows(configured, low, row(2, talk="one")).totals.total
     assert lost.usd_after == low.cost + Decimal("0.06")
     own = row(2, talk="one", basis={"effort": "low"})
-    assert walked(known, low, own).totals.cache_lost_usd == 0
+    assert replay_rows(configured, low, own).totals.cache_lost_usd == 0
 
 
-def test_what_is_new_of_a_prompt_is_new_everywhere(make: Callable[..., Router]) -> None:
+def test_the_new_part_of_a_prompt_is_in_no_cache(make: Callable[..., Router]) -> None:
     """Caches work in blocks, so the replay keeps nearly all that the log found cached."""
     rows = [row(1, talk="one"), row(2, talk="one", input=300, cache_read=9_800)]
-    walk = walked(make(HARD, **OFF), *rows)
+    walk = replay_rows(make(HARD, **OFF), *rows)
     second = (300 * 5 + 9_800 * Decimal("0.5") + 500 * 20) / 1_000_000
     assert walk.totals.total.usd_after == Decimal("0.06") + second
     assert walk.totals.cache_gained_usd == 0
 
 
-def test_another_configuration_finds_the_price_of_quality_anew(make: Callable[..., Router]) -> None:
+def test_another_configuration_computes_its_own_price_of_quality(
+    make: Callable[..., Router],
+) -> None:
     """The configuration may have other prices; answers are as long as the row says."""
     terms = DialTerms("acme", (400, 600, 2_000), 1e9)
     dialled: dict[str, Any] = {
         "source": "classifier", "tier": "fast", "model": "swift-1",
         "basis": {"evidence": DecisionContext(dial=terms), "target": "acme/swift-1"},
     }  # fmt: skip
-    known = make(routing={"classifier": "prior", "quality": 9})
-    own = row(1, config=known.catalogue.version, **dialled)
-    assert walked(known, own).totals.total.changed == 0
-    (moved,) = walked(known, row(1, **dialled)).totals.changed
+    configured = make(routing={"classifier": "prior", "quality": 9})
+    own = row(1, config=configured.catalogue.version, **dialled)
+    assert replay_rows(configured, own).totals.total.changed == 0
+    (moved,) = replay_rows(configured, row(1, **dialled)).totals.changed
     assert moved.outcome_after.tier == "smart"

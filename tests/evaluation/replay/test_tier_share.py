@@ -38,15 +38,17 @@ def rows(count: int, **changes: Any) -> list[ReplayRow]:
         "key": "alice", "dialect": "openai-chat", "asked": "auto", "state": "settled", "lab": "openai",
         "tier": "smart", "source": "classifier", "config": "old", **changes,
     }  # fmt: skip
-    found = []
+    made_rows = []
     for number in range(count):
         signals = {**KINDS[number * 7 % 5], "chars": rng.randrange(500)}
         signals["words"] += rng.randrange(30)
         basis = DecisionRecord(
             user_tokens=9, chars=40, turns=1, signals=signals, target="openai/sol"
         )
-        found.append(ReplayRow(id=f"tg-{number:06}", at=1e9 + number * 0.3, basis=basis, **plain))
-    return found
+        made_rows.append(
+            ReplayRow(id=f"tg-{number:06}", at=1e9 + number * 0.3, basis=basis, **plain)
+        )
+    return made_rows
 
 
 @pytest.fixture
@@ -58,18 +60,18 @@ def tiers(walk: LedgerReplay) -> Counter[str]:
     return walk.totals.total.tiers_after
 
 
-def test_a_bound_that_the_log_did_not_have_holds_once_there_are_turns_enough(
+def test_a_new_share_bound_applies_once_there_are_enough_turns(
     router: Router,
 ) -> None:
     """The shares of all turns after the first 2,000 are within two points of the bound."""
-    known = rows(8_000)
+    all_rows = rows(8_000)
     free, bound = LedgerReplay(router), LedgerReplay(router, share_bounds=MOST)
-    for row in known[:2_000]:
+    for row in all_rows[:2_000]:
         free.replay_row(row)
         bound.replay_row(row)
     assert tiers(free) == tiers(bound), "before that nothing is bounded"
     first = Counter(tiers(bound))
-    for row in known[2_000:]:
+    for row in all_rows[2_000:]:
         free.replay_row(row)
         bound.replay_row(row)
     later = Counter(tiers(bound))
@@ -79,7 +81,7 @@ def test_a_bound_that_the_log_did_not_have_holds_once_there_are_turns_enough(
     assert abs(later["smart"] / 6_000 - 0.30) < 0.02
 
 
-def test_it_is_what_the_gateway_makes_of_the_same_turns(router: Router) -> None:
+def test_a_replay_cuts_shares_as_the_gateway_does(router: Router) -> None:
     """The cuts are the same if replay and gateway look at the same moments."""
     shares, traffic = ReplayedShares(MOST, THRESHOLDS), TurnCounter()
     traffic.adopt(MOST, THRESHOLDS)
@@ -112,37 +114,43 @@ def test_it_is_what_the_gateway_makes_of_the_same_turns(router: Router) -> None:
     assert abs(ours.cut.smart - theirs.cut.smart) < 0.02
 
 
-def test_thresholds_of_the_same_bounds_are_those_of_the_log(router: Router) -> None:
+def test_a_replay_with_the_same_bounds_uses_the_recorded_thresholds(router: Router) -> None:
     """A call of this very configuration keeps its own thresholds, whatever their bounds."""
-    told = Thresholds(0.53, 0.63, "key-1", ShareCut(0.0, 1.0), (0.05, 0.3))
+    thresholds = Thresholds(0.53, 0.63, "key-1", ShareCut(0.0, 1.0), (0.05, 0.3))
     (row,) = rows(1)
     assert row.basis is not None
-    held = msgspec.structs.replace(
-        row, basis=msgspec.structs.replace(row.basis, evidence=DecisionContext(thresholds=told))
+    recorded = msgspec.structs.replace(
+        row,
+        basis=msgspec.structs.replace(row.basis, evidence=DecisionContext(thresholds=thresholds)),
     )
     shares = ReplayedShares(MOST, THRESHOLDS)
     assert (
-        shares.adjust_context(held, read_context(held, held.basis or DecisionRecord())).thresholds
-        == told
+        shares.adjust_context(
+            recorded, read_context(recorded, recorded.basis or DecisionRecord())
+        ).thresholds
+        == thresholds
     )
-    other = ReplayedShares(ShareBounds(reasoning=0.5), THRESHOLDS)
-    assert other.adjust_context(held, DecisionContext(thresholds=told)).thresholds is None
-    own = msgspec.structs.replace(held, config=router.catalogue.version)
+    other_shares = ReplayedShares(ShareBounds(reasoning=0.5), THRESHOLDS)
+    assert (
+        other_shares.adjust_context(recorded, DecisionContext(thresholds=thresholds)).thresholds
+        is None
+    )
+    own = msgspec.structs.replace(recorded, config=router.catalogue.version)
     walk = LedgerReplay(router, share_bounds=ShareBounds(reasoning=0.5))
     walk.replay_row(own)
     assert walk.totals.total.tiers_after["fast"] == 1
 
 
-def test_what_no_classifier_decides_is_no_turn(router: Router) -> None:
+def test_calls_that_no_classifier_decides_do_not_count_as_turns(router: Router) -> None:
     shares = ReplayedShares(MOST, THRESHOLDS)
     (row,) = rows(1)
     decision, _ = decide_again(router, row)
-    for one in (
+    for changed in (
         msgspec.structs.replace(decision, source="seat"),
         msgspec.structs.replace(decision, score=None),
         msgspec.structs.replace(decision, classified_tier=None),
     ):
-        shares.add_turn(row, one)
+        shares.add_turn(row, changed)
     assert shares._scopes == {}
     assert LedgerReplay(world.router(), share_bounds=MOST)._shares is None
     tokens = msgspec.structs.replace(

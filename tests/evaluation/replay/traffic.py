@@ -44,10 +44,10 @@ def answer(request: httpx.Request) -> httpx.Response:
 
 def router(folder: Path, **changes: Any) -> Router:
     """Return the router of the configuration of tests/e2e/world.py with top-level changes."""
-    return _site(folder, changes).router
+    return _build(folder, changes).router
 
 
-def _site(folder: Path, changes: Json) -> BuiltConfig:
+def _build(folder: Path, changes: Json) -> BuiltConfig:
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "gateway.yaml"
     file.write_bytes(jsonio.dumps({**config("http://127.0.0.1:9"), **changes}))
@@ -71,8 +71,11 @@ class Ask:
         **body: Any,
     ) -> None:
         """Make the call of user turn `turn` of conversation `talk`, `after` seconds later."""
-        said = [{"role": "user", "content": "Let us begin."}, {"role": "assistant", "content": "."}]
-        turns = [*said * turn, {"role": "user", "content": text}]
+        exchange = [
+            {"role": "user", "content": "Let us begin."},
+            {"role": "assistant", "content": "."},
+        ]
+        turns = [*exchange * turn, {"role": "user", "content": text}]
         self.body = jsonio.dumps({"model": model, "messages": turns, **body})
         self.steer = RequestOptions(conversation=talk, tags=tags)
         self.after, self.key = after, key
@@ -85,14 +88,14 @@ def served(
 
     `rules` take the place of the configuration's, unchecked.
     """
-    return asyncio.run(_served(_site(folder, changes), folder, asks, rules))
+    return asyncio.run(_served(_build(folder, changes), folder, asks, rules))
 
 
 async def _served(
-    made: BuiltConfig, folder: Path, asks: list[Ask], rules: RuleSet | None
+    built: BuiltConfig, folder: Path, asks: list[Ask], rules: RuleSet | None
 ) -> tuple[Router, list[FinalRow]]:
     gateway = Gateway(
-        made,
+        built,
         {"TIERGATE_DATA": str(folder / "data")},
         ignore_event,
         transports=lambda _: httpx.MockTransport(answer),
@@ -111,10 +114,10 @@ async def _served(
         )  # fmt: skip
         await gateway.engine.serve(call)
     await gateway.stop()
-    read = [
+    decoded = [
         journal.decode_row(journal.encode_row(row)) for row in rows if isinstance(row, FinalRow)
     ]
-    return gateway.engine.router, [row for row in read if isinstance(row, FinalRow)]
+    return gateway.engine.router, [row for row in decoded if isinstance(row, FinalRow)]
 
 
 def logged(row: FinalRow) -> ReplayRow:

@@ -17,7 +17,7 @@ SMALL = fit.TrainingPlan(passes=6)
 def labels(count: int = 480, seed: int = 5) -> list[Label]:
     """Return labels: half of each source's prompts are hard, and there smart is mostly better."""
     chance = Random(seed)
-    found = []
+    labelled = []
     for at in range(count):
         hard = at % 2 == 1
         words = [chance.choice(PLAIN) for _ in range(chance.randrange(5, 15))]
@@ -32,8 +32,8 @@ def labels(count: int = 480, seed: int = 5) -> list[Label]:
         scores: dict[Tier, float] = {"fast": fast, "smart": 1.0 if chance.random() < 0.9 else 0.0}
         if source == "code":
             scores["reasoning"] = 1.0
-        found.append(Label(prompt=text, scores=scores, source=source))
-    return found
+        labelled.append(Label(prompt=text, scores=scores, source=source))
+    return labelled
 
 
 def placed_labels(count: int = 300, seed: int = 6) -> list[Label]:

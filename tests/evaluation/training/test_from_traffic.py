@@ -22,23 +22,25 @@ def said(
 ) -> dict[str, ImplicitFeedback]:
     """Return labels by text, whose hard words no benchmark has."""
     chance = Random(seed)
-    found = {}
+    feedback = {}
     for at in range(count):
         hard = at % 2 == 1
         words = [chance.choice(lesson.PLAIN) for _ in range(8)]
         words += [chance.choice(HARD if hard else EASY) for _ in range(4)]
         chance.shuffle(words)
         right = (not hard) != (chance.random() < noise)
-        found[" ".join(words)] = ImplicitFeedback(
+        feedback[" ".join(words)] = ImplicitFeedback(
             id=f"call-{seed}-{at}", tenant="acme", received_at=start + at, dialect="openai-chat", served_tier="fast",
             origin="told", fast=float(right), smart=1.0 if right else None,
         )  # fmt: skip
-    return found
+    return feedback
 
 
-def taught(known: dict[str, ImplicitFeedback]) -> list[TrafficLesson]:
-    found, _ = from_traffic.taught(known.values(), {one.id: text for text, one in known.items()})
-    return found
+def taught(feedback: dict[str, ImplicitFeedback]) -> list[TrafficLesson]:
+    lessons, _ = from_traffic.taught(
+        feedback.values(), {item.id: text for text, item in feedback.items()}
+    )
+    return lessons
 
 
 def base() -> ClassifierModel:
@@ -46,59 +48,63 @@ def base() -> ClassifierModel:
 
 
 @cache
-def first() -> TrafficOutcome:
+def first_outcome() -> TrafficOutcome:
     return from_traffic.consider(base(), taught(said(160)))
 
 
-def considered(
-    known: list[TrafficLesson], artefact: ClassifierModel | None = None, made: float | None = None
+def consider_quickly(
+    lessons: list[TrafficLesson],
+    artefact: ClassifierModel | None = None,
+    made_at: float | None = None,
 ) -> TrafficOutcome:
     """Consider a new classifier with few controls, for tests that are not about controls."""
-    return from_traffic.consider(artefact or base(), known, made=made, controls=1)
+    return from_traffic.consider(artefact or base(), lessons, made=made_at, controls=1)
 
 
-def test_what_the_calls_teach_is_taken_where_it_is_better_on_calls_it_has_not_seen() -> None:
-    found = first()
-    assert found.refused == ""
-    assert found.origins == {"told": 160}
-    assert found.before is not None
-    assert found.after is not None
-    assert found.gain is not None
-    assert found.gain.is_above(0.05)
-    assert found.after.value > 0.65 > found.before.value
-    assert found.control is not None
-    assert found.control < found.gain.value
-    assert found.found is not None
-    assert found.found.own_labels == 160
-    assert found.found.id != base().id
+def test_a_model_that_is_better_on_unseen_calls_is_accepted() -> None:
+    outcome = first_outcome()
+    assert outcome.refused == ""
+    assert outcome.origins == {"told": 160}
+    assert outcome.before is not None
+    assert outcome.after is not None
+    assert outcome.gain is not None
+    assert outcome.gain.is_above(0.05)
+    assert outcome.after.value > 0.65 > outcome.before.value
+    assert outcome.control is not None
+    assert outcome.control < outcome.gain.value
+    assert outcome.found is not None
+    assert outcome.found.own_labels == 160
+    assert outcome.found.id != base().id
 
 
 def test_the_same_lessons_and_seed_give_the_same_bytes() -> None:
-    one, again = (considered(taught(said(60))).found for _ in range(2))
-    assert one is not None
-    assert again is not None
-    assert write(again) == write(one)
+    model, repeated = (consider_quickly(taught(said(60))).found for _ in range(2))
+    assert model is not None
+    assert repeated is not None
+    assert write(repeated) == write(model)
 
 
-def test_labels_that_say_nothing_are_refused() -> None:
+def test_a_model_from_random_labels_is_refused() -> None:
     """Half of the labels are wrong, so any gain is chance."""
-    found = from_traffic.consider(base(), taught(said(100, seed=4, noise=0.5)))
-    assert found.refused.startswith(("its gain may be chance", "shuffled labels may gain as much"))
+    outcome = from_traffic.consider(base(), taught(said(100, seed=4, noise=0.5)))
+    assert outcome.refused.startswith(
+        ("its gain may be chance", "shuffled labels may gain as much")
+    )
 
 
-def test_too_few_are_refused_before_anything_is_fitted() -> None:
+def test_too_few_labels_are_refused_before_any_training() -> None:
     ticks = 0
 
     def tick() -> None:
         nonlocal ticks
         ticks += 1
 
-    found = from_traffic.consider(base(), taught(said(MIN_LABELS - 1)), textless=7, tick=tick)
-    assert found.refused == f"{MIN_LABELS - 1} labels with their texts; {MIN_LABELS} are needed"
-    assert (found.textless, found.found, ticks) == (7, None, 0)
+    outcome = from_traffic.consider(base(), taught(said(MIN_LABELS - 1)), textless=7, tick=tick)
+    assert outcome.refused == f"{MIN_LABELS - 1} labels with their texts; {MIN_LABELS} are needed"
+    assert (outcome.textless, outcome.found, ticks) == (7, None, 0)
 
 
-def test_each_fit_is_told() -> None:
+def test_each_training_run_is_reported() -> None:
     ticks = 0
 
     def tick() -> None:
@@ -109,60 +115,60 @@ def test_each_fit_is_told() -> None:
     assert ticks == from_traffic.ticks(1)
 
 
-def test_answers_that_were_all_good_teach_nothing() -> None:
-    good = [TrafficLesson(one.lesson, one.row._replace(fast=1.0)) for one in taught(said(60))]
-    found = considered(good)
-    assert found.refused.startswith("smart is never better than fast")
-    assert found.gain is None
-    assert found.control is None
+def test_labels_that_are_all_good_are_refused() -> None:
+    good = [TrafficLesson(item.lesson, item.row._replace(fast=1.0)) for item in taught(said(60))]
+    outcome = consider_quickly(good)
+    assert outcome.refused.startswith("smart is never better than fast")
+    assert outcome.gain is None
+    assert outcome.control is None
 
 
 @cache
-def in_force(count: int = 160) -> ClassifierModel:
-    found = considered(taught(said(count))).found
-    assert found is not None
-    return found
+def current_model(count: int = 160) -> ClassifierModel:
+    model = consider_quickly(taught(said(count))).found
+    assert model is not None
+    return model
 
 
-def test_the_one_in_force_stays_until_enough_has_come_since() -> None:
-    known = taught(said(160))
-    found = considered(known, in_force(), known[-5].lesson.received_at)
+def test_the_current_model_stays_until_enough_new_labels_exist() -> None:
+    lessons = taught(said(160))
+    outcome = consider_quickly(lessons, current_model(), lessons[-5].lesson.received_at)
     assert (
-        found.refused
+        outcome.refused
         == f"4 labels since the one in force was made; {from_traffic.SINCE} are needed"
     )
-    assert (found.since, found.old, found.new) == (4, None, None)
+    assert (outcome.since, outcome.old, outcome.new) == (4, None, None)
 
 
-def test_a_new_one_is_held_against_the_one_in_force_on_what_has_come_since() -> None:
+def test_a_new_model_is_compared_with_the_current_one_on_new_labels() -> None:
     """A classifier of few labels gives way to one of many."""
-    known = taught(said(60) | said(160, seed=2, start=1_000.0))
-    found = considered(known, in_force(60), 999.0)
-    assert found.since == 160
-    assert found.old is not None
-    assert found.new is not None
-    assert found.refused == ""
+    lessons = taught(said(60) | said(160, seed=2, start=1_000.0))
+    outcome = consider_quickly(lessons, current_model(60), 999.0)
+    assert outcome.since == 160
+    assert outcome.old is not None
+    assert outcome.new is not None
+    assert outcome.refused == ""
 
 
-def test_one_that_is_worse_than_the_one_in_force_is_refused() -> None:
+def test_a_model_that_is_worse_than_the_current_one_is_refused() -> None:
     """The early labels are noise, and only the later ones can show that."""
     early = taught(said(60, noise=1.0))
-    known = early + taught(said(200, seed=2, start=1_000.0))
-    found = considered(known, in_force(), 999.0)
-    assert found.old is not None
-    assert found.new is not None
-    assert found.new < found.old
-    assert found.refused.startswith("it is worse than the one in force")
+    lessons = early + taught(said(200, seed=2, start=1_000.0))
+    outcome = consider_quickly(lessons, current_model(), 999.0)
+    assert outcome.old is not None
+    assert outcome.new is not None
+    assert outcome.new < outcome.old
+    assert outcome.refused.startswith("it is worse than the one in force")
 
 
-def test_without_earlier_labels_the_base_is_held_against_the_one_in_force() -> None:
-    known = taught(said(160, start=1_000.0))
-    found = considered(known, in_force(), 1.0)
-    assert found.since == 160
-    assert found.new is not None
-    assert found.old is not None
-    assert found.old > found.new
-    assert found.refused.startswith("it is worse")
+def test_without_earlier_labels_the_base_is_compared_with_the_current_model() -> None:
+    lessons = taught(said(160, start=1_000.0))
+    outcome = consider_quickly(lessons, current_model(), 1.0)
+    assert outcome.since == 160
+    assert outcome.new is not None
+    assert outcome.old is not None
+    assert outcome.old > outcome.new
+    assert outcome.refused.startswith("it is worse")
 
 
 WORTH: list[tuple[float | None, float | None, tuple[float, float, float | None] | None]] = [
@@ -177,12 +183,12 @@ WORTH: list[tuple[float | None, float | None, tuple[float, float, float | None] 
 
 
 @pytest.mark.parametrize(("fast", "smart", "scores"), WORTH)
-def test_a_lesson_is_read_as_an_outcome(
+def test_feedback_becomes_a_training_row(
     fast: float | None, smart: float | None, scores: tuple[float, float, float | None] | None
 ) -> None:
-    one = lesson_of("told", fast, smart)
-    found, lost = from_traffic.taught([one], {one.id: "a text"})
-    assert [(x.row.fast, x.row.smart, x.row.reasoning) for x in found] == (
+    feedback = lesson_of("told", fast, smart)
+    lessons, lost = from_traffic.taught([feedback], {feedback.id: "a text"})
+    assert [(x.row.fast, x.row.smart, x.row.reasoning) for x in lessons] == (
         [scores] if scores else []
     )
     assert lost == 0
@@ -195,26 +201,26 @@ def lesson_of(origin: FeedbackOrigin, fast: float | None, smart: float | None) -
     )  # fmt: skip
 
 
-def test_lessons_whose_text_was_not_kept_are_counted_and_not_guessed() -> None:
+def test_feedback_without_a_stored_text_is_counted_and_left_out() -> None:
     assert from_traffic.taught([lesson_of("told", 0.0, None)], {"other": "a text"}) == ([], 1)
 
 
-def test_signs_weigh_less_than_words() -> None:
+def test_implicit_feedback_weighs_less_than_explicit_feedback() -> None:
     """Equal labels move a classifier less from its base as signs than as explicit feedback."""
-    known = said(100)
-    weak = {text: lesson_of_weight(one, 0.1) for text, one in known.items()}
-    told, signs = considered(taught(known)), considered(taught(weak))
-    assert told.found is not None
+    lessons = said(100)
+    weak = {text: lesson_of_weight(item, 0.1) for text, item in lessons.items()}
+    explicit, signs = consider_quickly(taught(lessons)), consider_quickly(taught(weak))
+    assert explicit.found is not None
     assert signs.found is not None
-    assert told.found.base_share < signs.found.base_share < 1
+    assert explicit.found.base_share < signs.found.base_share < 1
 
 
-def lesson_of_weight(one: ImplicitFeedback, weight: float) -> ImplicitFeedback:
-    values = {name: getattr(one, name) for name in one.__struct_fields__}
+def lesson_of_weight(feedback: ImplicitFeedback, weight: float) -> ImplicitFeedback:
+    values = {name: getattr(feedback, name) for name in feedback.__struct_fields__}
     return ImplicitFeedback(**{**values, "origin": "went on", "weight": weight})
 
 
-def test_a_gain_that_shuffled_labels_reach_is_refused() -> None:
+def test_a_gain_within_reach_of_shuffled_labels_is_refused() -> None:
     """An interval above zero is not enough: it must lie above the gain from shuffled labels."""
     gain = Interval(0.1, 0.02, 0.2)
     assert from_traffic._refused(TrafficOutcome(gain=gain, control=0.01), None) == ""

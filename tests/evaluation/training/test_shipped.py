@@ -19,7 +19,7 @@ def shipped() -> files.ClassifierModel:
     return files.read(SHIPPED_MODEL.read_bytes())
 
 
-def test_it_is_small_and_its_card_stands_beside_it() -> None:
+def test_the_shipped_model_is_small_and_has_a_card() -> None:
     assert SHIPPED_MODEL.stat().st_size < 150_000
     card = jsonio.loads(SHIPPED_MODEL.with_suffix(".json").read_bytes())
     assert card == shipped().card
@@ -28,18 +28,18 @@ def test_it_is_small_and_its_card_stands_beside_it() -> None:
     assert any("2023-24" in limit for limit in card["limits"])
 
 
-def test_it_was_better_than_its_shuffled_control_on_what_it_had_not_seen() -> None:
+def test_the_shipped_model_beats_its_shuffled_control_on_unseen_prompts() -> None:
     for name in ("held_out", "five_parts", "unseen_sources"):
         assert shipped().card[name]["better"], name
 
 
 @pytest.mark.parametrize("text", ["hello", "Danke schön!", "你好", "Thanks, bye"])
-def test_small_talk_is_fast(text: str) -> None:
+def test_the_shipped_model_sends_small_talk_to_fast(text: str) -> None:
     classifier = LearnedClassifier(shipped())
     assert classifier.score(text, signals_of(text)).fast >= classifier.thresholds.fast
 
 
-def test_the_data_give_what_the_card_says(outcomes_file: Path) -> None:
+def test_the_training_data_give_the_figure_of_the_card(outcomes_file: Path) -> None:
     """If the data are there, the card's figure is that of the fit itself.
 
     It is above the figure on held-out prompts.
@@ -49,8 +49,6 @@ def test_the_data_give_what_the_card_says(outcomes_file: Path) -> None:
     assert len(rows) == sum(card["rows"].values())
     need = dataset.compute_needs(shipped(), rows)
     weak, strong = [row.fast for row in rows], [row.smart for row in rows]
-    found = average_sources(
-        Sources(need, weak, strong, [row.source for row in rows]).compute_apgr()
-    )
-    assert found is not None
-    assert found == pytest.approx(card["fitted"], abs=2e-3)  # the signals may become finer
+    apgr = average_sources(Sources(need, weak, strong, [row.source for row in rows]).compute_apgr())
+    assert apgr is not None
+    assert apgr == pytest.approx(card["fitted"], abs=2e-3)  # the signals may become finer

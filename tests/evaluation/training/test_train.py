@@ -26,17 +26,17 @@ from gateway.routing.classifier.text_signals import read_signals
 from tests.evaluation.training import lesson
 
 
-def test_words_that_make_prompts_hard_are_found_on_prompts_that_were_held_out() -> None:
+def test_a_trained_model_beats_its_shuffled_control_on_held_out_prompts() -> None:
     """The result is better than the best of the shuffled controls, whose mean is chance."""
-    told = lesson.learnt().result
-    assert told.apgr.mean is not None
-    assert told.control is not None
-    assert told.apgr.mean.value > 0.6
-    assert 0.45 < told.control.mean < 0.55
-    assert told.better
+    result = lesson.learnt().result
+    assert result.apgr.mean is not None
+    assert result.control is not None
+    assert result.apgr.mean.value > 0.6
+    assert 0.45 < result.control.mean < 0.55
+    assert result.better
 
 
-def test_a_prompt_with_hard_words_needs_more() -> None:
+def test_a_prompt_with_hard_words_has_a_lower_score() -> None:
     classifier = LearnedClassifier(lesson.learnt().model)
     hard, easy = " ".join(lesson.HARD), " ".join(lesson.EASY)
     assert (
@@ -45,24 +45,23 @@ def test_a_prompt_with_hard_words_needs_more() -> None:
     )
 
 
-def test_the_same_seed_gives_the_same_bytes_and_another_seed_others() -> None:
-    again = train.learn(lesson.rows(), lesson.SMALL, seed=3).model
-    other = train.learn(lesson.rows(), lesson.SMALL, seed=4).model
-    assert files.write(again) == files.write(lesson.learnt().model)
-    assert other.id != again.id
+def test_a_seed_gives_the_same_bytes_and_another_seed_gives_others() -> None:
+    repeated = train.learn(lesson.rows(), lesson.SMALL, seed=3).model
+    other_model = train.learn(lesson.rows(), lesson.SMALL, seed=4).model
+    assert files.write(repeated) == files.write(lesson.learnt().model)
+    assert other_model.id != repeated.id
 
 
-def test_labels_that_say_nothing_teach_nothing() -> None:
-    """Needs from shuffled labels are not better than their control."""
-    chance, known = Random(1), lesson.rows()
-    scored = [(row.fast, row.smart) for row in known]
+def test_shuffled_labels_give_no_better_model() -> None:
+    chance, rows = Random(1), lesson.rows()
+    scored = [(row.fast, row.smart) for row in rows]
     chance.shuffle(scored)
     noise = [
         row._replace(fast=fast, smart=smart)
-        for row, (fast, smart) in zip(known, scored, strict=True)
+        for row, (fast, smart) in zip(rows, scored, strict=True)
     ]
-    told = train.learn(noise, lesson.SMALL, seed=3).result
-    assert not told.better
+    result = train.learn(noise, lesson.SMALL, seed=3).result
+    assert not result.better
 
 
 def test_too_few_labels_are_refused() -> None:
@@ -71,62 +70,64 @@ def test_too_few_labels_are_refused() -> None:
 
 
 def test_labels_where_smart_is_never_better_are_refused() -> None:
-    same = [row._replace(fast=1.0) for row in lesson.rows()]
+    equal = [row._replace(fast=1.0) for row in lesson.rows()]
     with pytest.raises(TooFewError, match="nothing to learn"):
-        train.learn(same, lesson.SMALL, seed=1)
+        train.learn(equal, lesson.SMALL, seed=1)
 
 
-def test_probabilities_are_calibrated_on_what_was_held_out() -> None:
+def test_probabilities_are_calibrated_on_held_out_prompts() -> None:
     """About as many prompts are served well by fast as the scores predict."""
-    found = dataset.compute_scores(lesson.learnt().model, lesson.rows())
-    said = sum(score.fast for score in found) / len(found)
-    true = sum(row.gain <= 0 for row in lesson.rows()) / len(found)
-    assert abs(said - true) < 0.1
-    assert all(0 <= score.fast <= score.smart <= 1 for score in found)
+    scores = dataset.compute_scores(lesson.learnt().model, lesson.rows())
+    predicted = sum(score.fast for score in scores) / len(scores)
+    actual = sum(row.gain <= 0 for row in lesson.rows()) / len(scores)
+    assert abs(predicted - actual) < 0.1
+    assert all(0 <= score.fast <= score.smart <= 1 for score in scores)
 
 
-def test_thresholds_are_a_snapshot_under_the_name_of_the_artefact() -> None:
-    found = lesson.learnt().model
-    assert re.fullmatch(r"learned-[0-9a-f]{8}", found.id)
-    assert found.thresholds.id == found.id
-    assert 0 < found.thresholds.fast <= 1
-    assert 0 < found.thresholds.smart <= 1
+def test_the_thresholds_have_the_id_of_the_model() -> None:
+    model = lesson.learnt().model
+    assert re.fullmatch(r"learned-[0-9a-f]{8}", model.id)
+    assert model.thresholds.id == model.id
+    assert 0 < model.thresholds.fast <= 1
+    assert 0 < model.thresholds.smart <= 1
 
 
-def test_an_unseen_source_is_judged_by_what_was_trained_without_it() -> None:
+def test_an_unseen_source_is_judged_by_a_model_trained_without_it() -> None:
     folds = list(leave_one_out([row.source for row in lesson.rows()]))
-    done = validation.judge_source(lesson.rows(), lesson.SMALL, 3, base_model.refit, folds[0])
-    told = train.judge_scores(
-        done.scores, [lesson.rows()[at] for at in folds[0].held_out_rows], Random(1)
+    judged = validation.judge_source(lesson.rows(), lesson.SMALL, 3, base_model.refit, folds[0])
+    result = train.judge_scores(
+        judged.scores, [lesson.rows()[at] for at in folds[0].held_out_rows], Random(1)
     )
-    assert told.rows == 160
-    assert set(told.apgr.sources) == {"chat"}
+    assert result.rows == 160
+    assert set(result.apgr.sources) == {"chat"}
 
 
-def test_a_judgement_without_a_gap_has_no_figures() -> None:
+def test_without_a_gap_between_tiers_the_result_has_no_figures() -> None:
     flat = [row._replace(fast=1.0, smart=1.0) for row in lesson.rows()[:10]]
-    told = train.judge_scores([Score(fast=0.5, smart=0.5)] * 10, flat, Random(1))
-    assert told.control is None
-    assert not told.better
-    assert train.describe_result(told)["apgr"] is None
-    assert train.describe_result(told)["shuffled"] is None
+    result = train.judge_scores([Score(fast=0.5, smart=0.5)] * 10, flat, Random(1))
+    assert result.control is None
+    assert not result.better
+    assert train.describe_result(result)["apgr"] is None
+    assert train.describe_result(result)["shuffled"] is None
 
 
-def test_the_card_tells_rows_figures_and_what_it_was_told() -> None:
-    found, told, _ = lesson.learnt()
-    card = train.make_card(lesson.rows(), lesson.SMALL, 3, told, {"id": found.id, "licence": "MIT"})
+def test_the_card_has_rows_figures_and_the_given_fields() -> None:
+    model, result, _ = lesson.learnt()
+    card = train.make_card(
+        lesson.rows(), lesson.SMALL, 3, result, {"id": model.id, "licence": "MIT"}
+    )
     assert card["rows"] == {"chat": 160, "code": 160, "exam": 160}
     assert card["reasoning_rows"] == 160
     assert card["licence"] == "MIT"
-    assert card["held_out"] == train.describe_result(told)
+    assert card["held_out"] == train.describe_result(result)
 
 
-def test_nothing_of_a_prompt_is_in_the_file() -> None:
+def test_the_model_file_contains_no_words_of_prompts() -> None:
     written = files.write(lesson.learnt().model)
     assert not any(word.encode() in written for word in (*lesson.EASY, *lesson.HARD, *lesson.PLAIN))
 
 
-def test_a_ridge_finds_the_weights_that_made_its_targets() -> None:
+def test_ridge_regression_finds_the_weights_behind_its_targets() -> None:
     chance = Random(2)
     examples, targets = [], []
     for _ in range(300):
@@ -141,7 +142,7 @@ def test_a_ridge_finds_the_weights_that_made_its_targets() -> None:
     assert fitted.table[3] - fitted.table[4] == pytest.approx(2, abs=0.1)  # each place counts half
 
 
-def test_a_ridge_of_nothing_is_nothing() -> None:
+def test_ridge_regression_without_rows_gives_zero_weights() -> None:
     """A row without places does not change the table either."""
     assert ridge.fit_ridge([], [], [], 1.0, size=2, random=Random(1)).table == [0.0, 0.0]
     only = [ridge.Example((), 0.0, (1.0,))] * 9
@@ -150,33 +151,34 @@ def test_a_ridge_of_nothing_is_nothing() -> None:
     assert fitted.numbers == pytest.approx([1.0], abs=1e-3)
 
 
-def test_the_prior_fitted_again_keeps_what_was_judgement() -> None:
-    """The refitted probabilities keep their order."""
-    found = base_model.refit(lesson.rows())
+def test_the_refitted_heuristic_keeps_its_order_and_explanation() -> None:
+    refitted = base_model.refit(lesson.rows())
     before = base_model.RefittedHeuristic([term.fast_weight for term in heuristic.TERMS])
     for row in lesson.rows()[:20]:
-        score = found.score("", row.signals)
+        score = refitted.score("", row.signals)
         assert 0 <= score.fast <= score.smart <= 1
     hello = read_signals("hello")
-    assert found.score("", hello).fast != before.score("", hello).fast
+    assert refitted.score("", hello).fast != before.score("", hello).fast
     assert before.score("", hello) == heuristic.HeuristicClassifier().score("", hello)
-    assert found.explain(hello, found.score("", hello)).endswith("1 word, greeting, simple task")
+    assert refitted.explain(hello, refitted.score("", hello)).endswith(
+        "1 word, greeting, simple task"
+    )
 
 
 @pytest.mark.parametrize(("count", "weight"), [(0, 1.0), (150, 0.5), (500, 150 / 650)])
-def test_a_hundred_and_fifty_own_labels_weigh_as_much_as_all_others(
+def test_one_hundred_and_fifty_own_labels_weigh_as_much_as_all_others(
     count: int, weight: float
 ) -> None:
     assert refit.compute_base_share(count) == weight
 
 
-def own(count: int = 160) -> list[reading.TrainingRow]:
+def own_rows(count: int = 160) -> list[reading.TrainingRow]:
     """Return labels of an owner whose hard words are easy elsewhere."""
-    turned = []
+    rows = []
     for row in reading.read_rows(lesson.labels(count, seed=9)):
         fast = 1.0 if row.fast < row.smart else 0.0
-        turned.append(row._replace(fast=fast, smart=1.0, source=""))
-    return turned
+        rows.append(row._replace(fast=fast, smart=1.0, source=""))
+    return rows
 
 
 def gain(
@@ -188,86 +190,90 @@ def gain(
     return refit.compare_needs(dataset.compute_needs(bare, rows), after, rows, chance)
 
 
-def test_own_labels_turn_what_the_owner_s_traffic_says_otherwise() -> None:
+def test_own_labels_correct_the_model_for_own_traffic() -> None:
     artefact = lesson.learnt().model
-    rows = own()
-    told = gain(artefact, rows, seed=2)
-    assert told.before is not None
-    assert told.after is not None
-    assert told.before.value < 0.45
-    assert told.after.value > told.before.value + 0.03
-    assert told.gain is not None
-    assert told.gain.is_above(0.0)
+    rows = own_rows()
+    result = gain(artefact, rows, seed=2)
+    assert result.before is not None
+    assert result.after is not None
+    assert result.before.value < 0.45
+    assert result.after.value > result.before.value + 0.03
+    assert result.gain is not None
+    assert result.gain.is_above(0.0)
 
 
-def test_a_refitted_artefact_can_be_read_refitted_again_and_taken_back() -> None:
+def test_a_refitted_model_can_be_read_refitted_and_reverted() -> None:
     artefact = lesson.learnt().model
-    fitted = refit.refit(artefact, own())
+    fitted = refit.refit(artefact, own_rows())
     assert fitted.own_labels == 160
     assert files.read(files.write(fitted)) == fitted
     assert fitted.id != artefact.id
-    assert refit.refit(fitted, own()) == fitted
+    assert refit.refit(fitted, own_rows()) == fitted
     assert refit.remove_own_labels(fitted) == artefact
     assert refit.refit(fitted, []) == artefact
-    said = LearnedClassifier(fitted)
+    classifier = LearnedClassifier(fitted)
     hard = " ".join(lesson.HARD)
-    assert "its own labels say" in said.explain(
-        read_signals(hard), said.score(hard, read_signals(hard))
+    assert "its own labels say" in classifier.explain(
+        read_signals(hard), classifier.score(hard, read_signals(hard))
     )
 
 
-def test_labels_that_say_what_is_known_gain_nothing() -> None:
+def test_labels_that_agree_with_the_model_gain_nothing() -> None:
     """Without a gap between tiers there is no gain either."""
     artefact = lesson.learnt().model
     flat = [row._replace(fast=1.0, smart=1.0) for row in lesson.rows()[:60]]
     assert gain(artefact, flat).gain is None
 
 
-def test_a_label_is_scored_or_placed_or_tells_nothing() -> None:
-    given = [
+def test_a_label_is_scored_or_placed_or_left_out() -> None:
+    labels = [
         Label(prompt="one two", tier="smart"),
         Label(prompt="hi", scores={"fast": 1.0}),
         Label(prompt="ho", scores={"fast": 1.0, "smart": 0.5}, tier="fast"),
     ]
-    placed, scored = reading.read_rows(given)
+    placed, scored = reading.read_rows(labels)
     assert (placed.tier, placed.fast, placed.smart, placed.source) == ("smart", 0.0, 1.0, "labels")
     assert (scored.tier, scored.fast, scored.smart) == (None, 1.0, 0.5)
     assert reading.list_placed([placed, scored]) == [placed]
     assert reading.list_scored([placed, scored]) == [scored]
 
 
-def test_placed_prompts_get_their_tier_on_prompts_that_were_held_out() -> None:
+def test_held_out_prompts_get_the_tier_that_a_person_chose() -> None:
     """These prompts get their tier far more often than by chance; probabilities are calibrated."""
-    told = lesson.learnt_with_placed().result.agreement
-    assert told is not None
-    assert told.rows == 60
-    assert told.share > 0.7 > 2 * told.shuffled
-    assert told.hard_on_fast < 0.1
+    result = lesson.learnt_with_placed().result.agreement
+    assert result is not None
+    assert result.rows == 60
+    assert result.share > 0.7 > 2 * result.shuffled
+    assert result.hard_on_fast < 0.1
     assert lesson.learnt().result.agreement is None
 
 
-def test_a_part_is_judged_by_what_was_trained_without_it() -> None:
+def test_a_random_part_is_judged_by_a_model_trained_without_it() -> None:
     """Three tiers are compared by scores that have not seen the prompt: the oracle is cheapest."""
     (fold, *_) = split_randomly([row.source for row in lesson.rows()], Random(1))
     calibration = lesson.learnt().calibration
-    done = validation.judge_part(lesson.rows(), lesson.SMALL, 3, calibration, fold)
-    assert (len(done.scores), done.own_labels, done.gain) == (len(fold.held_out_rows), 0, None)
-    told = validation.measure_frugality(
-        [lesson.rows()[at] for at in fold.held_out_rows], done.scores
+    judged = validation.judge_part(lesson.rows(), lesson.SMALL, 3, calibration, fold)
+    assert (len(judged.scores), judged.own_labels, judged.gain) == (
+        len(fold.held_out_rows),
+        0,
+        None,
     )
-    found = [told[name] for name in ("oracle", "learned", "chance")]
-    assert None not in found
-    assert found == sorted(found, key=lambda one: one or 0.0)
+    shares = validation.measure_frugality(
+        [lesson.rows()[at] for at in fold.held_out_rows], judged.scores
+    )
+    ordered = [shares[name] for name in ("oracle", "learned", "chance")]
+    assert None not in ordered
+    assert ordered == sorted(ordered, key=lambda share: share or 0.0)
     plain = [row._replace(reasoning=None) for row in lesson.rows()]
     assert validation.measure_frugality(plain, []) == {}
 
 
-def test_an_artefact_of_placed_prompts_alone_is_refused() -> None:
+def test_training_on_placed_prompts_alone_is_refused() -> None:
     with pytest.raises(TooFewError, match="0 labels have scores"):
         train.learn(lesson.placed_rows(), lesson.SMALL, seed=1)
 
 
-def test_words_that_no_benchmark_has_are_learnt_of_the_owner() -> None:
+def test_a_refit_learns_words_that_only_own_labels_have() -> None:
     artefact = lesson.learnt().model
     turn = {"tensor": "Schraube", "lattice": "Mutter", "apple": "Hammer", "river": "Zange"}
     labels_ = []
@@ -275,6 +281,6 @@ def test_words_that_no_benchmark_has_are_learnt_of_the_owner() -> None:
         words = [turn.get(word, word) for word in label.prompt.split(" ")]
         labels_.append(msgspec.structs.replace(label, prompt=" ".join(words), source=""))
     fitted = refit.refit(artefact, reading.read_rows(labels_))
-    said = LearnedClassifier(fitted)
-    needs = [1 - said.score(text, read_signals(text)).fast for text in ("Hammer", "Schraube")]
+    classifier = LearnedClassifier(fitted)
+    needs = [1 - classifier.score(text, read_signals(text)).fast for text in ("Hammer", "Schraube")]
     assert needs[0] < needs[1]

@@ -23,7 +23,9 @@ from tests.settings import world
         ("1000000M/d", 10**12, 86_400.0),
     ],
 )
-def test_rates_are_so_many_in_so_many_seconds(written: str, amount: int, seconds: float) -> None:
+def test_a_rate_is_an_amount_within_a_number_of_seconds(
+    written: str, amount: int, seconds: float
+) -> None:
     assert parse_rate(written) == Rate(amount, seconds)
     part = LimitPart.model_validate({"name": "a", "requests": written, "tokens": written})
     assert part.requests == part.tokens == Rate(amount, seconds)
@@ -41,7 +43,7 @@ SOUND = [
 
 
 @pytest.mark.parametrize("text", SOUND)
-def test_what_may_be_written(tmp_path: Path, text: str) -> None:
+def test_sound_limits_and_budgets_are_accepted(tmp_path: Path, text: str) -> None:
     assert world.mistakes(tmp_path, world.BASE + text) == []
 
 
@@ -110,16 +112,18 @@ WRONG = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("text", "told"), WRONG, ids=[text for text, _ in WRONG])
-def test_a_mistake_says_where_it_is_and_what_to_write(tmp_path: Path, text: str, told: str) -> None:
-    assert world.mistakes(tmp_path, world.BASE + text) == [f"c.yaml:{told}"]
+@pytest.mark.parametrize(("text", "expected"), WRONG, ids=[text for text, _ in WRONG])
+def test_a_mistake_is_reported_with_its_line_and_what_to_write(
+    tmp_path: Path, text: str, expected: str
+) -> None:
+    assert world.mistakes(tmp_path, world.BASE + text) == [f"c.yaml:{expected}"]
 
 
-def test_those_of_several_files_add_up(tmp_path: Path) -> None:
+def test_limits_of_several_files_add_up(tmp_path: Path) -> None:
     world.write(tmp_path, "limits: [{name: a, concurrency: 1}]", "more.yaml")
     text = f"{world.BASE}include: [more.yaml]\nlimits:\n- {{name: b, concurrency: 2}}"
-    found = world.loaded(tmp_path, text).config.limits
-    assert [(part.name, part.concurrency) for part in found] == [("a", 1), ("b", 2)]
+    limits = world.loaded(tmp_path, text).config.limits
+    assert [(part.name, part.concurrency) for part in limits] == [("a", 1), ("b", 2)]
     text = text.replace("name: b", "name: a")
     assert world.mistakes(tmp_path, text) == [
         "c.yaml:18: error: limits[1].name: 'a' is given twice."
@@ -139,12 +143,12 @@ def test_those_of_several_files_add_up(tmp_path: Path) -> None:
         (["tier", "tenant"], "tier", False),
     ],
 )
-def test_a_count_is_of_all_tenants_unless_it_says_so(
+def test_a_count_covers_all_tenants_unless_per_says_otherwise(
     per: object, apart: str | None, *, all_tenants: bool
 ) -> None:
     """A key belongs to one tenant."""
-    more = {} if per is None else {"per": per}
-    part = BudgetPart.model_validate({"name": "a", "usd": 1, "every": "day", **more})
+    counted = {} if per is None else {"per": per}
+    part = BudgetPart.model_validate({"name": "a", "usd": 1, "every": "day", **counted})
     assert (part.counted_by, part.all_tenants) == (apart, all_tenants)
 
 
@@ -153,7 +157,7 @@ def test_money_is_exact() -> None:
     assert (part.usd, part.soft) == (Decimal("0.1"), Decimal("0.8"))
 
 
-def test_where_alerts_go_is_not_shown() -> None:
+def test_the_repr_hides_the_webhook_of_alerts() -> None:
     """The URL of a webhook is a secret."""
     part = AlertsPart(webhook="https://hooks.example/services/SECRET")
     assert "SECRET" not in repr(part)

@@ -19,18 +19,22 @@ TWICE: list[tuple[str, str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("services", "told"), TWICE)
-def test_a_service_tier_has_a_factor_or_rates(tmp_path: Path, services: str, told: str) -> None:
+@pytest.mark.parametrize(("services", "expected"), TWICE)
+def test_a_service_tier_has_either_a_factor_or_rates(
+    tmp_path: Path, services: str, expected: str
+) -> None:
     price = f"{{input: 3, output: 4, services: {services}}}"
     text = world.BASE.replace("{input: 3, output: 4}", price)
-    found = world.mistakes(tmp_path, text)
-    assert found == [f"c.yaml:15: error: models.large.price.services.{told}"]
+    mistakes = world.mistakes(tmp_path, text)
+    assert mistakes == [f"c.yaml:15: error: models.large.price.services.{expected}"]
 
 
-def test_a_later_price_is_read_as_well(tmp_path: Path) -> None:
+def test_a_mistake_in_a_later_price_is_reported(tmp_path: Path) -> None:
     later = "{input: 1, output: 1, services: {flex: {factor: 1, input: 1}}}"
     price = f"{{input: 3, output: 4, from: {{2026-12-01: {later}}}}}"
     text = world.BASE.replace("{input: 3, output: 4}", price)
-    (told,) = world.mistakes(tmp_path, text)
+    (mistake,) = world.mistakes(tmp_path, text)
     at = "models.large.price.from.2026-12-01.services.flex"
-    assert told == f"c.yaml:15: error: {at}: flex has a `factor` and `input`. Write one of the two."
+    assert (
+        mistake == f"c.yaml:15: error: {at}: flex has a `factor` and `input`. Write one of the two."
+    )

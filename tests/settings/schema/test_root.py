@@ -50,18 +50,18 @@ def test_durations_are_seconds(written: object, seconds: float) -> None:
 @pytest.mark.parametrize(
     ("written", "words"), [("a", ["a"]), (["a", " b "], ["a", "b"]), ("two words", ["two words"])]
 )
-def test_one_word_needs_no_list(written: object, words: list[str]) -> None:
+def test_a_single_word_needs_no_list(written: object, words: list[str]) -> None:
     assert WhenPart.model_validate({"keywords": written, "tag": written}).tag == words
 
 
 @pytest.mark.parametrize(
-    ("written", "meant"),
+    ("written", "expected"),
     [("hold", "hold"), ("off", "off"), ("on", "hold"), (True, "hold"), (False, "off"), ("true", "hold"), ("false", "off")],
 )  # fmt: skip
-def test_what_becomes_of_an_answer_that_breaks_off(written: object, meant: str) -> None:
+def test_the_complete_setting_is_hold_or_off(written: object, expected: str) -> None:
     """`on` means `hold`, in a file and in the environment."""
-    assert RoutingPart.model_validate({"complete": written}).complete == meant
-    assert GuardPart.model_validate({"name": "g", "complete": written}).complete == meant
+    assert RoutingPart.model_validate({"complete": written}).complete == expected
+    assert GuardPart.model_validate({"name": "g", "complete": written}).complete == expected
     with pytest.raises(ValueError, match="complete"):
         RoutingPart.model_validate({"complete": 1})
 
@@ -73,12 +73,12 @@ def test_what_becomes_of_an_answer_that_breaks_off(written: object, meant: str) 
         (1, 1, None), ({"min": 3}, 3, None), ({"max": 2}, None, 2), ({}, None, None),
     ],
 )  # fmt: skip
-def test_a_count_is_a_range_or_whether_there_are_any(
+def test_a_count_is_a_range_or_a_flag(
     written: object, low: float | None, high: float | None
 ) -> None:
     for name in ("tools", "images", "files", "audio"):
-        found = getattr(WhenPart.model_validate({name: written}), name)
-        assert (found.min, found.max) == (low, high)
+        parsed = getattr(WhenPart.model_validate({name: written}), name)
+        assert (parsed.min, parsed.max) == (low, high)
 
 
 DAYS = [
@@ -91,7 +91,7 @@ DAYS = [
 
 
 @pytest.mark.parametrize(("written", "days"), DAYS)
-def test_days_may_be_written_from_and_to(written: object, days: list[str]) -> None:
+def test_days_can_be_written_as_a_range(written: object, days: list[str]) -> None:
     assert TimePart.model_validate({"days": written}).days == days
 
 
@@ -116,12 +116,12 @@ SOUND = [
 
 
 @pytest.mark.parametrize("text", SOUND)
-def test_what_is_meant_is_taken(tmp_path: Path, text: str) -> None:
+def test_sound_settings_are_accepted(tmp_path: Path, text: str) -> None:
     assert world.mistakes(tmp_path, f"{world.BASE}{text}\n") == []
     assert world.warnings(tmp_path, f"{world.BASE}{text}\n") == []
 
 
-def test_efforts_of_chat_are_those_that_a_tier_may_ask_for(tmp_path: Path) -> None:
+def test_a_tier_can_use_only_the_efforts_of_chat(tmp_path: Path) -> None:
     text = world.BASE.replace(
         "accepts: [none, low, high]}", "accepts: [none]}\n    chat: {efforts: [low]}"
     )
@@ -137,7 +137,7 @@ def test_efforts_of_chat_are_those_that_a_tier_may_ask_for(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "host", ["cdn.example.com", "*.Example.com", "example.com:8443", "localhost"]
 )
-def test_hosts_of_media(tmp_path: Path, host: str) -> None:
+def test_valid_media_hosts_are_accepted(tmp_path: Path, host: str) -> None:
     text = f"{world.BASE}media: {{fetch: on, max_bytes: 1MB, types: image/png, allow: '{host}'}}\n"
     assert world.mistakes(tmp_path, text) == []
 
@@ -145,6 +145,6 @@ def test_hosts_of_media(tmp_path: Path, host: str) -> None:
 @pytest.mark.parametrize(
     "host", ["*", "a.*", "https://a.example", "a.example/x", "u@a", "[::1]", "a:b", "", ".a"]
 )
-def test_what_is_no_host_of_media(tmp_path: Path, host: str) -> None:
+def test_invalid_media_hosts_are_refused(tmp_path: Path, host: str) -> None:
     (mistake,) = world.mistakes(tmp_path, f"{world.BASE}media: {{allow: ['{host}']}}\n")
     assert "must be a host, as cdn.example.com, *.example.com or example.com:8443" in mistake

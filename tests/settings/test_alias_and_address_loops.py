@@ -22,7 +22,7 @@ URL = "https://acme.example/v1"
         ({"a": "b", "b": "c", "c": "b"}, []),
     ],
 )
-def test_the_way_from_an_alias_back_to_itself(aliases: dict[str, str], path: list[str]) -> None:
+def test_an_alias_cycle_is_found_with_its_path(aliases: dict[str, str], path: list[str]) -> None:
     """An alias that leads into a circle is not on it, and the walk ends."""
     assert find_alias_cycle(aliases, "a") == path
 
@@ -65,34 +65,38 @@ def listening(host: str, url: str, port: int = 8484) -> str:
 
 
 @pytest.mark.parametrize(("host", "url"), ITSELF)
-def test_a_provider_that_is_this_gateway_is_told(tmp_path: Path, host: str, url: str) -> None:
-    (told,) = world.warnings(tmp_path, listening(host, url))
-    assert told.startswith("c.yaml:4: warning: providers.acme.base_url: ")
-    assert told.endswith(
+def test_a_provider_whose_address_is_this_gateway_is_a_warning(
+    tmp_path: Path, host: str, url: str
+) -> None:
+    (warning,) = world.warnings(tmp_path, listening(host, url))
+    assert warning.startswith("c.yaml:4: warning: providers.acme.base_url: ")
+    assert warning.endswith(
         ":8484 is this gateway itself: calls would go in circles. "
         "Give the provider's own address, or the gateway another `server.port`."
     )
 
 
 @pytest.mark.parametrize(("host", "url"), ELSEWHERE)
-def test_a_provider_that_is_not_is_not(tmp_path: Path, host: str, url: str) -> None:
+def test_a_provider_at_another_address_is_no_warning(tmp_path: Path, host: str, url: str) -> None:
     assert world.warnings(tmp_path, listening(host, url)) == []
 
 
-def test_a_port_may_be_that_of_the_scheme(tmp_path: Path) -> None:
+def test_a_url_without_a_port_has_that_of_its_scheme(tmp_path: Path) -> None:
     assert len(world.warnings(tmp_path, listening("127.0.0.1", "http://localhost", 80))) == 1
     assert len(world.warnings(tmp_path, listening("127.0.0.1", "https://localhost", 443))) == 1
 
 
-def test_a_door_with_an_address_of_its_own_is_looked_at(tmp_path: Path) -> None:
+def test_the_address_of_a_single_endpoint_is_checked_too(tmp_path: Path) -> None:
     text = world.BASE.replace("/chat/completions", '"http://localhost:8484/v1/chat/completions"')
-    (told,) = world.warnings(tmp_path, text)
-    assert told.startswith("c.yaml:5: warning: providers.acme.dialects.openai-chat: localhost:8484")
+    (warning,) = world.warnings(tmp_path, text)
+    assert warning.startswith(
+        "c.yaml:5: warning: providers.acme.dialects.openai-chat: localhost:8484"
+    )
     text = text.replace("    base_url: https://acme.example/v1\n", "")
     assert len(world.warnings(tmp_path, text)) == 1
 
 
-def test_what_is_off_or_has_an_address_given_to_it_is_let_be(tmp_path: Path) -> None:
+def test_a_provider_that_is_off_or_started_by_the_gateway_is_no_warning(tmp_path: Path) -> None:
     text = world.BASE.replace(URL, "http://localhost:8484/v1")
     assert world.warnings(tmp_path, text, off=frozenset({"acme"})) == []
     started = text.replace("    accounts:", "    command: [engine]\n    accounts:")

@@ -19,10 +19,10 @@ TOLD = [
 ]
 
 
-@pytest.mark.parametrize(("name", "text", "meant"), TOLD)
-def test_a_name_that_is_close_to_a_setting_is_told(name: str, text: str, meant: str) -> None:
-    told = [str(item) for item in find_stray_variables({name: text})]
-    assert told == [f"{name}: warning: changes nothing. Did you mean {meant}?"]
+@pytest.mark.parametrize(("name", "text", "suggestion"), TOLD)
+def test_a_variable_close_to_a_setting_is_a_warning(name: str, text: str, suggestion: str) -> None:
+    warnings = [str(item) for item in find_stray_variables({name: text})]
+    assert warnings == [f"{name}: warning: changes nothing. Did you mean {suggestion}?"]
 
 
 LEFT = {
@@ -43,11 +43,11 @@ LEFT = {
 }
 
 
-def test_other_programs_names_are_left_alone() -> None:
+def test_variables_of_other_programs_are_no_warning() -> None:
     assert list(find_stray_variables(LEFT)) == []
 
 
-def test_they_are_warnings_of_a_configuration(tmp_path: Path) -> None:
+def test_stray_variables_are_among_the_warnings_of_a_configuration(tmp_path: Path) -> None:
     environ = {**world.ON, "TIERGATE_PORT": "9000"}
     assert world.warnings(tmp_path, world.BASE, environ) == [
         "TIERGATE_PORT: warning: changes nothing. Did you mean TIERGATE_SERVER__PORT?"
@@ -55,7 +55,7 @@ def test_they_are_warnings_of_a_configuration(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])
-def test_a_proxy_of_the_environment_is_told_to_change_nothing(tmp_path: Path, name: str) -> None:
+def test_a_proxy_variable_that_is_not_used_is_a_warning(tmp_path: Path, name: str) -> None:
     """Other programs use it: an operator behind a proxy finds out why nothing answers."""
     environ = {**world.ON, name: "http://proxy.example:3128"}
     assert world.warnings(tmp_path, world.BASE, environ) == [
@@ -64,26 +64,26 @@ def test_a_proxy_of_the_environment_is_told_to_change_nothing(tmp_path: Path, na
     assert world.warnings(tmp_path, world.BASE, {**world.ON, "HTTP_PROXY": "http://p"}) == []
 
 
-def test_nothing_is_told_where_a_provider_has_its_proxy(tmp_path: Path) -> None:
+def test_a_proxy_variable_that_a_provider_uses_is_no_warning(tmp_path: Path) -> None:
     environ = {**world.ON, "HTTPS_PROXY": "http://p:1"}
     text = world.BASE.replace("    acc", '    proxy: "${HTTPS_PROXY}"\n    acc', 1)
     assert text != world.BASE
     assert world.warnings(tmp_path, text, environ) == []
 
 
-def test_bounds_on_shares_that_are_probably_not_meant(tmp_path: Path) -> None:
+def test_a_max_share_without_effect_is_a_warning(tmp_path: Path) -> None:
     """The bounds limit nothing, or leave nothing but fast."""
     off = "routing: {classifier: off, max_share: {reasoning: 0.1}}\n"
     assert world.warnings(tmp_path, world.BASE + off) == [
         "c.yaml:16: warning: routing.max_share: bounds nothing: the classifier is off."
     ]
     none = "routing: {max_share: {reasoning: 0, smart: 0}}\n"
-    (told,) = world.warnings(tmp_path, world.BASE + none)
-    assert told.endswith("leaves the classifier nothing but fast. Turn it off instead.")
+    (warning,) = world.warnings(tmp_path, world.BASE + none)
+    assert warning.endswith("leaves the classifier nothing but fast. Turn it off instead.")
     assert world.warnings(tmp_path, world.BASE + "routing: {max_share: {smart: 0.4}}\n") == []
 
 
-def test_near_questions_of_a_cache_that_is_off(tmp_path: Path) -> None:
+def test_near_questions_with_the_cache_off_are_a_warning(tmp_path: Path) -> None:
     smart = "    smart: [{model: large}]\n"
     text = world.BASE.replace(smart, smart + "    embeddings: [{model: small}]\n")
     assert world.warnings(tmp_path, text + "cache: {ttl: 0s, near: {embed: small}}\n") == [
@@ -92,7 +92,7 @@ def test_near_questions_of_a_cache_that_is_off(tmp_path: Path) -> None:
     assert world.warnings(tmp_path, text + "cache: {near: {embed: small}}\n") == []
 
 
-def test_exemplars_that_contradict_each_other(tmp_path: Path) -> None:
+def test_exemplars_that_contradict_each_other_are_reported(tmp_path: Path) -> None:
     """Equal texts are an error, nearly equal texts a warning; each name must be unique."""
     words = " ".join(f"word{at}" for at in range(60))
     text = (
@@ -117,8 +117,7 @@ def test_exemplars_that_contradict_each_other(tmp_path: Path) -> None:
     ]
 
 
-def test_exemplars_decide(tmp_path: Path) -> None:
-    """Exemplars come before the classifier of the configuration."""
+def test_exemplars_come_before_the_classifier(tmp_path: Path) -> None:
     text = "exemplars:\n- {prompt: Prove that two is prime, tier: fast}\nrouting: {near: 0.7}\n"
     router = world.whole(tmp_path, world.BASE + text).router
     assert router.classifier is not None
@@ -126,7 +125,7 @@ def test_exemplars_decide(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("classifier", ["off", "prior"])
-def test_a_rule_that_asks_for_a_score_needs_a_classifier(tmp_path: Path, classifier: str) -> None:
+def test_a_rule_that_reads_the_score_needs_a_classifier(tmp_path: Path, classifier: str) -> None:
     rules = (
         f"routing: {{classifier: {classifier}}}\n"
         "guards:\n"
@@ -141,5 +140,5 @@ def test_a_rule_that_asks_for_a_score_needs_a_classifier(tmp_path: Path, classif
         f"c.yaml:19: error: guards[1].when.not.confidence (rule 'b'): {why}",
         f"c.yaml:20: error: guards[2].when.cel (rule 'c'): {why}",
     ]
-    found = world.mistakes(tmp_path, world.BASE + rules)
-    assert found == (expected if classifier == "off" else [])
+    mistakes = world.mistakes(tmp_path, world.BASE + rules)
+    assert mistakes == (expected if classifier == "off" else [])

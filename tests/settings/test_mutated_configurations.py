@@ -46,17 +46,17 @@ KEYS = {
 }  # fmt: skip
 
 
-def test_the_whole_is_valid(tmp_path: Path) -> None:
+def test_the_unchanged_configuration_is_valid(tmp_path: Path) -> None:
     """The whole must be valid, so that each change below changes something that is read."""
     file = tmp_path / "c.yaml"
     file.write_bytes(jsonio.dumps(FULL))
     assert build_config(load(file, ENVIRON), NOW).router.rules.choices
 
 
-def test_odd_configurations_are_read_or_refused(tmp_path: Path) -> None:
+def test_random_changes_of_a_configuration_are_read_or_refused(tmp_path: Path) -> None:
     """The gateway reads each of 150 configurations, or names its mistakes without a secret."""
     chance, file = random.Random(6), tmp_path / "c.yaml"
-    told: list[ConfigError] = []
+    errors: list[ConfigError] = []
     for _ in range(150):
         value = odd.changed({**FULL, "secret": "${KEY}"}, chance)
         if isinstance(value, dict):
@@ -65,12 +65,12 @@ def test_odd_configurations_are_read_or_refused(tmp_path: Path) -> None:
         try:
             build_config(load(file, ENVIRON), NOW)
         except ConfigError as error:
-            told.append(error)
-    assert len(told) > 75
-    assert all(one.mistakes and ENVIRON["KEY"] not in str(one) for one in told)
+            errors.append(error)
+    assert len(errors) > 75
+    assert all(error.mistakes and ENVIRON["KEY"] not in str(error) for error in errors)
 
 
-def test_odd_files_of_keys_are_read_or_refused(tmp_path: Path) -> None:
+def test_random_changes_of_a_key_file_are_read_or_refused(tmp_path: Path) -> None:
     chance, file = random.Random(7), tmp_path / "keys.yaml"
     refused = 0
     for _ in range(100):
@@ -83,7 +83,7 @@ def test_odd_files_of_keys_are_read_or_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("member", ["include", "keys", "journal", "store", "file"])
-def test_sec_path_names_of_files_are_read_or_refused(tmp_path: Path, member: str) -> None:
+def test_sec_path_hostile_file_names_are_read_or_refused(tmp_path: Path, member: str) -> None:
     """SEC-PATH: 500 file names never cause a fault.
 
     They are their owner's words, so that they may lead anywhere.
@@ -108,7 +108,7 @@ def test_sec_path_names_of_files_are_read_or_refused(tmp_path: Path, member: str
     assert len(texts) >= 500
 
 
-def test_a_nul_is_told_where_it_stands(tmp_path: Path) -> None:
+def test_a_nul_character_is_reported_with_its_place(tmp_path: Path) -> None:
     """No name of a file, no header and no model has a NUL."""
     file = tmp_path / "c.yaml"
     file.write_bytes(jsonio.dumps({**FULL, "keys": "a\0b"}))
