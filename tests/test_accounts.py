@@ -125,7 +125,7 @@ async def test_a_client_that_leaves_as_its_row_goes_to_the_disk(
             await never.wait()
 
     stage.engine._recorder = CallRecorder(
-        stage.record, stage.say, sync_waiter=settled, clock=lambda: stage.now
+        stage.record, stage.log_event, sync_waiter=settled, clock=lambda: stage.now
     )
     task = asyncio.create_task(ask(stage, "a", chat()))
     await waits.wait()
@@ -152,7 +152,7 @@ async def test_an_answer_from_the_cache_waits_for_the_disk_too(
         seen.append(len(entries(stage)))
 
     stage.engine._recorder = CallRecorder(
-        stage.record, stage.say, sync_waiter=settled, clock=lambda: stage.now
+        stage.record, stage.log_event, sync_waiter=settled, clock=lambda: stage.now
     )
     await ask(stage, "b", chat(stream=streamed))
     assert entries(stage)["b"].state == "cache_hit"

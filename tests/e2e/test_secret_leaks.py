@@ -50,7 +50,7 @@ from tests.server.gate import (
     Reply,
     valid_body,
 )
-from tests.telemetry.tap import Tap
+from tests.telemetry.tap import TraceReceiver
 
 PROMPT = "canary-in-a-prompt-0123456789"
 BEARER = f"Bearer {CLIENT_KEY}"
@@ -81,16 +81,16 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 
 @pytest.fixture(scope="module")
-def tap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tap]:
+def tap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TraceReceiver]:
     """Run a receiver of traces."""
-    receiver = Tap(tmp_path_factory.mktemp("tap"))
+    receiver = TraceReceiver(tmp_path_factory.mktemp("tap"))
     yield receiver
     receiver.child.stop()
 
 
 @pytest.fixture(scope="module")
 def gate(
-    upstream: Upstream, place: Place, tap: Tap, tmp_path_factory: pytest.TempPathFactory
+    upstream: Upstream, place: Place, tap: TraceReceiver, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gate]:
     """Run a gateway that logs and keeps all that it may, but for content."""
 
@@ -194,7 +194,7 @@ def test_sec_leak_2_a_refused_gateway_credential_is_not_the_clients_error(
 
 
 def test_sec_leak_1_no_fault_shows_a_key_or_a_prompt(
-    gate: Gate, upstream: Upstream, place: Place, tap: Tap
+    gate: Gate, upstream: Upstream, place: Place, tap: TraceReceiver
 ) -> None:
     """SEC-LEAK 1: nowhere in output, log, ledger, store, Redis, traces, command line or errors."""
     errors = []

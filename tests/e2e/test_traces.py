@@ -10,8 +10,7 @@ from tests.e2e.child import until
 from tests.e2e.redis_gateway import CANARY
 from tests.e2e.upstream import Answer, Request, frames, stream, whole
 from tests.e2e.world import SECRET, Config, Make, chat
-from tests.telemetry.tap import Tap
-from tests.telemetry.tap import told as attributes_of
+from tests.telemetry.tap import TraceReceiver, read_attributes
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 SPAN = "00f067aa0ba902b7"
@@ -20,8 +19,8 @@ NOBODY = 9
 
 
 @pytest.fixture
-def tap(tmp_path: Path) -> Iterator[Tap]:
-    receiver = Tap(tmp_path)
+def tap(tmp_path: Path) -> Iterator[TraceReceiver]:
+    receiver = TraceReceiver(tmp_path)
     yield receiver
     receiver.child.stop()
 
@@ -37,7 +36,7 @@ def _provider(request: Request) -> Answer:
     return stream(*frames()) if request.json.get("stream") else whole()
 
 
-def test_a_call_is_a_child_span_of_its_caller(make: Make, tap: Tap) -> None:
+def test_a_call_is_a_child_span_of_its_caller(make: Make, tap: TraceReceiver) -> None:
     """Below it is one span for each request: to the provider that failed and to the next one."""
 
     def traced(value: Config) -> None:
@@ -52,9 +51,9 @@ def test_a_call_is_a_child_span_of_its_caller(make: Make, tap: Tap) -> None:
     assert {span["traceId"] for span in (call, *attempts)} == {TRACE}
     assert call["parentSpanId"] == SPAN
     assert {span["parentSpanId"] for span in attempts} == {call["spanId"]}
-    assert attributes_of(call)["tiergate.call.id"] == entry.id
-    assert attributes_of(call)["tiergate.cost_usd"] == pytest.approx(float(entry.cost or 0))
-    lost, answer = attributes_of(attempts[0]), attributes_of(attempts[-1])
+    assert read_attributes(call)["tiergate.call.id"] == entry.id
+    assert read_attributes(call)["tiergate.cost_usd"] == pytest.approx(float(entry.cost or 0))
+    lost, answer = read_attributes(attempts[0]), read_attributes(attempts[-1])
     assert (lost["tiergate.provider"], lost["error.type"]) == ("acme", "upstream_auth")
     assert lost["http.response.status_code"] == "401"
     assert (answer["tiergate.provider"], "error.type" in answer) == ("spare", False)
@@ -96,10 +95,10 @@ def test_a_missing_trace_receiver_fails_no_call(make: Make) -> None:
     assert traces.sender.dropped == 20
 
 
-def test_the_span_of_a_token_count_has_its_own_name(make: Make, tap: Tap) -> None:
+def test_the_span_of_a_token_count_has_its_own_name(make: Make, tap: TraceReceiver) -> None:
     """No row says what such a call asks for."""
     world = make(lambda value: value.update(traces={"endpoint": tap.url}))
     world.client.post("/v1/messages/count_tokens", json={"model": "nobody", "messages": []})
     world.close()
     (call,) = tap.spans(1)
-    assert (call["name"], attributes_of(call)["tiergate.state"]) == ("count_tokens", "refused")
+    assert (call["name"], read_attributes(call)["tiergate.state"]) == ("count_tokens", "refused")

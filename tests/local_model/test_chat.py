@@ -9,40 +9,45 @@ from gateway.local_model.chat import fold_chunks, read_request
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[]", b"null", b'"{}"'])
-def test_what_is_no_object_is_left_to_llama_cpp_to_refuse(body: bytes) -> None:
+def test_a_body_that_is_no_object_goes_to_llama_cpp_unchanged(body: bytes) -> None:
     assert read_request(body) is None
 
 
-def test_what_is_asked_is_sent_as_it_is_and_streamed() -> None:
+def test_a_request_is_forwarded_with_all_its_members_as_a_stream() -> None:
     body = {"x_unknown": [1.5, None], "stop": ["END"], "stream": False, "stream_options": None}
-    asked = read_request(json.dumps(body).encode())
-    assert asked is not None
-    assert asked.build_body() == body | {
+    request = read_request(json.dumps(body).encode())
+    assert request is not None
+    assert request.build_body() == body | {
         "stream": True,
         "stream_options": {"include_usage": True},
         "return_progress": True,
     }
 
 
-def piece(index: int, finish: str | None = None, **delta: Any) -> dict[str, Any]:
+def make_choice(index: int, finish: str | None = None, **delta: Any) -> dict[str, Any]:
     return {"index": index, "finish_reason": finish, "delta": delta}
 
 
-def test_a_fold_says_what_the_chunks_said() -> None:
-    def chunk(*choices: dict[str, Any], **fields: Any) -> dict[str, Any]:
+def test_chunks_fold_into_the_whole_answer() -> None:
+    def make_chunk(*choices: dict[str, Any], **fields: Any) -> dict[str, Any]:
         return {"id": "a", "object": "chat.completion.chunk", "choices": list(choices)} | fields
 
     call = {"index": 0, "id": "t", "type": "function", "function": {"name": "f", "arguments": "{"}}
     assert fold_chunks(
         [
-            chunk(piece(0, role="assistant", content=None), created=1),
-            chunk(piece(1, role="assistant", content=None), created=1),
-            chunk(piece(1, content="Ja") | {"logprobs": {"content": [{"token": "Ja"}]}}, created=2),
-            chunk(piece(0, tool_calls=[call]), created=2),
-            chunk(piece(0, tool_calls=[{"index": 0, "function": {"arguments": "}"}}]), created=2),
-            chunk(piece(1, content="."), created=2),
-            chunk(piece(1, "stop"), piece(0, "tool_calls"), created=3),
-            chunk(usage={"prompt_tokens": 1}, created=3),
+            make_chunk(make_choice(0, role="assistant", content=None), created=1),
+            make_chunk(make_choice(1, role="assistant", content=None), created=1),
+            make_chunk(
+                make_choice(1, content="Ja") | {"logprobs": {"content": [{"token": "Ja"}]}},
+                created=2,
+            ),
+            make_chunk(make_choice(0, tool_calls=[call]), created=2),
+            make_chunk(
+                make_choice(0, tool_calls=[{"index": 0, "function": {"arguments": "}"}}]), created=2
+            ),
+            make_chunk(make_choice(1, content="."), created=2),
+            make_chunk(make_choice(1, "stop"), make_choice(0, "tool_calls"), created=3),
+            make_chunk(usage={"prompt_tokens": 1}, created=3),
         ]
     ) == {
         "id": "a",
@@ -79,9 +84,9 @@ def test_a_fold_says_what_the_chunks_said() -> None:
     ("fields", "cached"),
     [({}, None), ({"seed": 7}, False), ({"seed": 7, "cache_prompt": True}, True)],
 )
-def test_a_seed_forgoes_the_cache_unless_asked_otherwise(
+def test_a_seed_turns_the_prompt_cache_off_unless_the_request_sets_it(
     fields: dict[str, Any], cached: bool | None
 ) -> None:
-    asked = read_request(json.dumps(fields).encode())
-    assert asked is not None
-    assert asked.build_body().get("cache_prompt") is cached
+    request = read_request(json.dumps(fields).encode())
+    assert request is not None
+    assert request.build_body().get("cache_prompt") is cached

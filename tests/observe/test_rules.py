@@ -13,7 +13,7 @@ from tests.docs import pages
 from tests.e2e.prometheus import program
 from tests.observe import board
 from tests.observe.board import ALERTS, RULES
-from tests.observe.test_dashboard import listed
+from tests.observe.test_dashboard import documented_metrics
 
 JOB = 'job="tiergate"'
 AT = f'{JOB}, instance="here:1"'
@@ -22,15 +22,15 @@ DAY = 24 * 60
 
 
 def promtool(*words: str) -> str:
-    told = subprocess.run(
+    process = subprocess.run(
         [program("promtool"), *words], check=False, capture_output=True, text=True, timeout=120
     )
-    assert told.returncode == 0, told.stdout + told.stderr
-    return told.stdout
+    assert process.returncode == 0, process.stdout + process.stderr
+    return process.stdout
 
 
 def rules(path: Path) -> list[dict[str, Any]]:
-    return [one for group in YAML(typ="safe").load(path.read_text())["groups"] for one in group["rules"]]  # fmt: skip
+    return [rule for group in YAML(typ="safe").load(path.read_text())["groups"] for rule in group["rules"]]  # fmt: skip
 
 
 def series(name: str, values: str) -> dict[str, str]:
@@ -113,12 +113,12 @@ CASES: dict[str, tuple[list[dict[str, str]], str, list[dict[str, str]], str]] = 
 def run(folder: Path, path: Path, tests: list[dict[str, Any]]) -> None:
     """Run promtool's tests of rules."""
     file = folder / "test.yml"
-    told = {"rule_files": [str(path)], "evaluation_interval": "1m", "tests": tests}
-    file.write_bytes(jsonio.dumps(told))
+    document = {"rule_files": [str(path)], "evaluation_interval": "1m", "tests": tests}
+    file.write_bytes(jsonio.dumps(document))
     promtool("test", "rules", str(file))
 
 
-def test_promtool_takes_the_files(tmp_path: Path) -> None:
+def test_promtool_accepts_the_shipped_files(tmp_path: Path) -> None:
     """The key's file is there, as compose writes it."""
     assert f"SUCCESS: {len(rules(RULES))} rules found" in promtool("check", "rules", str(RULES))
     assert f"SUCCESS: {len(rules(ALERTS))} rules found" in promtool("check", "rules", str(ALERTS))
@@ -129,20 +129,20 @@ def test_promtool_takes_the_files(tmp_path: Path) -> None:
     promtool("check", "config", str(file))
 
 
-def test_every_alert_is_tried() -> None:
+def test_every_alert_has_a_case() -> None:
     assert [rule["alert"] for rule in rules(ALERTS)] == list(CASES)
 
 
-def test_they_ask_for_what_there_is() -> None:
+def test_rules_and_alerts_use_only_metrics_and_figures_that_exist() -> None:
     recorded = {rule["record"] for rule in rules(RULES)}
     for rule in rules(RULES) + rules(ALERTS):
-        assert board.metrics(rule["expr"]) <= listed(), rule
-        assert board.recorded(rule["expr"]) <= recorded, rule
+        assert board.metrics(rule["expr"]) <= documented_metrics(), rule
+        assert board.recorded_names(rule["expr"]) <= recorded, rule
 
 
 def alert(name: str, at: str, figures: list[dict[str, str]], *, raised: bool) -> dict[str, Any]:
     """Make a promtool test: the alert fires once, with its words filled in, or not at all."""
-    (rule,) = [one for one in rules(ALERTS) if one["alert"] == name]
+    (rule,) = [candidate for candidate in rules(ALERTS) if candidate["alert"] == name]
     query = f'count(ALERTS{{alertname="{name}", alertstate="firing", severity="{rule["labels"]["severity"]}"}}) or vector(0)'  # fmt: skip
     return {
         "interval": "1m",
@@ -153,38 +153,41 @@ def alert(name: str, at: str, figures: list[dict[str, str]], *, raised: bool) ->
     }  # fmt: skip
 
 
-def test_each_alert_is_raised_and_is_not(tmp_path: Path) -> None:
+def test_each_alert_fires_on_its_figures_and_not_on_usual_ones(tmp_path: Path) -> None:
     tests = []
-    for name, (yes, then, no, at) in CASES.items():
-        tests += [alert(name, then, yes, raised=True), alert(name, at, no, raised=False)]
+    for name, (firing, firing_at, quiet, quiet_at) in CASES.items():
+        tests += [
+            alert(name, firing_at, firing, raised=True),
+            alert(name, quiet_at, quiet, raised=False),
+        ]
     run(tmp_path, ALERTS, tests)
 
 
-def test_an_alert_is_not_raised_before_its_time(tmp_path: Path) -> None:
+def test_an_alert_does_not_fire_before_its_time(tmp_path: Path) -> None:
     """Three alerts wait: a target out for four minutes, and a share that jumps in few calls or is new."""
-    few = [*WEEK, series(SHARE, f"0.2x{DAY} 0.9x120"), series(MANY, f"40x{DAY + 120}")]
-    new = [*WEEK, series(SHARE, f"_x{DAY - 60} 0.9x180"), series(MANY, f"200x{DAY + 120}")]
-    out = [series(f"tiergate_targets_out{{{AT}}}", "0x5 1x20")]
+    few_calls = [*WEEK, series(SHARE, f"0.2x{DAY} 0.9x120"), series(MANY, f"40x{DAY + 120}")]
+    new_share = [*WEEK, series(SHARE, f"_x{DAY - 60} 0.9x180"), series(MANY, f"200x{DAY + 120}")]
+    target_out = [series(f"tiergate_targets_out{{{AT}}}", "0x5 1x20")]
     run(
         tmp_path,
         ALERTS,
         [
-            alert("TiergateTargetOut", "9m", out, raised=False),
-            alert("TiergateTargetOut", "11m", out, raised=True),
-            alert("TiergateUpgradeShare", f"{DAY + 30}m", few, raised=False),
-            alert("TiergateUpgradeShare", f"{DAY + 30}m", new, raised=False),
+            alert("TiergateTargetOut", "9m", target_out, raised=False),
+            alert("TiergateTargetOut", "11m", target_out, raised=True),
+            alert("TiergateUpgradeShare", f"{DAY + 30}m", few_calls, raised=False),
+            alert("TiergateUpgradeShare", f"{DAY + 30}m", new_share, raised=False),
         ],
     )
 
 
-def test_nobody_who_is_asked_is_an_alert_too(tmp_path: Path) -> None:
+def test_an_alert_fires_if_no_gateway_is_left_to_scrape(tmp_path: Path) -> None:
     """The alert also fires if Prometheus has no gateway left to scrape."""
     run(tmp_path, ALERTS, [alert("TiergateAway", "5m", [], raised=True)])
 
 
-def test_an_alert_says_who_and_how_much(tmp_path: Path) -> None:
+def test_an_alert_names_the_budget_and_the_amount(tmp_path: Path) -> None:
     figures, at, _, _ = CASES["TiergateBudgetUsedUp"]
-    told = {
+    expected = {
         "eval_time": at,
         "alertname": "TiergateBudgetUsedUp",
         "exp_alerts": [
@@ -197,7 +200,11 @@ def test_an_alert_says_who_and_how_much(tmp_path: Path) -> None:
             }
         ],
     }
-    run(tmp_path, ALERTS, [{"interval": "1m", "input_series": figures, "alert_rule_test": [told]}])
+    run(
+        tmp_path,
+        ALERTS,
+        [{"interval": "1m", "input_series": figures, "alert_rule_test": [expected]}],
+    )
 
 
 RECORDED: dict[str, tuple[list[dict[str, str]], str, str, float]] = {
@@ -264,7 +271,7 @@ def recorded(at: str, figures: list[dict[str, str]], query: str, value: float) -
     }
 
 
-def test_what_is_recorded_is_what_it_is_called(tmp_path: Path) -> None:
+def test_each_recorded_figure_has_the_value_of_its_name(tmp_path: Path) -> None:
     run(
         tmp_path,
         RULES,
@@ -272,31 +279,33 @@ def test_what_is_recorded_is_what_it_is_called(tmp_path: Path) -> None:
     )
 
 
-def test_what_is_usual_strays_by_chance_or_from_hour_to_hour(tmp_path: Path) -> None:
+def test_the_usual_deviation_is_by_chance_or_from_hour_to_hour(tmp_path: Path) -> None:
     """The larger one counts: even a share that never changes varies by chance in so few calls."""
     fast = f'tiergate_decisions_total{{{AT}, tier="fast", source="classifier"}}'
     smart = f'tiergate_decisions_total{{{AT}, tier="smart", source="classifier"}}'
     steady = [series(fast, "0+4x300"), series(smart, "0+1x300")]
     # For two hours all calls go to fast, then for two hours to smart: 0 and 1, and values between.
-    moved = [series(fast, "0+5x120 600x120"), series(smart, "0x120 0+5x120")]
+    changing = [series(fast, "0+5x120 600x120"), series(smart, "0x120 0+5x120")]
     run(
         tmp_path,
         RULES,
         [
             recorded("280m", steady, "tiergate:upgrade_share:mean7d", 0.2),
             recorded("280m", steady, "tiergate:upgrade_share:sigma7d", 0.023094),
-            recorded("239m", moved, "tiergate:upgrade_share:sigma7d > bool 0.2", 1),
+            recorded("239m", changing, "tiergate:upgrade_share:sigma7d > bool 0.2", 1),
         ],
     )
 
 
 @pytest.mark.parametrize("rule", rules(ALERTS), ids=lambda rule: rule["alert"])
-def test_every_alert_has_a_severity_and_says_what_to_do(rule: dict[str, Any]) -> None:
+def test_every_alert_has_a_severity_and_a_description(rule: dict[str, Any]) -> None:
     assert rule["labels"]["severity"] in ("page", "ticket")
     assert rule["annotations"].keys() == {"summary", "description"}
 
 
-def test_the_documents_have_a_line_for_each_alert() -> None:
+def test_the_documentation_lists_each_alert_with_its_severity() -> None:
     """Each line has the alert's severity."""
-    told = {pages.codes(row[0])[0]: row[1] for row in pages.table("alert", "observing.md").rows}
-    assert told == {rule["alert"]: rule["labels"]["severity"] for rule in rules(ALERTS)}
+    documented = {
+        pages.codes(row[0])[0]: row[1] for row in pages.table("alert", "observing.md").rows
+    }
+    assert documented == {rule["alert"]: rule["labels"]["severity"] for rule in rules(ALERTS)}

@@ -19,11 +19,11 @@ def uv(*words: str, cwd: Path = ROOT, **environ: str) -> str:
     if not Path(program).exists():
         pytest.skip("no uv: make dev")
     keep = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"} | environ
-    done = subprocess.run(
+    process = subprocess.run(
         [program, *words], cwd=cwd, env=keep, capture_output=True, text=True, timeout=300, check=False
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    assert process.returncode == 0, process.stdout + process.stderr
+    return process.stdout
 
 
 @pytest.fixture(scope="session")

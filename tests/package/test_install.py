@@ -60,7 +60,7 @@ main()
 
 
 @pytest.fixture(scope="session", params=["wheel", "sdist"])
-def place(
+def installation(
     request: pytest.FixtureRequest, built: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """An environment with the wheel or the sdist, at the locked versions, without extras."""
@@ -74,99 +74,108 @@ def place(
     return folder
 
 
-def run(place: Path, *words: str, status: int = 0, **environ: str) -> str:
+def run(installation: Path, *words: str, status: int = 0, **environ: str) -> str:
     """Run a command of the installed program in an empty folder; return its output."""
-    home = place / "home"
+    home = installation / "home"
     home.mkdir(exist_ok=True)
-    kept = {"PATH": os.environ["PATH"], "HOME": str(home), "TIERGATE_DATA": str(home / "data")}
-    done = subprocess.run(
-        [place / "env/bin" / words[0], *words[1:]], cwd=home, env={**kept, **environ},
+    base_environ = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "TIERGATE_DATA": str(home / "data"),
+    }
+    process = subprocess.run(
+        [installation / "env/bin" / words[0], *words[1:]], cwd=home, env={**base_environ, **environ},
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
-    assert done.returncode == status, done.stdout + done.stderr
-    return done.stdout
+    assert process.returncode == status, process.stdout + process.stderr
+    return process.stdout
 
 
-def test_it_says_its_version(place: Path) -> None:
-    assert run(place, "tiergate", "--version").split()[-1] == VERSION
-    assert run(place, "python", "-m", "gateway", "--version").split()[-1] == VERSION
+def test_the_installed_program_prints_its_version(installation: Path) -> None:
+    assert run(installation, "tiergate", "--version").split()[-1] == VERSION
+    assert run(installation, "python", "-m", "gateway", "--version").split()[-1] == VERSION
 
 
-def test_nothing_of_the_extras_is_there(place: Path) -> None:
-    listed = uv("pip", "freeze", "--python", str(place / "env/bin/python"))
-    names = {line.partition("==")[0].partition(" @")[0] for line in listed.splitlines()}
+def test_an_installation_without_extras_has_none_of_their_packages(installation: Path) -> None:
+    frozen = uv("pip", "freeze", "--python", str(installation / "env/bin/python"))
+    names = {line.partition("==")[0].partition(" @")[0] for line in frozen.splitlines()}
     assert "tiergate" in names
     assert not names & set(EXTRAS)
 
 
-def test_it_has_its_configuration_and_checks_it(place: Path) -> None:
+def test_the_installed_program_checks_the_shipped_configuration(installation: Path) -> None:
     """`check` and `explain` use the shipped configuration, with the key of one provider."""
-    assert run(place, "tiergate", "check", OPENAI_API_KEY="sk-none")
-    told = run(place, "tiergate", "explain", "Prove that 2 is prime.", OPENAI_API_KEY="sk-none")
-    assert "reasoning" in told
+    assert run(installation, "tiergate", "check", OPENAI_API_KEY="sk-none")
+    output = run(
+        installation, "tiergate", "explain", "Prove that 2 is prime.", OPENAI_API_KEY="sk-none"
+    )
+    assert "reasoning" in output
 
 
-def test_without_the_price_list_a_price_is_unknown_and_one_line_says_so(place: Path) -> None:
+def test_without_the_price_list_one_line_names_the_unknown_prices(installation: Path) -> None:
     """A configuration that leaves its prices to the list is valid; the shipped one needs no list."""
-    said = run(place, "tiergate", "check", OPENAI_API_KEY="sk-none")
-    assert "tiergate[prices]" not in said
-    (file,) = (place / "env").glob("lib/python*/site-packages/gateway/_config/matrix.yaml")
-    said = run(place, "tiergate", "--config", str(file), "check", OPENAI_API_KEY="sk-none")
-    (line,) = [line for line in said.splitlines() if "price" in line]
+    output = run(installation, "tiergate", "check", OPENAI_API_KEY="sk-none")
+    assert "tiergate[prices]" not in output
+    (file,) = (installation / "env").glob("lib/python*/site-packages/gateway/_config/matrix.yaml")
+    output = run(installation, "tiergate", "--config", str(file), "check", OPENAI_API_KEY="sk-none")
+    (line,) = [line for line in output.splitlines() if "price" in line]
     assert "no prices are known of openai/gpt-6-luna, openai/gpt-6-sol, openai/gpt-6-astra" in line
     assert "pip install 'tiergate[prices]'" in line
 
 
 @pytest.mark.parametrize("mac", [False, True])
-def test_it_starts_and_answers(
-    place: Path, upstream: Upstream, tmp_path: Path, *, mac: bool
+def test_the_installed_program_serves_calls_also_without_linux_features(
+    installation: Path, upstream: Upstream, tmp_path: Path, *, mac: bool
 ) -> None:
     """The program also starts where the features of Linux are missing."""
     file = tmp_path / "gateway.yaml"
     file.write_bytes(jsonio.dumps(config(upstream.url)))
-    program = [str(place / "env/bin/tiergate")]
+    program = [str(installation / "env/bin/tiergate")]
     if mac:
         (tmp_path / "mac.py").write_text(_MAC)
-        program = [str(place / "env/bin/python"), str(tmp_path / "mac.py")]
+        program = [str(installation / "env/bin/python"), str(tmp_path / "mac.py")]
     child = Child(
         [*program, "--config", str(file), "serve", "--port", "0"], tmp_path / "gateway",
         TIERGATE_DATA=str(tmp_path / "data"), PYTHONUNBUFFERED="1",
     )  # fmt: skip
     try:
         pattern = re.compile(r"on (http://127\.0\.0\.1:\d+) ")
-        found = until(lambda: pattern.search(child.out) or child.ended, "listening")
-        assert isinstance(found, re.Match), child.err
-        said = [
-            httpx.post(f"{found[1]}/v1/chat/completions", json=body, timeout=20, trust_env=False)
+        match = until(lambda: pattern.search(child.out) or child.ended, "listening")
+        assert isinstance(match, re.Match), child.err
+        replies = [
+            httpx.post(f"{match[1]}/v1/chat/completions", json=body, timeout=20, trust_env=False)
             for body in (chat(), chat(stream=True))
         ]  # fmt: skip
-        assert [reply.status_code for reply in said] == [200, 200]
-        assert said[1].text.rstrip().endswith("[DONE]")
+        assert [reply.status_code for reply in replies] == [200, 200]
+        assert replies[1].text.rstrip().endswith("[DONE]")
         for path in ("/health", "/ready", "/metrics", "/dashboard"):
             reply = httpx.get(
-                f"{found[1]}{path}", timeout=20, trust_env=False, follow_redirects=True
+                f"{match[1]}{path}", timeout=20, trust_env=False, follow_redirects=True
             )
             assert reply.status_code == 200, (path, reply.text)
     finally:
         child.stop()
 
 
-def test_whatever_it_needs_there_is_for_macs_and_small_linuxes() -> None:
+def test_every_dependency_has_wheels_for_macs_and_small_linuxes() -> None:
     """Each dependency has one wheel for any machine, or one for each Mac and each C library of Linux."""
-    named = {one["name"]: one for one in LOCK}
+    by_name = {entry["name"]: entry for entry in LOCK}
     todo, seen = ["tiergate"], set[str]()
     while todo:
         name = todo.pop()
         if name in seen:
             continue
         seen.add(name)
-        todo += [each["name"] for each in named[name].get("dependencies", ())]
+        todo += [dependency["name"] for dependency in by_name[name].get("dependencies", ())]
     assert len(seen) > 20
     for name in seen - {"tiergate"}:
-        files = [one["url"].rpartition("/")[2] for one in named[name].get("wheels", ())]
-        if any(one.endswith(("-none-any.whl", "py3-none-any.whl")) for one in files):
+        files = [entry["url"].rpartition("/")[2] for entry in by_name[name].get("wheels", ())]
+        if any(entry.endswith(("-none-any.whl", "py3-none-any.whl")) for entry in files):
             continue
         for machine in ("macosx.*arm64|macosx.*universal2", "macosx.*x86_64|macosx.*universal2",
                         "manylinux.*x86_64", "manylinux.*aarch64"):  # fmt: skip
-            fits = [one for one in files if re.search(machine, one)]
-            assert any(re.search(r"cp312-|cp313-|abi3", one) for one in fits), (name, machine)
+            matching = [entry for entry in files if re.search(machine, entry)]
+            assert any(re.search(r"cp312-|cp313-|abi3", entry) for entry in matching), (
+                name,
+                machine,
+            )

@@ -20,14 +20,14 @@ chmod +x .venv/bin/tiergate
 PROGRAMS = ("cat", "chmod", "cksum", "dirname", "mkdir", "rm", "sed", "sh")
 
 
-class Done(NamedTuple):
-    asked: list[str]
+class SetupResult(NamedTuple):
+    uv_calls: list[str]
     """The arguments of each `uv sync`."""
-    said: str
+    output: str
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
+def checkout(tmp_path: Path) -> Path:
     """A checkout, and the programs that it needs beside it; no compiler is among them."""
     root = tmp_path / "checkout"
     for name in ("pyproject.toml", "uv.lock", "Dockerfile", "scripts/setup"):
@@ -37,48 +37,48 @@ def place(tmp_path: Path) -> Path:
     tools.mkdir()
     for name in PROGRAMS:
         (tools / name).symlink_to(str(shutil.which(name)))
-    program(tools / "uv", UV)
+    write_program(tools / "uv", UV)
     return root
 
 
-def program(file: Path, text: str = "#!/bin/sh\n") -> None:
+def write_program(file: Path, text: str = "#!/bin/sh\n") -> None:
     file.write_text(text)
     file.chmod(0o755)
 
 
-def setup(root: Path, **environ: str) -> Done:
-    asked = root / "asked"
-    asked.unlink(missing_ok=True)
-    done = subprocess.run(
+def run_setup(root: Path, **environ: str) -> SetupResult:
+    log = root / "asked"
+    log.unlink(missing_ok=True)
+    process = subprocess.run(
         ["/bin/sh", root / "scripts/setup", "dev"], env={"PATH": str(root.parent / "bin"), **environ},
         capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return Done(asked.read_text().splitlines() if asked.exists() else [], done.stderr)
+    assert process.returncode == 0, process.stderr
+    return SetupResult(log.read_text().splitlines() if log.exists() else [], process.stderr)
 
 
-def test_a_second_run_does_nothing(place: Path) -> None:
-    first = setup(place)
-    assert len(first.asked) == 1
-    assert first.said == "setup: .venv with gateway dev\n"
-    assert setup(place) == ([], "")
+def test_a_second_run_of_setup_does_nothing(checkout: Path) -> None:
+    first = run_setup(checkout)
+    assert len(first.uv_calls) == 1
+    assert first.output == "setup: .venv with gateway dev\n"
+    assert run_setup(checkout) == ([], "")
 
 
 @pytest.mark.parametrize("name", ["pyproject.toml", "uv.lock"])
-def test_what_is_installed_is_noticed_when_it_changes(place: Path, name: str) -> None:
-    setup(place)
-    with (place / name).open("a") as file:
+def test_setup_runs_again_when_a_project_file_changes(checkout: Path, name: str) -> None:
+    run_setup(checkout)
+    with (checkout / name).open("a") as file:
         file.write("\n")
-    assert len(setup(place).asked) == 1
-    assert setup(place).asked == []
+    assert len(run_setup(checkout).uv_calls) == 1
+    assert run_setup(checkout).uv_calls == []
 
 
-def test_a_checkout_that_was_moved_gets_an_environment_anew(place: Path) -> None:
-    setup(place)
-    kept = place / ".venv/kept"
-    kept.touch()
-    moved = place.rename(place.with_name("else where"))
-    assert len(setup(moved).asked) == 1
+def test_a_checkout_that_was_moved_gets_a_new_environment(checkout: Path) -> None:
+    run_setup(checkout)
+    marker = checkout / ".venv/kept"
+    marker.touch()
+    moved = checkout.rename(checkout.with_name("else where"))
+    assert len(run_setup(moved).uv_calls) == 1
     assert not (moved / ".venv/kept").exists()
-    assert setup(moved).asked == []
+    assert run_setup(moved).uv_calls == []
     assert os.access(moved / ".venv/bin/tiergate", os.X_OK)

@@ -9,11 +9,11 @@ from gateway.pipeline.embedder import EmbedderTrust, parse_vector
 
 
 def answer(*vectors: object, **more: object) -> bytes:
-    data = [{"object": "embedding", "index": 0, "embedding": one} for one in vectors]
+    data = [{"object": "embedding", "index": 0, "embedding": vector} for vector in vectors]
     return jsonio.dumps({"object": "list", "data": data, **more})
 
 
-def test_a_vector_is_told() -> None:
+def test_the_gateway_reads_one_vector_of_an_answer() -> None:
     assert parse_vector(answer([1, -0.5])) == [1.0, -0.5]
 
 
@@ -22,35 +22,35 @@ def test_a_vector_is_told() -> None:
     [b"", b"{}", b"[]", answer(), answer([]), answer([1.0], [2.0]), answer("AACAPw=="), answer(["a"]), answer(None),
      jsonio.dumps({"data": [{"embedding": [None]}]}), jsonio.dumps({"data": {"embedding": [1.0]}})],
 )  # fmt: skip
-def test_anything_else_is_none(body: bytes) -> None:
+def test_any_other_answer_gives_no_vector(body: bytes) -> None:
     """Several vectors are refused too: the gateway asked for one text."""
     assert parse_vector(body) is None
 
 
-def test_a_model_that_fails_is_left_alone() -> None:
+def test_an_embedding_model_that_keeps_failing_is_paused() -> None:
     """The gateway pauses the model for 30 s after three failures in a row, and counts failures."""
     now, log = [0.0], list[Any]()
     trust = EmbedderTrust(
         lambda event, **fields: log.append((event, fields["text"])), lambda: now[0]
     )
 
-    def out() -> bool:
+    def is_paused() -> bool:
         return trust.is_paused
 
     for _ in range(2):
         trust.record_failure("slow")
     trust.record_success()
     for _ in range(3):
-        assert not out()
+        assert not is_paused()
         trust.record_failure("slow")
-    assert out()
+    assert is_paused()
     now[0] = 30.0
-    assert not out()
+    assert not is_paused()
     trust.record_failure("slow")
-    assert out()
+    assert is_paused()
     now[0] = 60.0
     trust.record_success()
-    assert not out()
+    assert not is_paused()
     assert log == [
         ("near", "the embedding model is left alone for a while: slow"),
         ("near", "the embedding model is back"),

@@ -13,13 +13,13 @@ VALUES = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=20
 
 
 @given(st.lists(st.tuples(NAMES, VALUES), max_size=6), st.binary(max_size=20))
-def test_pairs_and_lines_are_the_same_reply(
+def test_header_pairs_and_header_lines_encode_the_same_response(
     headers: list[tuple[bytes, bytes]], body: bytes
 ) -> None:
-    lines = HeaderLines(b"".join(b"%b: %b\r\n" % one for one in headers).decode())
+    lines = HeaderLines(b"".join(b"%b: %b\r\n" % pair for pair in headers).decode())
     assert [*lines] == headers
     as_pairs, as_lines = (
-        Response(status=200, headers=given, body=body) for given in (headers, lines)
+        Response(status=200, headers=header_form, body=body) for header_form in (headers, lines)
     )
     data = encode_response(as_pairs)
     assert data is not None
@@ -29,14 +29,14 @@ def test_pairs_and_lines_are_the_same_reply(
 
 
 @pytest.mark.parametrize("name", ["a\r\nb: c", "a\nb", "a\0", "\r"])
-def test_sec_hdr_a_name_of_the_configuration_is_no_second_header(name: str) -> None:
+def test_sec_hdr_a_configured_name_with_a_line_break_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="more than a line"):
         _format_common_lines(name, None, None, "", "off", 1)
     with pytest.raises(ValueError, match="more than a line"):
         _format_common_lines("lab", "fast", "model", name, "off", 1)
 
 
-def test_what_is_not_known_is_not_told() -> None:
+def test_unknown_values_have_no_header() -> None:
     assert _format_common_lines(None, None, None, "", "off", 0) == ""
     lines = _format_common_lines("lab", None, None, "", "miss", 2)
     assert [*HeaderLines(lines)] == [

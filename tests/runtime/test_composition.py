@@ -51,7 +51,7 @@ def build(folder: Path, *changes: Change) -> BuiltConfig:
     return build_config(load(file, {}), NOW)
 
 
-async def started(
+async def start_gateway(
     built: BuiltConfig, folder: Path, host: str | None = None, **environ: str
 ) -> Gateway:
     gateway = Gateway(
@@ -61,13 +61,13 @@ async def started(
     return gateway
 
 
-def with_(path: str, value: Any) -> Change:
-    *above, last = path.split(".")
+def setting(path: str, value: Any) -> Change:
+    *parents, member = path.split(".")
 
     def change(whole: dict[str, Any]) -> None:
-        for name in above:
+        for name in parents:
             whole = whole.setdefault(name, {})
-        whole[last] = value
+        whole[member] = value
 
     return change
 
@@ -80,29 +80,29 @@ HOSTS: list[tuple[str | None, Change | None, dict[str, str], bool]] = [
     ("0.0.0.0", None, {}, False),
     ("::", None, {}, False),
     ("", None, {}, True),
-    (None, with_("server.host", ""), {}, False),
+    (None, setting("server.host", ""), {}, False),
     ("10.0.0.1", None, {}, False),
-    (None, with_("server.host", "0.0.0.0"), {}, False),
-    ("127.0.0.1", with_("server.host", "0.0.0.0"), {}, True),
-    ("0.0.0.0", with_("server.open", True), {}, True),
+    (None, setting("server.host", "0.0.0.0"), {}, False),
+    ("127.0.0.1", setting("server.host", "0.0.0.0"), {}, True),
+    ("0.0.0.0", setting("server.open", True), {}, True),
     ("0.0.0.0", None, KEY, True),
 ]
 
 
 @pytest.mark.parametrize(("host", "change", "environ", "starts"), HOSTS)
-async def test_open_stays_on_this_machine(
+async def test_open_keys_may_listen_only_on_this_machine(
     tmp_path: Path, host: str | None, change: Change | None, environ: dict[str, str], starts: bool
 ) -> None:
     built = build(tmp_path, *([change] if change else []))
     if starts:
-        await (await started(built, tmp_path, host, **environ)).stop()
+        await (await start_gateway(built, tmp_path, host, **environ)).stop()
     else:
         with pytest.raises(ConfigError, match="let everybody who reaches"):
-            await started(built, tmp_path, host, **environ)
+            await start_gateway(built, tmp_path, host, **environ)
 
 
-async def test_one_lab_must_be_on(tmp_path: Path) -> None:
-    def off(value: dict[str, Any]) -> None:
+async def test_a_gateway_does_not_start_without_a_lab(tmp_path: Path) -> None:
+    def turn_labs_off(value: dict[str, Any]) -> None:
         del value["providers"]["spare"]
         for name in ("acme", "other"):
             value["providers"][name]["accounts"] = {"main": f"${{{name.upper()}_KEY}}"}
@@ -110,47 +110,47 @@ async def test_one_lab_must_be_on(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError, match=r"no lab is on \(acme: set ACME_KEY, other: set OTHER_KEY\)"
     ):
-        await started(build(tmp_path, off), tmp_path)
+        await start_gateway(build(tmp_path, turn_labs_off), tmp_path)
 
 
-async def test_where_state_is_kept(tmp_path: Path) -> None:
-    off = build(tmp_path)
-    cached = build(tmp_path, with_("cache.ttl", "1h"))
+async def test_state_is_in_redis_if_there_is_one_and_else_in_memory(tmp_path: Path) -> None:
+    without_cache = build(tmp_path)
+    with_cache = build(tmp_path, setting("cache.ttl", "1h"))
     kinds = []
     for built, environ in (
-        (cached, {}),
-        (cached, {"REDIS_URL": "redis://127.0.0.1:1/0"}),
-        (off, {"REDIS_URL": "redis://127.0.0.1:1/0"}),
+        (with_cache, {}),
+        (with_cache, {"REDIS_URL": "redis://127.0.0.1:1/0"}),
+        (without_cache, {"REDIS_URL": "redis://127.0.0.1:1/0"}),
     ):
-        gateway = await started(built, tmp_path, **environ)
+        gateway = await start_gateway(built, tmp_path, **environ)
         kinds.append(type(gateway._state_store))
         await gateway.stop()
     assert kinds == [MemoryStore, RedisStore, RedisStore]
 
 
-async def test_what_a_crash_left_open_is_closed(tmp_path: Path) -> None:
+async def test_the_first_start_after_a_crash_closes_open_calls(tmp_path: Path) -> None:
     """Only the first start after the crash closes it."""
     journal = Journal(tmp_path / "data" / "ledger")
     journal.write(INTENT)
     journal.close()
     built = build(tmp_path)
-    first = await started(built, tmp_path)
+    first = await start_gateway(built, tmp_path)
     assert [entry.id for entry in first.recovered.entries] == ["tg-1"]
     assert {entry.state for entry in first.recovered.entries} == {"unknown_crash"}
     await first.stop()
-    second = await started(built, tmp_path)
+    second = await start_gateway(built, tmp_path)
     assert not second.recovered.entries
     await second.stop()
-    rows = stored(tmp_path)
+    rows = read_stored(tmp_path)
     assert rows == [("tg-1", "unknown_crash")]
 
 
-def stored(folder: Path) -> list[tuple[str, str]]:
+def read_stored(folder: Path) -> list[tuple[str, str]]:
     with closing(sqlite3.connect(folder / "data" / "ledger.db")) as base:
         return list(base.execute("select id, state from entries"))
 
 
-async def test_calls_of_the_dead_hold_nothing_any_more(tmp_path: Path) -> None:
+async def test_a_start_settles_the_reservations_of_crashed_calls(tmp_path: Path) -> None:
     """A worker settles what its supervisor, which does not serve, has recovered.
 
     A call that was over is charged its cost. A call whose end nobody saw is charged its
@@ -159,13 +159,13 @@ async def test_calls_of_the_dead_hold_nothing_any_more(tmp_path: Path) -> None:
     """
     budget = {"name": "b", "usd": 1, "every": "total"}
     limit = {"name": "two", "concurrency": 2}
-    built = build(tmp_path, with_("budgets", [budget]), with_("limits", [limit]))
+    built = build(tmp_path, setting("budgets", [budget]), setting("limits", [limit]))
     gateway = Gateway(built, {"TIERGATE_DATA": str(tmp_path / "data")}, ignore_event)
-    place = CounterDemand(kind="concurrency", name="two", field="concurrency|two|all", limit=2)
+    slot = CounterDemand(kind="concurrency", name="two", field="concurrency|two|all", limit=2)
     money = CounterDemand(kind="usd", name="b", field="usd|b|all|total", limit=10**6, amount=5_000)
     for id in ("over", "open"):
-        ask = AdmissionRequest(id=id, tenant="default", demands=(place, money), expires_at=2e9)
-        assert await gateway._counter_store.admit(ask, 1e9) == Admitted()
+        request = AdmissionRequest(id=id, tenant="default", demands=(slot, money), expires_at=2e9)
+        assert await gateway._counter_store.admit(request, 1e9) == Admitted()
     cost = {
         "attempts": 1,
         "input": 1,
@@ -173,27 +173,29 @@ async def test_calls_of_the_dead_hold_nothing_any_more(tmp_path: Path) -> None:
         "cost": Decimal("0.000040"),
         "wasted": Decimal(0),
     }
-    over = msgspec.structs.replace(ENTRY, id="over", state="settled", **cost)
+    finished = msgspec.structs.replace(ENTRY, id="over", state="settled", **cost)
     crashed = msgspec.structs.replace(ENTRY, id="open", state="unknown_crash", attempts=1)
-    gateway.adopt_recovered(Recovered(entries=(crashed,), ended_rows=(over, ENTRY)))
+    gateway.adopt_recovered(Recovered(entries=(crashed,), ended_rows=(finished, ENTRY)))
     await gateway.start()
     assert await gateway._counter_store.read_counters("default") == {money.field: 5_040}
-    both = [
-        AdmissionRequest(id=id, tenant="default", demands=(place,), expires_at=2e9)
+    requests = [
+        AdmissionRequest(id=id, tenant="default", demands=(slot,), expires_at=2e9)
         for id in ("one", "two")
     ]
-    assert [await gateway._counter_store.admit(ask, 1e9) for ask in both] == [Admitted()] * 2
+    assert [await gateway._counter_store.admit(request, 1e9) for request in requests] == [
+        Admitted()
+    ] * 2
     await gateway.stop()
 
 
-async def test_what_was_written_is_in_the_store_when_it_stops(tmp_path: Path) -> None:
-    gateway = await started(build(tmp_path), tmp_path)
+async def test_stopping_the_gateway_feeds_the_store_with_its_rows(tmp_path: Path) -> None:
+    gateway = await start_gateway(build(tmp_path), tmp_path)
     gateway.ledger_runtime.journal.write(ENTRY)
     await gateway.stop()
-    assert stored(tmp_path) == [("tg-2", "refused")]
+    assert read_stored(tmp_path) == [("tg-2", "refused")]
 
 
-async def test_work_beside_calls_goes_on_after_a_failure(tmp_path: Path) -> None:
+async def test_background_work_continues_after_a_failure(tmp_path: Path) -> None:
     rows: list[dict[str, object]] = []
     gateway = Gateway(
         build(tmp_path),
@@ -201,54 +203,54 @@ async def test_work_beside_calls_goes_on_after_a_failure(tmp_path: Path) -> None
         lambda event, **fields: rows.append({"event": event, **fields}),
     )
     times = 0
-    enough = asyncio.Event()
+    has_run_three_times = asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def work() -> None:
         nonlocal times
         times += 1
         if times == 3:
-            loop.call_soon_threadsafe(enough.set)
+            loop.call_soon_threadsafe(has_run_three_times.set)
         raise KeyError("my secret")
 
     task = asyncio.create_task(gateway.ledger_runtime._run_every(0, work))
-    await enough.wait()
+    await has_run_three_times.wait()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await gateway.stop()
     assert rows[:2] == [{"event": "ledger", "error": "KeyError", "work": "work"}] * 2
 
 
-def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
-    def wrong(value: dict[str, Any]) -> None:
+def test_every_mistake_of_a_configuration_is_reported_together(tmp_path: Path) -> None:
+    def add_mistakes(value: dict[str, Any]) -> None:
         value["ledger"] = {"time_zone": "Europe/Bern"}
         value["choices"] = [{"name": "a", "when": {"matches": "("}, "tier": "fast"}]
         value["labs"]["acme"]["fast"][0]["provider"] = "acne"
 
     with pytest.raises(ConfigError) as caught:
-        build(tmp_path, wrong)
-    told = [str(mistake) for mistake in caught.value.mistakes]
-    assert len(told) == 3
-    assert any("no time zone 'Europe/Bern'" in line for line in told)
-    assert any("choices[0].when.matches" in line for line in told)
-    assert any("Did you mean 'acme'?" in line for line in told)
+        build(tmp_path, add_mistakes)
+    messages = [str(mistake) for mistake in caught.value.mistakes]
+    assert len(messages) == 3
+    assert any("no time zone 'Europe/Bern'" in line for line in messages)
+    assert any("choices[0].when.matches" in line for line in messages)
+    assert any("Did you mean 'acme'?" in line for line in messages)
 
 
-def test_a_price_that_nobody_knows_is_a_warning(tmp_path: Path) -> None:
-    def unpriced(value: dict[str, Any]) -> None:
+def test_an_unknown_price_is_a_warning(tmp_path: Path) -> None:
+    def remove_price(value: dict[str, Any]) -> None:
         del value["models"]["able-1"]
 
-    warnings = [str(warning) for warning in build(tmp_path, unpriced).warnings]
+    warnings = [str(warning) for warning in build(tmp_path, remove_price).warnings]
     assert any("the price of acme/able-1 is unknown" in line for line in warnings)
     assert not build(tmp_path).warnings
 
 
-def test_the_classifier_may_be_off(tmp_path: Path) -> None:
+def test_the_classifier_can_be_turned_off(tmp_path: Path) -> None:
     assert build(tmp_path).router.classifier is not None
-    assert build(tmp_path, with_("routing.classifier", "off")).router.classifier is None
+    assert build(tmp_path, setting("routing.classifier", "off")).router.classifier is None
 
 
-async def test_a_background_task_that_ends_by_an_error_is_logged(
+async def test_a_background_task_that_ends_with_an_error_is_logged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Other tasks go on, and tasks that the gateway itself stops are not logged."""
@@ -266,13 +268,13 @@ async def test_a_background_task_that_ends_by_an_error_is_logged(
     await gateway.start()
     await asyncio.sleep(0)
     await gateway.stop()
-    ((_, ended),) = [told for told in events if told[0] == "task"]
-    assert ended["name"] == "keys"
-    assert str(ended["error"]).startswith(f"ValueError at {Path(__file__).name}:")
+    ((_, task_fields),) = [logged for logged in events if logged[0] == "task"]
+    assert task_fields["name"] == "keys"
+    assert str(task_fields["error"]).startswith(f"ValueError at {Path(__file__).name}:")
     assert "prompt" not in jsonio.dumps(events).decode()
 
 
-def test_where_it_writes() -> None:
+def test_the_data_folder_follows_the_environment() -> None:
     assert find_data_folder({}) == Path("data")
     assert find_data_folder({"TIERGATE_DATA": "/x"}) == Path("/x")
     data = Path("/data")

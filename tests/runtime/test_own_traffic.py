@@ -15,7 +15,7 @@ from gateway.ledger.store import LedgerStore, open_store
 from gateway.routing.quality_dial import MIN_OWN_CALLS, OwnTokens
 from gateway.runtime.own_traffic import OwnTrafficReader, read_own_traffic
 from tests.ledger.rows import entry
-from tests.runtime.test_shadow import NEXT, OWN, Trial
+from tests.runtime.test_shadow import NEXT, OWN, ShadowTrial
 
 OWN_REFERENCE = OWN.replace("routing: {", "routing: {quality_reference: own, ")
 
@@ -31,14 +31,14 @@ def fill(folder: Path, rows: list[FinalRow]) -> LedgerStore:
     return store
 
 
-def answers(count: int, tier: str, output: int, **changes: Any) -> list[FinalRow]:
+def make_answers(count: int, tier: str, output: int, **changes: Any) -> list[FinalRow]:
     return [
         entry(f"{tier}-{output}-{number}", lab="acme", tier=tier, output=output, **changes)
         for number in range(count)
     ]
 
 
-def scored(count: int, *, source: str = "classifier") -> list[FinalRow]:
+def make_scored_calls(count: int, *, source: str = "classifier") -> list[FinalRow]:
     """Return calls that need reasoning more, the later they are."""
     return [
         entry(
@@ -51,30 +51,30 @@ def scored(count: int, *, source: str = "classifier") -> list[FinalRow]:
     ]
 
 
-def test_a_tier_with_enough_answers_has_its_mean_to_two_digits(tmp_path: Path) -> None:
+def test_a_tier_with_enough_answers_has_a_mean_rounded_to_two_digits(tmp_path: Path) -> None:
     rows = [
-        *answers(MIN_OWN_CALLS - 1, "smart", 100),
-        *answers(40, "reasoning", 3_000, reasoning=1_000),
-        *answers(20, "reasoning", 1_000),
-        *answers(MIN_OWN_CALLS, "fast", 1, reasoning=None),
-        *answers(MIN_OWN_CALLS, "other", 7),
+        *make_answers(MIN_OWN_CALLS - 1, "smart", 100),
+        *make_answers(40, "reasoning", 3_000, reasoning=1_000),
+        *make_answers(20, "reasoning", 1_000),
+        *make_answers(MIN_OWN_CALLS, "fast", 1, reasoning=None),
+        *make_answers(MIN_OWN_CALLS, "other", 7),
     ]
     traffic = read_own_traffic(fill(tmp_path, rows), is_reference_own=True)
     assert traffic.tokens == {"acme": OwnTokens((1, 37, 3_000), ("fast", "reasoning"))}
     assert traffic.reference is None  # no call has a score
 
 
-def test_the_mean_is_rounded_so_that_a_few_calls_more_do_not_move_it(tmp_path: Path) -> None:
-    rows = [*answers(MIN_OWN_CALLS, "fast", 1_234), *answers(3, "fast", 1_300)]
+def test_a_few_more_calls_do_not_move_the_rounded_mean(tmp_path: Path) -> None:
+    rows = [*make_answers(MIN_OWN_CALLS, "fast", 1_234), *make_answers(3, "fast", 1_300)]
     traffic = read_own_traffic(fill(tmp_path, rows), is_reference_own=False)
     assert traffic.tokens["acme"].tokens == (1_200, 1_900, 6_200)
 
 
-def test_a_reference_set_is_drawn_evenly_from_the_newest_calls(
+def test_the_reference_set_is_drawn_evenly_from_the_newest_calls(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.runtime.own_traffic._MAX_CLASSIFIED_CALLS", 600)
-    store = fill(tmp_path, [*scored(1_000), entry("none", at=2e9, source="classifier")])
+    store = fill(tmp_path, [*make_scored_calls(1_000), entry("none", at=2e9, source="classifier")])
     assert read_own_traffic(store, is_reference_own=False).reference is None
     reference = read_own_traffic(store, is_reference_own=True).reference
     assert reference is not None
@@ -84,18 +84,24 @@ def test_a_reference_set_is_drawn_evenly_from_the_newest_calls(
     assert len(set(fast)) > 290
 
 
-@pytest.mark.parametrize("rows", [scored(MIN_OWN_CALLS - 1), scored(100, source="rule")])
-def test_too_few_calls_are_no_reference_set(tmp_path: Path, rows: list[FinalRow]) -> None:
+@pytest.mark.parametrize(
+    "rows", [make_scored_calls(MIN_OWN_CALLS - 1), make_scored_calls(100, source="rule")]
+)
+def test_too_few_calls_make_no_reference_set(tmp_path: Path, rows: list[FinalRow]) -> None:
     assert read_own_traffic(fill(tmp_path, rows), is_reference_own=True).reference is None
 
 
-async def test_who_decides_goes_by_it_and_a_failure_leaves_what_was_known(tmp_path: Path) -> None:
+async def test_routers_use_own_traffic_and_keep_it_when_reading_fails(tmp_path: Path) -> None:
     """Own calls become the reference set only if a configuration says so."""
-    trial = Trial(tmp_path, OWN, NEXT.replace("routing: {", "routing: {quality_reference: own, "))
+    trial = ShadowTrial(
+        tmp_path, OWN, NEXT.replace("routing: {", "routing: {quality_reference: own, ")
+    )
     await trial.shadow.refresh()
     candidate = trial.shadow.candidate
     assert candidate is not None
-    store = fill(tmp_path, [*scored(MIN_OWN_CALLS), *answers(MIN_OWN_CALLS, "fast", 50)])
+    store = fill(
+        tmp_path, [*make_scored_calls(MIN_OWN_CALLS), *make_answers(MIN_OWN_CALLS, "fast", 50)]
+    )
     log: list[dict[str, object]] = []
     reader = OwnTrafficReader(
         store, lambda: [trial.own, candidate], lambda event, **fields: log.append(fields)

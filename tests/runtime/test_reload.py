@@ -25,34 +25,34 @@ NOW = datetime(2026, 11, 24, tzinfo=UTC)
 HEL, LO = (chunk({"content": word}) for word in ("Hel", "lo"))
 
 
-def built(folder: Path, value: Config) -> BuiltConfig:
+def build(folder: Path, value: Config) -> BuiltConfig:
     file = folder / "gateway.yaml"
     file.write_bytes(jsonio.dumps(value))
     return build_config(load(file, {}), NOW)
 
 
-def other_model(value: Config) -> None:
+def change_model(value: Config) -> None:
     value["labs"]["acme"]["smart"] = [{"model": "able-9"}]
     value["models"]["able-9"] = {"price": {"input": 100, "output": 100}}
 
 
-def test_nothing_is_known_of_a_provider_that_is_another() -> None:
-    known = ProviderState(jitter=lambda: 1.0)
-    known.health.begin(("a", "main", "m"), stream=False)
-    known.health.begin(("b", "main", "m"), stream=False)
-    known.health.record_auth_failure(("a", "main", "m"), "upstream_auth", 1.0)
-    known.health.record_auth_failure(("b", "main", "m"), "upstream_auth", 1.0)
-    known.quota.record_refusal(("a", "main", "m"), 60.0, 1e9)
-    known.forget({"a"})
-    assert set(known.health.target_breakers) == {("b", "main", "m")}
-    assert set(known.health.account_breakers) == {("b", "main")}
-    assert not known.quota.reported_keys
-    assert not known.health.all_closed
-    known.forget(())
-    assert not known.health.all_closed
+def test_a_reload_forgets_the_state_of_changed_providers() -> None:
+    state = ProviderState(jitter=lambda: 1.0)
+    state.health.begin(("a", "main", "m"), stream=False)
+    state.health.begin(("b", "main", "m"), stream=False)
+    state.health.record_auth_failure(("a", "main", "m"), "upstream_auth", 1.0)
+    state.health.record_auth_failure(("b", "main", "m"), "upstream_auth", 1.0)
+    state.quota.record_refusal(("a", "main", "m"), 60.0, 1e9)
+    state.forget({"a"})
+    assert set(state.health.target_breakers) == {("b", "main", "m")}
+    assert set(state.health.account_breakers) == {("b", "main")}
+    assert not state.quota.reported_keys
+    assert not state.health.all_closed
+    state.forget(())
+    assert not state.health.all_closed
 
 
-class Watched:
+class WatchedConfig:
     """A configuration file, and the reloader that puts it in force."""
 
     def __init__(self, folder: Path) -> None:
@@ -63,8 +63,8 @@ class Watched:
         self.fails: Exception | None = None
         self.write()
         reads = FileSnapshot()
-        self.renewal = ConfigWatcher(self.read(reads), self.read, reads, wall=lambda: 7.0)
-        self.reload = Reloader(self.renewal, self.swap, self.say)
+        self.watcher = ConfigWatcher(self.read(reads), self.read, reads, wall=lambda: 7.0)
+        self.reloader = Reloader(self.watcher, self.swap, self.record_event)
 
     def write(self, change: Change = lambda _: None) -> None:
         change(self.value)
@@ -78,40 +78,40 @@ class Watched:
             raise self.fails
         self.taken.append(made)
 
-    def say(self, event: str, **fields: object) -> None:
+    def record_event(self, event: str, **fields: object) -> None:
         self.log.append({"event": event, **fields})
 
-    async def looks(self, times: int) -> None:
+    async def wait_seconds(self, times: int) -> None:
         """Let so many seconds pass."""
-        over = asyncio.Event()
-        left = times * 10
+        is_over = asyncio.Event()
+        remaining_sleeps = times * 10
 
         async def sleep(seconds: float) -> None:
-            nonlocal left
+            nonlocal remaining_sleeps
             assert seconds == 0.1
-            left -= 1
-            if left < 0:
-                over.set()
+            remaining_sleeps -= 1
+            if remaining_sleeps < 0:
+                is_over.set()
                 await asyncio.Event().wait()
 
-        task = asyncio.create_task(self.reload.watch(sleep))
-        await over.wait()
+        task = asyncio.create_task(self.reloader.watch(sleep))
+        await is_over.wait()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
 
 @pytest.fixture
-def watched(tmp_path: Path) -> Watched:
-    return Watched(tmp_path)
+def watched(tmp_path: Path) -> WatchedConfig:
+    return WatchedConfig(tmp_path)
 
 
-async def test_a_file_that_has_changed_is_put_in_force_and_told(watched: Watched) -> None:
-    watched.write(other_model)
-    await watched.looks(2)
+async def test_a_changed_file_takes_effect_and_is_logged(watched: WatchedConfig) -> None:
+    watched.write(change_model)
+    await watched.wait_seconds(2)
     assert len(watched.taken) == 1
-    (line,) = watched.log
-    version = watched.renewal.current.version
-    assert line == {
+    (row,) = watched.log
+    version = watched.watcher.current.version
+    assert row == {
         "event": "config",
         "version": version,
         "text": "in force",
@@ -120,123 +120,123 @@ async def test_a_file_that_has_changed_is_put_in_force_and_told(watched: Watched
             'models.able-9: added, {"price":{"input":"100","output":"100","as_text":["image"]}}',
         ],
     }
-    await watched.looks(2)
+    await watched.wait_seconds(2)
     assert len(watched.taken) == 1
-    state = watched.reload.state()
+    state = watched.reloader.state()
     assert (state["version"], state["reloads"], state["failures"]) == (version, 1, 0)
     assert (state["since"], state["last_error"]) == (7.0, None)
 
 
-async def test_one_with_mistakes_is_told_with_file_and_line_and_never_put_in_force(
-    watched: Watched,
+async def test_a_file_with_mistakes_is_logged_with_its_line_and_takes_no_effect(
+    watched: WatchedConfig,
 ) -> None:
-    before = watched.renewal.current.version
+    before = watched.watcher.current.version
     watched.write(lambda value: value.update(serverr={}, labss={}))
-    await watched.looks(3)
+    await watched.wait_seconds(3)
     assert not watched.taken
     assert [(row["event"], row["line"]) for row in watched.log] == [("config", 1)] * 2
     assert {row["error"] for row in watched.log} == {
         f"serverr: no such key. Did you mean 'server'? Version {before} stays in force.",
         f"labss: no such key. Did you mean 'labs'? Version {before} stays in force.",
     }
-    (gauge,), (done, failed) = watched.reload.measures()
-    assert (gauge.read(), done.read(), failed.read()) == (1.0, 0, 1)
-    error = watched.reload.state()["last_error"]
+    (gauge,), (successes, failures) = watched.reloader.measures()
+    assert (gauge.read(), successes.read(), failures.read()) == (1.0, 0, 1)
+    error = watched.reloader.state()["last_error"]
     assert isinstance(error, dict)
     assert error["at"] == 7.0
     assert "no such key" in str(error["mistakes"])
 
-    def mend(value: Config) -> None:
+    def repair(value: Config) -> None:
         del value["serverr"], value["labss"]
 
-    watched.write(mend)
-    assert (await watched.reload.read()).kind == "same"
-    assert (gauge.read(), watched.reload.state()["last_error"]) == (0.0, None)
+    watched.write(repair)
+    assert (await watched.reloader.read()).kind == "same"
+    assert (gauge.read(), watched.reloader.state()["last_error"]) == (0.0, None)
 
 
 @pytest.mark.parametrize(
-    ("fails", "told"),
+    ("error", "message"),
     [
         (ConfigError([Mistake(message="no lab is on.")]), "no lab is on."),
         (KeyError("secret"), "it cannot be put together; the log has the reason."),
     ],
 )
-async def test_one_that_cannot_be_put_together_changes_nothing(
-    watched: Watched, fails: Exception, told: str
+async def test_a_configuration_that_cannot_be_built_changes_nothing(
+    watched: WatchedConfig, error: Exception, message: str
 ) -> None:
-    before = watched.renewal.current
-    watched.fails = fails
-    watched.write(other_model)
-    found = await watched.reload.read()
-    assert (found.kind, found.mistakes[0].message) == ("refused", told)
-    assert watched.renewal.current is before
+    before = watched.watcher.current
+    watched.fails = error
+    watched.write(change_model)
+    result = await watched.reloader.read()
+    assert (result.kind, result.mistakes[0].message) == ("refused", message)
+    assert watched.watcher.current is before
     bugs = [row for row in watched.log if row["event"] == "bug"]
-    assert len(bugs) == isinstance(fails, KeyError)
+    assert len(bugs) == isinstance(error, KeyError)
     assert "secret" not in str(watched.log)
 
 
-async def test_what_waits_for_a_new_start_is_told(watched: Watched) -> None:
+async def test_the_log_names_the_settings_that_need_a_restart(watched: WatchedConfig) -> None:
     watched.write(lambda value: value.update(server={"port": 9}))
-    await watched.looks(2)
+    await watched.wait_seconds(2)
     assert watched.log[-1] == {
         "event": "config",
         "waits": ["server.port"],
         "text": "these wait until it is started anew",
     }
-    assert watched.reload.state()["waiting"] == ["server.port"]
+    assert watched.reloader.state()["waiting"] == ["server.port"]
 
 
-async def test_of_many_changes_the_first_are_told(watched: Watched) -> None:
-    def many(value: Config) -> None:
+async def test_the_log_lists_the_first_of_many_changes(watched: WatchedConfig) -> None:
+    def add_choices(value: Config) -> None:
         value["choices"] = [
-            {"name": f"c{at}", "tier": "fast", "when": {"turns": {"min": at}}}
-            for at in range(1, 24)
+            {"name": f"c{number}", "tier": "fast", "when": {"turns": {"min": number}}}
+            for number in range(1, 24)
         ]
 
-    watched.write(many)
-    watched.reload.start_read()
-    await watched.reload.drain()
-    (line,) = watched.log
-    assert len(line["changes"]) == 21
-    assert line["changes"][-1] == "and 3 more"
+    watched.write(add_choices)
+    watched.reloader.start_read()
+    await watched.reloader.drain()
+    (row,) = watched.log
+    assert len(row["changes"]) == 21
+    assert row["changes"][-1] == "and 3 more"
 
 
-async def test_it_goes_back_and_tells(watched: Watched) -> None:
-    first = watched.renewal.current.version
-    assert (await watched.reload.roll_back()).kind == "refused"
-    watched.write(other_model)
-    assert (await watched.reload.read(dry=True)).kind == "taken"
+async def test_the_operator_can_roll_back(watched: WatchedConfig) -> None:
+    first = watched.watcher.current.version
+    assert (await watched.reloader.roll_back()).kind == "refused"
+    watched.write(change_model)
+    assert (await watched.reloader.read(dry=True)).kind == "taken"
     assert not watched.taken
-    await watched.reload.read()
-    assert watched.reload.state()["previous"] == first
-    assert (await watched.reload.roll_back(dry=True)).kind == "taken"
+    await watched.reloader.read()
+    assert watched.reloader.state()["previous"] == first
+    assert (await watched.reloader.roll_back(dry=True)).kind == "taken"
     assert len(watched.taken) == 1
-    await watched.reload.roll_back()
+    await watched.reloader.roll_back()
     assert watched.log[-1]["text"] == "went back"
-    state = watched.reload.state()
+    state = watched.reloader.state()
     assert (state["version"], state["rolled_back"], state["previous"]) == (first, True, None)
 
 
-async def test_a_gateway_ends_what_it_has_begun(tmp_path: Path) -> None:
+async def test_a_stop_waits_for_a_read_and_for_old_revisions(tmp_path: Path) -> None:
     """A stop waits for a read that is under way, and for revisions that are over."""
     value = config("http://provider.invalid")
-    gateway = Gateway(built(tmp_path, value), {"TIERGATE_DATA": str(tmp_path / "d")}, ignore_event)
+    gateway = Gateway(build(tmp_path, value), {"TIERGATE_DATA": str(tmp_path / "d")}, ignore_event)
     await gateway.start()
-    other_model(value)
-    gateway.swap(built(tmp_path, value))
+    change_model(value)
+    gateway.swap(build(tmp_path, value))
     gateway.reloader.start_read()
     await gateway.stop()
     assert gateway.retiring_count == 0
 
 
-async def test_a_call_that_runs_keeps_its_edition(tmp_path: Path) -> None:
+async def test_a_running_call_keeps_its_revision(tmp_path: Path) -> None:
     value = config("http://provider.invalid")
-    gateway = Gateway(built(tmp_path, value), {"TIERGATE_DATA": str(tmp_path / "d")}, ignore_event)
+    gateway = Gateway(build(tmp_path, value), {"TIERGATE_DATA": str(tmp_path / "d")}, ignore_event)
     await gateway.start()
     before = gateway.revision
     engine = before.enter()
-    other_model(value)
-    gateway.swap(built(tmp_path, value))
+    change_model(value)
+    gateway.swap(build(tmp_path, value))
     assert gateway.retiring_count == 1
     assert gateway.engine is not engine
     before.leave()
@@ -245,26 +245,26 @@ async def test_a_call_that_runs_keeps_its_edition(tmp_path: Path) -> None:
     await gateway.stop()
 
 
-async def test_what_is_over_is_gone_at_once(tmp_path: Path) -> None:
+async def test_a_revision_without_calls_is_freed_at_once(tmp_path: Path) -> None:
     """No revision waits for the cycle search, which would hold the event loop for long."""
     value = config("http://provider.invalid")
-    gateway = Gateway(built(tmp_path, value), {"TIERGATE_DATA": str(tmp_path / "d")}, ignore_event)
+    gateway = Gateway(build(tmp_path, value), {"TIERGATE_DATA": str(tmp_path / "d")}, ignore_event)
     await gateway.start()
-    gone = []
+    references = []
     gc.disable()
     try:
-        for busy in (True, False):
+        for has_call in (True, False):
             before = gateway.revision
-            gone.append(weakref.ref(before))
-            if busy:
+            references.append(weakref.ref(before))
+            if has_call:
                 before.enter()
-            other_model(value)
-            gateway.swap(built(tmp_path, value))
-            if busy:
+            change_model(value)
+            gateway.swap(build(tmp_path, value))
+            if has_call:
                 before.leave()
             del before
             await asyncio.gather(*gateway._closing_tasks)
-        assert [one() for one in gone] == [None, None]
+        assert [reference() for reference in references] == [None, None]
     finally:
         gc.enable()
     await gateway.stop()

@@ -41,7 +41,7 @@ routing: {classifier: "off", shadow: next.yaml}
 NEXT = OWN + "choices: [{name: words, when: {keywords: [hello]}, tier: fast}]\n"
 
 
-class Trial:
+class ShadowTrial:
     """The current configuration, its candidate, and calls."""
 
     def __init__(self, folder: Path, own: str = OWN, candidate: str = NEXT) -> None:
@@ -51,7 +51,7 @@ class Trial:
         self.times = 0
         self.own = self.build(own)
         write(folder, candidate, "next.yaml")
-        self.shadow = Shadow(self.read, self.say, wall=lambda: 7.0, sleep=self.sleep)
+        self.shadow = Shadow(self.read, self.record_event, wall=lambda: 7.0, sleep=self.sleep)
         self.shadow.adopt(self.own)
 
     def build(self, text: str) -> BuiltConfig:
@@ -61,7 +61,7 @@ class Trial:
         self.times += 1
         return build_config(load(file, ON, reads), NOW)
 
-    def say(self, event: str, **fields: object) -> None:
+    def record_event(self, event: str, **fields: object) -> None:
         self.log.append({"event": event, **fields})
 
     async def sleep(self, seconds: float) -> None:
@@ -74,24 +74,24 @@ class Trial:
             b'{"model": "auto", "messages": [{"role": "user", "content": "%b"}]}' % text.encode()
         )
         router = self.own.router
-        asked = TranslatableRequest(OPENAI_CHAT, body, router.fetched_media)
-        call = features.read(body.prompt, "openai-chat", OPEN_KEY, NO_OPTIONS, asked)
-        case = DecisionRecorder(router, call, OPENAI_CHAT, DecisionContext(at=1e9))
-        decided: Mapping[str, Any] = {"state": "refused", "problem": "not_allowed"}
+        request = TranslatableRequest(OPENAI_CHAT, body, router.fetched_media)
+        call = features.read(body.prompt, "openai-chat", OPEN_KEY, NO_OPTIONS, request)
+        recorder = DecisionRecorder(router, call, OPENAI_CHAT, DecisionContext(at=1e9))
+        outcome: Mapping[str, Any] = {"state": "refused", "problem": "not_allowed"}
         with contextlib.suppress(ProblemError):
-            decision, plan = case.decide()
-            decided = {
+            decision, plan = recorder.decide()
+            outcome = {
                 "state": "settled", "lab": decision.lab, "tier": decision.tier, "model": plan.targets[0].model,
                 "provider": "acme", "source": decision.source, "cost": Decimal(7),
                 "input": 1_000_000, "output": 1_000_000,
             }  # fmt: skip
         values: Mapping[str, Any] = {
             "id": f"tg-{number}", "at": 1e9, "key": "open", "dialect": "openai-chat", "asked": "auto",
-            "status": 200, "duration": 0.1, "config": router.catalogue.version, "basis": case(),
+            "status": 200, "duration": 0.1, "config": router.catalogue.version, "basis": recorder(),
         }  # fmt: skip
-        self.shadow.enqueue(FinalRow(**{**values, **decided, **more}), case)
+        self.shadow.enqueue(FinalRow(**{**values, **outcome, **more}), recorder)
 
-    async def work(self) -> dict[str, Any]:
+    async def decide_waiting(self) -> dict[str, Any]:
         """Decide all that waits, and return the report."""
         waiting = self.shadow._queue
         task = asyncio.create_task(self.shadow.decide_queued())
@@ -99,39 +99,45 @@ class Trial:
             await asyncio.sleep(0)
         await asyncio.sleep(0)
         task.cancel()
-        told: dict[str, Any] = self.shadow.state()
-        return told
+        state: dict[str, Any] = self.shadow.state()
+        return state
 
 
 @pytest.fixture
-async def trial(tmp_path: Path) -> Trial:
+async def trial(tmp_path: Path) -> ShadowTrial:
     """Make a trial whose candidate has been read."""
-    one = Trial(tmp_path)
-    await one.shadow.refresh()
-    return one
+    made = ShadowTrial(tmp_path)
+    await made.shadow.refresh()
+    return made
 
 
-async def test_it_decides_each_call_and_tells_what_differs(tmp_path: Path) -> None:
+async def test_the_candidate_decides_each_call_and_the_report_has_the_differences(
+    tmp_path: Path,
+) -> None:
     """The candidate reads the text itself, which a replay of the ledger does not have."""
-    trial = Trial(tmp_path)
+    trial = ShadowTrial(tmp_path)
     trial.note("Before anything was read.")
     await trial.shadow.refresh()
     trial.note("hello there", 2)
     trial.note("What is that?", 3)
-    told = await trial.work()
-    report = told["report"]
+    state = await trial.decide_waiting()
+    report = state["report"]
     assert (report["calls"], report["changed"], report["undecided"]) == (2, 1, 0)
-    assert (told["failed"], told["skipped"], told["waiting"]) == (0, 0, 0)
+    assert (state["failed"], state["skipped"], state["waiting"]) == (0, 0, 0)
     assert report["tiers"]["fast"] == {"before": 0, "after": 1}
     assert report["by"]["words"] == {"before": 0, "after": 1}
     (changed,) = report["list"]
     assert (changed["id"], changed["usd"]) == ("tg-2", "-4.666666")
-    assert told["version"] == trial.own.built_catalogue.catalogue.version
-    assert report["config"] == told["candidate"] not in (None, told["version"])
-    assert told["file"] == str(trial.folder / "next.yaml")
-    assert "hello" not in str(told)
+    assert state["version"] == trial.own.built_catalogue.catalogue.version
+    assert report["config"] == state["candidate"] not in (None, state["version"])
+    assert state["file"] == str(trial.folder / "next.yaml")
+    assert "hello" not in str(state)
     assert trial.log == [
-        {"event": "shadow", "version": told["candidate"], "text": "decides beside what is in force"}
+        {
+            "event": "shadow",
+            "version": state["candidate"],
+            "text": "decides beside what is in force",
+        }
     ]
 
 
@@ -139,63 +145,65 @@ async def test_the_same_calls_give_the_same_report(tmp_path: Path) -> None:
     """A sample is repeatable too: it depends on the calls' ids."""
     reports = []
     for own in (OWN, OWN.replace("shadow:", "shadow_sample: 0.5, shadow:")) * 2:
-        one = Trial(tmp_path, own)
-        await one.shadow.refresh()
+        trial = ShadowTrial(tmp_path, own)
+        await trial.shadow.refresh()
         for number in range(60):
-            one.note("hello" if number % 3 else "Why?", number)
-        reports.append((await one.work())["report"])
+            trial.note("hello" if number % 3 else "Why?", number)
+        reports.append((await trial.decide_waiting())["report"])
     assert reports[0] == reports[2]
     assert reports[1] == reports[3]
     assert reports[0]["calls"] == 60
     assert 15 < reports[1]["calls"] < 45
 
 
-async def test_it_rests_nineteen_times_as_long_as_it_works(
-    trial: Trial, monkeypatch: pytest.MonkeyPatch
+async def test_the_candidate_pauses_nineteen_times_as_long_as_it_works(
+    trial: ShadowTrial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = iter([1.0, 1.001])
     monkeypatch.setattr(time, "perf_counter", lambda: next(now))
     trial.note("hello")
-    await trial.work()
+    await trial.decide_waiting()
     assert trial.slept == [pytest.approx(0.019)]
 
 
-async def test_what_there_is_no_room_for_is_left_out_and_counted(
-    trial: Trial, monkeypatch: pytest.MonkeyPatch
+async def test_calls_beyond_the_queue_are_skipped_and_counted(
+    trial: ShadowTrial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(300):
         trial.note("hello", number)
-    assert (await trial.work())["skipped"] == 300 - 256
+    assert (await trial.decide_waiting())["skipped"] == 300 - 256
     trial.note("hello" * 20_001)
     monkeypatch.setattr(trial.shadow, "_load_shedder", type("Pressed", (), {"level": 1})())
     trial.note("hello")
-    told = await trial.work()
-    assert (told["skipped"], told["report"]["calls"]) == (46, 256)
+    state = await trial.decide_waiting()
+    assert (state["skipped"], state["report"]["calls"]) == (46, 256)
 
 
-async def test_a_candidate_that_fails_disturbs_nobody(
-    trial: Trial, monkeypatch: pytest.MonkeyPatch
+async def test_a_failing_candidate_is_counted_and_disturbs_no_call(
+    trial: ShadowTrial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: object) -> None:
+    def fail(*_: object) -> None:
         raise KeyError("a secret of the prompt")
 
-    monkeypatch.setattr(LedgerReplay, "replay_row", broken)
+    monkeypatch.setattr(LedgerReplay, "replay_row", fail)
     trial.note("hello")
-    told = await trial.work()
-    assert (told["report"]["calls"], told["failed"]) == (0, 1)
-    assert next(iter(told["failures"])).startswith("KeyError at test_shadow.py:")
-    assert "secret" not in str(told)
+    state = await trial.decide_waiting()
+    assert (state["report"]["calls"], state["failed"]) == (0, 1)
+    assert next(iter(state["failures"])).startswith("KeyError at test_shadow.py:")
+    assert "secret" not in str(state)
 
 
-async def test_one_with_a_mistake_is_told_of_and_used_once_it_is_mended(tmp_path: Path) -> None:
-    trial = Trial(tmp_path, candidate="version: 1\nroutingg: {}\n")
+async def test_a_candidate_with_a_mistake_is_reported_and_used_once_it_is_repaired(
+    tmp_path: Path,
+) -> None:
+    trial = ShadowTrial(tmp_path, candidate="version: 1\nroutingg: {}\n")
     await trial.shadow.refresh()
     trial.note("hello")
-    told = await trial.work()
-    assert (told["candidate"], told["report"]) == (None, None)
-    assert "routingg: no such key." in told["mistakes"][0]
-    (line,) = trial.log
-    assert (line["event"], line["line"]) == ("shadow", 2)
+    state = await trial.decide_waiting()
+    assert (state["candidate"], state["report"]) == (None, None)
+    assert "routingg: no such key." in state["mistakes"][0]
+    (row,) = trial.log
+    assert (row["event"], row["line"]) == ("shadow", 2)
     for _ in range(3):
         await trial.shadow.refresh()
     assert trial.times == 1
@@ -214,76 +222,76 @@ async def test_one_with_a_mistake_is_told_of_and_used_once_it_is_mended(tmp_path
     assert "ZeroDivisionError" in str(trial.shadow.state()["mistakes"])
 
 
-async def test_counts_begin_anew_where_one_of_the_two_is_another(
-    trial: Trial, monkeypatch: pytest.MonkeyPatch
+async def test_counts_restart_when_either_configuration_changes(
+    trial: ShadowTrial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The counts also begin anew after many calls."""
     trial.note("hello")
-    assert (await trial.work())["report"]["calls"] == 1
+    assert (await trial.decide_waiting())["report"]["calls"] == 1
     trial.note("hello")
     trial.shadow.adopt(trial.build(OWN.replace("large", "larger")))
     trial.note("hello", 2)
-    (changed,) = (await trial.work())["report"]["list"]
+    (changed,) = (await trial.decide_waiting())["report"]["list"]
     assert changed["id"] == "tg-2", "the first waited from before"
     assert trial.times == 1
     monkeypatch.setattr(shadow, "_MAX_COUNTED_CALLS", 2)
     trial.note("hello", 3)
-    assert (await trial.work())["report"]["calls"] == 0
+    assert (await trial.decide_waiting())["report"]["calls"] == 0
     trial.shadow.adopt(trial.build(OWN.replace("shadow: next.yaml", "shadow: none.yaml")))
     assert trial.shadow.state()["candidate"] is None
     await trial.shadow.refresh()
     assert "none.yaml: error: cannot be read" in str(trial.shadow.state()["mistakes"])
 
 
-async def test_without_a_candidate_there_is_nothing(tmp_path: Path) -> None:
-    trial = Trial(tmp_path, OWN.replace(", shadow: next.yaml", ""))
+async def test_without_a_candidate_there_is_no_report(tmp_path: Path) -> None:
+    trial = ShadowTrial(tmp_path, OWN.replace(", shadow: next.yaml", ""))
     assert not trial.shadow.is_enabled
     await trial.shadow.refresh()
     trial.note("hello")
-    assert (trial.times, (await trial.work())["report"]) == (0, None)
+    assert (trial.times, (await trial.decide_waiting())["report"]) == (0, None)
 
 
-async def test_another_that_is_asked_for_meanwhile_is_the_one(tmp_path: Path) -> None:
-    trial = Trial(tmp_path)
+async def test_a_candidate_that_was_replaced_while_it_was_read_is_dropped(tmp_path: Path) -> None:
+    trial = ShadowTrial(tmp_path)
 
-    def slow(file: Path, reads: FileSnapshot) -> BuiltConfig:
-        found = trial.read(file, reads)
+    def read_slowly(file: Path, reads: FileSnapshot) -> BuiltConfig:
+        built = trial.read(file, reads)
         trial.shadow.adopt(trial.build(OWN.replace("next.yaml", "third.yaml")))
-        return found
+        return built
 
-    trial.shadow._read = slow
+    trial.shadow._read = read_slowly
     await trial.shadow.refresh()
     assert trial.shadow.state()["candidate"] is None
 
 
-async def test_refusals_of_either_are_told(tmp_path: Path) -> None:
+async def test_the_report_counts_refusals_of_either_configuration(tmp_path: Path) -> None:
     guard = 'guards: [{name: no, when: {keywords: [hello]}, refuse: "No."}]\n'
-    for own, candidate, before, after in ((OWN, OWN + guard, 0, 1), (OWN + guard, OWN, 1, 0)):
-        one = Trial(tmp_path, own, candidate)
-        await one.shadow.refresh()
-        one.note("hello")
-        report = (await one.work())["report"]
+    for current, candidate, before, after in ((OWN, OWN + guard, 0, 1), (OWN + guard, OWN, 1, 0)):
+        trial = ShadowTrial(tmp_path, current, candidate)
+        await trial.shadow.refresh()
+        trial.note("hello")
+        report = (await trial.decide_waiting())["report"]
         assert report["changed"] == 1
         assert report["tiers"]["refused"] == {"before": before, "after": after}
 
 
-async def test_a_call_of_which_nothing_was_decided_is_left_out(trial: Trial) -> None:
+async def test_a_call_without_a_decision_is_left_out(trial: ShadowTrial) -> None:
     entry = FinalRow(
         id="x", at=0.0, key="k", dialect="d", state="refused", status=1, duration=0.0, config="c"
     )
     trial.shadow.enqueue(entry, None)
-    assert (await trial.work())["report"]["calls"] == 0
+    assert (await trial.decide_waiting())["report"]["calls"] == 0
 
 
-async def test_it_is_read_at_the_start_and_looked_at_once_a_second(tmp_path: Path) -> None:
-    trial, enough = Trial(tmp_path), asyncio.Event()
+async def test_the_candidate_is_read_at_the_start_and_checked_once_a_second(tmp_path: Path) -> None:
+    trial, enough = ShadowTrial(tmp_path), asyncio.Event()
 
-    async def slept(seconds: float) -> None:
+    async def sleep(seconds: float) -> None:
         await trial.sleep(seconds)
         if len(trial.slept) == 3:
             enough.set()
 
-    trial.shadow._sleep = slept
+    trial.shadow._sleep = sleep
     task = asyncio.create_task(trial.shadow.watch())
     await enough.wait()
     task.cancel()

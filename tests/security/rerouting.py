@@ -155,109 +155,128 @@ def router() -> Router:
     return msgspec.structs.replace(relations.router(), clock=lambda: 0.0)
 
 
-def tier_of(known: Router, text: str, key: Key = OPEN_KEY) -> Tier:
+def tier_of(router_used: Router, text: str, key: Key = OPEN_KEY) -> Tier:
     """Return the tier that a prompt gets."""
     prompt = Prompt(model="auto", user=text, chars=len(text), user_turns=1)
-    seen = features.read(prompt, OPENAI_CHAT.name, key, NO_OPTIONS)
-    tier = decide(known, seen, OPENAI_CHAT)[0].tier
+    read_features = features.read(prompt, OPENAI_CHAT.name, key, NO_OPTIONS)
+    tier = decide(router_used, read_features, OPENAI_CHAT)[0].tier
     assert tier is not None
     return tier
 
 
-def output(known: Router, tier: Tier) -> float:
+def output_price(router_used: Router, tier: Tier) -> float:
     """Return the USD for a million output tokens of a tier's first target in the default lab."""
-    price = known.catalogue.labs[known.catalogue.default_lab].tiers[tier][0].price
+    price = router_used.catalogue.labs[router_used.catalogue.default_lab].tiers[tier][0].price
     assert price is not None
     assert price.rates.output is not None
     return float(price.rates.output)
 
 
-def prompts(known: Router, number: int, tier: Tier) -> list[str]:
+def prompts(router_used: Router, number: int, tier: Tier) -> list[str]:
     """Make so many different prompts of a tier: easy ones for fast, hard ones for reasoning."""
-    chance = random.Random(SEED)
+    rng = random.Random(SEED)
     forms = _EASY if tier == "fast" else _HARD
-    found: dict[str, None] = {}
-    while len(found) < number:
-        text = chance.choice(forms).format(
-            fact=chance.choice(_FACTS), place=chance.choice(_PLACES), n=chance.randrange(2, 10_000)
+    texts: dict[str, None] = {}
+    while len(texts) < number:
+        text = rng.choice(forms).format(
+            fact=rng.choice(_FACTS), place=rng.choice(_PLACES), n=rng.randrange(2, 10_000)
         )
-        text += chance.choice(["", "", " Please.", " Thank you!", f" ({chance.randrange(10_000)})"])
-        if tier_of(known, text) == tier:
-            found[text] = None
-    return list(found)
+        text += rng.choice(["", "", " Please.", " Thank you!", f" ({rng.randrange(10_000)})"])
+        if tier_of(router_used, text) == tier:
+            texts[text] = None
+    return list(texts)
 
 
-def before(text: str) -> Callable[[str], str]:
+def put_before(text: str) -> Callable[[str], str]:
     """Make a function that puts a text before a prompt."""
     return lambda prompt: text + prompt
 
 
-def behind(text: str) -> Callable[[str], str]:
+def put_behind(text: str) -> Callable[[str], str]:
     """Make a function that puts a text behind a prompt."""
     return lambda prompt: prompt + text
 
 
-def moved(
-    known: Router, asked: Sequence[str], put: Callable[[str], str], key: Key = OPEN_KEY, up: int = 1
+def share_moved(
+    router_used: Router,
+    texts: Sequence[str],
+    change: Callable[[str], str],
+    key: Key = OPEN_KEY,
+    up: int = 1,
 ) -> float:
     """Return the share of prompts that a text moves to a dearer (`up` 1) or cheaper tier (-1)."""
     count = 0
-    for text in asked:
-        first, then = tier_of(known, text, key), tier_of(known, put(text), key)
-        count += (TIERS.index(then) - TIERS.index(first)) * up > 0
-    return count / len(asked)
+    for text in texts:
+        first, second = tier_of(router_used, text, key), tier_of(router_used, change(text), key)
+        count += (TIERS.index(second) - TIERS.index(first)) * up > 0
+    return count / len(texts)
 
 
 def rate(
-    known: Router, kind: str, texts: Iterable[str], asked: Sequence[str], key: Key = OPEN_KEY
+    router_used: Router, kind: str, texts: Iterable[str], sample: Sequence[str], key: Key = OPEN_KEY
 ) -> Rate:
     """Measure how texts of one kind, put before prompts, move them."""
-    shares = {text: moved(known, asked, before(text), key) for text in texts}
+    shares = {text: share_moved(router_used, sample, put_before(text), key) for text in texts}
     best = max(shares, key=lambda text: shares[text])
-    without = sum(output(known, tier_of(known, one, key)) for one in asked)
-    with_it = sum(output(known, tier_of(known, best + one, key)) for one in asked)
+    without = sum(output_price(router_used, tier_of(router_used, prompt, key)) for prompt in sample)
+    with_text = sum(
+        output_price(router_used, tier_of(router_used, best + prompt, key)) for prompt in sample
+    )
     mean = sum(shares.values()) / len(shares)
-    return Rate(kind, shares[best], mean, best, with_it / without)
+    return Rate(kind, shares[best], mean, best, with_text / without)
 
 
-def climbed(known: Router, asked: Sequence[str], queries: int = 256, length: int = 8) -> str:
+def search_tokens(
+    router_used: Router, sample: Sequence[str], queries: int = 256, length: int = 8
+) -> str:
     """Search tokens without knowledge of the formula: it sees only tiers, in so many queries."""
-    chance = random.Random(SEED)
-    best = [chance.choice(_TOKENS) for _ in range(length)]
-    worth = -1.0
+    rng = random.Random(SEED)
+    best = [rng.choice(_TOKENS) for _ in range(length)]
+    best_share = -1.0
     for _ in range(queries // 8):  # eight prompts a try
-        tried = list(best)
-        tried[chance.randrange(length)] = chance.choice(_TOKENS)
-        found = moved(known, chance.sample(list(asked), 8), before(" ".join(tried) + ". "))
-        if found >= worth:
-            best, worth = tried, found
+        candidate = list(best)
+        candidate[rng.randrange(length)] = rng.choice(_TOKENS)
+        share = share_moved(
+            router_used, rng.sample(list(sample), 8), put_before(" ".join(candidate) + ". ")
+        )
+        if share >= best_share:
+            best, best_share = candidate, share
     return " ".join(best) + ". "
 
 
-def informed(known: Router, asked: Sequence[str]) -> str:
+def find_strong_words(router_used: Router, sample: Sequence[str]) -> str:
     """Find the words that move most, each by itself: readers of the formula know them."""
-    some = asked[:20]
-    worth = {word: moved(known, some, before(f"{word} {word} ")) for word in _TOKENS}
-    return " ".join(sorted(worth, key=lambda word: -worth[word])[:8]) + ". "
+    first_prompts = sample[:20]
+    shares = {
+        word: share_moved(router_used, first_prompts, put_before(f"{word} {word} "))
+        for word in _TOKENS
+    }
+    return " ".join(sorted(shares, key=lambda word: -shares[word])[:8]) + ". "
 
 
-def rates(known: Router, asked: Sequence[str], key: Key = OPEN_KEY) -> list[Rate]:
+def rates(router_used: Router, sample: Sequence[str], key: Key = OPEN_KEY) -> list[Rate]:
     """Measure every kind of text."""
     return [
-        rate(known, "written by hand", BAIT, asked, key),
-        rate(known, "searched, 256 questions", [climbed(known, asked)], asked, key),
-        rate(known, "by the formula", [informed(known, asked)], asked, key),
-        rate(known, "plain sentences", PLAIN, asked, key),
-        rate(known, "orders to the router", ORDERS, asked, key),
+        rate(router_used, "written by hand", BAIT, sample, key),
+        rate(
+            router_used,
+            "searched, 256 questions",
+            [search_tokens(router_used, sample)],
+            sample,
+            key,
+        ),
+        rate(router_used, "by the formula", [find_strong_words(router_used, sample)], sample, key),
+        rate(router_used, "plain sentences", PLAIN, sample, key),
+        rate(router_used, "orders to the router", ORDERS, sample, key),
     ]
 
 
-def lowered(known: Router, asked: Sequence[str]) -> tuple[float, str]:
+def lowered(router_used: Router, sample: Sequence[str]) -> tuple[float, str]:
     """Return the share of hard prompts that the worst text moves down, and that text."""
     shares = {
         text: max(
-            moved(known, asked, behind(text), OPEN_KEY, -1),
-            moved(known, asked, before(text), OPEN_KEY, -1),
+            share_moved(router_used, sample, put_behind(text), OPEN_KEY, -1),
+            share_moved(router_used, sample, put_before(text), OPEN_KEY, -1),
         )
         for text in DOWN
     }
@@ -267,8 +286,8 @@ def lowered(known: Router, asked: Sequence[str]) -> tuple[float, str]:
 
 def main(number: int) -> None:
     """Print the rates without caps and with those of keys."""
-    known = router()
-    easy, hard = prompts(known, number, "fast"), prompts(known, number, "reasoning")
+    router_used = router()
+    easy, hard = prompts(router_used, number, "fast"), prompts(router_used, number, "reasoning")
     keys = {
         "any key": OPEN_KEY,
         "a key of fast and smart": Key(name="k", tiers=("fast", "smart")),
@@ -276,12 +295,18 @@ def main(number: int) -> None:
     }
     for name, key in keys.items():
         print(f"{number} easy prompts that get fast, {name}: share that is moved up")
-        for one in rates(known, easy, key):
-            rates_of = f"{one.best:6.1%} best, {one.mean:6.1%} mean, costs x{one.times:.0f}"
-            print(f"  {rates_of}  {one.kind}: {one.text[:60]!r}")
-        tops = {tier_of(known, text + one, key) for text in BAIT for one in easy[:50]}
+        for measured in rates(router_used, easy, key):
+            rates_of = (
+                f"{measured.best:6.1%} best, {measured.mean:6.1%} mean, costs x{measured.times:.0f}"
+            )
+            print(f"  {rates_of}  {measured.kind}: {measured.text[:60]!r}")
+        tops = {
+            tier_of(router_used, text + measured, key) for text in BAIT for measured in easy[:50]
+        }
         print(f"  dearest tier reached: {max(tops, key=TIERS.index)}")
-    lowered = {text: moved(known, hard, behind(text), OPEN_KEY, -1) for text in DOWN}
+    lowered = {
+        text: share_moved(router_used, hard, put_behind(text), OPEN_KEY, -1) for text in DOWN
+    }
     worst = max(lowered, key=lambda text: lowered[text])
     print(f"{number} hard prompts that get reasoning: moved down {lowered[worst]:.1%} by {worst!r}")
 

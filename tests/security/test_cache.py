@@ -17,7 +17,7 @@ from tests.e2e.world import Loop
 from tests.hostile import crossing
 from tests.hostile.fields import FIELDS
 from tests.hostile.pairs import pairs
-from tests.security.timing import same
+from tests.security.timing import compare_samples
 from tests.server.gate import CHAT, GENERATE, MESSAGES, RESPONSES, Gate
 
 TARGET = Target(provider=Provider(name="p", urls={}), model="m")
@@ -29,7 +29,7 @@ NAMES = {
 }
 
 
-def keyed(dialect: str, value: dict[str, object], **headers: str) -> str:
+def make_cache_key(dialect: str, value: dict[str, object], **headers: str) -> str:
     body = jsonio.dumps(value)
     call = Call(
         id="1", dialect=dialect, operation="generate", body=body, headers=headers, key=Key(name="k"), received_at=0.0,
@@ -68,33 +68,34 @@ CHANGES: dict[str, dict[str, object]] = {
 def test_sec_cache_2_every_member_that_may_change_an_answer_is_in_the_key(path: str) -> None:
     """SEC-CACHE 2: in each dialect; neither the order of members nor the delivery is in the key."""
     dialect, base = NAMES[path], FIELDS[path]("x")
-    found = {keyed(dialect, base)}
+    keys = {make_cache_key(dialect, base)}
     for name, value in CHANGES[path].items():
         assert base.get(name, ...) != value, name
-        found.add(keyed(dialect, {**base, name: value}))
-        found.add(
-            keyed(
+        keys.add(make_cache_key(dialect, {**base, name: value}))
+        keys.add(
+            make_cache_key(
                 dialect,
-                {key: one for key, one in base.items() if key != name} | {f"{name}_": value},
+                {key: member for key, member in base.items() if key != name} | {f"{name}_": value},
             )
         )
-    assert len(found) == 1 + 2 * len(CHANGES[path])
-    turned = dict(reversed(base.items()))
-    assert keyed(dialect, turned) == keyed(dialect, base)
+    assert len(keys) == 1 + 2 * len(CHANGES[path])
+    reversed_members = dict(reversed(base.items()))
+    assert make_cache_key(dialect, reversed_members) == make_cache_key(dialect, base)
     if path != GENERATE:
-        assert keyed(dialect, {**base, "stream": True}) == keyed(dialect, base)
-    assert keyed(dialect, base, **{"anthropic-beta": "x"}) != keyed(dialect, base)
+        assert make_cache_key(dialect, {**base, "stream": True}) == make_cache_key(dialect, base)
+    assert make_cache_key(dialect, base, **{"anthropic-beta": "x"}) != make_cache_key(dialect, base)
     assert (
-        len({keyed(name, {"model": "m"}) for name in ("openai-chat", "openai-responses")}) == 2
+        len({make_cache_key(name, {"model": "m"}) for name in ("openai-chat", "openai-responses")})
+        == 2
         or path != CHAT
     )
 
 
-def test_sec_cache_2_3_pairs() -> None:
+def test_sec_cache_2_3_requests_with_one_difference_have_two_keys() -> None:
     """SEC-CACHE 2, 3: 5,000 pairs of requests with one difference; `make hostile` takes 100,000."""
-    found = list(pairs(5000))
-    assert not [one for one in found if one]
-    assert len(found) == 5000
+    problems = list(pairs(5000))
+    assert not [problem for problem in problems if problem]
+    assert len(problems) == 5000
 
 
 NUMBERS = ("2", "3", "12", "21", "0.5", "-2", "two", "1,000", "1000", "10^3")
@@ -104,35 +105,37 @@ SWAPS = (
 )  # fmt: skip
 
 
-def test_sec_cache_6_what_is_nearly_the_same_is_not_the_same() -> None:
+def test_sec_cache_6_nearly_equal_prompts_have_different_keys() -> None:
     """SEC-CACHE 6: 200 pairs with other numbers, names and negations; likeness finds no answer."""
-    chance = random.Random(2601)
-    told: list[tuple[str, str]] = []
-    while len(told) < 200:
-        a, b = chance.choice(SWAPS)
-        n, m = chance.sample(NUMBERS, 2)
-        form = f"Tell Ann whether {n} {{}} what she must pay, number {len(told)}."
-        first, second = (form.format(a), form.format(b)) if chance.random() < 0.5 else (
-            form.format(a), form.format(a).replace(n, m, 1)
+    rng = random.Random(2601)
+    pairs_of_texts: list[tuple[str, str]] = []
+    while len(pairs_of_texts) < 200:
+        a, b = rng.choice(SWAPS)
+        n, m = rng.sample(NUMBERS, 2)
+        template = f"Tell Ann whether {n} {{}} what she must pay, number {len(pairs_of_texts)}."
+        first, second = (template.format(a), template.format(b)) if rng.random() < 0.5 else (
+            template.format(a), template.format(a).replace(n, m, 1)
         )  # fmt: skip
-        told.append((first, second))
+        pairs_of_texts.append((first, second))
     keys = [
-        keyed("openai-chat", {"model": "m", "messages": [{"role": "user", "content": text}]})
-        for pair in told
+        make_cache_key(
+            "openai-chat", {"model": "m", "messages": [{"role": "user", "content": text}]}
+        )
+        for pair in pairs_of_texts
         for text in pair
     ]
     assert len(set(keys)) == len(keys) == 400
 
 
-class Seen(MemoryStore):
+class RecordingStore(MemoryStore):
     """A store that records the names it is asked for."""
 
     def __init__(self) -> None:
         super().__init__(64_000_000, clock=lambda: 0.0)
-        self.asked: list[str] = []
+        self.names: list[str] = []
 
     async def get(self, key: str) -> bytes | None:
-        self.asked.append(key)
+        self.names.append(key)
         return await super().get(key)
 
 
@@ -141,25 +144,25 @@ async def test_sec_cache_7_a_probe_reads_nothing_of_another_key() -> None:
 
     `make timing` measures the time.
     """
-    store = Seen()
+    store = RecordingStore()
     cache = exact(store)
     ann, bob = Key(name="ann"), Key(name="bob")
     await cache.find(key(cache, bob))
-    before = store.asked.copy()
+    before = store.names.copy()
     cache.store(key(cache, ann), MADE)
     await cache.find(key(cache, bob))
-    assert store.asked == before * 2
+    assert store.names == before * 2
     assert key(cache, ann) not in before[0]
 
 
-def test_sec_cache_7_the_measure_sees_a_difference() -> None:
+def test_sec_cache_7_the_timing_test_sees_a_difference() -> None:
     """SEC-CACHE 7: the test finds samples of one distribution alike, and shifted ones not."""
-    chance = random.Random(7)
-    drawn = [chance.gauss(1, 0.1) for _ in range(400)]
-    others = [chance.gauss(1, 0.1) for _ in range(400)]
-    assert same(drawn, others)[1] > 0.05
-    assert same(drawn, [one + 0.05 for one in others])[1] < 0.001
-    assert same(drawn, drawn) == (0, 1)
+    rng = random.Random(7)
+    drawn = [rng.gauss(1, 0.1) for _ in range(400)]
+    others = [rng.gauss(1, 0.1) for _ in range(400)]
+    assert compare_samples(drawn, others)[1] > 0.05
+    assert compare_samples(drawn, [sample + 0.05 for sample in others])[1] < 0.001
+    assert compare_samples(drawn, drawn) == (0, 1)
 
 
 @pytest.fixture
@@ -183,11 +186,13 @@ def crossing_gate(loop: Loop, tmp_path_factory: pytest.TempPathFactory) -> Itera
     loop.run(provider.stop())
 
 
-def test_sec_cache_1_8_two_keys_and_clients_that_leave(crossing_gate: Gate) -> None:
+def test_sec_cache_1_8_two_keys_and_clients_that_leave_get_only_their_answers(
+    crossing_gate: Gate,
+) -> None:
     """SEC-CACHE 1, 8: the bug of 2023-03-20: 800 requests of two keys, half of which leave early.
 
     `make hostile` sends 10,000.
     """
-    found = [*crossing.apart(crossing_gate), *crossing.crossed(crossing_gate, 800)]
-    assert not [one for one in found if one]
-    assert len(found) == 802
+    problems = [*crossing.apart(crossing_gate), *crossing.crossed(crossing_gate, 800)]
+    assert not [problem for problem in problems if problem]
+    assert len(problems) == 802

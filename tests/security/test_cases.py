@@ -17,9 +17,9 @@ CASES: dict[str, int | tuple[int, ...]] = {
 _SAID = re.compile(r"(SEC-[A-Z]+)((?: \d+)(?:, \d+)*)?")
 
 
-def told() -> dict[str, set[str]]:
+def find_tests_by_case() -> dict[str, set[str]]:
     """Return tests by the cases that their first sentence names."""
-    found: dict[str, set[str]] = defaultdict(set)
+    tests: dict[str, set[str]] = defaultdict(set)
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -29,24 +29,28 @@ def told() -> dict[str, set[str]]:
                     (ast.get_docstring(node) or "").partition(": ")[0]
                 ):
                     for number in re.findall(r"\d+", numbers) or [""]:
-                        found[f"{family} {number}".strip()].add(f"{path.name}::{node.name}")
-    return found
+                        tests[f"{family} {number}".strip()].add(f"{path.name}::{node.name}")
+    return tests
 
 
-def test_every_case_has_a_test() -> None:
-    wanted = set()
+def test_every_case_of_the_security_plan_has_a_test() -> None:
+    expected = set()
     for family, numbers in CASES.items():
         if numbers == 0:
-            wanted.add(family)
+            expected.add(family)
         else:
-            those = range(1, numbers + 1) if isinstance(numbers, int) else numbers
-            wanted |= {f"{family} {number}" for number in those}
-    assert wanted - told().keys() == set()
+            range_of_cases = range(1, numbers + 1) if isinstance(numbers, int) else numbers
+            expected |= {f"{family} {number}" for number in range_of_cases}
+    assert expected - find_tests_by_case().keys() == set()
 
 
-def defined(path: Path) -> set[str]:
+def list_functions(path: Path) -> set[str]:
     nodes = ast.walk(ast.parse(path.read_text("utf-8")))
-    return {one.name for one in nodes if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)}
+    return {
+        function.name
+        for function in nodes
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
 
 
 def test_every_promise_of_the_document_has_tests_that_exist() -> None:
@@ -58,12 +62,12 @@ def test_every_promise_of_the_document_has_tests_that_exist() -> None:
         parts = proof.split("; ")
         for part in parts:
             (link,) = re.findall(r"\]\(([^)]+)\)", part)
-            named = pages.codes(part)
-            assert named, promise
-            assert set(named) <= defined(ROOT / link), (link, named)
+            test_names = pages.codes(part)
+            assert test_names, promise
+            assert set(test_names) <= list_functions(ROOT / link), (link, test_names)
 
 
-def test_commands_of_the_document_exist() -> None:
-    said = set(re.findall(r"`make ([\w-]+)`", (ROOT / "SECURITY.md").read_text("utf-8")))
-    made = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
-    assert {"hostile", "timing", "rerouting"} <= said <= made
+def test_the_make_commands_of_the_document_exist() -> None:
+    documented = set(re.findall(r"`make ([\w-]+)`", (ROOT / "SECURITY.md").read_text("utf-8")))
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    assert {"hostile", "timing", "rerouting"} <= documented <= targets

@@ -19,8 +19,8 @@ _NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 def packages() -> list[dict[str, object]]:
     lock = tomllib.loads((ROOT / "uv.lock").read_text("utf-8"))
-    found: list[dict[str, object]] = lock["package"]
-    return found
+    locked: list[dict[str, object]] = lock["package"]
+    return locked
 
 
 def needed(name: str, seen: set[str]) -> Iterator[Distribution]:
@@ -28,13 +28,13 @@ def needed(name: str, seen: set[str]) -> Iterator[Distribution]:
     if name in seen:
         return
     seen.add(name)
-    found = distribution(name)
-    yield found
-    for line in found.requires or ():
-        said, _, marker = line.partition(";")
+    dist = distribution(name)
+    yield dist
+    for line in dist.requires or ():
+        requirement, _, marker = line.partition(";")
         if "extra ==" in marker or "sys_platform ==" in marker:
             continue
-        match = _NAME.match(said)
+        match = _NAME.match(requirement)
         assert match is not None
         try:
             distribution(match[0])
@@ -44,25 +44,25 @@ def needed(name: str, seen: set[str]) -> Iterator[Distribution]:
         yield from needed(match[0].lower(), seen)
 
 
-def test_sec_supply_nothing_of_the_core_runs_before_it() -> None:
+def test_sec_supply_no_dependency_runs_before_the_gateway() -> None:
     """SEC-SUPPLY: no package that the gateway needs has a *.pth, a sitecustomize or a usercustomize."""
     core = list(needed("tiergate", set()))
     assert {"httpx", "redis", "fastapi", "starlette", "pydantic_core"} <= {
-        one.name.lower().replace("-", "_") for one in core
+        dist.name.lower().replace("-", "_") for dist in core
     }
-    for one in core:
-        for file in one.files or ():
+    for dist in core:
+        for file in dist.files or ():
             if file.name == "_tiergate.pth":  # an editable checkout
                 assert "import" not in Path(str(file.locate())).read_text("utf-8")
                 continue
-            assert file.suffix != ".pth", (one.name, file)
-            assert file.stem not in ("sitecustomize", "usercustomize"), (one.name, file)
+            assert file.suffix != ".pth", (dist.name, file)
+            assert file.stem not in ("sitecustomize", "usercustomize"), (dist.name, file)
 
 
-def test_sec_supply_this_environment_has_no_stranger_that_starts_with_python() -> None:
+def test_sec_supply_no_unknown_file_runs_at_the_start_of_python() -> None:
     """SEC-SUPPLY: files of an implant, such as `litellm_init.pth` and `cook.pth`."""
-    places = {Path(one) for one in sys.path if one.endswith("site-packages")}
-    own = {one for one in places if one.is_relative_to(sys.prefix)}
+    places = {Path(entry) for entry in sys.path if entry.endswith("site-packages")}
+    own = {entry for entry in places if entry.is_relative_to(sys.prefix)}
     assert own
     for place in own:
         assert {file.name for file in place.glob("*.pth")} <= PTH
@@ -71,26 +71,28 @@ def test_sec_supply_this_environment_has_no_stranger_that_starts_with_python() -
 
 def test_sec_supply_the_lock_has_a_hash_for_each_file_of_one_registry() -> None:
     """SEC-SUPPLY: nothing by URL, git or path, and no file without SHA-256."""
-    for one in packages():
-        if one["name"] == "tiergate":
-            assert one["source"] == {"editable": "."}
+    for package in packages():
+        if package["name"] == "tiergate":
+            assert package["source"] == {"editable": "."}
             continue
-        assert one["source"] == {"registry": "https://pypi.org/simple"}, one["name"]
-        files = [*one.get("wheels", []), *([one["sdist"]] if "sdist" in one else [])]  # type: ignore[misc]
-        assert files, one["name"]
+        assert package["source"] == {"registry": "https://pypi.org/simple"}, package["name"]
+        files = [*package.get("wheels", []), *([package["sdist"]] if "sdist" in package else [])]  # type: ignore[misc]
+        assert files, package["name"]
         for file in files:
-            assert re.fullmatch(r"sha256:[0-9a-f]{64}", file["hash"]), one["name"]
-            assert file["url"].startswith("https://files.pythonhosted.org/"), one["name"]
+            assert re.fullmatch(r"sha256:[0-9a-f]{64}", file["hash"]), package["name"]
+            assert file["url"].startswith("https://files.pythonhosted.org/"), package["name"]
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_sec_supply_packages_that_are_not_taken(name: str) -> None:
+def test_sec_supply_packages_that_had_trojans_are_not_installed(name: str) -> None:
     """SEC-SUPPLY: the gateway does not need them, and no other package brings them in."""
-    assert name not in {str(one["name"]) for one in packages()}
+    assert name not in {str(package["name"]) for package in packages()}
 
 
-def test_sec_supply_the_image_installs_what_is_locked_and_no_secret_is_near() -> None:
+def test_sec_supply_the_image_installs_locked_packages_and_no_secret() -> None:
     """SEC-SUPPLY: --frozen or --locked, from the lock; no key is a build argument."""
-    said = (ROOT / "Dockerfile").read_text("utf-8")
-    assert re.search(r"uv sync .*(--frozen|--locked)|--require-hashes", said)
-    assert not re.search(r"(?i)^\s*(ARG|ENV)\s+\S*(KEY|TOKEN|SECRET|PASSWORD)", said, re.MULTILINE)
+    dockerfile = (ROOT / "Dockerfile").read_text("utf-8")
+    assert re.search(r"uv sync .*(--frozen|--locked)|--require-hashes", dockerfile)
+    assert not re.search(
+        r"(?i)^\s*(ARG|ENV)\s+\S*(KEY|TOKEN|SECRET|PASSWORD)", dockerfile, re.MULTILINE
+    )

@@ -42,11 +42,11 @@ async def serve_slowly(*_: Any) -> None:
 
 @given(
     lines=LINES,
-    at=st.integers(0, 9),
+    position=st.integers(0, 9),
     bodies=st.lists(BODIES, min_size=1, max_size=4),
     places=st.lists(st.lists(st.integers(0, 600), max_size=3), min_size=4, max_size=4),
 )
-@example(lines=[], at=0, bodies=[BODY, BODY], places=[[70], [70], [], []])
+@example(lines=[], position=0, bodies=[BODY, BODY], places=[[70], [70], [], []])
 async def test_a_body_behind_its_head_is_read_like_one_in_the_same_piece(
     lines: list[Line], position: int, bodies: list[bytes], places: list[list[int]]
 ) -> None:

@@ -89,7 +89,7 @@ def test_a_key_without_calls_no_longer_counts() -> None:
 MOVES = st.lists(st.tuples(st.sampled_from([ANN, BOB, CAT]), st.booleans()), max_size=60)
 
 
-@given(most=st.integers(1, 12), moves=MOVES)
+@given(limit=st.integers(1, 12), moves=MOVES)
 def test_places_are_shared_correctly_in_any_order_of_calls(
     limit: int, moves: list[tuple[Key, bool]]
 ) -> None:

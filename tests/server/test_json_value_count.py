@@ -54,7 +54,7 @@ def count(body: bytes, piece_size: int, limit: int) -> int:
     return counter.count
 
 
-@given(value=values, at=st.integers(1, 9))
+@given(value=values, piece_size=st.integers(1, 9))
 def test_the_count_does_not_depend_on_how_a_body_is_cut(value: Any, piece_size: int) -> None:
     """However the body is cut, characters in texts, and escapes or halves of them, do not count."""
     body = jsonio.dumps(value) + b" "

@@ -9,7 +9,7 @@ from gateway.core import jsonio
 from tests.e2e.child import Child, until
 
 
-class Tap:
+class TraceReceiver:
     """A receiver that writes each span as a line."""
 
     def __init__(self, folder: Path) -> None:
@@ -23,13 +23,16 @@ class Tap:
     def spans(self, number: int) -> list[dict[str, Any]]:
         """Return the received spans in order, once there are so many."""
 
-        def found() -> list[dict[str, Any]]:
+        def read_spans() -> list[dict[str, Any]]:
             lines = [line for line in self.child.out.split("\n")[:-1] if line.startswith("{")]
             return [jsonio.loads(line.encode()) for line in lines] if len(lines) >= number else []
 
-        return until(found, f"{number} spans")
+        return until(read_spans, f"{number} spans")
 
 
-def told(span: dict[str, Any]) -> dict[str, Any]:
+def read_attributes(span: dict[str, Any]) -> dict[str, Any]:
     """Return the attributes of a span; OTLP in JSON writes whole numbers as strings."""
-    return {one["key"]: next(iter(one["value"].values())) for one in span["attributes"]}
+    return {
+        attribute["key"]: next(iter(attribute["value"].values()))
+        for attribute in span["attributes"]
+    }

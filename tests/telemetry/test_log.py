@@ -13,7 +13,7 @@ from gateway.telemetry import log
 from tests.telemetry.rows import CANARY, ID, attempt, entry, hit, intent, refused
 
 
-def test_one_line_an_event() -> None:
+def test_each_event_is_one_json_line() -> None:
     stream = io.StringIO()
     write = log.make_log(stream, lambda: 12.34567)
     write("bug", call="tg-1", error="a\nb")
@@ -26,7 +26,7 @@ def test_one_line_an_event() -> None:
     assert stream.getvalue().endswith("\n")
 
 
-def test_each_line_is_there_at_once() -> None:
+def test_each_line_is_flushed_at_once() -> None:
     class Stream(io.StringIO):
         flushed = 0
 
@@ -38,17 +38,17 @@ def test_each_line_is_there_at_once() -> None:
     assert stream.flushed == len(stream.getvalue()) > 0
 
 
-def test_the_gateways_log_is_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_log_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
     log.make_stderr_log(lambda: 1.0)("x", n=1)
     out, err = capsys.readouterr()
     assert (out, err) == ("", '{"at":1.0,"event":"x","n":1}\n')
 
 
-def test_silence() -> None:
+def test_ignore_event_writes_nothing() -> None:
     log.ignore_event("x", anything="goes")
 
 
-def test_where_an_error_came_from() -> None:
+def test_an_error_is_logged_by_type_and_place_only() -> None:
     """The log has type and place of an error; its text may quote a prompt."""
     with pytest.raises(ValueError) as caught:
         int("my secret prompt")
@@ -57,7 +57,7 @@ def test_where_an_error_came_from() -> None:
     assert log.locate_error(KeyError("my secret")) == "KeyError at ?"
 
 
-def test_libraries_are_brought_in_without_their_arguments() -> None:
+def test_log_records_of_libraries_come_without_their_arguments() -> None:
     rows: list[dict[str, object]] = []
     handler = log.LibraryLogHandler(lambda event, **fields: rows.append({"event": event, **fields}))
     logger = logging.getLogger("tests.some.library")
@@ -76,7 +76,7 @@ def test_libraries_are_brought_in_without_their_arguments() -> None:
     ]  # fmt: skip
 
 
-def test_sec_log_nothing_in_a_line_steers_a_terminal_or_breaks_it() -> None:
+def test_sec_log_no_character_in_a_line_controls_a_terminal_or_ends_the_line() -> None:
     """SEC-LOG: signs that JSON may leave unescaped are escaped too, and the text reads back."""
     stream = io.StringIO()
     text = "\r\n\x1b[2J\x7f\x85\x9b\u2028\u2029\u202e\u2066\u200b\ufeff\xad caf\xe9 \U0001f600"
@@ -88,19 +88,19 @@ def test_sec_log_nothing_in_a_line_steers_a_terminal_or_breaks_it() -> None:
     assert "caf\xe9 \U0001f600" in line
 
 
-def lines(which: Literal["off", "failed", "all"], *rows: Row) -> list[dict[str, object]]:
-    found: list[dict[str, object]] = []
+def log_lines(which: Literal["off", "failed", "all"], *rows: Row) -> list[dict[str, object]]:
+    events: list[dict[str, object]] = []
     sink = log.make_call_sink(
-        lambda event, **fields: found.append({"event": event, **fields}), which
+        lambda event, **fields: events.append({"event": event, **fields}), which
     )
     for row in rows:
         sink(row)
-    return found
+    return events
 
 
-def test_a_line_of_a_call() -> None:
+def test_the_log_line_of_a_call() -> None:
     """Money is an exact string without powers of ten; unknown values are null."""
-    assert lines("all", entry(cost=Decimal("1.2E-7"), reasoning=None)) == [
+    assert log_lines("all", entry(cost=Decimal("1.2E-7"), reasoning=None)) == [
         {
             "event": "call", "id": ID, "key": "website", "lab": "acme", "tier": "smart",
             "provider": "acme", "model": "able-1", "status": 200, "state": "settled",
@@ -109,28 +109,28 @@ def test_a_line_of_a_call() -> None:
             "cost": "0.00000012", "first_content": 0.4, "duration": 1.5,
         }
     ]  # fmt: skip
-    assert lines("all", entry(cost=None))[0]["cost"] is None
+    assert log_lines("all", entry(cost=None))[0]["cost"] is None
 
 
-def test_final_rows_alone_are_calls() -> None:
-    assert lines("all", intent(), attempt()) == []
+def test_only_final_rows_have_a_log_line() -> None:
+    assert log_lines("all", intent(), attempt()) == []
 
 
-def test_which_calls_have_a_line() -> None:
+def test_the_setting_chooses_which_calls_have_a_line() -> None:
     """A client that leaves is no failure; a provider that breaks off is one."""
     rows = [
         entry(), hit(), entry(state="estimated"), refused(), entry(state="failed"),
         entry(state="aborted", aborted_by="client"), entry(state="aborted", aborted_by="upstream"),
         entry(state="aborted"), entry(state="unknown_crash", status=None),
     ]  # fmt: skip
-    assert lines("off", *rows) == []
-    assert len(lines("all", *rows)) == len(rows)
-    assert [(one["state"], one["aborted_by"]) for one in lines("failed", *rows)] == [
+    assert log_lines("off", *rows) == []
+    assert len(log_lines("all", *rows)) == len(rows)
+    assert [(event["state"], event["aborted_by"]) for event in log_lines("failed", *rows)] == [
         ("refused", None), ("failed", None), ("aborted", "upstream"), ("aborted", None),
         ("unknown_crash", None),
     ]  # fmt: skip
 
 
-def test_nothing_that_a_client_wrote_is_in_a_line() -> None:
+def test_a_log_line_has_no_text_of_a_client() -> None:
     row = entry(asked=CANARY, tags=(CANARY,), served=CANARY, upstream_id=CANARY, dropped=(CANARY,))
-    assert CANARY not in str(lines("all", row))
+    assert CANARY not in str(log_lines("all", row))

@@ -31,132 +31,134 @@ TIMED = {"lab": "acme", "tier": "smart", "model": "able-1", "cache": "miss"}
 NOBODY = {"lab": "", "tier": "", "provider": "", "model": ""}
 
 
-def told(metrics: Metrics) -> Samples:
+def scrape(metrics: Metrics) -> Samples:
     """Return the samples of a scrape."""
     text = metrics.render()[0].decode()
     return {
-        (one.name, frozenset(one.labels.items())): one.value
+        (sample.name, frozenset(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(text)
-        for one in family.samples
+        for sample in family.samples
     }
 
 
-def counted(*rows: Row, **more: Any) -> Samples:
+def count(*rows: Row, **more: Any) -> Samples:
     metrics = Metrics(**more)
     for row in rows:
         metrics.count_row(row)
-    return told(metrics)
+    return scrape(metrics)
 
 
-def value(found: Samples, name: str, labels: Mapping[str, str] = {}, **more: str) -> float | None:
-    return found.get((f"tiergate_{name}", frozenset({**labels, **more}.items())))
+def value(samples: Samples, name: str, labels: Mapping[str, str] = {}, **more: str) -> float | None:
+    return samples.get((f"tiergate_{name}", frozenset({**labels, **more}.items())))
 
 
-def total(found: Samples, name: str) -> float:
-    return sum(value for (one, _), value in found.items() if one == f"tiergate_{name}")
+def total(samples: Samples, name: str) -> float:
+    return sum(
+        value for (sample_name, _), value in samples.items() if sample_name == f"tiergate_{name}"
+    )
 
 
-def test_a_call_is_counted_by_how_it_ended() -> None:
-    found = counted(entry(), entry(), hit(), refused(), entry(state="failed", stream=False))
+def test_calls_are_counted_by_their_final_state() -> None:
+    samples = count(entry(), entry(), hit(), refused(), entry(state="failed", stream=False))
     calls = "calls_total"
-    assert value(found, calls, TARGET, cache="miss", state="settled", stream="true") == 2
-    assert value(found, calls, TARGET, cache="hit", state="cache_hit", stream="true") == 1
-    assert value(found, calls, NOBODY, cache="off", state="refused", stream="true") == 1
-    assert value(found, calls, TARGET, cache="miss", state="failed", stream="false") == 1
-    assert total(found, calls) == 5
+    assert value(samples, calls, TARGET, cache="miss", state="settled", stream="true") == 2
+    assert value(samples, calls, TARGET, cache="hit", state="cache_hit", stream="true") == 1
+    assert value(samples, calls, NOBODY, cache="off", state="refused", stream="true") == 1
+    assert value(samples, calls, TARGET, cache="miss", state="failed", stream="false") == 1
+    assert total(samples, calls) == 5
 
 
-def test_answers_of_near_questions_are_told_apart() -> None:
+def test_semantic_cache_hits_are_counted_apart() -> None:
     """All cache metrics separate them from equal ones; only hits can be near."""
-    found = counted(hit(), hit(near=0.7))
+    samples = count(hit(), hit(near=0.7))
     calls = "calls_total"
-    assert value(found, calls, TARGET, cache="hit", state="cache_hit", stream="true") == 1
-    assert value(found, calls, TARGET, cache="near", state="cache_hit", stream="true") == 1
-    assert total(found, "tokens_total") == 0
+    assert value(samples, calls, TARGET, cache="hit", state="cache_hit", stream="true") == 1
+    assert value(samples, calls, TARGET, cache="near", state="cache_hit", stream="true") == 1
+    assert total(samples, "tokens_total") == 0
 
 
-def test_money_adds_up_and_what_is_unknown_is_counted() -> None:
+def test_money_adds_up_and_calls_of_unknown_cost_are_counted() -> None:
     """Unknown is not 0: such a call adds nothing and is counted separately."""
-    found = counted(
+    samples = count(
         entry(),
         entry(cost=Decimal("0.3"), wasted=Decimal("0.1"), estimate=Decimal("0.2"), baseline=None),
         entry(cost=None, wasted=None, estimate=None),
         entry(cost=Decimal("0.5"), wasted=None, baseline=None),
     )
-    assert value(found, "cost_usd_total", TARGET) == pytest.approx(0.0012 + 0.3 + 0.5)
-    assert value(found, "wasted_usd_total", TARGET) == pytest.approx(0.1)
-    assert value(found, "estimated_usd_total", TARGET) == pytest.approx(0.2)
-    assert value(found, "calls_unknown_cost_total", TARGET) == 2
-    assert value(found, "baseline_usd_total", TARGET) == pytest.approx(0.02)
+    assert value(samples, "cost_usd_total", TARGET) == pytest.approx(0.0012 + 0.3 + 0.5)
+    assert value(samples, "wasted_usd_total", TARGET) == pytest.approx(0.1)
+    assert value(samples, "estimated_usd_total", TARGET) == pytest.approx(0.2)
+    assert value(samples, "calls_unknown_cost_total", TARGET) == 2
+    assert value(samples, "baseline_usd_total", TARGET) == pytest.approx(0.02)
 
 
-def test_a_missing_price_is_told_apart() -> None:
+def test_calls_without_a_price_are_counted_apart() -> None:
     """Calls of unknown cost after a crash or a possibly billed attempt are not among them."""
-    found = counted(
+    samples = count(
         entry(),
         entry(cost=None, estimate=None, price=None),
         entry(cost=None, wasted=None, estimate=None),
         entry(state="unknown_crash", cost=None, usage=None, price=None),
     )
-    assert value(found, "calls_unknown_cost_total", TARGET) == 3
-    assert value(found, "calls_unpriced_total", TARGET) == 1
+    assert value(samples, "calls_unknown_cost_total", TARGET) == 3
+    assert value(samples, "calls_unpriced_total", TARGET) == 1
 
 
-def test_what_decided_is_counted_by_tier() -> None:
+def test_decisions_are_counted_by_source_and_tier() -> None:
     """Calls that are refused before a decision do not count."""
-    found = counted(
+    samples = count(
         entry(), entry(source="classifier"), hit(source="classifier"), refused(),
         entry(source="pin", tier="fast", key="batch"),
     )  # fmt: skip
-    at = {"lab": "acme", "tier": "smart"}
-    assert value(found, "decisions_total", at, source="rule") == 1
-    assert value(found, "decisions_total", at, source="classifier") == 2
-    assert value(found, "decisions_total", lab="acme", tier="fast", source="pin") == 1
-    assert total(found, "decisions_total") == 4
-    named = counted(entry(), keys=True)
-    assert value(named, "decisions_total", at, source="rule", key="website") == 1
+    tier_labels = {"lab": "acme", "tier": "smart"}
+    assert value(samples, "decisions_total", tier_labels, source="rule") == 1
+    assert value(samples, "decisions_total", tier_labels, source="classifier") == 2
+    assert value(samples, "decisions_total", lab="acme", tier="fast", source="pin") == 1
+    assert total(samples, "decisions_total") == 4
+    with_keys = count(entry(), keys=True)
+    assert value(with_keys, "decisions_total", tier_labels, source="rule", key="website") == 1
 
 
 def test_problems_are_counted_by_kind() -> None:
     """Problems of refusals count too; an answer has none."""
-    found = counted(entry(), refused(), entry(state="failed", problem="upstream_error"))
+    samples = count(entry(), refused(), entry(state="failed", problem="upstream_error"))
     nobody = {"lab": "", "tier": ""}
-    assert value(found, "problems_total", nobody, problem="model_not_found") == 1
-    at = {"lab": "acme", "tier": "smart"}
-    assert value(found, "problems_total", at, problem="upstream_error") == 1
-    assert total(found, "problems_total") == 2
+    assert value(samples, "problems_total", nobody, problem="model_not_found") == 1
+    tier_labels = {"lab": "acme", "tier": "smart"}
+    assert value(samples, "problems_total", tier_labels, problem="upstream_error") == 1
+    assert total(samples, "problems_total") == 2
 
 
-def test_a_fallback_is_an_answer_of_another_target_than_the_first() -> None:
+def test_an_answer_of_another_target_than_the_first_is_a_fallback() -> None:
     """A further request to the same target does not count, nor does a failure or a hit."""
     first, other = DecisionRecord(target="acme/able-1"), DecisionRecord(target="spare/able-2")
-    found = counted(
+    samples = count(
         entry(basis=first), entry(basis=first, attempts=3), entry(), hit(basis=other),
         entry(basis=other, attempts=2), entry(basis=other, attempts=1, state="aborted"),
         entry(basis=other, state="failed"),
     )  # fmt: skip
-    assert value(found, "fallbacks_total", TARGET) == 2
-    assert total(found, "fallbacks_total") == 2
+    assert value(samples, "fallbacks_total", TARGET) == 2
+    assert total(samples, "fallbacks_total") == 2
 
 
-def test_what_is_saved_is_of_calls_that_have_both() -> None:
+def test_savings_count_only_calls_with_a_cost_and_a_baseline() -> None:
     """A call without a baseline or a known cost counts on neither side."""
-    found = counted(
+    samples = count(
         entry(), entry(cost=Decimal(7), baseline=None), entry(cost=None), hit(baseline=Decimal(1))
     )
-    assert value(found, "baseline_usd_total", TARGET) == pytest.approx(1.02)
-    assert value(found, "compared_usd_total", TARGET) == pytest.approx(0.0012)
+    assert value(samples, "baseline_usd_total", TARGET) == pytest.approx(1.02)
+    assert value(samples, "compared_usd_total", TARGET) == pytest.approx(0.0012)
 
 
-def test_sums_never_fall() -> None:
+def test_a_negative_cost_does_not_lower_a_counter() -> None:
     """A price below zero is a mistake, and a counter that falls would look like a restart."""
-    assert value(counted(entry(cost=Decimal(-1))), "cost_usd_total", TARGET) == 0
+    assert value(count(entry(cost=Decimal(-1))), "cost_usd_total", TARGET) == 0
 
 
-def test_tokens_by_class_without_those_of_recordings() -> None:
-    found = counted(entry(), entry(input=None, cache_read=None, cache_write=None), hit())
+def test_tokens_are_counted_by_class_and_cached_answers_are_not() -> None:
+    samples = count(entry(), entry(input=None, cache_read=None, cache_write=None), hit())
     tokens = {
-        kind: value(found, "tokens_total", TARGET, **{"class": kind})
+        kind: value(samples, "tokens_total", TARGET, **{"class": kind})
         for kind in ("input", "cache_read", "cache_write", "output", "reasoning")
     }
     assert tokens == {
@@ -164,101 +166,101 @@ def test_tokens_by_class_without_those_of_recordings() -> None:
     }  # fmt: skip
 
 
-def test_times_are_those_of_answers() -> None:
+def test_durations_are_those_of_answers_only() -> None:
     """The time until a call is refused, fails or is left by its client does not count."""
-    found = counted(
+    samples = count(
         entry(), entry(duration=1.5000001), entry(duration=2.5), entry(duration=99_999.0),
         entry(state="failed", first_content=None), refused(),
         entry(state="aborted", first_content=0.4), hit(),
     )  # fmt: skip
     seconds, first = "call_duration_seconds", "first_content_seconds"
-    assert value(found, f"{seconds}_count", TIMED) == 4
-    assert value(found, f"{seconds}_sum", TIMED) == pytest.approx(1.5 + 1.5 + 2.5 + 99_999)
-    assert value(found, f"{seconds}_bucket", TIMED, le="1.0") == 0
-    assert value(found, f"{seconds}_bucket", TIMED, le="2.5") == 3
-    assert value(found, f"{seconds}_bucket", TIMED, le="1800.0") == 3
-    assert value(found, f"{seconds}_bucket", TIMED, le="+Inf") == 4
-    assert value(found, f"{first}_count", TIMED) == 5
-    assert value(found, f"{first}_bucket", TIMED, le="0.3") == 0
-    assert value(found, f"{first}_bucket", TIMED, le="0.5") == 5
-    assert value(found, f"{first}_count", {**TIMED, "cache": "hit"}) == 1
-    assert value(found, f"{seconds}_count", {**TIMED, "lab": "", "tier": "", "model": ""}) is None
+    assert value(samples, f"{seconds}_count", TIMED) == 4
+    assert value(samples, f"{seconds}_sum", TIMED) == pytest.approx(1.5 + 1.5 + 2.5 + 99_999)
+    assert value(samples, f"{seconds}_bucket", TIMED, le="1.0") == 0
+    assert value(samples, f"{seconds}_bucket", TIMED, le="2.5") == 3
+    assert value(samples, f"{seconds}_bucket", TIMED, le="1800.0") == 3
+    assert value(samples, f"{seconds}_bucket", TIMED, le="+Inf") == 4
+    assert value(samples, f"{first}_count", TIMED) == 5
+    assert value(samples, f"{first}_bucket", TIMED, le="0.3") == 0
+    assert value(samples, f"{first}_bucket", TIMED, le="0.5") == 5
+    assert value(samples, f"{first}_count", {**TIMED, "cache": "hit"}) == 1
+    assert value(samples, f"{seconds}_count", {**TIMED, "lab": "", "tier": "", "model": ""}) is None
 
 
-def test_buckets_cover_what_a_tier_may_take() -> None:
+def test_the_buckets_cover_the_longest_timeouts() -> None:
     assert list(CALL_SECONDS_BOUNDS) == sorted(set(CALL_SECONDS_BOUNDS))
     assert list(FIRST_CONTENT_BOUNDS) == sorted(set(FIRST_CONTENT_BOUNDS))
     assert CALL_SECONDS_BOUNDS[-1] >= 1800
     assert FIRST_CONTENT_BOUNDS[-1] >= 600
 
 
-def test_attempts_are_those_that_failed_and_the_one_that_answered() -> None:
-    found = counted(
+def test_attempts_are_counted_by_their_problem() -> None:
+    samples = count(
         intent(), attempt(), attempt(problem="upstream_timeout"), entry(attempts=3),
         entry(state="aborted", aborted_by="upstream", problem="upstream_truncated"),
         entry(state="aborted", aborted_by="client", status=499),
         entry(state="failed", attempts=1, problem="upstream_overloaded"),
         hit(), hit(attempts=1), refused(),
     )  # fmt: skip
-    at = {"provider": "acme", "model": "able-1"}
-    assert value(found, "attempts_total", at, problem="") == 2
-    assert value(found, "attempts_total", at, problem="upstream_overloaded") == 1
-    assert value(found, "attempts_total", at, problem="upstream_timeout") == 1
-    assert value(found, "attempts_total", at, problem="upstream_truncated") == 1
-    assert total(found, "attempts_total") == 5
+    target_labels = {"provider": "acme", "model": "able-1"}
+    assert value(samples, "attempts_total", target_labels, problem="") == 2
+    assert value(samples, "attempts_total", target_labels, problem="upstream_overloaded") == 1
+    assert value(samples, "attempts_total", target_labels, problem="upstream_timeout") == 1
+    assert value(samples, "attempts_total", target_labels, problem="upstream_truncated") == 1
+    assert total(samples, "attempts_total") == 5
 
 
-def test_spending_is_shown_before_the_first_call() -> None:
+def test_counters_of_configured_targets_are_shown_as_0_before_the_first_call() -> None:
     """Else Prometheus would miss the first increase. Keys that are labels are not known yet."""
     for keys, shown in ((False, 0), (True, None)):
         metrics = Metrics(keys=keys)
         metrics.expect([("acme", "smart", "acme", "able-1")])
-        found = told(metrics)
-        assert value(found, "cost_usd_total", TARGET) == shown
-        assert value(found, "tokens_total", {**TARGET, "class": "output"}) == shown
-        at = {"provider": "acme", "model": "able-1", "problem": ""}
-        assert value(found, "attempts_total", at) == shown
+        samples = scrape(metrics)
+        assert value(samples, "cost_usd_total", TARGET) == shown
+        assert value(samples, "tokens_total", {**TARGET, "class": "output"}) == shown
+        target_labels = {"provider": "acme", "model": "able-1", "problem": ""}
+        assert value(samples, "attempts_total", target_labels) == shown
     metrics = Metrics()
     metrics.expect([("acme", "smart", "acme", "able-1")])
     metrics.count_row(entry())
-    assert value(told(metrics), "cost_usd_total", TARGET) == pytest.approx(0.0012)
+    assert value(scrape(metrics), "cost_usd_total", TARGET) == pytest.approx(0.0012)
 
 
-def test_a_model_that_no_lab_lists_has_no_label_of_its_own() -> None:
+def test_models_that_no_lab_lists_share_one_label() -> None:
     """Clients choose its name, so it is counted under one label, and is no fallback of itself."""
     metrics = Metrics()
     metrics.expect([("acme", "smart", "acme", "able-1"), ("acme", "", "acme", "vec-1")])
-    for at in range(3):
-        basis = DecisionRecord(target=f"acme/{CANARY}-{at}")
-        metrics.count_row(entry(model=f"{CANARY}-{at}", tier=None, basis=basis))
-        metrics.count_row(attempt(model=f"{CANARY}-{at}"))
+    for number in range(3):
+        basis = DecisionRecord(target=f"acme/{CANARY}-{number}")
+        metrics.count_row(entry(model=f"{CANARY}-{number}", tier=None, basis=basis))
+        metrics.count_row(attempt(model=f"{CANARY}-{number}"))
     metrics.count_row(entry(model="vec-1", tier=None))
     metrics.count_row(entry())
     assert CANARY not in metrics.render()[0].decode()
-    found = told(metrics)
+    samples = scrape(metrics)
     unlisted = {**TARGET, "tier": "", "model": "(unlisted)"}
-    assert value(found, "calls_total", unlisted, cache="miss", state="settled", stream="true") == 3
-    assert value(found, "cost_usd_total", unlisted) == pytest.approx(0.0036)
-    assert value(found, "cost_usd_total", {**unlisted, "model": "vec-1"}) == pytest.approx(0.0012)
-    assert value(found, "cost_usd_total", TARGET) == pytest.approx(0.0012)
-    assert total(found, "fallbacks_total") == 0
+    assert (
+        value(samples, "calls_total", unlisted, cache="miss", state="settled", stream="true") == 3
+    )
+    assert value(samples, "cost_usd_total", unlisted) == pytest.approx(0.0036)
+    assert value(samples, "cost_usd_total", {**unlisted, "model": "vec-1"}) == pytest.approx(0.0012)
+    assert value(samples, "cost_usd_total", TARGET) == pytest.approx(0.0012)
+    assert total(samples, "fallbacks_total") == 0
     assert len(metrics._offsets_by_kind) == 3, "what is kept does not grow with names"
 
 
-def test_calls_of_a_crash() -> None:
-    found = counted(entry(state="unknown_crash", status=None, duration=None, cost=None))
-    assert value(found, "calls_recovered_total") == 1
-    assert value(counted(entry()), "calls_recovered_total") == 0
+def test_calls_recovered_after_a_crash_are_counted() -> None:
+    samples = count(entry(state="unknown_crash", status=None, duration=None, cost=None))
+    assert value(samples, "calls_recovered_total") == 1
+    assert value(count(entry()), "calls_recovered_total") == 0
 
 
-def test_a_later_price_changes_no_figure() -> None:
+def test_a_repriced_row_changes_no_metric() -> None:
     """A counter only grows; the ledger has later repairs."""
-    assert counted(entry(), RepriceRow(id=ID, at=AT, cost=Decimal(9), price="x")) == counted(
-        entry()
-    )
+    assert count(entry(), RepriceRow(id=ID, at=AT, cost=Decimal(9), price="x")) == count(entry())
 
 
-def test_what_clients_write_is_no_label() -> None:
+def test_no_text_of_a_client_is_a_label() -> None:
     """A key's name is a label only if the operator asks for it: anybody may read the metrics."""
     row = entry(served=CANARY, upstream_id=CANARY, tags=(CANARY,), rule=CANARY, key=CANARY)
     metrics = Metrics()
@@ -266,114 +268,114 @@ def test_what_clients_write_is_no_label() -> None:
     assert CANARY not in metrics.render()[0].decode()
 
 
-def test_keys_where_they_are_asked_for() -> None:
+def test_keys_are_labels_if_the_operator_asks_for_them() -> None:
     """Calls, money and tokens have the label; on times there would be too many series."""
-    found = counted(entry(), entry(key="batch"), entry(key="batch"), keys=True)
+    samples = count(entry(), entry(key="batch"), entry(key="batch"), keys=True)
     call = {**TARGET, "cache": "miss", "state": "settled", "stream": "true"}
-    assert value(found, "calls_total", call, key="batch") == 2
-    assert value(found, "cost_usd_total", TARGET, key="website") == pytest.approx(0.0012)
-    assert value(found, "tokens_total", {**TARGET, "class": "input"}, key="batch") == 200
-    assert value(found, "first_content_seconds_count", TIMED) == 3
+    assert value(samples, "calls_total", call, key="batch") == 2
+    assert value(samples, "cost_usd_total", TARGET, key="website") == pytest.approx(0.0012)
+    assert value(samples, "tokens_total", {**TARGET, "class": "input"}, key="batch") == 200
+    assert value(samples, "first_content_seconds_count", TIMED) == 3
 
 
-def test_tenants_where_they_are_asked_for() -> None:
+def test_tenants_are_labels_if_the_operator_asks_for_them() -> None:
     """The label works with or without keys; then nothing is shown before the first call."""
     rows = (entry(tenant="acme"), entry(tenant="acme"), entry(tenant="other", key="batch"))
-    found = counted(*rows, tenants=True)
+    samples = count(*rows, tenants=True)
     call = {**TARGET, "cache": "miss", "state": "settled", "stream": "true"}
-    assert value(found, "calls_total", call, tenant="acme") == 2
-    assert value(found, "cost_usd_total", TARGET, tenant="other") == pytest.approx(0.0012)
-    both = counted(*rows, tenants=True, keys=True)
-    assert value(both, "calls_total", call, tenant="other", key="batch") == 1
+    assert value(samples, "calls_total", call, tenant="acme") == 2
+    assert value(samples, "cost_usd_total", TARGET, tenant="other") == pytest.approx(0.0012)
+    both_labels = count(*rows, tenants=True, keys=True)
+    assert value(both_labels, "calls_total", call, tenant="other", key="batch") == 1
     spent = {**TARGET, "tenant": "acme", "key": "website"}
-    assert value(both, "cost_usd_total", spent) == pytest.approx(0.0024)
+    assert value(both_labels, "cost_usd_total", spent) == pytest.approx(0.0024)
     metrics = Metrics(tenants=True)
     metrics.expect([("acme", "smart", "acme", "able-1")])
-    assert value(told(metrics), "cost_usd_total", TARGET) is None
+    assert value(scrape(metrics), "cost_usd_total", TARGET) is None
 
 
-def test_refusals_and_failures() -> None:
+def test_refusals_and_ledger_failures_are_counted() -> None:
     """Ledger failures are 0 before the first one, so that an alert sees the increase."""
     metrics = Metrics(info={"version": "1.2", "config": "c0ffee"})
     metrics.count_refusal("overloaded")
     metrics.count_refusal("overloaded")
     metrics.count_ledger_failure("sync")
-    found = told(metrics)
-    assert value(found, "refused_total", kind="overloaded") == 2
-    assert value(found, "ledger_failures_total", what="sync") == 1
-    assert value(found, "ledger_failures_total", what="write") == 0
-    assert value(found, "build_info", version="1.2", config="c0ffee") == 1
+    samples = scrape(metrics)
+    assert value(samples, "refused_total", kind="overloaded") == 2
+    assert value(samples, "ledger_failures_total", what="sync") == 1
+    assert value(samples, "ledger_failures_total", what="write") == 0
+    assert value(samples, "build_info", version="1.2", config="c0ffee") == 1
 
 
-def test_what_is_watched_is_read_when_it_is_asked_for() -> None:
-    now: dict[str, float | None] = {"calls_in_flight": 2, "redis_up": None, "rows": 0}
+def test_gauges_and_counters_are_read_at_each_scrape() -> None:
+    current: dict[str, float | None] = {"calls_in_flight": 2, "redis_up": None, "rows": 0}
     metrics = Metrics(
         gauges=[
-            GaugeMetric("calls_in_flight", "Now.", lambda: now["calls_in_flight"]),
-            GaugeMetric("redis_up", "Whether.", lambda: now["redis_up"], "min"),
+            GaugeMetric("calls_in_flight", "Now.", lambda: current["calls_in_flight"]),
+            GaugeMetric("redis_up", "Whether.", lambda: current["redis_up"], "min"),
         ],
-        counters=[CounterMetric("ledger_rows", "Written.", lambda: now["rows"] or 0.0)],
+        counters=[CounterMetric("ledger_rows", "Written.", lambda: current["rows"] or 0.0)],
     )
-    found = told(metrics)
-    assert value(found, "calls_in_flight") == 2
-    assert value(found, "redis_up") is None
-    now |= {"calls_in_flight": 0, "redis_up": 1, "rows": 17}
-    found = told(metrics)
-    assert value(found, "calls_in_flight") == 0
-    assert value(found, "redis_up") == 1
-    assert value(found, "ledger_rows_total") == 17
+    samples = scrape(metrics)
+    assert value(samples, "calls_in_flight") == 2
+    assert value(samples, "redis_up") is None
+    current |= {"calls_in_flight": 0, "redis_up": 1, "rows": 17}
+    samples = scrape(metrics)
+    assert value(samples, "calls_in_flight") == 0
+    assert value(samples, "redis_up") == 1
+    assert value(samples, "ledger_rows_total") == 17
 
 
-def test_what_is_watched_under_labels_comes_and_goes() -> None:
+def test_labelled_gauges_appear_and_disappear_with_their_labels() -> None:
     """A label that is gone is not shown, even if another worker takes the area over."""
-    now: dict[tuple[str, ...], float] = {("team",): 0.5, ("night",): 0.25}
+    current: dict[tuple[str, ...], float] = {("team",): 0.5, ("night",): 0.25}
     memory = SharedMemory(1)
-    some = LabelledGauges("budget_used_ratio", "Spent.", ("budget",), lambda: now)
+    gauges = LabelledGauges("budget_used_ratio", "Spent.", ("budget",), lambda: current)
     metrics = Metrics(memory=memory)
-    metrics.watch(labelled_gauges=[some])
-    found = told(metrics)
-    assert value(found, "budget_used_ratio", budget="team") == 0.5
-    assert value(found, "budget_used_ratio", budget="night") == 0.25
-    del now["night",]
-    found = told(metrics)
-    assert value(found, "budget_used_ratio", budget="team") == 0.5
-    assert value(found, "budget_used_ratio", budget="night") is None
+    metrics.watch(labelled_gauges=[gauges])
+    samples = scrape(metrics)
+    assert value(samples, "budget_used_ratio", budget="team") == 0.5
+    assert value(samples, "budget_used_ratio", budget="night") == 0.25
+    del current["night",]
+    samples = scrape(metrics)
+    assert value(samples, "budget_used_ratio", budget="team") == 0.5
+    assert value(samples, "budget_used_ratio", budget="night") is None
     memory._owned_by_pid = (0, frozenset())  # it has ended
     after = Metrics(memory=memory)
-    after.watch(labelled_gauges=[some._replace(read=dict)])
-    assert value(told(after), "budget_used_ratio", budget="team") is None
+    after.watch(labelled_gauges=[gauges._replace(read=dict)])
+    assert value(scrape(after), "budget_used_ratio", budget="team") is None
 
 
-def test_of_workers_the_fullest_is_told() -> None:
+def test_the_highest_value_of_all_workers_is_shown_for_a_labelled_gauge() -> None:
     memory = SharedMemory(2)
-    both = [Metrics(memory=memory), Metrics(memory=memory)]
-    for metrics, part in zip(both, (0.25, 0.75), strict=True):
-        levels: dict[tuple[str, ...], float] = {("team",): part}
+    workers = [Metrics(memory=memory), Metrics(memory=memory)]
+    for metrics, ratio in zip(workers, (0.25, 0.75), strict=True):
+        levels: dict[tuple[str, ...], float] = {("team",): ratio}
         metrics.watch(
             labelled_gauges=[LabelledGauges("budget_used_ratio", "", ("budget",), levels.copy)]
         )
         metrics.refresh()
-    assert value(told(both[0]), "budget_used_ratio", budget="team") == 0.75
+    assert value(scrape(workers[0]), "budget_used_ratio", budget="team") == 0.75
 
 
-def test_what_cannot_be_read_hides_nothing_else() -> None:
+def test_a_metric_that_cannot_be_read_hides_no_other() -> None:
     """If a store is gone, its gauge is left out, and counters keep their last value."""
     rows = iter([5.0, 6.0])
 
-    def gone() -> float:
+    def fail() -> float:
         raise OSError
 
     metrics = Metrics(
-        gauges=[GaugeMetric("lag", "", gone)],
+        gauges=[GaugeMetric("lag", "", fail)],
         counters=[CounterMetric("rows", "", lambda: next(rows))],
     )
     metrics.count_row(entry())
-    assert [value(told(metrics), "rows_total") for _ in range(3)] == [5, 6, 6]
-    assert value(told(metrics), "lag") is None
-    assert total(told(metrics), "calls_total") == 1
+    assert [value(scrape(metrics), "rows_total") for _ in range(3)] == [5, 6, 6]
+    assert value(scrape(metrics), "lag") is None
+    assert total(scrape(metrics), "calls_total") == 1
 
 
-def test_workers_tell_the_figures_of_all() -> None:
+def test_each_worker_shows_the_figures_of_all() -> None:
     """Counters are added, and each gauge is combined in its own way, as of the last refresh."""
     memory = SharedMemory(2)
 
@@ -393,36 +395,36 @@ def test_workers_tell_the_figures_of_all() -> None:
     second.count_row(entry())
     second.count_row(hit())
     second.refresh()
-    found = told(first)
-    assert told(second) == found
-    assert value(found, "calls_total", TARGET, cache="miss", state="settled", stream="true") == 2
-    assert value(found, "call_duration_seconds_count", TIMED) == 2
-    assert value(found, "flight") == 5, "the third has never been refreshed"
-    assert value(found, "fed") == 50
-    assert value(found, "up") == 2
-    assert value(found, "rows_total") == 5
+    samples = scrape(first)
+    assert scrape(second) == samples
+    assert value(samples, "calls_total", TARGET, cache="miss", state="settled", stream="true") == 2
+    assert value(samples, "call_duration_seconds_count", TIMED) == 2
+    assert value(samples, "flight") == 5, "the third has never been refreshed"
+    assert value(samples, "fed") == 50
+    assert value(samples, "up") == 2
+    assert value(samples, "rows_total") == 5
     idle.refresh()
-    assert value(told(first), "flight") == 14
+    assert value(scrape(first), "flight") == 14
 
 
-def test_the_moment_of_one_that_is_dead_is_over() -> None:
+def test_gauges_of_a_dead_worker_disappear_and_its_counters_stay() -> None:
     """The counters of the dead process stay."""
     memory = SharedMemory(2)
     dead = Metrics(memory=memory, gauges=[GaugeMetric("flight", "", lambda: 7)])
-    left = Metrics(memory=memory, gauges=[GaugeMetric("flight", "", lambda: 2)])
+    living = Metrics(memory=memory, gauges=[GaugeMetric("flight", "", lambda: 2)])
     dead.count_row(entry())
     dead.refresh()
-    assert value(told(left), "flight") == 9
+    assert value(scrape(living), "flight") == 9
     memory._owned_by_pid = (
         os.getpid(),
         memory._owned_by_pid[1] - {0},
     )  # a process does not see its own lock
-    found = told(left)
-    assert value(found, "flight") == 2
-    assert total(found, "calls_total") == 1
+    samples = scrape(living)
+    assert value(samples, "flight") == 2
+    assert total(samples, "calls_total") == 1
 
 
-def test_a_predecessors_moment_is_not_its_successors() -> None:
+def test_a_new_worker_takes_over_the_counters_of_a_dead_one_but_not_its_gauges() -> None:
     """The successor has the counters, and goes on from there."""
     memory = SharedMemory(1)
     before = Metrics(memory=memory, gauges=[GaugeMetric("flight", "", lambda: 7)])
@@ -433,13 +435,13 @@ def test_a_predecessors_moment_is_not_its_successors() -> None:
     after = Metrics(memory=memory, gauges=[GaugeMetric("flight", "", lambda: None)])
     after.watch(counters=[CounterMetric("rows", "", lambda: 2)])
     after.count_row(entry())
-    found = told(after)
-    assert value(found, "flight") is None
-    assert value(found, "rows_total") == 42
-    assert value(found, "calls_total", TARGET, cache="miss", state="settled", stream="true") == 2
+    samples = scrape(after)
+    assert value(samples, "flight") is None
+    assert value(samples, "rows_total") == 42
+    assert value(samples, "calls_total", TARGET, cache="miss", state="settled", stream="true") == 2
 
 
-def test_both_texts_hold_the_same() -> None:
+def test_the_plain_and_the_openmetrics_text_have_the_same_samples() -> None:
     metrics = Metrics(keys=True)
     for row in (entry(), hit(), attempt()):
         metrics.count_row(row)
@@ -452,14 +454,14 @@ def test_both_texts_hold_the_same() -> None:
     assert not any(math.isnan(float(line.rpartition(" ")[2])) for line in lines[0])
 
 
-def test_every_state_has_its_place() -> None:
+def test_every_final_state_can_be_counted() -> None:
     """No state raises, even if nothing else is known of the call."""
     states: tuple[CallState, ...] = get_args(CallState.__value__)
     bare = [
         FinalRow(id=ID, at=AT, key="k", dialect="gemini", state=state, config="c")
         for state in states
     ]
-    assert total(counted(*bare), "calls_total") == len(states) == 7
+    assert total(count(*bare), "calls_total") == len(states) == 7
 
 
 _USD = st.none() | st.sampled_from([Decimal(0), Decimal("0.25"), Decimal("-0.5"), Decimal(3)])
@@ -490,19 +492,21 @@ _USUAL = entry(
 
 
 @given(st.lists(st.one_of(_ROWS, st.just(_USUAL)), max_size=12), st.booleans())
-def test_rows_that_are_counted_together_are_counted_as_one_by_one(
+def test_counting_rows_together_equals_counting_them_one_by_one(
     rows: list[Row], keys: bool
 ) -> None:
-    together = Metrics(keys=keys)
-    together.count_rows(rows)
-    together.count_rows(rows)
-    assert told(together) == counted(*rows, *rows, keys=keys)
+    batched = Metrics(keys=keys)
+    batched.count_rows(rows)
+    batched.count_rows(rows)
+    assert scrape(batched) == count(*rows, *rows, keys=keys)
 
 
-def test_together_as_many_are_counted_as_there_are() -> None:
+def test_counting_many_rows_together_loses_none() -> None:
     """Rounded sums are equal too, except for their last digit."""
     rows = [entry(cost=Decimal(n) / 7000, duration=n / 70, first_content=n / 90) for n in range(99)]
-    rows = [row for n, one in enumerate(rows) for row in (one, hit(duration=n / 900))]
-    together = Metrics()
-    together.count_rows(rows)
-    assert told(together) == pytest.approx(counted(*rows), rel=1e-14)
+    rows = [
+        row for n, row_of_call in enumerate(rows) for row in (row_of_call, hit(duration=n / 900))
+    ]
+    batched = Metrics()
+    batched.count_rows(rows)
+    assert scrape(batched) == pytest.approx(count(*rows), rel=1e-14)

@@ -34,13 +34,13 @@ took_seconds_count{tier="fast"} 3.0
 """
 
 
-def test_text() -> None:
+def test_the_plain_text_format() -> None:
     data, kind = render(FAMILIES, openmetrics=False)
     assert data.decode() == TEXT
     assert kind == "text/plain; version=0.0.4; charset=utf-8"
 
 
-def test_openmetrics() -> None:
+def test_the_openmetrics_format() -> None:
     """A counter's family is named without its suffix, and the text ends with a mark."""
     data, kind = render(FAMILIES, openmetrics=True)
     heads = TEXT.replace("# HELP calls_total", "# HELP calls")
@@ -48,20 +48,24 @@ def test_openmetrics() -> None:
     assert kind == "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 
-def samples(families: Any) -> list[tuple[str, dict[str, str], float]]:
-    return [(one.name, one.labels, one.value) for family in families for one in family.samples]
+def read_samples(families: Any) -> list[tuple[str, dict[str, str], float]]:
+    return [
+        (sample.name, sample.labels, sample.value)
+        for family in families
+        for sample in family.samples
+    ]
 
 
-def test_the_reference_parsers_read_the_same() -> None:
+def test_the_reference_parsers_read_both_formats_the_same() -> None:
     data = render(FAMILIES, openmetrics=True)[0].decode()
     parse: Any = openmetrics.text_string_to_metric_families
-    strict = samples(parse(data))
-    assert strict == samples(text_string_to_metric_families(TEXT))
+    strict = read_samples(parse(data))
+    assert strict == read_samples(text_string_to_metric_families(TEXT))
     assert ("calls_total", {"lab": 'q"\\\n', "state": "x"}, 1.0) in strict
     assert ("took_seconds_bucket", {"tier": "fast", "le": "+Inf"}, 3.0) in strict
 
 
-def test_numbers_that_are_none() -> None:
-    found = [({"is": "inf"}, math.inf), ({"is": "-inf"}, -math.inf), ({"is": "nan"}, math.nan)]
-    lines = render([make_gauge("g", "", found)], openmetrics=False)[0].decode().splitlines()
+def test_infinity_and_nan_have_their_own_words() -> None:
+    values = [({"is": "inf"}, math.inf), ({"is": "-inf"}, -math.inf), ({"is": "nan"}, math.nan)]
+    lines = render([make_gauge("g", "", values)], openmetrics=False)[0].decode().splitlines()
     assert lines[2:] == ['g{is="inf"} +Inf', 'g{is="-inf"} -Inf', 'g{is="nan"} NaN']

@@ -13,57 +13,57 @@ from gateway.telemetry.shared_metrics import OTHER_LABEL, MetricArea, MetricCell
 ROOT = Path(__file__).parents[2]
 
 
-def read(figures: MetricArea) -> set[tuple[str, tuple[str, ...], tuple[float, ...]]]:
-    return {(name, labels, numbers) for name, labels, numbers, _ in figures.read()}
+def read(area: MetricArea) -> set[tuple[str, tuple[str, ...], tuple[float, ...]]]:
+    return {(name, labels, numbers) for name, labels, numbers, _ in area.read()}
 
 
-def test_a_place_is_that_of_its_name_and_labels() -> None:
-    figures = MetricArea()
-    one = figures.find_offset("money", ("a", "b"), 3)
-    other = figures.find_offset("money", ("ab", ""), 3)
-    figures.values[one + 1] += 2.5
-    figures.values[other] += 1
-    assert figures.find_offset("money", ("a", "b"), 3) == one
-    assert read(figures) == {
+def test_an_offset_belongs_to_a_name_and_its_labels() -> None:
+    area = MetricArea()
+    first = area.find_offset("money", ("a", "b"), 3)
+    second = area.find_offset("money", ("ab", ""), 3)
+    area.values[first + 1] += 2.5
+    area.values[second] += 1
+    assert area.find_offset("money", ("a", "b"), 3) == first
+    assert read(area) == {
         ("money", ("a", "b"), (0.0, 2.5, 0.0)),
         ("money", ("ab", ""), (1.0, 0.0, 0.0)),
     }
 
 
 @pytest.mark.parametrize("label", ["", "ä€😀", 'a"b\\c\nd', "x" * 300])
-def test_labels_are_any_text(label: str) -> None:
-    figures = MetricArea()
-    figures.find_offset("x", (label,), 1)
-    assert read(figures) == {("x", (label,), (0.0,))}
+def test_a_label_may_be_any_text(label: str) -> None:
+    area = MetricArea()
+    area.find_offset("x", (label,), 1)
+    assert read(area) == {("x", (label,), (0.0,))}
 
 
-def test_what_finds_no_room_is_counted_together() -> None:
+def test_labels_beyond_the_area_are_counted_together() -> None:
     """A configuration with more labels than there is room for loses no call."""
-    figures = MetricArea(size=65_536 + 128)
+    area = MetricArea(size=65_536 + 128)
     for number in range(50):
-        figures.values[figures.find_offset("calls", (f"lab-{number}",), 1)] += 1
-        figures.values[figures.find_offset("calls", (f"lab-{number}",), 1)] += 1
-    found = {labels[0]: numbers[0] for _, labels, numbers in read(figures)}
-    assert found.pop(OTHER_LABEL) == 100 - sum(found.values())
-    assert 1 <= len(found) < 5
-    assert set(found.values()) == {2.0}
+        area.values[area.find_offset("calls", (f"lab-{number}",), 1)] += 1
+        area.values[area.find_offset("calls", (f"lab-{number}",), 1)] += 1
+    counts = {labels[0]: numbers[0] for _, labels, numbers in read(area)}
+    assert counts.pop(OTHER_LABEL) == 100 - sum(counts.values())
+    assert 1 <= len(counts) < 5
+    assert set(counts.values()) == {2.0}
 
 
-def test_one_who_finds_no_area_counts_for_itself() -> None:
+def test_a_process_without_a_free_area_counts_for_itself() -> None:
     """The process still shows what the others have counted."""
     memory = SharedMemory(1, 131_072)
-    held = [MetricArea(memory) for _ in range(memory.areas)]
-    held[0].values[held[0].find_offset("x", (), 1)] += 1
-    late = MetricArea(memory)
-    late.values[late.find_offset("x", (), 1)] += 2
-    assert sorted(late.read()) == [
+    areas = [MetricArea(memory) for _ in range(memory.areas)]
+    areas[0].values[areas[0].find_offset("x", (), 1)] += 1
+    late_area = MetricArea(memory)
+    late_area.values[late_area.find_offset("x", (), 1)] += 2
+    assert sorted(late_area.read()) == [
         MetricCell("x", (), (1.0,), is_alive=True),
         MetricCell("x", (), (2.0,), is_alive=True),
     ]
-    assert read(held[1]) == {("x", (), (1.0,))}
+    assert read(areas[1]) == {("x", (), (1.0,))}
 
 
-def forked(program: str) -> None:
+def run_forking(program: str) -> None:
     """Run a program that forks, in a process without threads; fail if it raises."""
     head = """
         import os, signal, sys
@@ -98,8 +98,8 @@ def forked(program: str) -> None:
     subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=ROOT, check=True, timeout=60)
 
 
-def test_processes_tell_what_all_of_them_have_counted() -> None:
-    forked("""
+def test_a_process_reads_the_counts_of_all() -> None:
+    run_forking("""
         mine.values[mine.find_offset("x", ("a",), 1)] += 1
         pids = [child(lambda: add(10), False), child(lambda: add(100), False)]
         assert cells() == [(1.0, True), (10.0, True), (100.0, True)], cells()
@@ -110,18 +110,18 @@ def test_processes_tell_what_all_of_them_have_counted() -> None:
     """)
 
 
-def test_the_successor_of_a_killed_process_goes_on_from_there() -> None:
+def test_the_successor_of_a_killed_process_goes_on_with_its_counts() -> None:
     """Areas are reused, so memory does not grow, however often processes die."""
-    forked("""
+    run_forking("""
         for number in range(20):
             child(lambda: add(1), True)
             assert cells() == [(number + 1, False)], cells()
     """)
 
 
-def test_a_fork_sees_its_parents_end() -> None:
+def test_a_fork_notices_that_its_parent_ended() -> None:
     """The fork has none of its parent's areas."""
-    forked("""
+    run_forking("""
         told, tell = os.pipe()
 
         def parent():
@@ -139,9 +139,9 @@ def test_a_fork_sees_its_parents_end() -> None:
     """)
 
 
-def test_a_look_at_a_neighbour_takes_nobodys_area() -> None:
+def test_reading_the_areas_of_others_takes_none_of_them() -> None:
     """A lock that is tried is released; a process never tries its own, which it would get."""
-    forked("""
+    run_forking("""
         mine.find_offset("x", (), 1)
         for _ in range(3):
             list(mine.read())
@@ -154,11 +154,11 @@ def test_a_look_at_a_neighbour_takes_nobodys_area() -> None:
     """)
 
 
-def test_where_there_is_no_memory_of_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_memfd_an_unlinked_file_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """An unlinked file serves as well."""
     monkeypatch.delattr(os, "memfd_create", raising=False)
     memory = SharedMemory(1, 131_072)
-    one, other = MetricArea(memory), MetricArea(memory)
-    one.values[one.find_offset("x", (), 1)] += 1
-    other.values[other.find_offset("x", (), 1)] += 2
-    assert {numbers for _, _, numbers in read(one)} == {(1.0,), (2.0,)}
+    first, second = MetricArea(memory), MetricArea(memory)
+    first.values[first.find_offset("x", (), 1)] += 1
+    second.values[second.find_offset("x", (), 1)] += 2
+    assert {numbers for _, _, numbers in read(first)} == {(1.0,), (2.0,)}

@@ -22,7 +22,7 @@ SPAN = "b7ad6b7169203331"
 PARENT = f"00-{TRACE}-{SPAN}-01"
 
 
-def made(
+def make_spans(
     row: FinalRow,
     *attempts: AttemptRow,
     last: IntentRow | None = None,
@@ -30,28 +30,30 @@ def made(
     parent: str | None = None,
     **addresses: ProviderAddress,
 ) -> list[CallSpan]:
-    story = CallRows(row, find_origin(row.id, parent), operation, attempts, last)
-    return list(build_spans(story, addresses))
+    rows = CallRows(row, find_origin(row.id, parent), operation, attempts, last)
+    return list(build_spans(rows, addresses))
 
 
-def test_a_call_and_its_attempts() -> None:
+def test_a_call_and_its_attempts_become_spans() -> None:
     """The call is a server span; each request below it, failed or not, is a client span."""
-    call, lost, answer = made(entry(attempts=2), attempt(), last=intent(attempt=2, at=AT + 0.3))
+    call, failed, answer = make_spans(
+        entry(attempts=2), attempt(), last=intent(attempt=2, at=AT + 0.3)
+    )
     assert (call.name, call.kind, call.start, call.end) == ("chat smart", "server", AT, AT + 1.5)
-    assert (lost.name, lost.kind, lost.start) == ("chat able-1", "client", AT + 0.1)
-    assert lost.end == pytest.approx(AT + 0.3)
+    assert (failed.name, failed.kind, failed.start) == ("chat able-1", "client", AT + 0.1)
+    assert failed.end == pytest.approx(AT + 0.3)
     assert (answer.start, answer.end) == (AT + 0.3, AT + 1.5)
-    assert [call.failed, lost.failed, answer.failed] == [False, True, False]
+    assert [call.failed, failed.failed, answer.failed] == [False, True, False]
     assert call.parent_id is None
-    assert lost.parent_id == answer.parent_id == call.id
-    assert len({call.id, lost.id, answer.id}) == 3
-    assert {call.trace_id, lost.trace_id, answer.trace_id} == {call.trace_id}
+    assert failed.parent_id == answer.parent_id == call.id
+    assert len({call.id, failed.id, answer.id}) == 3
+    assert {call.trace_id, failed.trace_id, answer.trace_id} == {call.trace_id}
 
 
-def test_the_answer_in_the_words_of_the_conventions() -> None:
+def test_the_span_of_an_answer_uses_the_words_of_the_conventions() -> None:
     """Prompt tokens include the provider's cache, and answer tokens include reasoning."""
     address = ProviderAddress("api.acme.test", 443)
-    _, answer = made(entry(upstream_id="req-1", service="flex"), last=intent(), acme=address)
+    _, answer = make_spans(entry(upstream_id="req-1", service="flex"), last=intent(), acme=address)
     assert answer.attributes == {
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": "acme",
@@ -76,9 +78,9 @@ def test_the_answer_in_the_words_of_the_conventions() -> None:
     }
 
 
-def test_what_only_the_gateway_knows_is_on_the_call() -> None:
+def test_gateway_attributes_are_on_the_span_of_the_call() -> None:
     """Tokens are not on it, or they would be counted twice."""
-    call, *_ = made(
+    call, *_ = make_spans(
         entry(wasted=Decimal("0.0002"), confidence=0.75, effort="low", dropped=("seed",)),
         last=intent(),
     )
@@ -108,11 +110,11 @@ def test_what_only_the_gateway_knows_is_on_the_call() -> None:
     }
 
 
-def test_a_failed_attempt() -> None:
-    _, lost = made(
+def test_the_span_of_a_failed_attempt() -> None:
+    _, failed = make_spans(
         entry(state="failed", status=503), attempt(input=9, output=3, cost=Decimal("0.01"))
     )
-    assert lost.attributes == {
+    assert failed.attributes == {
         "error.type": "upstream_overloaded",
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": "acme",
@@ -128,13 +130,13 @@ def test_a_failed_attempt() -> None:
     }
 
 
-def test_what_is_unknown_is_left_out() -> None:
+def test_unknown_values_are_left_out_of_spans() -> None:
     """Unknown values are never 0."""
     row = entry(
         input=None, cache_read=None, cache_write=None, output=None, reasoning=None, cost=None,
         wasted=None, baseline=None, first_content=None, duration=None, served=None, usage=None,
     )  # fmt: skip
-    call, answer = made(row, last=intent())
+    call, answer = make_spans(row, last=intent())
     names = call.attributes.keys() | answer.attributes.keys()
     assert not {name for name in names if "usage" in name or "usd" in name}
     assert "gen_ai.response.time_to_first_chunk" not in answer.attributes
@@ -142,14 +144,14 @@ def test_what_is_unknown_is_left_out() -> None:
     assert answer.end == answer.start == intent().at, "a span does not end before it begins"
 
 
-def test_a_hit_and_a_refusal_have_no_attempt() -> None:
-    (found,) = made(hit())
-    assert found.attributes["tiergate.cache"] == "hit"
-    (none,) = made(refused())
-    assert (none.name, none.failed) == ("chat", False)
-    assert none.attributes["http.response.status_code"] == 404
-    assert none.attributes["tiergate.problem"] == "model_not_found"
-    assert "error.type" not in none.attributes
+def test_a_hit_and_a_refusal_have_no_attempt_span() -> None:
+    (hit_span,) = make_spans(hit())
+    assert hit_span.attributes["tiergate.cache"] == "hit"
+    (refused_span,) = make_spans(refused())
+    assert (refused_span.name, refused_span.failed) == ("chat", False)
+    assert refused_span.attributes["http.response.status_code"] == 404
+    assert refused_span.attributes["tiergate.problem"] == "model_not_found"
+    assert "error.type" not in refused_span.attributes
 
 
 @pytest.mark.parametrize(
@@ -165,20 +167,22 @@ def test_a_hit_and_a_refusal_have_no_attempt() -> None:
         ({"state": "unknown_crash", "status": None}, "unknown_crash", None),
     ],
 )  # fmt: skip
-def test_what_is_an_error(more: dict[str, Any], call: str | None, answer: str | None) -> None:
+def test_spans_show_errors_of_the_gateway_and_of_providers_and_not_of_clients(
+    more: dict[str, Any], call: str | None, answer: str | None
+) -> None:
     """A server span has the gateway's failures, not the client's; a client span has any error."""
-    found = made(entry(**more), last=intent())
-    assert [one.attributes.get("error.type") for one in found] == [call, answer]
-    assert [one.failed for one in found] == [call is not None, answer is not None]
+    spans = make_spans(entry(**more), last=intent())
+    assert [span.attributes.get("error.type") for span in spans] == [call, answer]
+    assert [span.failed for span in spans] == [call is not None, answer is not None]
 
 
 @pytest.mark.parametrize(
-    ("provider", "told"),
+    ("provider", "expected"),
     [("gemini", "gcp.gemini"), ("xai", "x_ai"), ("openai", "openai"), ("my-vllm", "my-vllm")],
 )
-def test_providers_have_the_names_of_the_conventions(provider: str, told: str) -> None:
-    _, answer = made(entry(), last=intent(provider=provider))
-    assert answer.attributes["gen_ai.provider.name"] == told
+def test_providers_have_the_names_of_the_conventions(provider: str, expected: str) -> None:
+    _, answer = make_spans(entry(), last=intent(provider=provider))
+    assert answer.attributes["gen_ai.provider.name"] == expected
     assert answer.attributes["tiergate.provider"] == provider
 
 
@@ -187,19 +191,19 @@ def test_providers_have_the_names_of_the_conventions(provider: str, told: str) -
     [("generate", "chat"), ("embeddings", "embeddings"), ("count_tokens", "count_tokens")],
 )
 def test_operations_have_the_names_of_the_conventions(operation: str, name: str) -> None:
-    call, answer = made(entry(tier=None), last=intent(), operation=operation)
+    call, answer = make_spans(entry(tier=None), last=intent(), operation=operation)
     assert call.name == answer.name == f"{name} able-1"
     assert answer.attributes["gen_ai.operation.name"] == name
 
 
-def test_no_prompt_and_no_key() -> None:
+def test_spans_have_no_prompt_and_no_key_name() -> None:
     """The requested name is a client's text, and a key's name may be a person's."""
-    found = made(entry(key=CANARY), attempt(), last=intent(attempt=2))
-    assert CANARY not in repr(found)
+    spans = make_spans(entry(key=CANARY), attempt(), last=intent(attempt=2))
+    assert CANARY not in repr(spans)
 
 
 def test_a_lone_surrogate_stops_no_trace() -> None:
-    call, *_ = made(entry(rule="a\ud800b"))
+    call, *_ = make_spans(entry(rule="a\ud800b"))
     assert call.attributes["tiergate.rule"] == "a?b"
 
 
@@ -212,10 +216,10 @@ def test_a_lone_surrogate_stops_no_trace() -> None:
         f"00-{TRACE}-{SPAN}-ff",
     ],
 )
-def test_a_call_goes_on_in_the_trace_of_its_caller(header: str) -> None:
+def test_a_call_continues_the_trace_of_its_caller(header: str) -> None:
     """A later version of the header works too, as its specification says."""
     assert find_origin(ID, header) == TraceOrigin(int(TRACE, 16), int(SPAN, 16), sampled=True)
-    call, *_ = made(entry(), parent=header)
+    call, *_ = make_spans(entry(), parent=header)
     assert (call.trace_id, call.parent_id) == (int(TRACE, 16), int(SPAN, 16))
 
 
@@ -227,22 +231,22 @@ def test_a_call_goes_on_in_the_trace_of_its_caller(header: str) -> None:
         f"00-{TRACE}-{SPAN}-1", "x" * 10_000,
     ],
 )  # fmt: skip
-def test_anything_else_is_no_caller(header: str | None) -> None:
+def test_an_invalid_trace_header_begins_a_new_trace(header: str | None) -> None:
     """The call begins a trace, always the same one for its id."""
-    found = find_origin(ID, header)
-    assert found == find_origin(ID, None)
-    assert found.parent_id is None
-    assert 0 < found.trace_id < 2**128
-    assert found.trace_id != find_origin("tg-another", None).trace_id
+    origin = find_origin(ID, header)
+    assert origin == find_origin(ID, None)
+    assert origin.parent_id is None
+    assert 0 < origin.trace_id < 2**128
+    assert origin.trace_id != find_origin("tg-another", None).trace_id
 
 
-def test_a_share_is_of_traces() -> None:
+def test_the_sample_is_of_whole_traces() -> None:
     """All who see a trace decide alike, and a trace that the caller leaves out stays out."""
     ids = [find_origin(f"tg-{number}", None) for number in range(2000)]
-    assert 0.2 < sum(is_in_sample(one, 0.25) for one in ids) / 2000 < 0.3
-    assert all(is_in_sample(one, 1.0) for one in ids)
-    assert not any(is_in_sample(one, 0.0) for one in ids)
-    kept = {one for one in ids if is_in_sample(one, 0.25)}
-    assert kept <= {one for one in ids if is_in_sample(one, 0.5)}
+    assert 0.2 < sum(is_in_sample(origin, 0.25) for origin in ids) / 2000 < 0.3
+    assert all(is_in_sample(origin, 1.0) for origin in ids)
+    assert not any(is_in_sample(origin, 0.0) for origin in ids)
+    sampled = {origin for origin in ids if is_in_sample(origin, 0.25)}
+    assert sampled <= {origin for origin in ids if is_in_sample(origin, 0.5)}
     assert is_in_sample(find_origin(ID, PARENT), 1.0)
     assert not is_in_sample(find_origin(ID, f"00-{TRACE}-{SPAN}-00"), 1.0)

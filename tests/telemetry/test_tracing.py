@@ -21,7 +21,7 @@ from tests.telemetry.rows import AT, ID, attempt, entry, intent
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
-class Receiver:
+class RecordingReceiver:
     """A receiver of the spans of calls."""
 
     dropped = 0
@@ -41,9 +41,9 @@ class Receiver:
         return [[span.name for span in call] for call in self.calls]
 
 
-def test_rows_become_spans() -> None:
+def test_rows_of_a_call_become_spans() -> None:
     """The operation and the caller's trace come from outside the rows."""
-    receiver = Receiver()
+    receiver = RecordingReceiver()
     traces = Tracing(receiver, addresses={"acme": ProviderAddress("api.acme.test", 443)})
     traces.begin(ID, "embeddings", PARENT)
     second = intent(attempt=2, at=AT + 0.3)
@@ -58,8 +58,8 @@ def test_rows_become_spans() -> None:
     assert not traces._open_calls, "nothing is kept of a call that has ended"
 
 
-def test_rows_alone_are_enough() -> None:
-    receiver = Receiver()
+def test_rows_alone_are_enough_for_spans() -> None:
+    receiver = RecordingReceiver()
     traces = Tracing(receiver)
     for row in (attempt(), intent(attempt=2), entry()):
         traces.note(row)
@@ -67,8 +67,8 @@ def test_rows_alone_are_enough() -> None:
     assert receiver.names == [["chat smart", "chat able-1", "chat able-1"], ["chat smart"]]
 
 
-def test_what_is_not_of_the_share_is_forgotten() -> None:
-    receiver = Receiver()
+def test_a_call_outside_the_sample_is_forgotten() -> None:
+    receiver = RecordingReceiver()
     traces = Tracing(receiver, sample=0.0)
     for row in (intent(), attempt(), entry()):
         traces.note(row)
@@ -77,7 +77,7 @@ def test_what_is_not_of_the_share_is_forgotten() -> None:
 
 def test_calls_that_never_end_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracing, "_MAX_OPEN_CALLS", 3)
-    traces = Tracing(Receiver())
+    traces = Tracing(RecordingReceiver())
     for number in range(5):
         traces.note(intent(id=f"tg-{number}"))
     assert list(traces._open_calls) == ["tg-2", "tg-3", "tg-4"]
@@ -93,12 +93,12 @@ def test_calls_that_never_end_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> 
         ("https://a.test/v1/traces/?x=1", "https://a.test/v1/traces?x=1"),
     ],
 )
-def test_an_endpoint_is_written_with_its_path_or_without(endpoint: str, url: str) -> None:
+def test_the_endpoint_may_be_written_with_or_without_its_path(endpoint: str, url: str) -> None:
     assert build_traces_url(endpoint) == url
 
 
 @pytest.mark.parametrize(
-    ("url", "found"),
+    ("url", "expected"),
     [
         ("https://api.acme.test/v1/x", ProviderAddress("api.acme.test", 443)),
         ("http://127.0.0.1:8080/v1", ProviderAddress("127.0.0.1", 8080)),
@@ -106,11 +106,15 @@ def test_an_endpoint_is_written_with_its_path_or_without(endpoint: str, url: str
         ("", None),
     ],
 )
-def test_the_address_of_a_provider(url: str, found: ProviderAddress | None) -> None:
-    assert parse_address(url) == found
+def test_the_address_of_a_provider_is_read_from_its_url(
+    url: str, expected: ProviderAddress | None
+) -> None:
+    assert parse_address(url) == expected
 
 
-def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_extra_package_the_error_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(sys.modules, "gateway.telemetry.otel", None)
     with pytest.raises(TraceError, match=r"pip install 'tiergate\[otel\]'"):
         make_otlp_sender("http://127.0.0.1:4318", {}, "1", ignore_event)

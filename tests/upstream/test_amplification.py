@@ -58,7 +58,7 @@ class Loop:
         self.calls = len(due)
         while due:
             stage.now, number, retried = heapq.heappop(due)
-            reply = await stage.ask(chat(), retried=retried)
+            reply = await stage.ask(chat(), retry_count=retried)
             self.good += reply.status == 200
             wait = _waits(reply, retried)
             if wait is not None:

@@ -39,7 +39,7 @@ def get(world: World, path: str, **headers: str) -> httpx.Response:
     return world.client.get(path, headers={k.replace("_", "-"): v for k, v in headers.items()})
 
 
-def message(reply: httpx.Response, status: int) -> str:
+def check_error(reply: httpx.Response, status: int) -> str:
     assert reply.status_code == status, reply.text
     assert ADMIN not in reply.text
     assert CLIENT_KEY not in reply.text
@@ -59,29 +59,33 @@ ROWS = (
 )
 
 
-def test_sums_are_those_of_the_command(world: World) -> None:
+def test_sums_have_the_keys_of_the_command_and_exact_decimals(world: World) -> None:
     """Sums have the command's keys; decimals are exact text, and unknown values are null."""
     write(world, *ROWS)
-    told = get(world, f"{COSTS}?by=lab,tier&since=2026-10-01&zone=Europe/Berlin").json()
-    assert list(told) == ["since", "until", "zone", "by", "groups", "total"]
-    assert (told["zone"], told["by"], told["until"]) == ("Europe/Berlin", ["lab", "tier"], None)
-    by_lab = {one["lab"]: one for one in told["groups"]}
+    report = get(world, f"{COSTS}?by=lab,tier&since=2026-10-01&zone=Europe/Berlin").json()
+    assert list(report) == ["since", "until", "zone", "by", "groups", "total"]
+    assert (report["zone"], report["by"], report["until"]) == (
+        "Europe/Berlin",
+        ["lab", "tier"],
+        None,
+    )
+    by_lab = {group["lab"]: group for group in report["groups"]}
     assert by_lab["openai"]["cost"] == "0.10"
     assert by_lab["acme"]["cost"] == "0.000000000001"
     assert (by_lab["acme"]["unknown"], by_lab["acme"]["calls"]) == (1, 2)
     assert by_lab["openai"]["reasoning"] is None
-    assert told["total"]["calls"] == 3
-    assert told["total"]["cost"] == "0.100000000001"
+    assert report["total"]["calls"] == 3
+    assert report["total"]["cost"] == "0.100000000001"
 
 
-def test_without_names_sums_are_by_tier_and_days_of_the_configured_zone(world: World) -> None:
+def test_by_default_sums_are_by_tier_in_the_configured_time_zone(world: World) -> None:
     write(world, *ROWS)
-    told = get(world, COSTS).json()
-    assert (told["by"], told["zone"], told["since"]) == (["tier"], "UTC", None)
-    assert [one["tier"] for one in told["groups"]] == ["fast"]
+    report = get(world, COSTS).json()
+    assert (report["by"], report["zone"], report["since"]) == (["tier"], "UTC", None)
+    assert [group["tier"] for group in report["groups"]] == ["fast"]
 
 
-def test_only_is_repeated_and_takes_a_colon_or_an_equals_sign(world: World) -> None:
+def test_only_can_be_repeated_and_takes_a_colon_or_an_equals_sign(world: World) -> None:
     write(world, *ROWS)
     for only, calls in (
         ("only=lab:acme", 2), ("only=lab%3Dacme&only=key:bob", 1), ("only=lab:acme&only=lab:openai", 3),
@@ -90,7 +94,7 @@ def test_only_is_repeated_and_takes_a_colon_or_an_equals_sign(world: World) -> N
         assert get(world, f"{COSTS}?{only}").json()["total"]["calls"] == calls, only
 
 
-def test_sums_as_csv(world: World) -> None:
+def test_sums_as_csv_contain_no_formulas(world: World) -> None:
     """A spreadsheet cannot run a name as a formula; an unknown value is an empty cell."""
     write(world, *ROWS)
     reply = get(world, f"{COSTS}?by=tag&format=csv")
@@ -101,18 +105,18 @@ def test_sums_as_csv(world: World) -> None:
     assert {row["reasoning"] for row in table} == {""}
 
 
-def test_a_call_is_there_as_soon_as_it_has_ended(world: World, upstream: Upstream) -> None:
+def test_a_call_is_listed_as_soon_as_it_has_ended(world: World, upstream: Upstream) -> None:
     """The caller does not wait for the store's next feed."""
     reply = world.ask(chat())
     (row,) = lines(get(world, ENTRIES))
     assert row["id"] == reply.headers["x-request-id"]
     assert row["kind"] == "final"
     assert row["cost"] == reply.headers["x-tiergate-cost"]
-    told = get(world, f"{ENTRIES}/{row['id']}").json()
-    assert told == {**row, "tries": []}
+    single_row = get(world, f"{ENTRIES}/{row['id']}").json()
+    assert single_row == {**row, "tries": []}
 
 
-def test_a_call_that_another_process_is_feeding_is_waited_for(
+def test_a_row_that_another_process_is_feeding_is_waited_for(
     world: World, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One process feeds at a time: until it is done the store does not know the call."""
@@ -144,37 +148,37 @@ def test_sums_wait_for_another_process_that_feeds(
         world.ask(chat())
     with feeding(gateway.journal_folder) as other:
         monkeypatch.setattr(gateway.store, "feed", other.feed(gateway.store))
-        told = get(world, path)
-    assert SUMS[path](told.json()) == 2
+        reply = get(world, path)
+    assert SUMS[path](reply.json()) == 2
     assert len(other.waited) == WAITS
 
 
-def test_rows_are_lines_with_exact_money(world: World) -> None:
+def test_rows_are_json_lines_with_exact_money(world: World) -> None:
     write(world, *ROWS)
-    found = lines(get(world, ENTRIES))
-    assert [row["id"] for row in found] == ["tg-1", "tg-2", "tg-3"]
-    assert [row["cost"] for row in found] == ["0.10", "0.000000000001", None]
-    assert found[0]["tags"] == ["eu", "=x"]
-    assert found[2]["tenant"] == "other", "an admin sees all"
+    listed_rows = lines(get(world, ENTRIES))
+    assert [row["id"] for row in listed_rows] == ["tg-1", "tg-2", "tg-3"]
+    assert [row["cost"] for row in listed_rows] == ["0.10", "0.000000000001", None]
+    assert listed_rows[0]["tags"] == ["eu", "=x"]
+    assert listed_rows[2]["tenant"] == "other", "an admin sees all"
     fields = set(FinalRow.__struct_fields__) | {"kind", "repriced", "cursor"}
-    assert set(found[0]) == fields
+    assert set(listed_rows[0]) == fields
 
 
 def test_rows_as_json_and_csv(world: World) -> None:
     write(world, *ROWS)
-    told = get(world, f"{ENTRIES}?format=json").json()
-    assert told["entries"] == lines(get(world, ENTRIES))
-    assert told["cursor"] == told["entries"][-1]["cursor"]
+    reply_json = get(world, f"{ENTRIES}?format=json").json()
+    assert reply_json["entries"] == lines(get(world, ENTRIES))
+    assert reply_json["cursor"] == reply_json["entries"][-1]["cursor"]
     reply = get(world, f"{ENTRIES}?format=csv")
     assert reply.headers["content-type"] == "text/csv; charset=utf-8"
     table = list(csv.DictReader(io.StringIO(reply.text)))
     assert [row["cost"] for row in table] == ["0.10", "0.000000000001", ""]
     assert [row["tags"] for row in table] == ['["eu","=x"]', "[]", "[]"]
     assert table[0]["cache_write_by"] == "{}"
-    assert table[0].keys() == told["entries"][0].keys() - {"kind"}
+    assert table[0].keys() == reply_json["entries"][0].keys() - {"kind"}
 
 
-def test_without_rows_there_is_nothing_and_no_cursor(world: World) -> None:
+def test_without_rows_the_answer_is_empty_and_has_no_cursor(world: World) -> None:
     reply = get(world, ENTRIES)
     assert (reply.status_code, reply.content) == (200, b"")
     assert "x-tiergate-cursor" not in reply.headers
@@ -182,7 +186,7 @@ def test_without_rows_there_is_nothing_and_no_cursor(world: World) -> None:
     assert len(get(world, f"{ENTRIES}?format=csv").text.splitlines()) == 1
 
 
-def test_a_follower_misses_nothing(world: World) -> None:
+def test_a_client_that_follows_the_ledger_misses_no_row(world: World) -> None:
     """A follower gets a call that ends late, however long ago it began, and a price that comes
     later.
     """
@@ -202,25 +206,25 @@ def test_a_follower_misses_nothing(world: World) -> None:
     assert (idle.content, idle.headers["x-tiergate-cursor"]) == (b"", cursor)
     write(world, entry("tg-late", at=1_700_000_000.0))
     write(world, RepriceRow(id="tg-1", at=1_793_000_099.0, cost=Decimal("0.7"), price="later"))
-    found = {row["id"]: row for row in lines(get(world, f"{ENTRIES}?after={cursor}"))}
-    assert found.keys() == {"tg-late", "tg-1"}
-    assert (found["tg-1"]["cost"], found["tg-1"]["repriced"]) == ("0.7", 1_793_000_099.0)
+    rows_by_id = {row["id"]: row for row in lines(get(world, f"{ENTRIES}?after={cursor}"))}
+    assert rows_by_id.keys() == {"tg-late", "tg-1"}
+    assert (rows_by_id["tg-1"]["cost"], rows_by_id["tg-1"]["repriced"]) == ("0.7", 1_793_000_099.0)
 
 
-def test_many_rows_are_written_in_pieces(world: World) -> None:
+def test_many_rows_are_written_in_batches(world: World) -> None:
     count = 2 * costs._BATCH_ROWS + 1
     write(world, *(entry(f"tg-{n}") for n in range(count)))
     assert len(lines(get(world, ENTRIES))) == count
     table = get(world, f"{ENTRIES}?format=csv").text.splitlines()
     assert len(table) == len(set(table)) == count + 1
-    told = get(world, f"{ENTRIES}?format=json").json()
-    assert told["entries"] == lines(get(world, ENTRIES))
-    for limit, more in ((count, True), (count + 1, False), (costs._BATCH_ROWS, True)):
+    reply_json = get(world, f"{ENTRIES}?format=json").json()
+    assert reply_json["entries"] == lines(get(world, ENTRIES))
+    for limit, has_next in ((count, True), (count + 1, False), (costs._BATCH_ROWS, True)):
         reply = get(world, f"{ENTRIES}?limit={limit}")
-        assert (len(lines(reply)), "link" in reply.headers) == (min(limit, count), more)
+        assert (len(lines(reply)), "link" in reply.headers) == (min(limit, count), has_next)
 
 
-def test_the_newest_come_first_and_a_follower_goes_on_from_them(world: World) -> None:
+def test_rows_can_be_listed_newest_first_and_followed_from_there(world: World) -> None:
     count = 2 * costs._BATCH_ROWS + 1
     write(world, *(entry(f"tg-{n:04}", at=1_793_000_000.0 + n) for n in range(count)))
     newest = [f"tg-{n:04}" for n in reversed(range(count))]
@@ -238,43 +242,45 @@ def test_the_newest_come_first_and_a_follower_goes_on_from_them(world: World) ->
     assert lines(get(world, follow)) == []
     write(world, entry("tg-late", at=1.0))
     assert [row["id"] for row in lines(get(world, follow))] == ["tg-late"]
-    for wrong, said in (
+    for query, problem in (
         ("order=oldest", "The order is came or newest."),
         ("order=newest&after=1", "order=newest goes on with `before`; follow with `after` alone."),
         ("before=tg-1", "`before` goes with order=newest; else go on with `after`."),
         ("order=newest&before=tg-none", "The ledger has no call of this id."),
         ("order=newest&before=%00", "The ledger has no call of this id."),
     ):
-        assert message(get(world, f"{ENTRIES}?{wrong}"), 400) == said
+        assert check_error(get(world, f"{ENTRIES}?{query}"), 400) == problem
 
 
-def test_rows_are_chosen_by_status_and_conversation(world: World) -> None:
+def test_rows_can_be_filtered_by_status_and_conversation(world: World) -> None:
     write(world, entry("tg-1", status=429, conversation="c1"), entry("tg-2", status=200))
-    for only, found in (
+    for only, expected_id in (
         ("status:429", "tg-1"),
         ("conversation:c1", "tg-1"),
         ("status:200", "tg-2"),
     ):
-        assert [row["id"] for row in lines(get(world, f"{ENTRIES}?only={only}"))] == [found]
+        assert [row["id"] for row in lines(get(world, f"{ENTRIES}?only={only}"))] == [expected_id]
 
 
-def test_one_call_has_its_attempts(world: World) -> None:
-    lost = AttemptRow(
+def test_a_call_is_shown_with_its_attempts(world: World) -> None:
+    failed_attempt = AttemptRow(
         id="tg-1", attempt=1, at=1.5, provider="openai", model="m", problem="upstream_timeout",
         reserved=Decimal("0.25"),
     )  # fmt: skip
-    write(world, lost, entry("tg-1", attempts=2))
-    told = get(world, f"{ENTRIES}/tg-1").json()
-    (one,) = told["tries"]
-    assert (one["kind"], one["problem"], one["cost"], one["reserved"]) == (
+    write(world, failed_attempt, entry("tg-1", attempts=2))
+    call = get(world, f"{ENTRIES}/tg-1").json()
+    (attempt,) = call["tries"]
+    assert (attempt["kind"], attempt["problem"], attempt["cost"], attempt["reserved"]) == (
         "attempt", "upstream_timeout", None, "0.25",
     )  # fmt: skip
-    for none in ("tg-2", "%00"):
-        assert message(get(world, f"{ENTRIES}/{none}"), 404).startswith("The ledger has no row")
+    for unknown_id in ("tg-2", "%00"):
+        assert check_error(get(world, f"{ENTRIES}/{unknown_id}"), 404).startswith(
+            "The ledger has no row"
+        )
 
 
 @pytest.mark.parametrize(
-    ("query", "said"),
+    ("query", "problem"),
     [
         ("/admin/costs?by=colour", "'colour' is none of tier, lab,"),
         ("/admin/costs?by=id", "'id' is none of tier, lab,"),
@@ -293,12 +299,14 @@ def test_one_call_has_its_attempts(world: World) -> None:
         ("/admin/entries?format=parquet", "The format is ndjson or csv or json."),
     ],
 )
-def test_what_was_asked_wrong_is_said(world: World, query: str, said: str) -> None:
-    assert message(get(world, query), 400).startswith(said)
+def test_a_wrong_query_gets_an_error_that_names_the_mistake(
+    world: World, query: str, problem: str
+) -> None:
+    assert check_error(get(world, query), 400).startswith(problem)
 
 
 @pytest.mark.parametrize("path", DOORS)
-def test_an_admin_key_opens_and_nothing_else_does(make: Make, path: str) -> None:
+def test_only_an_admin_key_opens_the_admin_endpoints(make: Make, path: str) -> None:
     """SEC-AUTH 3: the admin key works in each header that takes a client's key; client keys open
     nothing here.
     """
@@ -308,14 +316,14 @@ def test_an_admin_key_opens_and_nothing_else_does(make: Make, path: str) -> None
         {"authorization": f"Bearer {ADMIN}"}, {"x-api-key": ADMIN}, {"api-key": ADMIN}, {"x-goog-api-key": ADMIN},
     ):  # fmt: skip
         assert get(world, path, **header).status_code == 200, header
-    assert "TIERGATE_ADMIN_KEY" in message(get(world, path), 401)
-    for wrong in (CLIENT_KEY, ADMIN[:-1], f"{ADMIN}x", "é", ""):
-        reply = world.client.get(path, headers=[(b"x-api-key", wrong.encode())])
-        message(reply, 401)
+    assert "TIERGATE_ADMIN_KEY" in check_error(get(world, path), 401)
+    for wrong_key in (CLIENT_KEY, ADMIN[:-1], f"{ADMIN}x", "é", ""):
+        reply = world.client.get(path, headers=[(b"x-api-key", wrong_key.encode())])
+        check_error(reply, 401)
         assert reply.headers["x-should-retry"] == "false"
-    both = {"authorization": f"Bearer {CLIENT_KEY}", "x_api_key": ADMIN}
-    message(get(world, path, **both), 401)
-    message(get(world, f"{path}?key={ADMIN}"), 401)
+    two_keys = {"authorization": f"Bearer {CLIENT_KEY}", "x_api_key": ADMIN}
+    check_error(get(world, path, **two_keys), 401)
+    check_error(get(world, f"{path}?key={ADMIN}"), 401)
     proxied = {"x_api_key": ADMIN, "x_forwarded_for": "203.0.113.9", "host": "gateway.example"}
     assert get(world, path, **proxied).status_code == 200
 
@@ -337,16 +345,16 @@ def test_without_an_admin_key_only_this_machine_itself_is_answered(
     """The gateway refuses proxies, names that resolve to it (DNS rebinding), and other web pages."""
     write(world, *ROWS)
     reply = world.client.get(path, headers=dict([header]))
-    assert "Set TIERGATE_ADMIN_KEY" in message(reply, 403)
+    assert "Set TIERGATE_ADMIN_KEY" in check_error(reply, 403)
 
 
 @pytest.mark.parametrize("host", ["evil.example/@127.0.0.1", "evil@127.0.0.1", "[::1"])
-def test_a_host_that_is_none_is_not_this_machine(world: World, host: str) -> None:
+def test_an_invalid_host_is_refused_before_the_key_is_checked(world: World, host: str) -> None:
     """The gateway refuses the request before it checks the caller's key."""
-    assert "Host" in message(world.client.get("/admin/entries", headers={"host": host}), 400)
+    assert "Host" in check_error(world.client.get("/admin/entries", headers={"host": host}), 400)
 
 
-def test_without_an_admin_key_a_proxy_that_says_nothing_of_itself_is_not_answered(
+def test_without_an_admin_key_a_proxy_that_speaks_http_1_0_is_refused(
     world: World,
 ) -> None:
     """nginx, as installed, sends HTTP/1.0 with the loopback name and no header that shows a proxy."""
@@ -356,44 +364,44 @@ def test_without_an_admin_key_a_proxy_that_says_nothing_of_itself_is_not_answere
             f"GET {COSTS} HTTP/1.0\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
         )
         with connection.makefile("rb") as file:
-            told = file.read()
-    assert told.startswith(b"HTTP/1.1 403 ")
-    assert b"through a proxy. Set TIERGATE_ADMIN_KEY" in told
+            answer = file.read()
+    assert answer.startswith(b"HTTP/1.1 403 ")
+    assert b"through a proxy. Set TIERGATE_ADMIN_KEY" in answer
 
 
 @pytest.mark.parametrize("path", DOORS)
 def test_without_an_admin_key_loopback_has_many_names(world: World, path: str) -> None:
     write(world, *ROWS)
-    here = f"127.0.0.1:{world.port}"
+    own_host = f"127.0.0.1:{world.port}"
     for headers in (
         {"host": "localhost"}, {"host": "localhost."}, {"host": f"LOCALHOST:{world.port}"}, {"host": "[::1]:8484"}, {"host": "127.8.8.8"},
-        {"origin": f"http://{here}", "host": here}, {"sec-fetch-site": "same-origin"}, {"sec-fetch-site": "none"},
+        {"origin": f"http://{own_host}", "host": own_host}, {"sec-fetch-site": "same-origin"}, {"sec-fetch-site": "none"},
         {"x-api-key": "whatever a client has"},
     ):  # fmt: skip
         assert world.client.get(path, headers=headers).status_code == 200, headers
 
 
 @pytest.mark.parametrize("peer", [("203.0.113.9", 5), ("fe80::1", 5), None])
-async def test_without_an_admin_key_another_machine_is_not_answered(
+async def test_without_an_admin_key_another_machine_is_refused(
     world: World, peer: tuple[str, int] | None
 ) -> None:
     app = FastAPI()
     costs.add_routes(app, world.gateway)
-    sent = await _ask(app, peer)
-    assert sent == "not_allowed"
+    outcome = await _ask(app, peer)
+    assert outcome == "not_allowed"
     assert await _ask(app, ("::ffff:127.0.0.1", 5)) == "200"
 
 
 async def _ask(app: FastAPI, peer: tuple[str, int] | None) -> str:
     from gateway.core.errors import ProblemError  # noqa: PLC0415
 
-    told: list[Any] = []
+    messages: list[Any] = []
 
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": b""}
 
     async def send(message: Any) -> None:
-        told.append(message)
+        messages.append(message)
 
     scope = {
         "type": "http", "http_version": "1.1", "method": "GET", "path": COSTS, "raw_path": COSTS.encode(),
@@ -404,32 +412,32 @@ async def _ask(app: FastAPI, peer: tuple[str, int] | None) -> str:
         await app(scope, receive, send)
     except ProblemError as error:
         return error.problem.kind
-    return str(told[0]["status"])
+    return str(messages[0]["status"])
 
 
 @pytest.mark.parametrize("path", DOORS)
-def test_a_key_that_is_also_a_clients_opens_nothing(make: Make, path: str) -> None:
+def test_an_admin_key_that_is_also_a_client_key_opens_nothing(make: Make, path: str) -> None:
     world = make(TIERGATE_ADMIN_KEY=CLIENT_KEY, TIERGATE_KEYS=KEYS)
-    assert "client's key too" in message(get(world, path, x_api_key=CLIENT_KEY), 403)
+    assert "client's key too" in check_error(get(world, path, x_api_key=CLIENT_KEY), 403)
 
 
-def test_every_route_below_admin_is_guarded(make: Make) -> None:
+def test_every_admin_route_needs_a_key(make: Make) -> None:
     """A route that is added later is guarded too."""
     world = make(TIERGATE_ADMIN_KEY=ADMIN)
     paths = world.client.get("/openapi.json").json()["paths"]
-    doors = [
+    routes = [
         (method.upper(), path)
         for path, methods in paths.items()
         for method in methods
         if path.startswith("/admin")
     ]
-    assert {("GET", re.sub("tg-1", "{name}", path)) for path in DOORS} < {*doors}
-    assert ("POST", "/admin/reload") in doors
-    for method, path in doors:
-        message(world.client.request(method, path), 401)
+    assert {("GET", re.sub("tg-1", "{name}", path)) for path in DOORS} < {*routes}
+    assert ("POST", "/admin/reload") in routes
+    for method, path in routes:
+        check_error(world.client.request(method, path), 401)
 
 
-def test_nobody_on_the_way_keeps_what_admins_are_told(world: World) -> None:
+def test_answers_to_admins_are_never_cached(world: World) -> None:
     """A browser sends a cookie instead of a key, so caches would take the answer for public."""
     paths = (*DOORS, "/admin/config", "/admin/rules", "/admin/none", "/admin/costs?by=colour")
     for path in paths:
@@ -439,15 +447,17 @@ def test_nobody_on_the_way_keeps_what_admins_are_told(world: World) -> None:
     assert "cache-control" not in get(world, "/health").headers
 
 
-def test_a_store_that_cannot_be_read_is_said(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_cannot_be_read_is_a_503(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: object, **__: object) -> None:
         raise OSError("no such disk")
 
     monkeypatch.setattr(world.gateway.store, "feed", fail)
-    assert message(get(world, COSTS), 503) == "The ledger cannot be read: no such disk."
+    assert check_error(get(world, COSTS), 503) == "The ledger cannot be read: no such disk."
 
 
-def test_questions_do_not_keep_calls_waiting(
+def test_slow_ledger_queries_do_not_delay_calls(
     world: World, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While many requests hang in the store, the gateway serves a call; in the end all are
@@ -455,20 +465,20 @@ def test_questions_do_not_keep_calls_waiting(
     """
     import threading  # noqa: PLC0415
 
-    gone, begun = threading.Event(), threading.Semaphore(0)
-    summed = world.gateway.store.sum_costs
+    may_end, started = threading.Event(), threading.Semaphore(0)
+    sum_costs = world.gateway.store.sum_costs
 
     def hang(*args: Any, **options: Any) -> Any:
-        begun.release()
-        assert gone.wait(30)
-        return summed(*args, **options)
+        started.release()
+        assert may_end.wait(30)
+        return sum_costs(*args, **options)
 
     monkeypatch.setattr(world.gateway.store, "sum_costs", hang)
     with ThreadPoolExecutor(8) as pool:
-        asked = [pool.submit(httpx.get, f"{world.url}{COSTS}", timeout=30) for _ in range(8)]
+        replies = [pool.submit(httpx.get, f"{world.url}{COSTS}", timeout=30) for _ in range(8)]
         for _ in range(worker_thread._MAX_CONCURRENT):
-            assert begun.acquire(timeout=30)
+            assert started.acquire(timeout=30)
         assert world.ask(chat()).status_code == 200
-        assert not begun.acquire(blocking=False), "more at once than there may be"
-        gone.set()
-        assert {one.result().status_code for one in asked} == {200}
+        assert not started.acquire(blocking=False), "more at once than there may be"
+        may_end.set()
+        assert {reply.result().status_code for reply in replies} == {200}

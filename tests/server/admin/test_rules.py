@@ -43,7 +43,7 @@ def rules(value: Config) -> None:
 
 
 @pytest.fixture
-def asked(make: Make, upstream: Upstream) -> World:
+def world_with_calls(make: Make, upstream: Upstream) -> World:
     """Start a gateway that has decided three calls by rules."""
     world = make(rules)
     for text in ("Prove it.", "Prove that too.", "Hello."):
@@ -51,39 +51,43 @@ def asked(make: Make, upstream: Upstream) -> World:
     return world
 
 
-def ask_replay(world: World, **wanted: Any) -> httpx.Response:
-    return world.client.post("/admin/replay", json=wanted)
+def ask_replay(world: World, **options: Any) -> httpx.Response:
+    return world.client.post("/admin/replay", json=options)
 
 
-def test_rules_are_told_in_order_with_what_they_decided(asked: World) -> None:
-    told = asked.client.get("/admin/rules").json()
-    assert [(one["kind"], one["name"]) for one in told["rules"]] == [
+def test_rules_are_listed_in_order_with_the_calls_that_they_decided(
+    world_with_calls: World,
+) -> None:
+    report = world_with_calls.client.get("/admin/rules").json()
+    assert [(rule["kind"], rule["name"]) for rule in report["rules"]] == [
         ("guard", "drafts"), ("choice", "proofs"), ("choice", "never"),
     ]  # fmt: skip
-    guard, proofs, never = told["rules"]
+    guard, proofs, never = report["rules"]
     assert guard["hits"] == {"calls": 0}
     assert proofs["hits"]["calls"] == 2
     assert float(proofs["hits"]["cost"]) > 0
     assert never["hits"] == {"calls": 0}
     assert proofs["line"] == 1
     assert proofs["file"].endswith("gateway.yaml")
-    assert [one["source"] for one in told["others"]] == ["classifier"]
-    assert told["total"]["calls"] == 3
-    (finding,) = [one for one in told["findings"] if one["path"] == "choices[1]"]
+    assert [rule["source"] for rule in report["others"]] == ["classifier"]
+    assert report["total"]["calls"] == 3
+    (finding,) = [rule for rule in report["findings"] if rule["path"] == "choices[1]"]
     assert finding["message"] == "is never reached: 'proofs' matches first."
     assert finding["text"].endswith(
         "choices[1] (rule 'never'): is never reached: 'proofs' matches first."
     )
-    assert asked.client.get("/admin/rules?since=2030-01-01").json()["total"]["calls"] == 0
-    for query, said in (("since=soon", "is no time"), ("sinc=7d", "no parameter 'sinc'")):
-        reply = asked.client.get(f"/admin/rules?{query}")
-        assert (reply.status_code, said in reply.json()["error"]["message"]) == (400, True)
+    assert (
+        world_with_calls.client.get("/admin/rules?since=2030-01-01").json()["total"]["calls"] == 0
+    )
+    for query, problem in (("since=soon", "is no time"), ("sinc=7d", "no parameter 'sinc'")):
+        reply = world_with_calls.client.get(f"/admin/rules?{query}")
+        assert (reply.status_code, problem in reply.json()["error"]["message"]) == (400, True)
 
 
 def test_calls_that_guards_applied_to_are_counted(make: Make, upstream: Upstream) -> None:
     """Guards count if a pin or a choice decided, if they bounded nothing, and if they refused."""
 
-    def guards(value: Config) -> None:
+    def set_guards(value: Config) -> None:
         value["guards"] = [
             {"name": "drafts", "when": {"tag": "draft"}, "max_tier": "fast"},
             {"name": "no secrets", "when": {"keywords": "secret"}, "refuse": "Not that."},
@@ -91,7 +95,7 @@ def test_calls_that_guards_applied_to_are_counted(make: Make, upstream: Upstream
         ]
         value["choices"] = [{"name": "proofs", "when": {"keywords": "prove"}, "tier": "reasoning"}]
 
-    world = make(guards)
+    world = make(set_guards)
     for text, model, tags, status in (
         ("Prove it.", "auto", "draft", 200), ("Hello.", "fast", "draft", 200), ("Hello.", "auto", "", 200),
         ("A secret draft.", "auto", "draft", 403), ("A secret.", "none-such", "", 404),
@@ -117,63 +121,73 @@ def test_calls_that_guards_applied_to_are_counted(make: Make, upstream: Upstream
     ]
 
 
-def test_of_a_file_that_has_more_than_rules_nothing_else_is_shown(asked: World) -> None:
+def test_only_the_rules_of_the_configuration_file_are_shown(world_with_calls: World) -> None:
     """The configuration of these tests is one line of JSON, with credentials in it."""
-    reply = asked.client.get("/admin/rules")
+    reply = world_with_calls.client.get("/admin/rules")
     assert "never-shown" not in reply.text
     assert reply.json()["file"] == ""
     assert reply.json()["yaml"].startswith("guards:\n- name: drafts\n")
 
 
-def test_former_rules_are_told_apart(asked: World) -> None:
+def test_former_rules_are_listed_apart(world_with_calls: World) -> None:
     """Their decisions stay in the ledger."""
-    asked.gateway.built_config.source.config.choices.pop(0)
-    told = asked.client.get("/admin/rules").json()
-    assert [(one["kind"], one["name"], one["calls"]) for one in told["former"]] == [
+    world_with_calls.gateway.built_config.source.config.choices.pop(0)
+    report = world_with_calls.client.get("/admin/rules").json()
+    assert [(rule["kind"], rule["name"], rule["calls"]) for rule in report["former"]] == [
         ("choice", "proofs", 2)
     ]
-    assert [one["name"] for one in told["rules"]] == ["drafts", "never"]
+    assert [rule["name"] for rule in report["rules"]] == ["drafts", "never"]
 
 
-def test_a_replay_says_what_the_command_says_and_changes_nothing(asked: World) -> None:
-    before = asked.client.get("/admin/config").json()
-    told = ask_replay(asked, rules=RULES).json()
-    assert told["ok"] is True
-    report = told["report"]
+def test_a_replay_reports_like_the_command_and_changes_nothing(world_with_calls: World) -> None:
+    before = world_with_calls.client.get("/admin/config").json()
+    reply = ask_replay(world_with_calls, rules=RULES).json()
+    assert reply["ok"] is True
+    report = reply["report"]
     assert (report["calls"], report["changed"]) == (3, 2)
     assert report["tiers"]["smart"]["after"] - report["tiers"]["smart"]["before"] == 2
     assert report["by"]["proofs"] == {"before": 2, "after": 2}
     assert len(report["list"]) == 2
-    file = asked.folder / "new.yaml"
+    file = world_with_calls.folder / "new.yaml"
     file.write_text(RULES)
-    command = [sys.executable, "-m", "gateway", "--config", str(asked.folder / "gateway.yaml")]
-    environ = {"TIERGATE_DATA": str(asked.folder / "data"), **ENVIRON}
-    done = subprocess.run(
+    command = [
+        sys.executable,
+        "-m",
+        "gateway",
+        "--config",
+        str(world_with_calls.folder / "gateway.yaml"),
+    ]
+    environ = {"TIERGATE_DATA": str(world_with_calls.folder / "data"), **ENVIRON}
+    process = subprocess.run(
         [*command, "replay", "--rules", str(file), "--json"],
         env=environ, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert json.loads(done.stdout) == report
-    assert asked.client.get("/admin/config").json() == before
-    assert asked.client.get("/admin/rules").json()["rules"][1]["name"] == "proofs"
+    assert json.loads(process.stdout) == report
+    assert world_with_calls.client.get("/admin/config").json() == before
+    assert world_with_calls.client.get("/admin/rules").json()["rules"][1]["name"] == "proofs"
 
 
-def test_the_rules_in_force_replayed_change_nothing_and_count_guards(asked: World) -> None:
+def test_a_replay_of_the_current_rules_changes_nothing_and_counts_guards(
+    world_with_calls: World,
+) -> None:
     assert (
-        asked.ask({**chat("Draft it."), "model": "auto"}, x_tiergate_tags="draft").status_code
+        world_with_calls.ask(
+            {**chat("Draft it."), "model": "auto"}, x_tiergate_tags="draft"
+        ).status_code
         == 200
     )
-    told = ask_replay(asked, since="7d", limit=0).json()
-    assert (told["report"]["calls"], told["report"]["changed"]) == (4, 0)
-    assert told["report"]["guards"] == {"drafts": 1}
-    assert [one["path"] for one in told["findings"] if one["path"].startswith("choices")] == [
-        "choices[1]"
-    ]
-    told = ask_replay(asked, only=["tag:draft"]).json()
-    assert told["report"]["calls"] == 1
+    reply = ask_replay(world_with_calls, since="7d", limit=0).json()
+    assert (reply["report"]["calls"], reply["report"]["changed"]) == (4, 0)
+    assert reply["report"]["guards"] == {"drafts": 1}
+    assert [
+        finding["path"] for finding in reply["findings"] if finding["path"].startswith("choices")
+    ] == ["choices[1]"]
+    reply = ask_replay(world_with_calls, only=["tag:draft"]).json()
+    assert reply["report"]["calls"] == 1
 
 
 @pytest.mark.parametrize(
-    ("text", "line", "said"),
+    ("text", "line", "problem"),
     [
         ("choices:\n- name: a\n  tier: huge\n", 3, "'huge' is not allowed."),
         ("choices:\n- name: a\n  when: {keyword: x}\n  tier: fast\n", 3, "no such key. Did you mean 'keywords'?"),
@@ -184,121 +198,127 @@ def test_the_rules_in_force_replayed_change_nothing_and_count_guards(asked: Worl
         ("choices:\n- {name: '${file:/etc/passwd}', tier: fast}\n", 2, "puts in what the rules in force do not."),
     ],
 )  # fmt: skip
-def test_wrong_rules_are_told_with_their_lines(
-    asked: World, text: str, line: int, said: str
+def test_wrong_rules_are_reported_with_their_lines(
+    world_with_calls: World, text: str, line: int, problem: str
 ) -> None:
-    reply = ask_replay(asked, rules=text)
+    reply = ask_replay(world_with_calls, rules=text)
     assert reply.status_code == 200, reply.text
-    told = reply.json()
-    assert told["ok"] is False
-    assert "report" not in told
-    first = told["findings"][0]
+    report = reply.json()
+    assert report["ok"] is False
+    assert "report" not in report
+    first = report["findings"][0]
     assert (first["line"], first["file"]) == (line, replay.RULES_NAME)
-    assert said in first["text"]
+    assert problem in first["text"]
     assert "root:" not in reply.text
 
 
-def test_what_is_asked_wrong_is_said(asked: World) -> None:
-    for wanted, status, said in (
+def test_a_wrong_replay_request_gets_an_error_that_names_the_mistake(
+    world_with_calls: World,
+) -> None:
+    for options, status, problem in (
         ({"rules": RULES, "since": "soon"}, 400, "'soon' is no time"),
         ({"only": ["colour:red"]}, 400, "is not NAME=VALUE"),
         ({"limit": 1000}, 400, "The limit is a number from 0 to 200."),
         ({"rule": RULES}, 400, "unknown field"),
         ({"rules": "x" * 300_000}, 413, "at most 262,144 bytes"),
     ):
-        reply = ask_replay(asked, **wanted)
+        reply = ask_replay(world_with_calls, **options)
         assert reply.status_code == status
-        assert said in reply.json()["error"]["message"]
-    reply = asked.client.post("/admin/replay", content=b"{")
+        assert problem in reply.json()["error"]["message"]
+    reply = world_with_calls.client.post("/admin/replay", content=b"{")
     assert reply.status_code == 400
-    assert asked.client.get("/admin/replay").status_code == 405
+    assert world_with_calls.client.get("/admin/replay").status_code == 405
 
 
-def test_one_replay_runs_at_a_time(asked: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_one_replay_runs_at_a_time(
+    world_with_calls: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(replay, "LOCK_SECONDS", 0)
-    with try_lock_file(asked.gateway.data / "replay.lock") as mine:
-        assert mine
-        reply = ask_replay(asked, rules=RULES)
+    with try_lock_file(world_with_calls.gateway.data / "replay.lock") as is_locked:
+        assert is_locked
+        reply = ask_replay(world_with_calls, rules=RULES)
         assert reply.status_code == 409
         assert "Another replay is running" in reply.json()["error"]["message"]
-    assert ask_replay(asked, rules=RULES).json()["ok"] is True
+    assert ask_replay(world_with_calls, rules=RULES).json()["ok"] is True
 
 
-def test_a_replay_waits_for_the_end_of_a_cancelled_one(asked: World) -> None:
+def test_a_replay_waits_for_the_end_of_a_cancelled_one(world_with_calls: World) -> None:
     """A browser may send the next replay before the gateway has seen the first one's client leave."""
     with ExitStack() as cancelled:
-        assert cancelled.enter_context(try_lock_file(asked.gateway.data / "replay.lock"))
+        assert cancelled.enter_context(try_lock_file(world_with_calls.gateway.data / "replay.lock"))
 
         async def end_cancelled(_: float) -> None:
             cancelled.close()
 
-        waiting = replay.RulesReplay(asked.gateway, end_cancelled)
-        told = asked.loop.run(waiting(RULES, LedgerQuery(), 0, asyncio.Event().wait))
-    assert told["report"]["calls"] == 3
+        run_replay = replay.RulesReplay(world_with_calls.gateway, end_cancelled)
+        reply = world_with_calls.loop.run(run_replay(RULES, LedgerQuery(), 0, asyncio.Event().wait))
+    assert reply["report"]["calls"] == 3
 
 
-def test_more_calls_than_it_takes_are_said(asked: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_replay_of_too_many_calls_is_refused(
+    world_with_calls: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(replay, "MAX_CALLS", 2)
-    reply = ask_replay(asked, rules=RULES)
+    reply = ask_replay(world_with_calls, rules=RULES)
     assert reply.status_code == 400
     assert "There are 3 calls in this range, more than 2" in reply.json()["error"]["message"]
 
 
-def endless(world: World, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+def make_rows_endless(world: World, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """Make the store's rows endless; return an event that is set once a row has been read."""
     assert ask_replay(world, limit=0).status_code == 200  # now the store has all rows
-    (row, *_), begun = [*world.gateway.store.read_replay_rows()], threading.Event()
+    (row, *_), has_read = [*world.gateway.store.read_replay_rows()], threading.Event()
 
-    def logged(**_: object) -> Iterator[ReplayRow]:
+    def read_forever(**_: object) -> Iterator[ReplayRow]:
         while True:
             yield row
-            begun.set()
+            has_read.set()
 
-    monkeypatch.setattr(world.gateway.store, "read_replay_rows", logged)
-    return begun
+    monkeypatch.setattr(world.gateway.store, "read_replay_rows", read_forever)
+    return has_read
 
 
-def free(world: World) -> bool:
+def can_start_replay(world: World) -> bool:
     """Return True if a replay may begin."""
-    with try_lock_file(world.gateway.data / "replay.lock") as mine:
-        return mine
+    with try_lock_file(world.gateway.data / "replay.lock") as is_locked:
+        return is_locked
 
 
 def test_a_replay_that_takes_too_long_is_ended(
-    asked: World, monkeypatch: pytest.MonkeyPatch
+    world_with_calls: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(replay, "MAX_SECONDS", 0.2)
-    endless(asked, monkeypatch)
-    reply = ask_replay(asked, rules=RULES)
+    make_rows_endless(world_with_calls, monkeypatch)
+    reply = ask_replay(world_with_calls, rules=RULES)
     assert reply.status_code == 504
     assert "It took too long" in reply.json()["error"]["message"]
-    assert free(asked)
+    assert can_start_replay(world_with_calls)
 
 
 def test_calls_are_answered_while_a_replay_runs(
-    asked: World, monkeypatch: pytest.MonkeyPatch
+    world_with_calls: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(replay, "MAX_SECONDS", 2)
-    begun = endless(asked, monkeypatch)
+    has_read = make_rows_endless(world_with_calls, monkeypatch)
     with ThreadPoolExecutor() as pool:
-        running = pool.submit(ask_replay, asked, rules=RULES)
-        assert begun.wait(PATIENCE)
+        running = pool.submit(ask_replay, world_with_calls, rules=RULES)
+        assert has_read.wait(PATIENCE)
         for _ in range(10):
-            assert asked.ask(chat("hi")).status_code == 200
+            assert world_with_calls.ask(chat("hi")).status_code == 200
         assert not running.done()
         assert running.result().status_code == 504
 
 
-def test_a_browser_replays_only_for_a_page_of_ours(make: Make) -> None:
+def test_a_browser_session_can_replay_only_from_a_page_of_the_gateway(make: Make) -> None:
     """Any web page can make a browser send a cookie."""
     world = make(rules, TIERGATE_ADMIN_KEY="admin-0123456789-never-shown")
-    begun = world.client.post("/dashboard/session", json={"key": "admin-0123456789-never-shown"})
-    assert begun.status_code == 200
-    own = {"x-tiergate-csrf": begun.json()["token"]}
+    session = world.client.post("/dashboard/session", json={"key": "admin-0123456789-never-shown"})
+    assert session.status_code == 200
+    own_page = {"x-tiergate-csrf": session.json()["token"]}
     for headers, status in (
-        ({}, 403), ({"x-tiergate-csrf": "x"}, 403), ({**own, "sec-fetch-site": "cross-site"}, 403),
-        ({**own, "sec-fetch-site": "same-site"}, 403), ({**own, "origin": "http://evil.example"}, 403),
-        ({**own, "sec-fetch-site": "same-origin"}, 200), (own, 200),
+        ({}, 403), ({"x-tiergate-csrf": "x"}, 403), ({**own_page, "sec-fetch-site": "cross-site"}, 403),
+        ({**own_page, "sec-fetch-site": "same-site"}, 403), ({**own_page, "origin": "http://evil.example"}, 403),
+        ({**own_page, "sec-fetch-site": "same-origin"}, 200), (own_page, 200),
     ):  # fmt: skip
         reply = world.client.post("/admin/replay", json={"rules": RULES}, headers=headers)
         assert reply.status_code == status, (headers, reply.text)
@@ -306,29 +326,32 @@ def test_a_browser_replays_only_for_a_page_of_ours(make: Make) -> None:
         assert world.client.get(path).status_code == 200
         assert world.client.get(path, headers={"sec-fetch-site": "cross-site"}).status_code == 403
     world.client.cookies.clear()
-    assert world.client.post("/admin/replay", json={"rules": RULES}, headers=own).status_code == 401
+    assert (
+        world.client.post("/admin/replay", json={"rules": RULES}, headers=own_page).status_code
+        == 401
+    )
 
 
 def test_a_client_that_leaves_ends_its_replay(
-    asked: World, monkeypatch: pytest.MonkeyPatch
+    world_with_calls: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The next replay may begin."""
-    begun = endless(asked, monkeypatch)
-    with socket.create_connection(("127.0.0.1", asked.port), PATIENCE) as connection:
+    has_read = make_rows_endless(world_with_calls, monkeypatch)
+    with socket.create_connection(("127.0.0.1", world_with_calls.port), PATIENCE) as connection:
         head = "POST /admin/replay HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 2\r\n\r\n{}"
         connection.sendall(head.encode())
-        assert begun.wait(PATIENCE)
-        assert not free(asked)
-    until(lambda: free(asked), "ended")
+        assert has_read.wait(PATIENCE)
+        assert not can_start_replay(world_with_calls)
+    until(lambda: can_start_replay(world_with_calls), "ended")
 
 
-def test_an_open_ledger_that_cannot_be_read_is_said(
-    asked: World, monkeypatch: pytest.MonkeyPatch
+def test_a_ledger_that_cannot_be_read_is_a_503(
+    world_with_calls: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def count(**_: object) -> int:
         raise StoreError("no luck")
 
-    monkeypatch.setattr(asked.gateway.store, "count", count)
-    reply = ask_replay(asked, rules=RULES)
+    monkeypatch.setattr(world_with_calls.gateway.store, "count", count)
+    reply = ask_replay(world_with_calls, rules=RULES)
     assert reply.status_code == 503
     assert "The ledger cannot be read: no luck." in reply.json()["error"]["message"]

@@ -19,61 +19,61 @@ def read(world: World, path: str, **query: Any) -> Any:
     return reply.json()
 
 
-def test_a_series_has_its_slots_and_adds_up_to_costs(world: World) -> None:
+def test_a_series_adds_up_to_the_sums_of_costs(world: World) -> None:
     for model in ("fast", "smart", "smart"):
         assert world.ask(chat(model=model)).status_code == 200
-    told = read(world, SERIES, by="tier", since="24h", zone="Europe/Berlin")
-    assert (told["every"], told["zone"], told["by"]) == ("hour", "Europe/Berlin", ["tier"])
-    assert len(told["slots"]) == len(told["starts"]) in (24, 25)
-    assert told["since"] == told["starts"][0] <= time.time() - 86_400
+    series = read(world, SERIES, by="tier", since="24h", zone="Europe/Berlin")
+    assert (series["every"], series["zone"], series["by"]) == ("hour", "Europe/Berlin", ["tier"])
+    assert len(series["slots"]) == len(series["starts"]) in (24, 25)
+    assert series["since"] == series["starts"][0] <= time.time() - 86_400
     costs = read(world, "/admin/costs", by="tier", since="25h")
-    assert told["total"] == costs["total"]
-    assert sorted(told["totals"], key=str) == sorted(costs["groups"], key=str)
-    last = len(told["slots"]) - 1
-    assert {(g["tier"], g["calls"]) for g in told["groups"]} == {("fast", 1), ("smart", 2)}
-    assert {g["slot"] for g in told["groups"]} <= {last - 1, last}
-    assert {type(g["cost"]) for g in told["groups"]} == {str}, "money is exact"
+    assert series["total"] == costs["total"]
+    assert sorted(series["totals"], key=str) == sorted(costs["groups"], key=str)
+    last = len(series["slots"]) - 1
+    assert {(g["tier"], g["calls"]) for g in series["groups"]} == {("fast", 1), ("smart", 2)}
+    assert {g["slot"] for g in series["groups"]} <= {last - 1, last}
+    assert {type(g["cost"]) for g in series["groups"]} == {str}, "money is exact"
 
 
-def test_by_nothing_and_by_tags_there_is_a_total_too(world: World) -> None:
+def test_a_series_by_tag_counts_a_call_once_in_the_total(world: World) -> None:
     """A call counts once for each of its tags, and once in the total."""
     world.ask(chat(), x_tiergate_tags="a,b")
-    told = read(world, SERIES, by="tag", every="minute", since="1h")
-    assert [one["calls"] for one in told["totals"]] == [1, 1]
-    assert told["total"]["calls"] == 1
+    series = read(world, SERIES, by="tag", every="minute", since="1h")
+    assert [group["calls"] for group in series["totals"]] == [1, 1]
+    assert series["total"]["calls"] == 1
     assert read(world, SERIES, by="guard", since="1h")["total"]["calls"] == 1
-    told = read(world, SERIES, by="", every="day", since="7d")
-    assert told["totals"] == []
-    assert (told["total"]["calls"], told["groups"][0]["calls"]) == (1, 1)
+    series = read(world, SERIES, by="", every="day", since="7d")
+    assert series["totals"] == []
+    assert (series["total"]["calls"], series["groups"][0]["calls"]) == (1, 1)
 
 
-def test_of_nothing_everything_is_unknown_and_not_zero(world: World) -> None:
-    told = read(world, SERIES)
-    assert told["groups"] == told["totals"] == []
-    assert told["total"]["calls"] == 0
-    assert told["total"]["cost"] is None
-    told = read(world, LATENCY)
-    assert told["groups"] == told["totals"] == []
-    assert told["total"] == {"duration": None, "first_content": None}
+def test_without_calls_sums_are_unknown_and_not_zero(world: World) -> None:
+    series = read(world, SERIES)
+    assert series["groups"] == series["totals"] == []
+    assert series["total"]["calls"] == 0
+    assert series["total"]["cost"] is None
+    series = read(world, LATENCY)
+    assert series["groups"] == series["totals"] == []
+    assert series["total"] == {"duration": None, "first_content": None}
 
 
-def test_latency_is_told_by_group_and_slot(world: World, upstream: Upstream) -> None:
+def test_latency_is_reported_by_group_and_slot(world: World, upstream: Upstream) -> None:
     for _ in range(3):
         world.ask(chat(model="fast"))
     world.ask(chat(model="fast", stream=True))
-    told = read(world, LATENCY, by="model", since="1h")
-    assert told["every"] == "minute"
-    (whole,) = told["totals"]
+    latency = read(world, LATENCY, by="model", since="1h")
+    assert latency["every"] == "minute"
+    (whole,) = latency["totals"]
     assert whole["model"] == "swift-1"
-    assert whole["duration"] == told["total"]["duration"]
+    assert whole["duration"] == latency["total"]["duration"]
     assert whole["duration"]["count"] == 4
     assert 0 < whole["duration"]["p50"] <= whole["duration"]["p95"] <= whole["duration"]["p99"]
-    assert sum(one["duration"]["count"] for one in told["groups"]) == 4
-    assert told["whole"] == [
-        {name: one[name] for name in ("slot", "duration", "first_content")}
-        for one in told["groups"]
+    assert sum(group["duration"]["count"] for group in latency["groups"]) == 4
+    assert latency["whole"] == [
+        {name: group[name] for name in ("slot", "duration", "first_content")}
+        for group in latency["groups"]
     ]
-    assert all(0 <= one["slot"] < len(told["slots"]) for one in told["groups"])
+    assert all(0 <= group["slot"] < len(latency["slots"]) for group in latency["groups"])
 
 
 @pytest.mark.parametrize("path", [SERIES, LATENCY])
@@ -91,7 +91,7 @@ def test_latency_is_told_by_group_and_slot(world: World, upstream: Upstream) -> 
         ({"since": "0001-01-01"}, "The time ends before it begins."),
     ],
 )
-def test_what_is_no_series_is_said(
+def test_a_wrong_query_for_a_series_gets_an_error_that_names_the_mistake(
     world: World, path: str, query: Mapping[str, str], message: str
 ) -> None:
     reply = world.client.get(path, params=query)
@@ -108,20 +108,20 @@ def budgets(value: Config) -> None:
     ]
 
 
-def test_budgets_say_what_is_used_and_how_long_that_lasts(make: Make) -> None:
+def test_budgets_show_what_is_used_and_what_is_left(make: Make) -> None:
     world = make(budgets)
     for model in ("fast", "fast", "smart"):
         reply = world.ask(chat(model=model, max_tokens=9))
         assert reply.status_code == 200, reply.text
     spent = read(world, "/admin/costs", by="tier")
-    told = read(world, BUDGETS)
-    rows = {(one["name"], one["subject"]): one for one in told["budgets"]}
+    report = read(world, BUDGETS)
+    rows = {(row["name"], row["subject"]): row for row in report["budgets"]}
     assert set(rows) == {("all", None), ("each", "fast"), ("each", "smart"), ("few", None), ("ever", None)}  # fmt: skip
-    whole = rows["all", None]
-    assert float(whole["used"]) == pytest.approx(float(spent["total"]["cost"]), abs=1e-5)
-    assert whole["counted"] is True
-    assert (whole["limit"], whole["soft"], whole["hard"], whole["every"]) == ("10", "0.8", True, "day")  # fmt: skip
-    assert whole["since"] <= told["at"] < whole["until"]
+    daily = rows["all", None]
+    assert float(daily["used"]) == pytest.approx(float(spent["total"]["cost"]), abs=1e-5)
+    assert daily["counted"] is True
+    assert (daily["limit"], daily["soft"], daily["hard"], daily["every"]) == ("10", "0.8", True, "day")  # fmt: skip
+    assert daily["since"] <= report["at"] < daily["until"]
     assert (rows["few", None]["used"], rows["few", None]["kind"]) == ("0.3333", "share")
     ever = rows["ever", None]
     assert (float(ever["used"]), ever["rate"], ever["runs_out"], ever["since"]) == (0, None, None, None)  # fmt: skip
@@ -129,22 +129,22 @@ def test_budgets_say_what_is_used_and_how_long_that_lasts(make: Make) -> None:
     assert ever["only"] == ["key=nobody"]
 
 
-def test_while_nobody_can_count_budgets_are_what_the_ledger_knows(
+def test_while_counters_are_unavailable_budgets_come_from_the_ledger(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = make(budgets)
     assert world.ask(chat(model="fast", max_tokens=9)).status_code == 200
 
-    async def lost(_: str) -> dict[str, int]:
+    async def fail(_: str) -> dict[str, int]:
         raise StoreUnavailable
 
-    monkeypatch.setattr(world.gateway.limit_runtime._counter_store, "read_counters", lost)
-    rows = {(one["name"], one["subject"]): one for one in read(world, BUDGETS)["budgets"]}
+    monkeypatch.setattr(world.gateway.limit_runtime._counter_store, "read_counters", fail)
+    rows = {(row["name"], row["subject"]): row for row in read(world, BUDGETS)["budgets"]}
     spent = read(world, "/admin/costs")["total"]["cost"]
     assert (rows["all", None]["used"], rows["all", None]["counted"]) == (spent, False)
     assert rows["few", None]["counted"] is False
 
 
-def test_without_budgets_there_are_none(world: World) -> None:
+def test_without_budgets_the_list_is_empty(world: World) -> None:
     assert read(world, BUDGETS)["budgets"] == []
     assert world.client.get(f"{BUDGETS}?by=key").status_code == 400

@@ -187,7 +187,7 @@ async def test_a_repeated_head_is_read_like_the_first_time(
     number=st.sampled_from([b"%d", b"0%d", b"+%d", b"%d ", b" %d", b"%d,%d", b"%d1", b"-%d", b"0x%x", b"%d\r\n x", b"%d\n"]),
     more=st.binary(max_size=40),
     cut=st.integers(0, 400),
-    there=LINES,
+    other_lines=LINES,
 )  # fmt: skip
 async def test_odd_lengths_and_bodies_are_read_like_a_new_head(
     body: bytes, number: bytes, more: bytes, cut: int, other_lines: list[Line]
