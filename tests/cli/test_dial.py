@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.cli.run import GOOD, config, run
 from tests.cli.test_costs_reprice import write
 from tests.cli.test_golden import GOLDEN
-from tests.cli.test_replay import ID, lines, served, tiergate
+from tests.cli.test_replay import ID, make_served_row, output_lines, tiergate
 
 
 def test_dial_has_a_row_for_each_position_and_one_for_the_configuration(tmp_path: Path) -> None:
@@ -55,12 +55,12 @@ def test_dial_shows_unknown_prices_as_unknown(tmp_path: Path) -> None:
 
 def test_dial_shows_recorded_calls_beside_each_position(tmp_path: Path) -> None:
     rows = [
-        served(tmp_path, ID, "hi"),
-        served(tmp_path, "tg-2", "Plan a trip of five days to Rome for two."),
-        served(tmp_path, "tg-3", "Prove it."),
+        make_served_row(tmp_path, ID, "hi"),
+        make_served_row(tmp_path, "tg-2", "Plan a trip of five days to Rome for two."),
+        make_served_row(tmp_path, "tg-3", "Prove it."),
     ]
     write(tmp_path, *rows)
-    _, decided, *rows_shown = lines(tiergate(tmp_path, "dial", "--since", "2026-10-01"))
+    _, decided, *rows_shown = output_lines(tiergate(tmp_path, "dial", "--since", "2026-10-01"))
     positions = [line for line in rows_shown if line.split()[0].isdigit()]
     assert decided.startswith("decided ")
     assert decided.endswith("2 calls")  # a rule decided the third
@@ -75,7 +75,7 @@ TEXTS = ("hi", "Plan a trip of five days to Rome for two.")
 def serve_many(folder: Path) -> None:
     """Fill a ledger: 60 calls that a classifier decided, with answers of 123 tokens on fast."""
     rows = [
-        served(folder, f"tg-{number:023x}", TEXTS[number % 2], tier="fast", output=123)
+        make_served_row(folder, f"tg-{number:023x}", TEXTS[number % 2], tier="fast", output=123)
         for number in range(60)
     ]
     write(folder, *rows)
@@ -83,7 +83,7 @@ def serve_many(folder: Path) -> None:
 
 def test_recorded_calls_give_answer_lengths_and_the_reference_set(tmp_path: Path) -> None:
     serve_many(tmp_path)
-    output = lines(tiergate(tmp_path, "dial", "--since", "2026-10-01", text=OWN))
+    output = output_lines(tiergate(tmp_path, "dial", "--since", "2026-10-01", text=OWN))
     assert output[1].startswith("decided 100% 0% 0%")
     assert output[1].endswith("0.24 60 calls")  # 120 tokens at 2 USD a million
     assert output[2].startswith("as set 0% 0% 100% 1.000 3.72")
@@ -92,7 +92,7 @@ def test_recorded_calls_give_answer_lengths_and_the_reference_set(tmp_path: Path
         "The reference set is own calls.",
     ]
     (tmp_path / "golden.yaml").write_text(GOLDEN)
-    output = lines(tiergate(tmp_path, "dial", str(tmp_path / "golden.yaml"), text=OWN))
+    output = output_lines(tiergate(tmp_path, "dial", str(tmp_path / "golden.yaml"), text=OWN))
     assert output[-1] == "The reference set is own calls."
 
 
@@ -103,7 +103,7 @@ def test_explain_uses_answer_lengths_of_recorded_calls(tmp_path: Path) -> None:
 
 
 def test_without_suitable_calls_in_the_ledger_dial_says_so(tmp_path: Path) -> None:
-    (line,) = lines(tiergate(tmp_path, "dial", "--since", "7d"))
+    (line,) = output_lines(tiergate(tmp_path, "dial", "--since", "7d"))
     assert line == "No calls in the ledger that a classifier decided at a lab with known prices."
 
 

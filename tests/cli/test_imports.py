@@ -68,7 +68,7 @@ def test_serve_imports_optional_libraries_only_when_it_needs_them() -> None:
 @pytest.mark.parametrize(
     ("command", "heavy"),
     [
-        ("--help", NETWORK | DECIDING | LEDGER | READING),
+        ("--help", NETWORK | DECIDING | LEDGER | READING | {"gateway.cli.session"}),
         ("check", NETWORK | {"gateway.ledger.sqlite"}),
         ("keys list", NETWORK | DECIDING | LEDGER | {"asyncio"}),
         ("explain hello", NETWORK | {"asyncio", "sqlite3"}),

@@ -32,7 +32,7 @@ REPORT: dict[str, Any] = {
          "after": {"lab": None, "tier": None, "target": None, "by": "no_target"}},
     ],
 }  # fmt: skip
-TOLD: dict[str, Any] = {
+STATE: dict[str, Any] = {
     "file": "next.yaml", "version": "aa", "candidate": "bb", "mistakes": [], "skipped": 2,
     "failed": 1, "report": REPORT,
 }  # fmt: skip
@@ -43,7 +43,7 @@ class FakeGateway:
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.asked: list[tuple[str, str]] = []
-        self.answer: tuple[int, bytes] | None = (200, jsonio.dumps(TOLD))
+        self.answer: tuple[int, bytes] | None = (200, jsonio.dumps(STATE))
         patch.setattr("gateway.upstream.read_url.read_url", self.read)
 
     def read(self, url: str, secret: str) -> tuple[int, bytes] | None:
@@ -90,7 +90,7 @@ def test_without_a_valid_candidate_the_report_is_short(
     gateway: FakeGateway, tmp_path: Path
 ) -> None:
     reply = {
-        **TOLD, "candidate": None, "mistakes": ["next.yaml:1: error: x."], "skipped": 0,
+        **STATE, "candidate": None, "mistakes": ["next.yaml:1: error: x."], "skipped": 0,
         "failed": 0, "report": None,
     }  # fmt: skip
     gateway.answer = (200, jsonio.dumps(reply))
@@ -106,7 +106,7 @@ def test_without_a_valid_candidate_the_report_is_short(
 
 def test_json_is_the_report_of_the_gateway(gateway: FakeGateway, tmp_path: Path) -> None:
     result = run("--config", config(tmp_path), "shadow", "--json")
-    assert jsonio.loads(result.stdout_bytes) == TOLD
+    assert jsonio.loads(result.stdout_bytes) == STATE
 
 
 @pytest.mark.parametrize(

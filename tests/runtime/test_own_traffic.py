@@ -15,9 +15,9 @@ from gateway.ledger.store import LedgerStore, open_store
 from gateway.routing.quality_dial import MIN_OWN_CALLS, OwnTokens
 from gateway.runtime.own_traffic import OwnTrafficReader, read_own_traffic
 from tests.ledger.rows import entry
-from tests.runtime.test_shadow import NEXT, OWN, ShadowTrial
+from tests.runtime.test_shadow import CURRENT, NEXT, ShadowTrial
 
-OWN_REFERENCE = OWN.replace("routing: {", "routing: {quality_reference: own, ")
+OWN_REFERENCE = CURRENT.replace("routing: {", "routing: {quality_reference: own, ")
 
 
 def fill(folder: Path, rows: list[FinalRow]) -> LedgerStore:
@@ -94,7 +94,7 @@ def test_too_few_calls_make_no_reference_set(tmp_path: Path, rows: list[FinalRow
 async def test_routers_use_own_traffic_and_keep_it_when_reading_fails(tmp_path: Path) -> None:
     """Own calls become the reference set only if a configuration says so."""
     trial = ShadowTrial(
-        tmp_path, OWN, NEXT.replace("routing: {", "routing: {quality_reference: own, ")
+        tmp_path, CURRENT, NEXT.replace("routing: {", "routing: {quality_reference: own, ")
     )
     await trial.shadow.refresh()
     candidate = trial.shadow.candidate

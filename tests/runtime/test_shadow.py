@@ -27,7 +27,7 @@ from gateway.settings.loader import load
 from tests.settings.world import ON, write
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
-OWN = """\
+CURRENT = """\
 version: 1
 providers:
   acme: {base_url: "https://acme.example/v1", dialects: {openai-chat: /c}, auth: none}
@@ -38,13 +38,13 @@ models:
   large: {price: {input: 3, output: 4}}
 routing: {classifier: "off", shadow: next.yaml}
 """
-NEXT = OWN + "choices: [{name: words, when: {keywords: [hello]}, tier: fast}]\n"
+NEXT = CURRENT + "choices: [{name: words, when: {keywords: [hello]}, tier: fast}]\n"
 
 
 class ShadowTrial:
     """The current configuration, its candidate, and calls."""
 
-    def __init__(self, folder: Path, own: str = OWN, candidate: str = NEXT) -> None:
+    def __init__(self, folder: Path, own: str = CURRENT, candidate: str = NEXT) -> None:
         self.folder = folder
         self.log: list[dict[str, object]] = []
         self.slept: list[float] = []
@@ -144,7 +144,7 @@ async def test_the_candidate_decides_each_call_and_the_report_has_the_difference
 async def test_the_same_calls_give_the_same_report(tmp_path: Path) -> None:
     """A sample is repeatable too: it depends on the calls' ids."""
     reports = []
-    for own in (OWN, OWN.replace("shadow:", "shadow_sample: 0.5, shadow:")) * 2:
+    for own in (CURRENT, CURRENT.replace("shadow:", "shadow_sample: 0.5, shadow:")) * 2:
         trial = ShadowTrial(tmp_path, own)
         await trial.shadow.refresh()
         for number in range(60):
@@ -212,7 +212,7 @@ async def test_a_candidate_with_a_mistake_is_reported_and_used_once_it_is_repair
         await trial.shadow.refresh()
     assert trial.shadow.state()["candidate"] is not None
     assert trial.shadow.state()["mistakes"] == []
-    write(trial.folder, OWN, "next.yaml")
+    write(trial.folder, CURRENT, "next.yaml")
     await trial.shadow.refresh()
     write(trial.folder, NEXT + "# more\n", "next.yaml")
     await trial.shadow.refresh()
@@ -229,7 +229,7 @@ async def test_counts_restart_when_either_configuration_changes(
     trial.note("hello")
     assert (await trial.decide_waiting())["report"]["calls"] == 1
     trial.note("hello")
-    trial.shadow.adopt(trial.build(OWN.replace("large", "larger")))
+    trial.shadow.adopt(trial.build(CURRENT.replace("large", "larger")))
     trial.note("hello", 2)
     (changed,) = (await trial.decide_waiting())["report"]["list"]
     assert changed["id"] == "tg-2", "the first waited from before"
@@ -237,14 +237,14 @@ async def test_counts_restart_when_either_configuration_changes(
     monkeypatch.setattr(shadow, "_MAX_COUNTED_CALLS", 2)
     trial.note("hello", 3)
     assert (await trial.decide_waiting())["report"]["calls"] == 0
-    trial.shadow.adopt(trial.build(OWN.replace("shadow: next.yaml", "shadow: none.yaml")))
+    trial.shadow.adopt(trial.build(CURRENT.replace("shadow: next.yaml", "shadow: none.yaml")))
     assert trial.shadow.state()["candidate"] is None
     await trial.shadow.refresh()
     assert "none.yaml: error: cannot be read" in str(trial.shadow.state()["mistakes"])
 
 
 async def test_without_a_candidate_there_is_no_report(tmp_path: Path) -> None:
-    trial = ShadowTrial(tmp_path, OWN.replace(", shadow: next.yaml", ""))
+    trial = ShadowTrial(tmp_path, CURRENT.replace(", shadow: next.yaml", ""))
     assert not trial.shadow.is_enabled
     await trial.shadow.refresh()
     trial.note("hello")
@@ -256,7 +256,7 @@ async def test_a_candidate_that_was_replaced_while_it_was_read_is_dropped(tmp_pa
 
     def read_slowly(file: Path, reads: FileSnapshot) -> BuiltConfig:
         built = trial.read(file, reads)
-        trial.shadow.adopt(trial.build(OWN.replace("next.yaml", "third.yaml")))
+        trial.shadow.adopt(trial.build(CURRENT.replace("next.yaml", "third.yaml")))
         return built
 
     trial.shadow._read = read_slowly
@@ -266,7 +266,10 @@ async def test_a_candidate_that_was_replaced_while_it_was_read_is_dropped(tmp_pa
 
 async def test_the_report_counts_refusals_of_either_configuration(tmp_path: Path) -> None:
     guard = 'guards: [{name: no, when: {keywords: [hello]}, refuse: "No."}]\n'
-    for current, candidate, before, after in ((OWN, OWN + guard, 0, 1), (OWN + guard, OWN, 1, 0)):
+    for current, candidate, before, after in (
+        (CURRENT, CURRENT + guard, 0, 1),
+        (CURRENT + guard, CURRENT, 1, 0),
+    ):
         trial = ShadowTrial(tmp_path, current, candidate)
         await trial.shadow.refresh()
         trial.note("hello")

@@ -14,7 +14,7 @@ CASES: dict[str, int | tuple[int, ...]] = {
     "SEC-PATH": 0, "SEC-ROUTER": 5, "SEC-SUPPLY": 0,
 }  # fmt: skip
 """Cases by family: numbers 1 to so many, these numbers, or a family that is one case."""
-_SAID = re.compile(r"(SEC-[A-Z]+)((?: \d+)(?:, \d+)*)?")
+_CASE_NAME = re.compile(r"(SEC-[A-Z]+)((?: \d+)(?:, \d+)*)?")
 
 
 def find_tests_by_case() -> dict[str, set[str]]:
@@ -25,7 +25,7 @@ def find_tests_by_case() -> dict[str, set[str]]:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 if not node.name.startswith("test_"):
                     continue
-                for family, numbers in _SAID.findall(
+                for family, numbers in _CASE_NAME.findall(
                     (ast.get_docstring(node) or "").partition(": ")[0]
                 ):
                     for number in re.findall(r"\d+", numbers) or [""]:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.server.http1 import protocol as wires
+from gateway.server.http1 import protocol
 from gateway.server.http1.asgi_exchange import AsgiExchange
 from tests.hostile.smuggled import CANARY, mutations
 from tests.server.gate import CHAT, request
@@ -32,7 +32,7 @@ def cut(data: bytes, places: list[int]) -> list[bytes]:
 
 def reads_as_it_arrives(client: Client) -> bool:
     """Return True if the gateway reads the request's body as it comes."""
-    return isinstance(client.wire._get_last_exchange(), AsgiExchange)
+    return isinstance(client.connection._get_last_exchange(), AsgiExchange)
 
 
 async def serve_slowly(*_: Any) -> None:
@@ -53,9 +53,9 @@ async def test_a_body_behind_its_head_is_read_like_one_in_the_same_piece(
     whole, pieces = Client(), Client()
     for body, cuts in zip(bodies, places, strict=False):
         data = head(lines, position, b"content-length", b"%d" % len(body)) + body
-        whole.take(data)
+        whole.send(data)
         for piece in cut(data, cuts):
-            pieces.take(piece)
+            pieces.send(piece)
     if not any(map(reads_as_it_arrives, (whole, pieces))):
         assert pieces.state() == whole.state()
 
@@ -66,22 +66,22 @@ async def test_a_head_in_one_piece_is_remembered_for_the_next_request(place: int
     client = Client()
     for data in (CALL, CALL, CALL):
         for piece in cut(data, [place]):
-            client.take(piece)
-    assert [came[0] for came in client.door.came] == [BODY] * 3  # type: ignore[index]
-    assert client.door.again == (2 if place == END else 0)
-    client.take(CALL)
-    assert client.door.again == (3 if place == END else 1 if place > END else 0)
+            client.send(piece)
+    assert [recorded[0] for recorded in client.endpoint.requests] == [BODY] * 3  # type: ignore[index]
+    assert client.endpoint.repeated_count == (2 if place == END else 0)
+    client.send(CALL)
+    assert client.endpoint.repeated_count == (3 if place == END else 1 if place > END else 0)
 
 
 async def test_a_remembered_head_with_another_length_waits_for_its_body_too() -> None:
     client = Client()
-    client.take(CALL)
+    client.send(CALL)
     for body in (b"x", b"x" * 1234, BODY):
         data = request(CHAT, body, b"x-api-key: one")
         for piece in cut(data, [len(data) - len(body)]):
-            client.take(piece)
-    assert client.door.again == 3
-    assert client.wire._body_timer is None
+            client.send(piece)
+    assert client.endpoint.repeated_count == 3
+    assert client.connection._body_timer is None
 
 
 @pytest.mark.parametrize("is_known", [False, True])
@@ -89,57 +89,57 @@ async def test_a_remembered_head_with_another_length_waits_for_its_body_too() ->
 async def test_a_slow_body_is_read_as_it_arrives(is_known: bool, sent: int) -> None:
     client = Client()
     if is_known:
-        client.take(CALL)
-    served_before = len(client.door.came)
+        client.send(CALL)
+    served_before = len(client.endpoint.requests)
     client.app.serve = serve_slowly
-    client.take(CALL[:sent])
+    client.send(CALL[:sent])
     assert not reads_as_it_arrives(client)
-    await asyncio.sleep(wires._BODY_WAIT_SECONDS * 3)
+    await asyncio.sleep(protocol._BODY_WAIT_SECONDS * 3)
     assert reads_as_it_arrives(client)
-    client.take(CALL[sent:])
-    last = client.wire._get_last_exchange()
+    client.send(CALL[sent:])
+    last = client.connection._get_last_exchange()
     assert isinstance(last, AsgiExchange)
     assert bytes(last._body) == BODY
     assert not last.more_body
-    assert len(client.door.came) == served_before
-    for task in client.wire._server_state.tasks:
+    assert len(client.endpoint.requests) == served_before
+    for task in client.connection._server_state.tasks:
         task.cancel()
 
 
 async def test_the_gateway_does_not_wait_for_a_large_body() -> None:
-    data = request(CHAT, b"x" * (wires._SMALL_BODY_BYTES + 9))
+    data = request(CHAT, b"x" * (protocol._SMALL_BODY_BYTES + 9))
     client = Client()
-    client.take(data[:-5])
+    client.send(data[:-5])
     assert reads_as_it_arrives(client)
-    assert client.wire._body_timer is None
+    assert client.connection._body_timer is None
 
 
 @pytest.mark.parametrize("is_known", [False, True])
 async def test_a_client_that_leaves_before_its_body_leaves_no_timer(is_known: bool) -> None:
     client = Client()
     if is_known:
-        client.take(CALL)
-    client.take(CALL[:END])
-    client.wire.connection_lost(None)
-    await asyncio.sleep(wires._BODY_WAIT_SECONDS * 3)
+        client.send(CALL)
+    client.send(CALL[:END])
+    client.connection.connection_lost(None)
+    await asyncio.sleep(protocol._BODY_WAIT_SECONDS * 3)
     assert not reads_as_it_arrives(client)
-    assert client.wire._body_timer is None
+    assert client.connection._body_timer is None
 
 
 async def test_a_stopping_gateway_closes_the_connection_after_a_waiting_body() -> None:
     client = Client()
-    client.take(CALL)
-    client.take(CALL[:END])
-    client.drain.closes_connections = True
-    client.take(CALL[END:])
-    assert [came[1] for came in client.door.came] == [True, False]  # type: ignore[index]
+    client.send(CALL)
+    client.send(CALL[:END])
+    client.shutdown.closes_connections = True
+    client.send(CALL[END:])
+    assert [recorded[1] for recorded in client.endpoint.requests] == [True, False]  # type: ignore[index]
 
 
 @pytest.mark.parametrize("number", [b"08", b"8 ", b"", b"+8", b"8, 8", b"100000", b"-1", b"0"])
 async def test_the_parser_checks_a_malformed_content_length(number: bytes) -> None:
     first = head([], 0, b"content-length", b"8") + BODY
     with_memory, without_memory = feed_both(first, head([], 0, b"content-length", number))
-    assert with_memory.wire._pending_head is None
+    assert with_memory.connection._pending_head is None
     assert with_memory.state() == without_memory.state()
 
 

@@ -27,7 +27,7 @@ from tests.server.gate import (
 )
 from tests.server.test_body import client_sending, memory_reservation
 
-MOST = 200_000
+MAX_VALUES = 200_000
 SIGNS = ',:{}[]"\\\n\t é☃'
 
 values = st.recursive(
@@ -93,9 +93,9 @@ def test_200_000_values_pass_and_one_more_does_not(gate: Gate, provider: Upstrea
     """Exactly 200,000 values pass, one more does not."""
     body = chat()
     own_values = count_values(jsonio.loads(body))
-    fill = MOST - own_values - 1
+    fill = MAX_VALUES - own_values - 1
     whole = body[:-1] + b',"x":[' + b",".join([b"1"] * fill) + b"]}"
-    assert len(whole) > MOST
+    assert len(whole) > MAX_VALUES
     assert gate.ask(CHAT, whole).status == 200
     assert provider.requests[-1].body == whole
     reply = gate.ask(CHAT, whole.replace(b"[1,", b"[1,1,"))

@@ -22,8 +22,8 @@ from tests.server.gate import (
     valid_body,
 )
 
-REBOUND = ["evil.example", "evil.example:8484", "127.0.0.1.evil.example", "localhost.evil.example", "192.168.1.5"]  # fmt: skip
-HERE = [
+UNKNOWN_HOSTS = ["evil.example", "evil.example:8484", "127.0.0.1.evil.example", "localhost.evil.example", "192.168.1.5"]  # fmt: skip
+LOOPBACK_HOSTS = [
     "127.0.0.1", "127.0.0.1:8484", "localhost", "LOCALHOST:1", "localhost.", "[::1]:8484", "127.8.8.8",
     "host.docker.internal:8484", "",
 ]  # fmt: skip
@@ -45,7 +45,7 @@ def open_gateway(**server: object) -> Change:
     return change
 
 
-@pytest.mark.parametrize("host", REBOUND)
+@pytest.mark.parametrize("host", UNKNOWN_HOSTS)
 @pytest.mark.parametrize("path", ENDPOINTS)
 def test_a_host_name_that_the_gateway_does_not_know_is_refused(
     gate: Gate, provider: Upstream, path: str, host: str
@@ -82,7 +82,7 @@ def test_probes_answer_every_host_name(world: World, path: str) -> None:
         assert world.client.get(path, headers=headers).status_code == 200
 
 
-@pytest.mark.parametrize("host", HERE)
+@pytest.mark.parametrize("host", LOOPBACK_HOSTS)
 def test_names_of_this_machine_are_known(world: World, host: str) -> None:
     assert world.ask(chat(), host=host).status_code == 200
 

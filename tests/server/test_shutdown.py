@@ -77,7 +77,7 @@ class ScriptedShutdown:
 
 
 @pytest.mark.parametrize(
-    ("stage", "seen", "end"),
+    ("scripted", "seen", "end"),
     [
         (ScriptedShutdown(), [("stop", 3.0)], 3.3),
         (ScriptedShutdown(delay=0.0), [("stop", 0.0)], 0.0),
@@ -92,15 +92,15 @@ class ScriptedShutdown:
     ],
 )
 async def test_each_step_of_a_shutdown_has_its_time(
-    stage: ScriptedShutdown, seen: list[tuple[str, float]], end: float
+    scripted: ScriptedShutdown, seen: list[tuple[str, float]], end: float
 ) -> None:
     """The gateway takes connections during the delay, then gives late clients a moment to ask.
     Calls run until 2 s before the end; a second signal ends them now. If all calls have ended, it
     waits no longer.
     """
-    ended_calls = await stage.run()
-    assert stage.seen == seen
-    assert stage.now == pytest.approx(end, abs=0.1)
+    ended_calls = await scripted.run()
+    assert scripted.seen == seen
+    assert scripted.now == pytest.approx(end, abs=0.1)
     assert ended_calls == sum(event == "end" for event, _ in seen)
 
 

@@ -24,7 +24,7 @@ from tests.server.gate import CLIENT_KEY, KEYS
 
 ADMIN = "admin-key-0123456789-never-shown"
 COSTS, ENTRIES = "/admin/costs", "/admin/entries"
-DOORS = (COSTS, ENTRIES, f"{ENTRIES}/tg-1", "/admin/health")
+ENDPOINTS = (COSTS, ENTRIES, f"{ENTRIES}/tg-1", "/admin/health")
 
 
 def write(world: World, *rows: FinalRow | AttemptRow | RepriceRow) -> None:
@@ -130,9 +130,9 @@ def test_a_row_that_another_process_is_feeding_is_waited_for(
 
 
 SUMS = {
-    COSTS: lambda told: told["total"]["calls"],
-    "/admin/series": lambda told: told["total"]["calls"],
-    "/admin/latency": lambda told: told["total"]["duration"]["count"],
+    COSTS: lambda report: report["total"]["calls"],
+    "/admin/series": lambda report: report["total"]["calls"],
+    "/admin/latency": lambda report: report["total"]["duration"]["count"],
     "/admin/entries?format=json": len,
 }
 
@@ -305,7 +305,7 @@ def test_a_wrong_query_gets_an_error_that_names_the_mistake(
     assert check_error(get(world, query), 400).startswith(problem)
 
 
-@pytest.mark.parametrize("path", DOORS)
+@pytest.mark.parametrize("path", ENDPOINTS)
 def test_only_an_admin_key_opens_the_admin_endpoints(make: Make, path: str) -> None:
     """SEC-AUTH 3: the admin key works in each header that takes a client's key; client keys open
     nothing here.
@@ -328,7 +328,7 @@ def test_only_an_admin_key_opens_the_admin_endpoints(make: Make, path: str) -> N
     assert get(world, path, **proxied).status_code == 200
 
 
-@pytest.mark.parametrize("path", DOORS)
+@pytest.mark.parametrize("path", ENDPOINTS)
 @pytest.mark.parametrize(
     "header",
     [
@@ -369,7 +369,7 @@ def test_without_an_admin_key_a_proxy_that_speaks_http_1_0_is_refused(
     assert b"through a proxy. Set TIERGATE_ADMIN_KEY" in answer
 
 
-@pytest.mark.parametrize("path", DOORS)
+@pytest.mark.parametrize("path", ENDPOINTS)
 def test_without_an_admin_key_loopback_has_many_names(world: World, path: str) -> None:
     write(world, *ROWS)
     own_host = f"127.0.0.1:{world.port}"
@@ -415,7 +415,7 @@ async def _ask(app: FastAPI, peer: tuple[str, int] | None) -> str:
     return str(messages[0]["status"])
 
 
-@pytest.mark.parametrize("path", DOORS)
+@pytest.mark.parametrize("path", ENDPOINTS)
 def test_an_admin_key_that_is_also_a_client_key_opens_nothing(make: Make, path: str) -> None:
     world = make(TIERGATE_ADMIN_KEY=CLIENT_KEY, TIERGATE_KEYS=KEYS)
     assert "client's key too" in check_error(get(world, path, x_api_key=CLIENT_KEY), 403)
@@ -431,7 +431,7 @@ def test_every_admin_route_needs_a_key(make: Make) -> None:
         for method in methods
         if path.startswith("/admin")
     ]
-    assert {("GET", re.sub("tg-1", "{name}", path)) for path in DOORS} < {*routes}
+    assert {("GET", re.sub("tg-1", "{name}", path)) for path in ENDPOINTS} < {*routes}
     assert ("POST", "/admin/reload") in routes
     for method, path in routes:
         check_error(world.client.request(method, path), 401)
@@ -439,7 +439,7 @@ def test_every_admin_route_needs_a_key(make: Make) -> None:
 
 def test_answers_to_admins_are_never_cached(world: World) -> None:
     """A browser sends a cookie instead of a key, so caches would take the answer for public."""
-    paths = (*DOORS, "/admin/config", "/admin/rules", "/admin/none", "/admin/costs?by=colour")
+    paths = (*ENDPOINTS, "/admin/config", "/admin/rules", "/admin/none", "/admin/costs?by=colour")
     for path in paths:
         headers = get(world, path).headers
         assert headers.get_list("cache-control") == ["no-store"], path

@@ -7,7 +7,7 @@ from tests.e2e.upstream import Upstream
 from tests.e2e.world import Config, Make, World, chat
 from tests.ledger.rows import entry
 
-TOLD = "canary-4711"
+CANARY = "canary-4711"
 
 
 def rules(value: Config) -> None:
@@ -89,19 +89,19 @@ def test_a_refused_call_is_shown_with_its_reason(world: World) -> None:
 
 def test_texts_are_shown_only_if_the_gateway_records_them(make: Make) -> None:
     world = make()
-    id = world.ask(chat(TOLD)).headers["x-request-id"]
+    id = world.ask(chat(CANARY)).headers["x-request-id"]
     reply_json = _get_entry(world, id, "text")
     assert reply_json["status"] == 404
     assert "ledger.content is off" in str(reply_json["error"])
     recording = make(lambda value: value.update(ledger={"content": "on"}))
-    id = recording.ask(chat(f"{TOLD} sk-proj-0123456789abcdefCANARY")).headers["x-request-id"]
+    id = recording.ask(chat(f"{CANARY} sk-proj-0123456789abcdefCANARY")).headers["x-request-id"]
     texts = recording.gateway.ledger_runtime._transcript_writer
     assert texts is not None
     texts.flush()
     reply = recording.client.get(f"/admin/entries/{id}/text")
     assert reply.headers["cache-control"] == "no-store"
     recorded_text = jsonio.loads(reply.json()["prompt"].encode())["messages"][0]["content"]
-    assert recorded_text == f"{TOLD} [key]"
+    assert recorded_text == f"{CANARY} [key]"
     journal = Journal(recording.gateway.journal_folder)
     journal.write(entry("tg-old"))
     journal.close()

@@ -23,7 +23,7 @@ from tests.e2e.world import Make, World
 
 ADMIN = "admin-key-0123456789-never-shown"
 CLIENT = "client-key-0123456789-never-shown"
-DOOR = "/dashboard/session"
+SESSION_PATH = "/dashboard/session"
 FOREIGN = (
     {"sec-fetch-site": "cross-site"},
     {"sec-fetch-site": "same-site"},
@@ -63,7 +63,7 @@ def is_valid(sessions: DashboardSessions, cookie: str) -> bool:
 
 def sign_in(world: World, key: str = ADMIN, **headers: str) -> httpx.Response:
     sent_headers = {name.replace("_", "-"): value for name, value in headers.items()}
-    return world.client.post(DOOR, json={"key": key}, headers=sent_headers)
+    return world.client.post(SESSION_PATH, json={"key": key}, headers=sent_headers)
 
 
 def check_error(reply: httpx.Response, status: int) -> str:
@@ -151,11 +151,14 @@ def test_a_page_from_elsewhere_is_refused(headers: dict[str, str]) -> None:
 
 def test_an_admin_signs_in_reads_admin_pages_and_signs_out(make: Make) -> None:
     world = make(TIERGATE_ADMIN_KEY=ADMIN)
-    state = world.client.get(DOOR).json()
+    state = world.client.get(SESSION_PATH).json()
     assert (state["needed"], state["signed_in"], state["token"]) == (True, False, None)
     check_error(world.client.get("/admin/costs"), 401)
     reply = sign_in(world)
-    assert reply.json() == {"signed_in": True, "token": world.client.get(DOOR).json()["token"]}
+    assert reply.json() == {
+        "signed_in": True,
+        "token": world.client.get(SESSION_PATH).json()["token"],
+    }
     cookie = reply.headers["set-cookie"]
     assert cookie.startswith(f"{COOKIE_NAME}=")
     for part in ("HttpOnly", "SameSite=strict", f"Max-Age={SESSION_SECONDS}", "Path=/"):
@@ -165,7 +168,9 @@ def test_an_admin_signs_in_reads_admin_pages_and_signs_out(make: Make) -> None:
     for path in ("/admin/costs", "/admin/entries", "/admin/health", "/admin/config"):
         assert world.client.get(path).status_code == 200
     token = reply.json()["token"]
-    assert world.client.delete(DOOR, headers={CSRF_HEADER: token}).json()["signed_in"] is False
+    assert (
+        world.client.delete(SESSION_PATH, headers={CSRF_HEADER: token}).json()["signed_in"] is False
+    )
     assert COOKIE_NAME not in world.client.cookies
     check_error(world.client.get("/admin/costs"), 401)
 
@@ -181,7 +186,7 @@ def test_a_request_that_changes_something_needs_the_token_too(make: Make) -> Non
     for headers in ({}, {CSRF_HEADER: ""}, {CSRF_HEADER: "0" * 64}, {CSRF_HEADER: "\u00e9"}):
         raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
         assert CSRF_HEADER in check_error(world.client.post("/admin/reload", headers=raw), 403)
-        check_error(world.client.delete(DOOR, headers=raw), 403)
+        check_error(world.client.delete(SESSION_PATH, headers=raw), 403)
     reply = world.client.post("/admin/reload", headers={CSRF_HEADER: token})
     assert "cannot be read again" in check_error(reply, 409), "so far it came"
     for headers in FOREIGN:
@@ -189,7 +194,7 @@ def test_a_request_that_changes_something_needs_the_token_too(make: Make) -> Non
             world.client.post("/admin/reload", headers={CSRF_HEADER: token, **headers}), 403
         )
         check_error(world.client.get("/admin/costs", headers=headers), 403)
-        check_error(world.client.post(DOOR, json={"key": ADMIN}, headers=headers), 403)
+        check_error(world.client.post(SESSION_PATH, json={"key": ADMIN}, headers=headers), 403)
 
 
 def test_a_key_in_a_header_counts_and_not_the_cookie(make: Make) -> None:
@@ -219,7 +224,7 @@ def test_wrong_keys_are_slowed_down_and_the_right_one_never_is(make: Make) -> No
 def test_a_sign_in_without_a_key_is_refused(make: Make, body: bytes) -> None:
     world = make(TIERGATE_ADMIN_KEY=ADMIN)
     headers = {"content-type": "application/json"}
-    reply = world.client.post(DOOR, content=body, headers=headers)
+    reply = world.client.post(SESSION_PATH, content=body, headers=headers)
     assert "Send the key as JSON" in check_error(reply, 400)
 
 
@@ -228,20 +233,20 @@ def test_a_sign_in_must_be_short_json(make: Make) -> None:
     JSON.
     """
     world = make(TIERGATE_ADMIN_KEY=ADMIN)
-    check_error(world.client.post(DOOR, data={"key": ADMIN}), 400)
-    check_error(world.client.post(DOOR, content=b"x" * 2_000), 413)
+    check_error(world.client.post(SESSION_PATH, data={"key": ADMIN}), 400)
+    check_error(world.client.post(SESSION_PATH, content=b"x" * 2_000), 413)
     check_error(sign_in(world, "x" * 2_000), 413)
     json = {"content-type": "application/json"}
-    check_error(world.client.post(DOOR, content=iter([b'{"key":"x"}']), headers=json), 413)
+    check_error(world.client.post(SESSION_PATH, content=iter([b'{"key":"x"}']), headers=json), 413)
 
 
 def test_without_an_admin_key_only_this_machine_is_signed_in(
     world: World,
 ) -> None:
-    state = world.client.get(DOOR).json()
+    state = world.client.get(SESSION_PATH).json()
     assert (state["needed"], state["signed_in"], state["refused"]) == (False, True, None)
     assert world.client.get("/admin/costs").status_code == 200
-    state = world.client.get(DOOR, headers={"x-forwarded-for": "10.0.0.1"}).json()
+    state = world.client.get(SESSION_PATH, headers={"x-forwarded-for": "10.0.0.1"}).json()
     assert state["signed_in"] is False
     assert "Set TIERGATE_ADMIN_KEY" in state["refused"]
     check_error(sign_in(world, "anything"), 401)
@@ -256,9 +261,9 @@ def test_a_session_is_valid_in_every_gateway_with_the_same_secret(make: Make) ->
     token = sign_in(first).json()["token"]
     cookie = {"cookie": f"{COOKIE_NAME}={first.client.cookies[COOKIE_NAME]}"}
     assert second.client.get("/admin/costs", headers=cookie).status_code == 200
-    assert second.client.get(DOOR, headers=cookie).json()["token"] == token
+    assert second.client.get(SESSION_PATH, headers=cookie).json()["token"] == token
     check_error(other.client.get("/admin/costs", headers=cookie), 401)
-    assert other.client.get(DOOR, headers=cookie).json()["signed_in"] is False
+    assert other.client.get(SESSION_PATH, headers=cookie).json()["signed_in"] is False
 
 
 def get_session_headers(world: World) -> tuple[dict[str, str], dict[str, str]]:
@@ -278,12 +283,14 @@ def test_signing_out_ends_the_session_for_every_copy_of_its_cookie(make: Make) -
     """The session ends in every browser that has the cookie; the key's other sessions go on."""
     world = make(TIERGATE_ADMIN_KEY=ADMIN)
     (cookie, with_token), (other, _) = get_session_headers(world), get_session_headers(world)
-    check_error(world.client.delete(DOOR, headers=cookie), 403)
+    check_error(world.client.delete(SESSION_PATH, headers=cookie), 403)
     assert status(world, cookie) == 200, "a page from elsewhere cannot sign anybody out"
-    assert world.client.delete(DOOR, headers=with_token).json()["signed_in"] is False
+    assert world.client.delete(SESSION_PATH, headers=with_token).json()["signed_in"] is False
     assert status(world, cookie) == 401
-    assert world.client.get(DOOR, headers=cookie).json()["signed_in"] is False
-    assert world.client.delete(DOOR, headers=with_token).status_code == 200, "twice does no harm"
+    assert world.client.get(SESSION_PATH, headers=cookie).json()["signed_in"] is False
+    assert world.client.delete(SESSION_PATH, headers=with_token).status_code == 200, (
+        "twice does no harm"
+    )
     assert status(world, other) == 200
 
 
@@ -295,7 +302,7 @@ def test_an_ended_session_stays_ended_after_a_restart_and_in_every_worker(
     first, second = make(**environ), make(**environ)
     cookie, with_token = get_session_headers(first)
     assert status(second, cookie) == 200
-    first.client.delete(DOOR, headers=with_token)
+    first.client.delete(SESSION_PATH, headers=with_token)
     assert status(second, cookie) == 401
     second.close()
     assert status(make(**environ), cookie) == 401

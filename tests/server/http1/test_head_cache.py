@@ -30,15 +30,15 @@ class RecordingEndpoint:
     """Records what comes in, and answers nothing."""
 
     def __init__(self) -> None:
-        self.came: list[object] = []
-        self.again = 0
+        self.requests: list[object] = []
+        self.repeated_count = 0
         """Number of requests whose head was not parsed."""
-        self.open: asyncio.Event | None = None
+        self.may_answer: asyncio.Event | None = None
         """An event to wait for before each request."""
 
     async def serve_exchange(self, exchange: EndpointExchange) -> None:
-        if self.open is not None:
-            await self.open.wait()
+        if self.may_answer is not None:
+            await self.may_answer.wait()
         exchange.writer.is_complete = True
         if exchange.request_headers is None:
             try:
@@ -46,13 +46,13 @@ class RecordingEndpoint:
                     exchange.headers, frozenset({b"anthropic-beta"})
                 )
             except ProblemError as error:
-                self.came.append(error.problem)
+                self.requests.append(error.problem)
                 exchange.connection.cut_answer()
                 return
         headers, parsed = exchange.request_headers, isinstance(exchange.headers, list)
-        self.again += not parsed
+        self.repeated_count += not parsed
         length = headers.length if parsed else len(exchange.data)
-        self.came.append(
+        self.requests.append(
             (
                 exchange.data, exchange.writer.keep_alive, length, headers.forwarded, headers.hints, headers.options,
                 headers.secrets, headers.trace, headers.retry_count, headers.client_timeout,
@@ -64,25 +64,31 @@ class Client:
     """One connection."""
 
     def __init__(self) -> None:
-        self.door, self.transport = RecordingEndpoint(), FakeTransport()
-        self.passed: list[int] = []
+        self.endpoint, self.transport = RecordingEndpoint(), FakeTransport()
+        self.immediate_counts: list[int] = []
         """Number of calls so far, noted each time a call ended in the iteration in which it came."""
-        self.app = FakeApp(self.door, None, lambda: self.passed.append(len(self.door.came)))
-        self.drain = self.app.shutdown
-        self.wire = connect(self.app, self.transport)
+        self.app = FakeApp(
+            self.endpoint, None, lambda: self.immediate_counts.append(len(self.endpoint.requests))
+        )
+        self.shutdown = self.app.shutdown
+        self.connection = connect(self.app, self.transport)
 
-    def take(self, data: bytes) -> None:
+    def send(self, data: bytes) -> None:
         if not self.transport.is_closed:
-            self.wire.data_received(data)
+            self.connection.data_received(data)
 
     def state(self) -> tuple[object, ...]:
         """Return the state of the connection: requests understood, and bytes still awaited."""
-        connection, parser, last = self.wire, self.wire._parser, self.wire._get_last_exchange()
+        connection, parser, last = (
+            self.connection,
+            self.connection._parser,
+            self.connection._get_last_exchange(),
+        )
         status = [answer.split(b"\r\n")[0] for answer in self.transport.written]
         more = None if last is None else (last.more_body, last.writer.is_complete)
         slow = bytes(last._body) if isinstance(last, AsgiExchange) else b""
         return (
-            self.door.came, status, self.transport.is_closed, parser.is_between_requests, parser.is_in_head, more, slow,
+            self.endpoint.requests, status, self.transport.is_closed, parser.is_between_requests, parser.is_in_head, more, slow,
             connection._head_timer is None,
         )  # fmt: skip
 
@@ -91,13 +97,13 @@ def feed_both(first: bytes, *data: bytes) -> tuple[Client, Client]:
     """Make two connections that receive the same bytes; only one knows the first request's head."""
     both = Client(), Client()
     for client in both:
-        client.take(first)
-        client.door.came.clear()
-    both[1].wire._repeated_head = None
-    both[1].wire._new_head_count = 99
+        client.send(first)
+        client.endpoint.requests.clear()
+    both[1].connection._repeated_head = None
+    both[1].connection._new_head_count = 99
     for piece in data:
         for client in both:
-            client.take(piece)
+            client.send(piece)
     return both
 
 
@@ -131,13 +137,13 @@ def head(lines: list[Line], at: int, name: bytes, number: bytes) -> bytes:
 async def test_the_objects_of_a_connection_have_no_dict() -> None:
     """The parts of a connection have none either."""
     client = Client()
-    client.take(request(CHAT, b"{}"))
-    exchange = client.wire._current
+    client.send(request(CHAT, b"{}"))
+    exchange = client.connection._current
     assert exchange is not None
     for value in (
-        client.wire,
-        client.wire._parser,
-        client.wire.transport,
+        client.connection,
+        client.connection._parser,
+        client.connection.transport,
         exchange,
         exchange.writer,
     ):
@@ -147,14 +153,14 @@ async def test_the_objects_of_a_connection_have_no_dict() -> None:
 async def test_the_connection_reports_calls_that_end_in_the_iteration_in_which_they_came() -> None:
     client, may_answer = Client(), asyncio.Event()
     for count in (1, 2):
-        client.take(request(CHAT, b"{}"))
-        assert client.passed == [*range(1, count + 1)]
-    client.door.open = may_answer
-    client.take(request(CHAT, b"{}"))
+        client.send(request(CHAT, b"{}"))
+        assert client.immediate_counts == [*range(1, count + 1)]
+    client.endpoint.may_answer = may_answer
+    client.send(request(CHAT, b"{}"))
     await asyncio.sleep(0)
     may_answer.set()
-    await asyncio.gather(*client.wire._server_state.tasks)
-    assert (len(client.door.came), client.passed) == (3, [1, 2])
+    await asyncio.gather(*client.connection._server_state.tasks)
+    assert (len(client.endpoint.requests), client.immediate_counts) == (3, [1, 2])
 
 
 async def test_a_repeated_head_is_not_parsed_again() -> None:
@@ -164,8 +170,8 @@ async def test_a_repeated_head_is_not_parsed_again() -> None:
     bodies = [b"{}", b'{"a":1}', b"x" * 1234, b""]
     first, *rest = (request(CHAT, body, b"x-api-key: one") for body in bodies)
     with_memory, without_memory = feed_both(first, *rest)
-    assert (with_memory.door.again, without_memory.door.again) == (3, 0)
-    assert len(with_memory.door.came) == len(rest)
+    assert (with_memory.endpoint.repeated_count, without_memory.endpoint.repeated_count) == (3, 0)
+    assert len(with_memory.endpoint.requests) == len(rest)
     assert with_memory.state() == without_memory.state()
 
 
@@ -249,28 +255,28 @@ async def test_two_requests_in_one_piece_are_read_the_same() -> None:
 async def test_a_stopping_gateway_closes_behind_a_repeated_head_too() -> None:
     data = request(CHAT, b"{}")
     client, _ = feed_both(data)
-    client.drain.closes_connections = True
-    client.take(data)
-    assert [came[1] for came in client.door.came] == [False]  # type: ignore[index]
-    assert client.door.again == 1
+    client.shutdown.closes_connections = True
+    client.send(data)
+    assert [recorded[1] for recorded in client.endpoint.requests] == [False]  # type: ignore[index]
+    assert client.endpoint.repeated_count == 1
 
 
 async def test_heads_that_never_repeat_are_soon_not_remembered() -> None:
     client = Client()
     for number in range(20):
-        client.take(request(CHAT, b"{}", b"x-request-id: %d" % number))
-    last = client.wire._repeated_head
-    client.take(request(CHAT, b"{}", b"x-request-id: new"))
-    assert client.wire._repeated_head is last is not None
-    client.take(request(CHAT, b"{}", b"x-request-id: 7"))
-    assert (len(client.door.came), client.door.again) == (22, 1)
+        client.send(request(CHAT, b"{}", b"x-request-id: %d" % number))
+    last = client.connection._repeated_head
+    client.send(request(CHAT, b"{}", b"x-request-id: new"))
+    assert client.connection._repeated_head is last is not None
+    client.send(request(CHAT, b"{}", b"x-request-id: 7"))
+    assert (len(client.endpoint.requests), client.endpoint.repeated_count) == (22, 1)
 
 
 async def test_a_long_head_is_not_remembered() -> None:
     data = request(CHAT, b"{}", b"x-odd: " + b"a" * head_cache.MAX_HEAD_BYTES)
     client, _ = feed_both(data, data)
-    assert client.wire._repeated_head is None
-    assert len(client.door.came) == 1
+    assert client.connection._repeated_head is None
+    assert len(client.endpoint.requests) == 1
 
 
 def test_only_the_content_length_header_sets_the_length_of_a_repeated_head() -> None:
