@@ -65,7 +65,7 @@ def test_what_an_older_gateway_wrote_is_read() -> None:
 
 
 def test_an_older_gateway_reads_what_is_written_now() -> None:
-    """The older gateway skips unknown members: workers are replaced one after the other."""
+    """The older gateway skips unknown members: the gateway replaces its workers one after the other."""
 
     class Old(msgspec.Struct):
         lab: str

@@ -50,7 +50,7 @@ def test_warnings_are_told_and_are_no_failure(tmp_path: Path) -> None:
     first, *_, last = result.stdout.splitlines()
     assert first == (
         f"{file}:12: warning: labs.acme.reasoning[0].model: huge has retired on 2020-01-01, "
-        "and no target of this tier stays. Put another in its place."
+        "and no target of this tier stays. Replace it."
     )
     assert last.startswith("ok: 1 warning, 1 of 1 labs on, ")
     told = json.loads(run("--config", file, "check", "--json").stdout)
@@ -72,7 +72,9 @@ def test_warnings_are_a_failure_where_that_is_asked_for(tmp_path: Path) -> None:
     file = config(tmp_path, WARNED)
     result = run("--config", file, "check", "--strict")
     assert result.exit_code == 1
-    assert result.stdout.splitlines()[-1].startswith("not ok, as --strict asks: 1 warning, 1 of 1")
+    assert result.stdout.splitlines()[-1].startswith(
+        "not ok: --strict refuses warnings: 1 warning, 1 of 1"
+    )
     result = run("--config", file, "check", "--strict", "--json")
     assert (result.exit_code, json.loads(result.stdout)["ok"]) == (1, False)
     result = run("--config", config(tmp_path), "check", "--strict")
@@ -135,8 +137,8 @@ def test_a_gateway_open_to_everybody_is_an_error(tmp_path: Path) -> None:
     result = run("--config", file, "check")
     assert result.exit_code == 1
     assert result.stdout.splitlines()[0] == (
-        f"{file}:21: error: server.host: `keys: open` would let everybody who reaches 0.0.0.0 "
-        "spend money. Configure keys, or set server.open to true where something else guards it."
+        f"{file}:21: error: server.host: `keys: open` would let every client that reaches 0.0.0.0 "
+        "spend money. Configure keys, or set server.open to true if something else guards the gateway."
     )
     meant = config(tmp_path, GOOD + OPEN.replace("}", ", open: true}"))
     assert run("--config", meant, "check").exit_code == 0
@@ -163,21 +165,21 @@ def test_a_ledger_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     """The check creates nothing to find that out."""
     (tmp_path / "taken").write_text("")
     data = {**ON, "TIERGATE_DATA": str(tmp_path / "data")}
-    elsewhere = "Give another place, or move all of them with TIERGATE_DATA."
+    elsewhere = "Set another path, or move all of them with TIERGATE_DATA."
     for written, told in (
         ("store: 'postgresql://u:canary@db/x'", ""),
         ("store: 'mysql://u:canary@db/x'",
-         ("ledger.store: 'mysql' is no store that can be used. "
+         ("ledger.store: the gateway cannot use 'mysql' as a store. "
          "Write it as sqlite:///ledger.db or postgresql://user:password@host/database.")),
         ("store: 'sqlite:///'",
-         ("ledger.store: 'sqlite' is no store that can be used. "
+         ("ledger.store: the gateway cannot use 'sqlite' as a store. "
          "Write it as sqlite:///ledger.db or postgresql://user:password@host/database.")),
         ("store: 'sqlite:///deep/er/l.db', journal: deep/j", ""),
         (f"store: 'sqlite:///{tmp_path}'", f"ledger.store: {tmp_path} is a folder. Name a file."),
         (f"store: 'sqlite:///{tmp_path}/taken/l.db'",
-         f"ledger.store: {tmp_path}/taken is a file, and a folder is needed. {elsewhere}"),
+         f"ledger.store: {tmp_path}/taken is a file, but the gateway needs a folder. {elsewhere}"),
         (f"journal: {tmp_path}/taken/deep/er",
-         f"ledger.journal: {tmp_path}/taken is a file, and a folder is needed. {elsewhere}"),
+         f"ledger.journal: {tmp_path}/taken is a file, but the gateway needs a folder. {elsewhere}"),
     ):  # fmt: skip
         file = config(tmp_path, GOOD + f"ledger: {{{written}}}\n")
         result = run("--config", file, "check", environ=data)
@@ -197,7 +199,7 @@ def test_a_store_that_was_set_aside_is_a_warning(tmp_path: Path) -> None:
     data = {**ON, "TIERGATE_DATA": str(tmp_path / "data")}
     result = run("--config", file, "check", environ=data)
     (line,) = [line for line in result.stdout.splitlines() if "ledger" in line]
-    assert f"warning: ledger.store: {aside} was found damaged and set aside" in line
+    assert f"warning: ledger.store: {aside} is a damaged store that the gateway moved aside" in line
     assert result.exit_code == 0
     assert run("--config", file, "check", "--strict", environ=data).exit_code == 1
 
@@ -211,7 +213,7 @@ def test_a_folder_without_leave_to_write_is_an_error(
     assert result.stdout.splitlines()[:2] == [
         (
             f"{file}:1: error: ledger.{part}: {tmp_path} cannot be written. "
-            "Give another place, or move all of them with TIERGATE_DATA."
+            "Set another path, or move all of them with TIERGATE_DATA."
         )
         for part in ("journal", "store")
     ]
@@ -341,14 +343,14 @@ def test_what_is_another_is_told_part_by_part(tmp_path: Path) -> None:
     result = run("--config", file, "check", "--against", other)
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
-    assert "server.port: 9 -> 8484 (waits for a new start)" in lines
+    assert "server.port: 9 -> 8484 (needs a restart)" in lines
     assert "labs.acme.smart[0].model: large -> small" in lines
     told = json.loads(run("--config", file, "check", "--json", "--against", other).stdout)
     assert told["changes"][0] == {
         "path": "server.port", "before": "9", "after": "8484", "waits": True,
     }  # fmt: skip
     same = run("--config", file, "check", "--against", file)
-    assert f"Nothing is another than in {file}." in same.stdout
+    assert f"There is no difference from {file}." in same.stdout
     assert "changes" not in json.loads(run("--config", file, "check", "--json").stdout)
     other.write_text("version: 3\n")
     broken = run("--config", file, "check", "--against", other)
@@ -377,7 +379,7 @@ def test_a_redis_whose_certificate_nobody_checks(tmp_path: Path) -> None:
     file = config(tmp_path, GOOD + "redis: {verify: false}\n")
     result = run("--config", file, "check", environ=environ)
     assert result.exit_code == 0
-    assert "warning: redis.verify: lets whoever is on the way read" in result.stdout
+    assert "warning: redis.verify: lets an attacker on the network read" in result.stdout
     environ["REDIS_URL"] = "redis://127.0.0.1:1/0"
     assert "redis.verify" not in run("--config", file, "check", environ=environ).stdout
     assert "hunter2" not in result.stdout

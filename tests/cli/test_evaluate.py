@@ -53,7 +53,7 @@ def test_one_that_does_not_is_told_no_saving_and_fails(tmp_path: Path) -> None:
     file = labels(tmp_path, knows=False)
     result = run("--config", config(tmp_path), "evaluate", file, "--repeats", "100")
     assert result.exit_code == 3
-    assert "No saving is told: it is not better than a shuffled router" in result.stdout
+    assert "No saving is reported: it is not better than a shuffled router" in result.stdout
     assert "Saving" not in result.stdout
     told = run("--config", config(tmp_path), "evaluate", file, "--repeats", "100", "--json")
     assert told.exit_code == 3
@@ -133,7 +133,7 @@ def test_what_is_left_out_is_told(tmp_path: Path) -> None:
     lines = result.stdout.splitlines()
     assert "20 prompts get a tier that has no score here: the nearest stands in." in lines
     assert lines[-2:] == [
-        "1 prompts have a score of one tier alone: left out.",
+        "1 prompts have a score of only one tier: left out.",
         "1 prompts are refused here: left out.",
     ]
 
@@ -143,7 +143,7 @@ def test_without_a_classifier_and_prices_less_is_told(tmp_path: Path) -> None:
     text += "routing: {classifier: off}\n"
     result = run("--config", config(tmp_path, text), "evaluate", labels(tmp_path))
     assert result.exit_code == 3
-    assert "No saving is told: the price of smart is unknown." in result.stdout
+    assert "No saving is reported: the price of smart is unknown." in result.stdout
     assert "The classifier" not in result.stdout
     assert "Cost of 95%" not in result.stdout
 

@@ -52,7 +52,7 @@ def test_what_fails_is_told_with_what_decided_it(file: Path, tmp_path: Path) -> 
         "- hi",
         "    expected fast",
         (
-            "    got      nothing (refused: The model 'nothing/fast' is not served here. Ask for "
+            "    got      nothing (refused: The gateway does not serve the model 'nothing/fast'. Ask for "
             "auto, fast, smart, reasoning, lab/tier or a model that GET /v1/models lists.)"
         ),
         "1 passed, 4 failed",

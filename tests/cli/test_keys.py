@@ -39,7 +39,7 @@ def test_the_secret_alone_is_on_standard_output(tmp_path: Path) -> None:
     assert (secret[:3], len(secret)) == ("tg-", 67)
     assert (
         result.stderr
-        == f"Added 'me' to {tmp_path}/keys.yaml. This is the only time that its secret is shown.\n"
+        == f"Added 'me' to {tmp_path}/keys.yaml. Copy its secret now: the command shows it only once.\n"
     )
     file = tmp_path / "keys.yaml"
     assert secret[3:] not in file.read_text()
@@ -170,16 +170,16 @@ def test_a_key_is_rotated_and_revoked(tmp_path: Path) -> None:
     first = keys(tmp_path, "add", "me").stdout.strip()
     result = keys(tmp_path, "rotate", "me", "--keep", "1h")
     second = result.stdout.strip()
-    assert result.stderr.startswith("Rotated 'me'. The one before opens 1h more.")
+    assert result.stderr.startswith("Rotated 'me'. The previous secret works for 1h more.")
     known = load("keys.yaml", tmp_path, "")
     assert known.find(first) == known.find(second) == Key(name="me")
     assert len(listed(tmp_path)[0]["earlier"]) == 1
     result = keys(tmp_path, "rotate", "me", "--keep", "0s")
-    assert result.stderr.startswith("Rotated 'me'. Those before open nothing more.")
+    assert result.stderr.startswith("Rotated 'me'. Earlier secrets no longer work.")
     assert listed(tmp_path)[0]["earlier"] == []
     result = keys(tmp_path, "revoke", "me")
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", "Revoked 'me'.\n")
-    assert keys(tmp_path, "revoke", "me").stderr == "'me' was revoked before.\n"
+    assert keys(tmp_path, "revoke", "me").stderr == "'me' is revoked already.\n"
     assert listed(tmp_path)[0]["state"] == "revoked"
 
 

@@ -211,7 +211,10 @@ def test_caches_and_what_is_taken_for_granted_are_told(tmp_path: Path) -> None:
     text = CHEAPER.replace("{openai-chat: /chat/completions}", "{anthropic-messages: /v1/messages}")
     text = text.replace("price: {input: 3,", "price: {input: 3, cache_read: 1,")
     told = lines(tiergate(tmp_path, "replay", text=text))
-    assert "1 call taken to be sayable in another dialect, as plain ones are: nobody tried." in told
+    assert (
+        "1 call counted as translatable, as plain calls are; the ledger has no check of them."
+        in told
+    )
     assert "Of the money, prompt caches: 0.008000 lost, 0.000000 gained." in told
 
 
@@ -255,7 +258,7 @@ def test_a_call_of_another_configuration_shows_what_its_row_keeps(tmp_path: Path
     assert shown[0] == "acme/reasoning by rule 'proofs'"
     assert any(line.startswith("signals {") for line in shown)
     assert "target acme/huge" in shown
-    assert shown[-1].endswith("`tiergate replay` decides it by this one.")
+    assert shown[-1].endswith("`tiergate replay` decides it with this one.")
 
 
 def test_a_row_that_keeps_nothing_says_so(tmp_path: Path) -> None:
@@ -271,7 +274,7 @@ def test_a_refusal_is_told_again(tmp_path: Path, words: list[str]) -> None:
     write(tmp_path, served(tmp_path, ID, "hi", asked="nope"))
     result = tiergate(tmp_path, "explain", ID, *words)
     assert result.exit_code == 1
-    assert "'nope' is not served here" in result.output
+    assert "does not serve the model 'nope'" in result.output
 
 
 def test_an_id_that_nobody_knows(tmp_path: Path) -> None:

@@ -237,7 +237,7 @@ def test_a_client_that_wants_it_refreshed_has_it_kept(shipped: World) -> None:
 def test_another_word_is_refused(shipped: World, word: str) -> None:
     reply = shipped.ask(chat(), x_tiergate_cache=word)
     assert reply.status_code == 400
-    assert "x-tiergate-cache is on, off, refresh or exact." in reply.text
+    assert "x-tiergate-cache must be on, off, refresh or exact." in reply.text
 
 
 def test_a_guard_turns_the_cache_on_and_another_keeps_a_call_out(make: Make) -> None:

@@ -97,7 +97,10 @@ def test_an_sdk_does_not_see_it(world: World, upstream: Upstream) -> None:
 
 def test_another_word_is_refused(world: World) -> None:
     reply = world.ask(chat(), x_tiergate_stream_cost="please")
-    assert (reply.status_code, "x-tiergate-stream-cost is on or off" in reply.text) == (400, True)
+    assert (reply.status_code, "x-tiergate-stream-cost must be on or off" in reply.text) == (
+        400,
+        True,
+    )
 
 
 def test_a_failed_attempt_is_a_row_and_the_sum_of_rows_is_the_last(

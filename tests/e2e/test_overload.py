@@ -233,7 +233,7 @@ def test_c_15_more_connections_than_there_may_be(serve: Serve, upstream: Upstrea
         with service.asking({}, "/v1/messages") as connection:
             answer = rest(connection)
         assert answer.startswith(b"HTTP/1.1 529 ")
-        assert b"as many connections as there may be" in answer
+        assert b"reached its limit of connections" in answer
         assert b"\r\nconnection: close\r\n" in answer
         assert service.get("/health") == 200
     until(lambda: service.get("/v1/models") == 200, "they have gone")

@@ -105,7 +105,7 @@ def test_what_a_tenant_says_of_its_answers_teaches_its_classifier_and_no_other(
         trained(world, "--from-ledger", "--tenant", "acme").exit_code == 3
     )  # nothing has come since
     back = trained(world, "--rollback", "--tenant", "acme")
-    assert "goes by the one that serves everybody again" in back.output
+    assert "goes by the shared classifier again" in back.output
     look(world)
     assert _fast(sure(world, "ann", ASKED)) == before["ann"]
     again = trained(world, "--rollback", "--tenant", "acme")

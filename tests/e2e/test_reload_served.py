@@ -108,7 +108,7 @@ def test_sighup_reads_it_at_once(serve: Serve) -> None:
     service.write(other(service.value()))
     service.tell(signal.SIGHUP)
     until(lambda: service.state()["version"] != first, "it is read")
-    assert service.rows("signal")[0]["text"] == "the configuration is read again"
+    assert service.rows("signal")[0]["text"] == "the gateway reads the configuration again"
 
 
 def test_a_folder_that_is_swapped_under_a_link_is_read(serve: Serve, tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_an_admin_reads_tries_and_goes_back(serve: Serve) -> None:
     status, told = service.ask("POST", "/admin/rollback")
     assert (status, told["error"]["message"]) == (
         409,
-        f"Nothing has changed, {first} is in force: there is no earlier configuration to go back to.",
+        f"Nothing has changed, {first} is in force: there is no earlier configuration to restore.",
     )
     service.write(b"version: 1\nlabs: [\n")
     status, told = service.ask("POST", "/admin/reload?dry_run=true")

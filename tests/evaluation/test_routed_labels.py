@@ -91,7 +91,7 @@ def test_what_is_refused_has_no_tier_and_says_why() -> None:
         samples.made(), Label(prompt="0.9", tier="fast", model="none/fast")
     )
     assert (found.tier, found.source, found.costs) == (None, "refused", {})
-    assert "not served here" in found.reason
+    assert "does not serve" in found.reason
 
 
 def test_without_a_classifier_there_is_no_score() -> None:

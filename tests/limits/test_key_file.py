@@ -124,7 +124,7 @@ def test_a_revoked_key_opens_nothing_and_its_name_goes_to_nobody_else(file: Path
     assert (gone, come) == ([], ["  revoked: '2026-11-24T12:00:00Z'"])
     assert not ring(file, NOW + 60).revoke("shop")
     assert "12:00:00Z" in file.read_text(), "the first time counts"
-    with pytest.raises(KeyFileError, match="It was revoked; its name stays with it"):
+    with pytest.raises(KeyFileError, match="It is revoked, and its name cannot be used again"):
         ring(file).add("shop", {})
     with pytest.raises(KeyFileError, match="was revoked: add another"):
         ring(file).rotate("shop", 60)
@@ -202,7 +202,7 @@ def test_what_is_refused_makes_no_file(tmp_path: Path) -> None:
 
 BY_HAND = [
     (f"'12': &k {{sha256: {'a' * 64}}}\nb: *k\n", "has the same secret"),
-    (f"12: {{sha256: {'a' * 64}}}\n", "must be changed by hand"),
+    (f"12: {{sha256: {'a' * 64}}}\n", "change it by hand"),
     ("- a\n", "must map names to keys"),
     ("a: [\n", "not valid YAML"),
     ("a: {}\n", "a.sha256: field required"),

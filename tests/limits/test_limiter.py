@@ -187,7 +187,7 @@ async def test_a_target_without_a_bound_is_passed_over(more: dict[str, Any]) -> 
             "p/free", "its cost has no bound, and a hard budget needs one",
         )  # fmt: skip
     texts = [row["text"] for row in stage.log]
-    assert texts == ["p/free is passed over: its cost has no bound"]
+    assert texts == ["p/free is skipped: its cost has no bound"]
 
 
 async def test_the_labs_of_the_targets_that_are_left_stay_beside_them() -> None:
@@ -288,7 +288,7 @@ async def test_one_that_cannot_go_lower_is_refused() -> None:
     problem = await stage.refused(again=lambda _: (decision("smart"), plan()))
     assert (problem.kind, "'b' is spent for 2001-09-09" in problem.message) == ("budget", True)
     assert (await ObservedLimiter(budget("0", every="total")).refused()).message == (
-        "The budget 'b' is spent: what is left is less than this call may cost, $0.0019."
+        "The budget 'b' is spent: less is left than this call may cost, $0.0019."
     )
 
 
@@ -332,7 +332,7 @@ async def test_a_budget_that_running_calls_reserve_is_busy_and_not_used_up() -> 
     problem = await stage.refused("c2")
     assert (problem.kind, problem.http_status, problem.retry_after) == ("budget_busy", 429, 1.0)
     assert problem.should_retry is None
-    assert "'b' has no room at the moment" in problem.message
+    assert "'b' has no room now" in problem.message
     assert not stage.log
     assert not stage.alerts
     await stage.end()
@@ -457,7 +457,7 @@ async def test_a_further_attempt_is_not_made_where_nobody_counts() -> None:
     stage = ObservedLimiter(budget())
     await stage.ask()
     stage.meter.lost = True
-    with pytest.raises(ProblemError, match="cannot be counted"):
+    with pytest.raises(ProblemError, match="cannot count budgets"):
         await stage.gate.extend(stage.want(), decision(), target())
     stage.meter.lost = False
     await stage.end()

@@ -52,7 +52,7 @@ def test_a_model_that_fails_is_left_alone() -> None:
     trust.record_success()
     assert not out()
     assert log == [
-        ("near", "the embedding model is left alone for a while: slow"),
+        ("near", "the embedding model is paused for a while: slow"),
         ("near", "the embedding model is back"),
     ]
     assert [count.read() for count in trust.measures()] == [6]

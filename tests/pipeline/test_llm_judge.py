@@ -121,4 +121,4 @@ def test_a_judge_that_fails_is_left_alone() -> None:
     verdicts.start_call()
     verdicts.record_success()
     assert not stage.out()
-    assert stage.log == ["left alone for a while: slow", "back"]
+    assert stage.log == ["paused for a while: slow", "back"]

@@ -158,7 +158,7 @@ async def test_one_with_mistakes_is_told_with_file_and_line_and_never_put_in_for
     ("fails", "told"),
     [
         (ConfigError([Mistake(message="no lab is on.")]), "no lab is on."),
-        (KeyError("secret"), "it cannot be put together; the log has the reason."),
+        (KeyError("secret"), "the gateway cannot build it; the log has the reason."),
     ],
 )
 async def test_one_that_cannot_be_put_together_changes_nothing(
@@ -181,7 +181,7 @@ async def test_what_waits_for_a_new_start_is_told(watched: Watched) -> None:
     assert watched.log[-1] == {
         "event": "config",
         "waits": ["server.port"],
-        "text": "these wait until it is started anew",
+        "text": "these changes need a restart",
     }
     assert watched.reload.state()["waiting"] == ["server.port"]
 

@@ -43,7 +43,7 @@ def shelf(tmp_path: Path) -> TenantModelFolder:
 def test_at_first_a_tenant_goes_by_what_serves_everybody(shelf: TenantModelFolder) -> None:
     assert shelf.read_model() is None
     assert (shelf.read_state().tenant, shelf.read_state().made) == ("acme", None)
-    with pytest.raises(TenantModelError, match="goes by what serves everybody"):
+    with pytest.raises(TenantModelError, match="already uses the shared classifier"):
         shelf.roll_back()
 
 

@@ -107,7 +107,7 @@ def test_other_pages_are_answered_as_before(listed: Gate, origin: str) -> None:
     assert (told.status, cors(told)) == (403 if origin else 405, {})
     told = listed.ask(CHAT, chat(), origin=origin)
     if origin:
-        assert "no web page from elsewhere" in shaped(told, CHAT, 403)
+        assert "no web page of another origin" in shaped(told, CHAT, 403)
     assert cors(told) == {}
 
 
@@ -116,7 +116,7 @@ def test_without_the_setting_no_page_is_answered(gate: Gate) -> None:
     told = gate.ask(CHAT, b"", "OPTIONS", origin=PAGE, **PREFLIGHT)
     assert (told.status, cors(told)) == (403, {})
     told = gate.ask(CHAT, chat(), origin=PAGE)
-    assert "no web page from elsewhere" in shaped(told, CHAT, 403)
+    assert "no web page of another origin" in shaped(told, CHAT, 403)
 
 
 @pytest.mark.parametrize("path", DOORS)

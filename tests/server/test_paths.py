@@ -144,7 +144,7 @@ def test_a_wrong_path_has_a_dialect(path: str, dialect: Dialect) -> None:
 def test_a_hint_names_the_nearest_path(gate: Gate, path: str, near: str) -> None:
     """The gateway answers a wrong path with 404, and names the nearest right one."""
     message = shaped(gate.ask(path, chat()), path, 404)
-    assert message.startswith(f"There is nothing at {path}. ")
+    assert message.startswith(f"The gateway has no endpoint {path}. ")
     assert (f"Did you mean {near}? " in message) if near else ("Did you mean" not in message)
 
 
@@ -182,7 +182,7 @@ def test_a_web_page_has_no_alias_either(gate: Gate) -> None:
     endpoint.
     """
     answer = gate.ask("/chat/completions", chat(), origin="https://evil.test")
-    assert "no web page from elsewhere" in shaped(answer, CHAT, 403)
+    assert "no web page of another origin" in shaped(answer, CHAT, 403)
 
 
 HELLO: list[Any] = [{"role": "user", "content": "Hello."}]

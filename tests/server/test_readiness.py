@@ -76,7 +76,7 @@ def test_a_full_disk_is_told(make: Make, upstream: Upstream, disk: Disk, called:
     disk.full = True
     if called:
         assert world.ask(chat()).status_code == 503
-    assert ask(world) == (503, "ledger", f"The ledger cannot be written: {FULL}.")
+    assert ask(world) == (503, "ledger", f"The gateway cannot write its ledger: {FULL}.")
     disk.full = False
     if called:  # the writer retries rows in memory each second
         world.loop.run(_tried(world))
@@ -141,7 +141,7 @@ def test_pressure_is_told(make: Make) -> None:
     press(world, SHED_REASONING)
     assert ask(world) == OK
     press(world, SHED_ALL)
-    assert ask(world) == (503, "overloaded", "The gateway is at its limits.")
+    assert ask(world) == (503, "overloaded", "The gateway is overloaded.")
     press(world, 0)
     assert ask(world) == OK
 
@@ -198,7 +198,11 @@ def test_a_redis_that_is_gone_is_told(
     place.kill()
     if called:
         assert world.ask(chat(max_tokens=9)).status_code == 503
-    assert ask(world) == (503, "budgets", "Budgets cannot be counted: Redis does not answer.")
+    assert ask(world) == (
+        503,
+        "budgets",
+        "The gateway cannot count budgets: Redis does not answer.",
+    )
     place.start_again()
     until(lambda: ask(world) == OK, "it is ready again, though nobody calls")
     assert world.ask(chat(max_tokens=9)).status_code == 200
@@ -250,4 +254,4 @@ async def test_an_answer_counts_for_a_second(make: Make, disk: Disk) -> None:
     now += 0.99
     assert await readiness() is None
     now += 0.01
-    assert await readiness() == Unready("ledger", f"The ledger cannot be written: {FULL}.")
+    assert await readiness() == Unready("ledger", f"The gateway cannot write its ledger: {FULL}.")

@@ -65,7 +65,7 @@ def test_whether_one_is_on_is_part_of_the_version(tmp_path: Path) -> None:
         ("{model: vec, provider: acme}", "{}",
          "11: error: labs.acme.embeddings[1]: the key 'model' is missing."),
         ("/chat/completions", "/answers",
-         ("11: error: labs.acme.embeddings[0]: where acme is asked for embeddings is not known. "
+         ("11: error: labs.acme.embeddings[0]: the gateway does not know the embeddings URL of acme. "
           "Give the provider `embeddings`, a path or a whole URL.")),
     ],
 )  # fmt: skip

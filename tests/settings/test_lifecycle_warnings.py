@@ -23,11 +23,11 @@ def priced(price: str) -> str:
 RETIREMENTS: list[tuple[str, str, list[str]]] = [
     # another target of the tier stays, or does not
     ("{model: large}, {model: small}", "retires: 2026-12-11",
-     ["large retires on 2026-12-11. Put another in its place by then."]),
+     ["large retires on 2026-12-11. Replace it by then."]),
     ("{model: large}, {model: small}", "retires: 2026-11-01",
-     ["large has retired on 2026-11-01. Take it out."]),
+     ["large has retired on 2026-11-01. Remove it."]),
     ("{model: large}, {model: large}", "retires: 2026-11-01",
-     ["large has retired on 2026-11-01, and no target of this tier stays. Put another in its place."]
+     ["large has retired on 2026-11-01, and no target of this tier stays. Replace it."]
      * 2),
     # the successor that its maker names
     ("{model: large}, {model: small}", "retires: 2026-12-11, successor: larger",
@@ -160,7 +160,7 @@ PRICE = "price: {input: 1, output: 0}"
 def test_models_that_make_vectors_retire_too(tmp_path: Path) -> None:
     """No other model takes the place of one: its vectors mean nothing beside theirs."""
     text = with_vectors(f"{PRICE}, retires: 2026-12-11", f"{PRICE}, retires: 2026-11-01")
-    gone = "and no provider of it stays. Put another in its place"
+    gone = "and no provider of it stays. Replace it"
     assert world.warnings(tmp_path, text) == [
         f"c.yaml:15: warning: labs.acme.embeddings[{at}].model: {told}"
         for at, told in [
@@ -176,7 +176,7 @@ def test_models_that_make_vectors_retire_too(tmp_path: Path) -> None:
         f"{PRICE}, retires: 2026-12-11", PRICE, "  other/v: {like: v, retires: null}"
     )
     (told,) = world.warnings(tmp_path, text)
-    assert told.endswith("v retires on 2026-12-11. Put another in its place by then.")
+    assert told.endswith("v retires on 2026-12-11. Replace it by then.")
 
 
 def test_a_price_step_of_a_model_that_makes_vectors_is_told(tmp_path: Path) -> None:

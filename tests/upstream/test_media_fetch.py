@@ -205,7 +205,7 @@ async def test_an_address_that_does_not_answer_gives_way_to_the_next() -> None:
         names = Names(pics_example=[["127.0.0.3"]])
         said = await refused(fetch(port, resolve=names), f"http://pics.example:{port}/")
         assert said == (
-            "messages.image: the file at pics.example was not fetched: "
+            "messages.image: the gateway did not fetch the file at pics.example: "
             "its host cannot be reached. Send it as data."
         )
 

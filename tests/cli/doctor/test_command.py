@@ -147,7 +147,7 @@ def test_a_redis_without_vector_sets_is_said_where_near_questions_are_looked_for
 def test_a_redis_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     told = doctor(tmp_path, GOOD + BUDGET, REDIS_URL="redis://127.0.0.1:1")
     assert (told.status, told.levels["redis"]) == (1, "error")
-    assert "redis: cannot be asked: no connection" in told.text
+    assert "redis: does not answer: no connection" in told.text
 
 
 def test_a_redis_that_evicts_counters_is_a_warning(tmp_path: Path, place: Place) -> None:
@@ -181,7 +181,7 @@ def test_a_redis_that_lets_it_do_too_little_is_an_error(tmp_path: Path, place: P
 
 def test_several_machines_need_a_store_and_a_secret_that_they_share(tmp_path: Path) -> None:
     told = doctor(tmp_path, GOOD + BUDGET, REDIS_URL=FAR)
-    assert "let them share a PostgreSQL store too" in told.text
+    assert "give them one PostgreSQL store too" in told.text
     assert "TIERGATE_SECRET is not set, and Redis is on another machine" in told.text
     secret = doctor(tmp_path, GOOD + BUDGET, REDIS_URL=FAR, TIERGATE_SECRET="x" * 32)
     assert secret.levels["secret"] == "ok"
@@ -236,7 +236,7 @@ def test_a_store_that_cannot_be_asked_is_an_error(tmp_path: Path) -> None:
     told = doctor(tmp_path)
     assert (told.status, told.levels["ledger"]) == (1, "error")
     assert "file is not a database" in told.text
-    assert "once it is moved away, a gateway makes it anew" in told.text
+    assert "move it away, and a gateway rebuilds it" in told.text
     (data / "ledger.db").unlink()
     sqlite3.connect(data / "ledger.db").close()
     told = doctor(tmp_path)  # an empty store must first be fed
@@ -252,7 +252,7 @@ def test_damage_that_no_feed_would_find_is_an_error(tmp_path: Path) -> None:
         data.write(b"\xff")
     told = doctor(tmp_path)
     assert (told.status, told.levels["ledger"]) == (1, "error")
-    assert "ledger.db.damaged-20261017T080000Z was found damaged" in told.text
+    assert "ledger.db.damaged-20261017T080000Z is a damaged store" in told.text
 
 
 def test_a_store_that_was_made_anew_is_a_warning(tmp_path: Path) -> None:
@@ -261,8 +261,11 @@ def test_a_store_that_was_made_anew_is_a_warning(tmp_path: Path) -> None:
     aside, _ = made_anew(file, missing_until=1_793_000_000.0)
     told = doctor(tmp_path)
     assert (told.status, told.levels["ledger"]) == (0, "warning")
-    assert f"{aside} was found damaged and set aside; ledger.db was made anew." in told.text
-    assert "Rows of calls before 2026-10-26T07:33:20+00:00 are missing" in told.text
+    assert (
+        f"{aside} is a damaged store that the gateway moved aside; it has rebuilt ledger.db."
+        in told.text
+    )
+    assert "The rebuilt store lacks rows of calls before 2026-10-26T07:33:20+00:00" in told.text
     ((fix,),) = [re.findall(r"sqlite3 \S+ \'(.*)\'", told.text)]
     with closing(sqlite3.connect(file)) as base, base:
         base.execute(fix)
@@ -278,7 +281,7 @@ def test_a_store_that_is_being_made_anew_is_a_warning(tmp_path: Path) -> None:
     aside.unlink()
     told = doctor(tmp_path)
     assert (told.status, told.levels["ledger"]) == (0, "warning")
-    assert "made anew from the journals (0 rows so far)" in told.text
+    assert "rebuilding its store from the journals (0 rows so far)" in told.text
 
 
 def made_anew(file: Path, missing_until: float | None) -> tuple[Path, int]:
@@ -410,9 +413,12 @@ def test_tiers_that_are_not_say_what_to_do(
 
 def test_a_price_that_is_unknown_and_prices_of_nothing(tmp_path: Path) -> None:
     told = doctor(tmp_path, GOOD.replace("  large: {price: {input: 3, output: 4}}\n", ""))
-    assert "acme: the price of acme/large is unknown, nobody can say whether smart is worth it." in told.text  # fmt: skip
+    assert "acme: the price of acme/large is unknown, so doctor cannot tell whether smart is worth it." in told.text  # fmt: skip
     free = re.sub(r"input: \d, output: \d", "input: 0, output: 0", GOOD)
-    assert "tiers: acme: nothing is to be told apart by price" in doctor(tmp_path, free).text
+    assert (
+        "tiers: acme: it has no two tiers whose prices can be compared"
+        in doctor(tmp_path, free).text
+    )
 
 
 def labels(folder: Path, smart: str) -> str:
@@ -441,7 +447,9 @@ def test_a_sample_that_says_nothing_is_told(tmp_path: Path) -> None:
     assert "labels.jsonl has no prompts with scores of two tiers." in told.text
     file.write_text('{"prompt": "p", "fast": 1}\n{"prompt": "p", "smart": 1}\n')
     told = doctor(tmp_path, GOOD, "--sample", str(file))
-    assert "0 prompts say nothing of smart and fast. Judge more answers of both." in told.text
+    assert (
+        "0 prompts are too few to compare smart and fast. Judge more answers of both." in told.text
+    )
 
 
 @pytest.fixture
@@ -463,7 +471,7 @@ def test_targets_are_asked_only_where_that_is_said(tmp_path: Path, acme: Upstrea
     assert told.levels["targets"] == "ok"
     assert sorted(request.json["model"] for request in acme.requests) == ["huge", "large", "small"]
     assert re.search(r"targets: acme/small answers in [\d,]+ ms", told.text)
-    assert re.search(r"targets: asking cost 0\.0000\d\d USD", told.text)
+    assert re.search(r"targets: the test calls cost 0\.0000\d\d USD", told.text)
 
 
 def test_targets_that_do_not_answer_are_told(tmp_path: Path, acme: Upstream) -> None:
@@ -484,16 +492,19 @@ def test_asking_costs_no_more_than_is_allowed(tmp_path: Path, acme: Upstream) ->
     acme.on("", answering)
     told = doctor(tmp_path, text, "--ask", "--most", "0.0002")
     assert [request.json["model"] for request in acme.requests] == ["small"]
-    assert "acme/large is not asked: what it costs is unknown. Give it a price" in told.text
-    assert "acme/huge is not asked: it may cost 0.00059 USD. Allow more with --most." in told.text
+    assert "doctor does not call acme/large: its price is unknown. Give it a price" in told.text
+    assert (
+        "doctor does not call acme/huge: the call may cost 0.00059 USD. Allow more with --most."
+        in told.text
+    )
 
 
 def test_with_no_target_there_is_nothing_to_ask(tmp_path: Path) -> None:
-    assert "targets: none is on" in doctor(tmp_path, GOOD, "--ask", ACME_API_KEY="").text
+    assert "targets: no target is on" in doctor(tmp_path, GOOD, "--ask", ACME_API_KEY="").text
 
 
 @pytest.mark.parametrize("amount", ["x", "-1", "NaN"])
 def test_what_may_be_spent_is_an_amount(tmp_path: Path, amount: str) -> None:
     result = run("--config", config(tmp_path), "doctor", "--ask", "--most", amount)
     assert result.exit_code == 2
-    assert f"{amount!r} is no amount of USD." in result.stderr
+    assert f"{amount!r} is not an amount of USD, as 0.05." in result.stderr

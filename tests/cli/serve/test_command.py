@@ -78,8 +78,8 @@ def test_c_04_the_kernel_asks_whether_clients_are_there() -> None:
 def test_open_keys_do_not_listen_beyond_this_machine(file: Path, data: str, host: str) -> None:
     told = refuse("--config", file, "serve", "--host", host, "--port", "0", TIERGATE_DATA=data)
     assert told == (
-        f"{file}: error: server.host: `keys: open` would let everybody who reaches {host} spend "
-        "money. Configure keys, or set server.open to true where something else guards it."
+        f"{file}: error: server.host: `keys: open` would let every client that reaches {host} spend "
+        "money. Configure keys, or set server.open to true if something else guards the gateway."
     ).replace(f"{file}:", f"{file}:1:")
 
 
@@ -93,7 +93,7 @@ def test_a_data_folder_that_cannot_be_written_is_told(file: Path, tmp_path: Path
     folder = str(tmp_path / "blocked" / "data")
     told = refuse("--config", file, "serve", "--port", "0", TIERGATE_DATA=folder)
     assert told == (
-        f"Error: The data folder {folder} cannot be used: not a directory. TIERGATE_DATA moves it."
+        f"Error: The gateway cannot use the data folder {folder}: not a directory. Set another with TIERGATE_DATA."
     )
 
 

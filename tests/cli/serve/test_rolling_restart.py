@@ -117,7 +117,11 @@ def test_it_becomes_the_next_one_where_that_could_start_and_else_stays() -> None
     following.process.wait()
     turn(one)
     assert following.became == [[7, 8]]
-    assert [text for _, text in said.rows] == ["asked for", "one is going on", "refused"]
+    assert [text for _, text in said.rows] == [
+        "asked for",
+        "a restart is running already",
+        "refused",
+    ]
     said, following = Said(), Following(1)
     one.close()
     one = following.roll(said)
@@ -127,7 +131,7 @@ def test_it_becomes_the_next_one_where_that_could_start_and_else_stays() -> None
     assert following.became == []
     assert [text for _, text in said.rows] == [
         "asked for",
-        "refused: as it is now it would not start, and says why above",
+        "refused: this configuration would not start; the lines above say why",
     ]
     turn(one, signal.SIGUSR2, ending=True)
     assert len(said.rows) == 2
@@ -147,7 +151,9 @@ def test_what_takes_too_long_to_find_out_and_what_ends_meanwhile(
     turn(one)
     following.process.wait()
     turn(one)
-    assert said.rows[-1][1] == "refused: as it is now it would not start, and says why above"
+    assert (
+        said.rows[-1][1] == "refused: this configuration would not start; the lines above say why"
+    )
     following.command = ["/no/such/program"]
     turn(one, signal.SIGUSR2)
     assert said.rows[-1] == ("restart", "refused")

@@ -100,7 +100,9 @@ def test_a_worker_that_does_not_stop_is_told_again(second: signal.Signals) -> No
         for other in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
             process.send_signal(other)
             again = other == signal.SIGHUP
-            what = "the configuration is read again" if again else "it changes nothing"
+            what = (
+                "the gateway reads the configuration again" if again else "the gateway ignores it"
+            )
             assert lines(process, 1) == [f"signal {what} None None"]
         process.send_signal(signal.SIGINT)
         assert lines(process, 1) == ["told"]

@@ -240,8 +240,11 @@ def test_the_newest_come_first_and_a_follower_goes_on_from_them(world: World) ->
     assert [row["id"] for row in lines(get(world, follow))] == ["tg-late"]
     for wrong, said in (
         ("order=oldest", "The order is came or newest."),
-        ("order=newest&after=1", "order=newest goes on with `before`; follow with `after` alone."),
-        ("before=tg-1", "`before` goes with order=newest; else go on with `after`."),
+        (
+            "order=newest&after=1",
+            "order=newest pages with `before`. To use `after`, leave `order` out.",
+        ),
+        ("before=tg-1", "`before` needs order=newest. Without it, page with `after`."),
         ("order=newest&before=tg-none", "The ledger has no call of this id."),
         ("order=newest&before=%00", "The ledger has no call of this id."),
     ):
@@ -279,7 +282,7 @@ def test_one_call_has_its_attempts(world: World) -> None:
         ("/admin/costs?by=colour", "'colour' is none of tier, lab,"),
         ("/admin/costs?by=id", "'id' is none of tier, lab,"),
         ("/admin/costs?only=lab", "'lab' is not NAME=VALUE"),
-        ("/admin/costs?only=tag:a%00", r"'tag:a\x00' has a sign that no value has."),
+        ("/admin/costs?only=tag:a%00", r"'tag:a\x00' has a character that no value has."),
         ("/admin/costs?zone=Mars/Olympus", "There is no time zone 'Mars/Olympus'."),
         ("/admin/costs?since=yesterday", "'yesterday' is no time"),
         ("/admin/costs?format=xml", "The format is json or csv."),
@@ -288,8 +291,11 @@ def test_one_call_has_its_attempts(world: World) -> None:
         ("/admin/entries?limit=10001", "The limit is a number from 1 to 10000."),
         ("/admin/entries?limit=1e3", "The limit is a number from 1 to 10000."),
         ("/admin/entries?limit=-1", "The limit is a number from 1 to 10000."),
-        ("/admin/entries?after=x", "This cursor is none of this store's."),
-        ("/admin/entries?after='%20OR%201=1%20--", "This cursor is none of this store's."),
+        ("/admin/entries?after=x", "This store has no such cursor. Start without a cursor."),
+        (
+            "/admin/entries?after='%20OR%201=1%20--",
+            "This store has no such cursor. Start without a cursor.",
+        ),
         ("/admin/entries?format=parquet", "The format is ndjson or csv or json."),
     ],
 )
@@ -444,7 +450,7 @@ def test_a_store_that_cannot_be_read_is_said(world: World, monkeypatch: pytest.M
         raise OSError("no such disk")
 
     monkeypatch.setattr(world.gateway.store, "feed", fail)
-    assert message(get(world, COSTS), 503) == "The ledger cannot be read: no such disk."
+    assert message(get(world, COSTS), 503) == "The gateway cannot read the ledger: no such disk."
 
 
 def test_questions_do_not_keep_calls_waiting(

@@ -180,8 +180,8 @@ def test_the_rules_in_force_replayed_change_nothing_and_count_guards(asked: Worl
         ("choices: [\n", 2, "not valid YAML"),
         ("choices: []\nproviders: {}\n", 2, "only guards and choices stand here."),
         ("hello", 1, "only guards and choices stand here."),
-        ("choices:\n- {name: a, tier: fast, lab: '${HOME}'}\n", 2, "puts in what the rules in force do not."),
-        ("choices:\n- {name: '${file:/etc/passwd}', tier: fast}\n", 2, "puts in what the rules in force do not."),
+        ("choices:\n- {name: a, tier: fast, lab: '${HOME}'}\n", 2, "reads a variable or a file that the rules in force do not read."),
+        ("choices:\n- {name: '${file:/etc/passwd}', tier: fast}\n", 2, "reads a variable or a file that the rules in force do not read."),
     ],
 )  # fmt: skip
 def test_wrong_rules_are_told_with_their_lines(
@@ -331,4 +331,4 @@ def test_an_open_ledger_that_cannot_be_read_is_said(
     monkeypatch.setattr(asked.gateway.store, "count", count)
     reply = ask_replay(asked, rules=RULES)
     assert reply.status_code == 503
-    assert "The ledger cannot be read: no luck." in reply.json()["error"]["message"]
+    assert "The gateway cannot read the ledger: no luck." in reply.json()["error"]["message"]

@@ -42,7 +42,7 @@ def test_one_that_keeps_what_it_counts_is_well(place: Place) -> None:
     [
         (("--maxmemory-policy", "allkeys-lru"), "allkeys-lru evicts counters"),
         (("--maxmemory-policy", "allkeys-lfu"), "allkeys-lfu evicts counters"),
-        (("--maxmemory", "100mb"), "nothing can be counted"),
+        (("--maxmemory", "100mb"), "cannot count limits"),
     ],
 )
 def test_eviction_that_takes_counters(place: Place, options: tuple[str, ...], words: str) -> None:
@@ -50,7 +50,7 @@ def test_eviction_that_takes_counters(place: Place, options: tuple[str, ...], wo
     (told,) = said(place)
     assert told.startswith("REDIS_URL: warning: maxmemory-policy ")
     assert words in told
-    assert told.endswith("volatile-lru: only what has a time to live is evicted then.")
+    assert told.endswith("volatile-lru: then Redis evicts only keys with a time to live.")
     assert said(place, counts=False) == []
 
 
@@ -104,8 +104,8 @@ def test_nothing_on_the_disk(place: Place) -> None:
     place.start()
     (told,) = said(place)
     assert told == (
-        "REDIS_URL: warning: it keeps nothing on its disk: a restart begins limits anew, and "
-        "budgets must be rebuilt from the ledger. Set appendonly to yes."
+        "REDIS_URL: warning: Redis keeps nothing on disk: after a restart limits begin at "
+        "zero, and the gateway rebuilds budgets from the ledger. Set appendonly to yes."
     )
 
 
@@ -116,8 +116,8 @@ def test_snapshots_alone(place: Place) -> None:
         admin.config_set("save", "3600 1")
     (told,) = said(place)
     assert told == (
-        "REDIS_URL: warning: it keeps snapshots alone: after a crash counters are those of the "
-        "last one, and budgets can be overspent by what was counted since. Set appendonly to yes."
+        "REDIS_URL: warning: Redis keeps only snapshots: a crash resets counters to the "
+        "last one, and clients can overspend budgets by what came later. Set appendonly to yes."
     )
 
 
@@ -154,7 +154,7 @@ def test_a_node_of_a_cluster_by_the_wrong_form(place: Place) -> None:
 def test_one_that_is_away(place: Place, form: str) -> None:
     (told,) = advise(form.format(place.port), has_counters=True)
     assert told.level == "warning"
-    assert told.message.startswith("cannot be asked: no connection (127.0.0.1:")
+    assert told.message.startswith("does not answer: no connection (127.0.0.1:")
 
 
 def test_one_that_is_silent_is_waited_for_no_longer_than_said(place: Place) -> None:
@@ -163,8 +163,8 @@ def test_one_that_is_silent_is_waited_for_no_longer_than_said(place: Place) -> N
         (told,) = advise(url(place), has_counters=False, deadline=0.1)
     assert told == Mistake(
         level="warning", file="REDIS_URL",
-        message=f"cannot be asked: no answer in time (127.0.0.1:{place.port}).",
-        hint="Nothing is shared until it can.",
+        message=f"does not answer: no answer in time (127.0.0.1:{place.port}).",
+        hint="Nothing is shared until it answers.",
     )  # fmt: skip
 
 

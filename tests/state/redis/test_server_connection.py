@@ -124,7 +124,7 @@ async def test_nonsense_is_no_answer(peer: Peer, data: bytes) -> None:
     wire = await peer.connect()
     answer = wire.send(b"x")
     await peer.write(data)
-    with pytest.raises(StoreUnavailable, match="does not speak its protocol"):
+    with pytest.raises(StoreUnavailable, match="does not speak the Redis protocol"):
         await answer
     assert not wire.is_open
     with pytest.raises(StoreUnavailable, match="no connection"):
