@@ -271,7 +271,7 @@ def test_a_replay_that_takes_too_long_is_ended(
     endless(asked, monkeypatch)
     reply = ask_replay(asked, rules=RULES)
     assert reply.status_code == 504
-    assert "It took too long" in reply.json()["error"]["message"]
+    assert "The replay took too long" in reply.json()["error"]["message"]
     assert free(asked)
 
 

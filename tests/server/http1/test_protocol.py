@@ -61,7 +61,7 @@ def test_c_14_sec_hdr_what_is_no_request_is_refused_once(gate: Gate, data: bytes
     """C-14, SEC-HDR: one 400 that an SDK can show; the connection closes and the gateway lives on."""
     (told,) = answers(gate.exchange(data))
     message = shaped(told, MESSAGES if b"/v1/messages" in data else CHAT, 400)
-    assert "no valid HTTP/1.1 request" in message
+    assert "not a valid HTTP/1.1 request" in message
     assert told.headers["connection"] == "close"
     assert alive(gate)
 
@@ -94,7 +94,7 @@ def test_c_14_a_broken_body_behind_others_has_its_own_refusal(gate: Gate) -> Non
     )
     first, second = answers(gate.exchange(request(CHAT, chat()) + broken + HEALTH))
     assert first.status == 200
-    assert "no valid HTTP/1.1 request" in shaped(second, MESSAGES, 400)
+    assert "not a valid HTTP/1.1 request" in shaped(second, MESSAGES, 400)
 
 
 def test_c_14_keep_alive(gate: Gate) -> None:
