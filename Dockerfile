@@ -3,24 +3,24 @@
 #   docker build -t tiergate .                                        with PostgreSQL, traces and list prices
 #   docker build -t tiergate:local-model --build-arg EXTRAS=local .   with a small local model in their place
 #
-# Inside, as everywhere, it listens on 127.0.0.1 and `keys: open` refuses anything wider. With a
-# client key that it makes at its first start and prints once, as docker-compose.yml does:
+# In a container the gateway listens on 127.0.0.1 too, and `keys: open` refuses any other address.
+# With a client key that the first start creates and prints once, as in docker-compose.yml:
 #
 #   docker run -p 127.0.0.1:8484:8484 -v tiergate:/data -e OPENAI_API_KEY \
 #     -e TIERGATE_SERVER__HOST=0.0.0.0 -e TIERGATE_KEY_FILE=/data/keys.yaml tiergate serve --first-key
 #
 # With keys of your own: -e TIERGATE_KEYS="me=<sha256 of the key>", without --first-key.
 #
-# The shipped configuration is /app/config; one of your own is a mount: -v ./config:/app/config:ro.
+# The shipped configuration is /app/config. Mount your own with -v ./config:/app/config:ro.
 # Other commands: docker run --rm tiergate explain "Prove that 2 is prime."
 
 ARG PYTHON=3.13
 
 FROM python:${PYTHON}-slim AS build
-# The one place that says which uv; scripts/setup reads it here.
+# The only place with the version of uv; scripts/setup reads it from here.
 ARG UV=0.13.9
 ARG EXTRAS="postgres otel prices"
-# The base's own certificates, also those that were added to it; no Python but the base's.
+# Use the certificates of the base image, with those that you added, and only its Python.
 ENV UV_COMPILE_BYTECODE=1 \
     UV_LINK_MODE=copy \
     UV_NO_CACHE=1 \
@@ -28,7 +28,7 @@ ENV UV_COMPILE_BYTECODE=1 \
     UV_SYSTEM_CERTS=1
 RUN python3 -m venv /uv && /uv/bin/python -m pip install --quiet --no-cache-dir "uv==$UV"
 WORKDIR /app
-# What it stands on first: a change of the gateway's own code leaves this layer as it is.
+# Dependencies first: a change of the gateway's code then reuses this layer.
 COPY pyproject.toml uv.lock ./
 RUN /uv/bin/uv sync --frozen --quiet --no-default-groups $(for one in $EXTRAS; do printf -- '--extra %s ' "$one"; done) --no-install-project
 COPY LICENSE README.md ./
@@ -36,14 +36,14 @@ COPY docs/row.schema.json docs/row.schema.json
 COPY config config
 COPY gateway gateway
 RUN /uv/bin/uv sync --frozen --quiet --no-default-groups $(for one in $EXTRAS; do printf -- '--extra %s ' "$one"; done) --no-editable
-# What is in it, as CycloneDX: /app/sbom.cdx.json.
+# The list of contents, as CycloneDX: /app/sbom.cdx.json.
 RUN /uv/bin/uv export --frozen --quiet --no-default-groups $(for one in $EXTRAS; do printf -- '--extra %s ' "$one"; done) --format cyclonedx1.5 --output-file sbom.cdx.json
 COPY scripts/vendored.py scripts/vendored.py
 RUN python3 scripts/vendored.py sbom.cdx.json
 
 FROM python:${PYTHON}-slim
 ARG EXTRAS="postgres otel prices"
-# llama.cpp computes with libgomp, which its wheel does not bring.
+# llama.cpp needs libgomp, which is not in its wheel.
 RUN if [ "${EXTRAS#*local}" != "$EXTRAS" ]; then \
         apt-get update -qq && \
         apt-get install -qq --no-install-recommends libgomp1 && \
@@ -59,18 +59,18 @@ ENV PATH=/app/.venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     TIERGATE_DATA=/data
-# Costs are summed by day in any time zone: fails here where the base has no zone data.
+# Sums by day need time zones: the build fails here if the base image has no zone data.
 RUN python -c "import zoneinfo; zoneinfo.ZoneInfo('Europe/Berlin')" && tiergate --help >/dev/null
 WORKDIR /app
 # By number, so that a runtime can see that it is not root.
 USER 8484:8484
 VOLUME ["/data"]
 EXPOSE 8484
-# Asks the address itself, past any HTTP_PROXY. Where only the configuration or --port says another
-# port, say it in TIERGATE_SERVER__PORT instead.
+# Calls the address directly, without HTTP_PROXY. If your configuration or --port names another
+# port, set TIERGATE_SERVER__PORT instead.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 \
     CMD ["python", "-c", "import http.client, os, sys; probe = http.client.HTTPConnection('127.0.0.1', int(os.environ.get('TIERGATE_SERVER__PORT') or 8484), timeout=2); probe.request('GET', '/health'); sys.exit(probe.getresponse().status != 200)"]
-# Calls that run are finished first, for up to 25 s: give it `docker stop --time 30`.
+# The gateway finishes running calls for up to 25 s: use `docker stop --time 30`.
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["tiergate"]
 CMD ["serve"]

@@ -90,7 +90,7 @@ timing: dev ## whether refusals of keys, or the cache, tell anything by their ti
 metamorphic: dev ## what case, typos, padding, pasted text and translation do to easy prompts; fails where more move up than may
 	@.venv/bin/python -m tests.metamorphic
 
-versions: dev ## parts of the suite on the oldest and newest Python, each with the oldest and newest uvicorn that pyproject.toml allows
+versions: dev ## parts of the suite on each Python from 3.12 to 3.14 of this machine, with the oldest and newest uvicorn that pyproject.toml allows
 	@.venv/bin/python -m tests.versions
 
 lines: dev ## that tests run every statement of the scripts in Redis

@@ -23,11 +23,14 @@ WHOLE_FORM = "whole"
 
 _CUT_PROBLEM = Problem(
     kind="upstream_truncated",
-    message="The call whose answer this one shares was stopped. Send it again.",
+    message="The gateway stopped the call whose answer this one shares. Send the request again.",
     spent="maybe",
 )
 _TOO_SLOW_PROBLEM = Problem(
-    kind="upstream_truncated", message="The answer was read too slowly. Send it again."
+    kind="upstream_truncated",
+    message=(
+        "The client read the answer too slowly, so the gateway stopped it. Send the request again."
+    ),
 )
 
 

@@ -164,7 +164,9 @@ class ResponseStore:
         now = self._clock()
         if now - self._noted_at >= _NOTE_SECONDS:
             self._noted_at = now
-            self._note("a value in the cache was not written by this gateway; it is not used")
+            self._note(
+                "the cache has a value that this gateway did not write; the gateway ignores it"
+            )
 
     def _make_seal(self, key: str, data: bytes) -> bytes:
         return make_seal(self._secret, _PERSON, key, data)

@@ -75,8 +75,9 @@ def list_references(body: RequestBody) -> list[str]:
 def make_unknown_error(id: str) -> ProblemError:
     """Return the error for a request that names an item which the gateway does not have."""
     message = (
-        f"Item with id '{id}' not found: it was not stored, or is not kept any more. "
-        "Send the item itself in its place, and ask with store set to false to go on so."
+        f"Item with id '{id}' not found: the gateway did not store it, or no longer keeps it. "
+        "Send the item itself in its place, and set store to false to continue without stored "
+        "items."
     )
     return invalid_request(message, "input")
 
@@ -149,9 +150,9 @@ def _remove_id(item: Object) -> Object:
 _BOUND_MEMBERS = (PREVIOUS_RESPONSE, "conversation", "prompt")
 """Members that stand for content that only the provider has."""
 _FOREIGN_DETAIL = (
-    "a request named an earlier answer that the gateway has not stored. With "
-    "`responses: {foreign: pass}` a provider that keeps responses is asked; "
-    "docs/security.md says what that opens."
+    "a request named an earlier answer that the gateway has not stored. `responses: {foreign: "
+    "pass}` sends such requests to a provider that keeps responses; docs/security.md has the "
+    "risks."
 )
 _DELETED_MARK = b"-"
 _LOOKUP_BATCH_SIZE = 64

@@ -8,29 +8,29 @@ from gateway.cli.app import CommandContext, TiergateCommand
 
 _SECTIONS = {
     "Start": {
-        "init": "Write a configuration that serves, from what is there.",
+        "init": "Write a configuration from what this machine has.",
         "serve": "Start the gateway.",
         "import": "Take over the configuration of LiteLLM, Portkey or ccr.",
         "check": "Find every mistake in the configuration.",
-        "doctor": "Say what of its surroundings would break a promise.",
+        "doctor": "Check what surrounds the gateway: disk, keys, Redis, labs.",
     },
     "Route": {
-        "explain": "Say what would be decided for a prompt, and why.",
+        "explain": "Explain the decision for a prompt.",
         "test": "Run golden prompts against the configuration.",
         "dial": "Show what each position of the quality dial gives.",
-        "replay": "Say what this configuration would have done with past calls.",
-        "shadow": "Say what a candidate configuration would have decided.",
+        "replay": "Decide past calls again with this configuration.",
+        "shadow": "Compare a candidate configuration with the one in force.",
     },
     "Learn": {
         "train": "Train the classifier on labels.",
-        "evaluate": "Hold decisions against labels: what routing gives and saves.",
+        "evaluate": "Compare decisions with labels: quality and savings.",
     },
     "Account": {
         "costs": "Show what calls have cost.",
         "keys": "Add, list, revoke and rotate the keys of clients.",
     },
     "Shell": {
-        "completion": "Print what lets a shell complete the words of this command.",
+        "completion": "Print the script that completes this command in a shell.",
     },
 }
 _MODULE_NAMES = {

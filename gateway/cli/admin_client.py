@@ -37,5 +37,7 @@ def fetch_json(session: CommandSession, url: str) -> Any:
         error = answer.get("error") if isinstance(answer, dict) else None
         message = error.get("message") if isinstance(error, dict) else None
         base = "/".join(url.split("/")[:3])
-        raise click.ClickException(message or f"{base} is no gateway: it answers {status}.")
+        raise click.ClickException(
+            message or (f"{base} is not a gateway: it answers {status}. Name another with --url.")
+        )
     return answer

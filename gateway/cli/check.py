@@ -38,13 +38,13 @@ _POSTGRES_SCHEMES = ("postgresql://", "postgres://")
 
 
 @click.command("check")
-@click.option("--strict", is_flag=True, help="Let warnings fail too.")
+@click.option("--strict", is_flag=True, help="Fail on warnings too.")
 @click.option("--json", "as_json", is_flag=True, help="Print findings as JSON.")
 @click.option(
     "--against",
     type=click.Path(readable=False),
     metavar="PATH",
-    help="Tell what is another than in this configuration.",
+    help="List the differences from this configuration.",
 )
 @pass_session
 def command(session: CommandSession, against: str | None, *, strict: bool, as_json: bool) -> None:
@@ -83,11 +83,11 @@ def command(session: CommandSession, against: str | None, *, strict: bool, as_js
     for mistake in findings:
         click.echo(format_mistake(mistake))
     for change in config_changes:
-        click.echo(f"{change} (waits for a new start)" if change.waits else f"{change}")
+        click.echo(f"{change} (needs a restart)" if change.waits else f"{change}")
     if against is not None and not config_changes and not counts["error"]:
-        click.echo(f"Nothing is another than in {against}.")
+        click.echo(f"There is no difference from {against}.")
     if notes:
-        click.echo("Defaults that have changed, and that this configuration leaves open:")
+        click.echo("Defaults that have changed, and that this configuration does not set:")
     for note in notes:
         click.echo(f"  {note}")
     if not counts["error"]:
@@ -231,7 +231,7 @@ def _check_ledger_paths(session: CommandSession) -> list[Mistake]:
     file = Path(resolve_store_url(url, data_root).removeprefix(SQLITE_SCHEME))
     if not url.startswith(SQLITE_SCHEME) or url == SQLITE_SCHEME:
         scheme = url.partition(":")[0]  # only the scheme, as the rest may have a password
-        message = f"{scheme!r} is no store that can be used."
+        message = f"the gateway cannot use {scheme!r} as a store."
         hint = f"Write it as {SQLITE_SCHEME}ledger.db or postgresql://user:password@host/database."
         mistakes.append(source.make_mistake(setting, message, hint))
     elif file.is_dir():
@@ -241,9 +241,10 @@ def _check_ledger_paths(session: CommandSession) -> list[Mistake]:
     else:
         for damaged_file in sqlite_damage.list_aside_files(file):
             message = (
-                f"{damaged_file} was found damaged and set aside, and the store was made anew."
+                f"{damaged_file} is a damaged store that the gateway moved aside; it has "
+                "rebuilt the store."
             )
-            hint = "Look at the disk, and remove it once you have no use for it."
+            hint = "Check the disk, and delete the damaged file when you no longer need it."
             mistakes.append(source.make_mistake(setting, message, hint, warn=True))
     return mistakes
 
@@ -252,12 +253,12 @@ def _explain_unwritable(folder: Path) -> str:
     """Say why the gateway cannot make a folder or write in it; empty if it can. Make nothing."""
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not existing.is_dir():
-        return f"{existing} is a file, and a folder is needed."
+        return f"{existing} is a file, but the gateway needs a folder."
     return "" if os.access(existing, os.W_OK | os.X_OK) else f"{existing} cannot be written."
 
 
 def _suggest_other_folder() -> str:
-    return "Give another place, or move all of them with TIERGATE_DATA."
+    return "Set another path, or move all of them with TIERGATE_DATA."
 
 
 def _print_labs(session: CommandSession) -> None:
@@ -290,7 +291,7 @@ def _format_verdict(session: CommandSession, counts: Counter[str], *, strict: bo
     config, catalogue = session.source.config, session.built_config.built_catalogue.catalogue
     enabled_labs = sum(lab.enabled for lab in catalogue.labs.values())
     rule_counts = f"{len(config.guards)} guards, {len(config.choices)} choices"
-    status = "not ok, as --strict asks" if strict and phrases else "ok"
+    status = "not ok: --strict refuses warnings" if strict and phrases else "ok"
     parts = [
         *phrases,
         f"{enabled_labs} of {len(catalogue.labs)} labs on",

@@ -161,4 +161,4 @@ def _build_notes(total: QueryGroup) -> list[str]:
     bound_note = ""
     if total.reserved:
         bound_note = f" (at most ${format_upper_bound(total.reserved)}, where there is a bound)"
-    return [f"{subject} costs that are not known{bound_note}; the sums leave them out."]
+    return [f"{subject} an unknown cost{bound_note}; the sums leave it out."]

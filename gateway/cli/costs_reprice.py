@@ -104,7 +104,7 @@ _MAX_REASON_LINES = 20
 @click.option("--since", help="From: 7d ago, a date or a date and time.")
 @click.option("--until", help="To: as above; a date is included.")
 @click.option("--all", "every", is_flag=True, help="Also calls whose cost is known.")
-@click.option("--dry-run", is_flag=True, help="Only say what would become of them.")
+@click.option("--dry-run", is_flag=True, help="Only show what would change.")
 @click.option("--json", "as_json", is_flag=True, help="JSON, with exact decimals as strings.")
 @pass_session
 def reprice(
@@ -206,7 +206,7 @@ class RepriceReport:
             for reason, count in self.unknown_reasons.most_common(_MAX_REASON_LINES)
         ]
         if len(self.unknown_reasons) > _MAX_REASON_LINES:
-            lines.append(f"  and {len(self.unknown_reasons) - _MAX_REASON_LINES} reasons more")
+            lines.append(f"  and {len(self.unknown_reasons) - _MAX_REASON_LINES} more reasons")
         if self.unknown_reasons:
             lines.insert(1, f"{format_count(self.unknown_reasons.total())} are still unknown:")
         return lines
@@ -217,9 +217,9 @@ def explain_missing_cost(row: StoredRow, price_list: PriceList) -> str:
     if row.cost is not None and row.wasted is not None:
         return ""
     if row.state == "unknown_crash":
-        return "the process ended during the call: nobody heard what the provider billed"
+        return "the process ended during the call, before it read what the provider billed"
     if row.cost is not None or row.state == "failed":
-        return "an attempt failed after the provider may have begun, and told no usage"
+        return "an attempt failed after the provider may have started, and reported no usage"
     usage = read_usage(row)
     if usage is None:
         return "the usage is not known"
@@ -234,7 +234,9 @@ def explain_missing_cost(row: StoredRow, price_list: PriceList) -> str:
         price is not None
         and explain_unknown_cost(msgspec.structs.replace(usage, media={}), price) is None
     ):
-        return f"{name} has {missing_price}: its rates are of text, and of what `as_text` names"
+        return (
+            f"{name} has {missing_price}: its rates cover text, and the kinds that `as_text` names"
+        )
     extra_hint = "" if list_prices.is_installed() else ", or install tiergate[prices]"
     return f"{name} has {missing_price}: write one under `models`{extra_hint}"
 

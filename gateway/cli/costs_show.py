@@ -25,7 +25,12 @@ _TIME_FIELDS = ("at", "repriced")
 
 @click.command
 @click.argument("call", metavar="CALL_ID")
-@click.option("--json", "as_json", is_flag=True, help="As GET /admin/entries/CALL_ID has it.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help=("Print JSON, as GET /admin/entries/CALL_ID returns it."),
+)
 @pass_session
 def show(session: CommandSession, call: str, *, as_json: bool) -> None:
     """Show one call: its row, attempts, price, why its cost is unknown, and kept text.
@@ -48,7 +53,9 @@ def show(session: CommandSession, call: str, *, as_json: bool) -> None:
         )
         attempts = [] if searched_store is None else searched_store.read_attempts(call)
     if row is None:
-        raise click.ClickException(f"the ledger has no row of {call!r}; a call that runs has none.")
+        raise click.ClickException(
+            f"the ledger has no row of {call!r}. A call gets its row when it ends."
+        )
     if as_json:
         click.echo(jsonio.dumps_printable(export.build_call(row, attempts)))
         return

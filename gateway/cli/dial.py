@@ -19,7 +19,7 @@ from gateway.routing.quality_dial import USUAL_TOKENS, OwnTraffic
 @click.command("dial")
 @click.argument("file", required=False)
 @click.option(
-    "--since", help="Of own calls, from: 90m, 24h, 7d, 4w ago, a date or a date and time."
+    "--since", help="Use own calls from: 90m, 24h, 7d, 4w ago, a date or a date and time."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the points as JSON.")
 @pass_session
@@ -77,8 +77,8 @@ def _print_table(points: Sequence[DialPoint]) -> None:
     for point in points:
         click.secho(_format_row(_list_cells(point)), bold=point.position is None)
     click.echo(
-        "Tiers are shares of the prompts. What is kept is of the quality that reasoning would give,"
-        " as the classifier expects it."
+        "Tiers are shares of the prompts. Kept is a share of the quality of the reasoning "
+        "tier, as the classifier expects it."
     )
 
 
@@ -86,10 +86,16 @@ def _print_basis(own_traffic: OwnTraffic) -> None:
     """Print where token counts, and so costs and shares, come from."""
     for lab, (counts, own_tiers) in own_traffic.tokens.items():
         tiers = ", ".join(own_tiers)
-        click.echo(f"Answers of {lab} have {_list_counts(counts)} tokens; own calls tell {tiers}.")
+        click.echo(
+            f"Answers of {lab} have {_list_counts(counts)} tokens; own calls give the "
+            f"figures of {tiers}."
+        )
     if not own_traffic.tokens:
         usual = _list_counts(USUAL_TOKENS)
-        click.echo(f"Answers have {usual} tokens by tier: the ledger has too few to tell others.")
+        click.echo(
+            f"Answers have {usual} tokens by tier: the ledger has too few answers for "
+            "figures of its own."
+        )
     reference = "the one that ships" if own_traffic.reference is None else "own calls"
     click.echo(f"The reference set is {reference}.")
 

@@ -37,14 +37,16 @@ def _parse_output_tokens(
 
 @click.command("evaluate")
 @click.argument("files", nargs=-1, required=True, metavar="LABELS...")
-@click.option("--baseline", type=click.Choice(TIERS), help="The tier that a saving is against.")
+@click.option(
+    "--baseline", type=click.Choice(TIERS), help=("The tier that savings are compared with.")
+)
 @click.option(
     "--output-tokens",
     "output",
     multiple=True,
     callback=_parse_output_tokens,
     metavar="TIER=N",
-    help="Tokens that an answer of a tier has, its reasoning too; may be repeated.",
+    help="Tokens of an answer of a tier, with its reasoning; may be repeated.",
 )
 @click.option(
     "--picture",
@@ -52,13 +54,15 @@ def _parse_output_tokens(
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write the cost-quality curve as SVG.",
 )
-@click.option("--seed", default=1, show_default=True, help="The same seed, the same figures.")
+@click.option(
+    "--seed", default=1, show_default=True, help=("A seed; the same seed gives the same figures.")
+)
 @click.option(
     "--repeats",
     default=evaluate.REPEATS,
     show_default=True,
     type=click.IntRange(100),
-    help="Resamples that intervals are made of.",
+    help="Number of resamples for the intervals.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the whole report as JSON.")
 @pass_session
@@ -144,7 +148,9 @@ def _find_baseline(session: CommandSession) -> Tier | None:
 def _write_chart(file: Path, report: evaluate.EvaluationReport) -> None:
     svg = chart.draw_curves(report.views)
     if svg is None:
-        raise click.ClickException("Nothing can be drawn: no prices, or no outcomes.")
+        raise click.ClickException(
+            "There is nothing to draw: the targets have no prices, or the labels no outcomes."
+        )
     try:
         file.write_text(svg, "utf-8")
     except OSError as error:

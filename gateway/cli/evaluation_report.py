@@ -17,8 +17,8 @@ def print_report(
     """Print a report: outcomes first, then opinions, separately."""
     if report.trained:
         click.secho(
-            f"The classifier was trained on prompts of {', '.join(report.trained)}: on what it has "
-            "seen it looks better than it is.\n",
+            f"The classifier was trained on prompts of {', '.join(report.trained)}: figures "
+            "on prompts that it has seen are too high.\n",
             fg="yellow",
         )
     for view in report.views:
@@ -26,9 +26,7 @@ def print_report(
     if report.views:
         click.echo(_describe_prices(rows, output))
     if report.alone:
-        click.echo(
-            f"{format_count(report.alone)} prompts have a score of one tier alone: left out."
-        )
+        click.echo(f"{format_count(report.alone)} prompts have a score of only one tier: left out.")
     if report.refused:
         click.echo(f"{format_count(report.refused)} prompts are refused here: left out.")
     if report.opinions is not None:
@@ -87,7 +85,7 @@ def _print_saving(view: ScoredLabels) -> None:
         click.echo(f"Gain over the same picks shuffled: {view.gain}; 0 is the control.")
     saving = view.saving
     if saving is None:
-        click.secho(f"No saving is told: {view.refused}.", fg="red")
+        click.secho(f"No saving is reported: {view.refused}.", fg="red")
         return
     click.secho(
         f"Saving against always {saving.baseline}: {_format_percent(saving.part)} of its cost, "

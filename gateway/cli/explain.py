@@ -31,7 +31,7 @@ from gateway.settings.schema.schedule import parse_moment
 
 @click.command("explain")
 @click.argument("prompt")
-@click.option("--model", default="auto", show_default=True, help="The model name it asks for.")
+@click.option("--model", default="auto", show_default=True, help="The model name of the request.")
 @click.option("--lab", help="As the header x-tiergate-lab.")
 @click.option("--tier", help="As the header x-tiergate-tier.")
 @click.option(
@@ -49,7 +49,7 @@ from gateway.settings.schema.schedule import parse_moment
 @click.option(
     "--at",
     "moment",
-    help="When it comes, as '2026-12-24 18:00 Europe/Berlin'; now where left out.",
+    help="The time of the call, as '2026-12-24 18:00 Europe/Berlin'. [now]",
 )
 @click.option(
     "--json", "as_json", is_flag=True, help="As POST /v1/route, with signals and near misses."

@@ -32,7 +32,9 @@ def explain_ledger_call(session: CommandSession, id: str, *, as_json: bool) -> N
     with open_ledger(location) as store:
         row = None if store is None else store.find_call(location.journal_folder, id)
     if row is None:
-        raise click.ClickException(f"the ledger has no row of {id}; a call that runs has none.")
+        raise click.ClickException(
+            f"the ledger has no row of {id}. A call gets its row when it ends."
+        )
     router = session.built_config.router
     try:
         result = replay_decision.find_decision(router, row)
@@ -59,7 +61,7 @@ def _print_row_decision(row: StoredRow, reason: str) -> None:
     cells = [[name, _format_value(value)] for name, value in record.items()]
     if cells:
         print_table([TableColumn("kept"), TableColumn("value")], cells)
-    click.secho(f"\n{reason} `tiergate replay` decides it by this one.", fg="yellow")
+    click.secho(f"\n{reason} `tiergate replay` decides it with this one.", fg="yellow")
 
 
 def _format_lab_tier(lab: str | None, tier: str | None) -> str:

@@ -38,7 +38,7 @@ _MAX_CHARS = 4_000_000
     help="Where the configuration goes; keys in clear move to .env. [standard output]",
 )
 @click.option("--force", is_flag=True, help="Overwrite what is there; lines of .env stay.")
-@click.option("--strict", is_flag=True, help="Fail where anything could not be carried over.")
+@click.option("--strict", is_flag=True, help="Fail if a setting cannot be carried over.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the report, and the configuration, as JSON."
 )
@@ -150,7 +150,7 @@ def _select_errors(mistakes: list[Mistake]) -> list[Mistake]:
 
 def _write_files(output: Path, text: str, draft: ConfigDraft, *, force: bool) -> list[str]:
     if output.exists() and not force:
-        raise click.ClickException(f"{output} is there already: --force overwrites it.")
+        raise click.ClickException(f"{output} exists already. Overwrite it with --force.")
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(text, "utf-8")
     written_files = [str(output)]
@@ -169,10 +169,12 @@ def _write_files(output: Path, text: str, draft: ConfigDraft, *, force: bool) ->
             )
         written_files.append(str(env_file))
         if draft.secret_names and env_file.stat().st_mode & 0o077:
-            warning = "Others may read .env, which has secrets now: chmod 600 .env"
+            warning = "Other users may read .env, which has secrets now: chmod 600 .env"
             click.secho(warning, fg="red", err=True)
     for name in lines.keys() & existing_names:
-        click.secho(f".env has {name} already: it stays as it is.", fg="yellow", err=True)
+        click.secho(
+            f".env has {name} already; the command leaves it unchanged.", fg="yellow", err=True
+        )
     return written_files
 
 

@@ -27,8 +27,8 @@ _NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _BUDGET_PATTERN = re.compile(r"([0-9]+(?:\.[0-9]+)?)/(hour|day|month|total)")
 _UNIT_BY_SECONDS = {1.0: "s", 60.0: "m", 3_600.0: "h", 86_400.0: "d"}
 _LIST_OPTIONS = ("labs", "tiers", "models", "regions", "tags", "allowed_tags")
-_SHOWN_ONCE_NOTICE = "This is the only time that its secret is shown."
-_JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
+_SHOWN_ONCE_NOTICE = "Copy its secret now: the command shows it only once."
+_JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 
 @click.group("keys", cls=CommandGroup)
@@ -55,7 +55,7 @@ def command() -> None:
 
 @command.command
 @click.argument("name")
-@click.option("--lab", help="The lab of bare names as auto and fast.")
+@click.option("--lab", help="The lab for names without one, as auto and fast.")
 @click.option("--labs", multiple=True, help="Labs that it may use.")
 @click.option("--tiers", multiple=True, help="Tiers that it may use.")
 @click.option("--models", multiple=True, help="Models that it may use, as 'claude-*'.")
@@ -65,7 +65,7 @@ def command() -> None:
 @click.option("--complete", type=click.Choice(("hold", "off")), help="For answers that break off.")
 @click.option("--tenant", help="Who owns it.")
 @click.option("--expires", help="90d from now, or a date, which is included.")
-@click.option("--admin", is_flag=True, help="It opens /admin, and /metrics too.")
+@click.option("--admin", is_flag=True, help="Let it use /admin and /metrics.")
 @click.option("--requests", help="Requests that it may make, as 60/m.")
 @click.option("--tokens", help="Tokens that it may use, as 200k/m.")
 @click.option("--concurrency", type=click.IntRange(0), help="Calls that it may make at once.")
@@ -113,12 +113,12 @@ def revoke(session: CommandSession, name: str, *, as_json: bool) -> None:
             )
         )
         return
-    click.echo(f"Revoked {name!r}." if is_changed else f"{name!r} was revoked before.", err=True)
+    click.echo(f"Revoked {name!r}." if is_changed else f"{name!r} is revoked already.", err=True)
 
 
 @command.command
 @click.argument("name")
-@click.option("--keep", default="24h", help="How long the secret before still opens. [24h]")
+@click.option("--keep", default="24h", help="How long the previous secret still works. [24h]")
 @_JSON_OPTION
 @pass_session
 def rotate(session: CommandSession, name: str, keep: str, *, as_json: bool) -> None:
@@ -134,7 +134,9 @@ def rotate(session: CommandSession, name: str, keep: str, *, as_json: bool) -> N
         key_file = open_key_file(session)
         secret = key_file.rotate(name, seconds)
     expiry_note = (
-        f"The one before opens {keep} more." if seconds else "Those before open nothing more."
+        f"The previous secret works for {keep} more."
+        if seconds
+        else "Earlier secrets no longer work."
     )
     details = {"name": name, "file": str(key_file.file), "keeps": seconds} if as_json else None
     _print_secret(secret, f"Rotated {name!r}. {expiry_note} {_SHOWN_ONCE_NOTICE}", details)
@@ -142,7 +144,10 @@ def rotate(session: CommandSession, name: str, keep: str, *, as_json: bool) -> N
 
 @command.command("list")
 @click.option(
-    "--json", "as_json", is_flag=True, help="As JSON, with all that the file says but hashes."
+    "--json",
+    "as_json",
+    is_flag=True,
+    help=("Print JSON, with all that the file has except hashes."),
 )
 @pass_session
 def list_keys(session: CommandSession, *, as_json: bool) -> None:

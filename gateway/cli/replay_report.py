@@ -142,13 +142,13 @@ def _build_notes(report: JsonObject) -> list[str]:
         notes.append(f"{_format_calls(report['apart'])} refused before anything was decided.")
     if report["assumed"]:
         notes.append(
-            f"{_format_calls(report['assumed'])} taken to be sayable in another dialect, "
-            "as plain ones are: nobody tried."
+            f"{_format_calls(report['assumed'])} counted as translatable, as plain calls are; "
+            "the ledger has no check of them."
         )
     if usual_lengths := report["money"]["usual_lengths"]:
         notes.append(
-            f"{_format_calls(usual_lengths)} moved to or from a tier with fewer than 50 answers"
-            " here: no interval tells how far their expected length is off."
+            f"{_format_calls(usual_lengths)} moved to or from a tier with fewer than 50 "
+            "answers here: no interval covers the error of their expected length."
         )
     if (unscored := report["quality"]["unscored"]) and report["quality"]["calls"]:
         notes.append(f"{_format_calls(unscored)} without a score: in no figure of quality.")

@@ -33,8 +33,10 @@ def command(session: CommandSession, url: str | None, *, as_json: bool) -> None:
     for mistake in answer["mistakes"]:
         click.secho(f"  {mistake}", fg="red")
     report = answer["report"]
-    skipped_note = f", {answer['skipped']} left out for want of room" if answer["skipped"] else ""
-    failed_note = f", {answer['failed']} at which it failed" if answer["failed"] else ""
+    skipped_note = (
+        f", {answer['skipped']} skipped while the queue was full" if answer["skipped"] else ""
+    )
+    failed_note = f", {answer['failed']} failed" if answer["failed"] else ""
     click.echo(f"calls      {report['calls'] if report else 0}{skipped_note}{failed_note}")
     if report and report["calls"]:
         click.echo()

@@ -34,24 +34,35 @@ _EXIT_NOT_BETTER = 3
     type=click.Path(dir_okay=False, path_type=Path),
     help="Where the artefact goes; its card goes beside it, as NAME.json.",
 )
-@click.option("--seed", default=1, show_default=True, help="The same seed, the same bytes.")
+@click.option(
+    "--seed", default=1, show_default=True, help=("A seed; the same seed gives the same bytes.")
+)
 @click.option("--date", "day", metavar="YYYY-MM-DD", help="Date on the card [today].")
 @click.option("--data", default="", help="Where the labels are from; for the card.")
 @click.option("--licence", default="", help="The licence of the labels; for the card.")
-@click.option("--limit", "limits", multiple=True, help="What it cannot do; may be repeated.")
+@click.option(
+    "--limit", "limits", multiple=True, help=("A known limit, for the card; may be repeated.")
+)
 @click.option(
     "--thorough",
     is_flag=True,
-    help="Judge five parts and each source held out too; about ten times as long.",
+    help="Validate on five held-out parts and on each source too; takes ten times as long.",
 )
-@click.option("--force", is_flag=True, help="Write it although it is no better than chance.")
-@click.option("--from-ledger", is_flag=True, help="Refit it with what one's own calls teach.")
-@click.option("--tenant", default="default", show_default=True, help="Whose calls; it serves them.")
+@click.option("--force", is_flag=True, help="Write it even if it is no better than chance.")
+@click.option("--from-ledger", is_flag=True, help="Refit it with labels from own calls.")
+@click.option(
+    "--tenant",
+    default="default",
+    show_default=True,
+    help=("The tenant whose calls it learns from and serves."),
+)
 @click.option("--since", help="Calls from: 90m, 24h, 7d, 4w ago, a date or a date and time.")
 @click.option("--until", help="Calls to: as above; a date is included.")
-@click.option("--dry-run", "dry", is_flag=True, help="Say what would come of the calls.")
-@click.option("--rollback", is_flag=True, help="Go back to what served the tenant before.")
-@click.option("--json", "as_json", is_flag=True, help="What came of it, as JSON.")
+@click.option("--dry-run", "dry", is_flag=True, help="Only show what the refit would give.")
+@click.option(
+    "--rollback", is_flag=True, help=("Restore the classifier that served the tenant before.")
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @pass_session
 def command(  # noqa: PLR0913 - the options of a command
     session: CommandSession,

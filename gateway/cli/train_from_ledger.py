@@ -99,7 +99,7 @@ def roll_back(session: CommandSession, tenant: str, *, as_json: bool) -> None:
         state = model_folder.roll_back()
     except TenantModelError as error:
         raise click.ClickException(
-            f"Nothing to go back from for the tenant {tenant}: {error}."
+            f"There is no classifier to restore for the tenant {tenant}: {error}."
         ) from None
     except OSError as error:
         reason = (error.strerror or "").lower()
@@ -108,8 +108,8 @@ def roll_back(session: CommandSession, tenant: str, *, as_json: bool) -> None:
         model_id = None if state.made is None else state.made.id
         click.echo(jsonio.dumps_printable({"tenant": tenant, "id": model_id}))
         return
-    name = "the one that serves everybody" if state.made is None else state.made.id
-    click.echo(f"The tenant {tenant} goes by {name} again.")
+    name = "the shared classifier" if state.made is None else state.made.id
+    click.echo(f"The tenant {tenant} uses {name} again.")
 
 
 def _read_calls(
@@ -184,7 +184,7 @@ def _print_outcome(tenant: str, outcome: TrafficOutcome, *, is_accepted: bool) -
     )
     if outcome.textless:
         click.echo(
-            f"{outcome.textless} more are of calls whose text was not kept (ledger.content: on)."
+            f"{outcome.textless} more labels have no text; `ledger.content: on` keeps texts."
         )
     for name, score in (
         ("before", outcome.before),

@@ -115,7 +115,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
 DRAINING = Problem(
     kind="draining",
-    message="The gateway is stopping. Send the call again: another will take it.",
+    message="The gateway is stopping. Send the request again: another process takes it.",
     retry_after=1.0,
 )
 """Refuses a call while the gateway stops."""
@@ -136,5 +136,5 @@ def invalid_request(message: str, param: str | None = None) -> ProblemError:
 
 def ledger_unwritable() -> ProblemError:
     """Return the error for a request that is not sent, as its row cannot be written."""
-    message = "The ledger cannot be written, so nothing is sent. Try again soon."
+    message = "The gateway cannot write its ledger, so it calls no provider. Try again soon."
     return ProblemError(Problem(kind="ledger", message=message, retry_after=5))

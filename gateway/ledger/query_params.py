@@ -111,6 +111,6 @@ def _parse_filters(texts: Iterable[str]) -> dict[str, list[str]]:
             message = f"{text[:80]!r} is not NAME=VALUE with one of {', '.join(FILTER_NAMES)}"
             raise LedgerQueryError("only", message)
         if not is_storable(value):
-            raise LedgerQueryError("only", f"{text[:80]!r} has a sign that no value has")
+            raise LedgerQueryError("only", f"{text[:80]!r} has a character that no value has")
         filters.setdefault(name, []).append(value)
     return filters

@@ -22,7 +22,7 @@ def compile_redactor(pattern: str) -> Callable[[bytes], bytes]:
         message = f"{pattern!r} is not a regular expression: {text}"
         raise ValueError(message) from None
     if compiled.search("") is not None:
-        message = f"{pattern!r} matches nothing at all, so it would strike out everything"
+        message = f"{pattern!r} matches the empty text, so it would redact everything"
         raise ValueError(message)
 
     def replace_matches(text: bytes) -> bytes:

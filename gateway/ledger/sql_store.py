@@ -302,7 +302,7 @@ class SqlStore(ABC):
                 time_query = f"SELECT at FROM entries WHERE id = {self.sql_dialect.placeholder}"  # noqa: S608
                 before_row = connection.execute(time_query, [before_id]).fetchone()
                 if before_row is None:
-                    raise ValueError("there is no such call: begin without one")
+                    raise ValueError("there is no such call: start without one")
                 condition += f" AND (c.at, c.id) < ({placeholders})"
                 values += [before_row[0], before_id]
             rows = connection.execute(
@@ -580,5 +580,5 @@ class SqlStore(ABC):
 def _parse_cursor(cursor: str, store_id: str) -> int:
     cursor_store_id, _, seq = cursor.partition(".")
     if cursor_store_id != store_id or not (seq.isascii() and seq.isdigit()):
-        raise ValueError("that is no cursor of this store: begin without one")
+        raise ValueError("this store has no such cursor: start without one")
     return int(seq)

@@ -48,7 +48,7 @@ _EXACT_CONTEXT = Context(prec=100)
 
 _GONE_REASON = "it was gone"
 _EMPTY_REASON = "it was empty"
-_REBUILD_HINT = "a gateway that starts or runs makes it anew from the journals"
+_REBUILD_HINT = "the gateway rebuilds it from the journals"
 _MAX_FEED_TRIES = 3  # all but the last may find the file damaged, gone or half made
 _MAX_NAMED_TABLES = 3  # missing tables named in an error
 _ZERO = Decimal(0)
@@ -283,7 +283,7 @@ class SqliteStore(SqlStore):
             return _decode_value(name, value)
         except (ArithmeticError, ValueError, AttributeError) as error:
             raise GarbledValueError(
-                f"the column {name} holds what nobody can have written"
+                f"the column {name} has a value that no gateway writes"
             ) from error
 
     def decode_sums(self, row: Sequence[Any]) -> Sequence[Any]:
@@ -354,7 +354,7 @@ class SqliteStore(SqlStore):
         except StoreDamagedError as damaged_error:
             return damaged_error
         except (OSError, sqlite3.Error) as rebuild_error:
-            return StoreError(f"{text}; it cannot be made anew: {rebuild_error}")
+            return StoreError(f"{text}; the gateway cannot rebuild it: {rebuild_error}")
         if sqlite_damage.read_identity(self.path) is None:
             text += f"; {_REBUILD_HINT}"
         elif sqlite_damage.is_access_denied(error):
@@ -536,7 +536,7 @@ def _is_rebuilding(connection: sqlite3.Connection) -> bool:
 
 def _make_rebuilding_error(detail: str) -> StoreRebuildingError:
     return StoreRebuildingError(
-        f"its store is being made anew from the journals ({detail}); ask again in a while"
+        f"the gateway is rebuilding its store from the journals ({detail}); try again in a while"
     )
 
 

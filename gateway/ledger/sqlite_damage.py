@@ -197,8 +197,8 @@ def set_aside(path: Path, damaged_file: Identity | None, now: float) -> Path | N
         any(0 <= age < ASIDE_INTERVAL_SECONDS for age in ages)
         or sum(0 <= age < _DAY_SECONDS for age in ages) >= MAX_ASIDE_PER_DAY
     ):
-        message = f"{path} is damaged again, a short while after it was made anew"
-        raise StoreDamagedError(f"{message}; look at its disk")
+        message = f"{path} is damaged again, shortly after the gateway rebuilt it"
+        raise StoreDamagedError(f"{message}; check its disk")
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
     aside_path = path.with_name(f"{path.name}{ASIDE_INFIX}{stamp}")
     # The database first: SQLite removes a WAL without a database.

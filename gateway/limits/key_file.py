@@ -65,9 +65,11 @@ class KeyFile:
             key_parts = dict(_iter_parts(text, self.file))
             if name in key_parts:
                 reason = (
-                    "It was revoked; its name stays with it." if key_parts[name].revoked else ""
+                    "It is revoked, and its name cannot be used again."
+                    if key_parts[name].revoked
+                    else ""
                 )
-                hint = reason or "`tiergate keys rotate` gives it another secret."
+                hint = reason or "`tiergate keys rotate` gives it a new secret."
                 raise KeyFileError(f"There is a key {name!r} in {self.file}. {hint}")
             self._write(text, name, change)
         return secret
@@ -175,14 +177,14 @@ class KeyFile:
         # YAML reads the name as a number, for example, or a value comes from an alias.
         except (AttributeError, KeyError, TypeError):
             raise KeyFileError(
-                f"{file} is written so that {name!r} must be changed by hand."
+                f"tiergate cannot edit {name!r} in {file}: change it by hand."
             ) from None
         keys.read(new_text, file, {})
         old_value, new_value = yaml.read(text, file).value, yaml.read(new_text, file).value
         if _without_key(old_value, name) != _without_key(new_value, name) or _count_comments(
             text
         ) - _count_comments(new_text):
-            raise KeyFileError(f"{file} is written so that {name!r} must be changed by hand.")
+            raise KeyFileError(f"tiergate cannot edit {name!r} in {file}: change it by hand.")
         _replace_file(self.file.resolve(), new_text.encode())
 
 

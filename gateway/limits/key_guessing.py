@@ -42,7 +42,7 @@ class WrongKeyCounter:
         )
         if wait > 0:
             message = (
-                "This key is not known here, and too many like it came. "
+                "The gateway does not know this key, and has refused too many such keys. "
                 "Check it, and wait before you try again."
             )
             raise ProblemError(Problem(kind="rate_limited", message=message, retry_after=wait))

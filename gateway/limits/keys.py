@@ -216,7 +216,9 @@ class KeyTable:
         secret = self._active.get(digest, _UNKNOWN_SECRET)
         is_same = hmac.compare_digest(secret.digest, digest)
         if not is_same & (self._clock() < secret.expires_at):
-            message = "This key is not known here. Check it, or ask whoever runs the gateway."
+            message = (
+                "The gateway does not know this key. Check it, or ask the operator of the gateway."
+            )
             raise ProblemError(Problem(kind="invalid_api_key", message=message))
         return secret.key
 

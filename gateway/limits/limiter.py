@@ -413,7 +413,7 @@ class Limiter:
             return None
         for name in {skipped_target.target for skipped_target in skipped} - self._reported_targets:
             self._reported_targets.add(name)
-            self._log("budget", text=f"{name} is passed over: its cost has no bound")
+            self._log("budget", text=f"{name} is skipped: its cost has no bound")
         return Plan(
             targets=tuple([plan.targets[index] for index in kept_indexes]),
             dialects=tuple([plan.dialects[index] for index in kept_indexes]),

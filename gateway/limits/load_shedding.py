@@ -183,7 +183,7 @@ class LoadShedder:
     def check(self, level: int = SHED_ALL) -> None:
         """Refuse a call at this level and above. Raises ProblemError: overloaded."""
         if self.level >= level:
-            raise self.make_refusal("The gateway is at its limits. Try again shortly.")
+            raise self.make_refusal("The gateway is overloaded. Try again shortly.")
 
     def count_free_bytes(self) -> float:
         """Return the bytes of memory, neither used nor reserved, below the highest level."""

@@ -8,7 +8,7 @@ from gateway.limits.counters import CounterDemand, Refusal
 _MICRO_PER_USD = Decimal(1_000_000)
 UNCOUNTED_PROBLEM = Problem(
     kind="overloaded",
-    message="Budgets cannot be counted now, so nothing is sent. Try again soon.",
+    message="The gateway cannot count budgets now, so it calls no provider. Try again soon.",
     retry_after=5.0,
 )
 _MAX_RETRY_AFTER = 60.0
@@ -27,8 +27,8 @@ def make_refusal_error(answer: Refusal, dialect: str) -> ProblemError:
     demand, cap_name = answer.demand, _CAP_NAMES.get(dialect, "max_tokens")
     if answer.busy:
         message = (
-            f"The budget {demand.name!r} has no room at the moment: calls that run now have "
-            f"reserved what is left of it. Try again in a second, or send a smaller {cap_name}."
+            f"The budget {demand.name!r} has no room now: running calls have reserved the "
+            f"rest of it. Try again in a second, or send a smaller {cap_name}."
         )
         return ProblemError(
             Problem(kind="budget_busy", message=message, retry_after=answer.retry_after)
@@ -44,7 +44,7 @@ def make_refusal_error(answer: Refusal, dialect: str) -> ProblemError:
             )
         elif demand.kind == "usd":
             message = (
-                f"The budget {demand.name!r} is spent{window_text}: what is left is less than this "
+                f"The budget {demand.name!r} is spent{window_text}: less is left than this "
                 f"call may cost, {cost}."
             )
         else:

@@ -53,7 +53,7 @@ def _explain_gaps(
 ) -> Iterator[tuple[str, str]]:
     """Yield why a hard budget cannot reserve the most that a call costs, and what helps."""
     if compute_max_cost((target,), 1, _CAPPED_PROMPT, timestamp, has_answer=has_answer) is None:
-        message = f"{target.model} has no price, so calls that a hard budget counts pass it over."
+        message = f"{target.model} has no price, so calls under a hard budget skip it."
         yield message, "Give the model a `price`, or make the budget `hard: false`."
     elif (
         is_capped
@@ -61,7 +61,7 @@ def _explain_gaps(
         is None
     ):
         message = (
-            f"{target.model} has neither `max_output` nor `context`: calls that a hard budget "
-            "counts pass it over where their client sets no max_tokens."
+            f"{target.model} has neither `max_output` nor `context`: calls under a hard "
+            "budget skip it if their client sets no max_tokens."
         )
         yield message, "Give the model one of them, or set `unknown_output`."

@@ -41,7 +41,7 @@ class EmbedderTrust(CoolDown):
         return [
             CounterMetric(
                 "near_failed",
-                "Vectors of questions that were not had.",
+                "Questions for which the embedding model gave no vector.",
                 lambda: self.failed_vectors,
             )
         ]

@@ -239,7 +239,7 @@ class LedgerRuntime:
         missing_until = rebuild.missing_until
         self._log(
             "store",
-            text="made anew from the journals" if rebuild.done else "is made anew",
+            text="rebuilt from the journals" if rebuild.done else "is being rebuilt",
             error=rebuild.reason,
             file=rebuild.aside_name,
             missing_until=None
@@ -295,7 +295,7 @@ class LedgerRuntime:
                 ),
                 GaugeMetric(
                     "ledger_late_rows",
-                    "Rows that wait in memory for a journal that takes none.",
+                    "Rows that wait in memory because the journal cannot be written.",
                     lambda: writer.late_row_count,
                 ),
                 GaugeMetric(
@@ -306,7 +306,7 @@ class LedgerRuntime:
                 ),
                 GaugeMetric(
                     "ledger_rebuilding",
-                    "1 while the store is made anew from the journals, and cannot be asked.",
+                    "1 while the gateway rebuilds the store from the journals and cannot query it.",
                     lambda: float(self.store.state().rebuilding),
                     "max",
                 ),
@@ -314,14 +314,16 @@ class LedgerRuntime:
             counters=[
                 CounterMetric(
                     "ledger_damaged",
-                    "Files of the store that were found damaged or gone.",
+                    "Store files that were damaged or missing.",
                     lambda: self.damaged_files,
                 ),
                 CounterMetric(
                     "ledger_rows", "Rows written to the journal.", lambda: journal.written_rows
                 ),
                 CounterMetric(
-                    "ledger_lost_rows", "Rows that no journal took.", lambda: writer.lost_rows
+                    "ledger_lost_rows",
+                    "Rows lost because no journal could be written.",
+                    lambda: writer.lost_rows,
                 ),
             ],
         )

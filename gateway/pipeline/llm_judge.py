@@ -152,7 +152,7 @@ class Judge:
         if tier is None and not may_ask:
             reason = _NOT_ASKED_REASON
         elif tier is None and self._memory.is_paused:
-            reason = "the judge is left alone after failures"
+            reason = "the gateway pauses the judge after failures"
         elif tier is None:
             key = _restrict_key(call.key, router, features, context, decision.tags)
             tier, reason = await self._ask_verdict(call, key, features.text)
@@ -197,13 +197,13 @@ class Judge:
             memory.record_failure(reason)
             return None, reason
         if reply.status != 200:
-            reason = f"the judge was answered with status {reply.status}"
+            reason = f"the provider of the judge answered with status {reply.status}"
             if reply.status >= 500:
                 memory.record_failure(reason)
             return None, reason
         memory.record_success()
         tier = parse_verdict(reply.body)
-        return tier, None if tier is not None else "what the judge said is no verdict"
+        return tier, None if tier is not None else "the answer of the judge is not a verdict"
 
     def _make_call(self, call: Call, key: Key, text: str) -> Call:
         return Call(

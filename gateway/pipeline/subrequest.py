@@ -66,7 +66,7 @@ class CoolDown:
         if self._failures >= _MAX_FAILURES:
             self._paused_until = self._clock() + _PAUSE_SECONDS
             if self._failures == _MAX_FAILURES:
-                self._notify(f"left alone for a while: {reason}")
+                self._notify(f"paused for a while: {reason}")
 
     def record_success(self) -> None:
         """Record that the model has answered."""

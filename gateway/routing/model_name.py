@@ -285,8 +285,8 @@ def _refuse_unknown(
         hint = f" Did you mean {close_matches[0]!r}?" if close_matches else ""
         virtual_names = ", ".join(name for name in ("auto", *TIERS) if name in names)
         message = (
-            f"The model {quoted_name} is not served here.{hint} "
-            f"Ask for {virtual_names}, lab/tier or a model that GET /v1/models lists."
+            f"The gateway does not serve the model {quoted_name}.{hint} Ask for "
+            f"{virtual_names}, lab/tier or a model that GET /v1/models lists."
         )
     return ProblemError(
         Problem(kind="model_not_found", message=message, detail=off_reason, param="model")

@@ -63,7 +63,7 @@ def no_target(
         Problem(
             kind="not_found",
             message=(
-                f"The gateway cannot go on from what `{continuation_member}` names. "
+                f"The gateway cannot continue from what `{continuation_member}` names. "
                 f"{message} {hint}"
             ),
             detail=detail,

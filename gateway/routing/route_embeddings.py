@@ -156,7 +156,7 @@ def _find_model(
         ]
         if not matching_labs:
             quoted_name = refusals.quote_name(call.prompt.model)
-            statement = f"{quoted_name} is no embedding model that is served here."
+            statement = f"The gateway does not serve {quoted_name} as an embedding model."
             raise _refuse_unknown(catalogue, call.key, statement, requested_name)
         model = requested_name
     allowed_labs = [lab for lab in matching_labs if lab.name in usable_labs]
@@ -205,7 +205,7 @@ def _refuse_unknown(
     model_names = list(visible_models.list_embedding_models(catalogue, key))
     close_matches = difflib.get_close_matches(requested_name[:_MAX_NAME_CHARS], model_names, n=1)
     hint = f" Did you mean {close_matches[0]!r}?" if close_matches else ""
-    listing = f" Those that are: {', '.join(model_names)}." if model_names else ""
+    listing = f" It serves {', '.join(model_names)}." if model_names else ""
     detail = "" if listing else "give a lab `embeddings`"
     return ProblemError(
         Problem(

@@ -39,7 +39,7 @@ _LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
 _MIN_KEY_LENGTH = 16
 """The length from which the gateway does not warn of a key that an operator chose."""
 _TYPE_PREFIX_BY_KIND = {"image": "image/", "file": "application/", "audio": "audio/"}
-_KEY_HINT = "Take 32 random bytes: `openssl rand -hex 32`."
+_KEY_HINT = "Generate 32 random bytes: `openssl rand -hex 32`."
 
 EFFORT_STYLES = {
     "openai-chat": frozenset(chat_effort.STYLES),
@@ -258,8 +258,8 @@ def find_refusals(built_config: BuiltConfig, keys: KeyTable, host: str) -> list[
     source, labs = built_config.source, built_config.built_catalogue.catalogue.labs.values()
     mistakes = []
     if keys.is_open and host not in _LOOPBACK_HOSTS and not source.config.server.open:
-        message = f"`keys: open` would let everybody who reaches {host} spend money."
-        hint = "Configure keys, or set server.open to true where something else guards it."
+        message = f"`keys: open` would let every client that reaches {host} spend money."
+        hint = "Configure keys, or set server.open to true if something else guards the gateway."
         mistakes.append(source.make_mistake(("server", "host"), message, hint))
     if not any(lab.enabled for lab in labs):
         reasons = ", ".join(f"{lab.name}: {lab.disabled_reason}" for lab in labs)
@@ -287,7 +287,9 @@ def find_cautions(
         message = f"is shorter than {_MIN_KEY_LENGTH} characters: it can be guessed."
         mistakes.append(source.make_mistake(("metrics", "key"), message, _KEY_HINT, warn=True))
     if environ.get("REDIS_URL", "").startswith("rediss") and not source.config.redis.verify:
-        message = "lets whoever is on the way read and change what Redis has, and its password."
+        message = (
+            "lets an attacker on the network read and change the data and the password of Redis."
+        )
         hint = "Name the authority of its certificate in REDIS_URL: ?ssl_ca_certs=/path/ca.pem"
         mistakes.append(source.make_mistake(("redis", "verify"), message, hint, warn=True))
     if keys.is_open and WILDCARD in server.cors:
@@ -295,7 +297,10 @@ def find_cautions(
         hint = "Configure keys, or list the origins of your pages."
         mistakes.append(source.make_mistake(("server", "cors"), message, hint, warn=True))
     if keys.is_open and WILDCARD in server.hosts:
-        message = "lets a web page spend money by a name of its own that leads here."
+        message = (
+            "lets a web page spend money through a host name of its own that points to "
+            "this gateway."
+        )
         hint = "Configure keys, or list the names of this gateway."
         mistakes.append(source.make_mistake(("server", "hosts"), message, hint, warn=True))
     return [*mistakes, *_check_foreign_responses(built_config, keys)]
@@ -309,9 +314,9 @@ def _check_foreign_responses(built_config: BuiltConfig, keys: KeyTable) -> Itera
     path = ("responses", "foreign")
     if not any(provider.enabled and provider.keeps_responses for provider in providers):
         message = "does nothing: no provider that is on has `keeps_responses: true`."
-        hint = "Write it at a provider that keeps responses, or leave this out."
+        hint = "Set it for a provider that keeps responses, or remove this key."
         yield source.make_mistake(path, message, hint, warn=True)
     elif not keys.is_open:
         message = "lets each key go on from the answers of all keys that a provider keeps."
-        hint = "Leave it out, unless whoever knows the id of an answer may read the answer."
+        hint = "Remove it, unless every client that knows the id of an answer may read the answer."
         yield source.make_mistake(path, message, hint, warn=True)

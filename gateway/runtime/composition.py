@@ -618,15 +618,18 @@ def _make_process_metrics(
     """Return the metrics of this process for /metrics."""
     return [
         GaugeMetric(
-            "pressure", "Who is refused: 0 nobody, 3 all.", lambda: load_shedder.level, "max"
+            "pressure",
+            "The level of load shedding: 0 refuses no calls, 3 refuses all.",
+            lambda: load_shedder.level,
+            "max",
         ),
         GaugeMetric(
-            "loop_lag_seconds", "How late the event loop is.", lambda: load_shedder.lag, "max"
+            "loop_lag_seconds", "The delay of the event loop.", lambda: load_shedder.lag, "max"
         ),
         GaugeMetric("memory_bytes", "Memory in use.", lambda: load_shedder.last_sample.memory),
         GaugeMetric(
             "open_files", "Files and sockets that are open.", lambda: load_shedder.last_sample.files
         ),
     ], [
-        CounterMetric("shed", "Requests refused for want of room.", lambda: load_shedder.shed_count)
+        CounterMetric("shed", "Requests refused by load shedding.", lambda: load_shedder.shed_count)
     ]

@@ -177,7 +177,7 @@ class ConfigWatcher:
         whatever it is.
         """
         if self._read is None:
-            message = "this configuration was given, and cannot be read again."
+            message = "this configuration has no files, so the gateway cannot read it again."
             return ReloadResult("refused", self.current, mistakes=(Mistake(message=message),))
         for _ in range(_MAX_READS):
             snapshot, config, mistakes = FileSnapshot(), self.current, tuple[Mistake, ...]()
@@ -203,7 +203,7 @@ class ConfigWatcher:
     def prepare_rollback(self) -> ReloadResult:
         """Return a result that goes back to the earlier configuration, or a refusal."""
         if self.previous is None:
-            message = "there is no earlier configuration to go back to."
+            message = "there is no earlier configuration to restore."
             return ReloadResult("refused", self.current, mistakes=(Mistake(message=message),))
         return ReloadResult(
             "taken", self.previous, self._list_changes(self.previous), is_rollback=True
@@ -398,17 +398,20 @@ class Reloader:
         """Return the state in a few metrics for Prometheus."""
         stale = GaugeMetric(
             "config_refused",
-            "1 where the configuration as it is written has a mistake, and an earlier one holds.",
+            "1 while the configuration files have a mistake, and an earlier configuration is "
+            "in force.",
             lambda: float(bool(self.watcher.mistakes)),
             "max",
         )
         return (stale,), (
             CounterMetric(
-                "config_reloads", "Times that another was put in force.", lambda: self.reload_count
+                "config_reloads",
+                "Reloads that put another configuration in force.",
+                lambda: self.reload_count,
             ),
             CounterMetric(
                 "config_reload_failures",
-                "Times that one had a mistake.",
+                "Reloads refused because of a mistake.",
                 lambda: self.failure_count,
             ),
         )
@@ -425,7 +428,7 @@ class Reloader:
                 )
             except Exception as error:  # noqa: BLE001 - no error may end the old configuration
                 self._log("bug", error=locate_error(error))
-                text = "it cannot be put together; the log has the reason."
+                text = "the gateway cannot build it; the log has the reason."
                 result = ReloadResult(
                     "refused", self.watcher.current, mistakes=(Mistake(message=text),)
                 )
@@ -450,9 +453,7 @@ class Reloader:
             text = "went back" if result.is_rollback else "in force"
             self._log("config", version=version, text=text, changes=change_texts)
             if waiting_changes := self.watcher.list_waiting_changes():
-                self._log(
-                    "config", waits=waiting_changes, text="these wait until it is started anew"
-                )
+                self._log("config", waits=waiting_changes, text="these changes need a restart")
 
 
 def _describe_error(watcher: ConfigWatcher) -> Json:

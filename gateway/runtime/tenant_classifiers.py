@@ -97,7 +97,7 @@ class TenantModelFolder:
         """
         state = self.read_state()
         if state.made is None:
-            raise TenantModelError("it goes by what serves everybody already")
+            raise TenantModelError("it already uses the shared classifier")
         tenant_model = state.earlier[-1] if state.earlier else None
         new_state = TenantModelInForce(
             tenant=self.tenant, made=tenant_model, earlier=state.earlier[:-1]

@@ -53,7 +53,7 @@ class FairConcurrency:
             return
         if self.call_count >= self._limit:
             raise load_shedder.make_refusal(
-                "The gateway is serving as many calls as it may. Try again shortly."
+                "The gateway has reached its limit of concurrent calls. Try again shortly."
             )
         key_calls = self._calls_by_key.get((key.tenant, key.name), 0)
         if not key_calls:
@@ -64,7 +64,7 @@ class FairConcurrency:
             is_over_share = key_calls >= self._limit / len(self._calls_by_key)
         if is_over_share:
             message = (
-                "The gateway is busy, and this key has its share of the calls at a time. "
+                "The gateway is busy, and this key has used its share of concurrent calls. "
                 "Try again shortly, or send fewer at once."
             )
             raise load_shedder.make_refusal(message, "rate_limited")

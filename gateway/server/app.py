@@ -35,7 +35,8 @@ from gateway.telemetry.log import locate_error
 
 _NOT_FOUND, _NOT_ALLOWED, _UPGRADE_REQUIRED = 404, 405, 426
 _LIST_STREAM_PROBLEM = Problem(
-    kind="invalid_request", message="A stream is sent as events: add ?alt=sse to the URL."
+    kind="invalid_request",
+    message="The gateway sends streams as server-sent events: add ?alt=sse to the URL.",
 )
 ALWAYS_SERVED_PATHS = health.PROBES | {"/metrics"}
 """Paths that the gateway answers in every state."""
@@ -244,7 +245,7 @@ def _is_websocket_upgrade(scope: Scope) -> bool:
 
 def _render_no_websocket(path: str) -> Response:
     """Refuse a WebSocket at once, so that clients that prefer one fall back to HTTP."""
-    message = f"{path} is not served over a WebSocket: send a POST."
+    message = f"The gateway does not serve {path} over a WebSocket: send a POST."
     problem = Problem(kind="method_not_allowed", message=message, status=_UPGRADE_REQUIRED)
     return _render_problem(problem, path, allow="POST")
 
@@ -296,7 +297,8 @@ def _add_model_routes(app: App, gateway: Gateway) -> None:
             )
         if model is None:
             message = (
-                f"The model {name[:200]!r} is not served here. GET /v1/models lists those that are."
+                f"The gateway does not serve the model {name[:200]!r}. GET /v1/models lists "
+                "those that it serves."
             )
             raise ProblemError(Problem(kind="model_not_found", message=message, param="model"))
         return _render_json(model)
@@ -371,8 +373,8 @@ def _add_call_routes(app: App, gateway: Gateway, admission: Admission) -> None:
         gemini_path = "/v1beta/models/{model}:generateContent"
         suggestion = paths.suggest_path(path, app.list_client_paths())
         message = (
-            f"There is nothing at {path}. {suggestion}"
-            f"Calls go to POST {call_paths} or {gemini_path}."
+            f"The gateway has no endpoint {path}. {suggestion}Calls go to POST {call_paths} "
+            f"or {gemini_path}."
         )
         return _render_problem(Problem(kind="not_found", message=message), path)
 

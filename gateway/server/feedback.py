@@ -51,9 +51,7 @@ def add_routes(app: FastAPI, gateway: Gateway, admission: Admission) -> None:
         async with lookup_slots:
             call, previous_row = await _find_call(gateway, body.id)
         if call is None or not _may_judge(call, caller):
-            message = (
-                "There is no call of this key with that id: it is the x-request-id of its answer."
-            )
+            message = "This key has no call with that id. Send the x-request-id of the answer."
             raise ProblemError(Problem(kind="not_found", message=message, param="id"))
         row = FeedbackRow(
             id=body.id,
@@ -87,7 +85,7 @@ async def _find_call(gateway: Gateway, id: str) -> tuple[FinalRow | None, Feedba
     try:
         return await asyncio.to_thread(read_rows)
     except (OSError, StoreError) as error:
-        message = f"The ledger cannot be read ({type(error).__name__}). Try again soon."
+        message = f"The gateway cannot read the ledger ({type(error).__name__}). Try again soon."
         raise ProblemError(Problem(kind="ledger", message=message, retry_after=5)) from None
 
 
@@ -102,7 +100,7 @@ def _parse_body(data: bytes) -> FeedbackBody:
         message = f"It is {_EXAMPLE_BODY}, with a tier or a score (0 to 1) if you like: {error}."
         raise invalid_request(message, None) from None
     if body.verdict is None and body.tier is None and body.score is None:
-        raise invalid_request('Say a verdict ("good" or "bad"), a tier, or a score.', "verdict")
+        raise invalid_request('Send a verdict ("good" or "bad"), a tier, or a score.', "verdict")
     return body
 
 

@@ -22,13 +22,15 @@ _LOCAL_NAMES = ("localhost", "host.docker.internal", "host.containers.internal")
 _ANY_ADDRESSES = ("0.0.0.0", "::", "")  # noqa: S104 - addresses that mean all of them
 _PAGE_PROBLEM = Problem(
     kind="not_allowed",
-    message="While keys are open no web page from elsewhere is answered: it would spend your money."
-    " Configure keys (docs/keys.md), or list the page's origin in server.cors.",
+    message="While keys are open the gateway answers no web page of another origin: it could "
+    "spend your money. Configure keys (docs/keys.md), or list the page's origin in "
+    "server.cors.",
 )
 _HOST_PROBLEM = Problem(
     kind="not_allowed",
-    message="While keys are open the gateway answers to names that it knows: localhost, or the"
-    " address that it listens on. Configure keys (docs/keys.md), or list the name in server.hosts.",
+    message="While keys are open the gateway answers only to host names that it knows: "
+    "localhost, or the address that it listens on. Configure keys (docs/keys.md), or "
+    "list the name in server.hosts.",
 )
 
 

@@ -53,7 +53,7 @@ class Readiness:
         ):
             return Unready("labs", "No lab is on: `tiergate check` says why.")
         if self._gateway.load_shedder.level >= SHED_ALL:
-            return Unready("overloaded", "The gateway is at its limits.")
+            return Unready("overloaded", "The gateway is overloaded.")
         if self._clock() >= self._fresh_until:
             self._last_answer = await self._check_stores()
             self._fresh_until = self._clock() + _FRESH_SECONDS
@@ -61,7 +61,7 @@ class Readiness:
 
     async def _check_stores(self) -> Unready | None:
         if reason := await self._gateway.ledger_runtime.find_refusal_reason():
-            return Unready("ledger", f"The ledger cannot be written: {reason}.")
+            return Unready("ledger", f"The gateway cannot write its ledger: {reason}.")
         if await self._gateway.limit_runtime.refuses():
-            return Unready("budgets", "Budgets cannot be counted: Redis does not answer.")
+            return Unready("budgets", "The gateway cannot count budgets: Redis does not answer.")
         return None

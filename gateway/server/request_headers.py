@@ -239,22 +239,22 @@ def _min_timeout(current: float | None, value: bytes) -> float | None:
 def _parse_options(options: dict[str, str], cache_control: bytes = b"") -> RequestOptions:
     cache, on_loss = options.get("cache") or None, options.get("on-loss")
     if cache not in _CACHE_OPTIONS:
-        raise _refuse("invalid_request", "x-tiergate-cache is on, off, refresh or exact.")
+        raise _refuse("invalid_request", "x-tiergate-cache must be on, off, refresh or exact.")
     if on_loss not in (None, "refuse", "drop-and-tell"):
-        raise _refuse("invalid_request", "x-tiergate-on-loss is refuse or drop-and-tell.")
+        raise _refuse("invalid_request", "x-tiergate-on-loss must be refuse or drop-and-tell.")
     complete = options.get("complete")
     if complete is not None and complete not in _COMPLETE_OPTIONS:
         hint = " `live` is no longer served: send hold, or leave it out." * (complete == "live")
-        raise _refuse("invalid_request", f"x-tiergate-complete is on, hold or off.{hint}")
+        raise _refuse("invalid_request", f"x-tiergate-complete must be on, hold or off.{hint}")
     quality = options.get("quality")
     try:
         quality_share = None if quality is None else find_share(float(quality))
     except ValueError:
-        message = f"x-tiergate-quality is a number from 0 to {MAX_POSITION}."
+        message = f"x-tiergate-quality must be a number from 0 to {MAX_POSITION}."
         raise _refuse("invalid_request", message) from None
     stream_cost = options.get("stream-cost")
     if stream_cost not in (None, "on", "off"):
-        raise _refuse("invalid_request", "x-tiergate-stream-cost is on or off.")
+        raise _refuse("invalid_request", "x-tiergate-stream-cost must be on or off.")
     tags = tuple(filter(None, (tag.strip() for tag in options.get("tags", "").split(","))))
     if len(tags) > _MAX_TAGS:
         raise _refuse("invalid_request", f"x-tiergate-tags names more than {_MAX_TAGS} tags.")
@@ -323,10 +323,11 @@ def identify(keys: KeyTable, headers: RequestHeaders) -> Key:
         # The choice must not depend on the order of the headers, or on which key is known.
         names = sorted(set(secrets.values()))
         if len(names) == 1:
-            message = f"Two different keys came in {names[0]}: send one."
+            message = f"The request has two different keys in {names[0]}: send one."
             raise _refuse("invalid_api_key", message)
         raise _refuse(
-            "invalid_request", f"Two different keys came, in {' and '.join(names)}: send one."
+            "invalid_request",
+            f"The request has two different keys, in {' and '.join(names)}: send one.",
         )
     secret = next(iter(secrets), "")
     if not secret:

@@ -67,7 +67,9 @@ def find_errors(source: ConfigSource) -> Iterator[Mistake]:
             suggest_name(baseline_name, known_names)
             or "Write it as `smart`, `openai/smart` or `openai/gpt-6-sol`."
         )
-        yield source.make_mistake(_BASELINE_PATH, f"nothing is called {baseline_name!r}.", hint)
+        yield source.make_mistake(
+            _BASELINE_PATH, f"no model or alias is called {baseline_name!r}.", hint
+        )
 
 
 def find_warnings(source: ConfigSource, built: BuiltCatalogue) -> Iterator[Mistake]:

@@ -135,9 +135,9 @@ def _find_retiring(
         if is_last:
             noun = "provider of it" if use.section == _EMBEDDINGS else "target of this tier"
             message += f", and no {noun} stays"
-        hint = "Take it out." if is_retired else "Put another in its place by then."
+        hint = "Remove it." if is_retired else "Replace it by then."
         if is_last and is_retired:
-            hint = "Put another in its place."
+            hint = "Replace it."
         if model_part.successor is not None:
             hint = f"Its successor is {model_part.successor}."
         yield source.make_mistake((*use.path, "model"), f"{message}.", hint, warn=True)

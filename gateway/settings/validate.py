@@ -160,10 +160,10 @@ def _check_shares(source: ConfigSource) -> Iterator[Mistake]:
     routing = source.config.routing
     max_share, path = routing.max_share, ("routing", "max_share")
     if routing.classifier == "off" and source.config.exemplars:
-        message = "are not looked at: the classifier is off."
+        message = "have no effect: the classifier is off."
         yield source.make_mistake(("exemplars",), message, warn=True)
     if routing.classifier == "off" and max_share != MostPart():
-        yield source.make_mistake(path, "bounds nothing: the classifier is off.", warn=True)
+        yield source.make_mistake(path, "has no effect: the classifier is off.", warn=True)
     elif max_share.reasoning == max_share.smart == 0:
         message = "leaves the classifier nothing but fast."
         yield source.make_mistake(path, message, "Turn it off instead.", warn=True)
@@ -261,7 +261,7 @@ def _check_embeddings(source: ConfigSource) -> Iterator[Mistake]:
                 hint = suggest_name(name, providers)
                 yield source.make_mistake((*path, "provider"), f"no provider {name!r}.", hint)
             elif not find_embedding_urls(providers[name], providers[name].dialects):
-                message = f"where {name} is asked for embeddings is not known."
+                message = f"the gateway does not know the embeddings URL of {name}."
                 hint = "Give the provider `embeddings`, a path or a whole URL."
                 yield source.make_mistake(path, message, hint)
 
@@ -325,7 +325,7 @@ def _check_defaults(source: ConfigSource) -> Iterator[Mistake]:
                 path, "an alias must lead from a free name to one that is no alias."
             )
         elif not is_known_name(source, name):
-            message = f"nothing is called {name!r}."
+            message = f"no model or alias is called {name!r}."
             yield source.make_mistake(path, message, suggest_name(name, list_common_names(source)))
 
 
@@ -339,11 +339,13 @@ def _check_judge(source: ConfigSource) -> Iterator[Mistake]:
         return
     name = source.config.aliases.get(judge_part.model, judge_part.model)
     if not is_known_name(source, name):
-        message = f"nothing is called {name!r}."
+        message = f"no model or alias is called {name!r}."
         yield source.make_mistake(path, message, suggest_name(name, list_common_names(source)))
     elif name.rpartition("/")[2] == "auto":
         yield source.make_mistake(
-            path, f"{name!r} would be judged itself.", "Take a tier or a model."
+            path,
+            f"{name!r} cannot judge: the gateway would have to judge the judge's own call.",
+            "Use a tier or a model.",
         )
 
 
@@ -475,7 +477,10 @@ def _check_unknown_models(
     for path, _, _, provider, target in list_targets(source):
         model_part = find_model(source.config.models, provider, target.model)
         if model_part is None and provider not in disabled_providers:
-            message = f"no facts of {target.model!r} are known: nothing it refuses is kept from it."
+            message = (
+                f"no facts of {target.model!r} are known: the gateway drops no member "
+                "that the model refuses."
+            )
             yield source.make_mistake((*path, "model"), message, warn=True)
 
 
@@ -499,7 +504,8 @@ def _check_unknown_styles(
             for dialect in dialects
         ):
             message = (
-                f"how {target.model} is told its effort on {' or '.join(dialects)} is not known."
+                f"the gateway does not know how to send an effort to {target.model} on "
+                f"{' or '.join(dialects)}."
             )
             hint = f"Give it `effort: {{style: {{{next(iter(dialects))}: ...}}}}`."
             yield source.make_mistake((*path, "effort"), message, hint, warn=True)

@@ -59,7 +59,7 @@ def _quote_text(text: str) -> str:
 
 type Value = dict[str, Value] | list[Value] | str | int | float | bool | None
 
-_MISPLACED = "what stands here belongs to nothing above it"
+_MISPLACED = "this line belongs to no key above it"
 _PARSER_MESSAGES = {
     "expected <block end>": _MISPLACED,
     "expected '<document start>'": _MISPLACED,
@@ -67,9 +67,9 @@ _PARSER_MESSAGES = {
 }
 """Messages that replace the parser's own."""
 _HINTS = {
-    "values are not allowed": "Does it stand too far in? Put a text that holds a colon in quotes.",
+    "values are not allowed": "Check its indentation. Put a text that has a colon in quotes.",
     "cannot start any token": "Indent with spaces, not tabs; put a text that begins so in quotes.",
-    _MISPLACED: "Does this line stand as far in as those it belongs to? Do quotes end too early?",
+    _MISPLACED: "Check the indentation of this line, and whether quotes end too early.",
 }
 """Hints, by words of the message."""
 _MAX_DEPTH = 50
@@ -239,7 +239,7 @@ class _Reader:
         if self.count > _MAX_VALUES:
             raise self.make_error(node, path[:3], f"more than {_MAX_VALUES:,} values")
         if str(node.tag).partition("tag:yaml.org,2002:")[2] not in _KNOWN_TAGS:
-            raise self.make_error(node, path, f"the tag {node.tag} means nothing here")
+            raise self.make_error(node, path, f"the gateway does not support the tag {node.tag}")
         if isinstance(node, MappingNode):
             return self.read_mapping(node, path)
         if isinstance(node, SequenceNode):

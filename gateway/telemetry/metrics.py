@@ -445,7 +445,7 @@ class Metrics:
         )
         yield _make_counter(
             "fallbacks",
-            "Calls that another target than the first of their plan has served, by that other.",
+            "Calls served by a target after the first of their plan, by that target.",
             read_values("fallbacks", _TARGET_LABELS),
         )
         yield _make_counter(
@@ -458,7 +458,8 @@ class Metrics:
         )
         yield _make_counter(
             "targets_opened",
-            "Times that a target, or an account (without a model), went out of its turn.",
+            "Times that a circuit breaker opened for a target, or for an account (without a "
+            "model).",
             read_values("opened", ("provider", "account", "model", "cause")),
         )
         yield _make_counter(

@@ -88,7 +88,8 @@ class AttemptRunner:
         timers, clock = provider.timers[request.tier], asyncio.get_running_loop().time
         deadline = min(request.started_at + timers.total, request.client_deadline)
         if clock() >= deadline:
-            raise ProblemError(Problem(kind="upstream_timeout", message="The call took too long."))
+            message = "The call reached its time limit. Send a smaller request, or try again."
+            raise ProblemError(Problem(kind="upstream_timeout", message=message))
         if provider.command:
             await self._wait_until_ready(provider)
         if self._media_fetcher is not None and prepare_request.has_media(request):

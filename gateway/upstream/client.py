@@ -301,10 +301,10 @@ def _join_url(endpoint_url: str, tail: str) -> str:
 def _build_failure(name: str, error: Exception) -> Problem:
     """Return why no answer came, and whether the provider may have worked on one."""
     if isinstance(error, httpx.PoolTimeout):
-        message = f"All connections to {name} are taken. Try again soon."
+        message = f"The gateway has no free connection to {name}. Try again soon."
         return Problem(kind="overloaded", message=message, retry_after=1.0)
     if isinstance(error, httpx.ConnectTimeout):
-        return _build_problem("upstream_timeout", f"{name} cannot be reached in time.", "no")
+        return _build_problem("upstream_timeout", f"The gateway cannot reach {name} in time.", "no")
     if isinstance(error, TimeoutError):
         return _build_problem("upstream_timeout", f"{name} did not answer in time.", "maybe")
     if not isinstance(error, _UNSENT_ERRORS):
@@ -312,7 +312,7 @@ def _build_failure(name: str, error: Exception) -> Problem:
         return _build_problem("upstream_unreachable", message, "maybe")
     return Problem(
         kind="upstream_unreachable",
-        message=f"{name} cannot be reached ({_describe_error(error)}).",
+        message=f"The gateway cannot reach {name} ({_describe_error(error)}).",
         is_permanent=isinstance(error, httpx.UnsupportedProtocol)
         or isinstance(error.__cause__, ssl.SSLCertVerificationError),
     )
@@ -342,7 +342,7 @@ async def _send_by_httpx(
         response = await endpoint.transport.handle_async_request(request)
     stream = response.stream
     if not isinstance(stream, httpx.AsyncByteStream):
-        raise TypeError("the door is async only")
+        raise TypeError("this transport is async only")
     return HttpxSender(name, response.status_code, _lower_names(response.headers.raw), stream)
 
 
@@ -409,11 +409,11 @@ class PublicWebClient:
                 "upstream_timeout", f"{host} did not answer in time.", "no"
             ) from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            message = f"{host} cannot be reached ({_describe_error(error)})."
+            message = f"The gateway cannot reach {host} ({_describe_error(error)})."
             raise _build_error("upstream_unreachable", message, "no") from None
         stream = response.stream
         if not isinstance(stream, httpx.AsyncByteStream):
-            raise TypeError("the door is async only")
+            raise TypeError("this transport is async only")
         return HttpxSender(host, response.status_code, _lower_names(response.headers.raw), stream)
 
 

@@ -418,7 +418,9 @@ class Upstream:
         """
         wait = headroom.available_at - self._wall()
         if wait > self._policy.longest_wait or not self._may_wait(request, candidate, wait):
-            message = "The providers of this model take no more requests for now. Try again later."
+            message = (
+                "The providers of this model accept no more requests for now. Try again later."
+            )
             raise ProblemError(Problem(kind="rate_limited", message=message, retry_after=wait))
         await self._wait(add_jitter(wait, self._jitter))
         return wait

@@ -28,7 +28,10 @@ _FAILURE_KINDS: frozenset[ProblemKind] = frozenset(
 )
 _REJECTION_KINDS: frozenset[ProblemKind] = frozenset({"upstream_rejected", "upstream_context"})
 _FORBIDDEN_STATUS = 403
-_OVERLOADED_MESSAGE = "The providers of this model fail, and are not asked for now. Try again soon."
+_OVERLOADED_MESSAGE = (
+    "All providers of this model are failing, so the gateway calls none of "
+    "them now. Try again soon."
+)
 
 
 class InFlightAttempt:

@@ -18,7 +18,7 @@ type Attempt = Callable[[UpstreamRequest, Candidate], Coroutine[Any, Any, Upstre
 
 _HEDGED_PROBLEM = Problem(
     kind="upstream_timeout",
-    message="Another target had its first content before.",
+    message="Another target sent its first content earlier.",
     name="hedged",
     spent="maybe",
 )
@@ -77,7 +77,7 @@ async def _wait_for_winner(tasks: list[asyncio.Task[UpstreamResponse]]) -> Upstr
                 raise error
             failure = error.problem
     # Raise a new error: the task holds the one that it raised, and this frame holds the task.
-    raise ProblemError(failure) if failure else RuntimeError("nobody was asked")
+    raise ProblemError(failure) if failure else RuntimeError("no target was asked")
 
 
 async def _close_losers(

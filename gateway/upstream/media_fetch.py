@@ -208,7 +208,10 @@ class MediaFetcher:
             reason = str(error)
         except ProblemError as error:
             reason = _describe_failure(error.problem)
-        message = f"{part_name}: the file{host_text} was not fetched: {reason}. Send it as data."
+        message = (
+            f"{part_name}: the gateway did not fetch the file{host_text}: {reason}. "
+            "Send it as data."
+        )
         raise invalid_request(message, part_name)
 
     async def _follow_redirects(

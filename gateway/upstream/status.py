@@ -96,26 +96,26 @@ def build_metrics(
     health, retry_budgets = provider_state.health, provider_state.retry_budgets
     targets_out = GaugeMetric(
         "targets_out",
-        "Targets and accounts that are not asked in their turn, in one worker.",
+        "Targets and accounts with an open circuit breaker, in one worker.",
         lambda: health.open_count,
         "max",
     )
     waiting_calls = GaugeMetric(
         "waiting_calls",
-        "Calls that wait until a provider takes them again.",
+        "Calls that wait until a provider accepts requests again.",
         lambda: provider_state.waiting_calls.calls,
     )
     retries_granted = CounterMetric(
         "retries",
-        "Further requests of calls that were taken off a lab's retries.",
+        "Retries that the retry budget of a lab allowed.",
         lambda: sum(retry_budget.granted_count for retry_budget in retry_budgets.values()),
     )
     retries_denied = CounterMetric(
         "retries_denied",
-        "Further requests that were not made, as the lab had no more retries.",
+        "Retries not made because the retry budget of the lab was empty.",
         lambda: sum(retry_budget.denied_count for retry_budget in retry_budgets.values()),
     )
     hedges = CounterMetric(
-        "hedges", "Times that a second target was asked too.", lambda: provider_state.hedge_count
+        "hedges", "Hedges: requests to a second target.", lambda: provider_state.hedge_count
     )
     return (targets_out, waiting_calls), (retries_granted, retries_denied, hedges)

@@ -65,7 +65,7 @@ def test_the_gateway_reads_a_session_of_an_older_version() -> None:
 
 
 def test_an_older_gateway_reads_a_session_of_this_version() -> None:
-    """The older gateway skips unknown members: workers are replaced one after the other."""
+    """The older gateway skips unknown members: the gateway replaces its workers one after the other."""
 
     class Old(msgspec.Struct):
         lab: str

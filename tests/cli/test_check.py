@@ -50,7 +50,7 @@ def test_check_prints_warnings_and_exits_with_0(tmp_path: Path) -> None:
     first, *_, last = result.stdout.splitlines()
     assert first == (
         f"{file}:12: warning: labs.acme.reasoning[0].model: huge has retired on 2020-01-01, "
-        "and no target of this tier stays. Put another in its place."
+        "and no target of this tier stays. Replace it."
     )
     assert last.startswith("ok: 1 warning, 1 of 1 labs on, ")
     report = json.loads(run("--config", file, "check", "--json").stdout)
@@ -72,7 +72,9 @@ def test_check_strict_fails_on_warnings(tmp_path: Path) -> None:
     file = config(tmp_path, WARNED)
     result = run("--config", file, "check", "--strict")
     assert result.exit_code == 1
-    assert result.stdout.splitlines()[-1].startswith("not ok, as --strict asks: 1 warning, 1 of 1")
+    assert result.stdout.splitlines()[-1].startswith(
+        "not ok: --strict refuses warnings: 1 warning, 1 of 1"
+    )
     result = run("--config", file, "check", "--strict", "--json")
     assert (result.exit_code, json.loads(result.stdout)["ok"]) == (1, False)
     result = run("--config", config(tmp_path), "check", "--strict")
@@ -135,8 +137,8 @@ def test_open_keys_on_a_public_address_are_an_error(tmp_path: Path) -> None:
     result = run("--config", file, "check")
     assert result.exit_code == 1
     assert result.stdout.splitlines()[0] == (
-        f"{file}:21: error: server.host: `keys: open` would let everybody who reaches 0.0.0.0 "
-        "spend money. Configure keys, or set server.open to true where something else guards it."
+        f"{file}:21: error: server.host: `keys: open` would let every client that reaches 0.0.0.0 "
+        "spend money. Configure keys, or set server.open to true if something else guards the gateway."
     )
     declared_open = config(tmp_path, GOOD + OPEN.replace("}", ", open: true}"))
     assert run("--config", declared_open, "check").exit_code == 0
@@ -165,21 +167,21 @@ def test_a_ledger_that_cannot_be_written_is_an_error_and_check_creates_nothing(
     """The check creates nothing to find that out."""
     (tmp_path / "taken").write_text("")
     data = {**ON, "TIERGATE_DATA": str(tmp_path / "data")}
-    elsewhere = "Give another place, or move all of them with TIERGATE_DATA."
+    elsewhere = "Set another path, or move all of them with TIERGATE_DATA."
     for ledger, problem in (
         ("store: 'postgresql://u:canary@db/x'", ""),
         ("store: 'mysql://u:canary@db/x'",
-         ("ledger.store: 'mysql' is no store that can be used. "
+         ("ledger.store: the gateway cannot use 'mysql' as a store. "
          "Write it as sqlite:///ledger.db or postgresql://user:password@host/database.")),
         ("store: 'sqlite:///'",
-         ("ledger.store: 'sqlite' is no store that can be used. "
+         ("ledger.store: the gateway cannot use 'sqlite' as a store. "
          "Write it as sqlite:///ledger.db or postgresql://user:password@host/database.")),
         ("store: 'sqlite:///deep/er/l.db', journal: deep/j", ""),
         (f"store: 'sqlite:///{tmp_path}'", f"ledger.store: {tmp_path} is a folder. Name a file."),
         (f"store: 'sqlite:///{tmp_path}/taken/l.db'",
-         f"ledger.store: {tmp_path}/taken is a file, and a folder is needed. {elsewhere}"),
+         f"ledger.store: {tmp_path}/taken is a file, but the gateway needs a folder. {elsewhere}"),
         (f"journal: {tmp_path}/taken/deep/er",
-         f"ledger.journal: {tmp_path}/taken is a file, and a folder is needed. {elsewhere}"),
+         f"ledger.journal: {tmp_path}/taken is a file, but the gateway needs a folder. {elsewhere}"),
     ):  # fmt: skip
         file = config(tmp_path, GOOD + f"ledger: {{{ledger}}}\n")
         result = run("--config", file, "check", environ=data)
@@ -199,7 +201,7 @@ def test_a_damaged_store_that_was_set_aside_is_a_warning(tmp_path: Path) -> None
     data = {**ON, "TIERGATE_DATA": str(tmp_path / "data")}
     result = run("--config", file, "check", environ=data)
     (line,) = [line for line in result.stdout.splitlines() if "ledger" in line]
-    assert f"warning: ledger.store: {aside} was found damaged and set aside" in line
+    assert f"warning: ledger.store: {aside} is a damaged store that the gateway moved aside" in line
     assert result.exit_code == 0
     assert run("--config", file, "check", "--strict", environ=data).exit_code == 1
 
@@ -213,7 +215,7 @@ def test_a_folder_without_permission_to_write_is_an_error(
     assert result.stdout.splitlines()[:2] == [
         (
             f"{file}:1: error: ledger.{part}: {tmp_path} cannot be written. "
-            "Give another place, or move all of them with TIERGATE_DATA."
+            "Set another path, or move all of them with TIERGATE_DATA."
         )
         for part in ("journal", "store")
     ]
@@ -343,14 +345,14 @@ def test_check_against_another_file_lists_the_differences(tmp_path: Path) -> Non
     result = run("--config", file, "check", "--against", other)
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
-    assert "server.port: 9 -> 8484 (waits for a new start)" in lines
+    assert "server.port: 9 -> 8484 (needs a restart)" in lines
     assert "labs.acme.smart[0].model: large -> small" in lines
     report = json.loads(run("--config", file, "check", "--json", "--against", other).stdout)
     assert report["changes"][0] == {
         "path": "server.port", "before": "9", "after": "8484", "waits": True,
     }  # fmt: skip
     same = run("--config", file, "check", "--against", file)
-    assert f"Nothing is another than in {file}." in same.stdout
+    assert f"There is no difference from {file}." in same.stdout
     assert "changes" not in json.loads(run("--config", file, "check", "--json").stdout)
     other.write_text("version: 3\n")
     broken = run("--config", file, "check", "--against", other)
@@ -381,7 +383,7 @@ def test_only_a_setting_turns_off_the_certificate_check_of_redis_with_a_warning(
     file = config(tmp_path, GOOD + "redis: {verify: false}\n")
     result = run("--config", file, "check", environ=environ)
     assert result.exit_code == 0
-    assert "warning: redis.verify: lets whoever is on the way read" in result.stdout
+    assert "warning: redis.verify: lets an attacker on the network read" in result.stdout
     environ["REDIS_URL"] = "redis://127.0.0.1:1/0"
     assert "redis.verify" not in run("--config", file, "check", environ=environ).stdout
     assert "hunter2" not in result.stdout

@@ -90,7 +90,7 @@ def test_a_table_by_tier_shows_unknown_costs_as_unknown(ledger: LedgerLocation) 
         "smart           1        0       5        6           -    unknown         1",
         "─" * 76,
         "total           4        1   1,017    2,036           9   1.500013         1",
-        "1 call has costs that are not known; the sums leave them out.",
+        "1 call has an unknown cost; the sums leave it out.",
     ]
 
 
@@ -102,7 +102,7 @@ def test_a_pipe_gets_every_column_however_wide(ledger: LedgerLocation) -> None:
     heads = "model key lab calls input cache read output USD unknown"
     assert " ".join(head.split()) == heads
     assert row.split()[:3] == ["m" * 150, "alice", "openai"]
-    assert note == "2 calls have costs that are not known; the sums leave them out."
+    assert note == "2 calls have an unknown cost; the sums leave it out."
 
 
 def test_savings_are_in_dollars_and_percent_of_the_baseline(ledger: LedgerLocation) -> None:
@@ -127,8 +127,7 @@ def test_savings_are_in_dollars_and_percent_of_the_baseline(ledger: LedgerLocati
         ["total", "4", "1", "36", "90", "1.050000", "0.100000", "0.050000", "2.000000", "0.950000", "1", "47.5"],
     ]  # fmt: skip
     assert lines[-1] == (
-        "1 call has costs that are not known (at most $0.13, where there is a bound); the sums leave"
-        " them out."
+        "1 call has an unknown cost (at most $0.13, where there is a bound); the sums leave it out."
     )
     (total,) = csv.DictReader(io.StringIO(run(ledger, "--csv", "--by", "lab").output))
     assert (total["saved"], total["baseline"], total["reserved"]) == ("0.95", "2.0", "0.1201")
@@ -241,9 +240,7 @@ def test_a_ledger_that_cannot_be_read_is_one_clear_line(ledger: LedgerLocation) 
     assert result.exit_code == 1
     (line,) = result.output.splitlines()
     assert line.startswith("Error: the ledger cannot be read: ")
-    assert (
-        "file is not a database; move it away: a gateway that starts or runs makes it anew" in line
-    )
+    assert "file is not a database; move it away: the gateway rebuilds it" in line
 
 
 @pytest.mark.parametrize(

@@ -234,7 +234,7 @@ def test_reprice_says_why_a_cost_stays_unknown(tmp_path: Path) -> None:
     )  # fmt: skip
     lines = tiergate(tmp_path, "reprice").output.splitlines()
     assert lines[1] == f"{costs_reprice._MAX_REASON_LINES + 4} are still unknown:"
-    assert lines[-1] == "  and 4 reasons more"
+    assert lines[-1] == "  and 4 more reasons"
     assert len(lines) == costs_reprice._MAX_REASON_LINES + 3
     write(tmp_path, call("c", state="unknown_crash"), call("f", state="failed", wasted=None))
     output = tiergate(tmp_path, "reprice", "--all").output

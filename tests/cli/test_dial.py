@@ -25,7 +25,7 @@ def test_dial_has_a_row_for_each_position_and_one_for_the_configuration(tmp_path
     assert rows[-1].endswith("1 of 2")
     assert note.startswith("Tiers are shares of the prompts.")
     assert tokens == (
-        "Answers have 400, 600, 2,000 tokens by tier: the ledger has too few to tell others."
+        "Answers have 400, 600, 2,000 tokens by tier: the ledger has too few answers for figures of its own."
     )
     assert reference == "The reference set is the one that ships."
 
@@ -88,7 +88,7 @@ def test_recorded_calls_give_answer_lengths_and_the_reference_set(tmp_path: Path
     assert output[1].endswith("0.24 60 calls")  # 120 tokens at 2 USD a million
     assert output[2].startswith("as set 0% 0% 100% 1.000 3.72")
     assert output[-2:] == [
-        "Answers of acme have 120, 180, 620 tokens; own calls tell fast.",
+        "Answers of acme have 120, 180, 620 tokens; own calls give the figures of fast.",
         "The reference set is own calls.",
     ]
     (tmp_path / "golden.yaml").write_text(GOLDEN)

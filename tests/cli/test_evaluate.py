@@ -53,7 +53,7 @@ def test_a_router_no_better_than_chance_shows_no_saving_and_fails(tmp_path: Path
     file = labels(tmp_path, knows=False)
     result = run("--config", config(tmp_path), "evaluate", file, "--repeats", "100")
     assert result.exit_code == 3
-    assert "No saving is told: it is not better than a shuffled router" in result.stdout
+    assert "No saving is reported: it is not better than a shuffled router" in result.stdout
     assert "Saving" not in result.stdout
     as_json = run("--config", config(tmp_path), "evaluate", file, "--repeats", "100", "--json")
     assert as_json.exit_code == 3
@@ -133,7 +133,7 @@ def test_evaluate_reports_the_prompts_that_it_leaves_out(tmp_path: Path) -> None
     lines = result.stdout.splitlines()
     assert "20 prompts get a tier that has no score here: the nearest stands in." in lines
     assert lines[-2:] == [
-        "1 prompts have a score of one tier alone: left out.",
+        "1 prompts have a score of only one tier: left out.",
         "1 prompts are refused here: left out.",
     ]
 
@@ -143,7 +143,7 @@ def test_without_a_classifier_or_prices_the_report_is_shorter(tmp_path: Path) ->
     text += "routing: {classifier: off}\n"
     result = run("--config", config(tmp_path, text), "evaluate", labels(tmp_path))
     assert result.exit_code == 3
-    assert "No saving is told: the price of smart is unknown." in result.stdout
+    assert "No saving is reported: the price of smart is unknown." in result.stdout
     assert "The classifier" not in result.stdout
     assert "Cost of 95%" not in result.stdout
 

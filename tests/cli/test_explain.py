@@ -182,7 +182,7 @@ REFUSALS = [
     (
         ("hi", "--model", "smal"),
         (
-            "The model 'smal' is not served here. Did you mean 'small'? Ask for auto, fast, smart, "
+            "The gateway does not serve the model 'smal'. Did you mean 'small'? Ask for auto, fast, smart, "
             "reasoning, lab/tier or a model that GET /v1/models lists."
         ),
     ),

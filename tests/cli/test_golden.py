@@ -52,7 +52,7 @@ def test_a_failure_shows_what_decided_the_prompt(config_file: Path, tmp_path: Pa
         "- hi",
         "    expected fast",
         (
-            "    got      nothing (refused: The model 'nothing/fast' is not served here. Ask for "
+            "    got      nothing (refused: The gateway does not serve the model 'nothing/fast'. Ask for "
             "auto, fast, smart, reasoning, lab/tier or a model that GET /v1/models lists.)"
         ),
         "1 passed, 4 failed",

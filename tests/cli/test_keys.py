@@ -39,7 +39,7 @@ def test_keys_add_prints_the_secret_alone_on_standard_output(tmp_path: Path) -> 
     assert (secret[:3], len(secret)) == ("tg-", 67)
     assert (
         result.stderr
-        == f"Added 'me' to {tmp_path}/keys.yaml. This is the only time that its secret is shown.\n"
+        == f"Added 'me' to {tmp_path}/keys.yaml. Copy its secret now: the command shows it only once.\n"
     )
     file = tmp_path / "keys.yaml"
     assert secret[3:] not in file.read_text()
@@ -172,16 +172,16 @@ def test_keys_rotate_and_revoke_change_which_secrets_work(tmp_path: Path) -> Non
     first = run_keys(tmp_path, "add", "me").stdout.strip()
     result = run_keys(tmp_path, "rotate", "me", "--keep", "1h")
     second = result.stdout.strip()
-    assert result.stderr.startswith("Rotated 'me'. The one before opens 1h more.")
+    assert result.stderr.startswith("Rotated 'me'. The previous secret works for 1h more.")
     key_set = load("keys.yaml", tmp_path, "")
     assert key_set.find(first) == key_set.find(second) == Key(name="me")
     assert len(list_keys(tmp_path)[0]["earlier"]) == 1
     result = run_keys(tmp_path, "rotate", "me", "--keep", "0s")
-    assert result.stderr.startswith("Rotated 'me'. Those before open nothing more.")
+    assert result.stderr.startswith("Rotated 'me'. Earlier secrets no longer work.")
     assert list_keys(tmp_path)[0]["earlier"] == []
     result = run_keys(tmp_path, "revoke", "me")
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", "Revoked 'me'.\n")
-    assert run_keys(tmp_path, "revoke", "me").stderr == "'me' was revoked before.\n"
+    assert run_keys(tmp_path, "revoke", "me").stderr == "'me' is revoked already.\n"
     assert list_keys(tmp_path)[0]["state"] == "revoked"
 
 

@@ -222,7 +222,8 @@ def test_replay_reports_lost_prompt_caches_and_assumed_translations(tmp_path: Pa
     text = text.replace("price: {input: 3,", "price: {input: 3, cache_read: 1,")
     output = output_lines(tiergate(tmp_path, "replay", text=text))
     assert (
-        "1 call taken to be sayable in another dialect, as plain ones are: nobody tried." in output
+        "1 call counted as translatable, as plain calls are; the ledger has no check of them."
+        in output
     )
     assert "Of the money, prompt caches: 0.008000 lost, 0.000000 gained." in output
 
@@ -267,7 +268,7 @@ def test_a_call_of_another_configuration_shows_the_contents_of_its_row(tmp_path:
     assert shown[0] == "acme/reasoning by rule 'proofs'"
     assert any(line.startswith("signals {") for line in shown)
     assert "target acme/huge" in shown
-    assert shown[-1].endswith("`tiergate replay` decides it by this one.")
+    assert shown[-1].endswith("`tiergate replay` decides it with this one.")
 
 
 def test_a_row_without_decision_data_says_so(tmp_path: Path) -> None:
@@ -285,7 +286,7 @@ def test_explain_repeats_the_refusal_of_a_recorded_call(tmp_path: Path, words: l
     write(tmp_path, make_served_row(tmp_path, ID, "hi", asked="nope"))
     result = tiergate(tmp_path, "explain", ID, *words)
     assert result.exit_code == 1
-    assert "'nope' is not served here" in result.output
+    assert "does not serve the model 'nope'" in result.output
 
 
 def test_explain_reports_an_id_that_the_ledger_does_not_have(tmp_path: Path) -> None:

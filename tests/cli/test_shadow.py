@@ -62,7 +62,7 @@ def test_shadow_shows_the_differences_in_a_few_lines(gateway: FakeGateway, tmp_p
     lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
     assert lines[:2] == [
         "candidate next.yaml, bb",
-        "calls 4, 2 left out for want of room, 1 at which it failed",
+        "calls 4, 2 skipped while the queue was full, 1 failed",
     ]
     assert "after 1 3 0 0.100000" in lines
     assert "1 of 4 calls would go elsewhere." in lines
@@ -125,8 +125,14 @@ def test_shadow_connects_to_the_address_of_the_configuration(
     [
         (None, "no gateway answers at http://127.0.0.1:8484. Name another with --url."),
         ((404, b'{"error": {"message": "No candidate."}}'), "No candidate."),
-        ((200, b"<html>"), "http://127.0.0.1:8484 is no gateway: it answers 200."),
-        ((500, b"{}"), "http://127.0.0.1:8484 is no gateway: it answers 500."),
+        (
+            (200, b"<html>"),
+            "http://127.0.0.1:8484 is not a gateway: it answers 200. Name another with --url.",
+        ),
+        (
+            (500, b"{}"),
+            "http://127.0.0.1:8484 is not a gateway: it answers 500. Name another with --url.",
+        ),
     ],
 )
 def test_shadow_says_why_there_is_no_report(

@@ -65,7 +65,7 @@ def test_costs_show_prints_the_attempts_of_a_call(tmp_path: Path) -> None:
         "1 acme/huge main 500 upstream_error 0.250 0.000000",
         "2 acme/small - - upstream_timeout - unknown",
         "",
-        "Unknown: an attempt failed after the provider may have begun, and told no usage.",
+        "Unknown: an attempt failed after the provider may have started, and reported no usage.",
     ][-4:] or lines[-5:-2] == [
         "1 acme/huge main 500 upstream_error 0.250 0.000000",
         "2 acme/small - - upstream_timeout - unknown",
@@ -83,8 +83,8 @@ def test_costs_show_prints_the_attempts_of_a_call(tmp_path: Path) -> None:
         (call("a", cache_read=5), "acme/small has no price of cached tokens: write one under `models`"),
         (call("a", tools={"web_search": 1}), "acme/small has no price of web_search requests: write one under `models`"),
         (call("a", input=None), "the usage is not known"),
-        (call("a", state="unknown_crash"), "the process ended during the call: nobody heard what the provider billed"),
-        (call("a", state="failed"), "an attempt failed after the provider may have begun, and told no usage"),
+        (call("a", state="unknown_crash"), "the process ended during the call, before it read what the provider billed"),
+        (call("a", state="failed"), "an attempt failed after the provider may have started, and reported no usage"),
     ],
 )  # fmt: skip
 def test_costs_show_says_why_a_cost_is_unknown(tmp_path: Path, row: FinalRow, why: str) -> None:

@@ -15,7 +15,7 @@ def test_a_wrong_key_is_told_and_the_right_one_opens(
     page.goto(f"{stage.url}/dashboard#/budgets")
     page.get_by_label("Admin key").fill("wrong")
     page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_role("alert")).to_contain_text("This is no admin's key")
+    expect(page.get_by_role("alert")).to_contain_text("This is not an admin key")
     expect(page.get_by_label("Admin key")).to_be_focused()
     page.get_by_label("Admin key").fill(ADMIN)
     page.get_by_role("button", name="Sign in").click()

@@ -54,7 +54,7 @@ def test_a_key_is_asked_for_and_kept_nowhere(browser: Browser, stage: DashboardG
     expect(page.get_by_role("listitem")).to_have_count(0)
     page.get_by_label("Key of this gateway").fill("wrong")
     page.get_by_role("button", name="Decide").click()
-    expect(page.get_by_role("alert")).to_contain_text("This key is not known here")
+    expect(page.get_by_role("alert")).to_contain_text("The gateway does not know this key")
     page.get_by_label("Key of this gateway").fill(KEY)
     page.get_by_role("button", name="Decide").click()
     expect(page.locator("#tier")).not_to_be_empty()

@@ -6,6 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
 MAP = TEXT.partition("## Where things are")[2].partition("\n## ")[0]
+TESTS = TEXT.partition("## Which test to run")[2].partition("\n## ")[0]
 CALL = TEXT.partition("## One call")[2].partition("\n## ")[0]
 PART = re.compile(r"^gateway/dialects/\w+$")
 """One line of the map stands for the four packages of dialects, which have the same files."""
@@ -28,3 +29,15 @@ def test_each_file_on_the_way_of_a_call_exists() -> None:
     paths = re.findall(r"\((gateway/[\w/]+\.py)\)", CALL)
     assert len(paths) > 8
     assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_each_test_of_the_table_exists() -> None:
+    paths = re.findall(r"tests/[\w/]+(?:\.py)?", TESTS)
+    assert len(paths) > 20
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_the_table_names_each_target_that_exists() -> None:
+    targets = re.findall(r"`make ([\w-]+)", TESTS)
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    assert [name for name in targets if f"\n{name}:" not in makefile] == []

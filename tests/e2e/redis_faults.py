@@ -45,7 +45,7 @@ def with_a_password(place: Place) -> Iterator[None]:
 
 
 _NO_ANSWER = "no answer in time"
-_GARBAGE = "what answers does not speak its protocol"
+_GARBAGE = "the server does not speak the Redis protocol"
 _HTTP = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n"
 _DENIED = b"-DENIED Redis is running in protected mode because protected mode is enabled.\r\n"
 FAULTS: dict[str, tuple[Fault, str]] = {

@@ -1,4 +1,4 @@
-"""The trial: workers are replaced again and again under load; no call fails, the ledger is right.
+"""The trial: the gateway replaces its workers again and again under load; no call fails, the ledger is right.
 
 `python -m tests.e2e.roll_trial RESTARTS [SEED]` is the long form; it prints its findings.
 """
@@ -79,7 +79,7 @@ async def _restarts(gateway: Gateway, result: RollTrialResult, restarts: int) ->
             await _until(_more(load), "clients are at work")
             before, began = set(gateway.workers()), time.monotonic()
             os.kill(gateway.supervisor, signal.SIGUSR2)
-            await _until(partial(_done, gateway, number), "workers are replaced")
+            await _until(partial(_done, gateway, number), "the gateway replaces its workers")
             result.took.append(time.monotonic() - began)
             after = set(gateway.workers())
             if before & after or len(after) != WORKERS:

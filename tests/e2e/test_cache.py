@@ -245,7 +245,7 @@ def test_the_gateway_refuses_an_unknown_value_of_the_cache_header(
 ) -> None:
     reply = shipped.ask(chat(), x_tiergate_cache=word)
     assert reply.status_code == 400
-    assert "x-tiergate-cache is on, off, refresh or exact." in reply.text
+    assert "x-tiergate-cache must be on, off, refresh or exact." in reply.text
 
 
 def test_one_guard_turns_the_cache_on_and_another_turns_it_off(make: Make) -> None:

@@ -103,7 +103,10 @@ def test_an_sdk_ignores_the_cost_of_a_stream(world: World, upstream: Upstream) -
 
 def test_the_gateway_refuses_an_unknown_value_of_the_stream_cost_header(world: World) -> None:
     reply = world.ask(chat(), x_tiergate_stream_cost="please")
-    assert (reply.status_code, "x-tiergate-stream-cost is on or off" in reply.text) == (400, True)
+    assert (reply.status_code, "x-tiergate-stream-cost must be on or off" in reply.text) == (
+        400,
+        True,
+    )
 
 
 def test_a_failed_attempt_has_a_row_and_the_final_row_has_the_sum(

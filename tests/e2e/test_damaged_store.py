@@ -43,7 +43,7 @@ def test_a_gateway_with_a_damaged_store_starts_with_its_earlier_budgets(
     assert second.ask(chat(max_tokens=10)).status_code == 200
     assert used(second) == {"usd|b|all": 2 * COST, "usd|all|all": 2 * COST}
     begun, done = store_events(second)
-    assert (begun["text"], done["text"]) == ("is made anew", "made anew from the journals")
+    assert (begun["text"], done["text"]) == ("is being rebuilt", "rebuilt from the journals")
     assert begun["error"] == "file is not a database"
     assert str(begun["file"]).startswith("ledger.db.damaged-")
     assert begun["missing_until"] is done["missing_until"] is None
@@ -73,7 +73,7 @@ def test_while_the_store_is_rebuilt_budgeted_calls_and_queries_are_refused(
         assert (ready.status_code, ready.json()["ledger"]) == (200, "rebuilding")
         costs = world.client.get("/admin/costs")
         assert (costs.status_code, costs.headers["retry-after"]) == (503, "10")
-        assert "made anew from the journals (0 rows so far)" in costs.text
+        assert "rebuilding its store from the journals (0 rows so far)" in costs.text
         assert "tiergate_ledger_rebuilding 1.0\n" in world.client.get("/metrics").text
     until(lambda: world.ask(chat(max_tokens=10)).status_code == 200, "a counter")
     assert used(world) == {"usd|b|all": 500_000 + COST}
@@ -110,6 +110,6 @@ def test_a_running_gateway_rebuilds_a_damaged_store(make: Make, upstream: Upstre
     until(lambda: world.client.get("/admin/costs").status_code == 200, "costs")
     assert world.client.get("/admin/costs").json()["total"]["calls"] == 2
     assert [line["text"] for line in store_events(world)] == [
-        "is made anew",
-        "made anew from the journals",
+        "is being rebuilt",
+        "rebuilt from the journals",
     ]

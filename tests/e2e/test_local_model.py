@@ -228,7 +228,7 @@ def test_a_killed_gateway_leaves_no_engine_and_no_open_call(program: Program) ->
     again = Program(program.data)
     with wait_for_end(again.engine()):
         again.end(signal.SIGTERM)
-    assert "  after a crash: 1 open calls were closed" in again.lines
+    assert "  after a crash: the gateway closed 1 open calls" in again.lines
     (crashed,) = [entry for entry in program.entries() if entry.state == "unknown_crash"]
     assert (crashed.cost, crashed.model) == (None, "smollm2-135m")
     assert crashed.id not in {entry.id for entry in before}

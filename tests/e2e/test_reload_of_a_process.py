@@ -108,7 +108,7 @@ def test_sighup_reloads_the_configuration_at_once(serve: Serve) -> None:
     service.write(other(service.value()))
     service.send_signal(signal.SIGHUP)
     until(lambda: service.state()["version"] != first, "it is read")
-    assert service.rows("signal")[0]["text"] == "the configuration is read again"
+    assert service.rows("signal")[0]["text"] == "the gateway reads the configuration again"
 
 
 def test_the_gateway_reloads_when_kubernetes_swaps_the_folder_of_a_link(
@@ -138,7 +138,7 @@ def test_an_admin_reads_tries_and_rolls_back_a_configuration(serve: Serve) -> No
     status, reply = service.ask("POST", "/admin/rollback")
     assert (status, reply["error"]["message"]) == (
         409,
-        f"Nothing has changed, {first} is in force: there is no earlier configuration to go back to.",
+        f"Nothing has changed, {first} is in force: there is no earlier configuration to restore.",
     )
     service.write(b"version: 1\nlabs: [\n")
     status, reply = service.ask("POST", "/admin/reload?dry_run=true")

@@ -98,7 +98,7 @@ def test_a_refused_label_has_no_tier_and_a_reason() -> None:
         samples.make_label_router(), Label(prompt="0.9", tier="fast", model="none/fast")
     )
     assert (routed.tier, routed.source, routed.costs) == (None, "refused", {})
-    assert "not served here" in routed.reason
+    assert "does not serve" in routed.reason
 
 
 def test_without_a_classifier_there_is_no_score() -> None:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 
 CANARY = b"GET /v1/models/canary HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
-SHOWN = b"'canary' is not served"
+SHOWN = b"does not serve the model 'canary'"
 BODIES = {
     b"/v1/chat/completions": b'{"model":"able-1","messages":[{"role":"user","content":"Hello."}]}',
     b"/v1/messages": b'{"model":"claude-haiku-9","messages":[{"role":"user","content":"Hello."}],"max_tokens":9}',

@@ -507,7 +507,7 @@ def test_a_file_is_written_and_its_secrets_are_their_owner_s(here: Path) -> None
     result = imports(here, "ccr", source, "--output", "config/gateway.yaml")
     assert result.exit_code == 0
     assert "Secrets are in .env now (DEEPSEEK_API_KEY)" in result.stderr
-    assert "Others may read .env, which has secrets now: chmod 600 .env" in result.stderr
+    assert "Other users may read .env, which has secrets now: chmod 600 .env" in result.stderr
     assert (
         (here / ".env")
         .read_text("utf-8")
@@ -517,7 +517,7 @@ def test_a_file_is_written_and_its_secrets_are_their_owner_s(here: Path) -> None
     assert result.stdout.endswith("  tiergate check\n  tiergate serve\n")
     again = imports(here, "ccr", source, "--output", "config/gateway.yaml")
     assert (again.exit_code, again.stdout) == (1, "")
-    assert again.stderr.endswith("is there already: --force overwrites it.\n")
+    assert again.stderr.endswith("exists already. Overwrite it with --force.\n")
     forced = imports(here, "ccr", source, "--output", "config/gateway.yaml", "--force")
     assert forced.exit_code == 0
     assert (here / ".env").read_text("utf-8").count("DEEPSEEK_API_KEY") == 1

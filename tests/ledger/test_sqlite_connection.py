@@ -163,7 +163,7 @@ def test_a_store_file_that_replaces_another_is_fed_from_the_start(
     for suffix in ("", "-wal", "-shm"):
         store.path.with_name(f"ledger.db{suffix}").rename(tmp_path / f"old.db{suffix}")
     write(journal, 3, 5)
-    with pytest.raises(StoreError, match="makes it anew from the journals"):
+    with pytest.raises(StoreError, match="rebuilds it from the journals"):
         store.feed(tmp_path / "journal")
     assert not store.path.exists()
     assert calls(tmp_path / "old.db") == 3

@@ -264,7 +264,7 @@ def test_an_impossible_value_counts_as_damage(
     with closing(sqlite3.connect(path)) as base, base:
         base.execute("UPDATE entries SET cost = 'x' WHERE id = 'c-3'")
     store = reopened(path, rebuilds)
-    with pytest.raises(StoreRebuildingError, match="made anew from the journals"):
+    with pytest.raises(StoreRebuildingError, match="rebuilding its store from the journals"):
         store.read_entries()
     store.feed(folder)
     assert is_whole(store)
@@ -339,7 +339,7 @@ def test_a_disk_that_damages_every_file_is_not_filled_with_copies(
         garbage(path)
         store = reopened(path, rebuilds, NOW + age)
         if n in {1, 4}:  # too soon, and too many in a day
-            with pytest.raises(StoreDamagedError, match="look at its disk"):
+            with pytest.raises(StoreDamagedError, match="check its disk"):
                 store.feed(folder)
         else:
             assert store.feed(folder) == 2 * ROWS + 1
@@ -349,7 +349,7 @@ def test_a_disk_that_damages_every_file_is_not_filled_with_copies(
 def test_a_query_leaves_a_damaged_file_alone_and_says_what_to_do(path: Path, folder: Path) -> None:
     garbage(path)
     before = path.read_bytes()
-    with pytest.raises(StoreDamagedError, match="move it away: a gateway that starts or runs"):
+    with pytest.raises(StoreDamagedError, match="move it away: the gateway rebuilds it"):
         SqliteStore(f"sqlite:///{path}")
     assert path.read_bytes() == before
 

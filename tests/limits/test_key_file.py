@@ -124,7 +124,7 @@ def test_the_gateway_refuses_a_revoked_key_and_its_name_is_never_used_again(file
     assert (removed, added) == ([], ["  revoked: '2026-11-24T12:00:00Z'"])
     assert not ring(file, NOW + 60).revoke("shop")
     assert "12:00:00Z" in file.read_text(), "the first time counts"
-    with pytest.raises(KeyFileError, match="It was revoked; its name stays with it"):
+    with pytest.raises(KeyFileError, match="It is revoked, and its name cannot be used again"):
         ring(file).add("shop", {})
     with pytest.raises(KeyFileError, match="was revoked: add another"):
         ring(file).rotate("shop", 60)
@@ -220,7 +220,7 @@ def test_a_refused_edit_creates_no_file(tmp_path: Path) -> None:
 
 BY_HAND = [
     (f"'12': &k {{sha256: {'a' * 64}}}\nb: *k\n", "has the same secret"),
-    (f"12: {{sha256: {'a' * 64}}}\n", "must be changed by hand"),
+    (f"12: {{sha256: {'a' * 64}}}\n", "change it by hand"),
     ("- a\n", "must map names to keys"),
     ("a: [\n", "not valid YAML"),
     ("a: {}\n", "a.sha256: field required"),

@@ -189,7 +189,7 @@ async def test_the_gateway_skips_a_target_without_a_bound(more: dict[str, Any]) 
             "p/free", "its cost has no bound, and a hard budget needs one",
         )  # fmt: skip
     texts = [row["text"] for row in stage.log]
-    assert texts == ["p/free is passed over: its cost has no bound"]
+    assert texts == ["p/free is skipped: its cost has no bound"]
 
 
 async def test_the_remaining_targets_keep_their_labs_and_dialects() -> None:
@@ -292,7 +292,7 @@ async def test_a_call_that_cannot_go_to_a_cheaper_tier_is_refused() -> None:
     problem = await stage.refused(again=lambda _: (decision("smart"), plan()))
     assert (problem.kind, "'b' is spent for 2001-09-09" in problem.message) == ("budget", True)
     assert (await ObservedLimiter(budget("0", every="total")).refused()).message == (
-        "The budget 'b' is spent: what is left is less than this call may cost, $0.0019."
+        "The budget 'b' is spent: less is left than this call may cost, $0.0019."
     )
 
 
@@ -336,7 +336,7 @@ async def test_a_budget_reserved_by_running_calls_is_busy_and_not_used_up() -> N
     problem = await stage.refused("c2")
     assert (problem.kind, problem.http_status, problem.retry_after) == ("budget_busy", 429, 1.0)
     assert problem.should_retry is None
-    assert "'b' has no room at the moment" in problem.message
+    assert "'b' has no room now" in problem.message
     assert not stage.log
     assert not stage.alerts
     await stage.end()
@@ -461,7 +461,7 @@ async def test_without_the_store_the_limiter_refuses_a_further_attempt() -> None
     stage = ObservedLimiter(budget())
     await stage.ask()
     stage.meter.lost = True
-    with pytest.raises(ProblemError, match="cannot be counted"):
+    with pytest.raises(ProblemError, match="cannot count budgets"):
         await stage.gate.extend(stage.want(), decision(), target())
     stage.meter.lost = False
     await stage.end()

@@ -52,7 +52,7 @@ def test_an_embedding_model_that_keeps_failing_is_paused() -> None:
     trust.record_success()
     assert not is_paused()
     assert log == [
-        ("near", "the embedding model is left alone for a while: slow"),
+        ("near", "the embedding model is paused for a while: slow"),
         ("near", "the embedding model is back"),
     ]
     assert [count.read() for count in trust.measures()] == [6]

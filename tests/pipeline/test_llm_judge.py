@@ -121,4 +121,4 @@ def test_a_judge_that_keeps_failing_is_paused() -> None:
     verdicts.start_call()
     verdicts.record_success()
     assert not fixture.is_paused()
-    assert fixture.log == ["left alone for a while: slow", "back"]
+    assert fixture.log == ["paused for a while: slow", "back"]

@@ -76,7 +76,7 @@ def test_hidden_names_are_masked_and_nothing_else() -> None:
         ("google/smart", Key(name="k", labs=("openai",)), "This key may not use the lab 'google' for this call."),
         ("mine", Key(name="k", models=("luna",)), "This key may not use any model for this call: each is no model of this key."),
         ("google/smart", Key(name="k", models=("luna",)), "This key may not use any model of google/smart for this call: each is no model of this key."),
-        ("argo", Key(name="k", labs=("openai",)), "The model 'argo' is not served here. Ask for auto, fast, smart, reasoning, lab/tier or a model that GET /v1/models lists."),
+        ("argo", Key(name="k", labs=("openai",)), "The gateway does not serve the model 'argo'. Ask for auto, fast, smart, reasoning, lab/tier or a model that GET /v1/models lists."),
     ],
 )  # fmt: skip
 def test_errors_name_only_what_the_client_wrote(model: str, key: Key, message: str) -> None:

@@ -146,11 +146,11 @@ def test_guards_and_key_scopes_bound_embeddings() -> None:
     ("model", "steer", "message"),
     [
         ("smal", RequestOptions(),
-         ("'smal' is no embedding model that is served here. Did you mean 'small'? "
-          "Those that are: small, openai/small, large, own.")),
+         ("The gateway does not serve 'smal' as an embedding model. Did you mean 'small'? "
+          "It serves small, openai/small, large, own.")),
         ("bare/auto", RequestOptions(), "The lab 'bare' has no embedding model."),
         ("auto", RequestOptions(lab="none"), "There is no lab 'none'."),
-        ("x" * 200, RequestOptions(), f"'{'x' * 100}...' is no embedding model"),
+        ("x" * 200, RequestOptions(), f"The gateway does not serve '{'x' * 100}...' as an embedding model"),
     ],
 )  # fmt: skip
 def test_the_error_for_an_unknown_embedding_model_lists_those_that_exist(

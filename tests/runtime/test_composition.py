@@ -97,7 +97,7 @@ async def test_open_keys_may_listen_only_on_this_machine(
     if starts:
         await (await start_gateway(built, tmp_path, host, **environ)).stop()
     else:
-        with pytest.raises(ConfigError, match="let everybody who reaches"):
+        with pytest.raises(ConfigError, match="let every client that reaches"):
             await start_gateway(built, tmp_path, host, **environ)
 
 

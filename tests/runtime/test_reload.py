@@ -158,7 +158,7 @@ async def test_a_file_with_mistakes_is_logged_with_its_line_and_takes_no_effect(
     ("error", "message"),
     [
         (ConfigError([Mistake(message="no lab is on.")]), "no lab is on."),
-        (KeyError("secret"), "it cannot be put together; the log has the reason."),
+        (KeyError("secret"), "the gateway cannot build it; the log has the reason."),
     ],
 )
 async def test_a_configuration_that_cannot_be_built_changes_nothing(
@@ -181,7 +181,7 @@ async def test_the_log_names_the_settings_that_need_a_restart(watched: WatchedCo
     assert watched.log[-1] == {
         "event": "config",
         "waits": ["server.port"],
-        "text": "these wait until it is started anew",
+        "text": "these changes need a restart",
     }
     assert watched.reloader.state()["waiting"] == ["server.port"]
 

@@ -43,7 +43,7 @@ def folder(tmp_path: Path) -> TenantModelFolder:
 def test_at_first_a_tenant_uses_the_shared_classifier(folder: TenantModelFolder) -> None:
     assert folder.read_model() is None
     assert (folder.read_state().tenant, folder.read_state().made) == ("acme", None)
-    with pytest.raises(TenantModelError, match="goes by what serves everybody"):
+    with pytest.raises(TenantModelError, match="already uses the shared classifier"):
         folder.roll_back()
 
 

@@ -109,7 +109,7 @@ def test_a_page_of_another_origin_gets_no_cors_header(one_origin_gate: Gate, ori
     assert (reply.status, cors(reply)) == (403 if origin else 405, {})
     reply = one_origin_gate.ask(CHAT, chat(), origin=origin)
     if origin:
-        assert "no web page from elsewhere" in check_refusal(reply, CHAT, 403)
+        assert "no web page of another origin" in check_refusal(reply, CHAT, 403)
     assert cors(reply) == {}
 
 
@@ -118,7 +118,7 @@ def test_without_the_setting_no_page_gets_a_cors_header(gate: Gate) -> None:
     reply = gate.ask(CHAT, b"", "OPTIONS", origin=PAGE, **PREFLIGHT)
     assert (reply.status, cors(reply)) == (403, {})
     reply = gate.ask(CHAT, chat(), origin=PAGE)
-    assert "no web page from elsewhere" in check_refusal(reply, CHAT, 403)
+    assert "no web page of another origin" in check_refusal(reply, CHAT, 403)
 
 
 @pytest.mark.parametrize("path", ENDPOINTS)

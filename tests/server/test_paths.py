@@ -144,7 +144,7 @@ def test_a_wrong_path_is_answered_in_the_nearest_dialect(path: str, dialect: Dia
 def test_a_404_suggests_the_nearest_path(gate: Gate, path: str, near: str) -> None:
     """The gateway answers a wrong path with 404, and names the nearest right one."""
     message = check_refusal(gate.ask(path, chat()), path, 404)
-    assert message.startswith(f"There is nothing at {path}. ")
+    assert message.startswith(f"The gateway has no endpoint {path}. ")
     assert (f"Did you mean {near}? " in message) if near else ("Did you mean" not in message)
 
 
@@ -184,7 +184,7 @@ def test_an_alias_refuses_web_pages_from_elsewhere_too(gate: Gate) -> None:
     endpoint.
     """
     answer = gate.ask("/chat/completions", chat(), origin="https://evil.test")
-    assert "no web page from elsewhere" in check_refusal(answer, CHAT, 403)
+    assert "no web page of another origin" in check_refusal(answer, CHAT, 403)
 
 
 HELLO: list[Any] = [{"role": "user", "content": "Hello."}]

@@ -78,7 +78,7 @@ def test_ready_reports_a_full_disk_when_the_ledger_refuses_calls(
     disk.full = True
     if after_a_call:
         assert world.ask(chat()).status_code == 503
-    assert ask(world) == (503, "ledger", f"The ledger cannot be written: {FULL}.")
+    assert ask(world) == (503, "ledger", f"The gateway cannot write its ledger: {FULL}.")
     disk.full = False
     if after_a_call:  # the writer retries rows in memory each second
         world.loop.run(_retry_late_rows(world))
@@ -147,7 +147,7 @@ def test_ready_reports_the_last_level_of_load_shedding(make: Make) -> None:
     set_pressure(world, SHED_REASONING)
     assert ask(world) == OK
     set_pressure(world, SHED_ALL)
-    assert ask(world) == (503, "overloaded", "The gateway is at its limits.")
+    assert ask(world) == (503, "overloaded", "The gateway is overloaded.")
     set_pressure(world, 0)
     assert ask(world) == OK
 
@@ -204,7 +204,11 @@ def test_ready_reports_a_lost_redis_and_recovers_by_itself(
     redis_server.kill()
     if after_a_call:
         assert world.ask(chat(max_tokens=9)).status_code == 503
-    assert ask(world) == (503, "budgets", "Budgets cannot be counted: Redis does not answer.")
+    assert ask(world) == (
+        503,
+        "budgets",
+        "The gateway cannot count budgets: Redis does not answer.",
+    )
     redis_server.start_again()
     until(lambda: ask(world) == OK, "it is ready again, though nobody calls")
     assert world.ask(chat(max_tokens=9)).status_code == 200
@@ -260,4 +264,4 @@ async def test_a_readiness_check_is_reused_for_a_second(make: Make, disk: FakeDi
     now += 0.99
     assert await readiness() is None
     now += 0.01
-    assert await readiness() == Unready("ledger", f"The ledger cannot be written: {FULL}.")
+    assert await readiness() == Unready("ledger", f"The gateway cannot write its ledger: {FULL}.")

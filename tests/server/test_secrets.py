@@ -110,7 +110,10 @@ def test_c_16_two_different_keys_are_refused(
     """C-16: the gateway picks neither key, even if it knows one; it names the headers."""
     for lines in ([BEARER + GOOD, b"x-api-key: other"], [b"x-api-key: " + GOOD, BEARER + b"other"]):
         message = check_refusal(send(gate_with_keys, path, lines), path, 400)
-        assert message == "Two different keys came, in authorization and x-api-key: send one."
+        assert (
+            message
+            == "The request has two different keys, in authorization and x-api-key: send one."
+        )
     assert not provider.requests
 
 
@@ -129,10 +132,10 @@ def test_sec_auth_1_only_gemini_paths_take_a_key_in_the_url(
         check_refusal(send(gate_with_keys, url, []), path, 401)
         for lines, key in (([other], CLIENT_KEY), ([BEARER + GOOD], "other")):
             message = check_refusal(send(gate_with_keys, url + key, lines), path, 400)
-            assert message.startswith("Two different keys came, in ")
+            assert message.startswith("The request has two different keys, in ")
             assert "the URL" in message
         message = check_refusal(send(gate_with_keys, f"{url}{CLIENT_KEY}&key=other", []), path, 401)
-        assert message == "Two different keys came in the URL: send one."
+        assert message == "The request has two different keys in the URL: send one."
     assert len(provider.requests) == 2 * len(GOOGLE)
     for forwarded in provider.requests:
         assert CLIENT_KEY not in forwarded.path

@@ -103,16 +103,16 @@ def test_without_a_baseline_nothing_is_compared(tmp_path: Path, text: str) -> No
 
 
 MISTAKES: list[tuple[str, str]] = [
-    ("smrt", "nothing is called 'smrt'. Did you mean 'smart'?"),
-    ("xyz", ("nothing is called 'xyz'. Known: acme/large, acme/listed, acme/small, fast, "
+    ("smrt", "no model or alias is called 'smrt'. Did you mean 'smart'?"),
+    ("xyz", ("no model or alias is called 'xyz'. Known: acme/large, acme/listed, acme/small, fast, "
               "mirror/large, reasoning, smart.")),
     ("acm/smart", "no lab 'acm'. Did you mean 'acme'?"),
-    ("acme/smal", "nothing is called 'acme/smal'. Did you mean 'acme/small'?"),
+    ("acme/smal", "no model or alias is called 'acme/smal'. Did you mean 'acme/small'?"),
     ("miror/large", "no provider 'miror'. Did you mean 'mirror/large'?"),
     ("mirrr/huge", "no provider 'mirrr'. Did you mean 'mirror'?"),
     # the name of a lab where its provider is called otherwise
     ("lone/listed", "no provider 'lone'. Did you mean 'acme/listed'?"),
-    ("small", "nothing is called 'small'. Did you mean 'acme/small'?"),
+    ("small", "no model or alias is called 'small'. Did you mean 'acme/small'?"),
 ]  # fmt: skip
 
 

@@ -67,7 +67,7 @@ def test_the_version_depends_on_which_embedding_targets_are_on(tmp_path: Path) -
         ("{model: vec, provider: acme}", "{}",
          "11: error: labs.acme.embeddings[1]: the key 'model' is missing."),
         ("/chat/completions", "/answers",
-         ("11: error: labs.acme.embeddings[0]: where acme is asked for embeddings is not known. "
+         ("11: error: labs.acme.embeddings[0]: the gateway does not know the embeddings URL of acme. "
           "Give the provider `embeddings`, a path or a whole URL.")),
     ],
 )  # fmt: skip

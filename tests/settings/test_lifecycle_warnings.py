@@ -23,11 +23,11 @@ def priced(price: str) -> str:
 RETIREMENTS: list[tuple[str, str, list[str]]] = [
     # another target of the tier stays, or does not
     ("{model: large}, {model: small}", "retires: 2026-12-11",
-     ["large retires on 2026-12-11. Put another in its place by then."]),
+     ["large retires on 2026-12-11. Replace it by then."]),
     ("{model: large}, {model: small}", "retires: 2026-11-01",
-     ["large has retired on 2026-11-01. Take it out."]),
+     ["large has retired on 2026-11-01. Remove it."]),
     ("{model: large}, {model: large}", "retires: 2026-11-01",
-     ["large has retired on 2026-11-01, and no target of this tier stays. Put another in its place."]
+     ["large has retired on 2026-11-01, and no target of this tier stays. Replace it."]
      * 2),
     # the successor that its maker names
     ("{model: large}, {model: small}", "retires: 2026-12-11, successor: larger",
@@ -162,7 +162,7 @@ PRICE = "price: {input: 1, output: 0}"
 def test_the_retirement_of_an_embedding_model_is_a_warning(tmp_path: Path) -> None:
     """No other model takes the place of one: its vectors mean nothing beside theirs."""
     text = with_embeddings(f"{PRICE}, retires: 2026-12-11", f"{PRICE}, retires: 2026-11-01")
-    no_provider = "and no provider of it stays. Put another in its place"
+    no_provider = "and no provider of it stays. Replace it"
     assert world.warnings(tmp_path, text) == [
         f"c.yaml:15: warning: labs.acme.embeddings[{at}].model: {message}"
         for at, message in [
@@ -180,7 +180,7 @@ def test_the_retirement_of_an_embedding_model_is_a_warning(tmp_path: Path) -> No
         f"{PRICE}, retires: 2026-12-11", PRICE, "  other/v: {like: v, retires: null}"
     )
     (message,) = world.warnings(tmp_path, text)
-    assert message.endswith("v retires on 2026-12-11. Put another in its place by then.")
+    assert message.endswith("v retires on 2026-12-11. Replace it by then.")
 
 
 def test_a_price_step_of_an_embedding_model_is_a_warning(tmp_path: Path) -> None:

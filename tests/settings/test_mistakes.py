@@ -52,11 +52,11 @@ APPENDED: list[tuple[str, str]] = [
     ("routing: {on_loss: tell}",
      "16: error: routing.on_loss: 'tell' is not allowed. Known: drop-and-tell, refuse."),
     ("routing: {judge: {model: auto}}",
-     "16: error: routing.judge.model: 'auto' would be judged itself. Take a tier or a model."),
+     "16: error: routing.judge.model: 'auto' cannot judge: the gateway would have to judge the judge's own call. Use a tier or a model."),
     ("aliases: {x: acme/auto}\nrouting: {judge: {model: x}}",
-     "17: error: routing.judge.model: 'acme/auto' would be judged itself. Take a tier or a model."),
+     "17: error: routing.judge.model: 'acme/auto' cannot judge: the gateway would have to judge the judge's own call. Use a tier or a model."),
     ("routing: {judge: {model: smal}}",
-     "16: error: routing.judge.model: nothing is called 'smal'. Did you mean 'small'?"),
+     "16: error: routing.judge.model: no model or alias is called 'smal'. Did you mean 'small'?"),
     ("routing: {judge: {timeout: 0s}}",
      "16: error: routing.judge.timeout: must be above 0."),
     ("cache: {near: {embed: a-model}}",
@@ -185,9 +185,9 @@ APPENDED: list[tuple[str, str]] = [
      "17: error: choices[0].name: must be a text. Put it in quotes."),
     # names
     ("default: {lab: amce}", "16: error: default.lab: no lab 'amce'. Did you mean 'acme'?"),
-    ("aliases: {gpt: smalll}", "16: error: aliases.gpt: nothing is called 'smalll'. Did you mean 'small'?"),
+    ("aliases: {gpt: smalll}", "16: error: aliases.gpt: no model or alias is called 'smalll'. Did you mean 'small'?"),
     ("aliases: {gpt: acme/fastest}",
-     "16: error: aliases.gpt: nothing is called 'acme/fastest'. Did you mean 'acme/fast'?"),
+     "16: error: aliases.gpt: no model or alias is called 'acme/fastest'. Did you mean 'acme/fast'?"),
     ("aliases: {auto: fast}",
      "16: error: aliases.auto: an alias must lead from a free name to one that is no alias."),
     ("aliases: {a: a}",
@@ -435,13 +435,13 @@ def test_every_mistake_between_parts_is_reported_at_once_in_order(tmp_path: Path
 WARNINGS: list[tuple[str, str, str]] = [
     ("large: {price: {input: 3, output: 4}}", "other: {}",
      ("10: warning: labs.acme.smart[0].model: no facts of 'large' are known: "
-      "nothing it refuses is kept from it.")),
+      "the gateway drops no member that the model refuses.")),
     ("large: {price", "large: {retires: 2026-12-24, price",
      ("10: warning: labs.acme.smart[0].model: large retires on 2026-12-24, and no target of this "
-      "tier stays. Put another in its place by then.")),
+      "tier stays. Replace it by then.")),
     ("large: {price", "large: {retires: 2026-11-24, price",
      ("10: warning: labs.acme.smart[0].model: large has retired on 2026-11-24, and no target of "
-      "this tier stays. Put another in its place.")),
+      "this tier stays. Replace it.")),
     ("large: {price: {input: 3, output: 4}}", "large: {price: {input: 3}}",
      ("15: warning: models.large.price: lacks `input` or `output`: "
       "calls have no cost where it is needed.")),
@@ -450,11 +450,11 @@ WARNINGS: list[tuple[str, str, str]] = [
      ("15: warning: models.large.price.above[0]: lacks `input` or `output`: "
       "calls have no cost where it is needed.")),
     ("style: reasoning_effort", "style: anthropic",
-     ("9: warning: labs.acme.fast[0].effort: how small is told its effort on openai-chat is not "
-      "known. Give it `effort: {style: {openai-chat: ...}}`.")),
+     ("9: warning: labs.acme.fast[0].effort: the gateway does not know how to send an effort "
+      "to small on openai-chat. Give it `effort: {style: {openai-chat: ...}}`.")),
     ("style: reasoning_effort", "style: {anthropic-messages: anthropic}",
-     ("9: warning: labs.acme.fast[0].effort: how small is told its effort on openai-chat is not "
-      "known. Give it `effort: {style: {openai-chat: ...}}`.")),
+     ("9: warning: labs.acme.fast[0].effort: the gateway does not know how to send an effort "
+      "to small on openai-chat. Give it `effort: {style: {openai-chat: ...}}`.")),
 ]  # fmt: skip
 
 

@@ -75,7 +75,7 @@ def test_a_max_share_without_effect_is_a_warning(tmp_path: Path) -> None:
     """The bounds limit nothing, or leave nothing but fast."""
     off = "routing: {classifier: off, max_share: {reasoning: 0.1}}\n"
     assert world.warnings(tmp_path, world.BASE + off) == [
-        "c.yaml:16: warning: routing.max_share: bounds nothing: the classifier is off."
+        "c.yaml:16: warning: routing.max_share: has no effect: the classifier is off."
     ]
     none = "routing: {max_share: {reasoning: 0, smart: 0}}\n"
     (warning,) = world.warnings(tmp_path, world.BASE + none)
@@ -110,7 +110,10 @@ def test_exemplars_that_contradict_each_other_are_reported(tmp_path: Path) -> No
         f"{tmp_path}/c.yaml:18: warning: exemplars[1]: is nearly the same as '1', which gets fast."
     ]
     off = near + "routing: {classifier: off}\n"
-    assert any("are not looked at" in line for line in world.warnings(tmp_path, world.BASE + off))
+    assert any(
+        "have no effect: the classifier is off" in line
+        for line in world.warnings(tmp_path, world.BASE + off)
+    )
     twice = "exemplars:\n- {prompt: a, tier: fast, name: x}\n- {prompt: b, tier: fast, name: x}\n"
     assert world.mistakes(tmp_path, world.BASE + twice) == [
         "c.yaml:18: error: exemplars[1].name: 'x' is given twice."

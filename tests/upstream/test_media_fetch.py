@@ -207,7 +207,7 @@ async def test_the_fetcher_tries_the_next_address_of_a_host() -> None:
         names = Names(pics_example=[["127.0.0.3"]])
         message = await refused(fetch(port, resolve=names), f"http://pics.example:{port}/")
         assert message == (
-            "messages.image: the file at pics.example was not fetched: "
+            "messages.image: the gateway did not fetch the file at pics.example: "
             "its host cannot be reached. Send it as data."
         )
 

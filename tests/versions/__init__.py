@@ -1,1 +1,1 @@
-"""Run a part of the suite with the oldest and the newest versions that pyproject.toml allows."""
+"""Run a part of the suite with each Python, and the oldest and newest server, that are allowed."""

@@ -1,11 +1,11 @@
-"""`make versions`: run a part of the suite on the oldest and newest Python, each with two servers.
+"""`make versions`: run a part of the suite on each Python that the project allows, with two servers.
 
     python -m tests.versions [TEST...]
 
 Each Python gets an environment of its own below .tools/versions, from uv.lock. In it the suite runs
 twice: with the oldest uvicorn that pyproject.toml allows, and with the newest one of the index. If
-the machine lacks a Python, the program names it and takes the next older one. Exit status: 0 all
-passed, 1 something failed.
+the machine lacks a Python, the program names it and leaves it out. Exit status: 0 all passed,
+1 something failed.
 """
 
 import os
@@ -49,7 +49,7 @@ def main(arguments: list[str]) -> int:
 
 
 def choose_interpreters() -> list[tuple[str, str]]:
-    """Choose the oldest Python and the newest one that this machine has, each with its interpreter."""
+    """Choose each Python that the project allows and this machine has, with its interpreter."""
     project, locked = bounds.read_project(), bounds.read_locked()
     pythons = bounds.list_pythons(project, locked)
     following = f"3.{int(pythons[-1].partition('.')[2]) + 1}"
@@ -58,11 +58,12 @@ def choose_interpreters() -> list[tuple[str, str]]:
     there = {python: path for python in pythons if (path := find_interpreter(python))}
     for python in pythons:
         if python not in there:
-            tell(f"Python {python} is not on this machine: it is left out")
+            tell(
+                f"Python {python} is not on this machine: install it to run it (uv python install {python})"
+            )
     if not there:
         raise SystemExit("versions: no Python that pyproject.toml allows is on this machine")
-    found = list(there)
-    return [(python, there[python]) for python in dict.fromkeys((found[0], found[-1]))]
+    return list(there.items())
 
 
 def find_interpreter(python: str) -> str:

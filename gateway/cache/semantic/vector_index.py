@@ -186,7 +186,10 @@ class RedisVectorIndex:
             raise self._redis.handle_error(key, answer)
         if not self._lacks_vector_sets:
             self._lacks_vector_sets = True
-            self._note("has no vector sets (Redis 8 has): each process knows near questions alone")
+            self._note(
+                "has no vector sets (Redis 8 has them): each process finds only its "
+                "own near questions"
+            )
         raise _NoVectorSets
 
 

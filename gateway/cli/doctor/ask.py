@@ -25,11 +25,17 @@ def ask_targets(
         results = asyncio.run(probe.run_probes(affordable, tick=step))
     findings = [*map(_make_probe_finding, results), *skipped_findings]
     if not findings:
-        return [DoctorFinding("ok", "targets", "none is on that the gateway does not start itself")]
+        return [
+            DoctorFinding(
+                "ok", "targets", "no target is on, except those that the gateway starts itself"
+            )
+        ]
     costs = [result.usd for result in results if result.usd is not None]
     if costs:
         findings.append(
-            DoctorFinding("ok", "targets", f"asking cost {format_usd(sum(costs, Decimal(0)))} USD")
+            DoctorFinding(
+                "ok", "targets", f"the test calls cost {format_usd(sum(costs, Decimal(0)))} USD"
+            )
         )
     return findings
 
@@ -42,7 +48,7 @@ def _select_affordable(
     for target in candidates:
         cost_bound = target.compute_max_cost(timestamp)
         if cost_bound is None:
-            message = f"{target.name} is not asked: what it costs is unknown."
+            message = f"doctor does not call {target.name}: its price is unknown."
             findings.append(
                 DoctorFinding(
                     "warning", "targets", message, _PRICE_HINT, where=f"models.{target.name}.price"
@@ -50,7 +56,8 @@ def _select_affordable(
             )
         elif total + cost_bound > max_usd:
             message = (
-                f"{target.name} is not asked: it may cost {format_upper_bound(cost_bound)} USD."
+                f"doctor does not call {target.name}: the call may cost "
+                f"{format_upper_bound(cost_bound)} USD."
             )
             hint = "Allow more with --most."
             fix = f"tiergate doctor --ask --most {format_upper_bound(total + cost_bound)}"
@@ -70,7 +77,7 @@ def _make_probe_finding(result: ProbeResult) -> DoctorFinding:
         )
     level: Level = "error" if result.problem.kind == "upstream_auth" else "warning"
     message = f"{result.probe_target.name} does not answer: {result.problem.message}"
-    hint = "Its place in a tier is taken by the next target."
+    hint = "The next target of its tier serves its calls."
     provider_name, _, _ = result.probe_target.name.partition("/")
     fix = "tiergate check" if level == "error" else "tiergate doctor --ask"
     return DoctorFinding(

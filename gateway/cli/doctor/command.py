@@ -21,13 +21,15 @@ def _parse_amount(_ctx: click.Context, option: click.Parameter, value: str) -> D
     except InvalidOperation:
         amount = Decimal(-1)
     if not amount.is_finite() or amount < 0:
-        raise click.BadParameter(f"{value!r} is no amount of USD.", param=option)
+        raise click.BadParameter(f"{value!r} is not an amount of USD, as 0.05.", param=option)
     return amount
 
 
 @click.command("doctor")
 @click.option(
-    "--ask", is_flag=True, help="Send one tiny request to each target that is on; it costs money."
+    "--ask",
+    is_flag=True,
+    help=("Send one tiny request to each target that is on. This costs money."),
 )
 @click.option(
     "--most",
@@ -35,15 +37,15 @@ def _parse_amount(_ctx: click.Context, option: click.Parameter, value: str) -> D
     show_default=True,
     metavar="USD",
     callback=_parse_amount,
-    help="What --ask may cost at most.",
+    help="The highest cost of --ask.",
 )
 @click.option(
     "--sample",
     type=click.Path(path_type=Path),
     metavar="LABELS",
-    help="Say whether each tier beats the one below on these labels.",
+    help="Check that each tier beats the one below on these labels.",
 )
-@click.option("--strict", is_flag=True, help="Let warnings fail too.")
+@click.option("--strict", is_flag=True, help="Fail on warnings too.")
 @click.option("--json", "as_json", is_flag=True, help="Print findings as JSON.")
 @pass_session
 def command(

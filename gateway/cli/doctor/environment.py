@@ -85,7 +85,7 @@ def _check_redis(
     url = session.environ.get("REDIS_URL")
     if not url:
         yield DoctorFinding(
-            "ok", "redis", "REDIS_URL is not set: this process keeps all for itself"
+            "ok", "redis", "REDIS_URL is not set: this process shares no state with others"
         )
         return
     from gateway.state.redis.diagnostics import examine  # noqa: PLC0415 - slow to import
@@ -109,9 +109,9 @@ def _check_redis(
         yield DoctorFinding(
             "warning",
             "redis",
-            "it is on another machine, and the ledger's store is on this one: what was spent "
-            "elsewhere is not known where Redis loses a counter.",
-            "Where several machines share budgets, let them share a PostgreSQL store too.",
+            "Redis is on another machine, and the ledger's store is on this one: if Redis "
+            "loses a counter, this gateway does not know what others spent.",
+            "If several machines share budgets, give them one PostgreSQL store too.",
             where="ledger.store",
             fix="export TIERGATE_LEDGER__STORE=postgresql://USER@HOST/DATABASE",
         )
@@ -145,7 +145,7 @@ def _check_workers(session: CommandSession) -> Iterator[DoctorFinding]:
 def _check_data_folder(session: CommandSession) -> Iterator[DoctorFinding]:
     folder = find_data_folder(session.environ).absolute()
     existing = next(path for path in (folder, *folder.parents) if path.exists())
-    hint = "Give another place with TIERGATE_DATA."
+    hint = "Set another folder with TIERGATE_DATA."
     usage_command = f"du -sh {quote(str(existing))}/*"
     move_command = "export TIERGATE_DATA=/var/lib/tiergate"
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
@@ -165,7 +165,7 @@ def _check_data_folder(session: CommandSession) -> Iterator[DoctorFinding]:
             "warning", "data", message, "Make room.", where=str(folder), fix=usage_command
         )
     elif kind in _VOLATILE_FILE_SYSTEMS:
-        message = f"{summary}: {_VOLATILE_FILE_SYSTEMS[kind]}, and the ledger is gone with it."
+        message = f"{summary}: {_VOLATILE_FILE_SYSTEMS[kind]}, and the ledger disappears with it."
         hint = "Mount a volume there."
         yield DoctorFinding("warning", "data", message, hint, where=str(folder), fix=move_command)
     else:
@@ -179,35 +179,35 @@ def _check_store(session: CommandSession) -> Iterator[DoctorFinding]:
     if file is not None:
         yield from _report_damaged_files(file)
     if file is not None and not file.exists():
-        yield DoctorFinding("ok", "ledger", f"{file} is made at the first start")
+        yield DoctorFinding("ok", "ledger", f"the first start creates {file}")
         return
     try:
         missing_until = _read_missing_until(url, file)
     except StoreRebuildingError as error:
-        hint = "Calls go on meanwhile."
+        hint = "Calls continue meanwhile."
         fix = f"ls -l {quote(str(file))}"
         yield DoctorFinding("warning", "ledger", f"{error}", hint, where="ledger.store", fix=fix)
         return
     except StoreDamagedError as error:
-        hint = "It is a copy of the journals: once it is moved away, a gateway makes it anew."
+        hint = "It is a copy of the journals: move it away, and a gateway rebuilds it."
         fix = f"mv {quote(str(file))} {quote(f'{file}.old')}"
         yield DoctorFinding("error", "ledger", f"{error}", hint, where="ledger.store", fix=fix)
         return
     except (StoreError, sqlite3.Error) as error:
-        hint = "Calls go on, and their rows wait in the journal; costs cannot be asked for."
+        hint = "Calls continue, and their rows wait in the journal; costs are not available."
         fix = f"ls -l {quote(str(file))}" if file is not None else "tiergate check"
         yield DoctorFinding("error", "ledger", f"{error}", hint, where="ledger.store", fix=fix)
         return
     if missing_until is not None:
         missing_date = datetime.fromtimestamp(missing_until, UTC).isoformat(timespec="seconds")
-        message = f"Rows of calls before {missing_date} are missing since the store was made anew."
-        hint = "Budgets whose window began before that let no call pass that needs its sum anew."
+        message = f"The rebuilt store lacks rows of calls before {missing_date}."
+        hint = "A budget whose window began earlier refuses calls if its counter is lost."
         sql = "UPDATE rebuilds SET missing_until = NULL"
         fix = f"sqlite3 {quote(str(file))} {quote(sql)}  # budgets begin without these rows"
         yield DoctorFinding(
             "warning", "ledger", message, hint, where="ledger.keep_journal", fix=fix
         )
-    yield DoctorFinding("ok", "ledger", f"{file or 'PostgreSQL'} can be asked")
+    yield DoctorFinding("ok", "ledger", f"{file or 'PostgreSQL'} answers queries")
 
 
 def _read_missing_until(url: str, file: Path | None) -> float | None:
@@ -228,8 +228,11 @@ def _read_missing_until(url: str, file: Path | None) -> float | None:
 def _report_damaged_files(file: Path) -> Iterator[DoctorFinding]:
     """Report the damaged files that a gateway has set aside."""
     for damaged_file in sqlite_damage.list_aside_files(file):
-        message = f"{damaged_file} was found damaged and set aside; {file.name} was made anew."
-        hint = "Look at the disk, and remove it once you have no use for it."
+        message = (
+            f"{damaged_file} is a damaged store that the gateway moved aside; it has "
+            f"rebuilt {file.name}."
+        )
+        hint = "Check the disk, and delete the damaged file when you no longer need it."
         fix = f"rm {quote(str(damaged_file))}*"
         yield DoctorFinding("warning", "ledger", message, hint, where=str(damaged_file), fix=fix)
 
@@ -239,7 +242,7 @@ def _check_secret(session: CommandSession) -> Iterator[DoctorFinding]:
     file = find_data_folder(session.environ) / "secret"
     if secret:
         if len(secret) < _MIN_SECRET_CHARS:
-            hint = "Take `openssl rand -hex 32`."
+            hint = "Generate one with `openssl rand -hex 32`."
             fix = 'export TIERGATE_SECRET="$(openssl rand -hex 32)"'
             message = "TIERGATE_SECRET is short."
             yield DoctorFinding(
@@ -250,52 +253,65 @@ def _check_secret(session: CommandSession) -> Iterator[DoctorFinding]:
         return
     if _is_remote(session.environ.get("REDIS_URL", "")):
         message = "TIERGATE_SECRET is not set, and Redis is on another machine."
-        hint = "Machines that share a cache must share it: each finds only its own answers else."
+        hint = (
+            "Set the same secret on all machines: without it each finds only its own "
+            "cached answers."
+        )
         fix = f'export TIERGATE_SECRET="$(cat {quote(str(file))})"'
         yield DoctorFinding("warning", "secret", message, hint, where="TIERGATE_SECRET", fix=fix)
     if not file.exists():
-        yield DoctorFinding("ok", "secret", f"{file} is made at the first start")
+        yield DoctorFinding("ok", "secret", f"the first start creates {file}")
     elif mode := file.stat().st_mode & (_OTHERS_READ | _OTHERS_WRITE):
         yield DoctorFinding(
             "error",
             "secret",
-            f"others may use {file} ({mode:03o}).",
+            f"other users may read or change {file} ({mode:03o}).",
             where=str(file),
             fix=f"chmod 600 {quote(str(file))}",
         )
     else:
-        yield DoctorFinding("ok", "secret", f"{file}, its owner's alone")
+        yield DoctorFinding("ok", "secret", f"only the owner can read {file}")
 
 
 def _check_open_files(session: CommandSession) -> Iterator[DoctorFinding]:
     in_flight, limit = session.source.config.server.in_flight, process.raise_file_limit()
     needed_count = in_flight * _FILES_PER_CALL + _BASE_FILES
     if limit is None:
-        yield DoctorFinding("ok", "files", "this system does not say how many may be open")
+        yield DoctorFinding("ok", "files", "this system sets no limit that doctor can read")
     elif limit < needed_count:
-        message = f"{limit} may be open, and server.in_flight: {in_flight} needs {needed_count}."
+        message = (
+            f"the process may open {limit} files, and server.in_flight: {in_flight} "
+            f"needs {needed_count}."
+        )
         hint = "Raise the limit (ulimit -n, LimitNOFILE=), or lower server.in_flight."
         fix = f"ulimit -n {needed_count}"
         yield DoctorFinding("warning", "files", message, hint, where="server.in_flight", fix=fix)
     else:
-        yield DoctorFinding("ok", "files", f"{limit} may be open, {needed_count} are needed")
+        yield DoctorFinding(
+            "ok", "files", f"the process may open {limit} files, and needs {needed_count}"
+        )
 
 
 def _check_keys(session: CommandSession) -> Iterator[DoctorFinding]:
     setting, environ = session.source.config.keys, session.environ
     count = len(session.load_key_table().list_keys())
     if setting == "open" and not environ.get("TIERGATE_KEYS"):
-        yield DoctorFinding("ok", "keys", "open: whoever reaches it may call")
+        yield DoctorFinding("ok", "keys", "open: every client that reaches the gateway may call")
         return
     if setting != "open":
         file = session.source.file.parent / setting
         mode, fix = file.stat().st_mode, f"chmod 600 {quote(str(file))}"
         if mode & _OTHERS_WRITE:
-            message = f"others may change {file} ({mode & 0o777:03o}): add keys, lift budgets."
+            message = (
+                f"other users may change {file} ({mode & 0o777:03o}): they could add "
+                "keys or raise budgets."
+            )
             yield DoctorFinding("error", "keys", message, where=str(file), fix=fix)
             return
         if mode & _OTHERS_READ:
-            message = f"others may read {file} ({mode & 0o777:03o}): it has hashes, no secrets."
+            message = (
+                f"other users may read {file} ({mode & 0o777:03o}): it has hashes, no secrets."
+            )
             yield DoctorFinding("warning", "keys", message, where=str(file), fix=fix)
             return
     yield DoctorFinding("ok", "keys", f"{count} known")
@@ -307,7 +323,7 @@ def _check_providers(session: CommandSession) -> Iterator[DoctorFinding]:
     for name, lab in labs.items():
         if not lab.enabled and name == session.source.config.default.lab:
             message = f"the default lab {name} is off: {lab.disabled_reason}."
-            hint = "Bare tier names go to the first that is on."
+            hint = "Tier names without a lab go to the first lab that is on."
             yield DoctorFinding(
                 "warning",
                 "labs",
@@ -319,7 +335,7 @@ def _check_providers(session: CommandSession) -> Iterator[DoctorFinding]:
     enabled_labs = {name: lab for name, lab in labs.items() if lab.enabled}
     if not enabled_labs:
         hint = "Set the credential of one: `tiergate check` names them."
-        message = "none is on: no call can be served."
+        message = "no lab is on: the gateway cannot serve calls."
         fix = _suggest_export(*(item.disabled_reason for item in labs.values()))
         yield DoctorFinding("error", "labs", message, hint, where="labs", fix=fix)
         return

@@ -34,15 +34,17 @@ def check_prices(
         if price_ratios:
             yield DoctorFinding("ok", "tiers", f"{lab.name}: {price_ratios}")
         elif not findings:
-            yield DoctorFinding("ok", "tiers", f"{lab.name}: nothing is to be told apart by price")
+            yield DoctorFinding(
+                "ok", "tiers", f"{lab.name}: it has no two tiers whose prices can be compared"
+            )
 
 
 def _check_tier_order(lab: Lab, timestamp: float) -> Iterator[DoctorFinding]:
     for unpriced_tier in tier_value.list_unpriced(lab, EXPECTED_OUTPUT_TOKENS, timestamp):
         message = (
-            f"{lab.name}: the price of {unpriced_tier.target.name} is unknown, nobody can say "
+            f"{lab.name}: the price of {unpriced_tier.target.name} is unknown, so doctor cannot "
         )
-        full_message = f"{message}whether {unpriced_tier.tier} is worth it."
+        full_message = f"{message}tell whether {unpriced_tier.tier} is worth it."
         setting = f"models.{unpriced_tier.target.name}.price"
         yield DoctorFinding("warning", "tiers", full_message, _PRICE_HINT, where=setting)
     for step in tier_value.list_steps(lab, EXPECTED_OUTPUT_TOKENS, timestamp):
@@ -92,7 +94,7 @@ def _make_gain_finding(gain: TierGain, price_ratio: Decimal | None) -> DoctorFin
     price = f", at {price_ratio:.1f} times the price" if price_ratio is not None else ""
     pair = f"{gain.upper} and {gain.lower}"
     if gain.gain is None:
-        message = f"{gain.prompt_count} prompts say nothing of {pair}."
+        message = f"{gain.prompt_count} prompts are too few to compare {pair}."
         return DoctorFinding(
             "warning", "sample", message, "Judge more answers of both.", where="--sample"
         )

@@ -37,7 +37,10 @@ _LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
 @click.option(
     "--keys",
     type=click.Choice(("open", "file", "env")),
-    help="Who may call: everybody here, a file of keys, or TIERGATE_KEYS. [open]",
+    help=(
+        "Who may call: every client on this machine, or clients with a key of a file or of "
+        "TIERGATE_KEYS. [open]"
+    ),
 )
 @click.option("--key", "first", metavar="NAME", help="Make a first key; its secret is shown once.")
 @click.option("--redis", metavar="URL", help="A Redis that processes share; `no` for none.")
@@ -50,9 +53,9 @@ _LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
     show_default=True,
     help="The folder of the configuration.",
 )
-@click.option("--yes", is_flag=True, help="Ask nothing: take what is found and what is usual.")
-@click.option("--force", is_flag=True, help="Overwrite what is there; keys stay.")
-@click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON; asks nothing.")
+@click.option("--yes", is_flag=True, help="Ask nothing: use what this machine has, and defaults.")
+@click.option("--force", is_flag=True, help="Overwrite existing files, except keys.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON; ask nothing.")
 def command(  # noqa: PLR0913 - the options of a command
     labs: tuple[str, ...],
     keys: KeysMode | None,
@@ -101,7 +104,9 @@ def command(  # noqa: PLR0913 - the options of a command
     if keys == "open" and first:
         raise click.UsageError("--key needs --keys file or --keys env.")
     if keys in (None, "open") and host not in _LOOPBACK_HOSTS:
-        raise click.UsageError("Beyond this machine clients need keys: give --keys file or env.")
+        raise click.UsageError(
+            "Clients on other machines need keys: add --keys file or --keys env."
+        )
     plan, first, secret = _make_plan(
         detected,
         InitOptions(labs, keys, first, redis, host, port),

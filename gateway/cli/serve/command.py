@@ -12,7 +12,9 @@ from gateway.cli.session import CommandSession, pass_session
     "--workers", type=click.IntRange(1), help="Processes that share the port. [server.workers]"
 )
 @click.option(
-    "--first-key", is_flag=True, help="Make a first client key where there is none; print it once."
+    "--first-key",
+    is_flag=True,
+    help=("Make a first client key if there is none, and print it once."),
 )
 @pass_session
 def command(

@@ -143,7 +143,7 @@ class StartCheck:
         if self._next_supervisor is None:
             return
         if is_busy or self._process is not None:
-            self._log("restart", text="one is going on")
+            self._log("restart", text="a restart is running already")
             return
         try:
             self._process, self._started_at = (
@@ -170,7 +170,7 @@ class StartCheck:
             return
         self._process = None
         if status:
-            text = "refused: as it is now it would not start, and says why above"
+            text = "refused: this configuration would not start; the lines above say why"
             self._log("restart", text=text, status=status)
             return
         try:

@@ -50,11 +50,11 @@ def is_interactive() -> bool:
 
 def describe_signal(signal_number: int, *, can_restart: bool = False) -> dict[str, object]:
     """Describe a signal that stops nothing, for the log. `can_restart`: SIGUSR2 restarts."""
-    text = "it changes nothing"
+    text = "the gateway ignores it"
     if signal_number == getattr(signal, "SIGHUP", None):
-        text = "the configuration is read again"
+        text = "the gateway reads the configuration again"
     elif can_restart and signal_number == getattr(signal, "SIGUSR2", None):
-        text = "workers are replaced"
+        text = "the gateway replaces its workers"
     return {"name": signal.Signals(signal_number).name, "text": text}
 
 

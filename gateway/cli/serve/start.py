@@ -213,7 +213,10 @@ def _make_gateway(
     except OSError as error:
         folder = find_data_folder(session.environ).absolute()
         reason = (error.strerror or str(error)).lower()
-        message = f"The data folder {folder} cannot be used: {reason}. TIERGATE_DATA moves it."
+        message = (
+            f"The gateway cannot use the data folder {folder}: {reason}. Set another "
+            "with TIERGATE_DATA."
+        )
         raise click.ClickException(message) from None
 
 
@@ -283,7 +286,7 @@ def _create_first_key(session: CommandSession) -> None:
         return
     lines = [
         "",
-        "  A key for clients, made now. This is the only time that it is shown:",
+        "  A new key for clients. Copy it now: the gateway shows it only once:",
         "",
         f"      {secret}",
         "",
@@ -396,7 +399,7 @@ def _print_greeting(gateway: Gateway, listener: socket.socket, worker_note: str 
         lines.insert(-1, f"  workers {worker_note}")
     if gateway.recovered.entries:
         lines.insert(
-            -1, f"  after a crash: {len(gateway.recovered.entries)} open calls were closed"
+            -1, f"  after a crash: the gateway closed {len(gateway.recovered.entries)} open calls"
         )
     auth_option = "" if gateway.keys.is_open else " -H 'authorization: Bearer <key>'"
     body = f'{{"model": "auto", "messages": [{{"role": "user", "content": "{_SAMPLE_QUESTION}"}}]}}'

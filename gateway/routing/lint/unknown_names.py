@@ -41,7 +41,9 @@ def _check_requested_names(
             continue
         matches = compile_glob([name])
         if not any(map(matches, model_names.list_all_names(source))):
-            message = f"nothing is called {name!r}: a call that asks for it is refused."
+            message = (
+                f"no model or alias is called {name!r}: the gateway refuses calls that ask for it."
+            )
             hint = suggest_name(
                 name, model_names.list_common_names(source) | {*source.config.aliases}
             )

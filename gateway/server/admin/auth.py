@@ -55,7 +55,7 @@ class AdminAuth:
         client_key = find_key(self._keys, self._secret)
         if client_key is not None and not client_key.admin:
             raise _refuse(
-                "not_allowed", f"{KEY_VARIABLE} is a client's key too: set one that is no client's."
+                "not_allowed", f"{KEY_VARIABLE} is a client's key too: set one that no client has."
             )
         if self.sessions.has_admin_key:
             await self._check_secret(headers, request)
@@ -67,10 +67,12 @@ class AdminAuth:
             if await self.sessions.is_signed_in(request):
                 return
             raise _refuse(
-                "invalid_api_key", f"An admin's key ({KEY_VARIABLE}) is required. {_SEND_HINT}"
+                "invalid_api_key", f"The request needs an admin key ({KEY_VARIABLE}). {_SEND_HINT}"
             )
         if len(headers.secrets) > 1:
-            raise _refuse("invalid_api_key", "Two different keys came: send the admin key alone.")
+            raise _refuse(
+                "invalid_api_key", "The request has two different keys: send only the admin key."
+            )
         (secret,) = headers.secrets
         # The comparison uses hashes, so its duration reveals nothing about either key.
         is_admin_key = bool(self._digest) & hmac.compare_digest(hash_secret(secret), self._digest)
@@ -78,7 +80,7 @@ class AdminAuth:
         if not is_admin_key and (client_key is None or not client_key.admin):
             if client_key is None:
                 self._keys.wrong_key_counter.count(secret)
-            raise _refuse("invalid_api_key", f"This is no admin's key ({KEY_VARIABLE}).")
+            raise _refuse("invalid_api_key", f"This is not an admin key ({KEY_VARIABLE}).")
 
 
 def check_local(request: Request) -> None:
@@ -89,7 +91,8 @@ def check_local(request: Request) -> None:
     headers = request.headers
     if request.client is None or not is_loopback(request.client.host):
         raise _refuse(
-            "not_allowed", f"Without an admin key only this machine is answered. {_SET_HINT}"
+            "not_allowed",
+            f"Without an admin key the gateway answers only this machine. {_SET_HINT}",
         )
     # Today's programs speak HTTP/1.1. nginx before 1.29.7 forwards with 1.0, without headers
     # that name a proxy.
@@ -97,7 +100,9 @@ def check_local(request: Request) -> None:
     if is_http_1_0 or any(
         name in _PROXY_HEADERS or name.startswith("x-forwarded") for name in headers
     ):
-        message = f"Without an admin key nothing is answered through a proxy. {_SET_HINT}"
+        message = (
+            f"Without an admin key the gateway answers no request through a proxy. {_SET_HINT}"
+        )
         raise _refuse("not_allowed", message)
     host = headers.get("host", "")
     if not is_loopback(parse_name(host.encode("latin-1"))):
@@ -109,7 +114,7 @@ def check_local(request: Request) -> None:
     if fetch_site not in _ALLOWED_FETCH_SITES or (
         origin is not None and origin.lower() != f"http://{host}".lower()
     ):
-        message = f"Without an admin key no page of another origin is answered. {_SET_HINT}"
+        message = f"Without an admin key the gateway answers no page of another origin. {_SET_HINT}"
         raise _refuse("not_allowed", message)
 
 

@@ -64,7 +64,7 @@ def _parse_dry_run(request: Request, text: str) -> bool:
 
 def _render_result(gateway: Gateway, result: ReloadResult, *, is_dry_run: bool) -> Response:
     if result.kind == "unsteady":
-        raise _conflict("The files are being written: they are read once they stay as they are.")
+        raise _conflict("The files are still changing: the gateway reads them when they stop.")
     if result.kind == "refused":
         lines = [str(item).removeprefix("error: ") for item in result.mistakes]
         omission = [f"and {len(lines) - _MAX_MISTAKES} more"] if len(lines) > _MAX_MISTAKES else []

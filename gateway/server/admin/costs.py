@@ -111,7 +111,7 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
     async def entry(name: str) -> Response:
         row, attempts = await worker_thread(partial(_read_call, gateway, name))
         if row is None:
-            message = "The ledger has no row of this call: it may still be running."
+            message = "The ledger has no row of this call. A call gets its row when it ends."
             raise ProblemError(Problem(kind="not_found", message=message))
         return Response(jsonio.dumps(export.build_call(row, attempts)), media_type=_JSON)
 
@@ -155,7 +155,9 @@ class RowPage:
         try:
             rows = store.read_entries(**selection, after_cursor=self.position or None, limit=limit)
         except ValueError:
-            raise invalid_request("This cursor is none of this store's.", "after") from None
+            raise invalid_request(
+                "This store has no such cursor. Start without a cursor.", "after"
+            ) from None
         self.position = rows[-1].cursor if rows else self.position
         return rows
 
@@ -218,10 +220,12 @@ def _check_order(order: str, after: str, before: str) -> None:
     if order not in _ORDERS:
         raise invalid_request(f"The order is {' or '.join(_ORDERS)}.", "order")
     if order == _ORDERS[0] and before:
-        raise invalid_request("`before` goes with order=newest; else go on with `after`.", "before")
+        raise invalid_request(
+            "`before` needs order=newest. Without it, page with `after`.", "before"
+        )
     if order == _ORDERS[1] and after:
         raise invalid_request(
-            "order=newest goes on with `before`; follow with `after` alone.", "after"
+            "order=newest pages with `before`. To use `after`, leave `order` out.", "after"
         )
 
 

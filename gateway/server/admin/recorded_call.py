@@ -37,7 +37,7 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
     async def get_row(name: str) -> StoredRow:
         stored_row = await worker_thread(partial(read_row, name))
         if stored_row is None:
-            message = "The ledger has no row of this call: it may still be running."
+            message = "The ledger has no row of this call. A call gets its row when it ends."
             raise ProblemError(Problem(kind="not_found", message=message))
         return stored_row
 
@@ -58,11 +58,11 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
         if transcript is None:
             keeps_texts = gateway.ledger_runtime.keeps_content
             reason = (
-                "it is kept no more, or not on this machine"
+                "it was deleted, or another machine keeps it"
                 if keeps_texts
                 else "ledger.content is off"
             )
-            message = f"The text of this call is not kept: {reason}."
+            message = f"The gateway does not have the text of this call: {reason}."
             raise ProblemError(Problem(kind="not_found", message=message))
         return Response(jsonio.dumps(transcript), media_type=_JSON)
 

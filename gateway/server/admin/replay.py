@@ -128,9 +128,12 @@ class RulesReplay:
             walk.replay_row(row)
             if (now := time.monotonic()) > slice_end:
                 if stop.is_set():
-                    raise _problem("Whoever asked has left.", _CLIENT_CLOSED)
+                    raise _problem("The client has disconnected.", _CLIENT_CLOSED)
                 if now > deadline:
-                    message = "It took too long: choose a shorter range, or use `tiergate replay`."
+                    message = (
+                        "The replay took too long: choose a shorter range, or use "
+                        "`tiergate replay`."
+                    )
                     raise _problem(message, _TOO_LONG)
                 time.sleep(_SLICE_SECONDS)
                 slice_end = time.monotonic() + _SLICE_SECONDS
@@ -170,8 +173,8 @@ def find_foreign_values(text: str, source: ConfigSource) -> list[Mistake]:
             file=RULES_NAME,
             line=document.lines.get(path),
             path=format_path(path),
-            message="puts in what the rules in force do not.",
-            hint="Write the value itself; nothing of the environment is shown here.",
+            message="reads a variable or a file that the rules in force do not read.",
+            hint="Write the value itself: rules that are sent here cannot read the environment.",
         )
         for path, value in _collect_texts(document.value, ())
         if "${" in value and value not in known_values

@@ -91,12 +91,14 @@ def add_routes(app: FastAPI, gateway: Gateway, admission: Admission) -> None:
 
 def _parse_request(data: bytes) -> ReplayRequest:
     if len(data) > _MAX_BYTES:
-        message = f"A replay is asked for with at most {_MAX_BYTES:,} bytes."
+        message = f"The body of a replay has at most {_MAX_BYTES:,} bytes."
         raise ProblemError(Problem(kind="request_too_large", message=message))
     try:
         replay_request: ReplayRequest = _decode_request(data)
     except jsonio.JsonError as error:
-        message = f'It is {{"rules": "<YAML>", "since": "7d", "only": ["key:bob"]}}: {error}.'
+        message = (
+            f'The body must be {{"rules": "<YAML>", "since": "7d", "only": ["key:bob"]}}: {error}.'
+        )
         raise invalid_request(message) from None
     if not 0 <= replay_request.limit <= _MAX_LISTED:
         raise invalid_request(f"The limit is a number from 0 to {_MAX_LISTED}.", "limit")

@@ -80,15 +80,15 @@ def add_routes(router: APIRouter, gateway: Gateway, worker_thread: WorkerThread)
 
 def _build_series_query(query: LedgerQuery, every: str, now: float) -> SeriesQuery:
     if "day" in query.by:
-        raise invalid_request("A series is not by day: ask with every=day.", "by")
+        raise invalid_request("The gateway cannot group a series by day: ask with every=day.", "by")
     if every and every not in SLOT_LENGTHS:
         raise invalid_request(
-            f"It is every {', '.join(SLOT_LENGTHS[:-1])} or {SLOT_LENGTHS[-1]}.", "every"
+            f"`every` must be {', '.join(SLOT_LENGTHS[:-1])} or {SLOT_LENGTHS[-1]}.", "every"
         )
     since = query.since or 0.0
     until = now if query.until is None else query.until
     if not 0 <= since < until:
-        raise invalid_request("The time ends before it begins.", "until")
+        raise invalid_request("`until` is not after `since`.", "until")
     interval: SlotLength = every or choose_slot_length(since, until)  # type: ignore[assignment]  # one of them
     try:
         return SeriesQuery(query, interval, build_slots(interval, since, until, query.time_zone))

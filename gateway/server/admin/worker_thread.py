@@ -44,9 +44,9 @@ def _translate_errors() -> Iterator[None]:
     try:
         yield
     except StoreRebuildingError as error:
-        message = f"The ledger cannot be asked now: {error}."
+        message = f"The gateway cannot query the ledger now: {error}."
         problem = Problem(kind="ledger", message=message, retry_after=_RETRY_SECONDS)
         raise ProblemError(problem) from None
     except (OSError, StoreError) as error:
-        message = f"The ledger cannot be read: {error}."
+        message = f"The gateway cannot read the ledger: {error}."
         raise ProblemError(Problem(kind="ledger", message=message)) from None

@@ -89,7 +89,7 @@ def add_routes(app: FastAPI, gateway: Gateway, admission: Admission) -> None:
         cookie = sessions.begin(key)
         if cookie is None:
             gateway.keys.wrong_key_counter.count(key)
-            message = "This is no admin's key (TIERGATE_ADMIN_KEY, or a key with `admin: true`)."
+            message = "This is not an admin key (TIERGATE_ADMIN_KEY, or a key with `admin: true`)."
             raise ProblemError(Problem(kind="invalid_api_key", message=message))
         response = _render_json({"signed_in": True, "token": sessions.make_token(cookie)})
         set_cookie(response, cookie, secure=is_tls(request))

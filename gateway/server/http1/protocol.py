@@ -31,11 +31,12 @@ _NO_DEADLINE = math.inf
 _ALWAYS_SERVED_PATHS = frozenset(path.encode() for path in ALWAYS_SERVED_PATHS)
 FULL_PROBLEM = Problem(
     kind="overloaded",
-    message="There are as many connections as there may be. Try again shortly.",
+    message="The gateway has reached its limit of connections. Try again shortly.",
     retry_after=2.0,
 )
 _HEAD_TIMEOUT_PROBLEM = Problem(
-    kind="request_timeout", message="The headers of the request did not arrive in time."
+    kind="request_timeout",
+    message="The headers of the request did not arrive in time. Send the request again.",
 )
 _MAX_NEW_HEADS = 8
 """The maximum number of new heads in a row on a connection; after that none is remembered."""

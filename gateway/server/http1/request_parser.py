@@ -17,7 +17,7 @@ _ASGI_HEADERS = (b"transfer-encoding", b"origin")
 _UPGRADE_HEADERS = (b"upgrade", b"http2-settings", b"connection")
 UNREADABLE_PROBLEM = Problem(
     kind="invalid_request",
-    message="This is no valid HTTP/1.1 request, or one that can be read in two ways.",
+    message="This is not a valid HTTP/1.1 request, or a parser could read it in two ways.",
 )
 
 
@@ -172,10 +172,10 @@ class RequestParser:
                 ):
                     raise ValueError("only chunked is known")
         if version not in _HTTP_VERSIONS:
-            raise ValueError("this version is not spoken")
+            raise ValueError("this HTTP version is not supported")
         if not host_header.has_valid_host(headers, version):
             self._problem = host_header.HOST_PROBLEM
-            raise ValueError("its host is missing, or is none")
+            raise ValueError("its Host header is missing or not valid")
         if (target := host_header.resolve_target(self.url, headers)) is None:
             raise ValueError("its target is none of this server")
         self.url, self._headers = target

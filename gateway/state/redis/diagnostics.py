@@ -227,7 +227,9 @@ def _check_role(facts: dict[str, str], address: RedisAddress) -> list[Mistake]:
     if version_numbers and version_numbers < _OLDEST_VERSION:
         oldest = ".".join(str(number) for number in _OLDEST_VERSION)
         mistakes.append(
-            _make_mistake(f"version {version} was never tried.", f"Use {oldest} or later.")
+            _make_mistake(
+                f"tiergate is not tested with version {version}.", f"Use {oldest} or later."
+            )
         )
     return mistakes
 
@@ -245,13 +247,14 @@ def _check_vector_sets(kind: str, version: str) -> Iterator[Mistake]:
 def _check_persistence(facts: dict[str, str], *, has_snapshots: bool | None) -> list[Mistake]:
     """Return the mistakes that can lose counters; `has_snapshots` is None if unknown."""
     mistakes, policy = [], facts.get("maxmemory_policy", "")
-    hint = "Set maxmemory-policy to volatile-lru: only what has a time to live is evicted then."
+    hint = "Set maxmemory-policy to volatile-lru: then Redis evicts only keys with a time to live."
     if policy.startswith("allkeys-"):
         message = f"maxmemory-policy {policy} evicts counters of limits and budgets."
         mistakes.append(_make_mistake(message, hint))
     elif policy == "noeviction" and facts.get("maxmemory", "0") != "0":
         message = (
-            "maxmemory-policy noeviction: once cached answers fill it, nothing can be counted."
+            "maxmemory-policy noeviction: once cached answers fill Redis, the gateway cannot "
+            "count limits."
         )
         mistakes.append(_make_mistake(message, hint))
     if facts.get("aof_enabled") != "0":
@@ -259,14 +262,14 @@ def _check_persistence(facts: dict[str, str], *, has_snapshots: bool | None) -> 
     hint = "Set appendonly to yes."
     if has_snapshots:
         message = (
-            "it keeps snapshots alone: after a crash counters are those of the last one, and "
-            "budgets can be overspent by what was counted since."
+            "Redis keeps only snapshots: a crash resets counters to the last one, and clients "
+            "can overspend budgets by what came later."
         )
         mistakes.append(_make_mistake(message, hint))
     elif has_snapshots is False:
         message = (
-            "it keeps nothing on its disk: a restart begins limits anew, and budgets must be "
-            "rebuilt from the ledger."
+            "Redis keeps nothing on disk: after a restart limits begin at zero, and the "
+            "gateway rebuilds budgets from the ledger."
         )
         mistakes.append(_make_mistake(message, hint))
     return mistakes
@@ -283,7 +286,7 @@ def _takes_snapshots(save_points: Answer) -> bool | None:
 def _make_unreachable(reason: str, address: RedisAddress, *, has_counters: bool) -> Mistake:
     effect = "Limits and budgets follow on_redis_loss" if has_counters else "Nothing is shared"
     return _make_mistake(
-        f"cannot be asked: {reason} ({address.location}).", f"{effect} until it can."
+        f"does not answer: {reason} ({address.location}).", f"{effect} until it answers."
     )
 
 

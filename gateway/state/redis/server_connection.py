@@ -157,7 +157,7 @@ _ERROR_TEXTS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], .
     (ssl.SSLError, "no secure connection"),
     (
         (exceptions.InvalidResponse, LookupError, ValueError),
-        "what answers does not speak its protocol",
+        "the server does not speak the Redis protocol",
     ),
     (exceptions.BusyLoadingError, "it is still loading its data"),
 )

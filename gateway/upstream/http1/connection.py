@@ -159,7 +159,7 @@ class ProviderConnection(asyncio.Protocol):
         Then the request leaves now; otherwise the exchange fails.
         """
         if self._reused:  # never on a kept connection, as above
-            self._fail(StaleConnection("a kept connection spoke before it was asked"))
+            self._fail(StaleConnection("a kept connection sent bytes before a request"))
             return False
         self.post()
         return True

@@ -155,7 +155,7 @@ def test_doctor_warns_of_a_redis_without_vector_sets_if_the_semantic_cache_is_on
 def test_an_unreachable_redis_is_an_error(tmp_path: Path) -> None:
     report = doctor(tmp_path, GOOD + BUDGET, REDIS_URL="redis://127.0.0.1:1")
     assert (report.status, report.levels["redis"]) == (1, "error")
-    assert "redis: cannot be asked: no connection" in report.text
+    assert "redis: does not answer: no connection" in report.text
 
 
 def test_a_redis_that_evicts_counters_is_a_warning(tmp_path: Path, redis_server: Place) -> None:
@@ -193,7 +193,7 @@ def test_a_redis_user_without_the_needed_rights_is_an_error(
 
 def test_several_machines_need_a_shared_store_and_a_shared_secret(tmp_path: Path) -> None:
     report = doctor(tmp_path, GOOD + BUDGET, REDIS_URL=FAR)
-    assert "let them share a PostgreSQL store too" in report.text
+    assert "give them one PostgreSQL store too" in report.text
     assert "TIERGATE_SECRET is not set, and Redis is on another machine" in report.text
     secret = doctor(tmp_path, GOOD + BUDGET, REDIS_URL=FAR, TIERGATE_SECRET="x" * 32)
     assert secret.levels["secret"] == "ok"
@@ -250,7 +250,7 @@ def test_a_store_that_is_no_database_is_an_error_and_an_empty_one_a_warning(tmp_
     report = doctor(tmp_path)
     assert (report.status, report.levels["ledger"]) == (1, "error")
     assert "file is not a database" in report.text
-    assert "once it is moved away, a gateway makes it anew" in report.text
+    assert "move it away, and a gateway rebuilds it" in report.text
     (data / "ledger.db").unlink()
     sqlite3.connect(data / "ledger.db").close()
     report = doctor(tmp_path)  # an empty store must first be fed
@@ -268,7 +268,7 @@ def test_doctor_finds_damage_in_a_part_of_the_store_that_feeding_does_not_read(
         data.write(b"\xff")
     report = doctor(tmp_path)
     assert (report.status, report.levels["ledger"]) == (1, "error")
-    assert "ledger.db.damaged-20261017T080000Z was found damaged" in report.text
+    assert "ledger.db.damaged-20261017T080000Z is a damaged store" in report.text
 
 
 def test_a_rebuilt_store_is_a_warning_that_names_the_missing_rows(tmp_path: Path) -> None:
@@ -277,8 +277,11 @@ def test_a_rebuilt_store_is_a_warning_that_names_the_missing_rows(tmp_path: Path
     aside, _ = rebuilt_store(file, missing_until=1_793_000_000.0)
     report = doctor(tmp_path)
     assert (report.status, report.levels["ledger"]) == (0, "warning")
-    assert f"{aside} was found damaged and set aside; ledger.db was made anew." in report.text
-    assert "Rows of calls before 2026-10-26T07:33:20+00:00 are missing" in report.text
+    assert (
+        f"{aside} is a damaged store that the gateway moved aside; it has rebuilt ledger.db."
+        in report.text
+    )
+    assert "The rebuilt store lacks rows of calls before 2026-10-26T07:33:20+00:00" in report.text
     ((fix,),) = [re.findall(r"sqlite3 \S+ \'(.*)\'", report.text)]
     with closing(sqlite3.connect(file)) as base, base:
         base.execute(fix)
@@ -294,7 +297,7 @@ def test_a_store_whose_rebuild_goes_on_is_a_warning(tmp_path: Path) -> None:
     aside.unlink()
     report = doctor(tmp_path)
     assert (report.status, report.levels["ledger"]) == (0, "warning")
-    assert "made anew from the journals (0 rows so far)" in report.text
+    assert "rebuilding its store from the journals (0 rows so far)" in report.text
 
 
 def rebuilt_store(file: Path, missing_until: float | None) -> tuple[Path, int]:
@@ -426,9 +429,12 @@ def test_tiers_of_similar_price_get_a_warning_with_a_remedy(
 
 def test_doctor_reports_unknown_prices_and_prices_of_zero(tmp_path: Path) -> None:
     report = doctor(tmp_path, GOOD.replace("  large: {price: {input: 3, output: 4}}\n", ""))
-    assert "acme: the price of acme/large is unknown, nobody can say whether smart is worth it." in report.text  # fmt: skip
+    assert "acme: the price of acme/large is unknown, so doctor cannot tell whether smart is worth it." in report.text  # fmt: skip
     free = re.sub(r"input: \d, output: \d", "input: 0, output: 0", GOOD)
-    assert "tiers: acme: nothing is to be told apart by price" in doctor(tmp_path, free).text
+    assert (
+        "tiers: acme: it has no two tiers whose prices can be compared"
+        in doctor(tmp_path, free).text
+    )
 
 
 def labels(folder: Path, smart: str) -> str:
@@ -459,7 +465,10 @@ def test_doctor_reports_a_sample_too_small_to_compare_tiers(tmp_path: Path) -> N
     assert "labels.jsonl has no prompts with scores of two tiers." in report.text
     file.write_text('{"prompt": "p", "fast": 1}\n{"prompt": "p", "smart": 1}\n')
     report = doctor(tmp_path, GOOD, "--sample", str(file))
-    assert "0 prompts say nothing of smart and fast. Judge more answers of both." in report.text
+    assert (
+        "0 prompts are too few to compare smart and fast. Judge more answers of both."
+        in report.text
+    )
 
 
 @pytest.fixture
@@ -481,7 +490,7 @@ def test_doctor_calls_targets_only_with_the_ask_option(tmp_path: Path, acme: Ups
     assert report.levels["targets"] == "ok"
     assert sorted(request.json["model"] for request in acme.requests) == ["huge", "large", "small"]
     assert re.search(r"targets: acme/small answers in [\d,]+ ms", report.text)
-    assert re.search(r"targets: asking cost 0\.0000\d\d USD", report.text)
+    assert re.search(r"targets: the test calls cost 0\.0000\d\d USD", report.text)
 
 
 def test_doctor_reports_targets_that_do_not_answer(tmp_path: Path, acme: Upstream) -> None:
@@ -504,16 +513,19 @@ def test_calls_to_targets_cost_no_more_than_the_operator_allows(
     acme.on("", answering)
     report = doctor(tmp_path, text, "--ask", "--most", "0.0002")
     assert [request.json["model"] for request in acme.requests] == ["small"]
-    assert "acme/large is not asked: what it costs is unknown. Give it a price" in report.text
-    assert "acme/huge is not asked: it may cost 0.00059 USD. Allow more with --most." in report.text
+    assert "doctor does not call acme/large: its price is unknown. Give it a price" in report.text
+    assert (
+        "doctor does not call acme/huge: the call may cost 0.00059 USD. Allow more with --most."
+        in report.text
+    )
 
 
 def test_with_no_lab_on_there_is_no_target_to_call(tmp_path: Path) -> None:
-    assert "targets: none is on" in doctor(tmp_path, GOOD, "--ask", ACME_API_KEY="").text
+    assert "targets: no target is on" in doctor(tmp_path, GOOD, "--ask", ACME_API_KEY="").text
 
 
 @pytest.mark.parametrize("amount", ["x", "-1", "NaN"])
 def test_the_allowed_cost_must_be_an_amount_of_dollars(tmp_path: Path, amount: str) -> None:
     result = run("--config", config(tmp_path), "doctor", "--ask", "--most", amount)
     assert result.exit_code == 2
-    assert f"{amount!r} is no amount of USD." in result.stderr
+    assert f"{amount!r} is not an amount of USD, as 0.05." in result.stderr

@@ -183,7 +183,10 @@ def test_init_overwrites_nothing_without_force(empty_folder: Path) -> None:
     [
         (["--lab", "opnai"], "there is no lab 'opnai'. Did you mean 'openai'?"),
         (["--lab", "here"], "there is no lab 'here'."),
-        (["--host", "0.0.0.0"], "Beyond this machine clients need keys: give --keys file or env."),
+        (
+            ["--host", "0.0.0.0"],
+            "Clients on other machines need keys: add --keys file or --keys env.",
+        ),
         (["--keys", "open", "--key", "ann"], "--key needs --keys file or --keys env."),
     ],
 )

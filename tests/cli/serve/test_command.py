@@ -86,8 +86,8 @@ def test_open_keys_do_not_listen_beyond_this_machine(
         "--config", config_file, "serve", "--host", host, "--port", "0", TIERGATE_DATA=data
     )
     assert problem == (
-        f"{config_file}: error: server.host: `keys: open` would let everybody who reaches {host} spend "
-        "money. Configure keys, or set server.open to true where something else guards it."
+        f"{config_file}: error: server.host: `keys: open` would let every client that reaches {host} spend "
+        "money. Configure keys, or set server.open to true if something else guards the gateway."
     ).replace(f"{config_file}:", f"{config_file}:1:")
 
 
@@ -105,7 +105,7 @@ def test_serve_reports_a_data_folder_that_cannot_be_written(
     folder = str(tmp_path / "blocked" / "data")
     problem = refuse("--config", config_file, "serve", "--port", "0", TIERGATE_DATA=folder)
     assert problem == (
-        f"Error: The data folder {folder} cannot be used: not a directory. TIERGATE_DATA moves it."
+        f"Error: The gateway cannot use the data folder {folder}: not a directory. Set another with TIERGATE_DATA."
     )
 
 

@@ -119,7 +119,11 @@ def test_the_supervisor_restarts_only_if_its_successor_could_start() -> None:
     successor.process.wait()
     advance(restart)
     assert successor.became == [[7, 8]]
-    assert [text for _, text in log.rows] == ["asked for", "one is going on", "refused"]
+    assert [text for _, text in log.rows] == [
+        "asked for",
+        "a restart is running already",
+        "refused",
+    ]
     log, successor = LogRecorder(), FakeNextSupervisor(1)
     restart.close()
     restart = successor.roll(log)
@@ -129,7 +133,7 @@ def test_the_supervisor_restarts_only_if_its_successor_could_start() -> None:
     assert successor.became == []
     assert [text for _, text in log.rows] == [
         "asked for",
-        "refused: as it is now it would not start, and says why above",
+        "refused: this configuration would not start; the lines above say why",
     ]
     advance(restart, signal.SIGUSR2, ending=True)
     assert len(log.rows) == 2
@@ -149,7 +153,7 @@ def test_a_successor_that_checks_too_long_or_cannot_run_is_refused(
     advance(restart)
     successor.process.wait()
     advance(restart)
-    assert log.rows[-1][1] == "refused: as it is now it would not start, and says why above"
+    assert log.rows[-1][1] == "refused: this configuration would not start; the lines above say why"
     successor.command = ["/no/such/program"]
     advance(restart, signal.SIGUSR2)
     assert log.rows[-1] == ("restart", "refused")

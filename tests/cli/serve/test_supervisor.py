@@ -102,7 +102,9 @@ def test_a_second_signal_is_passed_on_to_a_worker_that_does_not_stop(
         for other in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
             process.send_signal(other)
             again = other == signal.SIGHUP
-            what = "the configuration is read again" if again else "it changes nothing"
+            what = (
+                "the gateway reads the configuration again" if again else "the gateway ignores it"
+            )
             assert read_lines(process, 1) == [f"signal {what} None None"]
         process.send_signal(signal.SIGINT)
         assert read_lines(process, 1) == ["told"]

@@ -64,7 +64,7 @@ def test_read_newest_pages_from_the_newest_call_and_gives_a_cursor_to_follow(
     assert store.read_entries(after_cursor=first.cursor) == []
     fed(store, folder, [entry("d", at=0.5), reprice("c", at=9e9)], "c")
     assert ids(store, after_cursor=first.cursor) == ["d", "c"]
-    with pytest.raises(ValueError, match="no such call: begin without one"):
+    with pytest.raises(ValueError, match="no such call: start without one"):
         store.read_newest(before_id="nobody")
     with pytest.raises(ValueError, match="colour"):
         store.read_newest(only={"colour": ["red"]})
@@ -179,9 +179,9 @@ def test_a_cursor_of_another_store_is_refused(make: Make, folder: Path, cursor: 
     fed(store, folder, [entry()])
     (row,) = store.read_entries()
     mark = row.cursor.partition(".")[0]
-    with pytest.raises(ValueError, match="no cursor of this store: begin without one"):
+    with pytest.raises(ValueError, match="no such cursor: start without one"):
         store.read_entries(after_cursor=cursor.format(mark))
-    with pytest.raises(ValueError, match="no cursor"):
+    with pytest.raises(ValueError, match="no such cursor"):
         other_store.read_entries(after_cursor=row.cursor)
 
 

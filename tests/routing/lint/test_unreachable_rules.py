@@ -438,9 +438,9 @@ NAMES: list[tuple[Json, list[Key] | None, list[str]]] = [
     ({"client": "claud-*"}, None, ["client: no application is known as 'claud-*'. Did you mean 'claude-code'?"]),
     ({"asked": "auto"}, None, []),
     ({"asked": ["openai/smart", "sol", "openai/sol", "vector", "google/vector", "old"]}, None, []),
-    ({"asked": "smrt"}, None, ["asked: nothing is called 'smrt': a call that asks for it is refused. Did you mean 'smart'?"]),
+    ({"asked": "smrt"}, None, ["asked: no model or alias is called 'smrt': the gateway refuses calls that ask for it. Did you mean 'smart'?"]),
     ({"asked": ["claude-opus-9", "claude-*", "c*", "*"]}, None, []),
-    ({"asked": "gpt-*"}, None, ["asked: nothing is called 'gpt-*': a call that asks for it is refused."]),
+    ({"asked": "gpt-*"}, None, ["asked: no model or alias is called 'gpt-*': the gateway refuses calls that ask for it."]),
     ({"asked": "*/auto"}, None, []),
 ]  # fmt: skip
 

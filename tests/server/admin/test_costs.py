@@ -244,8 +244,11 @@ def test_rows_can_be_listed_newest_first_and_followed_from_there(world: World) -
     assert [row["id"] for row in lines(get(world, follow))] == ["tg-late"]
     for query, problem in (
         ("order=oldest", "The order is came or newest."),
-        ("order=newest&after=1", "order=newest goes on with `before`; follow with `after` alone."),
-        ("before=tg-1", "`before` goes with order=newest; else go on with `after`."),
+        (
+            "order=newest&after=1",
+            "order=newest pages with `before`. To use `after`, leave `order` out.",
+        ),
+        ("before=tg-1", "`before` needs order=newest. Without it, page with `after`."),
         ("order=newest&before=tg-none", "The ledger has no call of this id."),
         ("order=newest&before=%00", "The ledger has no call of this id."),
     ):
@@ -285,7 +288,7 @@ def test_a_call_is_shown_with_its_attempts(world: World) -> None:
         ("/admin/costs?by=colour", "'colour' is none of tier, lab,"),
         ("/admin/costs?by=id", "'id' is none of tier, lab,"),
         ("/admin/costs?only=lab", "'lab' is not NAME=VALUE"),
-        ("/admin/costs?only=tag:a%00", r"'tag:a\x00' has a sign that no value has."),
+        ("/admin/costs?only=tag:a%00", r"'tag:a\x00' has a character that no value has."),
         ("/admin/costs?zone=Mars/Olympus", "There is no time zone 'Mars/Olympus'."),
         ("/admin/costs?since=yesterday", "'yesterday' is no time"),
         ("/admin/costs?format=xml", "The format is json or csv."),
@@ -294,8 +297,11 @@ def test_a_call_is_shown_with_its_attempts(world: World) -> None:
         ("/admin/entries?limit=10001", "The limit is a number from 1 to 10000."),
         ("/admin/entries?limit=1e3", "The limit is a number from 1 to 10000."),
         ("/admin/entries?limit=-1", "The limit is a number from 1 to 10000."),
-        ("/admin/entries?after=x", "This cursor is none of this store's."),
-        ("/admin/entries?after='%20OR%201=1%20--", "This cursor is none of this store's."),
+        ("/admin/entries?after=x", "This store has no such cursor. Start without a cursor."),
+        (
+            "/admin/entries?after='%20OR%201=1%20--",
+            "This store has no such cursor. Start without a cursor.",
+        ),
         ("/admin/entries?format=parquet", "The format is ndjson or csv or json."),
     ],
 )
@@ -454,7 +460,9 @@ def test_a_store_that_cannot_be_read_is_a_503(
         raise OSError("no such disk")
 
     monkeypatch.setattr(world.gateway.store, "feed", fail)
-    assert check_error(get(world, COSTS), 503) == "The ledger cannot be read: no such disk."
+    assert (
+        check_error(get(world, COSTS), 503) == "The gateway cannot read the ledger: no such disk."
+    )
 
 
 def test_slow_ledger_queries_do_not_delay_calls(

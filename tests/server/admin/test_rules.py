@@ -194,8 +194,8 @@ def test_a_replay_of_the_current_rules_changes_nothing_and_counts_guards(
         ("choices: [\n", 2, "not valid YAML"),
         ("choices: []\nproviders: {}\n", 2, "only guards and choices stand here."),
         ("hello", 1, "only guards and choices stand here."),
-        ("choices:\n- {name: a, tier: fast, lab: '${HOME}'}\n", 2, "puts in what the rules in force do not."),
-        ("choices:\n- {name: '${file:/etc/passwd}', tier: fast}\n", 2, "puts in what the rules in force do not."),
+        ("choices:\n- {name: a, tier: fast, lab: '${HOME}'}\n", 2, "reads a variable or a file that the rules in force do not read."),
+        ("choices:\n- {name: '${file:/etc/passwd}', tier: fast}\n", 2, "reads a variable or a file that the rules in force do not read."),
     ],
 )  # fmt: skip
 def test_wrong_rules_are_reported_with_their_lines(
@@ -291,7 +291,7 @@ def test_a_replay_that_takes_too_long_is_ended(
     make_rows_endless(world_with_calls, monkeypatch)
     reply = ask_replay(world_with_calls, rules=RULES)
     assert reply.status_code == 504
-    assert "It took too long" in reply.json()["error"]["message"]
+    assert "The replay took too long" in reply.json()["error"]["message"]
     assert can_start_replay(world_with_calls)
 
 
@@ -354,4 +354,4 @@ def test_a_ledger_that_cannot_be_read_is_a_503(
     monkeypatch.setattr(world_with_calls.gateway.store, "count", count)
     reply = ask_replay(world_with_calls, rules=RULES)
     assert reply.status_code == 503
-    assert "The ledger cannot be read: no luck." in reply.json()["error"]["message"]
+    assert "The gateway cannot read the ledger: no luck." in reply.json()["error"]["message"]

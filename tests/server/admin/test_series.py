@@ -81,14 +81,14 @@ def test_latency_is_reported_by_group_and_slot(world: World, upstream: Upstream)
     ("query", "message"),
     [
         ({"by": "colour"}, "'colour' is none of tier,"),
-        ({"by": "day"}, "A series is not by day: ask with every=day."),
-        ({"every": "week"}, "It is every minute, hour or day."),
+        ({"by": "day"}, "The gateway cannot group a series by day: ask with every=day."),
+        ({"every": "week"}, "`every` must be minute, hour or day."),
         ({"every": "minute", "since": "30d"}, "A series has at most 5000 slots"),
-        ({"since": "1h", "until": "2h"}, "The time ends before it begins."),
-        ({"since": "2020-01-01", "until": "2019-01-01"}, "The time ends before it begins."),
+        ({"since": "1h", "until": "2h"}, "`until` is not after `since`."),
+        ({"since": "2020-01-01", "until": "2019-01-01"}, "`until` is not after `since`."),
         ({"step": "1m"}, "There is no parameter 'step' here."),
         ({"zone": "Mars/Olympus"}, "There is no time zone 'Mars/Olympus'."),
-        ({"since": "0001-01-01"}, "The time ends before it begins."),
+        ({"since": "0001-01-01"}, "`until` is not after `since`."),
     ],
 )
 def test_a_wrong_query_for_a_series_gets_an_error_that_names_the_mistake(

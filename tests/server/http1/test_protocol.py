@@ -61,7 +61,7 @@ def test_c_14_sec_hdr_invalid_requests_are_refused_once(gate: Gate, data: bytes)
     """C-14, SEC-HDR: one 400 that an SDK can show; the connection closes and the gateway lives on."""
     (reply,) = answers(gate.exchange(data))
     message = check_refusal(reply, MESSAGES if b"/v1/messages" in data else CHAT, 400)
-    assert "no valid HTTP/1.1 request" in message
+    assert "not a valid HTTP/1.1 request" in message
     assert reply.headers["connection"] == "close"
     assert is_alive(gate)
 
@@ -98,7 +98,7 @@ def test_c_14_an_invalid_body_behind_other_requests_has_its_own_refusal(gate: Ga
     )
     first, second = answers(gate.exchange(request(CHAT, chat()) + invalid + HEALTH))
     assert first.status == 200
-    assert "no valid HTTP/1.1 request" in check_refusal(second, MESSAGES, 400)
+    assert "not a valid HTTP/1.1 request" in check_refusal(second, MESSAGES, 400)
 
 
 def test_c_14_one_connection_carries_many_requests(gate: Gate) -> None:

@@ -42,7 +42,7 @@ def test_a_redis_that_keeps_its_counters_gets_no_warning(place: Place) -> None:
     [
         (("--maxmemory-policy", "allkeys-lru"), "allkeys-lru evicts counters"),
         (("--maxmemory-policy", "allkeys-lfu"), "allkeys-lfu evicts counters"),
-        (("--maxmemory", "100mb"), "nothing can be counted"),
+        (("--maxmemory", "100mb"), "cannot count limits"),
     ],
 )
 def test_an_eviction_policy_that_evicts_counters_is_a_warning(
@@ -52,7 +52,7 @@ def test_an_eviction_policy_that_evicts_counters_is_a_warning(
     (warning,) = warnings(place)
     assert warning.startswith("REDIS_URL: warning: maxmemory-policy ")
     assert words in warning
-    assert warning.endswith("volatile-lru: only what has a time to live is evicted then.")
+    assert warning.endswith("volatile-lru: then Redis evicts only keys with a time to live.")
     assert warnings(place, counts=False) == []
 
 
@@ -106,8 +106,8 @@ def test_a_redis_that_stores_nothing_on_disk_is_a_warning(place: Place) -> None:
     place.start()
     (warning,) = warnings(place)
     assert warning == (
-        "REDIS_URL: warning: it keeps nothing on its disk: a restart begins limits anew, and "
-        "budgets must be rebuilt from the ledger. Set appendonly to yes."
+        "REDIS_URL: warning: Redis keeps nothing on disk: after a restart limits begin at "
+        "zero, and the gateway rebuilds budgets from the ledger. Set appendonly to yes."
     )
 
 
@@ -118,8 +118,8 @@ def test_a_redis_with_snapshots_alone_is_a_warning(place: Place) -> None:
         admin.config_set("save", "3600 1")
     (warning,) = warnings(place)
     assert warning == (
-        "REDIS_URL: warning: it keeps snapshots alone: after a crash counters are those of the "
-        "last one, and budgets can be overspent by what was counted since. Set appendonly to yes."
+        "REDIS_URL: warning: Redis keeps only snapshots: a crash resets counters to the "
+        "last one, and clients can overspend budgets by what came later. Set appendonly to yes."
     )
 
 
@@ -158,7 +158,7 @@ def test_a_cluster_node_named_as_a_single_server_is_an_error(place: Place) -> No
 def test_an_unreachable_redis_is_a_warning(place: Place, form: str) -> None:
     (warning,) = advise(form.format(place.port), has_counters=True)
     assert warning.level == "warning"
-    assert warning.message.startswith("cannot be asked: no connection (127.0.0.1:")
+    assert warning.message.startswith("does not answer: no connection (127.0.0.1:")
 
 
 def test_diagnostics_wait_for_a_silent_redis_until_their_deadline(place: Place) -> None:
@@ -167,8 +167,8 @@ def test_diagnostics_wait_for_a_silent_redis_until_their_deadline(place: Place) 
         (warning,) = advise(url(place), has_counters=False, deadline=0.1)
     assert warning == Mistake(
         level="warning", file="REDIS_URL",
-        message=f"cannot be asked: no answer in time (127.0.0.1:{place.port}).",
-        hint="Nothing is shared until it can.",
+        message=f"does not answer: no answer in time (127.0.0.1:{place.port}).",
+        hint="Nothing is shared until it answers.",
     )  # fmt: skip
 
 

@@ -126,7 +126,7 @@ async def test_an_invalid_reply_closes_the_connection(peer: Peer, data: bytes) -
     wire = await peer.connect()
     answer = wire.send(b"x")
     await peer.write(data)
-    with pytest.raises(StoreUnavailable, match="does not speak its protocol"):
+    with pytest.raises(StoreUnavailable, match="does not speak the Redis protocol"):
         await answer
     assert not wire.is_open
     with pytest.raises(StoreUnavailable, match="no connection"):

@@ -48,11 +48,15 @@ async def test_the_store_works_over_a_unix_socket(
 FAULTS: list[tuple[Mode | None, bytes, str]] = [
     (None, b"", "no connection"),
     ("silent", b"", "no answer in time"),
-    ("nonsense", b"HTTP/1.1 400 Bad Request\r\n\r\n", "what answers does not speak its protocol"),
-    ("nonsense", b"\x00\xff\xfe\x00", "what answers does not speak its protocol"),
-    ("nonsense", b"\x00\xff\xfe\x00\r\n", "what answers does not speak its protocol"),
+    (
+        "nonsense",
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        "the server does not speak the Redis protocol",
+    ),
+    ("nonsense", b"\x00\xff\xfe\x00", "the server does not speak the Redis protocol"),
+    ("nonsense", b"\x00\xff\xfe\x00\r\n", "the server does not speak the Redis protocol"),
     ("nonsense", b"$536870912\r\nabc", "no answer in time"),  # the rest may come
-    ("nonsense", b"$many\r\n", "what answers does not speak its protocol"),
+    ("nonsense", b"$many\r\n", "the server does not speak the Redis protocol"),
     ("nonsense", b"-LOADING Redis is loading\r\n", "it is still loading its data"),
 ]
 
