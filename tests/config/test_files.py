@@ -34,18 +34,18 @@ def test_every_file_parses_and_fits_a_screen_width(file: Path) -> None:
 
 
 @pytest.mark.parametrize("file", shipped.LABS, ids=lambda file: file.name)
-def test_a_lab_is_read_in_a_minute(file: Path) -> None:
+def test_a_lab_file_has_at_most_120_lines(file: Path) -> None:
     assert len(file.read_text("utf-8").splitlines()) <= 120
 
 
 @pytest.mark.parametrize("file", [shipped.MAIN, shipped.MATRIX], ids=lambda file: file.name)
-def test_a_whole_configuration_has_no_mistake(file: Path) -> None:
+def test_the_shipped_configurations_have_no_mistake(file: Path) -> None:
     source = shipped.source(shipped.ALL_SET, file)
     assert validate.find_errors(source, DIALECTS, EFFORT_STYLES) == []
-    said = [
+    messages = [
         item.message for item in validate.find_warnings(source, CHECKED, EFFORT_STYLES, off(source))
     ]
-    due = [message for message in said if not message.startswith("the price changes on ")]
+    due = [message for message in messages if not message.startswith("the price changes on ")]
     retiring = {message.partition(" retires on ")[0] for message in due}
     assert retiring == (RETIRING if file == shipped.MAIN else set())
 
@@ -62,7 +62,7 @@ def test_the_matrix_is_four_labs_by_three_tiers_in_sixty_lines() -> None:
     assert len(cells) == 12
 
 
-def test_rules_compile_and_carry_names() -> None:
+def test_the_shipped_rules_compile() -> None:
     config = shipped.source({}).config
     rules = compile_rules(config.guards, config.choices)
     assert len(rules.guards) == len(config.guards) > 0
@@ -74,10 +74,10 @@ def test_credentials_come_from_the_environment_only() -> None:
         assert set(provider.accounts.values()) <= {""}, name
 
 
-def test_only_the_local_model_is_on_where_nothing_is_set() -> None:
-    found = shipped.built({})
-    assert [name for name, lab in found.catalogue.labs.items() if lab.enabled] == ["local"]
-    assert found.catalogue.default_lab == "local"
+def test_without_variables_only_the_local_model_is_on() -> None:
+    built = shipped.built({})
+    assert [name for name, lab in built.catalogue.labs.items() if lab.enabled] == ["local"]
+    assert built.catalogue.default_lab == "local"
 
 
 KEYS: dict[str, tuple[str, ...]] = {
@@ -117,47 +117,51 @@ KEYS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Every variable that turns labs on, and which labs; alone, it makes the first one the default."""
 
-BESIDE = {
+ADDRESS_OF_KEY = {
     "AZURE_OPENAI_API_KEY": "AZURE_OPENAI_ENDPOINT",
     "AZURE_AI_API_KEY": "AZURE_AI_ENDPOINT",
 }
 """Keys that need an address too, because every customer has a resource of their own."""
 
 
-def alone(variable: str) -> dict[str, str]:
+def environment_with(variable: str) -> dict[str, str]:
     """Return an environment with this variable and what it needs, and nothing else."""
-    return dict.fromkeys(filter(None, (variable, BESIDE.get(variable))), "https://set.example/v1")
+    return dict.fromkeys(
+        filter(None, (variable, ADDRESS_OF_KEY.get(variable))), "https://set.example/v1"
+    )
 
 
-def test_every_variable_of_the_files_is_tried() -> None:
+def test_every_variable_of_the_files_is_tested() -> None:
     optional = {"VLLM_API_KEY", "OLLAMA_API_KEY", "LLAMACPP_API_KEY"}
-    assert set(shipped.VARIABLES) == set(KEYS) | set(BESIDE.values()) | optional
+    assert set(shipped.VARIABLES) == set(KEYS) | set(ADDRESS_OF_KEY.values()) | optional
 
 
 @pytest.mark.parametrize(("variable", "labs"), KEYS.items())
 def test_one_variable_turns_its_labs_on_and_the_local_model_off(
     variable: str, labs: tuple[str, ...]
 ) -> None:
-    found = shipped.built(alone(variable))
-    assert {name for name, part in found.catalogue.labs.items() if part.enabled} == set(labs)
-    assert found.catalogue.default_lab == labs[0]
-    assert not found.providers["local"].enabled
+    built = shipped.built(environment_with(variable))
+    assert {name for name, part in built.catalogue.labs.items() if part.enabled} == set(labs)
+    assert built.catalogue.default_lab == labs[0]
+    assert not built.providers["local"].enabled
 
 
-@pytest.mark.parametrize(("key", "address"), BESIDE.items())
-def test_half_of_an_azure_resource_is_off_and_says_what_is_missing(key: str, address: str) -> None:
-    for given, missing in ((key, address), (address, key)):
-        found = shipped.built({given: "https://set.example"})
-        assert [name for name, part in found.catalogue.labs.items() if part.enabled] == ["local"]
-        whys = {
+@pytest.mark.parametrize(("key", "address"), ADDRESS_OF_KEY.items())
+def test_azure_with_a_key_or_an_address_alone_is_off_and_names_the_other(
+    key: str, address: str
+) -> None:
+    for variable, missing in ((key, address), (address, key)):
+        built = shipped.built({variable: "https://set.example"})
+        assert [name for name, part in built.catalogue.labs.items() if part.enabled] == ["local"]
+        reasons = {
             part.disabled_reason
-            for name, part in found.providers.items()
+            for name, part in built.providers.items()
             if name.startswith("azure")
         }
-        assert f"set {missing}" in whys
+        assert f"set {missing}" in reasons
 
 
-PARTIAL = {
+INCOMPLETE_LABS = {
     "HF_TOKEN": "no reasoning model of this lab is known to be routed there",
     "VLLM_BASE_URL": "one engine serves one model; VLLM_MODEL names it in fast and smart",
     "OLLAMA_BASE_URL": "no reasoning model of this lab is listed for it",
@@ -170,32 +174,32 @@ PARTIAL = {
     ("variable", "lab"), [(variable, lab) for variable, labs in KEYS.items() for lab in labs]
 )
 def test_one_variable_fills_every_tier(variable: str, lab: str) -> None:
-    tiers = shipped.built(alone(variable)).catalogue.labs[lab].tiers
+    tiers = shipped.built(environment_with(variable)).catalogue.labs[lab].tiers
     empty = [tier for tier in TIERS if not any(target.provider.enabled for target in tiers[tier])]
-    assert bool(empty) == (variable in PARTIAL), empty
+    assert bool(empty) == (variable in INCOMPLETE_LABS), empty
 
 
 def test_the_region_of_bedrock_can_be_chosen() -> None:
     providers = shipped.built({"AWS_REGION": "eu-west-1"}).providers
-    door = providers["bedrock"].urls["openai-chat"]
-    assert door == "https://bedrock-runtime.eu-west-1.amazonaws.com/openai/v1/chat/completions"
-    door = providers["bedrock-claude"].urls["anthropic-messages"]
-    assert door == "https://bedrock-mantle.eu-west-1.api.aws/anthropic/v1/messages"
+    url = providers["bedrock"].urls["openai-chat"]
+    assert url == "https://bedrock-runtime.eu-west-1.amazonaws.com/openai/v1/chat/completions"
+    url = providers["bedrock-claude"].urls["anthropic-messages"]
+    assert url == "https://bedrock-mantle.eu-west-1.api.aws/anthropic/v1/messages"
 
 
-def test_vllm_serves_what_it_is_said_to_serve() -> None:
+def test_vllm_serves_the_model_that_the_variable_names() -> None:
     environ = {"VLLM_BASE_URL": "http://gpu:8000/v1", "VLLM_MODEL": "org/own"}
     tiers = shipped.built(environ).catalogue.labs["llama"].tiers
     assert [tiers["fast"][0].model, tiers["smart"][0].model] == ["org/own", "org/own"]
-    door = tiers["fast"][0].provider.urls["openai-chat"]
-    assert door == "http://gpu:8000/v1/chat/completions"
+    url = tiers["fast"][0].provider.urls["openai-chat"]
+    assert url == "http://gpu:8000/v1/chat/completions"
 
 
-def test_doors_are_whole_and_encrypted_but_for_your_own_engines() -> None:
+def test_provider_urls_are_complete_and_encrypted_except_for_own_engines() -> None:
     own = {"vllm", "ollama", "llamacpp", "local"}
     for name, provider in shipped.built({}).providers.items():
-        for door in provider.urls.values():
-            assert name in own or re.fullmatch(r"https://[a-z0-9.-]+(/[\w.-]+)+", door), name
+        for url in provider.urls.values():
+            assert name in own or re.fullmatch(r"https://[a-z0-9.-]+(/[\w.-]+)+", url), name
         assert provider.auth != "x-goog-api-key" or set(provider.urls) == {"gemini"}
 
 

@@ -24,20 +24,20 @@ def rows() -> list[Row]:
     assert isinstance(value, dict)
     prompts = value["prompts"]
     assert isinstance(prompts, list)
-    found: list[Row] = []
+    texts: list[Row] = []
     for item in prompts:
         assert isinstance(item, dict)
         if "turns" in item:
             continue
-        found.append({name: text for name, text in item.items() if isinstance(text, str)})
-        assert len(found[-1]) == len(item), item
-    return found
+        texts.append({name: text for name, text in item.items() if isinstance(text, str)})
+        assert len(texts[-1]) == len(item), item
+    return texts
 
 
 ROWS = rows()
 
 
-def test_rows_are_well_formed_and_cover_every_tier() -> None:
+def test_the_golden_prompts_are_well_formed_and_cover_every_tier() -> None:
     labs = shipped.built(shipped.ALL_SET).catalogue.labs
     for row in ROWS:
         assert {"prompt", "tier"} <= set(row) <= {"prompt", "tier", "lab", "why"}, row
@@ -57,10 +57,10 @@ def router() -> Router:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["prompt"][:30])
-def test_a_prompt_gets_its_tier(row: Row, router: Router) -> None:
-    asked = f"{row['lab']}/auto" if "lab" in row else "auto"
+def test_a_golden_prompt_gets_its_tier(row: Row, router: Router) -> None:
+    model = f"{row['lab']}/auto" if "lab" in row else "auto"
     messages = [{"role": "user", "content": row["prompt"]}]
-    body = OPENAI_CHAT.read(jsonio.dumps({"model": asked, "messages": messages}))
+    body = OPENAI_CHAT.read(jsonio.dumps({"model": model, "messages": messages}))
     call = features.read(body.prompt, OPENAI_CHAT.name, OPEN_KEY, NO_OPTIONS)
     decision, _ = decide(router, call, OPENAI_CHAT)
     assert decision.tier == row["tier"], [f"{step.step}: {step.reason}" for step in decision.trace]
@@ -70,19 +70,19 @@ def test_a_prompt_gets_its_tier(row: Row, router: Router) -> None:
 
 
 @pytest.mark.parametrize("environ", [{"GEMINI_API_KEY": "k"}, {"OPENROUTER_API_KEY": "k"}])
-def test_a_conversation_shows_the_end_of_a_rise(environ: dict[str, str]) -> None:
+def test_the_long_golden_conversation_shows_the_end_of_a_rise(environ: dict[str, str]) -> None:
     """At these labs a cheaper tier does not pay for its cache in time, so eight turns stay."""
-    made = shipped.built(environ)
+    built = shipped.built(environ)
     config = shipped.source({}).config
-    known = Router(
-        catalogue=made.catalogue,
+    router = Router(
+        catalogue=built.catalogue,
         rules=compile_rules(config.guards, config.choices),
         classifier=LearnedClassifier(model_file.read(SHIPPED_MODEL.read_bytes())),
     )
     text = (shipped.FOLDER / "golden.yaml").read_text("utf-8")
     (case,) = [
-        one for one in golden.read_prompts(yaml.read(text, "golden.yaml")) if len(one.turns) > 9
+        item for item in golden.read_prompts(yaml.read(text, "golden.yaml")) if len(item.turns) > 9
     ]
-    found = golden.decide_prompts(known, [case])
-    assert [one.tier for one in found] == [*["reasoning"] * 9, "smart"]
-    assert found[-1].passed
+    results = golden.decide_prompts(router, [case])
+    assert [item.tier for item in results] == [*["reasoning"] * 9, "smart"]
+    assert results[-1].passed

@@ -23,7 +23,7 @@ from tests.config.test_files import CHECKED
 THEN = shipped.FOLDER / "presets" / "article-2025-01.yaml"
 TODAY = shipped.FOLDER / "presets" / "article-2025-01-today.yaml"
 
-GONE = {
+RETIRED = {
     "o1": "2026-10-23",
     "claude-3-5-haiku-20241022": "2026-02-19",
     "claude-3-5-sonnet-20241022": "2025-10-28",
@@ -35,7 +35,9 @@ GONE = {
 """Models of the article that nobody serves any more, and since when."""
 
 
-def asked(file: Path, model: str, dialect: Dialect = OPENAI_CHAT) -> tuple[Decision, Plan]:
+def decide_hard_question(
+    file: Path, model: str, dialect: Dialect = OPENAI_CHAT
+) -> tuple[Decision, Plan]:
     """Return the decision of a preset on a hard question, with every key set."""
     config = shipped.source(shipped.ALL_SET, file).config
     router = Router(
@@ -51,44 +53,44 @@ def asked(file: Path, model: str, dialect: Dialect = OPENAI_CHAT) -> tuple[Decis
 
 
 @pytest.mark.parametrize("file", [THEN, TODAY], ids=lambda file: file.stem)
-def test_a_preset_is_a_whole_configuration_without_mistake(file: Path) -> None:
+def test_a_preset_is_a_complete_configuration_without_mistakes(file: Path) -> None:
     for environ in ({}, shipped.ALL_SET):
         source = shipped.source(environ, file)
         assert validate.find_errors(source, DIALECTS, EFFORT_STYLES) == []
 
 
-def test_check_says_of_each_model_of_then_when_it_went() -> None:
-    found = validate.find_warnings(shipped.source(shipped.ALL_SET, THEN), CHECKED, EFFORT_STYLES)
-    said = [re.match(r"(\S+) has retired on ([\d-]+)", warning.message) for warning in found]
-    assert {match[1]: match[2] for match in said if match} == GONE
-    assert all(said)
+def test_check_says_when_each_model_of_the_article_retired() -> None:
+    warnings = validate.find_warnings(shipped.source(shipped.ALL_SET, THEN), CHECKED, EFFORT_STYLES)
+    matches = [re.match(r"(\S+) has retired on ([\d-]+)", warning.message) for warning in warnings]
+    assert {match[1]: match[2] for match in matches if match} == RETIRED
+    assert all(matches)
 
 
-def test_no_model_that_is_gone_can_be_called() -> None:
-    found = shipped.built(shipped.ALL_SET, THEN)
-    retired = found.providers["retired"]
+def test_a_retired_model_of_the_preset_cannot_be_called() -> None:
+    built = shipped.built(shipped.ALL_SET, THEN)
+    retired = built.providers["retired"]
     assert not retired.enabled
-    assert all(".invalid/" in door for door in retired.urls.values())
+    assert all(".invalid/" in url for url in retired.urls.values())
     at = {
         target.model: target.provider.name
-        for lab in found.catalogue.labs.values()
+        for lab in built.catalogue.labs.values()
         for tier in TIERS
         for target in lab.tiers[tier]
     }
-    assert {model for model, provider in at.items() if provider == "retired"} == set(GONE)
-    for model in GONE:
+    assert {model for model, provider in at.items() if provider == "retired"} == set(RETIRED)
+    for model in RETIRED:
         with pytest.raises(ProblemError, match="off"):
-            asked(THEN, model)
+            decide_hard_question(THEN, model)
 
 
-def test_then_a_hard_question_goes_to_what_is_left_of_its_lab() -> None:
-    decision, plan = asked(THEN, "auto")
+def test_a_hard_question_goes_to_the_remaining_model_of_the_lab() -> None:
+    decision, plan = decide_hard_question(THEN, "auto")
     assert (decision.lab, decision.tier) == ("openai", "smart")
     assert [target.name for target in plan.targets] == ["openai/gpt-4o"]
     assert [skip.target for skip in plan.skipped] == ["retired/o1"]
 
 
-def test_the_labs_of_then_have_the_tiers_of_then() -> None:
+def test_the_preset_has_the_labs_and_tiers_of_the_article() -> None:
     labs = shipped.built(shipped.ALL_SET, THEN).catalogue.labs
     tiers = {name: [tier for tier in TIERS if lab.tiers[tier]] for name, lab in labs.items()}
     assert tiers == {
@@ -112,13 +114,13 @@ def test_the_labs_of_then_have_the_tiers_of_then() -> None:
         ("llama-3.3-70b-versatile", OPENAI_CHAT, "llama", "smart"),
     ],
 )
-def test_a_name_of_then_is_served_by_its_role_of_today(
+def test_a_model_name_of_the_article_is_served_by_the_same_tier_of_today(
     name: str, dialect: Dialect, lab: str, tier: str
 ) -> None:
-    decision, plan = asked(TODAY, name, dialect)
+    decision, plan = decide_hard_question(TODAY, name, dialect)
     assert (decision.lab, decision.tier, decision.source) == (lab, tier, "pin")
     assert plan.targets
-    assert not {target.model for target in plan.targets} & {*GONE, "gpt-4o", "gpt-4o-mini"}
+    assert not {target.model for target in plan.targets} & {*RETIRED, "gpt-4o", "gpt-4o-mini"}
 
 
 @pytest.mark.parametrize(
@@ -129,17 +131,17 @@ def test_a_name_of_then_is_served_by_its_role_of_today(
     ],
     ids=lambda value: value.stem if isinstance(value, Path) else "",
 )
-def test_a_preset_answers_without_any_key(file: Path, labs: set[str]) -> None:
+def test_a_preset_works_without_any_provider_key(file: Path, labs: set[str]) -> None:
     catalogue = shipped.built({}, file).catalogue
     assert set(catalogue.labs) == labs
     assert [name for name, lab in catalogue.labs.items() if lab.enabled] == ["local"]
 
 
-def test_every_name_of_then_leads_to_the_same_role() -> None:
-    then = shipped.built(shipped.ALL_SET, THEN).catalogue.labs
+def test_every_model_name_of_the_article_has_an_alias_to_its_tier() -> None:
+    labs_of_then = shipped.built(shipped.ALL_SET, THEN).catalogue.labs
     aliases = shipped.source({}, TODAY).config.aliases
     own = {"meta": "llama"}
     for name in ("openai", "anthropic", "meta"):
         for tier in TIERS:
-            for target in then[name].tiers[tier][:1]:
+            for target in labs_of_then[name].tiers[tier][:1]:
                 assert aliases[target.model] == f"{own.get(name, name)}/{tier}"

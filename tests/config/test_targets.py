@@ -41,12 +41,12 @@ EFFORTS_UNKNOWN = ("muse-spark-open", "Muse-Spark-Open-816B-A42B")
 """Models whose efforts no source names; the effort that is sent comes from a host's example."""
 
 
-def test_there_is_something_to_test() -> None:
+def test_there_are_more_than_sixty_targets() -> None:
     assert len(ALL) > 60
 
 
 @every_target
-def test_facts_are_known(lab: str, tier: Tier, target: Target) -> None:
+def test_the_facts_of_each_target_are_known(lab: str, tier: Tier, target: Target) -> None:
     facts = target.facts
     assert facts.context is not None, lab
     assert facts.tools is not None, tier
@@ -55,7 +55,7 @@ def test_facts_are_known(lab: str, tier: Tier, target: Target) -> None:
 
 
 @every_target
-def test_a_price_is_known_and_dated(lab: str, tier: Tier, target: Target) -> None:
+def test_the_price_of_each_target_is_known_and_dated(lab: str, tier: Tier, target: Target) -> None:
     assert (target.price is None) == (target.name in NO_PRICE), (lab, tier)
     if target.price is None:
         return
@@ -65,7 +65,9 @@ def test_a_price_is_known_and_dated(lab: str, tier: Tier, target: Target) -> Non
 
 
 @every_target
-def test_a_long_prompt_loses_no_class_of_tokens(lab: str, tier: Tier, target: Target) -> None:
+def test_price_steps_have_a_rate_for_each_class_of_tokens(
+    lab: str, tier: Tier, target: Target
+) -> None:
     price = target.price
     if price is None:
         assert target.name in NO_PRICE, (lab, tier)
@@ -81,9 +83,11 @@ def test_a_long_prompt_loses_no_class_of_tokens(lab: str, tier: Tier, target: Ta
 
 
 @every_target
-def test_the_effort_is_one_that_the_model_takes(lab: str, tier: Tier, target: Target) -> None:
-    facts, doors = target.facts, target.provider.urls
-    if not any(facts.find_effort_style(dialect) for dialect in doors):
+def test_the_effort_of_each_target_is_one_that_its_model_accepts(
+    lab: str, tier: Tier, target: Target
+) -> None:
+    facts, urls = target.facts, target.provider.urls
+    if not any(facts.find_effort_style(dialect) for dialect in urls):
         assert target.effort is None, (lab, tier)
         return
     accepted = effort.accepted(facts)
@@ -94,13 +98,13 @@ def test_the_effort_is_one_that_the_model_takes(lab: str, tier: Tier, target: Ta
     assert target.effort in (accepted or effort.EFFORTS)
 
 
-def test_tiers_of_a_lab_do_not_get_cheaper_or_think_less() -> None:
+def test_the_tiers_of_a_lab_rise_in_price() -> None:
     for name, lab in shipped.built(shipped.ALL_SET).catalogue.labs.items():
         first = [lab.tiers[tier][0] for tier in TIERS]
         prices = [target.price.rates.output for target in first if target.price is not None]
-        known = [price for price in prices if price is not None]
-        assert len(known) == sum(target.name not in NO_PRICE for target in first)
-        assert known == sorted(known), name
+        known_prices = [price for price in prices if price is not None]
+        assert len(known_prices) == sum(target.name not in NO_PRICE for target in first)
+        assert known_prices == sorted(known_prices), name
 
 
 PRICES = {
@@ -169,12 +173,12 @@ PRICES = {
 
 
 @pytest.mark.parametrize(("name", "expected"), PRICES.items())
-def test_prices_are_the_ones_that_were_checked(name: str, expected: tuple[str | None, ...]) -> None:
+def test_prices_are_those_of_the_sources(name: str, expected: tuple[str | None, ...]) -> None:
     price = next(target.price for _, _, target in ALL if target.name == name)
     assert price is not None
     rates = price.rates
-    found = (rates.input, rates.cache_read, rates.cache_write, rates.output)
-    assert found == tuple(None if text is None else Decimal(text) for text in expected)
+    actual = (rates.input, rates.cache_read, rates.cache_write, rates.output)
+    assert actual == tuple(None if text is None else Decimal(text) for text in expected)
 
 
 STEPS = {
@@ -203,11 +207,11 @@ def test_long_prompts_are_priced_by_their_step(
     assert [rates.input, rates.cache_read, rates.output] == [Decimal(text) for text in texts]
 
 
-def test_models_that_must_think_take_no_function_tools_on_chat() -> None:
-    at = {target.model: target.facts.chat_tool_efforts for _, _, target in ALL}
-    assert at["gpt-6-luna"] == at["gpt-6-sol"] == ("none",)
-    assert at["gpt-6.2-sol"] == at["gpt-6.2-astra"] == at["gpt-6.1-sol"] == ()
-    assert at["grok-4.7"] is None
+def test_models_that_always_reason_take_no_function_tools_on_chat() -> None:
+    efforts = {target.model: target.facts.chat_tool_efforts for _, _, target in ALL}
+    assert efforts["gpt-6-luna"] == efforts["gpt-6-sol"] == ("none",)
+    assert efforts["gpt-6.2-sol"] == efforts["gpt-6.2-astra"] == efforts["gpt-6.1-sol"] == ()
+    assert efforts["grok-4.7"] is None
 
 
 def test_muse_takes_neither_stop_nor_a_forced_tool() -> None:
@@ -216,27 +220,27 @@ def test_muse_takes_neither_stop_nor_a_forced_tool() -> None:
     assert {target.facts.forced_tools for target in muse} == {False}
 
 
-def test_no_model_is_a_default_whose_maker_may_train_on_prompts() -> None:
+def test_no_target_is_of_a_maker_that_may_train_on_prompts() -> None:
     assert [target.name for _, _, target in ALL if "train" in target.facts.note] == []
 
 
-def test_a_minimax_model_is_told_to_think_in_its_own_words() -> None:
+def test_minimax_models_get_their_effort_in_their_own_members() -> None:
     body = OPENAI_CHAT.read(b'{"model":"auto","messages":[]}')
-    sent = {
+    bodies = {
         (tier, target.model): OPENAI_CHAT.write(body, target).body
         for lab, tier, target in ALL
         if lab == "minimax"
     }
-    assert sent["fast", "MiniMax-M3.1-Flash"].endswith(
+    assert bodies["fast", "MiniMax-M3.1-Flash"].endswith(
         b'"reasoning_effort":"low","reasoning_split":true}'
     )
-    assert sent["smart", "MiniMax-M3"].endswith(b'"thinking":{"type":"disabled"}}')
-    assert sent["reasoning", "MiniMax-M3"].endswith(
+    assert bodies["smart", "MiniMax-M3"].endswith(b'"thinking":{"type":"disabled"}}')
+    assert bodies["reasoning", "MiniMax-M3"].endswith(
         b'"thinking":{"type":"adaptive"},"reasoning_split":true}'
     )
 
 
-def test_a_member_that_cohere_does_not_know_is_left_out_or_skips_it() -> None:
+def test_a_member_that_cohere_refuses_is_dropped_or_skips_the_target() -> None:
     cohere = next(target for lab, _, target in ALL if lab == "cohere")
     raw = b'{"model":"auto","messages":[],"store":true,"parallel_tool_calls":false,"max_tokens":9}'
     written = OPENAI_CHAT.write(OPENAI_CHAT.read(raw), cohere)
@@ -245,7 +249,7 @@ def test_a_member_that_cohere_does_not_know_is_left_out_or_skips_it() -> None:
     assert {"n", "logit_bias"} <= OPENAI_CHAT.essential_members & cohere.provider.refused_members
 
 
-def test_the_local_model_is_not_asked_to_think() -> None:
+def test_the_local_model_gets_no_effort() -> None:
     """The model cannot think: the gateway drops a client's effort and names it as a loss."""
     raw = b'{"model":"auto","messages":[],"reasoning_effort":"high"}'
     for target in (target for lab, _, target in ALL if lab == "local"):
@@ -257,7 +261,7 @@ def test_the_local_model_is_not_asked_to_think() -> None:
         ]
 
 
-def test_the_local_model_is_asked_for_its_likeliest_answer() -> None:
+def test_the_local_model_gets_temperature_0_unless_the_client_sets_one() -> None:
     """Without a client's temperature the gateway sends 0: sampling makes so small a model err."""
     targets = [target for lab, _, target in ALL if lab == "local"]
     assert len(targets) == 3

@@ -87,7 +87,7 @@ def test_feedback_of_another_tenant_is_ignored() -> None:
     )
 
 
-NEXT: list[tuple[str, FinalRow, FinalRow, tuple[str, float | None, float | None] | None]] = [
+NEXT_CALLS: list[tuple[str, FinalRow, FinalRow, tuple[str, float | None, float | None] | None]] = [
     ("a tier above was named", call("1"), call("2", "smart", at=110.0, source="pin"),
      ("escalated", 0.0, None)),
     ("from smart", call("1", "smart"), call("2", "reasoning", at=110.0, source="pin"),
@@ -109,7 +109,7 @@ NEXT: list[tuple[str, FinalRow, FinalRow, tuple[str, float | None, float | None]
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("first", "second", "expected"), [row[1:] for row in NEXT], ids=[row[0] for row in NEXT])  # fmt: skip
+@pytest.mark.parametrize(("first", "second", "expected"), [row[1:] for row in NEXT_CALLS], ids=[row[0] for row in NEXT_CALLS])  # fmt: skip
 def test_the_next_call_of_a_client_rates_the_answer(
     first: FinalRow, second: FinalRow, expected: tuple[str, float | None, float | None] | None
 ) -> None:
@@ -127,7 +127,7 @@ def test_explicit_feedback_comes_before_implicit_feedback() -> None:
     ]
 
 
-UNFIT: list[tuple[str, dict[str, Any]]] = [
+UNUSABLE_CALLS: list[tuple[str, dict[str, Any]]] = [
     ("no basis", {"basis": None}),
     ("nobody read its text", {"signals": None}),
     ("no answer", {"state": "failed"}),
@@ -139,7 +139,9 @@ UNFIT: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize("changes", [row[1] for row in UNFIT], ids=[row[0] for row in UNFIT])
+@pytest.mark.parametrize(
+    "changes", [row[1] for row in UNUSABLE_CALLS], ids=[row[0] for row in UNUSABLE_CALLS]
+)
 def test_calls_that_no_classifier_can_decide_give_no_feedback(changes: dict[str, Any]) -> None:
     assert infer_feedback([(call(**changes), make_feedback(tier="smart"))]) == []
 

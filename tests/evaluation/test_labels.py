@@ -11,11 +11,13 @@ from gateway.evaluation import labels
 from gateway.evaluation.labels import Label
 from gateway.settings.errors import ConfigError
 
-ONE = Label(
+FIRST_LABEL = Label(
     prompt="Hi, you", scores={"fast": 0.5, "smart": 1.0}, costs={"smart": Decimal("0.002")},
     source="mine", tags=("a", "b"), key="ann",
 )  # fmt: skip
-TWO = Label(prompt="Prove it.\nNow.", scores={"reasoning": 1.0}, tier="reasoning", model="fast")
+SECOND_LABEL = Label(
+    prompt="Prove it.\nNow.", scores={"reasoning": 1.0}, tier="reasoning", model="fast"
+)
 
 
 def read_text(folder: Path, name: str, text: str | bytes) -> list[Label]:
@@ -36,8 +38,8 @@ def test_labels_are_read_from_json_lines(tmp_path: Path) -> None:
         ' "src": "mine", "tags": ["a", "b"], "key": "ann", "other": [1]}\n\n'
         '{"prompt": "Prove it.\\nNow.", "reasoning": 1, "tier": "reasoning", "model": "fast"}\r\n'
     )
-    assert read_text(tmp_path, "a.jsonl", text) == [ONE, TWO]
-    assert [item.has_outcome for item in (ONE, TWO, Label(prompt="x", tier="fast"))] == [True, True, False]  # fmt: skip
+    assert read_text(tmp_path, "a.jsonl", text) == [FIRST_LABEL, SECOND_LABEL]
+    assert [item.has_outcome for item in (FIRST_LABEL, SECOND_LABEL, Label(prompt="x", tier="fast"))] == [True, True, False]  # fmt: skip
 
 
 def test_labels_are_read_from_csv(tmp_path: Path) -> None:
@@ -46,7 +48,7 @@ def test_labels_are_read_from_csv(tmp_path: Path) -> None:
         '"Hi, you",0.5,1,,0.002,mine,"a, b",ann,,\n'
         '"Prove it.\nNow.",,,1,,,,,reasoning,fast\n'
     )
-    assert read_text(tmp_path, "a.csv", text) == [ONE, TWO]
+    assert read_text(tmp_path, "a.csv", text) == [FIRST_LABEL, SECOND_LABEL]
 
 
 def parquet(folder: Path, select: str) -> Path:
@@ -62,7 +64,10 @@ def test_labels_are_read_from_parquet(tmp_path: Path) -> None:
         " as smart_cost, 'mine' as src, ['a', 'b'] as tags, 'ann' as key, null as tier, null as model union all"
         " select E'Prove it.\\nNow.', 'nan'::double, null, 1, null, null, null, null, 'reasoning', 'fast'",
     )
-    assert sorted(labels.read_labels(file), key=lambda item: item.prompt) == [ONE, TWO]
+    assert sorted(labels.read_labels(file), key=lambda item: item.prompt) == [
+        FIRST_LABEL,
+        SECOND_LABEL,
+    ]
 
 
 def test_golden_prompts_are_read_as_labels_with_a_tier(tmp_path: Path) -> None:

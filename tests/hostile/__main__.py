@@ -92,8 +92,8 @@ def main() -> int:
             }  # fmt: skip
             for title, outcomes in sets.items():
                 fresh()
-                more = trial.tally({title: outcomes})
-                passed, failed = passed + more[0], failed + more[1]
+                counts = trial.tally({title: outcomes})
+                passed, failed = passed + counts[0], failed + counts[1]
     loop.run(provider.stop())
     loop.close()
     print(f"{passed} passed, {failed} failed")

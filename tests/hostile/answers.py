@@ -14,11 +14,11 @@ _CALL: Json = {
     "type": "function",
     "function": {"name": "f", "arguments": '{"a":1}'},
 }
-_COUNTS: Json = {
+_CHAT_USAGE: Json = {
     "prompt_tokens": 9, "completion_tokens": 7, "total_tokens": 16, "prompt_tokens_details": {"cached_tokens": 2, "audio_tokens": 0},
     "completion_tokens_details": {"reasoning_tokens": 3, "accepted_prediction_tokens": 0},
 }  # fmt: skip
-_TOLD: Json = {
+_LOGPROB: Json = {
     "token": "Hi",
     "bytes": [72, 105],
     "logprob": -0.1,
@@ -34,14 +34,19 @@ _CHAT: Json = {
 
 
 def _chunk(delta: Json, finish: str | None = None, **more: Any) -> Json:
-    choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": {"content": [_TOLD]}}
+    choice = {
+        "index": 0,
+        "delta": delta,
+        "finish_reason": finish,
+        "logprobs": {"content": [_LOGPROB]},
+    }
     return {**_CHAT, "object": "chat.completion.chunk", "choices": [choice], **more}
 
 
 _ITEMS: list[Json] = [
     {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "Thought."}], "encrypted_content": "e", "status": "completed"},
     {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": [
-        {"type": "output_text", "text": "Hi.", "annotations": [{"type": "url_citation", "url": "https://a.example", "title": "A", "start_index": 0, "end_index": 2}], "logprobs": [_TOLD]},
+        {"type": "output_text", "text": "Hi.", "annotations": [{"type": "url_citation", "url": "https://a.example", "title": "A", "start_index": 0, "end_index": 2}], "logprobs": [_LOGPROB]},
         {"type": "refusal", "refusal": "No."},
     ]},
     {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "f", "arguments": '{"a":1}', "status": "completed"},
@@ -68,13 +73,13 @@ _BLOCKS: list[Json] = [
     {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "a"}},
     {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": [{"type": "web_search_result", "url": "u", "title": "t", "encrypted_content": "e", "page_age": None}]},
 ]  # fmt: skip
-_SPENT: Json = {
+_MESSAGE_USAGE: Json = {
     "input_tokens": 9, "cache_read_input_tokens": 2, "cache_creation_input_tokens": 1, "output_tokens": 7, "service_tier": "standard",
     "cache_creation": {"ephemeral_5m_input_tokens": 1, "ephemeral_1h_input_tokens": 0}, "server_tool_use": {"web_search_requests": 1},
 }  # fmt: skip
 _MESSAGE: Json = {
     "id": "msg_1", "type": "message", "role": "assistant", "model": "served", "content": _BLOCKS, "stop_reason": "tool_use",
-    "stop_sequence": None, "usage": _SPENT, "container": None,
+    "stop_sequence": None, "usage": _MESSAGE_USAGE, "container": None,
 }  # fmt: skip
 _CANDIDATE: Json = {
     "content": {"role": "model", "parts": [
@@ -99,8 +104,8 @@ _GEMINI: Json = {
 }
 
 WHOLE: dict[str, Json] = {
-    "able-1": {**_CHAT, "object": "chat.completion", "usage": _COUNTS, "choices": [{
-        "index": 0, "finish_reason": "tool_calls", "logprobs": {"content": [_TOLD], "refusal": None}, "message": {
+    "able-1": {**_CHAT, "object": "chat.completion", "usage": _CHAT_USAGE, "choices": [{
+        "index": 0, "finish_reason": "tool_calls", "logprobs": {"content": [_LOGPROB], "refusal": None}, "message": {
             "role": "assistant", "content": "Hi.", "refusal": None, "reasoning_content": "Thought.", "tool_calls": [_CALL],
             "annotations": [{"type": "url_citation", "url_citation": {"url": "https://a.example", "title": "A", "start_index": 0, "end_index": 2}}],
         },
@@ -109,9 +114,9 @@ WHOLE: dict[str, Json] = {
 }  # fmt: skip
 
 
-def _events() -> list[Json]:
+def _message_events() -> list[Json]:
     """Return the events of a Messages stream."""
-    found: list[Json] = [
+    events: list[Json] = [
         {"type": "message_start", "message": {**_MESSAGE, "content": [], "stop_reason": None}},
         {"type": "ping"},
     ]
@@ -121,32 +126,32 @@ def _events() -> list[Json]:
             "text": [{"type": "text_delta", "text": "Hi."}, {"type": "citations_delta", "citation": _SOURCE}],
             "tool_use": [{"type": "input_json_delta", "partial_json": '{"a":'}, {"type": "input_json_delta", "partial_json": "1}"}],
         }  # fmt: skip
-        found.append({"type": "content_block_start", "index": at, "content_block": block})
-        found += [
+        events.append({"type": "content_block_start", "index": at, "content_block": block})
+        events += [
             {"type": "content_block_delta", "index": at, "delta": delta}
             for delta in grown.get(str(block["type"]), [])
         ]
-        found.append({"type": "content_block_stop", "index": at})
-    found.append(
+        events.append({"type": "content_block_stop", "index": at})
+    events.append(
         {
             "type": "message_delta",
             "delta": {"stop_reason": "tool_use", "stop_sequence": None},
-            "usage": _SPENT,
+            "usage": _MESSAGE_USAGE,
         }
     )
-    return [*found, {"type": "message_stop"}]
+    return [*events, {"type": "message_stop"}]
 
 
-def _happenings() -> list[Json]:
+def _response_events() -> list[Json]:
     """Return the events of a Responses stream."""
     begun = {**_RESPONSE, "status": "in_progress", "output": [], "usage": None}
-    found: list[Json] = [
+    events: list[Json] = [
         {"type": "response.created", "response": begun},
         {"type": "response.in_progress", "response": begun},
     ]
     for at, item in enumerate(_ITEMS):
         place = {"output_index": at, "item_id": item["id"]}
-        found.append(
+        events.append(
             {
                 "type": "response.output_item.added",
                 "output_index": at,
@@ -155,19 +160,19 @@ def _happenings() -> list[Json]:
         )
         if item["type"] == "message":
             part = {"type": "output_text", "text": "", "annotations": []}
-            found += [
+            events += [
                 {"type": "response.content_part.added", **place, "content_index": 0, "part": part},
-                {"type": "response.output_text.delta", **place, "content_index": 0, "delta": "Hi.", "logprobs": [_TOLD]},
+                {"type": "response.output_text.delta", **place, "content_index": 0, "delta": "Hi.", "logprobs": [_LOGPROB]},
                 {"type": "response.output_text.annotation.added", **place, "content_index": 0, "annotation_index": 0, "annotation": {"type": "url_citation", "url": "u"}},
                 {"type": "response.output_text.done", **place, "content_index": 0, "text": "Hi."},
                 {"type": "response.refusal.delta", **place, "content_index": 1, "delta": "No."},
             ]  # fmt: skip
         elif item["type"] == "function_call":
-            found.append(
+            events.append(
                 {"type": "response.function_call_arguments.delta", **place, "delta": '{"a":1}'}
             )
         elif item["type"] == "reasoning":
-            found.append(
+            events.append(
                 {
                     "type": "response.reasoning_summary_text.delta",
                     **place,
@@ -175,18 +180,18 @@ def _happenings() -> list[Json]:
                     "delta": "Thought.",
                 }
             )
-        found.append({"type": "response.output_item.done", "output_index": at, "item": item})
-    found.append({"type": "response.completed", "response": _RESPONSE})
-    return [{**one, "sequence_number": at} for at, one in enumerate(found)]
+        events.append({"type": "response.output_item.done", "output_index": at, "item": item})
+    events.append({"type": "response.completed", "response": _RESPONSE})
+    return [{**event, "sequence_number": at} for at, event in enumerate(events)]
 
 
 STREAMS: dict[str, list[Json]] = {
     "able-1": [
         _chunk({"role": "assistant", "content": ""}), _chunk({"reasoning_content": "Thought."}), _chunk({"content": "Hi."}),
         _chunk({"tool_calls": [{"index": 0, **_CALL}]}), _chunk({"tool_calls": [{"index": 0, "function": {"arguments": "1"}}]}),
-        _chunk({"refusal": "No."}), _chunk({}, "tool_calls"), {**_chunk({}), "choices": [], "usage": _COUNTS},
+        _chunk({"refusal": "No."}), _chunk({}, "tool_calls"), {**_chunk({}), "choices": [], "usage": _CHAT_USAGE},
     ],
-    "claude-haiku-9": _events(), "reply-9": _happenings(),
+    "claude-haiku-9": _message_events(), "reply-9": _response_events(),
     "gem-9": [{**_GEMINI, "candidates": [{**_CANDIDATE, "finishReason": None}]}, _GEMINI],
 }  # fmt: skip
 
@@ -213,7 +218,7 @@ def answer(model: str, chance: random.Random, *, streamed: bool) -> Answer:
         elif kind < 0.94 and len(frames) > 1:
             del frames[at]
         else:
-            other = chance.randrange(len(frames))
-            frames[at], frames[other] = frames[other], frames[at]
+            second = chance.randrange(len(frames))
+            frames[at], frames[second] = frames[second], frames[at]
     data = b"".join(map(frame, frames)) + (DONE if model == "able-1" else b"")
     return Answer(pieces=(data,), headers=SSE)

@@ -35,13 +35,13 @@ def echo(request: Request) -> Answer:
     return whole(f"For {request.json['user']}: {request.json['messages'][-1]['content']}")
 
 
-def _body(who: int, text: str) -> bytes:
-    return chat(user=f"key {who}", messages=[{"role": "user", "content": text}])
+def _body(key: int, text: str) -> bytes:
+    return chat(user=f"key {key}", messages=[{"role": "user", "content": text}])
 
 
-def _right(who: int, text: str, data: bytes) -> bool:
-    said = jsonio.loads(data)["choices"][0]["message"]["content"]
-    return bool(said == f"For key {who}: {text}")
+def _is_right(key: int, text: str, data: bytes) -> bool:
+    content = jsonio.loads(data)["choices"][0]["message"]["content"]
+    return bool(content == f"For key {key}: {text}")
 
 
 def crossed(gate: Gate, number: int, threads: int = 4) -> Iterator[str]:
@@ -51,38 +51,38 @@ def crossed(gate: Gate, number: int, threads: int = 4) -> Iterator[str]:
     """
     own = threading.local()
     clients: list[HTTPConnection] = []
-    left, hits = [0] * threads, [0] * threads
+    left_early, hits = [0] * threads, [0] * threads
 
-    def one(at: int) -> str:
+    def send_one(at: int) -> str:
         chance = random.Random(at)
-        who, text = at % 2, f"Prompt {chance.randrange(_POOL)}"
-        body = _body(who, text)
+        key, text = at % 2, f"Prompt {chance.randrange(_POOL)}"
+        body = _body(key, text)
         if chance.random() < 0.5:
             head = (
-                f"POST {CHAT} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {SECRETS[who]}\r\n"
+                f"POST {CHAT} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {SECRETS[key]}\r\n"
                 f"content-length: {len(body)}\r\n\r\n"
             )
             with closing(socket.create_connection(("127.0.0.1", gate.port), PATIENCE)) as leaving:
                 leaving.sendall(head.encode() + body)
                 early = not select.select([leaving], [], [], chance.uniform(0, 0.004))[0]
-            left[at % threads] += early
+            left_early[at % threads] += early
             return ""
         client: HTTPConnection | None = getattr(own, "client", None)
         if client is None:
             client = own.client = HTTPConnection("127.0.0.1", gate.port, PATIENCE)
             clients.append(client)
-        client.request("POST", CHAT, body, {"authorization": f"Bearer {SECRETS[who]}"})
+        client.request("POST", CHAT, body, {"authorization": f"Bearer {SECRETS[key]}"})
         reply = client.getresponse()
         data = reply.read()
         hits[at % threads] += reply.headers["x-tiergate-cache"] == "hit"
-        right = reply.status == 200 and _right(who, text, data)
-        return "" if right else f"key {who}, {text!r}: {reply.status} {data[:300]!r}"
+        right = reply.status == 200 and _is_right(key, text, data)
+        return "" if right else f"key {key}, {text!r}: {reply.status} {data[:300]!r}"
 
     with ThreadPoolExecutor(threads) as running:
-        yield from running.map(one, range(number))
+        yield from running.map(send_one, range(number))
     for client in clients:
         client.close()
-    yield "" if sum(left) and sum(hits) else f"{sum(left)} left, {sum(hits)} hits"
+    yield "" if sum(left_early) and sum(hits) else f"{sum(left_early)} left, {sum(hits)} hits"
 
 
 def apart(gate: Gate) -> Iterator[str]:
@@ -90,10 +90,10 @@ def apart(gate: Gate) -> Iterator[str]:
     body = json.dumps(
         {"model": "able-1", "user": "key 0", "messages": [{"role": "user", "content": "Once."}]}
     ).encode()
-    told = [
-        gate.ask(CHAT, body, "POST", authorization=f"Bearer {SECRETS[who]}").headers[
+    cache_headers = [
+        gate.ask(CHAT, body, "POST", authorization=f"Bearer {SECRETS[key]}").headers[
             "x-tiergate-cache"
         ]
-        for who in (0, 0, 1, 1)
+        for key in (0, 0, 1, 1)
     ]
-    yield "" if told == ["miss", "hit", "miss", "hit"] else str(told)
+    yield "" if cache_headers == ["miss", "hit", "miss", "hit"] else str(cache_headers)

@@ -59,13 +59,17 @@ def response_fields(text: str) -> dict[str, Any]:
         {"type": "input_image", "image_url": text, "detail": text},
         {"type": "input_file", "file_url": text, "filename": text},
     ]
-    said = {"type": "output_text", "text": text, "annotations": [{"type": text, "title": text}]}
+    output_text = {
+        "type": "output_text",
+        "text": text,
+        "annotations": [{"type": text, "title": text}],
+    }
     return {
         "model": "reply-9", "instructions": text,
         "input": [
             {"role": "user", "content": parts},
             {"type": "reasoning", "id": text, "summary": [{"type": "summary_text", "text": text}]},
-            {"type": "message", "role": "assistant", "id": text, "content": [said, {"type": "refusal", "refusal": text}]},
+            {"type": "message", "role": "assistant", "id": text, "content": [output_text, {"type": "refusal", "refusal": text}]},
             {"type": "function_call", "call_id": text, "name": text, "arguments": text},
             {"type": "function_call_output", "call_id": text, "output": text},
             {"type": text, "x": text},

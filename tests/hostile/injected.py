@@ -47,6 +47,6 @@ _TEMPLATES = (
 def injected(number: int) -> tuple[str, ...]:
     """Return `number` texts, wildcards and templates first."""
     first = ["%" * 1000, "_" * 1000, "*" * 1000, "%_%_" * 250, *_TEMPLATES]
-    made = [f"{a}{' ' * bool(a)}{b}{c}" for a, b, c in itertools.product(_BEFORE, _SQL, _AFTER)]
-    random.Random(89).shuffle(made)
-    return tuple(dict.fromkeys([*first, *made]))[:number]
+    texts = [f"{a}{' ' * bool(a)}{b}{c}" for a, b, c in itertools.product(_BEFORE, _SQL, _AFTER)]
+    random.Random(89).shuffle(texts)
+    return tuple(dict.fromkeys([*first, *texts]))[:number]

@@ -37,17 +37,17 @@ def _insert(text: bytes, chance: random.Random) -> bytes:
 
 
 def _delete(text: bytes, chance: random.Random) -> bytes:
-    at = chance.choice([i for i, one in enumerate(text) if one in b'{}[]":,'])
+    at = chance.choice([i for i, byte in enumerate(text) if byte in b'{}[]":,'])
     return text[:at] + text[at + 1 :]
 
 
 def _double(text: bytes, chance: random.Random) -> bytes:
-    at = chance.choice([i for i, one in enumerate(text) if one in b'{}[]":,'])
+    at = chance.choice([i for i, byte in enumerate(text) if byte in b'{}[]":,'])
     return text[:at] + text[at : at + 1] + text[at:]
 
 
 def _swap(text: bytes, chance: random.Random) -> bytes:
-    at = chance.choice([i for i, one in enumerate(text) if one in b'{}[]":,'])
+    at = chance.choice([i for i, byte in enumerate(text) if byte in b'{}[]":,'])
     return text[:at] + chance.choice([b"{", b"}", b"[", b"]", b'"', b":", b","]) + text[at + 1 :]
 
 
@@ -69,8 +69,8 @@ def _around(text: bytes, chance: random.Random) -> bytes:
 
 
 def _coded(text: bytes, chance: random.Random) -> bytes:
-    told = text[:-1].decode(errors="replace") + ',"x":"\u20ac+"}'
-    return told.encode(chance.choice(_CODECS), errors="replace")
+    extended = text[:-1].decode(errors="replace") + ',"x":"\u20ac+"}'
+    return extended.encode(chance.choice(_CODECS), errors="replace")
 
 
 _CHANGES: tuple[Change, ...] = (

@@ -34,27 +34,29 @@ def changed(value: Any, chance: random.Random) -> Any:
     """Return a copy with one to three items replaced, removed, doubled or moved."""
     copy = _copy(value)
     for _ in range(chance.choice((1, 1, 2, 3))):
-        found = list(places(copy))
-        if not found:
+        found_places = list(places(copy))
+        if not found_places:
             return chance.choice(_VALUES)
-        where, at = chance.choice(found)
+        container, at = chance.choice(found_places)
         kind = chance.random()
         if kind < 0.6:
-            where[at] = _copy(chance.choice(_VALUES))
+            container[at] = _copy(chance.choice(_VALUES))
         elif kind < 0.75:
-            del where[at]
+            del container[at]
         elif kind < 0.9:
-            other, place = chance.choice(found)
-            where[at] = _copy(other[place]) if place in _names(other) else None
-        elif isinstance(where, list):
-            where.insert(at, _copy(where[at]))
+            other_container, place = chance.choice(found_places)
+            container[at] = (
+                _copy(other_container[place]) if place in _names(other_container) else None
+            )
+        elif isinstance(container, list):
+            container.insert(at, _copy(container[at]))
         else:
-            where[f"{at}_"] = where.pop(at)
+            container[f"{at}_"] = container.pop(at)
     return copy
 
 
-def _names(where: Any) -> Any:
-    return where if isinstance(where, dict) else range(len(where))
+def _names(container: Any) -> Any:
+    return container if isinstance(container, dict) else range(len(container))
 
 
 def _copy(value: Any) -> Any:

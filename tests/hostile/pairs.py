@@ -48,60 +48,60 @@ _MEMBERS = (
 )
 _HEADERS = ("anthropic-beta", "openai-beta", "a", "ab")
 
-type Made = dict[str, object]
+type RequestParts = dict[str, object]
 
 
-def _made(chance: random.Random) -> Made:
+def _random_request(chance: random.Random) -> RequestParts:
     return {
         "who": Key(name=chance.choice(_WORDS), tenant=chance.choice(_WORDS)),
         "dialect": chance.choice(_WORDS),
         "operation": chance.choice(_WORDS),
         "target": chance.choice(_WORDS),
-        "members": {one: chance.choice(_VALUES) for one in chance.sample(_MEMBERS, 3)},
-        "headers": {one: chance.choice(_WORDS) for one in chance.sample(_HEADERS, 1)},
+        "members": {name: chance.choice(_VALUES) for name in chance.sample(_MEMBERS, 3)},
+        "headers": {name: chance.choice(_WORDS) for name in chance.sample(_HEADERS, 1)},
     }
 
 
-def _keyed(made: Made, sharing: Sharing) -> str:
-    who, members = made["who"], made["members"]
-    assert isinstance(who, Key)
+def _cache_key(parts: RequestParts, sharing: Sharing) -> str:
+    key, members = parts["who"], parts["members"]
+    assert isinstance(key, Key)
     assert isinstance(members, dict)
     shared = start_hash(
-        secret=b"s" * 32, scope=make_scope(sharing, who), dialect=str(made["dialect"]), operation=str(made["operation"]),
-        target=str(made["target"]),
+        secret=b"s" * 32, scope=make_scope(sharing, key), dialect=str(parts["dialect"]), operation=str(parts["operation"]),
+        target=str(parts["target"]),
     )  # fmt: skip
     raw = {name: msgspec.Raw(value) for name, value in members.items()}
-    return make_key(shared, raw, made["headers"])  # type: ignore[arg-type]
+    return make_key(shared, raw, parts["headers"])  # type: ignore[arg-type]
 
 
-def _meaning(made: Made, sharing: Sharing) -> Made:
+def _meaning(parts: RequestParts, sharing: Sharing) -> RequestParts:
     """Return the parts that must be equal, by their meaning and not by the cache key's code."""
-    who, members = made["who"], made["members"]
-    assert isinstance(who, Key)
+    key, members = parts["who"], parts["members"]
+    assert isinstance(key, Key)
     assert isinstance(members, dict)
-    by = {"key": (who.tenant, who.name), "tenant": (who.tenant,), "all": ()}[sharing]
-    told = {k: v for k, v in members.items() if k not in ("stream", "stream_options")}
-    return {**made, "who": by, "members": told}
+    shared_by = {"key": (key.tenant, key.name), "tenant": (key.tenant,), "all": ()}[sharing]
+    essential = {k: v for k, v in members.items() if k not in ("stream", "stream_options")}
+    return {**parts, "who": shared_by, "members": essential}
 
 
 def pairs(number: int) -> Iterator[str]:
     """SEC-CACHE 2, 3: yield the mistake for each of `number` pairs, empty if there is none."""
     chance = random.Random(83)
     for _ in range(number):
-        one = _made(chance)
-        part = chance.choice([*one, "order", "nothing"])
-        other = dict(one)
+        first = _random_request(chance)
+        part = chance.choice([*first, "order", "nothing"])
+        second = dict(first)
         if part == "order":
-            members = one["members"]
+            members = first["members"]
             assert isinstance(members, dict)
-            other["members"] = dict(sorted(members.items(), reverse=True))
+            second["members"] = dict(sorted(members.items(), reverse=True))
         elif part != "nothing":
-            other[part] = _made(chance)[part]
+            second[part] = _random_request(chance)[part]
         for sharing in ("key", "tenant", "all"):
-            same = _keyed(one, sharing) == _keyed(other, sharing)
-            alike = _meaning(one, sharing) == _meaning(other, sharing)
-            if same != alike:
-                yield f"{one} and {other} {'meet' if same else 'do not meet'}"
+            is_same_key = _cache_key(first, sharing) == _cache_key(second, sharing)
+            is_same_meaning = _meaning(first, sharing) == _meaning(second, sharing)
+            if is_same_key != is_same_meaning:
+                yield f"{first} and {second} {'meet' if is_same_key else 'do not meet'}"
                 break
         else:
             yield ""

@@ -19,8 +19,8 @@ _ENDS = (
 @functools.cache
 def paths(number: int) -> tuple[str, ...]:
     """Return `number` names."""
-    made = [step * times + end for step, end, times in itertools.product(_STEPS, _ENDS, (1, 3, 8))]
-    random.Random(22).shuffle(made)
+    names = [step * times + end for step, end, times in itertools.product(_STEPS, _ENDS, (1, 3, 8))]
+    random.Random(22).shuffle(names)
     first = [
         "../../etc/passwd",
         "/etc/passwd",
@@ -30,4 +30,4 @@ def paths(number: int) -> tuple[str, ...]:
         "..",
         "a" * 5000,
     ]
-    return tuple(dict.fromkeys([*first, *filter(None, made)]))[:number]
+    return tuple(dict.fromkeys([*first, *filter(None, names)]))[:number]

@@ -42,7 +42,7 @@ def mutations(number: int) -> Iterator[tuple[bytes, bytes]]:
         path, body = chance.choice(list(BODIES.items()))
         length = chance.choice(_LENGTHS)
         marks = len(re.findall(rb"%[dxo]", length))
-        said = b"content-length: " + length % ((len(body),) * marks)
+        length_line = b"content-length: " + length % ((len(body),) * marks)
         coding = b"transfer-encoding: " + chance.choice(_CODINGS)
         name = chance.choice(_NAMES) + b": chunked"
         chunk = chance.choice(_CHUNKS) % (len(body), body)
@@ -52,7 +52,7 @@ def mutations(number: int) -> Iterator[tuple[bytes, bytes]]:
             "TE and CL": ([b"transfer-encoding: chunked", plain], chunk),
             "CL and TE": ([plain, b"transfer-encoding: chunked"], chunk),
             "two CL": ([plain, b"content-length: %d" % chance.choice([0, 1, len(body) + 1])], body),
-            "a CL": ([said], body),
+            "a CL": ([length_line], body),
             "a TE": ([coding], chunk),
             "a TE and CL": ([coding, plain], chunk),
             "a name and CL": ([name, plain], chunk),
@@ -61,13 +61,13 @@ def mutations(number: int) -> Iterator[tuple[bytes, bytes]]:
             "spaced": ([b"content-length" + space + b": %d" % len(body)], body),
             "spaced TE": ([b"transfer-encoding:" + space + b"chunked" + space, plain], chunk),
         }
-        lines, sent = kinds[chance.choice(list(kinds))]
+        lines, rest = kinds[chance.choice(list(kinds))]
         if chance.random() < 0.3:
             lines.append(b"connection: keep-alive")
         end = chance.choice([b"\r\n"] * 8 + [b"\n", b"\r"])
         version = chance.choice([b"HTTP/1.1"] * 6 + [b"HTTP/1.0"])
         head = end.join([b"POST " + path + b" " + version, b"host: localhost", *lines, b"", b""])
-        yield head + sent, body
+        yield head + rest, body
 
 
 def honest(data: bytes, body: bytes) -> bool:
@@ -83,8 +83,8 @@ def honest(data: bytes, body: bytes) -> bool:
     fields = [line.partition(b":") for line in lines[1:]]
     if any(re.fullmatch(rb"[\w-]+", name) is None for name, _, _ in fields):
         return False
-    of = {name: [v.strip(b" \t") for n, _, v in fields if n.lower() == name] for name in (b"content-length", b"transfer-encoding")}  # fmt: skip
-    lengths, codings = of[b"content-length"], of[b"transfer-encoding"]
+    values = {name: [v.strip(b" \t") for n, _, v in fields if n.lower() == name] for name in (b"content-length", b"transfer-encoding")}  # fmt: skip
+    lengths, codings = values[b"content-length"], values[b"transfer-encoding"]
     if lengths and codings:
         return False
     if codings:

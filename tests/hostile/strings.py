@@ -23,13 +23,13 @@ _SEEDS = (
 def strings(number: int) -> tuple[str, ...]:
     """Return seeds, each control character, and random mixtures of them: the same every time."""
     chance = random.Random(18)
-    found = [*_SEEDS, *map(chr, range(0x20)), *map(chr, range(0x7F, 0xA0))]
-    while len(found) < number:
-        pieces = chance.choices(found, k=chance.randint(2, 5))
+    texts = [*_SEEDS, *map(chr, range(0x20)), *map(chr, range(0x7F, 0xA0))]
+    while len(texts) < number:
+        pieces = chance.choices(texts, k=chance.randint(2, 5))
         pieces.append(
             "".join(
                 chr(chance.choice([*range(0xD800), *range(0xE000, 0x3000)]) or 1) for _ in range(3)
             )
         )
-        found.append(chance.choice(["", " ", "\n", "\u0301"]).join(pieces))
-    return tuple(dict.fromkeys(found))
+        texts.append(chance.choice(["", " ", "\n", "\u0301"]).join(pieces))
+    return tuple(dict.fromkeys(texts))

@@ -48,14 +48,14 @@ WAYS = ("authorization", "x-api-key", "x-goog-api-key", "?key=")
 
 def echo(request: Request) -> Answer:
     """Return an answer that depends on its request alone, in the request's dialect."""
-    said = hashlib.sha256(request.body).hexdigest()
+    digest = hashlib.sha256(request.body).hexdigest()
     if request.path.endswith("/messages"):
         value: object = {
             "id": "m", "type": "message", "role": "assistant", "model": "served", "stop_reason": "end_turn",
-            "content": [{"type": "text", "text": said}], "usage": {"input_tokens": 1, "output_tokens": 1},
+            "content": [{"type": "text", "text": digest}], "usage": {"input_tokens": 1, "output_tokens": 1},
         }  # fmt: skip
     elif request.path.endswith("/responses"):
-        part = {"type": "output_text", "text": said, "annotations": []}
+        part = {"type": "output_text", "text": digest, "annotations": []}
         item = {"type": "message", "id": "i", "role": "assistant", "status": "completed", "content": [part]}  # fmt: skip
         usage = {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}
         value = {
@@ -63,11 +63,14 @@ def echo(request: Request) -> Answer:
             "output": [item], "usage": usage,
         }  # fmt: skip
     elif ":generateContent" in request.path:
-        one = {"content": {"role": "model", "parts": [{"text": said}]}, "finishReason": "STOP"}
+        candidate = {
+            "content": {"role": "model", "parts": [{"text": digest}]},
+            "finishReason": "STOP",
+        }
         counts = {"promptTokenCount": 1, "candidatesTokenCount": 1, "totalTokenCount": 2}
-        value = {"candidates": [one], "usageMetadata": counts}
+        value = {"candidates": [candidate], "usageMetadata": counts}
     else:
-        choice = {"index": 0, "message": {"role": "assistant", "content": said}, "finish_reason": "stop"}  # fmt: skip
+        choice = {"index": 0, "message": {"role": "assistant", "content": digest}, "finish_reason": "stop"}  # fmt: skip
         counts = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
         value = {"id": "c", "object": "chat.completion", "created": 1, "model": "served", "choices": [choice], "usage": counts}  # fmt: skip
     data = jsonio.dumps(value)
@@ -84,9 +87,9 @@ def naughty(gate: Gate, provider: Upstream, path: str, every: int = 1) -> Outcom
     """C-18: each text in every field at once passes unchanged to the last byte."""
     for at, text in enumerate(strings(520)[::every]):
         body = written(path, text, at)
-        told = gate.ask(path, body)
+        reply = gate.ask(path, body)
         sent = provider.requests[-1].body if provider.requests else b""
-        yield "" if told.status == 200 and sent == body else f"{text!r}: {told}"
+        yield "" if reply.status == 200 and sent == body else f"{text!r}: {reply}"
 
 
 def cached(gate: Gate, provider: Upstream, path: str, every: int = 1) -> Outcomes:
@@ -150,14 +153,16 @@ def locked_out(gate: Gate, number: int = 560, ways: int = 4, within: float = mat
                 path = GENERATE
             since = time.perf_counter()
             if way == "?key=":
-                told = gate.ask(f"{path}?key={quote(key or 'x', safe='')}", b"{}")
+                reply = gate.ask(f"{path}?key={quote(key or 'x', safe='')}", b"{}")
             else:
                 sent = (f"Bearer {key or 'x'}" if turn % 8 < 4 else key or "x").encode()
-                told = gate.ask(path, b"{}", "POST", **{way: sent.decode("latin-1")})
-            spent = time.perf_counter() - since
-            same = bodies.setdefault(family(path), told.body) == told.body
-            wrong = refused(told, path, 401, "", (way, key))
-            yield wrong or ("" if same and spent < within else f"{way} {key!r}: {spent} s, {told}")
+                reply = gate.ask(path, b"{}", "POST", **{way: sent.decode("latin-1")})
+            seconds = time.perf_counter() - since
+            is_same_body = bodies.setdefault(family(path), reply.body) == reply.body
+            wrong = refused(reply, path, 401, "", (way, key))
+            yield wrong or (
+                "" if is_same_body and seconds < within else f"{way} {key!r}: {seconds} s, {reply}"
+            )
     yield "" if gate.journal() == before else "there are rows"
 
 
@@ -191,11 +196,15 @@ def asked_admins(gate: Gate, number: int = 560) -> Outcomes:
     )  # fmt: skip
     for at, text in enumerate(injected(number)):
         form = forms[at % len(forms)]
-        told = gate.ask(
+        reply = gate.ask(
             "/admin/" + form.format(quote(text, safe="")), method="GET", authorization=OF_AN_ADMIN
         )
-        some = told.status == 200 and form.startswith("entries") and told.body.count(b"\n") > 0
-        yield "" if told.status in (200, 400, 404) and not some else f"{form} {text!r}: {told}"
+        has_rows = (
+            reply.status == 200 and form.startswith("entries") and reply.body.count(b"\n") > 0
+        )
+        yield (
+            "" if reply.status in (200, 400, 404) and not has_rows else f"{form} {text!r}: {reply}"
+        )
     after = gate.ask("/admin/costs?by=key", method="GET", authorization=OF_AN_ADMIN)
     yield "" if after.json["total"] == before.json["total"] else f"{before} and then {after}"
 
@@ -236,11 +245,11 @@ def odd_requests(gate: Gate, path: str, model: str, number: int) -> Outcomes:
         if isinstance(value, dict) and path != GENERATE:
             value["model"] = model
             value |= {"stream": True} if at % 2 else {}
-        door = path.replace("gem-9", model)
+        url = path.replace("gem-9", model)
         if at % 2:
-            door = door.replace(":generateContent", ":streamGenerateContent?alt=sse")
-        told = gate.ask(door, jsonio.dumps(value))
-        yield "" if told.status in (200, 400) else f"{door} {jsonio.dumps(value)[:2000]!r}: {told}"
+            url = url.replace(":generateContent", ":streamGenerateContent?alt=sse")
+        reply = gate.ask(url, jsonio.dumps(value))
+        yield "" if reply.status in (200, 400) else f"{url} {jsonio.dumps(value)[:2000]!r}: {reply}"
 
 
 _FAULTS = (200, 429, 502, 503, 504, 529)
@@ -310,10 +319,10 @@ def tally(sets: Mapping[str, Outcomes]) -> tuple[int, int]:
     """Run sets, one line each; return how many pieces passed and how many failed."""
     passed = failed = 0
     for name, outcomes in sets.items():
-        found = list(outcomes)
-        wrong = [one for one in found if one]
-        print(f"{len(found) - len(wrong):>7} passed {len(wrong):>4} failed  {name}", flush=True)
-        for one in wrong[:3]:
-            print(f"        {one[:600]}")
-        passed, failed = passed + len(found) - len(wrong), failed + len(wrong)
+        results = list(outcomes)
+        wrong = [result for result in results if result]
+        print(f"{len(results) - len(wrong):>7} passed {len(wrong):>4} failed  {name}", flush=True)
+        for mistake in wrong[:3]:
+            print(f"        {mistake[:600]}")
+        passed, failed = passed + len(results) - len(wrong), failed + len(wrong)
     return passed, failed

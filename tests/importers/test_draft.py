@@ -17,6 +17,6 @@ from gateway.settings.schema import base
         (0, "0s"),
     ],
 )
-def test_a_span_has_no_exponent(seconds: float, text: str) -> None:
+def test_an_imported_duration_has_no_exponent(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text
     assert base.parse_duration(text) == pytest.approx(max(seconds, 0.001) if seconds else 0)

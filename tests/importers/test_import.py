@@ -28,7 +28,7 @@ from tests.cli.run import run
 from tests.e2e.child import Child, until
 from tests.e2e.upstream import Upstream, answering, failing
 from tests.e2e.world import Loop
-from tests.importers.made import FILES, SAMPLES, SHIPPED, draft, golden
+from tests.importers.expected_results import FILES, SAMPLES, SHIPPED, draft, golden
 
 SECRETS = (
     "sk-live-0123456789abcdef",
@@ -40,68 +40,70 @@ SECRETS = (
 )
 
 
-def imported(kind: str, value: object, environ: dict[str, str] | None = None) -> Any:
+def import_value(kind: str, value: object, environ: dict[str, str] | None = None) -> Any:
     return convert_config(kind, json.dumps(value), "f.json", SHIPPED, environ or {})
 
 
-def notes(found: Any, fate: str) -> dict[str, str]:
-    return {one.path: one.text for one in found.notes if one.fate == fate}
+def notes(imported: Any, fate: str) -> dict[str, str]:
+    return {item.path: item.text for item in imported.notes if item.fate == fate}
 
 
-def built(found: Any, folder: Path) -> BuiltConfig:
+def build_draft(imported: Any, folder: Path) -> BuiltConfig:
     file = folder / "gateway.yaml"
-    file.write_text(writer.format_config(found, "a test"), "utf-8")
+    file.write_text(writer.format_config(imported, "a test"), "utf-8")
     return build_config(
-        load(file, dict.fromkeys(found.required_variables, "set")), datetime.now(UTC)
+        load(file, dict.fromkeys(imported.required_variables, "set")), datetime.now(UTC)
     )
 
 
 @pytest.mark.parametrize("kind", FILES)
-def test_a_sample_becomes_what_it_did_before(kind: str) -> None:
+def test_a_sample_becomes_the_expected_configuration(kind: str) -> None:
     """Each line of the result is compared, and the report.
 
     The report says what was kept, changed and dropped, and why.
     """
     file = SAMPLES / f"{kind}.golden.yaml"
     assert golden(kind) == file.read_text("utf-8"), (
-        "look at it, then: python -m tests.importers.made"
+        "look at it, then: python -m tests.importers.expected_results"
     )
 
 
 @pytest.mark.parametrize("kind", FILES)
-def test_what_it_becomes_is_a_configuration_whose_labs_are_on(kind: str, tmp_path: Path) -> None:
-    made = built(draft(kind), tmp_path)
+def test_an_imported_sample_is_a_configuration_whose_labs_are_on(kind: str, tmp_path: Path) -> None:
+    config = build_draft(draft(kind), tmp_path)
     assert all(
-        lab.enabled for lab in made.built_catalogue.catalogue.labs.values() if lab.name != "gpt-4o"
+        lab.enabled
+        for lab in config.built_catalogue.catalogue.labs.values()
+        if lab.name != "gpt-4o"
     )
-    assert made.built_catalogue.catalogue.default_lab == "main"
+    assert config.built_catalogue.catalogue.default_lab == "main"
 
 
 @pytest.mark.parametrize("kind", FILES)
 def test_no_secret_is_in_the_configuration_or_the_report(kind: str) -> None:
-    found = draft(kind)
-    told = writer.format_config(found, "a test") + "".join(
-        one.text + one.path for one in found.notes
+    imported = draft(kind)
+    text = writer.format_config(imported, "a test") + "".join(
+        item.text + item.path for item in imported.notes
     )
-    assert not any(secret in told for secret in SECRETS)
-    assert set(found.secret_names) <= set(found.environ)
+    assert not any(secret in text for secret in SECRETS)
+    assert set(imported.secret_names) <= set(imported.environ)
 
 
 @pytest.mark.parametrize("kind", FILES)
-def test_every_part_of_a_sample_is_told_of(kind: str) -> None:
+def test_the_report_mentions_every_part_of_a_sample(kind: str) -> None:
     """Each key below the top has a note, or one above it or below it has."""
     source = (SAMPLES / FILES[kind]).read_text("utf-8")
     document = yaml.read(reader._blank_comments(source) if kind != "litellm" else source, "f")
-    told = [one.path for one in draft(kind).notes]
+    paths = [item.path for item in draft(kind).notes]
     for path in document.lines:
         if not 0 < len(path) <= 2 or not isinstance(path[-1], str):
             continue
         name = str(path[0]) if len(path) == 1 else f"{path[0]}.{path[1]}"
         name = name.replace("budget_duration", "max_budget")  # one note covers both
-        assert any(one.startswith(name) or name.startswith(one) for one in told if one), name
+        assert any(item.startswith(name) or name.startswith(item) for item in paths if item), name
 
 
-def test_a_key_in_clear_takes_no_name_that_means_something_else() -> None:
+def test_a_key_in_clear_text_becomes_a_variable_with_a_free_name() -> None:
     """A new variable has no name that the file reads or the environment sets.
 
     A variable that already has the key's value is used again.
@@ -115,48 +117,48 @@ def test_a_key_in_clear_takes_no_name_that_means_something_else() -> None:
         {"model_name": "c", "litellm_params": {"model": "openai/c", "api_key": "sk-1"}},
         {"model_name": "d", "litellm_params": {"model": "openai/d", "api_key": "sk-2"}},
     ]
-    found = imported("litellm", {"model_list": rows}, {"OPENAI_API_KEY_2": "other"})
-    assert found.environ == {"OPENAI_API_KEY_3": "sk-1", "OPENAI_API_KEY_4": "sk-2"}
-    assert [one["accounts"]["main"] for one in found.providers.values()] == [
+    imported = import_value("litellm", {"model_list": rows}, {"OPENAI_API_KEY_2": "other"})
+    assert imported.environ == {"OPENAI_API_KEY_3": "sk-1", "OPENAI_API_KEY_4": "sk-2"}
+    assert [item["accounts"]["main"] for item in imported.providers.values()] == [
         "${OPENAI_API_KEY_3}", "${OPENAI_API_KEY}", "${OPENAI_API_KEY_4}",
     ]  # fmt: skip
-    again = imported("litellm", {"model_list": rows[:1]}, {"OPENAI_API_KEY": "sk-1"})
-    assert again.environ == {"OPENAI_API_KEY": "sk-1"}
+    reused = import_value("litellm", {"model_list": rows[:1]}, {"OPENAI_API_KEY": "sk-1"})
+    assert reused.environ == {"OPENAI_API_KEY": "sk-1"}
 
 
-def test_litellm_groups_are_names_whose_deployments_are_tried_in_order(tmp_path: Path) -> None:
-    found = draft("litellm")
-    made = built(found, tmp_path)
-    lab = made.built_catalogue.catalogue.labs["gpt-4o"]
-    assert [one.name for one in lab.tiers["smart"]] == [
+def test_a_litellm_group_becomes_a_lab_with_its_deployments_in_order(tmp_path: Path) -> None:
+    imported = draft("litellm")
+    config = build_draft(imported, tmp_path)
+    lab = config.built_catalogue.catalogue.labs["gpt-4o"]
+    assert [item.name for item in lab.tiers["smart"]] == [
         "azure-openai/prod-gpt-4o", "openai/gpt-4o",
         "anthropic/claude-haiku-5-5", "anthropic/claude-opus-5-5",  # its fallbacks
     ]  # fmt: skip
-    assert made.source.config.aliases["gpt-4"] == "gpt-4o/smart"
-    assert made.source.config.budgets[0].usd == 100
-    assert made.source.config.budgets[1].tag == ["batch"]
-    assert found.environ["REDIS_URL"] == "redis://cache.internal:6380"
+    assert config.source.config.aliases["gpt-4"] == "gpt-4o/smart"
+    assert config.source.config.budgets[0].usd == 100
+    assert config.source.config.budgets[1].tag == ["batch"]
+    assert imported.environ["REDIS_URL"] == "redis://cache.internal:6380"
     digest = hashlib.sha256(b"sk-master-1234").hexdigest()
-    assert found.environ["TIERGATE_KEYS"] == f"litellm-master={digest}"
+    assert imported.environ["TIERGATE_KEYS"] == f"litellm-master={digest}"
 
 
 @pytest.mark.parametrize(
-    ("model", "params", "told"),
+    ("model", "params", "reason"),
     [
         ("vertex_ai/gemini-pro", {}, "Vertex AI needs Google's sign-in"),
         ("sagemaker/x", {}, "no such host ships"),
         ("*", {}, "models must be named"),
     ],
 )
-def test_litellm_models_that_cannot_be_called_say_why(
-    model: str, params: dict[str, str], told: str
+def test_a_litellm_model_that_cannot_be_called_is_dropped_with_a_reason(
+    model: str, params: dict[str, str], reason: str
 ) -> None:
-    found = imported(
+    imported = import_value(
         "litellm",
         {"model_list": [{"model_name": "x", "litellm_params": {"model": model, **params}}]},
     )
-    assert told in notes(found, "dropped")["model_list[0]"]
-    assert "x" not in found.aliases
+    assert reason in notes(imported, "dropped")["model_list[0]"]
+    assert "x" not in imported.aliases
 
 
 @pytest.mark.parametrize(
@@ -170,16 +172,18 @@ def test_litellm_models_that_cannot_be_called_say_why(
         ("openai/m", "nowhere", "https://unset.invalid"),
     ],
 )  # fmt: skip
-def test_litellm_addresses_are_those_of_the_provider_s_door(
+def test_litellm_addresses_become_the_base_url_of_the_provider(
     model: str, base: str, url: str
 ) -> None:
     params = {"model": model, "api_base": base, "api_key": "os.environ/K"}
-    found = imported("litellm", {"model_list": [{"model_name": "x", "litellm_params": params}]})
-    (part,) = found.providers.values()
+    imported = import_value(
+        "litellm", {"model_list": [{"model_name": "x", "litellm_params": params}]}
+    )
+    (part,) = imported.providers.values()
     assert part["base_url"] == url
 
 
-def test_litellm_credentials_by_name_and_base_models(tmp_path: Path) -> None:
+def test_litellm_credentials_by_name_and_base_models_are_imported(tmp_path: Path) -> None:
     value = {
         "model_list": [
             {
@@ -199,12 +203,12 @@ def test_litellm_credentials_by_name_and_base_models(tmp_path: Path) -> None:
             }
         ],
     }
-    found = imported("litellm", value)
-    assert found.providers["azure-openai"]["base_url"] == "https://r.example"
-    assert found.providers["azure-openai"]["accounts"] == {"main": "${K}"}
-    assert found.models["azure-openai/mine"] == {"like": "gpt-6-sol", "context": 9}
-    assert notes(found, "dropped")["model_list[1].litellm_params.litellm_credential_name"]
-    target = built(found, tmp_path).built_catalogue.catalogue.labs["x"].tiers["smart"][0]
+    imported = import_value("litellm", value)
+    assert imported.providers["azure-openai"]["base_url"] == "https://r.example"
+    assert imported.providers["azure-openai"]["accounts"] == {"main": "${K}"}
+    assert imported.models["azure-openai/mine"] == {"like": "gpt-6-sol", "context": 9}
+    assert notes(imported, "dropped")["model_list[1].litellm_params.litellm_credential_name"]
+    target = build_draft(imported, tmp_path).built_catalogue.catalogue.labs["x"].tiers["smart"][0]
     assert (target.facts.context, target.facts.vision) == (9, True)
 
 
@@ -213,37 +217,39 @@ def test_headers_that_hold_secrets_become_variables() -> None:
         "model": "openai/m", "api_base": "https://box.example/v1", "api_key": "none", "organization": "org-1",
         "extra_headers": {"X-Team": "a", "Authorization": "Bearer abc", "no header": "x"},
     }  # fmt: skip
-    found = imported("litellm", {"model_list": [{"model_name": "x", "litellm_params": params}]})
-    (part,) = found.providers.values()
+    imported = import_value(
+        "litellm", {"model_list": [{"model_name": "x", "litellm_params": params}]}
+    )
+    (part,) = imported.providers.values()
     assert part["headers"] == {
         "X-Team": "a",
         "Authorization": "${AUTHORIZATION_API_KEY}",
         "OpenAI-Organization": "org-1",
     }
-    assert found.environ == {"AUTHORIZATION_API_KEY": "Bearer abc"}
+    assert imported.environ == {"AUTHORIZATION_API_KEY": "Bearer abc"}
 
 
-def test_ccr_routes_are_tiers_and_rules(tmp_path: Path) -> None:
-    made = built(draft("ccr"), tmp_path)
-    main = made.built_catalogue.catalogue.labs["main"]
+def test_ccr_routes_become_tiers_and_rules(tmp_path: Path) -> None:
+    config = build_draft(draft("ccr"), tmp_path)
+    main = config.built_catalogue.catalogue.labs["main"]
     assert [main.tiers[tier][0].name for tier in ("fast", "smart", "reasoning")] == [
         "ollama/qwen3:4b", "deepseek/deepseek-chat", "deepseek/deepseek-reasoner",
     ]  # fmt: skip
     assert main.tiers["smart"][0].max_output == 8192
-    rules = {one.name: one for one in made.source.config.choices}
+    rules = {item.name: item for item in config.source.config.choices}
     assert rules["long contexts"].when.prompt_tokens.min == 80_001  # type: ignore[union-attr]
     assert rules["searches of the web"].model == "gemini-2.5-flash"
-    assert made.source.config.aliases["deepseek,deepseek-chat"] == "deepseek-chat"
+    assert config.source.config.aliases["deepseek,deepseek-chat"] == "deepseek-chat"
     digest = hashlib.sha256(b"my-secret-key-123").hexdigest()
     assert draft("ccr").environ["TIERGATE_KEYS"] == f"claude-code={digest}"
 
 
-def test_ccr_rules_hold_for_who_asks_for_claude_auto(tmp_path: Path) -> None:
+def test_ccr_rules_apply_to_calls_for_claude_auto(tmp_path: Path) -> None:
     """A request that names a model is a pin, by the model's family, as the report says."""
     file = tmp_path / "g.yaml"
     file.write_text(writer.format_config(draft("ccr"), "a test"), "utf-8")
     environ = dict.fromkeys(draft("ccr").required_variables, "set")
-    for model, words, told in (
+    for model, words, target in (
         ("claude-auto", 90_000, "openrouter/google/gemini-4"),
         ("claude-sonnet-4-6", 90_000, "deepseek/deepseek-chat"),
         ("claude-haiku-4-5", 9, "ollama/qwen3:4b"),
@@ -253,7 +259,7 @@ def test_ccr_rules_hold_for_who_asks_for_claude_auto(tmp_path: Path) -> None:
         result = run(
             "--config", file, "explain", "-", "--json", environ=environ, stdin=json.dumps(body)
         )
-        assert json.loads(result.stdout)["plan"][0]["target"] == told, result.output
+        assert json.loads(result.stdout)["plan"][0]["target"] == target, result.output
 
 
 @pytest.mark.parametrize(
@@ -267,7 +273,7 @@ def test_ccr_rules_hold_for_who_asks_for_claude_auto(tmp_path: Path) -> None:
         ("https://h.example/api", "", "openai-chat", "https://h.example/api"),
     ],
 )  # fmt: skip
-def test_ccr_addresses_tell_the_dialect(url: str, use: str, dialect: str, base: str) -> None:
+def test_ccr_addresses_determine_the_dialect(url: str, use: str, dialect: str, base: str) -> None:
     row = {
         "name": "p",
         "api_base_url": url,
@@ -275,12 +281,12 @@ def test_ccr_addresses_tell_the_dialect(url: str, use: str, dialect: str, base: 
         "models": ["m"],
         "transformer": {"use": [use]},
     }
-    found = imported("ccr", {"Providers": [row], "Router": {"default": "p,m"}})
-    assert [*found.providers["p"]["dialects"]] == [dialect]
-    assert found.providers["p"]["base_url"] == base
+    imported = import_value("ccr", {"Providers": [row], "Router": {"default": "p,m"}})
+    assert [*imported.providers["p"]["dialects"]] == [dialect]
+    assert imported.providers["p"]["base_url"] == base
 
 
-def test_ccr_programs_and_unknown_routes_are_told() -> None:
+def test_ccr_programs_and_unknown_routes_are_reported_as_dropped() -> None:
     row = {
         "name": "p",
         "api_base_url": "https://h.example/v1/messages",
@@ -291,35 +297,35 @@ def test_ccr_programs_and_unknown_routes_are_told() -> None:
         "Providers": [row, {"name": "q"}], "CUSTOM_ROUTER_PATH": "x.js", "transformers": [{"path": "y.js"}],
         "Router": {"default": "p,m", "think": "p,none", "other": "p,m", "fallback": "p,m"}, "HOST": "0.0.0.0",
     }  # fmt: skip
-    told = notes(imported("ccr", value), "dropped")
-    assert set(told) == {
+    dropped = notes(import_value("ccr", value), "dropped")
+    assert set(dropped) == {
         "Providers[1]", "CUSTOM_ROUTER_PATH", "transformers", "Router.think", "Router.other", "HOST",
     }  # fmt: skip
 
 
-def test_portkey_strategies_are_orders_rules_and_aliases(tmp_path: Path) -> None:
-    made = built(draft("portkey"), tmp_path)
-    labs = made.built_catalogue.catalogue.labs
-    assert [one.name for one in labs["good"].tiers["smart"]] == [
+def test_portkey_strategies_become_orders_rules_and_aliases(tmp_path: Path) -> None:
+    config = build_draft(draft("portkey"), tmp_path)
+    labs = config.built_catalogue.catalogue.labs
+    assert [item.name for item in labs["good"].tiers["smart"]] == [
         "openai/gpt-6-sol",
         "anthropic/claude-opus-5-5",
     ]
-    assert [one.model for one in labs["main"].tiers["smart"]] == ["m", "openai/gpt-oss-20b"]
-    (rule,) = made.source.config.choices
+    assert [item.model for item in labs["main"].tiers["smart"]] == ["m", "openai/gpt-oss-20b"]
+    (rule,) = config.source.config.choices
     assert (rule.lab, rule.when.tag) == ("good", ["plan=paid"])
-    assert made.source.config.aliases == {"fastest": "cheap/smart"}
-    assert made.source.config.cache.ttl == 600
+    assert config.source.config.aliases == {"fastest": "cheap/smart"}
+    assert config.source.config.cache.ttl == 600
 
 
-def test_a_portkey_target_without_a_model_takes_those_that_ship(tmp_path: Path) -> None:
-    found = imported(
+def test_a_portkey_target_without_a_model_gets_the_shipped_models(tmp_path: Path) -> None:
+    imported = import_value(
         "portkey", {"provider": "anthropic", "api_key": "sk-ant-1", "strategy": {"mode": "single"}}
     )
-    made = built(found, tmp_path)
-    assert [made.built_catalogue.catalogue.labs["main"].tiers[t][0].model for t in ("fast", "reasoning")] == [
+    config = build_draft(imported, tmp_path)
+    assert [config.built_catalogue.catalogue.labs["main"].tiers[t][0].model for t in ("fast", "reasoning")] == [
         "claude-haiku-5-5", "claude-opus-5-5",
     ]  # fmt: skip
-    assert "names no model" in notes(found, "changed")[""]
+    assert "names no model" in notes(imported, "changed")[""]
 
 
 @pytest.mark.parametrize(
@@ -336,7 +342,9 @@ def test_a_portkey_target_without_a_model_takes_those_that_ship(tmp_path: Path) 
         ({}, None),
     ],
 )
-def test_portkey_conditions(query: object, when: object) -> None:
+def test_portkey_conditions_become_tag_conditions_or_are_dropped(
+    query: object, when: object
+) -> None:
     value = {
         "strategy": {
             "mode": "conditional",
@@ -347,21 +355,21 @@ def test_portkey_conditions(query: object, when: object) -> None:
             {"name": "t", "provider": "openai", "api_key": "$K", "override_params": {"model": "m"}}
         ],
     }
-    found = imported("portkey", value)
-    assert [one["when"] for one in found.choices] == ([] if when is None else [when])
+    imported = import_value("portkey", value)
+    assert [item["when"] for item in imported.choices] == ([] if when is None else [when])
 
 
-def test_portkey_takes_camel_case_too() -> None:
+def test_portkey_members_can_be_in_camel_case() -> None:
     value = {
         "provider": "openai",
         "apiKey": "$K",
         "overrideParams": {"model": "m", "max_tokens": 5},
     }
-    found = imported("portkey", value)
-    assert found.labs["main"]["smart"] == [{"provider": "openai", "model": "m", "max_output": 5}]
+    imported = import_value("portkey", value)
+    assert imported.labs["main"]["smart"] == [{"provider": "openai", "model": "m", "max_output": 5}]
 
 
-def test_every_host_that_is_meant_ships() -> None:
+def test_every_host_that_imports_name_is_a_shipped_provider() -> None:
     assert set(SHIPPED_NAMES.values()) <= set(SHIPPED.providers)
 
 
@@ -384,15 +392,15 @@ values = st.recursive(
 
 @pytest.mark.parametrize("kind", FILES)
 @given(value=values)
-def test_whatever_a_file_holds_it_becomes_a_draft(kind: str, value: object) -> None:
+def test_any_file_becomes_a_draft_or_is_refused(kind: str, value: object) -> None:
     """The command shows no traceback, and a terminal can show all notes."""
     try:
-        found = convert_config(kind, json.dumps(value, allow_nan=True), "f", SHIPPED, {})
+        imported = convert_config(kind, json.dumps(value, allow_nan=True), "f", SHIPPED, {})
     except ConfigError:
         return
-    made = yaml.read(writer.format_config(found, "f"), "out").value
-    assert isinstance(made, dict)
-    assert all(one.text for one in found.notes)
+    written = yaml.read(writer.format_config(imported, "f"), "out").value
+    assert isinstance(written, dict)
+    assert all(item.text for item in imported.notes)
 
 
 deployments = st.lists(
@@ -415,17 +423,24 @@ settings_ = st.fixed_dictionaries(
 )  # fmt: skip
 
 
-@given(rows=deployments, one=settings_, other=settings_)
-def test_whatever_deployments_there_are_what_they_become_is_valid(
-    rows: list[Any], one: Any, other: Any, tmp_path_factory: pytest.TempPathFactory
+@given(rows=deployments, litellm_settings=settings_, router_settings=settings_)
+def test_any_litellm_deployments_become_a_valid_configuration(
+    rows: list[Any],
+    litellm_settings: Any,
+    router_settings: Any,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    value = {"model_list": rows, "litellm_settings": one, "router_settings": other}
+    value = {
+        "model_list": rows,
+        "litellm_settings": litellm_settings,
+        "router_settings": router_settings,
+    }
     try:
-        found = convert_config("litellm", json.dumps(value), "f", SHIPPED, {})
+        imported = convert_config("litellm", json.dumps(value), "f", SHIPPED, {})
     except ConfigError:
         return
-    if any(lab.keys() - {"about"} for lab in found.labs.values()):
-        built(found, tmp_path_factory.mktemp("made"))
+    if any(lab.keys() - {"about"} for lab in imported.labs.values()):
+        build_draft(imported, tmp_path_factory.mktemp("made"))
 
 
 leaves = st.fixed_dictionaries(
@@ -464,28 +479,28 @@ routers = st.fixed_dictionaries(
 
 @pytest.mark.parametrize(("kind", "shape"), [("portkey", nodes), ("ccr", routers)])
 @given(data=st.data())
-def test_whatever_targets_and_providers_there_are_what_they_become_is_valid(
+def test_any_portkey_targets_and_ccr_providers_become_a_valid_configuration(
     kind: str,
     shape: st.SearchStrategy[Any],
     tmp_path_factory: pytest.TempPathFactory,
     data: st.DataObject,
 ) -> None:
     try:
-        found = convert_config(kind, json.dumps(data.draw(shape)), "f", SHIPPED, {})
+        imported = convert_config(kind, json.dumps(data.draw(shape)), "f", SHIPPED, {})
     except ConfigError:
         return
-    if any(lab.keys() - {"about"} for lab in found.labs.values()):
-        built(found, tmp_path_factory.mktemp("made"))
+    if any(lab.keys() - {"about"} for lab in imported.labs.values()):
+        build_draft(imported, tmp_path_factory.mktemp("made"))
 
 
 @pytest.mark.parametrize("models", [["m", "p,m"], ["p,m", "m"]])
-def test_a_model_that_is_called_as_another_s_alias_has_none(
+def test_a_model_named_like_the_alias_of_another_gets_no_alias(
     models: list[str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     provider = {"name": "p", "api_base_url": "https://h.example/v1/messages", "models": models}
-    found = convert_config("ccr", json.dumps({"Providers": [provider]}), "f", SHIPPED, {})
-    built(found, tmp_path_factory.mktemp("made"))
-    assert any("is that of another model too" in str(note) for note in found.notes)
+    imported = convert_config("ccr", json.dumps({"Providers": [provider]}), "f", SHIPPED, {})
+    build_draft(imported, tmp_path_factory.mktemp("made"))
+    assert any("is that of another model too" in str(note) for note in imported.notes)
 
 
 def imports(folder: Path, kind: str, source: str, *words: str) -> Result:
@@ -495,63 +510,67 @@ def imports(folder: Path, kind: str, source: str, *words: str) -> Result:
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def work_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def test_a_file_is_written_and_its_secrets_are_their_owner_s(here: Path) -> None:
-    (here / ".env").write_text("A=1", "utf-8")
-    (here / ".env").chmod(0o644)
+def test_import_writes_the_configuration_and_puts_secrets_into_env(work_folder: Path) -> None:
+    (work_folder / ".env").write_text("A=1", "utf-8")
+    (work_folder / ".env").chmod(0o644)
     source = (SAMPLES / "ccr.json").read_text("utf-8")
-    result = imports(here, "ccr", source, "--output", "config/gateway.yaml")
+    result = imports(work_folder, "ccr", source, "--output", "config/gateway.yaml")
     assert result.exit_code == 0
     assert "Secrets are in .env now (DEEPSEEK_API_KEY)" in result.stderr
     assert "Other users may read .env, which has secrets now: chmod 600 .env" in result.stderr
     assert (
-        (here / ".env")
+        (work_folder / ".env")
         .read_text("utf-8")
         .startswith("A=1\nDEEPSEEK_API_KEY=sk-abcdef\nTIERGATE_KEYS=claude-code=")
     )
-    assert "sk-abcdef" not in (here / "config/gateway.yaml").read_text("utf-8") + result.output
+    assert (
+        "sk-abcdef" not in (work_folder / "config/gateway.yaml").read_text("utf-8") + result.output
+    )
     assert result.stdout.endswith("  tiergate check\n  tiergate serve\n")
-    again = imports(here, "ccr", source, "--output", "config/gateway.yaml")
-    assert (again.exit_code, again.stdout) == (1, "")
-    assert again.stderr.endswith("exists already. Overwrite it with --force.\n")
-    forced = imports(here, "ccr", source, "--output", "config/gateway.yaml", "--force")
+    repeated = imports(work_folder, "ccr", source, "--output", "config/gateway.yaml")
+    assert (repeated.exit_code, repeated.stdout) == (1, "")
+    assert repeated.stderr.endswith("exists already. Overwrite it with --force.\n")
+    forced = imports(work_folder, "ccr", source, "--output", "config/gateway.yaml", "--force")
     assert forced.exit_code == 0
-    assert (here / ".env").read_text("utf-8").count("DEEPSEEK_API_KEY") == 1
+    assert (work_folder / ".env").read_text("utf-8").count("DEEPSEEK_API_KEY") == 1
 
 
-def test_a_new_env_is_its_owner_s_alone(here: Path) -> None:
-    imports(here, "ccr", (SAMPLES / "ccr.json").read_text("utf-8"), "--output", "g.yaml")
+def test_only_the_owner_can_read_a_new_env_file(work_folder: Path) -> None:
+    imports(work_folder, "ccr", (SAMPLES / "ccr.json").read_text("utf-8"), "--output", "g.yaml")
     assert stat.S_IMODE(Path(".env").stat().st_mode) == 0o600
 
 
-def test_without_an_output_the_configuration_is_printed_and_nothing_written(here: Path) -> None:
-    result = imports(here, "litellm", (SAMPLES / "litellm.yaml").read_text("utf-8"))
+def test_without_output_the_configuration_is_printed_and_nothing_is_written(
+    work_folder: Path,
+) -> None:
+    result = imports(work_folder, "litellm", (SAMPLES / "litellm.yaml").read_text("utf-8"))
     assert result.exit_code == 0
     assert yaml.read(result.stdout, "out").value
     assert (
         "Nothing was written: set LANGFUSE_HOST, OPENAI_API_KEY_2, TIERGATE_ADMIN_KEY"
         in result.stderr
     )
-    assert sorted(one.name for one in here.iterdir()) == ["source"]
+    assert sorted(item.name for item in work_folder.iterdir()) == ["source"]
 
 
-def test_the_report_as_json(here: Path) -> None:
+def test_import_prints_its_report_as_json(work_folder: Path) -> None:
     result = imports(
-        here, "portkey", (SAMPLES / "portkey.json").read_text("utf-8"), "--json", "--strict"
+        work_folder, "portkey", (SAMPLES / "portkey.json").read_text("utf-8"), "--json", "--strict"
     )
-    told = json.loads(result.stdout)
-    assert (result.exit_code, told["ok"], told["check"], told["files"]) == (1, False, [], [])
-    assert {one["fate"] for one in told["notes"]} == {"kept", "changed", "dropped"}
-    assert told["environ"] == ["ANTHROPIC_PROD_API_KEY", "GROQ_MAIN_API_KEY", "OPENAI_API_KEY"]
+    report = json.loads(result.stdout)
+    assert (result.exit_code, report["ok"], report["check"], report["files"]) == (1, False, [], [])
+    assert {item["fate"] for item in report["notes"]} == {"kept", "changed", "dropped"}
+    assert report["environ"] == ["ANTHROPIC_PROD_API_KEY", "GROQ_MAIN_API_KEY", "OPENAI_API_KEY"]
     assert "sk-clear" not in result.output
 
 
 @pytest.mark.parametrize(
-    ("kind", "source", "told"),
+    ("kind", "source", "message"),
     [
         ("litellm", "model_list: [", "not valid YAML"),
         ("litellm", 'model_list: [{a: 1, b: ["x\\0"]}]', "holds a NUL character"),
@@ -562,14 +581,16 @@ def test_the_report_as_json(here: Path) -> None:
         ("ccr", "\0", "error"),
     ],
 )
-def test_what_is_no_such_file_is_told(here: Path, kind: str, source: str, told: str) -> None:
-    result = imports(here, kind, source, "--output", "g.yaml")
+def test_a_file_that_cannot_be_imported_is_refused_with_the_reason(
+    work_folder: Path, kind: str, source: str, message: str
+) -> None:
+    result = imports(work_folder, kind, source, "--output", "g.yaml")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert told in result.stderr
-    assert not (here / "g.yaml").exists()
+    assert message in result.stderr
+    assert not (work_folder / "g.yaml").exists()
 
 
-def test_a_file_that_is_not_there_is_told(here: Path) -> None:
+def test_a_missing_file_is_reported(work_folder: Path) -> None:
     result = run("import", "litellm", "none.yaml")
     assert (result.exit_code, result.stderr) == (
         1,
@@ -614,17 +635,25 @@ SOURCES: dict[str, Callable[[str], Any]] = {
 
 
 @pytest.mark.parametrize(
-    ("kind", "asked"), [("litellm", "ask"), ("portkey", "auto"), ("ccr", "smart")]
+    ("kind", "model"), [("litellm", "ask"), ("portkey", "auto"), ("ccr", "smart")]
 )
-def test_what_it_becomes_serves(here: Path, upstream: Upstream, kind: str, asked: str) -> None:
+def test_an_imported_configuration_serves_calls(
+    work_folder: Path, upstream: Upstream, kind: str, model: str
+) -> None:
     """A call falls back as in the old gateway, with the key that the file had in clear text."""
     result = imports(
-        here, kind, json.dumps(SOURCES[kind](upstream.url)), "--output", "config/gateway.yaml"
+        work_folder,
+        kind,
+        json.dumps(SOURCES[kind](upstream.url)),
+        "--output",
+        "config/gateway.yaml",
     )
     assert result.exit_code == 0, result.output
-    lines = dict(line.split("=", 1) for line in (here / ".env").read_text("utf-8").splitlines())
+    lines = dict(
+        line.split("=", 1) for line in (work_folder / ".env").read_text("utf-8").splitlines()
+    )
     environ = {
-        "TIERGATE_DATA": str(here / "data"),
+        "TIERGATE_DATA": str(work_folder / "data"),
         "PYTHONPATH": str(Path(__file__).parents[2]),
         **lines,
     }
@@ -633,17 +662,17 @@ def test_what_it_becomes_serves(here: Path, upstream: Upstream, kind: str, asked
         "-m",
         "gateway",
         "--config",
-        str(here / "config/gateway.yaml"),
+        str(work_folder / "config/gateway.yaml"),
         "serve",
         "--port",
         "0",
     ]
-    child = Child(command, here / "gateway", PYTHONUNBUFFERED="1", **environ)
+    child = Child(command, work_folder / "gateway", PYTHONUNBUFFERED="1", **environ)
     try:
-        found = until(lambda: re.search(r"on (http://127\.0\.0\.1:\d+)", child.out), f"{child.err}")
-        assert found is not None
-        body = {"model": asked, "messages": [{"role": "user", "content": "one two"}]}
-        answer = httpx.post(f"{found[1]}/v1/chat/completions", json=body, timeout=30)
+        match = until(lambda: re.search(r"on (http://127\.0\.0\.1:\d+)", child.out), f"{child.err}")
+        assert match is not None
+        body = {"model": model, "messages": [{"role": "user", "content": "one two"}]}
+        answer = httpx.post(f"{match[1]}/v1/chat/completions", json=body, timeout=30)
         assert answer.json()["choices"][0]["message"]["content"] == "word0 word1 ", answer.text
     finally:
         child.stop()

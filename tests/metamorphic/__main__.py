@@ -14,19 +14,24 @@ from tests.metamorphic.relations import (
 
 
 def main(times: int) -> int:
-    known = router()
-    texts = easy(known)
-    name = known.classifier.version if known.classifier is not None else "none"
+    shipped_router = router()
+    texts = easy(shipped_router)
+    name = shipped_router.classifier.version if shipped_router.classifier is not None else "none"
     print(f"{len(texts)} easy prompts in nine languages that get fast; classifier {name}")
-    found = [(measure(known, one, texts, times), one.up, one.reasoned) for one in RELATIONS]
-    found += [(one, TRANSLATED, TRANSLATED) for one in translated(known)]
-    print("\n".join(_line(one, up) for one, up, _ in found))
-    return int(any(one.up > up or one.reasoned > reasoned for one, up, reasoned in found))
+    results = [
+        (measure(shipped_router, relation, texts, times), relation.up, relation.reasoned)
+        for relation in RELATIONS
+    ]
+    results += [(relation, TRANSLATED, TRANSLATED) for relation in translated(shipped_router)]
+    print("\n".join(_line(relation, up) for relation, up, _ in results))
+    return int(
+        any(relation.up > up or relation.reasoned > reasoned for relation, up, reasoned in results)
+    )
 
 
-def _line(one: Moved, bound: float) -> str:
-    said = f"{one.up:6.1%} of {one.prompts} (at most {bound:.0%}), {one.reasoned:.1%} to reasoning"
-    return f"  {said}  {one.name}{f': {one.example[:50]!r}' if one.example else ''}"
+def _line(moved: Moved, bound: float) -> str:
+    share = f"{moved.up:6.1%} of {moved.prompts} (at most {bound:.0%}), {moved.reasoned:.1%} to reasoning"
+    return f"  {share}  {moved.name}{f': {moved.example[:50]!r}' if moved.example else ''}"
 
 
 if __name__ == "__main__":

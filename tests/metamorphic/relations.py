@@ -40,14 +40,14 @@ def typos(text: str, draw: random.Random) -> str:
     """Drop, double or swap one in twelve characters, and at least one."""
     signs = list(text)
     for _ in range(max(1, len(signs) // 12)):
-        at = draw.randrange(len(signs) - 1)
+        index = draw.randrange(len(signs) - 1)
         kind = draw.randrange(3)
         if kind == 0:
-            del signs[at]
+            del signs[index]
         elif kind == 1:
-            signs.insert(at, signs[at])
+            signs.insert(index, signs[index])
         else:
-            signs[at], signs[at + 1] = signs[at + 1], signs[at]
+            signs[index], signs[index + 1] = signs[index + 1], signs[index]
     return "".join(signs)
 
 
@@ -77,7 +77,7 @@ def polite(text: str, draw: random.Random) -> str:
     return draw.choice(_BEFORE) + text + draw.choice(_BEHIND)
 
 
-_SAID = ("request done in {n} ms", "{n} jobs waiting", "connection {n} opened", "cache hit for {n}", "user {n} signed in")  # fmt: skip
+_LOG_MESSAGES = ("request done in {n} ms", "{n} jobs waiting", "connection {n} opened", "cache hit for {n}", "user {n} signed in")  # fmt: skip
 _LINES = (
     "2026-11-{day} {hour}:{minute}:07,{n} {level} web: {said}",
     "2026-11-{day}T{hour}:{minute}:07.{n}Z store {said}",
@@ -106,7 +106,7 @@ def pasted(forms: tuple[str, ...], lines: int) -> Change:
                 minute=draw.randrange(10, 60),
                 n=draw.randrange(100, 1000),
                 level=draw.choice(("INFO", "DEBUG", "WARN")),
-                said=draw.choice(_SAID).format(n=draw.randrange(9000)),
+                said=draw.choice(_LOG_MESSAGES).format(n=draw.randrange(9000)),
             )
             for _ in range(lines)
         )
@@ -137,13 +137,13 @@ def quoted(change: Change) -> Change:
     """Quote the pasted text, line by line."""
 
     def put(text: str, draw: random.Random) -> str:
-        asked, some = change(text, draw).split("\n\n", 1)
-        return f"{asked}\n\n> " + some.replace("\n", "\n> ")
+        question, pasted_text = change(text, draw).split("\n\n", 1)
+        return f"{question}\n\n> " + pasted_text.replace("\n", "\n> ")
 
     return put
 
 
-def before(change: Change) -> Change:
+def placed_before(change: Change) -> Change:
     """Put the pasted text before the prompt."""
     return lambda text, draw: "\n\n".join(reversed(change(text, draw).split("\n\n", 1)))
 
@@ -171,13 +171,13 @@ RELATIONS = (
     Relation("40 lines of a pasted log", pasted(_LINES, 40), 0.10),
     Relation("40 lines of a fenced log", fenced(pasted(_LINES, 40)), 0.10),
     Relation("40 lines of a quoted log", quoted(pasted(_LINES, 40)), 0.10),
-    Relation("200 lines of a log before it", before(pasted(_LINES, 200)), 0.20),
+    Relation("200 lines of a log before it", placed_before(pasted(_LINES, 200)), 0.20),
     Relation("40 lines of pasted code", pasted_code(40), 0.20),
     Relation("40 lines of fenced code", fenced(pasted_code(40)), 0.20),
     Relation("40 lines of quoted code", quoted(pasted_code(40)), 0.20),
-    Relation("40 lines of code before it", before(pasted_code(40)), 0.20),
+    Relation("40 lines of code before it", placed_before(pasted_code(40)), 0.20),
     Relation("200 lines of pasted code", pasted_code(200), 0.20),
-    Relation("200 lines of code before it", before(pasted_code(200)), 0.20),
+    Relation("200 lines of code before it", placed_before(pasted_code(200)), 0.20),
     # The pasted text is too short to tell it from the subject of the question.
     Relation("5 lines of pasted code", pasted_code(5), 1.0, 0.4),
     Relation("5 lines of a listing", pasted(_LISTING, 5), 1.0, 0.1),
@@ -203,35 +203,35 @@ def router() -> Router:
     return build_config(shipped.source(shipped.ALL_SET), TODAY).router
 
 
-def tier_of(known: Router, text: str) -> Tier:
+def tier_of(shipped_router: Router, text: str) -> Tier:
     """Return the tier that a prompt gets."""
-    call, dialect = build_features(known, text)
-    tier = decide(known, call, dialect)[0].tier
+    call, dialect = build_features(shipped_router, text)
+    tier = decide(shipped_router, call, dialect)[0].tier
     assert tier is not None
     return tier
 
 
-def easy(known: Router) -> list[str]:
+def easy(shipped_router: Router) -> list[str]:
     """Return the prompts of all languages that get fast unchanged."""
-    return [text for line in EASY for text in line if tier_of(known, text) == "fast"]
+    return [text for line in EASY for text in line if tier_of(shipped_router, text) == "fast"]
 
 
-def measure(known: Router, relation: Relation, texts: list[str], times: int = 1) -> Moved:
+def measure(shipped_router: Router, relation: Relation, texts: list[str], times: int = 1) -> Moved:
     """Measure a change of every prompt, so many times."""
     draw = random.Random(f"{SEED} {relation.name}")
-    made = [relation.change(text, draw) for _ in range(times) for text in texts]
-    return _moved(relation.name, known, made)
+    changed_texts = [relation.change(text, draw) for _ in range(times) for text in texts]
+    return _moved(relation.name, shipped_router, changed_texts)
 
 
-def translated(known: Router) -> Iterator[Moved]:
+def translated(shipped_router: Router) -> Iterator[Moved]:
     """Measure by language the translations of English prompts that get fast."""
-    lines = [line for line in EASY if tier_of(known, line[0]) == "fast"]
-    for at, language in enumerate(LANGUAGES[1:], 1):
-        yield _moved(f"in {language}", known, [line[at] for line in lines])
+    lines = [line for line in EASY if tier_of(shipped_router, line[0]) == "fast"]
+    for index, language in enumerate(LANGUAGES[1:], 1):
+        yield _moved(f"in {language}", shipped_router, [line[index] for line in lines])
 
 
-def _moved(name: str, known: Router, texts: list[str]) -> Moved:
-    tiers = [tier_of(known, text) for text in texts]
+def _moved(name: str, shipped_router: Router, texts: list[str]) -> Moved:
+    tiers = [tier_of(shipped_router, text) for text in texts]
     up = [text for text, tier in zip(texts, tiers, strict=True) if tier != TIERS[0]]
     reasoned = sum(tier == TIERS[-1] for tier in tiers)
     return Moved(name, len(texts), len(up) / len(texts), reasoned / len(texts), next(iter(up), ""))

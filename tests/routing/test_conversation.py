@@ -152,7 +152,7 @@ GEMINI_NEXT = _GEMINI_HEAD + _GEMINI_CALL + b',{"role":"model","parts":[{"text":
 GEMINI_PLEASE = _GEMINI_HEAD + _GEMINI_CALL + b',{"role":"model","parts":[{"text":"Ok."}]},{"role":"user","parts":[{"text":"System: Please continue."}]}]}'  # fmt: skip
 GEMINI_ROUTING = _GEMINI_HEAD.replace(b"You are an interactive CLI agent specializing in", b"\\nYou are a specialized Task Routing AI. Your").replace(b'"tools":[{"functionDeclarations":[{"name":"shell"}]}],', b"") + b"]}"  # fmt: skip
 
-WATCHED = [
+CLIENT_CALLS = [
     ("claude first", MESSAGES, CLAUDE, CLAUDE_FIRST, "claude-code, main, named by x-claude-code-session-id", False),
     ("claude in a loop", MESSAGES, CLAUDE, CLAUDE_LOOP, "claude-code, main, named by x-claude-code-session-id", True),
     ("claude reminded in a loop", MESSAGES, CLAUDE, CLAUDE_REMINDED, "claude-code, main, named by x-claude-code-session-id", True),
@@ -194,7 +194,7 @@ WATCHED = [
 
 
 @pytest.mark.parametrize(
-    ("dialect", "headers", "body", "why", "loop"), [item[1:] for item in WATCHED], ids=[item[0] for item in WATCHED]
+    ("dialect", "headers", "body", "why", "loop"), [item[1:] for item in CLIENT_CALLS], ids=[item[0] for item in CLIENT_CALLS]
 )  # fmt: skip
 def test_the_gateway_recognises_each_kind_of_client_call(
     dialect: str, headers: tuple[str, ...], body: bytes, why: str, loop: bool

@@ -303,7 +303,7 @@ def test_after_an_idle_time_evidence_raises_the_fresh_decision() -> None:
         assert decide_turn(router, call(*AGAIN), seat=session)[0].tier == tier
 
 
-EVIDENT: Json = {"when": {"evidence": ["asked_again", "refusal"]}, "tier": "reasoning"}
+EVIDENCE_RULE: Json = {"when": {"evidence": ["asked_again", "refusal"]}, "tier": "reasoning"}
 
 
 @pytest.mark.parametrize(
@@ -311,7 +311,9 @@ EVIDENT: Json = {"when": {"evidence": ["asked_again", "refusal"]}, "tier": "reas
 )
 def test_a_rule_can_match_evidence(messages: tuple[Json, ...], expected: str) -> None:
     assert (
-        summarize(*decide_turn(make_router("cost-aware", FAST, choices=[EVIDENT]), call(*messages)))
+        summarize(
+            *decide_turn(make_router("cost-aware", FAST, choices=[EVIDENCE_RULE]), call(*messages))
+        )
         == expected
     )
     cel = {"when": {"cel": '"asked_again" in call.evidence'}, "tier": "reasoning"}
@@ -336,7 +338,9 @@ def record(recorder: DecisionRecorder, plan: Plan, decision: Decision) -> FinalR
 def test_a_replayed_row_gives_the_same_rise(
     messages: tuple[Json, ...], session: Session | None
 ) -> None:
-    router = make_router("cost-aware", FAST, choices=[{**EVIDENT, "lab": "openai", "tier": None}])
+    router = make_router(
+        "cost-aware", FAST, choices=[{**EVIDENCE_RULE, "lab": "openai", "tier": None}]
+    )
     context = DecisionContext(at=NOW, seat=session)
     recorder = DecisionRecorder(router, call(*messages), OPENAI_CHAT, context)
     decision, plan = recorder.decide()
@@ -374,16 +378,20 @@ def test_a_row_whose_history_was_not_read_has_no_evidence() -> None:
             assert recorded.evidence_names == frozenset()
 
 
-STUCK: Json = {"name": "stuck", "when": {"evidence": "repeated_failure"}, "tier": "reasoning"}
+FAILURE_RULE: Json = {
+    "name": "stuck",
+    "when": {"evidence": "repeated_failure"},
+    "tier": "reasoning",
+}
 
 
 @pytest.mark.parametrize("evidence", [True, False])
-@pytest.mark.parametrize("condition", [STUCK["when"], {"all": [{"not": {"cel": "size(call.evidence) == 0"}}]}])  # fmt: skip
+@pytest.mark.parametrize("condition", [FAILURE_RULE["when"], {"all": [{"not": {"cel": "size(call.evidence) == 0"}}]}])  # fmt: skip
 def test_a_rule_that_matches_evidence_applies_inside_a_tool_loop(
     evidence: bool, condition: Json
 ) -> None:
     """The rule rises by as many tiers as it says, even if evidence alone raises nothing."""
-    router = make_router("cost-aware", FAST, choices=[{**STUCK, "when": condition}])
+    router = make_router("cost-aware", FAST, choices=[{**FAILURE_RULE, "when": condition}])
     router = msgspec.structs.replace(router, evidence=evidence)
     decision, plan = decide_turn(router, call(*FAILING), seat=session_at("fast", turns_below=2))
     assert summarize(decision, plan) == "rule reasoning deep"

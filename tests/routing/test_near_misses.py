@@ -35,7 +35,7 @@ def find(*conditions: Json, call: Features = CALL, guards: tuple[Json, ...] = ()
     )
 
 
-HELD: Json = {"stream": False}
+MATCHING_CONDITION: Json = {"stream": False}
 
 
 @pytest.mark.parametrize(
@@ -66,15 +66,15 @@ HELD: Json = {"stream": False}
 def test_a_near_miss_names_the_one_condition_that_failed(
     when: Json, condition: str, value: str
 ) -> None:
-    assert find({**HELD, **when}) == [NearMiss("choice", "c0", condition, value)]
-    assert find({"all": [HELD, when]}, guards=({**HELD, **when},)) == [
+    assert find({**MATCHING_CONDITION, **when}) == [NearMiss("choice", "c0", condition, value)]
+    assert find({"all": [MATCHING_CONDITION, when]}, guards=({**MATCHING_CONDITION, **when},)) == [
         NearMiss("guard", "g0", condition, value),
         NearMiss("choice", "c0", condition, value),
     ]
 
 
 def test_a_rule_with_two_failed_conditions_is_no_near_miss() -> None:
-    assert find({**HELD, "maths": {"min": 0.5}, "tag": "x"}) == []
+    assert find({**MATCHING_CONDITION, "maths": {"min": 0.5}, "tag": "x"}) == []
 
 
 def test_among_alternatives_the_nearest_one_counts() -> None:
@@ -102,13 +102,13 @@ def test_a_rule_of_one_condition_is_a_near_miss_if_its_number_is_close(
 
 
 def test_choices_after_the_deciding_one_are_no_near_misses() -> None:
-    near = {**HELD, "tag": "x"}
+    near = {**MATCHING_CONDITION, "tag": "x"}
     assert [miss.rule for miss in find(near, {"keywords": "prove"}, near)] == ["c0"]
     assert [miss.rule for miss in find(near, near)] == ["c0", "c1"]
 
 
 def test_a_call_that_names_its_tier_has_no_near_misses_among_choices() -> None:
-    near = {**HELD, "tag": "x"}
+    near = {**MATCHING_CONDITION, "tag": "x"}
     assert [
         miss.kind for miss in find(near, call=world.call("a", model="fast"), guards=(near,))
     ] == ["guard"]
@@ -121,12 +121,12 @@ def test_near_misses_are_described_as_json() -> None:
 
 
 def test_a_near_miss_of_a_turn_without_text_shows_no_score() -> None:
-    when = {"need": {"min": 0.1}, **HELD}
+    when = {"need": {"min": 0.1}, **MATCHING_CONDITION}
     (miss,) = find(when, call=world.call("", images=1))
     assert (miss.condition, miss.value) == ("need: {min: 0.1}", "no score")
 
 
 def test_a_near_miss_shows_the_value_in_the_request() -> None:
     call = world.call("Prove that x = 2.", max_output=4)
-    (miss,) = find({"max_tokens": {"min": 9}, **HELD}, call=call)
+    (miss,) = find({"max_tokens": {"min": 9}, **MATCHING_CONDITION}, call=call)
     assert (miss.condition, miss.value) == ("max_tokens: {min: 9}", "4")

@@ -31,7 +31,7 @@ def key(*models: str, **more: object) -> Key:
     return msgspec.convert({"name": "k", "models": models or None, **more}, Key)
 
 
-BARRED: list[tuple[Key, Target, str]] = [
+RESTRICTIONS: list[tuple[Key, Target, str]] = [
     (key(), world.LUNA, ""),
     (key("luna"), world.LUNA, ""),
     (key("lun*"), world.LUNA, ""),
@@ -54,7 +54,7 @@ BARRED: list[tuple[Key, Target, str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("holder", "target", "why"), BARRED)
+@pytest.mark.parametrize(("holder", "target", "why"), RESTRICTIONS)
 def test_a_key_may_use_targets_by_model_and_region(holder: Key, target: Target, why: str) -> None:
     assert capabilities.find_key_restriction(holder, target) == why
 
@@ -164,7 +164,7 @@ def test_key_scopes_apply_to_embeddings_too() -> None:
         assert "This key may not use the model 'embed-3'" in caught.value.problem.message
 
 
-LISTED: list[tuple[Key, list[str]]] = [
+MODEL_LISTS: list[tuple[Key, list[str]]] = [
     (key(), [
         "auto", "fast", "smart", "reasoning", "claude-auto", "plain", "sunny", "cheap", "behind",
         "google/auto", "google/fast", "google/smart", "google/reasoning",
@@ -183,12 +183,12 @@ LISTED: list[tuple[Key, list[str]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("holder", "names"), LISTED)
+@pytest.mark.parametrize(("holder", "names"), MODEL_LISTS)
 def test_the_model_list_contains_what_a_key_may_request(holder: Key, names: list[str]) -> None:
     assert sorted(visible_models.list_names(CATALOGUE, holder)) == sorted(names)
 
 
-@pytest.mark.parametrize(("holder", "names"), LISTED[:4])
+@pytest.mark.parametrize(("holder", "names"), MODEL_LISTS[:4])
 def test_every_listed_model_is_served(holder: Key, names: list[str]) -> None:
     router = world.router(known=CATALOGUE)
     for name in names:

@@ -64,14 +64,14 @@ def make_catalogue(*claude: Target, provider: Provider = CLAUDE) -> Catalogue:
     )
 
 
-BOTH = make_catalogue(HAIKU, OPUS)
-ALONE = make_catalogue(provider=CLAUDE_OFF)
+MAKERS_ON = make_catalogue(HAIKU, OPUS)
+CLAUDE_IS_OFF = make_catalogue(provider=CLAUDE_OFF)
 """No provider of Claude is on."""
 HOSTED = make_catalogue(ON_HOST, ON_HOST, provider=CLAUDE_OFF)
 """A host serves Claude; its maker is off."""
 
 
-WITHOUT_OWNERS = msgspec.structs.replace(BOTH, name_owners=())
+WITHOUT_OWNERS = msgspec.structs.replace(MAKERS_ON, name_owners=())
 """Both are on; the configuration is older than the setting of name owners."""
 ROUTED = world.catalogue(
     [
@@ -83,17 +83,20 @@ ROUTED = msgspec.structs.replace(ROUTED, families=FAMILIES)
 """A host of many makers serves Claude under the host's own name."""
 
 
-def make_router(catalogue: Catalogue = BOTH, guards: Sequence[Mapping[str, Any]] = ()) -> Any:
+def make_router(catalogue: Catalogue = MAKERS_ON, guards: Sequence[Mapping[str, Any]] = ()) -> Any:
     return world.router(guards=guards, known=catalogue)
 
 
 def refusal(
-    model: str, catalogue: Catalogue = BOTH, guards: Sequence[Mapping[str, Any]] = (), **more: Any
+    model: str,
+    catalogue: Catalogue = MAKERS_ON,
+    guards: Sequence[Mapping[str, Any]] = (),
+    **more: Any,
 ) -> Problem:
     return world.refusal(make_router(catalogue, guards), world.call(model=model, **more))
 
 
-PASSED: list[tuple[str, str, Tier | None, str]] = [
+UNLISTED_NAMES: list[tuple[str, str, Tier | None, str]] = [
     # requested model -> lab, tier, the target's name
     ("claude-opus-4-8", "anthropic", None, "anthropic/claude-opus-4-8"),
     ("claude-fable-9", "anthropic", None, "anthropic/claude-fable-9"),
@@ -109,7 +112,7 @@ PASSED: list[tuple[str, str, Tier | None, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("model", "lab_name", "tier", "name"), PASSED)
+@pytest.mark.parametrize(("model", "lab_name", "tier", "name"), UNLISTED_NAMES)
 @pytest.mark.parametrize(
     "key", [OPEN_KEY, Key(name="k", lab="openai"), Key(name="k", lab="anthropic")]
 )
@@ -140,21 +143,21 @@ def test_a_model_that_a_lab_lists_is_routed_as_listed() -> None:
     assert (decision.tier, world.names(plan)) == ("reasoning", ["openai/gpt-oss-1"])
     assert "POST /v1/embeddings" in refusal("text-embedding-3").message
     assert (
-        unlisted_models.make_target_factory(world.call(model="gpt-6-luna"), "generate", BOTH)
+        unlisted_models.make_target_factory(world.call(model="gpt-6-luna"), "generate", MAKERS_ON)
         is None
     )
 
 
-NOBODY = [
+UNKNOWN_NAMES = [
     "gpt-", "gpt-oss-2", "claude", "llama-9", "google/gpt-4o", "anthropic/gpt-4o", "gpt-4o\n",
     "gpt-4/../x", "gpt-4/./x", "gpt-4//x", "gpt-4?x=1", "gpt-4%2e", "gpt-4 o", "gpt-4é",
     "gpt-4" + "x" * 200,
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("model", NOBODY)
+@pytest.mark.parametrize("model", UNKNOWN_NAMES)
 def test_a_name_without_an_owner_or_with_url_characters_is_not_found(model: str) -> None:
-    assert unlisted_models.find(model, BOTH) is None
+    assert unlisted_models.find(model, MAKERS_ON) is None
     assert refusal(model).kind == "model_not_found"
 
 
@@ -257,9 +260,9 @@ def test_guards_and_complete_apply_to_an_unlisted_model() -> None:
 
 FAMILY: list[tuple[Catalogue, str, Key, str, Tier]] = [
     # no provider of it is on: the family chooses a tier of the key's lab or the default lab
-    (ALONE, "claude-opus-4-8", OPEN_KEY, "openai", "reasoning"),
-    (ALONE, "claude-haiku-4-5-20251001", OPEN_KEY, "openai", "fast"),
-    (ALONE, "claude-haiku-5", Key(name="k", lab="openai"), "openai", "fast"),
+    (CLAUDE_IS_OFF, "claude-opus-4-8", OPEN_KEY, "openai", "reasoning"),
+    (CLAUDE_IS_OFF, "claude-haiku-4-5-20251001", OPEN_KEY, "openai", "fast"),
+    (CLAUDE_IS_OFF, "claude-haiku-5", Key(name="k", lab="openai"), "openai", "fast"),
     # a host of Claude is on: the call stays in its lab
     (HOSTED, "claude-opus-4-8", OPEN_KEY, "anthropic", "reasoning"),
     (HOSTED, "claude-haiku-4-5", OPEN_KEY, "anthropic", "fast"),
@@ -292,9 +295,9 @@ def test_a_model_family_never_leaves_the_lab_of_a_host_that_serves_it() -> None:
 
 
 def test_without_families_a_name_that_no_provider_serves_is_refused() -> None:
-    bare = msgspec.structs.replace(ALONE, families={})
+    bare = msgspec.structs.replace(CLAUDE_IS_OFF, families={})
     assert refusal("claude-opus-4-8", bare).kind == "model_not_found"
-    assert refusal("claude-sonnet-9", ALONE).kind == "model_not_found"
+    assert refusal("claude-sonnet-9", CLAUDE_IS_OFF).kind == "model_not_found"
 
 
 @pytest.mark.parametrize(
@@ -311,12 +314,12 @@ def test_without_families_a_name_that_no_provider_serves_is_refused() -> None:
     ],
 )
 def test_a_key_sees_the_owner_of_a_name_that_it_may_use(key: Key, name: str, owner: str) -> None:
-    assert visible_models.find_owner(BOTH, key, name) == owner
+    assert visible_models.find_owner(MAKERS_ON, key, name) == owner
 
 
 def test_an_alias_of_an_unlisted_model_is_listed_for_keys_that_may_use_it() -> None:
-    assert "mine" in visible_models.list_names(BOTH, OPEN_KEY)
-    assert "mine" not in visible_models.list_names(BOTH, Key(name="k", labs=("anthropic",)))
+    assert "mine" in visible_models.list_names(MAKERS_ON, OPEN_KEY)
+    assert "mine" not in visible_models.list_names(MAKERS_ON, Key(name="k", labs=("anthropic",)))
 
 
 def test_repeated_calls_for_an_unlisted_model_are_decided_the_same() -> None:
@@ -330,8 +333,8 @@ def test_repeated_calls_for_an_unlisted_model_are_decided_the_same() -> None:
 
 
 def test_an_unlisted_model_leaves_no_tier_open() -> None:
-    assert not pins.leaves_tier_open(world.call(model="gpt-4o"), BOTH)
-    assert not pins.read(world.call(model="gpt-4o"), BOTH).is_tier_open
+    assert not pins.leaves_tier_open(world.call(model="gpt-4o"), MAKERS_ON)
+    assert not pins.read(world.call(model="gpt-4o"), MAKERS_ON).is_tier_open
 
 
 def test_the_target_of_an_unlisted_model_is_built_once_and_bounded_in_number() -> None:
@@ -341,8 +344,8 @@ def test_the_target_of_an_unlisted_model_is_built_once_and_bounded_in_number() -
         built.append(name)
         return Target(provider=OPENAI, model=name)
 
-    owner = msgspec.structs.replace(BOTH.name_owners[0], targets=Targets(make, max_entries=2))
-    catalogue = msgspec.structs.replace(BOTH, name_owners=(owner,))
+    owner = msgspec.structs.replace(MAKERS_ON.name_owners[0], targets=Targets(make, max_entries=2))
+    catalogue = msgspec.structs.replace(MAKERS_ON, name_owners=(owner,))
     call = world.call(model="mine")
     first = unlisted_models.make_target_factory(call, "generate", catalogue)
     assert first is not None
@@ -379,8 +382,10 @@ def test_unlisted_embedding_models_go_to_their_owner_too() -> None:
     assert embed("openai/text-embedding-ada-002")[:2] == ("openai", targets)
     assert embed("text-embedding-ada-002", steer=RequestOptions(lab="anthropic"))[2][0] == "ignored"
     call = _vectors("text-embedding-ada-003")
-    assert unlisted_models.make_target_factory(call, "embeddings", BOTH) is not None
-    assert unlisted_models.make_target_factory(_vectors("claude-vec"), "embeddings", BOTH) is None
+    assert unlisted_models.make_target_factory(call, "embeddings", MAKERS_ON) is not None
+    assert (
+        unlisted_models.make_target_factory(_vectors("claude-vec"), "embeddings", MAKERS_ON) is None
+    )
 
 
 @pytest.mark.parametrize(

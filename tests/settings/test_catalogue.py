@@ -26,10 +26,10 @@ def build(folder: Path, providers: dict[str, str], labs: str, **environ: str) ->
     return world.built(folder, f"version: 1\nproviders:\n{''.join(parts)}{labs}", environ)
 
 
-ONE = "labs:\n  acme: {fast: [{model: m}]}\n"
+ONE_TARGET = "labs:\n  acme: {fast: [{model: m}]}\n"
 KEY = 'accounts: {main: "${ACME_API_KEY}"}'
 BACKUP = 'accounts: {main: "${ACME_API_KEY}", spare: "${ACME_SPARE_KEY}"}'
-OWN = 'enable: "${ACME_URL:-}"\n    auth: none'
+WITHOUT_KEY = 'enable: "${ACME_URL:-}"\n    auth: none'
 
 ONOFF: list[tuple[str, dict[str, str], bool, str]] = [
     # a provider's part, the environment, True if it is on, the reason if it is off
@@ -45,8 +45,8 @@ ONOFF: list[tuple[str, dict[str, str], bool, str]] = [
     ("accounts: {main: literal}", {}, True, ""),
     ("auth: none", {}, True, ""),
     ("optional_key: true\n    " + KEY, {}, True, ""),
-    (OWN, {"ACME_URL": "http://x"}, True, ""),
-    (OWN, {}, False, "set ACME_URL"),
+    (WITHOUT_KEY, {"ACME_URL": "http://x"}, True, ""),
+    (WITHOUT_KEY, {}, False, "set ACME_URL"),
     ("enable: no\n    auth: none", {}, False, "its `enable` is off"),
     ("enable: false\n    auth: none", {}, False, "its `enable` is off"),
     ("enable: yes\n    auth: none", {}, True, ""),
@@ -60,7 +60,7 @@ ONOFF: list[tuple[str, dict[str, str], bool, str]] = [
 def test_a_provider_is_on_if_it_has_what_it_needs(
     tmp_path: Path, part: str, environ: dict[str, str], on: bool, why: str
 ) -> None:
-    built = build(tmp_path, {"acme": part}, ONE, **environ)
+    built = build(tmp_path, {"acme": part}, ONE_TARGET, **environ)
     provider, lab = built.providers["acme"], built.catalogue.labs["acme"]
     assert (provider.enabled, provider.disabled_reason, lab.enabled, lab.disabled_reason) == (
         on,
@@ -71,7 +71,7 @@ def test_a_provider_is_on_if_it_has_what_it_needs(
     assert bool(built.catalogue.models) == on
 
 
-TWO = "labs:\n  x:\n    fast: [{provider: a, model: m}, {provider: b, model: m}]\n"
+TWO_TARGETS = "labs:\n  x:\n    fast: [{provider: a, model: m}, {provider: b, model: m}]\n"
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_a_lab_is_on_if_one_of_its_providers_is(
     tmp_path: Path, parts: tuple[str, str], environ: dict[str, str], on: bool, why: str
 ) -> None:
     named = {"a": parts[0], "b": parts[1] if "acc" in parts[1] else parts[1] + "\n    auth: none"}
-    lab = build(tmp_path, named, TWO, **environ).catalogue.labs["x"]
+    lab = build(tmp_path, named, TWO_TARGETS, **environ).catalogue.labs["x"]
     assert (lab.enabled, lab.disabled_reason) == (on, why)
 
 

@@ -8,7 +8,7 @@ import pytest
 from gateway.settings.diff import keep_startup_settings, list_changes, list_switched_labs
 from tests.settings.world import BASE, ON, built, loaded
 
-MORE = BASE + "choices:\n- {name: a, tier: fast}\n- {name: b, tier: smart}\n"
+WITH_CHOICES = BASE + "choices:\n- {name: a, tier: fast}\n- {name: b, tier: smart}\n"
 
 
 def describe_changes(
@@ -55,8 +55,10 @@ def describe_changes(
 def test_each_change_is_described_in_the_words_of_the_file(
     tmp_path: Path, before: str, after: str, expected: list[str]
 ) -> None:
-    assert before in MORE
-    assert describe_changes(tmp_path, MORE, MORE.replace(before, after, 1)) == expected
+    assert before in WITH_CHOICES
+    assert (
+        describe_changes(tmp_path, WITH_CHOICES, WITH_CHOICES.replace(before, after, 1)) == expected
+    )
 
 
 def test_a_new_part_is_shown_without_its_secrets(tmp_path: Path) -> None:

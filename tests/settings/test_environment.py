@@ -11,7 +11,7 @@ from gateway.settings.errors import ConfigError, UnsetVariable
 from gateway.settings.schema.root import Config
 from gateway.settings.yaml import Value
 
-KNOWN = frozenset(Config.model_fields)
+TOP_LEVEL_KEYS = frozenset(Config.model_fields)
 ENVIRON = {"A": "1", "B": "two", "EMPTY": "", "DOLLAR": "${A}", "_x9": "u"}
 
 EXPANDED: list[tuple[str, str]] = [
@@ -144,7 +144,7 @@ OVERRIDES: list[tuple[dict[str, str], dict[tuple[str, ...], Value]]] = [
 def test_settings_come_from_the_environment(
     given_: dict[str, str], expected: dict[tuple[str, ...], Value]
 ) -> None:
-    settings, mistakes = environment.read_overrides(given_, KNOWN)
+    settings, mistakes = environment.read_overrides(given_, TOP_LEVEL_KEYS)
     assert (settings, mistakes) == (expected, [])
     assert list(settings) == list(expected)
 
@@ -157,7 +157,7 @@ def test_every_variable_that_is_no_setting_is_an_error_with_a_hint() -> None:
         "TIERGATE_INCLUDE": "[a]",
         "TIERGATE_ALIASES": "{a",
     }
-    settings, mistakes = environment.read_overrides(given_, KNOWN)
+    settings, mistakes = environment.read_overrides(given_, TOP_LEVEL_KEYS)
     assert settings == {}
     assert [str(item) for item in mistakes] == [
         "TIERGATE_SERVR__PORT: error: no setting. Did you mean 'server'?",

@@ -142,7 +142,7 @@ def test_a_step_of_a_list_price_is_a_warning_at_its_target(tmp_path: Path) -> No
 
 
 VECTORS = "    embeddings: [{model: v}, {model: v, provider: other}, {model: w}]"
-OTHER = """\
+OTHER_PROVIDER = """\
   other:
     base_url: https://other.example/v1
     dialects: {openai-chat: /chat/completions}
@@ -152,7 +152,9 @@ labs:
 
 
 def with_embeddings(v: str, w: str, other: str = "") -> str:
-    text = world.BASE.replace("labs:\n", OTHER).replace("models:\n", f"{VECTORS}\nmodels:\n")
+    text = world.BASE.replace("labs:\n", OTHER_PROVIDER).replace(
+        "models:\n", f"{VECTORS}\nmodels:\n"
+    )
     return f"{text}  v: {{{v}}}\n  w: {{{w}}}\n{other}"
 
 
@@ -250,7 +252,7 @@ def test_a_step_of_a_list_price_of_an_embedding_model_is_a_warning(tmp_path: Pat
     assert warning.message == "the list price of v changes on 2026-12-01: input 1 to 3."
 
 
-LACKING: list[tuple[str, str]] = [
+INCOMPLETE_PRICES: list[tuple[str, str]] = [
     ("{output: 1}", ""),
     ("{input: 1, output: 1, hours: [{utc: '01:00-02:00', input: 1}]}", ".hours[0]"),
     ("{input: 1, output: 1, above: [{tokens: 1, output: 1}]}", ".above[0]"),
@@ -267,7 +269,7 @@ LACKING: list[tuple[str, str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("price", "path"), LACKING)
+@pytest.mark.parametrize(("price", "path"), INCOMPLETE_PRICES)
 def test_a_price_without_input_or_output_is_a_warning(
     tmp_path: Path, price: str, path: str
 ) -> None:

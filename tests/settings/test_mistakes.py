@@ -463,7 +463,7 @@ def test_a_doubtful_setting_is_a_warning(tmp_path: Path, old: str, new: str, exp
     assert world.warnings(tmp_path, world.BASE.replace(old, new, 1)) == [f"c.yaml:{expected}"]
 
 
-FINE = [
+SOUND = [
     ("models:",  # as far as is known, never of the same call; and in bounds
      ("guards:\n- {name: a, when: {tag: s}, max_tier: fast}\n"
       "- {name: b, when: {tag: t}, min_tier: smart, max_tier: smart}\n"
@@ -473,7 +473,7 @@ FINE = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("old", "new"), FINE)
+@pytest.mark.parametrize(("old", "new"), SOUND)
 def test_a_reasonable_setting_is_no_warning(tmp_path: Path, old: str, new: str) -> None:
     assert old in world.BASE
     assert world.warnings(tmp_path, world.BASE.replace(old, new, 1)) == []

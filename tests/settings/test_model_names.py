@@ -10,8 +10,8 @@ from gateway.core.target import NameOwner, base_name, find_own_name
 from gateway.settings.model_names import is_known_name
 from tests.settings import world
 
-OWN = '    names: ["small-*", "gpt-[0-9]*", "ft:gpt-*", "!gpt-5-oss*", "!*:free"]\n'
-TEXT = world.BASE.replace("labs:\n", f"{OWN}labs:\n")
+NAMES_LINE = '    names: ["small-*", "gpt-[0-9]*", "ft:gpt-*", "!gpt-5-oss*", "!*:free"]\n'
+TEXT = world.BASE.replace("labs:\n", f"{NAMES_LINE}labs:\n")
 MODELS = """\
   small-2: {context: 9, price: {input: 5, output: 6}}
   acme/small-3: {context: 7}
@@ -121,7 +121,7 @@ def test_unlisted_embedding_models_have_their_own_url_and_no_window(tmp_path: Pa
 
 
 def test_names_of_a_provider_without_a_lab_are_an_error(tmp_path: Path) -> None:
-    text = world.BASE.replace("labs:\n", f"  lonely:\n    base_url: https://x\n    dialects: {{openai-chat: /}}\n    auth: none\n{OWN}labs:\n")  # fmt: skip
+    text = world.BASE.replace("labs:\n", f"  lonely:\n    base_url: https://x\n    dialects: {{openai-chat: /}}\n    auth: none\n{NAMES_LINE}labs:\n")  # fmt: skip
     assert world.mistakes(tmp_path, text) == [
         "c.yaml:11: error: providers.lonely.names: needs a lab that has a target of this provider."
     ]

@@ -100,7 +100,7 @@ def test_a_new_name_comes_from_the_variable_in_lower_case(tmp_path: Path) -> Non
     assert loaded.providers["my_host"].dialects == {"openai-chat": "/v1"}
 
 
-BLAMED: list[tuple[dict[str, str], str]] = [
+MISTAKES: list[tuple[dict[str, str], str]] = [
     # a part that only the variable has
     ({"TIERGATE_PROVIDERS__AZURE_OPNAI__BASE_URL": "https://x"},
      ("TIERGATE_PROVIDERS__AZURE_OPNAI__BASE_URL: error: providers.azure_opnai: "
@@ -124,7 +124,7 @@ BLAMED: list[tuple[dict[str, str], str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("environ", "expected"), BLAMED)
+@pytest.mark.parametrize(("environ", "expected"), MISTAKES)
 def test_an_error_names_the_variable_that_causes_it(
     tmp_path: Path, environ: dict[str, str], expected: str
 ) -> None:

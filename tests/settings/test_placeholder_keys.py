@@ -6,28 +6,30 @@ import pytest
 
 from tests.settings import world
 
-SHORT = (
+SHORT_KEY_WARNING = (
     "c.yaml:6: warning: providers.acme.accounts.main: looks like a placeholder and no key: it has "
     "fewer than 16 characters. Put the provider's own key there; leave it empty to turn the "
     "provider off."
 )
-EXAMPLE = SHORT.replace("it has fewer than 16 characters", "it is an example's")
-REAL = "sk-0123456789abcdef"
+EXAMPLE_KEY_WARNING = SHORT_KEY_WARNING.replace(
+    "it has fewer than 16 characters", "it is an example's"
+)
+REAL_KEY = "sk-0123456789abcdef"
 
 
 @pytest.mark.parametrize(
     ("key", "expected"),
     [
-        ("none", SHORT), ("ollama", SHORT), ("changeme", SHORT), ("g", SHORT), (REAL[:15], SHORT), (" none ", SHORT),
-        ("sk-your-api-key-goes-here", EXAMPLE), ("<your-provider-key>", EXAMPLE), ("sk-xxxxxxxxxxxxxxxxxxxx", EXAMPLE),
-        ("CHANGE_ME_0123456789", EXAMPLE), ("<paste-it-in-here>", EXAMPLE),
+        ("none", SHORT_KEY_WARNING), ("ollama", SHORT_KEY_WARNING), ("changeme", SHORT_KEY_WARNING), ("g", SHORT_KEY_WARNING), (REAL_KEY[:15], SHORT_KEY_WARNING), (" none ", SHORT_KEY_WARNING),
+        ("sk-your-api-key-goes-here", EXAMPLE_KEY_WARNING), ("<your-provider-key>", EXAMPLE_KEY_WARNING), ("sk-xxxxxxxxxxxxxxxxxxxx", EXAMPLE_KEY_WARNING),
+        ("CHANGE_ME_0123456789", EXAMPLE_KEY_WARNING), ("<paste-it-in-here>", EXAMPLE_KEY_WARNING),
     ],
 )  # fmt: skip
 def test_a_placeholder_for_a_key_is_a_warning(tmp_path: Path, key: str, expected: str) -> None:
     assert world.warnings(tmp_path, world.BASE, {"ACME_API_KEY": key}) == [expected]
 
 
-@pytest.mark.parametrize("key", ["", REAL, REAL[:16], "0123456789abcdef0123456789abcdef"])
+@pytest.mark.parametrize("key", ["", REAL_KEY, REAL_KEY[:16], "0123456789abcdef0123456789abcdef"])
 def test_a_possible_key_is_no_warning(tmp_path: Path, key: str) -> None:
     assert world.warnings(tmp_path, world.BASE, {"ACME_API_KEY": key}) == []
 
@@ -47,7 +49,7 @@ def test_a_placeholder_for_a_private_address_is_no_warning(tmp_path: Path, url: 
 @pytest.mark.parametrize("url", ["https://8.8.8.8/v1", "https://api.acme.com"])
 def test_a_placeholder_for_a_public_address_is_a_warning(tmp_path: Path, url: str) -> None:
     text = world.BASE.replace("https://acme.example/v1", f"'{url}'")
-    assert world.warnings(tmp_path, text, {"ACME_API_KEY": "none"}) == [SHORT]
+    assert world.warnings(tmp_path, text, {"ACME_API_KEY": "none"}) == [SHORT_KEY_WARNING]
 
 
 @pytest.mark.parametrize(

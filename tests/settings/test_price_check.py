@@ -38,7 +38,7 @@ SMALL = "{input: 0.02, output: 0}"
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 
 
-FAR: list[tuple[str, list[str]]] = [
+PRICES: list[tuple[str, list[str]]] = [
     ("{input: 2.5, cache_read: 1.25, output: 10}", []),
     # a list may lag, and a host may differ
     ("{input: 7.5, output: 30}", []),
@@ -55,7 +55,7 @@ FAR: list[tuple[str, list[str]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("price", "expected"), FAR)
+@pytest.mark.parametrize(("price", "expected"), PRICES)
 def test_a_price_far_from_the_list_is_a_warning(
     tmp_path: Path, price: str, expected: list[str]
 ) -> None:

@@ -11,7 +11,7 @@ from gateway.core.price import Price, PriceStep, Rates
 from gateway.core.target import ModelFacts
 from tests.settings import world
 
-WRITTEN = """\
+PRICE_TEXT = """\
     price:
       input: 1
       output: 2
@@ -26,7 +26,7 @@ WRITTEN = """\
 """
 
 
-def price(folder: Path, written: str = WRITTEN) -> Price:
+def price(folder: Path, written: str = PRICE_TEXT) -> Price:
     text = world.BASE.replace("  large: {price: {input: 3, output: 4}}", f"  large:\n{written}")
     configured = world.built(folder, text).catalogue.labs["acme"].tiers["smart"][0].price
     assert configured is not None

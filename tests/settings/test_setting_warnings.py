@@ -7,7 +7,7 @@ import pytest
 from gateway.settings.environment import find_stray_variables
 from tests.settings import world
 
-TOLD = [
+STRAY_VARIABLES = [
     ("TIERGATE_PORT", "9000", "TIERGATE_SERVER__PORT"),
     ("TIERGATE_HOST", "0.0.0.0", "TIERGATE_SERVER__HOST"),
     ("TIERGATE_TTL", "1h", "TIERGATE_CACHE__TTL"),
@@ -19,13 +19,13 @@ TOLD = [
 ]
 
 
-@pytest.mark.parametrize(("name", "text", "suggestion"), TOLD)
+@pytest.mark.parametrize(("name", "text", "suggestion"), STRAY_VARIABLES)
 def test_a_variable_close_to_a_setting_is_a_warning(name: str, text: str, suggestion: str) -> None:
     warnings = [str(item) for item in find_stray_variables({name: text})]
     assert warnings == [f"{name}: warning: changes nothing. Did you mean {suggestion}?"]
 
 
-LEFT = {
+OTHER_VARIABLES = {
     "TIERGATE_PORT": "tcp://10.0.0.1:8484",  # Kubernetes names a service this way
     "TIERGATE_PORT_8484_TCP": "tcp://10.0.0.1:8484",
     "TIERGATE_PORT_8484_TCP_PORT": "8484",
@@ -44,7 +44,7 @@ LEFT = {
 
 
 def test_variables_of_other_programs_are_no_warning() -> None:
-    assert list(find_stray_variables(LEFT)) == []
+    assert list(find_stray_variables(OTHER_VARIABLES)) == []
 
 
 def test_stray_variables_are_among_the_warnings_of_a_configuration(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.settings import world
 
-TWO = """\
+TWO_PROVIDERS = """\
 version: 1
 providers:
   acme: {base_url: "https://a.example", dialects: {openai-chat: /c}, accounts: {m: "${ACME_API_KEY}"}}
@@ -26,8 +26,8 @@ SMART = f"10: warning: labs.both.smart: no target can serve (other: set OTHER_KE
 
 
 def test_a_tier_that_no_target_can_serve_is_a_warning_with_the_reason(tmp_path: Path) -> None:
-    assert world.unreached(tmp_path, TWO) == [f"c.yaml:{SMART}"]
-    assert world.unreached(tmp_path, TWO, {**world.ON, "OTHER_KEY": "k"}) == []
+    assert world.unreached(tmp_path, TWO_PROVIDERS) == [f"c.yaml:{SMART}"]
+    assert world.unreached(tmp_path, TWO_PROVIDERS, {**world.ON, "OTHER_KEY": "k"}) == []
 
 
 def test_a_missing_tier_is_a_warning_at_its_lab(tmp_path: Path) -> None:
@@ -71,12 +71,12 @@ APPENDED: list[tuple[str, list[str]]] = [
 def test_a_name_that_leads_to_an_unserved_target_is_a_warning(
     tmp_path: Path, text: str, expected: list[str]
 ) -> None:
-    warnings = world.unreached(tmp_path, TWO + text + "\n")
+    warnings = world.unreached(tmp_path, TWO_PROVIDERS + text + "\n")
     assert warnings == [f"c.yaml:{line}" for line in [SMART, *expected]]
 
 
 def test_a_lab_without_targets_serves_nothing(tmp_path: Path) -> None:
-    text = TWO + "  none: {about: Nothing.}\nchoices:\n- {name: c, lab: none}\n"
+    text = TWO_PROVIDERS + "  none: {about: Nothing.}\nchoices:\n- {name: c, lab: none}\n"
     assert world.unreached(tmp_path, text) == [
         f"c.yaml:{SMART}",
         "c.yaml:14: warning: choices[0].lab (rule 'c'): none is off (it has no target): calls go elsewhere.",
@@ -85,4 +85,4 @@ def test_a_lab_without_targets_serves_nothing(tmp_path: Path) -> None:
 
 def test_with_all_labs_off_there_is_no_warning_about_the_default(tmp_path: Path) -> None:
     """The check that refuses to start reports, once, that no lab is on."""
-    assert world.unreached(tmp_path, TWO + "default: {lab: acme}\n", {}) == []
+    assert world.unreached(tmp_path, TWO_PROVIDERS + "default: {lab: acme}\n", {}) == []

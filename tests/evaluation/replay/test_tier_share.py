@@ -21,8 +21,8 @@ from gateway.routing.router import Router
 from gateway.routing.tier_share import ShareBounds
 from tests.routing import world
 
-MOST = ShareBounds(reasoning=0.05, smart=0.3)
-KINDS: list[dict[str, Any]] = [
+BOUNDS = ShareBounds(reasoning=0.05, smart=0.3)
+KINDS_OF_TURNS: list[dict[str, Any]] = [
     {"words": 2, "greeting": True},
     {"words": 40, "build_words": 1},
     {"words": 60, "code": 0.5, "build_words": 1},
@@ -40,7 +40,7 @@ def rows(count: int, **changes: Any) -> list[ReplayRow]:
     }  # fmt: skip
     made_rows = []
     for number in range(count):
-        signals = {**KINDS[number * 7 % 5], "chars": rng.randrange(500)}
+        signals = {**KINDS_OF_TURNS[number * 7 % 5], "chars": rng.randrange(500)}
         signals["words"] += rng.randrange(30)
         basis = DecisionRecord(
             user_tokens=9, chars=40, turns=1, signals=signals, target="openai/sol"
@@ -65,7 +65,7 @@ def test_a_new_share_bound_applies_once_there_are_enough_turns(
 ) -> None:
     """The shares of all turns after the first 2,000 are within two points of the bound."""
     all_rows = rows(8_000)
-    free, bound = LedgerReplay(router), LedgerReplay(router, share_bounds=MOST)
+    free, bound = LedgerReplay(router), LedgerReplay(router, share_bounds=BOUNDS)
     for row in all_rows[:2_000]:
         free.replay_row(row)
         bound.replay_row(row)
@@ -83,8 +83,8 @@ def test_a_new_share_bound_applies_once_there_are_enough_turns(
 
 def test_a_replay_cuts_shares_as_the_gateway_does(router: Router) -> None:
     """The cuts are the same if replay and gateway look at the same moments."""
-    shares, traffic = ReplayedShares(MOST, THRESHOLDS), TurnCounter()
-    traffic.adopt(MOST, THRESHOLDS)
+    shares, traffic = ReplayedShares(BOUNDS, THRESHOLDS), TurnCounter()
+    traffic.adopt(BOUNDS, THRESHOLDS)
     key = Key(name="alice")
     for number, row in enumerate(rows(5_000), 1):
         # All rows have one moment, so that only the number of turns decides when both look.
@@ -123,7 +123,7 @@ def test_a_replay_with_the_same_bounds_uses_the_recorded_thresholds(router: Rout
         row,
         basis=msgspec.structs.replace(row.basis, evidence=DecisionContext(thresholds=thresholds)),
     )
-    shares = ReplayedShares(MOST, THRESHOLDS)
+    shares = ReplayedShares(BOUNDS, THRESHOLDS)
     assert (
         shares.adjust_context(
             recorded, read_context(recorded, recorded.basis or DecisionRecord())
@@ -142,7 +142,7 @@ def test_a_replay_with_the_same_bounds_uses_the_recorded_thresholds(router: Rout
 
 
 def test_calls_that_no_classifier_decides_do_not_count_as_turns(router: Router) -> None:
-    shares = ReplayedShares(MOST, THRESHOLDS)
+    shares = ReplayedShares(BOUNDS, THRESHOLDS)
     (row,) = rows(1)
     decision, _ = decide_again(router, row)
     for changed in (
@@ -152,12 +152,12 @@ def test_calls_that_no_classifier_decides_do_not_count_as_turns(router: Router) 
     ):
         shares.add_turn(row, changed)
     assert shares._scopes == {}
-    assert LedgerReplay(world.router(), share_bounds=MOST)._shares is None
+    assert LedgerReplay(world.router(), share_bounds=BOUNDS)._shares is None
     tokens = msgspec.structs.replace(
         row,
         dialect="anthropic-messages",
         basis=msgspec.structs.replace(row.basis or DecisionRecord(), operation="count_tokens"),
     )
-    walk = LedgerReplay(router, share_bounds=MOST)
+    walk = LedgerReplay(router, share_bounds=BOUNDS)
     walk.replay_row(tokens)
     assert walk.totals.total.calls == 1

@@ -37,7 +37,7 @@ def matches(expression: str) -> bool:
     return matched
 
 
-READ: list[tuple[str, bool]] = [
+EXPRESSIONS: list[tuple[str, bool]] = [
     ('call.user_tokens > 4 && "code" in call.tags', True),
     ('call.user_tokens > 40 && "code" in call.tags', False),
     ("call.prompt_tokens == 1000", True),
@@ -67,14 +67,14 @@ READ: list[tuple[str, bool]] = [
 ]
 
 
-@pytest.mark.parametrize(("expression", "expected"), READ)
+@pytest.mark.parametrize(("expression", "expected"), EXPRESSIONS)
 def test_an_expression_reads_the_call(expression: str, expected: bool) -> None:
     assert matches(expression) is expected
 
 
 def test_the_expressions_above_read_every_field() -> None:
     fields_read = {
-        name for expression, _ in READ for name in cel.FIELDS if f"call.{name}" in expression
+        name for expression, _ in EXPRESSIONS for name in cel.FIELDS if f"call.{name}" in expression
     }
     assert fields_read == cel.FIELDS
 

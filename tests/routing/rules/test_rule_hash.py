@@ -15,7 +15,7 @@ def hash_of(when: Json) -> str:
 A: Json = {"keywords": ["prove", "derive"]}
 B: Json = {"user_tokens": {"min": 3}}
 
-SAME: list[tuple[Json, Json]] = [
+EQUAL_CONDITIONS: list[tuple[Json, Json]] = [
     ({"tag": "a"}, {"tag": ["a"]}),
     ({"tag": ["a", "b"]}, {"tag": ["b", "a", "b"]}),
     ({"keywords": "race  condition "}, {"keywords": ["race condition"]}),
@@ -35,12 +35,12 @@ SAME: list[tuple[Json, Json]] = [
 ]
 
 
-@pytest.mark.parametrize(("first", "second"), SAME)
+@pytest.mark.parametrize(("first", "second"), EQUAL_CONDITIONS)
 def test_the_same_meaning_has_the_same_hash(first: Json, second: Json) -> None:
     assert hash_of(first) == hash_of(second)
 
 
-OTHER: list[Json] = [
+DIFFERENT_CONDITIONS: list[Json] = [
     {},
     A,
     B,
@@ -73,7 +73,7 @@ OTHER: list[Json] = [
 
 
 def test_another_meaning_has_another_hash() -> None:
-    hashes = [hash_of(when) for when in OTHER]
+    hashes = [hash_of(when) for when in DIFFERENT_CONDITIONS]
     assert len(set(hashes)) == len(hashes)
     assert {len(digest) for digest in hashes} == {16}
 

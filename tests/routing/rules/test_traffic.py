@@ -22,7 +22,7 @@ from gateway.routing.rules.traffic import format_arms, place_call
 from tests.ledger.rows import entry
 from tests.routing import world
 from tests.routing.test_route_embeddings import CATALOGUE
-from tests.routing.test_unlisted_models import BOTH
+from tests.routing.test_unlisted_models import MAKERS_ON
 from tests.routing.world import Json
 
 
@@ -39,8 +39,12 @@ def decide_call(
 
 
 CANARY: Json = {"name": "canary", "when": {"traffic": 0.05}, "tier": "reasoning"}
-IN = next(str(n) for n in range(200) if place_call("canary", call_of(str(n))) < 0.05)
-OUT = next(str(n) for n in range(200) if place_call("canary", call_of(str(n))) >= 0.05)
+CONVERSATION_INSIDE = next(
+    str(n) for n in range(200) if place_call("canary", call_of(str(n))) < 0.05
+)
+CONVERSATION_OUTSIDE = next(
+    str(n) for n in range(200) if place_call("canary", call_of(str(n))) >= 0.05
+)
 
 
 @pytest.mark.parametrize("part", [0.0, 0.05, 0.5, 1.0])
@@ -69,7 +73,10 @@ def test_two_rules_take_conversations_independently_of_each_other() -> None:
 
 def test_all_calls_of_a_conversation_are_on_one_side() -> None:
     router = world.router(choices=[CANARY])
-    for conversation, arm in ((IN, "canary:in"), (OUT, "canary:out")):
+    for conversation, arm in (
+        (CONVERSATION_INSIDE, "canary:in"),
+        (CONVERSATION_OUTSIDE, "canary:out"),
+    ):
         calls = [call_of(conversation, text) for text in ("hi", "Prove that 2 is prime.", "")]
         assert {decide_call(router, call).arm for call in calls} == {arm}
 
@@ -98,10 +105,10 @@ def test_a_conversation_has_its_side_in_every_process_and_release() -> None:
 
 def test_the_trace_and_the_decision_have_the_arm() -> None:
     router = world.router(choices=[CANARY])
-    decision = decide_call(router, call_of(IN))
+    decision = decide_call(router, call_of(CONVERSATION_INSIDE))
     assert (decision.arm, decision.rule) == ("canary:in", "canary")
     assert "arm: in (canary)" in world.lines(decision)
-    decision = decide_call(router, call_of(OUT))
+    decision = decide_call(router, call_of(CONVERSATION_OUTSIDE))
     assert (decision.arm, decision.rule) == ("canary:out", None)
     assert "-arm: out (canary)" in world.lines(decision)
 
@@ -113,11 +120,17 @@ def test_the_trace_and_the_decision_have_the_arm() -> None:
 def test_only_calls_that_meet_the_other_conditions_have_an_arm(conditions: Json) -> None:
     """Both arms then have calls of one kind, so their results can be compared."""
     router = world.router(choices=[{**CANARY, "when": {"traffic": 0.05, **conditions}}])
-    assert {decide_call(router, call_of(conversation)).arm for conversation in (IN, OUT)} == {None}
+    assert {
+        decide_call(router, call_of(conversation)).arm
+        for conversation in (CONVERSATION_INSIDE, CONVERSATION_OUTSIDE)
+    } == {None}
 
 
 def test_a_call_that_names_a_tier_has_no_arm() -> None:
-    assert decide_call(world.router(choices=[CANARY]), call_of(IN, model="smart")).arm is None
+    assert (
+        decide_call(world.router(choices=[CANARY]), call_of(CONVERSATION_INSIDE, model="smart")).arm
+        is None
+    )
 
 
 def test_guards_can_have_a_share_of_traffic_and_arms_are_listed_together() -> None:
@@ -125,9 +138,9 @@ def test_guards_can_have_a_share_of_traffic_and_arms_are_listed_together() -> No
         [{"name": "cap", "when": {"traffic": 1}, "max_tier": "smart"}],
         [{**CANARY, "when": {"traffic": 0.05}}],
     )
-    decision = decide_call(router, call_of(OUT))
+    decision = decide_call(router, call_of(CONVERSATION_OUTSIDE))
     assert decision.arm == "cap:in, canary:out"
-    assert decide_call(router, call_of(OUT, model="luna")).arm == "cap:in"
+    assert decide_call(router, call_of(CONVERSATION_OUTSIDE, model="luna")).arm == "cap:in"
 
 
 def test_a_guard_that_a_tag_excludes_has_no_arm() -> None:
@@ -136,8 +149,8 @@ def test_a_guard_that_a_tag_excludes_has_no_arm() -> None:
         {"when": {"prompt_tokens": {"min": 10}}, "tag": "long"},
     ]
     router = world.router(guards)
-    assert decide_call(router, call_of(IN, chars=10)).arm == "split:in"
-    assert decide_call(router, call_of(IN, chars=4_000)).arm is None
+    assert decide_call(router, call_of(CONVERSATION_INSIDE, chars=10)).arm == "split:in"
+    assert decide_call(router, call_of(CONVERSATION_INSIDE, chars=4_000)).arm is None
 
 
 SEAT = Session(lab="openai", tier="smart", target="openai/sol", arm="canary:in")
@@ -146,14 +159,14 @@ SEAT = Session(lab="openai", tier="smart", target="openai/sol", arm="canary:in")
 @pytest.mark.parametrize(("tool_loop", "arm"), [(True, "canary:in"), (False, "canary:out")])
 def test_a_tool_loop_keeps_the_arm_of_its_conversation(tool_loop: bool, arm: str) -> None:
     """No choice runs in a tool loop that stays on its target; its cost still counts for the arm."""
-    call = call_of(OUT, tool_loop=tool_loop)
+    call = call_of(CONVERSATION_OUTSIDE, tool_loop=tool_loop)
     call.turn = msgspec.structs.replace(call.turn, loop=tool_loop)
     router = world.router(choices=[CANARY])
     assert decide_call(router, call, DecisionContext(seat=SEAT)).arm == arm
 
 
 def test_a_session_without_an_arm_leaves_the_arm_of_guards() -> None:
-    call = call_of(OUT, tool_loop=True)
+    call = call_of(CONVERSATION_OUTSIDE, tool_loop=True)
     call.turn = msgspec.structs.replace(call.turn, loop=True)
     router = world.router([{"name": "cap", "when": {"traffic": 1}, "max_tier": "smart"}])
     seat = msgspec.structs.replace(SEAT, arm=None)
@@ -161,19 +174,21 @@ def test_a_session_without_an_arm_leaves_the_arm_of_guards() -> None:
 
 
 def test_a_model_that_no_lab_lists_has_the_arm_of_guards() -> None:
-    router = world.router([{"name": "cap", "when": {"traffic": 1}, "no_cache": True}], known=BOTH)
-    assert decide_call(router, call_of(IN, model="gpt-4o")).arm == "cap:in"
+    router = world.router(
+        [{"name": "cap", "when": {"traffic": 1}, "no_cache": True}], known=MAKERS_ON
+    )
+    assert decide_call(router, call_of(CONVERSATION_INSIDE, model="gpt-4o")).arm == "cap:in"
 
 
 def test_embeddings_have_the_arm_of_guards() -> None:
     router = world.router(
         [{"name": "canary", "when": {"traffic": 1}, "no_cache": True}], known=CATALOGUE
     )
-    decision, _ = decide(router, call_of(IN, model="large"), EMBEDDINGS)
+    decision, _ = decide(router, call_of(CONVERSATION_INSIDE, model="large"), EMBEDDINGS)
     assert decision.arm == "canary:in"
 
 
-@pytest.mark.parametrize("conversation", [IN, OUT, ""])
+@pytest.mark.parametrize("conversation", [CONVERSATION_INSIDE, CONVERSATION_OUTSIDE, ""])
 def test_a_replayed_row_has_the_same_arm(conversation: str) -> None:
     router = world.router(choices=[CANARY])
     recorder = DecisionRecorder(router, call_of(conversation), OPENAI_CHAT, EMPTY_CONTEXT)
@@ -187,7 +202,7 @@ def test_rules_that_read_the_same_text_have_arms_of_their_own() -> None:
     when = {"cel": 'call.text.startsWith("h")', "traffic": 0.05}
     other_rule = {"name": "other", "when": {**when, "traffic": 0.0}, "tier": "fast"}
     router = world.router(choices=[other_rule, {**CANARY, "when": when}])
-    recorder = DecisionRecorder(router, call_of(IN), OPENAI_CHAT, EMPTY_CONTEXT)
+    recorder = DecisionRecorder(router, call_of(CONVERSATION_INSIDE), OPENAI_CHAT, EMPTY_CONTEXT)
     decision, _ = recorder.decide()
     assert (decision.rule, decision.arm) == ("canary", "other:out, canary:in")
     replayed, _ = decide_again(router, entry(asked="auto", key="open", basis=recorder()))
@@ -198,7 +213,8 @@ def test_a_call_without_a_traffic_condition_has_no_arm() -> None:
     assert format_arms({}) is None
     assert (
         decide_call(
-            world.router(choices=[{"when": {"turns": {"min": 1}}, "tier": "fast"}]), call_of(IN)
+            world.router(choices=[{"when": {"turns": {"min": 1}}, "tier": "fast"}]),
+            call_of(CONVERSATION_INSIDE),
         ).arm
         is None
     )

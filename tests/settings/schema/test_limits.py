@@ -48,7 +48,7 @@ def test_sound_limits_and_budgets_are_accepted(tmp_path: Path, text: str) -> Non
 
 
 RATE = "must be a rate, as 10/s, 60/m, 200k/h or 1M/d."
-WRONG = [
+MISTAKES = [
     ("limits: [{name: a, requests: 60}]", f"16: error: limits[0].requests: {RATE}"),
     ("limits: [{name: a, requests: -1/m}]", f"16: error: limits[0].requests: {RATE}"),
     ("limits: [{name: a, tokens: 1.5/s}]", f"16: error: limits[0].tokens: {RATE}"),
@@ -112,7 +112,7 @@ WRONG = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("text", "expected"), WRONG, ids=[text for text, _ in WRONG])
+@pytest.mark.parametrize(("text", "expected"), MISTAKES, ids=[text for text, _ in MISTAKES])
 def test_a_mistake_is_reported_with_its_line_and_what_to_write(
     tmp_path: Path, text: str, expected: str
 ) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.settings import world
 
-TWICE: list[tuple[str, str]] = [
+MISTAKES: list[tuple[str, str]] = [
     ("{flex: {factor: 0.5, input: 1, output: 2}}",
      "flex: flex has a `factor` and `input`, `output`. Write one of the two."),
     ("{flex: {factor: 0.5, above: [{tokens: 1, input: 1, output: 1}]}}",
@@ -19,7 +19,7 @@ TWICE: list[tuple[str, str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("services", "expected"), TWICE)
+@pytest.mark.parametrize(("services", "expected"), MISTAKES)
 def test_a_service_tier_has_either_a_factor_or_rates(
     tmp_path: Path, services: str, expected: str
 ) -> None:

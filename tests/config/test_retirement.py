@@ -45,23 +45,23 @@ def test_no_target_had_retired_when_its_price_was_checked() -> None:
             assert target.facts.retirement_date > checked, (place, target.name)
 
 
-def test_what_retires_soon_is_known() -> None:
-    found = {
+def test_targets_that_retire_within_a_month_are_listed_here() -> None:
+    ending = {
         target.name: target.facts.retirement_date
         for _, target in targets()
         if target.facts.retirement_date is not None and target.facts.retirement_date <= BUILT + SOON
     }
-    assert found == ENDING
+    assert ending == ENDING
 
 
-def test_one_that_has_retired_would_be_seen() -> None:
+def test_a_retired_target_would_fail_these_tests() -> None:
     assert retired(date(2026, 12, 9)) == {
         "microsoft/fast: azure-foundry/MAI-Code-1.1-Flash": "retired on 2026-12-09"
     }
     assert len(retired(date(2028, 12, 31))) > 10
 
 
-def test_the_price_list_calls_none_deprecated() -> None:
+def test_the_price_list_marks_no_target_as_deprecated() -> None:
     source, deprecated = shipped.source(shipped.ALL_SET), list[str]()
     for _, target in targets():
         name = target.provider.name
@@ -89,12 +89,12 @@ def test_the_price_list_calls_none_deprecated() -> None:
         ("gemini/gemini-embedding-001", "2028-05-14"),
     ],
 )
-def test_days_are_the_ones_that_were_checked(model: str, day: str) -> None:
-    (found,) = {target.facts.retirement_date for _, target in targets() if target.name == model}
-    assert found == date.fromisoformat(day)
+def test_retirement_dates_are_those_of_the_sources(model: str, day: str) -> None:
+    (dates,) = {target.facts.retirement_date for _, target in targets() if target.name == model}
+    assert dates == date.fromisoformat(day)
 
 
-def test_a_day_is_of_its_host_alone() -> None:
+def test_a_retirement_date_of_one_host_does_not_apply_to_others() -> None:
     """The model itself, and other hosts of it, go on."""
     for name in ("openai/gpt-6-luna", "openrouter/openai/gpt-6-luna", "anthropic/claude-opus-5-5"):
         assert {target.facts.retirement_date for _, target in targets() if target.name == name} == {

@@ -16,7 +16,7 @@ from gateway.routing.classifier.heuristic import HeuristicClassifier
 from gateway.routing.router import Router, decide
 from gateway.routing.rules.compile import compile_rules
 from tests.config import shipped
-from tests.config.test_files import KEYS, alone
+from tests.config.test_files import KEYS, environment_with
 
 TEXT = "Prove that there are infinitely many primes."
 PLAIN: Mapping[str, dict[str, object]] = {
@@ -38,12 +38,12 @@ TOOLS: Mapping[str, list[object]] = {
 }
 """One function tool, as each dialect offers it."""
 
-ASKED = ("auto", *TIERS)
+TIER_NAMES = ("auto", *TIERS)
 LABS = [name for name, lab in shipped.built(shipped.ALL_SET).catalogue.labs.items() if lab.enabled]
 clients = pytest.mark.parametrize("client", DIALECTS)
 
 
-def router(environ: Mapping[str, str]) -> Router:
+def make_router(environ: Mapping[str, str]) -> Router:
     config = shipped.source(environ).config
     return Router(
         catalogue=shipped.built(environ).catalogue,
@@ -52,10 +52,10 @@ def router(environ: Mapping[str, str]) -> Router:
     )
 
 
-ALL = router(shipped.ALL_SET)
+ALL = make_router(shipped.ALL_SET)
 
 
-def body(client: str, model: str, **more: object) -> RequestBody:
+def make_request(client: str, model: str, **more: object) -> RequestBody:
     """Return what a client of a dialect sends, read."""
     value = {**PLAIN[client], **more}
     dialect = DIALECTS[client]
@@ -64,68 +64,73 @@ def body(client: str, model: str, **more: object) -> RequestBody:
     return dialect.read(jsonio.dumps({"model": model, **value}))
 
 
-def plan(client: str, asked: RequestBody, by: Router = ALL) -> tuple[Decision, Plan]:
+def plan_request(client: str, request: RequestBody, router: Router = ALL) -> tuple[Decision, Plan]:
     """Return the decision and the plan for a request."""
-    seen = features.read(
-        asked.prompt, client, OPEN_KEY, NO_OPTIONS, TranslatableRequest(DIALECTS[client], asked)
+    call = features.read(
+        request.prompt, client, OPEN_KEY, NO_OPTIONS, TranslatableRequest(DIALECTS[client], request)
     )
-    return decide(by, seen, DIALECTS[client])
+    return decide(router, call, DIALECTS[client])
 
 
-def doors(client: str, asked: RequestBody, by: Router = ALL) -> list[tuple[str, str]]:
+def list_endpoints(
+    client: str, request: RequestBody, router: Router = ALL
+) -> list[tuple[str, str]]:
     """Return each target of the plan, with the dialect of its endpoint."""
-    found = plan(client, asked, by)[1]
-    return [(target.name, door) for target, door in zip(found.targets, found.dialects, strict=True)]
+    planned = plan_request(client, request, router)[1]
+    return [
+        (target.name, endpoint)
+        for target, endpoint in zip(planned.targets, planned.dialects, strict=True)
+    ]
 
 
-def written(client: str, asked: RequestBody, target: Target, door: str) -> WrittenBody:
+def write_request(client: str, request: RequestBody, target: Target, endpoint: str) -> WrittenBody:
     """Return the body that a target gets."""
     dialect = DIALECTS[client]
-    if door == client:
-        return dialect.write(asked, target)
+    if endpoint == client:
+        return dialect.write(request, target)
     return translation.write_request(
-        TranslatableRequest(dialect, asked).request, DIALECTS[door], target
+        TranslatableRequest(dialect, request).request, DIALECTS[endpoint], target
     )
 
 
-def accepted(door: str, sent: WrittenBody) -> RequestBody:
+def read_written(endpoint: str, written: WrittenBody) -> RequestBody:
     """Read a body as a request of the target's own dialect."""
-    dialect = DIALECTS[door]
+    dialect = DIALECTS[endpoint]
     if dialect.read_with_path is not None:
-        assert sent.url_suffix is not None
+        assert written.url_suffix is not None
         return dialect.read_with_path(
-            sent.body, sent.url_suffix.removeprefix("/").partition("?")[0]
+            written.body, written.url_suffix.removeprefix("/").partition("?")[0]
         )
-    return dialect.read(sent.body)
+    return dialect.read(written.body)
 
 
 @clients
 @pytest.mark.parametrize("lab", LABS)
-@pytest.mark.parametrize("tier", ASKED)
-def test_any_client_reaches_every_tier_of_any_lab_at_a_door_that_takes_what_it_is_sent(
+@pytest.mark.parametrize("tier", TIER_NAMES)
+def test_any_client_reaches_every_tier_of_any_lab_without_losses(
     client: str, lab: str, tier: str
 ) -> None:
     """No target is skipped, a plain request has no loss, and each target gets its effort."""
-    asked = body(client, f"{lab}/{tier}")
-    decision, found = plan(client, asked)
+    request = make_request(client, f"{lab}/{tier}")
+    decision, planned = plan_request(client, request)
     assert decision.lab == lab
     assert decision.tier is not None
     assert tier in ("auto", decision.tier)
-    assert found.targets == ALL.catalogue.labs[lab].tiers[decision.tier]
-    assert found.skipped == ()
-    for target, door in zip(found.targets, found.dialects, strict=True):
-        assert (door == client) == (client in target.provider.urls)
-        sent = written(client, asked, target, door)
-        assert sent.losses == ()
-        read = accepted(door, sent)
-        assert read.prompt.model == target.model
-        assert read.prompt.user == TEXT
+    assert planned.targets == ALL.catalogue.labs[lab].tiers[decision.tier]
+    assert planned.skipped == ()
+    for target, endpoint in zip(planned.targets, planned.dialects, strict=True):
+        assert (endpoint == client) == (client in target.provider.urls)
+        written = write_request(client, request, target, endpoint)
+        assert written.losses == ()
+        received = read_written(endpoint, written)
+        assert received.prompt.model == target.model
+        assert received.prompt.user == TEXT
         bare = msgspec.structs.replace(target, effort=None, params={})
-        silent = written(client, asked, bare, door).body == sent.body
-        assert silent == (target.effort is None), (target.name, door)
+        silent = write_request(client, request, bare, endpoint).body == written.body
+        assert silent == (target.effort is None), (target.name, endpoint)
 
 
-SAID = {
+EFFORT_MEMBERS = {
     ("openai/gpt-6.2-sol", "openai-responses", "low"): '"reasoning":{"effort":"low"}',
     ("openai/gpt-6.2-sol", "openai-chat", "low"): '"reasoning_effort":"low"',
     ("openai/gpt-6-luna", "openai-responses", "none"): '"reasoning":{"effort":"none"}',
@@ -154,9 +159,11 @@ SAID = {
 """The members that set an effort, by target, dialect and effort."""
 
 
-@pytest.mark.parametrize(("at", "members"), SAID.items())
-def test_effort_is_told_in_the_words_of_the_door(at: tuple[str, str, str], members: str) -> None:
-    name, door, effort = at
+@pytest.mark.parametrize(("at", "members"), EFFORT_MEMBERS.items())
+def test_the_effort_is_written_in_the_members_of_the_target_dialect(
+    at: tuple[str, str, str], members: str
+) -> None:
+    name, endpoint, effort = at
     targets = [
         target
         for lab in ALL.catalogue.labs.values()
@@ -165,92 +172,111 @@ def test_effort_is_told_in_the_words_of_the_door(at: tuple[str, str, str], membe
         if (target.name, target.effort) == (name, effort)
     ]
     for client in DIALECTS:
-        asked = body(client, "auto")
-        assert members in written(client, asked, targets[0], door).body.decode()
+        request = make_request(client, "auto")
+        assert members in write_request(client, request, targets[0], endpoint).body.decode()
 
 
 @clients
 @pytest.mark.parametrize(("variable", "labs"), KEYS.items())
-def test_one_key_serves_any_client(client: str, variable: str, labs: tuple[str, ...]) -> None:
-    by = router(alone(variable))
+def test_one_provider_key_serves_clients_of_any_dialect(
+    client: str, variable: str, labs: tuple[str, ...]
+) -> None:
+    router = make_router(environment_with(variable))
     for lab in labs:
-        tiers = by.catalogue.labs[lab].tiers
+        tiers = router.catalogue.labs[lab].tiers
         filled = [tier for tier in TIERS if any(target.provider.enabled for target in tiers[tier])]
-        for asked in ("auto", *filled):
-            assert doors(client, body(client, f"{lab}/{asked}"), by), (lab, asked)
+        for name in ("auto", *filled):
+            assert list_endpoints(client, make_request(client, f"{lab}/{name}"), router), (
+                lab,
+                name,
+            )
 
 
 @clients
-def test_the_local_model_serves_any_client(client: str) -> None:
-    for asked in ASKED:
-        assert doors(client, body(client, asked), router({}))[0][0] == "local/smollm2-135m"
+def test_the_local_model_serves_clients_of_any_dialect(client: str) -> None:
+    for name in TIER_NAMES:
+        assert (
+            list_endpoints(client, make_request(client, name), make_router({}))[0][0]
+            == "local/smollm2-135m"
+        )
 
 
-def test_a_client_with_tools_is_served_by_models_that_take_them_on_responses_alone() -> None:
+def test_tools_go_to_openai_models_that_take_them_only_on_responses() -> None:
     """Chat Completions refuses function tools beside reasoning; the other dialects do not."""
     own = ("openai/gpt-6.2-astra", "openai/gpt-6.2-sol", "openai/gpt-6-astra")
     for client in DIALECTS:
-        asked = body(client, "openai/reasoning", tools=TOOLS[client])
-        found = doors(client, asked)
-        assert found[:3] == [(name, "openai-responses") for name in own]
-        assert ("azure-openai/gpt-6.1-sol", "openai-responses") in found
-    chat = body("openai-chat", "openai/reasoning", tools=TOOLS["openai-chat"])
-    target = plan("openai-chat", chat)[1].targets[0]
-    value = jsonio.loads(written("openai-chat", chat, target, "openai-responses").body)
+        request = make_request(client, "openai/reasoning", tools=TOOLS[client])
+        endpoints = list_endpoints(client, request)
+        assert endpoints[:3] == [(name, "openai-responses") for name in own]
+        assert ("azure-openai/gpt-6.1-sol", "openai-responses") in endpoints
+    chat = make_request("openai-chat", "openai/reasoning", tools=TOOLS["openai-chat"])
+    target = plan_request("openai-chat", chat)[1].targets[0]
+    value = jsonio.loads(write_request("openai-chat", chat, target, "openai-responses").body)
     assert value["tools"] == [{**value["tools"][0], "type": "function", "name": "weather"}]
     assert value["tools"][0]["parameters"] == PARAMETERS
     assert (value["reasoning"], value["store"]) == ({"effort": "high"}, False)
 
 
-def test_tools_are_taken_by_the_first_target_of_every_tier_of_every_lab_that_has_any() -> None:
+def test_the_first_target_of_every_tier_takes_tools() -> None:
     for client in DIALECTS:
         for lab in LABS:
             for tier in TIERS:
-                asked = body(client, f"{lab}/{tier}", tools=TOOLS[client])
+                request = make_request(client, f"{lab}/{tier}", tools=TOOLS[client])
                 first = ALL.catalogue.labs[lab].tiers[tier][0]
-                assert doors(client, asked)[0][0] == first.name, (client, lab, tier)
+                assert list_endpoints(client, request)[0][0] == first.name, (client, lab, tier)
 
 
-def test_a_plain_chat_request_stays_what_it_is_at_openai() -> None:
-    found = doors("openai-chat", body("openai-chat", "openai/reasoning"))
-    assert {door for _, door in found} == {"openai-chat"}
+def test_openai_gets_a_plain_chat_request_natively() -> None:
+    endpoints = list_endpoints("openai-chat", make_request("openai-chat", "openai/reasoning"))
+    assert {endpoint for _, endpoint in endpoints} == {"openai-chat"}
 
 
-def test_what_responses_cannot_say_goes_through_chat_completions() -> None:
-    stop = body("anthropic-messages", "openai/fast", stop_sequences=["END"])
-    assert doors("anthropic-messages", stop)[0] == ("openai/gpt-6-luna", "openai-chat")
-    asked = body("anthropic-messages", "openai/fast")
-    assert doors("anthropic-messages", asked)[0] == ("openai/gpt-6-luna", "openai-responses")
-    both = body(
+def test_a_request_that_responses_cannot_express_goes_to_chat_completions() -> None:
+    stop = make_request("anthropic-messages", "openai/fast", stop_sequences=["END"])
+    assert list_endpoints("anthropic-messages", stop)[0] == ("openai/gpt-6-luna", "openai-chat")
+    request = make_request("anthropic-messages", "openai/fast")
+    assert list_endpoints("anthropic-messages", request)[0] == (
+        "openai/gpt-6-luna",
+        "openai-responses",
+    )
+    with_tools = make_request(
         "anthropic-messages", "openai/smart", stop_sequences=["END"],
         tools=TOOLS["anthropic-messages"],
     )  # fmt: skip
-    assert doors("anthropic-messages", both)[0] == ("openai/gpt-6-sol", "openai-chat")
+    assert list_endpoints("anthropic-messages", with_tools)[0] == (
+        "openai/gpt-6-sol",
+        "openai-chat",
+    )
 
 
-def test_gemini_is_asked_in_its_own_dialect_and_on_chat_for_what_that_cannot_say() -> None:
+def test_google_gets_requests_in_its_dialect_or_else_on_chat_completions() -> None:
     for client in DIALECTS:
-        found = doors(client, body(client, "google/smart"))
-        assert found[0] == ("gemini/gemini-4-hydrogen", "gemini")
-        assert found[-2] == ("gemini-chat/gemini-4-hydrogen", "openai-chat")
+        endpoints = list_endpoints(client, make_request(client, "google/smart"))
+        assert endpoints[0] == ("gemini/gemini-4-hydrogen", "gemini")
+        assert endpoints[-2] == ("gemini-chat/gemini-4-hydrogen", "openai-chat")
     part = {"type": "image_url", "image_url": {"url": "https://example.com/cat.png"}}
-    picture = body("openai-chat", "google/smart", messages=[{"role": "user", "content": [part]}])
-    assert doors("openai-chat", picture)[0] == ("gemini-chat/gemini-4-hydrogen", "openai-chat")
+    picture = make_request(
+        "openai-chat", "google/smart", messages=[{"role": "user", "content": [part]}]
+    )
+    assert list_endpoints("openai-chat", picture)[0] == (
+        "gemini-chat/gemini-4-hydrogen",
+        "openai-chat",
+    )
 
 
-def test_google_s_door_is_the_path_that_a_model_and_a_method_are_added_to() -> None:
+def test_the_url_for_google_ends_in_the_model_and_the_method() -> None:
     gemini = shipped.built(shipped.ALL_SET).providers["gemini"]
     assert (gemini.auth, gemini.urls) == (
         "x-goog-api-key",
         {"gemini": "https://generativelanguage.googleapis.com/v1beta"},
     )
-    asked = body("openai-chat", "google/fast", stream=True)
-    target = plan("openai-chat", asked)[1].targets[0]
-    tail = written("openai-chat", asked, target, "gemini").url_suffix
+    request = make_request("openai-chat", "google/fast", stream=True)
+    target = plan_request("openai-chat", request)[1].targets[0]
+    tail = write_request("openai-chat", request, target, "gemini").url_suffix
     assert tail == "/models/gemini-3.5-flash-lite:streamGenerateContent?alt=sse"
 
 
-FIRST = {
+FIRST_ENDPOINTS = {
     "openai-responses": {"openai", "azure-openai", "xai", "meta"},
     "anthropic-messages": {"anthropic", "bedrock-claude", "azure-claude", "openrouter-claude"},
     "gemini": {"gemini"},
@@ -258,46 +284,52 @@ FIRST = {
 """Providers that get a dialect other than Chat Completions if the client speaks none of theirs."""
 
 
-def test_the_first_door_of_a_provider_is_the_one_that_carries_reasoning() -> None:
+def test_the_first_endpoint_of_a_provider_carries_reasoning() -> None:
     for name, provider in shipped.built(shipped.ALL_SET).providers.items():
         first = next(iter(provider.urls))
-        assert name in FIRST.get(first, set()) or first == "openai-chat", name
-        assert {door for door, names in FIRST.items() if name in names} <= {first}, name
+        assert name in FIRST_ENDPOINTS.get(first, set()) or first == "openai-chat", name
+        assert {endpoint for endpoint, names in FIRST_ENDPOINTS.items() if name in names} <= {
+            first
+        }, name
 
 
-def test_what_is_not_to_be_kept_is_told_to_hosts_that_keep_answers_and_to_no_other() -> None:
+def test_store_false_goes_only_to_providers_that_know_it() -> None:
     """The client of Responses sends `store: false`."""
-    asked = body("openai-responses", "auto", store=False)
-    told = {}
+    request = make_request("openai-responses", "auto", store=False)
+    has_store = {}
     for lab in LABS:
-        found = plan("openai-responses", body("openai-responses", f"{lab}/smart", store=False))[1]
-        for target, door in zip(found.targets, found.dialects, strict=True):
-            if door == "openai-responses":
-                sent = written("openai-responses", asked, target, door).body
-                told[target.provider.name] = b'"store":false' in sent
-    assert told == {
+        planned = plan_request(
+            "openai-responses", make_request("openai-responses", f"{lab}/smart", store=False)
+        )[1]
+        for target, endpoint in zip(planned.targets, planned.dialects, strict=True):
+            if endpoint == "openai-responses":
+                written = write_request("openai-responses", request, target, endpoint).body
+                has_store[target.provider.name] = b'"store":false' in written
+    assert has_store == {
         "openai": True, "azure-openai": True, "xai": True, "meta": True, "groq": True,
         "openrouter": False, "deepseek": False, "vllm": False,
     }  # fmt: skip
 
 
-def test_an_earlier_answer_is_asked_of_providers_that_keep_answers() -> None:
+def test_a_call_with_an_earlier_answer_goes_to_providers_that_keep_answers() -> None:
     for model in ("openai/smart", "smart", "auto"):
-        asked = body("openai-responses", model, previous_response_id="resp_1")
-        found = doors("openai-responses", asked)
-        assert {name.partition("/")[0] for name, _ in found} == {"openai", "azure-openai"}
-        assert {door for _, door in found} == {"openai-responses"}
-    asked = body("openai-responses", "xai/smart", previous_response_id="resp_1")
-    assert {name.partition("/")[0] for name, _ in doors("openai-responses", asked)} == {"xai"}
+        request = make_request("openai-responses", model, previous_response_id="resp_1")
+        endpoints = list_endpoints("openai-responses", request)
+        assert {name.partition("/")[0] for name, _ in endpoints} == {"openai", "azure-openai"}
+        assert {endpoint for _, endpoint in endpoints} == {"openai-responses"}
+    request = make_request("openai-responses", "xai/smart", previous_response_id="resp_1")
+    assert {name.partition("/")[0] for name, _ in list_endpoints("openai-responses", request)} == {
+        "xai"
+    }
     for lab in {*LABS} - {"openai", "xai"}:
-        asked = body("openai-responses", f"{lab}/smart", previous_response_id="resp_1")
+        request = make_request("openai-responses", f"{lab}/smart", previous_response_id="resp_1")
         with pytest.raises(ProblemError, match="keeps no earlier answers"):
-            plan("openai-responses", asked)
+            plan_request("openai-responses", request)
 
 
 @clients
 @pytest.mark.parametrize(
-    ("asked", "own"),
+    ("model", "own"),
     [
         ("google/gemini-4-argon", "gemini/gemini-4-argon"),
         ("google/gemini-3.8-flash", "gemini/gemini-3.8-flash"),
@@ -306,9 +338,9 @@ def test_an_earlier_answer_is_asked_of_providers_that_keep_answers() -> None:
         ("cohere/command-r7b-12-2024", "cohere/command-r7b-12-2024"),
     ],
 )
-def test_a_lab_with_a_model_means_the_lab_s_own_where_a_host_has_the_same_name_for_it(
-    client: str, asked: str, own: str
+def test_a_lab_and_model_mean_the_own_target_of_the_lab_before_that_of_a_host(
+    client: str, model: str, own: str
 ) -> None:
-    assert doors(client, body(client, asked))[0][0] == own
-    only = router({"OPENROUTER_API_KEY": "set"})
-    assert doors(client, body(client, asked), only)[0][0] == f"openrouter/{asked}"
+    assert list_endpoints(client, make_request(client, model))[0][0] == own
+    only = make_router({"OPENROUTER_API_KEY": "set"})
+    assert list_endpoints(client, make_request(client, model), only)[0][0] == f"openrouter/{model}"

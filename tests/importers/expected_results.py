@@ -1,6 +1,6 @@
 """The expected results of the samples.
 
-`python -m tests.importers.made` writes the files that tests compare with.
+`python -m tests.importers.expected_results` writes the files that tests compare with.
 """
 
 from pathlib import Path
@@ -32,18 +32,18 @@ def draft(kind: str, shipped: ShippedProviders = SHIPPED) -> ConfigDraft:
 
 def golden(kind: str) -> str:
     """Return the configuration, the lines for .env with secrets left out, and the report."""
-    found = draft(kind, FEW)
+    drafted = draft(kind, FEW)
     env = {
-        n: "<secret>" if n in found.secret_names else v
-        for n, v in writer.format_env_lines(found).items()
+        n: "<secret>" if n in drafted.secret_names else v
+        for n, v in writer.format_env_lines(drafted).items()
     }
-    notes = sorted(found.notes, key=lambda one: one.line or 0)
+    notes = sorted(drafted.notes, key=lambda note: note.line or 0)
     return "\n".join(
         [
-            writer.format_config(found, FILES[kind]),
+            writer.format_config(drafted, FILES[kind]),
             *(f"# .env {name}={value}" for name, value in env.items()),
             "",
-            *(f"# {one.line}: {one.fate} {one.path}: {one.text}" for one in notes),
+            *(f"# {note.line}: {note.fate} {note.path}: {note.text}" for note in notes),
             "",
         ]
     )

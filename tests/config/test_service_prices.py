@@ -45,14 +45,14 @@ SERVICES: list[tuple[str, str, tuple[str, str | None, str]]] = [
 
 
 @pytest.mark.parametrize(("name", "word", "expected"), SERVICES)
-def test_a_service_tier_costs_what_its_source_says(
+def test_a_service_tier_has_the_price_of_its_source(
     name: str, word: str, expected: tuple[str, str | None, str]
 ) -> None:
     price = PRICES[name].find_in_force(TODAY).find_service(word)
     assert price is not None
     rates = price.rates
-    found = (rates.input, rates.cache_read, rates.output)
-    assert found == tuple(None if text is None else Decimal(text) for text in expected)
+    actual = (rates.input, rates.cache_read, rates.output)
+    assert actual == tuple(None if text is None else Decimal(text) for text in expected)
     assert price.version.endswith(f", {word}")
 
 
@@ -86,7 +86,9 @@ DATES = [
 
 
 @pytest.mark.parametrize(("name", "word", "day", "usd"), DATES)
-def test_a_service_tier_goes_with_the_day(name: str, word: str, day: str, usd: str | None) -> None:
+def test_the_price_of_a_service_tier_follows_the_date(
+    name: str, word: str, day: str, usd: str | None
+) -> None:
     at = datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp()
     price = PRICES[name].find_in_force(at).find_service(word)
     assert price is not None
@@ -107,7 +109,7 @@ TOOLS = [
 
 
 @pytest.mark.parametrize(("name", "tools", "usd"), TOOLS)
-def test_requests_of_tools_cost_what_their_source_says(
+def test_tool_requests_have_the_price_of_their_source(
     name: str, tools: dict[str, int], usd: str
 ) -> None:
     assert compute_cost(Usage(input=0, output=0, tools=tools), PRICES[name]) == Decimal(usd)
@@ -125,21 +127,19 @@ LIVES = [
 
 
 @pytest.mark.parametrize(("name", "prompt", "by"), LIVES)
-def test_a_token_written_to_a_cache_costs_by_its_lifetime(
-    name: str, prompt: int, by: dict[str, str]
-) -> None:
+def test_a_cache_write_costs_by_its_lifetime(name: str, prompt: int, by: dict[str, str]) -> None:
     """In short and long prompts an hour costs more than five minutes, above a price step too."""
     for life, usd in by.items():
         usage = Usage(input=0, cache_write={life: prompt}, output=0)
         assert compute_cost(usage, PRICES[name]) == prompt * Decimal(usd) / 1_000_000
 
 
-def test_every_rate_by_lifetime_of_a_price_is_in_its_steps_too() -> None:
+def test_every_price_step_has_the_cache_lifetimes_of_its_price() -> None:
     """Otherwise a long prompt would be billed at a short one's price, or at none."""
     for name, price in PRICES.items():
-        for one in (price, *price.services.values(), *(item.price for item in price.later)):
-            lives = [set(step.rates.cache_write_by) for step in one.steps]
-            assert all(found == set(one.rates.cache_write_by) for found in lives), name
+        for priced in (price, *price.services.values(), *(item.price for item in price.later)):
+            lives = [set(step.rates.cache_write_by) for step in priced.steps]
+            assert all(lifetimes == set(priced.rates.cache_write_by) for lifetimes in lives), name
 
 
 UNKNOWN = [
@@ -158,7 +158,7 @@ UNKNOWN = [
 
 
 @pytest.mark.parametrize(("name", "usage"), UNKNOWN)
-def test_what_no_source_tells_is_unknown_and_never_the_standard_price(
+def test_a_price_that_no_source_gives_is_unknown_and_never_the_standard_price(
     name: str, usage: Usage
 ) -> None:
     price: Price = PRICES[name]

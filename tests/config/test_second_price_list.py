@@ -15,7 +15,7 @@ HOSTS_MOVE = "OpenRouter sends it to one of many hosts: its price moves by the w
 NO_STEP = "the list has no long-context price of xAI's models at OpenRouter"
 BING = "Azure searches by Bing; the list has OpenAI's own search"
 TENTH = "LiteLLM's list of 2026-11-20 has a tenth more at Azure; this list has OpenAI's own price"
-APART = {
+DIFFERENT = {
     "openrouter/meta-llama/llama-3.1-8b-instruct": (HOSTS_MOVE, {"input", "output"}),
     "openrouter/meta-llama/llama-3.3-70b-instruct": (HOSTS_MOVE, {"input", "output"}),
     "openrouter/x-ai/grok-4.3": (NO_STEP, {"input", "cache_read", "output"}),
@@ -29,19 +29,21 @@ APART = {
 """Targets whose price differs from the list's, why, and in what."""
 
 
-def test_shipped_prices_are_those_of_a_second_list_or_it_is_known_why_not() -> None:
+def test_shipped_prices_equal_those_of_a_second_list_or_have_a_reason() -> None:
     source, built = shipped.source(shipped.ALL_SET), shipped.built(shipped.ALL_SET)
-    found = {
-        target.name: {what.partition(" above ")[0] for what, _, _ in compare_prices(ours, theirs)}
+    differences = {
+        target.name: {
+            classes.partition(" above ")[0] for classes, _, _ in compare_prices(ours, theirs)
+        }
         for target, ours, theirs in pair_prices(source, built, NOW)
     }
-    assert len(found) > 90
-    assert {name: what for name, what in found.items() if what} == {
-        name: what for name, (_, what) in APART.items()
+    assert len(differences) > 90
+    assert {name: classes for name, classes in differences.items() if classes} == {
+        name: classes for name, (_, classes) in DIFFERENT.items()
     }
 
 
-LACKING = {
+MISSING_RATES = {
     "openrouter/meta-llama/llama-3.1-8b-instruct": (HOSTS_MOVE, {"cache_read"}),
     "openrouter/meta-llama/llama-3.3-70b-instruct": (HOSTS_MOVE, {"cache_read"}),
     "mistral/codestral-embed-2505": ("vectors have no cache", {"cache_read"}),
@@ -52,7 +54,7 @@ LACKING = {
 def test_no_rate_that_the_list_has_is_missing() -> None:
     """Tokens of a class without a rate make the cost of their call unknown."""
     source, built = shipped.source(shipped.ALL_SET), shipped.built(shipped.ALL_SET)
-    found = {
+    differences = {
         target.name: {
             name
             for name in ("input", "cache_read", "cache_write", "output")
@@ -60,8 +62,8 @@ def test_no_rate_that_the_list_has_is_missing() -> None:
         }
         for target, ours, theirs in pair_prices(source, built, NOW)
     }
-    assert {name: what for name, what in found.items() if what} == {
-        name: what for name, (_, what) in LACKING.items()
+    assert {name: classes for name, classes in differences.items() if classes} == {
+        name: classes for name, (_, classes) in MISSING_RATES.items()
     }
 
 
@@ -70,15 +72,18 @@ def test_no_shipped_price_is_a_slip_of_the_decimal_point() -> None:
     assert list(find_doubtful_prices(source, built, NOW)) == []
 
 
-def test_a_price_a_hundred_times_off_would_be_seen() -> None:
+def test_a_price_a_hundred_times_too_high_would_fail_these_tests() -> None:
     """A gateway of another project once shipped such a price."""
     source, built = shipped.source(shipped.ALL_SET), shipped.built(shipped.ALL_SET)
     for target, ours, theirs in pair_prices(source, built, NOW):
-        known = ours.rates.input and theirs.rates.input
-        if known and target.name not in APART:
-            far = [here / there for what, here, there in compare_prices(_times(ours), theirs)]
+        both_known = ours.rates.input and theirs.rates.input
+        if both_known and target.name not in DIFFERENT:
+            far = [
+                our_rate / list_rate
+                for classes, our_rate, list_rate in compare_prices(_times_hundred(ours), theirs)
+            ]
             assert Decimal(100) in far, target.name
 
 
-def _times(price: Price) -> Price:
+def _times_hundred(price: Price) -> Price:
     return msgspec.structs.replace(price, rates=scale_rates(price.rates, Decimal(100)), steps=())
