@@ -184,8 +184,8 @@ async def test_no_item_of_another_key_is_ever_found(item: Json) -> None:
 async def test_an_item_that_is_not_kept_is_named_with_what_to_do() -> None:
     shelf = await home()
     assert await refused(shelf, ask([ref(MESSAGE), ref("msg_none")])) == (
-        "Item with id 'msg_none' not found: it was not stored, or is not kept any more. "
-        "Send the item itself in its place, and ask with store set to false to go on so."
+        "Item with id 'msg_none' not found: the gateway did not store it, or no longer keeps it. "
+        "Send the item itself in its place, and set store to false to continue without stored items."
     )
     shelf.now = 60
     assert "'msg_1' not found" in await refused(shelf, ask([ref(MESSAGE)]))
