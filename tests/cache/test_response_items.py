@@ -192,8 +192,8 @@ async def test_no_key_finds_an_item_of_another_key(item: Json) -> None:
 async def test_the_error_of_a_missing_item_names_it_and_what_to_do() -> None:
     shelf = await store_native_answer()
     assert await refused(shelf, ask([ref(MESSAGE), ref("msg_none")])) == (
-        "Item with id 'msg_none' not found: it was not stored, or is not kept any more. "
-        "Send the item itself in its place, and ask with store set to false to go on so."
+        "Item with id 'msg_none' not found: the gateway did not store it, or no longer keeps it. "
+        "Send the item itself in its place, and set store to false to continue without stored items."
     )
     shelf.now = 60
     assert "'msg_1' not found" in await refused(shelf, ask([ref(MESSAGE)]))
