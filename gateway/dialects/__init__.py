@@ -19,7 +19,7 @@ from gateway.dialects.translation import TranslatableRequest, Translation, can_t
 DIALECTS = {
     dialect.name: dialect for dialect in (OPENAI_CHAT, OPENAI_RESPONSES, ANTHROPIC_MESSAGES, GEMINI)
 }
-"""By name, as providers' doors and configurations call them."""
+"""By name, as providers and configurations call them."""
 
 OPERATIONS = {
     (dialect.name, dialect.operation): dialect

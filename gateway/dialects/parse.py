@@ -23,7 +23,7 @@ _GEMINI_HINT = " A Gemini request goes to POST /v1beta/models/{model}:generateCo
 
 
 def suggest_endpoint(value: dict[str, Json], dialect_name: str) -> str:
-    """The right door for a body, after a space; empty where no other is known to be right."""
+    """The right endpoint for a body, after a space; empty where no other is known to be right."""
     if "messages" in value:
         if dialect_name == "anthropic-messages":
             return _CHAT_HINT

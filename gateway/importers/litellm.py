@@ -43,7 +43,7 @@ _DROP_REASONS = {
     "rpm": "limits here count keys, tags and tiers, not deployments; a provider's 429 is heeded.",
     "tpm": "limits here count keys, tags and tiers, not deployments; a provider's 429 is heeded.",
     "max_parallel_requests": "limits here count keys, tags and tiers, not deployments.",
-    "api_version": "is not needed: the provider's v1 door has none.",
+    "api_version": "is not needed: the provider's v1 endpoint has none.",
     "aws_access_key_id": "requests are not signed: set AWS_BEARER_TOKEN_BEDROCK.",
     "aws_secret_access_key": "requests are not signed: set AWS_BEARER_TOKEN_BEDROCK.",
     "drop_params": DROP_PARAMS_REASON,

@@ -80,5 +80,5 @@ def test_an_unclear_request_gets_no_hint_at_another_endpoint(dialect: str, body:
 
 def test_a_legacy_completions_request_gets_a_hint_to_send_messages() -> None:
     assert read_refusal("openai-chat", b'{"model":"m","prompt":"hi"}') == (
-        '"messages" is required and must be a list. This door takes no "prompt": write it as messages.'
+        '"messages" is required and must be a list. This endpoint takes no "prompt": write it as messages.'
     )

@@ -171,7 +171,7 @@ def _suggest_endpoint(value: dict[str, Json]) -> str:
     """Return a hint for a client that sends a request of another API."""
     for name in ("input", "prompt"):
         if name in value:
-            hint = f' This door takes no "{name}": write it as messages.'
+            hint = f' This endpoint takes no "{name}": write it as messages.'
             return hint + suggest_endpoint(value, "openai-chat")
     return suggest_endpoint(value, "openai-chat")
 

@@ -263,7 +263,7 @@ def _read_required(value: dict[str, Json]) -> tuple[str, InputSummary]:
         )
     if "messages" in value:
         raise invalid_request(
-            f'This door takes no "messages".{suggest_endpoint(value, NAME)}', "messages"
+            f'This endpoint takes no "messages".{suggest_endpoint(value, NAME)}', "messages"
         )
     stream, items = value.get("stream"), value.get("input")
     if stream is not None and not isinstance(stream, bool):
