@@ -191,7 +191,7 @@ class RecordedFeatures(Features):
         """
         record = self.record
         if not {*record.members} <= _UNIVERSAL_MEMBERS or _has_special_content(record):
-            raise MissingFeatureError(f"whether {target.name} answers queries in {dialect.name}")
+            raise MissingFeatureError(f"whether {target.name} can be called in {dialect.name}")
         self.assumes_translation = True
         return msgspec.structs.replace(self.prompt, model=target.model, members=frozenset())
 

@@ -116,7 +116,7 @@ def test_opinions_are_reported_apart_and_never_fail(tmp_path: Path) -> None:
     ]
     result = run("--config", config(tmp_path), "evaluate", golden, "--picture", tmp_path / "a.svg")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert "Nothing can be drawn" in result.stderr
+    assert "There is nothing to draw" in result.stderr
     both = run("--config", config(tmp_path), "evaluate", labels(tmp_path), golden)
     assert both.stdout.index("Outcomes of") < both.stdout.index("Opinions:")
 

@@ -18,7 +18,7 @@ def test_a_pattern_works_on_invalid_utf_8() -> None:
 
 @pytest.mark.parametrize(
     ("pattern", "why"),
-    [("(", "is not a regular expression: missing"), ("x*", "matches nothing at all")],
+    [("(", "is not a regular expression: missing"), ("x*", "matches the empty text")],
 )
 def test_the_error_of_an_unusable_pattern_says_why(pattern: str, why: str) -> None:
     with pytest.raises(ValueError, match=why):

@@ -140,7 +140,7 @@ async def test_a_request_is_not_sent_if_its_row_cannot_be_written() -> None:
     """The client does not learn where the ledger is."""
     ledger = FakeLedger()
     ledger.full = True
-    with pytest.raises(ProblemError, match="nothing is sent") as caught:
+    with pytest.raises(ProblemError, match="calls no provider") as caught:
         await start_attempt(ledger.make_recorder())
     assert caught.value.problem.kind == "ledger"
     assert ledger.log == []  # the ledger writer logs it, and not once for each call
@@ -219,7 +219,7 @@ async def test_a_failing_disk_stops_a_request_but_no_answer() -> None:
     ledger.broken = True
     recorder = ledger.make_recorder(syncs_each=True)
     account = open_account(recorder)
-    with pytest.raises(ProblemError, match="nothing is sent"):
+    with pytest.raises(ProblemError, match="calls no provider"):
         await account.attempt_started(TARGET, MAIN)
     assert account.attempts == []
     recorder.close(account, "refused", 503)

@@ -216,7 +216,7 @@ def test_a_configuration_without_a_file_cannot_be_read_again(config_folder: Conf
     watcher = ConfigWatcher(config_folder.watcher.current.built_config)
     config_folder.write(OTHER)
     assert watcher.check() is None
-    assert "cannot be read again" in watcher.read().mistakes[0].message
+    assert "cannot read it again" in watcher.read().mistakes[0].message
     assert watcher.list_files() == []
     assert config_folder.watcher.list_files() == [str(config_folder.file)]
 

@@ -163,7 +163,7 @@ def test_the_gateway_warns_of_open_keys_for_every_host_name(make: Make) -> None:
         make(open_gateway(hosts="*"), TIERGATE_KEYS=KEYS),
     )
     (warning,) = find_cautions(world.gateway.built_config, world.gateway.keys, {})
-    assert "by a name of its own" in warning.message
+    assert "through a host name of its own" in warning.message
     assert find_cautions(with_keys.gateway.built_config, with_keys.gateway.keys, {}) == []
 
 

@@ -101,7 +101,7 @@ def test_the_refusal_says_when_the_first_target_is_tried_again(clinic: Clinic) -
     clinic.fail("a", "upstream_unreachable", times=5)
     clinic.now += 1
     clinic.fail("b", "upstream_unreachable", times=5)
-    with pytest.raises(ProblemError, match="not asked for now") as caught:
+    with pytest.raises(ProblemError, match="calls none of them now") as caught:
         clinic.order("ab")
     problem = caught.value.problem
     assert (problem.kind, problem.retry_after, problem.should_retry) == ("overloaded", 1.5, None)

@@ -105,7 +105,7 @@ def test_texts_are_shown_only_if_the_gateway_records_them(make: Make) -> None:
     journal = Journal(recording.gateway.journal_folder)
     journal.write(entry("tg-old"))
     journal.close()
-    assert "kept no more" in str(_get_entry(recording, "tg-old", "text")["error"])
+    assert "it was deleted" in str(_get_entry(recording, "tg-old", "text")["error"])
 
 
 def test_an_unknown_call_has_neither_decision_nor_text(world: World) -> None:

@@ -188,7 +188,7 @@ def test_a_request_that_changes_something_needs_the_token_too(make: Make) -> Non
         assert CSRF_HEADER in check_error(world.client.post("/admin/reload", headers=raw), 403)
         check_error(world.client.delete(SESSION_PATH, headers=raw), 403)
     reply = world.client.post("/admin/reload", headers={CSRF_HEADER: token})
-    assert "cannot be read again" in check_error(reply, 409), "so far it came"
+    assert "cannot read it again" in check_error(reply, 409), "so far it came"
     for headers in FOREIGN:
         check_error(
             world.client.post("/admin/reload", headers={CSRF_HEADER: token, **headers}), 403
