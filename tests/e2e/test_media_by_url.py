@@ -202,7 +202,7 @@ def test_a_picture_that_cannot_be_fetched_is_a_400_that_names_the_part(
         assert (reply.status_code, error["code"], error["param"]) == (
             400, "invalid_request", "messages.image",
         )  # fmt: skip
-        assert error["message"].startswith("messages.image: the file")
+        assert error["message"].startswith("messages.image: the gateway did not fetch the file")
         assert reply.headers["x-should-retry"] == "false"
     assert upstream.connections == 0
     entries = world.entries()

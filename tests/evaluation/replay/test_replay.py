@@ -281,7 +281,9 @@ def test_a_replay_assumes_that_plain_calls_can_be_translated(
         moved, row(1), row(2, basis={"images": 1}), row(3, basis={"members": ("stop",)})
     )
     assert (walk.totals.assumed_translations, walk.totals.total.undecided) == (1, 2)
-    assert walk.totals.missing_data == {"whether acme/able-1 can be called in anthropic-messages": 2}
+    assert walk.totals.missing_data == {
+        "whether acme/able-1 can be called in anthropic-messages": 2
+    }
 
 
 def test_the_calls_with_the_largest_change_of_cost_are_listed(make: Callable[..., Router]) -> None:
