@@ -77,7 +77,7 @@ class Child:
 
 
 def until[T](check: Callable[[], T], expected: str, seconds: float = PATIENCE) -> T:
-    """Return what `tell` returns once it is true; fail if that takes too long."""
+    """Return what `check` returns once it is true; fail if that takes too long."""
     deadline = time.monotonic() + seconds
     while not (result := check()):
         assert time.monotonic() < deadline, f"not within {seconds} s: {expected}"
