@@ -80,7 +80,7 @@ async def test_a_first_that_is_too_slow_pays_for_what_goes_on(tmp_path: Path, le
         await end(first)
     else:
         said = await drain(first)
-    assert b"read too slowly" in said
+    assert b"the answer too slowly" in said
     assert not entries(stage)
     await drain(second)
     row = entries(stage)["a"]
