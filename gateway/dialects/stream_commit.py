@@ -8,6 +8,7 @@ from gateway.core.usage import Usage
 from gateway.dialects.stream_frames import (
     MAX_FRAME_BYTES,
     Frame,
+    FrameReader,
     is_complete_frame,
     make_broken_problem,
 )
@@ -16,12 +17,13 @@ from gateway.dialects.stream_frames import (
 class StreamBuffer(ABC):
     """The state of one stream; see StreamInspector.
 
-    A dialect counts the content of a frame in `_count`. If the frame says more, the dialect reads
-    all of it in `_read_frame`, and takes its facts in `_inspect`.
+    A dialect counts the content of a frame in `_count`. If the frame says more, `read_frame` reads
+    all of it, and the dialect takes its facts in `_inspect`.
     """
 
     __slots__ = (
         "_pending_frames",
+        "_read_frame",
         "_splitter",
         "committed",
         "content_bytes",
@@ -32,7 +34,8 @@ class StreamBuffer(ABC):
         "usage",
     )  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(self, read_frame: FrameReader) -> None:
+        self._read_frame = read_frame
         self.committed = False
         self.content_bytes = 0
         self.usage: Usage | None = None
@@ -69,10 +72,6 @@ class StreamBuffer(ABC):
 
         Raises JsonError if the payload is not JSON, or none of this dialect.
         """
-
-    @abstractmethod
-    def _read_frame(self, raw: bytes, payload: bytes, /) -> Frame:
-        """Read one frame; see FrameReader in gateway.dialects.stream_frames."""
 
     @abstractmethod
     def _inspect(self, frame: Frame) -> bool:

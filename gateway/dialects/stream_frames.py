@@ -58,6 +58,14 @@ type FrameReader = Callable[[bytes, bytes], Frame]
 """Reads one frame: its bytes with the blank line, and its payload, which is not empty."""
 
 
+def parse_payload(payload: bytes) -> Json:
+    """Return the JSON value of a payload; None if it is not JSON."""
+    try:
+        return jsonio.loads(payload)
+    except jsonio.JsonError:
+        return None
+
+
 def iterate_frames(stream: bytes, read_frame: FrameReader) -> Iterator[Frame]:
     """Yield the frames of a recorded stream that have a payload."""
     for raw in sse.split_frames(stream):
@@ -66,26 +74,38 @@ def iterate_frames(stream: bytes, read_frame: FrameReader) -> Iterator[Frame]:
             yield read_frame(raw, payload)
 
 
+class UnreadNames:
+    """The parts of an answer that its decoder has named: each once, and a bounded number."""
+
+    __slots__ = ("_names",)
+
+    def __init__(self) -> None:
+        self._names: set[str] = set()
+
+    def add(self, name: str) -> bool:
+        """Take a name; return True if it is new, and there is room for it."""
+        if name in self._names or len(self._names) >= _MAX_UNREAD_NAMES:
+            return False
+        self._names.add(name)
+        return True
+
+
 class FrameDecoder(ABC):
     """The base of all stream decoders: bytes in, whatever was read of the stream; events out.
 
     A dialect turns one frame into events in `_decode`, and adds the last ones in `_close`.
     """
 
-    __slots__ = ("_is_over", "_members", "_splitter", "_unread_names")
+    __slots__ = ("_is_over", "_members", "_read_frame", "_splitter", "_unread_names")
 
-    def __init__(self, members: MemberList) -> None:
+    def __init__(self, read_frame: FrameReader, members: MemberList) -> None:
         """`members`: the member list of the dialect's answers; `event` is a frame."""
+        self._read_frame = read_frame
         self._members = members
-        self._unread_names: set[str] = set()
-        """What the decoder has named so far: each name once, and a bounded number of them."""
+        self._unread_names = UnreadNames()
         self._splitter = sse.FrameSplitter()
         self._is_over = False
         """True if the stream has ended or failed: the decoder reads no more of it."""
-
-    @abstractmethod
-    def _read_frame(self, raw: bytes, payload: bytes, /) -> Frame:
-        """Read one frame; see FrameReader."""
 
     @abstractmethod
     def _decode(self, frame: Frame, out: list[Event]) -> None:
@@ -140,8 +160,7 @@ class FrameDecoder(ABC):
     def _name_unread_members(self, frame: Frame, out: list[Event]) -> None:
         """Name what the client does not get of a frame. An End stays the last event."""
         for name in find_unread_in_frame(frame, self._members):
-            if name not in self._unread_names and len(self._unread_names) < _MAX_UNREAD_NAMES:
-                self._unread_names.add(name)
+            if self._unread_names.add(name):
                 out.insert(len(out) - self._is_over, AnswerMetadata(name))
 
     def _fail(self, problem: Problem, out: list[Event]) -> None:
@@ -186,7 +205,4 @@ def is_complete_frame(remainder: bytes) -> bool:
     payload = sse.read_data(remainder)
     if not payload:
         return not remainder.strip(b"\r\n")
-    try:
-        return payload.startswith(DONE_PAYLOAD) or isinstance(jsonio.loads(payload), dict)
-    except jsonio.JsonError:
-        return False
+    return payload.startswith(DONE_PAYLOAD) or isinstance(parse_payload(payload), dict)

@@ -34,6 +34,7 @@ from gateway.dialects.stream_frames import (
     DONE_PAYLOAD,
     Frame,
     make_broken_frame,
+    parse_payload,
 )
 
 
@@ -83,10 +84,7 @@ def read_frame(raw: bytes, payload: bytes) -> Frame:
     """
     if payload.startswith(DONE_PAYLOAD):
         return DONE_FRAME
-    try:
-        event = jsonio.loads(payload)
-    except jsonio.JsonError:
-        event = None
+    event = parse_payload(payload)
     value = event if isinstance(event, dict) else {}
     kind, details = value.get("type"), value.get("error")
     if isinstance(kind, str) and kind in _CONTENT_EVENTS and not details:
@@ -175,7 +173,7 @@ class _StreamInspector(StreamBuffer):
     __slots__ = ("_facts", "_finish_optional", "_stopped")
 
     def __init__(self, *, finish_optional: bool) -> None:
-        super().__init__()
+        super().__init__(read_frame)
         self._finish_optional = finish_optional
         self._facts = MessageFacts()
         self._stopped = False
@@ -194,9 +192,6 @@ class _StreamInspector(StreamBuffer):
         size, has_more = _count_event_bytes(payload)
         self.content_bytes += size
         return has_more
-
-    def _read_frame(self, raw: bytes, payload: bytes, /) -> Frame:
-        return read_frame(raw, payload)
 
     def _inspect(self, frame: Frame) -> bool:
         """Take the facts of one event; True for an end that comes before a reason."""

@@ -29,7 +29,7 @@ from gateway.core.jsonio import Json
 from gateway.dialects.anthropic_messages.schema import ANSWER
 from gateway.dialects.anthropic_messages.stream import MessageFacts, read_frame, read_stop_reason
 from gateway.dialects.json_values import read_text
-from gateway.dialects.stream_frames import Frame, FrameDecoder
+from gateway.dialects.stream_frames import Frame, FrameDecoder, UnreadNames
 
 type Object = dict[str, Json]
 
@@ -54,8 +54,6 @@ _DELTA_TYPES = {
     "tool_use": frozenset({"", "input_json_delta"}),
 }
 """By block type: the types of its deltas. Some hosts leave the type out."""
-_MAX_NAMED_DELTAS = 100
-"""Names of deltas in one answer: a provider may send a new type in each chunk."""
 
 
 class Decoder(FrameDecoder):
@@ -64,14 +62,11 @@ class Decoder(FrameDecoder):
     __slots__ = ("_blocks", "_facts", "_last_delta")
 
     def __init__(self) -> None:
-        super().__init__(ANSWER)
+        super().__init__(read_frame, ANSWER)
         self._facts = MessageFacts()
         self._blocks = BlockDecoder()
         self._last_delta: Object = {}
         """The delta with the last reason why the message ended."""
-
-    def _read_frame(self, raw: bytes, payload: bytes, /) -> Frame:
-        return read_frame(raw, payload)
 
     def _decode(self, frame: Frame, out: list[Event]) -> None:
         event, kind = frame.value, frame.kind
@@ -153,7 +148,7 @@ class BlockDecoder:
 
     def __init__(self) -> None:
         self._open_blocks: dict[int | None, _OpenBlock] = {}
-        self._named_deltas: set[str] = set()
+        self._named_deltas = UnreadNames()
         self._char_count = self._tool_count = 0
 
     def begin(self, index: Json, block: Object, out: list[Event]) -> None:
@@ -206,8 +201,7 @@ class BlockDecoder:
 
     def _name_delta(self, kind: str, out: list[Event]) -> None:
         """Name a delta that does not fit its block, once."""
-        if kind not in self._named_deltas and len(self._named_deltas) < _MAX_NAMED_DELTAS:
-            self._named_deltas.add(kind)
+        if self._named_deltas.add(kind):
             out.append(AnswerMetadata(f"{_PREFIX}.{kind}"))
 
     def stop(self, index: Json, out: list[Event]) -> None:

@@ -33,7 +33,7 @@ from gateway.dialects.gemini.content import (
 )
 from gateway.dialects.json_values import as_text
 from gateway.dialects.stream_commit import StreamBuffer
-from gateway.dialects.stream_frames import Frame, make_broken_frame
+from gateway.dialects.stream_frames import Frame, make_broken_frame, parse_payload
 
 
 class _Call(msgspec.Struct, gc=False, rename="camel"):
@@ -84,10 +84,7 @@ _READ_CHUNKS = jsonio.make_reader(list[_ContentChunk])
 
 def read_frame(_raw: bytes, payload: bytes) -> Frame:
     """Read one frame of a stream of chunks; see FrameReader."""
-    try:
-        chunk = jsonio.loads(payload)
-    except jsonio.JsonError:
-        chunk = None
+    chunk = parse_payload(payload)
     is_list = isinstance(chunk, list) and bool(chunk)
     first = chunk[0] if is_list else chunk
     error = find_error(first) if isinstance(first, dict) else None
@@ -205,7 +202,7 @@ class _StreamInspector(StreamBuffer):
         self._facts = GeminiStreamFacts(choices)
         self._unread = b""
         """The last chunk whose usage is not read yet."""
-        super().__init__()
+        super().__init__(read_frame)
         self._inspects_all = choices > 1
         """True if any chunk may begin or end a candidate, or take back its end."""
         self._can_defer = False
@@ -254,9 +251,6 @@ class _StreamInspector(StreamBuffer):
             return True
         self._unread = payload
         return False
-
-    def _read_frame(self, raw: bytes, payload: bytes, /) -> Frame:
-        return read_frame(raw, payload)
 
     def _inspect(self, frame: Frame) -> bool:
         """Take the facts of one chunk, also of one with an error: its usage counts."""

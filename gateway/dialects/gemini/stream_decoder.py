@@ -90,11 +90,8 @@ class Decoder(FrameDecoder):
     __slots__ = ("_reader",)
 
     def __init__(self) -> None:
-        super().__init__(ANSWER)
+        super().__init__(read_frame, ANSWER)
         self._reader = ChunkReader()
-
-    def _read_frame(self, raw: bytes, payload: bytes, /) -> Frame:
-        return read_frame(raw, payload)
 
     def _decode(self, frame: Frame, out: list[Event]) -> None:
         try:

@@ -44,6 +44,7 @@ from gateway.dialects.stream_frames import (
     DONE_PAYLOAD,
     Frame,
     make_broken_frame,
+    parse_payload,
 )
 
 type Object = dict[str, Json]
@@ -56,10 +57,7 @@ def read_frame(_raw: bytes, payload: bytes) -> Frame:
     """Read one frame of a stream of chunks; see FrameReader."""
     if payload.startswith(DONE_PAYLOAD):
         return DONE_FRAME
-    try:
-        chunk = jsonio.loads(payload)
-    except jsonio.JsonError:
-        chunk = None
+    chunk = parse_payload(payload)
     if not isinstance(chunk, dict):
         return make_broken_frame()
     problem = find_problem(chunk, list_choices(chunk), payload)
@@ -162,7 +160,7 @@ class _StreamInspector(StreamBuffer):
     __slots__ = ("_choices", "_done", "_facts", "_finish_optional", "_hides_usage")
 
     def __init__(self, *, hide_usage: bool, choices: int, finish_optional: bool) -> None:
-        super().__init__()
+        super().__init__(read_frame)
         self._hides_usage = hide_usage
         self._choices = choices
         self._finish_optional = finish_optional
@@ -186,9 +184,6 @@ class _StreamInspector(StreamBuffer):
         size, has_marks = usage.count_chunk_content(payload)
         self.content_bytes += size
         return has_marks or self._choices > 1
-
-    def _read_frame(self, raw: bytes, payload: bytes, /) -> Frame:
-        return read_frame(raw, payload)
 
     def _inspect(self, frame: Frame) -> bool:
         """Take the facts of one chunk; True for usage that only the gateway asked for."""

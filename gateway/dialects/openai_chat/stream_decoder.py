@@ -73,7 +73,7 @@ class StreamDecoder(FrameDecoder):
     __slots__ = ("_choices", "_facts", "_is_started", "_sources", "_start", "_told_usage")
 
     def __init__(self) -> None:
-        super().__init__(ANSWER)
+        super().__init__(read_frame, ANSWER)
         self._facts = ChatStreamFacts()
         self._start = Start()
         self._is_started = False
@@ -82,9 +82,6 @@ class StreamDecoder(FrameDecoder):
         """The usage that the events have told so far."""
         self._choices: dict[int, ChoiceDecoder] = {}
         self._sources: Object = {}
-
-    def _read_frame(self, raw: bytes, payload: bytes, /) -> Frame:
-        return read_frame(raw, payload)
 
     def _decode(self, frame: Frame, out: list[Event]) -> None:
         if not frame.is_done:

@@ -33,7 +33,13 @@ from gateway.dialects.openai_responses.errors import (
     read_finish,
 )
 from gateway.dialects.stream_commit import StreamBuffer
-from gateway.dialects.stream_frames import DONE_FRAME, DONE_PAYLOAD, Frame, make_broken_frame
+from gateway.dialects.stream_frames import (
+    DONE_FRAME,
+    DONE_PAYLOAD,
+    Frame,
+    make_broken_frame,
+    parse_payload,
+)
 
 ITEM_DONE = "response.output_item.done"
 COMPLETE_EVENTS = frozenset({"response.completed", "response.incomplete"})
@@ -71,10 +77,7 @@ def read_frame(_raw: bytes, payload: bytes) -> Frame:
     """Read one frame of a stream of events; see FrameReader."""
     if payload.startswith(DONE_PAYLOAD):
         return DONE_FRAME
-    try:
-        event = jsonio.loads(payload)
-    except jsonio.JsonError:
-        event = None
+    event = parse_payload(payload)
     if not isinstance(event, dict):
         return make_broken_frame()
     kind = event.get("type")
@@ -171,7 +174,7 @@ class _StreamInspector(StreamBuffer):
     __slots__ = ("_delta_bytes", "_ended", "_facts", "_item_bytes")
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(read_frame)
         self._ended = False
         self._delta_bytes = self._item_bytes = 0
         """Bytes in deltas, and in finished items: the same content if a host sends both."""
@@ -199,9 +202,6 @@ class _StreamInspector(StreamBuffer):
             return says_more
         self.content_bytes = max(self._delta_bytes, self._item_bytes)
         return says_more
-
-    def _read_frame(self, raw: bytes, payload: bytes, /) -> Frame:
-        return read_frame(raw, payload)
 
     def _inspect(self, frame: Frame) -> bool:
         """Take the facts of one event."""

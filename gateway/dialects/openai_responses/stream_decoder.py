@@ -65,7 +65,7 @@ class Decoder(FrameDecoder):
     )
 
     def __init__(self) -> None:
-        super().__init__(ANSWER)
+        super().__init__(read_frame, ANSWER)
         self._events: list[Event] = []
         """The events of the frames that are read now."""
         self._started = False
@@ -81,9 +81,6 @@ class Decoder(FrameDecoder):
         self._on_finish({"response": response})
         end = self._events.pop()
         return [*self._events, *name_unread_members(response, ANSWER), end]
-
-    def _read_frame(self, raw: bytes, payload: bytes, /) -> Frame:
-        return read_frame(raw, payload)
 
     def _decode(self, frame: Frame, out: list[Event]) -> None:
         self._events = out
