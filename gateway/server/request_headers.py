@@ -11,7 +11,8 @@ from urllib.parse import parse_qs
 from gateway.core.call import NO_OPTIONS, OPEN_KEY, Call, CompleteMode, Key, RequestOptions
 from gateway.core.errors import Problem, ProblemError, ProblemKind
 from gateway.core.quality import MAX_POSITION, find_share
-from gateway.dialects import Dialect
+from gateway.dialects import DIALECTS, Dialect
+from gateway.dialects.translation import get_translation
 from gateway.limits.keys import KeyTable, hash_secret
 from gateway.upstream.client import HOP_HEADER
 
@@ -26,7 +27,9 @@ _HOP_HEADER = HOP_HEADER.encode()
 _RETRY_COUNT_HEADER = b"x-stainless-retry-count"
 _CACHE_CONTROL_HEADER = b"cache-control"
 _TRACE_HEADER = b"traceparent"
-_BETA_HEADERS = frozenset({b"anthropic-beta", b"openai-beta"})
+_BETA_HEADERS = frozenset(
+    get_translation(dialect).beta_header.name.encode() for dialect in DIALECTS.values()
+)
 """Headers with a list of words: a client may spread it over several lines."""
 _HINT_HEADERS = frozenset(
     {
