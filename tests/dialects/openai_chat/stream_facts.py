@@ -7,11 +7,10 @@ import pytest
 from gateway.core.usage import Usage
 from gateway.dialects import ANTHROPIC_MESSAGES, OPENAI_CHAT, StreamInspector, translation
 from gateway.dialects.base import ResponseContext
-from gateway.dialects.openai_chat import usage as chat_usage
 from gateway.dialects.translation import Translation
 from tests.dialects.cases import ask
+from tests.dialects.full_reads import read_all_frames_in_full
 
-type Count = tuple[int, bool]
 _REQUEST = b'{"model":"m","max_tokens":9,"stream":true,"messages":[{"role":"user","content":"hi"}]}'
 
 
@@ -53,13 +52,8 @@ def inspect_in_full(
     body: bytes, monkeypatch: pytest.MonkeyPatch, size: int = 0
 ) -> tuple[StreamFacts, bytes, int]:
     """Return the same as `inspect`, by an inspector that reads every frame in full."""
-    count = chat_usage.count_chunk_content
-
-    def count_and_inspect(payload: bytes) -> Count:
-        return count(payload)[0], True
-
     with monkeypatch.context() as patch:
-        patch.setattr(chat_usage, "count_chunk_content", count_and_inspect)
+        read_all_frames_in_full(patch, OPENAI_CHAT.inspect_stream(ask(stream=True, usage=True)))
         return inspect(body, size)
 
 
