@@ -29,7 +29,7 @@ _TIME_FIELDS = ("at", "repriced")
     "--json",
     "as_json",
     is_flag=True,
-    help=("Print JSON, as GET /admin/entries/CALL_ID returns it."),
+    help="Print JSON, as GET /admin/entries/CALL_ID returns it.",
 )
 @pass_session
 def show(session: CommandSession, call: str, *, as_json: bool) -> None:

@@ -38,7 +38,7 @@ def _parse_output_tokens(
 @click.command("evaluate")
 @click.argument("files", nargs=-1, required=True, metavar="LABELS...")
 @click.option(
-    "--baseline", type=click.Choice(TIERS), help=("The tier that savings are compared with.")
+    "--baseline", type=click.Choice(TIERS), help="The tier that savings are compared with."
 )
 @click.option(
     "--output-tokens",
@@ -55,7 +55,7 @@ def _parse_output_tokens(
     help="Write the cost-quality curve as SVG.",
 )
 @click.option(
-    "--seed", default=1, show_default=True, help=("A seed; the same seed gives the same figures.")
+    "--seed", default=1, show_default=True, help="A seed; the same seed gives the same figures."
 )
 @click.option(
     "--repeats",

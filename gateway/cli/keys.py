@@ -147,7 +147,7 @@ def rotate(session: CommandSession, name: str, keep: str, *, as_json: bool) -> N
     "--json",
     "as_json",
     is_flag=True,
-    help=("Print JSON, with all that the file has except hashes."),
+    help="Print JSON, with all that the file has except hashes.",
 )
 @pass_session
 def list_keys(session: CommandSession, *, as_json: bool) -> None:

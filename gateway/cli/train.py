@@ -35,13 +35,13 @@ _EXIT_NOT_BETTER = 3
     help="Where the artefact goes; its card goes beside it, as NAME.json.",
 )
 @click.option(
-    "--seed", default=1, show_default=True, help=("A seed; the same seed gives the same bytes.")
+    "--seed", default=1, show_default=True, help="A seed; the same seed gives the same bytes."
 )
 @click.option("--date", "day", metavar="YYYY-MM-DD", help="Date on the card [today].")
 @click.option("--data", default="", help="Where the labels are from; for the card.")
 @click.option("--licence", default="", help="The licence of the labels; for the card.")
 @click.option(
-    "--limit", "limits", multiple=True, help=("A known limit, for the card; may be repeated.")
+    "--limit", "limits", multiple=True, help="A known limit, for the card; may be repeated."
 )
 @click.option(
     "--thorough",
@@ -54,13 +54,13 @@ _EXIT_NOT_BETTER = 3
     "--tenant",
     default="default",
     show_default=True,
-    help=("The tenant whose calls it learns from and serves."),
+    help="The tenant whose calls it learns from and serves.",
 )
 @click.option("--since", help="Calls from: 90m, 24h, 7d, 4w ago, a date or a date and time.")
 @click.option("--until", help="Calls to: as above; a date is included.")
 @click.option("--dry-run", "dry", is_flag=True, help="Only show what the refit would give.")
 @click.option(
-    "--rollback", is_flag=True, help=("Restore the classifier that served the tenant before.")
+    "--rollback", is_flag=True, help="Restore the classifier that served the tenant before."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @pass_session

@@ -222,7 +222,7 @@ def _load_learned(data: bytes) -> LearnedClassifier:
 
 
 def _list_fetched_kinds(media: MediaPart) -> frozenset[str]:
-    """Return the kinds of parts that the gateway fetches: those that may have a configured type."""
+    """Return the kinds of media for which the configuration lets the gateway fetch some type."""
     if media.fetch != "on":
         return frozenset()
     return frozenset(

@@ -29,7 +29,7 @@ def _parse_amount(_ctx: click.Context, option: click.Parameter, value: str) -> D
 @click.option(
     "--ask",
     is_flag=True,
-    help=("Send one tiny request to each target that is on. This costs money."),
+    help="Send one tiny request to each target that is on. This costs money.",
 )
 @click.option(
     "--most",

@@ -14,7 +14,7 @@ from gateway.cli.session import CommandSession, pass_session
 @click.option(
     "--first-key",
     is_flag=True,
-    help=("Make a first client key if there is none, and print it once."),
+    help="Make a first client key if there is none, and print it once.",
 )
 @pass_session
 def command(
