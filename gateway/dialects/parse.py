@@ -132,7 +132,7 @@ def _read_members(raw: bytes) -> Members | None:
     try:
         return jsonio.read_members(raw)
     except JsonError:
-        return None  # what is wrong is told by the other reader
+        return None  # the reader of the value says what is wrong
 
 
 def _build_outlined_value(
