@@ -36,9 +36,12 @@ Spare are the bytes beside the known members, each counted with its quotes, colo
 braces minus one comma make 1. The shortest member, `"":0,`, takes 5.
 """
 _UNSAFE_CHARS = re.compile(
-    "[\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
+    "[\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ufffe\uffff]"
 )
-"""Characters that JSON does not escape, but that steer a terminal, break a line or hide text."""
+"""Characters that JSON does not escape, but that steer a terminal, break a line or hide text.
+
+YAML does not allow the last two (YAML 1.2.2, 5.1).
+"""
 
 
 class JsonError(ValueError):

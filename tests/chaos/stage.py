@@ -91,7 +91,7 @@ class _Started:
     """Seconds within which /health answers 19 times of 20."""
 
     def measure(self) -> None:
-        self.descriptors = self.gateway.child.sockets
+        self.descriptors = self.gateway.child.open_files
         self.tasks = self.gateway.in_hand()["tasks"]
         self.resident = self.gateway.child.resident
 
@@ -183,9 +183,9 @@ class ChaosStage:
             until(lambda: _idle(one), "nothing in hand", 20)
         except AssertionError:
             wrong.append(
-                f"still in hand: {gateway.in_hand()}, {gateway.child.sockets} files, at first {one}"
+                f"still in hand: {gateway.in_hand()}, {gateway.child.open_files} files, at first {one}"
             )
-        hand, files = gateway.in_hand(), gateway.child.sockets
+        hand, files = gateway.in_hand(), gateway.child.open_files
         grown = gateway.child.resident - one.resident
         if grown > growth:
             wrong.append(f"{grown / 1e6:.0f} MB more memory")
@@ -228,7 +228,7 @@ def _idle(one: _Started) -> bool:
     hand = one.gateway.in_hand()
     few = (
         hand["tasks"] <= one.tasks + _SLACK
-        and one.gateway.child.sockets <= one.descriptors + one.spare
+        and one.gateway.child.open_files <= one.descriptors + one.spare
     )
     return few and not hand["held"] and not hand["lent"]
 

@@ -441,7 +441,9 @@ def test_claude_code_reports_an_unknown_client_key(
 ) -> None:
     run = claude.ask(HELLO, *JSON, ANTHROPIC_MODEL="smart", ANTHROPIC_AUTH_TOKEN="wrong")
     assert run.code == 1
-    assert str(run.result["result"]).startswith("Failed to authenticate. API Error: 401 This key")
+    assert str(run.result["result"]).startswith(
+        "Failed to authenticate. API Error: 401 The gateway does not know this key"
+    )
     assert {exchange.status for exchange in tap.exchanges()} == {401}
     assert not upstream.requests
 

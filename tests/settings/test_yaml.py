@@ -234,3 +234,9 @@ def test_a_value_can_be_added_to_an_empty_document(text: str) -> None:
 def test_a_document_that_cannot_be_read_is_not_changed(text: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         yaml.amend(text, "f.yaml", lambda value: value.update(a=1))
+
+
+def test_text_of_any_characters_reads_as_it_was_written() -> None:
+    """YAML does not allow some characters unless they are escaped (YAML 1.2.2, 5.1)."""
+    text = "".join(map(chr, (*range(0xD800), *range(0xE000, 0x10001), 0x1FFFF, 0x10FFFF)))
+    assert yaml.read(f"key: {yaml.dump_flow(text)}", "f").value == {"key": text}

@@ -135,7 +135,7 @@ async def _look(gateway: Gateway, samples: list[Sample], end: float) -> None:
     while time.monotonic() < end:
         tasks = (await asyncio.to_thread(gateway.in_hand))["tasks"]
         child = gateway.child
-        samples.append(Sample(time.monotonic() - began, child.resident, child.sockets, tasks))
+        samples.append(Sample(time.monotonic() - began, child.resident, child.open_files, tasks))
         await asyncio.sleep(min(_EVERY, max(0.0, end - time.monotonic())))
 
 

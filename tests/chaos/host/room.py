@@ -67,7 +67,7 @@ def _files(stage: ChaosStage) -> Mapping[Form, Seen]:
         time.sleep(1.0)  # CPU is measured over a second
         share = (cpu_seconds(gateway.child.pid) - before) / (time.monotonic() - began)
         wrong += [f"{share:.0%} of a CPU for nothing"] if share > 0.5 else []
-        wrong += [f"{gateway.child.sockets} files"] if gateway.child.sockets > _FILES else []
+        wrong += [f"{gateway.child.open_files} files"] if gateway.child.open_files > _FILES else []
     until(lambda: ask(gateway, FORMS[0]).status == 200, "it is well again", _PATIENCE)
     crowd.call(2)
     _forgotten(gateway)
@@ -84,7 +84,7 @@ def _idle(stage: ChaosStage) -> Mapping[Form, Seen]:
     with _held(gateway, _IDLE) as held:
         grown = (gateway.child.resident - before) / max(1, len(held))
         crowd.call(2)
-        until(lambda: gateway.child.sockets < 200, "they are let go", _PATIENCE)
+        until(lambda: gateway.child.open_files < 200, "they are let go", _PATIENCE)
     return crowd.seen(
         more=f"{len(held)} idle", wrong=[f"{grown:.0f} bytes for each"] if grown > 30_000 else []
     )
