@@ -151,11 +151,9 @@ def find_unread_members(value: Json, members: MemberList, name: str, path: str =
 
 def _find_unread(value: Json, members: MemberList, name: str, path: str, names: list[str]) -> None:
     """Add the names. It runs for each frame of a translated stream."""
-    if isinstance(value, list):
-        for item in value:
-            _find_unread(item, members, name, path, names)
-        return
     if not isinstance(value, dict):
+        for item in value if isinstance(value, list) else ():
+            _find_unread(item, members, name, path, names)
         return
     known = members.get(name) or find_object(value, members, name) or UNKNOWN_OBJECT
     if WHOLE in known:
@@ -168,9 +166,8 @@ def _find_unread(value: Json, members: MemberList, name: str, path: str, names: 
             continue
         decision, _, inside, inner_path = member
         if inside:
-            if item and isinstance(item, (dict, list)):
-                inner_path = inner_path or path + key
-                _find_unread(item, members, inside, f"{inner_path}.", names)
+            if item:
+                _find_unread(item, members, inside, f"{inner_path or path + key}.", names)
         elif (
             decision == "named" and item not in _EMPTY and (item is not False or member is UNKNOWN)
         ):

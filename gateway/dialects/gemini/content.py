@@ -159,3 +159,11 @@ def parse_finish(reason: Json) -> str | None:
 def find_block_reason(chunk: Object) -> str | None:
     """Return why Google refused the prompt; None if it did not."""
     return parse_finish(get_object(chunk, "promptFeedback").get("blockReason"))
+
+
+def has_content_or_end(chunk: Object) -> bool:
+    """True if a chunk has content, or a reason why a candidate or the answer ended."""
+    return find_block_reason(chunk) is not None or any(
+        has_content(candidate) or parse_finish(candidate.get("finishReason")) is not None
+        for candidate in list_objects(chunk.get("candidates"))
+    )

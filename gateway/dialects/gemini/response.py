@@ -14,7 +14,13 @@ from gateway.core.events import Event, Failed
 from gateway.core.jsonio import Json
 from gateway.dialects.base import ResponseContext, ResponseSummary
 from gateway.dialects.gemini import errors
-from gateway.dialects.gemini.content import Object, as_integer, find_error, list_objects
+from gateway.dialects.gemini.content import (
+    Object,
+    as_integer,
+    find_error,
+    has_content_or_end,
+    list_objects,
+)
 from gateway.dialects.gemini.schema import ANSWER
 from gateway.dialects.gemini.stream import (
     GeminiStreamFacts,
@@ -59,14 +65,14 @@ def _read_answer(body: bytes) -> tuple[list[Object], GeminiStreamFacts, Problem 
     chunks = value if isinstance(value, list) else [value]
     if not chunks or not all(isinstance(chunk, dict) for chunk in chunks):
         return [], facts, make_broken_problem("an answer that is not a JSON object")
-    is_empty, problem = True, None
+    problem = None
     for chunk in chunks:
-        is_empty = not facts.take(chunk) and is_empty
+        facts.take(chunk)
     if error := next(filter(None, map(find_error, chunks)), None):
         problem = errors.read_error_object(error, body)
     elif not facts.begun and facts.block_reason is None:
         problem = make_broken_problem("an answer without candidates")
-    elif is_empty:
+    elif not any(map(has_content_or_end, chunks)):
         problem = make_empty_problem()
     return chunks, facts, problem
 

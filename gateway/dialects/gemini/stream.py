@@ -28,6 +28,7 @@ from gateway.dialects.gemini.content import (
     find_block_reason,
     find_error,
     has_content,
+    has_content_or_end,
     list_objects,
     parse_finish,
 )
@@ -126,33 +127,30 @@ class GeminiStreamFacts:
     @property
     def has_ended(self) -> bool:
         """True if each candidate has a reason why it ended, or Google refused the prompt."""
-        if self.block_reason is not None:
-            return True
-        return len(self.finish_words) >= max(self.choices, len(self.begun), 1)
+        if self.block_reason is not None or not self.finish_words:
+            return self.block_reason is not None
+        return len(self.finish_words) >= max(self.choices, len(self.begun))
 
     @property
     def finish(self) -> str | None:
         """Return why the candidate that ended last did, or why Google refused the prompt."""
         return self.block_reason or next(reversed(self.finish_words.values()), None)
 
-    def take(self, chunk: Object) -> bool:
-        """Take the facts of the next chunk; return True if it has content or an end."""
+    def take(self, chunk: Object) -> None:
+        """Take the facts of the next chunk."""
         if self.served_model is None:
             self.served_model = as_text(chunk.get("modelVersion")) or None
         if self.response_id is None:
             self.response_id = parse_response_id(chunk.get("responseId"))
-        commits = False
         tool_count = len(self._tool_uses)
         for candidate in list_objects(chunk.get("candidates")):
-            commits = self._take_candidate(candidate) or commits
+            self._take_candidate(candidate)
         reason = find_block_reason(chunk) if "promptFeedback" in chunk else None
         if reason is not None:
             self.block_reason = reason
-            commits = True
         if not self.take_usage(chunk) and len(self._tool_uses) > tool_count:
             tools = billing.count_tool_uses(self._tool_uses)
             self.usage = merge_usage(self.usage, Usage(tools=tools))
-        return commits
 
     def take_usage(self, chunk: Object) -> bool:
         """Take the usage of a chunk; return True if it counts anything."""
@@ -162,8 +160,7 @@ class GeminiStreamFacts:
             self.usage = merge_usage(self.usage, counts)
         return counts is not None
 
-    def _take_candidate(self, candidate: Object) -> bool:
-        """Take the facts of a candidate; return True if it has content or an end."""
+    def _take_candidate(self, candidate: Object) -> None:
         at = as_integer(candidate.get("index")) or 0
         self.begun.add(at)
         if "groundingMetadata" in candidate:
@@ -171,11 +168,8 @@ class GeminiStreamFacts:
         word = parse_finish(candidate.get("finishReason"))
         if word is not None:
             self.finish_words[at] = word
-            return True
-        if has_content(candidate):
-            self.finish_words.pop(at, None)
-            return True
-        return False
+        elif at in self.finish_words and has_content(candidate):
+            del self.finish_words[at]
 
 
 def inspect_stream(
@@ -256,8 +250,9 @@ class _StreamInspector(StreamBuffer):
         """Take the facts of one chunk, also of one with an error: its usage counts."""
         self._read_deferred_usage()
         facts = self._facts
-        if facts.take(frame.value) and frame.problem is None:
-            self.committed = True
+        facts.take(frame.value)
+        if not self.committed and frame.problem is None:
+            self.committed = has_content_or_end(frame.value)
         self.finish = facts.finish
         self.response_id, self.served_model = facts.response_id, facts.served_model
         self._inspects_all = facts.choices > 1 or bool(facts.finish_words)
