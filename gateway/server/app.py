@@ -30,6 +30,7 @@ from gateway.server.paths import find_dialect
 from gateway.server.readiness import Readiness
 from gateway.server.request_headers import Message, Receive, Scope, Send
 from gateway.server.start_page import routes as start_page_routes
+from gateway.server.usage import routes as usage_routes
 from gateway.telemetry import process
 from gateway.telemetry.log import locate_error
 
@@ -106,6 +107,7 @@ class App(FastAPI):
         _add_call_routes(self, gateway, admission)
         health.add_routes(self, gateway, self.readiness, metrics_guard)
         feedback.add_routes(self, gateway, admission)
+        usage_routes.add_routes(self, gateway)
         costs.add_routes(self, gateway)
         recorded_call.add_routes(self, gateway)
         rules.add_routes(self, gateway, admission)

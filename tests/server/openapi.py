@@ -31,6 +31,7 @@ UNTOLD = (
     "POST /v1/route",
     "POST /v1/feedback",
     "POST /v1/embeddings",
+    "GET /v1/usage",
     "GET /admin/costs",
     "GET /admin/entries",
     "GET /admin/rules",

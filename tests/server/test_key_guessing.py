@@ -15,7 +15,7 @@ ADMIN = "admin-key-0123456789-never-shown"
 HEADERS = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
 CALLS = [
     ("POST", "/v1/chat/completions"), ("POST", "/v1/messages"), ("POST", "/v1/messages/count_tokens"), ("POST", "/v1/responses"),
-    ("POST", "/v1beta/models/auto:generateContent"), ("GET", "/v1/models"), ("GET", "/v1/models/auto"), ("POST", "/v1/route"),
+    ("POST", "/v1beta/models/auto:generateContent"), ("GET", "/v1/models"), ("GET", "/v1/usage"), ("GET", "/v1/models/auto"), ("POST", "/v1/route"),
     ("POST", "/v1/feedback"), ("GET", "/v1/responses/resp_1"), ("GET", "/"),
 ]  # fmt: skip
 ADMINS = [("GET", "/admin/costs"), ("POST", "/admin/reload"), ("GET", "/metrics"), ("POST", "/dashboard/session")]  # fmt: skip

@@ -28,7 +28,7 @@ LOOPBACK_HOSTS = [
     "host.docker.internal:8484", "",
 ]  # fmt: skip
 OTHERS = [
-    ("GET", "/"), ("GET", "/v1/models"), ("GET", "/v1/models/auto"), ("POST", "/v1/route"), ("POST", "/v1/feedback"),
+    ("GET", "/"), ("GET", "/v1/models"), ("GET", "/v1/usage"), ("GET", "/v1/models/auto"), ("POST", "/v1/route"), ("POST", "/v1/feedback"),
     ("GET", "/v1/responses/resp_1"), ("DELETE", "/v1/responses/resp_1"), ("GET", "/openapi.json"), ("GET", "/metrics"),
     ("GET", "/dashboard"), ("GET", "/dashboard/session"), ("POST", "/dashboard/session"), ("GET", "/admin/costs"),
     ("POST", "/admin/reload"), ("GET", "/nowhere"), ("GET", "/v1/chat/completions"), ("POST", "/chat/completions"),

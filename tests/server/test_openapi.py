@@ -21,6 +21,7 @@ def test_c_17_the_document_has_every_endpoint_and_no_other(make: Make) -> None:
     }
     undocumented = {
         ("GET", "/"),
+        ("GET", "/usage"),
         ("GET", "/v1beta/models"),
         ("GET", "/v1beta/models/auto"),
         ("GET", "/openapi.json"),

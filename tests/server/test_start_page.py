@@ -27,7 +27,7 @@ def test_a_browser_gets_a_page_that_loads_nothing_from_elsewhere(world: World) -
     page = reply.text
     assert not re.findall(r'(?:src|action)="', page)
     assert set(re.findall(r'href="([^"]+?)[:"]', page)) == {
-        "data", "/v1/models", "/dashboard", "/openapi.json", "/ready",
+        "data", "/v1/models", "/usage", "/dashboard", "/openapi.json", "/ready",
     }  # fmt: skip
     assert "<!--" not in page
     assert f"<small>{VERSION}</small>" in page

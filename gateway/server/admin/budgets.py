@@ -22,7 +22,7 @@ def add_routes(router: APIRouter, gateway: Gateway, worker_thread: WorkerThread)
     """Add the route to an admin router. `worker_thread` works on the store off the event loop."""
 
     def read_all_spending(statuses: Sequence[BudgetStatus]) -> list[dict[str | None, Decimal]]:
-        return [_read_spending(gateway, status) for status in statuses]
+        return [read_spending(gateway, status) for status in statuses]
 
     @router.get("/budgets", summary="Get the state of budgets")
     async def all_budgets(request: Request) -> Response:
@@ -51,7 +51,7 @@ def add_routes(router: APIRouter, gateway: Gateway, worker_thread: WorkerThread)
         return Response(jsonio.dumps(answer), media_type=_JSON)
 
 
-def _read_spending(gateway: Gateway, status: BudgetStatus) -> dict[str | None, Decimal]:
+def read_spending(gateway: Gateway, status: BudgetStatus) -> dict[str | None, Decimal]:
     """Return a budget's spending in the ledger by subject. Unknown costs count at the maximum."""
     if status.kind == "share":
         return {}

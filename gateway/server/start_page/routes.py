@@ -1,13 +1,7 @@
 """The start page at `/`: one file that loads nothing else, or the same content as JSON."""
 
-import base64
-import functools
-import hashlib
-import re
 from collections.abc import Sequence
 from html import escape
-from importlib import resources
-from typing import NamedTuple
 
 from fastapi import FastAPI, Request, Response
 
@@ -18,11 +12,11 @@ from gateway.core.jsonio import Json
 from gateway.routing.visible_models import list_names
 from gateway.runtime.composition import VERSION, Gateway
 from gateway.server import request_headers
-from gateway.server.dashboard.routes import SAFE_HEADERS, is_tls
+from gateway.server.dashboard.routes import is_tls
+from gateway.server.inline_page import load_page, render_page
 from gateway.server.metrics import MetricsGuard
 from gateway.server.readiness import Readiness, Unready
 
-_INLINE_ELEMENT = re.compile(rb"<(style|script)>(.*?)</\1>", re.DOTALL)
 _KEY_INPUT = (
     '<label for="key">Key of this gateway</label>'
     '<input id="key" type="password" required autocomplete="off" spellcheck="false">'
@@ -31,13 +25,6 @@ _KEY_INPUT = (
 _OPEN_KEYS_TEXT = "Keys are open: any text will do as a key."
 _KEY_NEEDED_TEXT = "A call needs a key of this gateway."
 _NO_STORE_HEADERS = {"cache-control": "no-store", "vary": "accept"}
-
-
-class _Page(NamedTuple):
-    """The page as shipped, and the content policy that lets only its own script run."""
-
-    text: str
-    policy: str
 
 
 def add_routes(
@@ -53,7 +40,7 @@ def add_routes(
         if _wants_json(request):
             data = jsonio.dumps(_build_status(unready, labs, base_url, shows_details=shows_details))
             return Response(data, media_type="application/json", headers=_NO_STORE_HEADERS)
-        page = _load_page()
+        page = load_page(__package__)
         text = _fill_page(
             page.text,
             unready,
@@ -62,8 +49,7 @@ def add_routes(
             is_open=gateway.keys.is_open,
             shows_details=shows_details,
         )
-        headers = {**SAFE_HEADERS, **_NO_STORE_HEADERS, "content-security-policy": page.policy}
-        return Response(text, media_type="text/html", headers=headers)
+        return render_page(page._replace(text=text))
 
 
 def _wants_json(request: Request) -> bool:
@@ -153,17 +139,3 @@ def _render_labs(labs: Sequence[str] | None) -> str:
         return "<p>Labs are for callers with a key: <code>/v1/models</code> lists them.</p>"
     items = "".join(f"<li>{escape(lab)}</li>" for lab in labs)
     return f'<p>Labs that are on:</p><ul class="labs">{items}</ul>'
-
-
-@functools.cache
-def _load_page() -> _Page:
-    """Read the page, once."""
-    data = (resources.files(__package__) / "page.html").read_bytes()
-    hashes = {
-        element.decode(): base64.b64encode(hashlib.sha256(content).digest()).decode()
-        for element, content in _INLINE_ELEMENT.findall(data)
-    }
-    policy = SAFE_HEADERS["content-security-policy"]
-    for element, digest in hashes.items():
-        policy = policy.replace(f"{element}-src 'self'", f"{element}-src 'sha256-{digest}'")
-    return _Page(data.decode(), policy)

@@ -1,0 +1,128 @@
+"""`GET /v1/usage`: what a key has spent and what is left of its budgets; `/usage` is its page."""
+
+import functools
+import time
+from datetime import datetime
+from decimal import Decimal
+
+from fastapi import FastAPI, Request, Response
+
+from gateway.core import jsonio
+from gateway.core.call import Key
+from gateway.core.errors import invalid_request
+from gateway.ledger.export import build_group
+from gateway.ledger.query import QueryGroup
+from gateway.ledger.query_params import LedgerQuery, load_time_zone
+from gateway.limits.budget_status import BudgetStatus, compute_budget_uses, iter_budgets
+from gateway.runtime.composition import Gateway
+from gateway.server import request_headers
+from gateway.server.admin.budgets import read_spending
+from gateway.server.admin.query_params import check_parameters, read_ledger_query
+from gateway.server.admin.worker_thread import WorkerThread
+from gateway.server.inline_page import load_page, render_page
+from gateway.server.usage.own_budgets import counts_key, is_shared, render_own_budget
+
+_MAX_SECONDS = 366 * 86_400
+"""The longest time that one request may ask for: each day has a row for each model."""
+_SUMS = (
+    *("calls", "cached", "failed", "input", "cache_read", "cache_write", "output", "reasoning"),
+    *("cost", "unknown"),
+)
+"""The sums of a group that the owner of a key sees."""
+
+
+def add_routes(app: FastAPI, gateway: Gateway) -> None:
+    """Add the endpoint and its page to an app."""
+    worker_thread = WorkerThread(gateway)
+
+    @app.get("/v1/usage", summary="Get what the caller's key has spent, and what is left")
+    async def usage(request: Request, since: str = "", until: str = "", zone: str = "") -> Response:
+        key = request_headers.identify(
+            gateway.keys, request_headers.RequestHeaders(request.headers.raw)
+        )
+        check_parameters(request, "since", "until", "zone")
+        now = time.time()
+        query = _read_query(gateway, key, since, until, zone, now)
+        statuses = _list_budgets(gateway, key, now)
+        await worker_thread.ingest_journals()
+        groups, total = await worker_thread(functools.partial(_read_sums, gateway, query))
+        answer = {
+            "at": now,
+            "zone": query.zone,
+            "key": key.name,
+            "since": query.since,
+            "until": query.until,
+            "total": _select_sums(build_group(total, ())),
+            "days": [
+                {"day": row["day"], "model": row["model"], **_select_sums(row)}
+                for row in (build_group(group, query.by) for group in groups)
+            ],
+            "budgets": await _render_budgets(gateway, key, statuses, worker_thread),
+        }
+        return Response(
+            jsonio.dumps(answer),
+            media_type="application/json",
+            headers={"cache-control": "no-store"},
+        )
+
+    @app.get("/usage", include_in_schema=False)
+    def page() -> Response:
+        return render_page(load_page(__package__))
+
+
+def _read_query(
+    gateway: Gateway, key: Key, since: str, until: str, zone: str, now: float
+) -> LedgerQuery:
+    """Return the query for a key's calls by day and model; since the month began by default."""
+    zone = zone or gateway.built_config.source.config.ledger.time_zone
+    query = read_ledger_query(
+        ("day", "model"), since=since, until=until, only=(), zone=zone, now=now
+    )
+    start = query.since
+    if not since:
+        local_time = datetime.fromtimestamp(now, query.time_zone)
+        start = datetime(local_time.year, local_time.month, 1, tzinfo=query.time_zone).timestamp()
+    if start is None or (query.until or now) - start > _MAX_SECONDS:
+        raise invalid_request("One request may ask for at most 366 days.", "since")
+    return LedgerQuery(
+        by=query.by,
+        since=start,
+        until=query.until,
+        zone=zone,
+        only={"key": [key.name], "tenant": [key.tenant]},
+    )
+
+
+def _read_sums(gateway: Gateway, query: LedgerQuery) -> tuple[list[QueryGroup], QueryGroup]:
+    (total,) = gateway.store.sum_costs((), **query.selection)
+    return gateway.store.sum_costs(query.by, zone=query.time_zone, **query.selection), total
+
+
+def _select_sums(row: dict[str, object]) -> dict[str, object]:
+    return {name: row[name] for name in _SUMS}
+
+
+def _list_budgets(gateway: Gateway, key: Key, now: float) -> list[BudgetStatus]:
+    config = gateway.built_config.source.config
+    statuses = iter_budgets(
+        config.budgets, [key], [key.tenant], load_time_zone(config.ledger.time_zone), now
+    )
+    return [status for status in statuses if counts_key(status, key)]
+
+
+async def _render_budgets(
+    gateway: Gateway, key: Key, statuses: list[BudgetStatus], worker_thread: WorkerThread
+) -> list[dict[str, object]]:
+    own_statuses = [status for status in statuses if not is_shared(status, key)]
+    counters = {
+        owner: await gateway.limit_runtime.read_counters(owner)
+        for owner in {status.owner for status in own_statuses}
+    }
+    rows: list[dict[str, object]] = []
+    for status in statuses:
+        spending: dict[str | None, Decimal] = {}
+        if not is_shared(status, key):
+            spending = await worker_thread(functools.partial(read_spending, gateway, status))
+        uses = compute_budget_uses(status, counters.get(status.owner), spending)
+        rows += render_own_budget(status, key, uses)
+    return rows
