@@ -40,6 +40,8 @@ from gateway.telemetry.log import Log, ignore_event
 CHECK_SECONDS = 1.0
 """Seconds between two checks of the file."""
 _HASH_PATTERN = re.compile("[0-9a-f]{64}")
+_MAX_TOKENS = 10_000
+"""Verified tokens that a table holds; more cost the oldest one a second verification."""
 _DATE_LENGTH = 10
 """Characters of a date."""
 
@@ -169,6 +171,10 @@ class KeyTable:
         self._log = log
         self._clock = clock
         self.is_open = file is None and not extra_secrets
+        self.takes_tokens = False
+        """True if clients may send tokens of identity providers in place of a key."""
+        self._tokens: dict[bytes, KnownSecret] = {}
+        """Verified tokens of identity providers, by hash, oldest first."""
         self.wrong_key_counter = WrongKeyCounter()
         """Counts wrong keys from all entry points."""
         self._file_state = _read_file_state(file)
@@ -213,7 +219,7 @@ class KeyTable:
         none of them. The table is searched by hash alone, so the time that a search takes reveals
         nothing about a secret.
         """
-        secret = self._active.get(digest, _UNKNOWN_SECRET)
+        secret = self._active.get(digest) or self._tokens.get(digest, _UNKNOWN_SECRET)
         is_same = hmac.compare_digest(secret.digest, digest)
         if not is_same & (self._clock() < secret.expires_at):
             message = (
@@ -221,6 +227,30 @@ class KeyTable:
             )
             raise ProblemError(Problem(kind="invalid_api_key", message=message))
         return secret.key
+
+    def find_token(self, digest: bytes) -> Key | None:
+        """Return the key of a verified token, by its hash; None if there is none, or it expired."""
+        token = self._tokens.get(digest)
+        return token.key if token is not None and self._clock() < token.expires_at else None
+
+    def add_token(self, digest: bytes, key_name: str, expires_at: float) -> None:
+        """Let a verified token be a secret of a key until a time, in seconds since the epoch.
+
+        Raises ProblemError, not_allowed, if no such key is active.
+        """
+        now = self._clock()
+        secrets = (secret for secret in self._active.values() if secret.key.name == key_name)
+        secret = next((secret for secret in secrets if now < secret.expires_at), None)
+        if secret is None:
+            message = "The key that this token is mapped to is not active. Ask the operator."
+            raise ProblemError(Problem(kind="not_allowed", message=message))
+        while len(self._tokens) >= _MAX_TOKENS:
+            del self._tokens[next(iter(self._tokens))]
+        self._tokens[digest] = KnownSecret(digest, secret.key, min(expires_at, secret.expires_at))
+
+    def forget_tokens(self) -> None:
+        """Forget all verified tokens: the next request of each verifies it again."""
+        self._tokens = {}
 
     def refresh(self) -> None:
         """Read the file again if it has changed. Log a mistake once, and keep the old keys."""
@@ -263,6 +293,7 @@ class KeyTable:
         self._has_admin = any(secret.key.admin for secret in table.values())
         self._table = table
         self._update_active()
+        self.forget_tokens()  # their keys may have changed
 
     def _update_active(self) -> None:
         """Build the table of active secrets.

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from importlib.util import find_spec
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -261,11 +262,34 @@ def find_refusals(built_config: BuiltConfig, keys: KeyTable, host: str) -> list[
         message = f"`keys: open` would let every client that reaches {host} spend money."
         hint = "Configure keys, or set server.open to true if something else guards the gateway."
         mistakes.append(source.make_mistake(("server", "host"), message, hint))
+    mistakes += _check_tokens(source, keys)
     if not any(lab.enabled for lab in labs):
         reasons = ", ".join(f"{lab.name}: {lab.disabled_reason}" for lab in labs)
         message = f"no lab is on ({reasons})." if reasons else "no lab is configured."
         mistakes.append(source.make_mistake(("labs",), message))
     return mistakes
+
+
+def _check_tokens(source: ConfigSource, keys: KeyTable) -> Iterator[Mistake]:
+    """Yield errors of the issuers of tokens."""
+    parts = source.config.tokens
+    if parts and keys.is_open:
+        message = "map tokens to keys, and `keys` is open."
+        yield source.make_mistake(("tokens",), message, "Name a file of keys.")
+    if parts and find_spec("joserfc") is None:
+        hint = "Install it: pip install 'tiergate[oidc]'."
+        yield source.make_mistake(("tokens",), "need the extra `oidc`.", hint)
+    key_names = {key.name for key in keys.list_keys()}
+    issuers: set[str] = set()
+    for index, part in enumerate(parts):
+        if part.issuer in issuers:
+            message = "another entry has this issuer: list all audiences in one."
+            yield source.make_mistake(("tokens", index, "issuer"), message)
+        issuers.add(part.issuer)
+        for value, name in part.keys.items():
+            if name not in key_names and not keys.is_open:
+                path = ("tokens", index, "keys", value)
+                yield source.make_mistake(path, f"there is no key {name!r}.")
 
 
 def find_cautions(

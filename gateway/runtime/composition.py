@@ -287,6 +287,7 @@ class Gateway:
         )
         self.shadow.adopt(built_config)
         self.built_config, self.revision = built_config, revision
+        self.keys.forget_tokens()  # another configuration may map them to other keys
         self._retiring.add(old_revision)
         old_revision.retire(lambda: self._close_revision(old_revision))
 

@@ -25,6 +25,7 @@ from gateway.server.connections import ConnectionLimit, compute_limit
 from gateway.server.dashboard import routes as dashboard_routes
 from gateway.server.endpoint import Endpoint
 from gateway.server.host_header import Headers
+from gateway.server.identity.client_tokens import ClientTokens
 from gateway.server.open_access import OpenAccess
 from gateway.server.paths import find_dialect
 from gateway.server.readiness import Readiness
@@ -82,8 +83,9 @@ class App(FastAPI):
         self.admission = admission = Admission(gateway)
         self.readiness = Readiness(gateway, admission.shutdown)
         self.write_batch.count_calls = admission.count_calls
+        self.client_tokens = ClientTokens(gateway)
         endpoints = {
-            name: Endpoint(gateway, dialect, refusal_log, admission)
+            name: Endpoint(gateway, dialect, refusal_log, admission, self.client_tokens)
             for name, dialect in OPERATIONS.items()
         }
         self._endpoints = {
@@ -195,6 +197,8 @@ class App(FastAPI):
         if scope["type"] == "http" and scope["path"] not in ALWAYS_SERVED_PATHS:
             try:
                 self.admission.check()
+                if self.client_tokens.is_on:
+                    await self.client_tokens.learn(request_headers.RequestHeaders(scope["headers"]))
             except ProblemError as error:
                 self.refusal_log.note(error.problem.kind)
                 reply = _render_problem(error.problem, scope["path"])

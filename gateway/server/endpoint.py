@@ -14,6 +14,7 @@ from gateway.server import request_headers
 from gateway.server.admission import Admission, RefusalLog
 from gateway.server.http1.exchange import EndpointExchange, HttpExchange
 from gateway.server.http1.response_writer import ResponseWriter
+from gateway.server.identity.client_tokens import ClientTokens
 from gateway.server.keepalive import Keepalive
 from gateway.server.paths import fill_model
 from gateway.server.request_headers import ClientGone, Receive, RequestHeaders, Scope, Send
@@ -30,9 +31,15 @@ class Endpoint:
     """Serves one operation of one dialect."""
 
     def __init__(
-        self, gateway: Gateway, dialect: Dialect, refusal_log: RefusalLog, admission: Admission
+        self,
+        gateway: Gateway,
+        dialect: Dialect,
+        refusal_log: RefusalLog,
+        admission: Admission,
+        client_tokens: ClientTokens,
     ) -> None:
         self._gateway = gateway
+        self._client_tokens = client_tokens
         self._refusal_log = refusal_log
         self._dialect = dialect
         self._admission = admission
@@ -54,7 +61,10 @@ class Endpoint:
             length = headers.length
             if path:
                 headers.add_query_key(scope["query_string"])
-            key = request_headers.identify(self._gateway.keys, headers)
+            try:
+                key = request_headers.identify(self._gateway.keys, headers)
+            except ProblemError as refusal:
+                key = await self._client_tokens.identify(headers, refusal)
             in_flight = self._admission.enter(key)
         except ProblemError as error:
             await self._refuse(
@@ -84,7 +94,10 @@ class Endpoint:
                     exchange.headers, dialect.forwarded_headers, dialect.default_headers
                 )
                 exchange.request_headers = headers
-            key = request_headers.identify(self._gateway.keys, headers)
+            try:
+                key = request_headers.identify(self._gateway.keys, headers)
+            except ProblemError as refusal:
+                key = await self._client_tokens.identify(headers, refusal)
             in_flight = admission.enter(key)
         except ProblemError as error:
             length = None if headers is None or headers.length is None else len(data)

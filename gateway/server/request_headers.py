@@ -57,6 +57,7 @@ _MAX_CLUE_BYTES = 200
 MAX_HEADER_BYTES = 16_384
 """The maximum size of a request's headers, in bytes."""
 _MAX_HEADERS = 100
+_TOKEN_DOTS = 2
 _MAX_TAGS = 16
 _CACHE_OPTIONS = (None, "on", "off", "refresh", "exact")
 _COMPLETE_OPTIONS: Mapping[str, CompleteMode] = {"on": "hold", "hold": "hold", "off": "off"}
@@ -340,8 +341,14 @@ def identify(keys: KeyTable, headers: RequestHeaders) -> Key:
     try:
         return keys.find_by_hash(headers.secret_digest)
     except ProblemError:
-        keys.wrong_key_counter.count(secret)
+        if not (keys.takes_tokens and looks_like_token(secret)):
+            keys.wrong_key_counter.count(secret)
         raise
+
+
+def looks_like_token(secret: str) -> bool:
+    """True if a secret has the form of a signed token (JWT): three parts, the first an object."""
+    return secret.startswith("eyJ") and secret.count(".") == _TOKEN_DOTS
 
 
 def has_too_many_headers(headers: Sequence[tuple[bytes, bytes]]) -> bool:

@@ -150,6 +150,51 @@ def test_open_keys_on_a_public_address_are_an_error(tmp_path: Path) -> None:
     assert result.exit_code == 0
 
 
+ISSUER = "issuer: https://a.example, audience: t"
+
+
+@pytest.mark.parametrize(
+    ("tokens", "problem"),
+    [
+        (f"[{{{ISSUER}, keys: {{a: ann}}}}]", ""),
+        (f"[{{{ISSUER}, keys: {{a: nobody}}}}]", "tokens[0].keys.a: there is no key 'nobody'."),
+        (
+            f"[{{{ISSUER}, keys: {{a: ann}}}}, {{{ISSUER}, keys: {{b: ann}}}}]",
+            "tokens[1].issuer: another entry has this issuer: list all audiences in one.",
+        ),
+        (
+            "[{issuer: 'http://a.example', audience: t, keys: {a: ann}}]",
+            "tokens[0].issuer: must be an https:// URL",
+        ),
+        (
+            f"[{{{ISSUER}, keys: {{a: ann}}, algorithms: [HS256]}}]",
+            "tokens[0].algorithms[0]: 'HS256' is not allowed. Did you mean 'RS256'?",
+        ),
+        (
+            f"[{{{ISSUER}, keys: {{a: ann}}, deny: [ann]}}]",
+            "tokens[0].deny[0]: must be sub=SUBJECT or jti=TOKEN",
+        ),
+    ],
+)  # fmt: skip
+def test_mistakes_of_token_issuers_are_errors(tmp_path: Path, tokens: str, problem: str) -> None:
+    digest = hashlib.sha256(b"x").hexdigest()
+    file = config(tmp_path, f"{GOOD}tokens: {tokens}\n")
+    result = run("--config", file, "check", environ={**ON, "TIERGATE_KEYS": f"ann={digest}"})
+    assert result.exit_code == (1 if problem else 0), result.output
+    assert problem in result.output
+
+
+def test_tokens_need_keys_and_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = config(tmp_path, f"{GOOD}tokens: [{{{ISSUER}, keys: {{a: ann}}}}]\n")
+    monkeypatch.setattr("gateway.runtime.build.find_spec", lambda _: None)
+    result = run("--config", file, "check")
+    assert result.exit_code == 1
+    assert "tokens: map tokens to keys, and `keys` is open. Name a file of keys." in result.output
+    assert (
+        "tokens: need the extra `oidc`. Install it: pip install 'tiergate[oidc]'." in result.output
+    )
+
+
 def test_a_store_whose_driver_is_missing_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

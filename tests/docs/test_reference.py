@@ -33,6 +33,7 @@ from gateway.settings.schema.redis import RedisPart
 from gateway.settings.schema.root import Part
 from gateway.settings.schema.schedule import TimePart
 from gateway.settings.schema.server import ServerPart, TimersPart, WaitPart
+from gateway.settings.schema.tokens import TokenIssuerPart
 from tests.docs import ledger, pages
 from tests.docs.pages import ROOT
 from tests.metamorphic.relations import RELATIONS, TRANSLATED
@@ -75,6 +76,7 @@ PARTS: dict[str, type[BaseModel]] = {
     "when": rules.WhenPart,
     "range": rules.RangePart,
     "time": TimePart,
+    "token issuer": TokenIssuerPart,
     "limit": LimitPart,
     "budget": BudgetPart,
     "alerts": AlertsPart,
@@ -131,7 +133,7 @@ def _least(field: object) -> object:
     """Return some value for a required field."""
     kinds: list[tuple[str, object]] = [
         ("dict[", {"": "x"}), ("list[", ["01:00-02:00"]), ("Literal[1]", 1), ("TokenCount", 1),
-        ("BudgetPeriod", "day"),
+        ("BudgetPeriod", "day"), ("IssuerUrl", "https://a.example"),
     ]  # fmt: skip
     shown = str(getattr(field, "annotation", ""))
     return next((value for sign, value in kinds if sign in shown), "x")

@@ -55,7 +55,7 @@ async def serve_one(
     revision = SimpleNamespace(enter=lambda: FakeEngine(reply), leave=lambda: None)
     unused: Any = None
     gateway: Any = SimpleNamespace(revision=revision, write_batch=WriteBatch(rows))
-    endpoint = Endpoint(gateway, OPENAI_CHAT, unused, unused)
+    endpoint = Endpoint(gateway, OPENAI_CHAT, unused, unused, unused)
     await endpoint._serve(CALL, InFlightRequest(), receive, send, None)
 
 

@@ -37,6 +37,7 @@ from gateway.settings.schema.rules import (
 )
 from gateway.settings.schema.schedule import WEEKDAYS, HoursText, Weekday
 from gateway.settings.schema.server import HedgeDelay, ServerPart, TimerKind, TimersPart
+from gateway.settings.schema.tokens import TokenIssuerPart
 
 
 def _parse_switch(value: object) -> object:
@@ -484,6 +485,8 @@ class Config(Part):
     log: LogPart = LogPart()
     keys: str = "open"
     """`open`, or the path of a file of hashed keys."""
+    tokens: list[TokenIssuerPart] = []
+    """Identity providers whose tokens clients may send in place of a key."""
     limits: list[LimitPart] = []
     budgets: list[BudgetPart] = []
     alerts: AlertsPart = AlertsPart()

@@ -1,0 +1,166 @@
+"""Tokens of identity providers as the credentials of clients.
+
+    unknown --verified--> in the key table until it expires, as one more secret of a key
+
+A token is verified once, in `learn`, before the request's key is looked up. From then on it is a
+hash in the key table, as every secret is.
+"""
+
+import base64
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from gateway.core import jsonio
+from gateway.core.call import Key
+from gateway.core.errors import Problem, ProblemError
+from gateway.core.jsonio import Json
+from gateway.limits.keys import hash_secret
+from gateway.runtime.composition import Gateway
+from gateway.server.request_headers import RequestHeaders, looks_like_token
+from gateway.settings.schema.tokens import TokenIssuerPart
+from gateway.upstream.fetch_document import FetchDocument, fetch_document
+
+if TYPE_CHECKING:
+    from gateway.server.identity.token_verifier import TokenVerifier
+
+type Claims = dict[str, Any]
+LEEWAY_SECONDS = 60
+"""Seconds by which the clocks of two machines may differ."""
+_MAX_TOKEN_CHARS = 16_384
+
+
+class ClientTokens:
+    """Verifies tokens, and adds each to the key table as a secret of the key that it is mapped to.
+
+    It follows the configuration in force. `clock` returns monotonic seconds, `wall` seconds since
+    the epoch.
+    """
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        *,
+        fetch: FetchDocument | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._gateway = gateway
+        self._fetch = fetch or fetch_document
+        self._clock = clock
+        self._wall = wall
+        self._built_config: object = None
+        self._parts: dict[str, TokenIssuerPart] = {}
+        self._verifiers: dict[str, TokenVerifier] = {}
+        self._adopt_config()
+
+    @property
+    def is_on(self) -> bool:
+        """True if the configuration in force has an issuer of tokens."""
+        if self._built_config is not self._gateway.built_config:
+            self._adopt_config()
+        return bool(self._parts)
+
+    async def identify(self, headers: RequestHeaders, refusal: ProblemError) -> Key:
+        """Return the key of a request that the key table has refused, by its token.
+
+        Raises `refusal` if the request has no token, and else as `learn`.
+        """
+        await self.learn(headers)
+        if headers.secret_digest is None:
+            raise refusal
+        token_key = self._gateway.keys.find_token(headers.secret_digest)
+        if token_key is None:
+            raise refusal
+        return token_key
+
+    async def learn(self, headers: RequestHeaders) -> None:
+        """Verify the token of a request, if it has one that the key table does not have yet.
+
+        Raises ProblemError: invalid_api_key, not_allowed, overloaded; rate_limited after many
+        wrong ones.
+        """
+        token = next(iter(headers.secrets), "") if len(headers.secrets) == 1 else ""
+        if not self.is_on or not looks_like_token(token):
+            return
+        keys = self._gateway.keys
+        digest = hash_secret(token)
+        if keys.find_token(digest) is not None:
+            return
+        try:
+            part, verifier = self._find_issuer(token)
+            claims = await verifier.verify(token)
+            keys.add_token(digest, _find_key_name(part, claims), claims["exp"] + LEEWAY_SECONDS)
+        except ProblemError as error:
+            if error.problem.kind != "overloaded":
+                keys.wrong_key_counter.count(token)
+            raise
+
+    def _find_issuer(self, token: str) -> "tuple[TokenIssuerPart, TokenVerifier]":
+        issuer = read_issuer(token)
+        if issuer not in self._parts:
+            message = "The gateway does not know the issuer of this token."
+            raise ProblemError(Problem(kind="invalid_api_key", message=message))
+        return self._parts[issuer], self._verifiers[issuer]
+
+    def _adopt_config(self) -> None:
+        self._built_config = self._gateway.built_config
+        parts = self._gateway.built_config.source.config.tokens
+        self._parts = {part.issuer: part for part in parts}
+        self._verifiers = {part.issuer: self._make_verifier(part) for part in parts}
+        self._gateway.keys.takes_tokens = bool(parts)
+        self._gateway.keys.forget_tokens()
+
+    def _make_verifier(self, part: TokenIssuerPart) -> "TokenVerifier":
+        # The extra `oidc`: a gateway that takes no tokens does not have it.
+        from gateway.server.identity.signing_keys import SigningKeys  # noqa: PLC0415
+        from gateway.server.identity.token_verifier import TokenVerifier  # noqa: PLC0415
+
+        signing_keys = SigningKeys(
+            part.issuer, part.jwks, fetch=self._fetch, clock=self._clock, log=self._gateway.log
+        )
+        return TokenVerifier(
+            part.issuer, part.audience, part.algorithms, signing_keys, wall=self._wall
+        )
+
+
+def _find_key_name(part: TokenIssuerPart, claims: Claims) -> str:
+    """Return the name of the key that a token is mapped to. Raises ProblemError."""
+    if any(
+        claims.get(denied.partition("=")[0]) == denied.partition("=")[2] for denied in part.deny
+    ):
+        message = "The operator of the gateway has withdrawn this token."
+        raise ProblemError(Problem(kind="invalid_api_key", message=message))
+    values = set(_iter_values(claims, part.claim))
+    for value, key_name in part.keys.items():
+        if value in values:
+            return key_name
+    message = (
+        f"The token gives no access: no value of its claim {part.claim!r} is one that the gateway "
+        "maps to a key. Ask the operator of the gateway."
+    )
+    raise ProblemError(Problem(kind="not_allowed", message=message))
+
+
+def _iter_values(claims: Claims, path: str) -> Iterator[str]:
+    """Yield the texts of a claim; dots in its path lead into objects, as in realm_access.roles."""
+    value: Json | Any = claims
+    if path in claims:
+        value = claims[path]
+    else:
+        for name in path.split("."):
+            value = value.get(name) if isinstance(value, dict) else None
+    for item in value if isinstance(value, list) else (value,):
+        if isinstance(item, str):
+            yield item
+
+
+def read_issuer(token: str) -> str:
+    """Return the issuer that a token names, unverified; empty if it names none."""
+    payload = token.split(".")[1]
+    try:
+        claims = jsonio.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    except ValueError:
+        return ""
+    issuer = claims.get("iss") if isinstance(claims, dict) else None
+    return issuer if isinstance(issuer, str) and len(token) <= _MAX_TOKEN_CHARS else ""
