@@ -37,6 +37,7 @@ from gateway.settings.schema.server import WILDCARD
 SHIPPED_MODEL = Path(model_file.__file__).parents[1] / "learned.tiergate"
 """The classifier artefact that ships with the package."""
 _LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
+_OIDC_HINT = "Install it: pip install 'tiergate[oidc]'."
 _MIN_KEY_LENGTH = 16
 """The length from which the gateway does not warn of a key that an operator chose."""
 _TYPE_PREFIX_BY_KIND = {"image": "image/", "file": "application/", "audio": "audio/"}
@@ -263,6 +264,8 @@ def find_refusals(built_config: BuiltConfig, keys: KeyTable, host: str) -> list[
         hint = "Configure keys, or set server.open to true if something else guards the gateway."
         mistakes.append(source.make_mistake(("server", "host"), message, hint))
     mistakes += _check_tokens(source, keys)
+    if source.config.sign_in is not None and find_spec("authlib") is None:
+        mistakes.append(source.make_mistake(("sign_in",), "needs the extra `oidc`.", _OIDC_HINT))
     if not any(lab.enabled for lab in labs):
         reasons = ", ".join(f"{lab.name}: {lab.disabled_reason}" for lab in labs)
         message = f"no lab is on ({reasons})." if reasons else "no lab is configured."
@@ -277,8 +280,7 @@ def _check_tokens(source: ConfigSource, keys: KeyTable) -> Iterator[Mistake]:
         message = "map tokens to keys, and `keys` is open."
         yield source.make_mistake(("tokens",), message, "Name a file of keys.")
     if parts and find_spec("joserfc") is None:
-        hint = "Install it: pip install 'tiergate[oidc]'."
-        yield source.make_mistake(("tokens",), "need the extra `oidc`.", hint)
+        yield source.make_mistake(("tokens",), "need the extra `oidc`.", _OIDC_HINT)
     key_names = {key.name for key in keys.list_keys()}
     issuers: set[str] = set()
     for index, part in enumerate(parts):

@@ -25,6 +25,7 @@ from gateway.server.connections import ConnectionLimit, compute_limit
 from gateway.server.dashboard import routes as dashboard_routes
 from gateway.server.endpoint import Endpoint
 from gateway.server.host_header import Headers
+from gateway.server.identity import routes as identity_routes
 from gateway.server.identity.client_tokens import ClientTokens
 from gateway.server.open_access import OpenAccess
 from gateway.server.paths import find_dialect
@@ -115,6 +116,7 @@ class App(FastAPI):
         rules.add_routes(self, gateway, admission)
         config.add_routes(self, gateway)
         targets.add_routes(self, gateway)
+        identity_routes.add_routes(self, gateway)
         dashboard_routes.add_routes(self, gateway, admission)
         metrics.add_routes(self, gateway, metrics_guard, admission.count_calls)
 

@@ -7,6 +7,9 @@ import httpx
 _TIMEOUT_SECONDS = 5.0
 _MAX_BYTES = 1_000_000
 
+HTTP_ERRORS = (httpx.HTTPError, httpx.InvalidURL)
+"""Errors of a request that got no answer."""
+
 type FetchDocument = Callable[[str], Awaitable[bytes]]
 """Returns the body at a URL. Raises OSError if there is none."""
 
@@ -26,5 +29,5 @@ async def fetch_document(url: str) -> bytes:
                 if len(data) > _MAX_BYTES:
                     raise OSError(f"{url} is longer than {_MAX_BYTES} bytes")
             return data
-    except httpx.HTTPError as error:
+    except HTTP_ERRORS as error:
         raise OSError(f"{url}: {type(error).__name__}") from None

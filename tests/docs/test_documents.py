@@ -255,7 +255,7 @@ def configured(text: str, folder: Path) -> BuiltConfig:
     """Build a configuration of a document; the shipped labs complete one that is a part."""
     file = folder / "gateway.yaml"
     file.write_text(text if text.startswith("version:") else f"{_PART}{text}", "utf-8")
-    return build_config(load(file, {}), TODAY)
+    return build_config(load(file, {"OIDC_SECRET": "a secret"}), TODAY)
 
 
 @pytest.mark.parametrize("text", pages.run("yaml"))

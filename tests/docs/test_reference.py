@@ -33,6 +33,7 @@ from gateway.settings.schema.redis import RedisPart
 from gateway.settings.schema.root import Part
 from gateway.settings.schema.schedule import TimePart
 from gateway.settings.schema.server import ServerPart, TimersPart, WaitPart
+from gateway.settings.schema.sign_in import SignInPart
 from gateway.settings.schema.tokens import TokenIssuerPart
 from tests.docs import ledger, pages
 from tests.docs.pages import ROOT
@@ -77,6 +78,7 @@ PARTS: dict[str, type[BaseModel]] = {
     "range": rules.RangePart,
     "time": TimePart,
     "token issuer": TokenIssuerPart,
+    "sign_in": SignInPart,
     "limit": LimitPart,
     "budget": BudgetPart,
     "alerts": AlertsPart,
@@ -132,7 +134,7 @@ def test_a_table_has_every_key_with_its_default(name: str) -> None:
 def _least(field: object) -> object:
     """Return some value for a required field."""
     kinds: list[tuple[str, object]] = [
-        ("dict[", {"": "x"}), ("list[", ["01:00-02:00"]), ("Literal[1]", 1), ("TokenCount", 1),
+        ("Role", {"admin": "x"}), ("dict[", {"": "x"}), ("list[", ["01:00-02:00"]), ("Literal[1]", 1), ("TokenCount", 1),
         ("BudgetPeriod", "day"), ("IssuerUrl", "https://a.example"),
     ]  # fmt: skip
     shown = str(getattr(field, "annotation", ""))

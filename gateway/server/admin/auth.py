@@ -5,6 +5,7 @@ key it also refuses requests through a proxy, since every client of a proxy look
 """
 
 import hmac
+from collections.abc import Callable
 from typing import Self
 
 from fastapi import Request
@@ -13,8 +14,9 @@ from gateway.core.call import Key
 from gateway.core.errors import Problem, ProblemError, ProblemKind
 from gateway.limits.keys import KeyTable
 from gateway.runtime.composition import Gateway
-from gateway.server.dashboard.session import DashboardSessions, hash_secret
+from gateway.server.dashboard.session import COOKIE_NAME, DashboardSessions, hash_secret
 from gateway.server.host_header import is_loopback, parse_name
+from gateway.server.identity.person import find_needed_role, has_role
 from gateway.server.request_headers import RequestHeaders
 from gateway.state.ended_sessions import EndedSessions
 
@@ -36,17 +38,35 @@ class AdminAuth:
     """
 
     def __init__(
-        self, secret: str, keys: KeyTable, cookie_root: bytes, ended_sessions: EndedSessions
+        self,
+        secret: str,
+        keys: KeyTable,
+        cookie_root: bytes,
+        ended_sessions: EndedSessions,
+        find_people_key: Callable[[], bytes],
     ) -> None:
         self._digest = hash_secret(secret) if secret else b""
         self._secret = secret
         self._keys = keys
-        self.sessions = DashboardSessions(cookie_root, secret, keys, ended_sessions)
+        self.sessions = DashboardSessions(
+            cookie_root, secret, keys, ended_sessions, find_people_key=find_people_key
+        )
 
     @classmethod
     def from_gateway(cls, gateway: Gateway) -> Self:
         """Build the authentication of a gateway."""
-        return cls(gateway.admin_key, gateway.keys, gateway.cookie, gateway.ended_sessions)
+
+        def find_people_key() -> bytes:
+            sign_in = gateway.built_config.source.config.sign_in
+            return b"" if sign_in is None else hash_secret(sign_in.model_dump_json())
+
+        return cls(
+            gateway.admin_key,
+            gateway.keys,
+            gateway.cookie,
+            gateway.ended_sessions,
+            find_people_key,
+        )
 
     async def __call__(self, request: Request) -> None:
         """Let admins pass. Raises ProblemError: invalid_api_key, not_allowed, rate_limited."""
@@ -65,6 +85,7 @@ class AdminAuth:
     async def _check_secret(self, headers: RequestHeaders, request: Request) -> None:
         if not headers.secrets:
             if await self.sessions.is_signed_in(request):
+                self._check_role(request)
                 return
             raise _refuse(
                 "invalid_api_key", f"The request needs an admin key ({KEY_VARIABLE}). {_SEND_HINT}"
@@ -81,6 +102,14 @@ class AdminAuth:
             if client_key is None:
                 self._keys.wrong_key_counter.count(secret)
             raise _refuse("invalid_api_key", f"This is not an admin key ({KEY_VARIABLE}).")
+
+    def _check_role(self, request: Request) -> None:
+        """Refuse what the role of a person does not allow. Raises ProblemError: not_allowed."""
+        person = self.sessions.find_person(request.cookies[COOKIE_NAME])
+        needed_role = find_needed_role(request.method, request.url.path)
+        if person is not None and not has_role(person.role, needed_role):
+            message = f"This needs the role {needed_role}, and you are {person.role}."
+            raise _refuse("not_allowed", message)
 
 
 def check_local(request: Request) -> None:

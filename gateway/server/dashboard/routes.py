@@ -12,7 +12,12 @@ from gateway.runtime.composition import VERSION, Gateway
 from gateway.server.admin.auth import AdminAuth, check_local
 from gateway.server.admission import Admission
 from gateway.server.dashboard.assets import AssetFile, Assets
-from gateway.server.dashboard.session import COOKIE_NAME, check_origin, set_cookie
+from gateway.server.dashboard.session import (
+    COOKIE_NAME,
+    DashboardSessions,
+    check_origin,
+    set_cookie,
+)
 from gateway.server.request_headers import RequestHeaders
 
 _CONTENT_POLICY = (
@@ -59,27 +64,7 @@ def add_routes(app: FastAPI, gateway: Gateway, admission: Admission) -> None:
 
     @router.get("/session")
     async def session(request: Request) -> Response:
-        state: dict[str, Any] = {
-            "version": VERSION,
-            "zone": gateway.built_config.source.config.ledger.time_zone,
-            "needed": sessions.has_admin_key,
-            "open": gateway.keys.is_open,
-            "signed_in": False,
-            "token": None,
-            "refused": None,
-        }
-        if sessions.has_admin_key:
-            check_origin(request)
-            cookie = request.cookies.get(COOKIE_NAME, "")
-            if cookie and await sessions.is_valid(cookie):
-                state |= {"signed_in": True, "token": sessions.make_token(cookie)}
-        else:
-            try:
-                check_local(request)
-            except ProblemError as error:
-                state["refused"] = error.problem.message
-            state["signed_in"] = state["refused"] is None
-        return _render_json(state)
+        return _render_json(await _describe_session(gateway, sessions, request))
 
     @router.post("/session")
     async def sign_in(request: Request) -> Response:
@@ -108,6 +93,39 @@ def add_routes(app: FastAPI, gateway: Gateway, admission: Admission) -> None:
 
     app.include_router(router)
     _add_end_all_route(app, guard)
+
+
+async def _describe_session(
+    gateway: Gateway, sessions: DashboardSessions, request: Request
+) -> dict[str, Any]:
+    """Return who is signed in, and what the page needs to know of the gateway."""
+    config = gateway.built_config.source.config
+    state: dict[str, Any] = {
+        "version": VERSION,
+        "zone": config.ledger.time_zone,
+        "needed": sessions.has_admin_key,
+        "open": gateway.keys.is_open,
+        "signed_in": False,
+        "token": None,
+        "refused": None,
+        "provider": config.sign_in is not None,
+        "person": None,
+        "role": "admin",
+    }
+    if not sessions.has_admin_key:
+        try:
+            check_local(request)
+        except ProblemError as error:
+            state["refused"] = error.problem.message
+        state["signed_in"] = state["refused"] is None
+        return state
+    check_origin(request)
+    cookie = request.cookies.get(COOKIE_NAME, "")
+    if cookie and await sessions.is_valid(cookie):
+        state |= {"signed_in": True, "token": sessions.make_token(cookie)}
+        if (person := sessions.find_person(cookie)) is not None:
+            state |= {"person": person.name, "role": person.role}
+    return state
 
 
 def _add_end_all_route(app: FastAPI, guard: AdminAuth) -> None:

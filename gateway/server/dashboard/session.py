@@ -5,6 +5,7 @@ every worker and machine with the root secret accepts it, and it becomes invalid
 gateway stores sessions that end sooner (state/ended_sessions.py).
 """
 
+import base64
 import hashlib
 import hmac
 import secrets
@@ -15,13 +16,16 @@ from fastapi import Request, Response
 
 from gateway.core.errors import Problem, ProblemError
 from gateway.limits.keys import KeyTable
+from gateway.server.identity.person import ROLES, Person
 from gateway.state.ended_sessions import SESSION_SECONDS, EndedSessions
 
 COOKIE_NAME = "tiergate-session"
 CSRF_HEADER = "x-tiergate-csrf"
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
 _OWN_FETCH_SITES = frozenset({"same-origin", "none"})
-_MAX_COOKIE_LENGTH = 200
+_MAX_COOKIE_LENGTH = 400
+_PERSON_PARTS = 5
+"""Parts of a person's cookie: end, name, role, the person and a signature."""
 
 
 class DashboardSessions:
@@ -34,9 +38,12 @@ class DashboardSessions:
         keys: KeyTable,
         ended_sessions: EndedSessions,
         *,
+        find_people_key: Callable[[], bytes] = bytes,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        """`find_people_key` returns a hash of what gives people access; empty if nothing does."""
         self._root = root
+        self._find_people_key = find_people_key
         self._ended_sessions = ended_sessions
         self._admin_digest = hash_secret(secret) if secret else b""
         self._keys = keys
@@ -44,8 +51,11 @@ class DashboardSessions:
 
     @property
     def has_admin_key(self) -> bool:
-        """True if an admin key exists; without one the gateway serves admins on this machine."""
-        return bool(self._admin_digest) or self._keys.has_admin
+        """True if an admin key exists, or people sign in by an identity provider.
+
+        Otherwise the gateway serves admins on this machine.
+        """
+        return bool(self._admin_digest) or self._keys.has_admin or bool(self._find_people_key())
 
     def begin(self, secret: str) -> str | None:
         """Return a cookie for a user who knows an admin key; None if `secret` is no admin key."""
@@ -57,18 +67,34 @@ class DashboardSessions:
         ]
         if not any(matches):
             return None
-        body = f"{_to_microseconds(self._clock() + SESSION_SECONDS)}.{secrets.token_urlsafe(12)}"
+        body = self._make_session_id()
         return f"{body}.{self._sign(body, secret_digest)}"
+
+    def begin_person(self, person: Person) -> str:
+        """Return a cookie for a person whom the identity provider has signed in."""
+        name = base64.urlsafe_b64encode(person.name.encode()).decode()
+        body = f"{self._make_session_id()}.{person.role}.{name}"
+        return f"{body}.{self._sign(body, self._find_people_key())}"
+
+    def find_person(self, cookie: str) -> Person | None:
+        """Return the person of a valid cookie; None if an admin key began its session."""
+        parts = cookie.split(".")
+        if len(parts) != _PERSON_PARTS:
+            return None
+        role = next(role for role in ROLES if role == parts[2])
+        return Person(base64.urlsafe_b64decode(parts[3]).decode(), role)
 
     async def is_valid(self, cookie: str) -> bool:
         """True if this is an admin's cookie whose session has not ended."""
         body, _, signature = cookie.rpartition(".")
-        expires_at, _, name = body.partition(".")
+        expires_at, _, rest = body.partition(".")
+        name = rest.partition(".")[0]
         if len(cookie) > _MAX_COOKIE_LENGTH or not (cookie.isascii() and expires_at.isdigit()):
             return False
+        people_key = self._find_people_key() if cookie.count(".") + 1 == _PERSON_PARTS else b""
         matches = [
-            hmac.compare_digest(signature, self._sign(body, admin_digest))
-            for admin_digest in self._list_admin_digests()
+            hmac.compare_digest(signature, self._sign(body, digest))
+            for digest in ([people_key] if people_key else self._list_admin_digests())
         ]
         if not any(matches) or _to_microseconds(self._clock()) >= int(expires_at):
             return False
@@ -107,6 +133,10 @@ class DashboardSessions:
             if not hmac.compare_digest(sent_token, self.make_token(cookie).encode()):
                 raise _make_origin_error(f"Send the session's token as {CSRF_HEADER}.")
         return True
+
+    def _make_session_id(self) -> str:
+        """Return when a session ends, and a name of its own."""
+        return f"{_to_microseconds(self._clock() + SESSION_SECONDS)}.{secrets.token_urlsafe(12)}"
 
     def _list_admin_digests(self) -> Iterator[bytes]:
         if self._admin_digest:

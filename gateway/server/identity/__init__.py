@@ -1,1 +1,1 @@
-"""Identity providers: their signing keys, and the tokens that clients send in place of keys."""
+"""Identity providers: signing keys, tokens in place of keys, and the sign-in of people."""

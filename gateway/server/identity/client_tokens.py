@@ -8,15 +8,15 @@ hash in the key table, as every secret is.
 
 import base64
 import time
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from gateway.core import jsonio
 from gateway.core.call import Key
 from gateway.core.errors import Problem, ProblemError
-from gateway.core.jsonio import Json
 from gateway.limits.keys import hash_secret
 from gateway.runtime.composition import Gateway
+from gateway.server.identity.claims import Claims, iter_claim_values
 from gateway.server.request_headers import RequestHeaders, looks_like_token
 from gateway.settings.schema.tokens import TokenIssuerPart
 from gateway.upstream.fetch_document import FetchDocument, fetch_document
@@ -24,7 +24,6 @@ from gateway.upstream.fetch_document import FetchDocument, fetch_document
 if TYPE_CHECKING:
     from gateway.server.identity.token_verifier import TokenVerifier
 
-type Claims = dict[str, Any]
 LEEWAY_SECONDS = 60
 """Seconds by which the clocks of two machines may differ."""
 _MAX_TOKEN_CHARS = 16_384
@@ -131,7 +130,7 @@ def _find_key_name(part: TokenIssuerPart, claims: Claims) -> str:
     ):
         message = "The operator of the gateway has withdrawn this token."
         raise ProblemError(Problem(kind="invalid_api_key", message=message))
-    values = set(_iter_values(claims, part.claim))
+    values = set(iter_claim_values(claims, part.claim))
     for value, key_name in part.keys.items():
         if value in values:
             return key_name
@@ -140,19 +139,6 @@ def _find_key_name(part: TokenIssuerPart, claims: Claims) -> str:
         "maps to a key. Ask the operator of the gateway."
     )
     raise ProblemError(Problem(kind="not_allowed", message=message))
-
-
-def _iter_values(claims: Claims, path: str) -> Iterator[str]:
-    """Yield the texts of a claim; dots in its path lead into objects, as in realm_access.roles."""
-    value: Json | Any = claims
-    if path in claims:
-        value = claims[path]
-    else:
-        for name in path.split("."):
-            value = value.get(name) if isinstance(value, dict) else None
-    for item in value if isinstance(value, list) else (value,):
-        if isinstance(item, str):
-            yield item
 
 
 def read_issuer(token: str) -> str:

@@ -2,19 +2,17 @@
 
     unknown --read--> known --ten minutes, or an unknown key id--> read again, at most once a minute
 
-While the provider is away, the last keys serve. Sources: OpenID Connect Discovery 1.0, section 4;
-RFC 7517 (JSON Web Key).
+While the provider is away, the last keys serve. Source: RFC 7517 (JSON Web Key).
 """
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
 
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
-from gateway.core import jsonio
 from gateway.core.errors import Problem, ProblemError
+from gateway.server.identity.discovery import get_endpoint, parse_object, read_discovery
 from gateway.telemetry.log import Log
 from gateway.upstream.fetch_document import FetchDocument
 
@@ -75,7 +73,9 @@ class SigningKeys:
 
     async def _read(self) -> None:
         try:
-            url = self._jwks_url or await self._discover()
+            url = self._jwks_url or get_endpoint(
+                await read_discovery(self._issuer, self._fetch), "jwks_uri"
+            )
             self._keys = _parse_keys(await self._fetch(url))
         except (OSError, ValueError, JoseError) as error:
             if not self._is_away:
@@ -87,31 +87,13 @@ class SigningKeys:
             self._is_away = False
             self._log("tokens", text=f"reads the keys of {self._issuer} again")
 
-    async def _discover(self) -> str:
-        """Return the URL of the keys. Raises OSError and ValueError."""
-        url = f"{self._issuer.rstrip('/')}/.well-known/openid-configuration"
-        document = _parse_object(await self._fetch(url))
-        if document.get("issuer") != self._issuer:  # Discovery 1.0, section 4.3
-            raise ValueError(f"{url} is the document of another issuer")
-        keys_url = document.get("jwks_uri")
-        if not isinstance(keys_url, str):
-            raise ValueError(f"{url} names no keys")  # noqa: TRY004 - one error for a bad document
-        return keys_url
-
-
-def _parse_object(data: bytes) -> dict[str, Any]:
-    value = jsonio.loads(data)
-    if not isinstance(value, dict):
-        raise ValueError("the document is not a JSON object")  # noqa: TRY004 - as above
-    return value
-
 
 def _parse_keys(data: bytes) -> KeySet:
     """Return the public keys for signatures; secrets and keys for encryption are left out.
 
     Raises ValueError and JoseError.
     """
-    rows = _parse_object(data).get("keys")
+    rows = parse_object(data).get("keys")
     usable = [
         row
         for row in (rows if isinstance(rows, list) else [])

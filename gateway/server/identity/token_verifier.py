@@ -4,7 +4,6 @@ Sources: RFC 7519 (JWT), RFC 8725 (its best current practices), RFC 9068 (access
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from joserfc import jws, jwt
 from joserfc.errors import (
@@ -15,10 +14,9 @@ from joserfc.errors import (
 )
 
 from gateway.core.errors import Problem, ProblemError
+from gateway.server.identity.claims import Claims
 from gateway.server.identity.client_tokens import LEEWAY_SECONDS
 from gateway.server.identity.signing_keys import SigningKeys
-
-type Claims = dict[str, Any]
 
 
 class TokenVerifier:

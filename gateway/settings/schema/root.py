@@ -37,6 +37,7 @@ from gateway.settings.schema.rules import (
 )
 from gateway.settings.schema.schedule import WEEKDAYS, HoursText, Weekday
 from gateway.settings.schema.server import HedgeDelay, ServerPart, TimerKind, TimersPart
+from gateway.settings.schema.sign_in import SignInPart
 from gateway.settings.schema.tokens import TokenIssuerPart
 
 
@@ -487,6 +488,8 @@ class Config(Part):
     """`open`, or the path of a file of hashed keys."""
     tokens: list[TokenIssuerPart] = []
     """Identity providers whose tokens clients may send in place of a key."""
+    sign_in: SignInPart | None = None
+    """The identity provider by which people sign in to the dashboard."""
     limits: list[LimitPart] = []
     budgets: list[BudgetPart] = []
     alerts: AlertsPart = AlertsPart()

@@ -21,6 +21,11 @@ export const session = {
   zone: "UTC",
   version: "",
   token: null,
+  /** Whether people may sign in by an identity provider. */
+  provider: false,
+  /** Who has signed in by it; null with an admin key. */
+  person: null,
+  role: "admin",
   async load() {
     take(await ask("/dashboard/session"));
   },
@@ -35,7 +40,7 @@ export const session = {
 function take(told) {
   session.signedIn = told.signed_in;
   session.token = told.token;
-  for (const name of ["needed", "open", "refused", "zone", "version"]) if (name in told) session[name] = told[name];
+  for (const name of ["needed", "open", "refused", "zone", "version", "provider", "person", "role"]) if (name in told) session[name] = told[name];
 }
 
 /**

@@ -37,7 +37,17 @@ function enter() {
   else if (session.signedIn) {
     frame();
     show();
-  } else door(form());
+  } else door(form(failure()));
+}
+
+/** Why a sign-in by the identity provider has failed, as the address says. */
+function failure() {
+  const texts = {
+    "no-role": "You are known to the identity provider, and have no role here. Ask the operator.",
+    away: "The identity provider cannot be reached. Try again soon.",
+    failed: "The sign-in has failed or took too long. Begin again.",
+  };
+  return texts[new URLSearchParams(location.search).get("sign-in")] ?? "";
 }
 
 function frame() {
@@ -45,7 +55,7 @@ function frame() {
   nav = h("nav", { "aria-label": "Pages" }, h("ul", PAGES.map(link)));
   main = h("main#main", { tabindex: -1 });
   heading = h("h1", { tabindex: -1 });
-  const tools = h("div.tools", theme(), session.needed ? leave() : null);
+  const tools = h("div.tools", session.person ? h("p.faint", `${session.person}, ${session.role}`) : null, theme(), session.needed ? leave() : null);
   const skip = h("a.skip", { href: "#main", onclick: (event) => { event.preventDefault(); main.focus(); } }, "Skip to content");
   const brand = h("a.brand", { href: `#/${FIRST}`, "aria-label": "tiergate, overview" }, icon("mark"), h("span", "tiergate"));
   const side = h("header.side", brand, nav, tools);
@@ -157,8 +167,10 @@ function form(told = "") {
   const key = h("input#key", { type: "password", autocomplete: "current-password", required: true, spellcheck: false, "aria-describedby": "told hint" });
   const note = h("p#told.wrong", { role: "alert" }, told);
   const button = h("button.main", { type: "submit" }, "Sign in");
+  const provider = session.provider ? h("p", h("a.button.main", { href: "/dashboard/sign-in" }, "Sign in with your organisation")) : null;
   const made = h("form", { onsubmit: enters },
     h("h1", "Sign in"),
+    provider,
     h("label", { for: "key" }, "Admin key"), key, note, button,
     h("p#hint.faint", "It is the value of ", h("code", "TIERGATE_ADMIN_KEY"), ", or a key with ", h("code", "admin: true"), "."));
   async function enters(event) {

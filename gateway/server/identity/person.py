@@ -1,0 +1,31 @@
+"""People who have signed in by an identity provider, and what their roles may do."""
+
+import msgspec
+
+from gateway.settings.schema.sign_in import Role
+
+ROLES: tuple[Role, ...] = ("viewer", "operator", "admin")
+"""From the least to the most rights."""
+_READING_METHODS = frozenset({"GET", "HEAD"})
+_ADMIN_PATHS = ("/admin/keys", "/admin/sessions", "/admin/audit")
+"""Prefixes of paths that only an admin may change or read: who may call, and who did what."""
+
+
+class Person(msgspec.Struct, frozen=True):
+    """A person who has signed in."""
+
+    name: str
+    """The e-mail address, or else the subject at the identity provider."""
+    role: Role
+
+
+def find_needed_role(method: str, path: str) -> Role:
+    """Return the least role that may send a request below /admin."""
+    if path.startswith(_ADMIN_PATHS):
+        return "admin"
+    return "viewer" if method in _READING_METHODS else "operator"
+
+
+def has_role(role: Role, needed_role: Role) -> bool:
+    """True if a role has all rights of the needed one."""
+    return ROLES.index(role) >= ROLES.index(needed_role)
