@@ -73,10 +73,9 @@ class CommandSession:
 
     def load_key_table(self) -> "KeyTable":
         """Read the keys of clients as a gateway does. Raises ConfigError."""
-        from gateway.limits import keys  # noqa: PLC0415
+        from gateway.limits.key_loading import load_key_table  # noqa: PLC0415
 
-        folder, environment_keys = self.source.file.parent, self.environ.get("TIERGATE_KEYS", "")
-        return keys.load(self.source.config.keys, folder, environment_keys)
+        return load_key_table(self.source, find_data_folder(self.environ), self.environ)
 
     def load_keys_by_name(self) -> dict[str, Key]:
         """Return the keys of clients by name. Raises ConfigError."""

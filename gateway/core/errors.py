@@ -17,7 +17,7 @@ type ProblemKind = Literal[
     "invalid_json", "invalid_request", "invalid_api_key", "not_allowed", "model_not_found",
     "not_found", "method_not_allowed", "request_timeout", "request_too_large", "media_type",
     "no_target", "loop", "rate_limited", "budget", "budget_busy", "budget_unbounded",
-    "overloaded", "draining", "ledger", "internal",
+    "overloaded", "draining", "ledger", "keys_unavailable", "internal",
     "upstream_rejected", "upstream_context", "upstream_model", "upstream_rate_limited",
     "upstream_auth", "upstream_error", "upstream_moved",
     "upstream_overloaded", "upstream_timeout", "upstream_unreachable", "upstream_truncated",
@@ -43,6 +43,7 @@ STATUS_BY_KIND: dict[ProblemKind, int] = {
     "overloaded": 503,
     "draining": 503,
     "ledger": 503,
+    "keys_unavailable": 503,
     "internal": 500,
     "upstream_rejected": 400,
     "upstream_context": 400,
@@ -57,7 +58,7 @@ STATUS_BY_KIND: dict[ProblemKind, int] = {
     "upstream_truncated": 502,
 }
 _CLIENT_RETRY_KINDS: frozenset[ProblemKind] = frozenset({
-    "rate_limited", "budget_busy", "overloaded", "draining", "ledger",
+    "rate_limited", "budget_busy", "overloaded", "draining", "ledger", "keys_unavailable",
     "upstream_rate_limited", "upstream_error", "upstream_overloaded", "upstream_timeout",
     "upstream_unreachable",
 })  # fmt: skip

@@ -1,11 +1,9 @@
 """The store of many machines: a PostgreSQL database, fed from the journals of each."""
 
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
-from urllib.parse import unquote
 
 import msgspec
 
@@ -26,16 +24,14 @@ from gateway.ledger.sql_store import SqlStore
 
 try:
     import psycopg
-    from psycopg.conninfo import conninfo_to_dict
     from psycopg.types.json import Jsonb
+
+    from gateway.state import postgres_url
 except ImportError as error:  # pragma: no cover - the extra is there where tests run
     raise StoreError(
         "a PostgreSQL store needs a driver: pip install 'tiergate[postgres]'"
     ) from error
 
-_URL_FORM = (
-    "postgresql://user:password@host:5432/database, with %40 for @ and %2F for / in a password"
-)
 _MIGRATION_LOCK_ID = 0x7469_6572_6761_7465  # "tiergate", locked to create or change tables
 _CONNECTION_OPTIONS = {
     "connect_timeout": 10,  # seconds
@@ -81,9 +77,11 @@ class PostgresStore(SqlStore):
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         super().__init__(clock, sleep)
-        url_options = _parse_url(url)
+        try:
+            url_options = postgres_url.parse(url)
+        except ValueError as error:
+            raise StoreError(f"the ledger's store {error}") from None
         self._options: dict[str, Any] = {**_CONNECTION_OPTIONS, **url_options}
-        self._password = str(url_options.get("password") or "")
         self._is_migrated = False
 
     @contextmanager
@@ -105,10 +103,9 @@ class PostgresStore(SqlStore):
                     self._is_migrated = True
                 yield connection
         except psycopg.Error as error:
-            message = self._describe_error(
-                error.with_traceback(None)
-            )  # its frames refer to the error, in a cycle
-            raise StoreError(message) from None
+            # Without its frames, which refer to the error, in a cycle.
+            message = postgres_url.describe_error(error.with_traceback(None), self._options)
+            raise StoreError(f"the ledger's PostgreSQL store: {message}") from None
 
     @contextmanager
     def transaction(self, connection: _Connection) -> Iterator[None]:
@@ -172,31 +169,6 @@ class PostgresStore(SqlStore):
                 for statement in statements:
                     connection.execute(statement.encode())
             connection.execute("UPDATE ledger SET version = %s", [len(POSTGRES_MIGRATIONS)])
-
-    def _describe_error(self, error: psycopg.Error) -> str:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        text = f"the ledger's PostgreSQL store: {lines[0].strip()}"
-        for secret in filter(None, (self._password, unquote(self._password))):
-            text = text.replace(secret, "...")
-        return text
-
-
-def _parse_url(url: str) -> dict[str, Any]:
-    try:
-        options = conninfo_to_dict(url)
-    except psycopg.Error:  # its text may contain a part of the password
-        options = {}
-    # A wrongly encoded password would be taken for a host or a port, and be shown in errors.
-    login = url.partition("?")[0].rpartition("@")[0]
-    port = str(options.get("port") or "")
-    if (
-        not options
-        or "@" in login
-        or "/" in login.partition("://")[2]
-        or re.search(r"[^\d,]", port)
-    ):
-        raise StoreError(f"the ledger's store cannot be read: it is written {_URL_FORM}")
-    return options
 
 
 def _read_version(connection: _Connection) -> int:

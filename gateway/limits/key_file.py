@@ -1,4 +1,4 @@
-"""A key file, and changes to it: add a key, revoke one, or give it a new secret.
+"""A key file, and changes of its keys.
 
 The file keeps its comments and its order. Each change replaces the file as a whole, so a reader
 sees the old file or the new one. Two processes that edit it at once wait for each other.
@@ -6,143 +6,63 @@ sees the old file or the new one. Two processes that edit it at once wait for ea
 
 import contextlib
 import fcntl
-import hashlib
 import os
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from gateway.limits import keys
 from gateway.limits.errors import KeyFileError
-from gateway.limits.keys import KeyPart
+from gateway.limits.key_store.store import ChangeKey, KeyRecord, KeySettings
 from gateway.settings import yaml
-from gateway.settings.errors import ConfigError, Mistake, suggest_name
+from gateway.settings.errors import ConfigError, Mistake
 
-_SECRET_BITS = 256
 _FILE_MODE = 0o600
 """The mode of a new file; an existing file keeps its own."""
 
 
 class KeyFile:
-    """A file of client keys.
+    """A file of client keys."""
 
-    `clock` returns seconds since the epoch, `random_bytes` returns random bytes.
-    """
-
-    def __init__(
-        self,
-        file: Path,
-        *,
-        clock: Callable[[], float],
-        random_bytes: Callable[[int], bytes] = secrets.token_bytes,
-    ) -> None:
+    def __init__(self, file: Path) -> None:
         self.file = file
-        self._clock = clock
-        self._random_bytes = random_bytes
 
-    def read(self) -> dict[str, KeyPart]:
+    @property
+    def place(self) -> str:
+        """The name of the store in messages."""
+        return str(self.file)
+
+    def read(self) -> dict[str, KeyRecord]:
         """Return all keys by name; none if the file is missing. Raises ConfigError, OSError."""
         try:
             text = self.file.read_text("utf-8")
         except FileNotFoundError:
             return {}
-        return {name: part for name, part, _ in keys.iter_key_parts(text, str(self.file))}
+        return self._read_records(text)
 
-    def add(self, name: str, settings: Mapping[str, Any]) -> str:
-        """Add a key with these settings, and return its secret, which is stored nowhere.
+    def edit(
+        self,
+        name: str,
+        change: ChangeKey,
+        who: str,  # noqa: ARG002 - a file has no place for it
+    ) -> KeyRecord:
+        """Change one key while nobody else changes the file; see KeyStore.
 
-        Raises KeyFileError, ConfigError, OSError.
+        Raises KeyChangeError, ConfigError, OSError.
         """
-
-        def change(entries: dict[str, Any]) -> None:
-            entries[name] = {"sha256": _hash_secret(secret), **settings}
-
-        secret = self._make_secret()
         with self._locked_text() as text:
-            key_parts = dict(_iter_parts(text, self.file))
-            if name in key_parts:
-                reason = (
-                    "It is revoked, and its name cannot be used again."
-                    if key_parts[name].revoked
-                    else ""
-                )
-                hint = reason or "`tiergate keys rotate` gives it a new secret."
-                raise KeyFileError(f"There is a key {name!r} in {self.file}. {hint}")
-            self._write(text, name, change)
-        return secret
+            before = self._read_records(text).get(name)
+            settings = dict(change(before))
+            if before is None or settings != before.settings:
+                self._write(text, name, before, settings)
+        return KeyRecord(name=name, settings=settings)
 
-    def create_first(self, name: str) -> str | None:
-        """Add a first key to a file that has none, and return its secret.
-
-        Return None if the file has keys already. Raises ConfigError, OSError.
-        """
-        try:
-            return None if self.read() else self.add(name, {})
-        except KeyFileError:
-            return None  # another process was faster
-
-    def revoke(self, name: str) -> bool:
-        """Revoke a key from now on; return False if it was revoked before.
-
-        The key stays in the file, so that nobody else gets its name: the ledger and the cache know
-        it. Raises KeyFileError, ConfigError, OSError.
-        """
-
-        def change(entries: dict[str, Any]) -> None:
-            _set_value(entries[name], "revoked", _format_time(self._clock()))
-
-        with self._locked_text() as text:
-            if self._find_part(text, name).revoked:
-                return False
-            self._write(text, name, change)
-        return True
-
-    def rotate(self, name: str, keep_seconds: float) -> str:
-        """Give a key a new secret, and return it; the current one stays valid for `keep_seconds`.
-
-        With 0 seconds all earlier secrets end at once. Raises KeyFileError, ConfigError, OSError.
-        """
-        now, secret = self._clock(), self._make_secret()
-
-        def change(entries: dict[str, Any]) -> None:
-            entry = entries[name]
-            earlier = [
-                {"sha256": earlier_entry["sha256"], "until": str(earlier_entry["until"])}
-                for earlier_entry in part.model_dump()["earlier"]
-                if keep_seconds and keys.parse_time(earlier_entry["until"]) > now
-            ]
-            if keep_seconds:
-                earlier.insert(
-                    0, {"sha256": part.sha256, "until": _format_time(now + keep_seconds)}
-                )
-            entry["sha256"] = _hash_secret(secret)
-            if earlier:
-                _set_value(entry, "earlier", earlier)
-            else:
-                entry.pop("earlier", None)
-
-        with self._locked_text() as text:
-            part = self._find_part(text, name)
-            if part.revoked:
-                raise KeyFileError(f"The key {name!r} was revoked: add another.")
-            if part.expires is not None and keys.parse_time(part.expires) <= now:
-                hint = f"Change its `expires` in {self.file} first."
-                raise KeyFileError(f"The key {name!r} expired on {part.expires}. {hint}")
-            self._write(text, name, change)
-        return secret
-
-    def _make_secret(self) -> str:
-        return f"tg-{self._random_bytes(_SECRET_BITS // 8).hex()}"
-
-    def _find_part(self, text: str, name: str) -> KeyPart:
-        key_parts = dict(_iter_parts(text, self.file))
-        if name not in key_parts:
-            hint = suggest_name(name, key_parts)
-            raise KeyFileError(f"There is no key {name!r} in {self.file}. {hint}".rstrip())
-        return key_parts[name]
+    def _read_records(self, text: str) -> dict[str, KeyRecord]:
+        names = [name for name, _, _ in keys.iter_key_parts(text, str(self.file))]
+        value: Any = yaml.read(text, str(self.file)).value
+        return {name: KeyRecord(name=name, settings=value[name]) for name in names}
 
     @contextlib.contextmanager
     def _locked_text(self) -> Iterator[str]:
@@ -169,8 +89,20 @@ class KeyFile:
                     self.file.unlink()  # the block wrote nothing
                 os.close(descriptor)
 
-    def _write(self, text: str, name: str, change: Callable[[dict[str, Any]], None]) -> None:
+    def _write(self, text: str, name: str, before: KeyRecord | None, settings: KeySettings) -> None:
         """Replace the file. Raises KeyFileError if the change touches more than this key."""
+
+        def change(entries: dict[str, Any]) -> None:
+            if before is None:
+                entries[name] = dict(settings)
+                return
+            entry = entries[name]
+            for setting in before.settings.keys() - settings.keys():
+                del entry[setting]
+            for setting, value in settings.items():
+                if setting not in before.settings or before.settings[setting] != value:
+                    _set_value(entry, setting, value)
+
         file = str(self.file)
         try:
             new_text = yaml.amend(text, file, change)
@@ -202,11 +134,6 @@ def _set_value(key: Any, name: str, value: object) -> None:
 def _count_comments(text: str) -> Counter[str]:
     """Return the comment lines, and how often each occurs."""
     return Counter(line.strip() for line in text.splitlines() if line.lstrip().startswith("#"))
-
-
-def _iter_parts(text: str, file: Path) -> Iterator[tuple[str, KeyPart]]:
-    for name, part, _ in keys.iter_key_parts(text, str(file)):
-        yield name, part
 
 
 def _without_key(value: yaml.Value, name: str) -> dict[str, yaml.Value]:
@@ -245,11 +172,3 @@ def _replace_file(file: Path, data: bytes) -> None:
         os.fsync(folder_descriptor)
     finally:
         os.close(folder_descriptor)
-
-
-def _hash_secret(secret: str) -> str:
-    return hashlib.sha256(secret.encode()).hexdigest()
-
-
-def _format_time(timestamp: float) -> str:
-    return datetime.fromtimestamp(int(timestamp), UTC).isoformat().replace("+00:00", "Z")

@@ -2,7 +2,8 @@
 
 A key file is YAML, `name: {sha256: <64 hex digits>, ...}`; `KeyPart` lists all settings.
 TIERGATE_KEYS adds more keys as `name=<sha256>`, separated by commas. The gateway watches the file:
-a change takes effect within about a second, and a file with a mistake changes nothing.
+a change takes effect within about a second, and a file with a mistake changes nothing. A database
+may take the place of the file, see `key_store`.
 """
 
 import hashlib
@@ -14,7 +15,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Protocol, Self
 
 import msgspec
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
@@ -154,6 +155,46 @@ _UNKNOWN_SECRET = KnownSecret(bytes(32), OPEN_KEY, -math.inf)
 type SecretTable = Mapping[bytes, KnownSecret]
 
 
+class DatabaseSecrets(Protocol):
+    """The secrets of a key database, which a thread of its own keeps current."""
+
+    @property
+    def secrets(self) -> SecretTable:
+        """The last known secrets; another object after each change."""
+        ...
+
+    @property
+    def failure(self) -> str:
+        """The reason why the database does not answer; empty while it does."""
+        ...
+
+    @property
+    def age(self) -> float:
+        """Seconds since the keys were last known to be current."""
+        ...
+
+    @property
+    def refusal(self) -> Problem | None:
+        """The error for calls with these secrets once they are stale; None before."""
+        ...
+
+    def describe_failure(self) -> str:
+        """Return a sentence on a database that does not answer; empty while it does."""
+        ...
+
+    def start(self) -> None:
+        """Begin to follow the database."""
+        ...
+
+    def hurry(self) -> None:
+        """Ask the database now: this gateway has just changed a key."""
+        ...
+
+    def stop(self) -> None:
+        """End it, without a wait for a database that does not answer."""
+        ...
+
+
 class KeyTable:
     """The table of keys. If it is open, it lets every call through as the key "open"."""
 
@@ -162,15 +203,20 @@ class KeyTable:
         file: Path | None,
         extra_secrets: SecretTable,
         *,
+        database: DatabaseSecrets | None = None,
         log: Log = ignore_event,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Read `file`; `extra_secrets` are valid beside those of the file. Raises ConfigError."""
+        """Read a file or a database; `extra_secrets` are valid beside theirs.
+
+        Raises ConfigError.
+        """
         self._file = file
         self._extra_secrets = extra_secrets
+        self.database = database
         self._log = log
         self._clock = clock
-        self.is_open = file is None and not extra_secrets
+        self.is_open = file is None and database is None and not extra_secrets
         self.takes_tokens = False
         """True if clients may send tokens of identity providers in place of a key."""
         self._tokens: dict[bytes, KnownSecret] = {}
@@ -178,7 +224,9 @@ class KeyTable:
         self.wrong_key_counter = WrongKeyCounter()
         """Counts wrong keys from all entry points."""
         self._file_state = _read_file_state(file)
-        self._set_table(_read_file(file, extra_secrets) if file is not None else extra_secrets)
+        self._adopt_database()
+        if file is not None:
+            self._set_table(_read_file(file, extra_secrets))
 
     def __len__(self) -> int:
         return self._count
@@ -203,8 +251,13 @@ class KeyTable:
             if secret.key.admin and now < secret.expires_at:
                 yield digest
 
+    @property
+    def refusal(self) -> Problem | None:
+        """The error for unknown secrets while nobody can check them; None while all is well."""
+        return None if self.database is None else self.database.refusal
+
     def find(self, secret: str | None) -> Key:
-        """Return the key of a secret. Raises ProblemError: invalid_api_key."""
+        """Return the key of a secret. Raises ProblemError: invalid_api_key, keys_unavailable."""
         if self.is_open:
             return OPEN_KEY
         if not secret:
@@ -213,7 +266,7 @@ class KeyTable:
         return self.find_by_hash(hash_secret(secret))
 
     def find_by_hash(self, digest: bytes) -> Key:
-        """Return the key of a secret by its hash. Raises ProblemError: invalid_api_key.
+        """Return the key of a secret by its hash. Raises ProblemError as `find` does.
 
         Unknown, malformed, expired and revoked secrets take the same steps: the active table has
         none of them. The table is searched by hash alone, so the time that a search takes reveals
@@ -222,6 +275,8 @@ class KeyTable:
         secret = self._active.get(digest) or self._tokens.get(digest, _UNKNOWN_SECRET)
         is_same = hmac.compare_digest(secret.digest, digest)
         if not is_same & (self._clock() < secret.expires_at):
+            if (refusal := self.refusal) is not None:
+                raise ProblemError(refusal)
             message = (
                 "The gateway does not know this key. Check it, or ask the operator of the gateway."
             )
@@ -273,19 +328,35 @@ class KeyTable:
             self._log("keys", file=mistake.file, line=mistake.line, text=text)
 
     async def watch(self, sleep: Callable[[float], Awaitable[None]]) -> None:
-        """Check the file once a second, until cancelled; read it in a thread.
+        """Check the file or the database once a second, until cancelled; read it in a thread.
 
         An expired key leaves the table at such a check, but it is invalid from the moment it
         expires.
         """
         import asyncio  # noqa: PLC0415 - slow to import, and commands never watch
 
-        while True:
-            await sleep(CHECK_SECONDS)
-            if self._clock() >= self._next_expiry:
-                self._update_active()
-            if self._file is not None and _read_file_state(self._file) != self._file_state:
-                await asyncio.to_thread(self.refresh)
+        if self.database is not None:
+            self.database.start()
+        try:
+            while True:
+                await sleep(CHECK_SECONDS)
+                if self._clock() >= self._next_expiry or self._is_stale != bool(self.refusal):
+                    self._update_active()
+                if self._file is not None and _read_file_state(self._file) != self._file_state:
+                    await asyncio.to_thread(self.refresh)
+                if (
+                    self.database is not None
+                    and self.database.secrets is not self._database_secrets
+                ):
+                    await asyncio.to_thread(self._adopt_database)
+        finally:
+            if self.database is not None:
+                self.database.stop()
+
+    def _adopt_database(self) -> None:
+        """Take the secrets of the database; those of the environment win."""
+        self._database_secrets = {} if self.database is None else self.database.secrets
+        self._set_table({**self._database_secrets, **self._extra_secrets})
 
     def _set_table(self, table: SecretTable) -> None:
         live_names = {secret.key.name for secret in table.values() if secret.expires_at > -math.inf}
@@ -301,8 +372,10 @@ class KeyTable:
         The new table replaces the old one at once, so a lookup never sees a mixture.
         """
         now = self._clock()
+        self._is_stale = self.refusal is not None
+        usable_table = self._extra_secrets if self._is_stale else self._table
         active = {
-            digest: secret for digest, secret in self._table.items() if now < secret.expires_at
+            digest: secret for digest, secret in usable_table.items() if now < secret.expires_at
         }
         self._next_expiry = min((secret.expires_at for secret in active.values()), default=math.inf)
         self._active = active
@@ -318,17 +391,21 @@ def load(
     folder: Path,
     extra: str,
     *,
+    database: DatabaseSecrets | None = None,
     log: Log = ignore_event,
     clock: Callable[[], float] = time.time,
 ) -> KeyTable:
-    """Read the table: `setting` is "open" or a file, `extra` TIERGATE_KEYS. Raises ConfigError."""
+    """Read the table: `setting` is "open" or a file, `extra` TIERGATE_KEYS.
+
+    With `database`, the setting is its URL. Raises ConfigError.
+    """
     extra_secrets = dict[bytes, KnownSecret]()
     for pair in filter(None, (item.strip() for item in extra.split(","))):
         name, _, digest = pair.partition("=")
         mistake = Mistake(file="TIERGATE_KEYS", path=name, message="")
         _add_secret(extra_secrets, digest.strip(), Key(name=name), math.inf, mistake)
-    file = None if setting == "open" else folder / setting
-    return KeyTable(file, extra_secrets, log=log, clock=clock)
+    file = None if setting == "open" or database is not None else folder / setting
+    return KeyTable(file, extra_secrets, database=database, log=log, clock=clock)
 
 
 def iter_key_parts(text: str, file: str) -> Iterator[tuple[str, KeyPart, int]]:
@@ -358,21 +435,25 @@ def read(text: str, file: str, extra_secrets: SecretTable) -> SecretTable:
     """Return the secrets of a key file, and the extra ones. Raises ConfigError."""
     table = dict(extra_secrets)
     for name, part, line in iter_key_parts(text, file):
-        mistake = Mistake(file=file, line=line, path=name, message="")
-        expires_at = parse_time(part.expires) if part.expires is not None else math.inf
-        key = _make_key(name, part)
-        for digest, secret_expires_at in (
-            (part.sha256, expires_at),
-            *((earlier.sha256, parse_time(earlier.until)) for earlier in part.earlier),
-        ):
-            _add_secret(
-                table,
-                digest,
-                key,
-                -math.inf if part.revoked else min(secret_expires_at, expires_at),
-                mistake,
-            )
+        add_key(table, name, part, Mistake(file=file, line=line, path=name, message=""))
     return table
+
+
+def add_key(table: dict[bytes, KnownSecret], name: str, part: KeyPart, mistake: Mistake) -> None:
+    """Add the secrets of a key to a table. Raises ConfigError, which says where `mistake` does."""
+    expires_at = parse_time(part.expires) if part.expires is not None else math.inf
+    key = _make_key(name, part)
+    for digest, secret_expires_at in (
+        (part.sha256, expires_at),
+        *((earlier.sha256, parse_time(earlier.until)) for earlier in part.earlier),
+    ):
+        _add_secret(
+            table,
+            digest,
+            key,
+            -math.inf if part.revoked else min(secret_expires_at, expires_at),
+            mistake,
+        )
 
 
 def _make_key(name: str, part: KeyPart) -> Key:

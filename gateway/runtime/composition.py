@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cached_property
 from importlib import metadata
 
 from gateway.cache.policy import CachePolicy
@@ -23,9 +24,10 @@ from gateway.core.ledger_rows import FinalRow
 from gateway.core.target import Provider
 from gateway.ledger.recovery import Recovered
 from gateway.ledger.redaction_patterns import compile_redactor
-from gateway.limits import keys
 from gateway.limits.counters import CounterStore
-from gateway.limits.keys import KeyTable
+from gateway.limits.key_loading import load_key_table, open_key_store
+from gateway.limits.key_store.store import KeyStore
+from gateway.limits.keys import DatabaseSecrets, KeyTable
 from gateway.limits.limiter import Limiter
 from gateway.limits.load_shedding import LoadSample, LoadShedder
 from gateway.limits.memory import MemoryCounters
@@ -110,8 +112,8 @@ class Gateway:
         """The environment at the start; it contains credentials."""
         self.data = find_data_folder(environ)
         self.admin_key = environ.get("TIERGATE_ADMIN_KEY", "").strip()
-        self.keys: KeyTable = keys.load(
-            config.keys, built_config.source.file.parent, environ.get("TIERGATE_KEYS", ""), log=log
+        self.keys: KeyTable = load_key_table(
+            built_config.source, self.data, environ, log=log, creates=True
         )
         self.host = host or config.server.host
         self._check_host()
@@ -174,6 +176,11 @@ class Gateway:
         mistakes = find_refusals(self.built_config, self.keys, self.host)
         if mistakes:
             raise ConfigError(mistakes)
+
+    @cached_property
+    def key_store(self) -> KeyStore | None:
+        """The store for changes of keys; None if keys are open. It connects for each change."""
+        return open_key_store(self.built_config.source, self.data)
 
     @property
     def engine(self) -> Engine:
@@ -458,6 +465,8 @@ class Gateway:
         )
         metrics.watch((), [*self._turn_counter.build_metrics(), *self._judge_memory.measures()])
         metrics.watch((), self._embedder_trust.measures())
+        if (database := self.keys.database) is not None:
+            metrics.watch(_make_key_metrics(database))
         if not isinstance(state, MemoryStore):
             redis_gauge = GaugeMetric(
                 "redis_up", "Whether Redis answers.", lambda: state.alive, "min"
@@ -611,6 +620,24 @@ def _list_local_engines(revisions: Iterable[Revision]) -> set[LocalEngine]:
     return {
         local_engine for revision in revisions for local_engine in revision.local_engines.values()
     }
+
+
+def _make_key_metrics(database: DatabaseSecrets) -> list[GaugeMetric]:
+    """Return the metrics of a key database for /metrics."""
+    return [
+        GaugeMetric(
+            "key_database_up",
+            "Whether the database of keys answers.",
+            lambda: not database.failure,
+            "min",
+        ),
+        GaugeMetric(
+            "key_database_age_seconds",
+            "Seconds since the keys were last known to be current.",
+            lambda: database.age,
+            "max",
+        ),
+    ]
 
 
 def _make_process_metrics(

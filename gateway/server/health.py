@@ -43,12 +43,15 @@ def add_routes(
     async def ready(request: Request) -> Response:
         unready = await readiness()
         if unready is None:
-            body = await render_status(request, "ok", **_get_ledger_details(gateway))
+            body = await render_status(request, "ok", **_list_degraded_parts(gateway))
             return Response(body, media_type="application/json")
         body = await render_status(request, unready.status, reason=unready.reason)
         return Response(body, _UNAVAILABLE, media_type="application/json")
 
 
-def _get_ledger_details(gateway: Gateway) -> dict[str, str]:
-    """Return a detail if the store cannot be queried yet; calls are served meanwhile."""
-    return {"ledger": "rebuilding"} if gateway.store.state().rebuilding else {}
+def _list_degraded_parts(gateway: Gateway) -> dict[str, str]:
+    """Return what is wrong with parts without which the gateway serves calls, by part."""
+    parts = {"ledger": "rebuilding"} if gateway.store.state().rebuilding else {}
+    if (database := gateway.keys.database) is not None and database.failure:
+        parts["keys"] = database.describe_failure()
+    return parts

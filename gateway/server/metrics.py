@@ -45,7 +45,7 @@ class MetricsGuard:
         names_keys = settings.keys or settings.tenants
         self.needs_key = is_closed or names_keys
         """True if metrics need a key: the gateway has keys, or the metrics name keys or tenants."""
-        self._admits_admins = has_admin_key or names_keys
+        self._names_keys = names_keys
 
     async def __call__(self, request: Request) -> None:
         """Let readers pass. Raises ProblemError: invalid_api_key, not_allowed, rate_limited."""
@@ -54,7 +54,8 @@ class MetricsGuard:
             (secret,) = secrets
             if hmac.compare_digest(hash_secret(secret), self._key_digest):
                 return
-        if not self._admits_admins:
+        # Looked up for each request: admin keys come and go.
+        if not (self._admin_auth.sessions.has_admin_key or self._names_keys):
             for secret in secrets:
                 if find_key(self._keys, secret) is None:
                     self._keys.wrong_key_counter.count(secret)

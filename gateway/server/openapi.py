@@ -15,6 +15,7 @@ from gateway.dialects import (
     OPERATIONS,
     Dialect,
 )
+from gateway.limits.keys import KeyPart
 from gateway.server.paths import GEMINI_OPERATIONS
 
 type Json = dict[str, Any]
@@ -162,6 +163,15 @@ _REPLAY_SCHEMA = {
 }
 
 
+_KEY_SETTINGS: Json = {name: {} for name in KeyPart.model_fields if name != "revoked"}
+_KEY_SCHEMA = _build_object_schema(("name",), name={"type": "string"}, **_KEY_SETTINGS)
+_KEY_CHANGE_SCHEMA = _build_object_schema(
+    (),
+    **{name: {} for name in _KEY_SETTINGS if name not in ("sha256", "earlier")},
+)
+_ROTATION_SCHEMA = _build_object_schema((), keep={"type": "string"})
+
+
 def complete_document(document: Json) -> Json:
     """Complete FastAPI's document with all that FastAPI does not know."""
     paths: Json = document["paths"]
@@ -187,6 +197,13 @@ def complete_document(document: Json) -> Json:
         paths["/v1/feedback"]["post"]["requestBody"] = _build_request_body(_FEEDBACK_SCHEMA)
     if "/admin/replay" in paths:
         paths["/admin/replay"]["post"]["requestBody"] = _build_request_body(_REPLAY_SCHEMA)
+    for path, method, schema in (
+        ("/admin/keys", "post", _KEY_SCHEMA),
+        ("/admin/keys/{name}", "patch", _KEY_CHANGE_SCHEMA),
+        ("/admin/keys/{name}/rotate", "post", _ROTATION_SCHEMA),
+    ):
+        if path in paths:
+            paths[path][method]["requestBody"] = _build_request_body(schema)
     components = document.setdefault("components", {})
     components.setdefault("schemas", {}).update(
         {_get_schema_name(name): schema for name, schema in _ERROR_SCHEMAS.items()}

@@ -5,6 +5,7 @@
     overloaded   the process is at its limits and admits nobody
     ledger       the journal takes no row, and the policy serves no call without one (refuse)
     budgets      a budget bounds every call, and its counters are in a Redis that is down (closed)
+    keys         the database of keys has not answered for keys.stale, and there are no other keys
 
 The check probes the disk and Redis itself, so that readiness returns without a call.
 """
@@ -54,6 +55,9 @@ class Readiness:
             return Unready("labs", "No lab is on: `tiergate check` says why.")
         if self._gateway.load_shedder.level >= SHED_ALL:
             return Unready("overloaded", "The gateway is overloaded.")
+        keys = self._gateway.keys
+        if keys.refusal is not None and not keys.list_active_keys():
+            return Unready("keys", "The gateway cannot check keys: their database does not answer.")
         if self._clock() >= self._fresh_until:
             self._last_answer = await self._check_stores()
             self._fresh_until = self._clock() + _FRESH_SECONDS

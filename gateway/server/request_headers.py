@@ -340,8 +340,9 @@ def identify(keys: KeyTable, headers: RequestHeaders) -> Key:
         headers.secret_digest = hash_secret(secret)
     try:
         return keys.find_by_hash(headers.secret_digest)
-    except ProblemError:
-        if not (keys.takes_tokens and looks_like_token(secret)):
+    except ProblemError as error:
+        may_be_token = keys.takes_tokens and looks_like_token(secret)
+        if error.problem.kind == "invalid_api_key" and not may_be_token:
             keys.wrong_key_counter.count(secret)
         raise
 

@@ -68,7 +68,7 @@ CHANGED_DEFAULTS = (
         ("responses", "foreign"),
         "`refuse` where keys exist: an earlier answer that the gateway has not stored is not found",
         "responses: {foreign: pass}",
-        lambda config: config.responses.ttl <= 0 and config.keys != "open",
+        lambda config: config.responses.ttl <= 0 and config.keys.store != "open",
     ),
     ChangedDefault(
         ("server", "max_values"),
@@ -79,19 +79,19 @@ CHANGED_DEFAULTS = (
         ("server", "hosts"),
         "empty: names of this machine alone may stand in `Host` while keys are open",
         'server: {hosts: "*"}',
-        lambda config: config.server.open and config.keys == "open",
+        lambda config: config.server.open and config.keys.store == "open",
     ),
     ChangedDefault(
         ("server", "cors"),
         "empty: no web page of another origin may call",
         'server: {cors: "*"}',
-        lambda config: config.server.open and config.keys == "open",
+        lambda config: config.server.open and config.keys.store == "open",
     ),
     ChangedDefault(
         ("metrics", "open"),
         "`false`: /metrics asks for an admin key where keys exist",
         "metrics: {open: true}",
-        lambda config: config.keys != "open",
+        lambda config: config.keys.store != "open",
     ),
 )
 

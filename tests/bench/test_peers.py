@@ -256,7 +256,7 @@ def test_the_plain_relay_has_prices_but_no_rules_keys_or_cache(tmp_path: Path) -
     config = configured(Tiergate(), tmp_path)
     assert config.server.port == 1234
     assert config.providers["mock"].base_url == "http://127.0.0.1:5678/v1"
-    assert (config.cache.ttl, config.keys) == (0, "open")
+    assert (config.cache.ttl, config.keys.store) == (0, "open")
     assert not config.guards
     assert not config.choices
     models = {target.model for lab in config.labs.values() for target in lab.smart}
@@ -271,7 +271,7 @@ def test_the_full_set_up_has_a_key_limits_budgets_rules_and_the_classifier(tmp_p
     assert config.budgets
     assert len(config.guards) + len(config.choices) >= 5
     assert config.cache.ttl == 0
-    key_table = keys.load(config.keys, tmp_path, "")
+    key_table = keys.load(config.keys.store, tmp_path, "")
     ask = peer.ask(Place(tmp_path, 0, 0))
     assert len(key_table) == 1
     assert dict(ask.headers)["authorization"] == f"Bearer {peers.SECRET}"

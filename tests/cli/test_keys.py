@@ -9,7 +9,9 @@ import click
 import pytest
 from click.testing import Result
 
+from gateway.cli.key_clients import find_user
 from gateway.cli.keys import command
+from gateway.cli.session import CommandSession
 from gateway.core.call import Key, KeyBudget, KeyLimit
 from gateway.limits.keys import load, parse_time
 from tests.cli.run import GOOD, ON, config, program, run
@@ -106,7 +108,7 @@ MISUSED: list[tuple[list[str], str]] = [
     (["add", "me", "--labs", "acme,nix"], "no lab 'nix'"),
     (["add", "me", "--tiers", "slow"], "no tier 'slow'"),
     (["add", "me", "--regions", "us"], "no provider has the region 'us'"),
-    (["add", "me", "--expires", "soon"], "--expires"),
+    (["add", "me", "--expires", "soon"], "expires: must be a date or a moment"),
     (["add", "me", "--requests", "60"], "limits.0.requests: must be a rate, as 10/s"),
     (["add", "me", "--concurrency", "-1"], "--concurrency"),
     (["add", "me", "--budget", "5"], "--budget"),
@@ -209,6 +211,102 @@ def test_the_program_adds_a_key(tmp_path: Path) -> None:
     """The test runs the program behind a pipe, as a script does."""
     process = program("--config", config(tmp_path, FILE), "keys", "add", "me")
     assert (process.returncode, len(process.stdout)) == (0, 68), process.stderr
+
+
+DATABASE = FILE.replace("keys: keys.yaml", "keys: sqlite:///keys.db")
+
+
+def run_on_database(folder: Path, *words: str) -> Result:
+    return run(
+        "--config", config(folder, DATABASE), "keys", *words,
+        environ={**ON, "TIERGATE_DATA": str(folder / "data")},
+    )  # fmt: skip
+
+
+def test_the_commands_work_on_a_database(tmp_path: Path) -> None:
+    added = run_on_database(tmp_path, "add", "me", "--budget", "5/month", "--labs", "acme")
+    assert added.exit_code == 0, added.output
+    assert added.stderr.startswith("Added 'me' to the key database. Copy its secret now")
+    changed = run_on_database(
+        tmp_path, "change", "me", "--requests", "9/m", "--unset", "labs,budgets", "--json"
+    )
+    assert json.loads(changed.stdout) == {
+        "name": "me", "file": "the key database", "settings": ["budgets", "labs", "limits"],
+    }  # fmt: skip
+    assert (
+        run_on_database(tmp_path, "change", "me", "--tags", "a").stderr == "Changed 'me': tags.\n"
+    )
+    (row,) = json.loads(run_on_database(tmp_path, "list", "--json").stdout)
+    assert (row["source"], row["labs"], row["budgets"], row["tags"]) == (
+        "database",
+        None,
+        [],
+        ["a"],
+    )
+    assert row["limits"] == [{"requests": "9/m"}]
+    assert row["changed_by"].startswith("cli")
+    assert run_on_database(tmp_path, "rotate", "me").exit_code == 0
+    assert run_on_database(tmp_path, "revoke", "me").stderr == "Revoked 'me'.\n"
+    output = run_on_database(tmp_path, "list").stdout
+    assert ("revoked" in output, "tags a" in output, "requests 9/m" in output) == (True, True, True)
+    assert run_on_database(tmp_path, "change", "me").exit_code == 2
+    refused = run_on_database(tmp_path, "change", "me", "--admin")
+    assert (refused.exit_code, "was revoked: add another" in refused.stderr) == (1, True)
+    names = [path.name for path in (tmp_path / "data").iterdir()]
+    assert "known_keys.jsonl" not in names, "a command leaves no copy, which may be another user's"
+
+
+def test_a_command_says_why_the_database_cannot_be_used(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("")
+    result = run_on_database(tmp_path, "add", "me")
+    assert result.exit_code == 1
+    assert "the key database" in result.stderr
+    assert result.stderr.count("\n") == 1
+    text = DATABASE.replace("keys.db", "ledger.db")
+    result = run("--config", config(tmp_path, text), "keys", "list")
+    assert (result.exit_code, "is the file of the ledger" in result.output) == (1, True)
+
+
+def test_a_key_of_a_file_can_be_changed(tmp_path: Path) -> None:
+    run_keys(tmp_path, "add", "me", "--budget", "5/month")
+    assert run_keys(tmp_path, "change", "me", "--expires", "2999-01-31", "--unset", "budgets").exit_code == 0  # fmt: skip
+    (row,) = list_keys(tmp_path)
+    assert (row["expires"], row["budgets"]) == ("2999-01-31", [])
+
+
+def test_the_keys_of_a_file_can_be_copied_to_a_database(tmp_path: Path) -> None:
+    secret = run_keys(tmp_path, "add", "web", "--tags", "a").stdout.strip()
+    second = run_keys(tmp_path, "rotate", "web").stdout.strip()
+    run_keys(tmp_path, "add", "old")
+    run_keys(tmp_path, "revoke", "old")
+    run_keys(tmp_path, "add", "me")
+    run_on_database(tmp_path, "add", "me")
+    file = str(tmp_path / "keys.yaml")
+    copied = run_on_database(tmp_path, "import", file)
+    assert copied.stderr == "Copied 1 key to the key database. Left out: old, me.\n"
+    again = run_on_database(tmp_path, "import", file, "--json")
+    assert json.loads(again.stdout) == {
+        "file": "the key database", "taken": [], "left_out": ["web", "old", "me"],
+    }  # fmt: skip
+    session = CommandSession(str(config(tmp_path, DATABASE)))
+    session.environ = {**ON, "TIERGATE_DATA": str(tmp_path / "data")}
+    table = session.load_key_table()
+    assert [table.find(one).name for one in (secret, second)] == ["web", "web"]
+
+
+def test_without_a_gateway_at_the_url_a_command_says_so(tmp_path: Path) -> None:
+    for words in (["list"], ["add", "me"], ["rotate", "me"], ["change", "me", "--admin"]):
+        result = run_keys(tmp_path, *words, "--url", "http://127.0.0.1:1/")
+        assert (result.exit_code, result.stderr) == (1, "Error: no gateway answers at http://127.0.0.1:1.\n")  # fmt: skip
+
+
+@pytest.mark.parametrize("error", [KeyError, OSError])
+def test_a_user_without_a_name_can_change_keys(error: type[Exception]) -> None:
+    def fail() -> str:
+        raise error
+
+    assert find_user(fail) == "cli"
+    assert find_user(lambda: "ann") == "cli:ann"
 
 
 def test_the_documentation_lists_every_option_of_keys() -> None:

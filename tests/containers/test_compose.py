@@ -66,7 +66,7 @@ def test_a_gateway_may_listen_where_the_published_port_leads(name: str) -> None:
     server = config.server
     assert (server.host, server.open) == ("0.0.0.0", False)
     assert files.gateways()[name]["command"] == ["serve", "--first-key"]
-    assert config.keys.startswith(f"{FINAL.env['TIERGATE_DATA']}/")
+    assert config.keys.store.startswith(f"{FINAL.env['TIERGATE_DATA']}/")
     (port,) = [port for service, port in ports() if service == name]
     assert port.endswith(f":{server.port}")
 

@@ -128,7 +128,9 @@ def config(url: str) -> dict[str, Any]:
 class DashboardGateway:
     """A gateway with data for every page."""
 
-    def __init__(self, folder: Path, *, rows: bool = True, admin: str = ADMIN) -> None:
+    def __init__(
+        self, folder: Path, *, rows: bool = True, admin: str = ADMIN, keys: str = "keys.yaml"
+    ) -> None:
         self._loop, self._upstream = Loop(), Upstream()
         self._loop.run(self._upstream.start())
         self._upstream.on("/openai", answer)
@@ -140,7 +142,9 @@ class DashboardGateway:
             app: {"sha256": hashlib.sha256(secret(app).encode()).hexdigest()} for app in APPS
         }
         (folder / "keys.yaml").write_bytes(jsonio.dumps(digests))
-        (folder / "gateway.yaml").write_bytes(jsonio.dumps(config(self._upstream.url)))
+        (folder / "gateway.yaml").write_bytes(
+            jsonio.dumps({**config(self._upstream.url), "keys": keys})
+        )
         self._environ = {"TIERGATE_ADMIN_KEY": admin} if admin else {}
         self._starts = 0
         self._start()

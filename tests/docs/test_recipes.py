@@ -87,7 +87,7 @@ def test_golden_prompts_are_decided_as_they_say(file: Path) -> None:
     recipe = ROOT / "docs/recipes" / file.name
     built = build_config(load(recipe, every_key()), TODAY)
     named: dict[str, Key] = {}
-    if (source := built.source.config.keys) != "open":
+    if (source := built.source.config.keys.store) != "open":
         named = {key.name: key for key in keys.load(source, recipe.parent, "").list_keys()}
     prompts = golden.read_prompts(yaml.read(file.read_text("utf-8"), file.name))
     verdicts = golden.decide_prompts(built.router, prompts, named)

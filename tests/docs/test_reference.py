@@ -55,6 +55,7 @@ PARTS: dict[str, type[BaseModel]] = {
     "redis": RedisPart,
     "traces": root.TracesPart,
     "log": root.LogPart,
+    "keys": root.KeysPart,
     "provider": root.ProviderPart,
     "timeouts": TimersPart,
     "lab": root.LabPart,

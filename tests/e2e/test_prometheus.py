@@ -169,6 +169,7 @@ def test_the_documents_list_every_metric(world: World) -> None:
     text = world.client.get("/metrics").text
     exposed = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
     some = {
-        "tiergate_redis_up", "tiergate_traces_dropped_total",
+        "tiergate_key_database_age_seconds", "tiergate_key_database_up", "tiergate_redis_up",
+        "tiergate_traces_dropped_total",
     }  # fmt: skip
     assert rows.keys() == exposed | some

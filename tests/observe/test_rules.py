@@ -90,6 +90,10 @@ CASES: dict[str, tuple[list[dict[str, str]], str, list[dict[str, str]], str]] = 
         [series(f"tiergate_redis_up{{{AT}}}", "1x3 0x10")], "8m",
         [series(f"tiergate_redis_up{{{AT}}}", "1x20")], "8m",
     ),
+    "TiergateKeyDatabaseAway": (
+        [series(f"tiergate_key_database_up{{{AT}}}", "1x3 0x10")], "8m",
+        [series(f"tiergate_key_database_up{{{AT}}}", "1x20")], "8m",
+    ),
     "TiergateLedgerLag": (
         [series(f"tiergate_ledger_feed_lag_seconds{{{AT}}}", "0+60x30")], "20m",
         [series(f"tiergate_ledger_feed_lag_seconds{{{AT}}}", "4x30")], "20m",

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gateway.limits.key_admin import KeyAdmin
 from gateway.limits.key_file import KeyFile
 from tests.e2e.child import until
 from tests.e2e.upstream import PATIENCE, Upstream
@@ -21,13 +22,13 @@ times.
 
 @pytest.fixture
 def key_file(tmp_path: Path) -> KeyFile:
-    return KeyFile(tmp_path / "keys.yaml", clock=time.time)
+    return KeyFile(tmp_path / "keys.yaml")
 
 
 @pytest.fixture
 def two_workers(key_file: KeyFile, provider: Upstream, tmp_path: Path) -> Iterator[Gate]:
     """A gateway with two workers."""
-    key_file.add("first", {})
+    KeyAdmin(key_file, clock=time.time).create("first", {}, "me")
 
     def configure(value: dict[str, Any]) -> None:
         value["keys"] = str(key_file.file)
@@ -54,9 +55,10 @@ def all_workers_answer(gate: Gate, secret: str, expected: int) -> Callable[[], b
 def test_every_worker_takes_key_changes_and_ignores_a_file_with_a_mistake(
     two_workers: Gate, key_file: KeyFile
 ) -> None:
-    second = key_file.add("second", {})
+    admin = KeyAdmin(key_file, clock=time.time)
+    second = str(admin.create("second", {}, "me").secret)
     until(all_workers_answer(two_workers, second, 200), "a key that was added opens")
-    third = key_file.rotate("second", 3600)
+    third = str(admin.rotate("second", 3600, "me").secret)
     until(all_workers_answer(two_workers, third, 200), "a key that was rotated opens")
     assert all_workers_answer(two_workers, second, 200)(), "and the secret before too"
     good = key_file.file.read_text()
@@ -67,7 +69,7 @@ def test_every_worker_takes_key_changes_and_ignores_a_file_with_a_mistake(
     )
     assert all_workers_answer(two_workers, second, 200)()
     key_file.file.write_text(good)
-    key_file.revoke("second")
+    admin.revoke("second", "me")
     until(all_workers_answer(two_workers, third, 401), "a key that was revoked opens nothing")
     until(all_workers_answer(two_workers, second, 401), "nor does its secret before")
     assert count_key_errors(two_workers, "not valid YAML") == 2, "a mistake is told of once"

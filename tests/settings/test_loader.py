@@ -74,7 +74,7 @@ def test_the_first_file_overrides_the_included_files(folder: Path) -> None:
     write(folder, "server: {host: a, port: 1}\nkeys: k\n", "rules.yaml")
     write(folder, MAIN + "server: {port: 2}\nkeys: open\n", "gateway.yaml")
     config = load_main(folder).config
-    assert (config.server.host, config.server.port, config.keys) == ("a", 2, "open")
+    assert (config.server.host, config.server.port, config.keys.store) == ("a", 2, "open")
 
 
 def test_rules_of_several_files_are_one_list_and_keep_their_lines(folder: Path) -> None:

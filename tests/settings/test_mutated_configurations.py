@@ -104,7 +104,7 @@ def test_sec_path_hostile_file_names_are_read_or_refused(tmp_path: Path, member:
         with suppress(ConfigError):
             source = load(file, ENVIRON)
             build_config(source, NOW)
-            keys.load(source.config.keys, tmp_path, "")
+            keys.load(source.config.keys.store, tmp_path, "")
     assert len(texts) >= 500
 
 

@@ -22,6 +22,7 @@ from gateway.ledger.errors import (
     StoreRebuildingError,  # fmt: skip
 )
 from gateway.ledger.store import open_store
+from gateway.limits.key_store.store import is_database
 from gateway.limits.startup_check import find_unshared_limits
 from gateway.settings.data_folder import SQLITE_SCHEME, find_data_folder, resolve_store_url
 from gateway.settings.errors import Mistake
@@ -293,12 +294,17 @@ def _check_open_files(session: CommandSession) -> Iterator[DoctorFinding]:
 
 
 def _check_keys(session: CommandSession) -> Iterator[DoctorFinding]:
-    setting, environ = session.source.config.keys, session.environ
+    setting, environ = session.source.config.keys.store, session.environ
     count = len(session.load_key_table().list_keys())
     if setting == "open" and not environ.get("TIERGATE_KEYS"):
         yield DoctorFinding("ok", "keys", "open: every client that reaches the gateway may call")
         return
-    if setting != "open":
+    if is_database(setting):
+        if (key_database := session.load_key_table().database) and key_database.failure:
+            hint = "Start the database before keys.stale is over."
+            yield DoctorFinding("warning", "keys", f"{key_database.failure}.", hint, where="keys")
+            return
+    elif setting != "open":
         file = session.source.file.parent / setting
         mode, fix = file.stat().st_mode, f"chmod 600 {quote(str(file))}"
         if mode & _OTHERS_WRITE:

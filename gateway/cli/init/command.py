@@ -16,7 +16,8 @@ import click
 from gateway.cli.init import detect, templates
 from gateway.cli.init.templates import LOCAL_SERVER_LAB, InitPlan
 from gateway.core import jsonio
-from gateway.limits.errors import KeyFileError
+from gateway.limits.errors import KeyChangeError
+from gateway.limits.key_admin import KeyAdmin
 from gateway.limits.key_file import KeyFile
 from gateway.runtime.build import build_config
 from gateway.settings import environment
@@ -251,8 +252,9 @@ def _refuse_overwrite(files: Iterable[Path], *, force: bool) -> None:
 def _add_first_key(output: Path, name: str) -> str:
     """Add a key to the file of keys, and return its secret. Raises click.ClickException."""
     try:
-        return KeyFile(output / "keys.yaml", clock=time.time).add(name, {})
-    except KeyFileError as error:
+        key_admin = KeyAdmin(KeyFile(output / "keys.yaml"), clock=time.time)
+        return key_admin.create(name, {}, "init").secret or ""
+    except KeyChangeError as error:
         raise click.ClickException(str(error)) from None
 
 

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import click
 import uvicorn
 
-from gateway.cli.keys import open_key_file, report_file_errors
+from gateway.cli.key_clients import StoreKeys
+from gateway.cli.keys import report_key_errors
 from gateway.cli.serve.rolling_restart import (
     InheritedWorkers,
     Lifeline,
@@ -31,6 +32,7 @@ from gateway.cli.session import CommandSession
 from gateway.core.target import TIERS
 from gateway.ledger.errors import StoreDamagedError, StoreError
 from gateway.ledger.store import open_store
+from gateway.limits.key_file import KeyFile
 from gateway.limits.startup_check import find_unshared_limits
 from gateway.runtime.build import (
     BuiltConfig,
@@ -272,16 +274,17 @@ def _open_shared_memory(worker_count: int, handover: SupervisorHandover | None) 
 
 
 def _create_first_key(session: CommandSession) -> None:
-    """Make the file of keys with one key if no client has a key yet, and print its secret.
+    """Make the store of keys with one key if no client has a key yet, and print its secret.
 
-    With TIERGATE_KEYS no key is needed: then make an empty file, as the configuration names one.
+    With TIERGATE_KEYS no key is needed: then make an empty file if the configuration names one.
     """
-    with report_file_errors():
-        key_file = open_key_file(session)
+    with report_key_errors():
+        keys = StoreKeys(session)
         if session.environ.get("TIERGATE_KEYS"):
-            key_file.file.touch(0o600)
+            if isinstance(keys.store, KeyFile):
+                keys.store.file.touch(0o600)
             return
-        secret = key_file.create_first("first")
+        secret = keys.admin.create_first("first", "serve")
     if secret is None:
         return
     lines = [
@@ -291,7 +294,7 @@ def _create_first_key(session: CommandSession) -> None:
         f"      {secret}",
         "",
         (
-            f"  {key_file.file} has its hash, under the name `first`. "
+            f"  {keys.place} has its hash, under the name `first`. "
             "`tiergate keys rotate first` gives"
         ),
         "  another one; `tiergate keys add NAME` adds more.",

@@ -32,6 +32,7 @@ _TYPES: Mapping[ProblemKind, str] = {
     "overloaded": "overloaded_error",
     "draining": "overloaded_error",
     "ledger": "api_error",
+    "keys_unavailable": "api_error",
     "internal": "api_error",
     "upstream_rejected": "invalid_request_error",
     "upstream_context": "invalid_request_error",

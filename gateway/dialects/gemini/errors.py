@@ -33,6 +33,7 @@ _STATUSES: Mapping[ProblemKind, str] = {
     "overloaded": "UNAVAILABLE",
     "draining": "UNAVAILABLE",
     "ledger": "UNAVAILABLE",
+    "keys_unavailable": "UNAVAILABLE",
     "internal": "INTERNAL",
     "upstream_rejected": "INVALID_ARGUMENT",
     "upstream_context": "INVALID_ARGUMENT",

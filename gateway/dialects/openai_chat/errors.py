@@ -35,6 +35,7 @@ _CODES: Mapping[ProblemKind, tuple[str, str]] = {
     "overloaded": ("server_error", "overloaded"),
     "draining": ("server_error", "draining"),
     "ledger": ("server_error", "ledger_unavailable"),
+    "keys_unavailable": ("server_error", "keys_unavailable"),
     "internal": ("server_error", "internal"),
     "upstream_rejected": ("invalid_request_error", "upstream_rejected"),
     "upstream_context": ("invalid_request_error", "context_length_exceeded"),

@@ -14,13 +14,20 @@ from gateway.core.call import Key
 from gateway.core.errors import Problem, ProblemError, ProblemKind
 from gateway.limits.keys import KeyTable
 from gateway.runtime.composition import Gateway
-from gateway.server.dashboard.session import COOKIE_NAME, DashboardSessions, hash_secret
+from gateway.server.dashboard.session import (
+    COOKIE_NAME,
+    MAIN_ADMIN,
+    DashboardSessions,
+    hash_secret,
+)
 from gateway.server.host_header import is_loopback, parse_name
 from gateway.server.identity.person import find_needed_role, has_role
 from gateway.server.request_headers import RequestHeaders
 from gateway.state.ended_sessions import EndedSessions
 
 KEY_VARIABLE = "TIERGATE_ADMIN_KEY"
+LOCAL_ADMIN = "local"
+"""The name of whoever is on this machine, while there is no admin key."""
 _SEND_HINT = "Send it as `Authorization: Bearer <key>`."
 _SET_HINT = f"Set {KEY_VARIABLE}, and send it as `Authorization: Bearer <key>`."
 _PROXY_HEADERS = frozenset(
@@ -78,15 +85,17 @@ class AdminAuth:
                 "not_allowed", f"{KEY_VARIABLE} is a client's key too: set one that no client has."
             )
         if self.sessions.has_admin_key:
-            await self._check_secret(headers, request)
+            request.state.admin = await self._check_secret(headers, request)
         else:
             check_local(request)
+            request.state.admin = LOCAL_ADMIN
 
-    async def _check_secret(self, headers: RequestHeaders, request: Request) -> None:
+    async def _check_secret(self, headers: RequestHeaders, request: Request) -> str:
+        """Return the name of the admin who sends a request."""
         if not headers.secrets:
             if await self.sessions.is_signed_in(request):
                 self._check_role(request)
-                return
+                return self.sessions.find_admin(request)
             raise _refuse(
                 "invalid_api_key", f"The request needs an admin key ({KEY_VARIABLE}). {_SEND_HINT}"
             )
@@ -98,10 +107,15 @@ class AdminAuth:
         # The comparison uses hashes, so its duration reveals nothing about either key.
         is_admin_key = bool(self._digest) & hmac.compare_digest(hash_secret(secret), self._digest)
         client_key = find_key(self._keys, secret)
-        if not is_admin_key and (client_key is None or not client_key.admin):
+        if is_admin_key:
+            return MAIN_ADMIN
+        if client_key is None or not client_key.admin:
             if client_key is None:
+                if (refusal := self._keys.refusal) is not None:
+                    raise ProblemError(refusal)
                 self._keys.wrong_key_counter.count(secret)
             raise _refuse("invalid_api_key", f"This is not an admin key ({KEY_VARIABLE}).")
+        return client_key.name
 
     def _check_role(self, request: Request) -> None:
         """Refuse what the role of a person does not allow. Raises ProblemError: not_allowed."""
@@ -110,6 +124,11 @@ class AdminAuth:
         if person is not None and not has_role(person.role, needed_role):
             message = f"This needs the role {needed_role}, and you are {person.role}."
             raise _refuse("not_allowed", message)
+
+
+def get_admin(request: Request) -> str:
+    """Return the name of the admin whom the guard has let pass, as stores and the audit keep it."""
+    return str(request.state.admin)
 
 
 def check_local(request: Request) -> None:

@@ -19,6 +19,8 @@ from gateway.limits.keys import KeyTable
 from gateway.server.identity.person import ROLES, Person
 from gateway.state.ended_sessions import SESSION_SECONDS, EndedSessions
 
+MAIN_ADMIN = "admin"
+"""The name of whoever has TIERGATE_ADMIN_KEY."""
 COOKIE_NAME = "tiergate-session"
 CSRF_HEADER = "x-tiergate-csrf"
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
@@ -133,6 +135,17 @@ class DashboardSessions:
             if not hmac.compare_digest(sent_token, self.make_token(cookie).encode()):
                 raise _make_origin_error(f"Send the session's token as {CSRF_HEADER}.")
         return True
+
+    def find_admin(self, request: Request) -> str:
+        """Return the name of the admin or the person who has signed in with a valid cookie."""
+        cookie = request.cookies.get(COOKIE_NAME, "")
+        if (person := self.find_person(cookie)) is not None:
+            return person.name
+        body, _, signature = cookie.rpartition(".")
+        for admin_digest in self._keys.iter_admin_hashes():
+            if hmac.compare_digest(signature, self._sign(body, admin_digest)):
+                return self._keys.find_by_hash(admin_digest).name
+        return MAIN_ADMIN
 
     def _make_session_id(self) -> str:
         """Return when a session ends, and a name of its own."""

@@ -9,7 +9,14 @@ from datetime import date
 from decimal import Decimal
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 from gateway.core.call import CacheMode, Strategy
 from gateway.core.target import Auth, Tier
@@ -64,6 +71,11 @@ def _check_host(text: str) -> str:
     if not re.fullmatch(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*(:[0-9]{1,5})?", text.lower()):
         raise ValueError("must be a host, as cdn.example.com, *.example.com or example.com:8443")
     return text.lower()
+
+
+DATABASE_SCHEMES = ("sqlite:///", "postgresql://", "postgres://")
+"""The schemes of databases."""
+_STORE_FORMS = "`open`, a file of keys, sqlite:///keys.db or postgresql://user:password@host/name"
 
 
 type Switch = Annotated[str, BeforeValidator(_parse_switch)]
@@ -269,6 +281,34 @@ class LogPart(Part):
     """The log of calls on standard error."""
 
     calls: Literal["off", "failed", "all"] = "failed"
+
+
+class KeysPart(Part):
+    """The keys of clients."""
+
+    store: str = "open"
+    """`open`, the path of a file of hashed keys, or a database: sqlite:///PATH for one machine,
+    postgresql://... for several."""
+    stale: Duration = 3600.0
+    """Seconds for which known keys stay valid while the database does not answer."""
+
+    @field_validator("store")
+    @classmethod
+    def _check_store(cls, text: str) -> str:
+        if "://" in text and not text.startswith(DATABASE_SCHEMES):
+            raise ValueError(f"must be {_STORE_FORMS}")
+        return text
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_text(cls, value: object) -> object:
+        if isinstance(value, str):
+            return {"store": value}
+        if not isinstance(value, dict | KeysPart):
+            raise ValueError(  # noqa: TRY004 - pydantic reports ValueErrors only
+                f"must be {_STORE_FORMS}; or a mapping with `store` and `stale`"
+            )
+        return value
 
 
 class ProviderPart(Part):
@@ -484,8 +524,8 @@ class Config(Part):
     redis: RedisPart = RedisPart()
     traces: TracesPart = TracesPart()
     log: LogPart = LogPart()
-    keys: str = "open"
-    """`open`, or the path of a file of hashed keys."""
+    keys: KeysPart = KeysPart()
+    """The keys of clients; a text is `keys.store`."""
     tokens: list[TokenIssuerPart] = []
     """Identity providers whose tokens clients may send in place of a key."""
     sign_in: SignInPart | None = None

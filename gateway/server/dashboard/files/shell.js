@@ -8,6 +8,7 @@ const PAGES = [
   ["latency", "Latency", "clock"],
   ["targets", "Targets", "target"],
   ["budgets", "Budgets", "coin"],
+  ["keys", "Keys", "key"],
   ["playground", "Playground", "play"],
   ["rules", "Rules", "rules"],
 ];

@@ -1,0 +1,1 @@
+"""Keys in a database: its tables, and how a running gateway follows them."""

@@ -1,0 +1,171 @@
+"""The common part of both key databases: their tables, and the queries.
+
+    client_keys        a row for each key: its settings as JSON, when it changed, and who did it
+    client_key_store   one row: the id of the database, and the number of its changes
+
+Every change takes the next number and writes it into the row of its key. So a gateway that asks
+for that one number knows whether anything changed, and then reads only the keys that did. No row
+is ever deleted: a revoked key keeps its name.
+"""
+
+import secrets
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, ClassVar
+
+from gateway.core import jsonio
+from gateway.limits.errors import KeyStoreError
+from gateway.limits.key_store.store import ChangeKey, DatabaseCursor, KeyChanges, KeyRecord
+
+_SCHEMA_VERSION = 1
+_TABLES = (
+    """CREATE TABLE IF NOT EXISTS client_key_store
+    (id TEXT NOT NULL, version INTEGER NOT NULL, revision BIGINT NOT NULL)""",
+    """CREATE TABLE IF NOT EXISTS client_keys (
+    name TEXT PRIMARY KEY, settings TEXT NOT NULL, created DOUBLE PRECISION NOT NULL,
+    changed DOUBLE PRECISION NOT NULL, changed_by TEXT NOT NULL, revision BIGINT NOT NULL)""",
+    "CREATE INDEX IF NOT EXISTS client_keys_by_revision ON client_keys (revision)",
+)
+_COLUMNS = "name, settings, created, changed, changed_by"
+_INSERT = """
+    INSERT INTO client_keys (name, settings, created, changed, changed_by, revision)
+    VALUES (?, ?, ?, ?, ?, ?)
+    ON CONFLICT (name) DO UPDATE SET settings = excluded.settings, changed = excluded.changed,
+    changed_by = excluded.changed_by, revision = excluded.revision
+"""
+
+
+class SqlKeyDatabase(ABC):
+    """A key database, except for the connection. `clock` returns seconds since the epoch."""
+
+    place = "the key database"
+    placeholder: ClassVar[str]
+    lock_clause: ClassVar[str]
+    """The end of a query that locks its rows until the transaction ends."""
+
+    def __init__(self, *, creates: bool, clock: Callable[[], float] = time.time) -> None:
+        """`creates`: the first use makes what is missing; without it, there are no keys then."""
+        self._creates = creates
+        self._clock = clock
+        self._is_prepared = False
+
+    @abstractmethod
+    def connect(self) -> AbstractContextManager[Any]:
+        """Open a connection without a transaction. Raises KeyStoreError in and after the block."""
+
+    @abstractmethod
+    def transaction(self, connection: Any) -> AbstractContextManager[Any]:
+        """Begin a transaction for a block, which no other writer runs beside."""
+
+    @abstractmethod
+    def has_tables(self, connection: Any) -> bool:
+        """Return True if the tables exist."""
+
+    def exists(self) -> bool:
+        """Return True if the tables exist."""
+        with self.connect() as connection:
+            return self.has_tables(connection)
+
+    def read(self) -> dict[str, KeyRecord]:
+        """Return all keys by name."""
+        if not self._creates and not self.exists():
+            return {}
+        with self._open() as connection:
+            rows = connection.execute(f"SELECT {_COLUMNS} FROM client_keys ORDER BY name")  # noqa: S608
+            return {row[0]: _make_record(row) for row in rows.fetchall()}
+
+    def read_changes(self, cursor: DatabaseCursor | None) -> KeyChanges | None:
+        """Return the keys that changed since a cursor; None if none did."""
+        if not self._creates and not self.exists():
+            return KeyChanges([], DatabaseCursor("", 0), is_whole=True)
+        with self._open() as connection:
+            current = _read_cursor(connection)
+            if current == cursor:
+                return None
+            # A database that was restored from a backup has a lower number.
+            is_whole = (
+                cursor is None
+                or cursor.database_id != current.database_id
+                or cursor.revision > current.revision
+            )
+            rows = connection.execute(
+                self._adapt(f"SELECT {_COLUMNS} FROM client_keys WHERE revision > ?"),  # noqa: S608
+                [-1 if is_whole or cursor is None else cursor.revision],
+            )
+            return KeyChanges([_make_record(row) for row in rows.fetchall()], current, is_whole)
+
+    def edit(self, name: str, change: ChangeKey, who: str) -> KeyRecord:
+        """Change one key while nobody else changes a key; see KeyStore."""
+        with self._open() as connection, self.transaction(connection):
+            # First: it locks the row, so changes have the order of their numbers.
+            connection.execute(f"SELECT revision FROM client_key_store{self.lock_clause}")  # noqa: S608
+            sql = self._adapt(f"SELECT {_COLUMNS} FROM client_keys WHERE name = ?")  # noqa: S608
+            row = connection.execute(sql, [name]).fetchone()
+            before = None if row is None else _make_record(row)
+            settings = dict(change(before))
+            if before is not None and settings == before.settings:
+                return before
+            now = self._clock()
+            record = KeyRecord(
+                name=name,
+                settings=settings,
+                created=now if before is None else before.created,
+                changed=now,
+                changed_by=who,
+            )
+            values = [name, jsonio.dumps(settings).decode(), record.created, now, who]
+            connection.execute("UPDATE client_key_store SET revision = revision + 1")
+            revision = _read_cursor(connection).revision
+            connection.execute(self._adapt(_INSERT), [*values, revision])
+            return record
+
+    def close(self) -> None:  # noqa: B027 - a file has no kept connection
+        """Close the kept connection, if there is one."""
+
+    def _open(self) -> AbstractContextManager[Any]:
+        if not self._is_prepared:
+            with self.connect() as connection:
+                self._prepare(connection)
+            self._is_prepared = True
+        return self.connect()
+
+    def _prepare(self, connection: Any) -> None:
+        """Make the tables unless they exist. Raises KeyStoreError for those of a newer version."""
+        if not self.has_tables(connection):
+            with self.transaction(connection):
+                for sql in _TABLES:
+                    connection.execute(sql)
+                if connection.execute("SELECT 1 FROM client_key_store").fetchone() is None:
+                    sql = self._adapt("INSERT INTO client_key_store VALUES (?, ?, 0)")
+                    connection.execute(sql, [secrets.token_hex(16), _SCHEMA_VERSION])
+        (version,) = connection.execute("SELECT version FROM client_key_store").fetchone()
+        if version > _SCHEMA_VERSION:
+            message = f"{self.place} was made by a newer version of tiergate: update this one"
+            raise KeyStoreError(message)
+
+    def _adapt(self, sql: str) -> str:
+        return sql.replace("?", self.placeholder)
+
+
+def _read_cursor(connection: Any) -> DatabaseCursor:
+    row = connection.execute("SELECT id, revision FROM client_key_store").fetchone()
+    if row is None:
+        raise KeyStoreError("the key database has lost the row of client_key_store: restore it")
+    return DatabaseCursor(*row)
+
+
+def _make_record(row: Any) -> KeyRecord:
+    name, settings, created, changed, changed_by = row
+    try:
+        value = jsonio.loads(settings)
+    except jsonio.JsonError:
+        value = None
+    return KeyRecord(
+        name=name,
+        settings=value if isinstance(value, dict) else {},
+        created=created,
+        changed=changed,
+        changed_by=changed_by,
+    )

@@ -1,0 +1,1 @@
+"""What each key database promises: SQLite and PostgreSQL alike."""

@@ -1,0 +1,46 @@
+"""Empty key databases of each kind, by URL."""
+
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from gateway.limits.key_store.store import KeyDatabase, open_database
+from tests.ledger.postgres import Server, server
+
+type Open = Callable[..., KeyDatabase]
+
+_RUN = count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """Start a real PostgreSQL server, once for the whole run."""
+    with server() as running_server:
+        yield running_server
+
+
+def schema(postgres: Server) -> str:
+    """Return the URL of a schema that no other test has used."""
+    name = f"keys{next(_RUN)}"
+    postgres.ask(f"CREATE SCHEMA {name}")
+    return postgres.url(name)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest) -> str:
+    """Return the URL of an empty database."""
+    if request.param == "sqlite":
+        return "sqlite:///keys.db"
+    return schema(request.getfixturevalue("postgres"))
+
+
+@pytest.fixture
+def opened(url: str, tmp_path: Path) -> Open:
+    """Return a function that opens the same database again, as another process does."""
+
+    def open_again(**options: bool) -> KeyDatabase:
+        return open_database(url, tmp_path / "data", **options)
+
+    return open_again
