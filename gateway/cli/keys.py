@@ -49,6 +49,7 @@ _SETTING_OPTIONS = (
         "--complete", type=click.Choice(("hold", "off")), help="For answers that break off."
     ),
     click.option("--tenant", help="Who owns it."),
+    click.option("--team", help="The team of the tenant that it belongs to."),
     click.option("--expires", help="90d from now, or a date, which is included."),
     click.option("--admin", is_flag=True, help="Let it use /admin and /metrics."),
     click.option("--requests", help="Requests that it may make, as 60/m."),
@@ -313,6 +314,7 @@ def _build_settings(options: dict[str, Any]) -> dict[str, Any]:
     }
     settings = {
         "tenant": options["tenant"],
+        "team": options["team"],
         "lab": options["lab"],
         **{name: _split_values(options[name]) for name in _LIST_OPTIONS},
         "complete": options["complete"],

@@ -56,10 +56,12 @@ class KeyBudget(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True):
-    """A client's credential: its name, its tenant, and what it may ask for."""
+    """A client's credential: its name, its tenant, its team, and what it may ask for."""
 
     name: str
     tenant: str = "default"
+    team: str | None = None
+    """The team of the tenant that the key belongs to; None if it belongs to none."""
     lab: str | None = None
     """The lab that serves tier names without a lab."""
     tags: tuple[str, ...] = ()

@@ -41,6 +41,7 @@ class IntentRow(msgspec.Struct, frozen=True, kw_only=True, tag="intent", tag_fie
     """The number of the request in its call, from 1."""
     key: str
     tenant: str = "default"
+    team: str | None = None
     tags: tuple[str, ...] = ()
     dialect: str
     stream: bool = False
@@ -103,6 +104,8 @@ class FinalRow(msgspec.Struct, frozen=True, kw_only=True, tag="final", tag_field
     """The time when the gateway received the call, in seconds since the epoch."""
     key: str
     tenant: str = "default"
+    team: str | None = None
+    """The team of the key; None if it belongs to none."""
     tags: tuple[str, ...] = ()
     dialect: str
     asked: str | None = None

@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 GROUP_BY_NAMES: Final = (
-    *("tier", "lab", "model", "provider", "key", "tenant", "tag", "day", "rule", "state"),
+    *("tier", "lab", "model", "provider", "key", "team", "tenant", "tag", "day", "rule", "state"),
     *("source", "account", "cache", "problem", "config", "dialect", "served", "arm"),
     "guard",
 )

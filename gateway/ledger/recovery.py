@@ -193,6 +193,7 @@ def _build_crash_row(call: _Call) -> FinalRow:
         at=intents[0].at,
         key=last_intent.key,
         tenant=last_intent.tenant,
+        team=last_intent.team,
         tags=last_intent.tags,
         dialect=last_intent.dialect,
         stream=last_intent.stream,

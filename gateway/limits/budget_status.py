@@ -36,11 +36,11 @@ class BudgetStatus(msgspec.Struct, frozen=True):
 
     @property
     def apart(self) -> str | None:
-        """Return what has a counter of its own beside tenants: key, tag or tier."""
+        """Return what has a counter of its own beside tenants: team, key, tag or tier."""
         return self.part.counted_by if isinstance(self.part, BudgetPart) else None
 
     def describe_scope(self, subject: str | None) -> str:
-        """Say in words whose calls a counter counts; `subject` is its key, tag or tier."""
+        """Say in words whose calls a counter counts; `subject` is what has it."""
         return describe_scope(self.owner, "key" if self.key else self.apart, self.key or subject)
 
     @property
@@ -59,7 +59,7 @@ class BudgetStatus(msgspec.Struct, frozen=True):
         if isinstance(part, BudgetPart):
             filters |= {
                 name: values
-                for name, values in (("key", part.key), ("tag", part.tag))
+                for name, values in (("key", part.key), ("team", part.team), ("tag", part.tag))
                 if values is not None
             }
         else:
@@ -71,7 +71,7 @@ class BudgetStatus(msgspec.Struct, frozen=True):
     def select_counters(self, counters: Mapping[str, int]) -> dict[str | None, int]:
         """Return its counters among all of its owner's, by subject.
 
-        The subject is a key, tag or tier; None if the budget counts none of them apart.
+        The subject is a team, key, tag or tier; None if the budget counts none of them apart.
         """
         prefix, suffix = f"{self.kind}|{escape(self.name)}|", f"|{self.window.name}"
         return {
@@ -88,10 +88,11 @@ class BudgetStatus(msgspec.Struct, frozen=True):
         return f"calls|{escape(self.name)}|{subject_label}|{self.window.name}"
 
     def matches(self, subject: str | None) -> bool:
-        """Return True if the budget counts calls of this key, tag or tier."""
-        if self.apart is None or not isinstance(self.part, BudgetPart):
+        """Return True if the budget counts calls of this team, key, tag or tier."""
+        part = self.part
+        if self.apart is None or not isinstance(part, BudgetPart):
             return True
-        names = {"key": self.part.key, "tag": self.part.tag, "tier": self.part.tier}[self.apart]
+        names = {"key": part.key, "team": part.team, "tag": part.tag, "tier": part.tier}[self.apart]
         return subject is not None and (names is None or subject in names)
 
     def _parse_subject(self, text: str) -> str | None:
@@ -103,7 +104,7 @@ class BudgetUse(msgspec.Struct, frozen=True):
 
     budget: BudgetStatus
     subject: str | None
-    """The key, tag or tier that is counted apart; None if nothing is."""
+    """The team, key, tag or tier that is counted apart; None if nothing is."""
     used_amount: Decimal
     """USD, reservations of running calls included; for a share the used part of all calls."""
     from_counters: bool

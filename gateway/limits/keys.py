@@ -26,7 +26,7 @@ from gateway.core.target import Tier
 from gateway.limits.key_guessing import WrongKeyCounter
 from gateway.settings import yaml
 from gateway.settings.errors import ConfigError, Mistake
-from gateway.settings.schema.base import CompleteSetting, QualitySetting, Words
+from gateway.settings.schema.base import CompleteSetting, QualitySetting, Word, Words
 from gateway.settings.schema.limits import (
     MAX_COUNT,
     BudgetPart,
@@ -122,6 +122,7 @@ class KeyPart(Part):
 
     sha256: str
     tenant: str = "default"
+    team: Word | None = None
     lab: str | None = None
     tags: Words | None = None
     allowed_tags: Words | None = None
@@ -460,6 +461,7 @@ def _make_key(name: str, part: KeyPart) -> Key:
     return Key(
         name=name,
         tenant=part.tenant,
+        team=part.team,
         lab=part.lab,
         tags=tuple(part.tags or ()),
         allowed_tags=_to_tuple(part.allowed_tags),

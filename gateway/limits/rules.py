@@ -31,12 +31,13 @@ class LimitRule(msgspec.Struct, frozen=True, kw_only=True):
     period: float = 0.0
     window_kind: WindowKind | None = None
     keys: frozenset[str] | None = None
-    """The keys whose calls count; None is any key. The same holds for tags and tiers."""
+    """The keys whose calls count; None is any key. The same holds for teams, tags and tiers."""
+    teams: frozenset[str] | None = None
     tags: frozenset[str] | None = None
     tiers: frozenset[str] | None = None
     """For a share: the tiers that it bounds, as a part of the calls of every tier."""
     apart: str | None = None
-    """The subject with a counter of its own beside tenants: key, tag or tier."""
+    """The subject with a counter of its own beside tenants: team, key, tag or tier."""
     all_tenants: bool = False
     """True if one counter counts the calls of all tenants."""
     soft: int | None = None
@@ -73,6 +74,8 @@ class BudgetLevel(msgspec.Struct, frozen=True):
     """Micro-USD, reservations of running calls included."""
     end: float | None
     """The end of the window in seconds since the epoch; None if it never ends."""
+    team: str = ""
+    """The team, if the budget counts each team apart; else empty."""
 
     @property
     def used_ratio(self) -> float:
@@ -194,17 +197,19 @@ class LimitRules:
     ) -> PreparedDemand:
         pairs: list[tuple[CounterDemand, LimitRule]] = []
         windows: dict[WindowKind, Window] = {}
+        team = own_key.team if own_key is not None else None
         for rule in self.rules:
             applies = rule.tiers is None or tier in rule.tiers
             if (
                 (not applies and rule.kind != "share")
                 or (rule.keys is not None and key not in rule.keys)
+                or (rule.teams is not None and team not in rule.teams)
                 or (rule.tags is not None and rule.tags.isdisjoint(tags))
             ):
                 continue
             pairs += [
                 (self._make_demand(rule, subject, int(applies), tier, now, windows), rule)
-                for subject in _find_subjects(rule, key, tags, tier)
+                for subject in _find_subjects(rule, key, team, tags, tier)
             ]
         for rule in _make_key_rules(own_key) if own_key is not None else ():
             subject = f"own={escape(key)}"
@@ -242,7 +247,12 @@ class LimitRules:
         )
         if rule is None or kind != demand.kind or rule.all_tenants is not demand.all_tenants:
             raise ValueError(f"no {demand.kind} is counted by {demand.field!r}")
-        for filter_name, values in (("key", rule.keys), ("tag", rule.tags), ("tier", rule.tiers)):
+        for filter_name, values in (
+            ("key", rule.keys),
+            ("team", rule.teams),
+            ("tag", rule.tags),
+            ("tier", rule.tiers),
+        ):
             if values is not None:
                 filters[filter_name] = sorted(values)
         if value:
@@ -279,10 +289,14 @@ class LimitRules:
                 continue
             current_window = self._current_window(rule.window_kind, now)
             if current_window.name == window_name:
-                key = unescape(value) if label in ("own", "key") else ""
-                budget = "" if is_own else rule.name
                 yield BudgetLevel(
-                    budget, key, owner or "", rule.micro_usd, counters[field], current_window.end
+                    budget="" if is_own else rule.name,
+                    key=unescape(value) if label in ("own", "key") else "",
+                    team=unescape(value) if label == "team" else "",
+                    tenant=owner or "",
+                    limit_micro_usd=rule.micro_usd,
+                    used_micro_usd=counters[field],
+                    end=current_window.end,
                 )
 
     def _make_demand(
@@ -384,6 +398,7 @@ def _restrict(rule: LimitRule, part: LimitPart | BudgetPart | KeyLimit | KeyBudg
     return msgspec.structs.replace(
         rule,
         keys=_to_frozenset(part.key),
+        teams=_to_frozenset(part.team),
         tags=_to_frozenset(part.tag),
         tiers=_to_frozenset(part.tier),
         apart=part.counted_by,
@@ -420,13 +435,15 @@ def _is_below(then: Tier | None, tier: Tier | None) -> bool:
 
 
 def _find_subjects(
-    rule: LimitRule, key: str, tags: Sequence[str], tier: str | None
+    rule: LimitRule, key: str, team: str | None, tags: Sequence[str], tier: str | None
 ) -> Sequence[str]:
     """Return the subjects that a rule counts a call for; none if the call lacks such a subject."""
     if rule.apart is None:
         return ("all",)
     if rule.apart == "key":
         return (f"key={escape(key)}",)
+    if rule.apart == "team":
+        return () if team is None else (f"team={escape(team)}",)
     if rule.apart == "tier":
         return () if tier is None else (f"tier={tier}",)
     counted_tags = [tag for tag in tags if rule.tags is None or tag in rule.tags]

@@ -70,6 +70,7 @@ class LedgerRuntime:
         self.metrics = Metrics(
             keys=metrics_config.keys,
             tenants=metrics_config.tenants,
+            teams=metrics_config.teams,
             info=info,
             memory=shared_memory,
         )

@@ -160,12 +160,12 @@ class LimitRuntime:
                 levels = []
         self.levels = tuple(levels)
 
-    def measures(self, *, keys: bool, tenants: bool) -> list[LabelledGauges]:
+    def measures(self, *, keys: bool, teams: bool, tenants: bool) -> list[LabelledGauges]:
         """Return gauges of the levels for Prometheus: for each budget those of its fullest counter.
 
-        `keys` and `tenants` add a label for the key and for the tenant.
+        `keys`, `teams` and `tenants` add a label for the key, the team and the tenant.
         """
-        label_options = {"tenant": tenants, "key": keys}
+        label_options = {"tenant": tenants, "team": teams, "key": keys}
         labels = ("budget", *(name for name, is_included in label_options.items() if is_included))
 
         def find_fullest() -> dict[tuple[str, ...], BudgetLevel]:
@@ -174,6 +174,7 @@ class LimitRuntime:
                 values = {
                     "budget": level.budget or _KEY_BUDGET_LABEL,
                     "tenant": level.tenant,
+                    "team": level.team,
                     "key": level.key,
                 }
                 fullest_levels[tuple([values[name] for name in labels])] = level

@@ -460,7 +460,9 @@ class Gateway:
         metrics.watch(*build_metrics(provider_state))
         metrics.watch(
             labelled_gauges=self.limit_runtime.measures(
-                keys=metrics.has_key_labels, tenants=metrics.has_tenant_labels
+                keys=metrics.has_key_labels,
+                teams=metrics.has_team_labels,
+                tenants=metrics.has_tenant_labels,
             )
         )
         metrics.watch((), [*self._turn_counter.build_metrics(), *self._judge_memory.measures()])

@@ -42,7 +42,7 @@ class MetricsGuard:
         is_closed = (has_admin_key or not gateway.keys.is_open) and not settings.open
         self.hides_details = is_closed and not is_loopback(gateway.host)
         """True if strangers get no details of health: other machines can reach the gateway."""
-        names_keys = settings.keys or settings.tenants
+        names_keys = settings.keys or settings.teams or settings.tenants
         self.needs_key = is_closed or names_keys
         """True if metrics need a key: the gateway has keys, or the metrics name keys or tenants."""
         self._names_keys = names_keys

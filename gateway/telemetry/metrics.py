@@ -1,8 +1,8 @@
 """Prometheus metrics, counted from ledger rows as the gateway writes them.
 
 Label values are words of the configuration, never of a client: labs, tiers, providers and models of
-the catalogue. Names of keys and tenants are labels if the operator asks for them. The ledger is
-exact; these figures are sums of doubles.
+the catalogue. Names of keys, teams and tenants are labels if the operator asks for them. The ledger
+is exact; these figures are sums of doubles.
 """
 
 import math
@@ -102,8 +102,8 @@ class _CellOffsets(msgspec.Struct, frozen=True, gc=False):
 class Metrics:
     """Counts rows. `info` labels tiergate_build_info.
 
-    `keys` and `tenants` label calls and costs by client key and by tenant. Workers with the same
-    `memory` each report the figures of all of them.
+    `keys`, `teams` and `tenants` label calls and costs by client key, by team and by tenant.
+    Workers with the same `memory` each report the figures of all of them.
     """
 
     def __init__(
@@ -111,6 +111,7 @@ class Metrics:
         *,
         keys: bool = False,
         tenants: bool = False,
+        teams: bool = False,
         info: Mapping[str, str] | None = None,
         memory: SharedMemory | None = None,
         gauges: Sequence[GaugeMetric] = (),
@@ -120,11 +121,13 @@ class Metrics:
         """True if names of client keys are labels."""
         self.has_tenant_labels = tenants
         """True if names of tenants are labels."""
-        optional_labels = {"tenant": tenants, "key": keys}
+        self.has_team_labels = teams
+        """True if names of teams are labels."""
+        optional_labels = {"tenant": tenants, "team": teams, "key": keys}
         self._caller_labels = tuple(
             [name for name, is_enabled in optional_labels.items() if is_enabled]
         )
-        """The labels that name the tenant and the key of a call."""
+        """The labels that name the tenant, the team and the key of a call."""
         self._info = dict(info or {})
         self._area = MetricArea(memory)
         self._values = self._area.values
@@ -168,7 +171,7 @@ class Metrics:
     def expect(self, targets: Iterable[tuple[str, str, str, str]]) -> None:
         """Show the costs of these (lab, tier, provider, model) as 0 before their first call.
 
-        Prometheus sees no increase in the first value of a series. If keys or tenants are labels,
+        Prometheus sees no increase in the first value of a series. If callers are labels,
         nothing is shown early: nobody knows which of them will call which target. From now on, a
         model in no such list gets the label `(unlisted)`, since clients choose its name.
         """
@@ -375,9 +378,9 @@ class Metrics:
         return UNLISTED_MODEL
 
     def _find_caller_values(self, row: FinalRow) -> Labels:
-        """Return the values of the labels for tenant and key."""
+        """Return the values of the labels for tenant, team and key."""
         return (
-            tuple([getattr(row, name) for name in self._caller_labels])
+            tuple([getattr(row, name) or "" for name in self._caller_labels])
             if self._caller_labels
             else ()
         )

@@ -24,7 +24,7 @@ CALL = Call(
     dialect="openai-chat",
     operation="generate",
     body=b"{}",
-    key=Key(name="k", tenant="t"),
+    key=Key(name="k", tenant="t", team="w"),
     received_at=1000.0,
     started_at=50.0,
 )
@@ -97,7 +97,7 @@ def open_answered_account() -> CallAccount:
 def test_the_final_row_holds_all_that_is_known_of_an_answered_call() -> None:
     entry = close_account(open_answered_account(), "settled", 200, 51.0000004)
     assert entry == FinalRow(
-        id="tg-1", at=1000.0, key="k", tenant="t", tags=("a",), dialect="openai-chat", asked="auto", stream=True,
+        id="tg-1", at=1000.0, key="k", tenant="t", team="w", tags=("a",), dialect="openai-chat", asked="auto", stream=True,
         state="settled", status=200, lab="l", tier="fast", source="rule", rule="r", arm="r:in", guards=("g",), confidence=0.5, provider="p",
         account="main", model="m", effort="low", served="m-2026", attempts=1, cache="miss", dropped=("top_p",),
         usage="provider", input=1_000_000, cache_write=3, cache_write_by={"5m": 1, "1h": 2}, output=10,
@@ -151,7 +151,7 @@ def test_each_value_of_a_request_stands_in_its_own_column_of_the_intent_row() ->
     account.decision = DECISION
     row = start_request(account, TARGET, Account("main", "s"), 1000.5, 50.5)
     assert row == IntentRow(
-        id="tg-1", at=1000.5, attempt=1, key="k", tenant="t", tags=("a",), dialect="openai-chat", stream=True, lab="l",
+        id="tg-1", at=1000.5, attempt=1, key="k", tenant="t", team="w", tags=("a",), dialect="openai-chat", stream=True, lab="l",
         tier="fast", provider="p", account="main", model="m", input=400, most=100, reserved=Decimal("0.0006"),
         price="v1", config="c1",
     )  # fmt: skip
@@ -265,7 +265,7 @@ def test_the_row_of_a_call_refused_before_any_request_costs_zero() -> None:
     """The gateway refused the call before it sent anything: the cost is known to be zero."""
     entry = close_account(CallAccount(CALL, "c1"), "refused", 400, 50.5, problem="invalid_json")
     expected = FinalRow(
-        id="tg-1", at=1000.0, key="k", tenant="t", dialect="openai-chat", state="refused", status=400,
+        id="tg-1", at=1000.0, key="k", tenant="t", team="w", dialect="openai-chat", state="refused", status=400,
         problem="invalid_json", cost=Decimal(0), wasted=Decimal(0), estimate=Decimal(0), duration=0.5, config="c1",
     )  # fmt: skip
     assert entry == expected

@@ -182,7 +182,13 @@ def test_each_team_has_a_budget_and_all_have_one() -> None:
     config = made("12").source.config
     limits = LimitRules(config.limits, config.budgets, UTC)
     needs = limits.make_demands(
-        key="open", tags=("team-web",), tier="reasoning", now=BY_DAY, tokens=1, micro_usd=9
+        key="a",
+        tags=(),
+        tier="reasoning",
+        now=BY_DAY,
+        tokens=1,
+        micro_usd=9,
+        own_key=Key(name="a", team="web"),
     )
     named = {(need.name, need.limit) for need in needs if need.kind == "usd"}
     assert named == {("each team", 200_000_000), ("all of us", 500_000_000)}

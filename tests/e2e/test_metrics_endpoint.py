@@ -175,18 +175,19 @@ def test_metrics_show_how_full_each_budget_is(make: Make, *, named: bool) -> Non
     assert "tiergate_budget_used_ratio{" not in world.client.get("/metrics", headers=headers).text
 
 
-def test_metrics_of_budgets_name_tenants_where_configured(make: Make) -> None:
-    """A budget for all tenants has an empty tenant label.
+def test_metrics_of_budgets_name_tenants_and_teams_where_configured(make: Make) -> None:
+    """A budget for all tenants has an empty tenant label, and one of no team an empty team label.
 
-    Names of tenants are for admins, as names of keys are.
+    Names of tenants and teams are for admins, as names of keys are.
     """
 
     def budgets(value: Config) -> None:
         value["budgets"] = [
             {"name": "all", "usd": 0.001, "every": "total"},
             {"name": "own", "usd": 0.001, "every": "total", "per": "tenant"},
+            {"name": "team", "usd": 0.001, "every": "total", "per": "team"},
         ]
-        value["metrics"] = {"tenants": True}
+        value["metrics"] = {"tenants": True, "teams": True}
 
     world = make(budgets, TIERGATE_ADMIN_KEY=ADMIN)
     meter, toll = world.gateway._counter_store, world.gateway.limit_runtime
@@ -198,6 +199,7 @@ def test_metrics_of_budgets_name_tenants_where_configured(make: Make) -> None:
             ("acme", "own", 500),
         ):
             await meter.seed(owner, f"usd|{name}|all|total", spent)
+        await meter.seed("acme", "usd|team|team=web|total", 100)
         world.gateway.limiter.tenants.add("acme")
         await toll.refresh_levels()
 
@@ -206,9 +208,10 @@ def test_metrics_of_budgets_name_tenants_where_configured(make: Make) -> None:
     text = world.client.get("/metrics", headers={"authorization": f"Bearer {ADMIN}"}).text
     ratios = dict(re.findall(r"^tiergate_budget_used_ratio(\{.*\}) (.*)$", text, re.MULTILINE))
     assert ratios == {
-        '{budget="all",tenant=""}': "0.9",
-        '{budget="own",tenant="default"}': "0.25",
-        '{budget="own",tenant="acme"}': "0.5",
+        '{budget="all",tenant="",team=""}': "0.9",
+        '{budget="own",tenant="default",team=""}': "0.25",
+        '{budget="own",tenant="acme",team=""}': "0.5",
+        '{budget="team",tenant="acme",team="web"}': "0.1",
     }
 
 

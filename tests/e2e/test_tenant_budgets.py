@@ -18,7 +18,7 @@ from tests.ledger.rows import entry
 
 TENANTS = ("north", "south", "west")
 KEYS = {
-    tenant: {"sha256": hashlib.sha256(tenant.encode()).hexdigest(), "tenant": tenant}
+    tenant: {"sha256": hashlib.sha256(tenant.encode()).hexdigest(), "tenant": tenant, "team": "web"}
     for tenant in TENANTS
 }
 COST = 19
@@ -67,6 +67,7 @@ def test_three_tenants_spend_only_what_the_budget_allows(
         ("tag", {None: {"usd|b|tag=web": 3 * COST}}),
         ("tier", {None: {"usd|b|tier=smart": 3 * COST}}),
         ("key", {tenant: {f"usd|b|key={tenant}": COST} for tenant in TENANTS}),
+        ("team", {tenant: {"usd|b|team=web": COST} for tenant in TENANTS}),
         (["tenant", "tag"], {tenant: {"usd|b|tag=web": COST} for tenant in TENANTS}),
         (["tenant", "tier"], {tenant: {"usd|b|tier=smart": COST} for tenant in TENANTS}),
     ],
@@ -87,10 +88,11 @@ def test_a_budget_has_one_counter_for_each_of_its_subjects(
 def test_a_restarted_gateway_counts_the_spending_of_all_tenants(
     make: Make, upstream: Upstream
 ) -> None:
-    """The gateway also knows what each tenant has spent of a budget per tenant."""
+    """The gateway also knows what each tenant and each team has spent of its own budget."""
     budgets = [
         {"name": "all", "usd": 1, "every": "month"},
         {"name": "own", "usd": 1, "every": "month", "per": "tenant"},
+        {"name": "team", "usd": 1, "every": "month", "per": "team"},
     ]
     first = make_with_tenants(make, budgeted(*budgets))
     upstream.on("/acme", whole())
@@ -100,7 +102,7 @@ def test_a_restarted_gateway_counts_the_spending_of_all_tenants(
     second = make_with_tenants(make, budgeted(*budgets), TIERGATE_DATA=str(first.folder / "data"))
     ask(second, "north")
     assert used(second, None) == {"usd|all|all": 4 * COST}
-    assert used(second, "north") == {"usd|own|all": 2 * COST}
+    assert used(second, "north") == {"usd|own|all": 2 * COST, "usd|team|team=web": 2 * COST}
     assert used(second, "south") == {}
 
 

@@ -89,6 +89,7 @@ def test_a_store_of_schema_1_keeps_its_rows_and_offsets(tmp_path: Path, folder: 
         ("b", 1, Decimal("0.5"), ("x",)),
         ("c", 3, Decimal("0.0000126"), ()),
     ]
+    assert [row.team for row in rows] == [None, None, None]
     assert [row.cursor.partition(".")[2] for row in rows] == ["1", "2", "3"]
     assert (rows[1].stream, rows[1].tools, rows[1].cache_write_by, rows[1].wasted) == (
         False,
@@ -225,6 +226,7 @@ _ROW = st.fixed_dictionaries(
         "at": st.sampled_from([0.0, 1.0, 1_793_000_000.5]),
         "asked": st.sampled_from([None, "auto", "a\0b"]),
         "arm": st.sampled_from([None, "canary:in"]),
+        "team": st.sampled_from([None, "web", "a\0b"]),
         "tags": st.sampled_from([(), ("a",)]),
         "guards": st.sampled_from([(), ("a", "b")]),
         "stream": st.booleans(),

@@ -57,6 +57,12 @@ def test_what_is_counted_apart_stands_apart() -> None:
     own = budget_status(usd=2, per=["tenant", "tag"], tag="c")
     assert own.filters == {"tenant": ["default"], "tag": ["c"]}
     assert compute_budget_uses(budget_status(usd=2, per="key"), {}, {}) == []
+    team = budget_status(usd=2, per="team", team=["web"])
+    assert team.filters == {"tenant": ["default"], "team": ["web"]}
+    status = compute_budget_uses(
+        team, {}, {"web": Decimal(1), "data": Decimal(1), None: Decimal(1)}
+    )
+    assert [s.subject for s in status] == ["web"]
 
 
 def test_a_share_is_of_all_calls_of_the_same() -> None:
@@ -120,3 +126,5 @@ def test_a_budget_says_whose_calls_it_counts() -> None:
         == "tag web of tenant default"
     )
     assert budget_status(usd=2, per="key").describe_scope("ann") == "key ann"
+    team = budget_status(usd=2, per="team").describe_scope("web")
+    assert team == "team web of tenant default"

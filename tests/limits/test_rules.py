@@ -214,6 +214,7 @@ ANN = Key(
         KeyBudget(usd=Decimal(1), every="day", reserve="expected", hard=False),
     ),
 )
+WEB = Key(name="ann", team="web")
 
 
 def test_a_keys_budget_counts_only_the_tiers_that_it_names() -> None:
@@ -267,6 +268,9 @@ DAY = (
         ({"per": "tenant"}, {}),
         ({"key": ["bob", "ann"]}, {"key": ["ann", "bob"]}),
         ({"key": ["bob", "ann"], "per": "key"}, {"key": ["ann"]}),
+        ({"team": ["web", "data"]}, {"team": ["data", "web"]}),
+        ({"team": ["web", "data"], "per": "team"}, {"team": ["web"]}),
+        ({"team": "web", "per": "key"}, {"team": ["web"], "key": ["ann"]}),
         ({"tag": ["b", "a"], "tier": "smart"}, {"tag": ["a", "b"], "tier": ["smart"]}),
         ({"tag": ["b", "a"], "per": "tag"}, {"tag": ["a"]}),
         ({"tag": ["b", "a"], "per": ["tenant", "tag"]}, {"tag": ["a"]}),
@@ -281,7 +285,7 @@ def test_a_lost_counters_scope_has_its_filters_and_window(
     A counter of all tenants is rebuilt from the calls of every tenant.
     """
     rules = limits({"usd": 1, "every": "day", **part})
-    need = needs(rules, tags=("a",))[0]
+    need = needs(rules, tags=("a",), own=WEB)[0]
     owner = need.owner("acme")
     result = rules.find_scope(owner, need)
     assert result.filters == {**({} if owner is None else {"tenant": ["acme"]}), **only}
@@ -317,6 +321,7 @@ def test_budget_levels_count_the_current_windows_of_budgets_in_usd() -> None:
         {"name": "team", "usd": 4, "every": "day", "soft": 0.5, "hard": False, "per": "tenant"},
         {"name": "every", "usd": 4, "every": "day"},
         {"name": "each|one", "usd": 0, "every": "total", "per": "key"},
+        {"name": "each team", "usd": 1, "every": "total", "per": "team"},
         {"name": "most", "share": 0.5, "tier": "reasoning", "every": "day"},
     )
     needs(rules, own=ANN)
@@ -324,6 +329,7 @@ def test_budget_levels_count_the_current_windows_of_budgets_in_usd() -> None:
         "usd|team|all|2026-11-24": 1_000_000,
         "usd|team|all|2026-11-23": 3_000_000,
         "usd|each%7Cone|key=b%7Cb|total": 5,
+        "usd|each team|team=web|total": 250_000,
         "usd|key ann|own=ann|2026-11": 2_500_000,
         "usd|gone|all|2026-11-24": 1,
         "usd|key bob|own=bob|2026-11": 1,
@@ -339,9 +345,10 @@ def test_budget_levels_count_the_current_windows_of_budgets_in_usd() -> None:
     assert result == [
         BudgetLevel("team", "", "acme", 4_000_000, 1_000_000, DAY[1]),
         BudgetLevel("each|one", "b|b", "acme", 0, 5, None),
+        BudgetLevel("each team", "", "acme", 1_000_000, 250_000, None, "web"),
         BudgetLevel("", "ann", "acme", 5_000_000, 2_500_000, month),
     ]
-    assert [level.used_ratio for level in result] == [0.25, 1.0, 0.5]
+    assert [level.used_ratio for level in result] == [0.25, 1.0, 0.25, 0.5]
     result = list(rules.iter_levels(None, used, NOW))
     assert result == [BudgetLevel("every", "", "", 4_000_000, 3_000_000, DAY[1])]
 
@@ -365,11 +372,30 @@ def test_counters_of_all_tenants_are_recognised_by_their_fields() -> None:
 
 
 @pytest.mark.parametrize(
+    ("team", "counters"),
+    [
+        ("web", ["requests|a|all|60s", "requests|b|team=web|60s", "requests|c|team=web|60s"]),
+        ("a|b", ["requests|c|team=a%7Cb|60s"]),
+        (None, []),
+    ],
+)
+def test_a_limit_of_teams_counts_only_keys_of_teams(team: str | None, counters: list[str]) -> None:
+    """`team` names whose calls count; with `per: team` each team has a counter."""
+    rules = limits(
+        {"name": "a", "requests": "9/m", "team": "web"},
+        {"name": "b", "requests": "9/m", "team": ["web", "data"], "per": "team"},
+        {"name": "c", "requests": "9/m", "per": "team"},
+    )
+    assert fields(rules, own=Key(name="ann", team=team)) == counters
+
+
+@pytest.mark.parametrize(
     ("part", "description"),
     [
         ({}, "all tenants"),
         ({"per": "tenant"}, "tenant acme"),
         ({"per": "key"}, "key ann"),
+        ({"per": "team"}, "team web of tenant acme"),
         ({"per": "tag"}, "tag a|b of all tenants"),
         ({"per": ["tenant", "tag"]}, "tag a|b of tenant acme"),
         ({"per": "tier"}, "tier smart of all tenants"),
@@ -378,7 +404,7 @@ def test_counters_of_all_tenants_are_recognised_by_their_fields() -> None:
 def test_a_counters_description_names_whose_calls_it_counts(
     part: dict[str, Any], description: str
 ) -> None:
-    (need,) = needs(limits({"usd": 1, "every": "day", **part}), tags=("a|b",))
+    (need,) = needs(limits({"usd": 1, "every": "day", **part}), tags=("a|b",), own=WEB)
     assert describe_counter(need.owner("acme"), need) == description
 
 

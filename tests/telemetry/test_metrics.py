@@ -294,6 +294,16 @@ def test_tenants_are_labels_if_the_operator_asks_for_them() -> None:
     assert value(scrape(metrics), "cost_usd_total", TARGET) is None
 
 
+def test_teams_are_labels_if_the_operator_asks_for_them() -> None:
+    """A key without a team has an empty label."""
+    rows = (entry(team="web"), entry(team="web"), entry(key="batch"))
+    call = {**TARGET, "cache": "miss", "state": "settled", "stream": "true"}
+    samples = count(*rows, teams=True)
+    assert value(samples, "calls_total", call, team="web") == 2
+    assert value(samples, "cost_usd_total", TARGET, team="") == pytest.approx(0.0012)
+    assert value(count(*rows), "calls_total", call) == 3
+
+
 def test_refusals_and_ledger_failures_are_counted() -> None:
     """Ledger failures are 0 before the first one, so that an alert sees the increase."""
     metrics = Metrics(info={"version": "1.2", "config": "c0ffee"})

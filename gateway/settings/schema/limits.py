@@ -20,7 +20,7 @@ _UNIT_SECONDS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 _MULTIPLIERS = {"": 1, "k": 1_000, "M": 1_000_000}
 MAX_COUNT = 10**12
 """The highest count. A Redis script has only doubles, and a double holds this exactly."""
-PER_VALUES = ("all", "tenant", "key", "tag", "tier", "tenant,tag", "tenant,tier")
+PER_VALUES = ("all", "tenant", "team", "key", "tag", "tier", "tenant,tag", "tenant,tier")
 """Values of `per`: who has a count of its own."""
 
 
@@ -49,7 +49,7 @@ def parse_per(value: object) -> str:
         text = ",".join(sorted(words, reverse=True, key=lambda word: word == "tenant"))
         if text in PER_VALUES:
             return text
-    raise ValueError("must be all, tenant, key, tag, tier, [tenant, tag] or [tenant, tier]")
+    raise ValueError("must be all, tenant, team, key, tag, tier, [tenant, tag] or [tenant, tier]")
 
 
 def _check_url(text: str) -> str:
@@ -75,6 +75,8 @@ class CountPart(BaseModel):
     name: Word
     key: NonEmptyWords | None = None
     """Names of keys; only their calls count."""
+    team: NonEmptyWords | None = None
+    """Names of teams; only calls of their keys count."""
     tag: NonEmptyWords | None = None
     """Tags; a call counts if it has one of them."""
     tier: TierList | None = None
@@ -82,19 +84,20 @@ class CountPart(BaseModel):
     per: PerValue = "all"
     """The owners of separate counts. `all` counts the calls of all tenants together.
 
-    With `tenant`, `key`, `tag` or `tier` each one has a count of its own. With `[tenant, tag]` or
-    `[tenant, tier]` each tenant has a count for each tag or tier.
+    With `tenant`, `team`, `key`, `tag` or `tier` each one has a count of its own. Equal team names
+    of two tenants are two teams. With `[tenant, tag]` or `[tenant, tier]` each tenant has a count
+    for each tag or tier.
     """
 
     @property
     def counted_by(self) -> str | None:
-        """The owner of a count besides tenants: key, tag or tier; None if there is none."""
+        """The owner of a count besides tenants: team, key, tag or tier; None if there is none."""
         word = self.per.removeprefix("tenant,")
         return None if word in ("all", "tenant") else word
 
     @property
     def all_tenants(self) -> bool:
-        """True if one count covers calls of all tenants. A key belongs to one tenant."""
+        """True if one count covers calls of all tenants. A key or team belongs to one."""
         return self.per in ("all", "tag", "tier")
 
 
@@ -122,7 +125,7 @@ class BudgetPart(CountPart):
     usd: UsdAmount | None = None
     share: BudgetShare | None = None
     """The highest share that the calls of `tier` may have, 0 to 1. The whole is all calls that
-    `key` and `tag` count."""
+    `key`, `team` and `tag` count."""
     every: BudgetPeriod
     """The window; it begins and ends in the time zone `ledger.time_zone`."""
     soft: Annotated[Decimal, Field(gt=0, le=1)] | None = None

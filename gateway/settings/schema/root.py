@@ -261,6 +261,8 @@ class MetricsPart(Part):
     """True if metrics have a label for the client key; /metrics then needs the admin key."""
     tenants: bool = False
     """True if metrics have a label for the tenant; /metrics then needs the admin key."""
+    teams: bool = False
+    """True if metrics have a label for the team; /metrics then needs the admin key."""
     key: Annotated[str, Field(repr=False)] = ""
     """A key for Prometheus that opens /metrics and nothing else."""
     open: bool = False

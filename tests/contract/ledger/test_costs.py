@@ -160,6 +160,22 @@ def test_sums_group_and_filter_by_tenant(store: SqlStore, folder: Path) -> None:
     assert [group.names for group in groups] == [("acme", "y"), ("acme", "x")]
 
 
+def test_sums_group_and_filter_by_team(store: SqlStore, folder: Path) -> None:
+    rows = [
+        entry("a", tenant="acme", team="web", cost=Decimal(1)),
+        entry("b", tenant="acme", team="web", cost=Decimal(2)),
+        entry("c", tenant="acme", cost=Decimal(4)),
+        entry("d", tenant="other", team="web", cost=Decimal(8)),
+    ]
+    filled = fed(store, folder, rows)
+    assert [(group.names, group.cost) for group in filled.sum_costs(("team",))] == [
+        (("web",), Decimal(11)),
+        ((None,), Decimal(4)),
+    ]
+    groups = filled.sum_costs(("tenant", "team"), only={"team": ["web"]})
+    assert [group.names for group in groups] == [("other", "web"), ("acme", "web")]
+
+
 def test_a_sum_by_tag_counts_a_call_once_for_each_of_its_tags(
     store: SqlStore, folder: Path
 ) -> None:

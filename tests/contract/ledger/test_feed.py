@@ -41,6 +41,7 @@ def test_the_store_returns_every_field_of_a_row_and_exact_money(
         asked="auto",
         stream=True,
         tags=("b", "a"),
+        team="web",
         problem="overloaded",
         aborted_by="client",
         source="rule",
@@ -108,7 +109,7 @@ def test_the_store_still_feeds_rows_of_version_1(store: SqlStore, folder: Path) 
     assert store.feed(folder) == 1
     (row,) = store.read_entries()
     assert (row.v, row.cost, row.wasted, row.cache_write_by) == (1, Decimal("0.0000126"), None, {})
-    assert (row.media, row.response_id, row.guards) == ({}, None, ())
+    assert (row.media, row.response_id, row.guards, row.team) == ({}, None, (), None)
     # Version 1 did not record the cost of a first attempt.
     assert store.sum_costs()[0].unknown == 0
 

@@ -59,7 +59,7 @@ function columns(state, canChange) {
 function settings(row) {
   if (row.problem) return row.problem;
   const parts = row.admin ? ["admin"] : [];
-  for (const name of ["tenant", "lab", "labs", "tiers", "models", "regions", "tags"]) {
+  for (const name of ["tenant", "team", "lab", "labs", "tiers", "models", "regions", "tags"]) {
     const value = row[name];
     if (value && value !== "default") parts.push(`${name} ${[value].flat().join(" ")}`);
   }
