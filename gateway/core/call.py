@@ -142,6 +142,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """The W3C traceparent header, as the client sent it."""
     key: Key = OPEN_KEY
     options: RequestOptions = NO_OPTIONS
+    end_user: str = ""
+    """The end user that the header x-tiergate-user names, as the client sent it; no row has it."""
     retry_count: int = 0
     """The number of earlier attempts of the client, by its own count."""
     client_timeout: float | None = None

@@ -108,6 +108,7 @@ class CallAccount:
         "content_bytes",
         "decision",
         "effort",
+        "end_user",
         "first_content",
         "has_media",
         "is_closed",
@@ -134,6 +135,8 @@ class CallAccount:
         self.stream = False
         self.effort: str | None = None
         """The effort that the client set."""
+        self.end_user: str | None = None
+        """The hash of the end user whom the client names; None if it names none."""
         self.decision: Decision | None = None
         self.make_decision_record: Callable[[], DecisionRecord | None] | None = None
         """A function that records what the decision rested on, called once no client waits."""
@@ -246,6 +249,7 @@ class CallAccount:
             key=key.name,
             tenant=key.tenant,
             team=key.team,
+            end_user=self.end_user,
             tags=tags,
             dialect=call.dialect,
             stream=self.stream,
@@ -415,6 +419,7 @@ class CallAccount:
             key=key.name,
             tenant=key.tenant,
             team=key.team,
+            end_user=self.end_user,
             tags=tags,
             dialect=call.dialect,
             asked=_shorten(self.requested_model),

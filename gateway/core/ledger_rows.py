@@ -42,6 +42,7 @@ class IntentRow(msgspec.Struct, frozen=True, kw_only=True, tag="intent", tag_fie
     key: str
     tenant: str = "default"
     team: str | None = None
+    end_user: str | None = None
     tags: tuple[str, ...] = ()
     dialect: str
     stream: bool = False
@@ -106,6 +107,8 @@ class FinalRow(msgspec.Struct, frozen=True, kw_only=True, tag="final", tag_field
     tenant: str = "default"
     team: str | None = None
     """The team of the key; None if it belongs to none."""
+    end_user: str | None = None
+    """A keyed hash of the end user whom the client names; None if it names none."""
     tags: tuple[str, ...] = ()
     dialect: str
     asked: str | None = None

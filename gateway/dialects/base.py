@@ -270,6 +270,8 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     """Reads how the conversation of a request begins."""
     read_facts: Callable[[RequestBody], RequestFacts] = lambda _: EMPTY_FACTS
     """Reads the facts of a request that only a few rules need."""
+    read_end_user: Callable[[RequestBody], str] = lambda _: ""
+    """Reads the id of the end user whom the client names; empty if it names none."""
     read_history: Callable[[RequestBody], History] = lambda _: History()
     """The last messages of a request."""
     translation: "TranslationFunctions | None" = None

@@ -10,7 +10,20 @@ from typing import Any, Final
 import msgspec
 
 GROUP_BY_NAMES: Final = (
-    *("tier", "lab", "model", "provider", "key", "team", "tenant", "tag", "day", "rule", "state"),
+    *(
+        "tier",
+        "lab",
+        "model",
+        "provider",
+        "key",
+        "user",
+        "team",
+        "tenant",
+        "tag",
+        "day",
+        "rule",
+        "state",
+    ),
     *("source", "account", "cache", "problem", "config", "dialect", "served", "arm"),
     "guard",
 )
@@ -18,6 +31,9 @@ GROUP_BY_NAMES: Final = (
 
 LIST_COLUMNS_BY_NAME: Final = {"tag": "tags", "guard": "guards"}
 """Names with several values for a call: it counts once for each of its tags or guards."""
+
+_COLUMNS_BY_NAME: Final = {"user": "end_user"}
+"""The columns whose names differ: in PostgreSQL `user` is the role of the connection."""
 
 FILTER_NAMES: Final = (*GROUP_BY_NAMES, "id", "status", "conversation")
 """Names to filter calls by."""
@@ -99,7 +115,10 @@ class SqlDialect:
     def build_expressions(self, by: Sequence[str]) -> dict[str, str]:
         """Return an expression for each name to group by, except for the time."""
         return {
-            name: f"{name}.value" if name in LIST_COLUMNS_BY_NAME else f"c.{name}" for name in by
+            name: f"{name}.value"
+            if name in LIST_COLUMNS_BY_NAME
+            else f"c.{_COLUMNS_BY_NAME.get(name, name)}"
+            for name in by
         }
 
     def build_joins(self, by: Sequence[str]) -> str:
@@ -152,7 +171,11 @@ def build_condition(
             conditions.append(f"({' OR '.join([day_condition] * len(spans)) or 'false'})")
             values.extend(moment for span in spans for moment in span)
         else:
-            column = "CAST(c.status AS TEXT)" if name == "status" else f"c.{name}"
+            column = (
+                "CAST(c.status AS TEXT)"
+                if name == "status"
+                else f"c.{_COLUMNS_BY_NAME.get(name, name)}"
+            )
             list_column = LIST_COLUMNS_BY_NAME.get(name)
             conditions.append(
                 dialect.membership_test.format(column)

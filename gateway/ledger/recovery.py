@@ -194,6 +194,7 @@ def _build_crash_row(call: _Call) -> FinalRow:
         key=last_intent.key,
         tenant=last_intent.tenant,
         team=last_intent.team,
+        end_user=last_intent.end_user,
         tags=last_intent.tags,
         dialect=last_intent.dialect,
         stream=last_intent.stream,

@@ -35,7 +35,7 @@ ENTRY_COLUMNS: Final = (
     *("input", "cache_read", "cache_write", "cache_write_by", "output", "reasoning", "tools"),
     *("cost", "wasted", "estimate", "billed", "reserved", "baseline", "price", "first_content"),
     *("duration", "upstream_id", "config", "basis"),
-    *("media", "response_id", "arm", "guards", "team"),
+    *("media", "response_id", "arm", "guards", "team", "end_user"),
 )
 """Columns of `entries`: the fields of a FinalRow."""
 ATTEMPT_COLUMNS: Final = (
@@ -169,7 +169,9 @@ _COLUMNS_UP_TO_ARM = (*_CONVERSATION_COLUMNS, *_NEAR_COLUMNS, *_MEDIA_COLUMNS, *
 _GUARD_COLUMNS = ("guards",)  # came later
 _COLUMNS_UP_TO_GUARDS = (*_COLUMNS_UP_TO_ARM, *_GUARD_COLUMNS)
 _TEAM_COLUMNS = ("team",)  # came later
-_LATER_PUBLIC_COLUMNS = (*_COLUMNS_UP_TO_GUARDS, *_TEAM_COLUMNS)
+_COLUMNS_UP_TO_TEAM = (*_COLUMNS_UP_TO_GUARDS, *_TEAM_COLUMNS)
+_END_USER_COLUMNS = ("end_user",)  # came later
+_LATER_PUBLIC_COLUMNS = (*_COLUMNS_UP_TO_TEAM, *_END_USER_COLUMNS)
 _ORIGINAL_COLUMNS = tuple(
     name for name in ENTRY_COLUMNS if name not in (*_BASIS_COLUMNS, *_LATER_PUBLIC_COLUMNS)
 )
@@ -613,12 +615,29 @@ _POSTGRES_9 = (
 _SQLITE_12 = (
     "ALTER TABLE entries ADD COLUMN team TEXT",
     "DROP VIEW priced",
+    _build_priced_view(*_BASIS_COLUMNS, *_COLUMNS_UP_TO_TEAM),
+    "DROP VIEW costs",
+    _build_costs_view(*_COLUMNS_UP_TO_TEAM, **_SQLITE_EXPRESSIONS),
+)
+_POSTGRES_10 = (
+    "ALTER TABLE entries ADD COLUMN team TEXT",
+    _build_priced_view(*_BASIS_COLUMNS, *_COLUMNS_UP_TO_TEAM).replace(
+        "CREATE VIEW", "CREATE OR REPLACE VIEW"
+    ),
+    _build_costs_view(*_COLUMNS_UP_TO_TEAM, **_POSTGRES_EXPRESSIONS).replace(
+        "CREATE VIEW", "CREATE OR REPLACE VIEW"
+    ),
+)
+
+_SQLITE_13 = (
+    "ALTER TABLE entries ADD COLUMN end_user TEXT",
+    "DROP VIEW priced",
     _build_priced_view(*_BASIS_COLUMNS, *_LATER_PUBLIC_COLUMNS),
     "DROP VIEW costs",
     _build_costs_view(*_LATER_PUBLIC_COLUMNS, **_SQLITE_EXPRESSIONS),
 )
-_POSTGRES_10 = (
-    "ALTER TABLE entries ADD COLUMN team TEXT",
+_POSTGRES_11 = (
+    "ALTER TABLE entries ADD COLUMN end_user TEXT",
     _build_priced_view(*_BASIS_COLUMNS, *_LATER_PUBLIC_COLUMNS).replace(
         "CREATE VIEW", "CREATE OR REPLACE VIEW"
     ),
@@ -629,11 +648,11 @@ _POSTGRES_10 = (
 
 SQLITE_MIGRATIONS: tuple[tuple[str, ...], ...] = (
     *(_SQLITE_1, _SQLITE_2, _SQLITE_3, _SQLITE_4, _SQLITE_5, _SQLITE_6, _SQLITE_7, _SQLITE_8),
-    *(_SQLITE_9, _SQLITE_10, _SQLITE_11, _SQLITE_12),
+    *(_SQLITE_9, _SQLITE_10, _SQLITE_11, _SQLITE_12, _SQLITE_13),
 )
 """Migrations from each `PRAGMA user_version` to the next; append only."""
 POSTGRES_MIGRATIONS: tuple[tuple[str, ...], ...] = (
     *(_POSTGRES_1, _POSTGRES_2, _POSTGRES_3, _POSTGRES_4, _POSTGRES_5, _POSTGRES_6, _POSTGRES_7),
-    *(_POSTGRES_8, _POSTGRES_9, _POSTGRES_10),
+    *(_POSTGRES_8, _POSTGRES_9, _POSTGRES_10, _POSTGRES_11),
 )
 """Migrations from each `version` of the table `ledger` to the next; append only."""

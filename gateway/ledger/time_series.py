@@ -9,7 +9,7 @@ and a failed call nothing about answers.
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, tzinfo
-from decimal import Context
+from decimal import Context, Decimal
 from typing import Any, Final, Literal, get_args
 
 import msgspec
@@ -88,6 +88,9 @@ def build_latency_times(
 
 type SlotLength = Literal["minute", "hour", "day"]
 SLOT_LENGTHS: Final[Sequence[str]] = get_args(SlotLength.__value__)
+OTHER_NAMES: Final = "others"
+"""The name of all groups together that are not shown one by one."""
+_ZERO = Decimal(0)
 MAX_SLOTS: Final = 5_000
 """The maximum number of slots in a series."""
 _SLOT_SECONDS = {"minute": 60, "hour": 3_600, "day": 86_400}
@@ -127,6 +130,31 @@ def sum_over_slots(groups: Sequence[QueryGroup], name_count: int) -> list[QueryG
     group_by_names: dict[tuple[str | None, ...], QueryGroup] = {}
     for group in groups:
         names = group.names[:name_count]
+        group_by_names[names] = (
+            _add_groups(group_by_names[names], group)
+            if names in group_by_names
+            else _replace_names(group, names)
+        )
+    return list(group_by_names.values())
+
+
+def fold_names(groups: Sequence[QueryGroup], index: int, max_names: int) -> list[QueryGroup]:
+    """Keep the `max_names` dearest names at a position; add up all others as OTHER_NAMES.
+
+    Calls without a name there stay apart.
+    """
+    costs: dict[str, Decimal] = {}
+    for group in groups:
+        if (name := group.names[index]) is not None:
+            costs[name] = costs.get(name, _ZERO) + (group.cost or _ZERO)
+    if len(costs) <= max_names:
+        return list(groups)
+    kept_names = set(sorted(costs, key=lambda name: (-costs[name], name))[:max_names])
+    group_by_names: dict[tuple[str | None, ...], QueryGroup] = {}
+    for group in groups:
+        names = group.names
+        if names[index] is not None and names[index] not in kept_names:
+            names = (*names[:index], OTHER_NAMES, *names[index + 1 :])
         group_by_names[names] = (
             _add_groups(group_by_names[names], group)
             if names in group_by_names

@@ -33,6 +33,7 @@ from gateway.pipeline.conversation_memory import (
     find_chain_account,
     find_note_account,
 )
+from gateway.pipeline.end_users import EndUserHasher
 from gateway.pipeline.response import SILENT_CLIENT, KeepaliveClient, Response
 from gateway.pipeline.response_builder import ResponseBuilder, record_answer, record_usage
 from gateway.pipeline.response_cache import ResponseCache, get_delivery_form, render_cached
@@ -82,6 +83,7 @@ class Engine:
         keep_transcript: Callable[[Call, Response], Response] | None = None,
         limiter: Limiter | None = None,
         load_shedder: LoadShedder | None = None,
+        end_user_hasher: EndUserHasher | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -96,6 +98,7 @@ class Engine:
         self._streams = StreamRelay(self._coalescer, self.memory, log)
         self._recorder, self._keep_transcript, self._on_loss = recorder, keep_transcript, on_loss
         self._clock, self._large_body_lock = clock, asyncio.Lock()
+        self._end_user_hasher = end_user_hasher
 
     async def serve(self, call: Call, keepalive: KeepaliveClient = SILENT_CLIENT) -> Response:
         """Answer a call. Raises only CancelledError; every call leaves one final row.
@@ -124,6 +127,8 @@ class Engine:
         router, context_loader = self.router, self._context_loader
         read = partial(dialect.read_call, call)
         client_body = await self._run_in_thread(read) if _is_large(call) else read()
+        if self._end_user_hasher is not None:
+            account.end_user = self._end_user_hasher.find(call, dialect, client_body)
         chain = await self.memory.read(call, dialect, client_body)
         body, prompt = chain.body, chain.body.prompt
         translatable = TranslatableRequest(

@@ -37,6 +37,7 @@ from gateway.pipeline.accounting import CallRecorder
 from gateway.pipeline.context import ContextLoader
 from gateway.pipeline.conversation_memory import ConversationMemory
 from gateway.pipeline.embedder import EmbedderTrust, EmbeddingModel
+from gateway.pipeline.end_users import EndUserHasher
 from gateway.pipeline.engine import Engine
 from gateway.pipeline.ledger_runtime import LedgerRuntime
 from gateway.pipeline.limit_enforcement import LimitRuntime
@@ -404,6 +405,7 @@ class Gateway:
             else None,
             limiter=self.limiter,
             load_shedder=self.load_shedder,
+            end_user_hasher=self.end_user_hasher,
         )
         return Revision(built_config, engine, upstream, client, local_engines, time.time())
 
@@ -450,6 +452,11 @@ class Gateway:
         bounds = ShareBounds(reasoning=max_share.reasoning, smart=max_share.smart)
         thresholds = classifier.thresholds if classifier is not None else None
         self._turn_counter.adopt(None if bounds == ShareBounds() else bounds, thresholds)
+
+    @cached_property
+    def end_user_hasher(self) -> EndUserHasher:
+        """The hasher of end users' ids; it outlives configurations."""
+        return EndUserHasher(secret.derive_key(self._root_secret, "users"))
 
     def _register_metrics(self) -> None:
         metrics, state = self.ledger_runtime.metrics, self._state_store

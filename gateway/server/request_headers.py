@@ -114,6 +114,7 @@ class RequestHeaders:
     __slots__ = (
         "cache_control",
         "client_timeout",
+        "end_user",
         "forwarded",
         "hints",
         "length",
@@ -170,6 +171,8 @@ class RequestHeaders:
         self.secrets = _collect_secrets(secret_headers) if secret_headers else {}
         self.secret_digest: bytes | None = None
         """The hash of the secret, kept once computed: the same head may come again."""
+        self.end_user = options.pop("user", "") if options else ""
+        """The end user that the client names (x-tiergate-user)."""
         self.options = (
             _parse_options(options, self.cache_control)
             if options or self.cache_control
@@ -308,6 +311,7 @@ def build_call(
         trace=headers.trace,
         key=key,
         options=headers.options,
+        end_user=headers.end_user,
         retry_count=headers.retry_count,
         client_timeout=headers.client_timeout,
         received_at=time.time(),

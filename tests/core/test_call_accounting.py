@@ -136,6 +136,13 @@ def test_each_value_of_a_call_stands_in_its_own_column_of_the_final_row() -> Non
     assert (row.upstream_id, row.response_id) == ("req-1", "gen-1")
 
 
+def test_rows_name_the_end_user_by_its_hash() -> None:
+    account = open_answered_account()
+    account.end_user = "3f9a0c1d2e4b5a67"
+    assert account.make_intent_row(account.attempts[0]).end_user == "3f9a0c1d2e4b5a67"
+    assert close_account(account, "settled", 200, 51.0).end_user == "3f9a0c1d2e4b5a67"
+
+
 def test_a_conversation_that_stays_at_its_target_has_no_switch_cost() -> None:
     account = open_answered_account()
     account.make_decision_record = lambda: DecisionRecord(turn=ConversationTurn(client="codex"))

@@ -89,7 +89,7 @@ def test_a_store_of_schema_1_keeps_its_rows_and_offsets(tmp_path: Path, folder: 
         ("b", 1, Decimal("0.5"), ("x",)),
         ("c", 3, Decimal("0.0000126"), ()),
     ]
-    assert [row.team for row in rows] == [None, None, None]
+    assert [(row.team, row.end_user) for row in rows] == [(None, None)] * 3
     assert [row.cursor.partition(".")[2] for row in rows] == ["1", "2", "3"]
     assert (rows[1].stream, rows[1].tools, rows[1].cache_write_by, rows[1].wasted) == (
         False,
@@ -227,6 +227,7 @@ _ROW = st.fixed_dictionaries(
         "asked": st.sampled_from([None, "auto", "a\0b"]),
         "arm": st.sampled_from([None, "canary:in"]),
         "team": st.sampled_from([None, "web", "a\0b"]),
+        "end_user": st.sampled_from([None, "3f9a0c1d2e4b5a67"]),
         "tags": st.sampled_from([(), ("a",)]),
         "guards": st.sampled_from([(), ("a", "b")]),
         "stream": st.booleans(),

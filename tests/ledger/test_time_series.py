@@ -1,18 +1,21 @@
 """Slots of a time series: contiguous, aligned to the clock, also when clocks move."""
 
 from datetime import datetime
+from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.ledger.query import QueryGroup
 from gateway.ledger.time_series import (
     MAX_SLOTS,
     SLOT_LENGTHS,
     SlotLength,
     build_slots,
     choose_slot_length,
+    fold_names,
 )
 from tests.ledger.test_query import ZONES
 
@@ -21,6 +24,33 @@ BERLIN = ZoneInfo("Europe/Berlin")
 
 def at(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
+
+
+def sums(*names: str | None, calls: int = 1, cost: str | None = None) -> QueryGroup:
+    return QueryGroup(
+        names=names, calls=calls, cached=0, failed=0, unknown=0, input=1, cache_read=None,
+        cache_write=None, output=2, reasoning=None, cost=None if cost is None else Decimal(cost),
+    )  # fmt: skip
+
+
+def test_all_but_the_dearest_names_are_added_up() -> None:
+    """A name's cost is that of all its slots; calls without a name stay apart."""
+    groups = [
+        sums("fast", "a", cost="1"),
+        sums("fast", "a", cost="2"),
+        sums("fast", "b", cost="0.5"),
+        sums("fast", "c"),
+        sums("smart", "c", cost="0.25"),
+        sums("fast", None, cost="9"),
+    ]
+    folded = fold_names(groups, 1, 1)
+    assert [(group.names, group.calls, group.cost) for group in folded] == [
+        (("fast", "a"), 2, Decimal(3)),
+        (("fast", "others"), 2, Decimal("0.5")),
+        (("smart", "others"), 1, Decimal("0.25")),
+        (("fast", None), 1, Decimal(9)),
+    ]
+    assert fold_names(groups, 1, 3) == groups
 
 
 @given(

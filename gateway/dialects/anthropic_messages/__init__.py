@@ -52,6 +52,7 @@ DIALECT = Dialect(
     read_problem=errors.read_problem,
     read_start=request.read_start,
     read_facts=request.read_facts,
+    read_end_user=request.read_end_user,
     read_history=history.read,
     translation=TRANSLATION,
     keep_alive=stream_encoder.write_frame(b"ping", b'{"type": "ping"}'),

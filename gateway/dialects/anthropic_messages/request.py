@@ -283,9 +283,7 @@ def _wants_json_schema(value: dict[str, Json]) -> bool:
 def read_start(body: RequestBody) -> ConversationStart:
     """Return how the conversation begins; malformed members count as absent."""
     value = body.outline
-    metadata = value.get("metadata")
-    user = metadata.get("user_id") if isinstance(metadata, dict) else None
-    user = user if isinstance(user, str) else ""
+    user = read_end_user(body)
     session = _find_session(user)
     return ConversationStart(
         system=conversation_start.cut_system(
@@ -307,6 +305,13 @@ def read_facts(body: RequestBody) -> RequestFacts:
         metadata=metadata,
         temperature=as_number(value.get("temperature")),
     )
+
+
+def read_end_user(body: RequestBody) -> str:
+    """Return `metadata.user_id`; empty if it is missing or no text."""
+    metadata = body.outline.get("metadata")
+    user = metadata.get("user_id") if isinstance(metadata, dict) else None
+    return user if isinstance(user, str) else ""
 
 
 def _list_user_texts(value: dict[str, Json]) -> Iterator[str | list[str]]:

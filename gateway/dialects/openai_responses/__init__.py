@@ -4,6 +4,7 @@ import msgspec
 
 from gateway.dialects import count_tokens
 from gateway.dialects.base import Dialect, TranslationFunctions
+from gateway.dialects.conversation_start import find_end_user
 from gateway.dialects.openai_responses import (
     effort,
     errors,
@@ -53,6 +54,7 @@ DIALECT = Dialect(
     read_problem=errors.read_problem,
     read_start=request.read_start,
     read_facts=request.read_facts,
+    read_end_user=lambda body: find_end_user(body.outline),
     read_history=history.read,
     translation=TRANSLATION,
 )

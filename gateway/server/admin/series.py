@@ -19,6 +19,7 @@ from gateway.ledger.time_series import (
     SlotLength,
     build_slots,
     choose_slot_length,
+    fold_names,
     sum_over_slots,
 )
 from gateway.runtime.composition import Gateway
@@ -27,6 +28,8 @@ from gateway.server.admin.worker_thread import WorkerThread
 
 _PARAMETERS = ("by", "since", "until", "only", "zone", "every")
 _DEFAULT_SINCE = "24h"
+_MAX_USERS = 100
+"""The most end users in a series, the dearest. Sums of all others are added up."""
 _JSON = "application/json"
 
 type Texts = Annotated[list[str], Query()]
@@ -99,6 +102,8 @@ def _build_series_query(query: LedgerQuery, every: str, now: float) -> SeriesQue
 def _read_costs(gateway: Gateway, series_query: SeriesQuery) -> dict[str, object]:
     by, selection = series_query.query.by, series_query.selection
     groups = gateway.store.sum_costs(by, slots=series_query.slots, **selection)
+    if "user" in by:
+        groups = fold_names(groups, by.index("user"), _MAX_USERS)
     overall_groups = sum_over_slots(groups, 0)
     if not LIST_COLUMNS_BY_NAME.keys().isdisjoint(by) or not overall_groups:
         # A call counts once for each of its tags, and once for each of its guards.
@@ -122,7 +127,8 @@ def _render_group(
 
 def _read_latency(gateway: Gateway, series_query: SeriesQuery) -> dict[str, object]:
     by, selection = series_query.query.by, series_query.selection
-    latencies = gateway.store.measure_latency(by, slots=series_query.slots, **selection)
+    group_selection = _select_dearest_users(gateway, series_query) if "user" in by else selection
+    latencies = gateway.store.measure_latency(by, slots=series_query.slots, **group_selection)
     overall_latencies = gateway.store.measure_latency((), **selection)
     slot_indexes = _index_slots(series_query)
     return {
@@ -137,7 +143,7 @@ def _read_latency(gateway: Gateway, series_query: SeriesQuery) -> dict[str, obje
         ],
         "totals": [
             _render_latency(latency, by)
-            for latency in gateway.store.measure_latency(by, **selection)
+            for latency in gateway.store.measure_latency(by, **group_selection)
         ]
         if by
         else [],
@@ -145,6 +151,14 @@ def _read_latency(gateway: Gateway, series_query: SeriesQuery) -> dict[str, obje
         if overall_latencies
         else {"duration": None, "first_content": None},
     }
+
+
+def _select_dearest_users(gateway: Gateway, series_query: SeriesQuery) -> dict[str, Any]:
+    """Return the filters of a series, for the `_MAX_USERS` dearest end users alone."""
+    selection = series_query.selection
+    groups = gateway.store.sum_costs(("user",), **selection)
+    names = [group.names[0] for group in groups if group.names[0] is not None]
+    return {**selection, "only": {**selection["only"], "user": names[:_MAX_USERS]}}
 
 
 def _index_slots(series_query: SeriesQuery) -> Mapping[str | None, int]:

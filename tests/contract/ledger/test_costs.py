@@ -176,6 +176,27 @@ def test_sums_group_and_filter_by_team(store: SqlStore, folder: Path) -> None:
     assert [group.names for group in groups] == [("other", "web"), ("acme", "web")]
 
 
+def test_sums_group_and_filter_by_end_user(store: SqlStore, folder: Path) -> None:
+    """In SQL the column is `end_user`: in PostgreSQL `user` is the role of the connection."""
+    rows = [
+        entry("a", end_user="u1", cost=Decimal(1)),
+        entry("b", end_user="u1", key="x", cost=Decimal(2)),
+        entry("c", end_user="u2", cost=Decimal(4)),
+        entry("d", cost=Decimal(8)),
+    ]
+    filled = fed(store, folder, rows)
+    assert [(group.names, group.cost) for group in filled.sum_costs(("user",))] == [
+        ((None,), Decimal(8)),
+        (("u2",), Decimal(4)),
+        (("u1",), Decimal(3)),
+    ]
+    (group,) = filled.sum_costs(("key", "user"), only={"user": ["u1"], "key": ["x"]})
+    assert group.names == ("x", "u1")
+    assert [row.id for row in filled.read_entries(only={"user": ["u1"]})] == ["a", "b"]
+    (times,) = filled.measure_latency(("user",), only={"user": ["u2"]})
+    assert times.names == ("u2",)
+
+
 def test_a_sum_by_tag_counts_a_call_once_for_each_of_its_tags(
     store: SqlStore, folder: Path
 ) -> None:
@@ -399,6 +420,8 @@ def names(row: FinalRow, by: Iterable[str], zone: ZoneInfo) -> list[tuple[str | 
             values = [*dict.fromkeys(row.tags)] or [None]
         elif name == "guard":
             values = [*row.guards] or [None]
+        elif name == "user":
+            values = [row.end_user]
         else:
             values = [getattr(row, name)]
         groups = [(*group, value) for group in groups for value in values]

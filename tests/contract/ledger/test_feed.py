@@ -42,6 +42,7 @@ def test_the_store_returns_every_field_of_a_row_and_exact_money(
         stream=True,
         tags=("b", "a"),
         team="web",
+        end_user="3f9a0c1d2e4b5a67",
         problem="overloaded",
         aborted_by="client",
         source="rule",
@@ -109,7 +110,13 @@ def test_the_store_still_feeds_rows_of_version_1(store: SqlStore, folder: Path) 
     assert store.feed(folder) == 1
     (row,) = store.read_entries()
     assert (row.v, row.cost, row.wasted, row.cache_write_by) == (1, Decimal("0.0000126"), None, {})
-    assert (row.media, row.response_id, row.guards, row.team) == ({}, None, (), None)
+    assert (row.media, row.response_id, row.guards, row.team, row.end_user) == (
+        {},
+        None,
+        (),
+        None,
+        None,
+    )
     # Version 1 did not record the cost of a first attempt.
     assert store.sum_costs()[0].unknown == 0
 

@@ -3,7 +3,7 @@ import { choice, h, segments } from "./draw.js";
 
 export const RANGES = { "1h": 3600, "24h": 86400, "7d": 7 * 86400, "30d": 30 * 86400 };
 const NAMES = [["1h", "1 h", "Last hour"], ["24h", "24 h", "Last 24 hours"], ["7d", "7 d", "Last 7 days"], ["30d", "30 d", "Last 30 days"], ["custom", "Custom", "Custom range"]];
-export const GROUPS = [["tier", "Tier"], ["lab", "Lab"], ["model", "Model"], ["key", "Key"], ["team", "Team"], ["tenant", "Tenant"], ["rule", "Rule"], ["arm", "Arm"]];
+export const GROUPS = [["tier", "Tier"], ["lab", "Lab"], ["model", "Model"], ["key", "Key"], ["user", "User"], ["team", "Team"], ["tenant", "Tenant"], ["rule", "Rule"], ["arm", "Arm"]];
 const BEAT = { "1h": 10, "24h": 30, "7d": 60, "30d": 300, custom: 0 };
 
 /**

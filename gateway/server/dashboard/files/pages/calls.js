@@ -9,7 +9,7 @@ const BEAT = 2; // seconds between looks
 const PAGE = 100;
 const MANY = 500; // calls between two looks, from which on some are left out
 const MOST = 1000; // rows that are kept in the page
-const FIELDS = [["lab", "Lab"], ["model", "Model"], ["key", "Key"], ["team", "Team"], ["tenant", "Tenant"], ["rule", "Rule"], ["guard", "Guard"], ["arm", "Arm"], ["status", "Status"], ["tag", "Tag"], ["conversation", "Conversation"]];
+const FIELDS = [["lab", "Lab"], ["model", "Model"], ["key", "Key"], ["user", "User"], ["team", "Team"], ["tenant", "Tenant"], ["rule", "Rule"], ["guard", "Guard"], ["arm", "Arm"], ["status", "Status"], ["tag", "Tag"], ["conversation", "Conversation"]];
 const TIERS = [["", "All"], ["fast", "Fast"], ["smart", "Smart"], ["reasoning", "Reasoning"]];
 const HEADS = [["Time"], ["Status"], ["Asked"], ["Served by"], ["Tier"], ["Cost", 1], ["Tokens in", 1], ["out", 1], ["First token", 1], ["Latency", 1], ["Cache"], ["Attempts", 1], ["Decided by"], ["Key"]];
 
