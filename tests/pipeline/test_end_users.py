@@ -1,5 +1,6 @@
 """End users are known by a keyed hash: the same for each session, another for each key."""
 
+import hmac
 import re
 
 import msgspec
@@ -47,6 +48,12 @@ def test_the_hash_differs_by_secret_tenant_and_key() -> None:
     ]
     assert len(set(hashes)) == len(hashes)
     assert hasher.hash_id("t", "k", "ann") == hashes[0]
+
+
+def test_the_hash_is_the_beginning_of_an_hmac() -> None:
+    secret = bytes(range(32))
+    expected = hmac.digest(secret, b"t\0k\0ann", "sha256").hex()[:16]
+    assert EndUserHasher(secret).hash_id("t", "k", "ann") == expected
 
 
 def test_sessions_of_one_person_have_one_hash() -> None:
