@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 from pydantic import TypeAdapter, ValidationError
@@ -16,6 +16,7 @@ from gateway.cli.key_clients import MadeSecret, Row, open_key_client
 from gateway.cli.session import CommandSession, pass_session
 from gateway.cli.terminal import TableColumn, print_table
 from gateway.core import jsonio
+from gateway.core.call import WindowKind
 from gateway.limits.errors import KeyChangeError, KeyStoreError
 from gateway.limits.key_admin import get_state
 from gateway.limits.key_file import KeyFile
@@ -23,7 +24,8 @@ from gateway.limits.key_store.store import parse_settings
 from gateway.limits.keys import KeyLimitPart
 from gateway.settings.schema.base import Duration
 
-_BUDGET_PATTERN = re.compile(r"([0-9]+(?:\.[0-9]+)?)/(hour|day|month|total)")
+_WINDOW_KINDS = get_args(WindowKind.__value__)
+_BUDGET_PATTERN = re.compile(rf"([0-9]+(?:\.[0-9]+)?)/({'|'.join(_WINDOW_KINDS)})")
 _LISTED_APART = frozenset(
     {"name", "state", "source", "created", "changed", "changed_by", "expires", "revoked",
      "earlier", "limits", "budgets"}
@@ -342,7 +344,7 @@ def _parse_duration(text: str, option: str) -> float:
 def _parse_budget(text: str) -> dict[str, Any]:
     match = _BUDGET_PATTERN.fullmatch(text)
     if match is None:
-        message = "must be USD in an hour, a day, a month or in total, as 5/month."
+        message = f"must be USD in one of {', '.join(_WINDOW_KINDS)}, as 5/month."
         raise click.BadParameter(message, param_hint="--budget")
     usd = Decimal(match[1])
     return {"usd": int(usd) if usd == int(usd) else float(usd), "every": match[2]}

@@ -25,6 +25,9 @@ type CacheMode = Literal["off", "embeddings", "deterministic", "on"]
 explicit temperature of 0. `on`: all that the cache can serve.
 """
 
+type WindowKind = Literal["minute", "hour", "day", "week", "month", "quarter", "year", "total"]
+"""The window of a budget; `total` never ends."""
+
 type Dialect = str
 """openai-chat, openai-responses, anthropic-messages or gemini."""
 
@@ -44,7 +47,9 @@ class KeyBudget(msgspec.Struct, frozen=True, kw_only=True):
     """A budget of one key, beside all other budgets."""
 
     usd: Decimal
-    every: Literal["hour", "day", "month", "total"]
+    every: WindowKind
+    time_zone: str = ""
+    """The time zone of its windows; empty is the zone of the ledger."""
     tier: tuple[Tier, ...] | None = None
     """The tiers whose calls count; None counts all."""
     soft: Decimal | None = None

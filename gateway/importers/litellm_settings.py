@@ -28,7 +28,9 @@ _FALLBACK_SETTINGS = frozenset(
 _DATABASE_REASON = (
     "keys are in a file and costs in a store of its own: make keys with `tiergate keys add`."
 )
-_WINDOW_BY_UNIT = {"s": "total", "m": "total", "h": "hour", "d": "day", "mo": "month"}
+_WINDOW_BY_UNIT = {"s": "minute", "m": "minute", "h": "hour", "d": "day", "mo": "month"}
+_WEEK_DAYS, _MONTH_DAYS = 7, 28
+"""The least days of a budget that becomes one of a week or of a month."""
 
 
 class LiteLLMSettings:
@@ -213,9 +215,10 @@ class LiteLLMSettings:
     def _add_budget(self, name: str, amount: float, period: str, scope: Part, path: Path) -> None:
         match = re.fullmatch(r"(\d+)\s*(s|m|h|d|mo)", period.strip())
         window = _WINDOW_BY_UNIT[match[2]] if match else "total"
-        if match and match[2] == "d" and int(match[1]) >= 28:
-            window = "month"
-        is_exact = match is not None and (match[1] == "1" or (match[2] == "d" and match[1] == "30"))
+        if match and match[2] == "d" and int(match[1]) >= _WEEK_DAYS:
+            window = "month" if int(match[1]) >= _MONTH_DAYS else "week"
+        written = match[0].replace(" ", "") if match else ""
+        is_exact = written in ("60s", "1m", "1h", "1d", "7d", "30d", "1mo")
         self._draft.budgets.append(
             {"name": strip_variables(name), "usd": amount, "every": window, **scope}
         )

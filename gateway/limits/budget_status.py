@@ -9,7 +9,13 @@ import msgspec
 from gateway.core.call import Key, KeyBudget
 from gateway.limits import window
 from gateway.limits.counters import Owner
-from gateway.limits.rules import describe_scope, escape, make_key_limit_name, unescape
+from gateway.limits.rules import (
+    describe_scope,
+    escape,
+    find_zone,
+    make_key_limit_name,
+    unescape,
+)
 from gateway.limits.window import Window
 from gateway.settings.schema.limits import BudgetPart
 
@@ -143,13 +149,14 @@ def iter_budgets(
     """
     budget_parts, tenant_names = list(parts), sorted(set(tenants))
     for part in budget_parts:
-        current_window = window.find_window(part.every, now, zone)
+        current_window = window.find_window(part.every, now, find_zone(part.time_zone, zone))
         owners: list[Owner] = [None] if part.all_tenants else [*tenant_names]
         for owner in owners:
             yield BudgetStatus(part.name, part, owner, current_window)
     for key in {key.name: key for key in keys}.values():
         for index, key_budget in enumerate(key.budgets):
-            current_window = window.find_window(key_budget.every, now, zone)
+            key_zone = find_zone(key_budget.time_zone, zone)
+            current_window = window.find_window(key_budget.every, now, key_zone)
             yield BudgetStatus(
                 make_key_limit_name(key.name, index),
                 key_budget,

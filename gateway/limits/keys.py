@@ -20,7 +20,7 @@ from typing import Annotated, Literal, Protocol, Self
 import msgspec
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
-from gateway.core.call import OPEN_KEY, CacheMode, Key, KeyBudget, KeyLimit, Strategy
+from gateway.core.call import OPEN_KEY, CacheMode, Key, KeyBudget, KeyLimit, Strategy, WindowKind
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.target import Tier
 from gateway.limits.key_guessing import WrongKeyCounter
@@ -30,9 +30,9 @@ from gateway.settings.schema.base import CompleteSetting, QualitySetting, Word, 
 from gateway.settings.schema.limits import (
     MAX_COUNT,
     BudgetPart,
-    BudgetPeriod,
     RateValue,
     TierList,
+    TimeZoneName,
     UsdAmount,
 )
 from gateway.settings.schema.root import Part
@@ -96,7 +96,8 @@ class KeyBudgetPart(Part):
     """A budget of one key; 0 refuses all calls that it counts."""
 
     usd: UsdAmount
-    every: BudgetPeriod
+    every: WindowKind
+    time_zone: TimeZoneName = ""
     tier: TierList | None = None
     soft: Annotated[Decimal, Field(gt=0, le=1)] | None = None
     hard: bool = True
@@ -487,6 +488,7 @@ def _make_budget(part: KeyBudgetPart) -> KeyBudget:
     return KeyBudget(
         usd=part.usd,
         every=part.every,
+        time_zone=part.time_zone,
         tier=None if part.tier is None else tuple(part.tier),
         soft=part.soft,
         hard=part.hard,

@@ -435,7 +435,7 @@ class Limiter:
                 demand, dialect, is_priced=usage_bound.is_bounded_by_cap(option.plan.targets)
             )
         self._report_exhausted(usage_bound.call.key.tenant, answer)
-        return make_refusal_error(answer, dialect)
+        return make_refusal_error(answer, dialect, self._wall())
 
     def _find_lower_options(
         self,

@@ -3,6 +3,7 @@
 from decimal import Decimal
 
 from gateway.core.errors import Problem, ProblemError
+from gateway.limits import window
 from gateway.limits.counters import CounterDemand, Refusal
 
 _MICRO_PER_USD = Decimal(1_000_000)
@@ -19,8 +20,10 @@ _CAP_NAMES = {"openai-responses": "max_output_tokens", "gemini": "maxOutputToken
 """Each dialect's name for the cap on the output, if it is not max_tokens."""
 
 
-def make_refusal_error(answer: Refusal, dialect: str) -> ProblemError:
+def make_refusal_error(answer: Refusal, dialect: str, now: float) -> ProblemError:
     """Tell a client of a dialect why its call does not pass, and when to try again.
+
+    `now` is in seconds since the epoch.
 
     The message about a budget for all tenants does not reveal what others have spent.
     """
@@ -34,8 +37,8 @@ def make_refusal_error(answer: Refusal, dialect: str) -> ProblemError:
             Problem(kind="budget_busy", message=message, retry_after=answer.retry_after)
         )
     if demand.kind in ("usd", "share"):
-        window = demand.field.rpartition("|")[2]
-        window_text = "" if window == "total" else f" for {window}"
+        window_name = demand.field.rpartition("|")[2]
+        window_text = "" if window_name == "total" else f" for {window_name}"
         cost = f"${demand.amount / _MICRO_PER_USD:f}"
         if demand.kind == "usd" and 0 < demand.limit < demand.amount:
             message = (
@@ -47,6 +50,12 @@ def make_refusal_error(answer: Refusal, dialect: str) -> ProblemError:
                 f"The budget {demand.name!r} is spent{window_text}: less is left than this "
                 f"call may cost, {cost}."
             )
+            # The SDKs of clients wait for the next minute, but not for the next hour.
+            wait = window.compute_minute_wait(window_name, now) if demand.limit else None
+            if wait is not None:
+                text = f"{message} Try again in the next minute."
+                problem = Problem(kind="budget_busy", message=text, retry_after=max(1.0, wait))
+                return ProblemError(problem)
         else:
             message = f"The budget {demand.name!r} leaves no more of this tier{window_text}."
         return ProblemError(Problem(kind="budget", message=message))

@@ -4,14 +4,15 @@ import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import tzinfo
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 import msgspec
 
-from gateway.core.call import Key, KeyBudget, KeyLimit
+from gateway.core.call import Key, KeyBudget, KeyLimit, WindowKind
 from gateway.core.target import TIERS, Tier
 from gateway.limits import window
 from gateway.limits.counters import CounterDemand, DemandTemplate, Kind, Owner
-from gateway.limits.window import Window, WindowKind
+from gateway.limits.window import Window
 from gateway.settings.schema.limits import BudgetPart, LimitPart
 
 MAX_COUNT = 2**53 - 1
@@ -30,6 +31,8 @@ class LimitRule(msgspec.Struct, frozen=True, kw_only=True):
     limit: int
     period: float = 0.0
     window_kind: WindowKind | None = None
+    time_zone: str = ""
+    """The time zone of its windows; empty is that of the ledger."""
     keys: frozenset[str] | None = None
     """The keys whose calls count; None is any key. The same holds for teams, tags and tiers."""
     teams: frozenset[str] | None = None
@@ -152,7 +155,7 @@ class LimitRules:
         self._rules_by_name = {(rule.kind, escape(rule.name)): rule for rule in self.rules}
         self._key_rules: dict[tuple[str, str], LimitRule] = {}
         """The rules of single keys, by name and subject."""
-        self._windows: dict[WindowKind, Window] = {}
+        self._windows: dict[tuple[WindowKind, str], Window] = {}
         self._prepared: dict[tuple[str, tuple[str, ...], Tier | None], PreparedDemand] = {}
 
     def make_demands(
@@ -196,7 +199,7 @@ class LimitRules:
         self, key: str, tags: Sequence[str], tier: Tier | None, now: float, own_key: Key | None
     ) -> PreparedDemand:
         pairs: list[tuple[CounterDemand, LimitRule]] = []
-        windows: dict[WindowKind, Window] = {}
+        windows: dict[tuple[WindowKind, str], Window] = {}
         team = own_key.team if own_key is not None else None
         for rule in self.rules:
             applies = rule.tiers is None or tier in rule.tiers
@@ -236,7 +239,6 @@ class LimitRules:
         Raises ValueError for a demand that belongs to none of these limits.
         """
         kind, name, subject, window_name = demand.field.split("|")
-        budget_window = window.parse_window(window_name, self._zone)
         filters: dict[str, Collection[str]] = {} if owner is None else {"tenant": [owner]}
         label, _, value = subject.partition("=")
         is_own = label == "own"
@@ -247,6 +249,7 @@ class LimitRules:
         )
         if rule is None or kind != demand.kind or rule.all_tenants is not demand.all_tenants:
             raise ValueError(f"no {demand.kind} is counted by {demand.field!r}")
+        budget_window = window.parse_window(window_name, find_zone(rule.time_zone, self._zone))
         for filter_name, values in (
             ("key", rule.keys),
             ("team", rule.teams),
@@ -265,7 +268,7 @@ class LimitRules:
             rule = self._rules_by_name.get(("usd", name))
             if rule is None or rule.window_kind is None or not rule.all_tenants:
                 continue
-            if self._current_window(rule.window_kind, now).name == window_name:
+            if self._current_window(rule.window_kind, rule.time_zone, now).name == window_name:
                 yield CounterDemand(
                     kind="usd", name=rule.name, field=field, limit=rule.limit, all_tenants=True
                 )
@@ -287,7 +290,7 @@ class LimitRules:
             )
             if rule is None or rule.window_kind is None or rule.all_tenants is not (owner is None):
                 continue
-            current_window = self._current_window(rule.window_kind, now)
+            current_window = self._current_window(rule.window_kind, rule.time_zone, now)
             if current_window.name == window_name:
                 yield BudgetLevel(
                     budget="" if is_own else rule.name,
@@ -306,7 +309,7 @@ class LimitRules:
         amount: int,
         tier: Tier | None,
         now: float,
-        windows: dict[WindowKind, Window],
+        windows: dict[tuple[WindowKind, str], Window],
     ) -> CounterDemand:
         kind, name = rule.kind, escape(rule.name)
         if rule.window_kind is None:
@@ -320,7 +323,8 @@ class LimitRules:
                 period=rule.period,
                 all_tenants=rule.all_tenants,
             )
-        windows[rule.window_kind] = current_window = self._current_window(rule.window_kind, now)
+        current_window = self._current_window(rule.window_kind, rule.time_zone, now)
+        windows[rule.window_kind, rule.time_zone] = current_window
         window_name = current_window.name
         return CounterDemand(
             kind=kind,
@@ -335,10 +339,11 @@ class LimitRules:
             all_tenants=rule.all_tenants,
         )
 
-    def _current_window(self, kind: WindowKind, now: float) -> Window:
-        current = self._windows.get(kind)
+    def _current_window(self, kind: WindowKind, time_zone: str, now: float) -> Window:
+        current = self._windows.get((kind, time_zone))
         if current is None or not current.contains(now):
-            current = self._windows[kind] = window.find_window(kind, now, self._zone)
+            zone = find_zone(time_zone, self._zone)
+            current = self._windows[kind, time_zone] = window.find_window(kind, now, zone)
         return current
 
 
@@ -380,6 +385,7 @@ def _make_budget_rule(part: BudgetPart | KeyBudget, name: str) -> LimitRule:
         name=name,
         limit=limit if part.hard else maximum,
         window_kind=part.every,
+        time_zone=part.time_zone,
         soft=None if soft_share is None else math.ceil(limit * soft_share),
         hard=part.hard,
         then=part.then,
@@ -448,6 +454,11 @@ def _find_subjects(
         return () if tier is None else (f"tier={tier}",)
     counted_tags = [tag for tag in tags if rule.tags is None or tag in rule.tags]
     return [f"tag={escape(tag)}" for tag in dict.fromkeys(counted_tags)]
+
+
+def find_zone(time_zone: str, ledger_zone: tzinfo) -> tzinfo:
+    """Return the time zone of a budget: its own, or that of the ledger."""
+    return ZoneInfo(time_zone) if time_zone else ledger_zone
 
 
 def escape(text: str) -> str:

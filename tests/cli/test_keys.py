@@ -54,7 +54,7 @@ def test_every_option_becomes_a_setting_of_the_key(tmp_path: Path) -> None:
         tmp_path, "add", "all", "--lab", "acme", "--labs", "acme", "--tiers", "fast,smart", "--models", "claude-*",
         "--models", "small, large", "--regions", "eu", "--tags", "web,eu", "--allowed-tags", "night", "--tenant", "t", "--team", "web", "--complete", "hold",
         "--expires", "2999-01-31", "--admin", "--requests", "60/m", "--tokens", "200k/m", "--concurrency", "8",
-        "--budget", "5/month", "--budget", "0.25/day",
+        "--budget", "5/month", "--budget", "0.25/week",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     key = load("keys.yaml", tmp_path, "", clock=lambda: 0.0).find(result.stdout.strip())
@@ -62,7 +62,7 @@ def test_every_option_becomes_a_setting_of_the_key(tmp_path: Path) -> None:
         name="all", lab="acme", labs=("acme",), tiers=("fast", "smart"), models=("claude-*", "small", "large"),
         regions=("eu",), tags=("web", "eu"), allowed_tags=("night",), tenant="t", team="web", complete="hold", admin=True,
         limits=(KeyLimit(requests=(60, 60.0), tokens=(200_000, 60.0), concurrency=8),),
-        budgets=(KeyBudget(usd=5, every="month"), KeyBudget(usd=0.25, every="day")),  # type: ignore[arg-type]  # equal to the decimals
+        budgets=(KeyBudget(usd=5, every="month"), KeyBudget(usd=0.25, every="week")),  # type: ignore[arg-type]  # equal to the decimals
     )  # fmt: skip
     (row,) = list_keys(tmp_path)
     assert "sha256" not in row
@@ -75,7 +75,7 @@ def test_every_option_becomes_a_setting_of_the_key(tmp_path: Path) -> None:
     assert row["limits"] == [{"requests": "60/m", "tokens": "200000/m", "concurrency": 8}]
     assert [(budget["usd"], budget["every"]) for budget in row["budgets"]] == [
         ("5", "month"),
-        ("0.25", "day"),
+        ("0.25", "week"),
     ]
     output = run_keys(tmp_path, "list").stdout
     for words in (
@@ -85,7 +85,7 @@ def test_every_option_becomes_a_setting_of_the_key(tmp_path: Path) -> None:
         "models claude-* small large",
         "admin yes",
         "requests 60/m",
-        "$0.25/day",
+        "$0.25/week",
     ):
         assert words in output
 

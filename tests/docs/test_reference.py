@@ -136,7 +136,7 @@ def _least(field: object) -> object:
     """Return some value for a required field."""
     kinds: list[tuple[str, object]] = [
         ("Role", {"admin": "x"}), ("dict[", {"": "x"}), ("list[", ["01:00-02:00"]), ("Literal[1]", 1), ("TokenCount", 1),
-        ("BudgetPeriod", "day"), ("IssuerUrl", "https://a.example"),
+        ("WindowKind", "day"), ("IssuerUrl", "https://a.example"),
     ]  # fmt: skip
     shown = str(getattr(field, "annotation", ""))
     return next((value for sign, value in kinds if sign in shown), "x")

@@ -143,6 +143,24 @@ def test_a_litellm_group_becomes_a_lab_with_its_deployments_in_order(tmp_path: P
 
 
 @pytest.mark.parametrize(
+    ("period", "every", "fate"),
+    [
+        ("30s", "minute", "changed"), ("1m", "minute", "kept"), ("1h", "hour", "kept"), ("2d", "day", "changed"),
+        ("7d", "week", "kept"), ("14d", "week", "changed"), ("30d", "month", "kept"), ("1mo", "month", "kept"),
+        ("", "total", "changed"), ("soon", "total", "changed"),
+    ],
+)  # fmt: skip
+def test_a_litellm_budget_becomes_one_of_the_nearest_window(
+    period: str, every: str, fate: str
+) -> None:
+    model = {"model_name": "x", "litellm_params": {"model": "openai/gpt-5"}}
+    settings = {"max_budget": 5, "budget_duration": period}
+    imported = import_value("litellm", {"model_list": [model], "litellm_settings": settings})
+    assert [(item["usd"], item["every"]) for item in imported.budgets] == [(5, every)]
+    assert f"5 USD a {every}" in notes(imported, fate)["litellm_settings.max_budget"]
+
+
+@pytest.mark.parametrize(
     ("model", "params", "reason"),
     [
         ("vertex_ai/gemini-pro", {}, "Vertex AI needs Google's sign-in"),

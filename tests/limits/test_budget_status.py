@@ -37,6 +37,14 @@ def test_each_tenant_and_each_key_has_its_own_budgets() -> None:
     assert (standing.used_amount, standing.from_counters) == (Decimal("1.5"), True)
 
 
+def test_a_budget_stands_in_the_time_zone_of_its_own() -> None:
+    zone = "America/New_York"
+    own = KeyBudget(usd=Decimal(3), every="day", time_zone=zone)
+    parts = [part(usd=1, time_zone=zone), part(usd=1)]
+    found = list(iter_budgets(parts, [Key(name="ann", budgets=(own,))], ["a"], ZONE, NOW - 14_400))
+    assert [budget.window.name for budget in found] == ["2026-10-25", DAY, "2026-10-25"]
+
+
 def test_a_counter_counts_and_where_there_is_none_the_ledger_does() -> None:
     budget = budget_status(usd=2)
     assert [(s.used_amount, s.from_counters) for s in compute_budget_uses(budget, {f"usd|b|all|{DAY}": 250_000}, {})] == [(Decimal("0.25"), True)]  # fmt: skip

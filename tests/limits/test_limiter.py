@@ -329,6 +329,20 @@ async def test_the_gateway_reports_once_that_a_budget_is_nearly_or_fully_used() 
     assert stage.alerts == ["b", "b"]
 
 
+async def test_the_used_up_budget_of_a_minute_says_when_the_next_minute_begins() -> None:
+    """The SDKs of clients wait for it; they do not wait for the next hour."""
+    for every, kind, wait in (("minute", "budget_busy", 20.0), ("hour", "budget", None)):
+        stage = ObservedLimiter(budget("0.002", every=every))
+        await stage.ask()
+        await stage.end(cost=Decimal("0.001"))
+        problem = await stage.refused("c2")
+        assert (problem.kind, problem.retry_after) == (kind, wait)
+        assert ("Try again in the next minute." in problem.message) is (every == "minute")
+        assert stage.alerts == ["b"]
+    assert (await ObservedLimiter(budget("0.001", every="minute")).refused()).kind == "budget"
+    assert (await ObservedLimiter(budget("0", every="minute")).refused()).kind == "budget"
+
+
 async def test_a_budget_reserved_by_running_calls_is_busy_and_not_used_up() -> None:
     """The client may retry after a second; the gateway alerts nobody."""
     stage = ObservedLimiter(budget("0.002"))

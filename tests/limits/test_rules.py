@@ -79,14 +79,37 @@ def test_a_budget_counts_micro_dollars_in_its_window() -> None:
 @pytest.mark.parametrize(
     ("every", "name"),
     [
+        ("minute", "2026-11-24T13:30+01:00"),
         ("hour", "2026-11-24T13+01:00"),
         ("day", "2026-11-24"),
+        ("week", "2026-W48"),
         ("month", "2026-11"),
+        ("quarter", "2026-Q4"),
+        ("year", "2026"),
         ("total", "total"),
     ],
 )
 def test_windows_follow_the_configured_time_zone(every: str, name: str) -> None:
     assert fields(limits({"usd": 1, "every": every})) == [f"usd|x|all|{name}"]
+
+
+def test_a_budget_may_have_a_time_zone_of_its_own() -> None:
+    """It begins a new day in Tokyo, while the day of the others goes on."""
+    rules = limits(
+        {"usd": 1, "every": "day", "name": "a", "time_zone": "Asia/Tokyo"},
+        {"usd": 1, "every": "day", "name": "b"},
+    )
+    now = datetime(2026, 11, 24, 15, tzinfo=UTC).timestamp()
+    own = Key(name="ann", budgets=(KeyBudget(usd=Decimal(1), every="day", time_zone="Asia/Tokyo"),))
+    assert fields(rules, now=now, own=own) == [
+        "usd|a|all|2026-11-25", "usd|b|all|2026-11-24", "usd|key ann|own=ann|2026-11-25"
+    ]  # fmt: skip
+    assert fields(rules, now=now - 1)[0] == "usd|a|all|2026-11-24"
+    tokyo, berlin, _ = needs(rules, now=now, own=own)
+    scopes = [rules.find_scope(None, need) for need in (tokyo, berlin)]
+    assert [scope.since for scope in scopes] == [now, now - 16 * 3_600]
+    levels = list(rules.iter_levels(None, {"usd|a|all|2026-11-25": 3}, now))
+    assert [(level.used_micro_usd, level.end) for level in levels] == [(3, now + 86_400)]
 
 
 def test_a_new_counter_begins_exactly_at_midnight() -> None:

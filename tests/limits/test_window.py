@@ -1,21 +1,33 @@
 """Windows in time zones: contiguous, exact at midnight, on days of 23, 24 and 25 hours."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.core.call import WindowKind
 from gateway.limits import window
-from gateway.limits.window import Window, WindowKind
+from gateway.limits.window import Window
 
 ZONES = (
     "UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Asia/Kathmandu", "Australia/Lord_Howe",
     "America/Santiago", "Asia/Beirut", "Africa/Cairo", "America/Nuuk", "Pacific/Kiritimati", "Pacific/Chatham",
 )  # fmt: skip
 BERLIN = ZoneInfo("Europe/Berlin")
+
+ENDING: tuple[WindowKind, ...] = ("minute", "hour", "day", "week", "month", "quarter", "year")
+"""The kinds of windows that end."""
+BEGINNINGS = {
+    "day": lambda day: day,
+    "week": lambda day: day - timedelta(days=day.weekday()),
+    "month": lambda day: day.replace(day=1),
+    "quarter": lambda day: day.replace(month=(day.month - 1) // 3 * 3 + 1, day=1),
+    "year": lambda day: day.replace(month=1, day=1),
+}
+"""The first day of a window of whole days: the calendar's own arithmetic."""
 
 zones = st.sampled_from(ZONES).map(ZoneInfo)
 moments = st.integers(1_577_836_800, 2_208_988_800)
@@ -47,12 +59,17 @@ near = st.sampled_from(
 def shown(every: WindowKind, moment: int, zone: tzinfo) -> object:
     """Return the window that a wall clock shows: the plain model."""
     local = datetime.fromtimestamp(moment, zone)
-    if every == "hour":
-        return (local.replace(minute=0, second=0, tzinfo=None), local.utcoffset())
-    return local.date() if every == "day" else (local.year, local.month)
+    if every in ("minute", "hour"):
+        minute = local.minute if every == "minute" else 0
+        return (local.replace(minute=minute, second=0, tzinfo=None), local.utcoffset())
+    week, month = local.isocalendar(), local.month
+    return {
+        "day": local.date(), "week": (week.year, week.week), "month": (local.year, month),
+        "quarter": (local.year, -(-month // 3)), "year": local.year,
+    }[every]  # fmt: skip
 
 
-@pytest.mark.parametrize("every", ["hour", "day", "month"])
+@pytest.mark.parametrize("every", ENDING)
 @given(zoned=st.one_of(near, st.tuples(zones, moments)), offset=st.integers(0, 5_000))
 def test_all_seconds_of_a_window_show_the_same_hour_or_day_on_a_wall_clock(
     every: WindowKind, zoned: tuple[ZoneInfo, int], offset: int
@@ -65,7 +82,8 @@ def test_all_seconds_of_a_window_show_the_same_hour_or_day_on_a_wall_clock(
     first, last = int(span.start), int(span.end) - 1
     assert first == span.start <= moment <= last
     expected = shown(every, moment, zone)
-    inside = {*range(first, min(first + 60, last)), *range(first, last, 5_003 + offset), last}
+    step = 5_003 + offset + (last - first) // 700
+    inside = {*range(first, min(first + 60, last)), *range(first, last, step), last}
     assert {shown(every, inner, zone) for inner in inside} == {expected}
     assert shown(every, first - 1, zone) != expected
     assert shown(every, last + 1, zone) != expected
@@ -75,7 +93,7 @@ def test_all_seconds_of_a_window_show_the_same_hour_or_day_on_a_wall_clock(
     assert window.find_window(every, first - 0.001, zone).end == span.start
 
 
-@pytest.mark.parametrize("every", ["hour", "day", "month", "total"])
+@pytest.mark.parametrize("every", [*ENDING, "total"])
 @given(zoned=st.one_of(near, st.tuples(zones, moments)))
 def test_each_window_has_its_own_name(every: WindowKind, zoned: tuple[ZoneInfo, int]) -> None:
     zone, moment = zoned
@@ -84,6 +102,63 @@ def test_each_window_has_its_own_name(every: WindowKind, zoned: tuple[ZoneInfo, 
     assert span.contains(moment)
     assert not window.has_ended(span.name, span.end or 2e12)
     assert window.has_ended(span.name, (span.end or 0) + 4 * 86_400) is (every != "total")
+
+
+@pytest.mark.parametrize("every", BEGINNINGS)
+@given(zoned=st.one_of(near, st.tuples(zones, moments)))
+def test_a_window_of_days_begins_at_the_midnight_that_zoneinfo_knows(
+    every: WindowKind, zoned: tuple[ZoneInfo, int]
+) -> None:
+    """It ends where the next begins, whatever clocks do in it."""
+    zone, moment = zoned
+    span = window.find_window(every, moment, zone)
+    assert span.start is not None
+    assert span.end is not None
+    # A day begins at the first second that shows its date, also if clocks skip midnight.
+    first = datetime.fromtimestamp(span.start, zone).date()
+    assert first == BEGINNINGS[every](first)
+    assert span.start == datetime(first.year, first.month, first.day, tzinfo=zone).timestamp()
+    following = datetime.fromtimestamp(span.end, zone).date()
+    assert following == BEGINNINGS[every](following) != first
+    days = {"day": 1, "week": 7, "month": 31, "quarter": 92, "year": 366}[every]
+    assert 0 < (following - first).days <= days
+    hours = (span.end - span.start) / 3_600
+    assert abs(hours - 24 * (following - first).days) <= 1
+
+
+@pytest.mark.parametrize(
+    ("every", "name", "start", "end"),
+    [
+        ("minute", "2027-01-01T12:34+01:00", "2027-01-01T12:34", "2027-01-01T12:35"),
+        ("week", "2026-W53", "2026-12-28", "2027-01-04"),
+        ("quarter", "2027-Q1", "2027-01-01", "2027-04-01"),
+        ("year", "2027", "2027-01-01", "2028-01-01"),
+    ],
+)
+def test_a_window_has_the_name_of_its_period(
+    every: WindowKind, name: str, start: str, end: str
+) -> None:
+    """1 January 2027 is a Friday: its week is one of 2026 (ISO 8601)."""
+    at = datetime(2027, 1, 1, 12, 34, 56, tzinfo=BERLIN).timestamp()
+    edges = [datetime.fromisoformat(edge).replace(tzinfo=BERLIN).timestamp() for edge in (start, end)]  # fmt: skip
+    assert window.find_window(every, at, BERLIN) == Window(name, *edges)
+
+
+def test_counters_of_minutes_are_kept_for_an_hour() -> None:
+    """Two days of them would be thousands for each key."""
+    span = window.find_window("minute", 1_793_000_000, BERLIN)
+    assert span.end is not None
+    assert not window.has_ended(span.name, span.end + 3_599)
+    assert window.has_ended(span.name, span.end + 3_600)
+
+
+def test_only_the_next_minute_is_worth_waiting_for() -> None:
+    now = 1_793_000_000.5
+    waits = [
+        window.compute_minute_wait(window.find_window(every, now, BERLIN).name, now)
+        for every in (*ENDING, "total")
+    ]
+    assert waits == [39.5, *[None] * 7]
 
 
 @pytest.mark.parametrize(
@@ -144,7 +219,9 @@ def test_a_new_day_continues_if_clocks_go_back_over_midnight() -> None:
     assert names == ["2010-11-06", "2010-11-07", "2010-11-07", "2010-11-07"]
 
 
-@pytest.mark.parametrize("name", ["", "x", "2026-13", "2026-02-30", "2026-11-24T25+01:00", "60s"])
+@pytest.mark.parametrize(
+    "name", ["", "x", "2026-13", "2026-02-30", "2026-11-24T25+01:00", "60s", "2025-W53", "2026-Q5"]
+)
 def test_an_invalid_window_name_is_refused_and_has_not_ended(name: str) -> None:
     with pytest.raises(ValueError):
         window.parse_window(name, UTC)

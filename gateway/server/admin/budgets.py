@@ -43,7 +43,7 @@ def add_routes(router: APIRouter, gateway: Gateway, worker_thread: WorkerThread)
         await worker_thread.ingest_journals()
         all_spending = await worker_thread(lambda: read_all_spending(statuses))
         rows = [
-            _render_budget(standing, now, several=len(tenants) > 1)
+            _render_budget(standing, config.ledger.time_zone, now, several=len(tenants) > 1)
             for one, spending in zip(statuses, all_spending, strict=True)
             for standing in compute_budget_uses(one, used_by_owner[one.owner], spending)
         ]
@@ -65,7 +65,9 @@ def read_spending(gateway: Gateway, status: BudgetStatus) -> dict[str | None, De
     }
 
 
-def _render_budget(budget_use: BudgetUse, now: float, *, several: bool) -> dict[str, object]:
+def _render_budget(
+    budget_use: BudgetUse, ledger_zone: str, now: float, *, several: bool
+) -> dict[str, object]:
     budget, part = budget_use.budget, budget_use.budget.part
     only: Mapping[str, Any] = budget.filters
     if budget_use.subject is not None and budget.apart is not None:
@@ -80,6 +82,7 @@ def _render_budget(budget_use: BudgetUse, now: float, *, several: bool) -> dict[
         "per": budget.apart,
         "subject": budget_use.subject,
         "every": part.every,
+        "zone": part.time_zone or ledger_zone,
         "since": budget.window.start,
         "until": budget.window.end,
         "limit": format_exact(budget.limit),

@@ -3,6 +3,7 @@
 import re
 from decimal import Decimal
 from typing import Annotated, Literal, NamedTuple, Self
+from zoneinfo import ZoneInfo
 
 from pydantic import (
     AfterValidator,
@@ -13,6 +14,7 @@ from pydantic import (
     model_validator,
 )
 
+from gateway.core.call import WindowKind
 from gateway.core.target import TIERS, Tier
 from gateway.settings.schema.base import STRICT_CONFIG, NonEmptyWords, Word, wrap_in_list
 
@@ -52,13 +54,22 @@ def parse_per(value: object) -> str:
     raise ValueError("must be all, tenant, team, key, tag, tier, [tenant, tag] or [tenant, tier]")
 
 
+def _check_time_zone(name: str) -> str:
+    try:
+        ZoneInfo(name or "UTC")
+    except (KeyError, ValueError, OSError):
+        raise ValueError(f"no time zone {name!r}: write it as Europe/Berlin") from None
+    return name
+
+
 def _check_url(text: str) -> str:
     if text and not text.startswith(("http://", "https://")):
         raise ValueError("must start with http:// or https://")
     return text
 
 
-type BudgetPeriod = Literal["hour", "day", "month", "total"]
+type TimeZoneName = Annotated[str, AfterValidator(_check_time_zone)]
+"""The name of a time zone, as Europe/Berlin; empty is that of the ledger."""
 type RateValue = Annotated[Rate, PlainValidator(parse_rate)]
 type PerValue = Annotated[str, PlainValidator(parse_per)]
 type TierList = Annotated[list[Tier], BeforeValidator(wrap_in_list), Field(min_length=1)]
@@ -126,8 +137,10 @@ class BudgetPart(CountPart):
     share: BudgetShare | None = None
     """The highest share that the calls of `tier` may have, 0 to 1. The whole is all calls that
     `key`, `team` and `tag` count."""
-    every: BudgetPeriod
-    """The window; it begins and ends in the time zone `ledger.time_zone`."""
+    every: WindowKind
+    """The window; a week begins on Monday."""
+    time_zone: TimeZoneName = ""
+    """The time zone in which the window begins and ends; empty is `ledger.time_zone`."""
     soft: Annotated[Decimal, Field(gt=0, le=1)] | None = None
     """The part of the budget, 0 to 1, at which the gateway warns."""
     hard: bool = True

@@ -105,6 +105,7 @@ def budgets(value: Config) -> None:
         {"name": "each", "usd": 0.5, "every": "month", "per": "tier", "hard": False},
         {"name": "few", "share": 0.5, "tier": ["smart", "reasoning"], "every": "day"},
         {"name": "ever", "usd": 100, "every": "total", "key": "nobody"},
+        {"name": "afar", "usd": 9, "every": "quarter", "time_zone": "Asia/Tokyo"},
     ]
 
 
@@ -116,7 +117,7 @@ def test_budgets_show_what_is_used_and_what_is_left(make: Make) -> None:
     spent = read(world, "/admin/costs", by="tier")
     report = read(world, BUDGETS)
     rows = {(row["name"], row["subject"]): row for row in report["budgets"]}
-    assert set(rows) == {("all", None), ("each", "fast"), ("each", "smart"), ("few", None), ("ever", None)}  # fmt: skip
+    assert set(rows) == {("all", None), ("each", "fast"), ("each", "smart"), ("few", None), ("ever", None), ("afar", None)}  # fmt: skip
     daily = rows["all", None]
     assert float(daily["used"]) == pytest.approx(float(spent["total"]["cost"]), abs=1e-5)
     assert daily["counted"] is True
@@ -125,6 +126,9 @@ def test_budgets_show_what_is_used_and_what_is_left(make: Make) -> None:
     assert (rows["few", None]["used"], rows["few", None]["kind"]) == ("0.3333", "share")
     ever = rows["ever", None]
     assert (float(ever["used"]), ever["rate"], ever["runs_out"], ever["since"]) == (0, None, None, None)  # fmt: skip
+    afar = rows["afar", None]
+    assert (afar["every"], afar["zone"], daily["zone"]) == ("quarter", "Asia/Tokyo", "UTC")
+    assert afar["since"] % 86_400 == 15 * 3_600
     assert rows["each", "smart"]["only"] == ["tier=smart"]
     assert ever["only"] == ["key=nobody"]
 

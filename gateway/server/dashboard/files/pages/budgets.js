@@ -131,11 +131,11 @@ function state(row) {
 function facts(row, told) {
   const left = number(row.limit) - number(row.used);
   return [
-    ["Window", { hour: "an hour", day: "a day", month: "a month", total: "for ever" }[row.every]],
+    ["Window", row.every === "total" ? "for ever" : `${row.every === "hour" ? "an" : "a"} ${row.every}${row.zone === told.zone ? "" : `, ${row.zone}`}`],
     ["Resets", row.until === null ? "never" : `in ${span(row.until - told.at)}`],
     row.kind === "usd" ? ["Left", left > 0 ? usd(left) : usd(0)] : null,
     row.kind === "usd" ? ["Rate", row.rate === null ? "not known yet" : `${usd(row.rate)} an hour`] : null,
-    row.kind === "usd" ? ["Runs out", row.runs_out === null ? "not in this window" : `${moment(row.runs_out, told.zone)} (in ${span(row.runs_out - told.at)})`, row.runs_out === null ? null : "warn"] : null,
+    row.kind === "usd" ? ["Runs out", row.runs_out === null ? "not in this window" : `${moment(row.runs_out, row.zone)} (in ${span(row.runs_out - told.at)})`, row.runs_out === null ? null : "warn"] : null,
     ["When full", row.hard ? (row.then ? `calls go to ${row.then}` : "calls are refused") : "only warns"],
     row.counted ? null : ["Counted", "by the ledger: no counter is there"],
   ].filter(Boolean);
