@@ -28,6 +28,15 @@ explicit temperature of 0. `on`: all that the cache can serve.
 type WindowKind = Literal["minute", "hour", "day", "week", "month", "quarter", "year", "total"]
 """The window of a budget; `total` never ends."""
 
+type ReserveMode = Literal["cap", "fit", "expected"]
+"""What a budget reserves for a call: `cap` the most that it can cost, `expected` its usual cost.
+
+`fit` also reserves the most, and lowers the cap on the output if it does not fit.
+"""
+
+LEAST_OUTPUT = 1024
+"""Tokens below which a lowered cap is of little use: a model that thinks needs room to answer."""
+
 type Dialect = str
 """openai-chat, openai-responses, anthropic-messages or gemini."""
 
@@ -57,7 +66,9 @@ class KeyBudget(msgspec.Struct, frozen=True, kw_only=True):
     hard: bool = True
     then: Tier | None = None
     """The tier that the calls go to instead of being refused."""
-    reserve: Literal["cap", "expected"] = "cap"
+    reserve: ReserveMode = "cap"
+    least_output: int = LEAST_OUTPUT
+    """With `reserve: fit`, the tokens of output below which the gateway refuses a call."""
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True):

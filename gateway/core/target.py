@@ -195,6 +195,19 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     price: Price | None = None
     is_listed: bool = True
     """False if no lab lists it: a client named it."""
+    lowered_output: int | None = None
+    """The cap on the output of one call, below all other bounds; None leaves those."""
+    lowered_reason: str = ""
+    """Why that cap is lower, for the client."""
+
+    @property
+    def output_limit(self) -> int | None:
+        """Return the highest cap that the target gets: that of the call, or the model's own."""
+        return self.facts.max_output if self.lowered_output is None else self.lowered_output
+
+    def explain_output_limit(self) -> str:
+        """Say why a client's cap on the output is too high."""
+        return self.lowered_reason or f"{self.model} gives at most {self.facts.max_output}"
 
     def compute_max_output(self, requested: int | None, choices: int) -> int | None:
         """Return the most tokens that an answer may have, all choices together; None if unknown.
@@ -207,6 +220,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         model_limit = facts.max_output or facts.context
         if per_choice is None or per_choice <= 0 or (model_limit and model_limit < per_choice):
             per_choice = model_limit
+        if self.lowered_output is not None:
+            per_choice = self.lowered_output
         return per_choice * max(1, choices) if per_choice else None
 
     @property

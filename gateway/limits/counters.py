@@ -136,6 +136,8 @@ class Refusal(msgspec.Struct, frozen=True):
     """The used-up demands that moved the call to this option."""
     busy: bool = False
     """True if the demand would fit if the other running calls cost nothing."""
+    left: int | None = None
+    """The micro-USD that a budget has left, reservations taken off; None for other demands."""
 
 
 class MissingCounter(msgspec.Struct, frozen=True):

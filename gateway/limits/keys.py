@@ -15,12 +15,22 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Literal, Protocol, Self
+from typing import Annotated, Protocol, Self
 
 import msgspec
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
-from gateway.core.call import OPEN_KEY, CacheMode, Key, KeyBudget, KeyLimit, Strategy, WindowKind
+from gateway.core.call import (
+    LEAST_OUTPUT,
+    OPEN_KEY,
+    CacheMode,
+    Key,
+    KeyBudget,
+    KeyLimit,
+    ReserveMode,
+    Strategy,
+    WindowKind,
+)
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.target import Tier
 from gateway.limits.key_guessing import WrongKeyCounter
@@ -30,6 +40,7 @@ from gateway.settings.schema.base import CompleteSetting, QualitySetting, Word, 
 from gateway.settings.schema.limits import (
     MAX_COUNT,
     BudgetPart,
+    LeastOutput,
     RateValue,
     TierList,
     TimeZoneName,
@@ -102,7 +113,8 @@ class KeyBudgetPart(Part):
     soft: Annotated[Decimal, Field(gt=0, le=1)] | None = None
     hard: bool = True
     then: Tier | None = None
-    reserve: Literal["cap", "expected"] = "cap"
+    reserve: ReserveMode = "cap"
+    least_output: LeastOutput = LEAST_OUTPUT
 
     @model_validator(mode="after")
     def _is_a_budget(self) -> Self:
@@ -494,6 +506,7 @@ def _make_budget(part: KeyBudgetPart) -> KeyBudget:
         hard=part.hard,
         then=part.then,
         reserve=part.reserve,
+        least_output=part.least_output,
     )
 
 

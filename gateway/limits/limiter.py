@@ -13,7 +13,7 @@ The second request names all options.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -38,6 +38,7 @@ from gateway.limits.counters import (
     Scopes,
     collect_scopes,
 )
+from gateway.limits.output_fit import fit_plan
 from gateway.limits.reconciliation import UnsettledCalls
 from gateway.limits.refusals import UNCOUNTED_PROBLEM, make_refusal_error, make_unbounded_error
 from gateway.limits.rules import LimitRules, PreparedDemand, describe_counter
@@ -58,6 +59,8 @@ _SAMPLE_SIZE = 256
 _REFRESH_ANSWERS = 16
 """Answers after which the limiter computes their usual length again."""
 _UNBOUNDED_REASON = "its cost has no bound, and a hard budget needs one"
+_MAX_FITS = 3
+"""Times that the limiter lowers the output of a call: other calls may take what was left."""
 _MAX_TRIES = 3
 """Times that the limiter asks for a call whose counters are missing, even right after it seeded
 them."""
@@ -104,6 +107,11 @@ class _AdmissionOption(msgspec.Struct, frozen=True):
     def demands(self) -> tuple[CounterDemand, ...]:
         """Return the demands of the call in this option."""
         return self.template.fill(self.amounts)
+
+    @property
+    def least_outputs(self) -> Mapping[str, int]:
+        """Return the least cap on the output, by the counter of a budget that lowers it."""
+        return self.template.least_outputs if isinstance(self.template, PreparedDemand) else {}
 
 
 class _HeldDemands(msgspec.Struct, frozen=True):
@@ -278,8 +286,36 @@ class Limiter:
                 self._report_exhausted(usage_bound.call.key.tenant, Refusal(demand))
         option = options[answer.choice]
         if isinstance(answer, Refusal):
-            raise self._make_error(usage_bound, option, answer)
+            option = await self._reserve_fitted(usage_bound, option, answer, decide_again)
         return option.decision, option.plan
+
+    async def _reserve_fitted(
+        self,
+        usage_bound: UsageBound,
+        option: _AdmissionOption,
+        refusal: Refusal,
+        decide_again: DecideAgain,
+    ) -> _AdmissionOption:
+        """Lower the cap on the output of a refused call, and reserve what it then costs at most.
+
+        Other calls may take what was left, so the limiter tries again. Raises ProblemError.
+        """
+        for _ in range(_MAX_FITS):
+            demand, left = refusal.demand, refusal.left
+            least_output = option.least_outputs.get(demand.field)
+            if left is None or least_output is None:
+                break
+            plan = fit_plan(usage_bound, option.plan, left, least_output, demand.name)
+            if plan is None:
+                break
+            now = self._wall()
+            options = [self._make_option(usage_bound, option.decision, plan, now)]
+            answer = await self._reserve(usage_bound, options, now, decide_again)
+            option = options[answer.choice]
+            if not isinstance(answer, Refusal):
+                return option
+            refusal = answer
+        raise self._make_error(usage_bound, option, refusal)
 
     async def extend(self, usage_bound: UsageBound, decision: Decision, target: Target) -> None:
         """Reserve the cost of one more request that a provider may bill. Raises ProblemError."""

@@ -214,7 +214,12 @@ class MemoryCounters:
             next_choice = request.next_choice(choice, failure.demand)
             if next_choice is None:
                 return Refusal(
-                    failure.demand, failure.retry_after, choice, tuple(exhausted), failure.busy
+                    failure.demand,
+                    failure.retry_after,
+                    choice,
+                    tuple(exhausted),
+                    failure.busy,
+                    failure.left,
                 )
             choice, demands = next_choice, request.options[next_choice]
             if not failure.busy:
@@ -453,10 +458,13 @@ class _OwnerCounters:
                 return MissingCounter(demand, tuple(filter(self.lacks_seed, demands[index + 1 :])))
             is_busy = self.is_busy(demand, reservation)
             wait = BUSY_RETRY_SECONDS if is_busy else self.compute_wait(demand, now_micros)
+            left = None
+            if demand.kind == "usd":
+                left = max(0, demand.limit - self.spent.get(demand.field, 0))
             if wait is None:
-                return Refusal(demand)
+                return Refusal(demand, left=left)
             if longest is None or wait > (longest.retry_after or 0):
-                longest = Refusal(demand, wait, busy=is_busy)
+                longest = Refusal(demand, wait, busy=is_busy, left=left)
         return longest
 
     def lacks_seed(self, demand: CounterDemand) -> bool:

@@ -177,7 +177,12 @@ class RedisCounters:
             next_choice = request.next_choice(choice, answer.demand)
             if next_choice is None:
                 return Refusal(
-                    answer.demand, answer.retry_after, choice, tuple(exhausted), answer.busy
+                    answer.demand,
+                    answer.retry_after,
+                    choice,
+                    tuple(exhausted),
+                    answer.busy,
+                    answer.left,
                 )
             if not answer.busy:
                 exhausted.append(answer.demand)
@@ -308,6 +313,13 @@ def _parse_answer(request: AdmissionRequest, status: int, choice: int, *values: 
             demands[position - 1] for position in values[end:] if position <= len(demands)
         )
         return Admitted(warnings, choice, exhausted)
-    position, wait, is_busy = values[end:]
+    position, wait, is_busy, left = values[end:]
     seconds = wait / _MICROS_PER_SECOND if wait >= 0 else None
-    return Refusal(demands[position - 1], seconds, choice, exhausted, is_busy == 1)
+    return Refusal(
+        demands[position - 1],
+        seconds,
+        choice,
+        exhausted,
+        is_busy == 1,
+        left if left >= 0 else None,
+    )

@@ -48,6 +48,8 @@ class LimitRule(msgspec.Struct, frozen=True, kw_only=True):
     then: Tier | None = None
     reserves_expected: bool = False
     """True if a call reserves its usual cost, not the most that it can cost."""
+    least_output: int | None = None
+    """The least cap to which the gateway lowers the output of a call; None never lowers it."""
     micro_usd: int = 0
     """The amount of a budget in micro-USD, also of one that only warns."""
 
@@ -94,6 +96,7 @@ class PreparedDemand(DemandTemplate):
         "_token_flags",
         "counts_expected",
         "counts_money",
+        "least_outputs",
         "own_key",
         "reserves_expected",
         "reserves_maximum",
@@ -119,6 +122,12 @@ class PreparedDemand(DemandTemplate):
         self.own_key = own_key
         self.valid_from = valid_from
         self.valid_until = valid_until
+        self.least_outputs = {
+            demands[index].field: rule.least_output
+            for index, rule in rules.items()
+            if rule.least_output is not None
+        }
+        """The least cap on the output of a call, by the counter of a budget that lowers it."""
         self.counts_money = any(rule.kind == "usd" for rule in self._rules)
         """True if some demands are for money."""
         self.counts_expected = any(rule.reserves_expected for rule in self._rules)
@@ -390,6 +399,7 @@ def _make_budget_rule(part: BudgetPart | KeyBudget, name: str) -> LimitRule:
         hard=part.hard,
         then=part.then,
         reserves_expected=part.reserve == "expected",
+        least_output=part.least_output if part.reserve == "fit" else None,
         micro_usd=0 if share is not None else limit,
     )
     return _restrict(rule, part)

@@ -29,7 +29,7 @@ def find_unbounded_targets(
         if part.hard and part.usd is not None:
             counted_rows = all_rows if part.tier is None else part.tier
             priced_rows.update(counted_rows)
-            capped_rows.update(counted_rows if part.reserve == "cap" else ())
+            capped_rows.update(counted_rows if part.reserve != "expected" else ())
     return [
         source.make_mistake((*path, "model"), message, hint, warn=True)
         for path, row, target in _iter_targets(catalogue)

@@ -42,7 +42,9 @@ class ResponseCache:
         store = self._store
         if store is None or not store.policy.serves(call, body.prompt, decision):
             return None
-        return store.make_key(call, body.members, plan.targets[0])
+        target = plan.targets[0]
+        # Nobody else asks for an answer with the cap of this one call.
+        return None if target.lowered_output else store.make_key(call, body.members, target)
 
     def find(
         self, call: Call, key: str | None

@@ -185,7 +185,7 @@ all:
 more:
   sha256: {digest("s2")}
   limits: [{{requests: 1/s}}, {{requests: 1000/d}}]
-  budgets: [{{usd: 0, every: total}}, {{usd: 1, every: hour, hard: false, reserve: expected}}]
+  budgets: [{{usd: 0, every: total}}, {{usd: 1, every: hour, hard: false, reserve: expected}}, {{usd: 2, every: week, reserve: fit, least_output: 99, time_zone: Asia/Tokyo}}]
 """
 
 
@@ -204,6 +204,9 @@ def test_scopes_limits_and_budgets_are_plain_values(tmp_path: Path) -> None:
     assert more.budgets == (
         KeyBudget(usd=Decimal(0), every="total"),
         KeyBudget(usd=Decimal(1), every="hour", hard=False, reserve="expected"),
+        KeyBudget(
+            usd=Decimal(2), every="week", reserve="fit", least_output=99, time_zone="Asia/Tokyo"
+        ),
     )
     assert keys.has_admin
     write(tmp_path, f"plain: {{sha256: {digest('s1')}}}\n")

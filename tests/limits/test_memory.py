@@ -275,7 +275,7 @@ def test_a_refusal_names_the_limit_with_the_longest_wait() -> None:
         assert answer.demand == slow
         assert answer.retry_after == pytest.approx(1800, abs=0.01)
     broke = CounterDemand(kind="usd", name="m", field="usd|m|all|total", limit=0)
-    assert at_once(meter.admit(admission(9, fast, broke, slow), NOW)) == Refusal(broke, None)
+    assert at_once(meter.admit(admission(9, fast, broke, slow), NOW)) == Refusal(broke, left=0)
 
 
 @pytest.mark.parametrize(

@@ -30,16 +30,18 @@ def test_the_store_reads_the_answers_of_its_scripts() -> None:
     assert _parse_reply(ASK, _encode((0, 0, 0, 1))) == Admitted((NEED,))
     assert _parse_reply(ASK, _encode((0, 1, 1, 0, 1))) == Admitted((), 1, (NEED,))
     assert _parse_reply(ASK, _encode((0, 2, 1, 0, 1))) == Admitted()
-    assert _parse_reply(ASK, _encode((1, 0, 0, 1, 2_500_000, 0))) == Refusal(NEED, 2.5)
-    assert _parse_reply(ASK, _encode((1, 0, 0, 1, 1_000_000, 1))) == Refusal(NEED, 1.0, busy=True)
-    assert _parse_reply(ASK, _encode((1, 0, 0, 1, -1, 0))) == Refusal(NEED, None)
-    assert _parse_reply(ASK, _encode((1, 1, 1, 0, 1, 1, -1, 0))) == Refusal(LOWER, None, 1, (NEED,))
+    assert _parse_reply(ASK, _encode((1, 0, 0, 1, 2_500_000, 0, -1))) == Refusal(NEED, 2.5)
+    busy = Refusal(NEED, 1.0, busy=True, left=7)
+    assert _parse_reply(ASK, _encode((1, 0, 0, 1, 1_000_000, 1, 7))) == busy
+    assert _parse_reply(ASK, _encode((1, 0, 0, 1, -1, 0, 0))) == Refusal(NEED, left=0)
+    spent = Refusal(LOWER, None, 1, (NEED,), left=3)
+    assert _parse_reply(ASK, _encode((1, 1, 1, 0, 1, 1, -1, 0, 3))) == spent
     assert _parse_reply(ASK, _encode((2, 0, 1))) == MissingCounter(NEED)
 
 
 @pytest.mark.parametrize(
     "reply",
-    [5, None, [1], b"", b"x", b"half of it", b"\xc1", _encode("no"), _encode(()), _encode((1,)), _encode((1, 0, 0, 9, 1, 0))],
+    [5, None, [1], b"", b"x", b"half of it", b"\xc1", _encode("no"), _encode(()), _encode((1,)), _encode((1, 0, 0, 1, 1, 0)), _encode((1, 0, 0, 9, 1, 0, 0))],
     ids=repr,
 )  # fmt: skip
 def test_an_unknown_answer_counts_as_an_unavailable_store(reply: object) -> None:
@@ -109,9 +111,9 @@ async def test_the_store_sends_a_huge_amount_as_more_than_any_limit() -> None:
     ("replies", "released"),
     [
         ((0, 0), []),
-        ((0, _encode((1, 0, 0, 1, -1, 0))), [None]),
-        ((_encode((1, 0, 0, 1, -1, 0)), 0), ["default"]),
-        ((_encode((1, 0, 0, 1, -1, 0)), _encode((1, 0, 0, 1, -1, 0))), []),
+        ((0, _encode((1, 0, 0, 1, -1, 0, 5))), [None]),
+        ((_encode((1, 0, 0, 1, -1, 0, 5)), 0), ["default"]),
+        ((_encode((1, 0, 0, 1, -1, 0, 5)), _encode((1, 0, 0, 1, -1, 0, 5))), []),
     ],
     ids=repr,
 )

@@ -32,6 +32,7 @@ def warnings(folder: Path, more: str, *keys: Key) -> list[str]:
         ("usd: 1, every: day", [NO_BOUND, NO_PRICE, NO_VECTORS]),
         ("usd: 1, every: day, tier: [fast]", [NO_BOUND]),
         ("usd: 1, every: day, reserve: expected", [NO_PRICE, NO_VECTORS]),
+        ("usd: 1, every: day, reserve: fit", [NO_BOUND, NO_PRICE, NO_VECTORS]),
         ("usd: 1, every: day, hard: false", []),
         ("share: 0.5, every: day, tier: [reasoning]", []),
     ],

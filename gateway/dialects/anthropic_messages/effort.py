@@ -176,6 +176,9 @@ def _fit_budget(edit: BodyPatch, model: str, cap: int) -> None:
     """Keep a budget below a clamped cap, unless the client's own cap was below it too."""
     client_budget = edit.body.outline["thinking"].get("budget_tokens")
     if isinstance(client_budget, int) and cap <= client_budget < (edit.body.prompt.max_output or 0):
+        if cap <= _MIN_BUDGET:
+            _drop_thinking(edit, f"{model} cannot think within {cap} tokens")
+            return
         budget = max(cap - _MIN_BUDGET, _MIN_BUDGET)
         edit.set_inner_member("thinking", "budget_tokens", budget)
         edit.record_loss("thinking.budget_tokens", "clamped", f"{model} gives at most {cap}")

@@ -353,7 +353,7 @@ def write(body: RequestBody, target: Target) -> WrittenBody:
 
 def _as_it_is(prompt: Prompt, target: Target) -> bool:
     """True if the target takes the request unchanged, apart from the model name."""
-    facts, most = target.facts, target.facts.max_output
+    facts, most = target.facts, target.output_limit
     return (
         facts.sampling == "always"
         and (most is None or (prompt.max_output or 0) <= most)
@@ -365,10 +365,10 @@ def _as_it_is(prompt: Prompt, target: Target) -> bool:
 
 def _clamp_max_tokens(edit: BodyPatch, target: Target) -> int:
     """Lower `max_tokens` to the model's maximum, and return what the target gets."""
-    cap, most = edit.body.prompt.max_output or 0, target.facts.max_output
+    cap, most = edit.body.prompt.max_output or 0, target.output_limit
     if most is not None and cap > most:
         edit.set_member("max_tokens", most)
-        edit.record_loss("max_tokens", "clamped", f"{target.model} gives at most {most}")
+        edit.record_loss("max_tokens", "clamped", target.explain_output_limit())
         return most
     return cap
 

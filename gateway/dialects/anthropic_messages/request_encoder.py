@@ -275,6 +275,7 @@ class _BodyWriter:
             it
             for it in (
                 request.max_output,
+                target.lowered_output,
                 target.max_output,
                 target.facts.max_output,
                 _DEFAULT_MAX_TOKENS,
@@ -282,6 +283,8 @@ class _BodyWriter:
             if it is not None
         )
         self._set("max_tokens", cap, "max_output")
+        if request.max_output is None and target.lowered_output is not None:
+            self._losses.append(Loss("max_tokens", "clamped", target.explain_output_limit()))
         tools = [_write_tool(tool) for tool in self._list_tools()]
         if tools:
             self._set("tools", tools, "tools")

@@ -234,13 +234,14 @@ def make_url_suffix(model: str, method: str) -> str:
 
 
 def _write_output_cap(config: GenerationConfigPatch, wanted: int | None, target: Target) -> None:
-    name, limit = "maxOutputTokens", target.facts.max_output
-    if not config.has(name):
-        if target.max_output is not None:
-            config.set_member(name, target.max_output)
-    elif wanted is not None and limit is not None and wanted > limit:
+    name, limit = "maxOutputTokens", target.output_limit
+    if limit is not None and (
+        target.lowered_output is not None if wanted is None else wanted > limit
+    ):
         config.set_member(name, limit)
-        config.record_loss(name, "", "clamped", f"{target.model} gives at most {limit}")
+        config.record_loss(name, "", "clamped", target.explain_output_limit())
+    elif target.max_output is not None and not config.has(name):
+        config.set_member(name, target.max_output)
 
 
 def _drop_sampling(config: GenerationConfigPatch, prompt: Prompt, target: Target) -> None:

@@ -328,9 +328,9 @@ def _as_it_is(prompt: Prompt, target: Target) -> bool:
     """
     facts, provider, cap = target.facts, target.provider, prompt.max_output
     if cap is None:
-        fits = target.max_output is None
+        fits = target.max_output is None and target.lowered_output is None
     else:
-        most = facts.max_output
+        most = target.output_limit
         fits = provider.max_tokens == "either" and (most is None or cap <= most)
     return (
         fits
@@ -379,15 +379,20 @@ def _write_cap(edit: BodyPatch, prompt: Prompt, target: Target) -> None:
     cap_member = target.provider.max_tokens
     present = [name for name in _CAP_MEMBERS if name in prompt.members]
     outline = edit.body.outline
-    is_unset = all(outline[name] is None for name in present)
-    asked = target.max_output if is_unset else prompt.max_output
+    lowered = target.lowered_output
+    # A provider may read a cap that is no whole number, and a lowered one must hold.
+    is_unset = all(outline[name] is None for name in present) or (
+        lowered is not None and prompt.max_output is None
+    )
+    asked = (lowered or target.max_output) if is_unset else prompt.max_output
     if asked is None:
         return
-    cap, max_output = asked, target.facts.max_output
-    if not is_unset and max_output is not None and cap > max_output:
-        edit.record_loss(present[0], "clamped", f"{target.model} gives at most {max_output}")
-        cap = max_output
+    cap, limit = asked, target.output_limit
     name = (present[0] if present else "max_tokens") if cap_member == "either" else cap_member
+    if limit is not None and (lowered is not None if is_unset else cap > limit):
+        client_name = present[0] if present else name
+        edit.record_loss(client_name, "clamped", target.explain_output_limit())
+        cap = limit
     if is_unset or cap != asked or (cap_member != "either" and present != [cap_member]):
         edit.set_member(name, cap)
         for other in present:

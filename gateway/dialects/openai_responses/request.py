@@ -321,9 +321,10 @@ def _as_it_is(prompt: Prompt, target: Target) -> bool:
     """True if a target takes the request as it is, except for the name of the model."""
     facts, output_cap = target.facts, prompt.max_output
     if output_cap is None:
-        fits = target.max_output is None
+        fits = target.max_output is None and target.lowered_output is None
     else:
-        fits = facts.max_output is None or output_cap <= facts.max_output
+        limit = target.output_limit
+        fits = limit is None or output_cap <= limit
     return (
         fits
         and facts.sampling == "always"
@@ -334,13 +335,14 @@ def _as_it_is(prompt: Prompt, target: Target) -> bool:
 
 
 def _write_cap(patch: BodyPatch, target: Target) -> None:
-    output_cap, model_max = patch.body.prompt.max_output, target.facts.max_output
-    if patch.body.outline.get(_OUTPUT_CAP) is None:
-        if target.max_output is not None:
-            patch.set_member(_OUTPUT_CAP, target.max_output)
-    elif output_cap is not None and model_max is not None and output_cap > model_max:
-        patch.set_member(_OUTPUT_CAP, model_max)
-        patch.record_loss(_OUTPUT_CAP, "clamped", f"{target.model} gives at most {model_max}")
+    output_cap, limit = patch.body.prompt.max_output, target.output_limit
+    if limit is not None and (
+        target.lowered_output is not None if output_cap is None else output_cap > limit
+    ):
+        patch.set_member(_OUTPUT_CAP, limit)
+        patch.record_loss(_OUTPUT_CAP, "clamped", target.explain_output_limit())
+    elif target.max_output is not None and patch.body.outline.get(_OUTPUT_CAP) is None:
+        patch.set_member(_OUTPUT_CAP, target.max_output)
 
 
 def asks_usage(body: RequestBody) -> bool:  # noqa: ARG001 - this dialect always sends it

@@ -2,7 +2,7 @@
 
 import re
 from decimal import Decimal
-from typing import Annotated, Literal, NamedTuple, Self
+from typing import Annotated, NamedTuple, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import (
@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from gateway.core.call import WindowKind
+from gateway.core.call import LEAST_OUTPUT, ReserveMode, WindowKind
 from gateway.core.target import TIERS, Tier
 from gateway.settings.schema.base import STRICT_CONFIG, NonEmptyWords, Word, wrap_in_list
 
@@ -75,6 +75,8 @@ type PerValue = Annotated[str, PlainValidator(parse_per)]
 type TierList = Annotated[list[Tier], BeforeValidator(wrap_in_list), Field(min_length=1)]
 type UsdAmount = Annotated[Decimal, Field(ge=0, max_digits=15, decimal_places=6)]
 """USD with at most six decimals: whole micro-dollars."""
+type LeastOutput = Annotated[int, Field(ge=16, le=MAX_COUNT)]
+"""Tokens of output; no dialect takes a cap below 16 from everybody."""
 type BudgetShare = Annotated[Decimal, Field(ge=0, le=1, decimal_places=3)]
 
 
@@ -147,9 +149,11 @@ class BudgetPart(CountPart):
     """True if the gateway refuses calls that do not fit; if false, it only warns."""
     then: Tier | None = None
     """The tier that serves calls that do not fit, so that they are not refused."""
-    reserve: Literal["cap", "expected"] = "cap"
+    reserve: ReserveMode = "cap"
     """The amount reserved while a call runs: `cap` is the most it can cost, `expected` its usual
-    cost."""
+    cost. `fit` is as `cap`, and lowers the cap on the output if the call does not fit."""
+    least_output: LeastOutput = LEAST_OUTPUT
+    """With `reserve: fit`, the tokens of output below which the gateway refuses a call."""
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:
@@ -157,6 +161,10 @@ class BudgetPart(CountPart):
             raise ValueError("must have one of `usd` and `share`")
         if self.share is not None:
             self._check_share()
+        if self.reserve == "fit" and not self.hard:
+            raise ValueError("`reserve: fit` lowers calls, and `hard: false` lets all in")
+        if self.reserve != "fit" and self.least_output != LEAST_OUTPUT:
+            raise ValueError("`least_output` is for `reserve: fit`")
         if self.then is None:
             return self
         if not self.hard:

@@ -13,7 +13,8 @@
 --        or nil, then or nil}; others are {tier, needs}, tried if a need whose `then` is their tier
 --        does not fit; seeds are {counter, spent}
 -- Answer packed {0, choice, count of skipped, skipped..., needs that crossed their soft limit...},
---        {1, choice, count of skipped, skipped..., need, wait or -1, 1 if it is busy} or
+--        {1, choice, count of skipped, skipped..., need, wait or -1, 1 if it is busy, micro-USD that
+--        a budget has left or -1} or
 --        {2, choice, needs without a counter...}; plain 0 if there is nothing to report
 --        a choice is 0 for needs, or an index of others; each skipped is two numbers: a choice, and
 --        its need that does not fit and is not busy
@@ -228,6 +229,8 @@ while true do
     answer[#answer + 1] = over
     answer[#answer + 1] = wait
     answer[#answer + 1] = busy and 1 or 0
+    local need = needs[over]
+    answer[#answer + 1] = need[1] == 'usd' and math.max(0, need[4] - (sum(need[3]) or 0)) or -1
     return cmsgpack.pack(answer)
   end
   if not busy then

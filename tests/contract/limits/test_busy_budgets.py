@@ -22,10 +22,10 @@ async def test_a_refusal_is_busy_for_reserved_money_and_not_for_spent_money(
     first, second = need("usd", limit=100, amount=60), need("usd", limit=100, amount=50)
     await meter.admit(ask("a", tenant, first), NOW)
     assert await meter.admit(ask("b", tenant, second), NOW) == Refusal(
-        second, BUSY_RETRY_SECONDS, busy=True
+        second, BUSY_RETRY_SECONDS, busy=True, left=40
     )
     assert await meter.settle(tenant, "a", None, 60)
-    assert await meter.admit(ask("b", tenant, second), NOW) == Refusal(second, None)
+    assert await meter.admit(ask("b", tenant, second), NOW) == Refusal(second, left=40)
 
 
 async def test_a_busy_budget_has_room_once_its_calls_end(meter: CounterStore, tenant: str) -> None:
@@ -45,7 +45,7 @@ async def test_a_call_larger_than_the_unspent_budget_gets_no_busy_refusal(
     """Even if all running calls end at no cost, 101 does not fit into 100."""
     await meter.admit(ask("a", tenant, need("usd", limit=100, amount=60)), NOW)
     large = need("usd", limit=100, amount=101)
-    assert await meter.admit(ask("b", tenant, large), NOW) == Refusal(large, None)
+    assert await meter.admit(ask("b", tenant, large), NOW) == Refusal(large, left=40)
 
 
 async def test_a_call_that_ends_without_usage_has_spent_its_reservation(
@@ -55,18 +55,18 @@ async def test_a_call_that_ends_without_usage_has_spent_its_reservation(
     money = need("usd", limit=100, amount=60)
     await meter.admit(ask("a", tenant, money), NOW)
     await meter.settle(tenant, "a", None, None)
-    assert await meter.admit(ask("b", tenant, money), NOW) == Refusal(money, None)
+    assert await meter.admit(ask("b", tenant, money), NOW) == Refusal(money, left=40)
 
 
 async def test_an_expired_reservation_is_spent(meter: CounterStore, tenant: str) -> None:
     """The amount stays charged; a late settlement corrects it and reserves nothing."""
     money = need("usd", limit=100, amount=60)
     await meter.admit(ask("a", tenant, money, expires=NOW + 10), NOW)
-    assert await meter.admit(ask("b", tenant, money), NOW + 11) == Refusal(money, None)
+    assert await meter.admit(ask("b", tenant, money), NOW + 11) == Refusal(money, left=40)
     assert await meter.settle(tenant, "a", None, 30)
     assert await meter.admit(ask("b", tenant, money), NOW + 11) == Admitted()
     assert await meter.admit(ask("c", tenant, money), NOW + 11) == Refusal(
-        money, BUSY_RETRY_SECONDS, busy=True
+        money, BUSY_RETRY_SECONDS, busy=True, left=10
     )
     assert await meter.read_counters(tenant) == {money.field: 90}
 
@@ -79,10 +79,10 @@ async def test_an_expired_call_that_continues_reserves_its_whole_amount_again(
     assert await meter.extend(ask("a", tenant, money, expires=NOW + 90), NOW + 11) == Admitted()
     large = need("usd", limit=100, amount=100)
     assert await meter.admit(ask("b", tenant, large), NOW + 11) == Refusal(
-        large, BUSY_RETRY_SECONDS, busy=True
+        large, BUSY_RETRY_SECONDS, busy=True, left=40
     )
     assert await meter.settle(tenant, "a", None, 5)
-    assert await meter.admit(ask("b", tenant, large), NOW + 11) == Refusal(large, None)
+    assert await meter.admit(ask("b", tenant, large), NOW + 11) == Refusal(large, left=95)
 
 
 async def test_a_calls_own_reservation_does_not_make_its_refusal_busy(
@@ -92,10 +92,10 @@ async def test_a_calls_own_reservation_does_not_make_its_refusal_busy(
     money = need("usd", limit=100, amount=60)
     small = need("usd", limit=100, amount=30)
     await meter.admit(ask("a", tenant, money), NOW)
-    assert await meter.extend(ask("a", tenant, money), NOW) == Refusal(money, None)
+    assert await meter.extend(ask("a", tenant, money), NOW) == Refusal(money, left=40)
     await meter.admit(ask("b", tenant, small), NOW)
     assert await meter.extend(ask("a", tenant, small), NOW) == Refusal(
-        small, BUSY_RETRY_SECONDS, busy=True
+        small, BUSY_RETRY_SECONDS, busy=True, left=10
     )
 
 
@@ -107,7 +107,7 @@ async def test_a_refusal_names_a_spent_budget_before_a_busy_one(
     spent = need("usd", limit=0, field="usd|y|all|2026-11-24")
     await meter.admit(ask("a", tenant, busy), NOW)
     needs = (busy, spent) if first == "busy" else (spent, busy)
-    assert await meter.admit(ask("b", tenant, *needs), NOW) == Refusal(spent, None)
+    assert await meter.admit(ask("b", tenant, *needs), NOW) == Refusal(spent, left=0)
 
 
 async def test_a_refusal_names_the_longer_wait_of_a_rate_and_a_busy_budget(

@@ -91,7 +91,7 @@ async def test_a_call_reserves_from_all_counters_or_from_none(
     running = CounterDemand(kind="concurrency", name="c", field="running", limit=1)
     for at in range(3):
         answers = await meter.admit(ask(tenant, f"over{at}", running, usd(301)), NOW)
-        assert answers == Refusal(usd(301))
+        assert answers == Refusal(usd(301), left=300)
     assert await meter.admit(ask(tenant, "fits", running, usd(300)), NOW) == Admitted()
     assert await meter.read_counters(tenant) == {"usd|2030-03": 300}
 
@@ -138,7 +138,7 @@ async def test_a_further_attempt_reserves_more_and_is_settled_with_the_call(
 ) -> None:
     first = ask(tenant, "call", usd(200))
     await meter.admit(first, NOW)
-    assert await meter.extend(ask(tenant, "call", usd(101)), NOW) == Refusal(usd(101))
+    assert await meter.extend(ask(tenant, "call", usd(101)), NOW) == Refusal(usd(101), left=100)
     assert await meter.extend(ask(tenant, "call", usd(100)), NOW) == Admitted()
     assert await meter.read_counters(tenant) == {"usd|2030-03": 300}
     assert await meter.settle(tenant, "call", None, 120)
@@ -154,7 +154,7 @@ async def test_a_missing_counter_is_reported_and_seeded_once(
     assert await meter.admit(ask(tenant, "call", need), NOW) == MissingCounter(need)
     await meter.seed(tenant, need.field, 250)
     await meter.seed(tenant, need.field, 0)
-    assert await meter.admit(ask(tenant, "call", need), NOW) == Refusal(need)
+    assert await meter.admit(ask(tenant, "call", need), NOW) == Refusal(need, left=50)
     assert await meter.read_counters(tenant) == {"usd|2030-03": 250}
 
 

@@ -66,7 +66,8 @@ async def test_a_limit_of_zero_refuses_every_call(
     meter: CounterStore, tenant: str, kind: Kind
 ) -> None:
     demand = need(kind, limit=0)
-    assert await meter.admit(ask("a", tenant, demand), NOW) == Refusal(demand, None)
+    left = 0 if kind == "usd" else None
+    assert await meter.admit(ask("a", tenant, demand), NOW) == Refusal(demand, left=left)
 
 
 async def test_the_store_reserves_all_demands_of_a_call_or_none(
@@ -83,7 +84,7 @@ async def test_the_store_reserves_all_demands_of_a_call_or_none(
     last = need("usd", limit=1, amount=2, field="usd|y|all|2026-11-24")
     for number in range(10):
         assert await meter.admit(ask(f"{number}", tenant, *others, last), NOW) == Refusal(
-            last, None
+            last, None, left=1
         )
     assert await admitted(meter, tenant, 10, *others) == 3
 
@@ -220,7 +221,7 @@ async def test_a_settlement_corrects_the_money_to_the_real_cost(
     demand = need("usd", limit=100, amount=60)
     await meter.admit(ask("a", tenant, demand), NOW)
     assert await meter.admit(ask("b", tenant, demand), NOW) == Refusal(
-        demand, BUSY_RETRY_SECONDS, busy=True
+        demand, BUSY_RETRY_SECONDS, busy=True, left=40
     )
     assert await meter.settle(tenant, "a", None, 40)
     assert await meter.admit(ask("b", tenant, demand), NOW) == Admitted()
@@ -289,7 +290,7 @@ async def test_an_expired_reservation_is_charged_and_its_concurrency_slot_is_fre
     await meter.admit(ask("dead", tenant, place, money, expires=NOW + 10), NOW)
     assert await meter.admit(ask("b", tenant, place), NOW + 9.9) != Admitted()
     assert await meter.admit(ask("b", tenant, place), NOW + 10) == Admitted()
-    assert await meter.admit(ask("c", tenant, money), NOW + 10) == Refusal(money, None)
+    assert await meter.admit(ask("c", tenant, money), NOW + 10) == Refusal(money, left=40)
     assert await meter.read_counters(tenant) == {money.field: 60}
 
 
@@ -310,7 +311,7 @@ async def test_a_further_attempt_adds_to_the_calls_reservation(
     money = need("usd", limit=100, amount=40)
     await meter.admit(ask("a", tenant, money, need("concurrency", 1)), NOW)
     assert await meter.extend(ask("a", tenant, money), NOW) == Admitted()
-    assert await meter.extend(ask("a", tenant, money), NOW) == Refusal(money, None)
+    assert await meter.extend(ask("a", tenant, money), NOW) == Refusal(money, left=20)
     assert await meter.read_counters(tenant) == {money.field: 80}
     assert await meter.settle(tenant, "a", None, 50)
     assert await meter.read_counters(tenant) == {money.field: 50}
@@ -346,7 +347,7 @@ async def test_a_missing_budget_counter_must_be_seeded_first(
     assert await meter.admit(request, NOW) == MissingCounter(money)
     await meter.seed(tenant, money.field, 61)
     await meter.seed(tenant, money.field, 0)
-    assert await meter.admit(request, NOW) == Refusal(money, None)
+    assert await meter.admit(request, NOW) == Refusal(money, left=39)
     assert await meter.read_counters(tenant) == {money.field: 61}
     assert await admitted(meter, tenant, 9, need("requests")) == 3
 

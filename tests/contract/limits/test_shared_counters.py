@@ -103,7 +103,7 @@ async def test_a_call_that_its_tenant_refuses_releases_the_shared_reservation(
 async def test_the_shared_counters_are_checked_first(fresh: CounterStore, tenant: str) -> None:
     """The tenant's counters stay untouched, and a longer wait there is not reported."""
     shared, own = wide(limit=0), need("usd", limit=1)
-    assert await fresh.admit(ask("a", tenant, shared, own), NOW) == Refusal(shared, None)
+    assert await fresh.admit(ask("a", tenant, shared, own), NOW) == Refusal(shared, left=0)
     assert (await fresh.read_counters(tenant)).get(own.field, 0) == 0
     shared, own = wide("requests", 1), need("requests", 1, period=3600.0)
     assert await fresh.admit(ask("b", tenant, shared, own), NOW) == Admitted()
@@ -174,7 +174,7 @@ async def test_a_refused_further_attempt_keeps_the_earlier_reservation(
     """The earlier reservation of the call and its concurrency slot stay."""
     shared, own, place = wide(limit=100, amount=30), need("usd", 50, 30), wide("concurrency", 1)
     assert await fresh.admit(ask("a", tenant, shared, place, own), NOW) == Admitted()
-    assert await fresh.extend(more("a", tenant, shared, own), NOW) == Refusal(own, None)
+    assert await fresh.extend(more("a", tenant, shared, own), NOW) == Refusal(own, left=20)
     assert (await used(fresh, shared), await fresh.read_counters(tenant)) == (30, {own.field: 30})
     assert isinstance(await fresh.admit(ask("b", tenant, place), NOW), Refusal)
     less = need("usd", 50, 20)
@@ -182,7 +182,7 @@ async def test_a_refused_further_attempt_keeps_the_earlier_reservation(
     assert (await used(fresh, shared), await fresh.read_counters(tenant)) == (60, {own.field: 50})
     large = wide(limit=100, amount=99)
     assert await fresh.admit(ask("b", tenant, large), NOW) == Refusal(
-        large, BUSY_RETRY_SECONDS, busy=True
+        large, BUSY_RETRY_SECONDS, busy=True, left=40
     )
     assert await fresh.settle(tenant, of("a"), None, 5)
     assert (await used(fresh, shared), await fresh.read_counters(tenant)) == (5, {own.field: 5})
@@ -213,8 +213,8 @@ async def test_a_process_that_dies_between_two_reservations_leaves_the_first_cha
     request = ask("dead", tenant, shared, expires=NOW + 10)
     assert await fresh.admit(request, NOW) == Admitted()
     late = ask("b", f"{tenant}-other", shared, need("usd", 100))
-    assert await fresh.admit(late, NOW) == Refusal(shared, BUSY_RETRY_SECONDS, busy=True)
-    assert await fresh.admit(late, NOW + 11) == Refusal(shared, None)
+    assert await fresh.admit(late, NOW) == Refusal(shared, BUSY_RETRY_SECONDS, busy=True, left=40)
+    assert await fresh.admit(late, NOW + 11) == Refusal(shared, left=40)
     assert await fresh.settle(tenant, of("dead"), 0, 0)
     assert await fresh.admit(late, NOW + 11) == Admitted()
 
@@ -239,7 +239,7 @@ async def test_a_call_goes_to_a_tier_that_fits_in_both_scopes(
     assert await fresh.settle(tenant, of("a"), None, 0)
     assert await used(fresh, wide()) == 0
     dead = msgspec.structs.replace(request, id=of("b"), fallbacks=(("smart", mid),))
-    assert await fresh.admit(dead, NOW) == Refusal(mid[0], None, 1, (deep[1],))
+    assert await fresh.admit(dead, NOW) == Refusal(mid[0], None, 1, (deep[1],), left=0)
     busy = (then(wide(limit=2, amount=2), "smart"), need("usd"))
     await fresh.admit(ask("c", tenant, wide(limit=2)), NOW)
     last = msgspec.structs.replace(request, id=of("d"), demands=busy, fallbacks=(("smart", low),))
