@@ -1,6 +1,6 @@
 # Needs git, make, and either uv or a Python that can make a venv. Writes into .venv, .tools and data
 # alone, but for what bench-peers and bench-report say.
-.PHONY: help install dev run quick test check fmt screenshots clients newest law3 drift bench bench-peers bench-report bench-samples trace-call bench-quick bench-chunk bench-ledger bench-limits bench-routing timing hostile openapi classifier rerouting metamorphic sound versions lines budgets shares failover kill outage reload roll scale scale-figures leave dist sbom step chaos soak applications bill agents replay twin clean
+.PHONY: help install dev run quick test check fmt screenshots clients newest law3 drift bench bench-peers bench-report bench-samples trace-call bench-quick bench-chunk bench-ledger bench-limits bench-routing timing hostile openapi classifier rerouting metamorphic sound versions lines budgets losses shares failover kill outage reload roll scale scale-figures leave dist sbom step chaos soak applications bill agents replay twin clean
 .DEFAULT_GOAL := help
 # Some containers set it. Each of the processes that tests start would then compile all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -98,6 +98,9 @@ lines: dev ## that tests run every statement of the scripts in Redis
 
 budgets: dev ## three gateways on one Redis against budgets, ten rounds, and an audit of each
 	@.venv/bin/python -m tests.e2e.budget_trial 10
+
+losses: dev ## Redis and gateways killed, paused, cut off, flushed and failed over under 300 streams, and what is spent beyond budgets
+	@.venv/bin/python -m tests.e2e.loss_trial 3
 
 shares: dev ## two gateways on one Redis, three keys of mixed traffic, and the shares of their tiers
 	@.venv/bin/python -m tests.e2e.share_trial 6000

@@ -13,7 +13,7 @@ The second request names all options.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -41,7 +41,7 @@ from gateway.limits.counters import (
 from gateway.limits.output_fit import fit_plan
 from gateway.limits.reconciliation import UnsettledCalls
 from gateway.limits.refusals import UNCOUNTED_PROBLEM, make_refusal_error, make_unbounded_error
-from gateway.limits.rules import LimitRules, PreparedDemand, describe_counter
+from gateway.limits.rules import MAX_COUNT, LimitRules, PreparedDemand, describe_counter
 from gateway.state.errors import StoreUnavailable
 from gateway.telemetry.log import Log
 
@@ -149,8 +149,9 @@ class Limiter:
     """The limiter lets calls pass, and settles what they reserved.
 
     While `counter_store` is unavailable, a store from `make_local_store` counts in this process. It
-    allows one of `share_count` equal parts of each limit. If `fails_closed` is set, the limiter
-    then refuses calls that a budget counts. `read_spent` returns the micro-USD spent on a missing
+    allows one of `share_count` equal parts of each limit, and never counts hard budgets of money:
+    the limiter refuses their calls. If `fails_closed` is set, it refuses the calls of every budget.
+    `read_spent` returns the micro-USD spent on a missing
     counter of an owner. The limiter calls `alert` for each soft limit that a call crosses, and for
     each budget that is used up. `wall` returns seconds since the epoch.
     """
@@ -210,16 +211,20 @@ class Limiter:
         """Return True if calls of a key may have demands."""
         return bool(self._limits.rules or key.limits or key.budgets)
 
-    def refuses_all(self, keys: Iterable[Key]) -> bool:
-        """Return True if a budget counts all calls of these keys, and the limiter fails closed.
-
-        Then no call passes while the counter store is unavailable.
-        """
+    def refuses_all(self, keys: Collection[Key]) -> bool:
+        """Return True if no call of these keys passes while the counter store is unavailable."""
         now = self._wall()
-        return self._fails_closed and all(
-            _has_budget(self._limits.prepare(key.name, key.tags, tier, now, key).demands)
+        return bool(keys) and all(
+            self._needs_store(self._limits.prepare(key.name, key.tags, tier, now, key).demands)
             for key in keys
             for tier in TIERS
+        )
+
+    def _needs_store(self, demands: Iterable[CounterDemand]) -> bool:
+        """Return True if a call with these demands does not pass without the counter store."""
+        return any(
+            demand.kind in ("usd", "share") if self._fails_closed else _is_hard_money(demand)
+            for demand in demands
         )
 
     async def reserve(
@@ -545,11 +550,12 @@ class Limiter:
             self._report_loss(is_lost=True)
             if earlier is None:
                 self._unsettled.add_unsettled(tenant, (call.id, 0, 0))
-            if decide_again is None or (
-                self._fails_closed and _has_budget(options[0].template.demands)
-            ):
+            if self._needs_store(options[0].demands):
                 raise ProblemError(UNCOUNTED_PROBLEM) from None
+            if decide_again is None:  # its settlement counts what the attempt cost
+                return PASSED
             counter_store = self._local_store
+            options[:] = self._find_local_options(options)
             answer = await self._ask_store(counter_store, usage_bound, options, now, decide_again)
         if isinstance(answer, Refusal):
             return answer
@@ -564,6 +570,10 @@ class Limiter:
         for demand in answer.warnings:
             self._report(tenant, demand, "soft limit passed")
         return answer
+
+    def _find_local_options(self, options: Sequence[_AdmissionOption]) -> list[_AdmissionOption]:
+        """Return the options that need no counter store."""
+        return [option for option in options if not self._needs_store(option.demands)]
 
     async def _ask_store(
         self,
@@ -596,7 +606,10 @@ class Limiter:
                 for demand in (answer.demand, *answer.other_demands)
             }
             if decide_again is not None and len(options) == 1:
-                options += self._find_lower_options(usage_bound, options[0], decide_again, now)
+                lower_options = self._find_lower_options(usage_bound, options[0], decide_again, now)
+                if counter_store is not self._counter_store:
+                    lower_options = self._find_local_options(lower_options)
+                options += lower_options
                 first_counters = {
                     (demand.owner(tenant), demand.field) for demand in options[0].template.demands
                 }
@@ -726,8 +739,11 @@ class Limiter:
         if is_lost is self._is_lost:
             return
         self._is_lost = is_lost
-        text = "counted in this process alone" if is_lost else "counted for all again"
-        self._log("limits", text="refused" if is_lost and self._fails_closed else text)
+        text = "counted for all again"
+        if is_lost:
+            budgets = "budgets" if self._fails_closed else "hard budgets"
+            text = f"counted in this process alone, calls under {budgets} refused"
+        self._log("limits", text=text)
         if is_lost:
             # The counts of an earlier loss are out of date.
             self._local_store = self._make_local_store()
@@ -743,9 +759,9 @@ class Limiter:
         task.add_done_callback(self._tasks.discard)
 
 
-def _has_budget(demands: Iterable[CounterDemand]) -> bool:
-    """Return True if a budget is among the demands of a call."""
-    return any(demand.kind in ("usd", "share") for demand in demands)
+def _is_hard_money(demand: CounterDemand) -> bool:
+    """Return True if a call must not pass without reserving money of a hard budget."""
+    return demand.kind == "usd" and demand.amount > 0 and demand.limit < MAX_COUNT
 
 
 def _compute_lifetime(call: Call, option: _AdmissionOption) -> float:

@@ -1,4 +1,4 @@
-"""Former names of keys. They still work, with a warning that gives the new name."""
+"""Former names of keys, and of values. They still work, with a warning that gives the new name."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -11,6 +11,27 @@ from gateway.settings.rule_hints import RULE_SECTIONS
 _ROUTING_KEYS = {"shadow_share": "shadow_sample"}
 _CONDITION_KEYS = {"turn": "kind"}
 _NESTED_CONDITIONS = ("any", "all", "not")
+_FORMER_VALUES: dict[tuple[str, str], tuple[str, str]] = {
+    ("on_redis_loss", "local"): (
+        "lease",
+        "without Redis, calls under a hard budget get what is leased, and then a refusal",
+    ),
+}
+"""Each former value of a key, with its new value and what that means."""
+
+
+class RenamedValue(NamedTuple):
+    """A value that a configuration writes under its former name."""
+
+    path: Path
+    former_value: str
+    value: str
+    effect: str
+
+    @property
+    def message(self) -> str:
+        """The text of the warning."""
+        return f"`{self.former_value}` is now `{self.value}`: {self.effect}."
 
 
 class RenamedKey(NamedTuple):
@@ -42,6 +63,16 @@ def rename_former_keys(raw: dict[str, yaml.Value], locations: Locations) -> list
         length = len(former_path)
         for path in [path for path in locations if path[:length] == former_path]:
             locations[(*key.path, *path[length:])] = locations.pop(path)
+    return renamed
+
+
+def rename_former_values(raw: dict[str, yaml.Value]) -> list[RenamedValue]:
+    """Replace former values of a configuration in place, and return the values replaced."""
+    renamed: list[RenamedValue] = []
+    for (key, former_value), (value, effect) in _FORMER_VALUES.items():
+        if raw.get(key) == former_value:
+            raw[key] = value
+            renamed.append(RenamedValue((key,), former_value, value, effect))
     return renamed
 
 

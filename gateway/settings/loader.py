@@ -21,7 +21,12 @@ from gateway.settings.errors import (
     suggest_name,
 )
 from gateway.settings.file_snapshot import FileSnapshot
-from gateway.settings.former_keys import rename_former_keys
+from gateway.settings.former_keys import (
+    RenamedKey,
+    RenamedValue,
+    rename_former_keys,
+    rename_former_values,
+)
 from gateway.settings.includes import IncludedFiles, Locations, display_path
 from gateway.settings.overrides import apply_override
 from gateway.settings.rule_hints import RULE_SECTIONS
@@ -118,7 +123,10 @@ def load(
         mistakes += [] if mistake is None else [mistake]
     if mistakes:
         raise ConfigError(mistakes)
-    renamed_keys = rename_former_keys(raw, locations)
+    renamed: list[RenamedKey | RenamedValue] = [
+        *rename_former_keys(raw, locations),
+        *rename_former_values(raw),
+    ]
     version = hashlib.blake2b(jsonio.dumps(_without_credentials(raw)), digest_size=6).hexdigest()
     source = ConfigSource(
         file,
@@ -129,7 +137,7 @@ def load(
         warnings=tuple(find_stray_variables(environ)),
     )
     source.warnings += tuple(
-        source.make_mistake(key.path, key.message, warn=True) for key in renamed_keys
+        source.make_mistake(item.path, item.message, warn=True) for item in renamed
     )
     expanded = _expand_value(raw, (), environ, source, mistakes, snapshot)
     try:

@@ -73,9 +73,7 @@ def audit(result: BudgetTrialResult, limits: Mapping[str, Decimal], places: int)
     bills_by_marker: dict[str, list[BilledRequest]] = defaultdict(list)
     for bill in result.bills:
         bills_by_marker[bill.marker].append(bill)
-    wrong = [
-        line for subject, usd in limits.items() for line in _check_budget(result, subject, usd)
-    ]
+    wrong = [line for subject, usd in limits.items() for line in check_budget(result, subject, usd)]
     for marker, outcome in result.outcomes.items():
         if outcome.status == 429 and outcome.code not in _REFUSALS:
             wrong.append(f"{marker}: refused with {outcome.code}")
@@ -92,7 +90,7 @@ def audit(result: BudgetTrialResult, limits: Mapping[str, Decimal], places: int)
     return wrong
 
 
-def _check_budget(result: BudgetTrialResult, subject: str, usd: Decimal) -> Iterator[str]:
+def check_budget(result: BudgetTrialResult, subject: str, usd: Decimal) -> Iterator[str]:
     """Yield disagreements about a budget: the bills and the counter must both stay within it."""
     limit, key = usd * MICRO, subject.partition("=")[2]
     mine = [bill_ for bill_ in result.bills if not key or result.outcomes[bill_.marker].key == key]

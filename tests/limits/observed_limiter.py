@@ -57,6 +57,10 @@ def entry(id: str = "c1", **more: Any) -> FinalRow:
     return FinalRow(id=id, at=1e9, key="k", dialect="openai-chat", config="c", **{**values, **more})
 
 
+LOST = "counted in this process alone, calls under hard budgets refused"
+"""What the log says once the counter store is lost."""
+
+
 class Shaky(MemoryCounters):
     """A counter store that tests can make unavailable."""
 
@@ -159,7 +163,7 @@ def lower(ceiling: Tier) -> tuple[Decision, Plan]:
     return decision(ceiling), plan(target("cheap"))
 
 
-def budget(usd: str = "0.01", **more: Any) -> BudgetPart:
+def budget(usd: str | None = "0.01", **more: Any) -> BudgetPart:
     return BudgetPart.model_validate({"name": "b", "usd": usd, "every": "day", **more})
 
 

@@ -20,6 +20,7 @@ from gateway.settings.schema.limits import BudgetPart, LimitPart
 from gateway.state.errors import StoreUnavailable
 from tests.limits.observed_limiter import (
     HELD,
+    LOST,
     PRICE,
     PROMPT,
     ObservedLimiter,
@@ -98,12 +99,14 @@ async def test_a_call_without_limits_is_not_counted() -> None:
     assert stage.meter.asked == 0
 
 
-def test_the_limiter_refuses_all_calls_only_if_a_closed_budget_covers_each() -> None:
+def test_the_limiter_refuses_all_calls_only_if_a_budget_covers_each() -> None:
     """Only limits on every key and every tier refuse all calls; others let some calls pass."""
     own = KeyBudget(usd=Decimal(1), every="day")
     bound, free = Key(name="bound", budgets=(own,)), Key(name="free")
     assert ObservedLimiter(budget(), closed=True).gate.refuses_all([bound, free])
-    assert not ObservedLimiter(budget()).gate.refuses_all([bound, free])
+    assert ObservedLimiter(budget()).gate.refuses_all([bound, free])
+    assert not ObservedLimiter(budget(hard=False)).gate.refuses_all([free])
+    assert not ObservedLimiter(budget(), closed=True).gate.refuses_all([])
     assert ObservedLimiter(closed=True).gate.refuses_all([bound])
     assert not ObservedLimiter(closed=True).gate.refuses_all([bound, free])
     assert not ObservedLimiter(budget(tier="fast"), closed=True).gate.refuses_all([free])
@@ -396,15 +399,15 @@ async def test_without_a_budget_a_further_attempt_is_free() -> None:
     assert stage.meter.asked == 1
 
 
-async def test_without_the_store_each_process_has_its_part_of_the_budget() -> None:
-    """SEC-BUDGET 6: a process gets its part of the budget left, and reports its spending later."""
-    stage = ObservedLimiter(budget("0.01"), shares=2, spent=2_000)
+async def test_without_the_store_a_soft_budget_is_counted_later() -> None:
+    """A budget that only warns refuses nothing, and gets what was spent meanwhile."""
+    stage = ObservedLimiter(budget("0.01", hard=False), spent=2_000)
     await stage.ask("c0")
     await stage.end("c0")
     stage.meter.lost = True
     await stage.ask("c1")
     await stage.ask("c2")
-    assert (await stage.refused("c3")).kind == "budget_busy"
+    await stage.gate.extend(stage.want("c0"), decision(), target())
     await stage.end("c1")
     await stage.end("c2", cost=None)
     assert await stage.used() == 2_019
@@ -413,11 +416,48 @@ async def test_without_the_store_each_process_has_its_part_of_the_budget() -> No
     await stage.gate.wait_settled()
     assert await stage.used() == 2_019 + 19 + HELD + HELD
     texts = [row["text"] for row in stage.log if row["event"] == "limits"]
-    assert texts == ["counted in this process alone", "counted for all again"]
+    assert texts == [LOST, "counted for all again"]
+
+
+async def test_without_the_store_a_hard_budget_refuses_its_calls() -> None:
+    """SEC-BUDGET 6: no process counts a hard budget by itself. Other calls go on."""
+    stage = ObservedLimiter(budget("0.01", tier="smart"), limit(requests="9/m"))
+    stage.meter.lost = True
+    problem = await stage.refused("c1")
+    assert (problem.kind, problem.retry_after) == ("overloaded", 5.0)
+    await stage.ask("c2", tier="fast")
+    await stage.ask("c3", operation="count_tokens")
+    await stage.end("c2")
+    assert await stage.used() is None
+    assert [row["text"] for row in stage.log] == [LOST]
+
+
+async def test_without_the_store_a_share_moves_no_call_to_a_hard_budget() -> None:
+    stage = ObservedLimiter(
+        budget(None, share="0", tier="smart", then="fast"), budget("1", name="hard", tier="fast")
+    )
+    stage.meter.lost = True
+    assert (await stage.refused()).kind == "overloaded"
+    for all_at_once in (False, True):
+        with pytest.raises(ProblemError):
+            await stage.gate.reserve(
+                stage.want("c2"), decision(), plan(), lower, all_at_once=all_at_once
+            )
+    assert await stage.used(stage.spare) is None
+
+
+async def test_without_the_store_a_soft_budget_knows_the_tiers_that_it_can_count() -> None:
+    stage = ObservedLimiter(
+        budget("1", tier="smart", hard=False),
+        budget(None, name="share", share="0", tier="smart", then="fast"),
+        budget("1", name="hard", tier="fast"),
+    )
+    stage.meter.lost = True
+    assert (await stage.refused()).kind == "overloaded"
 
 
 async def test_a_second_outage_does_not_lose_the_spending_of_the_first() -> None:
-    stage = ObservedLimiter(budget("0.01"))
+    stage = ObservedLimiter(budget("0.01", hard=False))
     await stage.ask("c0")
     await stage.end("c0")
     stage.meter.lost = True
@@ -436,7 +476,7 @@ async def test_a_second_outage_does_not_lose_the_spending_of_the_first() -> None
 
 async def test_the_limiter_rebuilds_a_counter_that_was_lost_too_from_the_ledger() -> None:
     """The ledger already has what was spent meanwhile."""
-    stage = ObservedLimiter(budget("0.01"))
+    stage = ObservedLimiter(budget("0.01", hard=False))
     stage.meter.lost = True
     await stage.ask("c1")
     await stage.end("c1")
@@ -495,7 +535,7 @@ async def test_calls_that_end_during_an_outage_are_settled_after_it() -> None:
 
 
 async def test_a_call_that_outlives_an_outage_is_counted_in_the_store() -> None:
-    stage = ObservedLimiter(budget())
+    stage = ObservedLimiter(budget(hard=False))
     await stage.ask("c0")
     stage.meter.lost = True
     await stage.ask("c1")
@@ -532,7 +572,9 @@ async def test_closed_budgets_refuse_calls_while_the_store_is_unavailable() -> N
     stage.meter.lost = True
     problem = await stage.refused()
     assert (problem.kind, problem.retry_after) == ("overloaded", 5.0)
-    assert [row["text"] for row in stage.log] == ["refused"]
+    assert [row["text"] for row in stage.log] == [
+        "counted in this process alone, calls under budgets refused"
+    ]
     stage = ObservedLimiter(limit(requests="5/m"), closed=True)
     stage.meter.lost = True
     await stage.ask()

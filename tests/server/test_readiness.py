@@ -215,7 +215,8 @@ def test_ready_reports_a_lost_redis_and_recovers_by_itself(
 
 
 MATTERS: dict[str, tuple[Change, bool]] = {
-    "local": (set_budgets(BUDGET, on_redis_loss="local"), False),
+    "lease": (set_budgets(BUDGET, on_redis_loss="lease"), True),
+    "soft": (set_budgets({**BUDGET, "hard": False}, on_redis_loss="lease"), False),
     "no budget": (set_budgets(), False),
     "of a tier": (set_budgets({**BUDGET, "tier": "reasoning"}), False),
     "of a tag": (set_budgets({**BUDGET, "tag": "web"}), False),

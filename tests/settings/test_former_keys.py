@@ -52,6 +52,12 @@ def test_a_former_name_beside_the_new_one_is_refused(tmp_path: Path) -> None:
         load_with_warnings(tmp_path, "routing: {shadow_share: 0.5, shadow_sample: 0.5}")
 
 
+def test_a_former_value_works_and_gives_a_warning_with_its_line(tmp_path: Path) -> None:
+    former_config, warnings = load_with_warnings(tmp_path, "on_redis_loss: local\n")
+    assert load_with_warnings(tmp_path, "on_redis_loss: lease\n") == (former_config, [])
+    assert [warning.partition(":")[0] for warning in warnings] == ["10 `local` is now `lease`"]
+
+
 @pytest.mark.parametrize("text", ["guards: 1", "guards: [1]", "guards: [{name: a, when: 1}]"])
 def test_a_rule_that_is_no_mapping_is_reported_as_usual(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError, match="guards"):

@@ -535,8 +535,9 @@ class Config(Part):
     limits: list[LimitPart] = []
     budgets: list[BudgetPart] = []
     alerts: AlertsPart = AlertsPart()
-    on_redis_loss: Literal["local", "closed"] = "local"
-    """The treatment of hard budgets while Redis is unreachable: count locally, or refuse."""
+    on_redis_loss: Literal["lease", "closed"] = "lease"
+    """The treatment of hard budgets while Redis is unreachable: spend what is leased and then
+    refuse, or refuse at once."""
     unknown_output: Annotated[int, Field(ge=1)] | None = None
     """The cap in tokens on answers of models without a known `max_output` or `context`."""
     providers: dict[str, ProviderPart] = {}

@@ -116,7 +116,7 @@ MISTAKES = [
      "16: error: budgets[0]: `then` is for calls that do not fit, and `hard: false` lets all in."),
     ("alerts: {webhook: 'ftp://x'}",
      "16: error: alerts.webhook: must start with http:// or https://."),
-    ("on_redis_loss: open", "16: error: on_redis_loss: 'open' is not allowed. Known: closed, local."),
+    ("on_redis_loss: open", "16: error: on_redis_loss: 'open' is not allowed. Known: closed, lease."),
 ]  # fmt: skip
 
 
