@@ -128,7 +128,7 @@ class RoutingPart(Part):
     quality_reference: Literal["shipped", "own"] = "shipped"
     """The prompts on which the dial keeps a share of quality: a set that ships, or recent own
     calls."""
-    max_share: MostPart = MostPart()
+    max_share: MostPart = MostPart.model_construct()
     """The largest shares of the classifier's turns that reasoning and smart may have."""
     judge: JudgePart | None = None
     """The model that the gateway asks before the classifier decides; unset, it asks none."""
@@ -146,7 +146,7 @@ class RoutingPart(Part):
     """The affinity strategy: what keeps a conversation on its target."""
     evidence: Literal["on", "off"] = "on"
     """`on`: evidence against the last answer raises a conversation by one tier."""
-    seats: SeatsPart = SeatsPart()
+    seats: SeatsPart = SeatsPart.model_construct()
     complete: CompleteSetting = "off"
     """`hold` lets another target finish an answer that breaks off; `on` is read as `hold`."""
     hedge: dict[Tier, HedgeDelay] = {}
@@ -343,7 +343,7 @@ class ProviderPart(Part):
     """True if its Responses API keeps answers and accepts `previous_response_id`."""
     prompt_cache: Duration = 300.0
     """Seconds that its prompt cache keeps a prompt that nobody uses."""
-    timeouts: TimersPart = TimersPart()
+    timeouts: TimersPart = TimersPart.model_construct()
     proxy: Annotated[str | None, Field(repr=False)] = None
     transport: Literal["own", "stock"] = "own"
     """`stock` is slower, and speaks HTTP/2 and SOCKS (with the extras `http2` and `socks`)."""
@@ -511,22 +511,22 @@ class Config(Part):
 
     version: Literal[1]
     include: list[str] = []
-    server: ServerPart = ServerPart()
-    default: DefaultPart = DefaultPart()
+    server: ServerPart = ServerPart.model_construct()
+    default: DefaultPart = DefaultPart.model_construct()
     aliases: dict[str, str] = {}
-    routing: RoutingPart = RoutingPart()
-    cache: CachePart = CachePart()
+    routing: RoutingPart = RoutingPart.model_construct()
+    cache: CachePart = CachePart.model_construct()
     timeouts: dict[TimerKind, TimersPart] = {}
     """Timers by tier; those of a provider win over them."""
-    retry: RetryPart = RetryPart()
-    responses: ResponsesPart = ResponsesPart()
-    media: MediaPart = MediaPart()
-    ledger: LedgerPart = LedgerPart()
-    metrics: MetricsPart = MetricsPart()
-    redis: RedisPart = RedisPart()
-    traces: TracesPart = TracesPart()
-    log: LogPart = LogPart()
-    keys: KeysPart = KeysPart()
+    retry: RetryPart = RetryPart.model_construct()
+    responses: ResponsesPart = ResponsesPart.model_construct()
+    media: MediaPart = MediaPart.model_construct()
+    ledger: LedgerPart = LedgerPart.model_construct()
+    metrics: MetricsPart = MetricsPart.model_construct()
+    redis: RedisPart = RedisPart.model_construct()
+    traces: TracesPart = TracesPart.model_construct()
+    log: LogPart = LogPart.model_construct()
+    keys: KeysPart = KeysPart.model_construct()
     """The keys of clients; a text is `keys.store`."""
     tokens: list[TokenIssuerPart] = []
     """Identity providers whose tokens clients may send in place of a key."""
@@ -534,7 +534,7 @@ class Config(Part):
     """The identity provider by which people sign in to the dashboard."""
     limits: list[LimitPart] = []
     budgets: list[BudgetPart] = []
-    alerts: AlertsPart = AlertsPart()
+    alerts: AlertsPart = AlertsPart.model_construct()
     on_redis_loss: Literal["lease", "closed"] = "lease"
     """The treatment of hard budgets while Redis is unreachable: spend what is leased and then
     refuse, or refuse at once."""

@@ -214,7 +214,7 @@ class GuardPart(BaseModel):
     model_config = STRICT_CONFIG
 
     name: str
-    when: WhenPart = WhenPart()
+    when: WhenPart = WhenPart.model_construct()
     min_tier: Tier | None = None
     max_tier: Tier | None = None
     allow: Words | None = None
@@ -240,7 +240,7 @@ class ChoicePart(BaseModel):
     model_config = STRICT_CONFIG
 
     name: str
-    when: WhenPart = WhenPart()
+    when: WhenPart = WhenPart.model_construct()
     tier: Tier | None = None
     lab: str | None = None
     model: str | None = None

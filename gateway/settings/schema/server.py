@@ -155,4 +155,4 @@ class ServerPart(BaseModel):
     drain: WaitSeconds = 25.0
     """Seconds from SIGTERM until the process has ended; the gateway ends calls that still run
     before that."""
-    timeouts: WaitPart = WaitPart()
+    timeouts: WaitPart = WaitPart.model_construct()
