@@ -22,7 +22,6 @@ from gateway.cli.terminal import format_count
 from gateway.core import jsonio
 from gateway.core.ledger_rows import AttemptRow, FinalRow, RepriceRow
 from gateway.core.price import Price, explain_unknown_cost
-from gateway.ledger.journal import Journal
 from gateway.ledger.query_params import LedgerQuery
 from gateway.ledger.reprice import price_again, read_usage
 from gateway.ledger.store import LedgerStore, StoredRow
@@ -279,6 +278,8 @@ def _write_rows(rows: Iterator[RepriceRow], folder: Path) -> None:
     first = next(rows, None)
     if first is None:
         return
+    from gateway.ledger.journal import Journal  # noqa: PLC0415 - slow, and not always needed
+
     journal = Journal(folder)
     try:
         journal.write(first)

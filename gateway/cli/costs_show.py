@@ -15,7 +15,7 @@ from gateway.core import jsonio
 from gateway.core.ledger_rows import AttemptRow
 from gateway.core.price import Price, Rates
 from gateway.core.printable_text import make_printable
-from gateway.ledger import export, transcripts
+from gateway.ledger import export
 from gateway.ledger.query_params import is_storable, load_time_zone
 from gateway.ledger.store import StoredRow
 
@@ -43,6 +43,8 @@ def show(session: CommandSession, call: str, *, as_json: bool) -> None:
       tiergate costs show tg-019ad9f5f0c7d3e8b3b0c1a
       tiergate costs show tg-019ad9f5f0c7d3e8b3b0c1a --json
     """  # noqa: D301 - \b is click's sign that lines stay apart
+    from gateway.ledger import transcripts  # noqa: PLC0415 - slow, and `costs` does not need it
+
     location = session()
     with open_ledger(location) as store:
         searched_store = store if is_storable(call) else None

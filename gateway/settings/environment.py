@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path as File
 
 import msgspec
-from dotenv import dotenv_values
 from pydantic import BaseModel
 
 from gateway.settings import yaml
@@ -51,8 +50,13 @@ _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 def read_environment(folder: File, environ: Mapping[str, str]) -> dict[str, str]:
     """Return the environment; it wins over a `.env` file in the folder. Raises ConfigError."""
+    file = folder / ".env"
+    if not file.exists():
+        return {**environ}
+    from dotenv import dotenv_values  # noqa: PLC0415 - most folders have no such file
+
     try:
-        dotenv = dotenv_values(folder / ".env", encoding="utf-8-sig")
+        dotenv = dotenv_values(file, encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise ConfigError([Mistake(file=".env", message="is not UTF-8.")]) from None
     return {**{name: value for name, value in dotenv.items() if value}, **environ}

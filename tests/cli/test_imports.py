@@ -72,7 +72,7 @@ def test_serve_imports_optional_libraries_only_when_it_needs_them() -> None:
         ("check", NETWORK | {"gateway.ledger.sqlite"}),
         ("keys list", NETWORK | DECIDING | LEDGER | {"asyncio"}),
         ("explain hello", NETWORK | {"asyncio", "sqlite3"}),
-        ("costs", NETWORK | {"gateway.runtime", "sqlite3"}),
+        ("costs", NETWORK | {"asyncio", "gateway.dialects", "gateway.runtime", "sqlite3"}),
         ("doctor", NETWORK),
         ("dial", NETWORK | {"sqlite3"}),
         ("completion bash", NETWORK | DECIDING | LEDGER),
