@@ -28,7 +28,9 @@ from gateway.settings.errors import Path
 
 _VARIABLE_PATTERN = re.compile(r"\$\{?([A-Za-z_]\w*)\}?")
 _LONG_CONTEXT_TOKENS = 60_000
-_PIN_NOTE = "a model that is named is a pin, before all rules. Set ANTHROPIC_MODEL=claude-auto."
+_PIN_NOTE = (
+    "A call that names a model gets that model before any rule. Set ANTHROPIC_MODEL=claude-auto."
+)
 _DIALECT_BY_SUFFIX = {
     "/chat/completions": ("openai-chat", "bearer"),
     "/messages": ("anthropic-messages", "x-api-key"),
@@ -37,17 +39,17 @@ _DIALECT_BY_SUFFIX = {
 }
 _TRANSFORMER_NOTES = {
     "maxtoken": "",
-    "anthropic": "the provider is called in Anthropic's dialect.",
-    "tooluse": "is not needed: tools are translated as they are.",
-    "enhancetool": "is not carried over: arguments of tools are not repaired.",
-    "reasoning": "is not needed: reasoning is translated.",
-    "sampling": "is not needed: what a model cannot take is dropped and named.",
-    "cleancache": "is not needed: cache marks stay out where a dialect has none.",
+    "anthropic": "the gateway calls this provider in anthropic-messages.",
+    "tooluse": "not needed: the gateway translates tools as they are.",
+    "enhancetool": "the gateway does not repair tool arguments.",
+    "reasoning": "not needed: the gateway translates reasoning.",
+    "sampling": "not needed: the gateway drops and names what a model does not accept.",
+    "cleancache": "not needed: the gateway leaves cache marks out if the provider has none.",
 }
 _HOST_TRANSFORMERS = ("deepseek", "gemini", "openrouter", "groq", "openai", "cerebras", "vercel")
 _DROP_REASONS = {
-    "log": "the log is on standard error.",
-    "log_level": "the log is on standard error.",
+    "log": "The gateway writes its log to standard error.",
+    "log_level": "The gateway writes its log to standard error.",
 }
 
 
@@ -83,11 +85,9 @@ class ClaudeCodeRouterConfig:
         }
         for name in config:
             if name not in known_names:
-                reason = _DROP_REASONS.get(
-                    name.lower(), "is not carried over: this gateway has nothing of that name."
-                )
+                reason = _DROP_REASONS.get(name.lower(), "The gateway has no such setting.")
                 if name in ("transformers", "CUSTOM_ROUTER_PATH"):
-                    reason = "is a program of yours: say it in rules (docs/routing.md)."
+                    reason = "The gateway runs no such code. Write rules (docs/routing.md)."
                 self._draft.add_note("dropped", (name,), reason)
 
     def _convert_provider(self, row: Part, path: Path) -> None:
@@ -100,7 +100,9 @@ class ClaudeCodeRouterConfig:
         ]
         if not name or not models or not providers.is_url(url):
             self._draft.add_note(
-                "dropped", path, "has no name, no models, or no api_base_url of HTTP."
+                "dropped",
+                path,
+                "A provider needs a name, models and an http(s) api_base_url. Add what is missing.",
             )
             return
         variable = _parse_reference(row.get("api_key"))
@@ -119,13 +121,15 @@ class ClaudeCodeRouterConfig:
             if providers.is_url(strip_variables(proxy)) and "@" not in proxy:
                 part["proxy"] = strip_variables(proxy)
                 self._draft.add_note(
-                    "kept", ("PROXY_URL",), "for each provider that is not on this machine."
+                    "kept",
+                    ("PROXY_URL",),
+                    "The gateway uses it for each provider that is not on this machine.",
                 )
             else:
                 self._draft.add_note(
                     "dropped",
                     ("PROXY_URL",),
-                    "has a password, or is no URL: write it as a variable.",
+                    "It has a password, or is no URL. Set `proxy` to a variable.",
                 )
         timeout_seconds = parse_seconds(self._config.get("API_TIMEOUT_MS"), 1000.0)
         if timeout_seconds:
@@ -133,7 +137,7 @@ class ClaudeCodeRouterConfig:
             self._draft.add_note(
                 "kept",
                 ("API_TIMEOUT_MS",),
-                f"{timeout_seconds:g} s for a whole answer of each provider.",
+                f"The gateway waits up to {timeout_seconds:g} s for a whole answer of a provider.",
             )
         provider = self._draft.add_provider(host, part)
         targets: list[DraftTarget] = []
@@ -146,7 +150,9 @@ class ClaudeCodeRouterConfig:
         lab = self._draft.add_lab(name, dict.fromkeys(TIERS, targets))
         for target, model in zip(targets, models, strict=True):
             self._draft.add_alias(f"{name},{model}", target.model, path)
-        self._draft.add_note("kept", path, f"{len(models)} models of {name} are the lab {lab}.")
+        self._draft.add_note(
+            "kept", path, f"The lab {lab} lists all models of {name} ({len(models)})."
+        )
 
     def _describe_endpoint(self, url: str, transformer_names: list[str]) -> Part:
         """Return the base URL of a provider and its dialect, with the way it takes a key if known.
@@ -194,12 +200,16 @@ class ClaudeCodeRouterConfig:
                 max_output = parse_count(options.get("max_tokens")) or max_output
                 if max_output:
                     self._draft.add_note(
-                        "kept", transformer_path, f"maxtoken: {max_output} tokens at most."
+                        "kept",
+                        transformer_path,
+                        f"maxtoken: an answer has at most {max_output} tokens.",
                     )
             elif lower_name == "openrouter" and isinstance(options.get("provider"), dict):
                 params["provider"] = sanitize_param(options["provider"])
                 self._draft.add_note(
-                    "kept", transformer_path, "openrouter: which hosts it may take."
+                    "kept",
+                    transformer_path,
+                    "openrouter: the gateway sends the list of hosts with each call.",
                 )
             elif lower_name in _TRANSFORMER_NOTES:
                 self._draft.add_note(
@@ -207,11 +217,13 @@ class ClaudeCodeRouterConfig:
                 )
             elif lower_name in _HOST_TRANSFORMERS:
                 self._draft.add_note(
-                    "kept", transformer_path, f"{name}: is how this provider is called."
+                    "kept",
+                    transformer_path,
+                    f"{name}: the provider in the new file says how the gateway calls it.",
                 )
             else:
                 self._draft.add_note(
-                    "dropped", transformer_path, f"{name}: nothing here does what it did."
+                    "dropped", transformer_path, f"{name}: the gateway has no such transformer."
                 )
         return max_output, params
 
@@ -241,24 +253,26 @@ class ClaudeCodeRouterConfig:
         self._draft.default = {"lab": self._draft.add_lab("main", tiers, about), "tier": "smart"}
         if target_by_route["default"]:
             self._draft.add_note(
-                "kept", (*path, "default"), "is the tier smart, and what decides nothing else."
+                "kept", (*path, "default"), "It is the tier smart, and the default."
             )
         if target_by_route["background"]:
             self._draft.add_note(
-                "kept", (*path, "background"), "is the tier fast: calls that name a haiku model."
+                "kept",
+                (*path, "background"),
+                "It is the tier fast. Calls that name a haiku model go there.",
             )
         if target_by_route["think"]:
             effect = (
-                "is the tier reasoning: calls that name an opus model, or that are hard to answer."
+                "It is the tier reasoning. Calls that name an opus model, or are hard, go there."
             )
             self._draft.add_note("changed", (*path, "think"), effect)
         if target_by_route["fallback"]:
-            self._draft.add_note("kept", (*path, "fallback"), "stands behind each tier.")
+            self._draft.add_note("kept", (*path, "fallback"), "It is the last target of each tier.")
         self._add_rules(router, target_by_route, path)
         known_names = {*target_by_route, "longContextThreshold"}
         for name in router:
             if name not in known_names:
-                self._draft.add_note("dropped", (*path, name), "is no route that is known here.")
+                self._draft.add_note("dropped", (*path, name), "The gateway has no such route.")
 
     def _add_rules(
         self, router: Part, target_by_route: dict[str, DraftTarget | None], path: Path
@@ -266,7 +280,7 @@ class ClaudeCodeRouterConfig:
         threshold = parse_count(router.get("longContextThreshold")) or _LONG_CONTEXT_TOKENS
         conditions: dict[str, tuple[str, Part]] = {
             "longContext": ("long contexts", {"prompt_tokens": {"min": threshold + 1}}),
-            "webSearch": ("searches of the web", {"tool_names": ["web_search*"]}),
+            "webSearch": ("web searches", {"tool_names": ["web_search*"]}),
             "image": ("images", {"images": True}),
         }
         for route, (name, condition) in conditions.items():
@@ -275,7 +289,7 @@ class ClaudeCodeRouterConfig:
             self._draft.choices.append({"name": name, "when": condition, "model": target.model})
             threshold_note = f", above {threshold:,} tokens" if route == "longContext" else ""
             effect = (
-                f"the rule {name!r}{threshold_note}, for clients that ask for claude-auto: "
+                f"It is the rule {name!r}{threshold_note}, for clients that ask for claude-auto. "
                 f"{_PIN_NOTE}"
             )
             self._draft.add_note("changed", (*path, route), effect)
@@ -289,7 +303,7 @@ class ClaudeCodeRouterConfig:
         )
         if target is None:
             self._draft.add_note(
-                "dropped", (*path, name), f"{route!r} is no model of a provider that was kept."
+                "dropped", (*path, name), f"No imported provider has the model {route!r}."
             )
         return target
 
@@ -301,11 +315,11 @@ class ClaudeCodeRouterConfig:
             digest = hashlib.sha256(key.strip().encode("utf-8", "replace")).hexdigest()
             self._draft.environ["TIERGATE_KEYS"] = f"claude-code={digest}"
             self._draft.add_note(
-                "changed", ("APIKEY",), "still opens calls: its hash is in TIERGATE_KEYS."
+                "changed", ("APIKEY",), "Clients can keep this key: its hash is in TIERGATE_KEYS."
             )
         elif key:
             self._draft.add_note(
-                "changed", ("APIKEY",), "set TIERGATE_KEYS to claude-code=<its SHA-256>."
+                "changed", ("APIKEY",), "Set TIERGATE_KEYS to claude-code=<SHA-256 of the key>."
             )
         has_keys = "TIERGATE_KEYS" in self._draft.environ
         if (
@@ -316,7 +330,11 @@ class ClaudeCodeRouterConfig:
             self._draft.server["host"] = host
             self._draft.add_note("kept", ("HOST",), host)
         elif host:
-            self._draft.add_note("dropped", ("HOST",), "beyond this machine clients need keys.")
+            self._draft.add_note(
+                "dropped",
+                ("HOST",),
+                "Clients on other machines need keys. Create one, then set server.host.",
+            )
         if port is not None:
             self._draft.server["port"] = port
             self._draft.add_note("kept", ("PORT",), str(port))

@@ -113,7 +113,7 @@ class ConfigDraft:
         """
         for name in part:
             if name not in known_names:
-                text = reason or "is not carried over: this gateway has nothing of that name."
+                text = reason or "The gateway has no such setting."
                 self.add_note("dropped", (*path, name), text)
 
     def add_credential(
@@ -136,7 +136,9 @@ class ConfigDraft:
             self._variable_by_secret[hint, secret] = name
             self.environ[name] = secret
             self.secret_names.add(name)
-            self.add_note("changed", path, f"is a key in clear: it moves to the variable {name}.")
+            self.add_note(
+                "changed", path, f"The key is in clear text. It moves to the variable {name}."
+            )
         if name not in self.required_variables:
             self.required_variables.append(name)
         return "${" + name + "}"
@@ -180,9 +182,15 @@ class ConfigDraft:
         if alias_name in _RESERVED_MODELS or (
             "/" in alias_name and alias_name.rpartition("/")[2] in _RESERVED_MODELS
         ):
-            self.add_note("dropped", path, f"the name {alias_name!r} means something else here.")
+            self.add_note(
+                "dropped",
+                path,
+                f"The name {alias_name!r} has another meaning here. Choose another.",
+            )
         elif target in self.aliases or alias_name in self.aliases.values():
-            self.add_note("dropped", path, f"the name {alias_name!r} is that of another model too.")
+            self.add_note(
+                "dropped", path, f"Another model has the name {alias_name!r} too. Choose another."
+            )
         elif alias_name != target and alias_name.strip():
             self.aliases[alias_name] = target
 

@@ -39,17 +39,18 @@ _CONVERTED_PARAMS = frozenset(
         "max_tokens", "max_completion_tokens", "organization", "extra_body", "order", "weight",
     }
 )  # fmt: skip
+_AWS_REASON = "The gateway does not sign requests to AWS. Set AWS_BEARER_TOKEN_BEDROCK."
 _DROP_REASONS = {
-    "rpm": "limits here count keys, tags and tiers, not deployments; a provider's 429 is heeded.",
-    "tpm": "limits here count keys, tags and tiers, not deployments; a provider's 429 is heeded.",
-    "max_parallel_requests": "limits here count keys, tags and tiers, not deployments.",
-    "api_version": "is not needed: the provider's v1 endpoint has none.",
-    "aws_access_key_id": "requests are not signed: set AWS_BEARER_TOKEN_BEDROCK.",
-    "aws_secret_access_key": "requests are not signed: set AWS_BEARER_TOKEN_BEDROCK.",
+    "rpm": "The gateway limits keys, tags and tiers, not deployments. It obeys a provider's 429.",
+    "tpm": "The gateway limits keys, tags and tiers, not deployments. It obeys a provider's 429.",
+    "max_parallel_requests": "The gateway limits keys, tags and tiers, not deployments.",
+    "api_version": "Not needed: the provider's v1 endpoint has no version.",
+    "aws_access_key_id": _AWS_REASON,
+    "aws_secret_access_key": _AWS_REASON,
     "drop_params": DROP_PARAMS_REASON,
     "num_retries": RETRIES_REASON,
-    "mock_response": "is for tests.",
-    "vertex_project": "Vertex AI needs Google's sign-in, which is missing; Gemini has keys.",
+    "mock_response": "The gateway sends no mock answers.",
+    "vertex_project": "Vertex AI needs a Google sign-in. Use Gemini with a key.",
 }
 _CHAT_MODES = ("", "chat", "completion", "responses")
 
@@ -97,10 +98,14 @@ class LiteLLMConfig:
         name, model = as_text(row.get("model_name")), as_text(params.get("model"))
         mode = as_text(info.get("mode"))
         if not name or not model:
-            self._draft.add_note("dropped", path, "has no model_name or no litellm_params.model.")
+            self._draft.add_note(
+                "dropped", path, "A model needs model_name and litellm_params.model. Add them."
+            )
             return
         if mode not in (*_CHAT_MODES, "embedding"):
-            self._draft.add_note("dropped", path, f"{name}: mode {mode!r} has no endpoint here.")
+            self._draft.add_note(
+                "dropped", path, f"{name}: the gateway has no endpoint for mode {mode!r}."
+            )
             return
         prefix, separator, bare_name = model.partition("/")
         prefix, bare_name = (
@@ -111,14 +116,14 @@ class LiteLLMConfig:
         if host == "bedrock" and "claude" in bare_name:
             host = "bedrock-claude"
         if model == "*":
-            reason = "models must be named: add those that are asked for to a lab."
+            reason = "A lab must name its models. Add the models that clients ask for."
             self._draft.add_note("dropped", path, f"{name}: {reason}")
             return
         if not host:
             reason = (
                 _DROP_REASONS["vertex_project"]
                 if prefix.startswith("vertex")
-                else "no such host ships."
+                else "tiergate does not ship it. Add it under `providers`."
             )
             self._draft.add_note("dropped", path, f"{name}: provider {prefix!r}: {reason}")
             return
@@ -131,8 +136,12 @@ class LiteLLMConfig:
         is_embedding = mode == "embedding" or "embed" in model
         (self._embeddings if is_embedding else self._groups).setdefault(name, []).append(target)
         is_fallback = len((self._embeddings if is_embedding else self._groups)[name]) > 1
-        effect = "is tried after the one before it" if is_fallback else f"is the name {name!r}"
-        self._draft.add_note("kept", path, f"{name}: {target.provider}/{target.model} {effect}.")
+        effect = (
+            "after the targets before it" if is_fallback else f"for clients that ask for {name!r}"
+        )
+        self._draft.add_note(
+            "kept", path, f"{name}: the gateway calls {target.provider}/{target.model} {effect}."
+        )
 
     def _resolve_credential(self, params: Part, path: Path) -> Part:
         """Return the parameters with the values of the credential that they name, if any.
@@ -147,10 +156,10 @@ class LiteLLMConfig:
             part = as_mapping(row)
             if part.get("credential_name") == name:
                 self._draft.add_note(
-                    "kept", name_path, f"{name}: its values stand at the provider."
+                    "kept", name_path, f"{name}: the provider has the values of this credential."
                 )
                 return {**as_mapping(part.get("credential_values")), **params}
-        self._draft.add_note("dropped", name_path, f"{name!r} is in no list of credentials.")
+        self._draft.add_note("dropped", name_path, f"The credential list has no {name!r}. Add it.")
         return params
 
     def _guess_host(self, model: str) -> str:
@@ -219,7 +228,9 @@ class LiteLLMConfig:
             url = f"{url}/v1"
         if not providers.is_url(url):
             self._draft.add_note(
-                "dropped", (*path, "api_base"), "is no URL of HTTP: write one there."
+                "dropped",
+                (*path, "api_base"),
+                "This is not an http(s) URL. Set base_url in the new file.",
             )
             return "https://unset.invalid"
         return url
@@ -232,16 +243,20 @@ class LiteLLMConfig:
             provider_part["base_url"] = re.sub(
                 r"\$\{AWS_REGION[^}]*\}", region, str(provider_part["base_url"])
             )
-            self._draft.add_note("kept", (*path, "aws_region_name"), f"the region {region}.")
+            self._draft.add_note(
+                "kept", (*path, "aws_region_name"), f"The gateway calls the region {region}."
+            )
         else:
-            self._draft.add_note("changed", (*path, "aws_region_name"), "is read from AWS_REGION.")
+            self._draft.add_note(
+                "changed", (*path, "aws_region_name"), "Set the variable AWS_REGION."
+            )
 
     def _convert_headers(self, params: Part, path: Path) -> Part:
         headers: Part = {}
         for name, value in as_mapping(params.get("extra_headers")).items():
             if not re.fullmatch(r"[A-Za-z0-9-]+", name):
                 self._draft.add_note(
-                    "dropped", (*path, "extra_headers", name), "is no name of a header."
+                    "dropped", (*path, "extra_headers", name), "This is not the name of a header."
                 )
                 continue
             header_path = (*path, "extra_headers", name)
@@ -266,8 +281,10 @@ class LiteLLMConfig:
         }
         sent_params |= as_mapping(sanitize_param(params.get("extra_body")))
         if sent_params:
-            effect = "is sent with every call of this target, in place of what a client says."
-            self._draft.add_note("changed", params_path, f"{', '.join(sent_params)} {effect}")
+            effect = "with every call of this target, in place of the client's values."
+            self._draft.add_note(
+                "changed", params_path, f"The gateway sends {', '.join(sent_params)} {effect}"
+            )
         max_output = parse_count(params.get("max_tokens")) or parse_count(
             params.get("max_completion_tokens")
         )
@@ -277,13 +294,13 @@ class LiteLLMConfig:
         for name in params:
             if name in _CONVERTED_PARAMS or name in _SENT_PARAMS or name == "aws_region_name":
                 continue
-            reason = _DROP_REASONS.get(
-                name, "is not carried over: this gateway has nothing of that name."
-            )
+            reason = _DROP_REASONS.get(name, "The gateway has no such setting.")
             self._draft.add_note("dropped", (*path, name), reason)
         if params.get("weight") is not None or params.get("order") is not None:
             self._draft.add_note(
-                "changed", path, "targets are tried in the order of the list; weights are not kept."
+                "changed",
+                path,
+                "The gateway tries targets in the order of the list. It has no weights.",
             )
 
     def _add_model_facts(self, target: DraftTarget, info: Part, path: Path) -> None:
@@ -301,12 +318,14 @@ class LiteLLMConfig:
         }
         if prices["input"] is not None and prices["output"] is not None:
             facts["price"] = {name: rate for name, rate in prices.items() if rate is not None}
-            self._draft.add_note("kept", path, "the prices, per million tokens.")
+            self._draft.add_note("kept", path, "The new file has these prices per million tokens.")
         base = as_text(info.get("base_model")).rpartition("/")[2]
         if base and (shipped_facts := self._shipped.collect_facts(base)):
             self._draft.models |= shipped_facts
             facts = {"like": base, **facts}
-            self._draft.add_note("kept", (*path, "base_model"), f"what is known of {base}.")
+            self._draft.add_note(
+                "kept", (*path, "base_model"), f"The model has the limits and abilities of {base}."
+            )
         if facts:
             self._draft.models[f"{target.provider}/{target.model}"] = facts
         else:
@@ -315,7 +334,7 @@ class LiteLLMConfig:
     def _expand_wildcard(self, name: str, host: str, provider: str, path: Path) -> None:
         models = list(dict.fromkeys(model for _, model in self._shipped.iter_targets(host)))
         if not models:
-            reason = "models must be named: add those that are asked for to a lab."
+            reason = "A lab must name its models. Add the models that clients ask for."
             self._draft.add_note("dropped", path, f"{name}: {reason}")
             return
         for model in models:
@@ -323,7 +342,7 @@ class LiteLLMConfig:
             self._groups.setdefault(group_name, []).append(DraftTarget(provider, model))
             self._draft.models |= self._shipped.collect_facts(model)
         self._draft.add_note(
-            "changed", path, f"{name} becomes the {len(models)} models that ship of {host}."
+            "changed", path, f"{name} becomes the shipped models of {host} ({len(models)})."
         )
 
     # Tiers, which LiteLLM does not have
@@ -351,10 +370,10 @@ class LiteLLMConfig:
                 "reasoning": [ordered[-1]],
             }
             summary = ", ".join(f"{tier} {item[0].model}" for tier, item in tiers.items())
-            method = "by price" if by_price else "in the order of the file, as no price is known"
-            summary = f"tiers are new, {method}: {summary}. Look whether that is right."
+            method = "by price" if by_price else "by their order, since no price is known"
+            summary = f"The import chose tiers {method}: {summary}. Check them."
             self._draft.add_note("changed", ("model_list",), summary)
-        about = "What `auto` and bare tiers go to; chosen as it was imported."
+        about = "The lab for `auto` and bare tier names; the import chose its tiers."
         lab = self._draft.add_lab("main", tiers, about)
         self._draft.default = {"lab": lab, "tier": "smart"}
         embeddings = []

@@ -20,14 +20,12 @@ from gateway.importers.draft import (
 from gateway.importers.litellm_format import VARIABLE_NAME_PATTERN, parse_reference, parse_usd
 from gateway.settings.errors import Path
 
-RETRIES_REASON = "`retry` has what can be set; all else has a budget, not a number."
-DROP_PARAMS_REASON = "is the rule here: what a model cannot take is dropped and named."
+RETRIES_REASON = "Set retries of the same target in `retry`. A budget bounds all others."
+DROP_PARAMS_REASON = "The gateway always drops what a model does not accept, and names it."
 _FALLBACK_SETTINGS = frozenset(
     {"fallbacks", "default_fallbacks", "context_window_fallbacks", "content_policy_fallbacks"}
 )
-_DATABASE_REASON = (
-    "keys are in a file and costs in a store of its own: make keys with `tiergate keys add`."
-)
+_DATABASE_REASON = "The gateway keeps its own keys and costs. Create keys with `tiergate keys add`."
 _WINDOW_BY_UNIT = {"s": "minute", "m": "minute", "h": "hour", "d": "day", "mo": "month"}
 _WEEK_DAYS, _MONTH_DAYS = 7, 28
 """The least days of a budget that becomes one of a week or of a month."""
@@ -59,9 +57,9 @@ class LiteLLMSettings:
             self._add_budget("all", amount, period, {}, (*path, "max_budget"))
         reasons = {"drop_params": DROP_PARAMS_REASON, "num_retries": RETRIES_REASON}
         callbacks_reason = (
-            "figures are at /metrics and in the ledger; traces go out by `traces.endpoint`."
+            "Metrics are at /metrics, costs in the ledger. Set `traces.endpoint` to export traces."
         )
-        reasons["allowed_fails"] = "a failing target goes out of its turn by itself."
+        reasons["allowed_fails"] = "The gateway skips a failing target by itself."
         reasons |= dict.fromkeys(
             ("success_callback", "failure_callback", "callbacks"), callbacks_reason
         )
@@ -75,7 +73,7 @@ class LiteLLMSettings:
         known_names |= {"request_timeout"}
         for name in part.keys() - known_names:
             self._draft.add_note(
-                "dropped", (*path, name), reasons.get(name, "is not carried over.")
+                "dropped", (*path, name), reasons.get(name, "The gateway has no such setting.")
             )
 
     def convert_router(self) -> None:
@@ -87,11 +85,13 @@ class LiteLLMSettings:
             if group in self._lab_by_group:
                 self._draft.add_alias(name, f"{self._lab_by_group[group]}/smart", path)
                 self._draft.add_note(
-                    "kept", (*path, "model_group_alias", name), f"leads to {group}."
+                    "kept",
+                    (*path, "model_group_alias", name),
+                    f"Clients that ask for this name get {group}.",
                 )
             else:
                 self._draft.add_note(
-                    "dropped", (*path, "model_group_alias", name), "leads to no group."
+                    "dropped", (*path, "model_group_alias", name), "It names no imported model."
                 )
         self._convert_redis(part, path)
         self._convert_timeout(part.get("timeout"), (*path, "timeout"))
@@ -107,14 +107,14 @@ class LiteLLMSettings:
                     f"tag {name}", amount, period, {"tag": strip_variables(name)}, budget_path
                 )
         strategy_reason = (
-            "targets are tried in order; a slow or failing one goes out of its turn by itself."
+            "The gateway tries targets in order, and skips a slow or failing one by itself."
         )
         reasons = dict.fromkeys(
             ("routing_strategy", "allowed_fails", "cooldown_time", "enable_pre_call_checks"),
             strategy_reason,
         )
         reasons |= {"num_retries": RETRIES_REASON, "retry_policy": RETRIES_REASON}
-        reasons["provider_budget_config"] = "budgets count keys, tags and tiers, not providers."
+        reasons["provider_budget_config"] = "Budgets count keys, tags and tiers, not providers."
         known_names = _FALLBACK_SETTINGS | {
             "redis_host",
             "redis_port",
@@ -124,7 +124,7 @@ class LiteLLMSettings:
         known_names |= {"model_group_alias", "timeout", "tag_budget_config"}
         for name in part.keys() - known_names:
             self._draft.add_note(
-                "dropped", (*path, name), reasons.get(name, "is not carried over.")
+                "dropped", (*path, name), reasons.get(name, "The gateway has no such setting.")
             )
 
     def _convert_fallbacks(self, part: Part, path: Path) -> None:
@@ -134,7 +134,7 @@ class LiteLLMSettings:
                     self._add_fallbacks(group, as_list(fallbacks), (*path, name, index))
             if name == "context_window_fallbacks" and part.get(name):
                 effect = (
-                    "is a fallback like others; a target whose `context` is too small is skipped."
+                    "They become fallbacks. The gateway skips a target whose `context` is small."
                 )
                 self._draft.add_note("changed", (*path, name), effect)
         fallbacks = as_list(part.get("default_fallbacks"))
@@ -145,18 +145,20 @@ class LiteLLMSettings:
                 (*path, "default_fallbacks"),
             )
         if part.get("content_policy_fallbacks"):
-            effect = "a refusal is an answer: no other target is asked."
+            effect = "A refusal is an answer: the gateway asks no other target."
             self._draft.add_note("dropped", (*path, "content_policy_fallbacks"), effect)
 
     def _add_fallbacks(self, group: str, fallbacks: list[object], path: Path) -> None:
         if group not in self._lab_by_group:
-            self._draft.add_note("dropped", path, f"{group!r} is no group that was kept.")
+            self._draft.add_note("dropped", path, f"No imported model has the name {group!r}.")
             return
         lab = self._draft.labs[self._lab_by_group[group]]
         for fallback in fallbacks:
             fallback_lab = self._lab_by_group.get(str(fallback))
             if fallback_lab is None or fallback_lab == self._lab_by_group[group]:
-                self._draft.add_note("dropped", path, f"{group}: {fallback!r} is no other group.")
+                self._draft.add_note(
+                    "dropped", path, f"{group}: no other imported model has the name {fallback!r}."
+                )
                 continue
             # The targets go behind the lab's own, because a call that names a lab never moves to
             # another lab.
@@ -168,21 +170,27 @@ class LiteLLMSettings:
         params = as_mapping(part.get("cache_params"))
         if part.get("cache") in (False, None):
             self._draft.cache = {"ttl": "0s"}
-            self._draft.add_note("kept", (*path, "cache"), "no cache.")
+            self._draft.add_note("kept", (*path, "cache"), "The cache is off.")
             return
         ttl = parse_seconds(params.get("ttl")) or 3600.0
         self._draft.cache = {"default": "on", "ttl": format_duration(ttl), "scope": "all"}
         self._draft.add_note(
-            "kept", (*path, "cache"), f"{ttl:g} s, of equal requests, shared by all keys."
+            "kept",
+            (*path, "cache"),
+            f"The cache answers equal requests for {ttl:g} s. All keys share it.",
         )
         kind = as_text(params.get("type"))
         if "semantic" in kind:
             self._draft.add_note(
-                "changed", (*path, "cache_params", "type"), "equal requests only, not alike ones."
+                "changed",
+                (*path, "cache_params", "type"),
+                "The cache answers equal requests, not similar ones.",
             )
         elif kind not in ("", "local", "redis"):
             self._draft.add_note(
-                "changed", (*path, "cache_params", "type"), f"{kind}: it is in memory, or in Redis."
+                "changed",
+                (*path, "cache_params", "type"),
+                f"{kind}: the cache is in memory, or in Redis.",
             )
         self._convert_redis(
             {f"redis_{name}": value for name, value in params.items()}, (*path, "cache_params")
@@ -197,7 +205,7 @@ class LiteLLMSettings:
             url = f"redis://{host}:{parse_count(part.get('redis_port'), 65_535) or 6379}"
         elif full_url is not None or part.get("redis_host") is not None:
             self._draft.add_note(
-                "changed", path, "Redis is named by REDIS_URL in the environment: set it."
+                "changed", path, "Set REDIS_URL in the environment to the address of Redis."
             )
             return
         else:
@@ -207,9 +215,9 @@ class LiteLLMSettings:
             self._draft.environ["REDIS_URL"] = "".join(char for char in url if char.isprintable())
             if "@" in url:
                 self._draft.secret_names.add("REDIS_URL")
-            password_note = " with its password, as redis://:PASSWORD@host" if password else ""
+            password_note = " Add the password: redis://:PASSWORD@host." if password else ""
             self._draft.add_note(
-                "changed", path, f"Redis moves to REDIS_URL in the environment{password_note}."
+                "changed", path, f"The address of Redis moves to REDIS_URL in .env.{password_note}"
             )
 
     def _add_budget(self, name: str, amount: float, period: str, scope: Part, path: Path) -> None:
@@ -236,12 +244,14 @@ class LiteLLMSettings:
             return
         timeout_seconds = parse_seconds(value)
         if timeout_seconds is None:
-            self._draft.add_note("dropped", path, "is no number of seconds.")
+            self._draft.add_note("dropped", path, "This is not a number of seconds.")
             return
         for part in self._draft.providers.values():
             part.setdefault("timeouts", {"total": format_duration(timeout_seconds)})
         self._draft.add_note(
-            "kept", path, f"{timeout_seconds:g} s for a whole answer of each provider."
+            "kept",
+            path,
+            f"The gateway waits up to {timeout_seconds:g} s for a whole answer of a provider.",
         )
 
     def convert_general(self) -> None:
@@ -254,28 +264,30 @@ class LiteLLMSettings:
                 self._draft.secret_names.add("TIERGATE_ADMIN_KEY")
                 digest = hashlib.sha256(master_key.strip().encode("utf-8", "replace")).hexdigest()
                 self._draft.environ["TIERGATE_KEYS"] = f"litellm-master={digest}"
-                effect = "opens /admin (TIERGATE_ADMIN_KEY), and calls (its hash in TIERGATE_KEYS)."
+                effect = "It opens /admin (TIERGATE_ADMIN_KEY) and calls (hash in TIERGATE_KEYS)."
                 self._draft.add_note("changed", key_path, effect)
             else:
                 name = variable or "master_key"
                 self._draft.add_note(
-                    "changed", key_path, f"set TIERGATE_ADMIN_KEY to what {name} is."
+                    "changed", key_path, f"Set TIERGATE_ADMIN_KEY to the value of {name}."
                 )
         max_calls = parse_count(part.get("max_parallel_requests")) or parse_count(
             part.get("global_max_parallel_requests")
         )
         if max_calls is not None:
             self._draft.limits.append({"name": "all", "concurrency": max_calls})
-            self._draft.add_note("kept", path, f"{max_calls} calls at a time.")
+            self._draft.add_note(
+                "kept", path, f"The gateway runs at most {max_calls} calls at a time."
+            )
         reasons = {
             "database_url": _DATABASE_REASON,
             "store_model_in_db": _DATABASE_REASON,
-            "alerting": "see `alerts.webhook`.",
+            "alerting": "Set `alerts.webhook` in its place.",
         }
         known_names = {"master_key", "max_parallel_requests", "global_max_parallel_requests"}
         for name in part.keys() - known_names:
             self._draft.add_note(
-                "dropped", (*path, name), reasons.get(name, "is not carried over.")
+                "dropped", (*path, name), reasons.get(name, "The gateway has no such setting.")
             )
 
     def convert_variables(self) -> None:
@@ -285,10 +297,12 @@ class LiteLLMSettings:
             if not VARIABLE_NAME_PATTERN.fullmatch(name) or not isinstance(
                 value, str | int | float
             ):
-                self._draft.add_note("dropped", path, "is no variable.")
+                self._draft.add_note(
+                    "dropped", path, "This is not a variable with a text or a number."
+                )
                 continue
             self._draft.environ.setdefault(
                 name, "".join(char for char in str(value) if char.isprintable())
             )
             self._draft.secret_names.add(name)
-            self._draft.add_note("changed", path, "moves to .env.")
+            self._draft.add_note("changed", path, "The variable moves to .env.")

@@ -27,13 +27,13 @@ from gateway.settings.errors import Path
 _REFERENCE_PATTERN = re.compile(r"\{\{\s*([A-Za-z_]\w*)\s*\}\}|\$\{?([A-Za-z_]\w*)\}?")
 _OPERATORS = {"$and": "all", "$or": "any"}
 _DROP_REASONS = {
-    "retry": "`retry` has what can be set; all else has a budget, not a number.",
-    "input_guardrails": "is not carried over: guards of rules.yaml read prompts by patterns.",
-    "output_guardrails": "is not carried over: answers are not read.",
-    "before_request_hooks": "is not carried over.",
-    "after_request_hooks": "is not carried over.",
-    "forward_headers": "is not carried over: which headers go on is fixed.",
-    "on_status_codes": "which problems lead to another target is fixed, and told in the documents.",
+    "retry": "Set retries of the same target in `retry`. A budget bounds all others.",
+    "input_guardrails": "Write guards in rules.yaml: they match prompts by pattern.",
+    "output_guardrails": "The gateway does not check the text of answers.",
+    "before_request_hooks": "The gateway runs no hooks.",
+    "after_request_hooks": "The gateway runs no hooks.",
+    "forward_headers": "The gateway has a fixed list of headers that it forwards.",
+    "on_status_codes": "The gateway has fixed reasons to try another target (docs/failure.md).",
 }
 _CONVERTED_KEYS = frozenset(
     {
@@ -61,7 +61,7 @@ class PortkeyConfig:
         tier_targets = self._convert_node(_to_snake_case(self._config), ())
         if any(tier_targets.values()):
             main_lab = self._draft.add_lab(
-                "main", tier_targets, "What `auto`, bare tiers and the client's models go to."
+                "main", tier_targets, "The lab for `auto`, bare tier names and the client's models."
             )
             self._draft.default = {"lab": main_lab, "tier": "smart"}
 
@@ -84,13 +84,15 @@ class PortkeyConfig:
             return self._convert_conditions(strategy, targets, path)
         if mode == "loadbalance":
             targets.sort(key=lambda item: -_get_weight(item[0]))
-            effect = "targets are tried in order, the heaviest first; shares are not kept."
+            effect = "The gateway tries targets in order, the heaviest first. It has no shares."
             self._draft.add_note("changed", (*path, "strategy"), effect)
         elif mode in ("fallback", "single"):
-            self._draft.add_note("kept", (*path, "strategy"), "targets are tried in their order.")
+            self._draft.add_note(
+                "kept", (*path, "strategy"), "The gateway tries targets in their order."
+            )
         else:
             self._draft.add_note(
-                "changed", (*path, "strategy"), f"{mode!r} is taken for a fallback."
+                "changed", (*path, "strategy"), f"The import treats {mode!r} as a fallback."
             )
         return self._join_tiers([self._convert_node(*item) for item in targets])
 
@@ -103,17 +105,15 @@ class PortkeyConfig:
             mode, ttl = as_text(cache.get("mode")), parse_seconds(cache.get("max_age")) or 3600.0
             self._draft.cache = {"default": "on", "ttl": format_duration(ttl), "scope": "all"}
             fate = "changed" if mode == "semantic" else "kept"
-            semantic_note = ": equal requests only, not alike ones" if mode == "semantic" else ""
+            semantic_note = ", not similar ones" if mode == "semantic" else ""
             self._draft.add_note(
                 "changed" if fate == "changed" else "kept",
                 (*path, "cache"),
-                f"{ttl:g} s{semantic_note}.",
+                f"For {ttl:g} s the cache answers equal requests{semantic_note}.",
             )
         for name in node:
             if name not in _CONVERTED_KEYS:
-                reason = _DROP_REASONS.get(
-                    name, "is not carried over: this gateway has nothing of that name."
-                )
+                reason = _DROP_REASONS.get(name, "The gateway has no such setting.")
                 self._draft.add_note("dropped", (*path, name), reason)
 
     def _convert_target(self, node: Part, path: Path) -> TierTargets:
@@ -127,7 +127,9 @@ class PortkeyConfig:
             host = "openai"
         if not host:
             self._draft.add_note(
-                "dropped", path, f"no such host ships: {provider_name or slug or 'no provider'}."
+                "dropped",
+                path,
+                f"tiergate does not ship the provider {provider_name or slug or '(no name)'}.",
             )
             return {tier: [] for tier in TIERS}
         provider = self._add_provider(host, slug if slug != provider_name else "", node, path)
@@ -136,9 +138,11 @@ class PortkeyConfig:
         )
         sent_params = as_mapping(sanitize_param(params))
         if sent_params:
-            effect = "is sent with every call of this target, in place of what a client says."
+            effect = "with every call of this target, in place of the client's values."
             self._draft.add_note(
-                "changed", (*path, "override_params"), f"{', '.join(sent_params)} {effect}"
+                "changed",
+                (*path, "override_params"),
+                f"The gateway sends {', '.join(sent_params)} {effect}",
             )
         if model:
             self._draft.models |= self._shipped.collect_facts(model)
@@ -168,10 +172,12 @@ class PortkeyConfig:
             f"{tier} {targets[0].model}" for tier, targets in tier_targets.items() if targets
         )
         if summary:
-            effect = f"names no model: those that ship of {host} are taken, {summary}; add others."
+            effect = f"The target names no model. It gets shipped models of {host}: {summary}."
             self._draft.add_note("changed", path, effect)
         else:
-            self._draft.add_note("dropped", path, f"names no model, and none ships of {host}.")
+            self._draft.add_note(
+                "dropped", path, f"The target names no model, and tiergate ships none of {host}."
+            )
         return tier_targets
 
     def _add_provider(self, host: str, slug: str, node: Part, path: Path) -> str:
@@ -181,7 +187,9 @@ class PortkeyConfig:
         url = as_text(node.get("custom_host")).rstrip("/") or None
         if url is not None and not providers.is_url(strip_variables(url)):
             self._draft.add_note(
-                "dropped", (*path, "custom_host"), "is no URL of HTTP: write one there."
+                "dropped",
+                (*path, "custom_host"),
+                "This is not an http(s) URL. Set base_url in the new file.",
             )
             url = "https://unset.invalid"
         elif url is not None:
@@ -192,7 +200,7 @@ class PortkeyConfig:
             variable = make_variable_name(slug)
             key_path = (*path, "virtual_key" if node.get("virtual_key") else "provider")
             self._draft.add_note(
-                "changed", key_path, f"the key is in Portkey's vault: set {variable} to it."
+                "changed", key_path, f"The key is in Portkey's vault. Set {variable} to it."
             )
         elif api_key is None and url is None:
             variable = self._shipped.find_variable(host) or None
@@ -207,7 +215,9 @@ class PortkeyConfig:
         )
         if timeout_seconds:
             self._draft.add_note(
-                "kept", (*path, "request_timeout"), f"{timeout_seconds:g} s for a whole answer."
+                "kept",
+                (*path, "request_timeout"),
+                f"The gateway waits up to {timeout_seconds:g} s for an answer.",
             )
         provider_part = providers.merge_parts(
             part, {"base_url": url}, providers.make_account(host, credential), timeouts
@@ -230,16 +240,18 @@ class PortkeyConfig:
             lab = self._lab_by_target.get(as_text(part.get("then")))
             if lab is None:
                 self._draft.add_note(
-                    "dropped", item_path, f"leads to {part.get('then')!r}, which is no target."
+                    "dropped", item_path, f"No target has the name {part.get('then')!r}."
                 )
             else:
                 self._convert_condition(as_mapping(part.get("query")), lab, item_path)
-        effect = "targets with names are labs, conditions are rules or aliases."
+        effect = "Targets with names are labs. Conditions are rules or aliases."
         self._draft.add_note("kept", (*path, "strategy", "mode"), effect)
         default = as_text(strategy.get("default"))
         default_targets = targets_by_name.get(default) or next(iter(targets_by_name.values()))
         self._draft.add_note(
-            "kept", (*path, "strategy", "default"), f"{default or 'the first'} is the default."
+            "kept",
+            (*path, "strategy", "default"),
+            f"{default or 'The first target'} is the default.",
         )
         return default_targets
 
@@ -252,20 +264,22 @@ class PortkeyConfig:
         if set(query) == {"params.model"} and (names := _list_equal_texts(query["params.model"])):
             for name in names:
                 self._draft.add_alias(name, f"{lab}/smart", path)
-            effect = f"clients that ask for {', '.join(names)} go to {lab}."
+            effect = f"Clients that ask for {', '.join(names)} go to {lab}."
             self._draft.add_note("kept", path, effect)
             return
         condition = self._make_condition(query, path)
         if condition is None:
             self._draft.add_note(
-                "dropped", path, "has what no condition here says; write a rule for it."
+                "dropped", path, "The gateway has no such condition. Write a rule for it."
             )
             return
         tags = sorted(_collect_tags(condition))
         name = f"condition {len(self._draft.choices) + 1}"
         self._draft.choices.append({"name": name, "when": condition, "lab": lab})
         tag_list = ", ".join(tags)
-        effect = f"the rule {name!r}: clients say {tag_list} in x-tiergate-tags, not as metadata."
+        effect = (
+            f"It is the rule {name!r}. Clients send {tag_list} in x-tiergate-tags, not metadata."
+        )
         self._draft.add_note("changed", path, effect)
 
     def _make_condition(self, query: Part, path: Path) -> Part | None:

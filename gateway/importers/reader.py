@@ -45,7 +45,9 @@ def convert_config(
     """
     document = yaml.read(_blank_comments(text) if kind != "litellm" else text, file)
     if _has_nul(document.value):  # a configuration of ours may not hold one either
-        raise ConfigError([Mistake(file=file, message="holds a NUL character")])
+        raise ConfigError(
+            [Mistake(file=file, message="contains a NUL character.", hint="Remove it.")]
+        )
     used_variables = {name for groups in _VARIABLE_PATTERN.findall(text) for name in groups if name}
     draft = ConfigDraft(document.lines, used_variables, environ)
     IMPORTERS[kind][1](as_mapping(document.value), draft, shipped).convert()

@@ -14,16 +14,16 @@ def format_config(draft: ConfigDraft, source: str) -> str:
     """Return the text of the configuration. `source` names the file that it was imported from."""
     lines = [
         f"# Imported from {source} by `tiergate import`.",
-        "# `tiergate check` finds mistakes in it, `tiergate explain TEXT` says where one would go.",
+        "# `tiergate check` finds mistakes. `tiergate explain TEXT` shows where a prompt goes.",
         "version: 1",
         "",
         *_format_inline("server", draft.server),
         *_format_inline("default", draft.default),
-        *_format_block("aliases", draft.aliases, "Names that applications ask for."),
+        *_format_block("aliases", draft.aliases, "Model names that applications ask for."),
         *([f"cache: {dump_flow(draft.cache)}", ""] if draft.cache is not None else ()),
         *_format_list("limits", draft.limits),
         *_format_list("budgets", draft.budgets),
-        "# Credentials stand in the environment or in .env, never here.",
+        "# Credentials are in the environment or in .env, never here.",
         *_format_providers(draft.providers),
         *_format_labs(draft.labs),
         *_format_models(draft.models),
@@ -53,7 +53,7 @@ def _format_block(name: str, part: Mapping[str, Any], comment: str) -> list[str]
 
 
 def _format_models(models: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    comment = "# What is known of models: limits, prices (USD per million tokens)."
+    comment = "# Facts about models: limits, prices (USD per million tokens)."
     return [comment, *_format_parts("models", models), ""] if models else []
 
 
@@ -83,7 +83,7 @@ def _format_providers(providers: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 def _format_labs(labs: Mapping[str, Mapping[str, Any]]) -> list[str]:
     lines = [
-        "# Targets of a tier are tried in order." if labs else "",
+        "# The gateway tries the targets of a tier in order." if labs else "",
         "labs:" if labs else "labs: {}",
     ]
     for name, part in labs.items():

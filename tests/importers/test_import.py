@@ -163,9 +163,9 @@ def test_a_litellm_budget_becomes_one_of_the_nearest_window(
 @pytest.mark.parametrize(
     ("model", "params", "reason"),
     [
-        ("vertex_ai/gemini-pro", {}, "Vertex AI needs Google's sign-in"),
-        ("sagemaker/x", {}, "no such host ships"),
-        ("*", {}, "models must be named"),
+        ("vertex_ai/gemini-pro", {}, "Vertex AI needs a Google sign-in"),
+        ("sagemaker/x", {}, "does not ship it"),
+        ("*", {}, "must name its models"),
     ],
 )
 def test_a_litellm_model_that_cannot_be_called_is_dropped_with_a_reason(
@@ -256,7 +256,7 @@ def test_ccr_routes_become_tiers_and_rules(tmp_path: Path) -> None:
     assert main.tiers["smart"][0].max_output == 8192
     rules = {item.name: item for item in config.source.config.choices}
     assert rules["long contexts"].when.prompt_tokens.min == 80_001  # type: ignore[union-attr]
-    assert rules["searches of the web"].model == "gemini-2.5-flash"
+    assert rules["web searches"].model == "gemini-2.5-flash"
     assert config.source.config.aliases["deepseek,deepseek-chat"] == "deepseek-chat"
     digest = hashlib.sha256(b"my-secret-key-123").hexdigest()
     assert draft("ccr").environ["TIERGATE_KEYS"] == f"claude-code={digest}"
@@ -343,7 +343,7 @@ def test_a_portkey_target_without_a_model_gets_the_shipped_models(tmp_path: Path
     assert [config.built_catalogue.catalogue.labs["main"].tiers[t][0].model for t in ("fast", "reasoning")] == [
         "claude-haiku-5-5", "claude-opus-5-5",
     ]  # fmt: skip
-    assert "names no model" in notes(imported, "changed")[""]
+    assert "The target names no model" in notes(imported, "changed")[""]
 
 
 @pytest.mark.parametrize(
@@ -518,7 +518,7 @@ def test_a_model_named_like_the_alias_of_another_gets_no_alias(
     provider = {"name": "p", "api_base_url": "https://h.example/v1/messages", "models": models}
     imported = convert_config("ccr", json.dumps({"Providers": [provider]}), "f", SHIPPED, {})
     build_draft(imported, tmp_path_factory.mktemp("made"))
-    assert any("is that of another model too" in str(note) for note in imported.notes)
+    assert any("Another model has the name" in str(note) for note in imported.notes)
 
 
 def imports(folder: Path, kind: str, source: str, *words: str) -> Result:
@@ -591,8 +591,8 @@ def test_import_prints_its_report_as_json(work_folder: Path) -> None:
     ("kind", "source", "message"),
     [
         ("litellm", "model_list: [", "not valid YAML"),
-        ("litellm", 'model_list: [{a: 1, b: ["x\\0"]}]', "holds a NUL character"),
-        ("portkey", '{"a\\u0000": 1}', "holds a NUL character"),
+        ("litellm", 'model_list: [{a: 1, b: ["x\\0"]}]', "contains a NUL character"),
+        ("portkey", '{"a\\u0000": 1}', "contains a NUL character"),
         ("litellm", "model_list: []\n", "has no model that could be imported as LiteLLM's"),
         ("portkey", "[]", "has no model that could be imported as Portkey's"),
         ("ccr", '{"a": 1, "a": 2}', "error"),
