@@ -207,7 +207,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 
     def explain_output_limit(self) -> str:
         """Say why a client's cap on the output is too high."""
-        return self.lowered_reason or f"{self.model} gives at most {self.facts.max_output}"
+        return self.lowered_reason or f"{self.model} allows at most {self.facts.max_output}"
 
     def compute_max_output(self, requested: int | None, choices: int) -> int | None:
         """Return the most tokens that an answer may have, all choices together; None if unknown.

@@ -67,8 +67,8 @@ def _for_all_dialects(rule: FieldRule) -> dict[str, FieldRule]:
     return dict.fromkeys((CHAT, RESPONSES, MESSAGES, GEMINI), rule)
 
 
-_LATER_SYSTEM_REASON = "is said within the next user turn: a later system turn may not stand there"
-_FILE_ID_REASON = "a file that was uploaded to one provider is unknown to another"
+_LATER_SYSTEM_REASON = "has no later system turns: the text goes into the next user turn"
+_FILE_ID_REASON = "cannot read a file of another provider: send its content"
 
 FIELD_RULES: Mapping[str, Mapping[str, FieldRule]] = {
     "system": _by_dialect(),
@@ -76,42 +76,44 @@ FIELD_RULES: Mapping[str, Mapping[str, FieldRule]] = {
         messages=_approximate(_LATER_SYSTEM_REASON), gemini=_approximate(_LATER_SYSTEM_REASON)
     ),
     "system_media": _by_dialect(
-        messages=_refuse("takes a system prompt of text alone"),
-        gemini=_refuse("takes a system prompt of text alone"),
+        messages=_refuse("accepts only text in a system prompt"),
+        gemini=_refuse("accepts only text in a system prompt"),
     ),
     "turn_name": _by_dialect(
-        responses=_drop("turns have no names"),
-        messages=_drop("turns have no names"),
-        gemini=_drop("turns have no names"),
+        responses=_drop("has no names for turns"),
+        messages=_drop("has no names for turns"),
+        gemini=_drop("has no names for turns"),
     ),
     "image": _by_dialect(),
-    "image_url": _by_dialect(gemini=_refuse("takes images as data, not by URL")),
+    "image_url": _by_dialect(gemini=_refuse("accepts images as data, not as a URL")),
     "image_id": _for_all_dialects(_refuse(_FILE_ID_REASON)),
     "image_detail": _by_dialect(messages=_drop(), gemini=_drop()),
-    "media_detail": _for_all_dialects(_drop("takes a detail of images alone")),
+    "media_detail": _for_all_dialects(_drop("has a detail for images only")),
     "file": _by_dialect(),
     "file_url": _by_dialect(
-        chat=_refuse("takes files as data, not by URL"),
-        gemini=_refuse("takes files as data, not by URL"),
+        chat=_refuse("accepts files as data, not as a URL"),
+        gemini=_refuse("accepts files as data, not as a URL"),
     ),
     "file_id": _for_all_dialects(_refuse(_FILE_ID_REASON)),
-    "file_name": _by_dialect(gemini=_drop("takes no names of files")),
-    "media_name": _for_all_dialects(_drop("takes no names but of files")),
-    "audio": _by_dialect(responses=_refuse("takes no audio"), messages=_refuse("takes no audio")),
-    "audio_url": _by_dialect(
-        responses=_refuse("takes no audio"),
-        messages=_refuse("takes no audio"),
-        gemini=_refuse("takes audio as data, not by URL"),
+    "file_name": _by_dialect(gemini=_drop("has no file names")),
+    "media_name": _for_all_dialects(_drop("has names for files only")),
+    "audio": _by_dialect(
+        responses=_refuse("does not accept audio"), messages=_refuse("does not accept audio")
     ),
-    "video_url": _by_dialect(gemini=_refuse("takes films as data, or from YouTube")),
+    "audio_url": _by_dialect(
+        responses=_refuse("does not accept audio"),
+        messages=_refuse("does not accept audio"),
+        gemini=_refuse("accepts audio as data, not as a URL"),
+    ),
+    "video_url": _by_dialect(gemini=_refuse("accepts videos as data or from YouTube")),
     "video": _by_dialect(
-        chat=_refuse("takes no video"),
-        responses=_refuse("takes no video"),
-        messages=_refuse("takes no video"),
+        chat=_refuse("does not accept video"),
+        responses=_refuse("does not accept video"),
+        messages=_refuse("does not accept video"),
     ),
     "prefill": _by_dialect(
-        chat=_refuse("does not continue a begun answer"),
-        responses=_refuse("does not continue a begun answer"),
+        chat=_refuse("does not continue an answer that the client began"),
+        responses=_refuse("does not continue an answer that the client began"),
     ),
     "foreign_part": _for_all_dialects(_refuse("has no part of this kind")),
     "cache_breakpoint": _by_dialect(
@@ -122,14 +124,14 @@ FIELD_RULES: Mapping[str, Mapping[str, FieldRule]] = {
     "cache_lifetime": _by_dialect(
         chat=_drop("caches prompts by itself"),
         responses=_drop("caches prompts by itself"),
-        messages=_approximate("keeps a prompt for 5 minutes or 1 hour: it is 1 hour"),
+        messages=_approximate("caches for 5 minutes or 1 hour: the gateway asks for 1 hour"),
         gemini=_drop("caches prompts by itself"),
     ),
     "function_tool": _by_dialect(),
     "custom_tool": _by_dialect(
-        chat=_approximate("a function with one text takes its place"),
-        messages=_approximate("a function with one text takes its place"),
-        gemini=_approximate("a function with one text takes its place"),
+        chat=_approximate("gets a function with one text in its place"),
+        messages=_approximate("gets a function with one text in its place"),
+        gemini=_approximate("gets a function with one text in its place"),
     ),
     "tool_grammar": _by_dialect(chat=_drop(), messages=_drop(), gemini=_drop()),
     "hosted_tool": _for_all_dialects(
@@ -138,21 +140,24 @@ FIELD_RULES: Mapping[str, Mapping[str, FieldRule]] = {
     "strict_tool": _by_dialect(gemini=_drop("has no strict mode for one function")),
     "tool_choice_required": _by_dialect(),
     "tool_choice_tool": _by_dialect(),
-    "tool_choice_allowed": _by_dialect(messages=_approximate("only those tools are sent")),
+    "tool_choice_allowed": _by_dialect(messages=_approximate("gets only the allowed tools")),
     "parallel_tools_off": _by_dialect(
-        gemini=_approximate("may ask for several tools at once: the first is told")
+        gemini=_approximate("may call several tools at once: the client gets the first call")
     ),
-    "tool_result_media": _by_dialect(chat=_approximate("follows in a user turn: results are text")),
+    "tool_result_media": _by_dialect(
+        chat=_approximate("has text results only: the rest follows in a user turn")
+    ),
     "tool_result_error": _by_dialect(
-        chat=_approximate("is told in the text of the result"),
-        responses=_approximate("is told in the text of the result"),
+        chat=_approximate("gets the error in the text of the result"),
+        responses=_approximate("gets the error in the text of the result"),
     ),
     "json_schema": _by_dialect(),
     "schema_description": _by_dialect(
-        messages=_drop("takes a schema alone"), gemini=_drop("takes a schema alone")
+        messages=_drop("accepts the schema without it"),
+        gemini=_drop("accepts the schema without it"),
     ),
     "json_object": _by_dialect(
-        messages=_approximate("has no JSON mode without a schema: it is asked in words")
+        messages=_approximate("has no JSON mode without a schema: the gateway asks in words")
     ),
     "stop": _by_dialect(responses=_refuse("has no stop sequences")),
     "max_output": _by_dialect(),
@@ -163,42 +168,47 @@ FIELD_RULES: Mapping[str, Mapping[str, FieldRule]] = {
     "frequency_penalty": _by_dialect(responses=_drop(), messages=_drop()),
     "seed": _by_dialect(responses=_drop(), messages=_drop()),
     "choices": _by_dialect(
-        responses=_refuse("gives one answer to a request"),
-        messages=_refuse("gives one answer to a request"),
+        responses=_refuse("gives only one answer to a request"),
+        messages=_refuse("gives only one answer to a request"),
     ),
     "logit_bias": _by_dialect(
         responses=_refuse("has no logit_bias"),
         messages=_refuse("has no logit_bias"),
         gemini=_refuse("has no logit_bias"),
     ),
-    "logprobs": _by_dialect(messages=_refuse("tells no log probabilities")),
+    "logprobs": _by_dialect(messages=_refuse("sends no log probabilities")),
     "top_logprobs": _by_dialect(
-        messages=_refuse("tells no log probabilities"), gemini=_drop("tells none by this alone")
+        messages=_refuse("sends no log probabilities"),
+        gemini=_drop("sends none unless log probabilities are on"),
     ),
     "verbosity": _by_dialect(messages=_drop(), gemini=_drop()),
     "effort": _by_dialect(),
     "budget": _by_dialect(
-        chat=_approximate("an effort takes its place"),
-        responses=_approximate("an effort takes its place"),
+        chat=_approximate("gets an effort in its place"),
+        responses=_approximate("gets an effort in its place"),
     ),
-    "thoughts_shown": _by_dialect(chat=_approximate("hosts show reasoning or do not, unasked")),
+    "thoughts_shown": _by_dialect(
+        chat=_approximate("has no such control: each host shows reasoning or not")
+    ),
     "thought": _by_dialect(),
     "foreign_thought": _for_all_dialects(
-        _drop("reasoning of another model is for that model alone")
+        _drop("gets no reasoning of another model")
     ),
-    "service_tier": _by_dialect(messages=_drop("has service tiers of its own")),
+    "service_tier": _by_dialect(messages=_drop("has other service tiers")),
     "standard_tier": _by_dialect(),
-    "user": _by_dialect(gemini=_drop("takes no name of a user")),
+    "user": _by_dialect(gemini=_drop("does not accept the name of a user")),
     "metadata": _by_dialect(
-        messages=_drop("takes no metadata"), gemini=_drop("takes no metadata")
+        messages=_drop("does not accept metadata"), gemini=_drop("does not accept metadata")
     ),
-    "cache_key": _by_dialect(messages=_approximate("breakpoints take its place"), gemini=_drop()),
+    "cache_key": _by_dialect(
+        messages=_approximate("gets breakpoints in its place"), gemini=_drop()
+    ),
 }  # fmt: skip
 """By field and by the dialect of the target. A field of the target's own dialect is never asked."""
 
 UNREADABLE_VALUE_RULES: Mapping[str, FieldRule] = {
     "thread": _refuse("does not know this thread"),
-    "thread.create": _drop("keeps no threads: each request has all of the conversation"),
+    "thread.create": _drop("has no threads: each request contains the whole conversation"),
     "modalities": _refuse("gives text only"),
     "generationConfig.responseModalities": _refuse("gives text only"),
     **dict.fromkeys(
@@ -222,7 +232,7 @@ UNREADABLE_VALUE_RULES: Mapping[str, FieldRule] = {
             "generationConfig.stopSequences",
             "generationConfig.responseLogprobs",
         ),
-        _refuse("cannot be told it as it is written here"),
+        _refuse("cannot express this value: correct it or leave it out"),
     ),
 }
 """Members that a decoder reads, with a value that no field holds.

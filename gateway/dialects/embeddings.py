@@ -51,7 +51,7 @@ def make_events(
 ) -> list[Event]:
     """The events of a whole answer; what is no list of numbers fails it."""
     if not all(map(_is_vector, vectors)):
-        return [Failed(make_broken_problem("vectors that are no lists of numbers"))]
+        return [Failed(make_broken_problem("vectors that are not lists of numbers"))]
     usage_events: list[Event] = [] if usage is None else [UsageUpdate(usage)]
     vector_events: list[Event] = [Opaque(name=_VECTOR_KIND, source=vector) for vector in vectors]
     return [

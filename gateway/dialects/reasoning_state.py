@@ -57,7 +57,7 @@ type ValueFixer = Callable[[bytes, Json], bytes | None]
 """A JSON value, as bytes and as read, as it is to be: the same bytes, others, or None for none."""
 
 _LABEL_PREFIX_BYTES = LABEL_PREFIX.encode()
-_FOREIGN_REASON = "reasoning of another model is for that model alone"
+_FOREIGN_REASON = "only the model that wrote reasoning can read it"
 _NULL = msgspec.Raw(b"null")
 _read_raw_items = jsonio.make_reader(list[msgspec.Raw])
 

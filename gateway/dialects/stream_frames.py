@@ -191,7 +191,7 @@ def name_unread_members(answer: Json, members: MemberList) -> list[Event]:
 
 def make_empty_problem() -> Problem:
     """Describe an answer that has no content, and no reason why it ended."""
-    message = "The provider sent an answer without content, which it did not end."
+    message = "The provider sent no content, and did not end its answer."
     return Problem(kind="upstream_truncated", message=message, spent="maybe")
 
 

@@ -24,12 +24,12 @@ _KIND_BY_STATUS: Mapping[int, ProblemKind] = {
 }
 _MESSAGE_BY_KIND: Mapping[ProblemKind, str] = {
     "upstream_auth": "The provider did not accept the gateway's credential (HTTP {status}). "
-    "Whoever runs the gateway must check the provider's key and account.",
+    "The operator must check the provider's key and account.",
     "upstream_rate_limited": "The provider is limiting the gateway's rate (HTTP {status}).",
     "upstream_overloaded": "The provider is overloaded (HTTP {status}).",
-    "upstream_moved": "The provider redirects (HTTP {status}), and the gateway does not follow. "
-    "Whoever runs the gateway must check the provider's base_url.",
-    "upstream_timeout": "The provider gave up on the request (HTTP {status}).",
+    "upstream_moved": "The provider redirects (HTTP {status}), which the gateway does not follow. "
+    "The operator must check the provider's base_url.",
+    "upstream_timeout": "The provider ran out of time (HTTP {status}).",
 }
 
 

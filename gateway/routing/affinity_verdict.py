@@ -90,9 +90,9 @@ def _assess_session(
 ) -> _SessionAssessment:
     turn, age = call.turn, _compute_age(context, session)
     if requested_model.tier is not None:
-        assessment = _SessionAssessment("leaves", "the caller names what it wants")
+        assessment = _SessionAssessment("leaves", "the client names a tier or a model")
     elif requested_model.is_lab_named and requested_model.lab != session.lab:
-        assessment = _SessionAssessment("leaves", f"the caller names the lab {requested_model.lab}")
+        assessment = _SessionAssessment("leaves", f"the client names the lab {requested_model.lab}")
     elif reason := _find_lab_problem(catalogue, call, bounds, session):
         assessment = _SessionAssessment("leaves", reason, prefers_target=False, is_forced=True)
     elif turn.loop:
@@ -100,7 +100,7 @@ def _assess_session(
     elif turn.first and session.first and turn.first != session.first:
         assessment = _SessionAssessment(
             "leaves",
-            "it begins with another message",
+            "the conversation begins with another message",
             prefers_target=False,
             keeps_prompt_start=False,
         )
@@ -110,21 +110,21 @@ def _assess_session(
     ):
         assessment = _SessionAssessment("leaves", reason, prefers_target=False, is_forced=True)
     elif strategy == "turn":
-        assessment = _SessionAssessment("leaves", "each user turn is decided anew")
+        assessment = _SessionAssessment("leaves", "the gateway decides each user turn anew")
     elif strategy == "pin":
-        assessment = _SessionAssessment("stays", "it stays to its end")
+        assessment = _SessionAssessment("stays", "the conversation stays to its end")
     elif age > session.keeps:
-        reason = f"idle for {age:.0f} s, its prompt cache is kept for {session.keeps:.0f} s"
+        reason = f"idle for {age:.0f} s; its prompt cache lasts {session.keeps:.0f} s"
         assessment = _SessionAssessment("leaves", reason, prefers_target=False, is_forced=True)
     elif turn.explicit and call.prompt.user_turns < session.turns:
         # Only a named conversation: without a name, this may be another one that begins with the
         # same words.
-        reason = "it is shorter than it was"
+        reason = "the conversation is shorter than before"
         assessment = _SessionAssessment(
             "leaves", reason, prefers_target=False, is_forced=True, keeps_prompt_start=False
         )
     elif strategy == "sticky":
-        assessment = _SessionAssessment("stays", "it stays where it is")
+        assessment = _SessionAssessment("stays", "the conversation stays with its target")
     else:
         assessment = _SessionAssessment("weighs", strategy)
     return assessment

@@ -11,13 +11,13 @@ from gateway.dialects import OPERATIONS, Dialect
 from gateway.dialects.openai_responses.request import PREVIOUS_RESPONSE
 from gateway.routing.features import Features, estimate_tokens
 
-_MODEL_NOT_ALLOWED = "is no model of this key"
-_REGION_NOT_ALLOWED = "is in no region of this key"
+_MODEL_NOT_ALLOWED = "is not a model of this key"
+_REGION_NOT_ALLOWED = "is outside the regions of this key"
 KEY_SCOPE_REASONS = frozenset({_MODEL_NOT_ALLOWED, _REGION_NOT_ALLOWED})
 """Reasons that come from the key alone."""
 OFF_REASON = "is off"
 """The reason that comes from the operator's settings alone."""
-NO_EARLIER_RESPONSES = "keeps no earlier answers"
+NO_EARLIER_RESPONSES = "does not keep earlier answers"
 """The reason for a target that does not keep the earlier answer which a call names."""
 
 
@@ -130,7 +130,7 @@ def _check_answer_media(target: Target, dialect: Dialect) -> str:
     lost = [kind for kind in target.facts.answer_media if kind not in dialect.answer_media]
     if not lost or dialect.operation != "generate":
         return ""
-    return f"answers with {' and '.join(lost)}, which {dialect.name} has no place for"
+    return f"answers with {' and '.join(lost)}, which {dialect.name} cannot carry"
 
 
 def _check_translation(target_dialect: Dialect, target: Target, call: Features) -> str:
@@ -203,9 +203,9 @@ def _check_media_urls(target: Target, call: Features) -> str:
 
 def _check_content(prompt: Prompt, facts: ModelFacts) -> str:
     for is_present, is_supported, reason in (
-        (prompt.images > 0, facts.vision, "takes no images"),
-        (prompt.files > 0, facts.files, "takes no files"),
-        (prompt.audio > 0, facts.audio, "takes no audio"),
+        (prompt.images > 0, facts.vision, "does not accept images"),
+        (prompt.files > 0, facts.files, "does not accept files"),
+        (prompt.audio > 0, facts.audio, "does not accept audio"),
         (prompt.json_schema, facts.json_schema, "has no structured output"),
     ):
         if is_present and is_supported is False:
@@ -216,7 +216,7 @@ def _check_content(prompt: Prompt, facts: ModelFacts) -> str:
 def _check_tools(target: Target, prompt: Prompt) -> str:
     facts = target.facts
     if facts.tools is False:
-        return "takes no tools"
+        return "does not accept tools"
     if prompt.forced_tool and facts.forced_tools is False:
         return "cannot be forced to use a tool"
     return ""

@@ -74,7 +74,7 @@ def classify(
     if classifier is None or not call.has_text:
         return None
     if quality is not None and quality.costs is None:
-        message = f"{quality.source}: the lab's tiers cost the same, or a price is not known"
+        message = f"{quality.source}: the lab's tiers cost the same, or a price is unknown"
         add_step("dial", message, matched=False)
         return None
     if context.unjudged is not None:
@@ -106,10 +106,7 @@ def classify(
     if dialled_tier is not None:
         add_step("dial", dial_reason, dialled_tier)
     if tier != unbounded_tier:
-        reason = (
-            f"by max_share {unbounded_tier} has its share of turns that need it more"
-            f" ({thresholds.id})"
-        )
+        reason = f"max_share keeps {unbounded_tier} for turns that need it more ({thresholds.id})"
         add_step("share", reason, tier)
     return ScoredTier(tier, None if context.judged else confidence, score, thresholds, dial_terms)
 
@@ -147,7 +144,7 @@ def _compute_score(classifier: heuristic.Classifier, call: Features) -> Score:
     except ScoreError as error:
         raise ScoreError(f"it failed: {error}") from None
     if not 0 <= score.fast <= score.smart <= 1:  # also refuses NaN
-        raise ScoreError("its score is none")
+        raise ScoreError("its score is not between 0 and 1")
     return score
 
 

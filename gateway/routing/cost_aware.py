@@ -71,11 +71,11 @@ class CostAwareTurn(msgspec.Struct, frozen=True):
                 (lab, raised_tier, *selection[2:]), f"a rule asks for the lab {lab}"
             )
         if steps_above == 0:
-            return WeighedSession(moves=False, reason=f"{bounded_tier} would be decided too")
+            return WeighedSession(moves=False, reason=f"{bounded_tier} is the new decision too")
         if steps_above < 0:
             return self._consider_lowering(lab, bounded_tier)
         switch = self._describe_switch(find_first_target(self.catalogue, lab, raised_tier))
-        reason = f"{bounded_tier} is decided"
+        reason = f"{bounded_tier} is the new decision"
         if verdict is not None and switch.tokens and not self.has_evidence:
             moves, reason = check_insufficiency(session.tier, verdict, self.upgrade_threshold)
             if not moves:
@@ -140,7 +140,7 @@ class CostAwareTurn(msgspec.Struct, frozen=True):
         current_cost = compute_warm_cost(usual_turn, find_price(affinity.target, timestamp))
         new_cost = compute_warm_cost(usual_turn, find_price(target, timestamp))
         if switch.cost is None or current_cost is None or new_cost is None:
-            reason = "what it would save is not known: a price is missing"
+            reason = "the saving is unknown: a price is missing"
             return WeighedSession(
                 moves=is_free, reason=_FREE_REASON if is_free else reason, switch=switch
             )
@@ -149,7 +149,7 @@ class CostAwareTurn(msgspec.Struct, frozen=True):
         reason = (
             f"{target.name} saves {format_usd(saving)} a call for {calls} calls, "
             f"less {format_usd(switch.cost)} to "
-            f"read {switch.tokens} cached tokens anew: {format_usd(margin)}"
+            f"read {switch.tokens} cached tokens again: {format_usd(margin)}"
         )
         switch = msgspec.structs.replace(switch, saving=saving, calls=calls, margin=margin)
         return WeighedSession(

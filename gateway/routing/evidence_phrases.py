@@ -105,7 +105,7 @@ _MAX_CHARS = 200
 
 
 def is_complaint(text: str) -> bool:
-    """True if a user says that the answer was no good."""
+    """True if a user says that the answer was bad."""
     return _has_phrase(text, _COMPLAINT_PHRASES)
 
 

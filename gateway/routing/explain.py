@@ -31,7 +31,7 @@ def refuse_losses(
     target_losses = list_losses(dialect, body, request, plan)[0]
     if target_losses:
         reasons = "; ".join(f"{item.field} ({item.reason})" for item in target_losses)
-        message = f"Refused, because it would lose: {reasons}."
+        message = f"The gateway refuses the call, because translation would lose: {reasons}."
         raise ProblemError(Problem(kind="no_target", message=message, param=target_losses[0].field))
 
 

@@ -81,14 +81,14 @@ def read(call: Features, catalogue: Catalogue) -> RequestedModel:
         )
     elif resolved.unlisted_target is not None:
         effect = f"{lab}/{tier}, model {model}" if tier is not None else f"{lab}, model {model}"
-        reason = f"no lab lists it: a name of {resolved.unlisted_target.provider.name}'s own"
+        reason = f"no lab lists it; it is a model of {resolved.unlisted_target.provider.name}"
         steps.append(TraceStep(step="pin", matched=True, effect=effect, reason=reason))
     elif model is not None:
         effect = f"{lab}/{tier}, model {model}"
         steps.append(TraceStep(step="pin", matched=True, effect=effect, reason="a real model name"))
     elif resolved.family is not None:
         reason = (
-            f"{requested_name!r}: no provider of it is on,"
+            f"{requested_name!r}: none of its providers is on,"
             f" so its family {resolved.family} chooses the tier"
         )
         steps.append(TraceStep(step="pin", matched=True, effect=f"{lab}/{tier}", reason=reason))
@@ -246,7 +246,7 @@ def _parse_tier(name: str) -> Tier:
     for tier in TIERS:
         if tier == name:
             return tier
-    message = f"There is no tier {name!r}: it is fast, smart or reasoning."
+    message = f"There is no tier {name!r}. The tiers are fast, smart and reasoning."
     raise ProblemError(Problem(kind="invalid_request", message=message, param="x-tiergate-tier"))
 
 
@@ -276,9 +276,11 @@ def _refuse_unknown(
     ):
         off_reason = unlisted_model.maker.provider.disabled_reason
     if off_reason:
-        message = f"The model {quoted_name} is off: no provider of it is on."
+        message = f"The model {quoted_name} is off: none of its providers is on."
     elif _is_embedding_name(requested_name, bare_name, catalogue):
-        message = f"The model {quoted_name} makes embeddings: ask for them at POST /v1/embeddings."
+        message = (
+            f"The model {quoted_name} makes embeddings. Send the request to POST /v1/embeddings."
+        )
     else:
         names = visible_models.list_names(catalogue, key)
         close_matches = difflib.get_close_matches(requested_name[:_MAX_NAME_CHARS], names, n=1)

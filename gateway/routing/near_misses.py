@@ -194,8 +194,8 @@ _FAILURES = {
     "matches": "no such text",
     "system_keywords": "none of these words",
     "system_matches": "no such text",
-    "traffic": "it is not in this part of the traffic",
-    "cel": "it does not hold",
+    "traffic": "the call is not in this part of the traffic",
+    "cel": "the condition is false",
 }
 """The value to show for conditions on texts, which the gateway never quotes."""
 
@@ -221,4 +221,4 @@ def _read_value(leaf: _Leaf, context: RuleContext) -> str:
     if leaf.condition.time is not None:
         zone = ZoneInfo(leaf.condition.time.zone)
         return f"{datetime.fromtimestamp(context.decision_context.at, zone):%a %H:%M}"
-    return "it holds" if name == "not_" else _FAILURES.get(name, "no")
+    return "the condition is true" if name == "not_" else _FAILURES.get(name, "no")

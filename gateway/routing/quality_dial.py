@@ -186,7 +186,7 @@ def explain(worth: Worth, quality: CallQuality) -> str:
     tokens = ", ".join(
         str(tokens) for tokens, cost in zip(terms.tokens, costs, strict=False) if cost is not None
     )
-    reference = "; the reference set is own calls" if terms.has_own_reference else ""
+    reference = "; the reference set is your own calls" if terms.has_own_reference else ""
     return (
         f"quality {position} ({quality.source}): {', '.join(parts)}"
         f" a thousand answers of {tokens} tokens{reference}"

@@ -39,7 +39,7 @@ from gateway.settings.schema.rules import LANGUAGES, Language
 
 _MISSING_TEXT = "the text of the last user turn"
 _MISSING_FACTS = "the system prompt, temperature, metadata and user of the request"
-_MISSING_HISTORY = "whether its history speaks against the last answer"
+_MISSING_HISTORY = "signs in its history that the last answer was bad"
 _SIGNAL_NAMES = frozenset(TextSignals.__struct_fields__)
 
 
@@ -191,13 +191,15 @@ class RecordedFeatures(Features):
         """
         record = self.record
         if not {*record.members} <= _UNIVERSAL_MEMBERS or _has_special_content(record):
-            raise MissingFeatureError(f"whether {target.name} can be called in {dialect.name}")
+            raise MissingFeatureError(
+                f"the members that tell if {target.name} can serve it in {dialect.name}"
+            )
         self.assumes_translation = True
         return msgspec.structs.replace(self.prompt, model=target.model, members=frozenset())
 
     def find_media_problem(self, target: Target) -> str:
         """Raise MissingFeatureError, because a row keeps no URLs of media."""
-        raise MissingFeatureError(f"whether {target.provider.name} can be given what stood at URLs")
+        raise MissingFeatureError(f"the media at URLs, for {target.provider.name}")
 
 
 _UNIVERSAL_MEMBERS = frozenset(
@@ -276,7 +278,7 @@ def decide_again(router: Router, row: FinalRow | ReplayRow) -> tuple[Decision, P
     Raises MissingFeatureError for what the row does not keep, and ProblemError as `decide` does.
     """
     if row.basis is None:
-        raise MissingFeatureError("what it was decided on")
+        raise MissingFeatureError("the inputs of the decision")
     call = RecordedFeatures(row, row.basis)
     return decide(router, call, call.client_dialect, read_context(row, row.basis))
 
@@ -316,11 +318,11 @@ def find_decision(router: Router, row: FinalRow) -> tuple[Decision, Plan] | str:
     Raises ProblemError if the call was refused.
     """
     if row.config != router.catalogue.version:
-        return f"Another configuration decided it, {row.config}: its steps are not known any more."
+        return f"Another configuration, {row.config}, decided it, so its steps are unknown now."
     try:
         return decide_again(router, row)
     except MissingFeatureError as error:
-        return f"Its steps are not known: the ledger does not have {error}."
+        return f"Its steps are unknown: the ledger does not have {error}."
 
 
 def describe_row(row: FinalRow, reason: str) -> dict[str, Json]:
@@ -334,7 +336,7 @@ def describe(router: Router, row: FinalRow) -> dict[str, Json]:
     try:
         outcome = find_decision(router, row)
     except ProblemError as error:
-        return describe_row(row, f"It was refused: {error.problem.message}")
+        return describe_row(row, f"The gateway refused it: {error.problem.message}")
     if isinstance(outcome, str):
         return describe_row(row, outcome)
     decision, plan = outcome

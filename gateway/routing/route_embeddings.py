@@ -43,7 +43,7 @@ def decide(
         )
         requested_name = name
     if call.options.tier is not None:
-        reason = "x-tiergate-tier: an embedding model is of no tier"
+        reason = "x-tiergate-tier: an embedding model has no tier"
         steps.append(TraceStep(step="embed", matched=False, effect="ignored", reason=reason))
     rule_context = rules.make_context(call, context)
     bounds = evaluate_guards(rules, rule_context)

@@ -262,7 +262,7 @@ def _apply_bounds(bounds: GuardBounds, ceiling: Tier | None, trace: Trace) -> Gu
         raise ProblemError(Problem(kind="not_allowed", message=bounds.refuse))
     if ceiling is None:
         return bounds
-    trace.add("budget", f"a budget leaves no more than {ceiling}", f"at most {ceiling}")
+    trace.add("budget", f"a budget allows at most {ceiling}", f"at most {ceiling}")
     return bounds.with_ceiling(ceiling)
 
 
@@ -308,7 +308,7 @@ def _select_tier(
     effect = ", ".join(filter(None, (lab if choice.lab == lab else None, choice.tier, model)))
     trace.add("rule", choice.name, effect)
     if choice.lab not in (None, lab):
-        trace.add("rule", f"the caller named {lab}, not {choice.lab}", "ignored", matched=False)
+        trace.add("rule", f"the client named {lab}, not {choice.lab}", "ignored", matched=False)
     if choice.model is not None and endpoint is None:
         reason = f"{lab} does not serve it" if requested_model.is_lab_named else "it is off"
         trace.add("rule", f"{choice.model}: {reason}", "ignored", matched=False)
@@ -361,7 +361,7 @@ def _classify(
     if verdict is not None:
         return lab, verdict.tier, None, "classifier", None, verdict
     tier = router.catalogue.default_tier
-    trace.add("default", "nothing else decided", tier)
+    trace.add("default", "no rule or classifier decided", tier)
     return lab, tier, None, "default", None, None
 
 

@@ -58,22 +58,24 @@ def weigh_ratchet_up(
     steps_above = TIERS.index(tier) - TIERS.index(session.tier)
     if affinity.verdict == "leaves":
         if steps_above < 0:
-            return WeighedSession(moves=False, reason=f"it does not go down from {session.tier}")
+            return WeighedSession(
+                moves=False, reason=f"the gateway does not go down from {session.tier}"
+            )
         return WeighedSession(moves=True, reason=affinity.reason)
     if steps_above == 0:
-        return WeighedSession(moves=False, reason=f"{tier} would be decided too")
+        return WeighedSession(moves=False, reason=f"{tier} is the new decision too")
     target = find_first_target(catalogue, lab, tier, model)
     switch = describe_switch(affinity, target, estimate_usual_turn(affinity, call), timestamp)
     if steps_above < 0:
         return WeighedSession(
-            moves=False, reason=f"it does not go down from {session.tier}", switch=switch
+            moves=False, reason=f"the gateway does not go down from {session.tier}", switch=switch
         )
     if source == "rule":
         return WeighedSession(moves=True, reason=f"a rule asks for {tier}", switch=switch)
     if has_evidence:
-        return WeighedSession(moves=True, reason=f"{tier} is decided", switch=switch)
+        return WeighedSession(moves=True, reason=f"{tier} is the new decision", switch=switch)
     if verdict is None:
-        return WeighedSession(moves=False, reason=f"nothing is sure of {tier}", switch=switch)
+        return WeighedSession(moves=False, reason=f"no classifier is sure of {tier}", switch=switch)
     moves, reason = check_insufficiency(session.tier, verdict, upgrade_threshold)
     return WeighedSession(moves=moves, reason=reason, switch=switch)
 
@@ -84,10 +86,12 @@ def check_insufficiency(
     """Return True if a classifier is sure that a tier does not suffice, and the reason in words."""
     score = verdict.score
     shortfall = 1.0 - (score.fast if tier == "fast" else score.smart)
-    word = "from" if shortfall >= upgrade_threshold else "below"
     return (
         shortfall >= upgrade_threshold,
-        f"{tier} does not suffice: {shortfall:.2f}, {word} {upgrade_threshold:.2f} on it goes up",
+        (
+            f"{tier} is too weak with probability {shortfall:.2f}; "
+            f"the gateway goes up from {upgrade_threshold:.2f}"
+        ),
     )
 
 

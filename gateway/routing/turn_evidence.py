@@ -197,9 +197,9 @@ def _join(earlier: PastMessage, later: PastMessage) -> PastMessage:
 
 
 def _find_question_again(user_text: str, past: _Past) -> TurnEvidence | None:
-    """Find a user who repeats the question, or says that the answer was no good."""
+    """Find a user who repeats the question, or says that the answer was bad."""
     if evidence_phrases.is_complaint(user_text):
-        return TurnEvidence("asked_again", "the user says that the answer was no good")
+        return TurnEvidence("asked_again", "the user says that the answer was bad")
     earlier_question = next(filter(_is_question, past.user_texts), "")
     if _is_repeated(user_text, earlier_question):
         return TurnEvidence("asked_again", "the user asks again")

@@ -81,7 +81,7 @@ def _check_aliases(
                 catalogue.labs[lab], None if tier_name == "auto" else tier_name, servable[lab]
             )
         elif name not in ("auto", *TIERS) and not _is_served(catalogue, name):
-            message = "no provider of it is on"
+            message = "none of its providers is on"
         if message:
             text = f"leads to {name}, which cannot be served: {message}."
             yield source.make_mistake(("aliases", alias), text, warn=True)

@@ -234,9 +234,7 @@ def _check_labs(source: ConfigSource) -> Iterator[Mistake]:
         if target.effort is None or model is None:
             continue
         if effort is None:
-            yield source.make_mistake(
-                (*path, "effort"), f"{target.model} has no control of effort."
-            )
+            yield source.make_mistake((*path, "effort"), f"{target.model} has no effort setting.")
         else:
             accepted = effort.accepts
             dialects = config.providers[provider].dialects

@@ -89,17 +89,17 @@ def test_recorded_calls_give_answer_lengths_and_the_reference_set(tmp_path: Path
     assert output[2].startswith("as set 0% 0% 100% 1.000 3.72")
     assert output[-2:] == [
         "Answers of acme have 120, 180, 620 tokens; own calls give the figures of fast.",
-        "The reference set is own calls.",
+        "The reference set is your own calls.",
     ]
     (tmp_path / "golden.yaml").write_text(GOLDEN)
     output = output_lines(tiergate(tmp_path, "dial", str(tmp_path / "golden.yaml"), text=OWN))
-    assert output[-1] == "The reference set is own calls."
+    assert output[-1] == "The reference set is your own calls."
 
 
 def test_explain_uses_answer_lengths_of_recorded_calls(tmp_path: Path) -> None:
     serve_many(tmp_path)
     result = tiergate(tmp_path, "explain", "hi", text=OWN.replace("quality: 10", "quality: 5"))
-    assert "answers of 120, 180, 620 tokens; the reference set is own calls" in result.stdout
+    assert "answers of 120, 180, 620 tokens; the reference set is your own calls" in result.stdout
 
 
 def test_without_suitable_calls_in_the_ledger_dial_says_so(tmp_path: Path) -> None:

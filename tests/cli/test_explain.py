@@ -52,7 +52,7 @@ def test_explain_shows_skipped_targets_and_the_tier_that_replaces_them(
     assert any(
         line.split("   ")[-1] == "no target of reasoning can serve this call" for line in lines
     )
-    assert lines[-2:] == ["1. acme/large", "-  acme/huge is skipped: takes no tools"]
+    assert lines[-2:] == ["1. acme/large", "-  acme/huge is skipped: does not accept tools"]
 
 
 def test_explain_reads_a_request_from_standard_input(config_file: Path) -> None:
@@ -178,7 +178,7 @@ def test_explain_shows_text_signals_and_the_rules_that_nearly_matched(tmp_path: 
 
 REFUSALS = [
     (("hi", "--lab", "nowhere"), "There is no lab 'nowhere'. Labs that are on: acme."),
-    (("hi", "--tier", "huge"), "There is no tier 'huge': it is fast, smart or reasoning."),
+    (("hi", "--tier", "huge"), "There is no tier 'huge'. The tiers are fast, smart and reasoning."),
     (
         ("hi", "--model", "smal"),
         (

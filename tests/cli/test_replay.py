@@ -278,7 +278,7 @@ def test_a_row_without_decision_data_says_so(tmp_path: Path) -> None:
     write(tmp_path, row)
     shown = output_lines(tiergate(tmp_path, "explain", ID))
     assert shown[0] == "acme/reasoning by budget"
-    assert "the ledger does not have what it was decided on" in shown[-1]
+    assert "the ledger does not have the inputs of the decision" in shown[-1]
 
 
 @pytest.mark.parametrize("words", [[], ["--json"]])

@@ -323,7 +323,7 @@ def test_a_call_with_an_earlier_answer_goes_to_providers_that_keep_answers() -> 
     }
     for lab in {*LABS} - {"openai", "xai"}:
         request = make_request("openai-responses", f"{lab}/smart", previous_response_id="resp_1")
-        with pytest.raises(ProblemError, match="keeps no earlier answers"):
+        with pytest.raises(ProblemError, match="does not keep earlier answers"):
             plan_request("openai-responses", request)
 
 

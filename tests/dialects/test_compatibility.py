@@ -398,19 +398,19 @@ def test_media_by_url_go_only_to_dialects_that_take_them() -> None:
     sound = make_media_request({"type": "input_audio", "input_audio": "https://a.test/a.mp3"})
     assert compatibility.check_request(sound, "openai-chat") == ([], [])
     assert compatibility.check_request(sound, "gemini")[1] == [
-        "messages.audio: gemini takes audio as data, not by URL"
+        "messages.audio: gemini accepts audio as data, not as a URL"
     ]
     film = {"type": "video_url", "video_url": {"url": "https://www.youtube.com/watch?v=1"}}
     assert compatibility.check_request(make_media_request(film), "gemini") == ([], [])
     film["video_url"] = {"url": "https://a.test/a.mp4"}
     assert compatibility.check_request(make_media_request(film), "gemini")[1] == [
-        "messages.video: gemini takes films as data, or from YouTube"
+        "messages.video: gemini accepts videos as data or from YouTube"
     ]
     own = make_media_request(
         {"fileData": {"mimeType": "audio/wav", "fileUri": "gs://a/b"}}, client="gemini"
     )
     assert any(
-        "unknown to another" in why for why in compatibility.check_request(own, "openai-chat")[1]
+        "of another provider" in why for why in compatibility.check_request(own, "openai-chat")[1]
     )
 
 
@@ -419,7 +419,7 @@ def test_a_picture_in_a_system_prompt_skips_targets_that_take_only_text_there() 
     system, user = {"role": "system", "content": [picture]}, {"role": "user", "content": "hi"}
     first = decoded("openai-chat", {"model": "m", "messages": [system, user]})
     for name in ("anthropic-messages", "gemini"):
-        refusal = f"messages: {name} takes a system prompt of text alone"
+        refusal = f"messages: {name} accepts only text in a system prompt"
         assert compatibility.check_request(first, name) == ([], [refusal])
     assert compatibility.check_request(first, "openai-responses") == ([], [])
     later = decoded("openai-chat", {"model": "m", "messages": [user, system, user]})
@@ -441,7 +441,7 @@ def test_only_messages_gets_prompt_cache_breakpoints() -> None:
 def test_a_cache_lifetime_that_messages_lacks_is_approximated_and_named(lifetime: str) -> None:
     mark = {"ttl": lifetime}
     part = {"type": "text", "text": "a", "prompt_cache_breakpoint": mark}
-    why = "anthropic-messages keeps a prompt for 5 minutes or 1 hour: it is 1 hour"
+    why = "anthropic-messages caches for 5 minutes or 1 hour: the gateway asks for 1 hour"
     assert compatibility.check_request(make_media_request(part), "anthropic-messages") == (
         [Loss("cache_control.ttl", "approximated", why)],
         [],

@@ -18,7 +18,7 @@ from gateway.dialects.reasoning_state import hash_maker, write_label
 HERE = Target(provider=Provider(name="here", urls={}), model="m")
 OLD = Target(provider=HERE.provider, model="m", facts=ModelFacts(effort_style="gemini-budget"))
 OTHER = write_label("0123456789abcdef", "c3RhdGU=").encode()
-WHY = "reasoning of another model is for that model alone"
+WHY = "only the model that wrote reasoning can read it"
 
 
 def label_own(dialect: Dialect, state: str = "c3RhdGU=") -> bytes:

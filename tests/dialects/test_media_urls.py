@@ -122,7 +122,7 @@ IMAGE = {"type": "image_url", "image_url": {"url": PIC, "detail": "low"}}
 def test_without_fetching_a_target_that_needs_data_is_skipped() -> None:
     translatable = TranslatableRequest(OPENAI_CHAT, body(OPENAI_CHAT, IMAGE))
     refusal = translatable.translate_prompt(GEMINI, target())
-    assert refusal == "messages.image: gemini takes images as data, not by URL"
+    assert refusal == "messages.image: gemini accepts images as data, not as a URL"
     assert translatable.find_media_to_fetch("gemini", provider()) == {}
     assert translatable.find_media_problem(target()) == ""
     assert (
@@ -164,7 +164,7 @@ def test_only_allowed_kinds_of_media_are_fetched() -> None:
     )
     assert (
         translatable.translate_prompt(GEMINI, target())
-        == "messages.file: gemini takes files as data, not by URL"
+        == "messages.file: gemini accepts files as data, not as a URL"
     )
     assert (
         translatable.find_media_problem(target("data"))

@@ -117,7 +117,7 @@ def test_a_limit_of_the_model_replaces_one_of_the_dialect() -> None:
     target_ = target("m", facts=ModelFacts(effort_style="gemini-level", efforts=("low", "high")))
     body = messages(output_config={"effort": "max"})
     assert make_translatable(body).list_losses(GEMINI, target_) == (
-        Loss("output_config.effort", "clamped", "m does not take xhigh; sent high"),
+        Loss("output_config.effort", "clamped", "m does not accept xhigh; sent high"),
     )
     assert make_translatable(body).list_losses(GEMINI, target("m")) == (
         Loss("output_config.effort", "clamped", "gemini has no level above xhigh"),

@@ -34,7 +34,7 @@ def read_refusal(dialect: str, body: bytes) -> str:
 @pytest.mark.parametrize(
     ("dialect", "body", "hint"),
     [
-        ("openai-chat", MESSAGES, "send it to POST /v1/messages."),
+        ("openai-chat", MESSAGES, "Send the request to POST /v1/messages."),
         ("openai-chat", RESPONSES, TO_RESPONSES),
         ("openai-chat", GEMINI, TO_GEMINI),
         ("openai-chat", b'{"model":"m","messages":"hi","stop_sequences":[]}', TO_MESSAGES),
@@ -80,5 +80,5 @@ def test_an_unclear_request_gets_no_hint_at_another_endpoint(dialect: str, body:
 
 def test_a_legacy_completions_request_gets_a_hint_to_send_messages() -> None:
     assert read_refusal("openai-chat", b'{"model":"m","prompt":"hi"}') == (
-        '"messages" is required and must be a list. This endpoint takes no "prompt": write it as messages.'
+        '"messages" is required and must be a list. This endpoint does not accept "prompt". Send it as "messages".'
     )

@@ -209,7 +209,7 @@ def test_evidence_raises_a_conversation_and_the_row_replays_the_same(make: Make)
     rows = [row for row in world.rows() if isinstance(row, FinalRow)]
     assert [item.reason for row in rows if row.basis for item in row.basis.history or ()] == [
         "the same tool call failed 2 times",
-        *["the user says that the answer was no good"] * 2,
+        *["the user says that the answer was bad"] * 2,
     ]
     walk = LedgerReplay(world.gateway.engine.router)
     for row in rows:

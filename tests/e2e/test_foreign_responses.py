@@ -126,17 +126,17 @@ def test_a_call_without_a_lab_goes_to_a_lab_that_keeps_answers(
     assert upstream.requests[0].json["previous_response_id"] == FOREIGN
     body = {"model": "smart", "input": SECOND, "previous_response_id": FOREIGN}
     trace = world.client.post("/v1/route", json=body, params={"dialect": RESPONSES}).text
-    assert f"{CHAT} keeps no earlier answers" in trace
+    assert f"{CHAT} does not keep earlier answers" in trace
 
 
 def test_the_gateway_calls_no_provider_where_no_target_keeps_answers(
     make: Make, upstream: Upstream
 ) -> None:
     """The named lab speaks another dialect, or speaks Responses and keeps nothing."""
-    with pytest.raises(openai.NotFoundError, match="keeps no earlier answers") as caught:
+    with pytest.raises(openai.NotFoundError, match="does not keep earlier answers") as caught:
         ask(make(foreign()), CHAT, SECOND, previous_response_id=FOREIGN)
     assert caught.value.code == "previous_response_not_found"
-    with pytest.raises(openai.NotFoundError, match="keeps no earlier answers"):
+    with pytest.raises(openai.NotFoundError, match="does not keep earlier answers"):
         ask(make(four), RESPONSES, SECOND, previous_response_id=FOREIGN)
     assert not upstream.requests
 

@@ -110,7 +110,7 @@ def test_without_fetching_the_gateway_skips_a_target_that_takes_only_data(
     reply = world.ask(make_body(picture_url(web)))
     error = reply.json()["error"]
     assert (reply.status_code, error["code"]) == (400, "no_target")
-    assert "messages.image: gemini takes images as data, not by URL" in error["message"]
+    assert "messages.image: gemini accepts images as data, not as a URL" in error["message"]
     upstream.on(ENDPOINTS[MESSAGES], answer(MESSAGES))
     assert world.ask(make_body(picture_url(web), f"{MESSAGES}/smart")).status_code == 200
     source = upstream.requests[-1].json["messages"][0]["content"][1]["source"]

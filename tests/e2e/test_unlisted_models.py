@@ -172,7 +172,7 @@ def test_the_model_family_chooses_the_tier_where_its_provider_is_off(make: Make)
     world = started(make(without_claude))
     route = world.client.post("/v1/route", json={"model": OPUS, "messages": TURNS}).json()
     assert (route["lab"], route["tier"], route["model"]) == ("acme", "reasoning", "deep-1")
-    assert f"{OPUS!r}: no provider of it is on" in route["trace"][0]["why"]
+    assert f"{OPUS!r}: none of its providers is on" in route["trace"][0]["why"]
     reply = world.ask(chat(model=OPUS))
     assert reply.headers["x-tiergate-family"] == "claude-opus"
     assert (reply.headers["x-tiergate-lab"], reply.headers["x-tiergate-tier"]) == (
@@ -193,7 +193,7 @@ def test_the_operator_can_turn_model_families_off(make: Make) -> None:
     reply = world.ask(chat(model=OPUS))
     assert reply.status_code == 404
     assert reply.json()["error"]["message"] == (
-        f"The model {OPUS!r} is off: no provider of it is on."
+        f"The model {OPUS!r} is off: none of its providers is on."
     )
     assert "CLAY_KEY" not in reply.text
 
@@ -211,7 +211,7 @@ def test_model_lists_and_routes_agree(world: World) -> None:
     route = world.client.post("/v1/route", json={"model": OPUS, "messages": TURNS}).json()
     assert (route["lab"], route["tier"], route["model"]) == ("clay", None, OPUS)
     assert [row["target"] for row in route["plan"]] == [f"clay/{OPUS}"]
-    assert "no lab lists it: a name of clay's own" in route["trace"][0]["why"]
+    assert "no lab lists it; it is a model of clay" in route["trace"][0]["why"]
 
 
 def test_metrics_have_no_model_name_that_a_client_made_up(world: World) -> None:

@@ -155,7 +155,7 @@ def verdict(prompt: str, tier: Tier, **more: str) -> GoldenResult:
         ("Prove it.", "reasoning", {"lab": "google", "model": "google/auto"}, True,
          "google/reasoning", "proofs"),
         ("hi", "fast", {}, True, "openai/fast", "fast .96, smart 1.00: 1 word, greeting, simple task"),
-        ("", "smart", {}, True, "openai/smart", "nothing else decided"),
+        ("", "smart", {}, True, "openai/smart", "no rule or classifier decided"),
         ("hi", "smart", {"model": "smart"}, True, "openai/smart", "model 'smart'"),
         ("Prove it cheap.", "fast", {}, True, "openai/fast", "proofs"),
         ("hi", "fast", {"model": "anthropic/fast"}, False, "/",

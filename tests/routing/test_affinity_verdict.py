@@ -169,7 +169,7 @@ def test_a_call_that_stays_on_its_target_runs_neither_rules_nor_classifier() -> 
     decision, plan = decide_turn(router, call(), seat=make_session())
     assert lines(decision) == [
         "-pin: lab openai ('auto' leaves the tier open)",
-        "seat: openai/smart openai/able (it stays where it is)",
+        "seat: openai/smart openai/able (the conversation stays with its target)",
         "plan: 2 of 3 targets (host/off is off)",
         "plan: lab lender (where all of openai fail)",
     ]
@@ -331,7 +331,7 @@ def test_the_trace_shows_what_leaving_costs() -> None:
     """Writing 20,000 tokens to deep's cache instead of reading them costs 20k * 4.75."""
     decision, _ = decide_turn(make_router("ratchet-up", REASONING), call(), seat=make_session())
     assert [line for line in lines(decision) if "seat" in line] == [
-        "-seat: leaves openai/able (smart does not suffice: 0.80, from 0.50 on it goes up)",
+        "-seat: leaves openai/able (smart is too weak with probability 0.80; the gateway goes up from 0.50)",
         "seat: openai/reasoning openai/deep (20000 cached tokens are lost: 0.095 USD)",
     ]
     switch = decision.switch
@@ -391,7 +391,7 @@ def test_a_move_to_a_cheaper_tier_must_pay_for_the_cache_it_leaves() -> None:
     assert (long.tier, long.source) == ("smart", "seat")
     assert long.switch is not None
     assert (long.switch.has_moved, long.switch.cost) == (False, Decimal("0.135"))
-    assert "0.135 USD to read 150000 cached tokens anew" in " ".join(lines(long))
+    assert "0.135 USD to read 150000 cached tokens again" in " ".join(lines(long))
 
 
 def test_cost_aware_stays_if_a_move_saves_nothing_or_an_unknown_amount() -> None:

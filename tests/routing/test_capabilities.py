@@ -40,7 +40,7 @@ CASES: list[tuple[Json, Json, str]] = [
     # facts of the target, the call, the reason
     ({}, {}, ""),
     ({}, {**TOOLS, "images": 1, "files": 1, "audio": 1, "json_schema": True, "logprobs": True}, ""),
-    ({"tools": False}, TOOLS, "takes no tools"),
+    ({"tools": False}, TOOLS, "does not accept tools"),
     ({"tools": False}, {}, ""),
     ({"tools": True}, TOOLS, ""),
     ({"forced_tools": False}, {**TOOLS, "forced_tool": True}, "cannot be forced to use a tool"),
@@ -56,11 +56,11 @@ CASES: list[tuple[Json, Json, str]] = [
         {**TOOLS, "effort": "minimal"},
         "",
     ),
-    ({"vision": False}, {"images": 1}, "takes no images"),
+    ({"vision": False}, {"images": 1}, "does not accept images"),
     ({"vision": False}, {}, ""),
     ({"vision": True}, {"images": 1}, ""),
-    ({"files": False}, {"files": 1}, "takes no files"),
-    ({"audio": False}, {"audio": 1}, "takes no audio"),
+    ({"files": False}, {"files": 1}, "does not accept files"),
+    ({"audio": False}, {"audio": 1}, "does not accept audio"),
     ({"json_schema": False}, {"json_schema": True}, "has no structured output"),
     ({"json_schema": False}, {}, ""),
     ({"refused_members": frozenset({"n"})}, {"members": frozenset({"n"})}, "refuses n"),
@@ -71,8 +71,8 @@ CASES: list[tuple[Json, Json, str]] = [
     ),
     # a parameter that may be dropped removes no target
     ({"refused_members": frozenset({"temperature"})}, {"members": frozenset({"temperature"})}, ""),
-    ({"sampling": "never"}, {"logprobs": True}, "gives no logprobs while it reasons"),
-    ({"sampling": "effort-none"}, {"logprobs": True}, "gives no logprobs while it reasons"),
+    ({"sampling": "never"}, {"logprobs": True}, "sends no logprobs while it reasons"),
+    ({"sampling": "effort-none"}, {"logprobs": True}, "sends no logprobs while it reasons"),
     ({"sampling": "effort-none"}, {"logprobs": True, "effort": "none"}, ""),
     ({"sampling": "effort-none", "default_effort": "none"}, {"logprobs": True}, ""),
     ({"sampling": "always"}, {"logprobs": True, "effort": "high"}, ""),
@@ -188,7 +188,7 @@ def test_an_unpinned_call_that_nothing_can_serve_is_refused_with_every_reason() 
     problem = world.refusal(world.router(), call)
     assert problem.message == (
         "No target of lab openai can serve this request: needs openai-responses (openai/sol, "
-        "openai/astra); takes no images (openai/terra); about 1,001 tokens do not fit its window of "
+        "openai/astra); does not accept images (openai/terra); about 1,001 tokens do not fit its window of "
         "1,000 (openai/luna)."
     )
     assert problem.detail == "host/luna is off: set HOST_API_KEY"
@@ -342,9 +342,12 @@ def test_a_call_that_no_dialect_can_express_gets_a_reason() -> None:
     name, why = choose_dialect(target_with("anthropic-messages"), likely, OPENAI_CHAT)
     assert (name, "logprobs" in why) == ("", True)
     target = target_with("openai-chat", "anthropic-messages", sampling="never")
-    assert choose_dialect(target, likely, OPENAI_CHAT) == ("", "gives no logprobs while it reasons")
+    assert choose_dialect(target, likely, OPENAI_CHAT) == ("", "sends no logprobs while it reasons")
     blind = target_with("anthropic-messages", tools=False)
-    assert choose_dialect(blind, chat_call(tools=[TOOL]), OPENAI_CHAT) == ("", "takes no tools")
+    assert choose_dialect(blind, chat_call(tools=[TOOL]), OPENAI_CHAT) == (
+        "",
+        "does not accept tools",
+    )
 
 
 def test_a_target_is_skipped_if_the_client_cannot_get_its_images_or_audio() -> None:
@@ -354,9 +357,9 @@ def test_a_target_is_skipped_if_the_client_cannot_get_its_images_or_audio() -> N
     assert choose_dialect(painter, call, OPENAI_RESPONSES) == ("openai-chat", "")
     assert choose_dialect(painter, call, GEMINI) == ("openai-chat", "")
     assert choose_dialect(speaker, call, OPENAI_CHAT) == ("openai-chat", "")
-    reason = "answers with image, which anthropic-messages has no place for"
+    reason = "answers with image, which anthropic-messages cannot carry"
     assert choose_dialect(painter, call, ANTHROPIC_MESSAGES) == ("", reason)
-    reason = "answers with audio, which openai-responses has no place for"
+    reason = "answers with audio, which openai-responses cannot carry"
     assert choose_dialect(speaker, call, OPENAI_RESPONSES) == ("", reason)
 
 
@@ -394,13 +397,13 @@ def test_a_call_that_names_an_earlier_answer_needs_a_provider_that_keeps_answers
         TranslatableRequest(OPENAI_RESPONSES, body),
     )
     plain = target_with("openai-responses", "gemini")
-    assert choose_dialect(plain, call, OPENAI_RESPONSES) == ("", "keeps no earlier answers")
+    assert choose_dialect(plain, call, OPENAI_RESPONSES) == ("", "does not keep earlier answers")
     assert not can_reach_provider(plain.provider, call, OPENAI_RESPONSES)
     keeping = msgspec.structs.replace(plain.provider, keeps_responses=True)
     target = msgspec.structs.replace(plain, provider=keeping)
     assert choose_dialect(target, call, OPENAI_RESPONSES) == (OPENAI_RESPONSES.name, "")
     assert can_reach_provider(keeping, call, OPENAI_RESPONSES)
-    assert explain_unreachable(call, OPENAI_RESPONSES) == "keeps no earlier answers"
+    assert explain_unreachable(call, OPENAI_RESPONSES) == "does not keep earlier answers"
     assert explain_unreachable(chat_call(), OPENAI_CHAT) == "does not speak openai-chat"
 
 

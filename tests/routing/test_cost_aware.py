@@ -216,7 +216,7 @@ def test_the_trace_shows_how_much_a_move_saves() -> None:
     }  # fmt: skip
     assert (
         "-seat: leaves openai/able (openai/swift saves 0.013404 USD a call for 4 calls, "
-        "less 0.0018 USD to read 20000 cached tokens anew: 0.051815 USD)"
+        "less 0.0018 USD to read 20000 cached tokens again: 0.051815 USD)"
     ) in lines(decision)
 
 

@@ -45,7 +45,7 @@ START = ask("Fix the build, please.")
 AGAIN = (START, say("Try this."), ask("It still fails."))
 FAILING = (START, *step(FAILS), *step(FAILS))
 PLAIN = (START, say("Try this."), ask("Thanks, and what next?"))
-SAYS_SO = "the user says that the answer was no good"
+SAYS_SO = "the user says that the answer was bad"
 FAILED_TWICE = "the same tool call failed 2 times"
 
 

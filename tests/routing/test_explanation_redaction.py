@@ -56,7 +56,7 @@ def test_hidden_names_are_masked_and_nothing_else() -> None:
     shown = redact_explanation(explanation, CATALOGUE, key)
     assert "openai/sol" in str(explanation["skipped"])
     assert shown["skipped"] == [
-        {"target": "(hidden)", "tier": "smart", "reason": "is no model of this key"}
+        {"target": "(hidden)", "tier": "smart", "reason": "is not a model of this key"}
     ]
     assert "sol" not in str(shown["trace"])
     assert shown["plan"] == explanation["plan"]
@@ -74,8 +74,8 @@ def test_hidden_names_are_masked_and_nothing_else() -> None:
     [
         ("mine", Key(name="k", labs=("openai",)), "This key may not use the model 'mine' for this call."),
         ("google/smart", Key(name="k", labs=("openai",)), "This key may not use the lab 'google' for this call."),
-        ("mine", Key(name="k", models=("luna",)), "This key may not use any model for this call: each is no model of this key."),
-        ("google/smart", Key(name="k", models=("luna",)), "This key may not use any model of google/smart for this call: each is no model of this key."),
+        ("mine", Key(name="k", models=("luna",)), "This key may not use any model for this call: each is not a model of this key."),
+        ("google/smart", Key(name="k", models=("luna",)), "This key may not use any model of google/smart for this call: each is not a model of this key."),
         ("argo", Key(name="k", labs=("openai",)), "The gateway does not serve the model 'argo'. Ask for auto, fast, smart, reasoning, lab/tier or a model that GET /v1/models lists."),
     ],
 )  # fmt: skip

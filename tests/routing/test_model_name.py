@@ -116,11 +116,11 @@ REFUSED: list[tuple[str, RequestOptions, Key, str, str, str]] = [
     ("auto", RequestOptions(lab="mistral"), OPEN_KEY, "model_not_found", "x-tiergate-lab",
      "There is no lab 'mistral'. Labs that are on: google, openai."),
     ("opus", NO_OPTIONS, OPEN_KEY, "model_not_found", "model",
-     "The model 'opus' is off: no provider of it is on."),
+     "The model 'opus' is off: none of its providers is on."),
     ("anthropic/opus", NO_OPTIONS, OPEN_KEY, "model_not_found", "model",
-     "The model 'anthropic/opus' is off: no provider of it is on."),
+     "The model 'anthropic/opus' is off: none of its providers is on."),
     ("host/luna", NO_OPTIONS, OPEN_KEY, "model_not_found", "model",
-     "The model 'host/luna' is off: no provider of it is on."),
+     "The model 'host/luna' is off: none of its providers is on."),
     ("argon", RequestOptions(lab="openai"), OPEN_KEY, "model_not_found", "model",
      "The lab 'openai' does not serve the model 'argon'."),
     ("google/argon", RequestOptions(lab="openai"), OPEN_KEY, "model_not_found", "model",
@@ -136,7 +136,7 @@ REFUSED: list[tuple[str, RequestOptions, Key, str, str, str]] = [
     ("x" * 101, NO_OPTIONS, OPEN_KEY, "model_not_found", "model",
      f"The gateway does not serve the model '{'x' * 100}...'. {ASK}"),
     ("auto", RequestOptions(tier="reasoner"), OPEN_KEY, "invalid_request", "x-tiergate-tier",
-     "There is no tier 'reasoner': it is fast, smart or reasoning."),
+     "There is no tier 'reasoner'. The tiers are fast, smart and reasoning."),
 ]  # fmt: skip
 
 

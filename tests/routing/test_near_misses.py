@@ -59,7 +59,7 @@ MATCHING_CONDITION: Json = {"stream": False}
         ({"effort": "high"}, "effort: [high]", "none"),
         ({"system_keywords": "contract"}, "system_keywords: [contract]", "none of these words"),
         ({"json_schema": True}, "json_schema: true", "no"),
-        ({"not": {"tag": "t"}}, "not: {tag: [t]}", "it holds"),
+        ({"not": {"tag": "t"}}, "not: {tag: [t]}", "the condition is true"),
         ({"time": {"hours": "00:00-06:00"}}, 'time: {hours: ["00:00-06:00"]}', "Sat 12:30"),
     ],
 )  # fmt: skip

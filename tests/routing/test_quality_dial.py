@@ -195,7 +195,7 @@ def test_without_prices_the_default_tier_decides_and_the_trace_says_so() -> None
         router, world.call("a", steer=RequestOptions(quality=find_share(2)))
     )
     assert (decision.tier, decision.source) == ("smart", "default")
-    reason = "x-tiergate-quality: the lab's tiers cost the same, or a price is not known"
+    reason = "x-tiergate-quality: the lab's tiers cost the same, or a price is unknown"
     assert f"-dial:  ({reason})" in world.lines(decision)
 
 
@@ -300,7 +300,7 @@ def test_own_calls_as_the_reference_set_move_the_price_of_quality() -> None:
     assert decision.tier == "fast"
     assert decision.dial_terms is not None
     assert decision.dial_terms.has_own_reference
-    assert "the reference set is own calls" in str([*decision.trace])
+    assert "the reference set is your own calls" in str([*decision.trace])
 
 
 def test_without_a_dial_a_decision_records_no_terms() -> None:

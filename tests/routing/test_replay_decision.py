@@ -303,7 +303,7 @@ def test_a_replayed_call_still_continues_its_earlier_answer() -> None:
     assert old.continuation_member == "thread"
     moved = msgspec.structs.replace(old, continuation_member="previous_response_id")
     assert decide_again(world.router(), entry(asked="fast", basis=old))
-    with pytest.raises(ProblemError, match="keeps no earlier answers"):
+    with pytest.raises(ProblemError, match="does not keep earlier answers"):
         decide_again(world.router(), entry(asked="fast", basis=moved))
 
 
@@ -330,7 +330,7 @@ def test_a_replay_never_guesses_what_a_row_lacks() -> None:
     old = record_decision(world.router(choices=WORDS, classifier=HeuristicClassifier()), "hi there")
     new = world.router(choices=[*WORDS[1:], {"when": {"matches": "new"}, "tier": "fast"}])
     assert undecided(new, basis=old) == "the text of the last user turn, for a new pattern"
-    assert undecided(new) == "what it was decided on"
+    assert undecided(new) == "the inputs of the decision"
     assert (
         undecided(world.router(classifier=TextReadingClassifier()), basis=old)
         == "the text of the last user turn, for the classifier reader-1"
@@ -423,7 +423,7 @@ def test_a_recorder_whose_classifier_fails_gives_no_record() -> None:
 def test_a_replay_cannot_tell_what_stood_at_urls() -> None:
     row = entry(asked="auto", basis=DecisionRecord(images=1, user_tokens=1, signals={}))
     features = RecordedFeatures(row, row.basis or DecisionRecord())
-    with pytest.raises(MissingFeatureError, match="can be given what stood at URLs"):
+    with pytest.raises(MissingFeatureError, match="the media at URLs"):
         features.find_media_problem(world.LUNA)
 
 

@@ -184,7 +184,7 @@ def test_targets_that_cannot_serve_are_skipped_with_the_reason() -> None:
 
 def test_the_error_for_a_chat_call_to_an_embedding_model_names_the_endpoint() -> None:
     problem = world.refusal(ROUTER_ON, call("x", "large"))
-    assert problem.message == "The model 'large' makes embeddings: ask for them at POST /v1/embeddings."  # fmt: skip
+    assert problem.message == "The model 'large' makes embeddings. Send the request to POST /v1/embeddings."  # fmt: skip
 
 
 ROUTER_ON = router(

@@ -28,15 +28,15 @@ CHOICES: list[tuple[list[Json], str, str, str, str, str | None, list[str]]] = [
     ([{"when": A, "tier": "fast"}, {"when": A, "tier": "reasoning"}], "auto",
      "openai", "fast", "rule", "choice 0", ["rule: fast (choice 0)"]),
     ([{"when": B, "tier": "fast"}], "auto", "openai", "smart", "default", None,
-     ["-rule:  (none of 1 choices)", "default: smart (nothing else decided)"]),
+     ["-rule:  (none of 1 choices)", "default: smart (no rule or classifier decided)"]),
     # a choice of a lab alone leaves the tier to the classifier, and ends the search for a choice
     ([{"lab": "google"}, {"tier": "fast"}], "auto", "google", "smart", "default", None,
-     ["rule: google (choice 0)", "default: smart (nothing else decided)"]),
+     ["rule: google (choice 0)", "default: smart (no rule or classifier decided)"]),
     ([{"lab": "google", "tier": "fast"}], "auto", "google", "fast", "rule", "choice 0",
      ["rule: google, fast (choice 0)"]),
     # a choice does not replace what the caller named
     ([{"lab": "google", "tier": "fast"}], "openai/auto", "openai", "fast", "rule", "choice 0",
-     ["rule: fast (choice 0)", "-rule: ignored (the caller named openai, not google)"]),
+     ["rule: fast (choice 0)", "-rule: ignored (the client named openai, not google)"]),
     ([{"lab": "google", "tier": "fast"}], "google/auto", "google", "fast", "rule", "choice 0",
      ["rule: google, fast (choice 0)"]),
     ([{"tier": "fast"}], "reasoning", "openai", "reasoning", "pin", None, []),
@@ -175,9 +175,9 @@ class BrokenClassifier:
     [
         (ValueError("Say hello"), "it failed: ValueError"),
         (RecursionError(), "it failed: RecursionError"),
-        (Score(float("nan"), float("nan")), "its score is none"),
-        (Score(0.9, 0.1), "its score is none"),
-        (Score(-1, 2), "its score is none"),
+        (Score(float("nan"), float("nan")), "its score is not between 0 and 1"),
+        (Score(0.9, 0.1), "its score is not between 0 and 1"),
+        (Score(-1, 2), "its score is not between 0 and 1"),
     ],
 )
 def test_sec_router_5_a_failing_classifier_fails_no_call(
@@ -196,7 +196,7 @@ def test_a_call_without_text_is_not_classified() -> None:
         world.router(classifier=HeuristicClassifier()), world.call("", images=1)
     )
     assert (decision.tier, decision.source) == ("smart", "default")
-    assert "default: smart (nothing else decided)" in world.lines(decision)
+    assert "default: smart (no rule or classifier decided)" in world.lines(decision)
 
 
 SCOPES: list[tuple[tuple[str, ...], str, str]] = [

@@ -40,17 +40,17 @@ RESTRICTIONS: list[tuple[Key, Target, str]] = [
     (key("eu-host/*"), LUNA_EU, ""),
     (key("luna"), LUNA_EU, ""),  # a host's path prefix is not part of the model's name
     (key("sol", "l*a"), world.LUNA, ""),
-    (key("Luna"), world.LUNA, "is no model of this key"),
-    (key("lun"), world.LUNA, "is no model of this key"),
-    (key("una*"), world.LUNA, "is no model of this key"),
-    (key("sol"), world.LUNA, "is no model of this key"),
-    (msgspec.structs.replace(key(), models=()), world.LUNA, "is no model of this key"),
+    (key("Luna"), world.LUNA, "is not a model of this key"),
+    (key("lun"), world.LUNA, "is not a model of this key"),
+    (key("una*"), world.LUNA, "is not a model of this key"),
+    (key("sol"), world.LUNA, "is not a model of this key"),
+    (msgspec.structs.replace(key(), models=()), world.LUNA, "is not a model of this key"),
     (key(regions=["eu"]), LUNA_EU, ""),
     (key(regions=["us", "eu"]), LUNA_EU, ""),
-    (key(regions=["us"]), LUNA_EU, "is in no region of this key"),
-    (key(regions=["eu"]), world.LUNA, "is in no region of this key"),  # the configuration gives no region for it
-    (key(regions=[]), LUNA_EU, "is in no region of this key"),
-    (key("luna", regions=["us"]), LUNA_EU, "is in no region of this key"),
+    (key(regions=["us"]), LUNA_EU, "is outside the regions of this key"),
+    (key(regions=["eu"]), world.LUNA, "is outside the regions of this key"),  # the configuration gives no region for it
+    (key(regions=[]), LUNA_EU, "is outside the regions of this key"),
+    (key("luna", regions=["us"]), LUNA_EU, "is outside the regions of this key"),
 ]  # fmt: skip
 
 
@@ -64,9 +64,11 @@ def test_targets_outside_the_scope_of_a_key_are_skipped_with_the_reason() -> Non
     decision, plan = world.decided(world.router(known=CATALOGUE), call)
     assert world.names(plan) == ["eu-host/maker/luna"]
     assert [(item.target, item.reason) for item in plan.skipped] == [
-        ("openai/luna", "is in no region of this key")
+        ("openai/luna", "is outside the regions of this key")
     ]
-    assert "plan: 1 of 2 targets (openai/luna is in no region of this key)" in world.lines(decision)
+    assert "plan: 1 of 2 targets (openai/luna is outside the regions of this key)" in world.lines(
+        decision
+    )
 
 
 @pytest.mark.parametrize(
@@ -97,13 +99,13 @@ def test_a_call_that_names_no_lab_goes_to_one_that_its_key_may_use(
             key("sol"),
             "luna",
             RequestOptions(),
-            "This key may not use the model 'luna' for this call: it is no model of this key.",
+            "This key may not use the model 'luna' for this call: it is not a model of this key.",
         ),
         (
             key("sol"),
             "openai/fast",
             RequestOptions(),
-            "any model of openai/fast for this call: each is no model of this key.",
+            "any model of openai/fast for this call: each is not a model of this key.",
         ),
         (key("sol"), "auto", RequestOptions(lab="google"), "any model of lab google for this call"),
         (
@@ -112,7 +114,12 @@ def test_a_call_that_names_no_lab_goes_to_one_that_its_key_may_use(
             RequestOptions(lab="google", tier="fast"),
             "any model of google/fast for this call",
         ),
-        (key(regions=["us"]), "openai/auto", RequestOptions(), "is in no region of this key"),
+        (
+            key(regions=["us"]),
+            "openai/auto",
+            RequestOptions(),
+            "is outside the regions of this key",
+        ),
         (key("none*"), "auto", RequestOptions(), "may not use any lab for this call"),
         (key("sol"), "fast", RequestOptions(), "may not use any lab for this call"),
     ],

@@ -234,7 +234,7 @@ def test_the_trace_says_that_a_share_was_full() -> None:
     assert (decision.tier, decision.thresholds, decision.score) == ("smart", used, Score(0.1, 0.2))
     assert world.lines(decision)[-2:] == [
         "classifier: reasoning (it always says so)",
-        "share: smart (by max_share reasoning has its share of turns that need it more (key-1))",
+        "share: smart (max_share keeps reasoning for turns that need it more (key-1))",
     ]
     open_, plan = decide(router, world.call("a"), OPENAI_CHAT)
     thresholds = explain.describe(open_, plan, [()] * len(plan.targets), 0.0)["thresholds"]

@@ -18,7 +18,7 @@ from tests.dialects.test_history import CHAT, GEMINI, MESSAGES, RESPONSES
 type Json = Any
 REPEATED = "the same tool call failed {} times"
 IN_A_ROW = "tools failed {} times in a row"
-COMPLAINS, REPEATS = "the user says that the answer was no good", "the user asks again"
+COMPLAINS, REPEATS = "the user says that the answer was bad", "the user asks again"
 DECLINED = "the model declined to answer"
 NO_JSON = "the last answer is not the JSON that was asked for"
 

@@ -131,7 +131,7 @@ def test_an_unlisted_model_name_goes_to_its_owner_unchanged(
 def test_the_trace_names_the_owner_of_an_unlisted_model() -> None:
     decision, _ = world.decided(make_router(), world.call(model="gpt-4o"))
     assert world.lines(decision) == [
-        "pin: openai, model gpt-4o (no lab lists it: a name of openai's own)"
+        "pin: openai, model gpt-4o (no lab lists it; it is a model of openai)"
     ]
     decision, _ = world.decided(make_router(), world.call(model="claude-haiku-5-20260901"))
     assert world.lines(decision)[0].startswith("pin: anthropic/fast, model claude-haiku-5-2026")
@@ -259,7 +259,7 @@ def test_guards_and_complete_apply_to_an_unlisted_model() -> None:
 
 
 FAMILY: list[tuple[Catalogue, str, Key, str, Tier]] = [
-    # no provider of it is on: the family chooses a tier of the key's lab or the default lab
+    # none of its providers is on: the family chooses a tier of the key's lab or the default lab
     (CLAUDE_IS_OFF, "claude-opus-4-8", OPEN_KEY, "openai", "reasoning"),
     (CLAUDE_IS_OFF, "claude-haiku-4-5-20251001", OPEN_KEY, "openai", "fast"),
     (CLAUDE_IS_OFF, "claude-haiku-5", Key(name="k", lab="openai"), "openai", "fast"),
@@ -282,7 +282,7 @@ def test_a_model_family_chooses_the_tier_if_its_provider_is_off(
     assert (decision.lab, decision.tier, decision.source) == (lab_name, tier, "pin")
     assert (decision.model, decision.family) == (None, "-".join(model.split("-")[:2]))
     assert world.lines(decision)[0] == (
-        f"pin: {lab_name}/{tier} ({model!r}: no provider of it is on, so its family "
+        f"pin: {lab_name}/{tier} ({model!r}: none of its providers is on, so its family "
         f"{decision.family} chooses the tier)"
     )
 

@@ -323,7 +323,7 @@ def test_c_16_a_messages_request_at_the_chat_endpoint_is_refused_with_a_hint(
     silently.
     """
     reply = gate.ask(CHAT, chat(max_tokens=9, **more))
-    assert "send it to POST /v1/messages" in check_refusal(reply, CHAT, 400)
+    assert "Send the request to POST /v1/messages" in check_refusal(reply, CHAT, 400)
     assert reply.json["error"]["param"] == word
     assert not provider.requests
 
@@ -334,7 +334,7 @@ def test_c_16_a_responses_or_completions_request_at_the_chat_endpoint_is_refused
 ) -> None:
     """C-16: the refusal says what to write instead."""
     body = jsonio.dumps({"model": "auto", name: "Hello."})
-    assert f'takes no "{name}": write it as messages' in check_refusal(
+    assert f'does not accept "{name}". Send it as "messages"' in check_refusal(
         gate.ask(CHAT, body), CHAT, 400
     )
 

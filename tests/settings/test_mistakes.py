@@ -291,7 +291,7 @@ REPLACED: list[tuple[str, str, str]] = [
      ("2: error: timeouts.quick: 'quick' is not allowed. "
       "Known: embeddings, fast, reasoning, smart.")),
     ("model: large", "model: large, effort: medium",
-     "10: error: labs.acme.smart[0].effort: large has no control of effort."),
+     "10: error: labs.acme.smart[0].effort: large has no effort setting."),
     ("effort: none}", "effort: medium}",
      ("9: error: labs.acme.fast[0].effort: small does not accept 'medium'. "
       "It accepts none, low, high.")),

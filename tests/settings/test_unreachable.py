@@ -50,9 +50,9 @@ APPENDED: list[tuple[str, list[str]]] = [
     ("aliases: {x: both/smart}",
      ["12: warning: aliases.x: leads to both/smart, which cannot be served: both cannot serve smart."]),
     ("aliases: {x: d}",
-     ["12: warning: aliases.x: leads to d, which cannot be served: no provider of it is on."]),
+     ["12: warning: aliases.x: leads to d, which cannot be served: none of its providers is on."]),
     ("aliases: {x: other/d}",
-     ["12: warning: aliases.x: leads to other/d, which cannot be served: no provider of it is on."]),
+     ["12: warning: aliases.x: leads to other/d, which cannot be served: none of its providers is on."]),
     ("guards:\n- {name: g, allow: [other, both]}\n- {name: h, deny: other}", []),
     ("guards:\n- {name: g, allow: other}",
      [("13: warning: guards[0].allow (rule 'g'): allows only labs that serve nothing: "

@@ -80,7 +80,7 @@ def write(edit: BodyPatch, target: Target, cap: int) -> bool:
 
 def _drop_effort(edit: BodyPatch, model: str) -> None:
     """Leave out what a model without control of effort refuses; `thinking` off is no loss."""
-    value, why = edit.body.outline, f"{model} has no control of effort"
+    value, why = edit.body.outline, f"{model} has no effort setting"
     if value.get("thinking") is not None and _read_type(value) not in _OFF_TYPES:
         _drop_thinking(edit, why)
     if _read_word(value) is not None:
@@ -99,7 +99,7 @@ def _drop_thinking(edit: BodyPatch, why: str) -> None:
     if len(kept) < len(edits):
         edit.set_inner_member("context_management", "edits", kept or None)
         edit.record_loss(
-            "context_management.edits", "dropped", "without thinking none is to be cleared"
+            "context_management.edits", "dropped", "has no thinking to clear: thinking is off"
         )
 
 
@@ -147,27 +147,25 @@ def _fit_thinking(
         effort = word or _find_effort(thinking.get("budget_tokens"))
         edit.set_member("thinking", {"type": "adaptive", **shown})
         edit.record_loss(
-            "thinking.budget_tokens", "approximated", f"{model} takes an effort instead"
+            "thinking.budget_tokens", "approximated", f"{model} accepts an effort instead"
         )
         return "adaptive", effort
     if kind in _OFF_TYPES:
         other = next((it for it in _OFF_TYPES if it in style.thinking), None)
         edit.set_member("thinking", {"type": other or "adaptive"})
         action: LossAction = "approximated" if other else "clamped"
-        edit.record_loss(
-            "thinking", action, f"{model} cannot but think; sent {other or 'low effort'}"
-        )
+        edit.record_loss("thinking", action, f"{model} always thinks; sent {other or 'low effort'}")
         return other or "adaptive", word or (None if other else "low")
     budget = _choose_budget(edit.body, word or _ADAPTIVE_DEFAULT, cap)
     if budget is None:
         if kind is not None:
-            why = f"{model} cannot think here: no room in max_tokens, or mid-turn"
+            why = f"{model} cannot think here: max_tokens is too small, or tool results are open"
             _drop_thinking(edit, why)
         return None, word
     edit.set_member("thinking", {"type": "enabled", "budget_tokens": budget, **shown})
     if kind is not None:
         edit.record_loss(
-            "thinking", "approximated", f"{model} takes a budget; sent {budget} tokens"
+            "thinking", "approximated", f"{model} accepts a budget; sent {budget} tokens"
         )
     return "enabled", word
 
@@ -181,7 +179,7 @@ def _fit_budget(edit: BodyPatch, model: str, cap: int) -> None:
             return
         budget = max(cap - _MIN_BUDGET, _MIN_BUDGET)
         edit.set_inner_member("thinking", "budget_tokens", budget)
-        edit.record_loss("thinking.budget_tokens", "clamped", f"{model} gives at most {cap}")
+        edit.record_loss("thinking.budget_tokens", "clamped", f"{model} allows at most {cap}")
 
 
 def _fit_effort(
@@ -193,7 +191,7 @@ def _fit_effort(
         if client_word is not None:
             edit.set_inner_member("output_config", "effort", None)
             action: LossAction = "approximated" if kind == "enabled" else "dropped"
-            edit.record_loss(_EFFORT_MEMBER, action, f"{target.model} takes a budget instead")
+            edit.record_loss(_EFFORT_MEMBER, action, f"{target.model} accepts a budget instead")
         return
     if effort not in EFFORTS:
         return
@@ -207,7 +205,7 @@ def _fit_effort(
             edit.record_loss(
                 _EFFORT_MEMBER,
                 "clamped",
-                f"{target.model} does not take {client_word}; sent {sent}",
+                f"{target.model} does not accept {client_word}; sent {sent}",
             )
 
 

@@ -346,7 +346,7 @@ def write(body: RequestBody, target: Target) -> WrittenBody:
     if sampling == "never" or (sampling == "effort-none" and thinks):
         for name in SAMPLING_MEMBERS:
             if name in body.prompt.members:
-                edit.drop_member(name, f"{target.model} takes no sampling parameters")
+                edit.drop_member(name, f"{target.model} does not accept sampling parameters")
     edit.drop_refused(target)
     return edit.finish()
 

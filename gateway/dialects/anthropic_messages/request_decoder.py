@@ -64,10 +64,10 @@ _THINKING_TYPES = ("adaptive", "enabled", "disabled", "between_tools")
 _SHOWN_BY_DISPLAY = {"summarized": True, "omitted": False, "updates": True}
 _CLEAR_AT_NEXT = "next_user_message"
 _LOST_THINKING = LostMember(
-    "thinking", "cannot think between tools alone: gets effort none", action="approximated"
+    "thinking", "cannot think only between tools: gets effort none", action="approximated"
 )
 _LOST_DISPLAY = LostMember(
-    "thinking.display", "shows summaries of reasoning or nothing of it", action="approximated"
+    "thinking.display", "shows a summary of its reasoning, or nothing", action="approximated"
 )
 _SERVICE_TIERS = {"standard_only": "default", "auto": None}
 """Service tiers, and their names in a CanonicalRequest."""
@@ -154,7 +154,7 @@ def _read_turns(value: Object) -> tuple[tuple[CanonicalTurn, ...], tuple[LostMem
                 continue
         summary, content = _split_at_compaction(content)
         if summary is not None:
-            reader.record_loss("compaction", "is told the summary as text", "approximated")
+            reader.record_loss("compaction", "gets the summary as text", "approximated")
             turns = [CanonicalTurn(role="user", parts=(summary,))]
         reader.is_assistant, reader.is_current = role == "assistant", at >= question
         parts = reader.read_parts(content, f"{where}.content")
@@ -208,7 +208,9 @@ class ContentReader:
         """Return the content of a system message, without text that the model may not see now."""
         content, word = message.get("content"), message.get("clear_at")
         if word not in (None, "never", _CLEAR_AT_NEXT):
-            self.lost_members.append(LostMember("messages.clear_at", "keeps each system message"))
+            self.lost_members.append(
+                LostMember("messages.clear_at", "cannot clear a system message later")
+            )
         if word != _CLEAR_AT_NEXT or not has_user_after:
             return content
         blocks = content if isinstance(content, list) else []
@@ -268,7 +270,7 @@ class ContentReader:
             return
         text = hosted_tools.write_text(block)
         if text:
-            self.record_loss(part.kind, "is told it as text", "approximated")
+            self.record_loss(part.kind, "gets it as text", "approximated")
             yield Text(text=f"\n{text}\n", cache=read_cache(block), source=block)
         else:
             self.record_loss(part.kind, "has no part of this kind")

@@ -97,7 +97,7 @@ class MessageBuilder:
         alone = 0 < lead == len(turns)
         if alone:
             lead -= 1
-            self._record_loss("", "approximated", "a system turn alone is said by the user")
+            self._record_loss("", "approximated", "needs a user turn: the system turn becomes one")
         self.system = [block for turn in turns[:lead] for block in self._write_parts(turn.parts)]
         for turn in turns[lead:]:
             if turn.role == "assistant":
@@ -113,7 +113,7 @@ class MessageBuilder:
 
     def _record_loss(self, member: str, action: LossAction, why: str) -> None:
         field = f"{self._turns_name}.{member}" if member else self._turns_name
-        self._losses[Loss(field, action, why)] = None
+        self._losses[Loss(field, action, f"anthropic-messages {why}")] = None
 
     def _take_draft(self, role: str) -> _MessageDraft:
         if not self._drafts or self._drafts[-1].role != role:
@@ -169,7 +169,11 @@ class MessageBuilder:
             value = None
         if isinstance(value, dict):
             return value
-        self._record_loss("arguments", "approximated", "an input must be an object: it is in _raw")
+        self._record_loss(
+            "arguments",
+            "approximated",
+            "needs an object as input: the gateway puts the text in _raw",
+        )
         return {"_raw": part.arguments}
 
     def _write_thought(self, part: Thought) -> Object | None:
@@ -182,12 +186,12 @@ class MessageBuilder:
         return {"type": "thinking", "thinking": part.text, "signature": part.state}
 
     def _record_foreign_reasoning(self) -> None:
-        why = "reasoning of another model is for that model alone"
+        why = "gets no reasoning of another model"
         self._record_loss("reasoning", "dropped", why)
 
     def _record_dropped_part(self, part: Part) -> None:
         kind = part.kind if isinstance(part, Media) else type(part).__name__
-        self._record_loss(kind.lower(), "dropped", "anthropic-messages has no such part there")
+        self._record_loss(kind.lower(), "dropped", "has no such part in this place")
 
     def _write_parts(self, parts: Iterable[Part]) -> list[Object]:
         """Return text, images and documents as blocks, without blank text."""
@@ -225,7 +229,9 @@ class MessageBuilder:
         """Remove space from the end of a begun answer: the API refuses it there."""
         if block["type"] == "text" and block["text"] != block["text"].rstrip():
             block["text"] = block["text"].rstrip()
-            self._record_loss("", "approximated", "a begun answer may not end in a space")
+            self._record_loss(
+                "", "approximated", "does not continue an answer that ends in a space"
+            )
 
     def _write_results(
         self, uses: list[tuple[str, str]], results: list[ToolResult]
@@ -237,7 +243,7 @@ class MessageBuilder:
             blocks = self._write_parts(result.parts)
             if use is None:
                 self._record_loss(
-                    "tool_result", "approximated", "a result of no use is said as text"
+                    "tool_result", "approximated", "gets a result without its call as text"
                 )
                 behind += blocks
                 continue
@@ -352,17 +358,17 @@ class _BodyWriter:
         temperature, top_p = request.temperature, request.top_p
         if temperature is not None and temperature > 1:
             temperature = 1
-            self._record_loss("temperature", "clamped", "takes a temperature of at most 1")
+            self._record_loss("temperature", "clamped", "accepts a temperature of at most 1")
         if temperature is not None and top_p is not None:
             if top_p != 1:
-                self._record_loss("top_p", "dropped", "models take no top_p beside temperature")
+                self._record_loss("top_p", "dropped", "accepts top_p or temperature, not both")
             top_p = None
         self._set("temperature", temperature, "temperature")
         self._set("top_p", top_p, "top_p")
         self._set("top_k", request.top_k, "top_k")
         stop = [it for it in request.stop if it.strip()]
         if len(stop) < len(request.stop):
-            self._record_loss("stop", "dropped", "has no blank stop sequences")
+            self._record_loss("stop", "dropped", "does not accept blank stop sequences")
         self._set("stop_sequences", stop or None, "stop")
 
     def _write_thinking(self, cap: int) -> None:
@@ -407,7 +413,7 @@ class _BodyWriter:
             self._record_loss("budget", "dropped", f"cannot think within {cap} tokens")
             return None
         if fit != budget:
-            self._record_loss("budget", "clamped", f"thinks with {_MIN_BUDGET} tokens or more, "
+            self._record_loss("budget", "clamped", f"needs {_MIN_BUDGET} tokens or more to think, "
                        f"and leaves as many for the answer; sent {fit}")  # fmt: skip
         return {"type": "enabled", "budget_tokens": fit}
 
@@ -438,7 +444,7 @@ class _BodyWriter:
         for block in marked[:-_MAX_BREAKPOINTS]:
             del block["cache_control"]
         if len(marked) > _MAX_BREAKPOINTS:
-            why = f"takes {_MAX_BREAKPOINTS} breakpoints at most"
+            why = f"accepts at most {_MAX_BREAKPOINTS} breakpoints"
             self._losses.append(Loss("cache_control", "dropped", f"anthropic-messages {why}"))
 
 

@@ -24,7 +24,7 @@ _TYPE = {"type": READ}
 _BY_DECODER: Members = {WHOLE: READ}
 _CACHE = {"cache_control": read_inside("cache")}
 _LOST_CACHE = name_loss("caches prompts by itself")
-_NO_CITATIONS = name_loss("takes no citations in what it is asked")
+_NO_CITATIONS = name_loss("does not accept citations in a request")
 _NO_TOOLSET = name_loss("has no sets of tools")
 _CHOICE = {**_TYPE, "disable_parallel_tool_use": READ}
 _THINKING = {
@@ -38,10 +38,10 @@ _TOOL = {
     "description": READ,
     "input_schema": CARRIED,
     "strict": READ,
-    "allowed_callers": name_loss("has tools that the model alone calls"),
+    "allowed_callers": name_loss("has tools that only the model calls"),
     "defer_loading": name_loss("gets all tools at once"),
     "eager_input_streaming": name_loss("has no such control"),
-    "input_examples": name_loss("takes no examples of a tool's input"),
+    "input_examples": name_loss("does not accept examples of a tool's input"),
 }
 """A top-level member that no field of a canonical request holds; `compatibility` says more."""
 _HOSTED_TOOLS = (
@@ -81,7 +81,7 @@ REQUEST: MemberList = {
         ),
         "thread": READ,
         "container": refuse("does not know this container"),
-        "inference_geo": refuse("cannot be told where data may go"),
+        "inference_geo": refuse("does not let a client choose where data goes"),
         "mcp_servers": refuse("does not have this tool of another provider"),
     },
     "output_config": {
@@ -103,7 +103,7 @@ REQUEST: MemberList = {
     "message_config": {"effort": name_loss("has one effort for all turns")},
     "cache": {
         "type": ignore("has one kind of breakpoint"),
-        "ttl": ignore("gets no breakpoint, and the breakpoint is named"),
+        "ttl": ignore("gets no breakpoint; the gateway reports that loss"),
     },
     "block:text": {**_TYPE, **_CACHE, "text": READ, "citations": _NO_CITATIONS},
     "block:image": {
@@ -117,7 +117,7 @@ REQUEST: MemberList = {
         **_CACHE,
         "source": read_inside("source"),
         "title": READ,
-        "context": name_loss("takes no context beside a document"),
+        "context": name_loss("does not accept a context with a document"),
         "citations": read_inside("citations"),
     },
     "citations": {"enabled": _NO_CITATIONS},
@@ -135,12 +135,12 @@ REQUEST: MemberList = {
     "source_block:image": _BY_DECODER,
     "block:thinking": {
         **_TYPE,
-        "thinking": ignore("gets no reasoning of another model, and the block is named"),
-        "signature": ignore("gets no reasoning of another model, and the block is named"),
+        "thinking": ignore("gets no reasoning of another model; the block counts as lost"),
+        "signature": ignore("gets no reasoning of another model; the block counts as lost"),
     },
     "block:redacted_thinking": {
         **_TYPE,
-        "data": ignore("gets no reasoning of another model, and the block is named"),
+        "data": ignore("gets no reasoning of another model; the block counts as lost"),
     },
     "block:tool_use": {
         **_TYPE,
@@ -152,8 +152,8 @@ REQUEST: MemberList = {
         "toolset_name": _NO_TOOLSET,
     },
     "caller": {
-        "type": ignore("has no other callers than the model, and the id of a tool is named"),
-        "tool_id": name_loss("has no other callers than the model"),
+        "type": ignore("lets only the model call tools; the gateway reports the id of the tool"),
+        "tool_id": name_loss("lets only the model call tools"),
     },
     "block:tool_result": {
         **_TYPE,
@@ -175,10 +175,10 @@ REQUEST: MemberList = {
     "choice:none": _TYPE,
 }  # fmt: skip
 
-_OF_PROVIDER = ignore("needs nothing of how the provider worked")
+_OF_PROVIDER = ignore("does not need details of the provider's work")
 _ONE_KIND = ignore("has one kind of it")
 _NO_PLACE = name_loss("has no place for it in an answer")
-_SOURCE_IS_ENOUGH = ignore("knows a source by its address")
+_SOURCE_IS_ENOUGH = ignore("identifies a source by its address")
 _COUNTED_AS_TOOL = ignore("is billed for it as for a tool")
 _TOKEN_COUNTS = {
     **dict.fromkeys(
@@ -223,7 +223,7 @@ _WEB_CITATION = {
     "type": _ONE_KIND,
     "url": READ,
     "title": READ,
-    "cited_text": name_loss("takes no words of a source"),
+    "cited_text": name_loss("does not accept words of a source"),
     "encrypted_index": ignore("sends no citations back"),
 }
 _CITED_DOCUMENT = dict.fromkeys(
@@ -236,8 +236,8 @@ ANSWER: MemberList = {
     "event:message_start": {**_TYPE, "message": read_inside("start", path="message")},
     "start": {
         **_MESSAGE,
-        "content": name_loss("gets content after the start alone"),
-        **dict.fromkeys(("stop_reason", "stop_sequence"), ignore("is told at the end")),
+        "content": name_loss("gets content only after the start"),
+        **dict.fromkeys(("stop_reason", "stop_sequence"), ignore("learns it at the end")),
     },
     "event:message_delta": {
         **_TYPE,
@@ -277,8 +277,8 @@ ANSWER: MemberList = {
         "toolset_name": _NO_TOOLSET,
     },
     "caller": {
-        "type": ignore("has no other callers than the model, and the id of a tool is named"),
-        "tool_id": name_loss("has no other callers than the model"),
+        "type": ignore("lets only the model call tools; the gateway reports the id of the tool"),
+        "tool_id": name_loss("lets only the model call tools"),
     },
     **{
         f"block:{kind}": _BY_DECODER
@@ -305,7 +305,7 @@ ANSWER: MemberList = {
         "type": _ONE_KIND,
         "source": READ,
         "title": READ,
-        "cited_text": name_loss("takes no words of a source"),
+        "cited_text": name_loss("does not accept words of a source"),
         **dict.fromkeys(
             ("search_result_index", "start_block_index", "end_block_index"), _SOURCE_IS_ENOUGH
         ),
@@ -326,7 +326,7 @@ ANSWER: MemberList = {
         "end_block_index": CARRIED,
     },
     "stop_details:refusal": {
-        "type": ignore("is told by the finish reason that the model declines"),
+        "type": ignore("learns from the finish reason that the model declines"),
         **dict.fromkeys(
             (
                 "category", "explanation", "fallback_credit_token", "fallback_has_prefill_claim",
@@ -371,7 +371,7 @@ ANSWER: MemberList = {
     "iteration:advisor_message": _COUNTS_OF_OTHER_MODEL,
     "iteration:fallback_message": _COUNTS_OF_OTHER_MODEL,
 }  # fmt: skip
-_HAS_MEMBERS = ignore("gets or loses each member of this beta by a decision of its own")
+_HAS_MEMBERS = ignore("gets or loses each member of this beta separately")
 _IS_USUAL = ignore("does so without a beta")
 _OTHER_ENDPOINT = ignore("needs no beta of another endpoint")
 
@@ -427,9 +427,9 @@ BETA_HEADER = BetaHeader(
             _OTHER_ENDPOINT,
         ),
         "dev-full-thinking-2025-05-14": name_loss("does not show all of its reasoning"),
-        "model-context-window-exceeded-2025-08-26": name_loss("ends at its limit in its way"),
+        "model-context-window-exceeded-2025-08-26": name_loss("reports a full context otherwise"),
         "redact-thinking-2026-02-12": name_loss("cannot hide the text of its reasoning"),
-        "thinking-token-count-2026-05-13": name_loss("counts no reasoning as it comes"),
+        "thinking-token-count-2026-05-13": name_loss("does not count reasoning during the stream"),
     },
 )  # fmt: skip
 """Betas that Anthropic's SDK and Claude Code ask for, and what translation does with them."""

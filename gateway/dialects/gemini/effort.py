@@ -80,7 +80,7 @@ _NO_THINKING = ("none", None)
 
 
 def find_style(facts: ModelFacts) -> EffortStyle | None:
-    """Return the style of a model on gemini; None if it has no control of effort here."""
+    """Return the style of a model on gemini; None if it has no effort setting here."""
     return STYLES.get(facts.find_effort_style(NAME) or "")
 
 
@@ -139,11 +139,11 @@ def write(config: GenerationConfigPatch, target: Target) -> None:
     name = find_spelling(thinking, LEVEL if level is not None else BUDGET)
     if sent != wanted:
         config.record_loss(
-            MEMBER, name, "clamped", f"{target.model} does not take {wanted}; sent {sent}"
+            MEMBER, name, "clamped", f"{target.model} does not accept {wanted}; sent {sent}"
         )
     elif by_level or sent != "none":
         other = "a level" if by_level else "a budget"
-        config.record_loss(MEMBER, name, "approximated", f"{target.model} takes {other} instead")
+        config.record_loss(MEMBER, name, "approximated", f"{target.model} accepts {other} instead")
 
 
 def _fit_effort(effort: str, facts: ModelFacts, style: EffortStyle) -> str:
@@ -168,7 +168,7 @@ def _drop_thinking(config: GenerationConfigPatch, target: Target, wanted: str | 
     """Drop thinkingConfig for a model that does not think; effort `none` is no loss."""
     config.set_member(MEMBER, None)
     if wanted not in _NO_THINKING:
-        config.record_loss(MEMBER, "", "dropped", f"{target.model} has no control of effort")
+        config.record_loss(MEMBER, "", "dropped", f"{target.model} has no effort setting")
 
 
 def _read_level(thinking: Object) -> str | None:

@@ -67,7 +67,7 @@ def read(raw: bytes, path: str = "") -> RequestBody:
     """Read a request body. Raises ProblemError: invalid_json, or invalid_request with the field."""
     model, method = request.parse_path(path)
     if method not in (EMBED_ONE, EMBED_MANY, ""):
-        message = f'There is no method "{method}" of a model here; ask {EMBED_ONE} or {EMBED_MANY}.'
+        message = f'The gateway has no model method "{method}". Use {EMBED_ONE} or {EMBED_MANY}.'
         raise ProblemError(Problem(kind="not_found", message=message))
 
     def prompt(value: Object, _: Members) -> Prompt:
@@ -99,9 +99,7 @@ def read(raw: bytes, path: str = "") -> RequestBody:
 
 def _require_model(model: str) -> str:
     if not model:
-        raise invalid_request(
-            f"A model must be named in the path: models/<name>:{EMBED_ONE}.", "model"
-        )
+        raise invalid_request(f"The path must name a model: models/<name>:{EMBED_ONE}.", "model")
     return model
 
 

@@ -110,7 +110,7 @@ def strip_model_name(name: str) -> str:
 
 def make_unknown_method_problem(method: str) -> Problem:
     """Return the problem of a method that the gateway does not serve."""
-    message = f'There is no method "{method}" of a model here; ask {GENERATE} or {STREAM}.'
+    message = f'The gateway has no model method "{method}". Use {GENERATE} or {STREAM}.'
     return Problem(kind="not_found", message=message)
 
 
@@ -122,9 +122,7 @@ def make_prompt(value: Object, members: Members, *, model: str, stream: bool | N
             value.get("stream") is True,
         )
     if not model:
-        raise invalid_request(
-            "A model must be named in the path: models/<name>:generateContent.", "model"
-        )
+        raise invalid_request("The path must name a model: models/<name>:generateContent.", "model")
     config = get_member(value, CONFIG)
     if config is not None and not isinstance(config, dict):
         raise invalid_request(f'"{CONFIG}" must be an object.', CONFIG)
@@ -168,7 +166,9 @@ def _list_members(value: Object, config: Object) -> frozenset[str]:
             other, holder = to_snake_case(inner), config if top else value
             if other != inner and other in holder and inner in holder:
                 # What is read here must not be another than what the provider reads.
-                raise invalid_request(f'"{field}" came twice, also as "{other}": send one.', field)
+                raise invalid_request(
+                    f'The request has "{field}" twice, also as "{other}". Send one.', field
+                )
     return members
 
 
@@ -253,7 +253,7 @@ def _drop_sampling(config: GenerationConfigPatch, prompt: Prompt, target: Target
             if config.has(name):
                 config.set_member(name, None)
                 config.record_loss(
-                    name, "", "dropped", f"{target.model} takes no sampling parameters"
+                    name, "", "dropped", f"{target.model} does not accept sampling parameters"
                 )
 
 

@@ -273,7 +273,7 @@ def _join_calls(parts: list[Object]) -> list[Object]:
     try:
         return join_calls(parts)
     except ValueError:
-        message = "Pieces of a functionCall do not fit together: send its `args` whole."
+        message = "The pieces of a functionCall do not fit together. Send its `args` whole."
         raise invalid_request(message, "contents") from None
 
 

@@ -70,7 +70,7 @@ def encode_request(request: CanonicalRequest, target: Target) -> EncodedRequest:
     more_losses += [_schema_loss(form, word) for word in sorted(lost)]
     sent_budget = config.get(effort.MEMBER, {}).get(effort.BUDGET)
     if request.budget is not None and sent_budget != request.budget:
-        why = "gemini thinks by a level here, which takes its place"
+        why = "gemini gets a thinking level in its place"
         more_losses.append(Loss(_client_name(request, "budget"), "approximated", why))
     if request.effort == "max" and effort.LEVEL in config.get(effort.MEMBER, ()):
         why = "gemini has no level above xhigh"
@@ -160,8 +160,8 @@ def _encode_tool_choice(choice: ToolChoice) -> Object:
     return {"mode": "VALIDATED" if mode == "AUTO" else mode, "allowedFunctionNames": allowed}
 
 
-_FOREIGN_REASONING = "reasoning of another model is for that model alone"
-_ARGUMENTS_NO_OBJECT = f"arguments must be an object: they are in {RAW_ARGUMENTS}"
+_FOREIGN_REASONING = "only the model that wrote reasoning can read it"
+_ARGUMENTS_NO_OBJECT = f"gemini needs an object as arguments: the text goes into {RAW_ARGUMENTS}"
 _NO_RESULT = {"error": "No result was given."}
 _DEFAULT_TYPES = {
     "image": "image/png",
@@ -221,7 +221,11 @@ class _ContentsEncoder:
         """Return the members; a system prompt with nothing after it becomes the user's turn."""
         if self._system and not self._contents:
             self.losses.append(
-                Loss(self._turns_name, "approximated", "gemini wants a turn of the user")
+                Loss(
+                    self._turns_name,
+                    "approximated",
+                    "gemini needs a user turn: the system prompt becomes one",
+                )
             )
             return {"contents": [{"role": "user", "parts": self._system}]}
         for content, after in zip(self._contents, self._contents[1:], strict=False):
@@ -297,7 +301,7 @@ class _ContentsEncoder:
         if media and self._needs_signature:
             return [{"functionResponse": {**result, "parts": media}}]
         if media:
-            why = "follows the result: the model takes none within it"
+            why = "gemini gets media after the result: the model accepts none inside it"
             self.losses.append(Loss(self._turns_name, "approximated", why))
         return [{"functionResponse": result}, *media]
 

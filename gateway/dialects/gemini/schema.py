@@ -16,8 +16,8 @@ from gateway.dialects.member_list import (
 )
 
 _NO_CONTROL = name_loss("has no such control")
-_NO_PART_OF_MEDIA = name_loss("takes media whole, and as they are")
-_TOLD_AS_TEXT = name_loss("has no part of this kind: its text takes its place")
+_NO_PART_OF_MEDIA = name_loss("accepts only whole, unchanged media")
+_TOLD_AS_TEXT = name_loss("has no part of this kind: gets its text in its place")
 _HOSTED_TOOL = refuse("does not have this tool of another provider: leave it out")
 _MEDIA = {
     "inlineData": read_inside("data"),
@@ -62,8 +62,8 @@ REQUEST: MemberList = {
             _TOLD_AS_TEXT,
         ),
         "toolResponse": name_loss("has no part of this kind"),
-        "partMetadata": name_loss("takes no metadata"),
-        "speechMetadata": name_loss("takes no voice of a text"),
+        "partMetadata": name_loss("does not accept metadata"),
+        "speechMetadata": name_loss("does not accept the voice of a text"),
     },
     "data": dict.fromkeys(("data", "mimeType", "displayName"), READ),
     "file": dict.fromkeys(("fileUri", "mimeType", "displayName"), READ),
@@ -86,7 +86,7 @@ REQUEST: MemberList = {
         "name": READ,
         "response": CARRIED,
         "parts": read_inside("result_part"),
-        "willContinue": name_loss("takes one result of a call"),
+        "willContinue": name_loss("accepts one result for each call"),
         "scheduling": name_loss("answers once all results are there"),
     },
     "result_part": _MEDIA,
@@ -106,8 +106,8 @@ REQUEST: MemberList = {
         "description": READ,
         "parameters": CARRIED,
         "parametersJsonSchema": CARRIED,
-        "response": name_loss("takes no schema of a result"),
-        "responseJsonSchema": name_loss("takes no schema of a result"),
+        "response": name_loss("does not accept a schema of a result"),
+        "responseJsonSchema": name_loss("does not accept a schema of a result"),
         "behavior": _NO_CONTROL,
     },
     "tool_config": {
@@ -131,7 +131,7 @@ REQUEST: MemberList = {
         ),
         **_FORM,
         "thinkingConfig": read_inside("thinking"),
-        "responseFormat": refuse("cannot be told it as it is written here"),
+        "responseFormat": refuse("cannot express this value: correct it or leave it out"),
         "speechConfig": refuse("gives no audio"),
         "imageConfig": refuse("gives no images"),
         **dict.fromkeys(
@@ -154,8 +154,8 @@ COUNT_REQUEST: MemberList = {
 
 _NO_PLACE = name_loss("has no place for it in an answer")
 _SOURCE_HAS_LESS = name_loss("gets the address and the title of a source")
-_OF_PROVIDER = ignore("needs nothing of how the provider worked")
-_SAFETY = ignore("is told by the finish reason what a filter withheld")
+_OF_PROVIDER = ignore("does not need details of the provider's work")
+_SAFETY = ignore("learns from the finish reason what a filter withheld")
 _OPAQUE_PARTS = (
     "executableCode", "codeExecutionResult", "toolCall", "toolResponse", "fileData",
     "functionResponse", "audioTranscription",
@@ -181,7 +181,7 @@ ANSWER: MemberList = {
         "logprobsResult": read_inside("logprobs"),
         "urlContextMetadata": _NO_PLACE,
         "continuationToken": _NO_PLACE,
-        "finishMessage": ignore("is told by the finish reason why it ended"),
+        "finishMessage": ignore("learns from the finish reason why the answer ended"),
         "safetyRatings": _SAFETY,
         "avgLogprobs": ignore("gets the log probability of each token"),
         "tokenCount": ignore("gets it with the usage"),
@@ -279,7 +279,7 @@ ANSWER: MemberList = {
     },
     "feedback": {
         "blockReason": READ,
-        "blockReasonMessage": ignore("is told by the finish reason why it ended"),
+        "blockReasonMessage": ignore("learns from the finish reason why the answer ended"),
         "safetyRatings": _SAFETY,
     },
     "usage": {

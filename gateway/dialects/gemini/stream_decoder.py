@@ -172,7 +172,7 @@ class ChunkReader:
                 return
             if choice.calls.open:
                 if reason not in ("length", "cut"):
-                    out.append(Failed(make_broken_problem("a call of a tool without its end")))
+                    out.append(Failed(make_broken_problem("a tool call without its end")))
                     return
                 for part in choice.calls.end():
                     self._read_part(part, choice, at, out)

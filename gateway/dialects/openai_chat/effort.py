@@ -118,7 +118,7 @@ def explain_unfit(prompt: Prompt, target: Target) -> str:
     ):
         return f"needs {_RESPONSES} for effort {asked}"
     if prompt.logprobs and facts.sampling != "always" and find_effective(prompt, target) != "none":
-        return "gives no logprobs while it reasons"
+        return "sends no logprobs while it reasons"
     return ""
 
 

@@ -175,7 +175,7 @@ def decode_response(body: bytes) -> list[Event]:
         return [Failed(summary.problem)]
     rows = jsonio.loads(body)["data"]
     if not all(isinstance(row, dict) for row in rows):
-        return [Failed(make_broken_problem("vectors that are no lists of numbers"))]
+        return [Failed(make_broken_problem("vectors that are not lists of numbers"))]
     rows.sort(key=lambda row: parse_count(row.get("index")) or 0)
     vectors = [row.get("embedding") for row in rows]
     return embeddings.make_events(vectors, summary.usage, summary.served_model, summary.response_id)

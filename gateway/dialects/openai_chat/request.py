@@ -171,7 +171,7 @@ def _suggest_endpoint(value: dict[str, Json]) -> str:
     """Return a hint for a client that sends a request of another API."""
     for name in ("input", "prompt"):
         if name in value:
-            hint = f' This endpoint takes no "{name}": write it as messages.'
+            hint = f' This endpoint does not accept "{name}". Send it as "messages".'
             return hint + suggest_endpoint(value, "openai-chat")
     return suggest_endpoint(value, "openai-chat")
 
@@ -187,7 +187,7 @@ def _refuse_messages_api(value: dict[str, Json]) -> None:
 
 
 def _make_messages_api_error(name: str) -> ProblemError:
-    message = f'"{name}" is written as in the Messages API: send it to POST /v1/messages.'
+    message = f'"{name}" has the form of the Messages API. Send the request to POST /v1/messages.'
     return invalid_request(message, name)
 
 
@@ -362,11 +362,11 @@ def _write_effort(edit: BodyPatch, prompt: Prompt, target: Target) -> None:
     if facts == UNKNOWN_FACTS or sent not in effort.EFFORTS:
         return
     if style is None:
-        edit.drop_member(_EFFORT, f"{target.model} has no control of effort")
+        edit.drop_member(_EFFORT, f"{target.model} has no effort setting")
         return
     members = effort.write(style, sent)
     if style in effort.ON_OFF and sent != "none":
-        why = f"{target.model} thinks or does not; sent as thinking"
+        why = f"{target.model} turns thinking on or off; sent as thinking"
         edit.record_loss(_EFFORT, "approximated", why)
     if _EFFORT not in members:
         edit.remove(_EFFORT)
@@ -407,7 +407,7 @@ def _drop_sampling(edit: BodyPatch, prompt: Prompt, target: Target) -> None:
     if sampling == "never" or effort.find_effective(prompt, target) != "none":
         for name in SAMPLING_MEMBERS:
             if name in prompt.members:
-                edit.drop_member(name, f"{target.model} takes no sampling parameters")
+                edit.drop_member(name, f"{target.model} does not accept sampling parameters")
 
 
 def asks_usage(body: RequestBody) -> bool:

@@ -80,7 +80,7 @@ _CUSTOM_TOOL_SCHEMA = {
 """Parameters of a function in place of a custom tool: its one text."""
 _FOREIGN_RULE = compatibility.FIELD_RULES["foreign_thought"][compatibility.CHAT]
 _FOREIGN_REASON = f"{compatibility.CHAT} {_FOREIGN_RULE.reason}"
-_TEXT_ONLY_REASON = f"{compatibility.CHAT} takes text alone of an assistant"
+_TEXT_ONLY_REASON = f"{compatibility.CHAT} accepts only text from an assistant"
 
 
 def encode_request(request: CanonicalRequest, target: Target) -> EncodedRequest:

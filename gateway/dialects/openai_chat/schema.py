@@ -26,7 +26,7 @@ _TYPE = {"type": READ}
 _FUNCTION = {"name": READ, "description": READ, "parameters": CARRIED, "strict": READ}
 _FUNCTION_TOOL = {**_TYPE, **_CACHE, "function": read_inside("function")}
 _JSON_SCHEMA = {"name": READ, "description": READ, "schema": CARRIED, "strict": READ}
-_NO_CITATIONS = name_loss("takes no citations in what it is asked")
+_NO_CITATIONS = name_loss("does not accept citations in a request")
 _FIXED_CACHE_MODE = ignore("has one kind of breakpoint")
 _NO_HOSTED_TOOL = refuse("does not have this tool of another provider")
 
@@ -61,7 +61,7 @@ REQUEST: MemberList = {
         ),
         "modalities": READ,
         "audio": refuse("gives no audio"),
-        "prediction": refuse("takes no predicted output"),
+        "prediction": refuse("does not accept predicted output"),
         **dict.fromkeys(
             ("web_search_options", "search_parameters", "plugins"), _NO_HOSTED_TOOL
         ),
@@ -93,8 +93,8 @@ REQUEST: MemberList = {
     "part:refusal": {**_TYPE, "refusal": READ},
     "part:thinking": {
         **_TYPE,
-        "thinking": ignore("gets no reasoning of another model, and the part is named"),
-        "closed": ignore("gets no reasoning of another model, and the part is named"),
+        "thinking": ignore("gets no reasoning of another model; the part counts as lost"),
+        "closed": ignore("gets no reasoning of another model; the part counts as lost"),
     },
     "part:image_url": {**_TYPE, **_CACHE, "image_url": read_inside("link")},
     "part:video_url": {**_TYPE, **_CACHE, "video_url": read_inside("link")},
@@ -102,7 +102,7 @@ REQUEST: MemberList = {
         **_TYPE,
         **_CACHE,
         "document_url": read_inside("link"),
-        "document_name": name_loss("takes no names but of files"),
+        "document_name": name_loss("has names for files only"),
     },
     "part:input_audio": {**_TYPE, **_CACHE, "input_audio": read_inside("sound")},
     "part:file": {**_TYPE, **_CACHE, "file": read_inside("file")},
@@ -140,15 +140,15 @@ REQUEST: MemberList = {
 
 _NO_PLACE = name_loss("has no place for it in an answer")
 _OTHER_LOG_PROBABILITIES = name_loss("has log probabilities in another form")
-_ECHO = ignore("needs none of the request's own words")
-_OF_PROVIDER = ignore("needs nothing of how the provider worked")
+_ECHO = ignore("does not need its own request back")
+_OF_PROVIDER = ignore("does not need details of the provider's work")
 _NO_PADDING = ignore("gets a stream of its own dialect, without padding")
-_SAFETY = ignore("is told by the finish reason what a filter withheld")
+_SAFETY = ignore("learns from the finish reason what a filter withheld")
 _REPEATED = ignore("gets the same from another member")
 _IN_THEIR_ORDER = ignore("has them in their order")
 _MEDIA_TOKENS = {
     **dict.fromkeys(("audio_tokens", "image_tokens", "video_tokens"), READ),
-    "text_tokens": ignore("counts text as what is left"),
+    "text_tokens": ignore("counts the rest as text"),
 }
 _COMMON = {
     **dict.fromkeys(("id", "created", "model", "service_tier"), READ),
@@ -158,7 +158,7 @@ _COMMON = {
     "search_results": read_inside("source"),
     "citations": CARRIED,
     **dict.fromkeys(("images", "related_questions", "videos", "moderation"), _NO_PLACE),
-    "object": ignore("has a word of its own"),
+    "object": ignore("has its own word for it"),
     **dict.fromkeys(("metadata", "stream_options", "venice_parameters"), _ECHO),
     **dict.fromkeys(("obfuscation", "p"), _NO_PADDING),
     "prompt_filter_results": _SAFETY,
@@ -237,7 +237,7 @@ ANSWER: MemberList = {
     "called_custom": {"name": READ, "input": READ},
     "audio": {
         **dict.fromkeys(("id", "data", "transcript"), READ),
-        "expires_at": ignore("keeps no speech"),
+        "expires_at": ignore("does not keep speech"),
     },
     "annotation": {
         "type": ignore("has one kind of citation"),

@@ -22,7 +22,7 @@ def read(value: dict[str, Json]) -> str | None:
 
 
 def read_style(facts: ModelFacts) -> str | None:
-    """Return the effort style of a model here; None if it has no control of effort."""
+    """Return the effort style of a model here; None if it has no effort setting."""
     style = facts.find_effort_style("openai-responses")
     return style if style in STYLES else None
 
@@ -40,7 +40,7 @@ def write(patch: BodyPatch, target: Target) -> None:
         return
     if read_style(facts) is None:
         patch.set_inner_member("reasoning", "effort", None)
-        patch.record_loss(_MEMBER, "dropped", f"{target.model} has no control of effort")
+        patch.record_loss(_MEMBER, "dropped", f"{target.model} has no effort setting")
     elif facts.efforts and wanted not in facts.efforts:
         nearest = find_nearest_effort(wanted, facts.efforts)
         patch.set_inner_member("reasoning", "effort", nearest)
@@ -69,6 +69,6 @@ def explain_unfit(prompt: Prompt, target: Target) -> str:
     if not prompt.logprobs:
         return ""
     if may_reason(prompt, target):
-        return "gives no logprobs while it reasons"
+        return "sends no logprobs while it reasons"
     refused = target.facts.refused_members | target.provider.refused_members
-    return "gives no logprobs" if "include" in refused else ""
+    return "sends no logprobs" if "include" in refused else ""

@@ -263,7 +263,7 @@ def _read_required(value: dict[str, Json]) -> tuple[str, InputSummary]:
         )
     if "messages" in value:
         raise invalid_request(
-            f'This endpoint takes no "messages".{suggest_endpoint(value, NAME)}', "messages"
+            f'This endpoint does not accept "messages".{suggest_endpoint(value, NAME)}', "messages"
         )
     stream, items = value.get("stream"), value.get("input")
     if stream is not None and not isinstance(stream, bool):
@@ -312,7 +312,7 @@ def write(body: RequestBody, target: Target) -> WrittenBody:
     if effort.may_reason(body.prompt, target):
         for name in SAMPLING:
             if name in body.prompt.members:
-                patch.drop_member(name, f"{target.model} takes no sampling parameters")
+                patch.drop_member(name, f"{target.model} does not accept sampling parameters")
     patch.drop_refused(target)
     return patch.finish()
 

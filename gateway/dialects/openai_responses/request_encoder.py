@@ -62,8 +62,8 @@ _FIELD_BY_MEMBER = {
     **{member: field for field, member in _SAME_MEMBERS.items()},
 }
 """By member that may be written: the field that it comes from."""
-_FOREIGN_REASON = "reasoning of another model is for that model alone"
-_TEXT_ONLY_REASON = "openai-responses takes text alone of an assistant"
+_FOREIGN_REASON = "only the model that wrote reasoning can read it"
+_TEXT_ONLY_REASON = "openai-responses accepts only text from an assistant"
 _FILE_NAMES = {"application/pdf": "document.pdf"}
 """Names for files without one: this API requires a name."""
 
@@ -123,7 +123,7 @@ def _write_output_cap(value: Object, request: CanonicalRequest, losses: list[Los
     if output_cap < MIN_OUTPUT_CAP:
         name = request.names.get("max_output", "max_output")
         losses.append(
-            Loss(name, "approximated", f"openai-responses takes at least {MIN_OUTPUT_CAP}")
+            Loss(name, "approximated", f"openai-responses accepts at least {MIN_OUTPUT_CAP}")
         )
 
 

@@ -29,13 +29,13 @@ _CACHE = {"prompt_cache_breakpoint": read_inside("cache")}
 _ITEM = {
     "id": ignore("has no ids of items"),
     "agent": name_loss("has one agent"),
-    "status": ignore("takes whole items alone"),
+    "status": ignore("accepts only whole items"),
 }
 _UNTYPED_MESSAGE = {
     **_ITEM,
     "role": READ,
     "content": read_inside("part"),
-    "phase": ignore("does not tell comments from answers"),
+    "phase": ignore("does not separate comments from answers"),
 }
 _MESSAGE = {**_TYPE, **_UNTYPED_MESSAGE}
 _TEXT = {**_TYPE, **_CACHE, "text": READ}
@@ -110,7 +110,7 @@ REQUEST: MemberList = {
     },
     "multi_agent": {
         "enabled": name_loss("has no agents that its provider runs"),
-        "max_concurrent_subagents": ignore("has no such agents, and `enabled` is named"),
+        "max_concurrent_subagents": ignore("has no such agents; the gateway reports `enabled`"),
     },
     "text": {"format": read_inside("format"), "verbosity": READ},
     "format:text": _TYPE,
@@ -143,12 +143,12 @@ REQUEST: MemberList = {
         "namespace": ignore("finds the call of a result by its id"),
     },
     "item:custom_tool_call_output": _RESULT,
-    "caller:direct": {"type": ignore("has calls of the model alone")},
+    "caller:direct": {"type": ignore("lets only the model call tools")},
     "caller:program": {WHOLE: name_loss("has no programs that call tools")},
     "item:additional_tools": {
         **_TYPE,
         **_ITEM,
-        "role": ignore("has no roles of tools"),
+        "role": ignore("has no role for tools"),
         "tools": read_inside("tool"),
     },
     "item:item_reference": _REFUSED_BY_DECODER,
@@ -177,8 +177,8 @@ REQUEST: MemberList = {
     "part:text": _TEXT,
     "part:output_text": {
         **_TEXT,
-        "annotations": name_loss("takes no citations in what it is asked"),
-        "logprobs": ignore("takes no log probabilities of earlier answers"),
+        "annotations": name_loss("does not accept citations in a request"),
+        "logprobs": ignore("does not accept log probabilities of earlier answers"),
     },
     "part:refusal": {**_TYPE, "refusal": READ},
     "part:input_image": {**_TYPE, **_CACHE, "image_url": READ, "file_id": READ, "detail": READ},
@@ -220,18 +220,18 @@ REQUEST: MemberList = {
     ),
 }  # fmt: skip
 
-_ECHO = ignore("needs none of the request's own words")
-_OF_PROVIDER = ignore("needs nothing of how the provider worked")
+_ECHO = ignore("does not need its own request back")
+_OF_PROVIDER = ignore("does not need details of the provider's work")
 _REPEATED = ignore("gets the same from another member")
 _IN_THEIR_ORDER = ignore("has them in their order")
 _NO_ITEM_IDS = ignore("knows an item by its place")
-_OWN_WORD = ignore("has a word of its own")
+_OWN_WORD = ignore("has its own word for it")
 _AS_ERROR = ignore("gets it as an error")
 _NO_PLACE = name_loss("has no place for it in an answer")
 _NO_NAMESPACES = name_loss("has no namespaces of tools")
 _MEDIA_TOKENS = {
     **dict.fromkeys(("audio_tokens", "image_tokens", "video_tokens"), READ),
-    "text_tokens": ignore("counts text as what is left"),
+    "text_tokens": ignore("counts the rest as text"),
 }
 _RESPONSE: Members = {
     **dict.fromkeys(("id", "model", "created_at", "service_tier", "status"), READ),
@@ -243,7 +243,7 @@ _RESPONSE: Members = {
     "moderation": _NO_PLACE,
     "object": _OWN_WORD,
     "output_text": _REPEATED,
-    "content_filters": ignore("is told by the finish reason what a filter withheld"),
+    "content_filters": ignore("learns from the finish reason what a filter withheld"),
     **dict.fromkeys(
         (
             "access_programs", "background", "conversation", "frequency_penalty", "image", "input",
@@ -263,7 +263,7 @@ _RESPONSE: Members = {
         _OF_PROVIDER,
     ),
 }  # fmt: skip
-_ANSWER_ITEM = {"status": ignore("takes whole items alone"), "created_by": _OF_PROVIDER}
+_ANSWER_ITEM = {"status": ignore("accepts only whole items"), "created_by": _OF_PROVIDER}
 _ANSWER_CALL = {
     **_ANSWER_ITEM,
     **dict.fromkeys(("type", "id", "call_id", "name"), READ),
@@ -297,7 +297,7 @@ ANSWER: MemberList = {
         "id": READ,
         "content": read_inside("part"),
         "role": ignore("knows that the assistant answers"),
-        "phase": ignore("does not tell comments from answers"),
+        "phase": ignore("does not separate comments from answers"),
     },
     "item:reasoning": {
         **_ANSWER_ITEM,
@@ -313,7 +313,7 @@ ANSWER: MemberList = {
         **dict.fromkeys(("type", "result", "output_format"), READ),
         "id": _NO_ITEM_IDS,
         "revised_prompt": _NO_PLACE,
-        "error": ignore("is told of an item without a picture by its type"),
+        "error": ignore("learns from its type that an item has no picture"),
         **dict.fromkeys(("action", "background", "quality", "size"), _ECHO),
         "svg_usage": _OF_PROVIDER,
     },
@@ -330,7 +330,7 @@ ANSWER: MemberList = {
         ),
         _ITEM_READ,
     ),
-    "caller:direct": {"type": ignore("has calls of the model alone")},
+    "caller:direct": {"type": ignore("lets only the model call tools")},
     "caller:program": {WHOLE: name_loss("has no programs that call tools")},
     "part:output_text": {
         "type": READ,
@@ -383,7 +383,7 @@ ANSWER: MemberList = {
     "output_details": {"reasoning_tokens": READ, **_MEDIA_TOKENS},
     "tool_usage": {
         "web_search": read_inside("searches"),
-        "image_gen": ignore("counts pictures and not their tokens"),
+        "image_gen": ignore("counts pictures, not their tokens"),
     },
     "searches": {"num_requests": READ},
     "event:": {"sequence_number": _EVENT["sequence_number"]},
@@ -460,9 +460,7 @@ ANSWER: MemberList = {
 BETA_HEADER = BetaHeader(
     "openai-beta",
     {
-        "responses_multi_agent=v1": ignore(
-            "gets or loses each member of this beta by a decision of its own"
-        ),
+        "responses_multi_agent=v1": ignore("gets or loses each member of this beta separately"),
         **dict.fromkeys(
             ("responses=experimental", "responses_websockets=2026-02-06"),
             ignore("does so without a beta"),

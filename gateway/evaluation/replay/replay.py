@@ -34,7 +34,7 @@ type TextReader = Callable[[ReplayRow, RecordedFeatures], Features | None]
 
 _EMPTY_TURN = ConversationTurn()
 _GENERATE_OPERATION = "generate"
-_MISSING_RECORD = "what it was decided on"
+_MISSING_RECORD = "the inputs of the decision"
 
 
 class _ReplayedDecision(NamedTuple):

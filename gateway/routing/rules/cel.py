@@ -102,7 +102,7 @@ def compile_expression(text: str, rule: str) -> Test:
             failure = str(error)
         reason = next(
             (phrase for marker, phrase in _FAILURE_PHRASES.items() if marker in failure),
-            "so it does not hold",
+            "so the condition is false",
         )
         context.failed_rules[rule] = f"its expression failed, {reason}"
         return False
@@ -126,7 +126,7 @@ def _make_error(error: str) -> CelError:
     """Make an error from the engine's first finding, without its excerpt of the expression."""
     match = re.search(r"<input>:(\d+):(\d+): (.*)", error)
     if match is None:
-        return CelError("is no expression")
+        return CelError("is not an expression")
     line, column, finding = match.groups()
     description = finding.replace(" (in container '')", "")
     hint = ""

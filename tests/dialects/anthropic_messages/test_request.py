@@ -496,7 +496,7 @@ def test_refused_members_are_dropped_and_named() -> None:
     written = DIALECT.write(body, refusing)
     assert sent(written) == {**sent(WrittenBody(ask().raw)), "metadata": {"user_id": "u"}}
     assert written.losses == (
-        Loss("top_k", "dropped", "m takes no sampling parameters"),
+        Loss("top_k", "dropped", "m does not accept sampling parameters"),
         Loss("speed", "dropped", "here/m refuses it"),
     )
 

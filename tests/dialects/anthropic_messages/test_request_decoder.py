@@ -312,9 +312,9 @@ def test_an_effort_set_by_a_system_message_is_dropped_and_named() -> None:
 @pytest.mark.parametrize(
     ("more", "loss"),
     [
-        ({"thinking": {"type": "between_tools"}}, Loss("thinking", "approximated", "openai-chat cannot think between tools alone: gets effort none")),
-        ({"thinking": {"type": "adaptive", "display": "updates"}}, Loss("thinking.display", "approximated", "openai-chat hosts show reasoning or do not, unasked")),
-        ({"thinking": {"type": "adaptive", "display": "new"}}, Loss("thinking.display", "approximated", "openai-chat shows summaries of reasoning or nothing of it")),
+        ({"thinking": {"type": "between_tools"}}, Loss("thinking", "approximated", "openai-chat cannot think only between tools: gets effort none")),
+        ({"thinking": {"type": "adaptive", "display": "updates"}}, Loss("thinking.display", "approximated", "openai-chat has no such control: each host shows reasoning or not")),
+        ({"thinking": {"type": "adaptive", "display": "new"}}, Loss("thinking.display", "approximated", "openai-chat shows a summary of its reasoning, or nothing")),
     ],
 )  # fmt: skip
 def test_thinking_that_no_other_dialect_has_is_named(more: Object, loss: Loss) -> None:

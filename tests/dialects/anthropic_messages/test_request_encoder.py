@@ -235,7 +235,7 @@ def test_reasoning_goes_only_to_its_maker() -> None:
         {"type": "redacted_thinking", "data": "d"},
         text("x"),
     ]
-    why = "reasoning of another model is for that model alone"
+    why = "anthropic-messages gets no reasoning of another model"
     for part in (Thought(text="a", state="s", maker="other"), Thought(text="a", state="s"), Thought(text="a"), Thought(text="a", maker=OURS), ToolUse(id="c", name="f", arguments="{}", state="s")):  # fmt: skip
         encoded = encode(HELLO, turn("assistant", part, "x"))
         assert encoded.losses == (Loss("messages.reasoning", "dropped", why),)

@@ -314,7 +314,7 @@ def test_usage_beside_an_error_counts(head: bytes) -> None:
 
 
 def test_the_finish_waits_for_the_end_of_the_stream() -> None:
-    """Without `message_stop` the reason is told at the end of the stream, and there is no End."""
+    """Without `message_stop` the reason learns it at the end of the stream, and there is no End."""
     decoder = TRANSLATION.make_decoder()
     assert decoder.feed(start() + end()) == [START, USED]
     assert decoder.end() == [Finish("stop", "end_turn")]

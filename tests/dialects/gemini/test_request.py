@@ -144,7 +144,10 @@ def test_a_member_in_two_spellings_is_refused(more: dict[str, Any], field: str, 
     with pytest.raises(ProblemError) as caught:
         ask(**more)
     assert caught.value.problem.param == field
-    assert caught.value.problem.message == f'"{field}" came twice, also as "{other}": send one.'
+    assert (
+        caught.value.problem.message
+        == f'The request has "{field}" twice, also as "{other}". Send one.'
+    )
 
 
 def test_unknown_members_may_have_two_spellings() -> None:
@@ -155,7 +158,7 @@ def test_unknown_members_may_have_two_spellings() -> None:
 
 @pytest.mark.parametrize("path", ["models/:generateContent", ":generateContent"])
 def test_a_path_without_a_model_is_refused(path: str) -> None:
-    with pytest.raises(ProblemError, match=r"A model must be named in the path") as caught:
+    with pytest.raises(ProblemError, match=r"The path must name a model") as caught:
         ask(path)
     assert caught.value.problem.param == "model"
 

@@ -115,7 +115,7 @@ def test_an_argument_with_an_impossible_path_fails_the_answer(path: str) -> None
     for events in (decode_stream(stream(answer)), TRANSLATION.decode_response(whole(answer))):
         assert isinstance(events[-1], Failed)
         assert "fit together" in events[-1].problem.message
-    with pytest.raises(ProblemError, match="send its `args` whole"):
+    with pytest.raises(ProblemError, match="Send its `args` whole"):
         decoded(contents=[{"role": "model", "parts": parts}])
 
 

@@ -32,7 +32,7 @@ type Object = dict[str, Any]
 
 TARGET = target()
 MAKER = reasoning_state.hash_maker(TARGET, "openai-chat")
-FOREIGN_REASONING = "openai-chat reasoning of another model is for that model alone"
+FOREIGN_REASONING = "openai-chat gets no reasoning of another model"
 
 
 def make_turn(role: Role, *parts: Part | str, name: str | None = None) -> CanonicalTurn:

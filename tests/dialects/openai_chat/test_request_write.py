@@ -95,7 +95,7 @@ def test_an_effort_for_a_model_without_control_is_dropped_and_named() -> None:
     """A tier's effort is dropped silently; a client's is a loss."""
     target_ = target(effort="low", facts=ModelFacts(context=8000))
     assert send("", target_) == ({}, ())
-    why = "m has no control of effort"
+    why = "m has no effort setting"
     assert send('"reasoning_effort":"low"', target_) == (
         {},
         (Loss("reasoning_effort", "dropped", why),),
@@ -185,7 +185,7 @@ def test_the_output_cap_has_the_providers_name_and_the_models_limit(
     )
     members, losses = send(requested, target_)
     assert members == sent
-    why = f"m gives at most {most}"
+    why = f"m allows at most {most}"
     assert losses == ((Loss(clamped, "clamped", why),) if clamped else ())
 
 
@@ -214,7 +214,7 @@ def test_sampling_is_sent_only_to_models_that_take_it(
     names = ["temperature", "top_p", "presence_penalty", "frequency_penalty"]
     assert [name in sent for name in names] == [is_sent] * 4
     assert sent["seed"] == 1
-    why = "m takes no sampling parameters"
+    why = "m does not accept sampling parameters"
     assert losses == (() if is_sent else tuple(Loss(name, "dropped", why) for name in names))
 
 

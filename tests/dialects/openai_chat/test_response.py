@@ -156,7 +156,7 @@ def test_an_answer_of_several_choices_is_complete_if_each_is() -> None:
         (
             b'{"choices":[{"message":{"content":"","audio":{"id":""}}}]}',
             "upstream_truncated",
-            "without content",
+            "sent no content",
         ),
         (b'{"object":"error","message":"no"}', "upstream_error", "error in place of"),
         (b'{"error":{"code":502,"message":"down"}}', "upstream_error", "error in place of"),

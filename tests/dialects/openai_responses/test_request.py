@@ -300,10 +300,10 @@ def test_members_that_the_provider_refuses_are_dropped_and_named() -> None:
 
 def test_only_a_model_that_gives_log_probabilities_is_asked_for_them() -> None:
     prompt = ask(top_logprobs=2).prompt
-    assert DIALECT.explain_unfit(prompt, target(facts=LUNA)) == "gives no logprobs while it reasons"
+    assert DIALECT.explain_unfit(prompt, target(facts=LUNA)) == "sends no logprobs while it reasons"
     assert DIALECT.explain_unfit(prompt, target(facts=LUNA, effort="none")) == ""
     assert (
-        DIALECT.explain_unfit(prompt, target(refuses=frozenset({"include"}))) == "gives no logprobs"
+        DIALECT.explain_unfit(prompt, target(refuses=frozenset({"include"}))) == "sends no logprobs"
     )
     assert DIALECT.explain_unfit(ask().prompt, target(facts=LUNA)) == ""
 

@@ -133,7 +133,7 @@ def test_foreign_reasoning_state_is_dropped_named_and_never_shown() -> None:
     encoded = TRANSLATION.encode_request(request, TARGET)
     assert "secret" not in str(encoded.value)
     assert "sig" not in str(encoded.value)
-    why = "reasoning of another model is for that model alone"
+    why = "only the model that wrote reasoning can read it"
     assert encoded.losses == (Loss("contents.reasoning", "dropped", why),)
 
 

@@ -241,7 +241,7 @@ def test_missing_data_is_counted_and_never_guessed(make: Callable[..., Router]) 
     walk = replay_rows(word, row(1, talk="one"), old, early)
     assert walk.totals.missing_data == {
         "the text of the last user turn, for a new pattern": 1,
-        "what it was decided on": 1,
+        "the inputs of the decision": 1,
     }
     total = walk.totals.total
     assert (total.calls, total.undecided, total.usd_before, walk.totals.refused_early) == (
@@ -282,7 +282,7 @@ def test_a_replay_assumes_that_plain_calls_can_be_translated(
     )
     assert (walk.totals.assumed_translations, walk.totals.total.undecided) == (1, 2)
     assert walk.totals.missing_data == {
-        "whether acme/able-1 can be called in anthropic-messages": 2
+        "the members that tell if acme/able-1 can serve it in anthropic-messages": 2
     }
 
 

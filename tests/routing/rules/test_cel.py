@@ -123,7 +123,7 @@ def test_a_compile_error_without_a_place_is_reported(monkeypatch: pytest.MonkeyP
             raise RuntimeError("out of memory")
 
     monkeypatch.setattr("cel_expr_python.cel.NewEnv", lambda **_: FailingEnvironment())
-    with pytest.raises(RuleError, match=r"^is no expression$"):
+    with pytest.raises(RuleError, match=r"^is not an expression$"):
         world.rules(choices=[{"when": {"cel": "true"}, "tier": "fast"}])
 
 
@@ -142,7 +142,7 @@ def test_all_errors_are_reported_at_once() -> None:
     [
         ("call.images / call.files > 1", "it divides by zero"),
         ('call.tags[5] == "a"', "a list has no such item"),
-        ("int(call.text) > 3", "so it does not hold"),
+        ("int(call.text) > 3", "so the condition is false"),
         (
             "call.tools.all(a, call.tools.all(b, call.tools.all(c, a + b + c != '')))",
             "it takes too many steps",
@@ -169,7 +169,9 @@ def test_an_engine_failure_fails_no_call(monkeypatch: pytest.MonkeyPatch) -> Non
     )
     router = world.router(choices=[{"when": {"cel": "call.turns > 1"}, "tier": "fast"}])
     decision, _ = world.decided(router, world.call())
-    assert "-rule:  (choice 0: its expression failed, so it does not hold)" in world.lines(decision)
+    assert "-rule:  (choice 0: its expression failed, so the condition is false)" in world.lines(
+        decision
+    )
 
 
 def test_the_worst_allowed_expression_ends_soon() -> None:

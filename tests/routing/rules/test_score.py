@@ -130,7 +130,7 @@ def test_a_guard_scores_a_call_that_names_its_model() -> None:
         (None, TEXT, "there is no classifier"),
         (CountingClassifier(), "", "the turn has no text"),
         (CountingClassifier(), "fail", "it failed: KeyError"),
-        (CountingClassifier(0.9, 0.1), TEXT, "its score is none"),
+        (CountingClassifier(0.9, 0.1), TEXT, "its score is not between 0 and 1"),
     ],
 )  # fmt: skip
 def test_without_a_score_the_rule_does_not_match_and_the_trace_says_so(

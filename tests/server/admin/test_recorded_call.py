@@ -70,12 +70,12 @@ def test_a_call_without_a_trace_says_why(world: World) -> None:
         journal.write(row)
     journal.close()
     decision = _get_entry(world, "tg-1", "decision")
-    assert str(decision["why"]).startswith("Another configuration decided it, old:")
+    assert str(decision["why"]).startswith("Another configuration, old, decided it")
     assert (decision["trace"], decision["tier"]) == (None, "fast")
     decision = _get_entry(world, "tg-2", "decision")
     assert (
         decision["why"]
-        == "Its steps are not known: the ledger does not have what it was decided on."
+        == "Its steps are unknown: the ledger does not have the inputs of the decision."
     )
 
 
