@@ -26,61 +26,61 @@ UNMEASURED = 2
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure and print; return the exit status."""
-    asked = _parser().parse_args(arguments)
+    options = _parser().parse_args(arguments)
     if sys.platform != "linux":
         return _give_up("this needs Linux: it reads /proc and uses epoll")
     try:
-        results = report.read(asked.read) if asked.read else _measure(asked)
+        results = report.read(options.read) if options.read else _measure(options)
     except (Missing, Unstarted, Broken) as error:
         return _give_up(str(error))
-    if asked.json:
-        report.write(results, asked.json)
-    if asked.report:
+    if options.json:
+        report.write(results, options.json)
+    if options.report:
         report.publish(results)
     _print(table.render(results))
-    found = floor.verdicts(results) if asked.floors else []
-    if found:
-        _print("\n" + floor.render(found))
-    return 0 if all(one.met for one in found) else MISSED
+    verdicts = floor.verdicts(results) if options.floors else []
+    if verdicts:
+        _print("\n" + floor.render(verdicts))
+    return 0 if all(verdict.met for verdict in verdicts) else MISSED
 
 
-def _measure(asked: argparse.Namespace) -> Results:
+def _measure(options: argparse.Namespace) -> Results:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tiergate-bench-")))
         instruments = load.build(folder)
-        scale = measure.QUICK if asked.quick else measure.FULL
+        scale = measure.QUICK if options.quick else measure.FULL
         notes: list[str] = []
-        peers = _peers(asked, stack, notes)
+        peers = _peers(options, stack, notes)
         return measure.run(peers, instruments, folder, scale, _tell, notes)
 
 
-def _peers(asked: argparse.Namespace, stack: ExitStack, notes: list[str]) -> list[Peer]:
+def _peers(options: argparse.Namespace, stack: ExitStack, notes: list[str]) -> list[Peer]:
     """List the peers that this machine can measure; print and note each other one, with its install command."""
-    found: list[Peer] = []
+    peers: list[Peer] = []
 
     def add(name: str, make: Callable[[], Peer]) -> None:
         try:
-            found.append(make())
+            peers.append(make())
         except Missing as missing:
             notes.append(f"{name} is left out: {missing}")
             _tell(f"bench: {notes[-1]}")
 
-    if asked.floors:  # floors are shares of nginx's figures
-        found.append(Nginx())
+    if options.floors:  # floors are shares of nginx's figures
+        peers.append(Nginx())
     else:
         add("nginx", Nginx)
-    for name in _others(asked.peers):
-        add(name, partial(_other, name, install=asked.peers == "all"))
+    for name in _others(options.peers):
+        add(name, partial(_other, name, install=options.peers == "all"))
     with machine.pinned(machine.describe().load_cpu):  # the CPU for the Redis of one of them
         for name, kind in SET_UPS.items():
             add(kind.name, partial(set_up, name, stack))
-    return found
+    return peers
 
 
-def _others(asked: str) -> list[str]:
-    if asked == "none":
+def _others(names: str) -> list[str]:
+    if names == "none":
         return []
-    return [*OTHERS] if asked in {"all", "installed"} else asked.split(",")
+    return [*OTHERS] if names in {"all", "installed"} else names.split(",")
 
 
 def _other(name: str, *, install: bool) -> Peer:

@@ -62,13 +62,13 @@ class Cost(msgspec.Struct, frozen=True):
 
 def measure(rounds: int, clock: Callable[[], float] = time.process_time) -> list[Cost]:
     """Measure every provider with every client. `clock` counts seconds."""
-    found = []
+    measured_costs = []
     for door in DIALECTS.values():
         sent = stream(door)
         for client in DIALECTS.values():
             costs = [_round(client, door, sent, clock) for _ in range(rounds)]
-            found.append(Cost(door.name, client.name, min(costs)))
-    return found
+            measured_costs.append(Cost(door.name, client.name, min(costs)))
+    return measured_costs
 
 
 class Stream(msgspec.Struct, frozen=True):
@@ -81,8 +81,8 @@ class Stream(msgspec.Struct, frozen=True):
 
 def stream(dialect: Dialect) -> Stream:
     """Make a stream of text as a provider of this dialect writes it."""
-    asked = msgspec.structs.replace(_TELLING, request=_request(dialect))
-    encoder = get_translation(dialect).make_encoder(asked)
+    load = msgspec.structs.replace(_TELLING, request=_request(dialect))
+    encoder = get_translation(dialect).make_encoder(load)
 
     def write(*events: Event) -> list[bytes]:
         written = [data for data in map(encoder.write, events) if data]
@@ -95,14 +95,14 @@ def stream(dialect: Dialect) -> Stream:
     )
 
 
-def render(found: Sequence[Cost]) -> str:
+def render(costs: Sequence[Cost]) -> str:
     """Format the costs as a table: a row for each provider, a column for each client."""
-    names = list(dict.fromkeys(one.provider for one in found))
+    names = list(dict.fromkeys(cost.provider for cost in costs))
     width = max(map(len, names)) + 2
     lines = ["".join(["provider".ljust(width), *(f"{name:>{width}}" for name in names)])]
     for name in names:
-        row = [one for one in found if one.provider == name]
-        cells = (f"{one.cost:.1f}{' ' if one.met else '!'}" for one in row)
+        row = [cost for cost in costs if cost.provider == name]
+        cells = (f"{cost.cost:.1f}{' ' if cost.met else '!'}" for cost in row)
         lines.append("".join([name.ljust(width), *(f"{cell:>{width}}" for cell in cells)]))
     lines.append(f"microseconds of CPU a chunk; at most {HOME:g} at home, {ABROAD:g} abroad")
     return "\n".join(lines)
@@ -112,9 +112,9 @@ def main(arguments: list[str] | None = None, clock: Callable[[], float] = time.p
     """Measure and print; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m bench.chunk", description=__doc__)
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="of each, the best one counts")
-    found = measure(parser.parse_args(arguments).rounds, clock)
-    sys.stdout.write(render(found) + "\n")
-    return 0 if all(one.met for one in found) else MISSED
+    costs = measure(parser.parse_args(arguments).rounds, clock)
+    sys.stdout.write(render(costs) + "\n")
+    return 0 if all(cost.met for cost in costs) else MISSED
 
 
 def _round(client: Dialect, door: Dialect, sent: Stream, clock: Callable[[], float]) -> float:

@@ -36,11 +36,12 @@ class Measure(Protocol):
         ...
 
 
-def render(found: Sequence[Cost], bound: float) -> str:
+def render(costs: Sequence[Cost], bound: float) -> str:
     """Format the costs as a table."""
-    width = max(len(one.what) for one in found) + 2
+    width = max(len(cost.what) for cost in costs) + 2
     lines = [
-        f"{one.what:<{width}}{one.cost:>6.1f}{' ' if one.met else '!'}".rstrip() for one in found
+        f"{cost.what:<{width}}{cost.cost:>6.1f}{' ' if cost.met else '!'}".rstrip()
+        for cost in costs
     ]
     return "\n".join([*lines, f"microseconds of CPU; at most {bound:g} a call"])
 
@@ -58,6 +59,6 @@ def main(
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="of each, the best one counts")
     parser.add_argument("--calls", type=int, default=CALLS, help="of a round")
     given = parser.parse_args(arguments)
-    found = measure(given.rounds, given.calls, clock)
-    sys.stdout.write(render(found, bound) + "\n")
-    return 0 if all(one.met for one in found) else MISSED
+    costs = measure(given.rounds, given.calls, clock)
+    sys.stdout.write(render(costs, bound) + "\n")
+    return 0 if all(cost.met for cost in costs) else MISSED

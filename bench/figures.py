@@ -36,7 +36,7 @@ class Row(msgspec.Struct, frozen=True):
 def _seen(scene: str, figure: Callable[[Load], float | None]) -> Callable[[Results, str], Values]:
     def values(results: Results, peer: str) -> Values:
         loads = (group.get(scene, {}).get(peer) for group in results.rounds)
-        return [figure(one) if one else None for one in loads]
+        return [figure(load) if load else None for load in loads]
 
     return values
 
@@ -125,8 +125,8 @@ COMPARED = (
 
 def middle(values: Values) -> float | None:
     """Return the median of the known values; None if there are none."""
-    known = [value for value in values if value is not None]
-    return median(known) if known else None
+    measured = [value for value in values if value is not None]
+    return median(measured) if measured else None
 
 
 def ratios(row: Row, results: Results, peer: str, base: str = BASE) -> list[float]:
@@ -141,11 +141,11 @@ def ratios(row: Row, results: Results, peer: str, base: str = BASE) -> list[floa
 def waiting(results: Results, peer: str) -> float:
     """Return the share of a peer's runnable time in which it had no CPU, over all loads."""
     loads = [
-        one
+        load
         for group in results.rounds
         for scene in SCENES
-        if (one := group.get(scene.name, {}).get(peer)) is not None
+        if (load := group.get(scene.name, {}).get(peer)) is not None
     ]
-    waited = sum(one.waited or 0 for one in loads)
-    whole = waited + sum(one.cpu or 0 for one in loads)
+    waited = sum(load.waited or 0 for load in loads)
+    whole = waited + sum(load.cpu or 0 for load in loads)
     return waited / whole if whole else 0.0

@@ -27,7 +27,9 @@ def draw(samples: Iterable[Stack], title: str) -> str:
     parts = [draw_text(MARGIN, MARGIN + 12, title, "title")]
     for name, level, start, count in boxes:
         x, y = MARGIN + start * scale, height - MARGIN - (level + 1) * ROW
-        style = next((one for begins, one in _COLOURS.items() if name.startswith(begins)), "grey")
+        style = next(
+            (colour for begins, colour in _COLOURS.items() if name.startswith(begins)), "grey"
+        )
         parts.append(draw_box(x, y, count * scale, ROW - 1, style, f"{name} {count / whole:.1%}"))
         if (fits := int((count * scale - 4) / _LETTER)) > 2:
             parts.append(draw_text(x + 2, y + 12, name.rpartition(":")[2][:fits], "ground"))
@@ -36,7 +38,7 @@ def draw(samples: Iterable[Stack], title: str) -> str:
 
 def _boxes(counted: Counter[Stack], whole: int) -> tuple[list[tuple[str, int, int, int]], int]:
     """Return each box's name, level, first sample and number of samples; and the number of levels."""
-    found: list[tuple[str, int, int, int]] = []
+    boxes: list[tuple[str, int, int, int]] = []
     depth = 0
 
     def walk(under: dict[Stack, int], level: int, start: int) -> None:
@@ -48,10 +50,10 @@ def _boxes(counted: Counter[Stack], whole: int) -> tuple[list[tuple[str, int, in
         for name in sorted(kids):
             count = sum(kids[name].values())
             if count >= LEAST * whole:
-                found.append((name, level, start, count))
+                boxes.append((name, level, start, count))
                 depth = max(depth, level + 1)
                 walk(kids[name], level + 1, start)
             start += count
 
     walk(dict(counted), 0, 0)
-    return found, depth
+    return boxes, depth

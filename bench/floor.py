@@ -84,22 +84,20 @@ def _figures(floor: Floor, results: Results, peer: str) -> Values:
     return [*ratios(row, results, peer, floor.base)] if floor.base in results.peers else []
 
 
-def render(found: list[Verdict]) -> str:
+def render(verdicts: list[Verdict]) -> str:
     """Format the verdicts, one line for each floor."""
-    return "\n".join(_line(one) for one in found)
+    return "\n".join(_line(verdict) for verdict in verdicts)
 
 
-def _line(one: Verdict) -> str:
-    floor = one.floor
+def _line(verdict: Verdict) -> str:
+    floor = verdict.floor
     write: Callable[[float], str] = _value
     if floor.figure == "ratio":
         write = _share if 0 < floor.least < 1 else _multiple
     bound = f"least {write(floor.least)}" if floor.least > 0 else f"most {write(floor.most)}"
-    seen = "unknown" if one.found is None else write(one.found)
+    seen = "unknown" if verdict.found is None else write(verdict.found)
     of = f" of {floor.base}" if floor.figure == "ratio" else ""
-    return (
-        f"{'ok    ' if one.met else 'MISSED'}  {one.peer}, {one.row.label}: {seen}{of}, at {bound}"
-    )
+    return f"{'ok    ' if verdict.met else 'MISSED'}  {verdict.peer}, {verdict.row.label}: {seen}{of}, at {bound}"
 
 
 def _share(number: float) -> str:

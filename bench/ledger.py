@@ -80,12 +80,12 @@ def measure(
     rounds: int, calls: int = CALLS, clock: Callable[[], float] = time.process_time
 ) -> list[Cost]:
     """Measure a call with an answer at once, and one after a failed attempt. `clock` counts seconds."""
-    found = []
+    measured_costs = []
     for what, failures, bound in (("a call", 0, BOUND), ("after a failed attempt", 1, None)):
         with _books() as books:
             costs = [_round(books, failures, calls, clock) for _ in range(rounds)]
-        found.append(Cost(what, min(costs), bound))
-    return found
+        measured_costs.append(Cost(what, min(costs), bound))
+    return measured_costs
 
 
 def main(arguments: list[str] | None = None, clock: Callable[[], float] = time.process_time) -> int:
@@ -104,9 +104,9 @@ def _books() -> Iterator[CallRecorder]:
 
 def _round(books: CallRecorder, failures: int, calls: int, clock: Callable[[], float]) -> float:
     _CASE.decide()
-    asked = [_call(number) for number in range(calls)]
+    expected = [_call(number) for number in range(calls)]
     before = clock()
-    for call in asked:
+    for call in expected:
         tally = books.open(call, "c0ffee")
         tally.record_prompt(_PROMPT, 2100)
         tally.make_decision_record = _CASE

@@ -89,12 +89,12 @@ def measure(
         return min(uvloop.run(_pass(url, calls, clock)) for _ in range(rounds))
 
     with ExitStack() as stack:
-        found = [Cost("in memory", run(None), BOUND)]
+        costs = [Cost("in memory", run(None), BOUND)]
         program = program or place.program()
         if program is not None:
             url = stack.enter_context(place.serving(program))
-            found.append(Cost("in Redis", run(url), BOUND))
-        return found
+            costs.append(Cost("in Redis", run(url), BOUND))
+        return costs
 
 
 def main(arguments: list[str] | None = None, clock: Callable[[], float] = time.process_time) -> int:
@@ -123,9 +123,9 @@ async def _pass(url: str | None, calls: int, clock: Callable[[], float]) -> floa
     before = clock()
     await asyncio.gather(*(client() for _ in range(FLIGHT)))
     await gate.wait_settled()
-    found = (clock() - before) / calls * 1e6
+    microseconds = (clock() - before) / calls * 1e6
     await meter.close()
-    return found
+    return microseconds
 
 
 def _meter(url: str | None) -> CounterStore:

@@ -62,15 +62,15 @@ def request(size: Size, ask: "Ask") -> dict[str, object]:
     ]
     first = REQUEST["messages"]
     assert isinstance(first, list)
-    asked = REQUEST | {
+    body = REQUEST | {
         "model": ask.model,
         "messages": [*first, *turns],
         "temperature": ask.temperature,
         "user": ask.user,
     }
     if tools := [_tool(number) for number in range(TOOLS[size])]:
-        asked["tools"] = tools
-    return asked
+        body["tools"] = tools
+    return body
 
 
 def _tool(number: int) -> dict[str, object]:
@@ -177,8 +177,8 @@ class Instruments(msgspec.Struct, frozen=True):
         name = f"{ask.model}-{ask.temperature}-{ask.user}-{size}-{kind}.json"
         file = self.folder / name.replace("/", "-")
         if not file.exists():
-            asked = request(size, ask)
-            file.write_bytes(msgspec.json.encode(asked | ({"stream": True} if stream else {})))
+            body = request(size, ask)
+            file.write_bytes(msgspec.json.encode(body | ({"stream": True} if stream else {})))
         return file
 
 
@@ -191,10 +191,10 @@ def build(folder: Path) -> Instruments:
         command = [compiler, *FLAGS, "-o", str(program), str(source / f"{program.name}.c")]
         done = subprocess.run(command, check=False, capture_output=True)
         if done.returncode:
-            said = done.stderr.decode(errors="replace")
+            errors = done.stderr.decode(errors="replace")
             raise machine.Missing(
                 f"{' '.join(command)} failed; a whole compiler is installed with:"
-                f" {machine.install('cc')}\n{said}"
+                f" {machine.install('cc')}\n{errors}"
             )
     return built
 

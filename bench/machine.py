@@ -94,8 +94,8 @@ def install(tool: str) -> str:
 
 def find(tool: str) -> str:
     """Return the path of a tool; raise `Missing` with the command that installs it."""
-    if found := _which(tool):
-        return found
+    if path := _which(tool):
+        return path
     raise Missing(f"{tool} is missing; install it with: {install(tool)}")
 
 
@@ -137,10 +137,10 @@ def family(pid: int) -> list[int]:
             # A line is: pid, command in brackets (it may contain some itself), state, parent.
             parent = int(stat.rpartition(")")[2].split()[1])
             children.setdefault(parent, []).append(int(entry.name))
-    found = [pid]
-    for member in found:  # the list grows during the loop
-        found.extend(children.get(member, ()))
-    return found
+    family = [pid]
+    for member in family:  # the list grows during the loop
+        family.extend(children.get(member, ()))
+    return family
 
 
 def cpu_seconds(pids: list[int]) -> Cpu:

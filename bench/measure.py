@@ -144,7 +144,7 @@ def run(
     """
     here = machine.describe()
     at = datetime.now(UTC).isoformat(timespec="minutes")
-    said = list(notes)
+    notes_so_far = list(notes)
     with ExitStack() as stack:
         stack.enter_context(machine.pinned(here.load_cpu))
         mock, _ = peers.start(
@@ -159,7 +159,7 @@ def run(
                 stack.enter_context(one)
                 memory[peer.name] = _fill(one, instruments, mock, scale)
             except (Unstarted, Broken) as error:
-                _left_out(peer, "all", error, said)
+                _left_out(peer, "all", error, notes_so_far)
                 starts.pop(peer.name, None)
             else:
                 running.append(one)
@@ -170,7 +170,7 @@ def run(
             order = running[::-1] if number % 2 else running
             rounds.append(
                 {
-                    s.name: _scene(s, order, instruments, mock, said, quick=scale.quick)
+                    s.name: _scene(s, order, instruments, mock, notes_so_far, quick=scale.quick)
                     for s in SCENES
                 }
             )
@@ -181,21 +181,21 @@ def run(
         scale=scale,
         peers=[peer.name for peer in ran],
         versions={peer.name: peer.version() for peer in ran},
-        weights={peer.name: found for peer in ran if (found := peer.weight())},
+        weights={peer.name: weight for peer in ran if (weight := peer.weight())},
         starts=starts,
         memory=memory,
         rounds=rounds,
-        notes=said,
+        notes=notes_so_far,
     )
 
 
-def _left_out(peer: Peer, what: str, error: Exception, said: list[str]) -> None:
+def _left_out(peer: Peer, what: str, error: Exception, notes: list[str]) -> None:
     """Add one note for each scene; raise the error if the peer is not foreign."""
     if not peer.foreign:
         raise error
     note = f"{peer.name} is left out of {what}: "
-    if not any(known.startswith(note) for known in said):
-        said.append(note + str(error).splitlines()[0])
+    if not any(earlier.startswith(note) for earlier in notes):
+        notes.append(note + str(error).splitlines()[0])
 
 
 def _start(
@@ -204,7 +204,7 @@ def _start(
     """Start a peer several times, each time anew, and keep the last one running."""
     starts: list[Start] = []
     while True:
-        one, start = peers.start(
+        running, start = peers.start(
             peer,
             folder / peer.name / str(len(starts)),
             instruments,
@@ -213,24 +213,24 @@ def _start(
         )
         starts.append(start)
         if len(starts) == (scale.others if peer.foreign else scale.starts):
-            return one, starts
-        one.stop()
+            return running, starts
+        running.stop()
 
 
-def _fill(one: Running, instruments: Instruments, mock: Running, scale: Scale) -> Memory:
+def _fill(running: Running, instruments: Instruments, mock: Running, scale: Scale) -> Memory:
     """Measure the memory before and after many requests, which also warm the peer up."""
     load.control(mock.port, Setting())
-    idle = machine.resident(one.pids())
+    idle = machine.resident(running.pids())
     seen = load.run(
         instruments,
-        one.port,
-        ask=one.ask,
+        running.port,
+        ask=running.ask,
         connections=64,
         seconds=scale.patience,
         most=scale.requests,
     )
-    _rest(one)
-    return Memory(idle, machine.resident(one.pids()), seen.total)
+    _rest(running)
+    return Memory(idle, machine.resident(running.pids()), seen.total)
 
 
 def _scene(
@@ -238,58 +238,60 @@ def _scene(
     order: list[Running],
     instruments: Instruments,
     mock: Running,
-    said: list[str],
+    notes: list[str],
     *,
     quick: bool,
 ) -> dict[str, Load]:
     loads = {}
-    for one in order:
-        if one is mock and not scene.direct:
+    for running in order:
+        if running is mock and not scene.direct:
             continue
-        if one.peer.scenes is not None and scene.name not in one.peer.scenes:
+        if running.peer.scenes is not None and scene.name not in running.peer.scenes:
             continue
         try:
-            loads[one.name] = _load(scene, one, instruments, mock, quick=quick)
+            loads[running.name] = _load(scene, running, instruments, mock, quick=quick)
         except Broken as error:
-            _left_out(one.peer, scene.name, error, said)
+            _left_out(running.peer, scene.name, error, notes)
     return loads
 
 
 def _load(
-    scene: Scene, one: Running, instruments: Instruments, mock: Running, *, quick: bool
+    scene: Scene, running: Running, instruments: Instruments, mock: Running, *, quick: bool
 ) -> Load:
     load.control(mock.port, scene.setting)
-    if one.peer.hits:  # from its first answer on, the peer has the request in its cache
-        load.run(instruments, one.port, ask=one.ask, size=scene.size, stream=scene.stream, most=1)
+    if running.peer.hits:  # from its first answer on, the peer has the request in its cache
+        load.run(
+            instruments, running.port, ask=running.ask, size=scene.size, stream=scene.stream, most=1
+        )
     before = load.control(mock.port)
     seen = load.run(
         instruments,
-        one.port,
-        ask=one.ask,
+        running.port,
+        ask=running.ask,
         size=scene.size,
-        pids=one.pids(),
+        pids=running.pids(),
         connections=scene.connections,
-        seconds=one.peer.slow * (scene.quick if quick else scene.seconds),
-        warm=one.peer.slow * (scene.warm / 3 if quick else scene.warm),
+        seconds=running.peer.slow * (scene.quick if quick else scene.seconds),
+        warm=running.peer.slow * (scene.warm / 3 if quick else scene.warm),
         stream=scene.stream,
         events=scene.setting.n + EVENTS - CHUNKS if scene.stream else 0,
         bursts=scene.bursts,
         ramp_us=scene.ramp_us,
     )
-    _rest(one)
+    _rest(running)
     after = load.control(mock.port)
-    asked = after.served - before.served + after.streams - before.streams
-    if asked < seen.total and not one.peer.hits:
-        raise Broken(f"{one.name} gave {seen.total} answers, the provider only {asked}")
-    if asked * 50 > seen.total and one.peer.hits:
-        raise Broken(f"{one.name} asked the provider {asked} times for {seen.total} answers")
+    requests = after.served - before.served + after.streams - before.streams
+    if requests < seen.total and not running.peer.hits:
+        raise Broken(f"{running.name} gave {seen.total} answers, the provider only {requests}")
+    if requests * 50 > seen.total and running.peer.hits:
+        raise Broken(f"{running.name} asked the provider {requests} times for {seen.total} answers")
     return seen
 
 
-def _rest(one: Running, sleep: Callable[[float], None] = time.sleep) -> None:
+def _rest(running: Running, sleep: Callable[[float], None] = time.sleep) -> None:
     """Wait while the peer still works on finished requests: the next peer needs its CPU."""
     for _ in range(RESTS):
-        before = machine.cpu_seconds(one.pids()).ran
+        before = machine.cpu_seconds(running.pids()).ran
         sleep(REST)
-        if machine.cpu_seconds(one.pids()).ran - before < REST / 10:
+        if machine.cpu_seconds(running.pids()).ran - before < REST / 10:
             return

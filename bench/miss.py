@@ -73,12 +73,12 @@ def _start(scene: Scene, rounds: int) -> list[Round]:
             running.ask = load.Ask(temperature=temperature, user=f"customer-{number:04}")
             return cost(running, at.instruments, scene, SECONDS)
 
-        found = []
+        measured = []
         for number in range(rounds + 1):  # the first round warms both
             order = (KEPT, PLAIN) if number % 2 else (PLAIN, KEPT)
             costs = {temperature: once(temperature, number) for temperature in order}
-            found.append(Round(costs[KEPT], costs[PLAIN]))
-        return found[1:]
+            measured.append(Round(costs[KEPT], costs[PLAIN]))
+        return measured[1:]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -89,14 +89,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     given = parser.parse_args(arguments)
     scene = LOADS[given.load]
-    found = measure(scene, starts=given.starts, rounds=given.rounds)
-    every = [one for start in found for one in start]
-    medians = sorted(statistics.median(one.ratio for one in start) for start in found)
+    ratios = measure(scene, starts=given.starts, rounds=given.rounds)
+    every = [pair for start in ratios for pair in start]
+    medians = sorted(statistics.median(pair.ratio for pair in start) for start in ratios)
     what = "chunk" if scene.stream else "request"
     sys.stdout.write(
-        f"a miss takes {statistics.median(one.kept for one in every):.1f} us a {what}, a call that"
-        f" is not cached {statistics.median(one.plain for one in every):.1f};"
-        f" ratio {statistics.median(one.ratio for one in every):.3f}"
+        f"a miss takes {statistics.median(pair.kept for pair in every):.1f} us a {what}, a call that"
+        f" is not cached {statistics.median(pair.plain for pair in every):.1f};"
+        f" ratio {statistics.median(pair.ratio for pair in every):.3f}"
         f" (starts {medians[0]:.3f} to {medians[-1]:.3f})\n"
     )
     return 0

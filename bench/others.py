@@ -167,8 +167,8 @@ class Portkey(Other):
     def ask(self, place: Place) -> Ask:
         """Name the provider in each request."""
         upstream = f"http://127.0.0.1:{place.upstream}/v1"
-        told = (("x-portkey-provider", "openai"), ("x-portkey-custom-host", upstream))
-        return Ask(headers=(*told, ("authorization", "Bearer sk-mock")))
+        headers = (("x-portkey-provider", "openai"), ("x-portkey-custom-host", upstream))
+        return Ask(headers=(*headers, ("authorization", "Bearer sk-mock")))
 
     def weight(self) -> Weight:
         """Weigh all that npm installed, without node."""

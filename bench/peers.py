@@ -152,8 +152,8 @@ class Nginx(Peer):
 
     def version(self) -> str:
         """Return the version that `nginx -v` prints."""
-        said = subprocess.run([self._program, "-v"], check=False, capture_output=True).stderr
-        return said.decode(errors="replace").strip().rpartition("/")[2]
+        output = subprocess.run([self._program, "-v"], check=False, capture_output=True).stderr
+        return output.decode(errors="replace").strip().rpartition("/")[2]
 
 
 class Tiergate(Peer):

@@ -32,11 +32,11 @@ def draw(results: Results) -> str:
 def _panel(row: Row, results: Results) -> Iterator[str]:
     """Yield the rows of a panel, the best first, without the peers that have no known value."""
     seen = {peer: _positive(row.values(results, peer)) for peer in results.peers}
-    known = [(middle([*values]) or 0.0, peer) for peer, values in seen.items() if values]
-    known.sort(reverse=not row.less)
+    measured = [(middle([*values]) or 0.0, peer) for peer, values in seen.items() if values]
+    measured.sort(reverse=not row.less)
     yield draw_text(0, 30, row.label, "title")
     yield draw_text(0, 48, f"{'less' if row.less else 'more'} is better", "soft")
-    if not known:
+    if not measured:
         return
     low = floor(log10(min(map(min, filter(None, seen.values())))))
     high = max(ceil(log10(max(map(max, filter(None, seen.values()))))), low + 1)
@@ -45,12 +45,12 @@ def _panel(row: Row, results: Results) -> Iterator[str]:
     def x(value: float) -> float:
         return _NAME + (log10(value) - low) / (high - low) * room
 
-    bottom = _TOP + _LINE * len(known)
+    bottom = _TOP + _LINE * len(measured)
     for power in range(low, high + 1):
         at = x(10.0**power)
         yield draw_line([(at, _TOP), (at, bottom)], "grid")
         yield draw_text(at, bottom + 18, f"{10.0**power:,.10g}", "soft", "middle")
-    for number, (half, peer) in enumerate(known):
+    for number, (half, peer) in enumerate(measured):
         y = _TOP + _LINE * number + _LINE // 2
         own = peer.startswith(OWN)
         style, words = ("blue", "blue strong") if own else ("grey", "")

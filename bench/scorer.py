@@ -33,13 +33,13 @@ SLOW = {
 
 def cost(classifier: LearnedClassifier, text: str) -> float:
     """Return the microseconds of CPU for one text."""
-    found = []
+    costs = []
     for _ in range(TRIES):
         start = time.thread_time()
         scan = scan_text(text)  # like a call: one scan serves the rules and the classifier
         classifier.score(text, scan.signals())
-        found.append(time.thread_time() - start)
-    return min(found) * 1e6
+        costs.append(time.thread_time() - start)
+    return min(costs) * 1e6
 
 
 def line(name: str, costs: Sequence[float]) -> str:
@@ -58,7 +58,7 @@ def main(folder: str | None) -> None:
     classifier = LearnedClassifier(model_file.read(SHIPPED_MODEL.read_bytes()))
     print(f"read and built in {(time.thread_time() - start) * 1e3:.0f} ms")
     if folder is not None:
-        prompts = [one.prompt for one in labels.read_labels(Path(folder) / "outcomes.parquet")][::7]
+        prompts = [row.prompt for row in labels.read_labels(Path(folder) / "outcomes.parquet")][::7]
         print(line("all prompts", [cost(classifier, text) for text in prompts]))
         some = [text for text in prompts if 350 <= len(text) <= 450]
         print(line("of about 400 characters", [cost(classifier, text) for text in some]))

@@ -40,10 +40,10 @@ class Parcel(msgspec.Struct, frozen=True):
 
     def find(self) -> Path:
         """Return its program; raise `Missing` with the command that installs it."""
-        found = self.folder / self.program
-        if not found.exists():
+        path = self.folder / self.program
+        if not path.exists():
             raise Missing(f"{self.name} is not installed; install it with: make bench-peers")
-        return found
+        return path
 
 
 PARCELS = {
@@ -78,8 +78,8 @@ def run(command: list[str]) -> None:
     except OSError as error:
         raise Missing(f"{command[0]}: {error.strerror}") from error
     if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().splitlines()[-3:]
-        raise Missing(f"{' '.join(command)} failed: {' '.join(said)}")
+        errors = done.stderr.decode(errors="replace").strip().splitlines()[-3:]
+        raise Missing(f"{' '.join(command)} failed: {' '.join(errors)}")
 
 
 def install(parcel: Parcel, run: Run = run) -> None:

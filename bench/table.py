@@ -67,22 +67,22 @@ def _compared(results: Results, peer: str, others: list[str]) -> str:
 
 def _spread(values: Values, form: str) -> str:
     """Format the median and the range."""
-    known = [value for value in values if value is not None]
-    if not known:
+    measured = [value for value in values if value is not None]
+    if not measured:
         return "-"
-    low, high = (format(value, form) for value in (min(known), max(known)))
+    low, high = (format(value, form) for value in (min(measured), max(measured)))
     return format(middle(values), form) + (f" ({low}-{high})" if low != high else "")
 
 
-def ratio(found: list[float]) -> str:
+def ratio(ratios: list[float]) -> str:
     """Format the median of ratios with their range: below 1 as a share, above as a multiple."""
-    half = middle([*found])
+    half = middle([*ratios])
     if half is None:
         return "-"
     times, form, unit = (100, ".0f", "%") if half < 1 else (1, ".0f" if half >= 100 else ".1f", "x")
     if half * times < 10 and unit == "%":
         form = ".1f"
-    low, high = (format(value * times, form) for value in (min(found), max(found)))
+    low, high = (format(value * times, form) for value in (min(ratios), max(ratios)))
     return f"{half * times:{form}}{unit}" + (f" ({low}-{high})" if low != high else "")
 
 
@@ -97,7 +97,9 @@ def _align(lines: list[list[str]]) -> list[str]:
 
 def _above(results: Results) -> str:
     here = results.machine
-    versions = ", ".join(f"{name} {one}" for name, one in results.versions.items() if one)
+    versions = ", ".join(
+        f"{name} {version}" for name, version in results.versions.items() if version
+    )
     return (
         f"{results.at} UTC, {here.processor}, {here.cpus} CPUs, Linux {here.kernel}, Python"
         f" {here.python}; peers on CPU {here.gateway_cpu} with one worker, mock and load on CPU"

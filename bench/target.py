@@ -33,9 +33,9 @@ class Target(msgspec.Struct, frozen=True):
             return middle([*ratios(row, results, self.peer, self.base)])
         return middle(row.values(results, self.peer))
 
-    def reached(self, found: float) -> str:
+    def reached(self, value: float) -> str:
         """Return the farthest mark that the value reaches."""
-        met = [found <= mark if self.less else found >= mark for mark in self.marks]
+        met = [value <= mark if self.less else value >= mark for mark in self.marks]
         return ("none", *MARKS)[sum(met)]
 
     def written(self, value: float) -> str:
@@ -83,16 +83,16 @@ def lines(results: Results) -> list[list[str]]:
 
     Targets of a set-up that the run does not have are left out.
     """
-    found = [["", *MARKS, "measured", "reached"]]
+    rows = [["", *MARKS, "measured", "reached"]]
     for target in TARGETS:
         if target.peer not in results.peers:
             continue
         of = f" of {target.base}" if target.base else ""
         marks = [target.written(mark) for mark in target.marks]
         value = target.found(results)
-        told = ["-", "not measured"]
+        result = ["-", "not measured"]
         if value is not None:
-            told = [target.written(value), target.reached(value)]
+            result = [target.written(value), target.reached(value)]
         rest = [""] * (len(MARKS) - len(marks))
-        found.append([f"{target.peer}: {BY_KEY[target.row].label}{of}", *marks, *rest, *told])
-    return found
+        rows.append([f"{target.peer}: {BY_KEY[target.row].label}{of}", *marks, *rest, *result])
+    return rows

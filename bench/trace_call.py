@@ -200,27 +200,27 @@ def trace(kind: Kind, stage: Stage, tree: Path = ROOT) -> Trace:
 
 def most_common(traces: Sequence[Trace]) -> Trace:
     """Pick the most common trace, because timers run beside some calls; of equals the shortest."""
-    counts = Counter(tuple(found.functions) for found in traces)
-    return max(traces, key=lambda found: (counts[tuple(found.functions)], -len(found.functions)))
+    counts = Counter(tuple(trace.functions) for trace in traces)
+    return max(traces, key=lambda trace: (counts[tuple(trace.functions)], -len(trace.functions)))
 
 
-def render(kind: Kind, found: Trace, tree: Path) -> str:
+def render(kind: Kind, trace: Trace, tree: Path) -> str:
     """Format a trace as a table of its files, and the order in which the call comes to them."""
     lengths = {
-        file: len((tree / "gateway" / file).read_text("utf-8").splitlines()) for file in found.files
+        file: len((tree / "gateway" / file).read_text("utf-8").splitlines()) for file in trace.files
     }
-    functions = found.function_counts
-    numbers = {file: number for number, file in enumerate(found.files, 1)}
+    functions = trace.function_counts
+    numbers = {file: number for number, file in enumerate(trace.files, 1)}
     total = (
-        f"{kind.name}: {len(found.files)} files, {functions.total()} functions,"
-        f" {found.changes} changes of file; these files have {sum(lengths.values()):,} lines"
+        f"{kind.name}: {len(trace.files)} files, {functions.total()} functions,"
+        f" {trace.changes} changes of file; these files have {sum(lengths.values()):,} lines"
     )
     lines = [total, "   number  functions  lines  file"]
     lines += [
         f"   {numbers[file]:>6}  {functions[file]:>9}  {lengths[file]:>5}  {file}"
-        for file in found.files
+        for file in trace.files
     ]
-    order = " ".join(str(numbers[file]) for file in found.order)
+    order = " ".join(str(numbers[file]) for file in trace.order)
     lines += textwrap.wrap(f"order: {order}", 100, initial_indent="   ", subsequent_indent="   ")
     return "\n".join(lines)
 

@@ -49,21 +49,21 @@ class Comparison(msgspec.Struct, frozen=True):
     @property
     def same_tree_ratios(self) -> list[float]:
         """Return the ratios, 1 or more, of neighbouring starts of one tree."""
-        found = []
-        for one, next_one in pairwise(self.starts):
+        ratios = []
+        for start, next_start in pairwise(self.starts):
             for tree in (0, 1):
                 ratio = statistics.median(
                     pair[tree] / next_pair[tree]
-                    for pair, next_pair in zip(one, next_one, strict=True)
+                    for pair, next_pair in zip(start, next_start, strict=True)
                 )
-                found.append(max(ratio, 1 / ratio))
-        return found
+                ratios.append(max(ratio, 1 / ratio))
+        return ratios
 
     @property
     def is_difference_real(self) -> bool:
         """True if all starts agree, and their median differs by more than any two starts of one tree."""
         ratio = statistics.median(self.ratios)
-        same_side = all((one < 1) == (ratio < 1) for one in self.ratios)
+        same_side = all((tree_ratio < 1) == (ratio < 1) for tree_ratio in self.ratios)
         return same_side and max(ratio, 1 / ratio) > max(
             self.same_tree_ratios, default=float("inf")
         )
@@ -112,14 +112,17 @@ def compare(
         running = [tuple(map(begin, alternate(trees, number))) for number in range(starts)]
         pairs = [alternate(pair, number) for number, pair in enumerate(running)]
         load.control(at.mock.port, scene.setting)
-        found: list[list[Pair]] = [[] for _ in pairs]
+        pairs_by_scene: list[list[Pair]] = [[] for _ in pairs]
         for round_number in range(rounds + 1):  # the first round warms all
             for number, pair in enumerate(pairs):
                 turn = round_number + number
-                costs = [cost(one, at.instruments, scene, seconds) for one in alternate(pair, turn)]
+                costs = [
+                    cost(peer_side, at.instruments, scene, seconds)
+                    for peer_side in alternate(pair, turn)
+                ]
                 this, that = alternate(costs, turn)
-                found[number].append((this, that))
-        return Comparison([start[1:] for start in found])
+                pairs_by_scene[number].append((this, that))
+        return Comparison([start[1:] for start in pairs_by_scene])
 
 
 def alternate[T](pair: Sequence[T], turn: int) -> Sequence[T]:
@@ -127,21 +130,21 @@ def alternate[T](pair: Sequence[T], turn: int) -> Sequence[T]:
     return pair[::-1] if turn % 2 else pair
 
 
-def render(found: Comparison, unit: str) -> str:
+def render(comparison: Comparison, unit: str) -> str:
     """Format the comparison, as four lines."""
-    pairs = [pair for start in found.starts for pair in start]
+    pairs = [pair for start in comparison.starts for pair in start]
     this, other = (statistics.median(costs) for costs in zip(*pairs, strict=True))
-    ratios, same = sorted(found.ratios), sorted(found.same_tree_ratios)
+    ratios, same = sorted(comparison.ratios), sorted(comparison.same_tree_ratios)
     ratio = (
         f"ratio {statistics.median(ratios):.3f}; by start {ratios[0]:.3f} to {ratios[-1]:.3f}"
-        f" ({len(found.starts)} starts of each, {len(found.starts[0])} rounds of each start)"
+        f" ({len(comparison.starts)} starts of each, {len(comparison.starts[0])} rounds of each start)"
     )
     lines = [f"this tree {this:.1f} us a {unit}, the other {other:.1f}", ratio]
     if same:
         lines += [
             f"two starts of one tree differ by {statistics.median(same):.3f}, at most {same[-1]:.3f}",
             "the trees differ by more than that"
-            if found.is_difference_real
+            if comparison.is_difference_real
             else "no difference between the trees is seen",
         ]
     return "\n".join(lines)
@@ -165,8 +168,8 @@ def main(arguments: list[str] | None = None) -> int:
     if scenes is not None and scene.name not in scenes:
         parser.error(f"the setup {given.setup} is not measured under the load {scene.name}")
     rounds = -(-given.rounds // given.starts)
-    found = compare(given.tree, scene, setup=given.setup, starts=given.starts, rounds=rounds)
-    sys.stdout.write(render(found, "chunk" if scene.stream else "request") + "\n")
+    comparison = compare(given.tree, scene, setup=given.setup, starts=given.starts, rounds=rounds)
+    sys.stdout.write(render(comparison, "chunk" if scene.stream else "request") + "\n")
     return 0
 
 

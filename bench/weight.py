@@ -17,32 +17,34 @@ class Weight(msgspec.Struct, frozen=True):
 
 def core(package: Path) -> Weight:
     """Weigh the project without its extras: the package's own files and all requirements."""
-    found: dict[str, metadata.Distribution] = {}
+    distributions: dict[str, metadata.Distribution] = {}
     wanted = [Requirement("tiergate")]
     while wanted:
-        asked = wanted.pop()
-        name = asked.name.lower().replace("_", "-").replace(".", "-")
-        known = name in found
-        found.setdefault(name, metadata.distribution(asked.name))
-        if not known or asked.extras:
-            wanted += _required(found[name], asked.extras)
-    of_others = (one for name, one in found.items() if name != "tiergate")
+        requirement = wanted.pop()
+        name = requirement.name.lower().replace("_", "-").replace(".", "-")
+        is_counted = name in distributions
+        distributions.setdefault(name, metadata.distribution(requirement.name))
+        if not is_counted or requirement.extras:
+            wanted += _required(distributions[name], requirement.extras)
+    of_others = (distribution for name, distribution in distributions.items() if name != "tiergate")
     own = sum(file.stat().st_size for file in package.rglob("*") if _counts(file))
-    return Weight(own + _bytes(of_others), len(found))
+    return Weight(own + _bytes(of_others), len(distributions))
 
 
-def _required(one: metadata.Distribution, extras: Iterable[str]) -> list[Requirement]:
+def _required(distribution: metadata.Distribution, extras: Iterable[str]) -> list[Requirement]:
     """Return what a distribution requires here, with these extras."""
-    asked = map(Requirement, one.requires or ())
+    requirements = map(Requirement, distribution.requires or ())
     places = [{"extra": extra} for extra in ("", *extras)]
-    return [part for part in asked if not part.marker or any(map(part.marker.evaluate, places))]
+    return [
+        part for part in requirements if not part.marker or any(map(part.marker.evaluate, places))
+    ]
 
 
 def venv(folder: Path) -> Weight:
     """Weigh all that a virtual environment has."""
     places = [str(place) for place in folder.glob("lib/python*/site-packages")]
-    found = list(metadata.distributions(path=places))
-    return Weight(_bytes(found), len(found))
+    distributions = list(metadata.distributions(path=places))
+    return Weight(_bytes(distributions), len(distributions))
 
 
 def modules(folder: Path) -> Weight:
@@ -53,9 +55,13 @@ def modules(folder: Path) -> Weight:
     return Weight(size, len(packages))
 
 
-def _bytes(found: Iterable[metadata.Distribution]) -> int:
+def _bytes(distributions: Iterable[metadata.Distribution]) -> int:
     """Return the bytes of the files that distributions list."""
-    files = (Path(str(one.locate_file(file))) for one in found for file in one.files or ())
+    files = (
+        Path(str(distribution.locate_file(file)))
+        for distribution in distributions
+        for file in distribution.files or ()
+    )
     return sum(file.stat().st_size for file in files if _counts(file))
 
 

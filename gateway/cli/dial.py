@@ -87,7 +87,7 @@ def _print_basis(own_traffic: OwnTraffic) -> None:
     for lab, (counts, own_tiers) in own_traffic.tokens.items():
         tiers = ", ".join(own_tiers)
         click.echo(
-            f"Answers of {lab} have {_list_counts(counts)} tokens; own calls give the "
+            f"Answers of {lab} have {_list_counts(counts)} tokens; your own calls give the "
             f"figures of {tiers}."
         )
     if not own_traffic.tokens:
@@ -96,7 +96,7 @@ def _print_basis(own_traffic: OwnTraffic) -> None:
             f"Answers have {usual} tokens by tier: the ledger has too few answers for "
             "figures of its own."
         )
-    reference = "the one that ships" if own_traffic.reference is None else "own calls"
+    reference = "the one that ships" if own_traffic.reference is None else "your own calls"
     click.echo(f"The reference set is {reference}.")
 
 

@@ -95,10 +95,10 @@ def find_object(value: Mapping[str, Json], members: MemberList, name: str) -> Me
 
     An object without a type word has an empty one.
     """
-    known = members.get(name)
-    if known is None:
-        known = members.get(f"{name}:{value.get('type') or ''}")
-    return members.get(f"{name}:{OTHER}") if known is None else known
+    member = members.get(name)
+    if member is None:
+        member = members.get(f"{name}:{value.get('type') or ''}")
+    return members.get(f"{name}:{OTHER}") if member is None else member
 
 
 def _search(value: Json, members: MemberList, name: str, path: str) -> Iterator[LostMember]:
@@ -106,15 +106,15 @@ def _search(value: Json, members: MemberList, name: str, path: str) -> Iterator[
         for item in value:
             yield from _search(item, members, name, path)
         return
-    known = find_object(value, members, name) if isinstance(value, dict) else None
-    if known is None:
+    object_members = find_object(value, members, name) if isinstance(value, dict) else None
+    if object_members is None:
         return  # no object; or of an unknown type, which the decoder refuses whole
-    if WHOLE in known:
+    if WHOLE in object_members:
         word = path + str(value.get("type") or "")
-        yield from _list_losses(word.removesuffix("."), known[WHOLE])
+        yield from _list_losses(word.removesuffix("."), object_members[WHOLE])
         return
     for key, item in value.items():
-        member = known.get(key) or known.get(to_camel_case(key), UNKNOWN)
+        member = object_members.get(key) or object_members.get(to_camel_case(key), UNKNOWN)
         if item is None or (item in _EMPTY and member.decision != "refused"):
             continue
         inner_path = f"{path}{key}"
@@ -155,13 +155,13 @@ def _find_unread(value: Json, members: MemberList, name: str, path: str, names: 
         for item in value if isinstance(value, list) else ():
             _find_unread(item, members, name, path, names)
         return
-    known = members.get(name) or find_object(value, members, name) or UNKNOWN_OBJECT
-    if WHOLE in known:
-        if known[WHOLE].decision == "named":
+    object_members = members.get(name) or find_object(value, members, name) or UNKNOWN_OBJECT
+    if WHOLE in object_members:
+        if object_members[WHOLE].decision == "named":
             names.append(f"{path}{value.get('type') or ''}".removesuffix("."))
         return
     for key, item in value.items():
-        member = known.get(key, UNKNOWN)
+        member = object_members.get(key, UNKNOWN)
         if member is READ or item is None:
             continue
         decision, _, inside, inner_path = member

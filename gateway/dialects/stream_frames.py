@@ -177,9 +177,9 @@ def find_unread_in_frame(frame: Frame, members: MemberList) -> list[str]:
     if not kind:
         return find_unread_members(frame.value, members, "event")
     name = f"event:{kind}"
-    known = members.get(name, UNKNOWN_OBJECT)
-    if WHOLE in known:
-        return [kind] if known[WHOLE].decision == "named" else []
+    frame_members = members.get(name, UNKNOWN_OBJECT)
+    if WHOLE in frame_members:
+        return [kind] if frame_members[WHOLE].decision == "named" else []
     return find_unread_members(frame.value, members, name, f"{kind}.")
 
 

@@ -96,7 +96,7 @@ class ToolCallFilter:
                 is_custom = isinstance(start, ToolStart) and start.custom
                 self._dropped_names[self._provider_names[is_custom]] = None
             else:
-                kept += [one for event in events for one in self._keep(event)]
+                kept += [kept_event for event in events for kept_event in self._keep(event)]
         if finish.reason == "tools" and finish.choice not in self._kept_choices:
             finish = Finish("stop", finish.word, finish.stop, finish.choice)
         return [*kept, finish]

@@ -79,10 +79,12 @@ def build_latency_times(
         column: {read_names(by, row, slots): LatencySpread(*row[name_count:]) for row in rows}
         for column, rows in rows_by_column.items()
     }
-    names = {name for one in spreads.values() for name in one}
+    names = {name for spread in spreads.values() for name in spread}
     return [
-        LatencyTimes(one, **{column: spreads[column].get(one) for column in LATENCY_COLUMNS})
-        for one in sorted(names, key=lambda names: [(name is None, name or "") for name in names])
+        LatencyTimes(spread, **{column: spreads[column].get(spread) for column in LATENCY_COLUMNS})
+        for spread in sorted(
+            names, key=lambda names: [(name is None, name or "") for name in names]
+        )
     ]
 
 

@@ -351,7 +351,7 @@ def _make_tracing(
 def _list_addresses(providers: Mapping[str, Provider]) -> dict[str, ProviderAddress]:
     """Return the address of each provider's first endpoint, by the provider's name."""
     urls = {name: next(iter(provider.urls.values()), "") for name, provider in providers.items()}
-    return {name: found for name, url in urls.items() if (found := tracing.parse_address(url))}
+    return {name: address for name, url in urls.items() if (address := tracing.parse_address(url))}
 
 
 async def _record_stream(

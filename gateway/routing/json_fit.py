@@ -81,11 +81,11 @@ class _Fit:
 
     def _find_definition(self, reference: Json) -> Json:
         """Return the schema that a reference like `#/$defs/Item` names; None if it is elsewhere."""
-        found: Json = self._root
+        value: Json = self._root
         path = reference.split("/") if isinstance(reference, str) else [""]
         for name in path[1:_MAX_DEPTH]:
-            found = found.get(name) if isinstance(found, dict) else None
-        return found if path[0] == "#" else None
+            value = value.get(name) if isinstance(value, dict) else None
+        return value if path[0] == "#" else None
 
 
 def _has_type(value: Json, kind: Json) -> bool:

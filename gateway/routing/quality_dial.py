@@ -294,7 +294,7 @@ def load_shipped_reference() -> ReferenceSet:
 
 def _choose(worth: Worth, weights: TierWeights, price: float) -> int:
     """Return the tier that is worth most at a price of quality; the cheapest if several tie."""
-    known = [(weight, tier) for tier, weight in enumerate(weights) if weight is not None]
+    known_weights = [(weight, tier) for tier, weight in enumerate(weights) if weight is not None]
     if price == math.inf:
-        return min(known, key=lambda it: (it[0], -worth[it[1]]))[1]
-    return max(known, key=lambda it: (worth[it[1]] - price * it[0], -it[0]))[1]
+        return min(known_weights, key=lambda it: (it[0], -worth[it[1]]))[1]
+    return max(known_weights, key=lambda it: (worth[it[1]] - price * it[0], -it[0]))[1]

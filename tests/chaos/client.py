@@ -44,16 +44,16 @@ def door(dialect: str, model: str, *, stream: bool) -> str:
 
 def asked(dialect: str, model: str, *, stream: bool, prompt: str = PROMPT, **more: Any) -> bytes:
     """Return the body of a request."""
-    said = [{"role": "user", "content": prompt}]
+    messages = [{"role": "user", "content": prompt}]
     value: dict[str, Any]
     if dialect == GEMINI:
         value = {"contents": [{"role": "user", "parts": [{"text": prompt}]}]}
     elif dialect == RESPONSES:
         value = {"model": model, "input": prompt, "store": False}
     elif dialect == MESSAGES:
-        value = {"model": model, "max_tokens": 99, "messages": said}
+        value = {"model": model, "max_tokens": 99, "messages": messages}
     else:
-        value = {"model": model, "messages": said}
+        value = {"model": model, "messages": messages}
         if stream:
             value["stream_options"] = {"include_usage": True}
     if stream and dialect != GEMINI:

@@ -69,10 +69,10 @@ class Crowd:
             return [ask(self.gateway, form, **more) for _ in range(times)]
 
         with ThreadPoolExecutor(len(FORMS)) as pool:
-            found = dict(zip(FORMS, pool.map(some, FORMS), strict=True))
-        for form, replies in found.items():
+            replies_by_form = dict(zip(FORMS, pool.map(some, FORMS), strict=True))
+        for form, replies in replies_by_form.items():
             self.replies.setdefault(form, []).extend(replies)
-        return [reply for replies in found.values() for reply in replies]
+        return [reply for replies in replies_by_form.values() for reply in replies]
 
     def seen(
         self, cache: Mapping[Form, str] | str = "", more: str = "", wrong: Sequence[str] = ()
@@ -86,18 +86,18 @@ class Crowd:
     def _seen(self, form: Form, cache: str, more: str, wrong: Sequence[str]) -> Seen:
         replies = self.replies.get(form, [])
         entries = [self.gateway.entry(reply.id) for reply in replies if reply.id]
-        states = sorted({one.state for one in entries})
-        said = sorted({told(form, reply) for reply in replies})
+        states = sorted({entry.state for entry in entries})
+        verdicts = sorted({told(form, reply) for reply in replies})
         status = sorted({reply.status for reply in replies})
         lost = sum(not reply.id for reply in replies)
-        found = [*wrong, *([f"{lost} calls without an id"] if lost else [])]
+        faults = [*wrong, *([f"{lost} calls without an id"] if lost else [])]
         return Seen(
             status=status[0] if len(status) == 1 else None,
-            client=", ".join(said),
+            client=", ".join(verdicts),
             ledger=", ".join(states),
             cache=cache,
             more=more,
-            wrong=tuple(found if len(status) == 1 else [*found, f"status {status}"]),
+            wrong=tuple(faults if len(status) == 1 else [*faults, f"status {status}"]),
         )
 
 
@@ -132,10 +132,10 @@ def once(go: Go) -> Callable[[ChaosStage, Cell], Seen]:
                 except BaseException as error:
                     stage.said[cell.row.key] = error
                     raise
-            said = stage.said[cell.row.key]
-        if isinstance(said, BaseException):
-            raise said
-        seen: Seen = said[cell.dialect, cell.mode]
+            result = stage.said[cell.row.key]
+        if isinstance(result, BaseException):
+            raise result
+        seen: Seen = result[cell.dialect, cell.mode]
         return seen
 
     return play

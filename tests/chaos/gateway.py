@@ -153,23 +153,23 @@ class Gateway:
 
     def stored(self) -> set[str]:
         """Return the ids of the calls in the ledger store."""
-        found: set[str] = set()
+        ids: set[str] = set()
         path = "/admin/entries?limit=1000"
         for line in self.get(path).body.splitlines():
-            found.add(jsonio.loads(line)["id"])
-        return found
+            ids.add(jsonio.loads(line)["id"])
+        return ids
 
     def entry(self, id: str) -> FinalRow:
         """Wait for the final row of a call, and return it."""
-        found = until(lambda: self.rows(id)[0], f"the final row of {id}", PATIENCE)
-        assert found is not None
-        return found
+        entry = until(lambda: self.rows(id)[0], f"the final row of {id}", PATIENCE)
+        assert entry is not None
+        return entry
 
     def tagged(self, tag: str) -> FinalRow:
         """Wait for the final row of the one call with a tag, and return it."""
 
         def look() -> FinalRow | None:
-            rows = [row for found in list(self.all().values()) for row in found]
+            rows = [row for call_rows in list(self.all().values()) for row in call_rows]
             return next((it for it in rows if isinstance(it, FinalRow) and tag in it.tags), None)
 
         entry = until(look, f"the final row of {tag}", PATIENCE)
@@ -197,8 +197,8 @@ class Gateway:
         self.told.unlink(missing_ok=True)
         os.kill(self.child.pid, TELL)
         until(self.told.exists, "what it has in hand")
-        told: dict[str, int] = jsonio.loads(self.told.read_bytes())
-        return told
+        counts: dict[str, int] = jsonio.loads(self.told.read_bytes())
+        return counts
 
     def terminate(self, within: float = 40.0) -> None:
         """Send SIGTERM, and wait until the process is gone."""
@@ -243,10 +243,10 @@ class Journal:
         return self._found
 
     def rows(self, id: str) -> tuple[FinalRow | None, list[IntentRow], list[AttemptRow]]:
-        found = self.all().get(id, [])
-        final = next((row for row in found if isinstance(row, FinalRow)), None)
-        intents = [row for row in found if isinstance(row, IntentRow)]
-        return final, intents, [row for row in found if isinstance(row, AttemptRow)]
+        rows = self.all().get(id, [])
+        final = next((row for row in rows if isinstance(row, FinalRow)), None)
+        intents = [row for row in rows if isinstance(row, IntentRow)]
+        return final, intents, [row for row in rows if isinstance(row, AttemptRow)]
 
 
 _PULSE = """

@@ -70,7 +70,9 @@ class Wire:
 
     async def chunk(self, *pieces: bytes) -> None:
         """Write pieces at once, each as a chunk."""
-        await self.write(b"".join(b"%x\r\n%b\r\n" % (len(one), one) for one in pieces if one))
+        await self.write(
+            b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces if piece)
+        )
 
     async def end(self) -> None:
         """Write the end of a chunked body."""
@@ -92,8 +94,8 @@ class Wire:
         await self.flushed()
         await asyncio.sleep(0.05)  # the gateway must read first: a reset discards unread data
         self.closed = True
-        one = self._writer.get_extra_info("socket")
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection = self._writer.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._writer.transport.abort()
 
     async def forever(self) -> None:
@@ -195,8 +197,8 @@ class Provider:
         wire, first = Wire(writer), b""
         with self._kept():
             try:
-                while (found := await _read(reader, first)) is not None:
-                    name, request = found
+                while (received := await _read(reader, first)) is not None:
+                    name, request = received
                     self.hits[name] += 1
                     self.heard.setdefault(name, []).append(request)
                     first = await self._answer(name, request, wire, reader)
@@ -243,7 +245,9 @@ async def _read(reader: asyncio.StreamReader, first: bytes) -> tuple[str, Reques
     except asyncio.IncompleteReadError:
         return None
     line, *lines = head.decode("latin-1")[:-4].split("\r\n")
-    headers = tuple((k.lower(), v.strip()) for k, _, v in (one.partition(":") for one in lines))
+    headers = tuple(
+        (k.lower(), v.strip()) for k, _, v in (header_line.partition(":") for header_line in lines)
+    )
     length = next((int(value) for name, value in headers if name == "content-length"), 0)
     _, name, dialect, *_ = line.split(" ")[1].split("?")[0].split(":")[0].split("/")
     return name, Request(line.split(" ")[1], headers, await reader.readexactly(length), dialect)

@@ -73,35 +73,35 @@ class Expected:
 
     def wrong(self, seen: Seen) -> list[str]:
         """List the differences by name of the column."""
-        found = list(seen.wrong)
+        differences = list(seen.wrong)
         for name in ("status", "client", "attempts", "ledger", "cache"):
             want, got = getattr(self, name), getattr(seen, name)
             if want is not None and got not in (want if isinstance(want, tuple) else (want,)):
-                found.append(f"{name} {got}")
+                differences.append(f"{name} {got}")
         if self.more is not None and not re.fullmatch(self.more, seen.more):
-            found.append(f"more {seen.more}")
-        return found
+            differences.append(f"more {seen.more}")
+        return differences
 
     def __str__(self) -> str:
         return ", ".join(_told(self)) or self.said or "what was measured"
 
 
-def _told(one: Seen | Expected) -> Iterator[str]:
+def _told(observations: Seen | Expected) -> Iterator[str]:
     def word(value: object) -> str:
         return "/".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
-    if one.status is not None:
-        yield word(one.status)
-    if one.client:
-        yield word(one.client)
-    if one.attempts is not None:
-        yield f"{_range(one.attempts)} sent"
-    if one.ledger:
-        yield word(one.ledger)
-    if one.cache:
-        yield f"cache {word(one.cache)}"
-    if one.more:
-        yield one.more
+    if observations.status is not None:
+        yield word(observations.status)
+    if observations.client:
+        yield word(observations.client)
+    if observations.attempts is not None:
+        yield f"{_range(observations.attempts)} sent"
+    if observations.ledger:
+        yield word(observations.ledger)
+    if observations.cache:
+        yield f"cache {word(observations.cache)}"
+    if observations.more:
+        yield observations.more
 
 
 def _range(count: int | tuple[int, ...]) -> str:

@@ -76,15 +76,15 @@ def play(
         place = folder or Path(made)
         loop = Loop()
         try:
-            for (id, own), found in groupby(sorted(cells, key=_act), _act):
-                together = list(found)
+            for (id, own), act_cells in groupby(sorted(cells, key=_act), _act):
+                together = list(act_cells)
                 missing = [cell for cell in together if cell.row.missing()]
                 for cell in missing:
                     yield Result(str(cell), "", "", why=cell.row.missing())
                 ready = [cell for cell in together if cell not in missing]
                 if own:
-                    for _, one in groupby(ready, lambda cell: cell.act):
-                        some = list(one)
+                    for _, ready_cells in groupby(ready, lambda cell: cell.act):
+                        some = list(ready_cells)
                         yield from act(place / some[0].name, loop, id, some, strict=strict)
                 elif ready:
                     yield from act(place / id, loop, id, ready, strict=strict)
@@ -109,9 +109,9 @@ def act(
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             yield from pool.map(lambda cell: _cell(stage, cell), cells)
         for gateway in stage.unaudited():
-            told, wrong = stage.audit(gateway, growth=max(cell.row.growth for cell in cells))
+            figures, wrong = stage.audit(gateway, growth=max(cell.row.growth for cell in cells))
             what = f"{id} | afterwards | {cells[0].dialect if len(cells) == 1 else 'all'} | -"
-            yield Result(what, "all as before, each call one final row", told, tuple(wrong))
+            yield Result(what, "all as before, each call one final row", figures, tuple(wrong))
     finally:
         stage.close()
 

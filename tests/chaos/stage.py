@@ -147,12 +147,12 @@ class ChaosStage:
         """
         folder = self.folder / f"gateway{len(self._started)}"
         gateway = Gateway(folder, value, *options, before=before, **environ)
-        one = _Started(gateway, Pulse(gateway), spare=spare, promised=promised)
-        self._started.append(one)
+        started = _Started(gateway, Pulse(gateway), spare=spare, promised=promised)
+        self._started.append(started)
         if warm:
             self.warm(gateway)
         else:
-            one.measure()
+            started.measure()
         return gateway
 
     def warm(self, gateway: Gateway) -> None:
@@ -172,21 +172,21 @@ class ChaosStage:
         With `calls` all its calls were made through it, so that each row of its ledger is known.
         `growth` are the bytes of memory that it may have more than at first.
         """
-        one = next(it for it in self._started if it.gateway is gateway)
-        one.audited = True
-        p95 = one.pulse.stop()
-        wrong = list(one.pulse.wrong)
-        if self.strict and p95 > one.promised and not busy():
+        started = next(it for it in self._started if it.gateway is gateway)
+        started.audited = True
+        p95 = started.pulse.stop()
+        wrong = list(started.pulse.wrong)
+        if self.strict and p95 > started.promised and not busy():
             wrong.append(f"/health took {p95 * 1000:.0f} ms")
         self.loop.run(self.provider.drop())
         try:
-            until(lambda: _idle(one), "nothing in hand", 20)
+            until(lambda: _idle(started), "nothing in hand", 20)
         except AssertionError:
             wrong.append(
-                f"still in hand: {gateway.in_hand()}, {gateway.child.open_files} files, at first {one}"
+                f"still in hand: {gateway.in_hand()}, {gateway.child.open_files} files, at first {started}"
             )
         hand, files = gateway.in_hand(), gateway.child.open_files
-        grown = gateway.child.resident - one.resident
+        grown = gateway.child.resident - started.resident
         if grown > growth:
             wrong.append(f"{grown / 1e6:.0f} MB more memory")
         wrong += _calls(gateway) if calls else []
@@ -195,40 +195,40 @@ class ChaosStage:
         wrong += _bugs(gateway)
         gateway.terminate()
         wrong += _silent(gateway, figures)
-        told = (
-            f"{len(gateway.replies)} calls, files {one.descriptors} -> {files}, "
-            f"tasks {one.tasks} -> {hand['tasks']}, held {hand['held']}, "
+        summary = (
+            f"{len(gateway.replies)} calls, files {started.descriptors} -> {files}, "
+            f"tasks {started.tasks} -> {hand['tasks']}, held {hand['held']}, "
             f"memory {grown / 1e6:+.1f} MB, /health p95 {p95 * 1000:.0f} ms{busy()}"
         )
-        return told, wrong
+        return summary, wrong
 
     def ended(self, gateway: Gateway, *, calls: bool = True) -> list[str]:
         """List what is wrong with the files and rows of a gateway that a row has ended."""
-        one = next(it for it in self._started if it.gateway is gateway)
-        one.audited = True
-        one.pulse.stop()
+        started = next(it for it in self._started if it.gateway is gateway)
+        started.audited = True
+        started.pulse.stop()
         return [*(_calls(gateway) if calls else []), *_bugs(gateway), *_silent(gateway, b"")]
 
     def unaudited(self) -> list[Gateway]:
         """List gateways that run and were not audited."""
-        return [one.gateway for one in self._started if not one.audited]
+        return [started.gateway for started in self._started if not started.audited]
 
     def close(self) -> None:
         """End all that was started."""
         for end in reversed(self.at_close):
             end()
-        for one in self._started:
-            one.pulse.stop()
-            one.gateway.stop()
+        for started in self._started:
+            started.pulse.stop()
+            started.gateway.stop()
         self.loop.run(self.provider.stop())
 
 
-def _idle(one: _Started) -> bool:
+def _idle(started: _Started) -> bool:
     """True if the gateway has no more than at first: no call, no reservation, no connection."""
-    hand = one.gateway.in_hand()
+    hand = started.gateway.in_hand()
     few = (
-        hand["tasks"] <= one.tasks + _SLACK
-        and one.gateway.child.open_files <= one.descriptors + one.spare
+        hand["tasks"] <= started.tasks + _SLACK
+        and started.gateway.child.open_files <= started.descriptors + started.spare
     )
     return few and not hand["held"] and not hand["lent"]
 
@@ -241,14 +241,14 @@ def busy() -> str:
 
 def _calls(gateway: Gateway) -> list[str]:
     """Exactly one final row exists for each call, and an intent for each of its attempts."""
-    asked = {reply.id for reply in gateway.replies if reply.id} | gateway.found
+    ids = {reply.id for reply in gateway.replies if reply.id} | gateway.found
     rows = gateway.all()
-    wrong = [f"{id} has no row" for id in asked - set(rows)]
-    wrong += [f"a row of {id}, which nobody asked" for id in set(rows) - asked]
-    for id, found in rows.items():
-        finals = [row for row in found if isinstance(row, FinalRow)]
+    wrong = [f"{id} has no row" for id in ids - set(rows)]
+    wrong += [f"a row of {id}, which nobody asked" for id in set(rows) - ids]
+    for id, call_rows in rows.items():
+        finals = [row for row in call_rows if isinstance(row, FinalRow)]
         # A segment begins with the rows of open calls, which the one before has too.
-        intents = {row.attempt for row in found if isinstance(row, IntentRow)}
+        intents = {row.attempt for row in call_rows if isinstance(row, IntentRow)}
         if len(finals) != 1:
             wrong.append(f"{id} has {len(finals)} final rows")
         elif finals[0].attempts != len(intents):
@@ -262,12 +262,12 @@ def _fit(gateway: Gateway) -> list[str]:
     if reply.status != 200:  # the gateway requires an admin key
         return []
     wrong = []
-    for one in jsonio.loads(reply.body)["targets"]:
-        name, state = one["provider"], one["state"]
+    for target in jsonio.loads(reply.body)["targets"]:
+        name, state = target["provider"], target["state"]
         if state != "closed" and (name in DIALECTS or "-spare" in name):
-            wrong.append(f"{name} is {state}: {one['cause']}")
-        if one["in_flight"]:
-            wrong.append(f"{name} has {one['in_flight']} in flight")
+            wrong.append(f"{name} is {state}: {target['cause']}")
+        if target["in_flight"]:
+            wrong.append(f"{name} has {target['in_flight']} in flight")
     return wrong
 
 
@@ -277,7 +277,7 @@ def _bugs(gateway: Gateway) -> list[str]:
 
 def _silent(gateway: Gateway, figures: bytes) -> list[str]:
     """No key and no prompt stands in the gateway's output, metrics, log or files."""
-    told = {
+    texts = {
         "metrics": figures,
         "out": gateway.child.out.encode(),
         "err": gateway.child.err.encode(),
@@ -285,12 +285,12 @@ def _silent(gateway: Gateway, figures: bytes) -> list[str]:
     data = gateway.folder / "data"
     for path in data.rglob("*"):
         if path.is_file() and "content" not in path.relative_to(data).parts:
-            told[path.name] = path.read_bytes()
+            texts[path.name] = path.read_bytes()
     for reply in gateway.replies:
-        told[f"reply {reply.id}"] = reply.body + repr(reply.headers).encode()
+        texts[f"reply {reply.id}"] = reply.body + repr(reply.headers).encode()
     return [
         f"{canary!r} in {name}"
-        for name, said in told.items()
+        for name, text in texts.items()
         for canary in CANARIES
-        if canary.encode() in said
+        if canary.encode() in text
     ]

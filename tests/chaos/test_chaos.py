@@ -30,11 +30,11 @@ def shared(
 ) -> dict[str, Result]:
     """Play the cells that share one gateway, audit it, and return the results."""
     params = (getattr(item, "callspec", None) for item in request.session.items)
-    asked = {result.params.get("cell") for result in params if result is not None}
+    requested = {result.params.get("cell") for result in params if result is not None}
     cells = [
         result
         for result in CELLS
-        if result in asked and not result.row.own and not result.row.missing()
+        if result in requested and not result.row.own and not result.row.missing()
     ]
     folder = tmp_path_factory.mktemp("chaos")
     return {result.what: result for result in act(folder, loop, "all", cells, strict=False)}

@@ -88,7 +88,7 @@ def test_recorded_calls_give_answer_lengths_and_the_reference_set(tmp_path: Path
     assert output[1].endswith("0.24 60 calls")  # 120 tokens at 2 USD a million
     assert output[2].startswith("as set 0% 0% 100% 1.000 3.72")
     assert output[-2:] == [
-        "Answers of acme have 120, 180, 620 tokens; own calls give the figures of fast.",
+        "Answers of acme have 120, 180, 620 tokens; your own calls give the figures of fast.",
         "The reference set is your own calls.",
     ]
     (tmp_path / "golden.yaml").write_text(GOLDEN)

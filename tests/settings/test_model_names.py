@@ -133,7 +133,7 @@ def test_an_alias_can_lead_to_an_unlisted_model(tmp_path: Path) -> None:
     assert [line for line in world.unreached(tmp_path, text) if "aliases" in line] == []
     lines = world.unreached(tmp_path, f"{TEXT}aliases: {{mine: gpt-4o}}\n", {})
     assert any(
-        "leads to gpt-4o, which cannot be served: no provider of it" in line for line in lines
+        "leads to gpt-4o, which cannot be served: none of its providers" in line for line in lines
     )
     source = world.loaded(tmp_path, TEXT)
     assert is_known_name(source, "small-9")

@@ -67,7 +67,7 @@ def soak(
     folder: Path, seconds: float, seed: str, *, stalls: float = _STALLS, grown: bool = True
 ) -> Found:
     """Run the soak; return its figures and mistakes. `grown`: it is long enough to judge growth."""
-    found, program = Found(), redis_program()
+    findings, program = Found(), redis_program()
     assert program is not None, "no server of the Redis protocol: make dev"
     place = Place(program, folder)
     (folder / "killed").mkdir()
@@ -85,17 +85,26 @@ def soak(
         workers = kill_trial.Gateway(folder / "killed", other)
         try:
             asyncio.run(
-                _run(found, gateway, workers, place, seconds, seed, (book, other_book), grown=grown)
+                _run(
+                    findings,
+                    gateway,
+                    workers,
+                    place,
+                    seconds,
+                    seed,
+                    (book, other_book),
+                    grown=grown,
+                )
             )
         finally:
             gateway.stop()
             workers.close()
             place.kill()
-    return found
+    return findings
 
 
 async def _run(
-    found: Found,
+    findings: Found,
     gateway: Gateway,
     workers: kill_trial.Gateway,
     place: Place,
@@ -115,19 +124,19 @@ async def _run(
         await asyncio.gather(
             _look(gateway, samples, end),
             _flap(place, done, end, random.Random(f"{seed} redis")),
-            _kill(workers, other, done, end, random.Random(f"{seed} kill"), found),
+            _kill(workers, other, done, end, random.Random(f"{seed} kill"), findings),
         )
     finally:
         load.stopped = other.stopped = True
         await clients
-    found.told += [
+    findings.told += [
         f"faults of ours: {_counts(done)}",
         f"clients: {_counts(load.kinds)}",
         f"told: {_counts(load.told)}",
     ]
-    found.wrong += load.wrong
-    _steady(found, gateway, samples, seconds if grown else 0.0, bills(books[0]), load)
-    _killed(found, workers, other, bills(books[1]))
+    findings.wrong += load.wrong
+    _steady(findings, gateway, samples, seconds if grown else 0.0, bills(books[0]), load)
+    _killed(findings, workers, other, bills(books[1]))
 
 
 async def _look(gateway: Gateway, samples: list[Sample], end: float) -> None:
@@ -168,7 +177,7 @@ async def _kill(
     done: Counter[str],
     end: float,
     chance: random.Random,
-    found: Found,
+    findings: Found,
 ) -> None:
     """Kill one of two workers, both, their supervisor, or all three."""
     while time.monotonic() < end:
@@ -187,15 +196,15 @@ async def _kill(
                 lambda: len(workers.workers()) == kill_trial.WORKERS, "as many as before"
             )
         except TimeoutError as error:
-            found.wrong.append(f"after {kind}: {error}")
+            findings.wrong.append(f"after {kind}: {error}")
 
 
 def _steady(
-    found: Found,
+    findings: Found,
     gateway: Gateway,
     samples: list[Sample],
     seconds: float,
-    asked: list[Any],
+    requests: list[Any],
     load: Load,
 ) -> None:
     """Check the gateway that was never killed: what it holds, how it grew, what it wrote."""
@@ -207,39 +216,41 @@ def _steady(
     try:
         until(idle, "nothing in hand", 20)
     except AssertionError:
-        found.wrong.append(f"still in hand: {gateway.in_hand()}")
+        findings.wrong.append(f"still in hand: {gateway.in_hand()}")
     told, wrong = judge(samples, _WARM * seconds)
     if seconds:
-        found.told += told
-        found.wrong += wrong
+        findings.told += told
+        findings.wrong += wrong
     lines = Counter(row["event"] for row in gateway.log())
-    found.wrong += [
+    findings.wrong += [
         f"the log has {row}" for row in gateway.log() if row["event"] in ("bug", "library")
     ]
     gateway.terminate()
     read = kill_audit.books(gateway.data / "ledger")
-    audited = audit(asked, read, load.left)
-    found.told += [
+    audited = audit(requests, read, load.left)
+    findings.told += [
         f"log: {_counts(lines)}",
         f"calls: {len(read.finals):,}, final rows: {sum(map(len, read.finals.values())):,} ({_counts(audited.states)})",
-        f"provider: {len(asked):,} requests ({_counts(Counter(one.kind for one in asked))})",
+        f"provider: {len(requests):,} requests ({_counts(Counter(request.kind for request in requests))})",
         f"settled answers: billed {audited.billed} USD by the provider, {audited.settled} on the ledger",
         f"clients' answers took {sorted(load.seconds)[len(load.seconds) // 2] * 1000:.0f} ms (median of the last)",
     ]
-    found.wrong += audited.wrong
+    findings.wrong += audited.wrong
 
 
 def _killed(
-    found: Found, workers: kill_trial.Gateway, load: kill_load.Load, asked: list[Any]
+    findings: Found, workers: kill_trial.Gateway, load: kill_load.Load, requests: list[Any]
 ) -> None:
     """Check the gateway whose workers were killed: its ledger has every billed call once."""
     wrong = kill_trial._last(workers)
     read = kill_audit.books(workers.ledger)
-    wrong += kill_audit.audit(asked, load, read, workers.killed)
+    wrong += kill_audit.audit(requests, load, read, workers.killed)
     wrong += kill_audit.store(read, workers.command, workers.environ)
     states = Counter(row.state for rows in read.finals.values() for row in rows)
-    found.told.append(f"beside it: {len(asked):,} requests billed or refused, {_counts(states)}")
-    found.wrong += [f"beside it: {one}" for one in wrong]
+    findings.told.append(
+        f"beside it: {len(requests):,} requests billed or refused, {_counts(states)}"
+    )
+    findings.wrong += [f"beside it: {fault}" for fault in wrong]
 
 
 def _config(provider: str, *, hasty: bool) -> dict[str, Any]:
@@ -248,8 +259,8 @@ def _config(provider: str, *, hasty: bool) -> dict[str, Any]:
     `hasty`: its timeouts are short.
     """
     value = kill_trial._config(provider)
-    for one in value["providers"].values() if hasty else ():
-        one["timeouts"] = {"headers": "3s", "first_content": "3s", "idle": "3s"}
+    for part in value["providers"].values() if hasty else ():
+        part["timeouts"] = {"headers": "3s", "first_content": "3s", "idle": "3s"}
     value["cache"] = {"default": "on", "ttl": "1m"}
     value["budgets"] = [{"name": "all", "usd": 1_000_000, "every": "day"}]
     return value
@@ -263,11 +274,11 @@ def main(minutes: float, seed: str) -> int:
     """Soak for some minutes; return the exit status."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="tiergate-soak-") as folder:
-        found = soak(Path(folder), minutes * 60, seed)
+        findings = soak(Path(folder), minutes * 60, seed)
     print(f"seed {seed}: {minutes:g} minutes, {time.monotonic() - began:.0f} s in all")
-    print("\n".join(found.told))
-    print("\n".join([f"{len(found.wrong)} wrong", *found.wrong[:100]]))
-    return 1 if found.wrong else 0
+    print("\n".join(findings.told))
+    print("\n".join([f"{len(findings.wrong)} wrong", *findings.wrong[:100]]))
+    return 1 if findings.wrong else 0
 
 
 if __name__ == "__main__":

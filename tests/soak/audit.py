@@ -26,32 +26,32 @@ class Audit:
 
 def audit(bills: Iterable[Bill], read: Books, left: set[str]) -> Audit:
     """Compare all calls. `left` are the calls whose clients left."""
-    found, requests = Audit(), defaultdict[str, list[Bill]](list)
+    result, requests = Audit(), defaultdict[str, list[Bill]](list)
     for bill in bills:
         requests[bill.marker].append(bill)
     calls: dict[str, list[str]] = defaultdict(list)
     for id, finals in read.finals.items():
         if len(finals) != 1:
-            found.wrong.append(f"{id}: {len(finals)} final rows")
-        found.states[finals[0].state] += 1
+            result.wrong.append(f"{id}: {len(finals)} final rows")
+        result.states[finals[0].state] += 1
         calls[finals[0].tags[0] if finals[0].tags else id].append(id)
-    found.wrong += [f"{id}: no final row" for id in read.intents.keys() - read.finals.keys()]
-    for marker, asked in requests.items():
+    result.wrong += [f"{id}: no final row" for id in read.intents.keys() - read.finals.keys()]
+    for marker, marker_bills in requests.items():
         if marker not in calls:
-            found.wrong.append(f"{marker}: asked of the provider, and not in the ledger")
+            result.wrong.append(f"{marker}: asked of the provider, and not in the ledger")
         elif marker.startswith(_AGAIN):
-            _again(found, marker, asked, [read.finals[id][0] for id in calls[marker]])
+            _again(result, marker, marker_bills, [read.finals[id][0] for id in calls[marker]])
     for marker, ids in calls.items():
         if marker.startswith(_AGAIN):
             continue
         if len(ids) > 1:
-            found.wrong.append(f"{marker}: {len(ids)} calls")
+            result.wrong.append(f"{marker}: {len(ids)} calls")
         ones = sorted(requests.get(marker, []), key=lambda bill: bill.number)
-        _one(found, marker, ones, read, ids[0], left=marker in left)
-    return found
+        _one(result, marker, ones, read, ids[0], left=marker in left)
+    return result
 
 
-def _one(found: Audit, marker: str, bills: list[Bill], read: Books, id: str, *, left: bool) -> None:
+def _one(audit: Audit, marker: str, bills: list[Bill], read: Books, id: str, *, left: bool) -> None:
     entry, intents = read.finals[id][0], read.intents.get(id, [])
     wrong = []
     # A request may never have arrived if its client left while it was being sent.
@@ -62,25 +62,25 @@ def _one(found: Audit, marker: str, bills: list[Bill], read: Books, id: str, *, 
         if not bills or bills[-1].kind != "answer":
             wrong.append("settled, and not billed")
         else:
-            known = [row for row in failed if row.cost is not None]
+            priced = [row for row in failed if row.cost is not None]
             wrong += _settled(bills[-1], failed, entry)
             bill = bills[-1]
-            found.billed += _cost((bill.input, bill.cached, bill.output))
-            found.settled += (entry.cost or Decimal(0)) - sum(
-                (row.cost or 0 for row in known), Decimal(0)
+            audit.billed += _cost((bill.input, bill.cached, bill.output))
+            audit.settled += (entry.cost or Decimal(0)) - sum(
+                (row.cost or 0 for row in priced), Decimal(0)
             )
     elif entry.state == "unknown_crash":
         wrong.append("closed as crashed, and nothing was killed")
     elif entry.state == "aborted" and entry.aborted_by == "client" and not left:
         wrong.append("aborted by a client that did not leave")
-    found.wrong += [f"{marker} {id}: {one}" for one in wrong]
+    audit.wrong += [f"{marker} {id}: {fault}" for fault in wrong]
 
 
-def _again(found: Audit, marker: str, bills: list[Bill], entries: list[FinalRow]) -> None:
+def _again(audit: Audit, marker: str, bills: list[Bill], entries: list[FinalRow]) -> None:
     """Check calls of one prompt: no more are settled than billed, and a hit sent no request."""
     answers = [bill for bill in bills if bill.kind == "answer"]
     settled = [entry for entry in entries if entry.state == "settled"]
     if len(settled) > len(answers):
-        found.wrong.append(f"{marker}: {len(answers)} answers billed, {len(settled)} settled")
+        audit.wrong.append(f"{marker}: {len(answers)} answers billed, {len(settled)} settled")
     if any(entry.attempts for entry in entries if entry.state == "cache_hit"):
-        found.wrong.append(f"{marker}: a hit with a request")
+        audit.wrong.append(f"{marker}: a hit with a request")

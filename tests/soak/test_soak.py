@@ -22,30 +22,32 @@ def samples(growth: float, *, files: int = 20, noise: float = 3.0) -> list[Sampl
 def test_the_judge_reports_growing_memory() -> None:
     assert slope(samples(2.0)) == pytest.approx(2.0, abs=0.1)
     _, wrong = judge(samples(1.5), 360.0)
-    assert wrong == [one for one in wrong if one.startswith("it grows by 1.")]
+    assert wrong == [fault for fault in wrong if fault.startswith("it grows by 1.")]
     assert wrong
 
 
 def test_the_judge_accepts_memory_that_only_varies() -> None:
     """Warming up and single peaks do not count."""
-    found = samples(0.05)
-    warming = [Sample(one.at, one.resident - 30_000_000, 9, 3) for one in found[:70]]
-    peaks = [Sample(one.at, one.resident + 90_000_000, 80, 60) for one in found[100::50]]
-    told, wrong = judge(sorted([*warming, *found[70:], *peaks], key=lambda one: one.at), 360.0)
+    steady = samples(0.05)
+    warming = [Sample(sample.at, sample.resident - 30_000_000, 9, 3) for sample in steady[:70]]
+    peaks = [Sample(sample.at, sample.resident + 90_000_000, 80, 60) for sample in steady[100::50]]
+    figures, wrong = judge(
+        sorted([*warming, *steady[70:], *peaks], key=lambda sample: sample.at), 360.0
+    )
     assert wrong == []
-    assert "less than 1" in told[1]
+    assert "less than 1" in figures[1]
 
 
 def test_the_judge_reports_leaked_descriptors_and_tasks() -> None:
-    found = samples(0.0)
-    later = [Sample(one.at, one.resident, 40, 30) for one in found[200:]]
-    assert judge([*found[:200], *later], 360.0)[1] == ["+20 descriptors", "+18 tasks"]
+    steady = samples(0.0)
+    later = [Sample(sample.at, sample.resident, 40, 30) for sample in steady[200:]]
+    assert judge([*steady[:200], *later], 360.0)[1] == ["+20 descriptors", "+18 tasks"]
 
 
 def test_a_soak_of_a_few_seconds_passes(tmp_path: Path) -> None:
     """While Redis flaps, workers die and clients leave, each call has one final row, as billed."""
     if redis_program() is None:
         pytest.skip("no server of the Redis protocol: make dev, or apt-get install redis-server")
-    found = soak(tmp_path, 6.0, "short", stalls=0.0, grown=False)
-    assert found.wrong == []
-    assert any(line.startswith("calls: ") for line in found.told)
+    findings = soak(tmp_path, 6.0, "short", stalls=0.0, grown=False)
+    assert findings.wrong == []
+    assert any(line.startswith("calls: ") for line in findings.told)

@@ -186,11 +186,11 @@ class BlockDecoder:
                 return
             self.begin(index, {"type": block_type}, out)
             current = self._open_blocks[index]
-        known = _DELTA_TYPES.get(current.kind)
-        if known is None:
+        delta_type = _DELTA_TYPES.get(current.kind)
+        if delta_type is None:
             _grow_block(current, delta)
             return
-        if kind not in known:
+        if kind not in delta_type:
             self._name_delta(f"{current.kind}.{kind}", out)
         if current.kind == "text":
             self._add_text_delta(current, delta, out)

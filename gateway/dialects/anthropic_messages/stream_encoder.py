@@ -133,8 +133,8 @@ class Encoder:
         if self._started:
             return b""
         self._started = True
-        context, known = self._context, usage.write(event.usage)
-        known.pop("output_tokens_details", None)  # there is no output yet
+        context, counts = self._context, usage.write(event.usage)
+        counts.pop("output_tokens_details", None)  # there is no output yet
         id = event.id if event.id and event.id.startswith("msg_") else f"msg_{context.id}"
         message: Object = {
             "id": tool_ids.make_plain_id(id, "msg_"),
@@ -144,7 +144,7 @@ class Encoder:
             "content": [],
             "stop_reason": None,
             "stop_sequence": None,
-            "usage": {"input_tokens": context.prompt_tokens, **known, "output_tokens": 0},
+            "usage": {"input_tokens": context.prompt_tokens, **counts, "output_tokens": 0},
         }
         return write_event({"type": "message_start", "message": message})
 

@@ -173,8 +173,8 @@ def _drop_thinking(config: GenerationConfigPatch, target: Target, wanted: str | 
 
 def _read_level(thinking: Object) -> str | None:
     level = as_text(get_member(thinking, LEVEL))
-    known = (level or "").lower()
-    return known if known and not known.endswith("unspecified") else None
+    lower_level = (level or "").lower()
+    return lower_level if lower_level and not lower_level.endswith("unspecified") else None
 
 
 def _is_malformed(config: Object) -> bool:

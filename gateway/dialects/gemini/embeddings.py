@@ -75,8 +75,8 @@ def read(raw: bytes, path: str = "") -> RequestBody:
         requests = _read_batch(value) if many else [value]
         totals = ContentTotals(None)
         texts = []
-        for one in requests:
-            content = one.get("content")
+        for item in requests:
+            content = item.get("content")
             if not isinstance(content, dict):
                 raise invalid_request('"content" is required and must be an object.', "content")
             totals.add_content({**content, "role": "user"})
@@ -105,7 +105,7 @@ def _require_model(model: str) -> str:
 
 def _read_batch(value: Object) -> list[Object]:
     requests = value.get("requests")
-    if not isinstance(requests, list) or not all(isinstance(one, dict) for one in requests):
+    if not isinstance(requests, list) or not all(isinstance(request, dict) for request in requests):
         raise invalid_request('"requests" is required and must be a list of objects.', "requests")
     return requests
 
@@ -129,8 +129,8 @@ def write(body: RequestBody, target: Target) -> WrittenBody:
             bytes(memoryview(row)) for row in _READ_ITEMS(bytes(memoryview(members["requests"])))
         ]
         patched = [
-            _patch_request(raw, one, target, refused, losses)
-            for raw, one in zip(rows, body.value["requests"], strict=True)
+            _patch_request(raw, item, target, refused, losses)
+            for raw, item in zip(rows, body.value["requests"], strict=True)
         ]
         if patched != rows:
             members["requests"] = msgspec.Raw(b"[" + b",".join(patched) + b"]")
@@ -175,8 +175,8 @@ def summarize(body: bytes) -> ResponseSummary:
         answer = _READ_ANSWER(body)
     except jsonio.JsonError:
         return ResponseSummary(problem=make_broken_problem("no embeddings"))
-    one, many = _first_byte(answer.embedding), _first_byte(answer.embeddings)
-    if one != b"{" and many != b"[":
+    first, many = _first_byte(answer.embedding), _first_byte(answer.embeddings)
+    if first != b"{" and many != b"[":
         if answer.error:
             return ResponseSummary(problem=errors.read_error_object(answer.error, body))
         return ResponseSummary(problem=make_broken_problem("no embeddings"))
@@ -198,14 +198,16 @@ def _first_byte(raw: msgspec.Raw) -> bytes:
 def decode_request(body: RequestBody) -> EmbeddingsRequest:
     """Decode a client's request."""
     requests = _list_requests(body.value)
-    sizes = {as_integer(get_member(one, _DIMENSIONS)) for one in requests}
+    sizes = {as_integer(get_member(item, _DIMENSIONS)) for item in requests}
     single = "requests" not in body.value
     others: Object = {}
-    for one in requests:
-        others |= {name: it for name, it in one.items() if to_camel_case(name) not in _HELD_MEMBERS}
+    for item in requests:
+        others |= {
+            name: it for name, it in item.items() if to_camel_case(name) not in _HELD_MEMBERS
+        }
     turns = [
-        CanonicalTurn(role="user", parts=_decode_parts(one["content"]), source=one)
-        for one in requests
+        CanonicalTurn(role="user", parts=_decode_parts(item["content"]), source=item)
+        for item in requests
     ]
     if len(sizes) > 1:
         turns.append(
@@ -230,9 +232,9 @@ def _decode_parts(content: Object) -> tuple[Part, ...]:
     )
 
 
-def encode_request(asked: CanonicalRequest, target: Target) -> EncodedRequest:
+def encode_request(canonical: CanonicalRequest, target: Target) -> EncodedRequest:
     """Encode a request that came in another dialect."""
-    wanted = embeddings.expect_embeddings(asked)
+    wanted = embeddings.expect_embeddings(canonical)
     size = {} if wanted.dimensions is None else {_DIMENSIONS: wanted.dimensions}
     bodies: list[Object] = [
         {"content": {"parts": [{"text": text}]}, **size} for text in embeddings.list_inputs(wanted)
@@ -243,7 +245,8 @@ def encode_request(asked: CanonicalRequest, target: Target) -> EncodedRequest:
         return EncodedRequest(value=bodies[0], client_names=client_names)
     model = {"model": f"models/{request.strip_model_name(target.model)}"}
     return EncodedRequest(
-        value={"requests": [{**model, **one} for one in bodies]}, client_names=client_names
+        value={"requests": [{**model, **input_body} for input_body in bodies]},
+        client_names=client_names,
     )
 
 

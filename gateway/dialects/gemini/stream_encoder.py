@@ -205,7 +205,9 @@ def _encode_log_probs(event: LogProbs) -> Object:
 
 def _list_top_tokens(row: Object) -> list[Object]:
     tokens = row.get("top_logprobs")
-    return [one for one in tokens if isinstance(one, dict)] if isinstance(tokens, list) else []
+    return (
+        [token for token in tokens if isinstance(token, dict)] if isinstance(tokens, list) else []
+    )
 
 
 def _encode_token(row: Object) -> Object:

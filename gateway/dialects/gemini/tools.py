@@ -117,7 +117,7 @@ class CallJoiner:
 def join_calls(parts: Iterable[Json]) -> list[Object]:
     """Join the calls of a whole answer or turn. Raises ValueError as CallJoiner.take does."""
     joiner = CallJoiner()
-    whole = [one for part in parts for one in joiner.take(part)]
+    whole = [whole_part for part in parts for whole_part in joiner.take(part)]
     return [*whole, *joiner.end()]
 
 

@@ -235,8 +235,8 @@ def _find_media_type(part: Media) -> str:
 
 def list_choices(value: Object) -> list[Object]:
     """List the choices that are objects."""
-    found = value.get("choices")
-    return [it for it in found if isinstance(it, dict)] if isinstance(found, list) else []
+    choices = value.get("choices")
+    return [it for it in choices if isinstance(it, dict)] if isinstance(choices, list) else []
 
 
 def read_index(choice: Object, otherwise: int) -> int:

@@ -110,13 +110,13 @@ def explain_unfit(prompt: Prompt, target: Target) -> str:
         and find_effective(prompt, target) not in tool_efforts
     ):
         return f"needs {_RESPONSES}"
-    asked = prompt.effort or target.effort
+    wanted = prompt.effort or target.effort
     if (
-        asked in facts.efforts
-        and asked not in accepted(facts)
+        wanted in facts.efforts
+        and wanted not in accepted(facts)
         and _RESPONSES in target.provider.urls
     ):
-        return f"needs {_RESPONSES} for effort {asked}"
+        return f"needs {_RESPONSES} for effort {wanted}"
     if prompt.logprobs and facts.sampling != "always" and find_effective(prompt, target) != "none":
         return "sends no logprobs while it reasons"
     return ""

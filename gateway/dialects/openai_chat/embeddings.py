@@ -58,14 +58,14 @@ def read(raw: bytes) -> RequestBody:
 
 
 def _read_prompt(value: dict[str, Json], _: Members) -> Prompt:
-    model, asked = value.get("model"), value.get("input")
+    model, inputs = value.get("model"), value.get("input")
     if not isinstance(model, str) or not model:
         raise invalid_request(
             '"model" is required: an embedding model, "auto" or "lab/auto".', "model"
         )
-    if not isinstance(asked, str | list):
+    if not isinstance(inputs, str | list):
         raise invalid_request('"input" is required: a text, a list of texts, or tokens.', "input")
-    items = _list_inputs(asked)
+    items = _list_inputs(inputs)
     texts = [item for item in items if isinstance(item, str)]
     tokens = sum(len(item) for item in items if isinstance(item, list))
     return Prompt(
@@ -83,10 +83,10 @@ def _is_text(item: dict[str, Json]) -> bool:
     return item.keys() == {"text"}
 
 
-def _list_inputs(asked: Json) -> list[Json]:
+def _list_inputs(inputs: Json) -> list[Json]:
     """List the inputs: each is a text, a list of tokens, or a host's own form."""
-    numbers = isinstance(asked, list) and asked and isinstance(asked[0], int)
-    return [asked] if isinstance(asked, str) or numbers else asked
+    numbers = isinstance(inputs, list) and inputs and isinstance(inputs[0], int)
+    return [inputs] if isinstance(inputs, str) or numbers else inputs
 
 
 def write(body: RequestBody, target: Target) -> WrittenBody:

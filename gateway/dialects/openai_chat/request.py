@@ -90,7 +90,7 @@ _known: dict[tuple[str, ...], _MemberNames] = {}
 def _learn_names(names: tuple[str, ...]) -> _MemberNames:
     """Return the facts of names, and keep them. Clients may send many names, and long ones."""
     members = frozenset(names)
-    found = _MemberNames(
+    member_names = _MemberNames(
         members,
         has_rare=not _RARE_MEMBERS.isdisjoint(members),
         may_be_messages_api="system" in members or "tools" in members,
@@ -99,8 +99,8 @@ def _learn_names(names: tuple[str, ...]) -> _MemberNames:
     if sum(map(len, names)) <= _MAX_KEPT_CHARS:
         if len(_known) >= _MOST_KNOWN:
             _known.clear()
-        _known[names] = found
-    return found
+        _known[names] = member_names
+    return member_names
 
 
 def read(raw: bytes) -> RequestBody:
@@ -120,8 +120,8 @@ def _read_prompt(value: dict[str, Json], members: jsonio.Members) -> Prompt:
             f'"messages" is required and must be a list.{_suggest_endpoint(value)}', "messages"
         )
     names = tuple(value)
-    known = _known.get(names) or _learn_names(names)
-    if known.may_be_messages_api:
+    member_names = _known.get(names) or _learn_names(names)
+    if member_names.may_be_messages_api:
         _refuse_messages_api(value)
     stream = value.get("stream")
     if stream is not None and not isinstance(stream, bool):
@@ -140,12 +140,12 @@ def _read_prompt(value: dict[str, Json], members: jsonio.Members) -> Prompt:
         images=facts.images,
         files=facts.files,
         audio=facts.audio,
-        max_output=_read_cap(value) if known.has_cap else None,
+        max_output=_read_cap(value) if member_names.has_cap else None,
         sampled=temperature is not None and isinstance(temperature, _NUMBER) and temperature > 0,
         zero_temperature=is_zero(temperature),
-        members=known.members,
+        members=member_names.members,
     )
-    return _read_rare_members(prompt, value, members) if known.has_rare else prompt
+    return _read_rare_members(prompt, value, members) if member_names.has_rare else prompt
 
 
 def _read_rare_members(prompt: Prompt, value: dict[str, Json], members: jsonio.Members) -> Prompt:
@@ -347,16 +347,16 @@ def _as_it_is(prompt: Prompt, target: Target) -> bool:
 
 
 def _write_effort(edit: BodyPatch, prompt: Prompt, target: Target) -> None:
-    facts, asked, style = target.facts, prompt.effort, effort.find_style(target.facts)
-    if asked is None:
+    facts, wanted, style = target.facts, prompt.effort, effort.find_style(target.facts)
+    if wanted is None:
         if target.effort is not None and not effort.MEMBERS & prompt.members:
             for name, value in effort.write(style, target.effort).items():
                 edit.set_member(name, value)
         return
     accepted = effort.accepted(facts)
-    sent = asked
-    if asked in effort.EFFORTS and accepted and asked not in accepted:
-        sent = effort.find_nearest_effort(asked, accepted)
+    sent = wanted
+    if wanted in effort.EFFORTS and accepted and wanted not in accepted:
+        sent = effort.find_nearest_effort(wanted, accepted)
         why = f"{target.model} accepts {', '.join(accepted)}; sent {sent}"
         edit.record_loss(_EFFORT, "clamped", why)
     if facts == UNKNOWN_FACTS or sent not in effort.EFFORTS:
@@ -371,7 +371,7 @@ def _write_effort(edit: BodyPatch, prompt: Prompt, target: Target) -> None:
     if _EFFORT not in members:
         edit.remove(_EFFORT)
     for name, value in members.items():
-        if value != asked if name == _EFFORT else name not in prompt.members:
+        if value != wanted if name == _EFFORT else name not in prompt.members:
             edit.set_member(name, value)
 
 
@@ -384,16 +384,16 @@ def _write_cap(edit: BodyPatch, prompt: Prompt, target: Target) -> None:
     is_unset = all(outline[name] is None for name in present) or (
         lowered is not None and prompt.max_output is None
     )
-    asked = (lowered or target.max_output) if is_unset else prompt.max_output
-    if asked is None:
+    wanted_max = (lowered or target.max_output) if is_unset else prompt.max_output
+    if wanted_max is None:
         return
-    cap, limit = asked, target.output_limit
+    cap, limit = wanted_max, target.output_limit
     name = (present[0] if present else "max_tokens") if cap_member == "either" else cap_member
     if limit is not None and (lowered is not None if is_unset else cap > limit):
         client_name = present[0] if present else name
         edit.record_loss(client_name, "clamped", target.explain_output_limit())
         cap = limit
-    if is_unset or cap != asked or (cap_member != "either" and present != [cap_member]):
+    if is_unset or cap != wanted_max or (cap_member != "either" and present != [cap_member]):
         edit.set_member(name, cap)
         for other in present:
             if other != name:
@@ -425,8 +425,8 @@ def _may_ask_usage(body: RequestBody, target: Target) -> bool:
 
 def _ask_usage(edit: BodyPatch, body: RequestBody) -> None:
     options = body.outline.get(_STREAM_OPTIONS)
-    known = options if isinstance(options, dict) else {}
-    edit.set_member(_STREAM_OPTIONS, {**known, "include_usage": True})
+    options_object = options if isinstance(options, dict) else {}
+    edit.set_member(_STREAM_OPTIONS, {**options_object, "include_usage": True})
 
 
 def read_start(body: RequestBody) -> ConversationStart:

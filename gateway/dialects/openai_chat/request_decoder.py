@@ -102,10 +102,10 @@ class _FieldReader:
         self.names[field] = member
         self.read_members.add(member)
 
-    def keep_rest(self, member: str, *known: str) -> None:
+    def keep_rest(self, member: str, *known_names: str) -> None:
         """Keep the unknown members of an object that it has read."""
         for name, value in self.value[member].items() if member in self.read_members else ():
-            if name not in known and value is not None:
+            if name not in known_names and value is not None:
                 self.extra_members[f"{member}.{name}"] = value
 
     def take(self, field: str, member: str, read: Callable[[Json], Json]) -> None:
@@ -397,9 +397,9 @@ class _TurnDecoder:
         if not isinstance(id, str) or not id:
             id = self._last_ids.get(name or "") or make_call_id(f"result/{name}")
         call = self._calls.get(id)
-        found = read_parts(message.get("content"))
-        text_and_media = [part for part in found if isinstance(part, Text | Media)]
-        others = [_write_as_text(part) for part in found if not isinstance(part, Text | Media)]
+        parts = read_parts(message.get("content"))
+        text_and_media = [part for part in parts if isinstance(part, Text | Media)]
+        others = [_write_as_text(part) for part in parts if not isinstance(part, Text | Media)]
         return ToolResult(
             id=id,
             name=name if call is None else call.name,
@@ -429,7 +429,7 @@ def _decode_reasoning(message: Object) -> tuple[list[Thought], dict[str, str]]:
     labelled = [it for it in blocks if _is_labelled(it)]
     unlabelled = [it for it in blocks if not _is_labelled(it)]
     states = {it["id"]: it["data"] for it in labelled if isinstance(it.get("id"), str)}
-    found, at = [], 0
+    pieces, at = [], 0
     reasoning_blocks = [it for it in labelled if it.get("id") not in states]
     for block in reasoning_blocks:
         maker, state = reasoning_state.split_label(block["data"])
@@ -438,7 +438,7 @@ def _decode_reasoning(message: Object) -> tuple[list[Thought], dict[str, str]]:
         end = len(text) if block is reasoning_blocks[-1] and not block.get("redacted") else end
         part = "" if block.get("redacted") else text[at:end]
         at = max(at, end)
-        found.append(
+        pieces.append(
             Thought(
                 text=part,
                 state=state,
@@ -452,8 +452,8 @@ def _decode_reasoning(message: Object) -> tuple[list[Thought], dict[str, str]]:
         _write_json(unlabelled) if has_sealed_state(unlabelled) else None,
     )
     if rest or native:
-        found.append(Thought(text=rest, state=native, redacted=not rest, source=details or text))
-    return found, states
+        pieces.append(Thought(text=rest, state=native, redacted=not rest, source=details or text))
+    return pieces, states
 
 
 def _is_labelled(block: Object) -> bool:

@@ -79,8 +79,8 @@ def decode_response(body: bytes) -> list[Event]:
     start = make_start(facts)
     usage_events = list_usage(facts, start.usage)
     if problem is not None:
-        known = [start, *usage_events] if facts.has_any else []
-        return [*known, Failed(problem)]
+        start_events = [start, *usage_events] if facts.has_any else []
+        return [*start_events, Failed(problem)]
     out: list[Event] = [start]
     for at, choice in enumerate(value["choices"]):
         if isinstance(choice, dict):

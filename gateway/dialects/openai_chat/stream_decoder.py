@@ -210,9 +210,9 @@ class ChoiceDecoder:
         """Read the reasoning of a piece, which comes before all other content."""
         text = ""
         for member in REASONING_MEMBERS:
-            found = message.get(member)
-            if found and isinstance(found, str):
-                text = found
+            value = message.get(member)
+            if value and isinstance(value, str):
+                text = value
                 break
         details = message.get("reasoning_details")
         if isinstance(details, list) and details:
@@ -389,7 +389,7 @@ def make_start(facts: ChatStreamFacts) -> Start:
     )
 
 
-def list_usage(facts: ChatStreamFacts, told: Usage | None) -> list[Event]:
+def list_usage(facts: ChatStreamFacts, reported: Usage | None) -> list[Event]:
     """List the usage so far as an event, unless the events have told it."""
     counts = facts.usage
-    return [] if counts is None or counts == told else [UsageUpdate(counts)]
+    return [] if counts is None or counts == reported else [UsageUpdate(counts)]

@@ -128,8 +128,8 @@ class StreamEncoder:
         """The content of the first delta: empty in a stream, null in a whole answer."""
         self._choices: dict[int, _ChoiceState] = {}
         self._usage: Usage | None = None
-        asked = context.request
-        self._uses_functions = asked is not None and asked.names.get("tools") == "functions"
+        request = context.request
+        self._uses_functions = request is not None and request.names.get("tools") == "functions"
         self._head: Object = {}
         self._set_head(Start())
         self._writers: dict[type[object], Callable[[Json], bytes]] = {
@@ -156,8 +156,8 @@ class StreamEncoder:
         kind = type(event)
         if kind is TextDelta:
             return self._write_text(event)  # type: ignore[arg-type]  # its type is checked above
-        known = self._writers.get(kind)
-        return known(event) if known is not None else b""
+        writer = self._writers.get(kind)
+        return writer(event) if writer is not None else b""
 
     def _set_head(self, start: Start) -> None:
         context = self._context

@@ -249,8 +249,8 @@ def _read_content(content: Json) -> tuple[Part, ...]:
 
 def _read_part(part: Object) -> Part:
     kind = part.get("type")
-    known = _PART_READERS.get(kind) if isinstance(kind, str) else None
-    return known(part) if known is not None else _read_foreign(part)
+    reader = _PART_READERS.get(kind) if isinstance(kind, str) else None
+    return reader(part) if reader is not None else _read_foreign(part)
 
 
 def _read_foreign(part: Object) -> Foreign:

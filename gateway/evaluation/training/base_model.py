@@ -69,10 +69,10 @@ def refit(rows: Sequence[TrainingRow]) -> RefittedHeuristic:
     theta = [0.0] * (len(places) + len(sources))
     for _ in range(_STEPS):
         theta = _newton(theta, design, fixed, rows, weights)
-    found = [term.fast_weight for term in heuristic.TERMS]
+    fast_weights = [term.fast_weight for term in heuristic.TERMS]
     for place, weight in zip(places, theta, strict=False):
-        found[place] = weight
-    return RefittedHeuristic(found)
+        fast_weights[place] = weight
+    return RefittedHeuristic(fast_weights)
 
 
 def _newton(
@@ -87,8 +87,11 @@ def _newton(
     curve = [[_SMALL * (at == other) for other in range(size)] for at in range(size)]
     for own, offset, row, weight in zip(design, fixed, rows, weights, strict=True):
         live = [at for at in range(size) if own[at]]
-        said = 1 / (1 + exp(-(offset + sum(theta[at] * own[at] for at in live))))
-        miss, bend = weight * ((row.gain <= 0) - said) / count, weight * said * (1 - said) / count
+        predicted = 1 / (1 + exp(-(offset + sum(theta[at] * own[at] for at in live))))
+        miss, bend = (
+            weight * ((row.gain <= 0) - predicted) / count,
+            weight * predicted * (1 - predicted) / count,
+        )
         for at in live:
             slope[at] += miss * own[at]
             line, part = curve[at], bend * own[at]
@@ -107,8 +110,8 @@ def solve(matrix: Sequence[Sequence[float]], right: Sequence[float]) -> list[flo
             rows[below] = [
                 low - part * high for low, high in zip(rows[below], rows[at], strict=True)
             ]
-    found = [0.0] * size
+    solution = [0.0] * size
     for at in reversed(range(size)):
-        known = sum(rows[at][other] * found[other] for other in range(at + 1, size))
-        found[at] = (rows[at][size] - known) / rows[at][at]
-    return found
+        solved_part = sum(rows[at][other] * solution[other] for other in range(at + 1, size))
+        solution[at] = (rows[at][size] - solved_part) / rows[at][at]
+    return solution

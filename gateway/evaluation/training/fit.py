@@ -121,13 +121,13 @@ def _join_head(
     placed: _Weights, scored: _Weights, share: float, formula: float, model: ClassifierModel
 ) -> tuple[FailureHead, bytes]:
     table, step = round_table(
-        [one + share * other for one, other in zip(placed.table, scored.table, strict=True)]
+        [weight + share * other for weight, other in zip(placed.table, scored.table, strict=True)]
     )
     width = len(text_features.NUMBER_NAMES)
     no_numbers = [0.0] * width
     weights = [
-        one + share * other
-        for one, other in zip(
+        weight + share * other
+        for weight, other in zip(
             placed.numbers or no_numbers, scored.numbers or no_numbers, strict=True
         )
     ]

@@ -87,7 +87,7 @@ def taught(
     left out. A lesson becomes an outcome with scores of fast and smart. If neither suffices, smart
     still scores 0.5 and reasoning 1.
     """
-    found, lost = [], 0
+    usable, lost = [], 0
     for lesson in lessons:
         if lesson.fast is None:
             continue
@@ -100,8 +100,8 @@ def taught(
         if lesson.smart is not None and lesson.smart < 1:
             scores["reasoning"] = 1.0
         rows = read_rows([Label(prompt=text, scores=scores, source=lesson.tenant)])
-        found += [TrafficLesson(lesson, row) for row in rows]
-    return found, lost
+        usable += [TrafficLesson(lesson, row) for row in rows]
+    return usable, lost
 
 
 def consider(
@@ -121,29 +121,35 @@ def consider(
     artefact.
     """
     origins: dict[str, int] = {}
-    for one in lessons:
-        origins[one.lesson.origin] = origins.get(one.lesson.origin, 0) + 1
-    told = TrafficOutcome(origins=dict(sorted(origins.items())), textless=textless)
+    for lesson in lessons:
+        origins[lesson.lesson.origin] = origins.get(lesson.lesson.origin, 0) + 1
+    outcome = TrafficOutcome(origins=dict(sorted(origins.items())), textless=textless)
     if len(lessons) < MIN_LABELS:
         why = f"{len(lessons)} labels with their texts; {MIN_LABELS} are needed"
-        return msgspec.structs.replace(told, refused=why)
+        return msgspec.structs.replace(outcome, refused=why)
     chance, bare = Random(seed), remove_own_labels(artefact)  # noqa: S311 - seeded
-    first = compute_needs(bare, [one.row for one in lessons])
+    first = compute_needs(bare, [lesson.row for lesson in lessons])
     after = _unseen(bare, lessons, seed, tick)
-    known = compare_needs(first, after, [one.row for one in lessons], chance, _counts(lessons))
+    comparison = compare_needs(
+        first, after, [lesson.row for lesson in lessons], chance, _counts(lessons)
+    )
     control = None
     for _ in range(controls):
         other = _shuffled(lessons, chance)
         value = _gain(first, _unseen(bare, other, seed, tick), other)
         if value is not None and (control is None or value > control):
             control = value
-    told = msgspec.structs.replace(
-        told, before=known.before, after=known.after, gain=known.gain, control=control
+    outcome = msgspec.structs.replace(
+        outcome,
+        before=comparison.before,
+        after=comparison.after,
+        gain=comparison.gain,
+        control=control,
     )
-    told = _since(told, artefact, lessons, seed, made)
-    found = _fit(bare, lessons, seed)
+    outcome = _since(outcome, artefact, lessons, seed, made)
+    classifier = _fit(bare, lessons, seed)
     tick()
-    return msgspec.structs.replace(told, found=found, refused=_refused(told, made))
+    return msgspec.structs.replace(outcome, found=classifier, refused=_refused(outcome, made))
 
 
 def ticks(controls: int = CONTROLS) -> int:
@@ -153,7 +159,10 @@ def ticks(controls: int = CONTROLS) -> int:
 
 def _fit(artefact: ClassifierModel, lessons: Sequence[TrafficLesson], seed: int) -> ClassifierModel:
     return refit(
-        artefact, [one.row for one in lessons], seed, weights=[one.weight for one in lessons]
+        artefact,
+        [lesson.row for lesson in lessons],
+        seed,
+        weights=[lesson.weight for lesson in lessons],
     )
 
 
@@ -164,7 +173,7 @@ def _unseen(
 
     The parts are always the same.
     """
-    rows, weights = [one.row for one in lessons], [one.weight for one in lessons]
+    rows, weights = [lesson.row for lesson in lessons], [lesson.weight for lesson in lessons]
     return compute_unseen_needs(bare, rows, Random(seed), seed, FOLDS, weights, tick)  # noqa: S311 - seeded
 
 
@@ -175,21 +184,21 @@ def _shuffled(lessons: Sequence[TrafficLesson], chance: Random) -> list[TrafficL
     return [
         TrafficLesson(
             other.lesson,
-            one.row._replace(
+            lesson.row._replace(
                 fast=other.row.fast, smart=other.row.smart, reasoning=other.row.reasoning
             ),
         )
-        for one, other in zip(lessons, order, strict=True)
+        for lesson, other in zip(lessons, order, strict=True)
     ]
 
 
 def _counts(lessons: Iterable[TrafficLesson]) -> list[int]:
     """Return how many times each lesson counts, when the weakest kind counts once."""
-    return [round(one.weight / _UNIT) for one in lessons]
+    return [round(lesson.weight / _UNIT) for lesson in lessons]
 
 
 def _rankings(need: Sequence[float], lessons: Sequence[TrafficLesson]) -> Ranking:
-    rows = [one.row for one in lessons]
+    rows = [lesson.row for lesson in lessons]
     return Ranking(need, [row.fast for row in rows], [row.smart for row in rows])
 
 
@@ -203,7 +212,7 @@ def _gain(
 
 
 def _since(
-    told: TrafficOutcome,
+    outcome: TrafficOutcome,
     artefact: ClassifierModel,
     lessons: Sequence[TrafficLesson],
     seed: int,
@@ -215,33 +224,33 @@ def _since(
     ones. Without `made`, or with fewer than `SINCE` labels, there is no comparison.
     """
     if made is None:
-        return told
-    late = [one for one in lessons if one.lesson.received_at > made]
-    early = [one for one in lessons if one.lesson.received_at <= made]
+        return outcome
+    late = [lesson for lesson in lessons if lesson.lesson.received_at > made]
+    early = [lesson for lesson in lessons if lesson.lesson.received_at <= made]
     if len(late) < SINCE:
-        return msgspec.structs.replace(told, since=len(late))
-    rows, counts = [one.row for one in late], _counts(late)
+        return msgspec.structs.replace(outcome, since=len(late))
+    rows, counts = [lesson.row for lesson in late], _counts(late)
     other = _fit(artefact, early, seed) if early else remove_own_labels(artefact)
     return msgspec.structs.replace(
-        told,
+        outcome,
         since=len(late),
         old=_rankings(compute_needs(artefact, rows), late).compute_apgr(counts),
         new=_rankings(compute_needs(other, rows), late).compute_apgr(counts),
     )
 
 
-def _refused(told: TrafficOutcome, made: float | None) -> str:
-    if told.gain is None:
+def _refused(outcome: TrafficOutcome, made: float | None) -> str:
+    if outcome.gain is None:
         return "smart is never better than fast in these labels: there is nothing to gain"
-    if not told.gain.is_above(0.0):
-        return f"its gain may be chance: {told.gain}"
-    if told.control is not None and not told.gain.is_above(told.control):
-        return f"shuffled labels may gain as much: {told.control:.3f}, and it {told.gain}"
+    if not outcome.gain.is_above(0.0):
+        return f"its gain may be chance: {outcome.gain}"
+    if outcome.control is not None and not outcome.gain.is_above(outcome.control):
+        return f"shuffled labels may gain as much: {outcome.control:.3f}, and it {outcome.gain}"
     if made is None:
         return ""
-    if told.since < SINCE:
-        return f"{told.since} labels since the one in force was made; {SINCE} are needed"
-    if told.old is not None and told.new is not None and told.new < told.old:
-        worse = f"{told.new:.3f} to {told.old:.3f}"
+    if outcome.since < SINCE:
+        return f"{outcome.since} labels since the one in force was made; {SINCE} are needed"
+    if outcome.old is not None and outcome.new is not None and outcome.new < outcome.old:
+        worse = f"{outcome.new:.3f} to {outcome.old:.3f}"
         return f"it is worse than the one in force on what has come since: {worse}"
     return ""

@@ -116,12 +116,12 @@ def measure_frugality(
     that have a score of reasoning, and the thresholds that serve each router best. The result is
     empty without such rows.
     """
-    known = [
+    priced = [
         index for index, row in enumerate(rows) if row.reasoning is not None and row.tier is None
     ]
-    if not known:
+    if not priced:
         return {}
-    judged = [rows[index] for index in known]
+    judged = [rows[index] for index in priced]
     table = TierScores(
         scores={
             "fast": [row.fast for row in judged],
@@ -134,7 +134,7 @@ def measure_frugality(
     picks = [pick_oracle_tiers(table, worth) for worth in _WORTHS]
     oracle = [point for pick in picks if (point := score_router(table, pick)) is not None]
     base_scores = [HeuristicClassifier().score("", row.signals) for row in judged]
-    learned_scores = [scores[index] for index in known]
+    learned_scores = [scores[index] for index in priced]
     return {
         "chance": find_frugal_share([*constant.values()], constant["reasoning"]),
         "prior": find_frugal_share(

@@ -37,15 +37,15 @@ def add_routes(router: APIRouter, gateway: Gateway, worker_thread: WorkerThread)
             )
         )
         used_by_owner = {
-            one: await gateway.limit_runtime.read_counters(one)
-            for one in {status.owner for status in statuses}
+            owner: await gateway.limit_runtime.read_counters(owner)
+            for owner in {status.owner for status in statuses}
         }
         await worker_thread.ingest_journals()
         all_spending = await worker_thread(lambda: read_all_spending(statuses))
         rows = [
             _render_budget(standing, config.ledger.time_zone, now, several=len(tenants) > 1)
-            for one, spending in zip(statuses, all_spending, strict=True)
-            for standing in compute_budget_uses(one, used_by_owner[one.owner], spending)
+            for status, spending in zip(statuses, all_spending, strict=True)
+            for standing in compute_budget_uses(status, used_by_owner[status.owner], spending)
         ]
         answer = {"at": now, "zone": config.ledger.time_zone, "budgets": rows}
         return Response(jsonio.dumps(answer), media_type=_JSON)

@@ -45,30 +45,30 @@ def tag() -> str:
     return f"caller-{next(_number)}"
 
 
-async def _silent(wire: Wire, asked: Request) -> None:
+async def _silent(wire: Wire, request: Request) -> None:
     await wire.forever()
 
 
-async def _half(wire: Wire, asked: Request) -> None:
+async def _half(wire: Wire, request: Request) -> None:
     """Send a part of the answer, and nothing more."""
-    if asked.stream:
-        frames = provider.frames(asked.dialect)
+    if request.stream:
+        frames = provider.frames(request.dialect)
         await wire.sse()
         await wire.chunk(*frames[: len(frames) // 2])
     else:
-        body = provider.body(asked.dialect)
+        body = provider.body(request.dialect)
         await wire.head(length=len(body))
         await wire.write(body[: len(body) // 2])
     await wire.forever()
 
 
-async def _endless(wire: Wire, asked: Request) -> None:
+async def _endless(wire: Wire, request: Request) -> None:
     """Send all of the answer except its end."""
-    if asked.stream:
+    if request.stream:
         await wire.sse()
-        await wire.chunk(*provider.frames(asked.dialect)[:-1])
+        await wire.chunk(*provider.frames(request.dialect)[:-1])
     else:
-        body = provider.body(asked.dialect)
+        body = provider.body(request.dialect)
         await wire.head(length=len(body))
         await wire.write(body[:-1])
     await wire.forever()

@@ -49,12 +49,12 @@ def hostile(id: str, name: str, play: Play, **more: Any) -> Row:
                     ("/google", google),
                 ):
                     upstream.on(prefix, script)
-                found = list(play(gate, upstream, path))
-                wrong = [one[:600] for one in found if one]
+                results = list(play(gate, upstream, path))
+                wrong = [result[:600] for result in results if result]
                 if gate.ask("/health", method="GET").status != 200:
                     wrong.append("/health does not answer")
-                told = f"{len(found) - len(wrong)} pieces as they should be"
-                seen[dialect, "whole"] = Seen(more=told, wrong=tuple(wrong[:3]))
+                summary = f"{len(results) - len(wrong)} pieces as they should be"
+                seen[dialect, "whole"] = Seen(more=summary, wrong=tuple(wrong[:3]))
         return seen
 
     expected = Expected(more=r"\d+ pieces as they should be")
@@ -69,8 +69,8 @@ def _no_json(gate: Gate, upstream: Upstream, path: str) -> Outcomes:
     """Bodies that are deep, long, wrongly encoded or have invalid numbers get 400 at once."""
     for name, body in NOT_JSON:
         since = time.monotonic()
-        told = gate.ask(path, body)
-        wrong = trial.refused(told, path, 400, "The request body is not valid JSON: ", name)
+        reply = gate.ask(path, body)
+        wrong = trial.refused(reply, path, 400, "The request body is not valid JSON: ", name)
         yield wrong or ("" if time.monotonic() - since < _SOON else f"{name}: too late")
     yield "" if not upstream.requests else "one was sent on"
 
@@ -83,10 +83,10 @@ def _twice(gate: Gate, upstream: Upstream, path: str) -> Outcomes:
     """If a member stands twice, the last one counts and is the only one sent on."""
     body = doors.valid_body(path, x_own=1)
     twice = body[:-1] + b',"x_own":2}'
-    told = gate.ask(path, twice)
+    reply = gate.ask(path, twice)
     sent = upstream.requests[-1].body if upstream.requests else b""
-    right = told.status == 200 and sent.count(b'"x_own"') == 1 and b'"x_own":2' in sent
-    yield "" if right else f"{told.status}: {sent!r}"
+    right = reply.status == 200 and sent.count(b'"x_own"') == 1 and b'"x_own":2' in sent
+    yield "" if right else f"{reply.status}: {sent!r}"
     nested = body[:-1] + b',"x_nest":{"a":1,"a":2}}'
     gate.ask(path, nested)
     yield "" if b'{"a":1,"a":2}' in upstream.requests[-1].body else "a nested one was changed"
@@ -102,8 +102,8 @@ def _headers(gate: Gate, upstream: Upstream, path: str) -> Outcomes:
         ("100 kB", [b"x-long: " + b"a" * 100_000]),
         ("a name of 20 kB", [b"x" * 20_000 + b": 1"]),
     ):
-        told = answers(gate.exchange(request(path, body, *lines)))
-        yield trial.refused(told[0], path, 431, "The headers are more than", name)
+        replies = answers(gate.exchange(request(path, body, *lines)))
+        yield trial.refused(replies[0], path, 431, "The headers are more than", name)
     fine = gate.exchange(
         request(path, body, b"connection: close", *[b"x-%d: 1" % at for at in range(80)])
     )
@@ -114,25 +114,29 @@ def _headers(gate: Gate, upstream: Upstream, path: str) -> Outcomes:
 def _no_http(gate: Gate, upstream: Upstream, path: str) -> Outcomes:
     """HTTP/0.9, HTTP/2, TLS, CONNECT and noise get one 400, and the connection is closed."""
     for name, data in NO_HTTP:
-        told = answers(gate.exchange(data))
+        replies = answers(gate.exchange(data))
         try:
             at = doors.MESSAGES if b"/v1/messages" in data else doors.CHAT
-            check_refusal(told[0], at, 400)
+            check_refusal(replies[0], at, 400)
         except (AssertionError, IndexError) as error:
             yield f"{name}: {error}"
         else:
-            yield "" if len(told) == 1 else f"{name}: {len(told)} answers"
+            yield "" if len(replies) == 1 else f"{name}: {len(replies)} answers"
     for method in ("TRACE", "OPTIONS", "PUT", "DELETE", "PATCH", "GET"):
-        told = answers(gate.exchange(request(path, b"", b"connection: close", method=method)))
-        yield "" if told[0].status in (404, 405) else f"{method}: {told[0].status}"
+        replies = answers(gate.exchange(request(path, b"", b"connection: close", method=method)))
+        yield "" if replies[0].status in (404, 405) else f"{method}: {replies[0].status}"
 
 
 def _pipelined(gate: Gate, upstream: Upstream, path: str) -> Outcomes:
     """A hundred calls in one write are each answered once, in order."""
-    one, last = doors.valid_body(path), request(path, doors.valid_body(path), b"connection: close")
-    told = answers(gate.exchange(request(path, one) * 99 + last))
-    yield "" if [it.status for it in told] == [200] * 100 else f"{[it.status for it in told][:9]}"
-    yield "" if len({it.headers["x-request-id"] for it in told}) == 100 else "an id came twice"
+    body, last = doors.valid_body(path), request(path, doors.valid_body(path), b"connection: close")
+    replies = answers(gate.exchange(request(path, body) * 99 + last))
+    yield (
+        ""
+        if [it.status for it in replies] == [200] * 100
+        else f"{[it.status for it in replies][:9]}"
+    )
+    yield "" if len({it.headers["x-request-id"] for it in replies}) == 100 else "an id came twice"
 
 
 def _smuggled(gate: Gate, upstream: Upstream, path: str) -> Outcomes:
@@ -147,8 +151,8 @@ def _no_call(gate: Gate, upstream: Upstream, path: str) -> Outcomes:
             yield trial.refused(gate.ask(path, body), path, 400, "", name)
     others = [doors.valid_body(other) for other in _PATHS.values() if other != path]
     for body in others:
-        told = gate.ask(path, body)
-        yield "" if told.status < 500 else f"{body!r}: {told.status}"
+        reply = gate.ask(path, body)
+        yield "" if reply.status < 500 else f"{body!r}: {reply.status}"
 
 
 ROWS: tuple[Row, ...] = (

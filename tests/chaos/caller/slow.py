@@ -56,16 +56,16 @@ class _Flood:
 
     sent: dict[str, int] = field(default_factory=dict)
 
-    async def fault(self, wire: Wire, asked: Request) -> None:
+    async def fault(self, wire: Wire, request: Request) -> None:
         """Send one answer: a stream of words, or one long text."""
-        frames = provider.frames(asked.dialect)
-        first = next(at for at, one in enumerate(frames) if TEXT[:4].encode() in one)
+        frames = provider.frames(request.dialect)
+        first = next(at for at, frame in enumerate(frames) if TEXT[:4].encode() in frame)
         await wire.sse()
         await wire.chunk(*frames[:first])
         many = frames[first] * 200
-        while self.sent.setdefault(asked.dialect, 0) < _MUCH:
+        while self.sent.setdefault(request.dialect, 0) < _MUCH:
             await wire.chunk(many)
-            self.sent[asked.dialect] += len(many)
+            self.sent[request.dialect] += len(many)
         await wire.forever()
 
 
@@ -124,10 +124,10 @@ def pieces(
         gateway = _started(stage)
 
         def one(dialect: str) -> Seen:
-            found = list(play(gateway, dialect))
-            wrong = [it[:600] for it in found if it]
+            results = list(play(gateway, dialect))
+            wrong = [it[:600] for it in results if it]
             return Seen(
-                more=f"{len(found) - len(wrong)} pieces as they should be", wrong=tuple(wrong)
+                more=f"{len(results) - len(wrong)} pieces as they should be", wrong=tuple(wrong)
             )
 
         with ThreadPoolExecutor(len(DIALECTS)) as pool:
@@ -167,10 +167,10 @@ def _exchange(gateway: Gateway, *data: bytes, pause: float = 0.0) -> bytes:
 
 def _answer(data: bytes, path: str, status: int, start: str, what: str) -> str:
     try:
-        told = answers(data)[0]
+        reply = answers(data)[0]
     except (AssertionError, IndexError, ValueError) as error:
         return f"{what}: {data[:200]!r}: {error!r}"
-    return refused(told, path, status, start, what)
+    return refused(reply, path, status, start, what)
 
 
 def _lengths(gateway: Gateway, dialect: str) -> Outcomes:
@@ -193,9 +193,11 @@ def _lengths(gateway: Gateway, dialect: str) -> Outcomes:
     yield "" if time.monotonic() - began < 10 * _BODY else "a body that never comes is waited for"
     with dial(gateway) as connection:  # shorter than the body: the rest is no request
         connection.sendall(_head(path, f"content-length: {len(body) - 5}") + body)
-        told = answers(drain(connection))
-        right = [it.status for it in told] == [400, 400] or [it.status for it in told] == [400]
-        yield "" if right else f"shorter: {[it.status for it in told]}"
+        replies = answers(drain(connection))
+        right = [it.status for it in replies] == [400, 400] or [it.status for it in replies] == [
+            400
+        ]
+        yield "" if right else f"shorter: {[it.status for it in replies]}"
     with dial(gateway) as connection:
         connection.sendall(_head(path, f"content-length: {len(body)}", "expect: 100-continue"))
         asked_for = connection.recv(1000)
@@ -209,14 +211,14 @@ def _trickling(gateway: Gateway, dialect: str) -> Outcomes:
     for name, data in (("head", [head[at : at + 1] for at in range(60)]),
                        ("body", [head, *(body[at : at + 1] for at in range(60))])):  # fmt: skip
         began = time.monotonic()
-        told = _exchange(gateway, *data, pause=0.1)
-        yield _answer(told, path if name == "body" else "/v1/chat/completions", 408, "", name)
+        reply = _exchange(gateway, *data, pause=0.1)
+        yield _answer(reply, path if name == "body" else "/v1/chat/completions", 408, "", name)
         yield "" if time.monotonic() - began < 10.0 else f"{name}: waited for too long"
     with dial(gateway) as connection:
         began = time.monotonic()
         left = drain(connection)
         late = time.monotonic() - began > 20 * _HEAD
-        yield f"a silent one: {left!r}, late: {late}" if late or b"200" in left[:20] else ""
+        yield f"a silent connection: {left!r}, late: {late}" if late or b"200" in left[:20] else ""
 
 
 _OF_A_STORM = ("answer", "error overloaded", "error overloaded_error", "error UNAVAILABLE", "cut")
@@ -232,12 +234,12 @@ def _storm(gateway: Gateway, dialect: str) -> Outcomes:
             for _ in range(_CONNECTIONS):
                 with suppress(OSError):
                     held.append(dial(gateway))
-            said = [told(form, one.result()) for one in running]
+            verdicts = [told(form, it.result()) for it in running]
         finally:
-            for one in held:
-                one.close()
-    yield from ("" if it in _OF_A_STORM else it for it in said)
-    yield "" if "answer" in said else "nobody is answered in a storm"
+            for it in held:
+                it.close()
+    yield from ("" if it in _OF_A_STORM else it for it in verdicts)
+    yield "" if "answer" in verdicts else "nobody is answered in a storm"
     for _ in range(200):  # connections that come and go
         with suppress(OSError), dial(gateway) as connection:
             connection.sendall(b"GET")

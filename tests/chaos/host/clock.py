@@ -26,8 +26,8 @@ _LONGEST = 60.0
 
 
 def _library() -> str:
-    found = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
-    return str(found[0]) if found else ""
+    libraries = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+    return str(libraries[0]) if libraries else ""
 
 
 def _fakeable() -> str:
@@ -74,10 +74,12 @@ def _jumping(stage: ChaosStage) -> Mapping[Form, Seen]:
             clock.set(jump)
             time.sleep(0.2)  # calls run on with the other time
             held.let_go()
-            for form, one in running.items():
-                crowd.replies.setdefault(form, []).append(one.result())
+            for form, future in running.items():
+                crowd.replies.setdefault(form, []).append(future.result())
         crowd.call(1)
-    rows = [it for found in gateway.all().values() for it in found if isinstance(it, FinalRow)]
+    rows = [
+        it for call_rows in gateway.all().values() for it in call_rows if isinstance(it, FinalRow)
+    ]
     wrong += [
         f"{it.id} took {it.duration} s" for it in rows if not 0 <= (it.duration or 0) < _LONGEST
     ]
@@ -86,7 +88,7 @@ def _jumping(stage: ChaosStage) -> Mapping[Form, Seen]:
     ]
     days = {int(it.at // 86_400) for it in rows}
     wrong += [] if len(days) >= 3 else [f"rows are of {len(days)} days"]
-    slow = max(one.seconds for found in crowd.replies.values() for one in found)
+    slow = max(future.seconds for call_rows in crowd.replies.values() for future in call_rows)
     wrong += [] if slow < _LONGEST else [f"a client waited {slow:.0f} s"]
     return crowd.seen(wrong=wrong)
 

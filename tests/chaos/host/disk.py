@@ -38,10 +38,10 @@ class Held:
         self._stage = stage
         self._go = asyncio.Event()
 
-    async def fault(self, wire: Wire, asked: Request) -> None:
+    async def fault(self, wire: Wire, request: Request) -> None:
         """Answer one request."""
-        if asked.stream:
-            first, *rest = provider.frames(asked.dialect)
+        if request.stream:
+            first, *rest = provider.frames(request.dialect)
             await wire.sse()
             await wire.chunk(first)
             await self._go.wait()
@@ -49,7 +49,7 @@ class Held:
             await wire.end()
             return
         await self._go.wait()
-        await honest(wire, asked)
+        await honest(wire, request)
 
     def let_go(self) -> None:
         """Release all answers."""
@@ -118,28 +118,34 @@ def full(place: _Place, policy: str) -> Callable[[ChaosStage], Mapping[Form, See
     def go(stage: ChaosStage) -> Mapping[Form, Seen]:
         gateway = _started(stage, place, policy)
         crowd, held = Crowd(gateway), Held(stage)
-        known = {form: fresh() for form in FORMS}
-        for form, prompt in known.items():
+        prompts = {form: fresh() for form in FORMS}
+        for form, prompt in prompts.items():
             until(partial(_kept, gateway, form, prompt), "its answer is kept")
         with ThreadPoolExecutor(len(FORMS)) as pool:
             for dialect in DIALECTS:
                 stage.provider.play(dialect, held.fault, held.fault, honest)
-            asked = sum(stage.provider.hits[dialect] for dialect in DIALECTS)
+            hits_before = sum(stage.provider.hits[dialect] for dialect in DIALECTS)
             running = {form: pool.submit(ask, gateway, form) for form in FORMS}
             until(
-                lambda: sum(map(stage.provider.hits.__getitem__, DIALECTS)) == asked + len(FORMS),
+                lambda: (
+                    sum(map(stage.provider.hits.__getitem__, DIALECTS)) == hits_before + len(FORMS)
+                ),
                 "all run",
             )
             with place.full(stage, gateway):  # type: ignore[attr-defined]  # it is entered
                 if policy == "refuse":  # the last page of the journal has room for a few rows
                     until(lambda: ask(gateway, FORMS[0]).status == 503, "it is refused", _SOON)
                 crowd.call(3)
-                wrong = [f"{form} is not served from the cache" for form, prompt in known.items()
+                wrong = [f"{form} is not served from the cache" for form, prompt in prompts.items()
                          if cached(ask(gateway, form, prompt)) != "hit"]  # fmt: skip
                 wrong += _late(gateway)
                 held.let_go()
-                ended = {form: told(form, one.result()) for form, one in running.items()}
-            wrong += [f"what ran was told {said}" for said in ended.values() if said != "answer"]
+                ended = {form: told(form, future.result()) for form, future in running.items()}
+            wrong += [
+                f"what ran was told {client_verdict}"
+                for client_verdict in ended.values()
+                if client_verdict != "answer"
+            ]
             began = time.monotonic()
             until(lambda: ask(gateway, FORMS[0]).status == 200, "it serves again", _PATIENCE)
             until(
@@ -152,7 +158,7 @@ def full(place: _Place, policy: str) -> Callable[[ChaosStage], Mapping[Form, See
             [] if gateway.metric("tiergate_ledger_lost_rows_total") == 0 else ["rows were lost"]
         )
         wrong += _torn(gateway)
-        lines = [one for one in gateway.log() if one["event"] == "ledger"]
+        lines = [line for line in gateway.log() if line["event"] == "ledger"]
         wrong += [] if len(lines) <= 8 else [f"{len(lines)} lines of the log"]
         return crowd.seen("", f"well after {back:.1f} s, {len(lines)} lines of the log", wrong)
 
@@ -170,8 +176,8 @@ def _late(gateway: Gateway) -> list[str]:
 
 def _torn(gateway: Gateway) -> list[str]:
     """Report lines of the journal that are no row."""
-    found = journal.list_segments(gateway.data / "ledger")
-    count = sum(row is None for path in found for row, _ in journal.read_rows(path))
+    segments = journal.list_segments(gateway.data / "ledger")
+    count = sum(row is None for path in segments for row, _ in journal.read_rows(path))
     return [f"{count} lines are torn"] if count else []
 
 
@@ -194,11 +200,11 @@ def _truncated(gateway: Gateway) -> None:
 
 
 def moved(
-    how: Callable[[Gateway], None], *, told: bool
+    how: Callable[[Gateway], None], *, is_reported: bool
 ) -> Callable[[ChaosStage], Mapping[Form, Seen]]:
     """A change to the journal by another program costs no call, and later rows are recorded.
 
-    With `told` the gateway notices the change and goes on in another file; rows that it wrote
+    With `is_reported` the gateway notices the change and goes on in another file; rows that it wrote
     before it noticed are lost.
     """
 
@@ -206,11 +212,13 @@ def moved(
         gateway = stage.start(base(stage))
         crowd, before = Crowd(gateway), Crowd(gateway)
         before.call(3)
-        assert gateway.stored() >= {one.id for found in before.replies.values() for one in found}
+        assert gateway.stored() >= {
+            reply.id for replies in before.replies.values() for reply in replies
+        }
         rows = set(gateway.all())
         how(gateway)
         before.call(1)
-        if told:
+        if is_reported:
             until(
                 lambda: gateway.metric("tiergate_ledger_failures_total") > 0,
                 "it has noticed",
@@ -219,10 +227,12 @@ def moved(
         crowd.call(2)
         seen, stored = crowd.seen(), gateway.stored()
         rows |= set(gateway.all())
-        gateway.forget({one.id for found in before.replies.values() for one in found} - rows)
-        lost = len({one.id for found in crowd.replies.values() for one in found} - stored)
+        gateway.forget(
+            {reply.id for replies in before.replies.values() for reply in replies} - rows
+        )
+        lost = len({reply.id for replies in crowd.replies.values() for reply in replies} - stored)
         wrong = (f"{lost} calls are not in the store",) if lost else ()
-        return {form: replace(one, wrong=wrong) for form, one in seen.items()}
+        return {form: replace(reply, wrong=wrong) for form, reply in seen.items()}
 
     return go
 
@@ -304,9 +314,9 @@ ROWS: tuple[Row, ...] = (
     row("P-01", "the journal may not grow: serve", "process", full(_LIMIT, "serve"), _SERVED),
     row("P-01", "the disk is full: refuse", "process", full(_TMPFS, "refuse"), _REFUSED, needs=(_mountable,)),
     row("P-01", "the disk is full: serve", "process", full(_TMPFS, "serve"), _SERVED, needs=(_mountable,)),
-    row("P-02", "the folder is removed", "process", moved(_away, told=True), _GOOD),
-    row("P-02", "the journal is renamed", "process", moved(_renamed, told=True), _GOOD),
-    row("P-02", "the journal is copied and emptied", "process", moved(_truncated, told=False), _GOOD),
+    row("P-02", "the folder is removed", "process", moved(_away, is_reported=True), _GOOD),
+    row("P-02", "the journal is renamed", "process", moved(_renamed, is_reported=True), _GOOD),
+    row("P-02", "the journal is copied and emptied", "process", moved(_truncated, is_reported=False), _GOOD),
     row("P-02", "EIO of each sync", "process", synced("error=EIO"),
         Expected(200, "answer", None, "settled", None, "the loop is in time.*"), needs=(_traceable,)),
     row("P-02", "a sync takes 2 s", "process", synced("delay_enter=2000000"),

@@ -100,8 +100,8 @@ def _drained(stage: ChaosStage) -> Mapping[Form, Seen]:
             wrong.append("closed before its delay")
         until(gateway.gone, "its end", _DRAIN + 10)
         took = time.monotonic() - began
-        whole = {form: {one.result() for at, one in short if at == form} for form in FORMS}
-        cut = {form: {one.result() for at, one in long if at == form} for form in FORMS}
+        whole = {form: {future.result() for at, future in short if at == form} for form in FORMS}
+        cut = {form: {future.result() for at, future in long if at == form} for form in FORMS}
     status = gateway.child.stop()
     wrong += [] if status == 0 else [f"exit status {status}"]
     wrong += [] if took < _DRAIN + (2.0 if stage.strict else 10.0) else [f"it took {took:.1f} s"]
@@ -111,7 +111,9 @@ def _drained(stage: ChaosStage) -> Mapping[Form, Seen]:
 
 
 def _ended(whole: set[str], cut: set[str], more: str, wrong: list[str]) -> Seen:
-    bad = [one for one in whole if one != "answer"] + [one for one in cut if "error" not in one]
+    bad = [client_verdict for client_verdict in whole if client_verdict != "answer"] + [
+        client_verdict for client_verdict in cut if "error" not in client_verdict
+    ]
     return Seen(client=", ".join(sorted(cut)), more=more, wrong=(*wrong, *bad))
 
 
@@ -146,21 +148,21 @@ def _twice(stage: ChaosStage) -> Mapping[Form, Seen]:
         gateway.child.signal(signal.SIGTERM)
         until(gateway.gone, "its end", _PATIENCE)
         took = time.monotonic() - began
-        said = {form: told(form, one.result()) for form, one in running.items()}
+        verdicts = {form: told(form, item.result()) for form, item in running.items()}
     status = gateway.child.stop()
     wrong = [] if status == 0 else [f"exit status {status}"]
     wrong += [] if took < (3.0 if stage.strict else _PATIENCE) else [f"it took {took:.1f} s"]
     wrong += stage.ended(gateway)
-    return {form: Seen(client=one, more="at once", wrong=(*wrong, *([] if "error" in one else [one])))
-            for form, one in said.items()}  # fmt: skip
+    return {form: Seen(client=item, more="at once", wrong=(*wrong, *([] if "error" in item else [item])))
+            for form, item in verdicts.items()}  # fmt: skip
 
 
 def _signals(stage: ChaosStage) -> Mapping[Form, Seen]:
     """Signals that the gateway does not use do not end it."""
     gateway = stage.start(base(stage))
     crowd = Crowd(gateway)
-    for one in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE, signal.SIGWINCH):
-        gateway.child.signal(one)
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE, signal.SIGWINCH):
+        gateway.child.signal(number)
         crowd.call(1)
 
     def heeded() -> set[str]:
@@ -177,9 +179,11 @@ def _killed(stage: ChaosStage, _: Cell) -> Seen:
     """Play the short form of `make kill`."""
     folder = stage.folder / "kill"
     folder.mkdir()
-    found = kill_trial.trial(folder, list(kill_trial.KINDS), "chaos")
-    told = f"{len(found.bills)} requests billed or refused, {sum(found.kills.values())} kills"
-    return Seen(more=told, wrong=tuple(found.wrong[:5]))
+    outcome = kill_trial.trial(folder, list(kill_trial.KINDS), "chaos")
+    summary = (
+        f"{len(outcome.bills)} requests billed or refused, {sum(outcome.kills.values())} kills"
+    )
+    return Seen(more=summary, wrong=tuple(outcome.wrong[:5]))
 
 
 _GOOD = """version: 1
@@ -231,9 +235,9 @@ def _configurations(stage: ChaosStage, _: Cell) -> Seen:
             wrong += [] if done.returncode == 0 else [f"the good one: {done.stderr}{done.stdout}"]
             continue
         count += 1
-        said = done.stdout + done.stderr
-        if done.returncode != 1 or "Traceback" in said or "gateway.yaml" not in said:
-            wrong.append(f"{name}: {done.returncode} {said[-300:]}")
+        output = done.stdout + done.stderr
+        if done.returncode != 1 or "Traceback" in output or "gateway.yaml" not in output:
+            wrong.append(f"{name}: {done.returncode} {output[-300:]}")
         if at % 6 == 1:
             served = _command(file, "serve", "--port", "0")
             if served.returncode != 1 or (file.parent / "data").exists():
@@ -287,18 +291,18 @@ def _prices(stage: ChaosStage) -> Mapping[Form, Seen]:
     first = stage.start(base(stage))
     crowd = Crowd(first)
     crowd.call(2)
-    old = {one.id for found in crowd.replies.values() for one in found}
+    old = {item.id for replies in crowd.replies.values() for item in replies}
     _, wrong = stage.audit(first)
     value = base(stage)
-    for one in value["models"].values():
-        one["price"] = {"input": 10, "output": 40}
+    for item in value["models"].values():
+        item["price"] = {"input": 10, "output": 40}
     second = stage.start(value, warm=False, TIERGATE_DATA=str(first.data))
     second.looks_at(first.data)
     new = Crowd(second)
     new.call(2)
     costs = {True: Decimal("0.000019"), False: Decimal("0.00019")}
-    rows = [it for found in second.all().values() for it in found if isinstance(it, FinalRow)]
-    ids = {one.id for found in new.replies.values() for one in found}
+    rows = [it for replies in second.all().values() for it in replies if isinstance(it, FinalRow)]
+    ids = {item.id for replies in new.replies.values() for item in replies}
     for entry in rows:
         if entry.id in old | ids and entry.cost != costs[entry.id in old]:
             wrong.append(f"{entry.id} cost {entry.cost}")

@@ -44,8 +44,8 @@ def _told(gateway: Gateway, what: str) -> list[dict[str, Any]]:
 
 
 def _state(gateway: Gateway) -> dict[str, Any]:
-    found: dict[str, Any] = jsonio.loads(gateway.get("/admin/config").body)
-    return found
+    config: dict[str, Any] = jsonio.loads(gateway.get("/admin/config").body)
+    return config
 
 
 def _folder(file: Path) -> None:
@@ -107,8 +107,8 @@ def _in_force(gateway: Gateway, times: int) -> bool:
 
 
 def _priced(value: Config, number: int) -> Config:
-    for one in value["models"].values():
-        one["price"] = {"input": 1 + number, "output": 4 + number}
+    for model in value["models"].values():
+        model["price"] = {"input": 1 + number, "output": 4 + number}
     return value
 
 
@@ -125,8 +125,10 @@ def _prices(stage: ChaosStage) -> Mapping[Form, Seen]:
             kinds[_told(gateway, "version")[-1]["version"]] = number
         going.result()
     wrong = []
-    ids = {one.id for replies in crowd.replies.values() for one in replies}
-    rows = [it for found in gateway.all().values() for it in found if isinstance(it, FinalRow)]
+    ids = {reply.id for replies in crowd.replies.values() for reply in replies}
+    rows = [
+        it for call_rows in gateway.all().values() for it in call_rows if isinstance(it, FinalRow)
+    ]
     for entry in [it for it in rows if it.id in ids]:
         if entry.config not in kinds:
             wrong.append(f"{entry.id} has the version {entry.config}")

@@ -39,21 +39,21 @@ _GOOD = Expected(200, "answer", None, "settled")
 def _forgotten(gateway: Gateway) -> None:
     """Forget calls that the gateway refused at admission: they have no row."""
     rows = set(gateway.all())
-    gateway.forget({one.id for one in gateway.replies if one.status in _SHED} - rows)
+    gateway.forget({reply.id for reply in gateway.replies if reply.status in _SHED} - rows)
 
 
 @contextmanager
 def _held(gateway: Gateway, count: int) -> Iterator[list[socket.socket]]:
     """Hold `count` connections, or as many as the gateway accepts."""
-    found: list[socket.socket] = []
+    connections: list[socket.socket] = []
     try:
         for _ in range(count):
             with suppress(OSError):
-                found.append(dial(gateway))
-        yield found
+                connections.append(dial(gateway))
+        yield connections
     finally:
-        for one in found:
-            one.close()
+        for connection in connections:
+            connection.close()
 
 
 def _files(stage: ChaosStage) -> Mapping[Form, Seen]:
@@ -125,20 +125,20 @@ def _large(gateway: Gateway, form: Form) -> Reply:
 
 def _flooded(stage: ChaosStage, value: Config, *before: str) -> Mapping[Form, Seen]:
     value["server"] = {"max_body": 32_000_000, **value.get("server", {})}
-    for one in value["models"].values():
-        one["context"] = 100_000_000
+    for item in value["models"].values():
+        item["context"] = 100_000_000
     gateway = stage.start(value, before=before, promised=3.0)
     crowd = Crowd(gateway)
     with ThreadPoolExecutor(_FLOOD) as pool:
-        found = list(pool.map(lambda at: _large(gateway, FORMS[at % len(FORMS)]), range(_FLOOD)))
-    said = sorted({one.status for one in found})
+        replies = list(pool.map(lambda at: _large(gateway, FORMS[at % len(FORMS)]), range(_FLOOD)))
+    statuses = sorted({item.status for item in replies})
     # A client that is refused while it still sends may see a reset in place of the error.
-    wrong = [f"told {said}"] if set(said) - {200, 0, *_SHED} else []
+    wrong = [f"told {statuses}"] if set(statuses) - {200, 0, *_SHED} else []
     wrong += ["it was killed"] if gateway.gone() else []
     until(lambda: ask(gateway, FORMS[0]).status == 200, "it is well again", _PATIENCE)
     crowd.call(2)
     _forgotten(gateway)
-    served = sum(one.status == 200 for one in found)
+    served = sum(item.status == 200 for item in replies)
     return crowd.seen(more=f"{served} of {_FLOOD} served", wrong=wrong)
 
 
@@ -185,10 +185,10 @@ def _starved(stage: ChaosStage) -> Mapping[Form, Seen]:
     try:
         crowd.call(3)
     finally:
-        for one in busy:
-            one.kill()
-            one.wait()
-    slow = max(one.seconds for found in crowd.replies.values() for one in found)
+        for item in busy:
+            item.kill()
+            item.wait()
+    slow = max(item.seconds for replies in crowd.replies.values() for item in replies)
     late = slow > (10.0 if stage.strict else _PATIENCE)
     return crowd.seen(more=f"{'late' if late else 'in time'}: {slow:.1f} s at most")
 
@@ -230,17 +230,17 @@ def _together(stage: ChaosStage) -> Mapping[Form, Seen]:
     wrong += (
         ["a call was answered"]
         if any(
-            "error" not in told(form, one)
-            for form, found in failing.replies.items()
-            for one in found
+            "error" not in told(form, reply)
+            for form, replies in failing.replies.items()
+            for reply in replies
         )
         else []
     )
-    said = [line for line in gateway.child.err.splitlines() if len(line) > 2_000]
-    wrong += [f"{len(said)} long lines of the log"] if said else []
+    long_lines = [line for line in gateway.child.err.splitlines() if len(line) > 2_000]
+    wrong += [f"{len(long_lines)} long lines of the log"] if long_lines else []
     until(lambda: not gateway.metric("tiergate_ledger_late_rows"), "rows are written", _PATIENCE)
-    return {form: Seen(client="; ".join(sorted({told(form, one).split()[0] for one in found})), more="flat", wrong=tuple(wrong))
-            for form, found in failing.replies.items()}  # fmt: skip
+    return {form: Seen(client="; ".join(sorted({told(form, reply).split()[0] for reply in replies})), more="flat", wrong=tuple(wrong))
+            for form, replies in failing.replies.items()}  # fmt: skip
 
 
 ROWS: tuple[Row, ...] = (

@@ -8,14 +8,14 @@ from tests.e2e.redis_port import Place
 
 def count(data: bytes) -> int:
     """Return the number of commands in data that holds only whole commands."""
-    found = 0
+    calls = 0
     while data.startswith(b"*"):
         words, _, data = data[1:].partition(b"\r\n")
         for _ in range(int(words)):
             length, _, data = data[1:].partition(b"\r\n")
             data = data[int(length) + 2 :]
-        found += 1
-    return found
+        calls += 1
+    return calls
 
 
 def answering(answer: bytes) -> Fault:

@@ -50,9 +50,9 @@ def _killed(stage: ChaosStage) -> Mapping[Form, Seen]:
             made.place.kill()
             time.sleep(0.5)  # the fault lasts
             made.place.start()
-    replies = [one for found in crowd.replies.values() for one in found]
+    replies = [reply for form_replies in crowd.replies.values() for reply in form_replies]
     cache = hits(made.gateway, BACK)
-    slow = max(one.seconds for one in replies)
+    slow = max(reply.seconds for reply in replies)
     seen = crowd.seen(cache, waited(stage, healthy, replies, replies))
     assert slow < 2.0, f"a call took {slow:.1f} s"
     return seen
@@ -100,7 +100,7 @@ def _flapping(stage: ChaosStage) -> Mapping[Form, Seen]:
         line.mode = "through"
         dials = (line.dialled - dialled) / (time.monotonic() - began)
         cache = hits(made.gateway, 40)  # after repeated failures it waits longer
-    replies = [one for found in crowd.replies.values() for one in found]
+    replies = [reply for form_replies in crowd.replies.values() for reply in form_replies]
     wrong = [f"{dials:.1f} connections a second"] if dials > _MOST_DIALS else []
     more = waited(stage, healthy, replies, replies)
     made.place.start_again()

@@ -49,9 +49,9 @@ def program() -> str:
 
 def place(stage: ChaosStage) -> Place:
     """Return a port where a Redis may run."""
-    found = redis_program()
-    assert found is not None
-    made = Place(found, stage.folder)
+    server = redis_program()
+    assert server is not None
+    made = Place(server, stage.folder)
     stage.at_close.append(made.kill)
     return made
 
@@ -83,11 +83,11 @@ def waited(
     once = max(reply.seconds for reply in first) - healthy
     after = quick(later) - healthy
     longest = max(reply.seconds for reply in (*first, *later))
-    said = f"+{max(0.0, once) * 1000:.0f} ms once, {after * 1000:+.1f} ms after"
+    delay = f"+{max(0.0, once) * 1000:.0f} ms once, {after * 1000:+.1f} ms after"
     late = longest > _NEVER
     if stage.strict:
         late = late or once > _ONCE + _STALL or after > _LATER
-    return f"{'late' if late else 'in time'}: {said}"
+    return f"{'late' if late else 'in time'}: {delay}"
 
 
 def losing(
@@ -119,13 +119,15 @@ def lost(id: str, name: str, fault: Fault, *, ci: bool = False, **more: bool) ->
 def traffic(gateway: Gateway, crowd: Crowd, pause: float = 0.0) -> Iterator[None]:
     """Call in all forms, each form one call at a time; half of the calls are new."""
     ended = threading.Event()
-    found: dict[Form, list[Reply]] = {form: [] for form in FORMS}
+    form_replies: dict[Form, list[Reply]] = {form: [] for form in FORMS}
 
     def go(form: Form) -> None:
         at = 0
         while not ended.is_set():
             at += 1
-            found[form].append(ask(gateway, form, f"What of {at % 7}, {form}?" if at % 2 else ""))
+            form_replies[form].append(
+                ask(gateway, form, f"What of {at % 7}, {form}?" if at % 2 else "")
+            )
             ended.wait(pause)
 
     with ThreadPoolExecutor(len(FORMS)) as pool:
@@ -134,9 +136,9 @@ def traffic(gateway: Gateway, crowd: Crowd, pause: float = 0.0) -> Iterator[None
             yield
         finally:
             ended.set()
-        for one in running:
-            one.result()
-    for form, replies in found.items():
+        for future in running:
+            future.result()
+    for form, replies in form_replies.items():
         crowd.replies.setdefault(form, []).extend(replies)
 
 

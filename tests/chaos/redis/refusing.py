@@ -83,7 +83,7 @@ def _wrong_password(stage: ChaosStage) -> Mapping[Form, Seen]:
     made = pair(stage, "--requirepass", "another", form=form)
     crowd = Crowd(made.gateway)
     first, later = crowd.call(1), crowd.call(8)
-    notes = len([one for one in made.gateway.log() if one["event"] == "redis"])
+    notes = len([line for line in made.gateway.log() if line["event"] == "redis"])
     with made.place.admin("another") as admin:
         admin.config_set("requirepass", _PASSWORD)
     cache = hits(made.gateway, BACK)
@@ -97,8 +97,8 @@ def _wrong_password(stage: ChaosStage) -> Mapping[Form, Seen]:
 def _all_at_once(faults: Sequence[Callable[[Place], object]]) -> Fault:
     @contextmanager
     def fault(place: Place) -> Iterator[None]:
-        for one in faults:
-            one(place)
+        for fault_ in faults:
+            fault_(place)
         yield
 
     return fault

@@ -37,9 +37,9 @@ def _lost(stage: ChaosStage, url: str, lose: Callable[[], object]) -> Mapping[Fo
         began = time.monotonic()
         lose()
         cache = hits(gateway, _FAILOVER)
-    replies = [one for found in crowd.replies.values() for one in found]
-    told = f"{waited(stage, healthy, replies, replies)}, kept again after {time.monotonic() - began:.1f} s"
-    return crowd.seen(cache, told)
+    replies = [reply for form_replies in crowd.replies.values() for reply in form_replies]
+    summary = f"{waited(stage, healthy, replies, replies)}, kept again after {time.monotonic() - began:.1f} s"
+    return crowd.seen(cache, summary)
 
 
 def _sentinel(stage: ChaosStage) -> Mapping[Form, Seen]:
@@ -60,7 +60,7 @@ def _moved(stage: ChaosStage) -> Mapping[Form, Seen]:
 
         def there_and_back() -> None:
             source = nodes.primary(_COUNTERS)
-            target = next(one for one in nodes.places[:3] if one is not source)
+            target = next(place for place in nodes.places[:3] if place is not source)
             _move(source, target)
             time.sleep(0.3)  # the slots stay there for a while
             _move(target, source)
@@ -72,7 +72,7 @@ def _move(source: Place, target: Place) -> None:
     names = make_keys(_TENANT)
     with source.admin() as old, target.admin() as new:
         slot = old.execute_command("CLUSTER", "KEYSLOT", names[0])
-        ids = [one.execute_command("CLUSTER", "MYID") for one in (old, new)]
+        ids = [place.execute_command("CLUSTER", "MYID") for place in (old, new)]
         new.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[0])
         old.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[1])
         time.sleep(0.1)  # TRYAGAIN and ASK
@@ -85,8 +85,8 @@ def _move(source: Place, target: Place) -> None:
             return not old.execute_command("CLUSTER", "COUNTKEYSINSLOT", slot)
 
         until(moved, "all keys are there")
-        for one in (new, old):
-            one.execute_command("CLUSTER", "SETSLOT", slot, "NODE", ids[1])
+        for place in (new, old):
+            place.execute_command("CLUSTER", "SETSLOT", slot, "NODE", ids[1])
 
 
 def _down(stage: ChaosStage) -> Mapping[Form, Seen]:
@@ -95,19 +95,19 @@ def _down(stage: ChaosStage) -> Mapping[Form, Seen]:
     CLUSTERDOWN for everything; then they come back.
     """
     with Nodes(_program(), stage.folder) as nodes:
-        one, other = nodes.pair(_COUNTERS)
+        first, other = nodes.pair(_COUNTERS)
 
         def for_a_while() -> None:
-            with one.stopped(), other.stopped():
+            with first.stopped(), other.stopped():
                 time.sleep(2.5)  # longer than the node timeout
 
         return _lost(stage, nodes.url, for_a_while)
 
 
 def _program() -> str:
-    found = redis_program()
-    assert found is not None
-    return found
+    server = redis_program()
+    assert server is not None
+    return server
 
 
 ROWS: tuple[Row, ...] = (

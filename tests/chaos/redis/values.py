@@ -34,15 +34,17 @@ def _crowded(stage: ChaosStage) -> Mapping[Form, Seen]:
         hits(made.gateway, BACK)
         line.delay, line.mode = 0.03, "late"
         with ThreadPoolExecutor(_MANY) as pool:
-            asked = [FORMS[at % len(FORMS)] for at in range(4 * _MANY)]
+            forms = [FORMS[at % len(FORMS)] for at in range(4 * _MANY)]
             for form, reply in zip(
-                asked, pool.map(lambda it: ask(made.gateway, it), asked), strict=True
+                forms, pool.map(lambda it: ask(made.gateway, it), forms), strict=True
             ):
                 crowd.replies.setdefault(form, []).append(reply)
         line.mode = "through"
         cache = hits(made.gateway, BACK)
     made.place.start_again()
-    slowest = max(one.seconds for found in crowd.replies.values() for one in found) - healthy
+    slowest = (
+        max(it.seconds for form_replies in crowd.replies.values() for it in form_replies) - healthy
+    )
     return crowd.seen(cache, f"in time: +{slowest * 1000:.0f} ms for {_MANY} at a time")
 
 
@@ -63,11 +65,11 @@ def _flushed(stage: ChaosStage) -> Mapping[Form, Seen]:
 def _budget(stage: ChaosStage, cell: Cell) -> Seen:
     """A spent budget stays spent when Redis forgets it: the ledger knows, and no call is sent."""
     made = pair(stage, change=_small, warm=False)
-    form, sent, said = (cell.dialect, cell.mode), 0, ""
+    form, sent, client_verdict = (cell.dialect, cell.mode), 0, ""
 
     def spend() -> int:
         """Call until no call passes, even after earlier calls have settled."""
-        nonlocal said
+        nonlocal client_verdict
         passed = refused = 0
         while refused < 5:
             assert passed < 1000, "the budget has no end"
@@ -75,7 +77,7 @@ def _budget(stage: ChaosStage, cell: Cell) -> Seen:
             if reply.status == 200:
                 passed, refused = passed + 1, 0
             else:
-                said, refused = told(form, reply), refused + 1
+                client_verdict, refused = told(form, reply), refused + 1
                 time.sleep(0.05)  # the gateway tries Redis again after a pause
         return passed
 
@@ -89,7 +91,7 @@ def _budget(stage: ChaosStage, cell: Cell) -> Seen:
     )  # fmt: skip
     wrong = [] if spent <= float(_USD) * 1_000_000 else [f"{spent} micro-USD spent"]
     wrong += [] if sent > 50 else [f"refused after {sent} calls"]
-    return Seen(client=said, more=f"{more} more after FLUSHALL", wrong=tuple(wrong))
+    return Seen(client=client_verdict, more=f"{more} more after FLUSHALL", wrong=tuple(wrong))
 
 
 def _small(value: Config) -> None:
@@ -115,7 +117,7 @@ def _strangers(stage: ChaosStage) -> Mapping[Form, Seen]:
             admin.delete(name)
     cache = hits(made.gateway, BACK)
     seen = crowd.seen(cache, waited(stage, healthy, first, later))
-    wrong = [f"beside: {one}" for one in beside.seen().values() if one.client != "answer"]
+    wrong = [f"beside: {it}" for it in beside.seen().values() if it.client != "answer"]
     assert not wrong, wrong
     return seen
 
@@ -134,7 +136,7 @@ def _wrong_type(stage: ChaosStage) -> Mapping[Form, Seen]:
             admin.delete(name)
             admin.lpush(name, "a list")
     again = [ask(made.gateway, form, text) for form, text in texts.items()]
-    wrong = [f"{cached(one)} of a list" for one in again if cached(one) != "miss"]
+    wrong = [f"{cached(it)} of a list" for it in again if cached(it) != "miss"]
     for form, reply in zip(texts, again, strict=True):
         crowd.replies[form].append(reply)
     return crowd.seen(hits(made.gateway, BACK), waited(stage, healthy, again, again), wrong)
@@ -147,9 +149,9 @@ def _piece(work: Any) -> Any:
         upstream = Upstream()
         stage.loop.run(upstream.start())
         upstream.on("/", echo)
-        found = redis_program()
-        assert found is not None
-        made = pieces.Pair(found, stage.folder, upstream.url, "redis://127.0.0.1:{port}/0")
+        server = redis_program()
+        assert server is not None
+        made = pieces.Pair(server, stage.folder, upstream.url, "redis://127.0.0.1:{port}/0")
         try:
             work(made, stage.folder)
         finally:

@@ -51,12 +51,12 @@ def key(cell: Cell) -> str:
 
 def read() -> Mapping[str, Expected]:
     """Read the pinned expectations, by fault, mode and client."""
-    found = {}
+    expected = {}
     for line in PINNED.read_text().splitlines():
-        fault, mode, client, told, calls, sent = line.split(" | ")
+        fault, mode, client, result, calls, sent = line.split(" | ")
         attempts = int(sent.removesuffix(" sent"))
-        found[_key(fault, mode, client)] = Expected(client=told, attempts=attempts, more=calls)
-    return found
+        expected[_key(fault, mode, client)] = Expected(client=result, attempts=attempts, more=calls)
+    return expected
 
 
 def _row(source: Row, client: str, pinned: Mapping[str, Expected]) -> Row:
@@ -66,18 +66,22 @@ def _row(source: Row, client: str, pinned: Mapping[str, Expected]) -> Row:
         awake()
         gateway, tag = stage.gateway, f"c20-{zlib.crc32(cell.name.encode()):08x}"
         source.begin(stage, cell)
-        told = outcome(client, gateway, f"{cell.name}/smart", tag, stream=cell.stream)
+        result = outcome(client, gateway, f"{cell.name}/smart", tag, stream=cell.stream)
 
         def over() -> list[str]:
             """Return the ids of the cell's calls, once each of them has its final row."""
-            rows = {id: found for id, found in gateway.all().items() if _tagged(found, tag)}
-            ended = all(any(isinstance(row, FinalRow) for row in found) for found in rows.values())
+            rows = {
+                id: call_rows for id, call_rows in gateway.all().items() if _tagged(call_rows, tag)
+            }
+            ended = all(
+                any(isinstance(row, FinalRow) for row in call_rows) for call_rows in rows.values()
+            )
             return list(rows) if ended else []
 
         calls = until(over, f"the rows of {tag}")
         gateway.found.update(calls)
         sent = sum(len(gateway.rows(id)[1]) for id in calls)
-        return Seen(client=told, attempts=sent, more=f"{len(calls)} asked")
+        return Seen(client=result, attempts=sent, more=f"{len(calls)} asked")
 
     missing = Expected(client="a line in pinned.txt")
     expected: dict[Mode, Expected] = {

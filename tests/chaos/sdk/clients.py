@@ -41,49 +41,49 @@ type Ask = Callable[[Asked], str]
 """Returns the text that a program gets; may raise any error of its SDK."""
 
 
-def _openai(asked: Asked) -> openai.OpenAI:
+def _openai(call: Asked) -> openai.OpenAI:
     return openai.OpenAI(
-        base_url=f"{asked.url}/v1", api_key=CLIENT_KEY, default_headers=asked.headers
+        base_url=f"{call.url}/v1", api_key=CLIENT_KEY, default_headers=call.headers
     )
 
 
-def _chat(asked: Asked) -> str:
-    with _openai(asked) as sdk:
+def _chat(call: Asked) -> str:
+    with _openai(call) as sdk:
         create = sdk.chat.completions.create
-        if not asked.stream:
-            return create(model=asked.model, messages=_HELLO).choices[0].message.content or ""
-        chunks = create(model=asked.model, messages=_HELLO, stream=True)
+        if not call.stream:
+            return create(model=call.model, messages=_HELLO).choices[0].message.content or ""
+        chunks = create(model=call.model, messages=_HELLO, stream=True)
         return "".join(it.choices[0].delta.content or "" for it in chunks if it.choices)
 
 
-def _responses(asked: Asked) -> str:
-    with _openai(asked) as sdk:
-        if not asked.stream:
-            return sdk.responses.create(model=asked.model, input=PROMPT, store=False).output_text
-        events = sdk.responses.create(model=asked.model, input=PROMPT, store=False, stream=True)
+def _responses(call: Asked) -> str:
+    with _openai(call) as sdk:
+        if not call.stream:
+            return sdk.responses.create(model=call.model, input=PROMPT, store=False).output_text
+        events = sdk.responses.create(model=call.model, input=PROMPT, store=False, stream=True)
         return "".join(it.delta for it in events if it.type == "response.output_text.delta")
 
 
-def _messages(asked: Asked) -> str:
+def _messages(call: Asked) -> str:
     with anthropic.Anthropic(
-        base_url=asked.url, api_key=CLIENT_KEY, default_headers=asked.headers
+        base_url=call.url, api_key=CLIENT_KEY, default_headers=call.headers
     ) as sdk:
-        if asked.stream:
-            with sdk.messages.stream(model=asked.model, max_tokens=99, messages=_HELLO) as events:
+        if call.stream:
+            with sdk.messages.stream(model=call.model, max_tokens=99, messages=_HELLO) as events:
                 return "".join(events.text_stream)
-        found: Any = sdk.messages.create(model=asked.model, max_tokens=99, messages=_HELLO)
-        return "".join(it.text for it in found.content if it.type == "text")
+        message: Any = sdk.messages.create(model=call.model, max_tokens=99, messages=_HELLO)
+        return "".join(it.text for it in message.content if it.type == "text")
 
 
 def _google(retry: types.HttpRetryOptions | None) -> Ask:
-    def ask(asked: Asked) -> str:
-        options = types.HttpOptions(base_url=asked.url, headers=asked.headers, retry_options=retry)
+    def ask(call: Asked) -> str:
+        options = types.HttpOptions(base_url=call.url, headers=call.headers, retry_options=retry)
         sdk = genai.Client(api_key=CLIENT_KEY, http_options=options)
         try:
             models = sdk.models
-            if not asked.stream:
-                return models.generate_content(model=asked.model, contents=PROMPT).text or ""
-            chunks = models.generate_content_stream(model=asked.model, contents=PROMPT)
+            if not call.stream:
+                return models.generate_content(model=call.model, contents=PROMPT).text or ""
+            chunks = models.generate_content_stream(model=call.model, contents=PROMPT)
             return "".join(it.text or "" for it in chunks)
         finally:
             sdk.close()

@@ -54,7 +54,7 @@ def _play(
             entries.append(gateway.entry(reply.id))
             if reply.status != 200 or not served(entries[-1], cell):
                 wrong.append(f"call {number}: {reply.status} by {entries[-1].provider}")
-        counts = [one.attempts for one in entries]
+        counts = [entry.attempts for entry in entries]
         if sum(counts) > _FEW:
             wrong.append(f"requests {counts}")
         more = f"{counts[0]} sent at first"

@@ -40,9 +40,9 @@ def _kind(kind: str | None) -> Fault:
 
     async def fault(wire: Wire, request: Request) -> None:
         data = b"".join(frames(request.dialect)) if request.stream else body(request.dialect)
-        said = f"content-type: {kind}\r\n" if kind is not None else ""
+        header = f"content-type: {kind}\r\n" if kind is not None else ""
         await wire.write(
-            f"HTTP/1.1 200 OK\r\n{said}content-length: {len(data)}\r\n\r\n".encode() + data
+            f"HTTP/1.1 200 OK\r\n{header}content-length: {len(data)}\r\n\r\n".encode() + data
         )
 
     return fault

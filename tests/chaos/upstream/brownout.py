@@ -140,17 +140,19 @@ def _alone(dialect: str, share: float) -> float:
 
 def _added(dialect: str, factors: Mapping[str, float], good: Mapping[str, float]) -> Seen:
     """Report requests for each call, and the share of answered calls, by the share that fails."""
-    told = [f"{it} fail {factors[it]:.2f}x {100 * good[it]:.0f} %" for it in factors]
+    factors_text = [f"{it} fail {factors[it]:.2f}x {100 * good[it]:.0f} %" for it in factors]
     wrong = [
         f"{factors[it]:.2f} requests a call where {it} fail"
         for it in factors
         if factors[it] > MOST * _alone(dialect, _SHARES[it])
     ]
-    return Seen(more=", ".join(told), wrong=tuple(wrong))
+    return Seen(more=", ".join(factors_text), wrong=tuple(wrong))
 
 
 def _ended(gateway: Gateway) -> bool:
-    return all(any(isinstance(row, FinalRow) for row in found) for found in gateway.all().values())
+    return all(
+        any(isinstance(row, FinalRow) for row in call_rows) for call_rows in gateway.all().values()
+    )
 
 
 # A provider that fails for a quarter of a minute, and what clients see of it.
@@ -202,11 +204,11 @@ def _minute(
         seen = {}
         for dialect in DIALECTS:
             made = clients[dialect].result()
-            told, wrong = judge(made, broke, healed)
+            summary, wrong = judge(made, broke, healed)
             factor = (stage.provider.hits[dialect] - before[dialect]) / len(made)
             if factor > MOST:
                 wrong.append(f"{factor:.2f} requests a call")
-            seen[dialect, "whole"] = Seen(more=f"{told}, {factor:.2f}x", wrong=tuple(wrong))
+            seen[dialect, "whole"] = Seen(more=f"{summary}, {factor:.2f}x", wrong=tuple(wrong))
         return seen
 
     return go
@@ -248,13 +250,13 @@ def _served(least: float) -> _Judge:
     return judge
 
 
-def _bad(does: Fault, name: str, said: str, judge: _Judge, bad: float, after: float) -> Row:
+def _bad(does: Fault, name: str, promise: str, judge: _Judge, bad: float, after: float) -> Row:
     return row(
         "U-29",
         name,
         "upstream",
         _minute(does, judge, bad, after),
-        Expected(said=said),
+        Expected(said=promise),
         modes=("whole",),
     )
 

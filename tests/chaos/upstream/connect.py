@@ -137,9 +137,9 @@ class _Names(asyncio.DatagramProtocol):
             place = "127.77.0.99" if wrong else "127.0.0.1"
             answer = b"\xc0\x0c" + struct.pack(">HHIH", 1, 1, 0, 4) + socket.inet_aton(place)
         flags = 0x8180 | code
-        said = _HEADER.pack(id, flags, 1, 1 if answer else 0, 0, 0) + question + answer
+        message = _HEADER.pack(id, flags, 1, 1 if answer else 0, 0, 0) + question + answer
         assert self._transport is not None
-        self._transport.sendto(said, addr)
+        self._transport.sendto(message, addr)
 
 
 def _resolver(stage: ChaosStage) -> Sequence[str]:

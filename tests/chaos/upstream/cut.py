@@ -53,9 +53,9 @@ def _newline(dialect: str) -> bytes:
 
 async def _half(wire: Wire, request: Request) -> None:
     """Send less than the announced length, and FIN."""
-    said = body(request.dialect)
-    await wire.head(length=len(said))
-    await wire.write(said[:40])
+    answer = body(request.dialect)
+    await wire.head(length=len(answer))
+    await wire.write(answer[:40])
     wire.close()
 
 
@@ -65,9 +65,9 @@ async def _broken(wire: Wire, request: Request) -> None:
 
 
 async def _rst(wire: Wire, request: Request) -> None:
-    said = body(request.dialect)
-    await wire.head(length=len(said))
-    await wire.write(said[:40])
+    answer = body(request.dialect)
+    await wire.head(length=len(answer))
+    await wire.write(answer[:40])
     await wire.reset()
 
 

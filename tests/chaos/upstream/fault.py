@@ -100,12 +100,12 @@ def _hits(stage: ChaosStage, cell: Cell) -> int:
 
 def _told_to_retry(reply: Reply, tries: int) -> list[str]:
     """Return what is wrong with an error's advice to retry."""
-    said = reply.headers.get("x-should-retry")
+    header = reply.headers.get("x-should-retry")
     if reply.status < 400:
         return []
-    if reply.status < 500 and reply.status != 429 and said != "false":
+    if reply.status < 500 and reply.status != 429 and header != "false":
         return ["the client may try again what cannot get better"]
-    if reply.status == 429 and said is not None:
+    if reply.status == 429 and header is not None:
         return ["the client may not try again, as it would at the provider"]
     if tries == 0 and "retry-after" not in reply.headers:
         return ["nobody was asked, and the client is not told to come back"]

@@ -40,34 +40,34 @@ def error(
             429: "RESOURCE_EXHAUSTED",
             503: "UNAVAILABLE",
         }
-        said = {"code": status, "message": message, "status": names.get(status, "INTERNAL")}
-        return jsonio.dumps({"error": said})
+        members = {"code": status, "message": message, "status": names.get(status, "INTERNAL")}
+        return jsonio.dumps({"error": members})
     code = {404: "model_not_found", 429: "rate_limit_exceeded"}.get(status)
-    said = {"message": message, "type": "server_error", "param": None, "code": code}
-    return jsonio.dumps({"error": said})
+    members = {"message": message, "type": "server_error", "param": None, "code": code}
+    return jsonio.dumps({"error": members})
 
 
 def error_frame(dialect: str, status: int = 503) -> bytes:
     """Return a provider's own error as an event of a stream."""
-    told = error(dialect, status)
+    error_body = error(dialect, status)
     if dialect == RESPONSES:
-        said = {
+        members = {
             "type": "error",
             "code": "server_error",
             "message": "Boom.",
             "param": None,
             "sequence_number": 0,
         }
-        return b"event: error\ndata: " + jsonio.dumps(said) + b"\n\n"
+        return b"event: error\ndata: " + jsonio.dumps(members) + b"\n\n"
     named = b"event: error\n" if dialect == MESSAGES else b""
-    return named + b"data: " + told + b"\n\n"
+    return named + b"data: " + error_body + b"\n\n"
 
 
 def speaking(dialect: str, text: str, *, stream: bool) -> tuple[bytes, ...]:
     """Return the usual answer with another first text, not escaped; a whole answer is one piece."""
-    said = text.encode()
+    data = text.encode()
     if not stream:
-        return (body(dialect).replace(b"Hello you.", said),)
+        return (body(dialect).replace(b"Hello you.", data),)
     usual, lead = list(frames(dialect)), LEAD[dialect]
-    usual[lead] = usual[lead].replace(b"Hell", said)
+    usual[lead] = usual[lead].replace(b"Hell", data)
     return tuple(usual)

@@ -22,11 +22,11 @@ def _says(change: Change, *, step: int = 0) -> Fault:
 
     async def fault(wire: Wire, request: Request) -> None:
         await wire.sse()
-        told = list(change(request.dialect))
+        pieces = list(change(request.dialect))
         if step:
-            data = b"".join(told)
-            told = [data[at : at + step] for at in range(0, len(data), step)]
-        for piece in told:
+            data = b"".join(pieces)
+            pieces = [data[at : at + step] for at in range(0, len(data), step)]
+        for piece in pieces:
             await wire.chunk(piece)
         await wire.end()
 
@@ -41,9 +41,9 @@ def _with(extra: bytes) -> Change:
     """Insert bytes after the first frame of content."""
 
     def change(dialect: str) -> Sequence[bytes]:
-        told = list(frames(dialect))
-        told.insert(LEAD[dialect] + 1, extra)
-        return told
+        pieces = list(frames(dialect))
+        pieces.insert(LEAD[dialect] + 1, extra)
+        return pieces
 
     return change
 
@@ -88,13 +88,13 @@ def _broken(data: bytes) -> Fault:
     """Send a broken event after two frames of content, and then the rest of a good stream."""
 
     async def fault(wire: Wire, request: Request) -> None:
-        told = list(long(request.dialect, 3))
+        pieces = list(long(request.dialect, 3))
         at = LEAD[request.dialect] + 2
-        kind = told[at].partition(b"data:")[0]
+        kind = pieces[at].partition(b"data:")[0]
         await wire.sse()
-        await wire.chunk(*told[:at])
+        await wire.chunk(*pieces[:at])
         await asyncio.sleep(0.05)  # the gateway must read the good frames apart
-        await wire.chunk(kind + b"data: " + data + b"\n\n", *told[at:])
+        await wire.chunk(kind + b"data: " + data + b"\n\n", *pieces[at:])
         await wire.end()
 
     return fault
@@ -106,10 +106,10 @@ def _many(dialect: str) -> tuple[bytes, ...]:
 
 async def _flood(wire: Wire, request: Request) -> None:
     """Send 20,000 events as fast as the gateway reads them."""
-    told = _many(request.dialect)
+    pieces = _many(request.dialect)
     await wire.sse()
-    for at in range(0, len(told), 500):
-        await wire.chunk(b"".join(told[at : at + 500]))
+    for at in range(0, len(pieces), 500):
+        await wire.chunk(b"".join(pieces[at : at + 500]))
     await wire.end()
 
 

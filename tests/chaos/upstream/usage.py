@@ -27,12 +27,12 @@ def _said(dialect: str, change: Callable[[str, bytes], bytes], *, stream: bool) 
 
 def _says(change: Callable[[str, bytes], bytes]) -> Fault:
     async def fault(wire: Wire, request: Request) -> None:
-        told = _said(request.dialect, change, stream=request.stream)
+        pieces = _said(request.dialect, change, stream=request.stream)
         if not request.stream:
-            await wire.whole(200, told[0])
+            await wire.whole(200, pieces[0])
             return
         await wire.sse()
-        await wire.chunk(*told)
+        await wire.chunk(*pieces)
         await wire.end()
 
     return fault
@@ -81,8 +81,8 @@ _FIGURES: Mapping[str, tuple[Callable[[str, bytes], bytes], str | tuple[str, ...
 
 def _sent(change: Callable[[str, bytes], bytes]) -> Callable[[str, bool], Sequence[bytes] | bytes]:
     def sent(dialect: str, stream: bool) -> Sequence[bytes] | bytes:
-        told = _said(dialect, change, stream=stream)
-        return told if stream else told[0]
+        pieces = _said(dialect, change, stream=stream)
+        return pieces if stream else pieces[0]
 
     return sent
 
