@@ -56,7 +56,7 @@ bench: dev ## what the gateway costs beside nginx and other gateways (PEERS=all 
 	@.venv/bin/python -m bench $(if $(PEERS),--peers $(PEERS))
 
 bench-peers: dev ## other gateways for the bench, into the user's folder of caches (0.8 GB; node for one of them)
-	@.venv/bin/python -m bench.shelf
+	@.venv/bin/python -m bench.install_peers
 
 bench-report: dev ## make bench with all peers, and its results into bench/results and the documents
 	@.venv/bin/python -m bench --peers $(or $(PEERS),all) --report

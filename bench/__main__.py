@@ -12,13 +12,13 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from bench import floor, load, machine, measure, report, shelf, table
+from bench import floor, install_peers, load, machine, measure, report, table
+from bench.install_peers import PEER_PACKAGES
 from bench.load import Broken
 from bench.machine import Missing
 from bench.measure import Results
-from bench.others import OTHERS
+from bench.other_gateways import OTHERS
 from bench.peers import SET_UPS, Nginx, Peer, Unstarted, set_up
-from bench.shelf import PARCELS
 
 MISSED = 1
 UNMEASURED = 2
@@ -88,7 +88,7 @@ def _other(name: str, *, install: bool) -> Peer:
         raise Missing(f"there is no such peer; there are: {', '.join(OTHERS)}")
     if install:
         _tell(f"{name}: is installed where it is not")
-        shelf.install(PARCELS[name])
+        install_peers.install(PEER_PACKAGES[name])
     return OTHERS[name]()
 
 

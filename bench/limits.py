@@ -21,7 +21,7 @@ from typing import NoReturn
 
 import uvloop
 
-from bench import cost, place
+from bench import cost, redis_process
 from bench.cost import CALLS, Cost
 from gateway.core.call import Call, Key
 from gateway.core.decision import Decision, Plan
@@ -90,9 +90,9 @@ def measure(
 
     with ExitStack() as stack:
         costs = [Cost("in memory", run(None), BOUND)]
-        program = program or place.program()
+        program = program or redis_process.program()
         if program is not None:
-            url = stack.enter_context(place.serving(program))
+            url = stack.enter_context(redis_process.serving(program))
             costs.append(Cost("in Redis", run(url), BOUND))
         return costs
 

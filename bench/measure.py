@@ -9,10 +9,10 @@ from pathlib import Path
 import msgspec
 
 from bench import load, machine, peers
+from bench.install_size import Weight
 from bench.load import Broken, Instruments, Load, Setting, Size
 from bench.machine import Machine
 from bench.peers import Peer, Running, Start, Unstarted
-from bench.weight import Weight
 
 CHUNKS = 256
 EVENTS = CHUNKS + 2  # and finish, and [DONE]; no request asks for the usage chunk

@@ -21,10 +21,10 @@ from typing import Self
 
 import msgspec
 
-from bench import load, machine, weight
-from bench import place as servers
+from bench import install_size, load, machine
+from bench import redis_process as servers
+from bench.install_size import Weight
 from bench.load import Ask, Instruments
-from bench.weight import Weight
 
 ROOT = Path(__file__).parent.parent
 START_SECONDS = 90.0
@@ -188,7 +188,7 @@ class Tiergate(Peer):
 
     def weight(self) -> Weight:
         """Weigh the core alone: what `make install` installs, without the tests' tools."""
-        return weight.core(ROOT / "gateway")
+        return install_size.core(ROOT / "gateway")
 
 
 class Full(Tiergate):

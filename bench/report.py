@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from bench import picture, table
+from bench import chart, table
 from bench.measure import Results
 
 ROOT = Path(__file__).parent.parent
@@ -45,7 +45,7 @@ def publish(
         (design_page, table.render_comparisons(results)),
     ):
         file.write_text(fill(file.read_text("utf-8"), tables), "utf-8")
-    drawn.write_text(picture.draw(results), "utf-8")
+    drawn.write_text(chart.draw(results), "utf-8")
 
 
 def fill(page: str, tables: str) -> str:

@@ -19,7 +19,7 @@ from itertools import dropwhile
 from pathlib import Path
 from types import FrameType
 
-from bench import flame, load, peers
+from bench import flame_graph, load, peers
 from bench.peers import Place, Tiergate
 
 PARTS = {
@@ -145,7 +145,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     if given.flame:
         title = f"{given.set_up}: {len(samples):,} samples of CPU"
-        given.flame.write_text(flame.draw(samples, title))
+        given.flame.write_text(flame_graph.draw(samples, title))
     return 0
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from bench import place
+from bench import redis_process
 
 # A busy machine is no counterexample; runs that judge a change use the same cases every time.
 settings.register_profile(
@@ -61,11 +61,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def _skipped(config: pytest.Config) -> Counter[str]:
     """Count the skipped tests by reason."""
     reporter = config.pluginmanager.get_plugin("terminalreporter")
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for report in reporter.stats.get("skipped", []) if reporter else []:
         why = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
-        found[why.removeprefix("Skipped: ")] += 1
-    return found
+        counts[why.removeprefix("Skipped: ")] += 1
+    return counts
 
 
 @pytest.hookimpl(trylast=True)
@@ -135,7 +135,7 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
-redis_program = place.program
+redis_program = redis_process.program
 """The program of a Redis server; None if there is none."""
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bench import limits, place
+from bench import limits, redis_process
 from gateway.limits.counters import (
     AdmissionRequest,
     Admitted,
@@ -57,7 +57,7 @@ def test_the_bench_measures_calls_that_are_admitted_and_settled(
     monkeypatch: pytest.MonkeyPatch, kind: type
 ) -> None:
     """Each call needs five counters, and 32 calls are in flight."""
-    if kind is RedisCounters and place.program() is None:
+    if kind is RedisCounters and redis_process.program() is None:
         pytest.skip("no server of the Redis protocol: make dev, or apt-get install redis-server")
     watched: Any = type("Watched", (Watched, kind), {})
     watched.answers, watched.flight, watched.most = {}, set(), 0
@@ -77,7 +77,7 @@ def test_the_best_round_counts() -> None:
 def test_the_table_marks_a_missed_bound(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bench.place.program", lambda: None)
+    monkeypatch.setattr("bench.redis_process.program", lambda: None)
     few = ["--rounds", "1", "--calls", "1"]
     assert limits.main(few, lambda: 0.0) == 0
     assert capsys.readouterr().out == (

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from bench import __main__ as command
-from bench import figures, floor, load, machine, measure, peers, place, report, table
+from bench import figures, floor, load, machine, measure, peers, redis_process, report, table
 from bench.load import Instruments, Setting
 from bench.measure import Scene
 from bench.peers import (
@@ -383,7 +383,7 @@ def test_a_run_without_floors_leaves_missing_tools_out_and_names_the_commands(
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(machine, "SBIN", "")
-    monkeypatch.setattr(place, "program", lambda: None)
+    monkeypatch.setattr(redis_process, "program", lambda: None)
     monkeypatch.setattr(load, "build", lambda _: instruments)
     arguments: list[object] = []
     monkeypatch.setattr(measure, "run", lambda *given: arguments.extend(given))

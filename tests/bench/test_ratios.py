@@ -6,12 +6,12 @@ from xml.etree import ElementTree as ET
 import msgspec
 import pytest
 
-from bench import figures, floor, picture, report, table, target
+from bench import chart, figures, floor, report, table, target
+from bench.install_size import Weight
 from bench.load import Load
 from bench.machine import Machine
 from bench.measure import SCENES, Memory, Results, Scale
 from bench.peers import Start
-from bench.weight import Weight
 
 ROWS = figures.BY_KEY
 LOAD = Load(
@@ -68,55 +68,55 @@ def results(*rounds: dict[str, dict[str, object]]) -> Results:
 
 
 def test_a_rate_is_requests_per_cpu_second() -> None:
-    found = results({"nginx": {"cpu": 0.1}, "tiergate": {"cpu": 2.0}})
-    assert ROWS["plain"].values(found, "nginx") == [10_000]
-    assert ROWS["plain"].values(found, "tiergate") == [500]
-    assert ROWS["rate"].values(found, "tiergate") == [500]
-    assert ROWS["paced"].values(found, "tiergate") == [1000]
+    measured = results({"nginx": {"cpu": 0.1}, "tiergate": {"cpu": 2.0}})
+    assert ROWS["plain"].values(measured, "nginx") == [10_000]
+    assert ROWS["plain"].values(measured, "tiergate") == [500]
+    assert ROWS["rate"].values(measured, "tiergate") == [500]
+    assert ROWS["paced"].values(measured, "tiergate") == [1000]
 
 
 def test_a_ratio_is_the_median_of_the_rounds_ratios() -> None:
     """The shares are 10 %, 20 % and 50 %; the ratio of the medians would be 25 %."""
-    found = results(
+    measured = results(
         {"nginx": {"answered": 10_000}, "tiergate": {"answered": 1000}},
         {"nginx": {"answered": 20_000}, "tiergate": {"answered": 4000}},
         {"nginx": {"answered": 4000}, "tiergate": {"answered": 2000}},
     )
-    assert figures.ratios(ROWS["plain"], found, "tiergate") == [0.1, 0.2, 0.5]
-    assert figures.middle(list(figures.ratios(ROWS["plain"], found, "tiergate"))) == 0.2
-    assert figures.middle(ROWS["plain"].values(found, "nginx")) == 20_000
+    assert figures.ratios(ROWS["plain"], measured, "tiergate") == [0.1, 0.2, 0.5]
+    assert figures.middle(list(figures.ratios(ROWS["plain"], measured, "tiergate"))) == 0.2
+    assert figures.middle(ROWS["plain"].values(measured, "nginx")) == 20_000
 
 
 def test_added_time_is_the_time_beyond_the_upstream_in_the_same_round() -> None:
-    found = results(
+    measured = results(
         {"direct": {"p50": 1.0}, "nginx": {"p50": 1.1}, "tiergate": {"p50": 1.5}},
         {"direct": {"p50": 2.0}, "nginx": {"p50": 2.2}, "tiergate": {"p50": 2.6}},
     )
-    assert ROWS["single"].values(found, "tiergate") == pytest.approx([0.5, 0.6])
-    assert figures.ratios(ROWS["single"], found, "tiergate") == pytest.approx([5.0, 3.0])
+    assert ROWS["single"].values(measured, "tiergate") == pytest.approx([0.5, 0.6])
+    assert figures.ratios(ROWS["single"], measured, "tiergate") == pytest.approx([5.0, 3.0])
 
 
 def test_first_tokens_are_compared_by_their_own_times() -> None:
-    found = results({"direct": {"ttft50": 0.2}, "nginx": {}, "tiergate": {"ttft50": 0.7}})
-    assert ROWS["first"].values(found, "tiergate") == pytest.approx([0.5])
+    measured = results({"direct": {"ttft50": 0.2}, "nginx": {}, "tiergate": {"ttft50": 0.7}})
+    assert ROWS["first"].values(measured, "tiergate") == pytest.approx([0.5])
 
 
 def test_an_unknown_figure_is_left_out_and_never_zero() -> None:
-    found = results(
+    measured = results(
         {"nginx": {}, "tiergate": {"cpu": None}},
         {"nginx": {}, "tiergate": {"cpu": 1.0}},
     )
-    assert ROWS["plain"].values(found, "tiergate") == [None, 1000]
+    assert ROWS["plain"].values(measured, "tiergate") == [None, 1000]
     assert figures.middle([None, 1000.0]) == 1000
     assert figures.middle([None]) is None
-    assert figures.ratios(ROWS["plain"], found, "tiergate") == [0.5]
+    assert figures.ratios(ROWS["plain"], measured, "tiergate") == [0.5]
 
 
 def test_no_ratio_is_built_on_a_negative_added_time() -> None:
     """Noise can make nginx the faster one; a multiple of a negative time means nothing."""
-    found = results({"direct": {"p50": 1.0}, "nginx": {"p50": 0.9}, "tiergate": {"p50": 1.2}})
-    assert figures.ratios(ROWS["single"], found, "tiergate") == []
-    assert "single" not in table.render(found)
+    measured = results({"direct": {"p50": 1.0}, "nginx": {"p50": 0.9}, "tiergate": {"p50": 1.2}})
+    assert figures.ratios(ROWS["single"], measured, "tiergate") == []
+    assert "single" not in table.render(measured)
 
 
 ENOUGH: dict[str, object] = {"answered": 7000, "events": 25_000, "p50": 1.6}
@@ -135,12 +135,19 @@ FULL: dict[str, object] = {"answered": 100_000, "events": 100_000, "p50": 1.2}
 )
 def test_a_floor_is_met_exactly_at_its_value(fields: dict[str, object], missed: list[str]) -> None:
     """The floors are 4.5 % of the requests, 3 % of lone ones, 25 % of paced chunks, 15 % of bursts."""
-    found = results({"direct": {"p50": 1.0}, "nginx": FULL, "tiergate": ENOUGH | fields})
-    seen = floor.verdicts(found)
-    assert [one.row.key for one in seen if not one.met] == missed
-    assert [one.row.key for one in seen] == ["plain", "paced", "rush", "lone", "idle", "startcpu"]
+    measured = results({"direct": {"p50": 1.0}, "nginx": FULL, "tiergate": ENOUGH | fields})
+    seen = floor.verdicts(measured)
+    assert [verdict.row.key for verdict in seen if not verdict.met] == missed
+    assert [verdict.row.key for verdict in seen] == [
+        "plain",
+        "paced",
+        "rush",
+        "lone",
+        "idle",
+        "startcpu",
+    ]
     words = floor.render(seen).splitlines()
-    assert [line.startswith("ok") for line in words] == [one.met for one in seen]
+    assert [line.startswith("ok") for line in words] == [verdict.met for verdict in seen]
 
 
 @pytest.mark.parametrize(
@@ -151,17 +158,17 @@ def test_the_floors_of_memory_and_start_do_not_depend_on_nginx(
     idle: int, seconds: float, missed: list[str]
 ) -> None:
     """At most 80 MB and 2 s of CPU, whatever nginx takes, and however long the start takes by the clock."""
-    found = msgspec.structs.replace(
+    measured = msgspec.structs.replace(
         results({"direct": {"p50": 1.0}, "nginx": FULL, "tiergate": ENOUGH}),
         memory={"nginx": Memory(1, 1, 1), "tiergate": Memory(idle, idle, 1)},
         starts={"nginx": [Start(0.02, 0.01)], "tiergate": [Start(60.0, seconds)]},
     )
-    assert [one.row.key for one in floor.verdicts(found) if not one.met] == missed
+    assert [verdict.row.key for verdict in floor.verdicts(measured) if not verdict.met] == missed
 
 
 def test_a_floor_is_printed_beside_the_measured_figure() -> None:
-    found = results({"direct": {"p50": 1.0}, "nginx": FULL, "tiergate": ENOUGH})
-    assert floor.render(floor.verdicts(found)).splitlines() == [
+    measured = results({"direct": {"p50": 1.0}, "nginx": FULL, "tiergate": ENOUGH})
+    assert floor.render(floor.verdicts(measured)).splitlines() == [
         "ok      tiergate, requests per CPU-second, c=64: 7.0% of nginx, at least 4.5%",
         "ok      tiergate, chunks per CPU-second, c=32, paced 5 ms: 25.0% of nginx, at least 25.0%",
         "ok      tiergate, chunks per CPU-second, c=32, in bursts: 25.0% of nginx, at least 15.0%",
@@ -172,9 +179,9 @@ def test_a_floor_is_printed_beside_the_measured_figure() -> None:
 
 
 def test_an_unknown_figure_misses_its_floor() -> None:
-    found = results({"nginx": {}, "tiergate": {"cpu": None}})
-    missed = [one for one in floor.verdicts(found) if not one.met]
-    assert [one.row.key for one in missed] == ["plain", "paced", "rush", "lone"]
+    measured = results({"nginx": {}, "tiergate": {"cpu": None}})
+    missed = [verdict for verdict in floor.verdicts(measured) if not verdict.met]
+    assert [verdict.row.key for verdict in missed] == ["plain", "paced", "rush", "lone"]
     assert "unknown of nginx, at least 4.5%" in floor.render(missed)
 
 
@@ -193,15 +200,15 @@ def test_a_floor_may_be_a_share_of_another_set_up_in_the_run() -> None:
             "tiergate-full": ENOUGH | {"answered": full},
             "tiergate-cache": ENOUGH | {"answered": cache},
         }
-        found = also(results(loads), "tiergate-full", "tiergate-cache")
-        assert [one.peer for one in floor.verdicts(found) if not one.met] == missed
-        assert "of tiergate, at least 15.0%" in floor.render(floor.verdicts(found))
+        measured = also(results(loads), "tiergate-full", "tiergate-cache")
+        assert [verdict.peer for verdict in floor.verdicts(measured) if not verdict.met] == missed
+        assert "of tiergate, at least 15.0%" in floor.render(floor.verdicts(measured))
 
 
 def test_a_share_of_an_unmeasured_set_up_is_unknown_and_misses_its_floor() -> None:
     """Set-ups that the run did not measure have no floors."""
-    found = msgspec.structs.replace(results({"tiergate": ENOUGH}), peers=["tiergate"])
-    assert [one.row.key for one in floor.verdicts(found) if one.found is None] == [
+    measured = msgspec.structs.replace(results({"tiergate": ENOUGH}), peers=["tiergate"])
+    assert [verdict.row.key for verdict in floor.verdicts(measured) if verdict.found is None] == [
         "plain",
         "paced",
         "rush",
@@ -221,8 +228,8 @@ def test_a_target_is_reached_exactly_at_its_value(figure: float, reached: str) -
 
 
 def test_the_table_shows_targets_beside_the_measured_figures() -> None:
-    found = results({"direct": {"p50": 1.0}, "nginx": FULL, "tiergate": ENOUGH})
-    seen = lines(table.render(found))
+    measured = results({"direct": {"p50": 1.0}, "nginx": FULL, "tiergate": ENOUGH})
+    seen = lines(table.render(measured))
     assert seen["tiergate: requests per CPU-second, c=64 of nginx"] == [
         ["6.0%", "12%", "18%", "7.0%", "floor"]
     ]
@@ -237,27 +244,27 @@ def test_the_table_shows_targets_beside_the_measured_figures() -> None:
 
 def test_a_set_up_that_the_run_lacks_is_named_and_has_no_targets() -> None:
     """Results may be older than a set-up; a set-up that was left out has a note that says why."""
-    found = results({"direct": {"p50": 1.0}, "nginx": FULL, "tiergate": ENOUGH})
+    measured = results({"direct": {"p50": 1.0}, "nginx": FULL, "tiergate": ENOUGH})
     left_out = "tiergate-full is left out: redis-server is missing"
-    text = table.render(msgspec.structs.replace(found, notes=[left_out]))
+    text = table.render(msgspec.structs.replace(measured, notes=[left_out]))
     assert "- tiergate-shipped is not in this run." in text
     assert "tiergate-full is not in this run." not in text
     assert f"- {left_out}" in text
     assert not [line for line in lines(text) if line.startswith("tiergate-")]
-    seen = lines(table.render(also(found, "tiergate-shipped")))
+    seen = lines(table.render(also(measured, "tiergate-shipped")))
     assert (
         seen["tiergate-shipped: requests per CPU-second, c=64 of airmux"][0][-1] == "not measured"
     )
     assert seen["tiergate-shipped: added p50, c=1, ms"][0][-1] == "not measured"
 
 
-def also(found: Results, *more: str) -> Results:
+def also(measured: Results, *more: str) -> Results:
     """Return results with further peers, as heavy as the gateway."""
     return msgspec.structs.replace(
-        found,
-        peers=[*found.peers, *more],
-        starts=found.starts | dict.fromkeys(more, found.starts["tiergate"]),
-        memory=found.memory | dict.fromkeys(more, found.memory["tiergate"]),
+        measured,
+        peers=[*measured.peers, *more],
+        starts=measured.starts | dict.fromkeys(more, measured.starts["tiergate"]),
+        memory=measured.memory | dict.fromkeys(more, measured.memory["tiergate"]),
     )
 
 
@@ -272,11 +279,11 @@ def lines(text: str) -> dict[str, list[list[str]]]:
 
 
 def test_tables_are_markdown_with_medians_ranges_and_ratios() -> None:
-    found = results(
+    measured = results(
         {"direct": {}, "nginx": {"answered": 24_000}, "tiergate": {"answered": 1200}},
         {"direct": {}, "nginx": {"answered": 24_000}, "tiergate": {"answered": 2400}},
     )
-    text = table.render(found)
+    text = table.render(measured)
     seen = lines(text)
     assert len(seen[""]) == 5
     assert seen["nginx"][0][0] == "48,000"
@@ -321,24 +328,24 @@ def test_the_gateways_own_set_ups_are_not_compared_as_peers() -> None:
 
 
 def test_the_table_says_if_the_machine_was_busy() -> None:
-    found = results({"nginx": {"waited": 0.05}, "tiergate": {"waited": 0.5}})
-    assert figures.waiting(found, "tiergate") == 0.5
-    text = table.render(found)
+    measured = results({"nginx": {"waited": 0.05}, "tiergate": {"waited": 0.5}})
+    assert figures.waiting(measured, "tiergate") == 0.5
+    text = table.render(measured)
     assert "a peer waited for its CPU: tiergate 50%." in text
     assert "The machine was busy before" not in text
     busy = msgspec.structs.replace(HERE, load_average=7.5, load_cpu=0)
-    text = table.render(msgspec.structs.replace(found, machine=busy))
+    text = table.render(msgspec.structs.replace(measured, machine=busy))
     assert "The machine was busy before: a load of 7.5." in text
     assert "One CPU only" in text
 
 
-def parts(found: Results) -> list[ET.Element]:
+def parts(measured: Results) -> list[ET.Element]:
     """Return the panels of a picture."""
-    return ET.fromstring(picture.draw(found)).findall("{*}g")  # noqa: S314 - it is our own
+    return ET.fromstring(chart.draw(measured)).findall("{*}g")  # noqa: S314 - it is our own
 
 
 def test_a_picture_has_one_panel_per_figure_with_the_best_peer_first() -> None:
-    found = results(
+    measured = results(
         {
             "direct": {"p50": 1.0},
             "nginx": {"answered": 24_000, "p50": 1.1},
@@ -350,10 +357,10 @@ def test_a_picture_has_one_panel_per_figure_with_the_best_peer_first() -> None:
             "tiergate": {"p50": 1.4},
         },
     )
-    panels = parts(found)
+    panels = parts(measured)
     texts = [[text.text or "" for text in panel.findall("{*}text")] for panel in panels]
     assert [words_of_panel[0] for words_of_panel in texts] == [
-        ROWS[key].label for key in picture.PANELS
+        ROWS[key].label for key in chart.PANELS
     ]
     for words in texts:
         assert words.index("nginx") < words.index("tiergate") or "paced" in words[0]
@@ -362,41 +369,41 @@ def test_a_picture_has_one_panel_per_figure_with_the_best_peer_first() -> None:
     for panel in panels:
         dots = [float(dot.get("cx", "")) for dot in panel.findall("{*}circle")]
         assert len(dots) == 2
-        assert all(picture._NAME <= x <= picture._WIDE - picture._VALUE for x in dots)
+        assert all(chart._NAME <= x <= chart._WIDE - chart._VALUE for x in dots)
 
 
 def test_a_picture_has_no_dot_for_an_unknown_figure() -> None:
     """Panels stay empty where the added time is zero or negative by noise, or CPU is unknown."""
-    found = results({"direct": {}, "nginx": {"cpu": None}, "tiergate": {"cpu": None}})
-    assert [len(panel.findall("{*}circle")) for panel in parts(found)] == [0, 0, 0, 2]
+    measured = results({"direct": {}, "nginx": {"cpu": None}, "tiergate": {"cpu": None}})
+    assert [len(panel.findall("{*}circle")) for panel in parts(measured)] == [0, 0, 0, 2]
 
 
 def test_a_report_saves_the_results_by_day_and_fills_the_pages(tmp_path: Path) -> None:
-    found = results({"direct": {}, "nginx": {}, "tiergate": {}})
+    measured = results({"direct": {}, "nginx": {}, "tiergate": {}})
     page, design_page = tmp_path / "page.md", tmp_path / "design.md"
     for file in (page, design_page):
         file.write_text("before\n<!-- measured -->\nold\n<!-- end -->\nafter\n", "utf-8")
-    report.publish(found, tmp_path, page, design_page, tmp_path / "page.svg")
+    report.publish(measured, tmp_path, page, design_page, tmp_path / "page.svg")
     assert report.newest(tmp_path) == tmp_path / "2026-11-26.json"
-    assert report.read(tmp_path / "2026-11-26.json") == found
+    assert report.read(tmp_path / "2026-11-26.json") == measured
     text, design_text = page.read_text("utf-8"), design_page.read_text("utf-8")
-    assert text == report.fill(text, table.render_figures(found))
+    assert text == report.fill(text, table.render_figures(measured))
     assert text.startswith("before\n<!-- measured -->\n\n2026-11-26T18:00+00:00 UTC, processor")
     assert "by the same figure" not in text
-    assert design_text == report.fill(design_text, table.render_comparisons(found))
+    assert design_text == report.fill(design_text, table.render_comparisons(measured))
     assert "tiergate, by the same figure of" in design_text
     assert "Targets:" in design_text
     for page_text in (text, design_text):
         assert page_text.endswith("\n\n<!-- end -->\nafter\n")
-    assert (tmp_path / "page.svg").read_text("utf-8") == picture.draw(found)
+    assert (tmp_path / "page.svg").read_text("utf-8") == chart.draw(measured)
 
 
 def test_the_documents_show_the_newest_results() -> None:
     """The tables and the picture equal the output of `make bench-report` on the data."""
-    found = report.read(report.newest())
+    measured = report.read(report.newest())
     text, design_text = (file.read_text("utf-8") for file in (report.PAGE, report.DESIGN_PAGE))
-    assert text == report.fill(text, table.render_figures(found))
-    assert design_text == report.fill(design_text, table.render_comparisons(found))
-    assert report.PICTURE.read_text("utf-8") == picture.draw(found)
-    assert found.machine.processor
-    assert {"tiergate", "tiergate-full", "tiergate-cache"} <= set(found.peers)
+    assert text == report.fill(text, table.render_figures(measured))
+    assert design_text == report.fill(design_text, table.render_comparisons(measured))
+    assert report.PICTURE.read_text("utf-8") == chart.draw(measured)
+    assert measured.machine.processor
+    assert {"tiergate", "tiergate-full", "tiergate-cache"} <= set(measured.peers)

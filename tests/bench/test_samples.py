@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import load, machine, place, samples
+from bench import load, machine, redis_process, samples
 from bench.peers import Full, Place, Tiergate
 from bench.samples import PARTS, REST, Sampled
 
@@ -106,6 +106,6 @@ def test_without_a_redis_the_error_names_the_install_command(
         load.build(tmp_path)
     except machine.Missing as missing:
         pytest.skip(str(missing))
-    monkeypatch.setattr(place, "program", lambda: None)
+    monkeypatch.setattr(redis_process, "program", lambda: None)
     with pytest.raises(machine.Missing, match="install it with: "):
         samples.sample(1, "full")

@@ -33,7 +33,7 @@ class Reply:
         return self.headers.get("x-request-id", "")
 
 
-def door(dialect: str, model: str, *, stream: bool) -> str:
+def endpoint_path(dialect: str, model: str, *, stream: bool) -> str:
     """Return the path of a request."""
     if dialect != GEMINI:
         paths = {CHAT: "/v1/chat/completions", RESPONSES: "/v1/responses", MESSAGES: "/v1/messages"}
@@ -42,7 +42,9 @@ def door(dialect: str, model: str, *, stream: bool) -> str:
     return f"/v1beta/models/{quote(model, safe='')}:{how}"
 
 
-def asked(dialect: str, model: str, *, stream: bool, prompt: str = PROMPT, **more: Any) -> bytes:
+def make_body(
+    dialect: str, model: str, *, stream: bool, prompt: str = PROMPT, **more: Any
+) -> bytes:
     """Return the body of a request."""
     messages = [{"role": "user", "content": prompt}]
     value: dict[str, Any]

@@ -14,14 +14,14 @@ from typing import Any
 from gateway.core import jsonio
 from gateway.core.ledger_rows import AttemptRow, FinalRow, IntentRow, Row
 from gateway.ledger import journal
-from tests.chaos.client import PATIENCE, PROMPT, Reply, asked, door, exchange
+from tests.chaos.client import PATIENCE, PROMPT, Reply, endpoint_path, exchange, make_body
 from tests.e2e.child import Child, until
 from tests.e2e.world import Config
 
 CLIENT_KEY = "client-key-of-chaos-never-shown"
 PROVIDER_KEY = "sk-provider-of-chaos-never-shown"
 CANARIES = (CLIENT_KEY, PROVIDER_KEY, PROMPT)
-TELL = signal.SIGRTMIN + 3
+RESOURCES_SIGNAL = signal.SIGRTMIN + 3
 _ROOT = str(Path(__file__).parents[2])
 _ON = re.compile(r"on http://127\.0\.0\.1:(\d+) ")
 _PROGRAM = """
@@ -46,25 +46,25 @@ def watched(kind):
     kind.__init__ = noted
 
 
-def tell(*_):
-    said = {
+def write_resources(*_):
+    resources = {
         "tasks": len(asyncio.all_tasks()),
-        "held": sum(len(one._reservations) for one in made[Limiter]),
-        "lent": sum(one.in_use_count for one in made[ConnectionPool]),
-        "idle": sum(one.idle_count for one in made[ConnectionPool]),
+        "reservations": sum(len(limiter._reservations) for limiter in made[Limiter]),
+        "busy_connections": sum(pool.in_use_count for pool in made[ConnectionPool]),
+        "idle_connections": sum(pool.idle_count for pool in made[ConnectionPool]),
     }
-    path = os.environ["CHAOS_TOLD"]
+    path = os.environ["CHAOS_RESOURCES"]
     with open(path + ".new", "w") as file:
-        json.dump(said, file)
+        json.dump(resources, file)
     os.replace(path + ".new", path)
 
 
 for kind in made:
     watched(kind)
-if "CHAOS_STILL" in os.environ:
+if "CHAOS_NO_JITTER" in os.environ:
     still = SimpleNamespace(random=lambda: 0.0)
     composition.random = SimpleNamespace(Random=lambda: still)  # retries do not wait
-signal.signal(signal.SIGRTMIN + 3, tell)
+signal.signal(signal.SIGRTMIN + 3, write_resources)
 main()
 """
 """The command itself; at a signal it writes down its tasks, reservations and connections."""
@@ -81,19 +81,19 @@ class Gateway:
         self.folder = folder
         file = folder / "gateway.yaml"
         file.write_bytes(jsonio.dumps(value))
-        self.told = folder / "told"
+        self.resources_file = folder / "resources.json"
         command = [sys.executable, "-c", _PROGRAM, "--config", str(file), "serve", "--port", "0"]
         key = hashlib.sha256(CLIENT_KEY.encode()).hexdigest()
         given = {
             "PYTHONPATH": _ROOT, "PYTHONUNBUFFERED": "1", "TIERGATE_DATA": str(folder / "data"),
             "TIERGATE_SERVER__LB_DELAY": "0",
-            "TIERGATE_KEYS": f"chaos={key}", "CHAOS_TOLD": str(self.told), **environ,
+            "TIERGATE_KEYS": f"chaos={key}", "CHAOS_RESOURCES": str(self.resources_file), **environ,
         }  # fmt: skip
         self.child = Child([*before, *command, *options], folder / "gateway", **given)
         self.port = until(self._listens, f"listening; {folder}/gateway.err says why", PATIENCE)
         self.replies: list[Reply] = []
         """The replies to all its calls."""
-        self.found: set[str] = set()
+        self.unreported_calls: set[str] = set()
         """Calls whose clients never got their id."""
         self._lock = threading.Lock()
         self._data = folder / "data"
@@ -121,8 +121,8 @@ class Gateway:
             "authorization": f"Bearer {CLIENT_KEY}",
             **more.pop("headers", {}),
         }
-        body = asked(dialect, model, stream=stream, **more)
-        path = door(dialect, model, stream=stream)
+        body = make_body(dialect, model, stream=stream, **more)
+        path = endpoint_path(dialect, model, stream=stream)
         reply = exchange(self.port, path, body, headers, within=within)
         with self._lock:
             self.replies.append(reply)
@@ -137,7 +137,7 @@ class Gateway:
         """Return the data folder of the gateway."""
         return self._data
 
-    def looks_at(self, data: Path) -> None:
+    def set_data_folder(self, data: Path) -> None:
         """Set the path by which this process reads the gateway's data folder."""
         self._data, self._reader = data, Journal(data / "ledger")
 
@@ -174,7 +174,7 @@ class Gateway:
 
         entry = until(look, f"the final row of {tag}", PATIENCE)
         assert entry is not None
-        self.found.add(entry.id)
+        self.unreported_calls.add(entry.id)
         return entry
 
     def rows(self, id: str) -> tuple[FinalRow | None, list[IntentRow], list[AttemptRow]]:
@@ -192,12 +192,12 @@ class Gateway:
         lines = self.child.err.splitlines()
         return [jsonio.loads(line.encode()) for line in lines if line.startswith("{")]
 
-    def in_hand(self) -> dict[str, int]:
+    def open_resources(self) -> dict[str, int]:
         """Return how many tasks, reservations, and busy and idle provider connections it has."""
-        self.told.unlink(missing_ok=True)
-        os.kill(self.child.pid, TELL)
-        until(self.told.exists, "what it has in hand")
-        counts: dict[str, int] = jsonio.loads(self.told.read_bytes())
+        self.resources_file.unlink(missing_ok=True)
+        os.kill(self.child.pid, RESOURCES_SIGNAL)
+        until(self.resources_file.exists, "what it has in resources")
+        counts: dict[str, int] = jsonio.loads(self.resources_file.read_bytes())
         return counts
 
     def terminate(self, within: float = 40.0) -> None:

@@ -1,5 +1,5 @@
 """All rows of the fault matrix."""
 
-from tests.chaos import caller, elsewhere, host, redis, sdk, upstream
+from tests.chaos import caller, host, redis, sdk, unplayed_rows, upstream
 
-ROWS = (*upstream.ROWS, *redis.ROWS, *host.ROWS, *caller.ROWS, *elsewhere.ROWS, *sdk.ROWS)
+ROWS = (*upstream.ROWS, *redis.ROWS, *host.ROWS, *caller.ROWS, *unplayed_rows.ROWS, *sdk.ROWS)

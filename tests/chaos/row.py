@@ -1,7 +1,7 @@
 """A row of the fault matrix: a fault of the gateway's world, and what must be seen then.
 
 Row       a fault, how it is played, and what is expected; for some dialects, modes and places
-Cell      one case of a row: a dialect, whole or streamed, native (`home`) or translated (`abroad`)
+Cell      one case of a row: a dialect, whole or streamed, `native` or `translated`
 Seen      the observations of a cell, in the words of the matrix's columns
 Expected  what must be seen; a column that is None may be anything
 """
@@ -20,14 +20,14 @@ from tests.e2e.four_labs import CHAT, DIALECTS, GEMINI, MESSAGES, RESPONSES
 from tests.e2e.world import Config
 
 if TYPE_CHECKING:
-    from tests.chaos.stage import ChaosStage
+    from tests.chaos.environment import ChaosEnvironment
 
 type Mode = Literal["whole", "stream"]
-type Where = Literal["home", "abroad"]
+type Where = Literal["native", "translated"]
 type Need = Callable[[], str]
 """Returns why a row cannot be played here; empty if it can."""
 
-ABROAD: Mapping[str, str] = {
+TRANSLATED_DIALECTS: Mapping[str, str] = {
     CHAT: MESSAGES, MESSAGES: CHAT, RESPONSES: GEMINI, GEMINI: RESPONSES,
 }  # fmt: skip
 """The provider's dialect, by that of the client, if a row is played translated."""
@@ -54,7 +54,7 @@ class Seen:
     """Faults whatever was expected."""
 
     def __str__(self) -> str:
-        return ", ".join(_told(self))
+        return ", ".join(_list_words(self))
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Expected:
     cache: str | tuple[str, ...] | None = None
     more: str | None = None
     """A regular expression that must match all of `more`."""
-    said: str = ""
+    promise: str = ""
     """The promise in words, printed if a row judges by itself."""
 
     def wrong(self, seen: Seen) -> list[str]:
@@ -83,10 +83,10 @@ class Expected:
         return differences
 
     def __str__(self) -> str:
-        return ", ".join(_told(self)) or self.said or "what was measured"
+        return ", ".join(_list_words(self)) or self.promise or "what was measured"
 
 
-def _told(observations: Seen | Expected) -> Iterator[str]:
+def _list_words(observations: Seen | Expected) -> Iterator[str]:
     def word(value: object) -> str:
         return "/".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
@@ -108,7 +108,7 @@ def _range(count: int | tuple[int, ...]) -> str:
     return f"{min(count)}-{max(count)}" if isinstance(count, tuple) else str(count)
 
 
-def _unchanged(value: Config, stage: ChaosStage, cell: Cell) -> None:
+def _unchanged(value: Config, environment: ChaosEnvironment, cell: Cell) -> None:
     pass
 
 
@@ -122,28 +122,28 @@ class Row:
     """The variant of the fault, in a few words."""
     family: str
     """upstream, redis, process or client."""
-    play: Callable[[ChaosStage, Cell], Seen]
+    play: Callable[[ChaosEnvironment, Cell], Seen]
     """Plays the row, and returns what it saw. The row fails if this raises."""
     expected: Expected | Mapping[Mode, Expected]
-    prepare: Callable[[Config, ChaosStage, Cell], None] = _unchanged
+    prepare: Callable[[Config, ChaosEnvironment, Cell], None] = _unchanged
     """Adds to the configuration what a cell needs: a lab of its name, with providers of its own."""
-    environ: Callable[[ChaosStage], Mapping[str, str]] = lambda stage: {}
+    environ: Callable[[ChaosEnvironment], Mapping[str, str]] = lambda environment: {}
     """Environment variables of the gateway of its act."""
-    before: Callable[[ChaosStage], Sequence[str]] = lambda stage: ()
+    before: Callable[[ChaosEnvironment], Sequence[str]] = lambda environment: ()
     """Words before that gateway's command: a program that starts it elsewhere, or limits it."""
     own: bool = False
-    """True if it starts its own gateways (`ChaosStage.start`); else all cells of an id share one."""
+    """True if it starts its own gateways (`ChaosEnvironment.start`); else all cells of an id share one."""
     together: bool = False
-    """True if all cells of an `own` row share its gateways, and it is played once; see crowd.py."""
+    """True if all cells of an `own` row share its gateways, and it is played once; see all_clients.py."""
     dialects: Sequence[str] = DIALECTS
     modes: Sequence[Mode] = MODES
-    places: Sequence[Where] = ("home",)
+    places: Sequence[Where] = ("native",)
     needs: Sequence[Need] = ()
     growth: int = 20_000_000
     """Bytes of memory that the gateway may have more after its act."""
     ci: bool = False
     """True if the tests play it too, not only `make chaos`."""
-    begin: Callable[[ChaosStage, Cell], object] = lambda stage, cell: None
+    begin: Callable[[ChaosEnvironment, Cell], object] = lambda environment, cell: None
     """Makes the provider fail, as `play` does first; for cells with a client of their own."""
     unmet: str = ""
     """Why the gateway does not meet the expectation yet; then the row must fail, and says so."""
@@ -171,7 +171,7 @@ class Cell:
     row: Row = field(repr=False)
     dialect: str
     mode: Mode
-    place: Where = "home"
+    place: Where = "native"
     by: str = ""
     """The client that calls, if it is not the harness's own."""
 
@@ -182,7 +182,7 @@ class Cell:
     @property
     def spoken(self) -> str:
         """Return the dialect of the cell's provider."""
-        return self.dialect if self.place == "home" else ABROAD[self.dialect]
+        return self.dialect if self.place == "native" else TRANSLATED_DIALECTS[self.dialect]
 
     @property
     def name(self) -> str:
@@ -192,7 +192,7 @@ class Cell:
 
     @property
     def act(self) -> str:
-        """Return the name of the act: cells of one act are played on one stage."""
+        """Return the name of the act: cells of one act are played on one environment."""
         return self.row.key if self.row.together else self.name
 
     @property
@@ -201,7 +201,7 @@ class Cell:
         return expected if isinstance(expected, Expected) else expected[self.mode]
 
     def __str__(self) -> str:
-        where = self.mode if self.place == "home" else f"{self.mode} at {self.spoken}"
+        where = self.mode if self.place == "native" else f"{self.mode} at {self.spoken}"
         return f"{self.row.id} | {self.row.fault} | {self.dialect} | {where}"
 
 

@@ -8,8 +8,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from tests.chaos.environment import ChaosEnvironment
 from tests.chaos.row import Cell, Row, Seen
-from tests.chaos.stage import ChaosStage
 from tests.e2e.world import Loop
 
 _AT_ONCE = 8
@@ -99,26 +99,30 @@ def _act(cell: Cell) -> tuple[str, bool]:
 def act(
     folder: Path, loop: Loop, id: str, cells: Sequence[Cell], *, strict: bool
 ) -> Iterator[Result]:
-    """Play cells on one stage, and audit its gateways afterwards."""
-    stage = ChaosStage(folder, loop, strict=strict)
+    """Play cells on one environment, and audit its gateways afterwards."""
+    environment = ChaosEnvironment(folder, loop, strict=strict)
     try:
         if not cells[0].row.own:
-            environ: Any = {k: v for cell in cells for k, v in cell.row.environ(stage).items()}
-            before = next(filter(None, (cell.row.before(stage) for cell in cells)), ())
-            stage.start(stage.config(cells), before=before, **environ)
+            environ: Any = {
+                k: v for cell in cells for k, v in cell.row.environ(environment).items()
+            }
+            before = next(filter(None, (cell.row.before(environment) for cell in cells)), ())
+            environment.start(environment.config(cells), before=before, **environ)
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            yield from pool.map(lambda cell: _cell(stage, cell), cells)
-        for gateway in stage.unaudited():
-            figures, wrong = stage.audit(gateway, growth=max(cell.row.growth for cell in cells))
+            yield from pool.map(lambda cell: _cell(environment, cell), cells)
+        for gateway in environment.list_unaudited():
+            figures, wrong = environment.audit(
+                gateway, growth=max(cell.row.growth for cell in cells)
+            )
             what = f"{id} | afterwards | {cells[0].dialect if len(cells) == 1 else 'all'} | -"
             yield Result(what, "all as before, each call one final row", figures, tuple(wrong))
     finally:
-        stage.close()
+        environment.close()
 
 
-def _cell(stage: ChaosStage, cell: Cell) -> Result:
+def _cell(environment: ChaosEnvironment, cell: Cell) -> Result:
     try:
-        seen = cell.row.play(stage, cell)
+        seen = cell.row.play(environment, cell)
     except Exception as error:  # noqa: BLE001 - a row that raises has failed
         seen = Seen(wrong=(f"{type(error).__name__}: {error}",))
     wrong = cell.expected.wrong(seen)

@@ -29,25 +29,23 @@ def shared(
     request: pytest.FixtureRequest, loop: Loop, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Result]:
     """Play the cells that share one gateway, audit it, and return the results."""
-    params = (getattr(item, "callspec", None) for item in request.session.items)
-    requested = {result.params.get("cell") for result in params if result is not None}
+    all_params = (getattr(item, "callspec", None) for item in request.session.items)
+    requested = {params.params.get("cell") for params in all_params if params is not None}
     cells = [
-        result
-        for result in CELLS
-        if result in requested and not result.row.own and not result.row.missing()
+        cell for cell in CELLS if cell in requested and not cell.row.own and not cell.row.missing()
     ]
     folder = tmp_path_factory.mktemp("chaos")
     return {result.what: result for result in act(folder, loop, "all", cells, strict=False)}
 
 
 @pytest.fixture(scope="module")
-def crowd(loop: Loop, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Row], list[Result]]:
+def clients(loop: Loop, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Row], list[Result]]:
     """Return a function that plays a row once for all its cells."""
     results: dict[str, list[Result]] = {}
 
     def play(row: Row) -> list[Result]:
         if row.key not in results:
-            folder = tmp_path_factory.mktemp("crowd")
+            folder = tmp_path_factory.mktemp("clients")
             results[row.key] = list(act(folder, loop, row.id, list(row.cells()), strict=False))
         return results[row.key]
 
@@ -61,10 +59,10 @@ def test_a_row_of_the_matrix_keeps_its_promise(
     if why := cell.row.missing():
         pytest.skip(why)
     if cell.row.together:
-        played = request.getfixturevalue("crowd")(cell.row)
+        played = request.getfixturevalue("clients")(cell.row)
         results = [it for it in played if it.what == str(cell) or "| afterwards |" in it.what]
     elif cell.row.own:
-        results = list(act(tmp_path / "stage", loop, cell.row.id, [cell], strict=False))
+        results = list(act(tmp_path / "environment", loop, cell.row.id, [cell], strict=False))
     else:
         results = [request.getfixturevalue("shared")[str(cell)]]
     for result in results:

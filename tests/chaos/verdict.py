@@ -28,7 +28,7 @@ _SIGNS = re.compile(rb"\A(?:: [^\n]*\n\n|event: ping\ndata: \{[^\n]*\}\n\n|\r?\n
 class Verdict:
     """The verdict on what a client got, the word of its error, and what is wrong with it."""
 
-    told: str
+    outcome: str
     word: str = ""
     wrong: tuple[str, ...] = ()
 
@@ -98,17 +98,17 @@ def stream(dialect: str, reply: Reply, sent: Sequence[bytes] | None) -> Verdict:
     if broken is None:
         return Verdict("answer") if done else Verdict("silence", wrong=(repr(reply.body[-200:]),))
     if sent is None:
-        return _abroad(dialect, body, broken)
-    return _home(body, broken, count, whole=count == len(sent))
+        return _judge_translated(dialect, body, broken)
+    return _judge_native(body, broken, count, whole=count == len(sent))
 
 
-def _abroad(dialect: str, body: bytes, word: str) -> Verdict:
+def _judge_translated(dialect: str, body: bytes, word: str) -> Verdict:
     if _ended(dialect, body):
         return Verdict("error with an end", wrong=(repr(body[-200:]),))
     return Verdict("some + error" if _content(body) else "200, error", word)
 
 
-def _home(body: bytes, word: str, count: int, *, whole: bool) -> Verdict:
+def _judge_native(body: bytes, word: str, count: int, *, whole: bool) -> Verdict:
     if body.count(b"data:") != 1:
         return Verdict("something else + error", wrong=(repr(body[:200]),))
     if whole:

@@ -40,10 +40,10 @@ _WARM = 0.2
 
 
 @dataclass
-class Found:
+class SoakReport:
     """The results of a soak."""
 
-    told: list[str] = field(default_factory=list)
+    figures: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
 
 
@@ -65,9 +65,9 @@ def _provider(folder: Path, name: str, seed: str, stalls: float) -> Iterator[tup
 
 def soak(
     folder: Path, seconds: float, seed: str, *, stalls: float = _STALLS, grown: bool = True
-) -> Found:
+) -> SoakReport:
     """Run the soak; return its figures and mistakes. `grown`: it is long enough to judge growth."""
-    findings, program = Found(), redis_program()
+    findings, program = SoakReport(), redis_program()
     assert program is not None, "no server of the Redis protocol: make dev"
     place = Place(program, folder)
     (folder / "killed").mkdir()
@@ -104,7 +104,7 @@ def soak(
 
 
 async def _run(
-    findings: Found,
+    findings: SoakReport,
     gateway: Gateway,
     workers: kill_trial.Gateway,
     place: Place,
@@ -129,10 +129,10 @@ async def _run(
     finally:
         load.stopped = other.stopped = True
         await clients
-    findings.told += [
+    findings.figures += [
         f"faults of ours: {_counts(done)}",
         f"clients: {_counts(load.kinds)}",
-        f"told: {_counts(load.told)}",
+        f"told: {_counts(load.outcomes)}",
     ]
     findings.wrong += load.wrong
     _steady(findings, gateway, samples, seconds if grown else 0.0, bills(books[0]), load)
@@ -142,7 +142,7 @@ async def _run(
 async def _look(gateway: Gateway, samples: list[Sample], end: float) -> None:
     began = time.monotonic()
     while time.monotonic() < end:
-        tasks = (await asyncio.to_thread(gateway.in_hand))["tasks"]
+        tasks = (await asyncio.to_thread(gateway.open_resources))["tasks"]
         child = gateway.child
         samples.append(Sample(time.monotonic() - began, child.resident, child.open_files, tasks))
         await asyncio.sleep(min(_EVERY, max(0.0, end - time.monotonic())))
@@ -177,7 +177,7 @@ async def _kill(
     done: Counter[str],
     end: float,
     chance: random.Random,
-    findings: Found,
+    findings: SoakReport,
 ) -> None:
     """Kill one of two workers, both, their supervisor, or all three."""
     while time.monotonic() < end:
@@ -200,7 +200,7 @@ async def _kill(
 
 
 def _steady(
-    findings: Found,
+    findings: SoakReport,
     gateway: Gateway,
     samples: list[Sample],
     seconds: float,
@@ -210,16 +210,16 @@ def _steady(
     """Check the gateway that was never killed: what it holds, how it grew, what it wrote."""
 
     def idle() -> bool:
-        hand = gateway.in_hand()
-        return not hand["held"] and not hand["lent"]
+        resources = gateway.open_resources()
+        return not resources["reservations"] and not resources["busy_connections"]
 
     try:
-        until(idle, "nothing in hand", 20)
+        until(idle, "no open resources", 20)
     except AssertionError:
-        findings.wrong.append(f"still in hand: {gateway.in_hand()}")
-    told, wrong = judge(samples, _WARM * seconds)
+        findings.wrong.append(f"still open: {gateway.open_resources()}")
+    figures, wrong = judge(samples, _WARM * seconds)
     if seconds:
-        findings.told += told
+        findings.figures += figures
         findings.wrong += wrong
     lines = Counter(row["event"] for row in gateway.log())
     findings.wrong += [
@@ -228,7 +228,7 @@ def _steady(
     gateway.terminate()
     read = kill_audit.books(gateway.data / "ledger")
     audited = audit(requests, read, load.left)
-    findings.told += [
+    findings.figures += [
         f"log: {_counts(lines)}",
         f"calls: {len(read.finals):,}, final rows: {sum(map(len, read.finals.values())):,} ({_counts(audited.states)})",
         f"provider: {len(requests):,} requests ({_counts(Counter(request.kind for request in requests))})",
@@ -239,7 +239,7 @@ def _steady(
 
 
 def _killed(
-    findings: Found, workers: kill_trial.Gateway, load: kill_load.Load, requests: list[Any]
+    findings: SoakReport, workers: kill_trial.Gateway, load: kill_load.Load, requests: list[Any]
 ) -> None:
     """Check the gateway whose workers were killed: its ledger has every billed call once."""
     wrong = kill_trial._last(workers)
@@ -247,7 +247,7 @@ def _killed(
     wrong += kill_audit.audit(requests, load, read, workers.killed)
     wrong += kill_audit.store(read, workers.command, workers.environ)
     states = Counter(row.state for rows in read.finals.values() for row in rows)
-    findings.told.append(
+    findings.figures.append(
         f"beside it: {len(requests):,} requests billed or refused, {_counts(states)}"
     )
     findings.wrong += [f"beside it: {fault}" for fault in wrong]
@@ -276,7 +276,7 @@ def main(minutes: float, seed: str) -> int:
     with tempfile.TemporaryDirectory(prefix="tiergate-soak-") as folder:
         findings = soak(Path(folder), minutes * 60, seed)
     print(f"seed {seed}: {minutes:g} minutes, {time.monotonic() - began:.0f} s in all")
-    print("\n".join(findings.told))
+    print("\n".join(findings.figures))
     print("\n".join([f"{len(findings.wrong)} wrong", *findings.wrong[:100]]))
     return 1 if findings.wrong else 0
 

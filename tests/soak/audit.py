@@ -47,11 +47,13 @@ def audit(bills: Iterable[Bill], read: Books, left: set[str]) -> Audit:
         if len(ids) > 1:
             result.wrong.append(f"{marker}: {len(ids)} calls")
         ones = sorted(requests.get(marker, []), key=lambda bill: bill.number)
-        _one(result, marker, ones, read, ids[0], left=marker in left)
+        _audit_marker(result, marker, ones, read, ids[0], left=marker in left)
     return result
 
 
-def _one(audit: Audit, marker: str, bills: list[Bill], read: Books, id: str, *, left: bool) -> None:
+def _audit_marker(
+    audit: Audit, marker: str, bills: list[Bill], read: Books, id: str, *, left: bool
+) -> None:
     entry, intents = read.finals[id][0], read.intents.get(id, [])
     wrong = []
     # A request may never have arrived if its client left while it was being sent.

@@ -27,7 +27,7 @@ class Load:
     rate: float
     """Calls a second, of all clients together."""
     kinds: Counter[str] = field(default_factory=Counter)
-    told: Counter[str] = field(default_factory=Counter)
+    outcomes: Counter[str] = field(default_factory=Counter)
     seconds: list[float] = field(default_factory=list)
     """Seconds of the last whole answers."""
     left: set[str] = field(default_factory=set)
@@ -85,9 +85,9 @@ class Load:
         if status == 200 and stream and not body.endswith(_ENDS):
             if b"error" not in body[-2000:]:
                 self.wrong.append(f"{marker}: no end and no error: ...{body[-100:]!r}")
-            self.told["200, error in the stream"] += 1
+            self.outcomes["200, error in the stream"] += 1
             return
-        self.told[str(status)] += 1
+        self.outcomes[str(status)] += 1
         if status != 200 and (status not in _SHED or b'"error"' not in body):
             self.wrong.append(f"{marker}: {status} {body[:200]!r}")
 

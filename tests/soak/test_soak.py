@@ -50,4 +50,4 @@ def test_a_soak_of_a_few_seconds_passes(tmp_path: Path) -> None:
         pytest.skip("no server of the Redis protocol: make dev, or apt-get install redis-server")
     findings = soak(tmp_path, 6.0, "short", stalls=0.0, grown=False)
     assert findings.wrong == []
-    assert any(line.startswith("calls: ") for line in findings.told)
+    assert any(line.startswith("calls: ") for line in findings.figures)

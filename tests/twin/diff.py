@@ -123,12 +123,12 @@ def _lines(base: str, tree: str) -> Diff:
     if min(len(before), len(after)) < _FEWEST_LINES:
         yield ("bytes", *_excerpts(base, tree))
         return
-    known, new = set(before), set(after)
+    names_before, new = set(before), set(after)
     for line in before:
         if line not in new:
             yield f"line {_first_word(line)}", shorten(line), MISSING
     for line in after:
-        if line not in known:
+        if line not in names_before:
             yield f"line {_first_word(line)}", MISSING, shorten(line)
 
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.place import serving_any
+from bench.redis_process import serving_any
 from tests.twin import commands, gateway_process, records, redis_keys
 from tests.twin.compare import Difference, differences, parts
 from tests.twin.configuration import HOST, SECRETS, SIDES
@@ -139,9 +139,9 @@ class Run:
             return
         # In a thread, as a large comparison would delay the clients.
         compared = await asyncio.to_thread(lambda: [*differences(exchange, base, tree)])
-        known = {difference.kind for difference in self.result.differences}
+        kinds = {difference.kind for difference in self.result.differences}
         for kind in dict.fromkeys(difference.kind for difference in compared):
-            if kind not in known:
+            if kind not in kinds:
                 self.log(f"  {': '.join(kind)}, in {exchange.name}")
         self.result.differences += compared
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from bench import place
+from bench import redis_process
 from tests.twin import configuration, stages, trees
 from tests.twin.run import Result, Run
 
 
 def played(folder: Path, **overrides: str) -> Result:
     """Play the short form at two gateways of this tree; the second has other variables."""
-    if place.program() is None:
+    if redis_process.program() is None:
         pytest.skip("no server of the Redis protocol: make dev, or apt-get install redis-server")
     run = Run([trees.this_tree(), trees.this_tree()], folder, overrides=overrides)
     asyncio.run(run.play(stages.short()))

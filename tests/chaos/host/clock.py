@@ -7,12 +7,12 @@ from functools import partial
 from pathlib import Path
 
 from gateway.core.ledger_rows import FinalRow
-from tests.chaos.crowd import FORMS, Crowd, Form, ask, row, told
+from tests.chaos.all_clients import FORMS, AllClients, Form, ask, judge_reply, shared_row
+from tests.chaos.environment import ChaosEnvironment, make_config
 from tests.chaos.gateway import Gateway
 from tests.chaos.host.disk import Held
 from tests.chaos.provider import honest
 from tests.chaos.row import Cell, Expected, Row, Seen
-from tests.chaos.stage import ChaosStage, base
 from tests.e2e.child import until
 from tests.e2e.four_labs import CHAT, DIALECTS
 from tests.e2e.world import Config
@@ -49,34 +49,34 @@ class _Clock:
         scratch.write_text(f"{seconds:+d}\n")
         scratch.rename(self._file)
 
-    def start(self, stage: ChaosStage, value: Config) -> Gateway:
+    def start(self, environment: ChaosEnvironment, value: Config) -> Gateway:
         # libfaketime makes each look at the clock slow, and waits of threads too.
-        return stage.start(
+        return environment.start(
             value, promised=5.0, LD_PRELOAD=_library(), FAKETIME_TIMESTAMP_FILE=str(self._file),
             FAKETIME_NO_CACHE="1", FAKETIME_DONT_FAKE_MONOTONIC="1", DONT_FAKE_MONOTONIC="1",
         )  # fmt: skip
 
 
-def _jumping(stage: ChaosStage) -> Mapping[Form, Seen]:
+def _jumping(environment: ChaosEnvironment) -> Mapping[Form, Seen]:
     """A clock jump makes no call wait longer, and gives no row a wrong duration."""
-    clock = _Clock(stage.folder)
-    gateway = clock.start(stage, base(stage))
-    crowd = Crowd(gateway)
+    clock = _Clock(environment.folder)
+    gateway = clock.start(environment, make_config(environment))
+    clients = AllClients(gateway)
     wrong: list[str] = []
     for jump in _JUMPS:
-        held = Held(stage)
+        held = Held(environment)
         for dialect in DIALECTS:
-            stage.provider.play(dialect, held.fault, held.fault, honest)
-        enough = _hits(stage) + len(FORMS)
+            environment.provider.play(dialect, held.fault, held.fault, honest)
+        enough = _hits(environment) + len(FORMS)
         with ThreadPoolExecutor(len(FORMS)) as pool:
             running = {form: pool.submit(ask, gateway, form) for form in FORMS}
-            until(partial(_asked, stage, enough), "all run")
+            until(partial(_have_asked_providers, environment, enough), "all run")
             clock.set(jump)
             time.sleep(0.2)  # calls run on with the other time
             held.let_go()
             for form, future in running.items():
-                crowd.replies.setdefault(form, []).append(future.result())
-        crowd.call(1)
+                clients.replies.setdefault(form, []).append(future.result())
+        clients.call(1)
     rows = [
         it for call_rows in gateway.all().values() for it in call_rows if isinstance(it, FinalRow)
     ]
@@ -88,34 +88,34 @@ def _jumping(stage: ChaosStage) -> Mapping[Form, Seen]:
     ]
     days = {int(it.at // 86_400) for it in rows}
     wrong += [] if len(days) >= 3 else [f"rows are of {len(days)} days"]
-    slow = max(future.seconds for call_rows in crowd.replies.values() for future in call_rows)
+    slow = max(future.seconds for call_rows in clients.replies.values() for future in call_rows)
     wrong += [] if slow < _LONGEST else [f"a client waited {slow:.0f} s"]
-    return crowd.seen(wrong=wrong)
+    return clients.seen(wrong=wrong)
 
 
-def _hits(stage: ChaosStage) -> int:
-    return sum(stage.provider.hits[dialect] for dialect in DIALECTS)
+def _hits(environment: ChaosEnvironment) -> int:
+    return sum(environment.provider.hits[dialect] for dialect in DIALECTS)
 
 
-def _asked(stage: ChaosStage, enough: int) -> bool:
-    return _hits(stage) >= enough
+def _have_asked_providers(environment: ChaosEnvironment, enough: int) -> bool:
+    return _hits(environment) >= enough
 
 
-def _limited(stage: ChaosStage, cell: Cell) -> Seen:
+def _limited(environment: ChaosEnvironment, cell: Cell) -> Seen:
     """A limit survives clock jumps.
 
     When the clock goes back, no client waits for the future. When it goes forward, the limit is
     free again once.
     """
-    clock = _Clock(stage.folder)
-    value = base(stage)
+    clock = _Clock(environment.folder)
+    value = make_config(environment)
     value["limits"] = [{"name": "some", "requests": f"{_LIMIT}/h"}]
-    gateway = clock.start(stage, value)
+    gateway = clock.start(environment, value)
     form = (cell.dialect, cell.mode)
 
     def passed() -> int:
         count = 0
-        while told(form, ask(gateway, form)) == "answer":
+        while judge_reply(form, ask(gateway, form)) == "answer":
             count += 1
             assert count < 100
         return count
@@ -138,7 +138,7 @@ def _limited(stage: ChaosStage, cell: Cell) -> Seen:
 
 
 ROWS: tuple[Row, ...] = (
-    row("P-08", "the clock jumps by hours and days", "process", _jumping,
+    shared_row("P-08", "the clock jumps by hours and days", "process", _jumping,
         Expected(200, "answer", None, "settled"), needs=(_fakeable,)),
     Row("P-08", "the clock jumps under a limit", "process", _limited, Expected(more=r"\d+, \d+ back, .*"),
         own=True, dialects=(CHAT,), modes=("whole",), needs=(_fakeable,)),

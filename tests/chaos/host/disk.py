@@ -16,11 +16,20 @@ from pathlib import Path
 
 from gateway.ledger import journal
 from tests.chaos import provider
-from tests.chaos.crowd import FORMS, Crowd, Form, ask, cached, fresh, row, told
+from tests.chaos.all_clients import (
+    FORMS,
+    AllClients,
+    Form,
+    ask,
+    cache_status,
+    judge_reply,
+    new_prompt,
+    shared_row,
+)
+from tests.chaos.environment import ChaosEnvironment, make_config
 from tests.chaos.gateway import Gateway
 from tests.chaos.provider import Request, Wire, honest
 from tests.chaos.row import Expected, Row, Seen, program, root
-from tests.chaos.stage import ChaosStage, base
 from tests.e2e.child import until
 from tests.e2e.four_labs import DIALECTS
 
@@ -28,14 +37,14 @@ _SOON = 1.0
 """Seconds within which the gateway refuses calls, and within which it recovers."""
 _PATIENCE = 10.0
 
-type Full = Callable[[ChaosStage, Gateway], Iterator[None]]
+type Full = Callable[[ChaosEnvironment, Gateway], Iterator[None]]
 
 
 class Held:
     """Answers that stop in the middle until the test releases them."""
 
-    def __init__(self, stage: ChaosStage) -> None:
-        self._stage = stage
+    def __init__(self, environment: ChaosEnvironment) -> None:
+        self._stage = environment
         self._go = asyncio.Event()
 
     async def fault(self, wire: Wire, request: Request) -> None:
@@ -60,17 +69,17 @@ class Held:
         self._stage.loop.run(go())
 
 
-def _before(stage: ChaosStage) -> list[str]:
+def _before(environment: ChaosEnvironment) -> list[str]:
     """Return words that give the gateway a data folder of 2 MB in its own mount namespace."""
-    data = stage.folder / "gateway0" / "data"
+    data = environment.folder / "gateway0" / "data"
     mount = 'mkdir -p -m 700 "$1"; mount -t tmpfs -o size=2m,mode=700 none "$1"; shift; exec "$@"'
     return ["unshare", "-m", "sh", "-c", mount, "sh", str(data)]
 
 
 @contextmanager
-def _filled(stage: ChaosStage, gateway: Gateway) -> Iterator[None]:
+def _filled(environment: ChaosEnvironment, gateway: Gateway) -> Iterator[None]:
     """Fill the data folder."""
-    del stage
+    del environment
     file = gateway.data / "somebody-elses"
     with file.open("wb", buffering=0) as taken:
         for size in (65536, 1):
@@ -82,9 +91,9 @@ def _filled(stage: ChaosStage, gateway: Gateway) -> Iterator[None]:
 
 
 @contextmanager
-def _limited(stage: ChaosStage, gateway: Gateway) -> Iterator[None]:
+def _limited(environment: ChaosEnvironment, gateway: Gateway) -> Iterator[None]:
     """Forbid the process files larger than its journal is now: EFBIG, as on a full disk."""
-    del stage
+    del environment
     size = max(path.stat().st_size for path in journal.list_segments(gateway.data / "ledger"))
     before = resource.prlimit(gateway.child.pid, resource.RLIMIT_FSIZE, (size, -1))
     yield
@@ -95,52 +104,55 @@ def _limited(stage: ChaosStage, gateway: Gateway) -> Iterator[None]:
 class _Place:
     """A way to make a disk full."""
 
-    before: Callable[[ChaosStage], list[str]]
-    full: Callable[[ChaosStage, Gateway], object]
+    before: Callable[[ChaosEnvironment], list[str]]
+    full: Callable[[ChaosEnvironment, Gateway], object]
 
 
 _TMPFS, _LIMIT = _Place(_before, _filled), _Place(lambda _: [], _limited)
 
 
-def _started(stage: ChaosStage, place: _Place, policy: str) -> Gateway:
-    value = base(stage)
+def _started(environment: ChaosEnvironment, place: _Place, policy: str) -> Gateway:
+    value = make_config(environment)
     value["ledger"] = {"on_disk_full": policy}
-    gateway = stage.start(value, warm=False, before=place.before(stage))
+    gateway = environment.start(value, warm=False, before=place.before(environment))
     if place is _TMPFS:
-        gateway.looks_at(Path(f"/proc/{gateway.child.pid}/root{gateway.data}"))
-    stage.warm(gateway)
+        gateway.set_data_folder(Path(f"/proc/{gateway.child.pid}/root{gateway.data}"))
+    environment.warm(gateway)
     return gateway
 
 
-def full(place: _Place, policy: str) -> Callable[[ChaosStage], Mapping[Form, Seen]]:
+def full(place: _Place, policy: str) -> Callable[[ChaosEnvironment], Mapping[Form, Seen]]:
     """Play a disk that becomes full while calls run, and has room again later."""
 
-    def go(stage: ChaosStage) -> Mapping[Form, Seen]:
-        gateway = _started(stage, place, policy)
-        crowd, held = Crowd(gateway), Held(stage)
-        prompts = {form: fresh() for form in FORMS}
+    def go(environment: ChaosEnvironment) -> Mapping[Form, Seen]:
+        gateway = _started(environment, place, policy)
+        clients, held = AllClients(gateway), Held(environment)
+        prompts = {form: new_prompt() for form in FORMS}
         for form, prompt in prompts.items():
             until(partial(_kept, gateway, form, prompt), "its answer is kept")
         with ThreadPoolExecutor(len(FORMS)) as pool:
             for dialect in DIALECTS:
-                stage.provider.play(dialect, held.fault, held.fault, honest)
-            hits_before = sum(stage.provider.hits[dialect] for dialect in DIALECTS)
+                environment.provider.play(dialect, held.fault, held.fault, honest)
+            hits_before = sum(environment.provider.hits[dialect] for dialect in DIALECTS)
             running = {form: pool.submit(ask, gateway, form) for form in FORMS}
             until(
                 lambda: (
-                    sum(map(stage.provider.hits.__getitem__, DIALECTS)) == hits_before + len(FORMS)
+                    sum(map(environment.provider.hits.__getitem__, DIALECTS))
+                    == hits_before + len(FORMS)
                 ),
                 "all run",
             )
-            with place.full(stage, gateway):  # type: ignore[attr-defined]  # it is entered
+            with place.full(environment, gateway):  # type: ignore[attr-defined]  # it is entered
                 if policy == "refuse":  # the last page of the journal has room for a few rows
                     until(lambda: ask(gateway, FORMS[0]).status == 503, "it is refused", _SOON)
-                crowd.call(3)
+                clients.call(3)
                 wrong = [f"{form} is not served from the cache" for form, prompt in prompts.items()
-                         if cached(ask(gateway, form, prompt)) != "hit"]  # fmt: skip
+                         if cache_status(ask(gateway, form, prompt)) != "hit"]  # fmt: skip
                 wrong += _late(gateway)
                 held.let_go()
-                ended = {form: told(form, future.result()) for form, future in running.items()}
+                ended = {
+                    form: judge_reply(form, future.result()) for form, future in running.items()
+                }
             wrong += [
                 f"what ran was told {client_verdict}"
                 for client_verdict in ended.values()
@@ -160,13 +172,13 @@ def full(place: _Place, policy: str) -> Callable[[ChaosStage], Mapping[Form, See
         wrong += _torn(gateway)
         lines = [line for line in gateway.log() if line["event"] == "ledger"]
         wrong += [] if len(lines) <= 8 else [f"{len(lines)} lines of the log"]
-        return crowd.seen("", f"well after {back:.1f} s, {len(lines)} lines of the log", wrong)
+        return clients.seen("", f"well after {back:.1f} s, {len(lines)} lines of the log", wrong)
 
     return go
 
 
 def _kept(gateway: Gateway, form: Form, prompt: str) -> bool:
-    return cached(ask(gateway, form, prompt)) == "hit"
+    return cache_status(ask(gateway, form, prompt)) == "hit"
 
 
 def _late(gateway: Gateway) -> list[str]:
@@ -201,16 +213,16 @@ def _truncated(gateway: Gateway) -> None:
 
 def moved(
     how: Callable[[Gateway], None], *, is_reported: bool
-) -> Callable[[ChaosStage], Mapping[Form, Seen]]:
+) -> Callable[[ChaosEnvironment], Mapping[Form, Seen]]:
     """A change to the journal by another program costs no call, and later rows are recorded.
 
     With `is_reported` the gateway notices the change and goes on in another file; rows that it wrote
     before it noticed are lost.
     """
 
-    def go(stage: ChaosStage) -> Mapping[Form, Seen]:
-        gateway = stage.start(base(stage))
-        crowd, before = Crowd(gateway), Crowd(gateway)
+    def go(environment: ChaosEnvironment) -> Mapping[Form, Seen]:
+        gateway = environment.start(make_config(environment))
+        clients, before = AllClients(gateway), AllClients(gateway)
         before.call(3)
         assert gateway.stored() >= {
             reply.id for replies in before.replies.values() for reply in replies
@@ -224,13 +236,13 @@ def moved(
                 "it has noticed",
                 _PATIENCE,
             )
-        crowd.call(2)
-        seen, stored = crowd.seen(), gateway.stored()
+        clients.call(2)
+        seen, stored = clients.seen(), gateway.stored()
         rows |= set(gateway.all())
         gateway.forget(
             {reply.id for replies in before.replies.values() for reply in replies} - rows
         )
-        lost = len({reply.id for replies in crowd.replies.values() for reply in replies} - stored)
+        lost = len({reply.id for replies in clients.replies.values() for reply in replies} - stored)
         wrong = (f"{lost} calls are not in the store",) if lost else ()
         return {form: replace(reply, wrong=wrong) for form, reply in seen.items()}
 
@@ -272,12 +284,14 @@ def _mountable() -> str:
     return "" if done.returncode == 0 else "no mount namespace may be made here"
 
 
-def synced(what: str) -> Callable[[ChaosStage], Mapping[Form, Seen]]:
+def synced(what: str) -> Callable[[ChaosEnvironment], Mapping[Form, Seen]]:
     """A sync that fails or is slow delays neither calls nor the event loop."""
 
-    def go(stage: ChaosStage) -> Mapping[Form, Seen]:
-        gateway = stage.start(base(stage), promised=0.5)  # tracing makes the whole process slow
-        crowd = Crowd(gateway)
+    def go(environment: ChaosEnvironment) -> Mapping[Form, Seen]:
+        gateway = environment.start(
+            make_config(environment), promised=0.5
+        )  # tracing makes the whole process slow
+        clients = AllClients(gateway)
         ended, lags = threading.Event(), list[float]()
 
         def beat() -> None:
@@ -287,17 +301,19 @@ def synced(what: str) -> Callable[[ChaosStage], Mapping[Form, Seen]]:
                 lags.append(time.perf_counter() - began)
 
         with _injected(gateway.child.pid, what):
-            crowd.call(1)
+            clients.call(1)
             thread = threading.Thread(target=beat)
             thread.start()
             for _ in range(5):
-                crowd.call(2)
+                clients.call(2)
                 time.sleep(0.2)  # load under the fault
             ended.set()
             thread.join()
         usual = sorted(lags)[len(lags) * 95 // 100]
-        slow = usual > 0.5 if stage.strict else usual > 2.0
-        return crowd.seen("", f"the loop is {'late' if slow else 'in time'}: {usual * 1000:.0f} ms")
+        slow = usual > 0.5 if environment.strict else usual > 2.0
+        return clients.seen(
+            "", f"the loop is {'late' if slow else 'in time'}: {usual * 1000:.0f} ms"
+        )
 
     return go
 
@@ -310,15 +326,15 @@ _REFUSED = Expected(
 _SERVED = Expected(200, "answer", None, "settled", None, "well after [0-9.]+ s, .*")
 
 ROWS: tuple[Row, ...] = (
-    row("P-01", "the journal may not grow: refuse", "process", full(_LIMIT, "refuse"), _REFUSED, ci=True),
-    row("P-01", "the journal may not grow: serve", "process", full(_LIMIT, "serve"), _SERVED),
-    row("P-01", "the disk is full: refuse", "process", full(_TMPFS, "refuse"), _REFUSED, needs=(_mountable,)),
-    row("P-01", "the disk is full: serve", "process", full(_TMPFS, "serve"), _SERVED, needs=(_mountable,)),
-    row("P-02", "the folder is removed", "process", moved(_away, is_reported=True), _GOOD),
-    row("P-02", "the journal is renamed", "process", moved(_renamed, is_reported=True), _GOOD),
-    row("P-02", "the journal is copied and emptied", "process", moved(_truncated, is_reported=False), _GOOD),
-    row("P-02", "EIO of each sync", "process", synced("error=EIO"),
+    shared_row("P-01", "the journal may not grow: refuse", "process", full(_LIMIT, "refuse"), _REFUSED, ci=True),
+    shared_row("P-01", "the journal may not grow: serve", "process", full(_LIMIT, "serve"), _SERVED),
+    shared_row("P-01", "the disk is full: refuse", "process", full(_TMPFS, "refuse"), _REFUSED, needs=(_mountable,)),
+    shared_row("P-01", "the disk is full: serve", "process", full(_TMPFS, "serve"), _SERVED, needs=(_mountable,)),
+    shared_row("P-02", "the folder is removed", "process", moved(_away, is_reported=True), _GOOD),
+    shared_row("P-02", "the journal is renamed", "process", moved(_renamed, is_reported=True), _GOOD),
+    shared_row("P-02", "the journal is copied and emptied", "process", moved(_truncated, is_reported=False), _GOOD),
+    shared_row("P-02", "EIO of each sync", "process", synced("error=EIO"),
         Expected(200, "answer", None, "settled", None, "the loop is in time.*"), needs=(_traceable,)),
-    row("P-02", "a sync takes 2 s", "process", synced("delay_enter=2000000"),
+    shared_row("P-02", "a sync takes 2 s", "process", synced("delay_enter=2000000"),
         Expected(200, "answer", None, "settled", None, "the loop is in time.*"), needs=(_traceable,)),
 )  # fmt: skip

@@ -17,11 +17,19 @@ from pathlib import Path
 from gateway.core import jsonio
 from gateway.core.ledger_rows import FinalRow
 from tests.chaos import provider as providers
-from tests.chaos.crowd import FORMS, Crowd, Form, ask, fresh, row, told
+from tests.chaos.all_clients import (
+    FORMS,
+    AllClients,
+    Form,
+    ask,
+    judge_reply,
+    new_prompt,
+    shared_row,
+)
+from tests.chaos.environment import ChaosEnvironment, make_config, make_model, make_provider
 from tests.chaos.gateway import Gateway
 from tests.chaos.provider import Request, Wire, honest
 from tests.chaos.row import Cell, Expected, Row, Seen
-from tests.chaos.stage import ChaosStage, base, model, provider
 from tests.e2e import kill_trial
 from tests.e2e.child import until
 from tests.e2e.four_labs import CHAT, DIALECTS
@@ -57,42 +65,42 @@ async def _long(wire: Wire, request: Request) -> None:
     await wire.forever()
 
 
-def _draining(stage: ChaosStage) -> Gateway:
-    value = base(stage)
+def _draining(environment: ChaosEnvironment) -> Gateway:
+    value = make_config(environment)
     value["server"] = {"drain": f"{_DRAIN}s"}
     for dialect in DIALECTS:
         for kind, fault in (("short", _short), ("long", _long)):
             name = f"{kind}-{dialect}"
-            value["providers"][name] = provider(stage, name, dialect)
-            value["models"][f"m-{name}"] = model()
+            value["providers"][name] = make_provider(environment, name, dialect)
+            value["models"][f"m-{name}"] = make_model()
             value["labs"][name] = {"smart": [{"model": f"m-{name}", "provider": name}]}
-            stage.provider.play(name, fault)
-    return stage.start(value, TIERGATE_SERVER__LB_DELAY=f"{_DELAY}s")
+            environment.provider.play(name, fault)
+    return environment.start(value, TIERGATE_SERVER__LB_DELAY=f"{_DELAY}s")
 
 
-def _drained(stage: ChaosStage) -> Mapping[Form, Seen]:
+def _drained(environment: ChaosEnvironment) -> Mapping[Form, Seen]:
     """On SIGTERM short calls end whole, long calls get an error, and no row is lost."""
-    gateway = _draining(stage)
+    gateway = _draining(environment)
     forms = [form for form in FORMS for _ in range(_EACH)]
 
     def call(form: Form, kind: str) -> str:
         dialect, mode = form
         reply = gateway.ask(
-            dialect, f"{kind}-{dialect}/smart", stream=mode == "stream", prompt=fresh()
+            dialect, f"{kind}-{dialect}/smart", stream=mode == "stream", prompt=new_prompt()
         )
-        return told(form, reply)
+        return judge_reply(form, reply)
 
     with ThreadPoolExecutor(2 * len(forms) + 4) as pool:
         short = [(form, pool.submit(call, form, "short")) for form in forms]
         long = [(form, pool.submit(call, form, "long")) for form in forms]
-        until(lambda: sum(count for name, count in stage.provider.hits.items()
+        until(lambda: sum(count for name, count in environment.provider.hits.items()
                           if name.startswith(("short", "long"))) == 2 * len(forms), "all run")  # fmt: skip
         time.sleep(0.3)  # the streams have begun
         gateway.child.signal(signal.SIGTERM)
         began = time.monotonic()
         wrong = (
             []
-            if told(FORMS[0], ask(gateway, FORMS[0])) == "answer"
+            if judge_reply(FORMS[0], ask(gateway, FORMS[0])) == "answer"
             else ["refused before its delay"]
         )
         until(lambda: _closed(gateway), "it takes no connections", _PATIENCE)
@@ -104,8 +112,10 @@ def _drained(stage: ChaosStage) -> Mapping[Form, Seen]:
         cut = {form: {future.result() for at, future in long if at == form} for form in FORMS}
     status = gateway.child.stop()
     wrong += [] if status == 0 else [f"exit status {status}"]
-    wrong += [] if took < _DRAIN + (2.0 if stage.strict else 10.0) else [f"it took {took:.1f} s"]
-    wrong += stage.ended(gateway)
+    wrong += (
+        [] if took < _DRAIN + (2.0 if environment.strict else 10.0) else [f"it took {took:.1f} s"]
+    )
+    wrong += environment.audit_ended(gateway)
     more = f"whole {_EACH} of {_EACH}, told {_EACH} of {_EACH}"
     return {form: _ended(whole[form], cut[form], more, wrong) for form in FORMS}
 
@@ -125,9 +135,9 @@ def _closed(gateway: Gateway) -> bool:
     return False
 
 
-def _twice(stage: ChaosStage) -> Mapping[Form, Seen]:
+def _twice(environment: ChaosEnvironment) -> Mapping[Form, Seen]:
     """A second SIGTERM ends running calls with an error at once; the exit status is 0."""
-    gateway = _draining(stage)
+    gateway = _draining(environment)
     with ThreadPoolExecutor(len(FORMS)) as pool:
         running = {
             form: pool.submit(
@@ -135,12 +145,14 @@ def _twice(stage: ChaosStage) -> Mapping[Form, Seen]:
                 form[0],
                 f"long-{form[0]}/smart",
                 stream=form[1] == "stream",
-                prompt=fresh(),
+                prompt=new_prompt(),
             )
             for form in FORMS
         }
         names = [f"long-{dialect}" for dialect in DIALECTS]
-        until(lambda: sum(map(stage.provider.hits.__getitem__, names)) == len(FORMS), "all run")
+        until(
+            lambda: sum(map(environment.provider.hits.__getitem__, names)) == len(FORMS), "all run"
+        )
         time.sleep(0.3)  # the streams have begun
         began = time.monotonic()
         gateway.child.signal(signal.SIGTERM)
@@ -148,22 +160,22 @@ def _twice(stage: ChaosStage) -> Mapping[Form, Seen]:
         gateway.child.signal(signal.SIGTERM)
         until(gateway.gone, "its end", _PATIENCE)
         took = time.monotonic() - began
-        verdicts = {form: told(form, item.result()) for form, item in running.items()}
+        verdicts = {form: judge_reply(form, item.result()) for form, item in running.items()}
     status = gateway.child.stop()
     wrong = [] if status == 0 else [f"exit status {status}"]
-    wrong += [] if took < (3.0 if stage.strict else _PATIENCE) else [f"it took {took:.1f} s"]
-    wrong += stage.ended(gateway)
+    wrong += [] if took < (3.0 if environment.strict else _PATIENCE) else [f"it took {took:.1f} s"]
+    wrong += environment.audit_ended(gateway)
     return {form: Seen(client=item, more="at once", wrong=(*wrong, *([] if "error" in item else [item])))
             for form, item in verdicts.items()}  # fmt: skip
 
 
-def _signals(stage: ChaosStage) -> Mapping[Form, Seen]:
+def _signals(environment: ChaosEnvironment) -> Mapping[Form, Seen]:
     """Signals that the gateway does not use do not end it."""
-    gateway = stage.start(base(stage))
-    crowd = Crowd(gateway)
+    gateway = environment.start(make_config(environment))
+    clients = AllClients(gateway)
     for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE, signal.SIGWINCH):
         gateway.child.signal(number)
-        crowd.call(1)
+        clients.call(1)
 
     def heeded() -> set[str]:
         return {str(row.get("name")) for row in gateway.log() if row["event"] == "signal"}
@@ -172,12 +184,12 @@ def _signals(stage: ChaosStage) -> Mapping[Form, Seen]:
         until(lambda: len(heeded()) >= 3, "all of them told")
     lines = heeded()
     wrong = [] if lines == {"SIGHUP", "SIGUSR1", "SIGUSR2"} else [f"the log says {lines}"]
-    return crowd.seen(wrong=wrong)
+    return clients.seen(wrong=wrong)
 
 
-def _killed(stage: ChaosStage, _: Cell) -> Seen:
+def _killed(environment: ChaosEnvironment, _: Cell) -> Seen:
     """Play the short form of `make kill`."""
-    folder = stage.folder / "kill"
+    folder = environment.folder / "kill"
     folder.mkdir()
     outcome = kill_trial.trial(folder, list(kill_trial.KINDS), "chaos")
     summary = (
@@ -223,11 +235,11 @@ def _command(file: Path, *words: str, **environ: str) -> subprocess.CompletedPro
     )  # fmt: skip
 
 
-def _configurations(stage: ChaosStage, _: Cell) -> Seen:
+def _configurations(environment: ChaosEnvironment, _: Cell) -> Seen:
     """`check` and the start refuse each bad file, name its place, and start nothing."""
     wrong, count = [], 0
     for at, (name, data) in enumerate({"good": _GOOD.encode(), **BAD}.items()):
-        file = stage.folder / f"bad{at}" / "gateway.yaml"
+        file = environment.folder / f"bad{at}" / "gateway.yaml"
         file.parent.mkdir()
         file.write_bytes(data)
         done = _command(file, "check")
@@ -242,25 +254,28 @@ def _configurations(stage: ChaosStage, _: Cell) -> Seen:
             served = _command(file, "serve", "--port", "0")
             if served.returncode != 1 or (file.parent / "data").exists():
                 wrong.append(f"{name} is served: {served.returncode} {served.stderr[-300:]}")
-    for name, path in (("a folder", stage.folder), ("nothing", stage.folder / "nowhere.yaml")):
+    for name, path in (
+        ("a folder", environment.folder),
+        ("nothing", environment.folder / "nowhere.yaml"),
+    ):
         done, count = _command(path, "check"), count + 1
         if done.returncode not in (1, 2) or "Traceback" in done.stderr:
             wrong.append(f"{name}: {done.returncode} {done.stderr[-300:]}")
     return Seen(more=f"{count} refused", wrong=tuple(wrong))
 
 
-def _keys(stage: ChaosStage) -> Mapping[Form, Seen]:
+def _keys(environment: ChaosEnvironment) -> Mapping[Form, Seen]:
     """The gateway reads the key file again; after each mistake in it the old keys stay valid."""
     secret = "second-key-never-shown"
     good = f"second: {{sha256: {hashlib.sha256(secret.encode()).hexdigest()}}}\n"
-    folder = stage.folder / "gateway0"
+    folder = environment.folder / "gateway0"
     folder.mkdir(parents=True)
     file = folder / "keys.yaml"
     file.write_text(good)
-    value = base(stage)
+    value = make_config(environment)
     value["keys"] = "keys.yaml"
-    gateway = stage.start(value)
-    crowd = Crowd(gateway)
+    gateway = environment.start(value)
+    clients = AllClients(gateway)
     headers = {"authorization": f"Bearer {secret}"}
     bad = (
         "second: {sha256: 12}\n",
@@ -271,34 +286,38 @@ def _keys(stage: ChaosStage) -> Mapping[Form, Seen]:
         "- a\n",
     )
     for text in bad:
-        lines = len(_told(gateway))
+        lines = len(_list_reloads(gateway))
         scratch = file.with_suffix(".new")
         scratch.write_text(text)
         scratch.rename(file)
-        until(lambda lines=lines: len(_told(gateway)) > lines, f"it has read {text!r}", _PATIENCE)  # type: ignore[misc]
-        crowd.call(1, headers=headers)
+        until(
+            lambda lines=lines: len(_list_reloads(gateway)) > lines,  # type: ignore[misc]
+            f"it has read {text!r}",
+            _PATIENCE,
+        )
+        clients.call(1, headers=headers)
     file.unlink()
-    crowd.call(1, headers=headers)
-    return crowd.seen()
+    clients.call(1, headers=headers)
+    return clients.seen()
 
 
-def _told(gateway: Gateway) -> list[object]:
+def _list_reloads(gateway: Gateway) -> list[object]:
     return [row for row in gateway.log() if row["event"] == "keys"]
 
 
-def _prices(stage: ChaosStage) -> Mapping[Form, Seen]:
+def _prices(environment: ChaosEnvironment) -> Mapping[Form, Seen]:
     """After a start with other prices each row has the price of its own version, and its cost."""
-    first = stage.start(base(stage))
-    crowd = Crowd(first)
-    crowd.call(2)
-    old = {item.id for replies in crowd.replies.values() for item in replies}
-    _, wrong = stage.audit(first)
-    value = base(stage)
+    first = environment.start(make_config(environment))
+    clients = AllClients(first)
+    clients.call(2)
+    old = {item.id for replies in clients.replies.values() for item in replies}
+    _, wrong = environment.audit(first)
+    value = make_config(environment)
     for item in value["models"].values():
         item["price"] = {"input": 10, "output": 40}
-    second = stage.start(value, warm=False, TIERGATE_DATA=str(first.data))
-    second.looks_at(first.data)
-    new = Crowd(second)
+    second = environment.start(value, warm=False, TIERGATE_DATA=str(first.data))
+    second.set_data_folder(first.data)
+    new = AllClients(second)
     new.call(2)
     costs = {True: Decimal("0.000019"), False: Decimal("0.00019")}
     rows = [it for replies in second.all().values() for it in replies if isinstance(it, FinalRow)]
@@ -311,7 +330,7 @@ def _prices(stage: ChaosStage) -> Mapping[Form, Seen]:
     seen = new.seen(wrong=wrong)
     second.replies = []
     second.terminate()
-    stage.ended(second, calls=False)
+    environment.audit_ended(second, calls=False)
     return seen
 
 
@@ -326,9 +345,9 @@ _OLD = (
 )  # fmt: skip
 
 
-def _aged(stage: ChaosStage) -> Mapping[Form, Seen]:
+def _aged(environment: ChaosEnvironment) -> Mapping[Form, Seen]:
     """The gateway reads journals of older and later versions, and skips garbage in them."""
-    ledger = stage.folder / "gateway0" / "data" / "ledger"
+    ledger = environment.folder / "gateway0" / "data" / "ledger"
     ledger.mkdir(parents=True)
     lines = [
         *map(jsonio.dumps, _OLD),
@@ -338,15 +357,15 @@ def _aged(stage: ChaosStage) -> Mapping[Form, Seen]:
         b'{"kind":"intent","id":',
     ]
     (ledger / "20200101T000000-1-00000000.jsonl").write_bytes(b"\n".join(lines))
-    gateway = stage.start(base(stage))
-    crowd = Crowd(gateway)
-    crowd.call(1)
+    gateway = environment.start(make_config(environment))
+    clients = AllClients(gateway)
+    clients.call(1)
     stored = gateway.stored()
     wrong = [] if {"old-1", "old-2", "new-1"} <= stored else [f"the store has {sorted(stored)[:5]}"]
     entry = next(it for it in gateway.all()["old-1"] if isinstance(it, FinalRow))
     wrong += [] if entry.state == "unknown_crash" else [f"an open call became {entry.state}"]
-    gateway.found |= {"old-1", "old-2", "new-1"}
-    return crowd.seen(wrong=wrong)
+    gateway.unreported_calls |= {"old-1", "old-2", "new-1"}
+    return clients.seen(wrong=wrong)
 
 
 _UNNOTICED = Expected(200, "answer", None, "settled")
@@ -355,15 +374,17 @@ _UNNOTICED = Expected(200, "answer", None, "settled")
 def _rows() -> Iterator[Row]:
     yield Row("P-03", "killed under load, two workers", "process", _killed,
               Expected(more=r"\d+ requests billed or refused, 4 kills"), own=True, dialects=(CHAT,), modes=("stream",))  # fmt: skip
-    yield row("P-04", "told to stop under calls", "process", _drained,
+    yield shared_row("P-04", "told to stop under calls", "process", _drained,
               Expected(more=f"whole {_EACH} of {_EACH}, told {_EACH} of {_EACH}"))  # fmt: skip
-    yield row("P-05", "told to stop twice", "process", _twice, Expected(more="at once"))
-    yield row("P-05", "signals that mean nothing", "process", _signals, _UNNOTICED)
+    yield shared_row("P-05", "told to stop twice", "process", _twice, Expected(more="at once"))
+    yield shared_row("P-05", "signals that mean nothing", "process", _signals, _UNNOTICED)
     yield Row("P-06", "configurations with mistakes", "process", _configurations,
               Expected(more=f"{len(BAD) + 2} refused"), own=True, dialects=(CHAT,), modes=("whole",))  # fmt: skip
-    yield row("P-06", "a file of keys with mistakes, under calls", "process", _keys, _UNNOTICED)
-    yield row("P-07", "started again with other prices", "process", _prices, _UNNOTICED)
-    yield row("P-15", "journals of other versions", "process", _aged, _UNNOTICED)
+    yield shared_row(
+        "P-06", "a file of keys with mistakes, under calls", "process", _keys, _UNNOTICED
+    )
+    yield shared_row("P-07", "started again with other prices", "process", _prices, _UNNOTICED)
+    yield shared_row("P-15", "journals of other versions", "process", _aged, _UNNOTICED)
 
 
 ROWS = tuple(_rows())

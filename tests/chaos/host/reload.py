@@ -11,11 +11,11 @@ from typing import Any
 
 from gateway.core import jsonio
 from gateway.core.ledger_rows import FinalRow
-from tests.chaos.crowd import Crowd, Form, row
+from tests.chaos.all_clients import AllClients, Form, shared_row
+from tests.chaos.environment import ChaosEnvironment, make_config
 from tests.chaos.gateway import Gateway
 from tests.chaos.host.process import BAD
 from tests.chaos.row import Expected, Row, Seen
-from tests.chaos.stage import ChaosStage, base
 from tests.e2e.child import until
 from tests.e2e.world import Config
 
@@ -39,7 +39,7 @@ def _write(gateway: Gateway, data: bytes) -> None:
     gateway.child.signal(signal.SIGHUP)
 
 
-def _told(gateway: Gateway, what: str) -> list[dict[str, Any]]:
+def _list_reloads(gateway: Gateway, what: str) -> list[dict[str, Any]]:
     return [line for line in gateway.log() if line["event"] == "config" and what in line]
 
 
@@ -61,35 +61,37 @@ _ODD: tuple[Callable[[Path], None], ...] = (_folder, _gigabyte)
 """Other things that may stand in place of the file; it may also be missing."""
 
 
-def _broken(stage: ChaosStage) -> Mapping[Form, Seen]:
+def _broken(environment: ChaosEnvironment) -> Mapping[Form, Seen]:
     """The gateway logs each invalid configuration and uses none; calls do not notice."""
-    gateway = stage.start(base(stage))
-    crowd, wrong = Crowd(gateway), list[str]()
+    gateway = environment.start(make_config(environment))
+    clients, wrong = AllClients(gateway), list[str]()
     good, version = _file(gateway).read_bytes(), _state(gateway)["version"]
     kept = _file(gateway).with_suffix(".kept")
 
     def refused(name: str, lines: int) -> None:
-        until(lambda: len(_told(gateway, "error")) > lines, f"it tells of {name}", _PATIENCE)
-        crowd.call(1)
+        until(
+            lambda: len(_list_reloads(gateway, "error")) > lines, f"it tells of {name}", _PATIENCE
+        )
+        clients.call(1)
         state = _state(gateway)
         if state["version"] != version or not state["last_error"]:
             wrong.append(f"{name}: {state}")
 
     for name, data in BAD.items():
-        lines = len(_told(gateway, "error"))
+        lines = len(_list_reloads(gateway, "error"))
         _write(gateway, data)
         refused(name, lines)
-        if _told(gateway, "error")[-1].get("file") != str(_file(gateway)):
-            wrong.append(f"{name}: {_told(gateway, 'error')[-1]}")
+        if _list_reloads(gateway, "error")[-1].get("file") != str(_file(gateway)):
+            wrong.append(f"{name}: {_list_reloads(gateway, 'error')[-1]}")
     for make in _ODD:
-        lines = len(_told(gateway, "error"))
+        lines = len(_list_reloads(gateway, "error"))
         _file(gateway).rename(kept)
         make(_file(gateway))
         gateway.child.signal(signal.SIGHUP)
         refused(make.__name__, lines)
         _file(gateway).rename(_file(gateway).with_suffix(f".{make.__name__}"))
         kept.rename(_file(gateway))
-    lines = len(_told(gateway, "error"))
+    lines = len(_list_reloads(gateway, "error"))
     _file(gateway).unlink()
     gateway.child.signal(signal.SIGHUP)
     refused("nothing", lines)
@@ -99,11 +101,11 @@ def _broken(stage: ChaosStage) -> Mapping[Form, Seen]:
     until(lambda: not _state(gateway)["last_error"], "it is as it was", _PATIENCE)
     state = _state(gateway)
     wrong += [] if (state["version"], state["reloads"]) == (version, 0) else [f"at the end {state}"]
-    return crowd.seen(wrong=wrong)
+    return clients.seen(wrong=wrong)
 
 
 def _in_force(gateway: Gateway, times: int) -> bool:
-    return len(_told(gateway, "version")) == times
+    return len(_list_reloads(gateway, "version")) == times
 
 
 def _priced(value: Config, number: int) -> Config:
@@ -112,20 +114,20 @@ def _priced(value: Config, number: int) -> Config:
     return value
 
 
-def _prices(stage: ChaosStage) -> Mapping[Form, Seen]:
+def _prices(environment: ChaosEnvironment) -> Mapping[Form, Seen]:
     """Prices change again and again while calls run: each row has one version, and its price."""
-    value = base(stage)
-    gateway = stage.start(_priced(value, 0))
-    crowd, kinds = Crowd(gateway), {_state(gateway)["version"]: 0}
+    value = make_config(environment)
+    gateway = environment.start(_priced(value, 0))
+    clients, kinds = AllClients(gateway), {_state(gateway)["version"]: 0}
     with ThreadPoolExecutor(1) as pool:
-        going = pool.submit(lambda: [crowd.call(1) for _ in range(_TIMES)])
+        going = pool.submit(lambda: [clients.call(1) for _ in range(_TIMES)])
         for number in range(1, _TIMES + 1):
             _write(gateway, jsonio.dumps(_priced(value, number)))
             until(partial(_in_force, gateway, number), "it is in force", _PATIENCE)
-            kinds[_told(gateway, "version")[-1]["version"]] = number
+            kinds[_list_reloads(gateway, "version")[-1]["version"]] = number
         going.result()
     wrong = []
-    ids = {reply.id for replies in crowd.replies.values() for reply in replies}
+    ids = {reply.id for replies in clients.replies.values() for reply in replies}
     rows = [
         it for call_rows in gateway.all().values() for it in call_rows if isinstance(it, FinalRow)
     ]
@@ -137,13 +139,13 @@ def _prices(stage: ChaosStage) -> Mapping[Form, Seen]:
         used = Decimal((entry.input or 0) * (1 + number) + (entry.output or 0) * (4 + number))
         if entry.cost != used / 1_000_000:
             wrong.append(f"{entry.id} of {number} cost {entry.cost}")
-    return crowd.seen(wrong=wrong[:5])
+    return clients.seen(wrong=wrong[:5])
 
 
 def _rows() -> Iterator[Row]:
-    yield row("P-06", "the configuration with mistakes, under calls", "process", _broken, _UNNOTICED,
+    yield shared_row("P-06", "the configuration with mistakes, under calls", "process", _broken, _UNNOTICED,
               growth=_LARGE)  # fmt: skip
-    yield row("P-07", "other prices while calls run", "process", _prices, _UNNOTICED)
+    yield shared_row("P-07", "other prices while calls run", "process", _prices, _UNNOTICED)
 
 
 ROWS = tuple(_rows())

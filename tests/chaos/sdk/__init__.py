@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from gateway.core.ledger_rows import FinalRow, IntentRow
+from tests.chaos.environment import ChaosEnvironment
 from tests.chaos.row import Cell, Expected, Mode, Row, Seen
 from tests.chaos.sdk.clients import CLIENTS, awake, outcome
-from tests.chaos.stage import ChaosStage
 from tests.chaos.upstream import ROWS as UPSTREAM
 from tests.e2e.child import until
 
@@ -62,10 +62,10 @@ def read() -> Mapping[str, Expected]:
 def _row(source: Row, client: str, pinned: Mapping[str, Expected]) -> Row:
     fault, dialect = f"{source.id} {source.fault}", CLIENTS[client][0]
 
-    def play(stage: ChaosStage, cell: Cell) -> Seen:
+    def play(environment: ChaosEnvironment, cell: Cell) -> Seen:
         awake()
-        gateway, tag = stage.gateway, f"c20-{zlib.crc32(cell.name.encode()):08x}"
-        source.begin(stage, cell)
+        gateway, tag = environment.gateway, f"c20-{zlib.crc32(cell.name.encode()):08x}"
+        source.begin(environment, cell)
         result = outcome(client, gateway, f"{cell.name}/smart", tag, stream=cell.stream)
 
         def over() -> list[str]:
@@ -79,7 +79,7 @@ def _row(source: Row, client: str, pinned: Mapping[str, Expected]) -> Row:
             return list(rows) if ended else []
 
         calls = until(over, f"the rows of {tag}")
-        gateway.found.update(calls)
+        gateway.unreported_calls.update(calls)
         sent = sum(len(gateway.rows(id)[1]) for id in calls)
         return Seen(client=result, attempts=sent, more=f"{len(calls)} asked")
 
@@ -93,8 +93,8 @@ def _row(source: Row, client: str, pinned: Mapping[str, Expected]) -> Row:
     )  # fmt: skip
 
 
-def _environ(source: Row) -> Callable[[ChaosStage], Mapping[str, str]]:
-    return lambda stage: {**source.environ(stage), "CHAOS_STILL": "1"}
+def _environ(source: Row) -> Callable[[ChaosEnvironment], Mapping[str, str]]:
+    return lambda environment: {**source.environ(environment), "CHAOS_NO_JITTER": "1"}
 
 
 def _tagged(rows: Iterable[Any], tag: str) -> bool:

@@ -1,13 +1,13 @@
 """Faults of providers: rows U-01 to U-31."""
 
 from tests.chaos.upstream import (
-    account,
     body,
     brownout,
+    completed_answers,
     connect,
     cut,
-    finished,
     hang,
+    lost_account,
     protocol,
     sse,
     status,
@@ -15,6 +15,6 @@ from tests.chaos.upstream import (
 )  # fmt: skip
 
 ROWS = (
-    *connect.ROWS, *hang.ROWS, *cut.ROWS, *finished.ROWS, *sse.ROWS, *body.ROWS, *status.ROWS, *protocol.ROWS,
-    *usage.ROWS, *account.ROWS, *brownout.ROWS,
+    *connect.ROWS, *hang.ROWS, *cut.ROWS, *completed_answers.ROWS, *sse.ROWS, *body.ROWS, *status.ROWS, *protocol.ROWS,
+    *usage.ROWS, *lost_account.ROWS, *brownout.ROWS,
 )  # fmt: skip

@@ -5,11 +5,11 @@ import zlib
 from functools import cache
 
 from gateway.core import jsonio
+from tests.chaos.environment import ChaosEnvironment
 from tests.chaos.provider import Fault, Request, Wire, body, frames
 from tests.chaos.row import Cell, Expected, Row
-from tests.chaos.stage import ChaosStage
 from tests.chaos.upstream.fault import Part, fault
-from tests.chaos.upstream.spoken import error, error_frame
+from tests.chaos.upstream.odd_answers import error, error_frame
 from tests.chaos.upstream.status import HTML
 from tests.e2e.world import Config
 
@@ -58,7 +58,7 @@ def _bomb(coding: str) -> bytes:
 def _ready(coding: str) -> Part:
     """Make the compressed body before a client calls: that takes a while."""
 
-    def part(stage: ChaosStage, cell: Cell) -> Config:
+    def part(environment: ChaosEnvironment, cell: Cell) -> Config:
         _bomb(coding)
         return {}
 
@@ -99,9 +99,9 @@ _BODIES = {
 ROWS: tuple[Row, ...] = (
     *(fault("U-17", f"200 with {name}", _instead(data), NONE, ci=name in ("an error", "a page"))
       for name, data in _BODIES.items()),
-    fault("U-17", "200 with an error, abroad", _instead(None), NONE, places=("abroad",)),
-    fault("U-17", "200 with an error, another target", _instead(None), OTHER, spare=1, places=("home", "abroad")),
-    fault("U-17", "an error as the first event", _first, NONE, modes=("stream",), places=("home", "abroad")),
+    fault("U-17", "200 with an error, translated", _instead(None), NONE, places=("translated",)),
+    fault("U-17", "200 with an error, another target", _instead(None), OTHER, spare=1, places=("native", "translated")),
+    fault("U-17", "an error as the first event", _first, NONE, modes=("stream",), places=("native", "translated")),
     fault("U-17", "an error as the first event, another target", _first, OTHER, modes=("stream",), spare=1, ci=True),
     *(fault("U-20", f"a bomb: {coding}", _packed(coding), NONE, part=_ready(coding)) for coding in ("gzip", "deflate")),
     fault("U-20", "a good answer in gzip", _packed_answer, NONE),

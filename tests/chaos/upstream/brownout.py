@@ -18,12 +18,12 @@ from google import genai
 from google.genai import errors, types
 
 from gateway.core.ledger_rows import FinalRow
+from tests.chaos.all_clients import Form, new_prompt, shared_row
 from tests.chaos.client import PROMPT, Reply
-from tests.chaos.crowd import Form, fresh, row
+from tests.chaos.environment import ChaosEnvironment, make_config, make_model, make_provider
 from tests.chaos.gateway import CLIENT_KEY, Gateway
 from tests.chaos.provider import Fault, Request, Wire, honest
 from tests.chaos.row import Expected, Row, Seen
-from tests.chaos.stage import ChaosStage, base, model, provider
 from tests.chaos.upstream.status import says
 from tests.e2e.child import until
 from tests.e2e.four_labs import CHAT, DIALECTS, GEMINI, MESSAGES, RESPONSES
@@ -85,7 +85,7 @@ async def _load(url: str, labs: Mapping[str, str], rate: float, seconds: float) 
     good: Counter[str] = Counter()
     loop = asyncio.get_running_loop()
 
-    async def one(ask: Ask, name: str, number: int) -> None:
+    async def call_once(ask: Ask, name: str, number: int) -> None:
         with contextlib.suppress(openai.APIError, anthropic.APIError, errors.APIError):
             await ask(f"{name}/smart", f"{PROMPT} Number {number}.")
             good[name] += 1
@@ -95,7 +95,7 @@ async def _load(url: str, labs: Mapping[str, str], rate: float, seconds: float) 
         for number in range(int(rate * seconds)):
             await asyncio.sleep(max(0.0, began + number / rate - loop.time()))
             for name, dialect in labs.items():
-                group.create_task(one(asks[dialect], name, number))
+                group.create_task(call_once(asks[dialect], name, number))
     return good
 
 
@@ -103,28 +103,28 @@ def _lab(share: str, dialect: str) -> str:
     return f"{share.replace(' ', '-')}-{dialect}"
 
 
-def amplified(rate: float, seconds: float) -> Callable[[ChaosStage], Mapping[Form, Seen]]:
+def amplified(rate: float, seconds: float) -> Callable[[ChaosEnvironment], Mapping[Form, Seen]]:
     """Return a play of programs at `rate` calls a second, before providers that fail in part."""
 
-    def go(stage: ChaosStage) -> Mapping[Form, Seen]:
-        value, labs = base(stage), {}
+    def go(environment: ChaosEnvironment) -> Mapping[Form, Seen]:
+        value, labs = make_config(environment), {}
         for share, part in _SHARES.items():
             for dialect in DIALECTS:
                 name = _lab(share, dialect)
                 labs[name] = dialect
-                value["providers"][name] = provider(stage, name, dialect)
-                value["models"][f"m-{name}"] = model()
+                value["providers"][name] = make_provider(environment, name, dialect)
+                value["models"][f"m-{name}"] = make_model()
                 value["labs"][name] = {"smart": [{"model": f"m-{name}", "provider": name}]}
-                stage.provider.play(name, _failing(part, name))
-        gateway, each = stage.start(value), rate / len(DIALECTS)
+                environment.provider.play(name, _failing(part, name))
+        gateway, each = environment.start(value), rate / len(DIALECTS)
         good = asyncio.run(_load(f"http://127.0.0.1:{gateway.port}", labs, each, seconds))
         until(lambda: _ended(gateway), "all rows", 30)
-        gateway.found.update(gateway.all())
+        gateway.unreported_calls.update(gateway.all())
         calls = int(each * seconds)
         return {
             (it, "whole"): _added(
                 it,
-                {share: stage.provider.hits[_lab(share, it)] / calls for share in _SHARES},
+                {share: environment.provider.hits[_lab(share, it)] / calls for share in _SHARES},
                 {share: good[_lab(share, it)] / calls for share in _SHARES},
             )
             for it in DIALECTS
@@ -171,26 +171,26 @@ type _Judge = Callable[[_Made, float, float], tuple[str, list[str]]]
 
 def _minute(
     does: Fault, judge: _Judge, bad: float, after: float
-) -> Callable[[ChaosStage], Mapping[Form, Seen]]:
+) -> Callable[[ChaosEnvironment], Mapping[Form, Seen]]:
     """Return a play of a provider that is good, then fails, then is good again.
 
     Clients make up to 10 calls a second in each dialect.
     """
 
-    def go(stage: ChaosStage) -> Mapping[Form, Seen]:
-        gateway = stage.start(base(stage))
-        before, over = Counter(stage.provider.hits), threading.Event()
+    def go(environment: ChaosEnvironment) -> Mapping[Form, Seen]:
+        gateway = environment.start(make_config(environment))
+        before, over = Counter(environment.provider.hits), threading.Event()
 
         def client(dialect: str) -> _Made:
             made: _Made = []
             while not over.wait(0.1):
                 at = time.monotonic()
-                made.append((at, gateway.ask(dialect, f"{dialect}/smart", prompt=fresh())))
+                made.append((at, gateway.ask(dialect, f"{dialect}/smart", prompt=new_prompt())))
             return made
 
         def play(does: Fault) -> float:
             for dialect in DIALECTS:
-                stage.provider.play(dialect, does)
+                environment.provider.play(dialect, does)
             return time.monotonic()
 
         with ThreadPoolExecutor(len(DIALECTS)) as pool:
@@ -205,7 +205,7 @@ def _minute(
         for dialect in DIALECTS:
             made = clients[dialect].result()
             summary, wrong = judge(made, broke, healed)
-            factor = (stage.provider.hits[dialect] - before[dialect]) / len(made)
+            factor = (environment.provider.hits[dialect] - before[dialect]) / len(made)
             if factor > MOST:
                 wrong.append(f"{factor:.2f} requests a call")
             seen[dialect, "whole"] = Seen(more=f"{summary}, {factor:.2f}x", wrong=tuple(wrong))
@@ -251,18 +251,18 @@ def _served(least: float) -> _Judge:
 
 
 def _bad(does: Fault, name: str, promise: str, judge: _Judge, bad: float, after: float) -> Row:
-    return row(
+    return shared_row(
         "U-29",
         name,
         "upstream",
         _minute(does, judge, bad, after),
-        Expected(said=promise),
+        Expected(promise=promise),
         modes=("whole",),
     )
 
 
 ROWS: tuple[Row, ...] = (
-    row("U-29", "SDKs at 50 calls a second for a minute", "upstream", amplified(50, 60), Expected(said=f"at most {MOST} times the requests of the SDK alone"),
+    shared_row("U-29", "SDKs at 50 calls a second for a minute", "upstream", amplified(50, 60), Expected(promise=f"at most {MOST} times the requests of the SDK alone"),
         modes=("whole",), growth=60_000_000),
     _bad(says(500), "all requests fail for 15 s", f"left alone within {OPENS:g} s, taken back within {HEALS:g}", _left, 15, 25),
     _bad(_failing(0.3, "shaky"), "three in ten fail for 15 s", "six of ten are answered", _served(0.6), 15, 20),

@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tests.chaos.environment import ChaosEnvironment
 from tests.chaos.provider import honest
 from tests.chaos.row import Cell, Expected, Row, namespaces, program
-from tests.chaos.stage import ChaosStage
 from tests.chaos.upstream.fault import Part, fault, timeouts
 from tests.contract.conftest import Certificates
 from tests.e2e.world import Config
@@ -26,11 +26,11 @@ _BECOME = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
 _HEADER = struct.Struct(">HHHHHH")
 
 
-def _nobody(stage: ChaosStage, cell: Cell) -> Config:
+def _nobody(environment: ChaosEnvironment, cell: Cell) -> Config:
     """Take a port without listening at it."""
     held = socket.socket()
     held.bind(("127.0.0.1", 0))
-    stage.at_close.append(held.close)
+    environment.at_close.append(held.close)
     return at(cell, held.getsockname()[1])
 
 
@@ -39,7 +39,7 @@ def at(cell: Cell, port: int, scheme: str = "http", host: str = "127.0.0.1") -> 
     return {"base_url": f"{scheme}://{host}:{port}/{cell.name}"}
 
 
-def _full(stage: ChaosStage, cell: Cell) -> Config:
+def _full(environment: ChaosEnvironment, cell: Cell) -> Config:
     """Open a listener that accepts no connection: the kernel drops connections silently."""
     with contextlib.ExitStack() as held:
         listening = held.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
@@ -49,40 +49,40 @@ def _full(stage: ChaosStage, cell: Cell) -> Config:
             waiting.setblocking(False)
             with contextlib.suppress(BlockingIOError):
                 waiting.connect(("127.0.0.1", port))
-        stage.at_close.append(held.pop_all().close)
-    return at(cell, port) | timeouts(connect=0.4)(stage, cell)
+        environment.at_close.append(held.pop_all().close)
+    return at(cell, port) | timeouts(connect=0.4)(environment, cell)
 
 
 # TLS.
 
 
-def _certificates(stage: ChaosStage) -> Certificates:
-    folder = stage.folder / "certificates"
-    if not hasattr(stage, "certificates"):
+def _certificates(environment: ChaosEnvironment) -> Certificates:
+    folder = environment.folder / "certificates"
+    if not hasattr(environment, "certificates"):
         folder.mkdir()
-        stage.certificates = Certificates(folder)  # type: ignore[attr-defined]
-    made: Certificates = stage.certificates  # type: ignore[attr-defined]
+        environment.certificates = Certificates(folder)  # type: ignore[attr-defined]
+    made: Certificates = environment.certificates  # type: ignore[attr-defined]
     return made
 
 
-def _trusted(stage: ChaosStage) -> Mapping[str, str]:
-    _certificates(stage)
-    return {"SSL_CERT_FILE": str(stage.folder / "certificates" / "ca.pem")}
+def _trusted(environment: ChaosEnvironment) -> Mapping[str, str]:
+    _certificates(environment)
+    return {"SSL_CERT_FILE": str(environment.folder / "certificates" / "ca.pem")}
 
 
 def tls(name: str, *, latest: ssl.TLSVersion | None = None) -> Part:
     """Return a provider behind TLS with the named certificate."""
 
-    def part(stage: ChaosStage, cell: Cell) -> Config:
-        made = _certificates(stage).server(name)
+    def part(environment: ChaosEnvironment, cell: Cell) -> Config:
+        made = _certificates(environment).server(name)
         if latest is not None:
             made.maximum_version = latest
-        return at(cell, stage.loop.run(stage.provider.listen(made)), "https")
+        return at(cell, environment.loop.run(environment.provider.listen(made)), "https")
 
     return part
 
 
-def _babble(stage: ChaosStage, cell: Cell) -> Config:
+def _babble(environment: ChaosEnvironment, cell: Cell) -> Config:
     """Answer with garbage in place of a handshake."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -90,23 +90,23 @@ def _babble(stage: ChaosStage, cell: Cell) -> Config:
         writer.write(bytes(range(256)) * 4)
         await writer.drain()
 
-    return at(cell, stage.loop.run(stage.provider.raw(serve)), "https")
+    return at(cell, environment.loop.run(environment.provider.raw(serve)), "https")
 
 
-def _mute(stage: ChaosStage, cell: Cell) -> Config:
+def _mute(environment: ChaosEnvironment, cell: Cell) -> Config:
     """Leave a handshake without an answer."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while await reader.read(4096):
             pass
 
-    port = stage.loop.run(stage.provider.raw(serve))
-    return at(cell, port, "https") | timeouts(connect=0.4)(stage, cell)
+    port = environment.loop.run(environment.provider.raw(serve))
+    return at(cell, port, "https") | timeouts(connect=0.4)(environment, cell)
 
 
-def _plain(stage: ChaosStage, cell: Cell) -> Config:
+def _plain(environment: ChaosEnvironment, cell: Cell) -> Config:
     """Speak HTTP where the gateway expects HTTPS."""
-    return at(cell, stage.provider.port, "https") | timeouts(connect=0.4)(stage, cell)
+    return at(cell, environment.provider.port, "https") | timeouts(connect=0.4)(environment, cell)
 
 
 # DNS, for a gateway that has an /etc/resolv.conf of its own.
@@ -142,7 +142,7 @@ class _Names(asyncio.DatagramProtocol):
         self._transport.sendto(message, addr)
 
 
-def _resolver(stage: ChaosStage) -> Sequence[str]:
+def _resolver(environment: ChaosEnvironment) -> Sequence[str]:
     """Start the resolver; return words before the gateway's command that make it the one in use."""
 
     async def begin() -> asyncio.DatagramTransport:
@@ -153,9 +153,9 @@ def _resolver(stage: ChaosStage) -> Sequence[str]:
     async def end() -> None:
         transport.close()
 
-    transport = stage.loop.run(begin())
-    stage.at_close.append(lambda: stage.loop.run(end()))
-    file = Path(stage.folder / "resolv.conf")
+    transport = environment.loop.run(begin())
+    environment.at_close.append(lambda: environment.loop.run(end()))
+    file = Path(environment.folder / "resolv.conf")
     file.write_text(f"nameserver {NAMESERVER}\noptions timeout:1 attempts:1\n")
     return ("unshare", "-m", "sh", "-c", _BECOME, str(file))
 
@@ -173,9 +173,11 @@ def _free() -> str:
 def named(label: str, **seconds: float) -> Part:
     """Return a provider whose host is a name."""
 
-    def part(stage: ChaosStage, cell: Cell) -> Config:
+    def part(environment: ChaosEnvironment, cell: Cell) -> Config:
         host = f"{label}.{cell.name[-60:].strip('-')}.test"
-        return at(cell, stage.provider.port, host=host) | timeouts(**seconds)(stage, cell)
+        return at(cell, environment.provider.port, host=host) | timeouts(**seconds)(
+            environment, cell
+        )
 
     return part
 
@@ -204,7 +206,7 @@ FOUND = Expected(200, "answer", 1, "settled", "hit")
 ROWS: tuple[Row, ...] = (
     fault("U-01", "connection refused", None, GONE, part=_nobody, healed=False),
     fault("U-01", "connection refused, another target", None, BLIP, part=_nobody, spare=1, healed=False,
-          places=("home", "abroad"), ci=True),
+          places=("native", "translated"), ci=True),
     _dns("a name that is known", FOUND, named("known")),
     _dns("NXDOMAIN", GONE, named("nowhere")),
     _dns("SERVFAIL", GONE, named("servfail")),

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from tests.chaos.provider import Fault, Request, Wire, body, frames
 from tests.chaos.row import Expected, Row
 from tests.chaos.upstream.fault import fault, prefix
-from tests.chaos.upstream.spoken import LEAD, begun, long, speaking
+from tests.chaos.upstream.odd_answers import LEAD, begun, long, speaking
 
 TORN = Expected(502, "error", 1, "failed upstream_truncated unknown", "none")
 EMPTY = Expected(502, "error", (1, 2, 3), None, "none")
@@ -89,22 +89,22 @@ def _first(frames: Callable[[str], tuple[bytes, ...]]) -> Callable[[str, bool], 
 
 ROWS: tuple[Row, ...] = (
     fault("U-08", "RST mid-body", _rst, TORN, modes=("whole",), ci=True),
-    fault("U-08", "RST mid-body, another target", _rst, OTHER, modes=("whole",), spare=1, places=("home", "abroad")),
+    fault("U-08", "RST mid-body, another target", _rst, OTHER, modes=("whole",), spare=1, places=("native", "translated")),
     fault("U-08", "FIN in place of an answer", _dropped,
           Expected(502, "error", (1, 2, 3, 4), ("failed upstream_unreachable unknown", "failed upstream_unreachable free"), "none")),
     fault("U-09", "RST before content", _reset(0), EMPTY, modes=("stream",)),
     fault("U-09", "RST before content, another target", _reset(0), OTHER, modes=("stream",), spare=1,
-          places=("home", "abroad"), ci=True),
+          places=("native", "translated"), ci=True),
     *prefix("U-09", "RST after 1 frame", _reset(1), 1),
     *prefix("U-09", "RST after 1 frame, another target is not asked", _reset(1), 1, spare=1),
     *prefix("U-09", "RST after 50 frames", _reset(50), 50, ci=True),
-    fault("U-09", "RST after 1 frame, abroad", _reset(1), SOME, modes=("stream",), places=("abroad",)),
+    fault("U-09", "RST after 1 frame, translated", _reset(1), SOME, modes=("stream",), places=("translated",)),
     fault("U-10", "less than Content-Length", _half, TORN, modes=("whole",)),
     fault("U-10", "half of a JSON text", _broken, Expected(502, "error", 1, None, "none"), modes=("whole",),
-          places=("home", "abroad")),
+          places=("native", "translated")),
     *prefix("U-11", "clean end, no marker", _ends(lambda dialect: b"".join(begun(dialect, 2))), 2, ci=True),
-    fault("U-11", "clean end, no marker, abroad", _ends(lambda dialect: b"".join(begun(dialect, 2))), SOME,
-          modes=("stream",), places=("abroad",)),
+    fault("U-11", "clean end, no marker, translated", _ends(lambda dialect: b"".join(begun(dialect, 2))), SOME,
+          modes=("stream",), places=("translated",)),
     *prefix("U-12", "ends in a line", _ends(_line), 2),
     *prefix("U-12", "ends in a character", _ends(_character), 1),
     *prefix("U-12", "ends in CRLF", _ends(_newline), 2,

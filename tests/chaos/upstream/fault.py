@@ -6,14 +6,14 @@ from typing import Any
 from gateway.core.ledger_rows import FinalRow
 from tests.chaos import provider, verdict
 from tests.chaos.client import Reply
+from tests.chaos.environment import ChaosEnvironment, add_lab, busy
 from tests.chaos.provider import Fault, Wire, honest
 from tests.chaos.row import Cell, Expected, Mode, Row, Seen
-from tests.chaos.stage import ChaosStage, busy, lab
-from tests.chaos.upstream import spoken
+from tests.chaos.upstream import odd_answers
 from tests.e2e.four_labs import DIALECTS
 from tests.e2e.world import Config
 
-type Part = Callable[[ChaosStage, Cell], Config]
+type Part = Callable[[ChaosEnvironment, Cell], Config]
 """Returns what the configuration of a provider has beside the usual."""
 
 
@@ -38,28 +38,28 @@ def fault(
     take if the machine is not busy with others; by default any time.
     """
 
-    def prepare(value: Config, stage: ChaosStage, cell: Cell) -> None:
-        lab(value, stage, cell, spare, **(part(stage, cell) if part else {}))
+    def prepare(value: Config, environment: ChaosEnvironment, cell: Cell) -> None:
+        add_lab(value, environment, cell, spare, **(part(environment, cell) if part else {}))
 
-    def begin(stage: ChaosStage, cell: Cell) -> None:
+    def begin(environment: ChaosEnvironment, cell: Cell) -> None:
         if does is not None:
-            stage.provider.play(cell.name, does)
+            environment.provider.play(cell.name, does)
 
-    def play(stage: ChaosStage, cell: Cell) -> Seen:
-        begin(stage, cell)
-        return one(
-            stage,
+    def play(environment: ChaosEnvironment, cell: Cell) -> Seen:
+        begin(environment, cell)
+        return play_call(
+            environment,
             cell,
             sent,
-            again=lambda: stage.provider.play(cell.name, honest) if healed else None,
+            again=lambda: environment.provider.play(cell.name, honest) if healed else None,
             within=within,
         )
 
     return Row(id, name, "upstream", play, expected, prepare, begin=begin, **more)
 
 
-def one(
-    stage: ChaosStage,
+def play_call(
+    environment: ChaosEnvironment,
     cell: Cell,
     sent: Callable[[str, bool], Any] | None = None,
     again: Callable[[], object] | None = None,
@@ -69,18 +69,18 @@ def one(
 
     After `again` it makes the call once more, to see if the answer was cached.
     """
-    gateway, before = stage.gateway, _hits(stage, cell)
+    gateway, before = environment.gateway, _hits(environment, cell)
     reply = gateway.ask(cell.dialect, f"{cell.name}/smart", stream=cell.stream)
     judged = _judged(cell, reply, sent)
     if not reply.id:
-        return Seen(reply.status, judged.told, wrong=("no id of the call", *judged.wrong))
+        return Seen(reply.status, judged.outcome, wrong=("no id of the call", *judged.wrong))
     entry = gateway.entry(reply.id)
     _, intents, _ = gateway.rows(reply.id)
-    hits = _hits(stage, cell) - before
+    hits = _hits(environment, cell) - before
     wrong = list(judged.wrong)
     if hits > len(intents):
         wrong.append(f"{hits} requests at the provider, {len(intents)} in the ledger")
-    if within and reply.seconds > within and stage.strict and not busy():
+    if within and reply.seconds > within and environment.strict and not busy():
         wrong.append(f"it took {reply.seconds:.1f} s")
     wrong += _told_to_retry(reply, len(intents))
     cache = ""
@@ -89,12 +89,14 @@ def one(
         later = gateway.ask(cell.dialect, f"{cell.name}/smart", stream=cell.stream)
         cache = "hit" if later.headers.get("x-tiergate-cache") == "hit" else "none"
         gateway.entry(later.id)
-    return Seen(reply.status, judged.told, len(intents), ledger(entry), cache, wrong=tuple(wrong))
+    return Seen(
+        reply.status, judged.outcome, len(intents), ledger(entry), cache, wrong=tuple(wrong)
+    )
 
 
-def _hits(stage: ChaosStage, cell: Cell) -> int:
+def _hits(environment: ChaosEnvironment, cell: Cell) -> int:
     """Return the requests that the cell's providers have read."""
-    count = stage.provider.hits
+    count = environment.provider.hits
     return count[cell.name] + sum(count[f"{cell.name}-spare{number}"] for number in (1, 2))
 
 
@@ -113,7 +115,7 @@ def _told_to_retry(reply: Reply, tries: int) -> list[str]:
 
 
 def _judged(cell: Cell, reply: Reply, sent: Callable[[str, bool], Any] | None) -> verdict.Verdict:
-    home, dialect = cell.place == "home", cell.dialect
+    home, dialect = cell.place == "native", cell.dialect
     if cell.stream:
         frames = sent(dialect, True) if sent else provider.frames(dialect)
         return verdict.stream(dialect, reply, frames if home else None)
@@ -133,7 +135,9 @@ def ledger(entry: FinalRow) -> str:
 
 def timeouts(**seconds: float) -> Part:
     """Shorten the timeouts, so that no test waits long for one to expire."""
-    return lambda stage, cell: {"timeouts": {name: f"{value}s" for name, value in seconds.items()}}
+    return lambda environment, cell: {
+        "timeouts": {name: f"{value}s" for name, value in seconds.items()}
+    }
 
 
 async def hang(wire: Wire, request: provider.Request) -> None:
@@ -149,11 +153,11 @@ def prefix(
     The number of frames before the content differs, and so does what the client gets: exactly what
     the provider sent.
     """
-    more.setdefault("sent", lambda dialect, stream: spoken.long(dialect, max(count, 3)))
+    more.setdefault("sent", lambda dialect, stream: odd_answers.long(dialect, max(count, 3)))
     return [
         fault(
             id, name, does,
-            Expected(200, spoken.shown(dialect, count), 1, f"aborted by {by}", "none"),
+            Expected(200, odd_answers.shown(dialect, count), 1, f"aborted by {by}", "none"),
             dialects=(dialect,), modes=("stream",), **more,
         )
         for dialect in DIALECTS

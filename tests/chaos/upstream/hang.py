@@ -6,7 +6,7 @@ from tests.chaos import provider
 from tests.chaos.provider import Request, Wire
 from tests.chaos.row import Expected, Row
 from tests.chaos.upstream.fault import fault, hang, prefix, timeouts
-from tests.chaos.upstream.spoken import begun
+from tests.chaos.upstream.odd_answers import begun
 
 LATE = Expected(504, "error", 1, "failed upstream_timeout unknown", "none")
 OTHER = Expected(200, "answer", 2, "settled", "none")
@@ -63,7 +63,7 @@ SOON = 1.6
 ROWS: tuple[Row, ...] = (
     fault("U-05", "no head", hang, LATE, part=timeouts(headers=0.4), within=SOON, ci=True),
     fault("U-05", "no head, another target", hang, OTHER, part=timeouts(headers=0.4), within=SOON, spare=1,
-          places=("home", "abroad")),
+          places=("native", "translated")),
     fault("U-05", "no content", _begun,
           Expected(504, "error", 1, ("failed upstream_timeout unknown", "failed upstream_timeout billed"), "none"),
           part=timeouts(first_content=0.4), within=SOON, modes=("stream",)),
@@ -73,9 +73,9 @@ ROWS: tuple[Row, ...] = (
     fault("U-06", "a head in drips, another target", _drip, OTHER, part=timeouts(headers=0.4), within=SOON, spare=1),
     fault("U-07", "hang mid-answer", _middle, LATE, part=timeouts(idle=0.4), within=SOON, modes=("whole",)),
     *prefix("U-07", "hang mid-answer", _middle, 2, by="timeout", part=timeouts(idle=0.4), within=SOON, ci=True),
-    fault("U-07", "hang mid-answer, abroad", _middle,
+    fault("U-07", "hang mid-answer, translated", _middle,
           {"whole": LATE, "stream": Expected(200, "some + error", 1, "aborted by timeout", "none")},
-          part=timeouts(idle=0.4), within=SOON, places=("abroad",)),
+          part=timeouts(idle=0.4), within=SOON, places=("translated",)),
     fault("U-20", "an answer in drips", _slow, LATE, part=timeouts(total=0.6), within=SOON, modes=("whole",)),
     *prefix("U-20", "an answer in drips", _slow, 2, by="timeout", part=timeouts(total=0.6), within=SOON),
     fault("U-28", "an answer after its time", _deaf, LATE, part=timeouts(total=0.4), within=SOON),

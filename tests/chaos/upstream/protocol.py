@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
+from tests.chaos.environment import ChaosEnvironment, add_lab
 from tests.chaos.provider import Fault, Request, Wire, body, frames, honest
 from tests.chaos.row import Cell, Expected, Row, Seen
-from tests.chaos.stage import ChaosStage, lab
-from tests.chaos.upstream.fault import fault, one
+from tests.chaos.upstream.fault import fault, play_call
 from tests.e2e.world import Config
 
 GOOD = Expected(200, "answer", 1, "settled", "hit")
@@ -114,19 +114,19 @@ def _stale() -> Row:
     The gateway sends the request once more, at no cost.
     """
 
-    def prepare(value: Config, stage: ChaosStage, cell: Cell) -> None:
-        lab(value, stage, cell)
+    def prepare(value: Config, environment: ChaosEnvironment, cell: Cell) -> None:
+        add_lab(value, environment, cell)
 
-    def play(stage: ChaosStage, cell: Cell) -> Seen:
-        first = stage.gateway.ask(
+    def play(environment: ChaosEnvironment, cell: Cell) -> Seen:
+        first = environment.gateway.ask(
             cell.dialect, f"{cell.name}/smart", stream=cell.stream, prompt="Hello, first."
         )
 
         async def close(wire: Wire, request: Request) -> None:
             wire.close()
 
-        stage.provider.play(cell.name, close, honest)
-        seen = one(stage, cell, again=lambda: None)
+        environment.provider.play(cell.name, close, honest)
+        seen = play_call(environment, cell, again=lambda: None)
         wrong = () if first.status == 200 else (f"the first call: {first.status}",)
         return Seen(
             seen.status,

@@ -7,7 +7,7 @@ from gateway.dialects.stream_frames import MAX_FRAME_BYTES
 from tests.chaos.provider import Fault, Request, Wire, frames
 from tests.chaos.row import Expected, Row
 from tests.chaos.upstream.fault import fault, prefix
-from tests.chaos.upstream.spoken import LEAD, begun, long, speaking
+from tests.chaos.upstream.odd_answers import LEAD, begun, long, speaking
 
 type Change = Callable[[str], Sequence[bytes]]
 """Returns the frames of a stream, by dialect."""

@@ -6,7 +6,7 @@ from email.utils import formatdate
 from tests.chaos.provider import Fault, Request, Wire
 from tests.chaos.row import Expected, Row
 from tests.chaos.upstream.fault import fault
-from tests.chaos.upstream.spoken import error
+from tests.chaos.upstream.odd_answers import error
 
 OTHER = Expected(200, "answer", 2, "settled", "none")
 BLIP = Expected(200, "answer", 3, "settled", "none")
@@ -40,7 +40,7 @@ def _moved(status: int, where: str = "same") -> Fault:
 
     async def fault(wire: Wire, request: Request) -> None:
         place = {
-            "same": request.path.replace("home", "elsewhere"),
+            "same": request.path.replace("native", "elsewhere"),
             "other": f"http://127.77.0.1:9{request.path}",
             "circle": request.path,
         }[where]
@@ -49,7 +49,7 @@ def _moved(status: int, where: str = "same") -> Fault:
     return fault
 
 
-def told(
+def error_seen(
     status: int | tuple[int, ...],
     kind: str,
     tries: int | tuple[int, ...] = (1, 2, 3),
@@ -59,10 +59,10 @@ def told(
     return Expected(status, "error", tries, f"failed {kind} {cost}", "none")
 
 
-LIMITED = told(429, "upstream_rate_limited", (1, 2))
-BROKEN = told(502, "upstream_error")
-BUSY = told((503, 529), "upstream_overloaded")
-MOVED = told(502, "upstream_moved", 1)
+LIMITED = error_seen(429, "upstream_rate_limited", (1, 2))
+BROKEN = error_seen(502, "upstream_error")
+BUSY = error_seen((503, 529), "upstream_overloaded")
+MOVED = error_seen(502, "upstream_moved", 1)
 _LIMITS = {
     "no retry-after": (), "retry-after 1": ("retry-after: 1",), "retry-after 60": ("retry-after: 60",),
     "retry-after 3600": ("retry-after: 3600",), "retry-after below 0": ("retry-after: -1",),
@@ -70,21 +70,21 @@ _LIMITS = {
     "retry-after-ms 250": ("retry-after-ms: 250",), "retry-after twice": ("retry-after: 1", "retry-after: 2"),
 }  # fmt: skip
 _STATUSES: dict[int, Expected] = {
-    400: told(400, "upstream_rejected", 1),
-    401: told(502, "upstream_auth", 1),
-    402: told(502, "upstream_auth", 1),
-    403: told(502, "upstream_auth", 1),
-    404: told(404, "upstream_model", 1),
-    408: told(504, "upstream_timeout", 1, "unknown"),
+    400: error_seen(400, "upstream_rejected", 1),
+    401: error_seen(502, "upstream_auth", 1),
+    402: error_seen(502, "upstream_auth", 1),
+    403: error_seen(502, "upstream_auth", 1),
+    404: error_seen(404, "upstream_model", 1),
+    408: error_seen(504, "upstream_timeout", 1, "unknown"),
     409: BROKEN,
-    413: told(413, "upstream_rejected", 1),
-    418: told(418, "upstream_rejected", 1),
-    422: told(422, "upstream_rejected", 1),
-    451: told(451, "upstream_rejected", 1),
+    413: error_seen(413, "upstream_rejected", 1),
+    418: error_seen(418, "upstream_rejected", 1),
+    422: error_seen(422, "upstream_rejected", 1),
+    451: error_seen(451, "upstream_rejected", 1),
     500: BROKEN,
     502: BROKEN,
     503: BUSY,
-    504: told(504, "upstream_timeout", 1, "unknown"),
+    504: error_seen(504, "upstream_timeout", 1, "unknown"),
     520: BROKEN, 521: BROKEN, 522: BROKEN, 523: BROKEN, 524: BROKEN, 525: BROKEN, 526: BROKEN, 527: BROKEN,
     529: BUSY,
     599: BROKEN,
@@ -107,13 +107,13 @@ ROWS: tuple[Row, ...] = (
     *(fault("U-18", f"429 {name}", says(429, *fields), LIMITED, ci=name == "retry-after 3600")
       for name, fields in _LIMITS.items()),
     fault("U-18", "429 retry-after a date", _dated, LIMITED),  # type: ignore[arg-type]
-    fault("U-18", "429, another target", says(429, "retry-after: 3600"), OTHER, spare=1, places=("home", "abroad")),
+    fault("U-18", "429, another target", says(429, "retry-after: 3600"), OTHER, spare=1, places=("native", "translated")),
     *(fault("U-19", f"{status}", says(status), expected, ci=status in (400, 401))
       for status, expected in _STATUSES.items()),
-    *(fault("U-19", f"{status} abroad", says(status), _STATUSES[status], places=("abroad",))
+    *(fault("U-19", f"{status} translated", says(status), _STATUSES[status], places=("translated",))
       for status in (400, 401, 404, 422, 503, 529)),
     *(fault("U-19", f"{status} as a page", says(status, html=True), expected)
-      for status, expected in {400: told(400, "upstream_rejected", 1), 404: told(404, "upstream_model", 1),
+      for status, expected in {400: error_seen(400, "upstream_rejected", 1), 404: error_seen(404, "upstream_model", 1),
                                502: BROKEN, 503: BUSY, 504: _STATUSES[504]}.items()),
     *(fault("U-19", f"{status}, another target", says(status), BLIP if status >= 500 else OTHER, spare=1, ci=status == 529)
       for status in (401, 404, 500, 503, 529)),
@@ -122,6 +122,6 @@ ROWS: tuple[Row, ...] = (
     fault("U-23", "304 to another path", _moved(304), Expected(502, "error", (1, 2, 3), None, "none")),
     fault("U-23", "307 to another host", _moved(307, "other"), MOVED),
     fault("U-23", "308 in a circle", _moved(308, "circle"), MOVED),
-    fault("U-31", "404 model_not_found", says(404), told(404, "upstream_model", 1)),
-    fault("U-31", "404 model_not_found, another target", says(404), OTHER, spare=1, places=("home", "abroad")),
+    fault("U-31", "404 model_not_found", says(404), error_seen(404, "upstream_model", 1)),
+    fault("U-31", "404 model_not_found, another target", says(404), OTHER, spare=1, places=("native", "translated")),
 )  # fmt: skip

@@ -19,7 +19,9 @@ _OUT = {
 }  # fmt: skip
 
 
-def _said(dialect: str, change: Callable[[str, bytes], bytes], *, stream: bool) -> Sequence[bytes]:
+def _changed_answer(
+    dialect: str, change: Callable[[str, bytes], bytes], *, stream: bool
+) -> Sequence[bytes]:
     if stream:
         return [change(dialect, frame) for frame in frames(dialect)]
     return [change(dialect, body(dialect))]
@@ -27,7 +29,7 @@ def _said(dialect: str, change: Callable[[str, bytes], bytes], *, stream: bool) 
 
 def _says(change: Callable[[str, bytes], bytes]) -> Fault:
     async def fault(wire: Wire, request: Request) -> None:
-        pieces = _said(request.dialect, change, stream=request.stream)
+        pieces = _changed_answer(request.dialect, change, stream=request.stream)
         if not request.stream:
             await wire.whole(200, pieces[0])
             return
@@ -81,7 +83,7 @@ _FIGURES: Mapping[str, tuple[Callable[[str, bytes], bytes], str | tuple[str, ...
 
 def _sent(change: Callable[[str, bytes], bytes]) -> Callable[[str, bool], Sequence[bytes] | bytes]:
     def sent(dialect: str, stream: bool) -> Sequence[bytes] | bytes:
-        pieces = _said(dialect, change, stream=stream)
+        pieces = _changed_answer(dialect, change, stream=stream)
         return pieces if stream else pieces[0]
 
     return sent

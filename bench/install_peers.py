@@ -1,6 +1,6 @@
 """Install other gateways for the benchmark, into a folder of the user outside of the tree.
 
-    python -m bench.shelf
+    python -m bench.install_peers
 
 installs those from a registry, each in a pinned version and into a folder of its own. The project
 needs none of them.
@@ -23,7 +23,7 @@ REFUSED = frozenset({"litellm==1.82.7", "litellm==1.82.8", "litellm==1.107.0"})
 """Releases that carried malware."""
 
 
-class Parcel(msgspec.Struct, frozen=True):
+class PeerPackage(msgspec.Struct, frozen=True):
     """An installation: the requirement, its registry, and the program that it brings."""
 
     name: str
@@ -36,7 +36,7 @@ class Parcel(msgspec.Struct, frozen=True):
     @property
     def folder(self) -> Path:
         """Return its own folder."""
-        return shelf() / f"{self.name}-{self.version}"
+        return install_folder() / f"{self.name}-{self.version}"
 
     def find(self) -> Path:
         """Return its program; raise `Missing` with the command that installs it."""
@@ -46,13 +46,13 @@ class Parcel(msgspec.Struct, frozen=True):
         return path
 
 
-PARCELS = {
-    one.name: one
-    for one in (
-        Parcel("ferrogw", "1.5.10", "ferrogw==1.5.10", "bin/ferrogw"),
-        Parcel("airmux", "0.2.13", "airmux==0.2.13", "bin/airmux", python=(3, 13)),
-        Parcel("litellm", "1.106.12", "litellm[proxy]==1.106.12", "bin/litellm"),
-        Parcel(
+PEER_PACKAGES = {
+    package.name: package
+    for package in (
+        PeerPackage("ferrogw", "1.5.10", "ferrogw==1.5.10", "bin/ferrogw"),
+        PeerPackage("airmux", "0.2.13", "airmux==0.2.13", "bin/airmux", python=(3, 13)),
+        PeerPackage("litellm", "1.106.12", "litellm[proxy]==1.106.12", "bin/litellm"),
+        PeerPackage(
             "portkey",
             "1.15.2",
             "@portkey-ai/gateway@1.15.2",
@@ -65,7 +65,7 @@ PARCELS = {
 type Run = Callable[[list[str]], None]
 
 
-def shelf() -> Path:
+def install_folder() -> Path:
     """Return `tiergate-bench` in the user's cache folder."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache) / "tiergate-bench"
@@ -82,60 +82,60 @@ def run(command: list[str]) -> None:
         raise Missing(f"{' '.join(command)} failed: {' '.join(errors)}")
 
 
-def install(parcel: Parcel, run: Run = run) -> None:
+def install(package: PeerPackage, run: Run = run) -> None:
     """Install it if it is not there; raise `Missing` with the reason if that fails."""
-    if (parcel.folder / parcel.program).exists():
+    if (package.folder / package.program).exists():
         return
-    plain = parcel.requirement.replace("[proxy]", "")
+    plain = package.requirement.replace("[proxy]", "")
     if plain in REFUSED:
         raise Missing(f"{plain} carried malware and is not installed")
-    shutil.rmtree(parcel.folder, ignore_errors=True)
-    parcel.folder.mkdir(parents=True)
+    shutil.rmtree(package.folder, ignore_errors=True)
+    package.folder.mkdir(parents=True)
     try:
-        for command in commands(parcel):
+        for command in commands(package):
             run(command)
     except BaseException:
         # The bench would take half an installation for a whole one.
-        shutil.rmtree(parcel.folder, ignore_errors=True)
+        shutil.rmtree(package.folder, ignore_errors=True)
         raise
-    parcel.find()
+    package.find()
 
 
-def commands(parcel: Parcel) -> list[list[str]]:
+def commands(package: PeerPackage) -> list[list[str]]:
     """Return the commands that install it; raise `Missing` if a tool is not there."""
-    place = str(parcel.folder)
-    if parcel.npm:
+    place = str(package.folder)
+    if package.npm:
         machine.find("node")
         npm = machine.find("npm")
         quiet = ["--no-fund", "--no-audit", "--ignore-scripts"]
-        return [[npm, "install", *quiet, "--prefix", place, parcel.requirement]]
+        return [[npm, "install", *quiet, "--prefix", place, package.requirement]]
     python = sys.executable
-    if sys.version_info[:2] < parcel.python:
-        python = machine.find(f"python{'.'.join(map(str, parcel.python))}")
+    if sys.version_info[:2] < package.python:
+        python = machine.find(f"python{'.'.join(map(str, package.python))}")
     inside = f"{place}/bin/python"
     own = ROOT / ".tools" / "bin" / "uv"
     if uv := shutil.which("uv") or (str(own) if own.exists() else None):
         return [
             [uv, "venv", "--quiet", "--python", python, place, "--allow-existing"],
-            [uv, "pip", "install", "--quiet", "--python", inside, parcel.requirement],
+            [uv, "pip", "install", "--quiet", "--python", inside, package.requirement],
         ]
     return [
         [python, "-m", "venv", place],
-        [inside, "-m", "pip", "install", "--quiet", parcel.requirement],
+        [inside, "-m", "pip", "install", "--quiet", package.requirement],
     ]
 
 
 def main() -> int:
     """Install all; return the exit status, 1 if one failed."""
     status = 0
-    for parcel in PARCELS.values():
+    for package in PEER_PACKAGES.values():
         try:
-            install(parcel)
+            install(package)
         except Missing as missing:
             status = 1
-            sys.stdout.write(f"{parcel.name}: {missing}\n")
+            sys.stdout.write(f"{package.name}: {missing}\n")
         else:
-            sys.stdout.write(f"{parcel.name} {parcel.version} is in {parcel.folder}\n")
+            sys.stdout.write(f"{package.name} {package.version} is in {package.folder}\n")
     return status
 
 

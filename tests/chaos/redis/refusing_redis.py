@@ -6,11 +6,11 @@ from contextlib import contextmanager, suppress
 
 import redis
 
-from tests.chaos.crowd import Crowd, Form, hits, quick, row
+from tests.chaos.all_clients import AllClients, Form, first_quartile, probe_cache, shared_row
+from tests.chaos.environment import ChaosEnvironment
 from tests.chaos.redis.commands import answering
-from tests.chaos.redis.pair import BACK, WELL, lost, pair, program, waited
+from tests.chaos.redis.redis_environment import BACK, WELL, lost, pair, program, waited
 from tests.chaos.row import Row, Seen
-from tests.chaos.stage import ChaosStage
 from tests.e2e.child import until
 from tests.e2e.redis_faults import FAULTS, Fault, full, replica
 from tests.e2e.redis_port import Place
@@ -77,21 +77,21 @@ def _without_rights(place: Place) -> Iterator[None]:
         admin.execute_command("ACL", "SETUSER", "default", "+@all")
 
 
-def _wrong_password(stage: ChaosStage) -> Mapping[Form, Seen]:
+def _wrong_password(environment: ChaosEnvironment) -> Mapping[Form, Seen]:
     """A wrong password in the URL is repaired without a restart, and the gateway never shows it."""
     form = f"redis://:{_PASSWORD}@127.0.0.1:{{port}}/0"
-    made = pair(stage, "--requirepass", "another", form=form)
-    crowd = Crowd(made.gateway)
-    first, later = crowd.call(1), crowd.call(8)
+    made = pair(environment, "--requirepass", "another", form=form)
+    clients = AllClients(made.gateway)
+    first, later = clients.call(1), clients.call(8)
     notes = len([line for line in made.gateway.log() if line["event"] == "redis"])
     with made.place.admin("another") as admin:
         admin.config_set("requirepass", _PASSWORD)
-    cache = hits(made.gateway, BACK)
-    healthy = quick(crowd.call(4))
+    cache = probe_cache(made.gateway, BACK)
+    healthy = first_quartile(clients.call(4))
     wrong = [f"{notes} lines of the log"] if notes > 4 else []
     if _PASSWORD in made.gateway.child.err + made.gateway.child.out:
         wrong.append("the password is told")
-    return crowd.seen(cache, waited(stage, healthy, first, later), wrong)
+    return clients.seen(cache, waited(environment, healthy, first, later), wrong)
 
 
 def _all_at_once(faults: Sequence[Callable[[Place], object]]) -> Fault:
@@ -110,7 +110,7 @@ def _flushed_scripts(place: Place) -> None:
         admin.script_flush()
 
 
-def _said(word: str, text: str) -> Row:
+def _error_row(word: str, text: str) -> Row:
     return lost("R-07", word, answering(f"-{word} {text}\r\n".encode()))
 
 
@@ -124,11 +124,11 @@ ROWS: tuple[Row, ...] = (
     lost("R-07", "asks for a password", FAULTS["NOAUTH"][0], restart=False),
     lost("R-07", "no right to write", _without_rights, restart=False),
     lost("R-07", "in protected mode", FAULTS["denied"][0]),
-    row("R-07", "another password", "redis", _wrong_password, WELL, needs=(program,)),
-    _said("LOADING", "Redis is loading the dataset in memory"),
-    _said("MISCONF", "Redis is configured to save RDB snapshots, but it's currently unable to persist"),
-    _said("NOREPLICAS", "Not enough good replicas to write."),
-    _said("CLUSTERDOWN", "The cluster is down"),
-    _said("CROSSSLOT", "Keys in request don't hash to the same slot"),
-    _said("WHATEVER", "no word that anybody knows"),
+    shared_row("R-07", "another password", "redis", _wrong_password, WELL, needs=(program,)),
+    _error_row("LOADING", "Redis is loading the dataset in memory"),
+    _error_row("MISCONF", "Redis is configured to save RDB snapshots, but it's currently unable to persist"),
+    _error_row("NOREPLICAS", "Not enough good replicas to write."),
+    _error_row("CLUSTERDOWN", "The cluster is down"),
+    _error_row("CROSSSLOT", "Keys in request don't hash to the same slot"),
+    _error_row("WHATEVER", "no word that anybody knows"),
 )  # fmt: skip

@@ -9,13 +9,13 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 
 from tests.chaos import provider
-from tests.chaos.caller.gone import dial, request, tag
-from tests.chaos.client import asked, door
-from tests.chaos.crowd import Form, ask, fresh, row, told
+from tests.chaos.all_clients import Form, ask, judge_reply, new_prompt, shared_row
+from tests.chaos.caller.leaving_clients import dial, request, tag
+from tests.chaos.client import endpoint_path, make_body
+from tests.chaos.environment import ChaosEnvironment, make_config
 from tests.chaos.gateway import CLIENT_KEY, Gateway
 from tests.chaos.provider import Request, Wire
 from tests.chaos.row import Cell, Expected, Row, Seen
-from tests.chaos.stage import ChaosStage, base
 from tests.chaos.upstream.fault import ledger
 from tests.e2e.child import until
 from tests.e2e.four_labs import DIALECTS, TEXT
@@ -40,14 +40,14 @@ _SHED = (503, 529)
 type Read = Callable[[socket.socket], object]
 
 
-def _started(stage: ChaosStage) -> Gateway:
-    value = base(stage)
+def _started(environment: ChaosEnvironment) -> Gateway:
+    value = make_config(environment)
     value["server"] = {
         "max_body": _LARGE,
         "connections": _CONNECTIONS,
         "timeouts": {"head": f"{_HEAD}s", "body": f"{_BODY}s", "read": f"{_READ}s"},
     }
-    return stage.start(value, promised=0.3)
+    return environment.start(value, promised=0.3)
 
 
 @dataclass
@@ -81,17 +81,19 @@ def _slowly(connection: socket.socket) -> None:
             time.sleep(0.02)  # the client is slow
 
 
-def reading(read: Read) -> Callable[[ChaosStage], Mapping[Form, Seen]]:
+def reading(read: Read) -> Callable[[ChaosEnvironment], Mapping[Form, Seen]]:
     """The gateway buffers little for a client that reads an endless stream slowly, and cuts it."""
 
-    def one(stage: ChaosStage, gateway: Gateway, dialect: str, flood: _Flood) -> Seen:
-        stage.provider.play(dialect, flood.fault)
+    def flood_dialect(
+        environment: ChaosEnvironment, gateway: Gateway, dialect: str, flood: _Flood
+    ) -> Seen:
+        environment.provider.play(dialect, flood.fault)
         cell = Cell(ROWS[0], dialect, "stream")
         mark = tag()
         with closing(socket.socket()) as connection:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             connection.connect(("127.0.0.1", gateway.port))
-            connection.sendall(request(cell, f"{dialect}/smart", mark, fresh()))
+            connection.sendall(request(cell, f"{dialect}/smart", mark, new_prompt()))
             with ThreadPoolExecutor(1) as pool:
                 reader = pool.submit(read, connection)
                 entry = gateway.tagged(mark)
@@ -99,14 +101,16 @@ def reading(read: Read) -> Callable[[ChaosStage], Mapping[Form, Seen]]:
         took = entry.duration or 0.0
         sent = flood.sent[dialect]
         wrong = [f"{sent / 1e6:.0f} MB were taken of the provider"] if sent > _TAKEN else []
-        late = took > 4 * _READ if stage.strict else took > _PATIENCE
+        late = took > 4 * _READ if environment.strict else took > _PATIENCE
         more = f"cut off {'late' if late else 'in time'}: {took:.1f} s, {sent / 1e6:.1f} MB taken"
         return Seen(ledger=ledger(entry), more=more, wrong=tuple(wrong))
 
-    def go(stage: ChaosStage) -> Mapping[Form, Seen]:
-        gateway, flood = _started(stage), _Flood()
+    def go(environment: ChaosEnvironment) -> Mapping[Form, Seen]:
+        gateway, flood = _started(environment), _Flood()
         with ThreadPoolExecutor(len(DIALECTS)) as pool:
-            seen = pool.map(lambda dialect: one(stage, gateway, dialect, flood), DIALECTS)
+            seen = pool.map(
+                lambda dialect: flood_dialect(environment, gateway, dialect, flood), DIALECTS
+            )
             return {(dialect, "stream"): it for dialect, it in zip(DIALECTS, seen, strict=True)}
 
     return go
@@ -120,10 +124,10 @@ def pieces(
 ) -> Row:
     """Return a row with clients that do something odd at the endpoint of each dialect."""
 
-    def go(stage: ChaosStage) -> Mapping[Form, Seen]:
-        gateway = _started(stage)
+    def go(environment: ChaosEnvironment) -> Mapping[Form, Seen]:
+        gateway = _started(environment)
 
-        def one(dialect: str) -> Seen:
+        def play_dialect(dialect: str) -> Seen:
             results = list(play(gateway, dialect))
             wrong = [it[:600] for it in results if it]
             return Seen(
@@ -131,14 +135,14 @@ def pieces(
             )
 
         with ThreadPoolExecutor(len(DIALECTS)) as pool:
-            seen = dict(zip(DIALECTS, pool.map(one, DIALECTS), strict=True))
+            seen = dict(zip(DIALECTS, pool.map(play_dialect, DIALECTS), strict=True))
         rows = set(gateway.all())
-        gateway.found |= rows  # clients that write raw bytes do not read their call ids
+        gateway.unreported_calls |= rows  # clients that write raw bytes do not read their call ids
         gateway.forget({it.id for it in gateway.replies if it.status in _SHED} - rows)
         return {(dialect, "whole"): it for dialect, it in seen.items()}
 
     expected = Expected(more=r"\d+ pieces as they should be")
-    return row(id, name, "client", go, expected, modes=("whole",), ci=ci)
+    return shared_row(id, name, "client", go, expected, modes=("whole",), ci=ci)
 
 
 def _head(path: str, *lines: str) -> bytes:
@@ -147,11 +151,11 @@ def _head(path: str, *lines: str) -> bytes:
 
 
 def _path(dialect: str) -> str:
-    return door(dialect, f"m-{dialect}", stream=False)
+    return endpoint_path(dialect, f"m-{dialect}", stream=False)
 
 
 def _body(dialect: str) -> bytes:
-    return asked(dialect, f"m-{dialect}", stream=False, prompt=fresh())
+    return make_body(dialect, f"m-{dialect}", stream=False, prompt=new_prompt())
 
 
 def _exchange(gateway: Gateway, *data: bytes, pause: float = 0.0) -> bytes:
@@ -234,7 +238,7 @@ def _storm(gateway: Gateway, dialect: str) -> Outcomes:
             for _ in range(_CONNECTIONS):
                 with suppress(OSError):
                     held.append(dial(gateway))
-            verdicts = [told(form, it.result()) for it in running]
+            verdicts = [judge_reply(form, it.result()) for it in running]
         finally:
             for it in held:
                 it.close()
@@ -244,14 +248,16 @@ def _storm(gateway: Gateway, dialect: str) -> Outcomes:
         with suppress(OSError), dial(gateway) as connection:
             connection.sendall(b"GET")
     until(
-        lambda: told(form, ask(gateway, form)) == "answer", "it is well after the storm", _PATIENCE
+        lambda: judge_reply(form, ask(gateway, form)) == "answer",
+        "it is well after the storm",
+        _PATIENCE,
     )
 
 
 ROWS: tuple[Row, ...] = (
-    row("C-03", "reads nothing of a stream", "client", reading(_nothing),
+    shared_row("C-03", "reads nothing of a stream", "client", reading(_nothing),
         Expected(ledger="aborted by client_slow", more="cut off in time.*"), modes=("stream",), growth=_EACH * len(DIALECTS)),
-    row("C-03", "reads a byte now and then", "client", reading(_slowly),
+    shared_row("C-03", "reads a byte now and then", "client", reading(_slowly),
         Expected(ledger="aborted by client_slow", more="cut off in time.*"), modes=("stream",), growth=_EACH * len(DIALECTS)),
     pieces("C-06", "bodies that are not as long as they say", _lengths),
     pieces("C-13", "heads and bodies that trickle", _trickling),

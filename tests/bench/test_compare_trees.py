@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import peers, versus
-from bench.versus import Comparison
+from bench import compare_trees, peers
+from bench.compare_trees import Comparison
 
 ROOT = Path(__file__).parents[2]
 compiles = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
@@ -29,11 +29,11 @@ def test_each_round_of_each_start_measures_both_trees(monkeypatch: pytest.Monkey
         began.append(tree)
         return set_up(name, ends, ROOT)
 
-    monkeypatch.setattr(versus, "cost", cost)
+    monkeypatch.setattr(compare_trees, "cost", cost)
     monkeypatch.setattr(peers, "set_up", note_tree)
     other_tree = ROOT / "gateway"
-    comparison = versus.compare(
-        other_tree, versus.LOADS["plain"], setup="plain", starts=2, rounds=3
+    comparison = compare_trees.compare(
+        other_tree, compare_trees.LOADS["plain"], setup="plain", starts=2, rounds=3
     )
     assert began == [ROOT, other_tree, other_tree, ROOT]
     assert comparison.starts == [[(1.0, 2.0)] * 3] * 2
@@ -55,7 +55,7 @@ def test_the_ratio_is_printed_beside_the_noise_between_starts() -> None:
     assert comparison.ratios == pytest.approx([0.9, 92 / 101])
     assert comparison.same_tree_ratios == pytest.approx([1.0, 1.01])
     assert comparison.is_difference_real
-    assert versus.render(comparison, "request").splitlines() == [
+    assert compare_trees.render(comparison, "request").splitlines() == [
         "this tree 99.0 us a request, the other 101.0",
         "ratio 0.905; by start 0.900 to 0.911 (2 starts of each, 3 rounds of each start)",
         "two starts of one tree differ by 1.005, at most 1.010",
@@ -72,11 +72,11 @@ def test_the_ratio_is_printed_beside_the_noise_between_starts() -> None:
     ],
 )
 def test_a_difference_within_the_noise_is_none(
-    starts: list[list[versus.Pair]],
+    starts: list[list[compare_trees.Pair]],
 ) -> None:
     comparison = Comparison(starts)
     assert not comparison.is_difference_real
-    printed = versus.render(comparison, "chunk").splitlines()
+    printed = compare_trees.render(comparison, "chunk").splitlines()
     assert printed[-1] == "no difference between the trees is seen" or len(starts) == 1
 
 
@@ -84,9 +84,9 @@ def test_a_difference_within_the_noise_is_none(
 def test_the_bench_compares_a_tree_with_itself(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(versus, "compare", lambda *a, **k: _compare(*a, **k, seconds=0.1))
+    monkeypatch.setattr(compare_trees, "compare", lambda *a, **k: _compare(*a, **k, seconds=0.1))
     arguments = [str(ROOT), "rush", "--setup", "shipped", "--starts", "2", "--rounds", "1"]
-    assert versus.main(arguments) == 0
+    assert compare_trees.main(arguments) == 0
     printed = capsys.readouterr().out
     assert printed.startswith("this tree ")
     assert "(2 starts of each, 1 rounds of each start)" in printed
@@ -97,8 +97,8 @@ def test_the_bench_refuses_a_load_that_a_set_up_has_no_scene_for(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(SystemExit):
-        versus.main([str(ROOT), "paced", "--setup", "cache"])
+        compare_trees.main([str(ROOT), "paced", "--setup", "cache"])
     assert "the setup cache is not measured under the load paced" in capsys.readouterr().err
 
 
-_compare = versus.compare
+_compare = compare_trees.compare

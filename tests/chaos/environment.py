@@ -1,4 +1,4 @@
-"""A stage for rows: a provider, gateways before it, and the audit once the rows are over."""
+"""An environment for rows: a provider, gateways before it, and the audit once the rows are over."""
 
 import os
 import threading
@@ -23,9 +23,9 @@ _SLACK = 4
 """Descriptors and tasks that may be added, for example by the feed of the ledger store."""
 
 
-def lab(
+def add_lab(
     value: Config,
-    stage: "ChaosStage",
+    environment: "ChaosEnvironment",
     cell: Cell,
     spare: int = 0,
     tiers: Sequence[str] = ("smart",),
@@ -38,30 +38,30 @@ def lab(
     targets = []
     for number in range(spare + 1):
         name = cell.name if number == 0 else f"{cell.name}-spare{number}"
-        value["providers"][name] = provider(stage, name, cell.spoken) | (
+        value["providers"][name] = make_provider(environment, name, cell.spoken) | (
             more if number == 0 else {}
         )
-        value["models"][f"m-{name}"] = model()
+        value["models"][f"m-{name}"] = make_model()
         targets.append({"model": f"m-{name}", "provider": name})
     value["labs"][cell.name] = dict.fromkeys(tiers, targets)
 
 
-def provider(stage: "ChaosStage", name: str, dialect: str) -> Config:
-    """Return a provider whose address is that of the stage's provider."""
+def make_provider(environment: "ChaosEnvironment", name: str, dialect: str) -> Config:
+    """Return a provider whose address is that of the environment's provider."""
     return {
-        "base_url": f"http://127.0.0.1:{stage.provider.port}/{name}",
+        "base_url": f"http://127.0.0.1:{environment.provider.port}/{name}",
         "dialects": {dialect: f"/{dialect}"},
         "auth": _AUTH.get(dialect, "bearer"),
         "accounts": {"main": PROVIDER_KEY},
     }
 
 
-def model() -> Config:
+def make_model() -> Config:
     """Return a model of known price and size."""
     return {"price": {"input": 1, "output": 4}, "context": 100_000, "max_output": 1000}
 
 
-def base(stage: "ChaosStage") -> Config:
+def make_config(environment: "ChaosEnvironment") -> Config:
     """Return a configuration with a good provider for each dialect, a key, a budget and a cache."""
     value: Config = {
         "version": 1,
@@ -70,9 +70,9 @@ def base(stage: "ChaosStage") -> Config:
         "cache": {"default": "on", "ttl": "1h"},
         "metrics": {"open": True},
         "budgets": [{"name": "all", "usd": 1000, "every": "total"}],
-        "providers": {name: provider(stage, name, name) for name in DIALECTS},
+        "providers": {name: make_provider(environment, name, name) for name in DIALECTS},
         "labs": {name: {"smart": [{"model": f"m-{name}"}]} for name in DIALECTS},
-        "models": {f"m-{name}": model() for name in DIALECTS},
+        "models": {f"m-{name}": make_model() for name in DIALECTS},
     }
     return value
 
@@ -92,13 +92,13 @@ class _Started:
 
     def measure(self) -> None:
         self.descriptors = self.gateway.child.open_files
-        self.tasks = self.gateway.in_hand()["tasks"]
+        self.tasks = self.gateway.open_resources()["tasks"]
         self.resident = self.gateway.child.resident
 
 
 @dataclass
-class ChaosStage:
-    """One act: the rows that share a stage."""
+class ChaosEnvironment:
+    """One act: the rows that share an environment."""
 
     folder: Path
     loop: Loop
@@ -108,7 +108,7 @@ class ChaosStage:
     _started: list[_Started] = field(default_factory=list)
     at_close: list[Callable[[], object]] = field(default_factory=list)
     """Ends what a row has started, after the act."""
-    said: dict[str, Any] = field(default_factory=dict)
+    observations: dict[str, Any] = field(default_factory=dict)
     """Observations of rows that are played once for all their cells; guarded by `turn`."""
     turn: threading.Lock = field(default_factory=threading.Lock)
 
@@ -123,7 +123,7 @@ class ChaosStage:
 
     def config(self, cells: Iterable[Cell]) -> Config:
         """Return a configuration with what all cells need."""
-        value = base(self)
+        value = make_config(self)
         for cell in cells:
             cell.row.prepare(value, self, cell)
         return value
@@ -180,36 +180,40 @@ class ChaosStage:
             wrong.append(f"/health took {p95 * 1000:.0f} ms")
         self.loop.run(self.provider.drop())
         try:
-            until(lambda: _idle(started), "nothing in hand", 20)
+            until(lambda: _is_idle(started), "nothing in resources", 20)
         except AssertionError:
             wrong.append(
-                f"still in hand: {gateway.in_hand()}, {gateway.child.open_files} files, at first {started}"
+                f"still in resources: {gateway.open_resources()}, {gateway.child.open_files} files, at first {started}"
             )
-        hand, files = gateway.in_hand(), gateway.child.open_files
+        resources, files = gateway.open_resources(), gateway.child.open_files
         grown = gateway.child.resident - started.resident
         if grown > growth:
             wrong.append(f"{grown / 1e6:.0f} MB more memory")
-        wrong += _calls(gateway) if calls else []
-        wrong += _fit(gateway)
+        wrong += _check_rows(gateway) if calls else []
+        wrong += _check_providers(gateway)
         figures = gateway.get("/metrics").body
-        wrong += _bugs(gateway)
+        wrong += _list_bugs(gateway)
         gateway.terminate()
-        wrong += _silent(gateway, figures)
+        wrong += _check_secrets(gateway, figures)
         summary = (
             f"{len(gateway.replies)} calls, files {started.descriptors} -> {files}, "
-            f"tasks {started.tasks} -> {hand['tasks']}, held {hand['held']}, "
+            f"tasks {started.tasks} -> {resources['tasks']}, held {resources['reservations']}, "
             f"memory {grown / 1e6:+.1f} MB, /health p95 {p95 * 1000:.0f} ms{busy()}"
         )
         return summary, wrong
 
-    def ended(self, gateway: Gateway, *, calls: bool = True) -> list[str]:
+    def audit_ended(self, gateway: Gateway, *, calls: bool = True) -> list[str]:
         """List what is wrong with the files and rows of a gateway that a row has ended."""
         started = next(it for it in self._started if it.gateway is gateway)
         started.audited = True
         started.pulse.stop()
-        return [*(_calls(gateway) if calls else []), *_bugs(gateway), *_silent(gateway, b"")]
+        return [
+            *(_check_rows(gateway) if calls else []),
+            *_list_bugs(gateway),
+            *_check_secrets(gateway, b""),
+        ]
 
-    def unaudited(self) -> list[Gateway]:
+    def list_unaudited(self) -> list[Gateway]:
         """List gateways that run and were not audited."""
         return [started.gateway for started in self._started if not started.audited]
 
@@ -223,14 +227,14 @@ class ChaosStage:
         self.loop.run(self.provider.stop())
 
 
-def _idle(started: _Started) -> bool:
+def _is_idle(started: _Started) -> bool:
     """True if the gateway has no more than at first: no call, no reservation, no connection."""
-    hand = started.gateway.in_hand()
+    resources = started.gateway.open_resources()
     few = (
-        hand["tasks"] <= started.tasks + _SLACK
+        resources["tasks"] <= started.tasks + _SLACK
         and started.gateway.child.open_files <= started.descriptors + started.spare
     )
-    return few and not hand["held"] and not hand["lent"]
+    return few and not resources["reservations"] and not resources["busy_connections"]
 
 
 def busy() -> str:
@@ -239,9 +243,9 @@ def busy() -> str:
     return f" (load {load:.0f}: not judged)" if load > 2 * (os.cpu_count() or 1) else ""
 
 
-def _calls(gateway: Gateway) -> list[str]:
+def _check_rows(gateway: Gateway) -> list[str]:
     """Exactly one final row exists for each call, and an intent for each of its attempts."""
-    ids = {reply.id for reply in gateway.replies if reply.id} | gateway.found
+    ids = {reply.id for reply in gateway.replies if reply.id} | gateway.unreported_calls
     rows = gateway.all()
     wrong = [f"{id} has no row" for id in ids - set(rows)]
     wrong += [f"a row of {id}, which nobody asked" for id in set(rows) - ids]
@@ -256,7 +260,7 @@ def _calls(gateway: Gateway) -> list[str]:
     return wrong
 
 
-def _fit(gateway: Gateway) -> list[str]:
+def _check_providers(gateway: Gateway) -> list[str]:
     """No healthy provider has an open circuit breaker, and no request to a provider is running."""
     reply = gateway.get("/admin/health")
     if reply.status != 200:  # the gateway requires an admin key
@@ -271,11 +275,11 @@ def _fit(gateway: Gateway) -> list[str]:
     return wrong
 
 
-def _bugs(gateway: Gateway) -> list[str]:
+def _list_bugs(gateway: Gateway) -> list[str]:
     return [str(row)[:500] for row in gateway.log() if row["event"] in ("bug", "library")]
 
 
-def _silent(gateway: Gateway, figures: bytes) -> list[str]:
+def _check_secrets(gateway: Gateway, figures: bytes) -> list[str]:
     """No key and no prompt stands in the gateway's output, metrics, log or files."""
     texts = {
         "metrics": figures,

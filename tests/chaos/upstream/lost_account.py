@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 from gateway.core.ledger_rows import FinalRow
 from tests.chaos.client import PROMPT
+from tests.chaos.environment import ChaosEnvironment, add_lab
 from tests.chaos.gateway import PROVIDER_KEY
 from tests.chaos.provider import Fault, Request, Wire, honest
 from tests.chaos.row import Cell, Expected, Row, Seen
-from tests.chaos.stage import ChaosStage, lab
 from tests.chaos.upstream.fault import ledger
 from tests.chaos.upstream.status import says
 from tests.e2e.world import Config
@@ -18,7 +18,7 @@ _FEW = _CALLS + 3
 """Requests: a provider may refuse a credential three times before the gateway knows it is dead."""
 
 
-async def _known(wire: Wire, request: Request) -> None:
+async def _answers_first_account(wire: Wire, request: Request) -> None:
     dead = any(_DEAD in value for _, value in request.headers)
     await (says(401) if dead else honest)(wire, request)
 
@@ -27,25 +27,25 @@ async def _gone(wire: Wire, request: Request) -> None:
     await says(404)(wire, request)
 
 
-def _accounts(value: Config, stage: ChaosStage, cell: Cell) -> None:
-    lab(value, stage, cell, accounts={"dead": _DEAD, "main": PROVIDER_KEY})
+def _accounts(value: Config, environment: ChaosEnvironment, cell: Cell) -> None:
+    add_lab(value, environment, cell, accounts={"dead": _DEAD, "main": PROVIDER_KEY})
 
 
-def _spared(value: Config, stage: ChaosStage, cell: Cell) -> None:
-    lab(value, stage, cell, spare=1)
+def _spared(value: Config, environment: ChaosEnvironment, cell: Cell) -> None:
+    add_lab(value, environment, cell, spare=1)
 
 
 def _play(
     does: Fault, served: Callable[[FinalRow, Cell], bool]
-) -> Callable[[ChaosStage, Cell], Seen]:
+) -> Callable[[ChaosEnvironment, Cell], Seen]:
     """Return a play with some calls;
 
     `served` is true if the right account or target has answered.
     """
 
-    def play(stage: ChaosStage, cell: Cell) -> Seen:
-        stage.provider.play(cell.name, does)
-        gateway, entries, wrong = stage.gateway, [], []
+    def play(environment: ChaosEnvironment, cell: Cell) -> Seen:
+        environment.provider.play(cell.name, does)
+        gateway, entries, wrong = environment.gateway, [], []
         for number in range(_CALLS):
             prompt = f"{PROMPT} It is number {number}."
             reply = gateway.ask(
@@ -67,7 +67,7 @@ _LEFT = Expected(200, attempts=1, ledger="settled", more="2 sent at first")
 
 ROWS: tuple[Row, ...] = (
     Row("U-30", "one of two credentials is dead", "upstream",
-        _play(_known, lambda entry, cell: entry.account == "main"), _LEFT, _accounts, ci=True),
+        _play(_answers_first_account, lambda entry, cell: entry.account == "main"), _LEFT, _accounts, ci=True),
     Row("U-31", "a model that is no more is left alone", "upstream",
         _play(_gone, lambda entry, cell: entry.provider != cell.name), _LEFT, _spared),
 )  # fmt: skip

@@ -1,11 +1,11 @@
 """Rows that are played elsewhere, or cannot be played; each is listed with its reason."""
 
+from tests.chaos.environment import ChaosEnvironment
 from tests.chaos.row import Cell, Expected, Row, Seen
-from tests.chaos.stage import ChaosStage
 from tests.e2e.four_labs import CHAT
 
 
-def _play(_: ChaosStage, cell: Cell) -> Seen:
+def _play(_: ChaosEnvironment, cell: Cell) -> Seen:
     raise AssertionError(cell.row.missing())
 
 

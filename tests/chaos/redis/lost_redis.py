@@ -4,9 +4,10 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from tests.chaos.crowd import Crowd, Form, hits, quick, row
+from tests.chaos.all_clients import AllClients, Form, first_quartile, probe_cache, shared_row
+from tests.chaos.environment import ChaosEnvironment
 from tests.chaos.redis.commands import answering
-from tests.chaos.redis.pair import (
+from tests.chaos.redis.redis_environment import (
     BACK,
     WELL,
     lost,
@@ -17,7 +18,6 @@ from tests.chaos.redis.pair import (
     waited,
 )
 from tests.chaos.row import Expected, Row, Seen
-from tests.chaos.stage import ChaosStage
 from tests.e2e.redis_faults import FAULTS
 from tests.e2e.redis_port import Place
 
@@ -26,54 +26,56 @@ _MOST_DIALS = 20
 """Connections in total that a second of flapping may cost: a healthy pool is filled again."""
 
 
-def _never(stage: ChaosStage) -> Mapping[Form, Seen]:
+def _never(environment: ChaosEnvironment) -> Mapping[Form, Seen]:
     """Redis starts later than the gateway, which is not restarted."""
-    made = pair(stage, started=False)
-    crowd = Crowd(made.gateway)
-    first, later = crowd.call(1), crowd.call(8)
+    made = pair(environment, started=False)
+    clients = AllClients(made.gateway)
+    first, later = clients.call(1), clients.call(8)
     ready = made.gateway.get("/ready").status
     made.place.start()
-    cache = hits(made.gateway, BACK)
-    healthy = quick(crowd.call(4))
+    cache = probe_cache(made.gateway, BACK)
+    healthy = first_quartile(clients.call(4))
     wrong = [] if ready == 200 else [f"/ready {ready}"]
-    return crowd.seen(cache, waited(stage, healthy, first, later), wrong)
+    return clients.seen(cache, waited(environment, healthy, first, later), wrong)
 
 
-def _killed(stage: ChaosStage) -> Mapping[Form, Seen]:
+def _killed(environment: ChaosEnvironment) -> Mapping[Form, Seen]:
     """Redis dies and comes back several times, at any moment of a call."""
-    made = pair(stage)
-    crowd = Crowd(made.gateway)
-    healthy = quick(crowd.call(2))
-    with traffic(made.gateway, crowd):
+    made = pair(environment)
+    clients = AllClients(made.gateway)
+    healthy = first_quartile(clients.call(2))
+    with traffic(made.gateway, clients):
         for _ in range(3):
             time.sleep(0.5)  # load before the fault
             made.place.kill()
             time.sleep(0.5)  # the fault lasts
             made.place.start()
-    replies = [reply for form_replies in crowd.replies.values() for reply in form_replies]
-    cache = hits(made.gateway, BACK)
+    replies = [reply for form_replies in clients.replies.values() for reply in form_replies]
+    cache = probe_cache(made.gateway, BACK)
     slow = max(reply.seconds for reply in replies)
-    seen = crowd.seen(cache, waited(stage, healthy, replies, replies))
+    seen = clients.seen(cache, waited(environment, healthy, replies, replies))
     assert slow < 2.0, f"a call took {slow:.1f} s"
     return seen
 
 
 def _slow(mode: str, delay: float) -> Row:
-    def go(stage: ChaosStage) -> Mapping[Form, Seen]:
-        made = pair(stage)
-        crowd = Crowd(made.gateway)
-        healthy = quick(crowd.call(4))
-        with proxied(stage, made.place) as line:
-            hits(made.gateway, BACK)
+    def go(environment: ChaosEnvironment) -> Mapping[Form, Seen]:
+        made = pair(environment)
+        clients = AllClients(made.gateway)
+        healthy = first_quartile(clients.call(4))
+        with proxied(environment, made.place) as line:
+            probe_cache(made.gateway, BACK)
             line.delay, line.mode = delay, mode  # type: ignore[assignment]  # one of its modes
-            first, later = crowd.call(1), crowd.call(8)
+            first, later = clients.call(1), clients.call(8)
             line.mode = "through"
-            cache = hits(made.gateway, BACK)
+            cache = probe_cache(made.gateway, BACK)
         made.place.start_again()
-        return crowd.seen(cache, waited(stage, healthy, first, later))
+        return clients.seen(cache, waited(environment, healthy, first, later))
 
     name = f"answers {delay:g} s late" if mode == "late" else f"drips a byte each {delay:g} s"
-    return row("R-03" if mode == "late" else "R-05", name, "redis", go, WELL, needs=(program,))
+    return shared_row(
+        "R-03" if mode == "late" else "R-05", name, "redis", go, WELL, needs=(program,)
+    )
 
 
 @contextmanager
@@ -85,31 +87,31 @@ def _paused(place: Place) -> Iterator[None]:
         admin.client_unpause()
 
 
-def _flapping(stage: ChaosStage) -> Mapping[Form, Seen]:
+def _flapping(environment: ChaosEnvironment) -> Mapping[Form, Seen]:
     """Redis flaps five times a second: no call fails or waits long, and Redis is not stormed."""
-    made = pair(stage)
-    crowd = Crowd(made.gateway)
-    healthy = quick(crowd.call(4))
-    with proxied(stage, made.place) as line:
-        hits(made.gateway, BACK)
+    made = pair(environment)
+    clients = AllClients(made.gateway)
+    healthy = first_quartile(clients.call(4))
+    with proxied(environment, made.place) as line:
+        probe_cache(made.gateway, BACK)
         dialled, began = line.dialled, time.monotonic()
-        with traffic(made.gateway, crowd, 0.01):
+        with traffic(made.gateway, clients, 0.01):
             for at in range(20):
                 line.mode = "through" if at % 2 else "silent"
                 time.sleep(0.2)  # a state of the line lasts
         line.mode = "through"
         dials = (line.dialled - dialled) / (time.monotonic() - began)
-        cache = hits(made.gateway, 40)  # after repeated failures it waits longer
-    replies = [reply for form_replies in crowd.replies.values() for reply in form_replies]
+        cache = probe_cache(made.gateway, 40)  # after repeated failures it waits longer
+    replies = [reply for form_replies in clients.replies.values() for reply in form_replies]
     wrong = [f"{dials:.1f} connections a second"] if dials > _MOST_DIALS else []
-    more = waited(stage, healthy, replies, replies)
+    more = waited(environment, healthy, replies, replies)
     made.place.start_again()
-    return crowd.seen(cache, f"{more}, {dials:.1f} connections a second", wrong)
+    return clients.seen(cache, f"{more}, {dials:.1f} connections a second", wrong)
 
 
 ROWS: tuple[Row, ...] = (
-    row("R-01", "not there at the start", "redis", _never, WELL, needs=(program,), ci=True),
-    row("R-02", "killed under load", "redis", _killed,
+    shared_row("R-01", "not there at the start", "redis", _never, WELL, needs=(program,), ci=True),
+    shared_row("R-02", "killed under load", "redis", _killed,
         Expected(200, "answer", None, ("settled", "cache_hit, settled"), "hit", "in time.*"), needs=(program,)),
     lost("R-02", "killed", FAULTS["killed"][0]),
     lost("R-03", "stopped", FAULTS["stopped"][0], ci=True),
@@ -125,6 +127,6 @@ ROWS: tuple[Row, ...] = (
     lost("R-04", "a number for all", answering(b":5\r\n")),
     lost("R-04", "a list for all", answering(b"*1\r\n:1\r\n")),
     _slow("drip", 0.2),
-    row("R-15", "comes and goes", "redis", _flapping,
+    shared_row("R-15", "comes and goes", "redis", _flapping,
         Expected(200, "answer", None, ("settled", "cache_hit, settled"), "hit", "in time.*"), needs=(program,)),
 )  # fmt: skip

@@ -6,11 +6,11 @@ lifted, and no gateway reads anything from the internet.
 
 import msgspec
 
-from bench import machine, weight
+from bench import install_size, machine
+from bench.install_peers import PEER_PACKAGES
+from bench.install_size import Weight
 from bench.load import Ask
 from bench.peers import Peer, Place
-from bench.shelf import PARCELS
-from bench.weight import Weight
 
 WHOLE = frozenset({"plain", "single", "burst", "middle", "large"})
 """The loads without streams."""
@@ -19,11 +19,11 @@ _AUTHORIZED = (("authorization", f"Bearer {_KEY}"),)
 
 
 class Other(Peer):
-    """A gateway of another project, installed by `bench.shelf`."""
+    """A gateway of another project, installed by `bench.install_peers`."""
 
     def __init__(self) -> None:
         """Find the program. Raises `Missing` if it is not installed."""
-        self._parcel = PARCELS[self.name]
+        self._parcel = PEER_PACKAGES[self.name]
         self._program = str(self._parcel.find())
 
     def version(self) -> str:
@@ -32,7 +32,7 @@ class Other(Peer):
 
     def weight(self) -> Weight:
         """Weigh all that was installed with it."""
-        return weight.venv(self._parcel.folder)
+        return install_size.venv(self._parcel.folder)
 
 
 class Ferrogw(Other):
@@ -172,7 +172,9 @@ class Portkey(Other):
 
     def weight(self) -> Weight:
         """Weigh all that npm installed, without node."""
-        return weight.modules(self._parcel.folder)
+        return install_size.modules(self._parcel.folder)
 
 
-OTHERS: dict[str, type[Other]] = {one.name: one for one in (Ferrogw, Airmux, LiteLLM, Portkey)}
+OTHERS: dict[str, type[Other]] = {
+    other.name: other for other in (Ferrogw, Airmux, LiteLLM, Portkey)
+}

@@ -12,22 +12,22 @@ from typing import Any
 
 from tests.chaos import provider, verdict
 from tests.chaos.client import PROMPT, Reply
+from tests.chaos.environment import ChaosEnvironment
 from tests.chaos.gateway import Gateway
 from tests.chaos.row import MODES, Cell, Expected, Row, Seen
-from tests.chaos.stage import ChaosStage
 from tests.e2e.child import until
 from tests.e2e.four_labs import DIALECTS
 
 type Form = tuple[str, str]
 """A dialect and a mode."""
-type Go = Callable[[ChaosStage], Mapping[Form, Seen]]
+type Go = Callable[[ChaosEnvironment], Mapping[Form, Seen]]
 """Does something once; returns the observations of each form."""
 
 FORMS: tuple[Form, ...] = tuple((dialect, mode) for dialect in DIALECTS for mode in MODES)
 _number = count(1)
 
 
-def fresh() -> str:
+def new_prompt() -> str:
     """Return a prompt that no client has sent before."""
     return f"{PROMPT} It is number {next(_number)}."
 
@@ -36,27 +36,27 @@ def ask(gateway: Gateway, form: Form, prompt: str = "", **more: Any) -> Reply:
     """Make one call."""
     dialect, mode = form
     return gateway.ask(
-        dialect, f"{dialect}/smart", stream=mode == "stream", prompt=prompt or fresh(), **more
+        dialect, f"{dialect}/smart", stream=mode == "stream", prompt=prompt or new_prompt(), **more
     )
 
 
-def told(form: Form, reply: Reply) -> str:
+def judge_reply(form: Form, reply: Reply) -> str:
     """Return the verdict of a client: `answer` for the honest provider's answer, whole."""
     dialect, mode = form
     if mode == "stream":
         judged = verdict.stream(dialect, reply, provider.frames(dialect))
     else:
         judged = verdict.whole(dialect, reply, provider.body(dialect))
-    return " ".join(filter(None, (judged.told, judged.word)))
+    return " ".join(filter(None, (judged.outcome, judged.word)))
 
 
-def cached(reply: Reply) -> str:
+def cache_status(reply: Reply) -> str:
     """Return the cache status of a reply."""
     return reply.headers.get("x-tiergate-cache", "")
 
 
 @dataclass
-class Crowd:
+class AllClients:
     """The calls of each form."""
 
     gateway: Gateway
@@ -87,7 +87,7 @@ class Crowd:
         replies = self.replies.get(form, [])
         entries = [self.gateway.entry(reply.id) for reply in replies if reply.id]
         states = sorted({entry.state for entry in entries})
-        verdicts = sorted({told(form, reply) for reply in replies})
+        verdicts = sorted({judge_reply(form, reply) for reply in replies})
         status = sorted({reply.status for reply in replies})
         lost = sum(not reply.id for reply in replies)
         faults = [*wrong, *([f"{lost} calls without an id"] if lost else [])]
@@ -101,38 +101,38 @@ class Crowd:
         )
 
 
-def hits(gateway: Gateway, within: float) -> dict[Form, str]:
+def probe_cache(gateway: Gateway, within: float) -> dict[Form, str]:
     """Tell by form if the cache stores answers again: `hit`, or `none` if none comes in time."""
 
-    def one(form: Form) -> str:
-        prompt = fresh()
+    def probe(form: Form) -> str:
+        prompt = new_prompt()
         try:
-            until(lambda: cached(ask(gateway, form, prompt)) == "hit", "a hit", within)
+            until(lambda: cache_status(ask(gateway, form, prompt)) == "hit", "a hit", within)
         except AssertionError:
             return "none"
         return "hit"
 
     with ThreadPoolExecutor(len(FORMS)) as pool:
-        return dict(zip(FORMS, pool.map(one, FORMS), strict=True))
+        return dict(zip(FORMS, pool.map(probe, FORMS), strict=True))
 
 
-def quick(replies: Sequence[Reply]) -> float:
+def first_quartile(replies: Sequence[Reply]) -> float:
     """Return the seconds of the first quartile: a delay of every call is part of it."""
     return sorted(reply.seconds for reply in replies)[len(replies) // 4]
 
 
-def once(go: Go) -> Callable[[ChaosStage, Cell], Seen]:
+def play_once(go: Go) -> Callable[[ChaosEnvironment, Cell], Seen]:
     """Return a row's play that does something once, for all cells of the row."""
 
-    def play(stage: ChaosStage, cell: Cell) -> Seen:
-        with stage.turn:
-            if cell.row.key not in stage.said:
+    def play(environment: ChaosEnvironment, cell: Cell) -> Seen:
+        with environment.turn:
+            if cell.row.key not in environment.observations:
                 try:
-                    stage.said[cell.row.key] = go(stage)
+                    environment.observations[cell.row.key] = go(environment)
                 except BaseException as error:
-                    stage.said[cell.row.key] = error
+                    environment.observations[cell.row.key] = error
                     raise
-            result = stage.said[cell.row.key]
+            result = environment.observations[cell.row.key]
         if isinstance(result, BaseException):
             raise result
         seen: Seen = result[cell.dialect, cell.mode]
@@ -141,6 +141,6 @@ def once(go: Go) -> Callable[[ChaosStage, Cell], Seen]:
     return play
 
 
-def row(id: str, fault: str, family: str, go: Go, expected: Expected, **more: Any) -> Row:
-    """Return a row that is played once for all its cells, on a stage of its own."""
-    return Row(id, fault, family, once(go), expected, own=True, together=True, **more)
+def shared_row(id: str, fault: str, family: str, go: Go, expected: Expected, **more: Any) -> Row:
+    """Return a row that is played once for all its cells, on an environment of its own."""
+    return Row(id, fault, family, play_once(go), expected, own=True, together=True, **more)

@@ -5,11 +5,11 @@ Another target finishes it: the client gets one whole answer, and the cache stor
 
 from typing import Any
 
+from tests.chaos.environment import ChaosEnvironment, add_lab
 from tests.chaos.provider import Fault, Request, Wire, honest
 from tests.chaos.row import Cell, Expected, Row, Seen
-from tests.chaos.stage import ChaosStage, lab
-from tests.chaos.upstream.fault import one
-from tests.chaos.upstream.spoken import begun, error_frame
+from tests.chaos.upstream.fault import play_call
+from tests.chaos.upstream.odd_answers import begun, error_frame
 from tests.e2e.world import Config
 
 ANSWER = Expected(200, "answer", 2, "settled", "none")
@@ -48,18 +48,18 @@ async def _refuses(wire: Wire, request: Request) -> None:
 
 
 def _row(id: str, name: str, does: Fault, **more: Any) -> Row:
-    def prepare(value: Config, stage: ChaosStage, cell: Cell) -> None:
-        lab(value, stage, cell, 1, timeouts={"idle": "0.5s"})
+    def prepare(value: Config, environment: ChaosEnvironment, cell: Cell) -> None:
+        add_lab(value, environment, cell, 1, timeouts={"idle": "0.5s"})
         guard = {"name": cell.name, "when": {"asked": f"{cell.name}/smart"}, "complete": "hold"}
         value.setdefault("guards", []).append(guard)
 
-    def begin(stage: ChaosStage, cell: Cell) -> None:
-        stage.provider.play(cell.name, does)
+    def begin(environment: ChaosEnvironment, cell: Cell) -> None:
+        environment.provider.play(cell.name, does)
 
-    def play(stage: ChaosStage, cell: Cell) -> Seen:
-        begin(stage, cell)
-        again = lambda: stage.provider.play(cell.name, honest)  # noqa: E731
-        return one(stage, cell, again=again)
+    def play(environment: ChaosEnvironment, cell: Cell) -> Seen:
+        begin(environment, cell)
+        again = lambda: environment.provider.play(cell.name, honest)  # noqa: E731
+        return play_call(environment, cell, again=again)
 
     return Row(
         id, f"{name}, finished by another", "upstream", play, ANSWER, prepare, begin=begin,
@@ -69,7 +69,7 @@ def _row(id: str, name: str, does: Fault, **more: Any) -> Row:
 
 ROWS: tuple[Row, ...] = (
     _row("U-07", "silence after 1 frame", _stalls),
-    _row("U-09", "RST after 1 frame", _reset, places=("home", "abroad"), ci=True),
+    _row("U-09", "RST after 1 frame", _reset, places=("native", "translated"), ci=True),
     _row("U-11", "clean end after 1 frame", _ends),
     _row("U-14", "a broken frame after 1 frame", _broken),
     _row("U-17", "an error after 1 frame", _refuses),

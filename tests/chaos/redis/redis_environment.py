@@ -6,11 +6,19 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from tests.chaos.all_clients import (
+    FORMS,
+    AllClients,
+    Form,
+    ask,
+    first_quartile,
+    probe_cache,
+    shared_row,
+)
 from tests.chaos.client import Reply
-from tests.chaos.crowd import FORMS, Crowd, Form, ask, hits, quick, row
+from tests.chaos.environment import ChaosEnvironment, make_config
 from tests.chaos.gateway import Gateway
 from tests.chaos.row import Expected, Row, Seen
-from tests.chaos.stage import ChaosStage, base
 from tests.conftest import redis_program
 from tests.e2e.redis_faults import Fault
 from tests.e2e.redis_port import Place
@@ -37,7 +45,7 @@ WELL = Expected(200, "answer", None, "settled", "hit", "in time.*")
 class Pair:
     """A gateway and its Redis."""
 
-    stage: ChaosStage
+    environment: ChaosEnvironment
     place: Place
     gateway: Gateway
 
@@ -47,17 +55,17 @@ def program() -> str:
     return "" if redis_program() else "no server of the Redis protocol: make dev"
 
 
-def place(stage: ChaosStage) -> Place:
+def place(environment: ChaosEnvironment) -> Place:
     """Return a port where a Redis may run."""
     server = redis_program()
     assert server is not None
-    made = Place(server, stage.folder)
-    stage.at_close.append(made.kill)
+    made = Place(server, environment.folder)
+    environment.at_close.append(made.kill)
     return made
 
 
 def pair(
-    stage: ChaosStage,
+    environment: ChaosEnvironment,
     *options: str,
     change: Change | None = None,
     form: str = "redis://127.0.0.1:{port}/0",
@@ -65,58 +73,58 @@ def pair(
     warm: bool = True,
 ) -> Pair:
     """Start a gateway and, if `started`, its Redis; `options` are those of the Redis server."""
-    there = place(stage)
+    there = place(environment)
     if started:
         there.start(*options)
-    value = base(stage)
+    value = make_config(environment)
     if change is not None:
         change(value)
     url = form.format(port=there.port)
-    gateway = stage.start(value, warm=warm, spare=_CONNECTIONS, REDIS_URL=url)
-    return Pair(stage, there, gateway)
+    gateway = environment.start(value, warm=warm, spare=_CONNECTIONS, REDIS_URL=url)
+    return Pair(environment, there, gateway)
 
 
 def waited(
-    stage: ChaosStage, healthy: float, first: Sequence[Reply], later: Sequence[Reply]
+    environment: ChaosEnvironment, healthy: float, first: Sequence[Reply], later: Sequence[Reply]
 ) -> str:
     """Say if calls waited too long, and how long they waited."""
     once = max(reply.seconds for reply in first) - healthy
-    after = quick(later) - healthy
+    after = first_quartile(later) - healthy
     longest = max(reply.seconds for reply in (*first, *later))
     delay = f"+{max(0.0, once) * 1000:.0f} ms once, {after * 1000:+.1f} ms after"
     late = longest > _NEVER
-    if stage.strict:
+    if environment.strict:
         late = late or once > _ONCE + _STALL or after > _LATER
     return f"{'late' if late else 'in time'}: {delay}"
 
 
 def losing(
     fault: Fault, *, restart: bool = True, times: int = 8
-) -> Callable[[ChaosStage], Mapping[Form, Seen]]:
+) -> Callable[[ChaosEnvironment], Mapping[Form, Seen]]:
     """Make calls of all forms before, during and after a fault of Redis."""
 
-    def go(stage: ChaosStage) -> Mapping[Form, Seen]:
-        made = pair(stage)
-        crowd = Crowd(made.gateway)
-        healthy = quick(crowd.call(4))
+    def go(environment: ChaosEnvironment) -> Mapping[Form, Seen]:
+        made = pair(environment)
+        clients = AllClients(made.gateway)
+        healthy = first_quartile(clients.call(4))
         with fault(made.place):
-            first = crowd.call(1)
-            later = crowd.call(times)
+            first = clients.call(1)
+            later = clients.call(times)
         if restart:
             made.place.start_again()
-        cache = hits(made.gateway, BACK)
-        return crowd.seen(cache, waited(stage, healthy, first, later))
+        cache = probe_cache(made.gateway, BACK)
+        return clients.seen(cache, waited(environment, healthy, first, later))
 
     return go
 
 
 def lost(id: str, name: str, fault: Fault, *, ci: bool = False, **more: bool) -> Row:
     """Return a row in which no client notices a fault of Redis."""
-    return row(id, name, "redis", losing(fault, **more), WELL, needs=(program,), ci=ci)
+    return shared_row(id, name, "redis", losing(fault, **more), WELL, needs=(program,), ci=ci)
 
 
 @contextmanager
-def traffic(gateway: Gateway, crowd: Crowd, pause: float = 0.0) -> Iterator[None]:
+def traffic(gateway: Gateway, clients: AllClients, pause: float = 0.0) -> Iterator[None]:
     """Call in all forms, each form one call at a time; half of the calls are new."""
     ended = threading.Event()
     form_replies: dict[Form, list[Reply]] = {form: [] for form in FORMS}
@@ -139,19 +147,19 @@ def traffic(gateway: Gateway, crowd: Crowd, pause: float = 0.0) -> Iterator[None
         for future in running:
             future.result()
     for form, replies in form_replies.items():
-        crowd.replies.setdefault(form, []).extend(replies)
+        clients.replies.setdefault(form, []).extend(replies)
 
 
 @contextmanager
-def proxied(stage: ChaosStage, where: Place) -> Iterator[Line]:
+def proxied(environment: ChaosEnvironment, where: Place) -> Iterator[Line]:
     """Put a proxy at the address of a Redis, which then runs elsewhere."""
     where.kill()
-    behind = place(stage)
+    behind = place(environment)
     behind.start()
     line = Line(f"redis://127.0.0.1:{behind.port}/0", port=where.port)
-    stage.loop.run(line.up())
+    environment.loop.run(line.up())
     try:
         yield line
     finally:
-        stage.loop.run(line.cut())
+        environment.loop.run(line.cut())
         behind.kill()

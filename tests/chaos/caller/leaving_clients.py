@@ -9,12 +9,12 @@ from itertools import count
 from typing import Any
 
 from tests.chaos import provider
-from tests.chaos.client import asked, door
-from tests.chaos.crowd import fresh
+from tests.chaos.all_clients import new_prompt
+from tests.chaos.client import endpoint_path, make_body
+from tests.chaos.environment import ChaosEnvironment, add_lab
 from tests.chaos.gateway import CLIENT_KEY, Gateway
 from tests.chaos.provider import Fault, Request, Wire, honest
 from tests.chaos.row import Cell, Expected, Row, Seen
-from tests.chaos.stage import ChaosStage, lab
 from tests.chaos.upstream.fault import ledger
 from tests.e2e.child import until
 from tests.e2e.four_labs import TEXT
@@ -30,8 +30,8 @@ type Leave = Callable[[socket.socket], object]
 
 def request(cell: Cell, model: str, tag: str, prompt: str) -> bytes:
     """Return a call as bytes, with a tag by which its row can be found."""
-    path = door(cell.dialect, model, stream=cell.stream)
-    body = asked(cell.dialect, model, stream=cell.stream, prompt=prompt)
+    path = endpoint_path(cell.dialect, model, stream=cell.stream)
+    body = make_body(cell.dialect, model, stream=cell.stream, prompt=prompt)
     lines = (
         f"POST {path} HTTP/1.1", "host: localhost", "content-type: application/json",
         f"authorization: Bearer {CLIENT_KEY}", f"x-tiergate-tags: {tag}", f"content-length: {len(body)}",
@@ -110,30 +110,30 @@ def _read(connection: socket.socket, some: bytes) -> None:
 def leaving(id: str, name: str, does: Fault, how: Leave, **more: Any) -> Row:
     """Return a row with a client that leaves while its provider answers or is silent."""
 
-    def prepare(value: Config, stage: ChaosStage, cell: Cell) -> None:
-        lab(value, stage, cell)
+    def prepare(value: Config, environment: ChaosEnvironment, cell: Cell) -> None:
+        add_lab(value, environment, cell)
 
-    def play(stage: ChaosStage, cell: Cell) -> Seen:
-        gateway, mark, prompt = stage.gateway, tag(), fresh()
-        stage.provider.play(cell.name, does)
+    def play(environment: ChaosEnvironment, cell: Cell) -> Seen:
+        gateway, mark, prompt = environment.gateway, tag(), new_prompt()
+        environment.provider.play(cell.name, does)
         connection = dial(gateway)
         connection.sendall(request(cell, f"{cell.name}/smart", mark, prompt))
-        until(lambda: stage.provider.hits[cell.name], "the provider is asked")
+        until(lambda: environment.provider.hits[cell.name], "the provider is asked")
         if cell.stream and does is not _silent:
             _read(connection, TEXT[:4].encode())
         else:
             assert not select.select([connection], [], [], 0.05)[0]
         since = time.monotonic()
         how(connection)
-        until(lambda: cell.name in stage.provider.left, "the provider is let go")
-        took = stage.provider.left[cell.name] - since
+        until(lambda: cell.name in environment.provider.left, "the provider is let go")
+        took = environment.provider.left[cell.name] - since
         entry = gateway.tagged(mark)
-        stage.provider.play(cell.name, honest)
+        environment.provider.play(cell.name, honest)
         model = f"{cell.name}/smart"
         again = gateway.ask(cell.dialect, model, stream=cell.stream, prompt=prompt)
         cache = "hit" if again.headers.get("x-tiergate-cache") == "hit" else "none"
         gateway.entry(again.id)
-        late = took > (SOON if stage.strict else 10 * SOON)
+        late = took > (SOON if environment.strict else 10 * SOON)
         return Seen(
             attempts=entry.attempts,
             ledger=ledger(entry),

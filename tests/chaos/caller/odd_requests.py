@@ -4,9 +4,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from tests.chaos.crowd import Form, row
+from tests.chaos.all_clients import Form, shared_row
+from tests.chaos.environment import ChaosEnvironment
 from tests.chaos.row import Expected, Row, Seen
-from tests.chaos.stage import ChaosStage
 from tests.e2e.four_labs import CHAT, DIALECTS, GEMINI, MESSAGES, RESPONSES
 from tests.e2e.upstream import Upstream
 from tests.hostile import trial
@@ -33,12 +33,12 @@ type Play = Callable[[Gate, Upstream, str], Outcomes]
 def hostile(id: str, name: str, play: Play, **more: Any) -> Row:
     """Send hostile input to the endpoint of each dialect; the gateway survives and logs no bug."""
 
-    def go(stage: ChaosStage) -> Mapping[Form, Seen]:
+    def go(environment: ChaosEnvironment) -> Mapping[Form, Seen]:
         upstream = Upstream()
-        stage.loop.run(upstream.start())
-        stage.at_close.append(lambda: stage.loop.run(upstream.stop()))
+        environment.loop.run(upstream.start())
+        environment.at_close.append(lambda: environment.loop.run(upstream.stop()))
         seen = {}
-        with serving(stage.folder / "gate", upstream, _caching) as gate:
+        with serving(environment.folder / "gate", upstream, _caching) as gate:
             for dialect in more.get("dialects", DIALECTS):
                 path = _PATHS[dialect]
                 upstream.requests.clear()
@@ -58,7 +58,7 @@ def hostile(id: str, name: str, play: Play, **more: Any) -> Row:
         return seen
 
     expected = Expected(more=r"\d+ pieces as they should be")
-    return row(id, name, "client", go, expected, modes=("whole",), **more)
+    return shared_row(id, name, "client", go, expected, modes=("whole",), **more)
 
 
 def _caching(value: Any) -> None:

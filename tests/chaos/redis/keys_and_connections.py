@@ -7,10 +7,21 @@ from typing import Any
 
 from gateway.core.ledger_rows import FinalRow
 from gateway.state.redis.scripts import make_keys
-from tests.chaos.crowd import FORMS, Crowd, Form, ask, cached, fresh, hits, quick, row, told
-from tests.chaos.redis.pair import BACK, WELL, pair, program, proxied, traffic, waited
+from tests.chaos.all_clients import (
+    FORMS,
+    AllClients,
+    Form,
+    ask,
+    cache_status,
+    first_quartile,
+    judge_reply,
+    new_prompt,
+    probe_cache,
+    shared_row,
+)
+from tests.chaos.environment import ChaosEnvironment, make_config
+from tests.chaos.redis.redis_environment import BACK, WELL, pair, program, proxied, traffic, waited
 from tests.chaos.row import Cell, Expected, Row, Seen
-from tests.chaos.stage import ChaosStage, base
 from tests.conftest import redis_program
 from tests.e2e import test_redis_gone as pieces
 from tests.e2e.four_labs import CHAT
@@ -25,46 +36,47 @@ _USD = "0.004"
 _HITS = ("settled", "cache_hit, settled")
 
 
-def _crowded(stage: ChaosStage) -> Mapping[Form, Seen]:
+def _crowded(environment: ChaosEnvironment) -> Mapping[Form, Seen]:
     """Redis takes 30 ms for each answer, and calls outnumber connections two to one."""
-    made = pair(stage)
-    crowd = Crowd(made.gateway)
-    healthy = quick(crowd.call(4))
-    with proxied(stage, made.place) as line:
-        hits(made.gateway, BACK)
+    made = pair(environment)
+    clients = AllClients(made.gateway)
+    healthy = first_quartile(clients.call(4))
+    with proxied(environment, made.place) as line:
+        probe_cache(made.gateway, BACK)
         line.delay, line.mode = 0.03, "late"
         with ThreadPoolExecutor(_MANY) as pool:
             forms = [FORMS[at % len(FORMS)] for at in range(4 * _MANY)]
             for form, reply in zip(
                 forms, pool.map(lambda it: ask(made.gateway, it), forms), strict=True
             ):
-                crowd.replies.setdefault(form, []).append(reply)
+                clients.replies.setdefault(form, []).append(reply)
         line.mode = "through"
-        cache = hits(made.gateway, BACK)
+        cache = probe_cache(made.gateway, BACK)
     made.place.start_again()
     slowest = (
-        max(it.seconds for form_replies in crowd.replies.values() for it in form_replies) - healthy
+        max(it.seconds for form_replies in clients.replies.values() for it in form_replies)
+        - healthy
     )
-    return crowd.seen(cache, f"in time: +{slowest * 1000:.0f} ms for {_MANY} at a time")
+    return clients.seen(cache, f"in time: +{slowest * 1000:.0f} ms for {_MANY} at a time")
 
 
-def _flushed(stage: ChaosStage) -> Mapping[Form, Seen]:
+def _flushed(environment: ChaosEnvironment) -> Mapping[Form, Seen]:
     """FLUSHALL runs again and again while calls run."""
-    made = pair(stage)
-    crowd = Crowd(made.gateway)
-    healthy = quick(crowd.call(4))
-    with made.place.admin() as admin, traffic(made.gateway, crowd, 0.01):
-        first = crowd.call(1)
+    made = pair(environment)
+    clients = AllClients(made.gateway)
+    healthy = first_quartile(clients.call(4))
+    with made.place.admin() as admin, traffic(made.gateway, clients, 0.01):
+        first = clients.call(1)
         for _ in range(10):
             admin.flushall()
-            crowd.call(1)
-    later = crowd.call(4)
-    return crowd.seen(hits(made.gateway, BACK), waited(stage, healthy, first, later))
+            clients.call(1)
+    later = clients.call(4)
+    return clients.seen(probe_cache(made.gateway, BACK), waited(environment, healthy, first, later))
 
 
-def _budget(stage: ChaosStage, cell: Cell) -> Seen:
+def _budget(environment: ChaosEnvironment, cell: Cell) -> Seen:
     """A spent budget stays spent when Redis forgets it: the ledger knows, and no call is sent."""
-    made = pair(stage, change=_small, warm=False)
+    made = pair(environment, change=_small, warm=False)
     form, sent, client_verdict = (cell.dialect, cell.mode), 0, ""
 
     def spend() -> int:
@@ -77,7 +89,7 @@ def _budget(stage: ChaosStage, cell: Cell) -> Seen:
             if reply.status == 200:
                 passed, refused = passed + 1, 0
             else:
-                client_verdict, refused = told(form, reply), refused + 1
+                client_verdict, refused = judge_reply(form, reply), refused + 1
                 time.sleep(0.05)  # the gateway tries Redis again after a pause
         return passed
 
@@ -98,12 +110,14 @@ def _small(value: Config) -> None:
     value["budgets"] = [{"name": "all", "usd": _USD, "every": "total"}]
 
 
-def _strangers(stage: ChaosStage) -> Mapping[Form, Seen]:
+def _strangers(environment: ChaosEnvironment) -> Mapping[Form, Seen]:
     """The gateway's keys hold counters of another type or version, and another gateway runs too."""
-    made = pair(stage)
-    other = stage.start(base(stage), spare=40, REDIS_URL=f"redis://127.0.0.1:{made.place.port}/0")
-    crowd, beside = Crowd(made.gateway), Crowd(other)
-    healthy = quick(crowd.call(4))
+    made = pair(environment)
+    other = environment.start(
+        make_config(environment), spare=40, REDIS_URL=f"redis://127.0.0.1:{made.place.port}/0"
+    )
+    clients, beside = AllClients(made.gateway), AllClients(other)
+    healthy = first_quartile(clients.call(4))
     beside.call(1)
     with made.place.admin() as admin:
         admin.flushall()
@@ -111,52 +125,54 @@ def _strangers(stage: ChaosStage) -> Mapping[Form, Seen]:
             admin.lpush(name, "not what is looked for")
             admin.set(name.replace(b":1:", b":0:"), b"of an older version")
         admin.script_flush()
-        first, later = crowd.call(1), crowd.call(6)
+        first, later = clients.call(1), clients.call(6)
         beside.call(2)
         for name in make_keys("default"):
             admin.delete(name)
-    cache = hits(made.gateway, BACK)
-    seen = crowd.seen(cache, waited(stage, healthy, first, later))
+    cache = probe_cache(made.gateway, BACK)
+    seen = clients.seen(cache, waited(environment, healthy, first, later))
     wrong = [f"beside: {it}" for it in beside.seen().values() if it.client != "answer"]
     assert not wrong, wrong
     return seen
 
 
-def _wrong_type(stage: ChaosStage) -> Mapping[Form, Seen]:
+def _wrong_type(environment: ChaosEnvironment) -> Mapping[Form, Seen]:
     """Every key of the cache holds a list."""
-    made = pair(stage)
-    crowd = Crowd(made.gateway)
-    healthy = quick(crowd.call(4))
-    texts = {form: fresh() for form in FORMS}
+    made = pair(environment)
+    clients = AllClients(made.gateway)
+    healthy = first_quartile(clients.call(4))
+    texts = {form: new_prompt() for form in FORMS}
     for form, text in texts.items():
         ask(made.gateway, form, text)
-    hits(made.gateway, BACK)
+    probe_cache(made.gateway, BACK)
     with made.place.admin() as admin:
         for name in admin.keys("tiergate:cache:*"):
             admin.delete(name)
             admin.lpush(name, "a list")
     again = [ask(made.gateway, form, text) for form, text in texts.items()]
-    wrong = [f"{cached(it)} of a list" for it in again if cached(it) != "miss"]
+    wrong = [f"{cache_status(it)} of a list" for it in again if cache_status(it) != "miss"]
     for form, reply in zip(texts, again, strict=True):
-        crowd.replies[form].append(reply)
-    return crowd.seen(hits(made.gateway, BACK), waited(stage, healthy, again, again), wrong)
+        clients.replies[form].append(reply)
+    return clients.seen(
+        probe_cache(made.gateway, BACK), waited(environment, healthy, again, again), wrong
+    )
 
 
 def _piece(work: Any) -> Any:
     """Play a test of a lost Redis with a pair of its own."""
 
-    def play(stage: ChaosStage, _: Cell) -> Seen:
+    def play(environment: ChaosEnvironment, _: Cell) -> Seen:
         upstream = Upstream()
-        stage.loop.run(upstream.start())
+        environment.loop.run(upstream.start())
         upstream.on("/", echo)
         server = redis_program()
         assert server is not None
-        made = pieces.Pair(server, stage.folder, upstream.url, "redis://127.0.0.1:{port}/0")
+        made = pieces.Pair(server, environment.folder, upstream.url, "redis://127.0.0.1:{port}/0")
         try:
-            work(made, stage.folder)
+            work(made, environment.folder)
         finally:
             made.stop()
-            stage.loop.run(upstream.stop())
+            environment.loop.run(upstream.stop())
         return Seen(client="answer", more="no answer is another's")
 
     return play
@@ -169,16 +185,16 @@ def _leaving(made: pieces.Pair, _: Any) -> None:
 _OWN = Expected(client="answer", more="no answer is another's")
 
 ROWS: tuple[Row, ...] = (
-    row("R-10", "more calls than connections", "redis", _crowded, WELL, needs=(program,)),
-    row("R-11", "flushed under load", "redis", _flushed,
+    shared_row("R-10", "more calls than connections", "redis", _crowded, WELL, needs=(program,)),
+    shared_row("R-11", "flushed under load", "redis", _flushed,
         Expected(200, "answer", None, _HITS, "hit", "in time.*"), needs=(program,)),
     Row("R-11", "a spent budget is forgotten", "redis", _budget,
         Expected(client="error insufficient_quota", more="0 more after FLUSHALL"),
         own=True, dialects=(CHAT,), modes=("whole",), needs=(program,)),
     Row("R-12", "clients leave within commands", "redis", _piece(_leaving), _OWN,
         own=True, dialects=(CHAT,), modes=("whole",), needs=(program,)),
-    row("R-13", "other types and versions under our keys", "redis", _strangers, WELL, needs=(program,)),
-    row("R-14", "a list under every key", "redis", _wrong_type, WELL, needs=(program,)),
+    shared_row("R-13", "other types and versions under our keys", "redis", _strangers, WELL, needs=(program,)),
+    shared_row("R-14", "a list under every key", "redis", _wrong_type, WELL, needs=(program,)),
     Row("R-14", "garbage, cut, a pickle, 50 MB under a key", "redis",
         _piece(pieces.test_a_foreign_value_in_redis_is_a_cache_miss), _OWN,
         own=True, dialects=(CHAT,), modes=("whole",), needs=(program,)),

@@ -10,16 +10,25 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tests.chaos.caller.gone import dial
+from tests.chaos.all_clients import (
+    FORMS,
+    AllClients,
+    Form,
+    ask,
+    first_quartile,
+    judge_reply,
+    new_prompt,
+    shared_row,
+)
+from tests.chaos.caller.leaving_clients import dial
 from tests.chaos.client import Reply
-from tests.chaos.crowd import FORMS, Crowd, Form, ask, fresh, quick, row, told
+from tests.chaos.environment import ChaosEnvironment, make_config
 from tests.chaos.gateway import Gateway
 from tests.chaos.host.disk import _limited
 from tests.chaos.provider import Request, Wire
-from tests.chaos.redis.pair import pair
-from tests.chaos.redis.pair import program as redis
+from tests.chaos.redis.redis_environment import pair
+from tests.chaos.redis.redis_environment import program as redis
 from tests.chaos.row import Expected, Row, Seen, program, root
-from tests.chaos.stage import ChaosStage, base
 from tests.cpu import cpu_seconds
 from tests.e2e.child import until
 from tests.e2e.world import Config
@@ -56,11 +65,11 @@ def _held(gateway: Gateway, count: int) -> Iterator[list[socket.socket]]:
             connection.close()
 
 
-def _files(stage: ChaosStage) -> Mapping[Form, Seen]:
+def _files(environment: ChaosEnvironment) -> Mapping[Form, Seen]:
     """With more clients than descriptors the gateway runs on without a busy loop, and recovers."""
     limit = f"--nofile={_FILES}:{_FILES}"
-    gateway = stage.start(base(stage), before=("prlimit", limit), promised=1.0)
-    crowd = Crowd(gateway)
+    gateway = environment.start(make_config(environment), before=("prlimit", limit), promised=1.0)
+    clients = AllClients(gateway)
     wrong = []
     with _held(gateway, _CLIENTS):
         before, began = cpu_seconds(gateway.child.pid), time.monotonic()
@@ -69,33 +78,33 @@ def _files(stage: ChaosStage) -> Mapping[Form, Seen]:
         wrong += [f"{share:.0%} of a CPU for nothing"] if share > 0.5 else []
         wrong += [f"{gateway.child.open_files} files"] if gateway.child.open_files > _FILES else []
     until(lambda: ask(gateway, FORMS[0]).status == 200, "it is well again", _PATIENCE)
-    crowd.call(2)
+    clients.call(2)
     _forgotten(gateway)
-    return crowd.seen(wrong=wrong)
+    return clients.seen(wrong=wrong)
 
 
-def _idle(stage: ChaosStage) -> Mapping[Form, Seen]:
+def _idle(environment: ChaosEnvironment) -> Mapping[Form, Seen]:
     """Thousands of silent connections need little memory, are closed soon, and disturb no call."""
-    value = base(stage)
+    value = make_config(environment)
     value["server"] = {"connections": _IDLE + 100, "timeouts": {"head": "3s"}}
-    gateway = stage.start(value, promised=1.0)
-    crowd = Crowd(gateway)
+    gateway = environment.start(value, promised=1.0)
+    clients = AllClients(gateway)
     before = gateway.child.resident
     with _held(gateway, _IDLE) as held:
         grown = (gateway.child.resident - before) / max(1, len(held))
-        crowd.call(2)
+        clients.call(2)
         until(lambda: gateway.child.open_files < 200, "they are let go", _PATIENCE)
-    return crowd.seen(
+    return clients.seen(
         more=f"{len(held)} idle", wrong=[f"{grown:.0f} bytes for each"] if grown > 30_000 else []
     )
 
 
 @contextmanager
-def _group(stage: ChaosStage) -> Iterator[Path]:
+def _group(environment: ChaosEnvironment) -> Iterator[Path]:
     """Make a control group with little memory."""
-    group = Path("/sys/fs/cgroup/memory") / f"tiergate-{os.getpid()}-{stage.folder.name}"[:60]
+    group = Path("/sys/fs/cgroup/memory") / f"tiergate-{os.getpid()}-{environment.folder.name}"[:60]
     group.mkdir()
-    stage.at_close.insert(0, lambda: _empty(group))
+    environment.at_close.insert(0, lambda: _empty(group))
     (group / "memory.limit_in_bytes").write_text(str(_MEMORY))
     yield group
 
@@ -120,15 +129,15 @@ def _groupable() -> str:
 
 
 def _large(gateway: Gateway, form: Form) -> Reply:
-    return ask(gateway, form, fresh() + "x" * _BODY)
+    return ask(gateway, form, new_prompt() + "x" * _BODY)
 
 
-def _flooded(stage: ChaosStage, value: Config, *before: str) -> Mapping[Form, Seen]:
+def _flooded(environment: ChaosEnvironment, value: Config, *before: str) -> Mapping[Form, Seen]:
     value["server"] = {"max_body": 32_000_000, **value.get("server", {})}
     for item in value["models"].values():
         item["context"] = 100_000_000
-    gateway = stage.start(value, before=before, promised=3.0)
-    crowd = Crowd(gateway)
+    gateway = environment.start(value, before=before, promised=3.0)
+    clients = AllClients(gateway)
     with ThreadPoolExecutor(_FLOOD) as pool:
         replies = list(pool.map(lambda at: _large(gateway, FORMS[at % len(FORMS)]), range(_FLOOD)))
     statuses = sorted({item.status for item in replies})
@@ -136,30 +145,30 @@ def _flooded(stage: ChaosStage, value: Config, *before: str) -> Mapping[Form, Se
     wrong = [f"told {statuses}"] if set(statuses) - {200, 0, *_SHED} else []
     wrong += ["it was killed"] if gateway.gone() else []
     until(lambda: ask(gateway, FORMS[0]).status == 200, "it is well again", _PATIENCE)
-    crowd.call(2)
+    clients.call(2)
     _forgotten(gateway)
     served = sum(item.status == 200 for item in replies)
-    return crowd.seen(more=f"{served} of {_FLOOD} served", wrong=wrong)
+    return clients.seen(more=f"{served} of {_FLOOD} served", wrong=wrong)
 
 
-def _bounded(stage: ChaosStage) -> Mapping[Form, Seen]:
+def _bounded(environment: ChaosEnvironment) -> Mapping[Form, Seen]:
     """The gateway has 400 MB for a dozen bodies of 30 MB: it refuses some, and survives."""
-    value = base(stage)
+    value = make_config(environment)
     value["server"] = {"max_memory": "400MB"}
-    return _flooded(stage, value)
+    return _flooded(environment, value)
 
 
-def _caged(stage: ChaosStage) -> Mapping[Form, Seen]:
+def _caged(environment: ChaosEnvironment) -> Mapping[Form, Seen]:
     """Play the flood of bodies in a control group that kills a process that takes more memory."""
-    with _group(stage) as group:
+    with _group(environment) as group:
         enter = f'echo $$ > "{group}/cgroup.procs"; exec "$@"'
-        return _flooded(stage, base(stage), "sh", "-c", enter, "sh")
+        return _flooded(environment, make_config(environment), "sh", "-c", enter, "sh")
 
 
-def _long(stage: ChaosStage) -> Mapping[Form, Seen]:
+def _long(environment: ChaosEnvironment) -> Mapping[Form, Seen]:
     """While the loop reads a body of a million turns, other clients wait for under two seconds."""
-    gateway = stage.start(base(stage), promised=3.0)
-    crowd = Crowd(gateway)
+    gateway = environment.start(make_config(environment), promised=3.0)
+    clients = AllClients(gateway)
     turns = [{"role": "user", "content": "x"}] * 500_000
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(gateway.ask, "openai-chat", "openai-chat/smart", messages=turns)
@@ -168,36 +177,36 @@ def _long(stage: ChaosStage) -> Mapping[Form, Seen]:
             seconds.append(gateway.get("/health").seconds)
             time.sleep(0.01)  # a pause between two looks
     slow = max(seconds)
-    late = slow > (2.0 if stage.strict else 20.0)
-    crowd.call(1)
+    late = slow > (2.0 if environment.strict else 20.0)
+    clients.call(1)
     _forgotten(gateway)
-    return crowd.seen(more=f"{'late' if late else 'in time'}: {slow * 1000:.0f} ms at most")
+    return clients.seen(more=f"{'late' if late else 'in time'}: {slow * 1000:.0f} ms at most")
 
 
-def _starved(stage: ChaosStage) -> Mapping[Form, Seen]:
+def _starved(environment: ChaosEnvironment) -> Mapping[Form, Seen]:
     """While other processes take all of the CPU, the gateway is slower and survives."""
-    gateway = stage.start(base(stage), promised=1.0)
-    crowd = Crowd(gateway)
+    gateway = environment.start(make_config(environment), promised=1.0)
+    clients = AllClients(gateway)
     busy = [
         subprocess.Popen([sys.executable, "-c", "while True: pass"])
         for _ in range(2 * (os.cpu_count() or 2))
     ]
     try:
-        crowd.call(3)
+        clients.call(3)
     finally:
         for item in busy:
             item.kill()
             item.wait()
-    slow = max(item.seconds for replies in crowd.replies.values() for item in replies)
-    late = slow > (10.0 if stage.strict else _PATIENCE)
-    return crowd.seen(more=f"{'late' if late else 'in time'}: {slow:.1f} s at most")
+    slow = max(item.seconds for replies in clients.replies.values() for item in replies)
+    late = slow > (10.0 if environment.strict else _PATIENCE)
+    return clients.seen(more=f"{'late' if late else 'in time'}: {slow:.1f} s at most")
 
 
 async def _failing(wire: Wire, request: Request) -> None:
     await wire.whole(500, b'{"error":{"message":"No.","type":"server_error"}}' + b" " * 10_000)
 
 
-def _together(stage: ChaosStage) -> Mapping[Form, Seen]:
+def _together(environment: ChaosEnvironment) -> Mapping[Form, Seen]:
     """Providers fail, Redis hangs and the disk is full at once.
 
     The gateway's memory does not grow, later calls are not slower, and its log stays short.
@@ -207,14 +216,14 @@ def _together(stage: ChaosStage) -> Mapping[Form, Seen]:
         value["ledger"] = {"on_disk_full": "serve"}
         value["log"] = {"calls": "off"}
 
-    made = pair(stage, change=serving)
+    made = pair(environment, change=serving)
     gateway = made.gateway
-    crowd = Crowd(gateway)
-    crowd.call(2)
+    clients = AllClients(gateway)
+    clients.call(2)
     for name in ("openai-chat", "openai-responses", "anthropic-messages", "gemini"):
-        stage.provider.play(name, _failing)
-    failing = Crowd(gateway)
-    with made.place.stopped(), _limited(stage, gateway):
+        environment.provider.play(name, _failing)
+    failing = AllClients(gateway)
+    with made.place.stopped(), _limited(environment, gateway):
         before = gateway.child.resident
         early = failing.call(2)
         for _ in range(3):
@@ -223,14 +232,14 @@ def _together(stage: ChaosStage) -> Mapping[Form, Seen]:
         grown = gateway.child.resident - before
     wrong = [f"{grown / 1e6:.0f} MB more"] if grown > 20_000_000 else []
     wrong += (
-        [f"late calls take {quick(late):.2f} s, early ones {quick(early):.2f}"]
-        if quick(late) > 3 * quick(early) + 0.5
+        [f"late calls take {first_quartile(late):.2f} s, early ones {first_quartile(early):.2f}"]
+        if first_quartile(late) > 3 * first_quartile(early) + 0.5
         else []
     )
     wrong += (
         ["a call was answered"]
         if any(
-            "error" not in told(form, reply)
+            "error" not in judge_reply(form, reply)
             for form, replies in failing.replies.items()
             for reply in replies
         )
@@ -239,16 +248,16 @@ def _together(stage: ChaosStage) -> Mapping[Form, Seen]:
     long_lines = [line for line in gateway.child.err.splitlines() if len(line) > 2_000]
     wrong += [f"{len(long_lines)} long lines of the log"] if long_lines else []
     until(lambda: not gateway.metric("tiergate_ledger_late_rows"), "rows are written", _PATIENCE)
-    return {form: Seen(client="; ".join(sorted({told(form, reply).split()[0] for reply in replies})), more="flat", wrong=tuple(wrong))
+    return {form: Seen(client="; ".join(sorted({judge_reply(form, reply).split()[0] for reply in replies})), more="flat", wrong=tuple(wrong))
             for form, replies in failing.replies.items()}  # fmt: skip
 
 
 ROWS: tuple[Row, ...] = (
-    row("P-09", f"{_CLIENTS} clients and {_FILES} files", "process", _files, _GOOD, needs=(program("prlimit"),)),
-    row("P-10", "30 MB bodies and 400 MB", "process", _bounded, Expected(200, "answer", None, "settled", None, r"\d+ of 12 served"), growth=400_000_000),
-    row("P-10", "30 MB bodies in a group of 512 MB", "process", _caged, Expected(200, "answer", None, "settled", None, r"\d+ of 12 served"), needs=(_groupable,), growth=500_000_000),
-    row("P-11", f"{_IDLE} idle connections", "process", _idle, Expected(200, "answer", None, "settled", None, r"\d+ idle"), growth=60_000_000),
-    row("P-12", "a body of half a million turns", "process", _long, Expected(200, "answer", None, "settled", None, "in time.*"), growth=400_000_000),
-    row("P-13", "no CPU left", "process", _starved, Expected(200, "answer", None, "settled", None, "in time.*")),
-    row("P-14", "providers, Redis and disk fail together", "process", _together, Expected(client="error", more="flat"), needs=(redis,)),
+    shared_row("P-09", f"{_CLIENTS} clients and {_FILES} files", "process", _files, _GOOD, needs=(program("prlimit"),)),
+    shared_row("P-10", "30 MB bodies and 400 MB", "process", _bounded, Expected(200, "answer", None, "settled", None, r"\d+ of 12 served"), growth=400_000_000),
+    shared_row("P-10", "30 MB bodies in a group of 512 MB", "process", _caged, Expected(200, "answer", None, "settled", None, r"\d+ of 12 served"), needs=(_groupable,), growth=500_000_000),
+    shared_row("P-11", f"{_IDLE} idle connections", "process", _idle, Expected(200, "answer", None, "settled", None, r"\d+ idle"), growth=60_000_000),
+    shared_row("P-12", "a body of half a million turns", "process", _long, Expected(200, "answer", None, "settled", None, "in time.*"), growth=400_000_000),
+    shared_row("P-13", "no CPU left", "process", _starved, Expected(200, "answer", None, "settled", None, "in time.*")),
+    shared_row("P-14", "providers, Redis and disk fail together", "process", _together, Expected(client="error", more="flat"), needs=(redis,)),
 )  # fmt: skip

@@ -1,6 +1,6 @@
 """Compare the cost of a miss of the response cache with that of a call that it does not serve.
 
-    python -m bench.miss [plain|rush|paced|middle|large] [--starts N] [--rounds N]
+    python -m bench.cache_miss [plain|rush|paced|middle|large] [--starts N] [--rounds N]
 
 One gateway gets both kinds of calls by turns. They differ in their temperature alone: the cache
 serves 0, not 0.7. Each round gives the ratio of their CPU for a request. The result is the median
@@ -17,9 +17,9 @@ from pathlib import Path
 import msgspec
 
 from bench import load, peers
+from bench.compare_trees import cost
 from bench.measure import SCENES, Scene
 from bench.peers import Place, Tiergate
-from bench.versus import cost
 
 STARTS = 4
 ROUNDS = 8
@@ -83,7 +83,7 @@ def _start(scene: Scene, rounds: int) -> list[Round]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure and print; return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m bench.miss", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bench.cache_miss", description=__doc__)
     parser.add_argument("load", nargs="?", choices=LOADS, default="plain")
     parser.add_argument("--starts", type=int, default=STARTS)
     parser.add_argument("--rounds", type=int, default=ROUNDS)

@@ -4,10 +4,10 @@ import time
 from collections.abc import Callable, Mapping
 
 from gateway.state.redis.scripts import make_keys
-from tests.chaos.crowd import Crowd, Form, hits, quick, row
-from tests.chaos.redis.pair import program, traffic, waited
+from tests.chaos.all_clients import AllClients, Form, first_quartile, probe_cache, shared_row
+from tests.chaos.environment import ChaosEnvironment, make_config
+from tests.chaos.redis.redis_environment import program, traffic, waited
 from tests.chaos.row import Expected, Row, Seen
-from tests.chaos.stage import ChaosStage, base
 from tests.conftest import redis_program
 from tests.e2e.child import until
 from tests.e2e.redis_port import Place
@@ -27,36 +27,38 @@ _TENANT = "default"
 _COUNTERS = make_keys(_TENANT)[0].decode()
 
 
-def _lost(stage: ChaosStage, url: str, lose: Callable[[], object]) -> Mapping[Form, Seen]:
+def _lost(
+    environment: ChaosEnvironment, url: str, lose: Callable[[], object]
+) -> Mapping[Form, Seen]:
     """Lose a part of the Redis at a URL while calls run."""
-    gateway = stage.start(base(stage), spare=60, REDIS_URL=url)
-    crowd = Crowd(gateway)
-    healthy = quick(crowd.call(2))
-    with traffic(gateway, crowd, 0.02):
+    gateway = environment.start(make_config(environment), spare=60, REDIS_URL=url)
+    clients = AllClients(gateway)
+    healthy = first_quartile(clients.call(2))
+    with traffic(gateway, clients, 0.02):
         time.sleep(0.3)  # load before the fault
         began = time.monotonic()
         lose()
-        cache = hits(gateway, _FAILOVER)
-    replies = [reply for form_replies in crowd.replies.values() for reply in form_replies]
-    summary = f"{waited(stage, healthy, replies, replies)}, kept again after {time.monotonic() - began:.1f} s"
-    return crowd.seen(cache, summary)
+        cache = probe_cache(gateway, _FAILOVER)
+    replies = [reply for form_replies in clients.replies.values() for reply in form_replies]
+    summary = f"{waited(environment, healthy, replies, replies)}, kept again after {time.monotonic() - began:.1f} s"
+    return clients.seen(cache, summary)
 
 
-def _sentinel(stage: ChaosStage) -> Mapping[Form, Seen]:
+def _sentinel(environment: ChaosEnvironment) -> Mapping[Form, Seen]:
     """When the primary is killed, its replica takes over."""
-    with Sentinels(_program(), stage.folder) as sentinels:
-        return _lost(stage, sentinels.url, sentinels.primary.kill)
+    with Sentinels(_program(), environment.folder) as sentinels:
+        return _lost(environment, sentinels.url, sentinels.primary.kill)
 
 
-def _killed(stage: ChaosStage) -> Mapping[Form, Seen]:
+def _killed(environment: ChaosEnvironment) -> Mapping[Form, Seen]:
     """When the primary that counts calls is killed, its replica takes over."""
-    with Nodes(_program(), stage.folder) as nodes:
-        return _lost(stage, nodes.url, lambda: nodes.primary(_COUNTERS).kill())
+    with Nodes(_program(), environment.folder) as nodes:
+        return _lost(environment, nodes.url, lambda: nodes.primary(_COUNTERS).kill())
 
 
-def _moved(stage: ChaosStage) -> Mapping[Form, Seen]:
+def _moved(environment: ChaosEnvironment) -> Mapping[Form, Seen]:
     """The slot of all counters moves to another node and back, key by key: ASK, then MOVED."""
-    with Nodes(_program(), stage.folder) as nodes:
+    with Nodes(_program(), environment.folder) as nodes:
 
         def there_and_back() -> None:
             source = nodes.primary(_COUNTERS)
@@ -65,7 +67,7 @@ def _moved(stage: ChaosStage) -> Mapping[Form, Seen]:
             time.sleep(0.3)  # the slots stay there for a while
             _move(target, source)
 
-        return _lost(stage, nodes.url, there_and_back)
+        return _lost(environment, nodes.url, there_and_back)
 
 
 def _move(source: Place, target: Place) -> None:
@@ -89,19 +91,19 @@ def _move(source: Place, target: Place) -> None:
             place.execute_command("CLUSTER", "SETSLOT", slot, "NODE", ids[1])
 
 
-def _down(stage: ChaosStage) -> Mapping[Form, Seen]:
+def _down(environment: ChaosEnvironment) -> Mapping[Form, Seen]:
     """All nodes with the slot of the counters stop:
 
     CLUSTERDOWN for everything; then they come back.
     """
-    with Nodes(_program(), stage.folder) as nodes:
+    with Nodes(_program(), environment.folder) as nodes:
         first, other = nodes.pair(_COUNTERS)
 
         def for_a_while() -> None:
             with first.stopped(), other.stopped():
                 time.sleep(2.5)  # longer than the node timeout
 
-        return _lost(stage, nodes.url, for_a_while)
+        return _lost(environment, nodes.url, for_a_while)
 
 
 def _program() -> str:
@@ -111,8 +113,8 @@ def _program() -> str:
 
 
 ROWS: tuple[Row, ...] = (
-    row("R-08", "Sentinel: the primary is killed", "redis", _sentinel, _UNNOTICED, needs=(program,)),
-    row("R-09", "Cluster: a primary is killed", "redis", _killed, _UNNOTICED, needs=(program,)),
-    row("R-09", "Cluster: the slot of the counters moves", "redis", _moved, _UNNOTICED, needs=(program,)),
-    row("R-09", "Cluster: a slot that nobody serves", "redis", _down, _UNNOTICED, needs=(program,)),
+    shared_row("R-08", "Sentinel: the primary is killed", "redis", _sentinel, _UNNOTICED, needs=(program,)),
+    shared_row("R-09", "Cluster: a primary is killed", "redis", _killed, _UNNOTICED, needs=(program,)),
+    shared_row("R-09", "Cluster: the slot of the counters moves", "redis", _moved, _UNNOTICED, needs=(program,)),
+    shared_row("R-09", "Cluster: a slot that nobody serves", "redis", _down, _UNNOTICED, needs=(program,)),
 )  # fmt: skip

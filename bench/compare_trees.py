@@ -1,6 +1,6 @@
 """Compare two trees of this gateway by turns: what a change costs or saves.
 
-    python -m bench.versus TREE [plain|paced|rush|middle|large] [--setup plain|full|shipped|cache]
+    python -m bench.compare_trees TREE [plain|paced|rush|middle|large] [--setup plain|full|shipped|cache]
                            [--starts N] [--rounds N]
 
 TREE is another checkout, with a .venv of its own. Each tree is started several times, because two
@@ -153,7 +153,7 @@ def render(comparison: Comparison, unit: str) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Measure and print; return the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m bench.versus",
+        prog="python -m bench.compare_trees",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
