@@ -40,16 +40,16 @@ def streamed(*pieces: bytes | Exception) -> httpx.Response:
 
 def other(*words: str, finish: str = "stop") -> httpx.Response:
     """Make a whole stream of the spare target, with a name of its own."""
-    said = b"".join(frames(words or ("Hello", " you."), finish=finish))
-    return streamed(said.replace(b'"up-1"', b'"up-2"').replace(b'"served-1"', b'"served-2"'))
+    data = b"".join(frames(words or ("Hello", " you."), finish=finish))
+    return streamed(data.replace(b'"up-1"', b'"up-2"').replace(b'"served-1"', b'"served-2"'))
 
 
 async def ask(
     stage: EngineFixture, how: CompleteMode | None, id: str = "tg-1", **more: Any
 ) -> Response:
-    asked: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}, **more}
+    members: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}, **more}
     call = Call(
-        id=id, dialect="openai-chat", operation="generate", body=jsonio.dumps(chat(**asked)),
+        id=id, dialect="openai-chat", operation="generate", body=jsonio.dumps(chat(**members)),
         options=RequestOptions(complete=how), received_at=1e9, started_at=stage.now,
     )  # fmt: skip
     return await stage.engine.serve(call)
@@ -59,14 +59,14 @@ async def read(reply: Response) -> bytes:
     return reply.body if reply.stream is None else await drain(reply)
 
 
-def text(said: bytes) -> str:
+def text(data: bytes) -> str:
     """Return the text that a client reads."""
-    found = ""
-    for line in said.split(b"\n"):
+    words = ""
+    for line in data.split(b"\n"):
         if line.startswith(b"data: {"):
             for choice in jsonio.loads(line[6:]).get("choices", ()):
-                found += choice["delta"].get("content") or ""
-    return found
+                words += choice["delta"].get("content") or ""
+    return words
 
 
 def lost(stage: EngineFixture) -> list[AttemptRow]:

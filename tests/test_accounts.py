@@ -33,9 +33,9 @@ async def ask(stage: EngineFixture, id: str, body: Body) -> Response:
 
 def entries(stage: EngineFixture) -> dict[str, FinalRow]:
     rows = [row for row in stage.rows if isinstance(row, FinalRow)]
-    found = {row.id: row for row in rows}
-    assert len(found) == len(rows)
-    return found
+    rows_by_id = {row.id: row for row in rows}
+    assert len(rows_by_id) == len(rows)
+    return rows_by_id
 
 
 async def step(reply: Response) -> bytes:
@@ -74,13 +74,13 @@ async def test_a_first_that_is_too_slow_pays_for_what_goes_on(tmp_path: Path, le
     await step(first)
     for _ in range(12):
         await step(second)
-    said = b""
+    data = b""
     if left:
-        said = await step(first)
+        data = await step(first)
         await end(first)
     else:
-        said = await drain(first)
-    assert b"the answer too slowly" in said
+        data = await drain(first)
+    assert b"the answer too slowly" in data
     assert not entries(stage)
     await drain(second)
     row = entries(stage)["a"]

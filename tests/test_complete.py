@@ -52,18 +52,18 @@ async def test_a_held_answer_is_of_whom_its_head_names(stage: EngineFixture) -> 
     """The answer has nothing of the first target; the row names both, and its usage is the second's."""
     stage.answers = [streamed(ROLE, HEL, CUT), other()]
     reply = await ask(stage, "hold")
-    told = head(reply)
-    assert (told["x-tiergate-model"], told["x-tiergate-provider"]) == ("able-2", "spare")
-    assert told["x-tiergate-attempts"] == "2"
-    said = await drain(reply)
-    assert text(said) == TEXT
-    assert said.count(b"[DONE]") == 1
-    assert b"up-1" not in said
+    headers = head(reply)
+    assert (headers["x-tiergate-model"], headers["x-tiergate-provider"]) == ("able-2", "spare")
+    assert headers["x-tiergate-attempts"] == "2"
+    data = await drain(reply)
+    assert text(data) == TEXT
+    assert data.count(b"[DONE]") == 1
+    assert b"up-1" not in data
     row = stage.entry
     assert (row.state, row.provider, row.served) == ("settled", "spare", "served-2")
     assert (row.input, row.output, row.usage) == (7, 3, "provider")
-    (one,) = lost(stage)
-    assert (one.problem, one.cost, one.estimate, one.output) == (
+    (loss,) = lost(stage)
+    assert (loss.problem, loss.cost, loss.estimate, loss.output) == (
         "upstream_truncated",
         LOST,
         LOST,
@@ -73,7 +73,7 @@ async def test_a_held_answer_is_of_whom_its_head_names(stage: EngineFixture) -> 
 
 
 @pytest.mark.parametrize("ends", [CUT, None], ids=["cut", "ended"])
-async def test_wherever_it_breaks_off_each_word_is_told_once(
+async def test_the_client_gets_each_word_once_wherever_the_stream_breaks_off(
     stage: EngineFixture, ends: Exception | None
 ) -> None:
     """The stream may break off before the first word, between two frames, or before the end of the answer."""
@@ -82,9 +82,9 @@ async def test_wherever_it_breaks_off_each_word_is_told_once(
     for at in range(1, len(first)):
         stage.rows.clear()
         stage.answers = [streamed(*first[:at], *last), other(), other()]
-        said = await read(await ask(stage, "hold"))
-        assert text(said) == TEXT
-        assert said.count(b"data: [DONE]") <= 1
+        data = await read(await ask(stage, "hold"))
+        assert text(data) == TEXT
+        assert data.count(b"data: [DONE]") <= 1
         assert stage.entry.state in ("settled", "estimated")
         assert len(lost(stage)) == stage.entry.attempts - 1
 
@@ -118,9 +118,9 @@ async def test_who_leaves_before_the_last_piece_has_not_got_it_all(
     await reply.stream.aclose()
     row = stage.entry
     assert (row.state, row.status) == (("aborted", 499) if left == 1 else ("settled", 200))
-    (one,) = lost(stage)
-    assert one.cost is not None
-    assert row.cost == COST + one.cost
+    (loss,) = lost(stage)
+    assert loss.cost is not None
+    assert row.cost == COST + loss.cost
 
 
 async def test_the_one_that_broke_off_is_asked_once_more_at_last(stage: EngineFixture) -> None:
@@ -137,8 +137,8 @@ async def test_a_bad_minute_is_not_made_worse(stage: EngineFixture) -> None:
     stage.answers = [streamed(ROLE, HEL), streamed(ROLE, HEL)]
     stage.engine._upstream.retry_budgets["acme"] = allowance = RetryBudget()
     allowance.balance = 0.0
-    said = await read(await ask(stage, "hold"))
-    assert b'"error"' in said
+    data = await read(await ask(stage, "hold"))
+    assert b'"error"' in data
     assert asked(stage) == ["able-1", "able-2"]
     assert (allowance.granted_count, allowance.denied_count) == (0, 1)
 
@@ -161,15 +161,15 @@ async def test_who_cannot_be_asked_any_more_ends_it(stage: EngineFixture) -> Non
     """All targets that are left fail before any content: the client gets their error."""
     stage.answers = [streamed(ROLE, HEL), httpx.ConnectError("x"), httpx.Response(400, content=b"{}")]  # fmt: skip
     reply = await ask(stage, "hold")
-    said = await read(reply)
-    assert b'"error"' in said
+    data = await read(reply)
+    assert b'"error"' in data
     assert len(lost(stage)) == 3
     assert (stage.entry.attempts, stage.entry.cost) == (3, LOST)
 
 
-@pytest.mark.parametrize(("kind", "told"), [("overloaded", "upstream_truncated"), ("budget", "budget")])  # fmt: skip
-async def test_why_nobody_is_asked_is_told_where_it_is_the_callers(
-    stage: EngineFixture, monkeypatch: pytest.MonkeyPatch, kind: ProblemKind, told: str
+@pytest.mark.parametrize(("kind", "message"), [("overloaded", "upstream_truncated"), ("budget", "budget")])  # fmt: skip
+async def test_the_client_gets_the_reason_for_no_second_attempt_if_it_is_its_own(
+    stage: EngineFixture, monkeypatch: pytest.MonkeyPatch, kind: ProblemKind, message: str
 ) -> None:
     """If all others are left alone, the client gets the break's error, and does not retry it."""
     upstream = stage.engine._upstream
@@ -184,7 +184,7 @@ async def test_why_nobody_is_asked_is_told_where_it_is_the_callers(
     stage.answers = [streamed(ROLE, HEL)]
     reply = await ask(stage, "hold")
     assert head(reply)["x-should-retry"] == "false"
-    assert (stage.entry.problem, stage.entry.cost) == (told, LOST)
+    assert (stage.entry.problem, stage.entry.cost) == (message, LOST)
 
 
 ANSWERS = {
@@ -195,33 +195,33 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize("kind", ANSWERS)
-async def test_what_is_an_answer_is_not_asked_for_again(stage: EngineFixture, kind: str) -> None:
+async def test_a_complete_answer_is_not_requested_again(stage: EngineFixture, kind: str) -> None:
     stage.answers = [streamed(*ANSWERS[kind])]
     assert await drain(await ask(stage, "hold")) == b"".join(ANSWERS[kind])
     assert len(stage.requests) == 1
     assert stage.entry.state in ("settled", "estimated")
 
 
-async def test_what_is_wrong_with_the_request_is_told_at_once(stage: EngineFixture) -> None:
+async def test_an_error_of_the_request_reaches_the_client_at_once(stage: EngineFixture) -> None:
     """A late error of the caller is no break: its row has the usage, and no other target is asked."""
     wrong = b'data: {"error":{"message":"Too long.","type":"invalid_request_error","code":"context_length_exceeded"}}\n\n'
     stage.answers = [streamed(ROLE, HEL, wrong)]
     reply = await ask(stage, "hold")
-    said = await read(reply)
-    assert b"Too long." in said
+    data = await read(reply)
+    assert b"Too long." in data
     assert len(stage.requests) == 1
     assert not lost(stage)
     assert (stage.entry.problem, stage.entry.cost) == ("upstream_context", LOST)
 
 
-async def test_what_is_too_large_is_not_kept(
+async def test_an_answer_that_is_too_large_is_not_buffered(
     stage: EngineFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The answer of another target may be shorter."""
     monkeypatch.setattr(continuation, "_MAX_BUFFERED_BYTES", 900)
     stage.answers = [streamed(ROLE, *[HEL] * 9, CUT), streamed(ROLE, chunk({"content": "a"}), chunk({}, "stop"), DONE)]  # fmt: skip
-    said = await drain(await ask(stage, "hold"))
-    assert text(said) == "a"
+    data = await drain(await ask(stage, "hold"))
+    assert text(data) == "a"
     assert (lost(stage)[0].problem, stage.entry.state) == ("upstream_error", "estimated")
 
 
@@ -238,10 +238,10 @@ async def test_a_whole_answer_that_breaks_off_is_asked_for_of_the_same_at_last(
 ) -> None:
     """Only a call that asks for a complete answer goes to its one target again."""
     stage = EngineFixture(tmp_path, change=lambda _: None)
-    said = httpx.Response(200, content=whole().pieces[0])
+    answer = httpx.Response(200, content=whole().pieces[0])
     for how in (None, "hold"):
         stage.rows.clear()
-        stage.answers = [streamed(ROLE, CUT), said]
+        stage.answers = [streamed(ROLE, CUT), answer]
         reply = await ask(stage, how, stream=False, stream_options=None)
         assert (reply.status, stage.entry.attempts) == ((502, 1) if how is None else (200, 2))
         assert [it.provider for it in lost(stage)] == ["acme"]
@@ -304,7 +304,7 @@ async def test_a_stream_that_breaks_off_unseen_is_asked_for_twice_of_one_target(
         ([streamed(CUT) for _ in range(4)], 502, 4),
     ],
 )  # fmt: skip
-async def test_what_is_no_break_is_not_asked_for_again_and_nobody_more_than_twice(
+async def test_only_a_break_is_retried_and_at_most_twice(
     stage: EngineFixture, answers: list[httpx.Response], status: int, attempts: int
 ) -> None:
     stage.answers = [*answers]
@@ -312,10 +312,12 @@ async def test_what_is_no_break_is_not_asked_for_again_and_nobody_more_than_twic
     assert (reply.status, stage.entry.attempts) == (status, attempts)
 
 
-async def test_usage_that_was_told_before_the_break_is_counted(stage: EngineFixture) -> None:
+async def test_usage_that_was_reported_before_the_break_counts(stage: EngineFixture) -> None:
     """The row has the reported usage, not an estimate."""
-    told = b"data: " + jsonio.dumps({"id": "up-1", "choices": [], "usage": usage(7, 2)}) + b"\n\n"
-    stage.answers = [streamed(ROLE, HEL, told, CUT), other()]
+    usage_frame = (
+        b"data: " + jsonio.dumps({"id": "up-1", "choices": [], "usage": usage(7, 2)}) + b"\n\n"
+    )
+    stage.answers = [streamed(ROLE, HEL, usage_frame, CUT), other()]
     await drain(await ask(stage, "hold"))
-    (one,) = lost(stage)
-    assert (one.input, one.output, one.cost, one.estimate) == (7, 2, Decimal("0.000015"), FREE)
+    (loss,) = lost(stage)
+    assert (loss.input, loss.output, loss.cost, loss.estimate) == (7, 2, Decimal("0.000015"), FREE)

@@ -102,16 +102,16 @@ async def test_who_shares_it_gets_the_same(tmp_path: Path, fails: bool) -> None:
     await body.waiting.wait()
     await until(lambda: len(subscribers(stage.engine)) == 2)
     body.cut.set()
-    (status, said), again = await asyncio.gather(*calls)
+    (status, data), again = await asyncio.gather(*calls)
     rows = {row.id: row for row in stage.rows if isinstance(row, FinalRow)}
     if fails:
         assert again[0] == status
-        assert b'"error"' in said
+        assert b'"error"' in data
         assert b'"error"' in again[1]
-        assert text(again[1]) == text(said)
+        assert text(again[1]) == text(data)
     else:
-        assert again == (status, said)
-        assert text(said) == TEXT
+        assert again == (status, data)
+        assert text(data) == TEXT
         assert (rows["a"].cost, rows["b"].cost) == (COST + LOST, FREE)
         assert rows["b"].state == "cache_hit"
         assert rows["b"].provider == "spare"
@@ -119,7 +119,7 @@ async def test_who_shares_it_gets_the_same(tmp_path: Path, fails: bool) -> None:
     assert len(rows) == 2
 
 
-async def test_nobody_shares_a_whole_answer_without_a_reason_for_its_end(tmp_path: Path) -> None:
+async def test_an_answer_without_a_reason_for_its_end_is_not_shared(tmp_path: Path) -> None:
     """Each call gets an answer of its own, and the gateway caches none."""
     stage = made(tmp_path, cached=True)
     cut = (whole().pieces[0] or b"").replace(b'"finish_reason":"stop"', b'"x":1')

@@ -19,7 +19,7 @@ def test_a_stall_hits_one_trial_and_a_fault_hits_all() -> None:
     assert list(took) == [0.0]
 
 
-def test_what_is_no_time_is_held_once() -> None:
+def test_a_failure_that_is_not_about_time_is_not_retried() -> None:
     made = []
 
     def trial() -> None:

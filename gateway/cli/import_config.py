@@ -35,9 +35,9 @@ _MAX_CHARS = 4_000_000
 @click.option(
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Where the configuration goes; keys in clear move to .env. [standard output]",
+    help="File for the configuration; keys in clear text move to .env. [standard output]",
 )
-@click.option("--force", is_flag=True, help="Overwrite what is there; lines of .env stay.")
+@click.option("--force", is_flag=True, help="Overwrite the file; existing lines of .env stay.")
 @click.option("--strict", is_flag=True, help="Fail if a setting cannot be carried over.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the report, and the configuration, as JSON."
@@ -55,9 +55,9 @@ def command(
 ) -> None:
     """Turn a configuration of LiteLLM, Portkey or claude-code-router (ccr) into one of tiergate.
 
-    It says of each part, with its line, whether it was kept, changed or dropped, and why. No secret
-    is written into the configuration: keys in clear become lines of .env. Nothing is sent to
-    anybody.
+    The report says of each part, with its line, if the command kept, changed or dropped it, and
+    why. The configuration never contains a secret: keys in clear text become lines of .env. The
+    command sends nothing to anybody.
 
     \b
     Examples:
@@ -68,8 +68,8 @@ def command(
 
     \b
     Exit status:
-      0  it is imported; the report says what is not as it was
-      1  it cannot be read, nothing of it could be used or, with --strict, something was dropped
+      0  the command imported the file; the report lists what it changed or dropped
+      1  the file is unreadable or has no usable part or, with --strict, a part was dropped
       2  the command itself was not understood
     """  # noqa: D301 - \b is click's sign that lines stay apart
     draft = convert_config(

@@ -1,8 +1,6 @@
 """The interface of a dialect: the functions and the stream state that the engine calls.
 
-What a dialect reads and writes: requests and whole answers as values.
-
-What a dialect must be able to do so that others can be translated to and from it.
+A dialect reads and writes requests and whole answers as values. For translation it also has:
 
     decode_request    a client's body -> a canonical request
     encode_request    that -> a body for a target
@@ -11,8 +9,8 @@ What a dialect must be able to do so that others can be translated to and from i
     make_decoder      a stream -> events
     make_encoder      events -> a stream
 
-A target abroad is asked what `encode_request` gives, as if a client of its own dialect had asked
-it: the dialect's `write` then fits it to the model as it fits every request.
+A target of another dialect gets the result of `encode_request`. The target dialect's `write` then
+fits it to the model, as it fits a request of a native client.
 """
 
 from collections.abc import Callable, Iterable, Mapping

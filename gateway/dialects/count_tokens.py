@@ -1,7 +1,7 @@
-"""Counts of tokens in no dialect: what is counted of a request, and the number that is the answer.
+"""Translation of calls that count tokens: the request to count, and the number in the answer.
 
-A request is one whose settings are left out, for they have no tokens; the number is an Opaque
-event. So calls that count are translated by the same `abroad` as all others.
+The request has no settings, because they have no tokens. The number is an Opaque event. So the
+gateway translates these calls with the same code as all others.
 """
 
 from collections.abc import Callable, Collection, Iterable

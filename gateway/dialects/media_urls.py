@@ -1,10 +1,11 @@
-"""Images, documents and sounds that a request has by URL, where a target takes data alone.
+"""Images, documents and sounds that a request has by URL, for targets that accept only data.
 
-    wanted   a request, and a target     -> the media to fetch, by URL
-    filled   a request, and what came    -> the request with data in place of those URLs
-    home     a body, and what came       -> the same for a target that speaks the client's dialect
+    find_media_to_fetch   a request and a target        -> the media to fetch, by URL
+    fill_stand_ins        a request                     -> the request with stand-ins, for a plan
+    fill_request          a request and fetched media   -> the request with data in place of URLs
+    fill_native_body      a body and fetched media      -> the same for a native target
 
-Pure: who fetches is upstream. A plan is made with something that stands in for what is to come.
+This module does no I/O: the upstream package fetches the media.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -55,7 +56,7 @@ _STAND_INS = {
 def find_media_to_fetch(
     request: CanonicalRequest, dialect_name: str, provider: Provider
 ) -> dict[str, Media]:
-    """The media on the web that a provider takes as data alone in a dialect, by URL."""
+    """Return the media at URLs that a provider accepts only as data in a dialect, by URL."""
     parts = (part for part in _iterate_media(request) if _needs_fetch(part, dialect_name, provider))
     return {part.url: part for part in parts if part.url is not None}
 
@@ -63,9 +64,9 @@ def find_media_to_fetch(
 def fill_stand_ins(
     request: CanonicalRequest, dialect_name: str, provider: Provider, fetched_kinds: frozenset[str]
 ) -> tuple[CanonicalRequest, str]:
-    """A request as it will be said once what may be fetched is here, and why it cannot be said.
+    """Return a request with stand-ins for media to fetch, and why the target cannot get it.
 
-    `fetched_kinds`: kinds of media that the gateway may fetch.
+    The reason is empty if it can. `fetched_kinds` are the kinds that the gateway may fetch.
     """
     media_by_url = find_media_to_fetch(request, dialect_name, provider)
     if not media_by_url:
@@ -79,7 +80,7 @@ def fill_stand_ins(
     if stand_ins:
         request = fill_request(request, stand_ins)
     if not unfetched or provider.media != "data":
-        return request, ""  # fields.weigh has what the dialect says to the rest
+        return request, ""  # compatibility.check_request judges the other URLs
     kind = unfetched[0].kind
     name = format_name(request, unfetched[0])
     return request, f"{name}: {provider.name} takes {_PLURAL_NOUNS[kind]} as data alone"

@@ -1,11 +1,11 @@
-"""Reasoning that belongs to calls of tools, for clients that cannot keep it between two requests.
+"""Reasoning that belongs to tool calls, for clients that cannot keep it between two requests.
 
-    Ear    listens to an answer          -> Note    what its maker wants back with its calls
-    back   a request, and such notes     -> the request with the reasoning where it stood
-    bare   a request                     -> the request without any state
+    ReasoningRecorder   an answer            -> a ReasoningNote: the state that its model needs back
+    restore_reasoning   a request and notes  -> the request with the reasoning in its place
+    remove_reasoning    a request            -> the request without any state
 
-Chat Completions has no slot for a maker's state that its clients keep. Models that think between
-calls of tools want it back, some refuse the next request without it.
+Chat Completions has no member for the state of a model's reasoning, so its clients lose it. Models
+that think between tool calls need it back. Some refuse the next request without it.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """Translation for one attempt: the client and the target speak different dialects.
 
-A voice has what a Dialect has for an attempt (`write_request`, `summarize`, `inspect_stream`,
-`read_problem`), and says all of it to the client in the client's own dialect.
+A Translation has the methods that a Dialect has for an attempt (`write_request`, `summarize`,
+`inspect_stream`, `read_problem`). Their results are in the client's dialect.
 """
 
 from collections.abc import Collection, Iterable, Mapping

@@ -67,12 +67,12 @@ def _through(place: Place, seed: int, doors: Mapping[str, Door]) -> None:
 
 def total(kinds: Mapping[str, Sums]) -> Sums:
     """Return the sums of all kinds of conversations together."""
-    found: Sums = {}
+    sums_by_name: Sums = {}
     for sums in kinds.values():
-        for name, one in sums.items():
-            found.setdefault(name, Sum())
-            found[name] += one
-    return found
+        for name, sum_ in sums.items():
+            sums_by_name.setdefault(name, Sum())
+            sums_by_name[name] += sum_
+    return sums_by_name
 
 
 def unbilled(place: Place, sums: Sums) -> list[str]:
@@ -107,19 +107,19 @@ def table(sums: Sums) -> str:
     """Format the results, one line for each name; tiers and `under` are shares of user turns."""
     names = ("calls", "turns", "decided", "moves", "hits", "of direct", *TIERS, "under", "USD", "titles", "of sticky")  # fmt: skip
     lines = [f"{'':11}" + "".join(f"{name:>10}" for name in names)]
-    for name, one in sums.items():
-        if not one.calls:
+    for name, sum_ in sums.items():
+        if not sum_.calls:
             continue
-        tiers = [f"{one.tiers[tier] / one.turns:.0%}" for tier in TIERS]
+        tiers = [f"{sum_.tiers[tier] / sum_.turns:.0%}" for tier in TIERS]
         cells = [
-            *(one.calls, one.turns, one.decided, one.moves),
-            *(f"{one.hits:.2%}", f"{one.hits / alone(sums, name).hits:.2%}"),
+            *(sum_.calls, sum_.turns, sum_.decided, sum_.moves),
+            *(f"{sum_.hits:.2%}", f"{sum_.hits / alone(sums, name).hits:.2%}"),
             *(
-                [*tiers, f"{one.under / one.turns:.0%}"]
+                [*tiers, f"{sum_.under / sum_.turns:.0%}"]
                 if name not in ("direct", HOME)
                 else [""] * 4
             ),
-            *(f"{one.usd:.4f}", f"{one.titles:.5f}", f"{one.usd / sums['sticky'].usd:.2f}"),
+            *(f"{sum_.usd:.4f}", f"{sum_.titles:.5f}", f"{sum_.usd / sums['sticky'].usd:.2f}"),
         ]
         lines.append(f"{name:11}" + "".join(f"{cell:>10}" for cell in cells))
     return "\n".join(lines)
@@ -140,7 +140,7 @@ def main() -> int:
             loop.close()
     for kind, own in {**kinds, "all": sums}.items():
         print(f"{kind}\n{table(own)}\n")
-    wrong += [f"{name}: {what}" for name, one in sums.items() for what in one.wrong]
+    wrong += [f"{name}: {what}" for name, sum_ in sums.items() for what in sum_.wrong]
     few = [f"{name} keeps too little of the cache" for name in kept(sums)]
     print("\n".join([*wrong[:40], *few, *dear(sums)]))
     return 1 if wrong or few or dear(sums) else 0

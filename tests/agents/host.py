@@ -140,8 +140,8 @@ class Host:
         parts = [body.get("tools"), body.get("instructions"), *body["input"]]
         reply, bill = self._oak(request, body, parts, effort)
         number = len(self.bills)
-        said = {"type": "output_text", "text": reply.text, "annotations": []}
-        output: list[Json] = [{"type": "message", "id": f"msg_{number}", "status": "completed", "role": "assistant", "content": [said]}] if reply.text else []  # fmt: skip
+        part = {"type": "output_text", "text": reply.text, "annotations": []}
+        output: list[Json] = [{"type": "message", "id": f"msg_{number}", "status": "completed", "role": "assistant", "content": [part]}] if reply.text else []  # fmt: skip
         output += [
             {"type": "function_call", "id": f"fc_{it['id']}", "call_id": it["id"], "name": it["name"], "arguments": jsonio.dumps(it["input"]).decode(), "status": "completed"}
             for it in reply.calls
@@ -183,8 +183,8 @@ class Host:
 
     def _write(self, where: str, hashes: list[bytes]) -> None:
         now = self._clock()
-        for one in hashes:
-            self._kept[where, one] = now
+        for hash in hashes:
+            self._kept[where, hash] = now
 
     def _bill(self, request: Request, model: str, read: int, write: int, size: int) -> tuple[Reply, Bill]:  # fmt: skip
         (ref,) = set(_REF.findall(request.body))

@@ -71,18 +71,18 @@ def judge(
     """
     wrong = []
     threads: dict[str, list[tuple[Called, Called]]] = defaultdict(list)
-    for one, other in zip(through, through if direct is None else direct, strict=True):
-        assert (one.thread[1:], one.kind) == (other.thread[1:], other.kind)
-        threads[one.thread].append((one, other))
-        if one.bill.prompt != other.bill.prompt:
+    for call, other in zip(through, through if direct is None else direct, strict=True):
+        assert (call.thread[1:], call.kind) == (other.thread[1:], other.kind)
+        threads[call.thread].append((call, other))
+        if call.bill.prompt != other.bill.prompt:
             wrong.append(
-                f"{number}: {one.bill.prompt} tokens were asked, {other.bill.prompt} alone"
+                f"{number}: {call.bill.prompt} tokens were asked, {other.bill.prompt} alone"
             )
-        if one.kind == "title" and one.source not in DECIDED:
-            wrong.append(f"{number}: a title is decided by {one.source}")
+        if call.kind == "title" and call.source not in DECIDED:
+            wrong.append(f"{number}: a title is decided by {call.source}")
     threads.pop("", None)
     for name, calls in threads.items():
-        wrong += [f"{name}: {what}" for what in _decisions([one for one, _ in calls])]
+        wrong += [f"{name}: {what}" for what in _decisions([call for call, _ in calls])]
         if not moves:
             wrong += [f"{name}: {what}" for what in _bill(calls)]
     return wrong
@@ -108,13 +108,13 @@ def _decisions(calls: list[Called]) -> list[str]:
 
 def _bill(calls: list[tuple[Called, Called]]) -> list[str]:
     """Check that the bill exceeds that of one of its models by no more than the traced move costs."""
-    paid = sum((one.bill.usd() for one, _ in calls), Decimal(0))
-    models = {one.bill.model for one, _ in calls}
+    paid = sum((call.bill.usd() for call, _ in calls), Decimal(0))
+    models = {call.bill.model for call, _ in calls}
     most = max(sum((other.bill.usd(model) for _, other in calls), Decimal(0)) for model in models)
-    said = [one.cost for one, _ in calls if one.moved]
-    if None in said:
+    move_costs = [call.cost for call, _ in calls if call.moved]
+    if None in move_costs:
         return ["a move whose cost is not known, where all prices are"]
-    allowed = most + sum((cost for cost in said if cost is not None), Decimal(0))
+    allowed = most + sum((cost for cost in move_costs if cost is not None), Decimal(0))
     return (
         [f"billed {paid}, {most} on one model, {allowed} by the traces"] if paid > allowed else []
     )

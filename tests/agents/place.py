@@ -49,9 +49,9 @@ class Place:
             [sys.executable, "-m", "tests.agents.clocked", str(self._clock), "--config", str(folder / "gateway.yaml"), "serve", "--port", "0"],
             folder / "gateway", PYTHONUNBUFFERED="1", PYTHONPATH=str(_ROOT), TIERGATE_DATA=str(folder / "data"),
         )  # fmt: skip
-        found = until(lambda: _LISTENING.search(self._child.out), "the gateway listens")
-        assert found is not None, self._child.err
-        self.url = found[1]
+        match = until(lambda: _LISTENING.search(self._child.out), "the gateway listens")
+        assert match is not None, self._child.err
+        self.url = match[1]
 
     def wait(self, seconds: float) -> None:
         self._now += seconds
@@ -62,10 +62,10 @@ class Place:
 
     def costs(self) -> dict[str, Decimal]:
         """Return the ledger's cost of each key's calls, in USD."""
-        found = httpx.get(
+        reply = httpx.get(
             f"{self.url}/admin/costs?by=key", timeout=PATIENCE, trust_env=False
         ).json()
-        return {group["key"]: Decimal(group["cost"]) for group in found["groups"]}
+        return {group["key"]: Decimal(group["cost"]) for group in reply["groups"]}
 
     def forget(self) -> None:
         """Drop the requests that the provider recorded: they are large."""

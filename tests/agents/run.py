@@ -93,8 +93,8 @@ class Door:
         source = source.partition(";")[0]
         called = Called(thread, kind, bill, source, tier)
         if move is not None:
-            told = (move["source"], move["tier"])
-            assert told == (source, tier), "the same through both doors"
+            reason = (move["source"], move["tier"])
+            assert reason == (source, tier), "the same through both doors"
             called = replace(called, **_moved(move["switch"]))
         self.calls.append(called)
         return jsonio.loads(whole)  # type: ignore[no-any-return]
@@ -145,8 +145,8 @@ class Play:
             ref = f"{self._ref}-summary"
             self._door.host.replies[ref] = Reply(summary)
             system = f"You are an anchored context summarization assistant. (ref {ref})"
-            said = [{"role": "system", "content": system}, {"role": "user", "content": words(400, 1)}]  # fmt: skip
-            body = {"stream": False, "messages": said}
+            messages = [{"role": "system", "content": system}, {"role": "user", "content": words(400, 1)}]  # fmt: skip
+            body = {"stream": False, "messages": messages}
             self._door.ask(self._story.client, body, self.main.headers(), "", "title")
         else:
             self._say(self.main, "beside", Reply(summary), Said(texts=[order]))

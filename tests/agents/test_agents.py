@@ -83,7 +83,7 @@ def test_nothing_is_wrong_with_any_conversation(sums: dict[str, Sum]) -> None:
     A bill exceeds that of one of its models by no more than the traced move costs. It equals the
     ledger's to the last digit. No prompt differs from the one that is sent without a gateway.
     """
-    assert {name: one.wrong for name, one in sums.items()} == {name: [] for name in sums}
+    assert {name: sum_.wrong for name, sum_ in sums.items()} == {name: [] for name in sums}
     assert len({sums[name].calls for name in ("direct", *STRATEGIES)}) == 1
     assert sums[HOME].calls == sums[ABROAD].calls > 0
     assert sums["turn"].decided == sums["turn"].turns
@@ -112,7 +112,7 @@ def kinds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Sums]:
 def test_the_default_costs_hardly_more_than_what_stays_longest(kinds: dict[str, Sums]) -> None:
     """The bound holds over all kinds. Chats that turn hard cost more, for the default follows them."""
     sums = total(kinds)
-    assert {name: one.wrong for name, one in sums.items()} == {name: [] for name in sums}
+    assert {name: sum_.wrong for name, sum_ in sums.items()} == {name: [] for name in sums}
     assert dear(sums) == []
     for kind, dearer in (("turns easy", False), ("turns hard", True)):
         own = kinds[kind]
@@ -121,7 +121,7 @@ def test_the_default_costs_hardly_more_than_what_stays_longest(kinds: dict[str, 
     assert hard["cost-aware"].tiers["fast"] < hard["sticky"].tiers["fast"]
 
 
-def test_a_default_that_costs_too_much_is_told() -> None:
+def test_the_judge_reports_a_default_that_costs_too_much() -> None:
     sums = {"sticky": Sum(usd=Decimal(10)), "cost-aware": Sum(usd=Decimal("11.01"))}
     assert dear(sums) == ["cost-aware costs 1.10 times what sticky does, 1.10 at most"]
     sums["cost-aware"].usd = Decimal(11)
@@ -162,8 +162,8 @@ def test_replay_foresees_what_another_strategy_costs(played: Played) -> None:
             for row in rows:
                 if row.key == was:
                     walk.replay_row(under(row, then))
-            total, one = walk.totals.total, played.sums[then]
-            billed = one.usd + one.titles
+            total, played_sum = walk.totals.total, played.sums[then]
+            billed = played_sum.usd + played_sum.titles
             assert (total.undecided, total.unknown_cost_calls) == (0, 0)
             assert abs(total.usd_after - billed) < billed / 10, (was, then)
             if was == then:
@@ -184,10 +184,10 @@ def test_a_translated_prompt_begins_as_it_did(sums: dict[str, Sum]) -> None:
 
 
 def called(kind: str = "user", source: str = "seat", model: str = "clay-smart", **more: object) -> Called:  # fmt: skip
-    told = {"read": 0, "write": 1_000, "fresh": 0, "output": 10, "moved": False, "cost": Decimal(0), **more}  # fmt: skip
-    moved, cost = bool(told.pop("moved")), told.pop("cost")
+    values = {"read": 0, "write": 1_000, "fresh": 0, "output": 10, "moved": False, "cost": Decimal(0), **more}  # fmt: skip
+    moved, cost = bool(values.pop("moved")), values.pop("cost")
     assert cost is None or isinstance(cost, Decimal)
-    bill = Bill("x1", model, **{name: int(str(value)) for name, value in told.items()})
+    bill = Bill("x1", model, **{name: int(str(value)) for name, value in values.items()})
     return Called("x1", kind, bill, source, "smart", cost, moved)
 
 
@@ -204,12 +204,12 @@ def called(kind: str = "user", source: str = "seat", model: str = "clay-smart", 
         ([called(), called(write=999)], "999 tokens were asked, 1000 alone"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_found(calls: list[Called], wrong: str) -> None:
-    found = judge(1, calls, [called(it.kind) for it in calls], moves=False)
-    assert (wrong in "; ".join(found)) if wrong else found == []
+def test_the_judge_reports_each_kind_of_fault(calls: list[Called], wrong: str) -> None:
+    judged = judge(1, calls, [called(it.kind) for it in calls], moves=False)
+    assert (wrong in "; ".join(judged)) if wrong else judged == []
 
 
-def test_a_lost_cache_that_no_trace_told_is_found() -> None:
+def test_the_judge_reports_a_lost_cache_that_no_trace_shows() -> None:
     """The second call reads nothing from the cache, where without a gateway it would have."""
     through = [called(), called(moved=True, write=1_000)]
     alone = [called(), called(write=0, read=1_000)]
@@ -246,45 +246,45 @@ class Asked:
         self.thread.said += [Said(texts=["x"] * blocks, answer=True), Said(texts=["More."])]
 
 
-def test_a_provider_keeps_what_is_marked() -> None:
+def test_a_provider_caches_marked_prefixes() -> None:
     """The provider finds a marked prefix within twenty blocks, for five minutes, by model and account."""
-    asked = Asked("claude-code")
-    first = asked.ask()
+    request = Asked("claude-code")
+    first = request.ask()
     assert (first.read, first.fresh) == (0, 0)
-    asked.go_on()
-    second = asked.ask()
+    request.go_on()
+    second = request.ask()
     assert second.read == first.write
     assert 0 < second.write < 50
-    assert asked.ask().write == asked.ask().fresh == 0
-    assert asked.ask("b").read == asked.ask(model="clay-deep").read == 0
-    asked.go_on(30)
-    far = asked.ask()
+    assert request.ask().write == request.ask().fresh == 0
+    assert request.ask("b").read == request.ask(model="clay-deep").read == 0
+    request.go_on(30)
+    far = request.ask()
     assert 0 < far.read < first.write, "the instructions alone: their mark is where it was"
-    asked.now += TTL
-    assert asked.ask().write == 0
-    asked.now += TTL + 1
-    assert asked.ask().read == 0
+    request.now += TTL
+    assert request.ask().write == 0
+    request.now += TTL + 1
+    assert request.ask().read == 0
 
 
 @pytest.mark.parametrize("client", ["codex", "opencode", "application"])
 def test_a_provider_keeps_all_by_itself(client: str) -> None:
     """Automatic caching is free, in steps of 128 tokens, and per replica; another effort misses."""
-    asked = Asked(client)
-    first = asked.ask()
+    request = Asked(client)
+    first = request.ask()
     assert (first.read, first.write) == (0, 0)
-    asked.go_on()
-    second = asked.ask()
+    request.go_on()
+    second = request.ask()
     assert second.read == first.fresh - first.fresh % 128
-    assert asked.ask("b").read == 0
-    sessions = [asked.ask(**{"x-session-affinity": f"s{at}"}).read for at in range(6)]
+    assert request.ask("b").read == 0
+    sessions = [request.ask(**{"x-session-affinity": f"s{at}"}).read for at in range(6)]
     assert 0 in sessions
     assert any(sessions)
-    asked.now += TTL + 1
-    assert asked.ask().read == 0
+    request.now += TTL + 1
+    assert request.ask().read == 0
 
 
 def test_short_prompts_are_not_kept() -> None:
     for client in ("claude-code", "codex"):
-        asked = Asked(client)
-        asked.thread.instructions = "Be kind."
-        assert {(bill.read, bill.write) for bill in (asked.ask(), asked.ask())} == {(0, 0)}
+        request = Asked(client)
+        request.thread.instructions = "Be kind."
+        assert {(bill.read, bill.write) for bill in (request.ask(), request.ask())} == {(0, 0)}

@@ -143,8 +143,8 @@ def side(client: str, ref: str, text: str, *, stream: bool) -> Json:
         return {"model": "auto", "max_tokens": 512, "stream": stream, "system": system, "messages": [{"role": "user", "content": text}]}  # fmt: skip
     if client == "opencode":
         begin = {"role": "user", "content": "Generate a title for this conversation:\n"}
-        said = [{"role": "system", "content": instructions[client]}, begin, {"role": "user", "content": text}]  # fmt: skip
-        return {"model": "auto", "stream": stream, "messages": said}
+        messages = [{"role": "system", "content": instructions[client]}, begin, {"role": "user", "content": text}]  # fmt: skip
+        return {"model": "auto", "stream": stream, "messages": messages}
     order = f"### Task:\nGenerate a concise, 3-5 word title with an emoji. (ref {ref})\n{text}"
     if client == "codex":
         order = f"Generate a concise, single-line task title of at most 36 characters. (ref {ref})\n{text}"  # fmt: skip

@@ -69,7 +69,7 @@ def audit(gateway: Gateway) -> list[str]:
     rows = gateway.rows(len(exchanges))
     by_token = {charge.token: charge for charge in gateway.provider.charges}
     calls = [_call(exchange, rows, by_token) for exchange in exchanges]
-    wrong = [f"misdirected: {one}" for one in gateway.provider.failures]
+    wrong = [f"misdirected: {failure}" for failure in gateway.provider.failures]
     wrong += [f"{it.name}: {_where(it.error)}" for it in applications if it.error is not None]
     wrong += _heard(applications, by_token)
     wrong += _rows(calls, rows)
@@ -202,9 +202,9 @@ def _bill(call: Call, charge: Charge, row: Row) -> Iterator[str]:
         return
     if cost != charge.usd:
         yield f"cost {cost}, billed {charge.usd} for {charge.tokens}"
-    told = call.exchange.headers.get("x-tiergate-cost")
-    if told is not None and Decimal(told) != cost:
-        yield f"x-tiergate-cost {told}, cost {cost}"
+    cost_header = call.exchange.headers.get("x-tiergate-cost")
+    if cost_header is not None and Decimal(cost_header) != cost:
+        yield f"x-tiergate-cost {cost_header}, cost {cost}"
     tokens = charge.tokens
     assert tokens is not None
     had: dict[str, Any] = {name: row[name] or 0 for name in ("input", "cache_read", "cache_write")}

@@ -39,14 +39,16 @@ def mix(gateway: Gateway, seed: int, many: int = 12) -> None:
 
 
 async def _run(applications: Sequence[Application], chance: random.Random) -> None:
-    running = {one: one.steps() for one in applications}
+    running = {application: application.steps() for application in applications}
     while running:
         many = min(len(running), chance.choice(_AT_ONCE))
         chosen = chance.sample(list(running), many)
-        goes_on = await asyncio.gather(*(_step(one, running[one]) for one in chosen))
-        for one, goes in zip(chosen, goes_on, strict=True):
+        goes_on = await asyncio.gather(
+            *(_step(application, running[application]) for application in chosen)
+        )
+        for application, goes in zip(chosen, goes_on, strict=True):
             if not goes:
-                del running[one]
+                del running[application]
 
 
 async def _step(application: Application, steps: AsyncIterator[None]) -> bool:

@@ -120,11 +120,11 @@ def running(
     )  # fmt: skip
     tap = None
     try:
-        found = until(lambda: _LISTENING.search(child.out) or child.ended, "the gateway listens")
-        assert isinstance(found, re.Match), child.err
-        tap = Tap(loop, int(found[1]))
+        match = until(lambda: _LISTENING.search(child.out) or child.ended, "the gateway listens")
+        assert isinstance(match, re.Match), child.err
+        tap = Tap(loop, int(match[1]))
         keys = tuple(TENANTS.values()) if tenants else PLACEHOLDERS
-        yield Gateway(child, provider, tap, data, f"http://127.0.0.1:{found[1]}", keys)
+        yield Gateway(child, provider, tap, data, f"http://127.0.0.1:{match[1]}", keys)
     finally:
         if tap is not None:
             tap.close()
@@ -134,8 +134,8 @@ def running(
 
 def _credentials(url: str) -> Mapping[str, str]:
     """Write the environment of an operator who has these accounts."""
-    found = {f"{name.upper()}_API_KEY": secret for name, secret in CREDENTIALS.items()}
-    return {**found, "OLLAMA_BASE_URL": f"{url}/ollama/v1"}
+    credentials = {f"{name.upper()}_API_KEY": secret for name, secret in CREDENTIALS.items()}
+    return {**credentials, "OLLAMA_BASE_URL": f"{url}/ollama/v1"}
 
 
 def _ask_for_keys(file: Path) -> None:

@@ -48,7 +48,7 @@ def provider() -> Provider:
         ("/nobody/v1/chat/completions", CHAT, "no such host"),
     ],
 )  # fmt: skip
-def test_what_is_misdirected_is_refused(
+def test_the_provider_refuses_misdirected_requests(
     provider: Provider, path: str, body: Any, wrong: str
 ) -> None:
     assert ask(provider, path, body).status == 404
@@ -104,7 +104,7 @@ def test_conversations_are_kept(provider: Provider) -> None:
     assert after.prompt > before.prompt + before.output
 
 
-def test_a_reasoning_state_of_somebody_else_is_refused(provider: Provider) -> None:
+def test_the_provider_refuses_a_reasoning_state_of_another_model(provider: Provider) -> None:
     thinking = {"type": "thinking", "thinking": "", "signature": "c2lnLTE="}
     messages = [*CHAT["messages"], {"role": "assistant", "content": [thinking]}, *CHAT["messages"]]
     ask(provider, "/anthropic/v1/messages", {"model": "claude-opus-5", "max_tokens": 9, "messages": messages}, *CLAUDE)  # fmt: skip

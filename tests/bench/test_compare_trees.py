@@ -71,7 +71,7 @@ def test_the_ratio_is_printed_beside_the_noise_between_starts() -> None:
         [[(80.0, 100.0)], [(80.0, 100.0)], [(101.0, 100.0)]],  # the starts disagree
     ],
 )
-def test_a_difference_within_the_noise_is_none(
+def test_a_difference_within_the_noise_is_not_real(
     starts: list[list[compare_trees.Pair]],
 ) -> None:
     comparison = Comparison(starts)

@@ -111,17 +111,17 @@ zpty -d z
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "expected"),
     [
         ("tiergate che", "check "),
         ("tiergate check --stri", "--strict "),
         ("tiergate keys rev", "revoke "),
     ],
 )
-def test_zsh_completes_commands_and_options(tmp_path: Path, line: str, told: str) -> None:
+def test_zsh_completes_commands_and_options(tmp_path: Path, line: str, expected: str) -> None:
     """The test presses the Tab key in a terminal of its own."""
     zsh = require_shell("zsh")
-    assert run_script([zsh, "-f", "-c"], tmp_path, ZSH.format(line=line, told=told)) == "done\n"
+    assert run_script([zsh, "-f", "-c"], tmp_path, ZSH.format(line=line, told=expected)) == "done\n"
 
 
 def test_the_program_answers_completion_requests_of_shells(tmp_path: Path) -> None:

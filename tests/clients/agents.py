@@ -35,10 +35,10 @@ def claude(folder: Path, url: str, lab: str, prompt: str, again: bool) -> str:
     agent = Claude(folder, url, KEY, ANTHROPIC_MODEL=f"{lab}/smart")
     more = ("--continue",) if again else ()
     flags = ("--output-format", "json", "--allowedTools", "Write,Bash", *more)
-    said = agent.ask(prompt, *flags)
-    assert said.code == 0, said.out + said.err
-    assert said.result["is_error"] is False
-    return str(said.result["result"])
+    answer = agent.ask(prompt, *flags)
+    assert answer.code == 0, answer.out + answer.err
+    assert answer.result["is_error"] is False
+    return str(answer.result["result"])
 
 
 CLAUDE = turns(

@@ -43,9 +43,9 @@ def running(loop: Loop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pl
         folder / "gateway", PYTHONUNBUFFERED="1", TIERGATE_DATA=str(folder / "data"),
     )  # fmt: skip
     try:
-        found = until(lambda: _LISTENING.search(child.out), "the gateway listens")
-        assert found is not None
-        yield Place(found[1], lab, child)
+        match = until(lambda: _LISTENING.search(child.out), "the gateway listens")
+        assert match is not None
+        yield Place(match[1], lab, child)
     finally:
         child.stop()
         loop.run(upstream.stop())

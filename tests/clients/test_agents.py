@@ -44,8 +44,12 @@ def test_an_agent_at_another_lab(
     assert [(it.rounds, it.kept) for it in loop] == [(0, 0), (1, 1), (2, 2)]
     assert ask(tmp_path, place.url, lab, "Thank you.", True) == "All is done."
     last = [it for it in lab_.heard if not it.aside][-1]
-    said = jsonio.dumps(last.body).decode()
-    assert (last.rounds, "Thank you." in said, said.count("All is done.")) == (2, True, 1)
+    request_text = jsonio.dumps(last.body).decode()
+    assert (last.rounds, "Thank you." in request_text, request_text.count("All is done.")) == (
+        2,
+        True,
+        1,
+    )
 
 
 def test_codex_searches_the_web_at_its_own_lab_alone(place: Place, tmp_path: Path) -> None:

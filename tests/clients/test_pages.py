@@ -26,8 +26,8 @@ def place(loop: Loop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stag
 
 def blocks(kind: str, page: str = "") -> list[str]:
     """Return the blocks that no other test runs."""
-    found = [block for block in pages.clients(kind) if page in block.page]
-    return [block.text for block in found if kind != "python" or block.reason is not None]
+    blocks = [block for block in pages.clients(kind) if page in block.page]
+    return [block.text for block in blocks if kind != "python" or block.reason is not None]
 
 
 def told(ran: Ran, place: Stage, text: str) -> None:

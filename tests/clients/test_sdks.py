@@ -68,24 +68,24 @@ def test_a_client_at_another_lab(
     place.lab.begin(SCRIPTS)
     ran = program(name, tmp_path, place.url, f"{lab}/smart", way)
     assert ran.code == 0, ran.err
-    told = ran.lines[-1]
+    last_line = ran.lines[-1]
     assert not place.lab.wrong, place.lab.wrong[0]
     for part in ("whole", "stream"):
-        assert told[part] == {"text": HELLO, "usage": list(COUNTS)}, part
+        assert last_line[part] == {"text": HELLO, "usage": list(COUNTS)}, part
     calls = [list(call) for call in CALLS]
     for part in ("loop", "streamed_loop"):
-        assert told[part].get("calls") == calls, told[part]
-        assert told[part]["text"] == "All is done.", told[part]
+        assert last_line[part].get("calls") == calls, last_line[part]
+        assert last_line[part]["text"] == "All is done.", last_line[part]
     for part in ("error", "streamed_error"):
-        assert told[part]["status"] == 400, told[part]
-        assert ODD in told[part]["error"]
+        assert last_line[part]["status"] == 400, last_line[part]
+        assert ODD in last_line[part]["error"]
     assert {it.dialect for it in place.lab.heard} == {lab}
     lost = any(it.kept < it.rounds for it in place.lab.heard)
     assert lost == ((name, way) in FORGETFUL)
 
 
 @pytest.mark.parametrize("lab", DIALECTS)
-def test_items_that_a_client_only_names_are_told_to_every_lab(
+def test_items_that_a_client_only_names_reach_every_lab(
     place: Place, tmp_path: Path, lab: str
 ) -> None:
     """By default the AI SDK on Responses only names the items of the turn before."""
@@ -94,9 +94,9 @@ def test_items_that_a_client_only_names_are_told_to_every_lab(
     assert ran.code == 0, ran.err
     assert not place.lab.wrong, place.lab.wrong[0]
     for part in ("loop", "streamed_loop"):
-        told = ran.lines[-1][part]
-        assert told.get("calls") == [list(call) for call in CALLS], told
-        assert told["text"] == "All is done."
+        part_line = ran.lines[-1][part]
+        assert part_line.get("calls") == [list(call) for call in CALLS], part_line
+        assert part_line["text"] == "All is done."
     assert {it.dialect for it in place.lab.heard} == {lab}
     assert not any("item_reference" in str(it.body) for it in place.lab.heard)
     assert not any(it.kept < it.rounds for it in place.lab.heard)

@@ -100,7 +100,7 @@ def _fleet() -> Way:
 
 def _kubernetes() -> Way:
     documents = YAML(typ="safe").load_all((ROOT / "deploy" / "kubernetes.yaml").read_text())
-    fleet: Any = next(one for one in documents if one["kind"] == "StatefulSet")
+    fleet: Any = next(variable for variable in documents if variable["kind"] == "StatefulSet")
     (container,) = fleet["spec"]["template"]["spec"]["containers"]
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
         assert container[probe]["httpGet"]["path"] in ("/health", "/ready")
@@ -109,7 +109,7 @@ def _kubernetes() -> Way:
         "TIERGATE_KEYS": KEYS,
         "TIERGATE_METRICS__KEY": METRICS_KEY,
     }
-    env = {one["name"]: str(one["value"]) for one in container["env"]}
+    env = {variable["name"]: str(variable["value"]) for variable in container["env"]}
     return Way(container["args"], {**env, **secret}, admin=False)
 
 

@@ -41,16 +41,16 @@ def stages() -> list[DockerfileStage]:
     """Return the stages of the Dockerfile."""
     lines = [line for line in text("Dockerfile").splitlines() if not line.lstrip().startswith("#")]
     joined = re.sub(r"\\\n\s*", "", "\n".join(lines))
-    found: list[DockerfileStage] = []
+    stages: list[DockerfileStage] = []
     for line in joined.splitlines():
         word, _, rest = line.partition(" ")
         if word == "FROM":
             base, _, name = rest.partition(" AS ")
-            found.append(DockerfileStage(base, name, ()))
-        elif word and found:
-            last = found[-1]
-            found[-1] = DockerfileStage(last.base, last.name, (*last.steps, (word, rest)))
-    return found
+            stages.append(DockerfileStage(base, name, ()))
+        elif word and stages:
+            last = stages[-1]
+            stages[-1] = DockerfileStage(last.base, last.name, (*last.steps, (word, rest)))
+    return stages
 
 
 def probe(stage: DockerfileStage) -> list[str]:
@@ -76,11 +76,11 @@ def gateways() -> dict[str, dict[str, Value]]:
 
 def environment(service: dict[str, Value]) -> dict[str, str | None]:
     """Return the variables of a service; None if the shell or .env gives the value."""
-    found: dict[str, str | None] = {}
+    values: dict[str, str | None] = {}
     for item in words(service["environment"]):
         name, given, value = item.partition("=")
-        found[name] = value if given else None
-    return found
+        values[name] = value if given else None
+    return values
 
 
 def mapping(value: Value) -> dict[str, Value]:

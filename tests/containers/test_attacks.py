@@ -76,7 +76,9 @@ def fetches(gateway: Deployed) -> Reply:
         trap.setblocking(False)
         port = trap.getsockname()[1]
         hosts = (f"127.0.0.1:{port}", f"[::ffff:127.0.0.1]:{port}", "169.254.169.254")
-        images = [{"type": "image_url", "image_url": {"url": f"http://{one}/key"}} for one in hosts]
+        images = [
+            {"type": "image_url", "image_url": {"url": f"http://{host}/key"}} for host in hosts
+        ]
         reply = allowed(gateway, chat([{"type": "text", "text": "What is it?"}, *images]))
         with suppress(BlockingIOError):
             trap.accept()

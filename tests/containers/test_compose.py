@@ -168,13 +168,13 @@ def test_redis_starts_with_these_options_and_evicts_only_what_expires(tmp_path: 
     ) as server:
         try:
             assert server.stdout
-            said = ""
+            output = ""
             for line in server.stdout:
-                said += line
+                output += line
                 if "Ready to accept connections" in line:
                     break
             else:
-                pytest.fail(f"it did not start:\n{said}")
+                pytest.fail(f"it did not start:\n{output}")
             client = redis.Redis(port=port)
             settings = client.config_get(
                 "maxmemory", "maxmemory-policy", "appendonly", "appendfsync", "save"
@@ -222,13 +222,13 @@ def test_prometheus_and_grafana_are_a_profile_that_reads_what_is_shipped() -> No
 
 
 def test_prometheus_asks_the_gateway_where_it_listens() -> None:
-    told = yaml.read(files.text("deploy/prometheus/prometheus.yml"), "prometheus.yml").value
-    (job,) = [files.mapping(one) for one in files.listed(files.mapping(told)["scrape_configs"])]
-    (static,) = [files.mapping(one) for one in files.listed(job["static_configs"])]
+    config = yaml.read(files.text("deploy/prometheus/prometheus.yml"), "prometheus.yml").value
+    (job,) = [files.mapping(part) for part in files.listed(files.mapping(config)["scrape_configs"])]
+    (static,) = [files.mapping(part) for part in files.listed(job["static_configs"])]
     assert files.words(static["targets"]) == [
         f"gateway:{_given('gateway')['TIERGATE_SERVER__PORT']}"
     ]
-    for rules in files.words(files.mapping(told)["rule_files"]):
+    for rules in files.words(files.mapping(config)["rule_files"]):
         assert (ROOT / "deploy/prometheus" / rules).is_file()
 
 
@@ -244,7 +244,7 @@ def test_prometheus_has_the_key_that_the_gateway_asks_for(
     assert files.environment(service) == {"METRICS_KEY": "${TIERGATE_METRICS__KEY:-}"}
     assert _given("gateway")["TIERGATE_METRICS__KEY"] is None
     config = yaml.read(files.text("deploy/prometheus/prometheus.yml"), "prometheus.yml").value
-    (job,) = [files.mapping(one) for one in files.listed(files.mapping(config)["scrape_configs"])]
+    (job,) = [files.mapping(part) for part in files.listed(files.mapping(config)["scrape_configs"])]
     written = str(files.mapping(job["authorization"])["credentials_file"])
     *shell, script = files.words(service["entrypoint"])
     assert f">{written}\n" in script
@@ -272,7 +272,7 @@ def test_grafana_lets_nobody_in_without_a_password_of_your_own(
     assert given["GF_AUTH_ANONYMOUS_ENABLED"] == given["GF_USERS_ALLOW_SIGN_UP"] == "false"
     assert given["GF_SECURITY_ADMIN_PASSWORD"] == "${GRAFANA_PASSWORD:-}"
     home = str(given["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
-    (folder,) = [one for one in files.words(service["volumes"]) if "grafana-dashboards" in one]
+    (folder,) = [word for word in files.words(service["volumes"]) if "grafana-dashboards" in word]
     source, target, _ = folder.split(":")
     assert (ROOT / source / home.removeprefix(f"{target}/")).is_file()
     *shell, script = files.words(service["entrypoint"])

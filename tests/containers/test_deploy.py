@@ -32,9 +32,9 @@ def documents(name: str) -> list[Any]:
 
 @pytest.fixture
 def services() -> dict[str, Any]:
-    (found,) = documents("compose.yml")
-    told: dict[str, Any] = found["services"]
-    return told
+    (document,) = documents("compose.yml")
+    services: dict[str, Any] = document["services"]
+    return services
 
 
 def given(service: dict[str, Any]) -> dict[str, str]:
@@ -43,14 +43,14 @@ def given(service: dict[str, Any]) -> dict[str, str]:
 
 def test_nginx_asks_the_gateways_that_there_are(services: dict[str, Any]) -> None:
     named = re.findall(r"server (gateway-\d):(\d+) ", NGINX)
-    gateways = [name for name, one in services.items() if one["image"] == "tiergate"]
+    gateways = [name for name, service in services.items() if service["image"] == "tiergate"]
     assert [name for name, _ in named] == gateways == services["nginx"]["depends_on"]
     for name, port in named:
         assert given(services[name])["TIERGATE_SERVER__PORT"] == port
     (port,) = services["nginx"]["ports"]
     assert port.startswith("127.0.0.1:")
     assert f"listen {port.rpartition(':')[2]};" in NGINX
-    assert [name for name, one in services.items() if "ports" in one] == ["nginx"]
+    assert [name for name, service in services.items() if "ports" in service] == ["nginx"]
 
 
 def test_nginx_parts_from_a_gateway_before_that_parts_from_it() -> None:
@@ -72,14 +72,16 @@ def test_haproxy_looks_twice_before_a_gateway_stops_and_waits_as_long_as_it_does
 ) -> None:
     """HAProxy sends no call twice, and cuts none while a model thinks."""
     named = re.findall(r"^ +server (gateway-\d) (gateway-\d):(\d+)$", HAPROXY, re.MULTILINE)
-    assert [(one, host) for one, host, _ in named] == [(name, name) for name in services if name.startswith("gateway")]  # fmt: skip
+    assert [(timer, host) for timer, host, _ in named] == [(name, name) for name in services if name.startswith("gateway")]  # fmt: skip
     assert {int(port) for *_, port in named} == {ServerPart().port}
     every = re.search(r"check inter (\d+)s fall 1", HAPROXY)
     assert every
     assert 2 * int(every[1]) <= ServerPart().lb_delay
     assert "http-check send meth GET uri /ready" in HAPROXY
     assert re.findall(r"retry-on (.*)", HAPROXY) == ["conn-failure"]
-    silence = max(max(one.headers, one.first_content, one.idle) for one in DEFAULT_TIMERS.values())
+    silence = max(
+        max(timer.headers, timer.first_content, timer.idle) for timer in DEFAULT_TIMERS.values()
+    )
     waits = re.findall(r"timeout (?:client|server) +(\d+)s", HAPROXY)
     waits += re.findall(r"proxy_read_timeout (\d+)s", NGINX)
     assert len(waits) == 3
@@ -94,15 +96,15 @@ def test_systemd_takes_the_unit_and_lets_it_do_little(tmp_path: Path) -> None:
     unit = tmp_path / "tiergate.service"
     text = (FOLDER / "tiergate.service").read_text()
     unit.write_text(text.replace("/opt/tiergate/bin/tiergate", "/bin/true"))
-    told = subprocess.run(
+    result = subprocess.run(
         [program, "verify", str(unit)], capture_output=True, text=True, check=False
     )
-    assert (told.returncode, told.stderr) == (0, "")
-    told = subprocess.run(
+    assert (result.returncode, result.stderr) == (0, "")
+    result = subprocess.run(
         [program, "security", "--offline=true", "--threshold=15", str(unit)],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert told.returncode == 0, told.stdout
+    assert result.returncode == 0, result.stdout
 
 
 def test_the_units_files_are_its_own_users() -> None:
@@ -117,23 +119,25 @@ def test_the_units_files_are_its_own_users() -> None:
 def test_gateways_share_what_must_be_shared_and_have_a_disk_of_their_own(
     services: dict[str, Any],
 ) -> None:
-    gateways = [one for one in services.values() if one["image"] == "tiergate"]
-    assert all(one["environment"] == gateways[0]["environment"] for one in gateways)
-    assert len({one["volumes"][0] for one in gateways}) == len(gateways)
-    told = given(gateways[0])
-    nodes = {one["networks"]["fleet"]["ipv4_address"] for name, one in services.items() if re.match(r"redis-\d", name)}  # fmt: skip
-    assert told["REDIS_URL"] == "redis+cluster://" + ",".join(f"{ip}:6379" for ip in sorted(nodes))
+    gateways = [gateway for gateway in services.values() if gateway["image"] == "tiergate"]
+    assert all(gateway["environment"] == gateways[0]["environment"] for gateway in gateways)
+    assert len({gateway["volumes"][0] for gateway in gateways}) == len(gateways)
+    settings = given(gateways[0])
+    nodes = {gateway["networks"]["fleet"]["ipv4_address"] for name, gateway in services.items() if re.match(r"redis-\d", name)}  # fmt: skip
+    assert settings["REDIS_URL"] == "redis+cluster://" + ",".join(
+        f"{ip}:6379" for ip in sorted(nodes)
+    )
     assert nodes <= set(re.findall(r"[\d.]{9,}", services["cluster"]["command"][2]))
-    assert "@postgres/" in told["TIERGATE_LEDGER__STORE"]
+    assert "@postgres/" in settings["TIERGATE_LEDGER__STORE"]
     for name in ("TIERGATE_SECRET", "TIERGATE_KEYS"):
-        assert told[name].startswith(f"${{{name}:?"), "it does not start without"
-    assert "TIERGATE_SERVER__OPEN" not in told
+        assert settings[name].startswith(f"${{{name}:?"), "it does not start without"
+    assert "TIERGATE_SERVER__OPEN" not in settings
     plain = files.services()["redis"]
     for name in ("redis-1", "redis-2", "redis-3"):
         assert set(files.words(plain["command"])) < set(services[name]["command"])
-    for one in gateways:
-        assert int(one["stop_grace_period"].removesuffix("s")) >= ServerPart().drain + 5
-        assert one["read_only"] is True
+    for gateway in gateways:
+        assert int(gateway["stop_grace_period"].removesuffix("s")) >= ServerPart().drain + 5
+        assert gateway["read_only"] is True
 
 
 def test_the_unit_starts_what_there_is_and_replaces_workers_to_reload() -> None:
@@ -143,7 +147,7 @@ def test_the_unit_starts_what_there_is_and_replaces_workers_to_reload() -> None:
     service = unit["Service"]
     words = service["ExecStart"].split()[1:]
     assert {"serve", "--config"} <= set(words)
-    options = {option for one in command.params for option in one.opts}
+    options = {option for param in command.params for option in param.opts}
     assert {"--workers"} <= options
     assert int(words[words.index("--workers") + 1]) > 1
     assert service["ExecReload"] == "/bin/kill -USR2 $MAINPID"
@@ -154,7 +158,7 @@ def test_the_unit_starts_what_there_is_and_replaces_workers_to_reload() -> None:
 def test_kubernetes_looks_where_the_gateway_answers_and_waits_for_its_end() -> None:
     service, each, budget, fleet = documents("kubernetes.yaml")
     pod = fleet["spec"]["template"]["spec"]
-    (one,) = pod["containers"]
+    (container,) = pod["containers"]
     assert fleet["kind"] == "StatefulSet"
     assert (each["spec"]["clusterIP"], each["metadata"]["name"]) == ("None", fleet["spec"]["serviceName"])  # fmt: skip
     labels = fleet["spec"]["template"]["metadata"]["labels"]
@@ -163,32 +167,36 @@ def test_kubernetes_looks_where_the_gateway_answers_and_waits_for_its_end() -> N
     assert budget["spec"]["maxUnavailable"] < fleet["spec"]["replicas"]
     (spread,) = pod["topologySpreadConstraints"]
     assert spread["labelSelector"]["matchLabels"] == labels
-    started = one["startupProbe"]
-    assert started["httpGet"] == one["livenessProbe"]["httpGet"]
+    started = container["startupProbe"]
+    assert started["httpGet"] == container["livenessProbe"]["httpGet"]
     assert started["periodSeconds"] * started["failureThreshold"] >= 60
     assert pod["automountServiceAccountToken"] is False
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     assert service["spec"]["selector"] == fleet["spec"]["template"]["metadata"]["labels"]
-    assert one["readinessProbe"]["httpGet"] == {"path": "/ready", "port": "http"}
-    assert one["livenessProbe"]["httpGet"]["path"] == "/health"
-    assert one["ports"] == [{"name": "http", "containerPort": ServerPart().port}]
+    assert container["readinessProbe"]["httpGet"] == {"path": "/ready", "port": "http"}
+    assert container["livenessProbe"]["httpGet"]["path"] == "/health"
+    assert container["ports"] == [{"name": "http", "containerPort": ServerPart().port}]
     user = files.stages()[-1].one("USER").partition(":")[0]
     assert pod["securityContext"]["runAsUser"] == int(user)
     assert pod["terminationGracePeriodSeconds"] >= ServerPart().drain + 5
-    given = {item["name"]: item["value"] for item in one["env"]}
-    probe = one["readinessProbe"]
+    given = {item["name"]: item["value"] for item in container["env"]}
+    probe = container["readinessProbe"]
     delay = float(given["TIERGATE_SERVER__LB_DELAY"].removesuffix("s"))
     assert 2 * probe["periodSeconds"] * probe["failureThreshold"] <= delay < ServerPart().drain
-    mounts = {mount["name"] for mount in one["volumeMounts"]}
+    mounts = {mount["name"] for mount in container["volumeMounts"]}
     volumes = {volume["name"] for volume in pod["volumes"]}
     (disk,) = fleet["spec"]["volumeClaimTemplates"]
     assert mounts == volumes | {disk["metadata"]["name"]}
-    assert one["securityContext"]["readOnlyRootFilesystem"] is True
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
 
 
 def test_the_configuration_for_a_configmap_is_one(tmp_path: Path) -> None:
     """The image's folders replace those of this machine, as the Dockerfile copies them."""
-    (block,) = [one for one in pages.blocks() if one.page == "deployment.md" and one.kind == "yaml"]
+    (block,) = [
+        page_block
+        for page_block in pages.blocks()
+        if page_block.page == "deployment.md" and page_block.kind == "yaml"
+    ]
     file = tmp_path / "gateway.yaml"
     file.write_text(block.text.replace("/app/config/", f"{ROOT}/config/"))
     made = build_config(load(file, {"ANTHROPIC_API_KEY": "x"}), datetime.now(UTC))
@@ -200,18 +208,18 @@ def test_the_configuration_for_a_configmap_is_one(tmp_path: Path) -> None:
 def test_what_the_documents_say_of_a_balancer_stands_in_its_file(name: str) -> None:
     """Each setting of the table stands in the file, word by word."""
     text = {"nginx": NGINX, "haproxy": HAPROXY}[name]
-    (found,) = [
-        one for one in pages.tables() if one.page == "deployment.md" and "nginx" in one.head
+    (matching_table,) = [
+        table for table in pages.tables() if table.page == "deployment.md" and "nginx" in table.head
     ]
-    at = found.head.index({"nginx": "nginx", "haproxy": "HAProxy"}[name])
-    said = [code for row in found.rows for code in pages.codes(row[at])]
-    said = [code for code in said if not code.startswith("/") and code not in ("non_idempotent", "GET /ready")]  # fmt: skip
-    assert len(said) > 4
-    for code in said:
+    at = matching_table.head.index({"nginx": "nginx", "haproxy": "HAProxy"}[name])
+    codes = [code for row in matching_table.rows for code in pages.codes(row[at])]
+    codes = [code for code in codes if not code.startswith("/") and code not in ("non_idempotent", "GET /ready")]  # fmt: skip
+    assert len(codes) > 4
+    for code in codes:
         assert code in re.sub(r" +", " ", text), code
 
 
-def test_every_extra_is_told() -> None:
+def test_the_deployment_page_lists_every_extra() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
         "optional-dependencies"
     ]
@@ -221,12 +229,15 @@ def test_every_extra_is_told() -> None:
 
 def test_what_commands_of_the_documents_name_is_there() -> None:
     """Each named file of deploy/, compose service or profile, and Kubernetes object exists."""
-    text = "\n".join(one.text for one in pages.blocks() if one.page == "deployment.md")
+    text = "\n".join(service.text for service in pages.blocks() if service.page == "deployment.md")
     for path in re.findall(r"deploy/[\w.]+", text):
         assert (ROOT / path).is_file(), path
-    profiles = {name for one in files.services().values() for name in files.words(one.get("profiles", []))}  # fmt: skip
+    profiles = {name for service in files.services().values() for name in files.words(service.get("profiles", []))}  # fmt: skip
     assert set(re.findall(r"--profile ([\w-]+)", text)) == profiles
-    kinds = {(one["kind"].lower(), one["metadata"]["name"]) for one in documents("kubernetes.yaml")}
+    kinds = {
+        (service["kind"].lower(), service["metadata"]["name"])
+        for service in documents("kubernetes.yaml")
+    }
     assert set(re.findall(r"(statefulset)/([\w-]+)", text)) <= kinds
     image = documents("kubernetes.yaml")[-1]["spec"]["template"]["spec"]["containers"][0]
     assert set(re.findall(r"statefulset/tiergate (\w+)=", text)) == {image["name"]}

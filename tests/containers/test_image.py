@@ -116,7 +116,7 @@ def test_no_build_tool_is_put_into_the_final_stage() -> None:
     assert "rm -rf /var/lib/apt/lists/*" in ran
 
 
-def test_only_what_is_copied_reaches_the_build() -> None:
+def test_only_copied_files_reach_the_build() -> None:
     ignored = [line for line in files.text(".dockerignore").splitlines() if line[:1] != "#"]
     assert ignored[0] == "*"
     let_in = {line[1:] for line in ignored if line.startswith("!")}
@@ -132,8 +132,8 @@ def test_what_the_project_is_packed_from_is_copied() -> None:
     named = [tables["project"]["readme"], *tables["project"]["license-files"]]
     assert "docs/row.schema.json" in packed
     apart = {name for name in named if name.partition("/")[0] not in packed}
-    told = {"scripts/vendored.py"}  # writes the SBOM
-    assert {*packed, *apart, *told, "pyproject.toml", "uv.lock"} == copied
+    paths = {"scripts/vendored.py"}  # writes the SBOM
+    assert {*packed, *apart, *paths, "pyproject.toml", "uv.lock"} == copied
 
 
 def test_it_runs_as_a_user_by_number_that_owns_the_data_folder() -> None:
@@ -210,13 +210,13 @@ def running(folder: Path, port: int) -> Iterator[None]:
     ) as process:
         try:
             assert process.stdout
-            said = ""
+            output = ""
             for line in process.stdout:
-                said += line
+                output += line
                 if f":{port}" in line:
                     break
             else:
-                pytest.fail(f"it did not start:\n{said}")
+                pytest.fail(f"it did not start:\n{output}")
             yield
         finally:
             process.terminate()
@@ -256,5 +256,5 @@ def test_the_script_says_in_one_line_that_no_engine_is_here(tmp_path: Path) -> N
         timeout=30,
         check=False,
     )
-    said = "containers: not run: no engine (docker or podman) is running here\n"
-    assert (ran.stdout, ran.stderr, ran.returncode) == (said, "", 0)
+    output = "containers: not run: no engine (docker or podman) is running here\n"
+    assert (ran.stdout, ran.stderr, ran.returncode) == (output, "", 0)

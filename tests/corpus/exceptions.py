@@ -87,7 +87,7 @@ def _has_calls_under_one_index(row: Row) -> bool:
             if call.get("id"):
                 place = (choice.get("index", 0), call.get("index", 0))
                 ids.setdefault(place, set()).add(call["id"])
-    return any(len(found) > 1 for found in ids.values())
+    return any(len(id_owners) > 1 for id_owners in ids.values())
 
 
 def _has_several_streams(row: Row) -> bool:

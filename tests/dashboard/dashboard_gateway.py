@@ -217,8 +217,8 @@ class DashboardGateway:
 
 def history(folder: Path) -> None:
     """Write a month of rows: more by day than by night, fewer at weekends, some of each kind."""
-    found = [row for path in journal.list_segments(folder) for row, _ in journal.read_rows(path)]
-    served = [row for row in found if isinstance(row, FinalRow) and row.state == "settled"]
+    rows = [row for path in journal.list_segments(folder) for row, _ in journal.read_rows(path)]
+    served = [row for row in rows if isinstance(row, FinalRow) and row.state == "settled"]
     chance, now = random.Random(4711), time.time()
     lines: list[bytes] = []
     for hour in range(DAYS * 24):

@@ -61,17 +61,18 @@ def answer(request: Request) -> Answer:
 
 def odd(_: Request) -> Answer:
     """Answer like a provider that claims another model name."""
-    said = whole(counts=(40, 20))
-    body = b"".join(piece or b"" for piece in said.pieces).replace(b"served-1", BAD.encode())
+    answer = whole(counts=(40, 20))
+    body = b"".join(piece or b"" for piece in answer.pieces).replace(b"served-1", BAD.encode())
     return Answer(pieces=(body,), length=len(body))
 
 
 def slow(_: Request) -> Answer:
     """Stream one word, then wait until `release`."""
     first, *rest = frames(("Hel", "lo you."), counts=(40, 20))
-    said, *more = rest
+    first_frame, *more = rest
     return Answer(
-        pieces=(first, chunk({"reasoning_content": "Let me see."}), said, None, *more), headers=SSE
+        pieces=(first, chunk({"reasoning_content": "Let me see."}), first_frame, None, *more),
+        headers=SSE,
     )
 
 

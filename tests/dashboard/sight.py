@@ -95,8 +95,8 @@ class Sight:
     @property
     def text(self) -> str:
         """Return all text of the page, also the hidden text."""
-        found: str | None = self.page.locator("body").text_content()
-        return found or ""
+        text: str | None = self.page.locator("body").text_content()
+        return text or ""
 
     def close(self) -> None:
         self.context.close()

@@ -6,7 +6,7 @@ from tests.dashboard.dashboard_gateway import ADMIN, DashboardGateway
 from tests.dashboard.sight import Sight
 
 
-def test_a_wrong_key_is_told_and_the_right_one_opens(
+def test_a_wrong_key_gets_an_error_and_the_right_one_opens(
     browser: Browser, stage: DashboardGateway
 ) -> None:
     """Afterwards the key is in no page, address, store or cookie."""
@@ -43,7 +43,7 @@ def test_signing_out_ends_it_here(sight: Sight) -> None:
     expect(sight.page.get_by_label("Admin key")).to_be_visible()
 
 
-def test_a_session_that_has_ended_is_told(browser: Browser, stage: DashboardGateway) -> None:
+def test_the_page_says_that_a_session_has_ended(browser: Browser, stage: DashboardGateway) -> None:
     """The page says so when it refreshes itself, and when the user goes to another page."""
     sight = Sight(browser, stage.url, refused=True)
     sight.enter()

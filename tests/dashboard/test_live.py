@@ -46,9 +46,9 @@ class Looks:
         self.wrong: list[str] = []
 
     def at(self, page: Page) -> None:
-        page.on("request", lambda one: self.asked.append(one.url))
+        page.on("request", lambda request: self.asked.append(request.url))
         page.on("pageerror", lambda error: self.wrong.append(str(error)))
-        page.on("console", lambda one: self._say(one.text))
+        page.on("console", lambda message: self._say(message.text))
 
     def _say(self, text: str) -> None:
         if "Content Security" in text:
@@ -124,9 +124,9 @@ def test_the_list_follows_and_can_be_paused(page: Page, looks: Looks, scene: Liv
     page.click("button:text-is('Pause')")
     late = scene.call()
     page.evaluate("0")  # earlier requests are reported first
-    asked = len(looks.asked)
+    requests_before = len(looks.asked)
     page.clock.run_for(20_000)
-    assert looks.asked[asked:] == []
+    assert looks.asked[requests_before:] == []
     page.click("button:text-is('Follow')")
     page.wait_for_selector(f"tr[data-id='{late}']")
     assert page.evaluate("window.here") is True, "it was not loaded again"
@@ -142,8 +142,10 @@ def test_where_calls_come_too_fast_to_read_the_list_goes_on_with_the_newest(
     page.evaluate("window.here = true")
     many = [{"id": f"tg-{n}", "at": n} for n in range(500)]
     row = scene.admin("/admin/entries?format=json&limit=1")["entries"][0]
-    told = {"entries": [{**row, **one} for one in many], "cursor": "x.1"}
-    page.route("**/admin/entries?after=*", lambda route: route.fulfill(json=told), times=1)
+    page_of_entries = {"entries": [{**row, **entry} for entry in many], "cursor": "x.1"}
+    page.route(
+        "**/admin/entries?after=*", lambda route: route.fulfill(json=page_of_entries), times=1
+    )
     id = scene.call()
     page.clock.run_for(2_100)
     expect(page.locator("tr.call").first).to_have_attribute("data-id", id)
@@ -195,12 +197,12 @@ def test_a_call_shows_the_trace_that_explain_prints(page: Page, scene: LiveDashb
     page.keyboard.press("Enter")
     page.wait_for_selector(".detail .pairs")
     assert page.url.endswith(f"#/calls/{id}")
-    told = scene.tiergate("explain", id)
-    assert {**told, "trace": 0} == {**scene.admin(f"/admin/entries/{id}/decision"), "trace": 0}
+    explained = scene.tiergate("explain", id)
+    assert {**explained, "trace": 0} == {**scene.admin(f"/admin/entries/{id}/decision"), "trace": 0}
     steps = page.locator(".detail section.part").first.locator("tbody tr").all()
     cells = [[cell.inner_text() for cell in step.locator("th, td").all()] for step in steps]
     drawn = [[re.sub(r" \d+\.\d ms$", "", text) for text in row] for row in cells]
-    assert drawn == [[one["step"], one["effect"] or DASH, one["why"]] for one in told["trace"]]
+    assert drawn == [[one["step"], one["effect"] or DASH, one["why"]] for one in explained["trace"]]
     assert any(BAD in cell for row in drawn for cell in row)
     page.click("button:text-is('Show what was said')")
     page.wait_for_selector("text=Prove it again.")
@@ -217,13 +219,13 @@ def test_a_call_shows_the_trace_that_explain_prints(page: Page, scene: LiveDashb
     assert "no row of this call" in page.inner_text(".detail")
 
 
-def test_attempts_that_failed_are_told(page: Page, scene: LiveDashboard) -> None:
+def test_the_page_shows_failed_attempts(page: Page, scene: LiveDashboard) -> None:
     rows = scene.admin("/admin/entries?format=json&only=status:200")["entries"]
-    (row,) = [one for one in rows if one["attempts"] > 1]
+    (row,) = [entry for entry in rows if entry["attempts"] > 1]
     at(page, f"#/calls/{row['id']}")
     page.wait_for_selector(".detail .pairs")
     tried = scene.admin(f"/admin/entries/{row['id']}")["tries"]
-    assert [one["problem"] for one in tried] == ["upstream_overloaded"] * (row["attempts"] - 1)
+    assert [entry["problem"] for entry in tried] == ["upstream_overloaded"] * (row["attempts"] - 1)
     assert page.locator(".detail .tag.bad").all_inner_texts() == ["503 upstream_overloaded"] * len(
         tried
     )
@@ -311,14 +313,16 @@ def test_on_ones_own_machine_no_key_is_needed(browser: Browser, tmp_path: Path) 
     scene.stop()
 
 
-def test_rules_tell_what_they_decided_and_what_is_in_vain(page: Page, scene: LiveDashboard) -> None:
+def test_the_page_shows_decisions_of_rules_and_useless_rules(
+    page: Page, scene: LiveDashboard
+) -> None:
     at(page, "#/rules")
     page.wait_for_selector(".findings")
-    told = scene.admin("/admin/rules?since=7d")
+    rules = scene.admin("/admin/rules?since=7d")
     rows = page.locator("section[aria-label='Rules in force'] tbody tr").all_inner_texts()
     assert [row.split("\t")[:3] for row in rows[:3]] == [
-        ["guard", "drafts are cheap", str(told["rules"][0]["hits"]["calls"])],
-        ["choice", BAD, str(told["rules"][1]["hits"]["calls"])],
+        ["guard", "drafts are cheap", str(rules["rules"][0]["hits"]["calls"])],
+        ["choice", BAD, str(rules["rules"][1]["hits"]["calls"])],
         ["choice", "late", "0"],
     ]
     assert "rules.yaml:11" in page.inner_text(".findings")
@@ -337,18 +341,18 @@ def test_an_edited_rule_is_replayed_as_the_command_replays_it(
     page.wait_for_selector(".headline", timeout=60_000)
     file = scene.folder / "cheaper.yaml"
     file.write_text(CHEAPER, "utf-8")
-    told = scene.tiergate("replay", "--rules", str(file))
+    replayed = scene.tiergate("replay", "--rules", str(file))
     shown = page.inner_text(".result")
-    assert told["changed"] > 0
+    assert replayed["changed"] > 0
     assert (
         page.inner_text(".headline")
-        == f"{told['changed']} of {told['calls'] - told['undecided']} calls would go elsewhere."
+        == f"{replayed['changed']} of {replayed['calls'] - replayed['undecided']} calls would go elsewhere."
     )
     for side in ("before", "after"):
-        assert told["usd"][side] in shown
+        assert replayed["usd"][side] in shown
     tiers = page.locator("[aria-label='Tiers before and after'] tbody tr").all_inner_texts()
     assert [row.split("\t")[:3] for row in tiers] == [
-        [name, str(one["before"]), str(one["after"])] for name, one in told["tiers"].items()
+        [name, str(tier["before"]), str(tier["after"])] for name, tier in replayed["tiers"].items()
     ]
     assert scene.admin("/admin/rules")["yaml"] == RULES, "nothing took effect"
 
@@ -365,9 +369,9 @@ def test_mistakes_have_lines_and_a_text_can_be_taken_away(page: Page, scene: Liv
         "const a = document.querySelector('.yaml'); a.value.slice(a.selectionStart, a.selectionEnd)"
     )
     assert page.evaluate(area) == "    tier: faster"
-    with page.expect_download() as found:
+    with page.expect_download() as download:
         page.click("button:text-is('Download')")
-    assert "tier: faster" in Path(found.value.path()).read_text("utf-8")
+    assert "tier: faster" in Path(download.value.path()).read_text("utf-8")
     page.click("button:text-is('Reset')")
     assert page.input_value(".yaml") == RULES
 
@@ -425,8 +429,11 @@ def test_axe_finds_nothing(page: Page, scene: LiveDashboard) -> None:
     ):  # fmt: skip
         at(page, place)
         page.wait_for_selector(there)
-        found = Axe().run(page).response["violations"]
-        assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found] == [], place
+        violations = Axe().run(page).response["violations"]
+        assert [
+            (violation["id"], [node["html"] for node in violation["nodes"]])
+            for violation in violations
+        ] == [], place
         wide = page.evaluate(
             "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         )

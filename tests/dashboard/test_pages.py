@@ -32,8 +32,8 @@ def test_a_page_shows_what_there_is_and_no_secret(
     expect(sight.page.get_by_role("heading", level=1)).to_have_text(name.capitalize())
     text = sight.text
     assert not _NEVER.search(text), _NEVER.search(text)
-    assert not [one for one in CANARIES if one in text]
-    assert not [one for one in CANARIES for url in sight.asked if one in url]
+    assert not [canary for canary in CANARIES if canary in text]
+    assert not [canary for canary in CANARIES for url in sight.asked if canary in url]
     assert {url.partition("/dashboard")[0].partition("/admin")[0].partition("/v1")[0] for url in sight.asked} == {sight.url}  # fmt: skip
     sight.close()
 
@@ -50,24 +50,24 @@ def test_pages_are_for_everybody(
     sight.enter()
     for name in PAGES:
         sight.show(name)
-        for one in sight.page.locator("details > summary:visible").all()[:1]:
-            one.click()
+        for summary in sight.page.locator("details > summary:visible").all()[:1]:
+            summary.click()
         wrong[name] = _told(axe.run(sight.page, options=_RULES).response)
         wide = sight.page.evaluate("document.documentElement.scrollWidth - innerWidth")
         assert wide <= 0, f"{name} is {wide} px wider than the window"
     sight.close()
-    assert not {name: told for name, told in wrong.items() if told}
+    assert not {name: faults for name, faults in wrong.items() if faults}
 
 
 def _told(response: dict[str, Any]) -> list[str]:
     return [
-        f"{one['id']}: {node['html'][:160]} {node.get('failureSummary', '')[:200]}"
-        for one in response["violations"]
-        for node in one["nodes"][:3]
+        f"{violation['id']}: {node['html'][:160]} {node.get('failureSummary', '')[:200]}"
+        for violation in response["violations"]
+        for node in violation["nodes"][:3]
     ]
 
 
-def test_what_is_not_known_is_not_called_nothing(sight: Sight) -> None:
+def test_unknown_costs_are_not_shown_as_zero(sight: Sight) -> None:
     """Calls of unknown cost stand beside the sum, in the table, and in the chart's table."""
     sight.enter()
     sight.show("overview", "?range=30d")
@@ -82,10 +82,10 @@ def test_sums_are_those_of_the_api(sight: Sight) -> None:
     """The page's calls by key in the last 30 days equal those of /admin/series."""
     sight.enter()
     sight.show("overview", "?range=30d&by=key")
-    told = sight.page.evaluate("fetch('/admin/series?by=key&since=30d').then((r) => r.json())")
+    series = sight.page.evaluate("fetch('/admin/series?by=key&since=30d').then((r) => r.json())")
     rows = sight.page.get_by_role("table", name="Calls by key").locator("tbody tr")
     shown = {row.locator("th").inner_text(): row.locator("td").first.inner_text() for row in rows.all()}  # fmt: skip
-    assert shown == {one["key"]: f"{one['calls']:,}" for one in told["totals"]}
+    assert shown == {total["key"]: f"{total['calls']:,}" for total in series["totals"]}
     assert len(shown) == len(APPS)
 
 
@@ -104,7 +104,7 @@ def test_what_was_chosen_is_in_the_address(sight: Sight) -> None:
     expect(sight.page.get_by_text("There is nothing to show yet")).to_be_visible()
 
 
-def test_what_is_asked_no_more_never_comes_over_what_is(sight: Sight) -> None:
+def test_a_late_answer_never_replaces_a_newer_one(sight: Sight) -> None:
     """The page drops the slow answer for a longer range once the user picks a shorter one."""
     sight.enter()
     sight.show("overview")

@@ -119,7 +119,9 @@ def _group(document: Json) -> dict[str, list[tuple[str, str, Json]]]:
     groups: dict[str, list[tuple[str, str, Json]]] = {title: [] for title in _GROUPS}
     for path, methods in document["paths"].items():
         title = next(title for title, prefixes in _GROUPS.items() if path.startswith(prefixes))
-        groups[title] += [(method.upper(), path, one) for method, one in methods.items()]
+        groups[title] += [
+            (method.upper(), path, operation) for method, operation in methods.items()
+        ]
     return groups
 
 
@@ -128,13 +130,15 @@ def _make_reference(operations: list[tuple[str, str, Json]]) -> Iterator[str]:
     yield "|---|---|---|---|---|"
     for method, path, operation in operations:
         query = ", ".join(
-            _show_parameter(one) for one in operation.get("parameters", []) if one["in"] == "query"
+            _show_parameter(parameter)
+            for parameter in operation.get("parameters", [])
+            if parameter["in"] == "query"
         )
         body = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
         answer = operation["responses"]["200"]["content"]
         yield (
             f"| `{method} {path}` | {operation['summary']} | {query}"
-            f" | {_show_body(body.get('schema', {}))} | {', '.join(_MEDIA[one] for one in answer)} |"
+            f" | {_show_body(body.get('schema', {}))} | {', '.join(_MEDIA[parameter] for parameter in answer)} |"
         )
 
 
@@ -150,7 +154,7 @@ def _show_parameter(parameter: Json) -> str:
 def _show_body(schema: Json) -> str:
     """List the members that the gateway reads: those that it requires are bold."""
     if "anyOf" in schema:
-        return "; or ".join(_show_body(one) for one in schema["anyOf"])
+        return "; or ".join(_show_body(variant) for variant in schema["anyOf"])
     required = schema.get("required", [])
     names = [
         f"**`{name}`**" if name in required else f"`{name}`"

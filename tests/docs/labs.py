@@ -38,10 +38,10 @@ def every_key() -> dict[str, str]:
     texts = (file.read_text("utf-8") for file in ROOT.glob("config/labs/*.yaml"))
     names = {name for text in texts for name in _VARIABLE.findall(text)}
     url = "https://models.example.com"
-    found = {
+    labs = {
         name: url if name.endswith(("URL", "ENDPOINT")) else "key-of-a-provider" for name in names
     }
-    return found | {"VLLM_MODEL": "VLLM_MODEL"}
+    return labs | {"VLLM_MODEL": "VLLM_MODEL"}
 
 
 def _labs(labs: Mapping[str, Lab]) -> str:
@@ -57,12 +57,12 @@ def _target(targets: tuple[Target, ...]) -> str:
     if not targets:
         return ""
     first = targets[0]
-    said = f"`{first.model}`" + (f", effort {first.effort}" if first.effort else "")
+    cell = f"`{first.model}`" + (f", effort {first.effort}" if first.effort else "")
     rates = (
         first.price.find_in_force(_DAY.timestamp()).rates if first.price is not None else Rates()
     )
-    said += f"; {_usd(rates.input)} / {_usd(rates.output)}"
-    return f"{said}; {len(targets) - 1} more" if len(targets) > 1 else said
+    cell += f"; {_usd(rates.input)} / {_usd(rates.output)}"
+    return f"{cell}; {len(targets) - 1} more" if len(targets) > 1 else cell
 
 
 def _usd(rate: object) -> str:
@@ -78,10 +78,10 @@ def _hosts(labs: Mapping[str, Lab]) -> str:
     for name, part in sorted(parts.items(), key=lambda item: (_variables(item[1]), item[0])):
         served = [f"`{lab}`" for lab, it in sorted(labs.items()) if name in _providers(it)]
         if served:
-            said = ", ".join(f"`{one}`" for one in DIALECTS if one in part["dialects"])
+            cell = ", ".join(f"`{dialect}`" for dialect in DIALECTS if dialect in part["dialects"])
             both = " and " if "enable" in part else " or "
-            named = both.join(f"`{one}`" for one in _variables(part)) or "no key"
-            lines.append(f"| {named} | `{name}` | {said} | {', '.join(served)} |")
+            named = both.join(f"`{dialect}`" for dialect in _variables(part)) or "no key"
+            lines.append(f"| {named} | `{name}` | {cell} | {', '.join(served)} |")
     return "\n".join(lines) + "\n"
 
 

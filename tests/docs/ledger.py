@@ -74,10 +74,10 @@ def made() -> bytes:
     schema["discriminator"]["mapping"]["closed"] = "#/$defs/Closed"
     for head, kind in KINDS.items():
         part = schema["$defs"][kind.__name__]
-        said = {pages.codes(row[0])[0]: row[1] for row in pages.table(head, PAGE).rows}
+        descriptions = {pages.codes(row[0])[0]: row[1] for row in pages.table(head, PAGE).rows}
         for name, field in part["properties"].items():
-            if name in said:
-                field["description"] = _text(said[name])
+            if name in descriptions:
+                field["description"] = _text(descriptions[name])
     for module in PARTS:
         for kind, fields in _told(ROOT / "gateway" / "core" / f"{module}.py"):
             for name, field in schema["$defs"].get(kind, {"properties": {}})["properties"].items():

@@ -38,9 +38,9 @@ class Table(NamedTuple):
 def blocks() -> list[Block]:
     """Return all blocks of all documents."""
     return [
-        Block(told(page), found["kind"], found["text"], found["reason"])
+        Block(told(page), match["kind"], match["text"], match["reason"])
         for page in DOCUMENTS
-        for found in _BLOCK.finditer(page.read_text("utf-8"))
+        for match in _BLOCK.finditer(page.read_text("utf-8"))
     ]
 
 
@@ -52,8 +52,8 @@ def told(page: Path) -> str:
 def run(kind: str) -> list[str]:
     """Return the blocks of a kind that run against a gateway with the small local model."""
     programs = {block.text for block in clients("python")}
-    found = (block.text for block in blocks() if block.kind == kind and block.reason is None)
-    return [text for text in found if text not in programs]
+    texts = (block.text for block in blocks() if block.kind == kind and block.reason is None)
+    return [text for text in texts if text not in programs]
 
 
 def clients(kind: str) -> list[Block]:
@@ -66,8 +66,8 @@ def sections(page: Path) -> dict[str, list[Block]]:
     parts = page.read_text("utf-8").split("\n## ")[1:]
     return {
         part.partition("\n")[0]: [
-            Block(told(page), found["kind"], found["text"], found["reason"])
-            for found in _BLOCK.finditer(part)
+            Block(told(page), match["kind"], match["text"], match["reason"])
+            for match in _BLOCK.finditer(part)
         ]
         for part in parts
     }
@@ -76,16 +76,18 @@ def sections(page: Path) -> dict[str, list[Block]]:
 def tables() -> list[Table]:
     """Return all tables of all documents."""
     return [
-        Table(told(page), _cells(found[1]), [_cells(row) for row in found[2].splitlines()])
+        Table(told(page), _cells(match[1]), [_cells(row) for row in match[2].splitlines()])
         for page in DOCUMENTS
-        for found in _TABLE.finditer(_prose(page))
+        for match in _TABLE.finditer(_prose(page))
     ]
 
 
 def table(head: str, page: str) -> Table:
     """Return the one table of a page whose first column has this head."""
-    (found,) = [one for one in tables() if one.page == page and one.head[0] == head]
-    return found
+    (match,) = [
+        candidate for candidate in tables() if candidate.page == page and candidate.head[0] == head
+    ]
+    return match
 
 
 def codes(cell: str) -> list[str]:
@@ -100,8 +102,8 @@ def links(page: Path) -> list[str]:
 
 def anchors(page: Path) -> set[str]:
     """Return the anchors of a page: its headings, as GitHub writes them."""
-    said = (heading.lower() for heading in _HEADING.findall(_prose(page)))
-    return {re.sub(r"[^\w\- ]", "", heading).replace(" ", "-") for heading in said}
+    headings = (heading.lower() for heading in _HEADING.findall(_prose(page)))
+    return {re.sub(r"[^\w\- ]", "", heading).replace(" ", "-") for heading in headings}
 
 
 def _prose(page: Path) -> str:

@@ -53,9 +53,9 @@ class Stage:
 
     def asked(self) -> list[Json]:
         """Return the bodies that the provider got since the last call of this method."""
-        found = [jsonio.loads(request.body) for request in self.upstream.requests]
+        bodies = [jsonio.loads(request.body) for request in self.upstream.requests]
         self.upstream.requests.clear()
-        return found
+        return bodies
 
 
 @contextmanager
@@ -79,9 +79,9 @@ def stage(loop: Loop, folder: Path, *, strict: bool = True) -> Iterator[Stage]:
         folder / "gateway", PYTHONUNBUFFERED="1", TIERGATE_DATA=str(data), **_ENVIRON, **at,
     )  # fmt: skip
     try:
-        found = until(lambda: _LISTENING.search(child.out), f"the gateway listens: {child.err}")
-        assert found is not None
-        yield Stage(found[1], upstream, data)
+        match = until(lambda: _LISTENING.search(child.out), f"the gateway listens: {child.err}")
+        assert match is not None
+        yield Stage(match[1], upstream, data)
     finally:
         child.stop()
         loop.run(upstream.stop())
@@ -115,8 +115,8 @@ def _tools(dialect: str, body: Json) -> Iterator[tuple[str, Json]]:
     """Yield the names and schemas of functions."""
     for tool in body.get("tools", []):
         if dialect == GEMINI:
-            for one in tool.get("functionDeclarations", []):
-                yield one["name"], one.get("parametersJsonSchema") or {}
+            for declaration in tool.get("functionDeclarations", []):
+                yield declaration["name"], declaration.get("parametersJsonSchema") or {}
         elif dialect == CHAT:
             yield tool["function"]["name"], tool["function"].get("parameters") or {}
         elif "name" in tool:
@@ -125,7 +125,7 @@ def _tools(dialect: str, body: Json) -> Iterator[tuple[str, Json]]:
 
 def _given(schema: Json) -> dict[str, Json]:
     """Make arguments: a word for each text, and a number for each number."""
-    found = {}
-    for name, one in schema.get("properties", {}).items():
-        found[name] = 2 if one.get("type") in ("integer", "number") else "Lyon"
-    return found
+    members = {}
+    for name, property_schema in schema.get("properties", {}).items():
+        members[name] = 2 if property_schema.get("type") in ("integer", "number") else "Lyon"
+    return members

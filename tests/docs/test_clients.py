@@ -49,19 +49,19 @@ def test_programs_run(program: str, place: Stage) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert not done.stderr
-    asked = place.asked()
+    requests = place.asked()
     if "smrt" in program:
         assert "404" in done.stdout
         assert "smart" in done.stdout, "the nearest name"
-        assert not asked
+        assert not requests
     elif "count_tokens" in program:
         assert "tokens" in done.stdout
     else:
         assert ANSWER in done.stdout
-        assert asked
+        assert requests
     if "weather" in program:
         assert "asked for" in done.stdout
-        assert len(asked) == 2
+        assert len(requests) == 2
 
 
 @pytest.mark.parametrize(

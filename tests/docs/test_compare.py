@@ -21,14 +21,14 @@ CLAIMED = {
 
 def test_who_takes_more_cpu_for_a_request() -> None:
     (table,) = (
-        one
-        for one in pages.tables()
-        if one.page == "performance.md" and one.head[1] == "requests/CPU-s"
+        candidate
+        for candidate in pages.tables()
+        if candidate.page == "performance.md" and candidate.head[1] == "requests/CPU-s"
     )
-    found = {row[0]: float(row[1].split()[0].replace(",", "")) for row in table.rows}
-    own = found["tiergate"], found["tiergate-full"]
+    values = {row[0]: float(row[1].split()[0].replace(",", "")) for row in table.rows}
+    own = values["tiergate"], values["tiergate-full"]
     for name, claim in CLAIMED.items():
-        assert tuple("less" if found[name] < mine else "more" for mine in own) == claim, name
+        assert tuple("less" if values[name] < mine else "more" for mine in own) == claim, name
 
 
 def test_the_versions_are_those_that_were_measured() -> None:

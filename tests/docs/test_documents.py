@@ -124,13 +124,13 @@ def url(environ: dict[str, str]) -> Iterator[str]:
         try:
             assert process.stdout is not None
             first = process.stdout.readline()
-            found = re.search(r"http://[\d.]+:\d+", first)
-            assert found is not None, first
+            match = re.search(r"http://[\d.]+:\d+", first)
+            assert match is not None, first
             ask = (
-                f"curl {found.group()}/v1/chat/completions -H 'x-tiergate-tags: docs' -d '{_ASKED}'"
+                f"curl {match.group()}/v1/chat/completions -H 'x-tiergate-tags: docs' -d '{_ASKED}'"
             )
             assert '"choices"' in shell(ask, environ)
-            yield found.group()
+            yield match.group()
         finally:
             process.terminate()
             process.communicate(timeout=30)
@@ -159,17 +159,17 @@ def scripts() -> list[str]:
 
 def makes() -> list[str]:
     """Return the make commands of the sh blocks."""
-    found = re.findall(r"^make [\w-]+", "\n".join(pages.run("sh")), re.MULTILINE)
-    return sorted(set(found))
+    targets = re.findall(r"^make [\w-]+", "\n".join(pages.run("sh")), re.MULTILINE)
+    return sorted(set(targets))
 
 
 def test_no_block_is_left_out() -> None:
     """Each block is of a known kind, and one that does not run gives a known reason."""
-    found = pages.blocks()
-    assert {block.kind for block in found} == RUN | UNRUN.keys()
-    assert {block.reason for block in found} - {None} == REASONS
+    blocks = pages.blocks()
+    assert {block.kind for block in blocks} == RUN | UNRUN.keys()
+    assert {block.reason for block in blocks} - {None} == REASONS
     fences = sum(page.read_text("utf-8").count("\n```") for page in pages.DOCUMENTS)
-    assert fences == 2 * len(found), "a block that the pattern does not see"
+    assert fences == 2 * len(blocks), "a block that the pattern does not see"
 
 
 @pytest.mark.parametrize("command", makes())
@@ -182,11 +182,11 @@ def test_make_commands_exist(command: str) -> None:
 @pytest.mark.parametrize("script", scripts())
 def test_scripts_run(script: str, url: str, environ: dict[str, str]) -> None:
     """Each script succeeds, prints something, and gets no error."""
-    said = shell(script.replace(HERE, url), environ)
-    assert said.strip()
+    output = shell(script.replace(HERE, url), environ)
+    assert output.strip()
     if "/v1/chat/completions" in script:
-        assert '"choices"' in said
-        assert ("data: [DONE]" in said) == ('"stream": true' in script)
+        assert '"choices"' in output
+        assert ("data: [DONE]" in output) == ('"stream": true' in script)
 
 
 @pytest.mark.parametrize(
@@ -245,10 +245,10 @@ def test_journals_are_read_where_they_lie(query: str, url: str, environ: dict[st
     with duckdb.connect() as base:
         base.execute(query.replace("'data/ledger/", place))
         names = [column[0] for column in base.description or ()]
-        found = [dict(zip(names, row, strict=True)) for row in base.fetchall()]
+        records = [dict(zip(names, row, strict=True)) for row in base.fetchall()]
     total = json.loads(shell("tiergate costs --json", environ))["total"]
-    assert sum(row["calls"] for row in found) == total["calls"] > 0
-    assert sum(row["usd"] or 0 for row in found) == Decimal(total["cost"] or 0)
+    assert sum(row["calls"] for row in records) == total["calls"] > 0
+    assert sum(row["usd"] or 0 for row in records) == Decimal(total["cost"] or 0)
 
 
 def configured(text: str, folder: Path) -> BuiltConfig:

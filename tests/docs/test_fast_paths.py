@@ -27,5 +27,5 @@ def test_the_lines_of_a_fast_path_are_about_those_of_its_files() -> None:
             if file.suffix in {".py", ".c", ".h"}
         ]
         there = sum(len(file.read_text("utf-8").splitlines()) for file in files)
-        said = int(lines.replace(",", ""))
-        assert said <= there * 1.15, where
+        stated = int(lines.replace(",", ""))
+        assert stated <= there * 1.15, where

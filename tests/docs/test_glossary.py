@@ -24,11 +24,11 @@ def classes() -> dict[str, set[str]]:
 
 def test_each_class_of_the_glossary_exists() -> None:
     rows = ROW.findall((ROOT / "docs/glossary.md").read_text("utf-8"))
-    known = classes()
+    class_names = classes()
     assert len(rows) > 40
     for path, names in rows:
         for name in re.findall(r"\w+", names):
-            assert name in known.get(path, set()), f"{path} has no class {name}"
+            assert name in class_names.get(path, set()), f"{path} has no class {name}"
 
 
 def test_every_row_of_the_glossary_names_its_classes() -> None:

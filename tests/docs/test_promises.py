@@ -18,7 +18,7 @@ _ROW = re.compile(r"\b[URPC]-\d\d\b")
 
 def _defined(path: Path) -> set[str]:
     nodes = ast.walk(ast.parse(path.read_text("utf-8")))
-    return {one.name for one in nodes if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)}
+    return {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
 
 
 @pytest.mark.parametrize(("promise", "proof"), [row[:2] for row in PROMISES], ids=range(len(PROMISES)))  # fmt: skip

@@ -33,17 +33,19 @@ def test_the_decisions_are_those_of_the_gateway(tmp_path: Path) -> None:
     """Each row has the tier, the first model, its cost, and the rule or words of the classifier."""
     rows = pages.table("prompt", "README.md").rows
     explained = [explain(row[0], tmp_path) for row in rows]
-    reasons = ["; ".join(step["why"] for step in one["trace"]) for one in explained]
+    reasons = ["; ".join(step["why"] for step in explanation["trace"]) for explanation in explained]
     costs = {tier: f"{usd} USD" for tier, usd in _COST.findall(" ".join(reasons))}
-    for (prompt, tier, model, cost, why), one, reason in zip(rows, explained, reasons, strict=True):
-        assert (one["tier"], one["model"]) == (tier, model), prompt
+    for (prompt, tier, model, cost, why), explanation, reason in zip(
+        rows, explained, reasons, strict=True
+    ):
+        assert (explanation["tier"], explanation["model"]) == (tier, model), prompt
         assert cost == costs[tier], prompt
         source, _, detail = why.partition(": ")
         if source == "classifier":
-            assert one["source"] == source, prompt
+            assert explanation["source"] == source, prompt
             assert detail in reason, prompt
         else:
-            assert f"rule `{one['rule']}`" == why, prompt
+            assert f"rule `{explanation['rule']}`" == why, prompt
     text = (ROOT / "README.md").read_text("utf-8")
     assert "400, 600 and 2000 tokens" in text
     assert "a thousand answers of 400, 600, 2000 tokens" in " ".join(reasons)

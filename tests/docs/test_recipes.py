@@ -56,8 +56,10 @@ def decided(
     spoken = DIALECTS[dialect]
     more = {"max_tokens": 100} if dialect == "anthropic-messages" else {}
     read = spoken.read(jsonio.dumps({"model": "auto", "messages": HELLO, **more, **body}))
-    asked = TranslatableRequest(spoken, read, at.router.fetched_media)
-    call = features.read(read.prompt, dialect, key, RequestOptions(tags=tags), asked, hints or {})
+    translatable = TranslatableRequest(spoken, read, at.router.fetched_media)
+    call = features.read(
+        read.prompt, dialect, key, RequestOptions(tags=tags), translatable, hints or {}
+    )
     return decide(at.router, call, spoken, evidence or DecisionContext(at=BY_DAY))
 
 
@@ -77,8 +79,8 @@ def tools(many: int) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("file", RECIPES, ids=lambda file: file.stem)
 def test_a_recipe_would_serve_without_a_warning(file: Path) -> None:
     built = build_config(load(file, every_key()), TODAY)
-    told = [str(one) for one in built.warnings]
-    assert [one for one in told if "docs/recipes" in one] == []
+    warnings = [str(warning) for warning in built.warnings]
+    assert [warning for warning in warnings if "docs/recipes" in warning] == []
     assert built.built_catalogue.catalogue.labs[built.built_catalogue.catalogue.default_lab].enabled
 
 
@@ -91,7 +93,7 @@ def test_golden_prompts_are_decided_as_they_say(file: Path) -> None:
         named = {key.name: key for key in keys.load(source, recipe.parent, "").list_keys()}
     prompts = golden.read_prompts(yaml.read(file.read_text("utf-8"), file.name))
     verdicts = golden.decide_prompts(built.router, prompts, named)
-    assert [one for one in verdicts if not one.passed] == []
+    assert [verdict for verdict in verdicts if not verdict.passed] == []
 
 
 def test_nights_are_cheap_and_not_reasoned() -> None:

@@ -99,8 +99,8 @@ def parts(of: type[Part]) -> Iterator[type[Part]]:
 
 def documented() -> dict[str, pages.Table]:
     """Return the tables whose head is the name of a part."""
-    found = [(pages.codes(one.head[0]), one) for one in pages.tables()]
-    return {name[0]: one for name, one in found if name and one.head[1] == "default"}
+    tables = [(pages.codes(table.head[0]), table) for table in pages.tables()]
+    return {name[0]: table for name, table in tables if name and table.head[1] == "default"}
 
 
 def test_every_part_of_the_schema_has_a_table() -> None:
@@ -145,8 +145,8 @@ def _least(field: object) -> object:
 def test_the_timers_are_those_of_the_tiers() -> None:
     for row in pages.table("`timeouts`", "configuration.md").rows:
         name = pages.codes(row[0])[0]
-        said = [float(cell.removesuffix(" s")) for cell in row[2:5]]
-        assert said == [getattr(build_timers(tier, {}), name) for tier in TIERS], name
+        stated = [float(cell.removesuffix(" s")) for cell in row[2:5]]
+        assert stated == [getattr(build_timers(tier, {}), name) for tier in TIERS], name
 
 
 def options(name: str) -> set[str]:
@@ -196,16 +196,18 @@ def test_the_options_of_replay_have_a_line_each() -> None:
 
 
 def test_every_column_of_a_label_has_a_line() -> None:
-    told = {
+    documented = {
         name for row in pages.table("label", "evaluation.md").rows for name in pages.codes(row[0])
     }
     costs = {f"{tier}_cost" for tier in TIERS}
-    assert told == {*Label.__struct_fields__} - {"scores", "costs"} | {*TIERS} | costs
+    assert documented == {*Label.__struct_fields__} - {"scores", "costs"} | {*TIERS} | costs
 
 
-def test_every_change_is_told_with_its_bound() -> None:
+def test_the_page_lists_every_change_with_its_bound() -> None:
     rows = pages.table("change", "evaluation.md").rows
-    bounds = {one.name: one.up for one in RELATIONS} | {"in another language": TRANSLATED}
+    bounds = {relation.name: relation.up for relation in RELATIONS} | {
+        "in another language": TRANSLATED
+    }
     assert [(row[0], row[2]) for row in rows] == [
         (name, f"{up:.0%}") for name, up in bounds.items()
     ]
@@ -233,7 +235,7 @@ def test_every_field_of_a_row_says_where_it_is_null(head: str) -> None:
     assert {pages.codes(cells[0])[0] for cells in rows if cells[2] != "never"} == nullable
 
 
-def test_every_field_of_a_basis_is_told() -> None:
+def test_the_ledger_page_lists_every_field_of_a_basis() -> None:
     """The fields are in the journal's order."""
     rows = pages.table("of the basis", "ledger.md").rows
     assert [name for row in rows for name in pages.codes(row[0])] == list(
@@ -241,8 +243,8 @@ def test_every_field_of_a_basis_is_told() -> None:
     )
 
 
-def test_every_kind_of_row_is_told() -> None:
-    kinds = [one.__struct_config__.tag for one in typing.get_args(Row.__value__)]
+def test_the_ledger_page_lists_every_kind_of_row() -> None:
+    kinds = [kind.__struct_config__.tag for kind in typing.get_args(Row.__value__)]
     rows = pages.table("kind", "ledger.md").rows
     assert [pages.codes(cells[0])[0] for cells in rows] == kinds
     assert set(ledger.KINDS.values()) == set(typing.get_args(Row.__value__))
@@ -252,7 +254,9 @@ def test_the_schema_of_the_rows_is_that_of_the_code() -> None:
     """Every field has its description from the page."""
     assert ledger.FILE.read_bytes() == ledger.made(), "run: python -m tests.docs.ledger"
     for kind in jsonio.loads(ledger.made())["$defs"].values():
-        assert {"kind"} >= {n for n, one in kind["properties"].items() if "description" not in one}
+        assert {"kind"} >= {
+            n for n, schema in kind["properties"].items() if "description" not in schema
+        }
 
 
 def test_a_row_of_version_1_is_still_one() -> None:
@@ -265,10 +269,10 @@ def test_a_row_of_version_1_is_still_one() -> None:
         b'"cache_write":null,"output":2,"reasoning":null,"cost":"0.5","price":"config","first_content":0.1,'
         b'"duration":0.2,"upstream_id":"u","config":"c"}'
     )
-    found = decode_row(old)
-    assert isinstance(found, FinalRow)
-    told = {**jsonio.loads(jsonio.dumps(found)), **jsonio.loads(old)}
-    assert jsonio.loads(jsonio.dumps(found)) == told
+    row = decode_row(old)
+    assert isinstance(row, FinalRow)
+    merged = {**jsonio.loads(jsonio.dumps(row)), **jsonio.loads(old)}
+    assert jsonio.loads(jsonio.dumps(row)) == merged
     assert set(jsonio.loads(old)) <= {"kind", *FinalRow.__struct_fields__}
 
 
@@ -276,12 +280,14 @@ def test_a_row_of_version_1_is_still_one() -> None:
     ("head", "page", "kind"),
     [("state", "ledger.md", CallState), ("`usage`", "costs.md", UsageSource)],
 )
-def test_every_state_and_source_is_told(head: str, page: str, kind: typing.TypeAliasType) -> None:
+def test_the_docs_list_every_state_and_source(
+    head: str, page: str, kind: typing.TypeAliasType
+) -> None:
     rows = pages.table(head, page).rows
     assert [pages.codes(cells[0])[0] for cells in rows] == list(typing.get_args(kind.__value__))
 
 
-def test_every_error_is_told_as_both_dialects_say_it() -> None:
+def test_the_docs_list_every_error_in_both_dialects() -> None:
     """Each line has the status, the code or type, and the advice on retries."""
     rows = {pages.codes(row[0])[0]: row for row in pages.table("what", "applications.md").rows}
     assert rows.keys() == STATUS_BY_KIND.keys()
@@ -295,34 +301,34 @@ def test_every_error_is_told_as_both_dialects_say_it() -> None:
 
 
 def test_headers_are_those_that_are_read_and_written() -> None:
-    asked, told = (
-        {name for row in one.rows for name in pages.codes(row[0])}
-        for one in pages.tables()
-        if one.head[0] == "header"
+    documented, listed = (
+        {name for row in table.rows for name in pages.codes(row[0])}
+        for table in pages.tables()
+        if table.head[0] == "header"
     )
     steer = {name.replace("_", "-") for name in RequestOptions.__struct_fields__}
-    assert asked == {f"x-tiergate-{name}" for name in steer}
+    assert documented == {f"x-tiergate-{name}" for name in steer}
     source = (ROOT / "gateway/pipeline/response.py").read_text("utf-8")
-    assert told == set(re.findall(r'"((?:x-|request-id|retry-after)[a-z-]*)(?:"|: )', source))
+    assert listed == set(re.findall(r'"((?:x-|request-id|retry-after)[a-z-]*)(?:"|: )', source))
 
 
 def test_every_style_of_effort_is_listed() -> None:
     rows = pages.table("style", "labs.md").rows
-    found = {(pages.codes(row[1])[0], pages.codes(row[0])[0]) for row in rows}
-    assert found == {(name, style) for name, styles in EFFORT_STYLES.items() for style in styles}
+    pairs = {(pages.codes(row[1])[0], pages.codes(row[0])[0]) for row in rows}
+    assert pairs == {(name, style) for name, styles in EFFORT_STYLES.items() for style in styles}
 
 
 def test_every_event_of_the_log_is_listed() -> None:
     sources = "\n".join(file.read_text("utf-8") for file in ROOT.glob("gateway/**/*.py"))
     rows = pages.table("event", "observing.md").rows
-    found = set(re.findall(r'\b_?log(?:_seldom)?\(\s*"(\w+)"', sources))
-    assert {pages.codes(row[0])[0] for row in rows} == found
+    events = set(re.findall(r'\b_?log(?:_seldom)?\(\s*"(\w+)"', sources))
+    assert {pages.codes(row[0])[0] for row in rows} == events
 
 
-def test_reserved_variables_are_told() -> None:
+def test_the_docs_list_reserved_variables() -> None:
     rows = pages.table("variable", "operating.md").rows
-    told = {name for row in rows for name in pages.codes(row[0])}
-    assert {f"TIERGATE_{name.upper()}" for name in RESERVED_WORDS} <= told
+    documented = {name for row in rows for name in pages.codes(row[0])}
+    assert {f"TIERGATE_{name.upper()}" for name in RESERVED_WORDS} <= documented
 
 
 @pytest.mark.parametrize("page", pages.DOCUMENTS, ids=lambda page: str(page.relative_to(ROOT)))

@@ -59,8 +59,8 @@ def _members_of_answers() -> str:
     lines += ["| dialect | member, or object as a whole | what translation does |", "|---|---|---|"]
     for name, dialect in DIALECTS.items():
         names: dict[Member, dict[str, None]] = {}
-        for place, known in get_translation(dialect).answer_members.items():
-            for key, member in known.items():
+        for place, place_members in get_translation(dialect).answer_members.items():
+            for key, member in place_members.items():
                 if member.decision in _DECISIONS:
                     group = names.setdefault(member._replace(inside="", path=""), {})
                     group[f"`{place.removeprefix('event:') if key == WHOLE else key}`"] = None
@@ -75,7 +75,7 @@ def _members_of_answers() -> str:
 
 def _count(name: str, members: MemberList) -> str:
     """Return a sentence that counts the members of a list."""
-    counted = [member for known in members.values() for member in known.values()]
+    counted = [member for place_members in members.values() for member in place_members.values()]
     kept = sum(member.decision in ("read", "carried") for member in counted)
     return f"**{name}**: {len(counted)} members in {len(members)} objects, of which {kept} are read or carried.\n"
 
@@ -122,8 +122,8 @@ _DECISIONS = {
 def _group(members: MemberList) -> dict[tuple[str, Member], str]:
     """Group the members that are not read unchanged, by object and decision."""
     groups: dict[tuple[str, Member], list[str]] = {}
-    for place, known in members.items():
-        for key, member in known.items():
+    for place, place_members in members.items():
+        for key, member in place_members.items():
             if member.decision in _DECISIONS:
                 group = groups.setdefault((place, member._replace(inside="", path="")), [])
                 group.append("all of it" if key == WHOLE else f"`{key}`")

@@ -99,18 +99,20 @@ def cached(gate: Gate, provider: Upstream, path: str, every: int = 1) -> Outcome
     texts = strings(520)[::every]
     first: list[Reply] = []
     for at, text in enumerate(texts):
-        told = gate.ask(path, written(path, text, at))
-        right = told.status == 200 and told.headers["x-tiergate-cache"] == "miss"
-        first.append(told)
-        yield "" if right else f"{text!r}: {told}"
-    asked = len(provider.requests)
+        reply = gate.ask(path, written(path, text, at))
+        right = reply.status == 200 and reply.headers["x-tiergate-cache"] == "miss"
+        first.append(reply)
+        yield "" if right else f"{text!r}: {reply}"
+    requests_before = len(provider.requests)
     for at, text in enumerate(texts):
-        told = gate.ask(path, written(path, text, at))
-        again = told.headers.get("x-tiergate-cache") == "hit" and told.body == first[at].body
-        yield "" if again else f"{text!r}: {told} after {first[at]}"
-    apart = len({told.body for told in first})
-    right = (asked, len(provider.requests), apart) == (len(texts),) * 3
-    yield "" if right else f"{asked}, {len(provider.requests)} and {apart} of {len(texts)}"
+        reply = gate.ask(path, written(path, text, at))
+        again = reply.headers.get("x-tiergate-cache") == "hit" and reply.body == first[at].body
+        yield "" if again else f"{text!r}: {reply} after {first[at]}"
+    apart = len({reply.body for reply in first})
+    right = (requests_before, len(provider.requests), apart) == (len(texts),) * 3
+    yield (
+        "" if right else f"{requests_before}, {len(provider.requests)} and {apart} of {len(texts)}"
+    )
 
 
 def unreadable(gate: Gate, provider: Upstream, path: str, number: int = 300) -> Outcomes:
@@ -121,13 +123,13 @@ def unreadable(gate: Gate, provider: Upstream, path: str, number: int = 300) -> 
     yield "" if not provider.requests else f"{provider.requests[0].body!r} was sent on"
 
 
-def refused(told: Reply, path: str, status: int, start: str, what: object) -> str:
+def refused(reply: Reply, path: str, status: int, start: str, what: object) -> str:
     """Return the mistake in a refusal, empty if there is none."""
     try:
-        right = check_refusal(told, path, status).startswith(start)
+        right = check_refusal(reply, path, status).startswith(start)
     except (AssertionError, KeyError, TypeError, ValueError) as error:
-        return f"{what!r}: {told}: {error}"
-    return "" if right else f"{what!r}: {told}"
+        return f"{what!r}: {reply}: {error}"
+    return "" if right else f"{what!r}: {reply}"
 
 
 def smuggled(gate: Gate, number: int = 1500) -> Outcomes:
@@ -146,7 +148,7 @@ def locked_out(gate: Gate, number: int = 560, ways: int = 4, within: float = mat
     """SEC-SQLI 1: a text as a key gets the same 401 as all, in `within` seconds, and no row."""
     before, bodies = gate.journal(), dict[str, bytes]()
     for at, text in enumerate((*injected(number), *strings(min(number, 560)))):
-        key = "".join(one if " " <= one != "\x7f" else "" for one in text).strip()
+        key = "".join(char if " " <= char != "\x7f" else "" for char in text).strip()
         for turn in range(at, at + ways):
             way, path = WAYS[turn % 4], SPOKEN[turn // 4 % 4]
             if way == "?key=":
@@ -175,12 +177,12 @@ def told_apart(gate: Gate, provider: Upstream, number: int = 560) -> Outcomes:
         )
         body = {CHAT: "metadata", RESPONSES: "metadata", GENERATE: "labels"}.get(path, "x_own")
         sent = valid_body(path, **{body: {"a": text, text: "b"}, "user": text})
-        header = "".join(one for one in text if " " <= one < "\x7f").strip()
-        told = gate.ask(
+        header = "".join(char for char in text if " " <= char < "\x7f").strip()
+        reply = gate.ask(
             path, sent, authorization=OF_A_CLIENT, idempotency_key=header, user_agent=header
         )
-        right = told.status == 200 and provider.requests[-1].body == sent
-        yield "" if right else f"{text!r}: {told}"
+        right = reply.status == 200 and provider.requests[-1].body == sent
+        yield "" if right else f"{text!r}: {reply}"
     for line in gate.journal().splitlines() + gate.child.err.encode().splitlines():
         row = jsonio.loads(line)
         yield "" if isinstance(row, dict) and not re.search(rb"[\x00-\x1f]", line) else repr(line)
@@ -226,10 +228,10 @@ def lost_ways(gate: Gate, number: int = 560, doors: int = 6) -> Outcomes:
         for turn in range(at, at + doors):
             method, door = _NAMED[turn % len(_NAMED)]
             key = OF_AN_ADMIN if "admin" in door else OF_A_CLIENT
-            told = gate.ask(door + name, method=method, authorization=key)
-            lists = told.status == 200 and door == "/v1/models/" and not text.strip("./")
-            right = told.status in (400, 404, 405) or lists
-            yield "" if right else f"{method} {door}{name}: {told}"
+            reply = gate.ask(door + name, method=method, authorization=key)
+            lists = reply.status == 200 and door == "/v1/models/" and not text.strip("./")
+            right = reply.status in (400, 404, 405) or lists
+            yield "" if right else f"{method} {door}{name}: {reply}"
 
 
 MODELS = {CHAT: "able-1", MESSAGES: "claude-haiku-9", RESPONSES: "reply-9", GENERATE: "gem-9"}
@@ -261,9 +263,9 @@ def odd_answers(gate: Gate, provider: Upstream, path: str, model: str, number: i
     chance = random.Random(f"{path} {model} answers")
     for at in range(number):
         streamed = at % 2 == 1
-        told = answer(model, chance, streamed=streamed)
+        reply = answer(model, chance, streamed=streamed)
         provider.scripts.clear()
-        provider.on("/", told)
+        provider.on("/", reply)
         body = valid_body(
             path, **({} if path == GENERATE else {"model": model, "stream": streamed})
         )
@@ -272,7 +274,7 @@ def odd_answers(gate: Gate, provider: Upstream, path: str, model: str, number: i
             door = door.replace(":generateContent", ":streamGenerateContent?alt=sse")
         heard = gate.ask(door, body)
         right = heard.status in _FAULTS and b"failed on this request" not in heard.body
-        yield "" if right else f"{door} was told {told.pieces!r}: {heard}"
+        yield "" if right else f"{door} was told {reply.pieces!r}: {heard}"
 
 
 _WATCH = """

@@ -66,7 +66,7 @@ def installation(
     """An environment with the wheel or the sdist, at the locked versions, without extras."""
     folder = tmp_path_factory.mktemp(request.param)
     bounds = folder / "locked.txt"
-    bounds.write_text("".join(f"{one['name']}=={one['version']}\n" for one in LOCK if one["name"] != "tiergate"))  # fmt: skip
+    bounds.write_text("".join(f"{locked['name']}=={locked['version']}\n" for locked in LOCK if locked["name"] != "tiergate"))  # fmt: skip
     (file,) = (built / "wheel").glob("*.whl") if request.param == "wheel" else built.glob("*.gz")
     uv("venv", "--quiet", "--python", sys.executable, str(folder / "env"))
     python = str(folder / "env/bin/python")

@@ -103,20 +103,26 @@ def test_each_component_has_a_purl_and_the_hashes_of_the_lock(sbom: dict[str, An
 
 def test_vendored_code_of_the_dashboard_is_in_the_sbom(sbom: dict[str, Any]) -> None:
     """Each vendored code file has the version that the dashboard's documentation names."""
-    vendored = [one for one in sbom["components"] if one not in list_registry_components(sbom)]
+    vendored = [
+        component
+        for component in sbom["components"]
+        if component not in list_registry_components(sbom)
+    ]
     files = sorted((ROOT / VENDOR).glob("*.js"))
-    assert [one["name"] for one in vendored] == [file.stem for file in files] == ["uplot"]
-    (one,), (file,) = vendored, files
-    assert f"uPlot](https://github.com/leeoniya/uPlot) {one['version']} (MIT)" in (
+    assert (
+        [component["name"] for component in vendored] == [file.stem for file in files] == ["uplot"]
+    )
+    (component,), (file,) = vendored, files
+    assert f"uPlot](https://github.com/leeoniya/uPlot) {component['version']} (MIT)" in (
         ROOT / "docs/dashboard.md"
     ).read_text("utf-8")
-    assert one["purl"] == f"pkg:npm/uplot@{one['version']}"
-    assert one["hashes"] == [
+    assert component["purl"] == f"pkg:npm/uplot@{component['version']}"
+    assert component["hashes"] == [
         {"alg": "SHA-256", "content": hashlib.sha256(file.read_bytes()).hexdigest()}
     ]
     root = sbom["metadata"]["component"]["bom-ref"]
     dependencies = {each["ref"]: each.get("dependsOn", []) for each in sbom["dependencies"]}
-    assert one["bom-ref"] in dependencies[root]
+    assert component["bom-ref"] in dependencies[root]
 
 
 @pytest.mark.parametrize(

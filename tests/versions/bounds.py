@@ -31,10 +31,14 @@ def read_locked(root: Path = ROOT) -> list[dict[str, Any]]:
 
 def find_server(project: dict[str, Any]) -> Requirement:
     """Find what the project requires of the server. Raises LookupError where it has no lower bound."""
-    (found,) = (one for one in map(Requirement, project["dependencies"]) if one.name == SERVER)
-    if not any(bound.operator in {">=", "=="} for bound in found.specifier):
-        raise LookupError(f"{found} has no lower bound")
-    return found
+    (requirement,) = (
+        candidate
+        for candidate in map(Requirement, project["dependencies"])
+        if candidate.name == SERVER
+    )
+    if not any(bound.operator in {">=", "=="} for bound in requirement.specifier):
+        raise LookupError(f"{requirement} has no lower bound")
+    return requirement
 
 
 def list_pythons(project: dict[str, Any], locked: list[dict[str, Any]]) -> list[str]:

@@ -32,9 +32,9 @@ def test_each_python_that_the_project_names_has_wheels() -> None:
     assert set(named) <= set(bounds.list_pythons(PROJECT, LOCKED))
 
 
-def test_the_locked_server_lies_within_what_is_allowed() -> None:
+def test_the_locked_server_version_is_within_the_bounds() -> None:
     requirement = bounds.find_server(PROJECT)
-    (version,) = (one["version"] for one in LOCKED if one["name"] == bounds.SERVER)
+    (version,) = (locked["version"] for locked in LOCKED if locked["name"] == bounds.SERVER)
     assert requirement.specifier.contains(version)
     oldest = min(Version(bound.version) for bound in requirement.specifier)
     assert oldest <= Version(version)
@@ -92,9 +92,9 @@ def test_every_python_of_the_machine_runs(
     there = {"3.12": "/usr/bin/a", "3.13": "/usr/bin/b", "3.14": "/usr/bin/c"}
     monkeypatch.setattr(command, "find_interpreter", lambda python: there.get(python, ""))
     assert command.choose_interpreters() == list(there.items())
-    told = capsys.readouterr().err
-    assert "3.16 has no wheels of two" in told
-    assert "Python 3.15 is not on this machine" in told
+    errors = capsys.readouterr().err
+    assert "3.16 has no wheels of two" in errors
+    assert "Python 3.15 is not on this machine" in errors
     del there["3.12"], there["3.13"]
     assert command.choose_interpreters() == [("3.14", "/usr/bin/c")]
     there.clear()

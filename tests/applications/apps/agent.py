@@ -47,12 +47,12 @@ class Agent(Application):
                     whole: Any = await events.get_final_completion()
             else:
                 whole = await sdk.chat.completions.create(model=model, messages=messages, tools=tools)  # fmt: skip
-            said = whole.choices[0].message
-            messages.append(said.to_dict())
-            if not said.tool_calls:
-                self.check_results(self.hear(ref, said.content), given)
+            message = whole.choices[0].message
+            messages.append(message.to_dict())
+            if not message.tool_calls:
+                self.check_results(self.hear(ref, message.content), given)
                 return
-            for call in said.tool_calls:
+            for call in message.tool_calls:
                 given.append(self._use(ref, call.function.name, call.function.arguments))
                 messages.append({"role": "tool", "tool_call_id": call.id, "content": given[-1]})
             yield
@@ -68,9 +68,9 @@ class Agent(Application):
         previous: str | None = None
         given: list[str] = []
         while True:
-            asked: dict[str, Any] = {"model": model, "input": items, "tools": tools}
-            asked |= {"previous_response_id": previous} if kept and previous else {}
-            whole = await self._respond(sdk, asked, stream)
+            members: dict[str, Any] = {"model": model, "input": items, "tools": tools}
+            members |= {"previous_response_id": previous} if kept and previous else {}
+            whole = await self._respond(sdk, members, stream)
             assert whole.status == "completed"
             calls = [item for item in whole.output if item.type == "function_call"]
             if not calls:
@@ -84,10 +84,10 @@ class Agent(Application):
             items = results if kept else [*items, *(it.to_dict() for it in whole.output), *results]
             yield
 
-    async def _respond(self, sdk: AsyncOpenAI, asked: dict[str, Any], stream: bool) -> Any:
+    async def _respond(self, sdk: AsyncOpenAI, members: dict[str, Any], stream: bool) -> Any:
         if not stream:
-            return await sdk.responses.create(**asked)
-        async with sdk.responses.stream(**asked) as events:
+            return await sdk.responses.create(**members)
+        async with sdk.responses.stream(**members) as events:
             return await events.get_final_response()
 
     def _use(self, ref: str, name: str, arguments: str) -> str:

@@ -83,7 +83,7 @@ class Application(ABC):
 
     def check_results(self, text: str, results: list[str]) -> None:
         """Check that the model has read all tool results: it repeats the last word of each."""
-        missing = [one for one in results if one.split()[-1] not in text]
+        missing = [result for result in results if result.split()[-1] not in text]
         assert not missing, f"{missing} did not reach the model: {text}"
 
     async def survive[T](self, ref: str, call: Awaitable[T]) -> T | None:

@@ -38,8 +38,10 @@ class Google(Application):
         texts = [f"Une note: ollama {self.ref()}", f"Noch eine: none {self.ref()}"]
         contents: list[types.ContentUnion] = [*texts]
         model = self.chance.choice(_EMBEDDINGS)
-        found = await sdk.models.embed_content(model=model, contents=contents)
-        assert [one.values for one in found.embeddings or ()] == [vector(text) for text in texts]
+        reply = await sdk.models.embed_content(model=model, contents=contents)
+        assert [embedding.values for embedding in reply.embeddings or ()] == [
+            vector(text) for text in texts
+        ]
 
     async def _show(self, sdk: genai.client.AsyncClient, ref: str) -> str:
         """Show an answer to its end."""

@@ -27,11 +27,11 @@ class Rag(Application):
             yield
             for _ in range(3):
                 question = f"What is said of page {self.chance.randrange(9)}?"
-                asked = [f"{question} {self.ref(Fault.RATE_LIMIT)}"]
-                await self._embed(sdk, embed, asked)
+                questions = [f"{question} {self.ref(Fault.RATE_LIMIT)}"]
+                await self._embed(sdk, embed, questions)
                 yield
                 if self.chance.random() < 0.3:  # a second look at the same question
-                    await self._embed(sdk, embed, asked)
+                    await self._embed(sdk, embed, questions)
                 ref = self.ref(*_FAULTS)
                 await self.survive(ref, self._answer(sdk, model, question, ref))
                 yield
@@ -47,5 +47,5 @@ class Rag(Application):
         self.hear(ref, answer.choices[0].message.content)
 
     async def _embed(self, sdk: AsyncOpenAI, model: str, texts: list[str]) -> None:
-        found = await sdk.embeddings.create(model=model, input=texts)
-        assert [one.embedding for one in found.data] == [vector(text) for text in texts]
+        reply = await sdk.embeddings.create(model=model, input=texts)
+        assert [embedding.embedding for embedding in reply.data] == [vector(text) for text in texts]

@@ -24,8 +24,8 @@ def main() -> int:
     if why:
         table.write(days, f"{datetime.now(UTC):%Y-%m-%d}: {why}")
         return 0
-    known = table.read()
-    changes = [f"{name}: {change}" for name, day in days.items() for change in table.moved(known.get(name), day)]  # fmt: skip
+    figures = table.read()
+    changes = [f"{name}: {change}" for name, day in days.items() for change in table.moved(figures.get(name), day)]  # fmt: skip
     print("\n".join(changes))
     return 1 if changes else 0
 

@@ -80,9 +80,9 @@ def _rag(day: Day, stage: DayContext) -> None:
             messages: list[Json] = [{"role": "system", "content": system}]
             for turn in turns:
                 stage.wait_until(turn.at)
-                asked = stage.plan(turn.text, turn.out, 0)
-                sdk.embeddings.create(model="text-embedding-3-small", input=asked)
-                messages.append({"role": "user", "content": asked})
+                text = stage.plan(turn.text, turn.out, 0)
+                sdk.embeddings.create(model="text-embedding-3-small", input=text)
+                messages.append({"role": "user", "content": text})
                 messages.append({"role": "assistant", "content": _ask(sdk, messages)})
 
 
@@ -120,13 +120,13 @@ def _agent(day: Day, stage: DayContext) -> None:
                 while True:
                     stage.wait_until(at)
                     at += _WORKS
-                    said = sdk.messages.create(
+                    message = sdk.messages.create(
                         model="auto", max_tokens=8000, system=system, tools=tools, messages=_marked(messages, mark),
                     )  # fmt: skip
-                    messages.append({"role": "assistant", "content": said.content})
-                    if said.stop_reason != "tool_use":
+                    messages.append({"role": "assistant", "content": message.content})
+                    if message.stop_reason != "tool_use":
                         break
-                    messages.append({"role": "user", "content": _results(said, turn)})
+                    messages.append({"role": "user", "content": _results(message, turn)})
 
 
 def _marked(messages: list[Json], mark: Mapping[str, Json]) -> list[Json]:
@@ -136,10 +136,10 @@ def _marked(messages: list[Json], mark: Mapping[str, Json]) -> list[Json]:
     return [*before, {**last, "content": [*blocks, {**block, **mark}]}]
 
 
-def _results(said: anthropic.types.Message, turn: Turn) -> list[Json]:
+def _results(message: anthropic.types.Message, turn: Turn) -> list[Json]:
     return [
         {"type": "tool_result", "tool_use_id": block.id, "content": filler(turn.read, "screen")}
-        for block in said.content
+        for block in message.content
         if block.type == "tool_use"
     ]
 

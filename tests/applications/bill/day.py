@@ -53,9 +53,9 @@ def load(name: str) -> Day:
 
 
 def _conversations(script: Json, midnight: float) -> Iterator[tuple[Turn, ...]]:
-    for one in script["conversations"]:
-        at, turns = midnight + _seconds(one["at"]), []
-        for number, turn in enumerate(one["turns"]):
+    for conversation in script["conversations"]:
+        at, turns = midnight + _seconds(conversation["at"]), []
+        for number, turn in enumerate(conversation["turns"]):
             at += turn.get("after", _TURN) if number else 0.0
             turns.append(Turn(at, turn["user"], turn["out"], turn.get("calls", 0), turn.get("read", 0)))  # fmt: skip
         yield tuple(turns)

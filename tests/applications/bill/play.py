@@ -124,5 +124,7 @@ def _sum(charges: list[Charge], rows: list[Json]) -> Sum:
         calls=len(charges),
         usd=billed,
         shares={tier: round(tiers[tier] / tiers.total(), 3) for tier in TIERS},
-        cached=round(sum(one.read for one in prompts) / sum(one.prompt for one in prompts), 3),
+        cached=round(
+            sum(prompt.read for prompt in prompts) / sum(prompt.prompt for prompt in prompts), 3
+        ),
     )

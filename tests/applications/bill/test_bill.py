@@ -23,9 +23,9 @@ LINE = table.Line({None: table.Bill(DAY.usd, DAY.shares)}, ("first",))
 @pytest.mark.parametrize("quality", QUALITIES)
 def test_the_days_cost_what_the_table_says(loop: Loop, tmp_path: Path, quality: int | None) -> None:
     """`make bill WHY="..."` writes the table when a change is meant to move it."""
-    days, known = play_days(loop, tmp_path, quality), table.read()
+    days, figures = play_days(loop, tmp_path, quality), table.read()
     assert all(30 <= day.calls <= 80 for day in days.values())
-    moved = [f"{name} {it}" for name, day in days.items() for it in table.moved(known.get(name), {quality: day})]  # fmt: skip
+    moved = [f"{name} {it}" for name, day in days.items() for it in table.moved(figures.get(name), {quality: day})]  # fmt: skip
     assert not moved, f'{"; ".join(moved)}. If that is meant: make bill WHY="the reason"'
 
 
@@ -45,7 +45,7 @@ def test_the_page_has_the_bills_of_the_table() -> None:
     ]
 
 
-def test_what_moves_is_told() -> None:
+def test_each_figure_that_moved_is_reported() -> None:
     assert table.moved(LINE, {None: DAY}) == []
     assert table.moved(LINE, {None: replace(DAY, usd=Decimal("0.5249"))}) == []
     assert table.moved(LINE, {None: replace(DAY, usd=Decimal("0.53"))}) == [

@@ -42,5 +42,5 @@ def size(texts: Sequence[str]) -> int:
     return sum(count(text.encode()) for text in texts)
 
 
-def _pack(one: Sequence[float]) -> str:
-    return base64.b64encode(struct.pack(f"<{_SIZE}f", *one)).decode()
+def _pack(numbers: Sequence[float]) -> str:
+    return base64.b64encode(struct.pack(f"<{_SIZE}f", *numbers)).decode()

@@ -66,20 +66,20 @@ def _endpoint(path: str, operation: Operation, dialect: str, needed: str, foreig
 def _openai(root: str, *, responses: bool = True, embeddings: bool = True) -> tuple[Endpoint, ...]:
     """List OpenAI's endpoints below a root."""
     chat_only = "input contents system max_output_tokens instructions previous_response_id"
-    found = [
+    hosts = [
         _endpoint(f"{root}/chat/completions", "generate", CHAT, "model messages", chat_only),
         _endpoint(f"{root}/models", "models", CHAT, "", "", "GET"),
     ]
     if responses:
         other = "messages contents system max_tokens max_completion_tokens encoding_format"
-        found += [
+        hosts += [
             _endpoint(f"{root}/responses", "generate", RESPONSES, "model input", other),
             _endpoint(f"{root}/responses/input_tokens", "count", RESPONSES, "model input", other),
         ]
     if embeddings:
         other = "messages contents instructions stream tools reasoning max_output_tokens"
-        found.append(_endpoint(f"{root}/embeddings", "embed", CHAT, "model input", other))
-    return tuple(found)
+        hosts.append(_endpoint(f"{root}/embeddings", "embed", CHAT, "model input", other))
+    return tuple(hosts)
 
 
 def _anthropic(root: str) -> tuple[Endpoint, ...]:

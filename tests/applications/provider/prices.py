@@ -93,11 +93,11 @@ def _by_genai_prices(host: str, model: str, tokens: Tokens, at: float) -> Decima
     )  # fmt: skip
     for name in (model, _DATED.sub("", model)):
         try:
-            found = genai_prices.calc_price(
+            price = genai_prices.calc_price(
                 usage, name, provider_id=_SELLERS.get(host, host),
                 genai_request_timestamp=datetime.fromtimestamp(at, UTC),
             )  # fmt: skip
         except LookupError:
             continue
-        return found.total_price
+        return price.total_price
     return None

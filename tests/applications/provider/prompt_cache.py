@@ -61,7 +61,7 @@ class PromptCache:
 
     def _keep(self, place: str, hashes: Sequence[bytes]) -> None:
         now = self._clock()
-        self._seen.update({(place, one): now for one in hashes})
+        self._seen.update({(place, hash): now for hash in hashes})
 
 
 def count(data: bytes) -> int:

@@ -17,8 +17,8 @@ _REF = re.compile(r"\(ref ([a-z]+\d+)\.(\d+)\)")
 
 def latest_ref(text: str) -> str:
     """Return the newest reference of a request, as `chat3.12`; empty where it has none."""
-    found = _REF.findall(text)
-    return "{}.{}".format(*max(found, key=lambda ref: int(ref[1]))) if found else ""
+    references = _REF.findall(text)
+    return "{}.{}".format(*max(references, key=lambda ref: int(ref[1]))) if references else ""
 
 
 @dataclass
@@ -128,19 +128,19 @@ def _gemini(body: Json, request: ParsedRequest) -> None:
     level = str(config.get("thinkingLevel") or "none").lower()
     request.effort = "low" if config.get("thinkingBudget", 0) > 0 else level
     for tool in body.get("tools") or ():
-        for one in tool.get("functionDeclarations") or ():
+        for declaration in tool.get("functionDeclarations") or ():
             # Google's APIs accept the names of members in both spellings, and its SDK uses both.
             names = ("parametersJsonSchema", "parameters_json_schema", "parameters")
-            schema: Json = next((one[name] for name in names if name in one), {})
-            request.add(one)
-            request.tools.append((one["name"], schema))
+            schema: Json = next((declaration[name] for name in names if name in declaration), {})
+            request.add(declaration)
+            request.tools.append((declaration["name"], schema))
     request.add(body.get("systemInstruction"))
     for content in body["contents"]:
         parts = content["parts"]
         given = [part["functionResponse"] for part in parts if "functionResponse" in part]
         if content.get("role", "user") == "user" and not given:
             request.begin_turn()
-        request.results += [orjson.dumps(one["response"]).decode() for one in given]
+        request.results += [orjson.dumps(declaration["response"]).decode() for declaration in given]
         request.rounds += any("functionCall" in part for part in parts)
         # Google's SDK writes bytes in the URL-safe alphabet of base64, its API in the standard one.
         request.states += [
@@ -173,8 +173,8 @@ def _text(content: Json) -> str:
 def arguments(schema: Json, word: str) -> Json:
     """Make arguments for a function: the word for each text, 2 for each number."""
     made = {}
-    for name, one in schema.get("properties", {}).items():
-        numeric = str(one.get("type")).lower() in ("integer", "number")
+    for name, property_schema in schema.get("properties", {}).items():
+        numeric = str(property_schema.get("type")).lower() in ("integer", "number")
         made[name] = 2 if numeric else word
     return made
 
@@ -184,4 +184,4 @@ def inputs(dialect: str, body: Json) -> Sequence[str]:
     if dialect == CHAT:
         return [body["input"]] if isinstance(body["input"], str) else list(body["input"])
     requests = body.get("requests") or [body]
-    return ["".join(part["text"] for part in one["content"]["parts"]) for one in requests]
+    return ["".join(part["text"] for part in request["content"]["parts"]) for request in requests]

@@ -20,16 +20,16 @@ def weather(city: str, days: int = 1) -> str:
 
 def tell(**parts: Callable[[], object]) -> None:
     """Run each part and print its result; for an error print its status and its words."""
-    told: dict[str, object] = {}
+    seen: dict[str, object] = {}
     for name, part in parts.items():
         CALLS.clear()
         try:
-            told[name] = part()
+            seen[name] = part()
         except Exception as error:  # noqa: BLE001 - every error is printed
             cause: BaseException = error
             status = getattr(cause, "status_code", None)
-            told[name] = {"status": status or 0, "error": f"{error} {error.__cause__ or ''}"}
-    print(json.dumps(told))
+            seen[name] = {"status": status or 0, "error": f"{error} {error.__cause__ or ''}"}
+    print(json.dumps(seen))
 
 
 def parts(
@@ -38,8 +38,8 @@ def parts(
     """Return each program's parts: text and a loop of tools, whole and streamed, and errors."""
 
     def looped(stream: bool) -> object:
-        said = loop("[loop]", stream)
-        return {"text": said, "calls": list(CALLS)}
+        answer = loop("[loop]", stream)
+        return {"text": answer, "calls": list(CALLS)}
 
     return {
         "whole": lambda: text("[hello]", False),

@@ -16,11 +16,11 @@ SCHEMA = {
 
 
 def model(stream: bool, tools: list[Any] | None = None) -> Any:
-    told = (lambda _: None) if stream else None
+    callback = (lambda _: None) if stream else None
     options = {"stream_options": {"include_usage": True}} if stream else {}
     return OpenAIChatGenerator(
         api_key=Secret.from_token(KEY), model=MODEL, api_base_url=f"{URL}/v1", max_retries=0,
-        streaming_callback=told, tools=tools, generation_kwargs=options,
+        streaming_callback=callback, tools=tools, generation_kwargs=options,
     )  # fmt: skip
 
 
@@ -33,10 +33,10 @@ def text(prompt: str, stream: bool) -> object:
 
 def loop(prompt: str, stream: bool) -> str:
     tool = Tool(name="weather", description="Tells it.", parameters=SCHEMA, function=weather)
-    asked = model(stream, [tool])
+    chat_model = model(stream, [tool])
     messages = [ChatMessage.from_system(SYSTEM), ChatMessage.from_user(prompt)]
     while True:
-        (answer,) = asked.run(messages)["replies"]
+        (answer,) = chat_model.run(messages)["replies"]
         messages.append(answer)
         if not answer.tool_calls:
             return str(answer.text)

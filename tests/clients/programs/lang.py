@@ -37,21 +37,21 @@ def ask(messages: list[Any], stream: bool, bound: Any = model) -> Any:
 
 
 def text(prompt: str, stream: bool) -> object:
-    said = ask([SystemMessage(SYSTEM), HumanMessage(prompt)], stream)
-    used = said.usage_metadata
-    return {"text": said.text, "usage": [used["input_tokens"], used["output_tokens"]]}
+    answer = ask([SystemMessage(SYSTEM), HumanMessage(prompt)], stream)
+    used = answer.usage_metadata
+    return {"text": answer.text, "usage": [used["input_tokens"], used["output_tokens"]]}
 
 
 def loop(prompt: str, stream: bool) -> str:
     bound = model.bind_tools([tool(weather)])
     messages: list[Any] = [SystemMessage(SYSTEM), HumanMessage(prompt)]
     while True:
-        said = ask(messages, stream, bound)
-        messages.append(said)
-        if not said.tool_calls:
-            return str(said.text)
+        answer = ask(messages, stream, bound)
+        messages.append(answer)
+        if not answer.tool_calls:
+            return str(answer.text)
         messages += [
-            ToolMessage(weather(**it["args"]), tool_call_id=it["id"]) for it in said.tool_calls
+            ToolMessage(weather(**it["args"]), tool_call_id=it["id"]) for it in answer.tool_calls
         ]
 
 

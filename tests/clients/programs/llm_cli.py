@@ -17,18 +17,18 @@ import llm  # noqa: E402 - it reads its folder's place when it is imported
 
 def model() -> Any:
     if WAY == "chat":
-        found = llm.get_model("abroad")
-        found.key = KEY
-        return found
+        llm_model = llm.get_model("abroad")
+        llm_model.key = KEY
+        return llm_model
     from llm_anthropic import ClaudeMessages  # noqa: PLC0415 - only needed this way
 
     return ClaudeMessages(MODEL, claude_model_id=MODEL, base_url=URL)
 
 
 def text(prompt: str, stream: bool) -> object:
-    said = model().prompt(prompt, system=SYSTEM, stream=stream, key=KEY)
-    words = said.text()
-    used = said.usage()
+    answer = model().prompt(prompt, system=SYSTEM, stream=stream, key=KEY)
+    words = answer.text()
+    used = answer.usage()
     return {"text": words, "usage": [used.input, used.output]}
 
 

@@ -40,9 +40,9 @@ async def told(city: str, days: int = 1) -> str:
 
 
 def text(prompt: str, stream: bool) -> object:
-    said, usage = asyncio.run(ask(prompt, stream, []))
+    answer, usage = asyncio.run(ask(prompt, stream, []))
     used = usage() if callable(usage) else usage
-    return {"text": said, "usage": [used.input_tokens, used.output_tokens]}
+    return {"text": answer, "usage": [used.input_tokens, used.output_tokens]}
 
 
 def loop(prompt: str, stream: bool) -> str:
