@@ -54,20 +54,20 @@ def format_config(
     lines = [
         *_format_comment(
             "Written by `tiergate init`. `tiergate check` finds mistakes in it, `tiergate explain "
-            "TEXT` says where a prompt would go and why. A gateway that runs takes changes over."
+            "TEXT` shows where a prompt goes and why. A running gateway applies changes by itself."
         ),
         "version: 1",
         "",
         *_format_comment(
-            "What else belongs to it. labs/ has providers, models and prices; rules.yaml has rules "
-            "of yours, which stand before the classifier."
+            "Other files of the configuration: labs/ has providers, models and prices; rules.yaml "
+            "has your own rules, which come before the classifier."
         ),
         *_format_list("include", [*lab_files, "rules.yaml"]),
         "",
         f"server: {dump_flow({'host': plan.host, 'port': plan.port, 'max_values': 200_000})}",
         "",
         *_format_comment(
-            "Where a call goes that names neither lab nor tier; `auto` goes by the prompt."
+            "The lab and tier of calls that name neither; for `auto` the prompt decides the tier."
         ),
         f"default: {dump_flow({'lab': plan.labs[0], 'tier': 'smart'})}",
         "",
@@ -78,19 +78,19 @@ def format_config(
         "# aliases: {gpt-4o: auto, gpt-4o-mini: fast}",
         "",
         *_format_comment(
-            "Another target finishes an answer that breaks off; streams wait until all is there. "
-            "Each user turn is decided anew, but cached prompts have their price."
+            "If an answer breaks off, another target finishes it; streams wait for the whole "
+            "answer. The gateway decides each user turn anew, and counts the cost of lost caches."
         ),
         "routing: {complete: hold, conversation: cost-aware}",
         "",
         *_format_comment(
-            "A preferred target that fails for a moment is asked again before the next one is."
+            "If the preferred target fails for a moment, the gateway asks it again before the next."
         ),
         "retry: {preferred_wait: 3s, preferred_again: 1}",
         "",
         *_format_comment(
-            f"Equal calls get the kept answer, for each key apart{redis_note}: embeddings, and "
-            "chat at temperature 0 without tools. `default: on` caches all."
+            f"Equal calls of one key get the cached answer{redis_note}: embeddings, and chat at "
+            "temperature 0 without tools. `default: on` caches all calls."
         ),
         "cache: {default: deterministic, ttl: 1h, scope: key}",
         "",

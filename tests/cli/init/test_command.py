@@ -76,7 +76,7 @@ def test_the_new_configuration_completes_broken_answers(empty_folder: Path) -> N
         == "hold"
     )
     text = (empty_folder / "config/gateway.yaml").read_text("utf-8")
-    assert "streams wait until all is there" in text
+    assert "streams wait for the whole answer" in text
 
 
 @pytest.mark.parametrize("words", [("--yes",), ("--yes", "--keys", "file")])
