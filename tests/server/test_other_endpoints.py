@@ -108,10 +108,6 @@ def test_health_shows_the_version_and_the_configuration(world: World, path: str)
     assert world.client.head(path).status_code == 200
 
 
-def test_the_start_page_answers_head_requests(world: World) -> None:
-    assert world.client.head("/").status_code == 200
-
-
 def test_the_openapi_document_lists_the_endpoints(world: World) -> None:
     """OpenAPI lists the endpoints, and no page loads scripts from elsewhere."""
     document = jsonio.loads(world.client.get("/openapi.json").content)

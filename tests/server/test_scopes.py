@@ -1,7 +1,6 @@
 """Test scopes of client keys over HTTP: refusals, lists, admins, and a key file that changes."""
 
 import hashlib
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -78,7 +77,11 @@ def test_a_key_is_refused_models_outside_its_scope(
 ) -> None:
     """SEC-AUTH 3: every endpoint answers 403, `/v1/route` too, and the gateway asks no provider."""
     reply = ask(scopes, key, model)
-    assert (reply.status_code, reply.json()["error"]["code"]) == (403, "model_not_allowed")
+    assert reply.status_code == 403
+    assert reply.json()["error"] | {"message": ""} == {
+        "message": "", "type": "permission_error", "param": "model", "code": "model_not_allowed",
+    }  # fmt: skip
+    assert reply.headers["x-should-retry"] == "false"
     assert ask(scopes, key, model, "/v1/route").status_code == 403
     headers = {"x-api-key": key}
     for path, body in (
@@ -117,8 +120,10 @@ def test_model_lists_have_only_the_models_of_the_key(scopes: World) -> None:
     assert reply.status_code == 404
 
 
-def test_unknown_expired_and_revoked_keys_get_the_same_answer_to_the_byte(scopes: World) -> None:
-    """Expired, revoked, unknown and malformed keys get the same status, body and length."""
+def test_sec_timing_unknown_expired_and_revoked_keys_get_the_same_answer_to_the_byte(
+    scopes: World,
+) -> None:
+    """SEC-TIMING: expired, revoked, unknown and malformed keys get the same status, body and length."""
     replies = set()
     for secret in ("late", "gone", "nobody", "tg-" + "0" * 64, "é", "x" * 8000, "Basic YTpi"):
         for path in ("/v1/chat/completions", "/v1/models"):
@@ -182,16 +187,3 @@ def test_a_method_override_header_opens_no_endpoint(scopes: World) -> None:
         headers = {"x-api-key": "free", name: "GET"}
         assert scopes.client.post("/admin/costs", headers=headers).status_code == 405
         assert scopes.client.get("/admin/costs", headers=headers).status_code == 401
-
-
-def test_a_changed_key_file_takes_effect_and_one_with_a_mistake_does_not(scopes: World) -> None:
-    """A change with a mistake takes no effect."""
-    file: Path = scopes.folder / "keys.yaml"
-    file.write_text(f"new: {{sha256: {digest('new')}}}\n")
-    scopes.gateway.keys.refresh()
-    assert ask(scopes, "free", "auto").status_code == 401
-    assert ask(scopes, "new", "auto").status_code == 200
-    file.write_text("new: {sha256: 1}\n")
-    scopes.gateway.keys.refresh()
-    assert ask(scopes, "new", "auto").status_code == 200
-    assert scopes.client.get("/v1/models", headers={"x-api-key": "free"}).status_code == 401

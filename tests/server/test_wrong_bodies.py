@@ -45,6 +45,7 @@ NOT_JSON: list[tuple[str, bytes]] = [
     ("C-07 deep without an end", WITH[:-4] + b',"x":' + b"[" * 190_000),
     ("C-07 5,000 digits", WITH % (b'"seed":' + b"1" * 5000)),
     ("C-08 Latin-1", SAYS % b"caf\xe9"),
+    ("C-08 no UTF-8", SAYS % b"\xff\xfe"),
     ("C-08 overlong", SAYS % b"\xc0\xaf"),
     ("C-08 surrogate bytes", SAYS % b"\xed\xa0\x80"),
     ("C-08 lone surrogate", SAYS % b"\\ud800"),
@@ -73,20 +74,35 @@ NOT_JSON: list[tuple[str, bytes]] = [
 ]
 
 
+def ask_soon(gate: Gate, path: str, body: bytes) -> Reply:
+    """Ask, and check that the answer comes at once."""
+
+    def ask() -> Reply:
+        start = time.monotonic()
+        reply = gate.ask(path, body)
+        within(time.monotonic() - start, SOON)
+        return reply
+
+    return tried(ask)
+
+
+def check_code(reply: Reply, path: str, code: str) -> None:
+    """Check that no SDK retries a refusal, and the words for programs in OpenAI's dialects."""
+    assert reply.headers["x-should-retry"] == "false"
+    if family(path) in (CHAT, RESPONSES):
+        error = reply.json["error"]
+        assert (error["type"], error["code"]) == ("invalid_request_error", code)
+
+
 @pytest.mark.parametrize("path", ENDPOINTS)
 @pytest.mark.parametrize("body", [row[1] for row in NOT_JSON], ids=[row[0] for row in NOT_JSON])
 def test_c_07_c_08_c_10_invalid_json_is_refused_with_its_position(
     gate: Gate, provider: Upstream, path: str, body: bytes
 ) -> None:
     """C-07, C-08, C-10: 400 with the place of the error, never a fault, and no request leaves."""
-
-    def refuse() -> str:
-        start = time.monotonic()
-        reply = gate.ask(path, body)
-        within(time.monotonic() - start, SOON)
-        return check_refusal(reply, path, 400)
-
-    message = tried(refuse)
+    reply = ask_soon(gate, path, body)
+    message = check_refusal(reply, path, 400)
+    check_code(reply, path, "invalid_json")
     assert message.startswith("The request body is not valid JSON: ")
     assert re.search(r"byte \d+", message) or "nested" in message or "depth" in message.lower()
     assert not provider.requests
@@ -104,6 +120,7 @@ NOT_AN_OBJECT: list[Row] = [
 NO_MODEL: list[Row] = [
     ("no model", b"{%b}", "model"),
     ("an empty model", b'{"model":"",%b}', "model"),
+    ("null for a model", b'{"model":null,%b}', "model"),
     ("a number for a model", b'{"model":1,%b}', "model"),
     ("a list for a model", b'{"model":["auto"],%b}', "model"),
     ("text for stream", b'{"model":"auto","stream":"yes",%b}', "stream"),
@@ -112,6 +129,8 @@ NO_MODEL: list[Row] = [
 NO_MESSAGES: list[Row] = [
     ("no messages", b'{"model":"auto","max_tokens":9}', "messages"),
     ("an object for messages", b'{"model":"auto","max_tokens":9,"messages":{}}', "messages"),
+    ("text for messages", b'{"model":"auto","max_tokens":9,"messages":"hi"}', "messages"),
+    ("text for a message", b'{"model":"auto","max_tokens":9,"messages":["hi"]}', "messages[0]"),
     ("null for a message", b'{"model":"auto","max_tokens":9,"messages":[null]}', "messages[0]"),
 ]
 NO_INPUT: list[Row] = [
@@ -142,7 +161,10 @@ def _rows() -> Iterator[tuple[str, Row]]:
         model_cases = NO_MODEL
         if path == INPUT:  # here all members are optional, and there are no streams
             cases = [row for row in cases if row[0] not in ("no input", "null for input")]
-            model_cases = [row for row in model_cases if row[0] != "no model" and row[2] == "model"]
+            optional = ("no model", "null for a model")
+            model_cases = [
+                row for row in model_cases if row[0] not in optional and row[2] == "model"
+            ]
         yield from ((path, row) for row in cases)
         if path not in GOOGLE:
             content = b'"input":"hi"' if family(path) == RESPONSES else HI
@@ -157,8 +179,9 @@ def test_c_16_a_wrong_request_gets_an_error_that_names_the_member(
     gate: Gate, provider: Upstream, path: str, row: Row
 ) -> None:
     """C-16: the refusal names the wrong member, for people and for programs."""
-    reply = gate.ask(path, row[1])
+    reply = ask_soon(gate, path, row[1])
     message = check_refusal(reply, path, 400)
+    check_code(reply, path, "invalid_request")
     assert (f'"{row[2]}"' if row[2] else "must be a JSON object") in message
     if family(path) != MESSAGES:
         assert refused_member(reply) == row[2]
@@ -167,15 +190,17 @@ def test_c_16_a_wrong_request_gets_an_error_that_names_the_member(
 
 @pytest.mark.parametrize("path", ENDPOINTS)
 @pytest.mark.parametrize(
-    "name", ["gpt-9", "acne/fast", "x" * 1_000_000, "../../etc/passwd", "\0", "{{7*7}}"]
+    "name",
+    ["gpt-9", "acne/fast", "acme/gpt-9", "x" * 1_000_000, "../../etc/passwd", "\0", "{{7*7}}"],
 )
 def test_unknown_models_get_a_short_404_in_the_dialect(
     gate: Gate, provider: Upstream, path: str, name: str
 ) -> None:
     """404 in the dialect, short whatever the name is; the message quotes the name literally."""
     name = name[:10_000] if path in GOOGLE else name  # a head has its own limit
-    reply = gate.ask(*request_model(path, name))
+    reply = ask_soon(gate, *request_model(path, name))
     message = check_refusal(reply, path, 404)
+    check_code(reply, path, "model_not_found")
     assert len(name) > 100 or repr(name)[1:-1] in message
     if family(path) != MESSAGES:
         assert refused_member(reply) == "model"
@@ -333,10 +358,9 @@ def test_c_16_a_responses_or_completions_request_at_the_chat_endpoint_is_refused
     gate: Gate, name: str
 ) -> None:
     """C-16: the refusal says what to write instead."""
-    body = jsonio.dumps({"model": "auto", name: "Hello."})
-    assert f'does not accept "{name}". Send it as "messages"' in check_refusal(
-        gate.ask(CHAT, body), CHAT, 400
-    )
+    reply = gate.ask(CHAT, jsonio.dumps({"model": "auto", name: "Hello."}))
+    assert f'does not accept "{name}". Send it as "messages"' in check_refusal(reply, CHAT, 400)
+    assert refused_member(reply) == "messages"
 
 
 def test_c_16_a_chat_request_at_the_messages_endpoint_is_refused_with_a_hint(

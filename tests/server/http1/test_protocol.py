@@ -121,7 +121,7 @@ def test_c_14_one_connection_carries_many_requests(gate: Gate) -> None:
     assert len(local_addresses) == 1
 
 
-@pytest.mark.parametrize("path", ENDPOINTS)
+@pytest.mark.parametrize("path", [*ENDPOINTS, "/v1/route"])
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"])
 def test_c_14_other_methods_are_refused_with_the_allowed_one(
     gate: Gate, path: str, method: str
@@ -278,6 +278,7 @@ def test_c_13_slow_bodies_are_refused_in_time(strict_gate: Gate, path: str) -> N
     ):
         (reply,) = answers(strict_gate.exchange(data))
         assert "did not arrive within 0.15 s" in check_refusal(reply, path, 408)
+        assert reply.headers["connection"] == "close"
 
 
 def test_c_13_the_body_of_an_unknown_path_gets_no_more_time(strict_gate: Gate) -> None:
