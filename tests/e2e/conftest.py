@@ -13,8 +13,11 @@ import pytest
 from gateway.core import jsonio
 from gateway.upstream.client import Transports
 from gateway.upstream.media_fetch import PUBLIC_GUARD, AddressGuard
+from tests.conftest import redis_program
+from tests.e2e.redis_port import Place
+from tests.e2e.service import Serve, Service
 from tests.e2e.upstream import Upstream
-from tests.e2e.world import Change, Loop, Make, World, config
+from tests.e2e.world import Change, Config, Loop, Make, World, config
 
 __all__ = ["loop", "make", "upstream", "world"]
 
@@ -83,3 +86,36 @@ def make(loop: Loop, upstream: Upstream, tmp_path: Path) -> Iterator[Make]:
 @pytest.fixture
 def world(make: Make) -> World:
     return make()
+
+
+@pytest.fixture
+def serve(tmp_path: Path, upstream: Upstream) -> Iterator[Serve]:
+    """Start gateways as processes: `serve(*words that run it, more={...}, **server settings)`."""
+    services: list[Service] = []
+
+    def serve(*before: str, more: Config | None = None, **server: object) -> Service:
+        folder = tmp_path / f"service-{len(services)}"
+        services.append(Service(folder, upstream, server, before, **(more or {})))
+        return services[-1]
+
+    yield serve
+    for service in services:
+        service.kill()
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> str:
+    """The program of a Redis server."""
+    program = redis_program()
+    if program is None:
+        pytest.skip("no server of the Redis protocol: make dev, or apt-get install redis-server")
+    return program
+
+
+@pytest.fixture
+def place(redis_server: str, tmp_path: Path) -> Iterator[Place]:
+    """Run a Redis of the test's own, which it may kill."""
+    server = Place(redis_server, tmp_path)
+    server.start()
+    yield server
+    server.kill()

@@ -6,8 +6,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,10 @@ from tests.e2e.world import Config, chat, config
 _ROOT = str(Path(__file__).parents[2])
 _SERVE = "from gateway.cli import main; main()"
 _ON = re.compile(r"on http://127\.0\.0\.1:(\d+) ")
+
+
+type Serve = Callable[..., Service]
+"""The fixture `serve`, which starts gateways of one test."""
 
 
 class Service:
@@ -103,6 +107,12 @@ class Service:
                 f"GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n".encode()
             )
             return int(rest(connection).split()[1])
+
+    def is_alive(self) -> bool:
+        """True if it answers a health check."""
+        with suppress(OSError, IndexError):
+            return self.get("/health") == 200
+        return False
 
     def figure(self, name: str) -> int:
         """Return a memory figure of the process by its name in /proc, in bytes."""

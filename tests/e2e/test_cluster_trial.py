@@ -3,19 +3,15 @@
 import random
 from pathlib import Path
 
-import pytest
-
-from tests.conftest import redis_program
 from tests.e2e.cluster_trial import trial
 from tests.state.redis_groups import Nodes
 
 
-async def test_a_failover_loses_only_the_unreplicated_reservations(tmp_path: Path) -> None:
+async def test_a_failover_loses_only_the_unreplicated_reservations(
+    redis_server: str, tmp_path: Path
+) -> None:
     """The primary loses its replica for 30 ms and is killed; `cluster_trial` is the long form."""
-    program = redis_program()
-    if program is None:
-        pytest.skip("no server of the Redis protocol: make dev, or apt-get install redis-server")
-    with Nodes(program, tmp_path) as nodes:
+    with Nodes(redis_server, tmp_path) as nodes:
         result = await trial(nodes, "acme", 3_000, random.Random(1), cut=True)
     assert result.counted <= 3_000
     assert result.passed <= 3_000 + result.window

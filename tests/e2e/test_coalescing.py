@@ -14,6 +14,7 @@ from gateway.core.ledger_rows import FinalRow
 from gateway.pipeline.coalescer import UpstreamSubscriber
 from gateway.upstream.upstream_request import UpstreamResponse
 from tests.e2e.child import until
+from tests.e2e.service import read_until
 from tests.e2e.test_cache import caching
 from tests.e2e.upstream import (
     PATIENCE,
@@ -76,16 +77,6 @@ def by_cache(entries: list[FinalRow]) -> tuple[FinalRow, list[FinalRow]]:
     """Return the row of the call that reached the provider, and the rows of the others."""
     (first,) = [entry for entry in entries if entry.cache == "miss"]
     return first, [entry for entry in entries if entry.cache == "hit"]
-
-
-def read_until(connection: socket.socket, expected: bytes) -> bytes:
-    """Read until given bytes have come."""
-    data_so_far = b""
-    while expected not in data_so_far:
-        data = connection.recv(65536)
-        assert data, data_so_far
-        data_so_far += data
-    return data_so_far
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.core.ledger_rows import FinalRow
 from gateway.evaluation.replay.replay import LedgerReplay
-from tests.e2e.test_llm_judge import called_providers, judged, says
+from tests.e2e.test_llm_judge import judged, says
 from tests.e2e.test_sessions import (
     EASY,
     HARD,
@@ -167,7 +167,7 @@ def test_the_gateway_calls_the_judge_at_each_turn(make: Make, upstream: Upstream
     upstream.on("/acme", answer_anything)
     assert read_decision(send_turns(world, EASY))[1] == "fast"
     assert read_decision(send_turns(world, EASY, "Hello again"))[1] == "smart"
-    assert called_providers(upstream) == ["other", "acme", "other", "acme"]
+    assert upstream.called == ["other", "acme", "other", "acme"]
 
 
 def failing(*turns: str, times: int) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 from gateway.core import jsonio
 from gateway.upstream.relay import DirectRelay
 from tests.e2e.child import until
-from tests.e2e.test_coalescing import read_until
+from tests.e2e.service import read_until
 from tests.e2e.upstream import DONE, ROLE, SSE, Answer, Upstream, chunk, frames
 from tests.e2e.world import World, chat
 

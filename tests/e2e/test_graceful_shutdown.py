@@ -4,7 +4,6 @@ import os
 import re
 import signal
 import socket
-from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -13,27 +12,11 @@ import pytest
 
 from gateway.ledger.journal import CLOSED_LINE
 from tests.e2e.child import until
-from tests.e2e.service import Service, read_until, rest
+from tests.e2e.service import Serve, Service, read_until, rest
 from tests.e2e.upstream import DONE, ROLE, SILENT, Upstream, chunk, stream, whole
 from tests.e2e.world import Loop, chat
 
-type Serve = Callable[..., Service]
-
 HEL, LO = (chunk({"content": word}) for word in ("Hel", "lo"))
-
-
-@pytest.fixture
-def serve(tmp_path: Path, upstream: Upstream) -> Iterator[Serve]:
-    """Make services: `serve(**server section of the configuration)`."""
-    services: list[Service] = []
-
-    def serve(**server: Any) -> Service:
-        services.append(Service(tmp_path / f"{len(services)}", upstream, server))
-        return services[-1]
-
-    yield serve
-    for service in services:
-        service.kill()
 
 
 def is_closed(service: Service) -> bool:
@@ -139,35 +122,29 @@ def test_p_04_each_dialect_has_its_error_for_a_shutdown(
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
 def test_p_04_all_clients_that_share_an_answer_get_the_error(
-    tmp_path: Path, upstream: Upstream, streamed: bool
+    serve: Serve, upstream: Upstream, streamed: bool
 ) -> None:
     """P-04: the call that reads for the others ends too, and once; each has its row."""
-    cache = {"default": "on", "ttl": "1h"}
-    service = Service(tmp_path / "shared", upstream, {"drain": 600}, cache=cache)
+    service = serve(drain=600, more={"cache": {"default": "on", "ttl": "1h"}})
     upstream.on("/acme", stream(ROLE, HEL, end="stall") if streamed else SILENT)
-    try:
-        with ExitStack() as stack:
-            clients = [
-                stack.enter_context(service.open_call(chat(stream=streamed))) for _ in range(4)
-            ]
-            answers = [read_until(client, b"Hel") if streamed else b"" for client in clients]
-            upstream.arrived()
-            kept_connection = stack.enter_context(service.dial())
-            for _ in range(20):  # by then all earlier calls share the answer
-                kept_connection.sendall(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
-                read_until(kept_connection, b'"ok"')
-            for _ in range(2):
-                service.send_signal(signal.SIGTERM)
-                until(lambda: is_closed(service), "it takes no more")
-            for client, before in zip(clients, answers, strict=True):
-                answer = before + rest(client)
-                assert b'"code":"draining"' in answer
-                assert answer.endswith(b"\r\n0\r\n\r\n" if streamed else b"}}")
-            assert service.ended() == 0
-        assert len(upstream.requests) == 1
-        assert call_ends(service) == [f"aborted {200 if streamed else 503} drain draining"] * 4
-    finally:
-        service.kill()
+    with ExitStack() as stack:
+        clients = [stack.enter_context(service.open_call(chat(stream=streamed))) for _ in range(4)]
+        answers = [read_until(client, b"Hel") if streamed else b"" for client in clients]
+        upstream.arrived()
+        kept_connection = stack.enter_context(service.dial())
+        for _ in range(20):  # by then all earlier calls share the answer
+            kept_connection.sendall(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            read_until(kept_connection, b'"ok"')
+        for _ in range(2):
+            service.send_signal(signal.SIGTERM)
+            until(lambda: is_closed(service), "it takes no more")
+        for client, before in zip(clients, answers, strict=True):
+            answer = before + rest(client)
+            assert b'"code":"draining"' in answer
+            assert answer.endswith(b"\r\n0\r\n\r\n" if streamed else b"}}")
+        assert service.ended() == 0
+    assert len(upstream.requests) == 1
+    assert call_ends(service) == [f"aborted {200 if streamed else 503} drain draining"] * 4
 
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
@@ -243,18 +220,12 @@ def test_p_05_a_gateway_in_a_terminal_stops_without_delay(
     service = Service(tmp_path / "person", upstream, server, stdin=theirs)
     os.close(theirs)
     try:
-        until(lambda: _alive(service), "it serves")
+        until(service.is_alive, "it serves")
         service.send_signal(stop_signal)
         assert service.ended() == 0
     finally:
         service.kill()
         os.close(ours)
-
-
-def _alive(service: Service) -> bool:
-    with suppress(OSError, IndexError):
-        return service.get("/health") == 200
-    return False
 
 
 @pytest.mark.parametrize(

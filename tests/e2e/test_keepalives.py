@@ -12,7 +12,7 @@ from gateway.core import jsonio
 from gateway.server import keepalive
 from tests.e2e.child import until
 from tests.e2e.four_labs import ASKS, CHAT, DIALECTS, ENDPOINTS, MESSAGES, TEXT, answer, four
-from tests.e2e.test_coalescing import read_until
+from tests.e2e.service import read_until
 from tests.e2e.upstream import PATIENCE, SSE, Answer, Upstream, failing
 from tests.e2e.world import Make, World
 

@@ -28,11 +28,6 @@ def says(tier: str) -> Answer:
     return whole(jsonio.dumps({"tier": tier}).decode())
 
 
-def called_providers(upstream: Upstream) -> list[str]:
-    """Return the providers that were called, in order."""
-    return [request.path.split("/")[1] for request in upstream.requests]
-
-
 def test_the_verdict_of_the_judge_decides(make: Make, upstream: Upstream) -> None:
     """The judge is called once for a text; its call is a row of its own, with its cost."""
     world = make(judged())
@@ -40,7 +35,7 @@ def test_the_verdict_of_the_judge_decides(make: Make, upstream: Upstream) -> Non
     upstream.on("/acme", whole())
     first, second = (world.ask(chat(EASY, model="auto")) for _ in range(2))
     assert [reply.headers["x-tiergate-tier"] for reply in (first, second)] == ["reasoning"] * 2
-    assert called_providers(upstream) == ["other", "acme", "acme"]
+    assert upstream.called == ["other", "acme", "acme"]
     question = upstream.requests[0].json
     assert (question["model"], question["response_format"]["type"]) == ("else-1", "json_schema")
     assert jsonio.loads(question["messages"][1]["content"].encode()) == {"request": EASY}
@@ -70,7 +65,7 @@ def test_the_gateway_calls_no_judge_where_something_else_decides(
     assert route["tier"] == "fast"
     steps = {step["step"]: (step["effect"], step["why"]) for step in route["trace"]}
     assert steps["judge"] == ("degraded", "not asked here: a call would be judged first")
-    assert set(called_providers(upstream)) == {"acme"}
+    assert set(upstream.called) == {"acme"}
     assert world.ask(chat(EASY, model="auto")).headers["x-tiergate-tier"] == "reasoning"
     route = world.client.post("/v1/route", json=chat(EASY, model="auto")).json()
     assert route["tier"] == "reasoning"  # the earlier verdict
@@ -96,7 +91,7 @@ def test_the_gateway_does_not_wait_for_a_silent_judge(make: Make, upstream: Upst
     for at in range(5):
         reply = world.ask(chat(f"{EASY} {'a' * at}", model="auto"))
         assert (reply.status_code, reply.headers["x-tiergate-tier"]) == (200, "fast")
-    assert called_providers(upstream).count("other") == 3
+    assert upstream.called.count("other") == 3
     assert [row["text"] for row in world.log if row["event"] == "judge"] != []
     rows = world.entries()
     silent = [row for row in rows if row.tags]
@@ -129,7 +124,7 @@ def test_the_guards_of_a_call_apply_to_its_judge(make: Make, upstream: Upstream)
     upstream.on("/other", says("reasoning"))
     upstream.on("/acme", whole())
     reply = world.ask(chat("Hello contract", model="auto"))
-    assert (reply.status_code, called_providers(upstream)) == (200, ["acme"])
+    assert (reply.status_code, upstream.called) == (200, ["acme"])
     assert world.ask(chat(EASY, model="auto")).headers["x-tiergate-tier"] == "reasoning"
     assert [(row.tags, row.state) for row in world.entries()] == [
         ((), "refused"),
@@ -145,7 +140,7 @@ def test_a_call_that_must_not_be_cached_is_judged_each_time(make: Make, upstream
     upstream.on("/acme", whole())
     for _ in range(2):
         world.ask(chat(EASY, model="auto"), x_tiergate_cache="off")
-    assert called_providers(upstream) == ["other", "acme"] * 2
+    assert upstream.called == ["other", "acme"] * 2
 
 
 def test_replay_calls_no_judge_and_decides_the_same(make: Make, upstream: Upstream) -> None:

@@ -2,7 +2,6 @@
 
 import re
 import sys
-from collections.abc import Iterator
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -14,7 +13,6 @@ import redis
 
 from gateway.core import jsonio
 from gateway.state.memory import MemoryStore
-from tests.conftest import redis_program
 from tests.e2e.child import Child, until
 from tests.e2e.four_labs import CHAT, DIALECTS, ENDPOINTS, GEMINI, MESSAGES, RESPONSES, answer, four
 from tests.e2e.redis_port import Place
@@ -99,7 +97,7 @@ def test_a_near_answer_equals_the_stored_answer_byte_for_byte(
     assert other.content == equal.content
     assert other.headers["content-type"] == equal.headers["content-type"]
     assert other.headers.get("x-tiergate-cost") == (None if streamed else "0")
-    assert called_providers(upstream) == ["acme", "vectors", "vectors"]
+    assert upstream.called == ["acme", "vectors", "vectors"]
 
 
 def test_the_row_of_a_near_answer_has_no_cost_and_shows_the_saving(make: Make) -> None:
@@ -315,10 +313,6 @@ def test_a_call_whose_near_answer_was_dropped_calls_the_provider(world: World) -
 # The embedding model.
 
 
-def called_providers(upstream: Upstream) -> list[str]:
-    return [request.path.split("/")[1] for request in upstream.requests]
-
-
 def test_calls_of_the_embedding_model_have_rows_and_costs(world: World, upstream: Upstream) -> None:
     """Calls of the embedding model are rows with costs.
 
@@ -330,7 +324,7 @@ def test_calls_of_the_embedding_model_have_rows_and_costs(world: World, upstream
         "near",
         "miss",
     ]
-    assert called_providers(upstream) == [
+    assert upstream.called == [
         "acme",
         "vectors",
         "vectors",
@@ -381,17 +375,6 @@ def test_the_gateway_does_not_wait_for_a_silent_embedding_model(
 
 
 # Several gateways that share one Redis.
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    program = redis_program()
-    if program is None:
-        pytest.skip("no server of the Redis protocol: make dev, or apt-get install redis-server")
-    server = Place(program, tmp_path)
-    server.start()
-    yield server
-    server.kill()
 
 
 def has_vectors(place: Place) -> bool:

@@ -7,37 +7,19 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway.core import jsonio
 from tests.e2e.child import until
-from tests.e2e.service import Service, read_until, rest
+from tests.e2e.service import Serve, Service, read_until, rest
 from tests.e2e.upstream import PATIENCE, ROLE, SILENT, Upstream, chunk, stream, whole
 from tests.e2e.world import chat
 
-type Serve = Callable[..., Service]
-
 MB = 1_000_000
 _PRLIMIT = shutil.which("prlimit")
-
-
-@pytest.fixture
-def serve(tmp_path: Path, upstream: Upstream) -> Iterator[Serve]:
-    """Return a function that starts a gateway: `serve(*words that run it, **server settings)`."""
-    services: list[Service] = []
-
-    def serve(*before: str, **server: Any) -> Service:
-        services.append(Service(tmp_path / f"{len(services)}", upstream, server, before))
-        return services[-1]
-
-    yield serve
-    for service in services:
-        service.kill()
 
 
 def status(answer: bytes) -> int:
@@ -120,13 +102,7 @@ def test_p_09_the_gateway_survives_when_no_file_is_left(serve: Serve, upstream: 
         since, used = time.monotonic(), service.used()
         until(lambda: time.monotonic() - since > 0.5, "half a second")
         assert service.used() - used < (time.monotonic() - since) / 2
-    until(lambda: _alive(service), "it answers again")
-
-
-def _alive(service: Service) -> bool:
-    with suppress(OSError, IndexError):
-        return service.get("/health") == 200
-    return False
+    until(service.is_alive, "it answers again")
 
 
 def test_p_10_the_gateway_survives_a_flood_of_large_bodies(

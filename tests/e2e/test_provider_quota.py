@@ -9,6 +9,7 @@ from gateway.core import jsonio
 from tests.e2e.four_labs import ENDPOINTS, RESPONSES, answer
 from tests.e2e.test_messages import HELLO, claude
 from tests.e2e.test_messages import whole as message
+from tests.e2e.test_next_target import accounts
 from tests.e2e.test_stored_responses import FIRST, ID, SECOND, ask, stored
 from tests.e2e.upstream import Answer, Request, Script, Upstream, failing, stream, whole
 from tests.e2e.world import PROMPT, SECRET, Config, Make, World, chat, spared
@@ -25,10 +26,6 @@ class Clock:
         self.now = 1_795_500_000.0
         upstream = world.gateway.engine._upstream
         upstream._wall = upstream._attempt_runner._wall = lambda: self.now
-
-
-def accounts(value: Config) -> None:
-    value["providers"]["acme"]["accounts"] = {"main": SECRET, "second": "sk-second"}
 
 
 def with_headers(script: Answer, headers: Headers) -> Answer:

@@ -20,7 +20,6 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import redis_program
 from tests.e2e.child import until
 from tests.e2e.redis_faults import FAULTS, Fault, full, replica
 from tests.e2e.redis_gateway import CANARY, RedisGateway, TimedReply, echo
@@ -38,14 +37,6 @@ _GROWTH = 16_000_000
 """Bytes of memory that a process may still take once, while it warms up."""
 _PASSWORD = "canary-in-a-url"
 _SILENT = "no answer in time"
-
-
-@pytest.fixture(scope="module")
-def program() -> str:
-    path = redis_program()
-    if path is None:
-        pytest.skip("no server of the Redis protocol: make dev, or apt-get install redis-server")
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -82,12 +73,14 @@ type Paired = Callable[[str], AbstractContextManager[Pair]]
 
 
 @pytest.fixture(scope="module")
-def paired(program: str, provider: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Paired:
+def paired(
+    redis_server: str, provider: Upstream, tmp_path_factory: pytest.TempPathFactory
+) -> Paired:
     """Return a function that starts a gateway whose Redis URL, of one form, leads nowhere yet."""
 
     @contextmanager
     def make(name: str) -> Iterator[Pair]:
-        new_pair = Pair(program, tmp_path_factory.mktemp(name), provider.url, _FORMS[name])
+        new_pair = Pair(redis_server, tmp_path_factory.mktemp(name), provider.url, _FORMS[name])
         try:
             yield new_pair
         finally:

@@ -3,13 +3,11 @@
 import time
 from collections.abc import Iterator
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway.limits.counters import AdmissionRequest, Admitted, CounterDemand
-from tests.conftest import redis_program
 from tests.e2e.redis_port import Place
 from tests.e2e.redis_round_trips import Trips
 from tests.e2e.upstream import Answer, Request, Upstream, stream, whole
@@ -27,16 +25,10 @@ DEAR = {"name": "dear", "usd": 0, "every": "day", "tier": "smart", "then": "fast
 
 
 @pytest.fixture
-def trips(loop: Loop, tmp_path: Path) -> Iterator[Trips]:
-    program = redis_program()
-    if program is None:
-        pytest.skip("no server of the Redis protocol: make dev, or apt-get install redis-server")
-    place = Place(program, tmp_path)
-    place.start()
+def trips(loop: Loop, place: Place) -> Iterator[Trips]:
     counter = Trips(loop, place.port)
     yield counter
     counter.close()
-    place.kill()
 
 
 class Counted:

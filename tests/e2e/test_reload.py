@@ -1,7 +1,6 @@
 """A running gateway takes another configuration: what calls see of it, and what outlives it."""
 
 import asyncio
-import socket
 import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ import pytest
 from gateway.core import jsonio
 from gateway.runtime.build import BuiltConfig, build_config
 from gateway.settings.loader import load
+from tests.e2e.service import read_until
 from tests.e2e.upstream import DONE, ROLE, Answer, Upstream, chunk, stream, whole
 from tests.e2e.world import Change, Config, Loop, World, chat, config, spared
 
@@ -79,13 +79,6 @@ def other_model(value: Config) -> None:
     value["models"]["able-9"] = {"price": {"input": 100, "output": 100}}
 
 
-def _read(connection: socket.socket, until: bytes) -> bytes:
-    data = b""
-    while until not in data:
-        data += connection.recv(65536)
-    return data
-
-
 def test_p_07_a_running_call_keeps_its_configuration_and_a_new_call_gets_the_new(
     changing: Callable[..., Changing], upstream: Upstream
 ) -> None:
@@ -94,12 +87,12 @@ def test_p_07_a_running_call_keeps_its_configuration_and_a_new_call_gets_the_new
     first = running.gateway.revision.version
     upstream.on("/acme", stream(ROLE, HEL, None, LO, chunk({}, "stop"), DONE), whole())
     with running.world.leaving(chat(stream=True)) as connection:
-        _read(connection, b"Hel")
+        read_until(connection, b"Hel")
         running.swap(other_model)
         assert running.gateway.retiring_count == 1
         assert running.world.ask(chat()).status_code == 200
         running.world.release()
-        _read(connection, DONE)
+        read_until(connection, DONE)
     running.settled()
     assert running.gateway.retiring_count == 0
     second = running.gateway.revision.version

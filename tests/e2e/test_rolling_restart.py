@@ -4,38 +4,20 @@ import os
 import re
 import signal
 import socket
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from gateway.core import jsonio
 from tests.e2e.child import until
 from tests.e2e.roll_trial import trial
-from tests.e2e.service import Service, read_until, rest
+from tests.e2e.service import Serve, Service, read_until, rest
 from tests.e2e.upstream import DONE, ROLE, Upstream, chunk, stream
 from tests.e2e.world import Loop, chat
-
-type Serve = Callable[..., Service]
 
 _LONG = 120.0
 """Seconds in which even a busy machine gets anything done."""
 
 HEL, LO = (chunk({"content": word}) for word in ("Hel", "lo"))
-
-
-@pytest.fixture
-def serve(tmp_path: Path, upstream: Upstream) -> Iterator[Serve]:
-    services: list[Service] = []
-
-    def serve(**server: Any) -> Service:
-        services.append(Service(tmp_path / "gateway", upstream, server))
-        return services[-1]
-
-    yield serve
-    for service in services:
-        service.kill()
 
 
 def test_a_rolling_restart_under_load_fails_no_call_and_loses_no_row(tmp_path: Path) -> None:

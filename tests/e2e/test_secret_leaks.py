@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import redis_program
 from tests.e2e.child import until
 from tests.e2e.redis_port import Place
 from tests.e2e.test_messages import event
@@ -69,12 +68,9 @@ def upstream(loop: Loop) -> Iterator[Upstream]:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """Run a Redis."""
-    program = redis_program()
-    if program is None:
-        pytest.skip("no server of the Redis protocol: make dev, or apt-get install redis-server")
-    server = Place(program, tmp_path_factory.mktemp("redis"))
+def place(redis_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """Run a Redis that notes every command."""
+    server = Place(redis_server, tmp_path_factory.mktemp("redis"))
     server.start("--slowlog-log-slower-than", "0", "--slowlog-max-len", "10000")
     yield server
     server.kill()

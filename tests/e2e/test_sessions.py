@@ -5,15 +5,13 @@ tests/e2e/test_conversations.py has the default strategy.
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway.core.ledger_rows import FinalRow
-from tests.conftest import redis_program
 from tests.e2e.redis_port import Place
 from tests.e2e.upstream import Answer, Request, Upstream, failing, stream, whole
 from tests.e2e.upstream import frames as stream_frames
@@ -238,17 +236,6 @@ def test_the_operator_can_turn_sessions_off(make: Make) -> None:
     world = make(change)
     send_turns(world, EASY)
     assert read_decision(send_turns(world, EASY, HARD))[0] == "classifier"
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    program = redis_program()
-    if program is None:
-        pytest.skip("no server of the Redis protocol: make dev, or apt-get install redis-server")
-    server = Place(program, tmp_path)
-    server.start()
-    yield server
-    server.kill()
 
 
 @pytest.mark.usefixtures("answers")

@@ -199,6 +199,11 @@ class Upstream:
         """Wait for the next request, and return it."""
         return self._arrived.get(timeout=PATIENCE)
 
+    @property
+    def called(self) -> list[str]:
+        """The first parts of the paths that were asked, in order: the providers of a `World`."""
+        return [request.path.split("/")[1] for request in self.requests]
+
     async def start(self) -> None:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         host, port = self._server.sockets[0].getsockname()[:2]
