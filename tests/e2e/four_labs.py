@@ -11,7 +11,7 @@ from google import genai
 from google.genai import types
 
 from gateway.core import jsonio
-from tests.e2e.upstream import SSE, Answer
+from tests.e2e.upstream import SSE, Answer, Request
 from tests.e2e.world import Config, World
 
 type Json = dict[str, Any]
@@ -74,11 +74,10 @@ def canonical(arguments: Any) -> str:
 
 def answer(dialect: str, *, tools: bool = False, stream: bool = False, cut: int = 0) -> Answer:
     """Build an answer with text or a tool call; `cut` drops that many frames from the end."""
-    whole = _WHOLES[dialect](tools)
+    value = _WHOLES[dialect](tools)
     if not stream:
-        body = jsonio.dumps(whole)
-        return Answer(pieces=(body,), length=len(body), bill=COUNTS)
-    frames = _STREAMS[dialect](whole, tools)
+        return whole(value)
+    frames = _STREAMS[dialect](value, tools)
     return Answer(pieces=tuple(frames[: len(frames) - cut]), headers=SSE, bill=COUNTS)
 
 
@@ -235,7 +234,56 @@ _STREAMS: dict[str, Callable[[Json, bool], list[bytes]]] = {
 }  # fmt: skip
 
 
+COUNTED: dict[str, Json] = {
+    MESSAGES: {"input_tokens": 12},
+    GEMINI: {"totalTokens": 12},
+    RESPONSES: {"object": "response.input_tokens", "input_tokens": 12},
+}
+"""Answers to a request for a count of tokens."""
+
+
+def whole(value: Json) -> Answer:
+    """Build an answer in one piece."""
+    body = jsonio.dumps(value)
+    return Answer(pieces=(body,), length=len(body), bill=COUNTS)
+
+
+def host(dialect: str) -> Callable[[Request], Answer]:
+    """Answer as a host of a dialect does: whole, as a stream, or with a count of tokens."""
+
+    def script(request: Request) -> Answer:
+        if request.path.endswith(("/count_tokens", "/input_tokens", ":countTokens")):
+            return whole(COUNTED[dialect])
+        streams = request.json.get("stream") is True or ":stream" in request.path
+        return answer(dialect, stream=streams)
+
+    return script
+
+
 # Requests of the clients.
+
+
+PATHS = {CHAT: "/v1/chat/completions", RESPONSES: "/v1/responses", MESSAGES: "/v1/messages"}
+
+
+def make_request(
+    dialect: str, model: str, text: str = "Hi", *, stream: bool = False, **more: Any
+) -> tuple[str, Json]:
+    """Return the path and the body of a request; in Gemini's dialect the path has the model."""
+    turns = [{"role": "user", "content": text}]
+    if dialect == GEMINI:
+        method = "streamGenerateContent?alt=sse" if stream else "generateContent"
+        contents = [{"role": "user", "parts": [{"text": text}]}]
+        return f"/v1beta/models/{model}:{method}", {"contents": contents, **more}
+    prompts: dict[str, Json] = {
+        CHAT: {"messages": turns}, RESPONSES: {"input": text}, MESSAGES: {"messages": turns, "max_tokens": 9},
+    }  # fmt: skip
+    return PATHS[dialect], {
+        "model": model,
+        **prompts[dialect],
+        **({"stream": True} if stream else {}),
+        **more,
+    }
 
 
 type Ask = Callable[[World, str, bool, bool], ParsedAnswer]

@@ -18,6 +18,8 @@ from tests.e2e.four_labs import (
     TEXT,
     answer,
     four,
+    make_request,
+    whole,
 )
 from tests.e2e.upstream import SSE, Answer, Upstream
 from tests.e2e.world import Config, Make, World
@@ -136,11 +138,6 @@ def good(dialect: str) -> Json:
     return value
 
 
-def whole(value: Json) -> Answer:
-    body = jsonio.dumps(value)
-    return Answer(pieces=(body,), length=len(body), bill=(7, 3))
-
-
 # Streams: the frames of the good one, changed by a case.
 
 
@@ -224,19 +221,8 @@ STREAMS: dict[str, Callable[[list[bytes], Case], list[bytes]]] = {
 
 
 def ask(world: World, client: str, model: str, text: str, *, stream: bool) -> httpx.Response:
-    messages = [{"role": "user", "content": text}]
-    if client == GEMINI:
-        operation = "streamGenerateContent" if stream else "generateContent"
-        contents = [{"role": "user", "parts": [{"text": text}]}]
-        path = f"/v1beta/models/{model}:{operation}"
-        return world.client.post(path, json={"contents": contents}, params={"alt": "sse"})
-    bodies: dict[str, tuple[str, Json]] = {
-        CHAT: ("/v1/chat/completions", {"messages": messages}),
-        RESPONSES: ("/v1/responses", {"input": text, "store": False}),
-        MESSAGES: ("/v1/messages", {"messages": messages, "max_tokens": 99}),
-    }
-    path, body = bodies[client]
-    return world.client.post(path, json={**body, "model": model, "stream": stream})
+    path, body = make_request(client, model, text, stream=stream)
+    return world.client.post(path, json=body)
 
 
 def read_outcome(client: str, reply: httpx.Response, *, stream: bool) -> Outcome:

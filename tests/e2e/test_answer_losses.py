@@ -1,18 +1,28 @@
 """The content of a translated answer, and the names of its losses in header, row and stream."""
 
-from collections.abc import Callable
 from typing import Any
 
+import httpx
 import pytest
 from google import genai
 from google.genai import types
 
 from gateway.core import jsonio
-from tests.e2e.four_labs import CHAT, ENDPOINTS, GEMINI, MESSAGES, RESPONSES, Json, four
+from tests.e2e.four_labs import (
+    CHAT,
+    COUNTS,
+    ENDPOINTS,
+    GEMINI,
+    MESSAGES,
+    RESPONSES,
+    Json,
+    four,
+    make_request,
+    whole,
+)
 from tests.e2e.upstream import SSE, Answer, Upstream
 from tests.e2e.world import Config, Make, World
 
-COUNTS = (7, 3)
 PICTURE = {"mimeType": "image/png", "data": "iVBORw0K"}
 DATA_URL = "data:image/png;base64,iVBORw0K"
 
@@ -30,35 +40,22 @@ def gemini(*parts: Json, **members: Any) -> Json:
 
 
 def answer(value: Json, *, stream: bool) -> Answer:
-    body = jsonio.dumps(value)
-    if stream:
-        return Answer(pieces=(b"data: %b\r\n\r\n" % body,), headers=SSE, bill=COUNTS)
-    return Answer(pieces=(body,), length=len(body), bill=COUNTS)
+    """Build an answer, or the one frame of a stream."""
+    if not stream:
+        return whole(value)
+    return Answer(pieces=(b"data: %b\r\n\r\n" % jsonio.dumps(value),), headers=SSE, bill=COUNTS)
 
 
-def chat(stream: bool = False) -> tuple[str, Json]:
-    messages = [{"role": "user", "content": "Draw a cat."}]
-    return "/v1/chat/completions", {
-        "model": f"{GEMINI}/smart",
-        "messages": messages,
-        "stream": stream,
-    }
-
-
-def responses(stream: bool = False) -> tuple[str, Json]:
-    return "/v1/responses", {"model": f"{GEMINI}/smart", "input": "Draw a cat.", "stream": stream}
-
-
-def messages(stream: bool = False) -> tuple[str, Json]:
-    turns = [{"role": "user", "content": "Draw a cat."}]
-    return "/v1/messages", {"model": f"{GEMINI}/smart", "max_tokens": 9, "messages": turns, "stream": stream}  # fmt: skip
+def ask(world: World, client: str, *, stream: bool = False, **more: Any) -> httpx.Response:
+    """Ask Gemini as a client of a dialect."""
+    path, body = make_request(client, f"{GEMINI}/smart", "Draw a cat.", stream=stream, **more)
+    return world.client.post(path, json=body)
 
 
 def test_a_chat_client_gets_a_picture_from_gemini(world: World, upstream: Upstream) -> None:
     """Once it was lost: 200, no content, `stop`, and no word of the loss."""
     upstream.on(ENDPOINTS[GEMINI], answer(gemini({"inlineData": PICTURE}), stream=False))
-    path, body = chat()
-    reply = world.client.post(path, json=body)
+    reply = ask(world, CHAT)
     [choice] = reply.json()["choices"]
     assert choice["message"] == {
         "role": "assistant", "content": None, "images": [{"type": "image_url", "image_url": {"url": DATA_URL}}],
@@ -70,8 +67,7 @@ def test_a_chat_client_gets_a_picture_from_gemini(world: World, upstream: Upstre
 
 def test_a_chat_client_gets_a_picture_in_a_stream(world: World, upstream: Upstream) -> None:
     upstream.on(ENDPOINTS[GEMINI], answer(gemini({"inlineData": PICTURE}), stream=True))
-    path, body = chat(stream=True)
-    reply = world.client.post(path, json=body)
+    reply = ask(world, CHAT, stream=True)
     image = b'{"images":[{"type":"image_url","image_url":{"url":"%b"},"index":0}]}' % DATA_URL.encode()  # fmt: skip
     assert image in reply.content
     assert reply.content.endswith(b"data: [DONE]\n\n")
@@ -82,8 +78,7 @@ def test_a_responses_client_gets_a_picture_as_an_output_item(
     world: World, upstream: Upstream, stream: bool
 ) -> None:
     upstream.on(ENDPOINTS[GEMINI], answer(gemini({"inlineData": PICTURE}), stream=stream))
-    path, body = responses(stream)
-    reply = world.client.post(path, json=body)
+    reply = ask(world, RESPONSES, stream=stream)
     assert b'"type":"image_generation_call","status":"completed","result":"iVBORw0K"' in reply.content  # fmt: skip
     assert world.entry().dropped == ()
 
@@ -97,9 +92,8 @@ def test_a_gemini_client_gets_a_picture_from_a_chat_provider(
     member = "delta" if stream else "message"
     choice = {"index": 0, member: {"role": "assistant", "images": [image]}, "finish_reason": "stop"}
     upstream.on(ENDPOINTS[CHAT], answer({**head, "choices": [choice]}, stream=stream))
-    method = "streamGenerateContent?alt=sse" if stream else "generateContent"
-    body = {"contents": [{"parts": [{"text": "Draw a cat."}]}]}
-    reply = world.client.post(f"/v1beta/models/{CHAT}/smart:{method}", json=body)
+    path, body = make_request(GEMINI, f"{CHAT}/smart", stream=stream)
+    reply = world.client.post(path, json=body)
     assert jsonio.dumps({"inlineData": PICTURE}) in reply.content
 
 
@@ -112,8 +106,8 @@ def test_a_gemini_client_gets_a_picture_from_a_responses_provider(
         "usage": {"input_tokens": 7, "output_tokens": 3, "total_tokens": 10},
     }  # fmt: skip
     upstream.on(ENDPOINTS[RESPONSES], answer(value, stream=False))
-    body = {"contents": [{"parts": [{"text": "Draw a cat."}]}]}
-    reply = world.client.post(f"/v1beta/models/{RESPONSES}/smart:generateContent", json=body)
+    path, body = make_request(GEMINI, f"{RESPONSES}/smart")
+    reply = world.client.post(path, json=body)
     assert reply.json()["candidates"][0]["content"]["parts"][0] == {"inlineData": PICTURE}
 
 
@@ -131,27 +125,25 @@ NAMES = (
 )
 
 
-@pytest.mark.parametrize("make_request", [chat, responses, messages])
+@pytest.mark.parametrize("client", [CHAT, RESPONSES, MESSAGES])
 def test_a_whole_answer_names_its_losses_in_a_header(
-    world: World, upstream: Upstream, make_request: Callable[[], tuple[str, Json]]
+    world: World, upstream: Upstream, client: str
 ) -> None:
     """The header and the row name the losses of the answer beside those of the request."""
     upstream.on(ENDPOINTS[GEMINI], answer(CODE, stream=False))
-    path, body = make_request()
-    reply = world.client.post(path, json={**body, "metadata": {"x": "y"}})
+    reply = ask(world, client, metadata={"x": "y"})
     dropped = reply.headers["x-tiergate-dropped"].split(", ")
     assert dropped[-3:] == [*NAMES]
     assert dropped[:-3] == ["metadata"]
     assert world.entry().dropped == ("metadata", *NAMES)
 
 
-@pytest.mark.parametrize("make_request", [chat, responses, messages])
+@pytest.mark.parametrize("client", [CHAT, RESPONSES, MESSAGES])
 def test_a_stream_names_its_losses_in_a_comment_at_its_end(
-    world: World, upstream: Upstream, make_request: Callable[[bool], tuple[str, Json]]
+    world: World, upstream: Upstream, client: str
 ) -> None:
     upstream.on(ENDPOINTS[GEMINI], answer(CODE, stream=True))
-    path, body = make_request(True)
-    reply = world.client.post(path, json=body)
+    reply = ask(world, client, stream=True)
     assert "x-tiergate-dropped" not in reply.headers
     assert reply.content.endswith(b"\n\n: tiergate dropped: %b\n\n" % ", ".join(NAMES).encode())
     entry = world.entry()
@@ -174,8 +166,7 @@ def test_a_gemini_stream_has_no_comment_and_its_row_names_the_losses(
     ]  # fmt: skip
     data = b"".join(b"data: %b\n\n" % jsonio.dumps(frame) for frame in frames)
     upstream.on(ENDPOINTS[MESSAGES], Answer(pieces=(data,), headers=SSE, bill=COUNTS))
-    body = {"contents": [{"parts": [{"text": "Search."}]}]}
-    path = f"/v1beta/models/{MESSAGES}/smart:streamGenerateContent?alt=sse"
+    path, body = make_request(GEMINI, f"{MESSAGES}/smart", stream=True)
     reply = world.client.post(path, json=body)
     assert b"tiergate" not in reply.content
     assert world.entry().dropped == ("content.server_tool_use",)
@@ -183,8 +174,7 @@ def test_a_gemini_stream_has_no_comment_and_its_row_names_the_losses(
 
 def test_a_native_answer_is_unchanged_and_has_no_losses(world: World, upstream: Upstream) -> None:
     upstream.on(ENDPOINTS[GEMINI], answer(CODE, stream=False))
-    path = f"/v1beta/models/{GEMINI}/smart:generateContent"
-    reply = world.client.post(path, json={"contents": [{"parts": [{"text": "Count."}]}]})
+    reply = ask(world, GEMINI)
     assert reply.content == jsonio.dumps(CODE)
     assert "x-tiergate-dropped" not in reply.headers
     assert world.entry().dropped == ()
@@ -197,8 +187,7 @@ def test_a_cached_answer_names_its_losses(make: Make, upstream: Upstream) -> Non
 
     world = make(cached)
     upstream.on(ENDPOINTS[GEMINI], answer(CODE, stream=False))
-    path, body = chat()
-    replies = [world.client.post(path, json=body) for _ in range(2)]
+    replies = [ask(world, CHAT) for _ in range(2)]
     assert [reply.headers["x-tiergate-cache"] for reply in replies] == ["miss", "hit"]
     assert [reply.headers["x-tiergate-dropped"] for reply in replies] == [", ".join(NAMES)] * 2
     assert [entry.dropped for entry in world.entries()] == [NAMES, NAMES]
@@ -213,8 +202,7 @@ def test_googles_sdk_reads_the_sources_of_a_translated_answer(
         "id": "c", "object": "chat.completion", "created": 1, "model": "m",
         "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
     }  # fmt: skip
-    body = jsonio.dumps(value)
-    upstream.on(ENDPOINTS[CHAT], Answer(pieces=(body,), length=len(body), bill=COUNTS))
+    upstream.on(ENDPOINTS[CHAT], whole(value))
     sdk = genai.Client(api_key="k", http_options=types.HttpOptions(base_url=world.url))
     reply = sdk.models.generate_content(model=f"{CHAT}/smart", contents="hi")
     assert reply.candidates is not None

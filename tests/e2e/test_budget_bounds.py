@@ -1,15 +1,13 @@
 """A hard budget and models with unknown prices or sizes: what bounds a call, and what is sent."""
 
-from typing import Any
-
 import pytest
 
-from tests.e2e.test_limits import error, used
+from tests.e2e.four_labs import CHAT, GEMINI, RESPONSES, make_request
+from tests.e2e.test_limits import budgeted, error, used
 from tests.e2e.upstream import Upstream, whole
 from tests.e2e.world import Config, Make, chat
 
 BUDGET = {"name": "b", "usd": 1, "every": "day"}
-HI: list[Any] = [{"role": "user", "content": "Hi"}]
 
 
 def test_a_hard_budget_refuses_a_model_without_a_price(make: Make, upstream: Upstream) -> None:
@@ -73,16 +71,9 @@ def test_the_context_window_bounds_an_answer_and_is_not_sent_as_a_cap(
         assert "may cost $0.005023" in error(reply)["message"]
 
 
-@pytest.mark.parametrize(
-    ("path", "body"),
-    [
-        ("/v1/chat/completions", {"model": "smart", "messages": HI}),
-        ("/v1/responses", {"model": "smart", "input": "Hi"}),
-        ("/v1beta/models/smart:generateContent", {"contents": [{"parts": [{"text": "Hi"}]}]}),
-    ],
-)
+@pytest.mark.parametrize("client", [CHAT, RESPONSES, GEMINI])
 def test_unknown_output_is_reserved_and_sent_as_the_cap(
-    make: Make, upstream: Upstream, path: str, body: Config
+    make: Make, upstream: Upstream, client: str
 ) -> None:
     """The provider cannot bill more than was reserved, in any dialect of the client."""
 
@@ -92,32 +83,23 @@ def test_unknown_output_is_reserved_and_sent_as_the_cap(
 
     world = make(change)
     upstream.on("/acme", whole())
+    path, body = make_request(client, "smart")
     assert world.client.post(path, json=body).status_code == 200
     assert upstream.requests[0].json["max_tokens"] == 300
     assert used(world) == {"usd|b|all": 19}
 
 
 @pytest.mark.parametrize(
-    ("path", "body", "word"),
-    [
-        ("/v1/chat/completions", {"model": "smart", "messages": HI}, "Send max_tokens."),
-        ("/v1/responses", {"model": "smart", "input": "Hi"}, "Send max_output_tokens."),
-        (
-            "/v1beta/models/smart:generateContent",
-            {"contents": [{"parts": [{"text": "Hi"}]}]},
-            "Send maxOutputTokens.",
-        ),
-    ],
+    ("client", "member"),
+    [(CHAT, "max_tokens"), (RESPONSES, "max_output_tokens"), (GEMINI, "maxOutputTokens")],
 )
 def test_an_unbounded_call_gets_an_error_that_names_the_member_to_send(
-    make: Make, upstream: Upstream, path: str, body: Config, word: str
+    make: Make, upstream: Upstream, client: str, member: str
 ) -> None:
-    def change(value: Config) -> None:
-        value["budgets"] = [BUDGET]
-
-    world = make(change)
+    world = make(budgeted(BUDGET))
+    path, body = make_request(client, "smart")
     reply = world.client.post(path, json=body)
     assert reply.status_code == 400
-    assert word in reply.text
+    assert f"Send {member}." in reply.text
     assert reply.headers["x-should-retry"] == "false"
     assert not upstream.requests

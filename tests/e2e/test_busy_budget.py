@@ -13,6 +13,7 @@ import anthropic
 import openai
 import pytest
 
+from tests.e2e.four_labs import CHAT, GEMINI, MESSAGES, RESPONSES, make_request
 from tests.e2e.test_limits import budgeted, used
 from tests.e2e.test_messages import HELLO, claude
 from tests.e2e.upstream import Answer, Upstream, whole
@@ -108,24 +109,21 @@ def test_the_anthropic_sdk_retries_a_busy_budget_and_gets_its_answer(
 
 
 @pytest.mark.parametrize(
-    ("path", "body", "words"),
+    ("client", "cap", "words"),
     [
-        ("/v1/chat/completions", chat(max_tokens=9), ['"budget_busy"', '"rate_limit_error"']),
-        ("/v1/responses", {"model": "smart", "input": "Hi", "max_output_tokens": 16}, ['"budget_busy"']),
-        ("/v1/messages", {**chat(), "max_tokens": 9}, ['"rate_limit_error"']),
-        (
-            "/v1beta/models/smart:generateContent",
-            {"contents": [{"parts": [{"text": "Hi"}]}], "generationConfig": {"maxOutputTokens": 9}},
-            ['"RESOURCE_EXHAUSTED"', '"retryDelay":"1s"'],
-        ),
+        (CHAT, {"max_tokens": 9}, ['"budget_busy"', '"rate_limit_error"']),
+        (RESPONSES, {"max_output_tokens": 16}, ['"budget_busy"']),
+        (MESSAGES, {}, ['"rate_limit_error"']),
+        (GEMINI, {"generationConfig": {"maxOutputTokens": 9}}, ['"RESOURCE_EXHAUSTED"', '"retryDelay":"1s"']),
     ],
 )  # fmt: skip
 def test_each_dialect_has_its_error_for_a_busy_budget(
-    make: Make, upstream: Upstream, path: str, body: Config, words: list[str]
+    make: Make, upstream: Upstream, client: str, cap: Config, words: list[str]
 ) -> None:
     """The gateway sends 429 with a retry-after of a second, and lets SDKs retry."""
     world = make(budgeted(TIGHT))
     upstream.on("/acme", WAITS)
+    path, body = make_request(client, "smart", **cap)
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(world.ask, chat(max_tokens=10))
         upstream.arrived()

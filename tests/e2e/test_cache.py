@@ -3,10 +3,12 @@
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gateway.core import jsonio
+from tests.e2e.four_labs import DIALECTS, GEMINI, make_request
 from tests.e2e.upstream import Answer, Script, Upstream, failing, frames, stream, whole
 from tests.e2e.world import Body, Change, Config, Make, World, chat, spared
 
@@ -183,34 +185,21 @@ def test_equal_calls_at_the_providers_own_temperature_get_new_answers(
     assert [row.cache for row in shipped.entries()] == ["off"] * 3
 
 
-DIALECTS: dict[str, tuple[str, Body, Body]] = {
-    "openai-chat": ("/v1/chat/completions", chat(), {"temperature": 0}),
-    "openai-responses": ("/v1/responses", {"model": "smart", "input": "hi"}, {"temperature": 0}),
-    "anthropic-messages": (
-        "/v1/messages",
-        {"model": "smart", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]},
-        {"temperature": 0},
-    ),
-    "gemini": (
-        "/v1beta/models/smart:generateContent",
-        {"contents": [{"role": "user", "parts": [{"text": "hi"}]}]},
-        {"generationConfig": {"temperature": 0.0}},
-    ),
-}
-
-
-@pytest.mark.parametrize(("path", "body", "zero"), DIALECTS.values(), ids=DIALECTS)
+@pytest.mark.parametrize("dialect", DIALECTS)
 def test_calls_at_temperature_zero_are_cached_in_every_dialect(
-    shipped: World, upstream: Upstream, path: str, body: Body, zero: Body
+    shipped: World, upstream: Upstream, dialect: str
 ) -> None:
-    def cache_header(body: Body) -> str:
+    def cache_header(**more: Any) -> str:
+        path, body = make_request(dialect, "smart", **more)
         reply = shipped.client.post(path, json=body)
         assert reply.status_code == 200, reply.text
         shipped.loop.run(shipped.gateway.engine.drain())
         return str(reply.headers["x-tiergate-cache"])
 
-    assert [cache_header(body), cache_header(body)] == ["off", "off"]
-    assert [cache_header({**body, **zero}), cache_header({**body, **zero})] == ["miss", "hit"]
+    cold: Body = {"temperature": 0}
+    zero = {"generationConfig": cold} if dialect == GEMINI else cold
+    assert [cache_header(), cache_header()] == ["off", "off"]
+    assert [cache_header(**zero), cache_header(**zero)] == ["miss", "hit"]
     assert len(upstream.requests) == 3
 
 

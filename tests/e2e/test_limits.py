@@ -1,19 +1,17 @@
 """Limits and budgets over real sockets: calls that do not fit are not sent, reservations settle."""
 
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import httpx
 import pytest
 
-from gateway.core import jsonio
 from gateway.core.call import OPEN_KEY
 from gateway.core.decision_context import ShareCut, Thresholds
 from gateway.ledger.journal import Journal
+from tests.e2e.four_labs import CHAT, GEMINI, MESSAGES, RESPONSES, make_request
 from tests.e2e.upstream import (
     DROPPED,
     ROLE,
@@ -188,34 +186,18 @@ def test_the_share_of_a_tier_is_not_exceeded(make: Make, upstream: Upstream) -> 
 
 def test_a_soft_limit_warns_once(make: Make, upstream: Upstream) -> None:
     """The warning goes to the log and to the webhook."""
-    notices: list[dict[str, Any]] = []
-    alert_came = threading.Event()
-
-    class Hook(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            notices.append(jsonio.loads(self.rfile.read(int(self.headers["content-length"]))))
-            self.send_response(204)
-            self.end_headers()
-            alert_came.set()
-
-        def log_message(self, *_: object) -> None: ...
-
-    with HTTPServer(("127.0.0.1", 0), Hook) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        alerts = {"webhook": f"http://127.0.0.1:{server.server_port}/hook"}
-        budget = {"name": "b", "usd": 1, "every": "day", "soft": 0.00002, "hard": True}
-        world = make(budgeted(budget, alerts=alerts))
-        upstream.on("/acme", *[whole()] * 4)
-        for _ in range(4):
-            assert world.ask(chat(max_tokens=10)).status_code == 200
-        assert alert_came.wait(5)
-        server.shutdown()
-        thread.join()
+    budget = {"name": "b", "usd": 1, "every": "day", "soft": 0.00002, "hard": True}
+    world = make(budgeted(budget, alerts={"webhook": f"{upstream.url}/alert"}))
+    upstream.on("/acme", *[whole()] * 4)
+    upstream.on("/alert", Answer(status=204, length=0))
+    for _ in range(4):
+        assert world.ask(chat(max_tokens=10)).status_code == 200
+    requests = [upstream.arrived() for _ in range(5)]
+    world.close()
     assert [row["name"] for row in world.log if row["event"] == "budget"] == ["b"]
-    assert [(alert["event"], alert["name"], alert["limit_usd"]) for alert in notices] == [
-        ("budget", "b", 1.0)
-    ]
+    (alert,) = [request.json for request in requests if request.path == "/alert"]
+    assert upstream.called.count("alert") == 1
+    assert (alert["event"], alert["name"], alert["limit_usd"]) == ("budget", "b", 1.0)
 
 
 def test_a_call_that_a_bound_on_shares_moves_is_reported(make: Make, upstream: Upstream) -> None:
@@ -251,18 +233,19 @@ def test_a_call_that_a_bound_on_shares_moves_is_reported(make: Make, upstream: U
 
 
 @pytest.mark.parametrize(
-    ("path", "body", "status", "word"),
+    ("client", "status", "word"),
     [
-        ("/v1/chat/completions", chat(), 429, "insufficient_quota"),
-        ("/v1/responses", {"model": "smart", "input": "Hi"}, 429, "insufficient_quota"),
-        ("/v1/messages", {**chat(), "max_tokens": 9}, 402, "billing_error"),
-        ("/v1beta/models/smart:generateContent", {"contents": [{"parts": [{"text": "Hi"}]}]}, 429, "RESOURCE_EXHAUSTED"),
+        (CHAT, 429, "insufficient_quota"),
+        (RESPONSES, 429, "insufficient_quota"),
+        (MESSAGES, 402, "billing_error"),
+        (GEMINI, 429, "RESOURCE_EXHAUSTED"),
     ],
-)  # fmt: skip
+)
 def test_each_dialect_has_its_error_for_a_spent_budget(
-    make: Make, path: str, body: Config, status: int, word: str
+    make: Make, client: str, status: int, word: str
 ) -> None:
     world = make(budgeted({"name": "none", "usd": 0, "every": "total"}))
+    path, body = make_request(client, "smart")
     reply = world.client.post(path, json=body)
     assert reply.status_code == status
     assert word in reply.text

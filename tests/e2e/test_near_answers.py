@@ -3,7 +3,6 @@
 import re
 import sys
 from decimal import Decimal
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import redis
 from gateway.core import jsonio
 from gateway.state.memory import MemoryStore
 from tests.e2e.child import Child, until
-from tests.e2e.four_labs import CHAT, DIALECTS, ENDPOINTS, GEMINI, MESSAGES, RESPONSES, answer, four
+from tests.e2e.four_labs import CHAT, DIALECTS, ENDPOINTS, MESSAGES, four, host, make_request
 from tests.e2e.redis_port import Place
 from tests.e2e.test_cache import keyed
 from tests.e2e.upstream import PATIENCE, SILENT, Answer, Request, Upstream, failing, whole
@@ -192,7 +191,7 @@ def test_the_cache_scope_decides_which_keys_share_a_near_answer(
 def test_every_dialect_has_near_answers(make: Make, upstream: Upstream, dialect: str) -> None:
     """Native and translated, a near answer equals the answer to an equal request."""
     for name, endpoint in ENDPOINTS.items():
-        upstream.on(endpoint, partial(answering, name))
+        upstream.on(endpoint, host(name))
     world = make(four, near())
     for lab in (dialect, CHAT if dialect != CHAT else MESSAGES):
         first = ask_in_dialect(world, dialect, lab, QUESTION)
@@ -210,22 +209,10 @@ def test_every_dialect_has_near_answers(make: Make, upstream: Upstream, dialect:
         )
 
 
-def answering(dialect: str, request: Request) -> Answer:
-    return answer(dialect, stream=bool(request.json.get("stream")))
-
-
 def ask_in_dialect(world: World, dialect: str, lab: str, text: str) -> httpx.Response:
     """Call in a dialect, and return the reply once the answer is stored."""
-    turn = {"role": "user", "content": text}
-    ways: dict[str, tuple[str, Body]] = {
-        CHAT: ("/v1/chat/completions", {"messages": [turn]}),
-        MESSAGES: ("/v1/messages", {"messages": [turn], "max_tokens": 9}),
-        RESPONSES: ("/v1/responses", {"input": text, "store": False}),
-        GEMINI: ("/v1beta/models/smart:generateContent", {"contents": [{"role": "user", "parts": [{"text": text}]}]}),
-    }  # fmt: skip
-    path, body = ways[dialect]
-    model = {} if dialect == GEMINI else {"model": "smart"}
-    reply = world.client.post(path, json={**model, **body}, headers={"x-tiergate-lab": lab})
+    path, body = make_request(dialect, "smart", text)
+    reply = world.client.post(path, json=body, headers={"x-tiergate-lab": lab})
     assert reply.status_code == 200, reply.text
     world.loop.run(world.gateway.engine.drain())
     return reply

@@ -9,7 +9,7 @@ from google import genai
 
 from gateway.core import jsonio
 from gateway.core.ledger_rows import AttemptRow
-from tests.e2e.four_labs import CHAT, ENDPOINTS, GEMINI, MESSAGES, RESPONSES, four
+from tests.e2e.four_labs import CHAT, COUNTED, ENDPOINTS, GEMINI, MESSAGES, RESPONSES, four, whole
 from tests.e2e.upstream import Answer, Upstream, failing
 from tests.e2e.world import Config, Make, World
 
@@ -17,11 +17,6 @@ PATHS = {
     MESSAGES: "/messages/count_tokens",
     GEMINI: f"/gemini/models/m-{GEMINI}:countTokens",
     RESPONSES: "/responses/input_tokens",
-}
-COUNT_REPLIES = {
-    MESSAGES: {"input_tokens": 12},
-    GEMINI: {"totalTokens": 12},
-    RESPONSES: {"object": "response.input_tokens", "input_tokens": 12},
 }
 
 
@@ -49,17 +44,12 @@ def ask(world: World, client: str, lab: str) -> int | None:
     return google.models.count_tokens(model=f"{lab}/smart", contents="How many?").total_tokens
 
 
-def answer(lab: str) -> Answer:
-    body = jsonio.dumps(COUNT_REPLIES[lab])
-    return Answer(pieces=(body,), length=len(body))
-
-
 @pytest.mark.parametrize("lab", PATHS)
 @pytest.mark.parametrize("client", [MESSAGES, GEMINI, RESPONSES])
 def test_the_provider_that_would_answer_counts_the_tokens(
     world: World, upstream: Upstream, client: str, lab: str
 ) -> None:
-    upstream.on(ENDPOINTS[lab], answer(lab))
+    upstream.on(ENDPOINTS[lab], whole(COUNTED[lab]))
     assert ask(world, client, lab) == 12
     (request,) = upstream.requests
     assert "How many?" in jsonio.dumps(request.json).decode()
@@ -120,10 +110,10 @@ INPUT = "/v1/responses/input_tokens"
 
 def test_a_native_responses_count_passes_unchanged(world: World, upstream: Upstream) -> None:
     """Natively the client's own members go to the provider, and its answer comes back."""
-    upstream.on(ENDPOINTS[RESPONSES], answer(RESPONSES))
+    upstream.on(ENDPOINTS[RESPONSES], whole(COUNTED[RESPONSES]))
     body = {"model": f"m-{RESPONSES}", "input": "How many?", "truncation": "auto", "novel": [1.5]}
     reply = world.client.post(INPUT, json=body)
-    assert (reply.status_code, reply.json()) == (200, COUNT_REPLIES[RESPONSES])
+    assert (reply.status_code, reply.json()) == (200, COUNTED[RESPONSES])
     assert "x-tiergate-estimated" not in reply.headers
     (request,) = upstream.requests
     assert (request.path, request.json) == (PATHS[RESPONSES], body)
@@ -154,9 +144,9 @@ def test_a_responses_count_needs_no_model_and_no_input(make: Make, body: Config)
 
 def test_a_responses_count_is_never_streamed(world: World, upstream: Upstream) -> None:
     """A count is one number, even if the client sends all the members of its next call."""
-    upstream.on(ENDPOINTS[RESPONSES], answer(RESPONSES))
+    upstream.on(ENDPOINTS[RESPONSES], whole(COUNTED[RESPONSES]))
     body = {"model": f"{RESPONSES}/smart", "input": "How many?", "stream": True}
-    assert world.client.post(INPUT, json=body).json() == COUNT_REPLIES[RESPONSES]
+    assert world.client.post(INPUT, json=body).json() == COUNTED[RESPONSES]
     assert "stream" not in upstream.requests[-1].json
 
 
@@ -169,9 +159,9 @@ def test_a_responses_count_includes_the_earlier_conversation(
     ).json()
     body = {"input": "a" * 40, "previous_response_id": first["id"]}
     for lab in PATHS:
-        upstream.on(ENDPOINTS[lab], answer(lab))
+        upstream.on(ENDPOINTS[lab], whole(COUNTED[lab]))
         reply = world.client.post(INPUT, json={**body, "model": f"{lab}/smart"})
-        assert reply.json() == COUNT_REPLIES[RESPONSES], lab
+        assert reply.json() == COUNTED[RESPONSES], lab
         body_at_provider = jsonio.dumps(upstream.requests[-1].json).decode()
         assert "b" * 4_000 in body_at_provider
         assert "previous_response_id" not in body_at_provider

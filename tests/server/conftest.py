@@ -4,65 +4,19 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway.core import jsonio
-from tests.e2e.conftest import loop, make, upstream, world
-from tests.e2e.test_messages import event, frames, whole
-from tests.e2e.upstream import SSE, Answer, Request, Upstream
+from tests.e2e.conftest import loop, make, redis_server, upstream, world
+from tests.e2e.four_labs import GEMINI, MESSAGES, RESPONSES, host
+from tests.e2e.upstream import Upstream
 from tests.e2e.world import Config, Loop
 from tests.server.gate import KEYS, Gate
 
-__all__ = ["gate", "gate_with_keys", "loop", "make", "provider", "strict_gate", "upstream", "world"]
+__all__ = [
+    "gate", "gate_with_keys", "loop", "make", "provider", "redis_server", "strict_gate", "upstream",
+    "world",
+]  # fmt: skip
 
-
-def claude(request: Request) -> Answer:
-    if request.path.endswith("/count_tokens"):
-        return Answer(pieces=(b'{"input_tokens":12}',), length=19)
-    if request.json.get("stream") is True:
-        return Answer(pieces=tuple(frames()), headers=SSE)
-    return whole()
-
-
-def _whole(value: Config) -> Answer:
-    body = jsonio.dumps(value)
-    return Answer(pieces=(body,), length=len(body))
-
-
-def replies(request: Request) -> Answer:
-    """Answer like a host of the Responses API."""
-    if request.path.endswith("/input_tokens"):
-        return _whole({"object": "response.input_tokens", "input_tokens": 12})
-    part = {"type": "output_text", "text": "Hello you.", "annotations": []}
-    item = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": [part]}  # fmt: skip
-    value = {
-        "id": "resp_1", "object": "response", "created_at": 1, "status": "completed", "model": "reply-served",
-        "output": [item], "usage": {"input_tokens": 7, "output_tokens": 3, "total_tokens": 10},
-    }  # fmt: skip
-    if request.json.get("stream") is not True:
-        return _whole(value)
-    delta = {"item_id": "msg_1", "output_index": 0, "content_index": 0, "delta": "Hello you."}
-    return Answer(
-        pieces=(
-            event("response.created", response={**value, "status": "in_progress", "output": []}),
-            event("response.output_text.delta", **delta),
-            event("response.completed", response=value),
-        ),
-        headers=SSE,
-    )
-
-
-def google(request: Request) -> Answer:
-    """Answer like a host of Gemini."""
-    if request.path.endswith(":countTokens"):
-        return _whole({"totalTokens": 12})
-    content = {"role": "model", "parts": [{"text": "Hello you."}]}
-    value = {
-        "candidates": [{"content": content, "finishReason": "STOP", "index": 0}],
-        "usageMetadata": {"promptTokenCount": 7, "candidatesTokenCount": 3, "totalTokenCount": 10},
-        "modelVersion": "gem-served", "responseId": "g-1",
-    }  # fmt: skip
-    if ":stream" in request.path:
-        return Answer(pieces=(b"data: " + jsonio.dumps(value) + b"\r\n\r\n",), headers=SSE)
-    return _whole(value)
+claude, replies, google = host(MESSAGES), host(RESPONSES), host(GEMINI)
+"""The providers of the dialects beside Chat Completions."""
 
 
 @pytest.fixture(scope="session")

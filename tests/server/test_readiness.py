@@ -15,7 +15,6 @@ from gateway.ledger.journal import Segment, append
 from gateway.limits.load_shedding import SHED_ALL, SHED_REASONING
 from gateway.server.readiness import Readiness, Unready
 from gateway.server.shutdown import GracefulShutdown
-from tests.conftest import redis_program
 from tests.e2e.child import until
 from tests.e2e.redis_port import Place
 from tests.e2e.upstream import Upstream, whole
@@ -173,12 +172,9 @@ def test_ready_reports_that_the_gateway_stops(make: Make) -> None:
 
 
 @pytest.fixture(scope="module")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def place(redis_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """A Redis server that the test starts and kills."""
-    program = redis_program()
-    if program is None:
-        pytest.skip("no server of the Redis protocol: make dev, or apt-get install redis-server")
-    server = Place(program, tmp_path_factory.mktemp("redis"))
+    server = Place(redis_server, tmp_path_factory.mktemp("redis"))
     yield server
     server.kill()
 
@@ -193,15 +189,15 @@ def set_budgets(*budgets: Config, on_redis_loss: str = "closed") -> Change:
 
 @pytest.mark.parametrize("after_a_call", [False, True], ids=["idle", "after a refused call"])
 def test_ready_reports_a_lost_redis_and_recovers_by_itself(
-    make: Make, upstream: Upstream, redis_server: Place, after_a_call: bool
+    make: Make, upstream: Upstream, place: Place, after_a_call: bool
 ) -> None:
     """A budget bounds every call and fails closed; /ready recovers by itself."""
     upstream.on("/acme", whole())
-    redis_server.start_again()
-    world = make(set_budgets(BUDGET), REDIS_URL=f"redis://127.0.0.1:{redis_server.port}")
+    place.start_again()
+    world = make(set_budgets(BUDGET), REDIS_URL=f"redis://127.0.0.1:{place.port}")
     assert world.ask(chat(max_tokens=9)).status_code == 200
     assert ask(world) == OK
-    redis_server.kill()
+    place.kill()
     if after_a_call:
         assert world.ask(chat(max_tokens=9)).status_code == 503
     assert ask(world) == (
@@ -209,7 +205,7 @@ def test_ready_reports_a_lost_redis_and_recovers_by_itself(
         "budgets",
         "The gateway cannot count budgets: Redis does not answer.",
     )
-    redis_server.start_again()
+    place.start_again()
     until(lambda: ask(world) == OK, "it is ready again, though nobody calls")
     assert world.ask(chat(max_tokens=9)).status_code == 200
 
@@ -231,23 +227,23 @@ MATTERS: dict[str, tuple[Change, bool]] = {
 
 @pytest.mark.parametrize("name", MATTERS)
 def test_a_lost_redis_matters_only_if_every_call_needs_it(
-    make: Make, redis_server: Place, name: str
+    make: Make, place: Place, name: str
 ) -> None:
     """The gateway is ready as long as it serves some calls."""
     change, is_unready = MATTERS[name]
-    redis_server.kill()
-    url = f"redis://127.0.0.1:{redis_server.port}"
+    place.kill()
+    url = f"redis://127.0.0.1:{place.port}"
     world = make(change, REDIS_URL=url, TIERGATE_KEYS=environment_keys("ann", "bob"))
     world.ask(chat(), authorization="Bearer ann")
     assert (ask(world)[1] == "budgets") is is_unready
 
 
-def test_budgets_of_keys_matter_if_every_key_has_one(make: Make, redis_server: Place) -> None:
+def test_budgets_of_keys_matter_if_every_key_has_one(make: Make, place: Place) -> None:
     """Budgets of keys matter if each usable key has its own."""
-    redis_server.kill()
+    place.kill()
     world = make(
         set_budgets(),
-        REDIS_URL=f"redis://127.0.0.1:{redis_server.port}",
+        REDIS_URL=f"redis://127.0.0.1:{place.port}",
         TIERGATE_KEYS=environment_keys("ann"),
     )
     limiter, budget = world.gateway.limiter, KeyBudget(usd=Decimal(1), every="day")
