@@ -454,7 +454,7 @@ TURNS = st.sampled_from(  # changes of clocks, each in its zone
     ),
     more=st.sampled_from([[], ["tier"]]),
 )
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_days_with_a_clock_change_add_up(
     store: SqlStore,
     tmp_path: Path,
@@ -499,7 +499,7 @@ def _sum(costs: Iterable[Decimal | None]) -> Decimal | None:
     zone=st.sampled_from(ZONES),
     prices=st.lists(st.builds(reprice, cost=USD, estimate=USD, baseline=USD), max_size=5),
 )
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_sums_of_any_grouping_are_those_of_its_calls(
     store: SqlStore,
     tmp_path: Path,

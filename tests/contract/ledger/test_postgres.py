@@ -50,7 +50,7 @@ def test_a_store_that_was_down_is_fed_later_from_its_last_offset(
     frail.stop()
     tracemalloc.start()
     try:
-        for number in range(25_000):
+        for number in range(6_000):
             journal.write(intent(f"{number}"))
             journal.write(entry(f"{number}"))
             if number % 1000 == 0:
@@ -62,14 +62,14 @@ def test_a_store_that_was_down_is_fed_later_from_its_last_offset(
         frail.start()
         tracemalloc.reset_peak()
         before, _ = tracemalloc.get_traced_memory()
-        assert store.feed(folder) == 25_000
+        assert store.feed(folder) == 6_000
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
         journal.close()
-    assert peak - before < 3_000_000  # of 50,000 rows, 25 MB
-    assert store.sum_costs()[0].calls == 25_001
-    assert store.state().rows == 25_001
+    assert peak - before < 3_000_000  # of 12,000 rows, 6 MB
+    assert store.sum_costs()[0].calls == 6_001
+    assert store.state().rows == 6_001
 
 
 def test_a_connection_that_breaks_during_a_feed_loses_no_row(

@@ -92,12 +92,13 @@ async def test_the_store_reserves_all_demands_of_a_call_or_none(
 async def test_a_repeated_admission_gets_the_same_answer_and_reserves_nothing_twice(
     meter: CounterStore, tenant: str
 ) -> None:
-    """The second answer equals the first, warnings included."""
+    """The second answer equals the first, warnings included. No other call gets its warning."""
     demand = need("usd", limit=10, amount=4, soft=4)
     first = await meter.admit(ask("a", tenant, demand), NOW)
     assert first == Admitted((demand,))
+    assert await meter.admit(ask("b", tenant, demand), NOW) == Admitted()
     assert await meter.admit(ask("a", tenant, demand), NOW) == first
-    assert await meter.read_counters(tenant) == {demand.field: 4}
+    assert await meter.read_counters(tenant) == {demand.field: 8}
 
 
 async def test_each_tenant_has_its_own_counters(meter: CounterStore, tenant: str) -> None:
