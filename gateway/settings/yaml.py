@@ -86,7 +86,7 @@ _HINTS = {
 }
 """Hints, by words of the message."""
 _MAX_DEPTH = 50
-_MAX_PARSER_DEPTH = 1_000
+_MAX_PARSER_DEPTH = 200
 """The depth at which parsing ends: the parser takes longer for each value that lies deeper."""
 _MAX_VALUES = 100_000
 """The most values of a document. Each use of an anchor counts: a few lines can ask for a
