@@ -28,7 +28,8 @@ _SECTIONS = {
     },
     "Account": {
         "costs": "Show what calls have cost.",
-        "keys": "Add, list, revoke and rotate the keys of clients.",
+        "keys": "Add, change, list, revoke and rotate the keys of clients.",
+        "audit": "Show who changed what through the gateway.",
     },
     "Shell": {
         "completion": "Print the script that completes this command in a shell.",

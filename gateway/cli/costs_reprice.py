@@ -16,17 +16,20 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from gateway.cli.key_clients import find_user
 from gateway.cli.ledger_session import open_ledger, parse_query_options
 from gateway.cli.session import CommandSession, pass_session
 from gateway.cli.terminal import format_count
 from gateway.core import jsonio
 from gateway.core.ledger_rows import AttemptRow, FinalRow, RepriceRow
 from gateway.core.price import Price, explain_unknown_cost
+from gateway.ledger.audit import AuditLog
 from gateway.ledger.query_params import LedgerQuery
 from gateway.ledger.reprice import price_again, read_usage
 from gateway.ledger.store import LedgerStore, StoredRow
 from gateway.settings import catalogue, list_prices, pricing
 from gateway.settings.baseline import build_baseline
+from gateway.settings.data_folder import find_data_folder
 
 if TYPE_CHECKING:  # slow to import, and other commands of `costs` do not need it
     from gateway.runtime.build import BuiltConfig
@@ -138,9 +141,18 @@ def reprice(
                 for _ in new_rows:
                     pass
             else:
+                audit = AuditLog(find_data_folder(session.environ))
+                audit.check()
                 # The rows get a journal of their own, so that any store can be rebuilt.
                 _write_rows(new_rows, location.journal_folder)
                 store.feed(location.journal_folder)
+                audit.append(
+                    "ledger.reprice",
+                    who=find_user(),
+                    via="cli",
+                    before={"since": since, "until": until, "all": every},
+                    after=report.build_json(dry_run=False),
+                )
     if as_json:
         click.echo(jsonio.dumps_printable(report.build_json(dry_run=dry_run)))
         return

@@ -3,7 +3,7 @@
 import getpass
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 from urllib.parse import quote
 
 import click
@@ -12,7 +12,7 @@ from gateway.cli.admin_client import send_json
 from gateway.cli.session import CommandSession
 from gateway.core.jsonio import Json
 from gateway.limits.errors import KeyChangeError
-from gateway.limits.key_admin import KeyAdmin, KnownNames, describe_key
+from gateway.limits.key_admin import KeyAct, KeyAdmin, KnownNames, describe_key
 from gateway.limits.key_loading import open_key_store
 from gateway.limits.key_store.store import KeyStore, is_database
 from gateway.settings.data_folder import find_data_folder
@@ -60,8 +60,7 @@ class KeyClient(Protocol):
 class StoreKeys:
     """The keys of the store that the configuration names. Methods raise what KeyAdmin raises."""
 
-    def __init__(self, session: CommandSession) -> None:
-        self._session = session
+    def __init__(self, session: CommandSession, via: Literal["cli", "serve"] = "cli") -> None:
         source = session.source
         store = open_key_store(source, find_data_folder(session.environ))
         if store is None:
@@ -71,7 +70,9 @@ class StoreKeys:
         self._kind = "database" if is_database(source.config.keys.store) else "file"
         providers = source.config.providers.values()
         names = KnownNames(source.config.labs, {one.region for one in providers if one.region})
-        self.admin = KeyAdmin(store, clock=time.time, names=names)
+        self.admin = KeyAdmin(
+            store, clock=time.time, names=names, record_act=make_key_recorder(session, via)
+        )
 
     @property
     def place(self) -> str:
@@ -147,6 +148,25 @@ class GatewayKeys:
 def open_key_client(session: CommandSession, url: str | None) -> KeyClient:
     """Return the keys of the gateway at `url`, or of the store. Raises KeyChangeError."""
     return StoreKeys(session) if url is None else GatewayKeys(session, url)
+
+
+def make_key_recorder(
+    session: CommandSession, via: Literal["cli", "serve"] = "cli"
+) -> Callable[[KeyAct], None]:
+    """Return a function that writes a change to the audit of the data folder, if there is one.
+
+    Without the folder no gateway has run here, and a command makes none.
+    """
+    data = find_data_folder(session.environ)
+
+    def record(act: KeyAct) -> None:
+        if data.is_dir():
+            from gateway.ledger.audit import AuditLog  # noqa: PLC0415 - only changes need it
+            from gateway.pipeline.key_audit import record_key_act  # noqa: PLC0415
+
+            record_key_act(AuditLog(data), act, via)
+
+    return record
 
 
 def find_user(get_user: Callable[[], str] = getpass.getuser) -> str:

@@ -22,6 +22,7 @@ from gateway.cache.semantic.vector_index import LocalVectorIndex, RedisVectorInd
 from gateway.cache.session_store import LocalSessionStore, SessionStore, SharedSessionStore
 from gateway.core.ledger_rows import FinalRow
 from gateway.core.target import Provider
+from gateway.ledger.audit import AuditLog, AuditRow
 from gateway.ledger.recovery import Recovered
 from gateway.ledger.redaction_patterns import compile_redactor
 from gateway.limits.counters import CounterStore
@@ -182,6 +183,11 @@ class Gateway:
     def key_store(self) -> KeyStore | None:
         """The store for changes of keys; None if keys are open. It connects for each change."""
         return open_key_store(self.built_config.source, self.data)
+
+    @cached_property
+    def audit(self) -> AuditLog:
+        """The audit: who changed what through the gateway."""
+        return AuditLog(self.data, note=self._log_act)
 
     @property
     def engine(self) -> Engine:
@@ -510,6 +516,11 @@ class Gateway:
         if not task.cancelled() and (error := task.exception()) is not None:
             text = "a background task has ended: restart the gateway, and report this line"
             self.log("task", name=task.get_name(), error=locate_error(error), text=text)
+
+    def _log_act(self, row: AuditRow) -> None:
+        self.log(
+            "audit", act=row.act, who=row.who, via=row.via, subject=row.subject, error=row.error
+        )
 
     def _log_engine(self, text: str) -> None:
         self.log("engine", text=text)

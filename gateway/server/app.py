@@ -19,7 +19,7 @@ from gateway.routing import explain
 from gateway.routing.explanation_redaction import redact_explanation
 from gateway.runtime.composition import VERSION, Gateway
 from gateway.server import cors, feedback, health, metrics, models, openapi, paths, request_headers
-from gateway.server.admin import config, costs, keys, recorded_call, rules, targets
+from gateway.server.admin import audit, config, costs, keys, recorded_call, rules, targets
 from gateway.server.admission import Admission, RefusalLog
 from gateway.server.connections import ConnectionLimit, compute_limit
 from gateway.server.dashboard import routes as dashboard_routes
@@ -118,6 +118,7 @@ class App(FastAPI):
         targets.add_routes(self, gateway)
         identity_routes.add_routes(self, gateway)
         keys.add_routes(self, gateway, admission)
+        audit.add_routes(self, gateway)
         dashboard_routes.add_routes(self, gateway, admission)
         metrics.add_routes(self, gateway, metrics_guard, admission.count_calls)
 

@@ -38,6 +38,11 @@ UNTOLD = (
     "POST /admin/replay",
     "GET /admin/series",
     "GET /admin/latency",
+    "GET /admin/audit",
+    "GET /admin/keys",
+    "POST /admin/keys",
+    "PATCH /admin/keys/{name}",
+    "POST /admin/keys/{name}/rotate",
 )
 """Operations whose schema cannot express every error: 9.0 is not 9, a body depends on its dialect,
 and calls, a lab's models, dates and lists of names must exist.

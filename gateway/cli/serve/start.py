@@ -279,7 +279,7 @@ def _create_first_key(session: CommandSession) -> None:
     With TIERGATE_KEYS no key is needed: then make an empty file if the configuration names one.
     """
     with report_key_errors():
-        keys = StoreKeys(session)
+        keys = StoreKeys(session, "serve")
         if session.environ.get("TIERGATE_KEYS"):
             if isinstance(keys.store, KeyFile):
                 keys.store.file.touch(0o600)

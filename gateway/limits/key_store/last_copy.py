@@ -15,8 +15,8 @@ import msgspec
 
 from gateway.core import jsonio
 from gateway.limits.key_store.store import KeyRecord
+from gateway.state.private_file import open_private
 
-_FILE_MODE = 0o600
 _VERSION = 1
 _SECRET_PARAMETER = re.compile(r"(?<=[?&])(user|password|sslpassword)=[^&]*")
 
@@ -87,10 +87,7 @@ class LastKeyCopy:
             return
         data = jsonio.dumps(msgspec.structs.asdict(new_head)) + b"\n" + body
         temporary = self.file.with_name(f".{self.file.name}.{secrets.token_hex(4)}")
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(
-            temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE
-        )
+        descriptor = open_private(temporary, os.O_WRONLY)
         try:
             with os.fdopen(descriptor, "wb") as output:
                 output.write(data)

@@ -10,8 +10,8 @@ from urllib.parse import quote
 
 from gateway.limits.errors import KeyStoreError
 from gateway.limits.key_store.database import SqlKeyDatabase
+from gateway.state.private_file import open_private
 
-_FILE_MODE = 0o600
 _BUSY_SECONDS = 5.0
 """The longest wait for another writer."""
 
@@ -31,8 +31,7 @@ class SqliteKeyDatabase(SqlKeyDatabase):
         """Open a connection without a transaction."""
         try:
             if self._creates and not self._is_prepared and not self._file.exists():
-                self._file.parent.mkdir(parents=True, exist_ok=True)
-                os.close(os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE))
+                os.close(open_private(self._file, os.O_WRONLY))
             uri = f"file:{quote(str(self._file))}?mode=rw"
             with closing(
                 sqlite3.connect(uri, timeout=_BUSY_SECONDS, isolation_level=None, uri=True)

@@ -6,7 +6,7 @@ key it also refuses requests through a proxy, since every client of a proxy look
 
 import hmac
 from collections.abc import Callable
-from typing import Self
+from typing import Literal, NamedTuple, Self
 
 from fastapi import Request
 
@@ -35,6 +35,13 @@ _PROXY_HEADERS = frozenset(
      "x-cluster-client-ip", "x-original-host", "x-original-url"}
 )  # fmt: skip
 _ALLOWED_FETCH_SITES = ("none", "same-origin")
+
+
+class AdminIdentity(NamedTuple):
+    """The admin who sends a request, as stores and the audit name them."""
+
+    name: str
+    via: Literal["api", "dashboard"]
 
 
 class AdminAuth:
@@ -88,14 +95,15 @@ class AdminAuth:
             request.state.admin = await self._check_secret(headers, request)
         else:
             check_local(request)
-            request.state.admin = LOCAL_ADMIN
+            request.state.admin = AdminIdentity(LOCAL_ADMIN, "api")
 
-    async def _check_secret(self, headers: RequestHeaders, request: Request) -> str:
-        """Return the name of the admin who sends a request."""
+    async def _check_secret(self, headers: RequestHeaders, request: Request) -> AdminIdentity:
+        """Return the admin who sends a request."""
         if not headers.secrets:
             if await self.sessions.is_signed_in(request):
                 self._check_role(request)
-                return self.sessions.find_admin(request)
+                cookie = request.cookies.get(COOKIE_NAME, "")
+                return AdminIdentity(self.sessions.find_admin(cookie), "dashboard")
             raise _refuse(
                 "invalid_api_key", f"The request needs an admin key ({KEY_VARIABLE}). {_SEND_HINT}"
             )
@@ -108,14 +116,14 @@ class AdminAuth:
         is_admin_key = bool(self._digest) & hmac.compare_digest(hash_secret(secret), self._digest)
         client_key = find_key(self._keys, secret)
         if is_admin_key:
-            return MAIN_ADMIN
+            return AdminIdentity(MAIN_ADMIN, "api")
         if client_key is None or not client_key.admin:
             if client_key is None:
                 if (refusal := self._keys.refusal) is not None:
                     raise ProblemError(refusal)
                 self._keys.wrong_key_counter.count(secret)
             raise _refuse("invalid_api_key", f"This is not an admin key ({KEY_VARIABLE}).")
-        return client_key.name
+        return AdminIdentity(client_key.name, "api")
 
     def _check_role(self, request: Request) -> None:
         """Refuse what the role of a person does not allow. Raises ProblemError: not_allowed."""
@@ -126,9 +134,10 @@ class AdminAuth:
             raise _refuse("not_allowed", message)
 
 
-def get_admin(request: Request) -> str:
-    """Return the name of the admin whom the guard has let pass, as stores and the audit keep it."""
-    return str(request.state.admin)
+def get_admin(request: Request) -> AdminIdentity:
+    """Return the admin whom the guard has let pass."""
+    identity: AdminIdentity = request.state.admin
+    return identity
 
 
 def check_local(request: Request) -> None:

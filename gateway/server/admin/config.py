@@ -1,13 +1,16 @@
 """The configuration in force, for admins: show its history, reload it, roll it back."""
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
+import msgspec
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 
 from gateway.core import jsonio
 from gateway.core.errors import Problem, ProblemError, invalid_request
 from gateway.runtime.composition import Gateway
 from gateway.runtime.reloader import ReloadResult
+from gateway.server.admin.audit import check_audit, record_act
 from gateway.server.admin.auth import AdminAuth
 
 _CONFLICT = 409
@@ -24,6 +27,20 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
     router = APIRouter(prefix="/admin", dependencies=[Depends(guard)])
     reloader = gateway.reloader
 
+    async def change_config(
+        request: Request, dry_run: str, act: str, work: Callable[..., Awaitable[ReloadResult]]
+    ) -> Response:
+        """Change the configuration, and write to the audit what has changed."""
+        is_dry_run, version = _parse_dry_run(request, dry_run), gateway.revision.version
+        if not is_dry_run:
+            await check_audit(gateway)
+        result = await work(dry=is_dry_run)
+        if not is_dry_run and result.kind == "taken":
+            changes = [msgspec.structs.asdict(item) for item in result.changes]
+            after = {"version": result.config.version, "changes": changes}
+            await record_act(gateway, request, act, before={"version": version}, after=after)
+        return _render_result(gateway, result, is_dry_run=is_dry_run)
+
     @router.get("/config", summary="Get the configuration in force and its history")
     def config() -> Response:
         state = {**reloader.state(), "ending": gateway.retiring_count}
@@ -31,15 +48,11 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
 
     @router.post("/reload", summary="Reload the configuration")
     async def again(request: Request, dry_run: Switch = "false") -> Response:
-        is_dry_run = _parse_dry_run(request, dry_run)
-        return _render_result(gateway, await reloader.read(dry=is_dry_run), is_dry_run=is_dry_run)
+        return await change_config(request, dry_run, "config.reload", reloader.read)
 
     @router.post("/rollback", summary="Restore the previous configuration")
     async def back(request: Request, dry_run: Switch = "false") -> Response:
-        is_dry_run = _parse_dry_run(request, dry_run)
-        return _render_result(
-            gateway, await reloader.roll_back(dry=is_dry_run), is_dry_run=is_dry_run
-        )
+        return await change_config(request, dry_run, "config.rollback", reloader.roll_back)
 
     @router.get("/shadow", summary="Get the report on the candidate, of this worker")
     def shadow() -> Response:

@@ -9,18 +9,20 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from pydantic import TypeAdapter, ValidationError
 
 from gateway.core import jsonio
 from gateway.core.errors import Problem, ProblemError, invalid_request
 from gateway.limits.errors import KeyChangeError, KeyStoreError
-from gateway.limits.key_admin import KeyAdmin, KnownNames, NewSecret, describe_key
+from gateway.limits.key_admin import KeyAct, KeyAdmin, KnownNames, NewSecret, describe_key
 from gateway.limits.key_file import KeyFile
 from gateway.limits.key_store.store import KeyRecord
+from gateway.pipeline.key_audit import record_key_act
 from gateway.runtime.composition import Gateway
+from gateway.server.admin.audit import make_audit_error
 from gateway.server.admin.auth import AdminAuth, get_admin
-from gateway.server.admin.query_params import check_parameters
+from gateway.server.admin.query_params import check_parameters, parse_limit
 from gateway.server.admission import Admission
 from gateway.server.request_headers import RequestHeaders
 from gateway.settings.errors import ConfigError
@@ -38,58 +40,70 @@ _DATABASE_HINT = "set `keys` to a database, as sqlite:///keys.db"
 def add_routes(app: FastAPI, gateway: Gateway, admission: Admission) -> None:
     """Add the routes to an app."""
     guard = AdminAuth.from_gateway(gateway)
-    router = APIRouter(prefix="/admin", dependencies=[Depends(guard)])
+    guards = [Depends(guard)]  # on the app itself, which then knows all methods of a path
     keys = KeyRequests(gateway, admission)
 
-    @router.get("/keys", summary="List the keys of clients")
-    async def list_keys(request: Request, limit: int = _MAX_LISTED, after: str = "") -> Response:
+    @app.get("/admin/keys", summary="List the keys of clients", dependencies=guards)
+    async def list_keys(
+        request: Request, limit: str = str(_MAX_LISTED), after: str = ""
+    ) -> Response:
         check_parameters(request, "limit", "after")
-        return _render_json(await keys.list_keys(limit, after))
+        return _render_json(await keys.list_keys(parse_limit(limit, _MAX_LISTED), after))
 
-    @router.post("/keys", summary="Create a key; the answer has its secret, once")
+    @app.post(
+        "/admin/keys", summary="Create a key; the answer has its secret, once", dependencies=guards
+    )
     async def create(request: Request) -> Response:
         check_parameters(request)
         settings = await keys.read_body(request)
         name = settings.pop("name", None)
         if not isinstance(name, str):
             raise invalid_request('The body must have a name: {"name": "ann"}.', "name")
-        admin, who = keys.open_admin(), get_admin(request)
+        admin, who = keys.open_admin(request), get_admin(request).name
         made = await keys.work(lambda: admin.create(name, settings, who))
         return _render_json(keys.describe_new(made), _CREATED)
 
-    @router.get("/keys/{name}", summary="Get one key")
+    @app.get("/admin/keys/{name}", summary="Get one key", dependencies=guards)
     async def get(request: Request, name: str) -> Response:
         check_parameters(request)
         return _render_json(keys.describe(await keys.get(name)))
 
-    @router.patch("/keys/{name}", summary="Change settings of a key; null removes one")
+    @app.patch(
+        "/admin/keys/{name}",
+        summary="Change settings of a key; null removes one",
+        dependencies=guards,
+    )
     async def change(request: Request, name: str) -> Response:
         check_parameters(request)
         changes = await keys.read_body(request)
         if not changes:
             raise invalid_request('Name the settings to change: {"expires": "2027-01-31"}.')
-        admin, who = keys.open_admin(), get_admin(request)
+        admin, who = keys.open_admin(request), get_admin(request).name
         return _render_json(
             keys.describe(await keys.work(lambda: admin.change(name, changes, who)))
         )
 
-    @router.post("/keys/{name}/rotate", summary="Give a key another secret, which is shown once")
+    @app.post(
+        "/admin/keys/{name}/rotate",
+        summary="Give a key another secret, which is shown once",
+        dependencies=guards,
+    )
     async def rotate(request: Request, name: str) -> Response:
         check_parameters(request)
         body = await keys.read_body(request)
         keep_seconds = _parse_keep(body)
-        admin, who = keys.open_admin(), get_admin(request)
+        admin, who = keys.open_admin(request), get_admin(request).name
         made = await keys.work(lambda: admin.rotate(name, keep_seconds, who))
         return _render_json(keys.describe_new(made))
 
-    @router.delete("/keys/{name}", summary="Revoke a key; its name stays taken")
+    @app.delete(
+        "/admin/keys/{name}", summary="Revoke a key; its name stays taken", dependencies=guards
+    )
     async def revoke(request: Request, name: str) -> Response:
         check_parameters(request)
-        admin, who = keys.open_admin(), get_admin(request)
+        admin, who = keys.open_admin(request), get_admin(request).name
         is_changed = await keys.work(lambda: admin.revoke(name, who))
         return _render_json({"name": name, "state": "revoked", "changed": is_changed})
-
-    app.include_router(router)
 
 
 class KeyRequests:
@@ -102,8 +116,6 @@ class KeyRequests:
 
     async def list_keys(self, limit: int, after: str) -> dict[str, Any]:
         """Return a page of keys, in the order of their names."""
-        if not 1 <= limit <= _MAX_LISTED:
-            raise invalid_request(f"The limit is a number from 1 to {_MAX_LISTED}.", "limit")
         store = self._gateway.key_store
         records = {} if store is None else await self.work(store.read)
         names = sorted(name for name in records if name > after)
@@ -122,8 +134,9 @@ class KeyRequests:
             raise ProblemError(Problem(kind="not_found", message="Keys are open: there is none."))
         return await self.work(lambda: KeyAdmin(store, clock=time.time).get(name))
 
-    def open_admin(self) -> KeyAdmin:
+    def open_admin(self, request: Request) -> KeyAdmin:
         """Return the admin of keys that may be changed here. Raises ProblemError: a conflict."""
+        via = get_admin(request).via
         store = self._gateway.key_store
         if store is None:
             raise _make_conflict(f"Keys are open, so there is none to change: {_DATABASE_HINT}.")
@@ -135,7 +148,14 @@ class KeyRequests:
         config = self._gateway.built_config.source.config
         regions = {part.region for part in config.providers.values() if part.region}
         names = KnownNames(config.labs, regions)
-        return KeyAdmin(store, clock=time.time, names=names)
+
+        def record_act(act: KeyAct) -> None:
+            try:
+                record_key_act(self._gateway.audit, act, via)
+            except OSError as error:
+                raise make_audit_error(error) from None
+
+        return KeyAdmin(store, clock=time.time, names=names, record_act=record_act)
 
     async def read_body(self, request: Request) -> dict[str, Any]:
         """Return the members of a JSON body; none for an empty one."""

@@ -1,5 +1,6 @@
 """Query parameters of admin requests to the ledger: read them and report mistakes."""
 
+import re
 import time
 from collections.abc import Sequence
 
@@ -22,6 +23,13 @@ def check_parameters(request: Request, *names: str) -> None:
             raise invalid_request(
                 f"There is no parameter {name[:80]!r} here. {hint}".rstrip(), name[:80]
             )
+
+
+def parse_limit(text: str, maximum: int) -> int:
+    """Return the number of items of a page. Raises ProblemError: invalid_request."""
+    if not re.fullmatch("[0-9]{1,9}", text) or not 1 <= int(text) <= maximum:
+        raise invalid_request(f"The limit is a number from 1 to {maximum}.", "limit")
+    return int(text)
 
 
 def read_ledger_query(

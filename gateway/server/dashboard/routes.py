@@ -9,7 +9,8 @@ from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from gateway.core import jsonio
 from gateway.core.errors import Problem, ProblemError, invalid_request
 from gateway.runtime.composition import VERSION, Gateway
-from gateway.server.admin.auth import AdminAuth, check_local
+from gateway.server.admin.audit import record_act
+from gateway.server.admin.auth import AdminAuth, AdminIdentity, check_local
 from gateway.server.admission import Admission
 from gateway.server.dashboard.assets import AssetFile, Assets
 from gateway.server.dashboard.session import (
@@ -76,6 +77,8 @@ def add_routes(app: FastAPI, gateway: Gateway, admission: Admission) -> None:
             gateway.keys.wrong_key_counter.count(key)
             message = "This is not an admin key (TIERGATE_ADMIN_KEY, or a key with `admin: true`)."
             raise ProblemError(Problem(kind="invalid_api_key", message=message))
+        request.state.admin = AdminIdentity(sessions.find_admin(cookie), "dashboard")
+        await record_act(gateway, request, "session.begin")
         response = _render_json({"signed_in": True, "token": sessions.make_token(cookie)})
         set_cookie(response, cookie, secure=is_tls(request))
         return response
@@ -92,7 +95,7 @@ def add_routes(app: FastAPI, gateway: Gateway, admission: Admission) -> None:
         return response
 
     app.include_router(router)
-    _add_end_all_route(app, guard)
+    _add_end_all_route(app, gateway, guard)
 
 
 async def _describe_session(
@@ -128,7 +131,7 @@ async def _describe_session(
     return state
 
 
-def _add_end_all_route(app: FastAPI, guard: AdminAuth) -> None:
+def _add_end_all_route(app: FastAPI, gateway: Gateway, guard: AdminAuth) -> None:
     """Add the route that ends all sessions."""
 
     @app.delete(
@@ -136,7 +139,8 @@ def _add_end_all_route(app: FastAPI, guard: AdminAuth) -> None:
         summary="End all sessions of the dashboard",
         dependencies=[Depends(guard)],
     )
-    async def end_all() -> Response:
+    async def end_all(request: Request) -> Response:
+        await record_act(gateway, request, "session.end_all")
         await guard.sessions.end_all()
         return Response(jsonio.dumps({"ended": "all"}), media_type=_JSON)
 

@@ -136,9 +136,8 @@ class DashboardSessions:
                 raise _make_origin_error(f"Send the session's token as {CSRF_HEADER}.")
         return True
 
-    def find_admin(self, request: Request) -> str:
-        """Return the name of the admin or the person who has signed in with a valid cookie."""
-        cookie = request.cookies.get(COOKIE_NAME, "")
+    def find_admin(self, cookie: str) -> str:
+        """Return the name of the admin or the person who has a valid cookie."""
         if (person := self.find_person(cookie)) is not None:
             return person.name
         body, _, signature = cookie.rpartition(".")

@@ -1,0 +1,95 @@
+"""The audit, for admins: who changed what. And how requests of admins write to it."""
+
+import asyncio
+import re
+import time
+from functools import partial
+from typing import Any
+
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
+
+from gateway.core import jsonio
+from gateway.core.errors import Problem, ProblemError, invalid_request
+from gateway.ledger.errors import LedgerQueryError
+from gateway.ledger.query_params import load_time_zone, parse_moment
+from gateway.runtime.composition import Gateway
+from gateway.server.admin.auth import AdminAuth, get_admin
+from gateway.server.admin.query_params import check_parameters, parse_limit
+
+_JSON = "application/json"
+_MAX_ROWS = 1_000
+_POSITION_PATTERN = re.compile("[0-9]{1,18}")
+_RETRY_SECONDS = 5.0
+
+
+def add_routes(app: FastAPI, gateway: Gateway) -> None:
+    """Add the route to an app."""
+    router = APIRouter(prefix="/admin", dependencies=[Depends(AdminAuth.from_gateway(gateway))])
+
+    @router.get("/audit", summary="List what admins have changed, newest first")
+    async def audit(
+        request: Request,
+        since: str = "",
+        until: str = "",
+        who: str = "",
+        act: str = "",
+        subject: str = "",
+        limit: str = "100",
+        before: str = "",
+    ) -> Response:
+        check_parameters(request, "since", "until", "who", "act", "subject", "limit", "before")
+        if before and not _POSITION_PATTERN.fullmatch(before):
+            raise invalid_request("before is the `next` of an answer.", "before")
+        query = partial(
+            gateway.audit.read,
+            since=_parse_time(gateway, "since", since),
+            until=_parse_time(gateway, "until", until),
+            who=who,
+            act=act,
+            subject=subject,
+            limit=parse_limit(limit, _MAX_ROWS),
+            before=int(before) if before else None,
+        )
+        try:
+            page = await asyncio.to_thread(query)
+        except OSError as error:
+            message = f"The gateway cannot read its audit: {error.strerror}."
+            raise ProblemError(Problem(kind="ledger", message=message)) from None
+        answer = {"rows": page.rows, "next": page.cursor}
+        return Response(jsonio.dumps(answer), media_type=_JSON)
+
+    app.include_router(router)
+
+
+async def check_audit(gateway: Gateway) -> None:
+    """Check before an act that its row can be written. Raises ProblemError: ledger."""
+    try:
+        await asyncio.to_thread(gateway.audit.check)
+    except OSError as error:
+        raise make_audit_error(error) from None
+
+
+async def record_act(gateway: Gateway, request: Request, act: str, **values: Any) -> None:
+    """Write an act that was done; log that it could not be written."""
+    admin = get_admin(request)
+    try:
+        await asyncio.to_thread(gateway.audit.append, act, who=admin.name, via=admin.via, **values)
+    except OSError as error:
+        gateway.log("audit", act=act, who=admin.name, error=error.strerror)
+
+
+def make_audit_error(error: OSError) -> ProblemError:
+    """Return the refusal of an act whose row cannot be written."""
+    message = f"The gateway cannot write its audit, so it changes nothing: {error.strerror}."
+    return ProblemError(Problem(kind="ledger", message=message, retry_after=_RETRY_SECONDS))
+
+
+def _parse_time(gateway: Gateway, name: str, text: str) -> float | None:
+    """Return a time of the query. Raises ProblemError: invalid_request."""
+    if not text:
+        return None
+    zone = load_time_zone(gateway.built_config.source.config.ledger.time_zone)
+    try:
+        return parse_moment(text, time.time(), zone, end=name == "until", parameter=name)
+    except LedgerQueryError as error:
+        raise invalid_request(f"{str(error)[:1].upper()}{str(error)[1:]}.", name) from None
