@@ -10,7 +10,7 @@ owner then grants all of its demands or none. If one owner refuses, the store gi
 other has granted. If the process dies in between, that amount expires and stays charged.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -23,6 +23,8 @@ type Owner = str | None
 type Scopes = tuple[bool, ...]
 """The owners whose counters a call needs, in the order of asking: True is all tenants."""
 ALL_SCOPES: Scopes = (True, False)
+MAX_COUNT = 2**53 - 1
+"""The limit of a counter that never refuses: Redis scripts know no larger number exactly."""
 
 
 class CounterDemand(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
@@ -50,6 +52,11 @@ class CounterDemand(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     all_tenants: bool = False
     """True if the counter counts the calls of all tenants."""
 
+    @property
+    def is_hard_money(self) -> bool:
+        """True if a call must not pass without reserving money of a hard budget."""
+        return self.kind == "usd" and self.amount > 0 and self.limit < MAX_COUNT
+
     def owner(self, tenant: str) -> Owner:
         """Return the owner of the counter, for a call of a tenant."""
         return None if self.all_tenants else tenant
@@ -58,7 +65,7 @@ class CounterDemand(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 class DemandTemplate:
     """The demands of all calls of one kind; each call fills in its own amounts."""
 
-    __slots__ = ("demands", "scopes", "variable_indexes")
+    __slots__ = ("demands", "money_scopes", "scopes", "variable_indexes")
 
     def __init__(
         self, demands: tuple[CounterDemand, ...], variable_indexes: tuple[int, ...] = ()
@@ -70,6 +77,7 @@ class DemandTemplate:
         self.demands = demands
         self.variable_indexes = variable_indexes
         self.scopes = collect_scopes(demands)
+        self.money_scopes = collect_scopes([demand for demand in demands if demand.is_hard_money])
 
     def fill(self, amounts: Sequence[int]) -> tuple[CounterDemand, ...]:
         """Return the demands of a call with these amounts at the variable positions."""
@@ -120,6 +128,19 @@ class AdmissionRequest(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+class RunningCall(msgspec.Struct, frozen=True):
+    """A call that runs, and what it has reserved."""
+
+    id: str
+    expires_at: float
+    """Seconds since the epoch when the call has ended at the latest."""
+    demands: Sequence[CounterDemand]
+
+
+type FindRunning = Callable[[Owner], Sequence[RunningCall]]
+"""Finds the running calls that have reserved something of an owner, with those demands alone."""
+
+
 BUSY_RETRY_SECONDS = 1.0
 """Seconds until a call asks a busy budget again."""
 
@@ -146,6 +167,8 @@ class MissingCounter(msgspec.Struct, frozen=True):
     demand: CounterDemand
     other_demands: tuple[CounterDemand, ...] = ()
     """Further missing counters of the same call."""
+    wait: float = 0.0
+    """Seconds until the counter may start; what is read before is too old."""
 
 
 class Admitted(msgspec.Struct, frozen=True):
@@ -171,6 +194,7 @@ def merge_answers(shared_answer: Answer, tenant_answer: Answer) -> Answer:
         return MissingCounter(
             shared_answer.demand,
             (*shared_answer.other_demands, tenant_answer.demand, *tenant_answer.other_demands),
+            max(shared_answer.wait, tenant_answer.wait),
         )
     return tenant_answer if isinstance(shared_answer, Admitted) else shared_answer
 
@@ -200,6 +224,14 @@ class CounterStore(Protocol):
 
         The call runs at most `lifetime` seconds. `amounts` fill the variable demands of `template`.
         """
+        ...
+
+    def follow(self, find_running: FindRunning) -> None:
+        """Take the function that finds running calls, to restore what the store has forgotten."""
+        ...
+
+    async def confirm(self, owner: Owner, now: float) -> None:
+        """Restore what running calls have reserved of an owner, if the store has forgotten it."""
         ...
 
     async def seed(self, owner: Owner, field: str, value: int) -> None:

@@ -14,6 +14,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from contextlib import suppress
 
 import msgspec
 
@@ -35,13 +36,14 @@ from gateway.limits.counters import (
     MissingCounter,
     Owner,
     Refusal,
+    RunningCall,
     Scopes,
     collect_scopes,
 )
 from gateway.limits.output_fit import fit_plan
 from gateway.limits.reconciliation import UnsettledCalls
 from gateway.limits.refusals import UNCOUNTED_PROBLEM, make_refusal_error, make_unbounded_error
-from gateway.limits.rules import MAX_COUNT, LimitRules, PreparedDemand, describe_counter
+from gateway.limits.rules import LimitRules, PreparedDemand, describe_counter
 from gateway.state.errors import StoreUnavailable
 from gateway.telemetry.log import Log
 
@@ -53,6 +55,8 @@ _GRACE_SECONDS = 60.0
 _DEFAULT_OUTPUT = 1_000
 """Tokens of output that the limiter expects before it has seen an answer."""
 _SWEEP_SECONDS = 600.0
+_CONFIRM_SECONDS = 0.5
+"""Seconds between two looks if the counter store has forgotten running calls."""
 _MAX_REPORTED = 10_000
 _SAMPLE_SIZE = 256
 """Answers of a tier whose lengths the limiter remembers."""
@@ -123,6 +127,8 @@ class _HeldDemands(msgspec.Struct, frozen=True):
     amounts: tuple[int, ...]
     scopes: Scopes
     """The owners of the counters."""
+    expires_at: float
+    """Seconds since the epoch when the call has ended at the latest."""
     earlier_demands: tuple[CounterDemand, ...] = ()
     """The demands that the call had reserved before this option."""
 
@@ -168,7 +174,9 @@ class Limiter:
         fails_closed: bool = False,
         share_count: int = 1,
         wall: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
+        self._sleep = sleep
         self._limits = limits
         self._counter_store = counter_store
         self._log = log
@@ -180,6 +188,7 @@ class Limiter:
         self._wall = wall
         self._unsettled = UnsettledCalls(counter_store, read_spent, log, wall)
         self._ledger_spends = self._unsettled.ledger_spends
+        counter_store.follow(self._find_running)
         self._reservations: dict[str, _HeldDemands] = {}
         """The demands that each running call has reserved, by call id."""
         self._ended_calls: dict[tuple[str, Scopes], list[EndedCall]] = {}
@@ -223,7 +232,7 @@ class Limiter:
     def _needs_store(self, demands: Iterable[CounterDemand]) -> bool:
         """Return True if a call with these demands does not pass without the counter store."""
         return any(
-            demand.kind in ("usd", "share") if self._fails_closed else _is_hard_money(demand)
+            demand.kind in ("usd", "share") if self._fails_closed else demand.is_hard_money
             for demand in demands
         )
 
@@ -384,6 +393,33 @@ class Limiter:
                 except StoreUnavailable:
                     break
 
+    async def confirm_periodically(self, sleep: Callable[[float], Awaitable[None]]) -> None:
+        """Restore what the counter store has forgotten of running calls, until cancelled."""
+        while True:
+            await sleep(_CONFIRM_SECONDS)
+            owners = {
+                None if all_tenants else reservation.tenant
+                for reservation in self._reservations.values()
+                for all_tenants in reservation.template.money_scopes
+                if reservation.counter_store is self._counter_store
+            }
+            for owner in owners:
+                with suppress(StoreUnavailable):
+                    await self._counter_store.confirm(owner, self._wall())
+
+    def _find_running(self, owner: Owner) -> list[RunningCall]:
+        """Return the running calls that have reserved something of an owner in the store."""
+        calls: list[RunningCall] = []
+        for id, reservation in self._reservations.items():
+            if reservation.counter_store is self._counter_store:
+                demands = [
+                    demand
+                    for demand in reservation.demands
+                    if demand.owner(reservation.tenant) == owner
+                ]
+                calls += [RunningCall(id, reservation.expires_at, demands)] if demands else []
+        return calls
+
     async def wait_settled(self) -> None:
         """Wait until all ended calls are settled."""
         self._begin_settling()
@@ -543,7 +579,14 @@ class Limiter:
             )
             self._reservations.setdefault(
                 call.id,
-                _HeldDemands(counter_store, tenant, option.template, option.amounts, all_scopes),
+                _HeldDemands(
+                    counter_store,
+                    tenant,
+                    option.template,
+                    option.amounts,
+                    all_scopes,
+                    now + _compute_lifetime(call, option),
+                ),
             )
             raise
         except StoreUnavailable:
@@ -565,7 +608,13 @@ class Limiter:
         if earlier_demands:
             owner_scopes = collect_scopes((*earlier_demands, *option.template.demands))
         self._reservations[call.id] = _HeldDemands(
-            counter_store, tenant, option.template, option.amounts, owner_scopes, earlier_demands
+            counter_store,
+            tenant,
+            option.template,
+            option.amounts,
+            owner_scopes,
+            now + _compute_lifetime(call, option),
+            earlier_demands,
         )
         for demand in answer.warnings:
             self._report(tenant, demand, "soft limit passed")
@@ -621,6 +670,8 @@ class Limiter:
                 ]:
                     if (counter_key := (demand.owner(tenant), demand.field)) not in first_counters:
                         missing[counter_key] = demand
+            if answer.wait:  # until then the ledger may lack calls that have ended
+                await self._sleep(answer.wait)
             spends = [
                 await self._ledger_spends.find(owner, demand)
                 for (owner, _), demand in missing.items()
@@ -757,11 +808,6 @@ class Limiter:
         task = asyncio.Task(coroutine, loop=asyncio.get_running_loop(), eager_start=at_once)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _is_hard_money(demand: CounterDemand) -> bool:
-    """Return True if a call must not pass without reserving money of a hard budget."""
-    return demand.kind == "usd" and demand.amount > 0 and demand.limit < MAX_COUNT
 
 
 def _compute_lifetime(call: Call, option: _AdmissionOption) -> float:

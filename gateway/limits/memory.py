@@ -18,6 +18,7 @@ from gateway.limits.counters import (
     CounterDemand,
     DemandTemplate,
     EndedCall,
+    FindRunning,
     MissingCounter,
     Owner,
     Refusal,
@@ -144,6 +145,12 @@ class MemoryCounters:
             return PASSED
         self._expire(now)
         return self._admit(request, now, self._reservations.get((request.tenant, request.id)))
+
+    def follow(self, find_running: FindRunning) -> None:
+        """Do nothing: this store forgets nothing while its process lives."""
+
+    async def confirm(self, owner: Owner, now: float) -> None:
+        """Do nothing."""
 
     async def seed(self, owner: Owner, field: str, value: int) -> None:
         """Start a missing counter at the amount spent; leave an existing one alone."""

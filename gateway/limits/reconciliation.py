@@ -7,6 +7,7 @@ import msgspec
 
 from gateway.core.errors import ProblemError
 from gateway.limits.counters import (
+    MAX_COUNT,
     AdmissionRequest,
     CounterDemand,
     CounterStore,
@@ -15,7 +16,6 @@ from gateway.limits.counters import (
     Owner,
 )
 from gateway.limits.refusals import UNCOUNTED_PROBLEM
-from gateway.limits.rules import MAX_COUNT
 from gateway.telemetry.log import Log, locate_error
 
 _GRACE_SECONDS = 60.0

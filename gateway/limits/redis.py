@@ -21,6 +21,7 @@ from typing import Any, Literal, Self
 import msgspec
 
 from gateway.limits import window
+from gateway.limits.counter_epochs import CounterEpochs
 from gateway.limits.counters import (
     ALL_SCOPES,
     PASSED,
@@ -30,6 +31,7 @@ from gateway.limits.counters import (
     CounterDemand,
     DemandTemplate,
     EndedCall,
+    FindRunning,
     MissingCounter,
     Owner,
     Refusal,
@@ -53,17 +55,35 @@ _SETTLE_BATCH = 256
 _ADMIT_SCRIPT, _SETTLE_SCRIPT, _SWEEP_SCRIPT = Script("meter"), Script("settle"), Script("sweep")
 _RELEASE_SCRIPT = Script("release")
 _encode = msgspec.msgpack.Encoder().encode
+_OTHER_EPOCH = _encode((3,))
+"""The answer to a request that names another epoch than that of the counters."""
+_MAX_EPOCHS = 3
+"""Times that the gateway asks while one epoch ends after another."""
+QUIET_SECONDS = 3.0
+"""Seconds after Redis may have forgotten something in which no budget's counter begins.
+
+Until then each gateway that runs has restored what its calls have reserved, and the ledger has the
+calls that ended before.
+"""
 
 
 class RedisCounters:
     """A counter store in Redis or Valkey, single, Sentinel or Cluster."""
 
     def __init__(
-        self, scripts: ScriptRunner, *, time: Literal["server", "caller"] = "server"
+        self,
+        scripts: ScriptRunner,
+        *,
+        time: Literal["server", "caller"] = "server",
+        quiet_seconds: float = QUIET_SECONDS,
     ) -> None:
-        """Use a connection that others may use too; `time` says whose clock counts."""
+        """Use a connection that others may use too; `time` says whose clock counts.
+
+        For `quiet_seconds` after Redis may have forgotten something, no budget's counter begins.
+        """
         self._scripts = scripts
         self._uses_caller_clock = time == "caller"
+        self._epochs = CounterEpochs(scripts, self._script_time, quiet_seconds)
 
     @classmethod
     def from_url(
@@ -74,9 +94,11 @@ class RedisCounters:
         clock: Callable[[], float],
         deadline: float = DEADLINE_SECONDS,
         time: Literal["server", "caller"] = "server",
+        quiet_seconds: float = QUIET_SECONDS,
     ) -> Self:
         """Open a connection of its own, as `ScriptRunner` does. Raises ValueError for a bad URL."""
-        return cls(ScriptRunner(url, note=note, clock=clock, deadline=deadline), time=time)
+        scripts = ScriptRunner(url, note=note, clock=clock, deadline=deadline)
+        return cls(scripts, time=time, quiet_seconds=quiet_seconds)
 
     def admit(self, request: AdmissionRequest, now: float) -> Coroutine[Any, Any, Answer]:
         """Take all demands or none."""
@@ -99,6 +121,14 @@ class RedisCounters:
     def extend(self, request: AdmissionRequest, now: float) -> Coroutine[Any, Any, Answer]:
         """Reserve more for a call that has passed; it then expires at `request.expires_at`."""
         return self._admit(request, now, 1)
+
+    def follow(self, find_running: FindRunning) -> None:
+        """Take the function that finds running calls, to restore what Redis has forgotten."""
+        self._epochs.find_running = find_running
+
+    async def confirm(self, owner: Owner, now: float) -> None:
+        """Restore what running calls have reserved of an owner, if Redis has forgotten it."""
+        await self._epochs.open(owner, now)
 
     async def seed(self, owner: Owner, field: str, value: int) -> None:
         """Start a missing counter at the amount spent; leave an existing one alone."""
@@ -235,13 +265,23 @@ class RedisCounters:
         self, request: AdmissionRequest, owner: Owner, now: float, extends: int
     ) -> Answer:
         """Take the demands on the counters of one owner."""
-        reply = await self._scripts.run(
-            _ADMIT_SCRIPT, owner, self._encode_request(request, owner, now, extends)
-        )
-        return PASSED if reply == 0 else _parse_reply(request, reply)
+        needs_epoch = any(demand.needs_seed for option in request.options for demand in option)
+        for _ in range(_MAX_EPOCHS):
+            epoch = ""
+            if needs_epoch:
+                # Nothing waits between this look and the sending on the same connection.
+                epoch = self._epochs.find(owner) or await self._epochs.open(owner, now)
+            argument = self._encode_request(request, owner, now, extends, epoch)
+            reply = await self._scripts.run(_ADMIT_SCRIPT, owner, argument)
+            if reply == 0:
+                return PASSED
+            if reply != _OTHER_EPOCH:
+                return _parse_reply(request, reply)
+            await self._epochs.open(owner, now)
+        raise StoreUnavailable
 
     def _encode_request(
-        self, request: AdmissionRequest, owner: Owner, now: float, extends: int
+        self, request: AdmissionRequest, owner: Owner, now: float, extends: int, epoch: str
     ) -> bytes:
         """Encode the arguments of the script for one owner."""
         lifetime_micros = max(0, round((request.expires_at - now) * _MICROS_PER_SECOND))
@@ -258,6 +298,7 @@ class RedisCounters:
                 request.demands,
                 request.fallbacks,
                 seeds,
+                epoch,
             )
         )
 
@@ -301,8 +342,9 @@ def _parse_answer(request: AdmissionRequest, status: int, choice: int, *values: 
         return PASSED
     demands = options[choice]
     if status == 2:
-        demand, *other_demands = [demands[position - 1] for position in values]
-        return MissingCounter(demand, tuple(other_demands))
+        wait, *positions = values
+        demand, *other_demands = [demands[position - 1] for position in positions]
+        return MissingCounter(demand, tuple(other_demands), wait / _MICROS_PER_SECOND)
     end = 1 + 2 * values[0]
     exhausted = tuple(
         options[position][demand_number - 1]

@@ -11,12 +11,10 @@ import msgspec
 from gateway.core.call import Key, KeyBudget, KeyLimit, WindowKind
 from gateway.core.target import TIERS, Tier
 from gateway.limits import window
-from gateway.limits.counters import CounterDemand, DemandTemplate, Kind, Owner
+from gateway.limits.counters import MAX_COUNT, CounterDemand, DemandTemplate, Kind, Owner
 from gateway.limits.window import Window
 from gateway.settings.schema.limits import BudgetPart, LimitPart
 
-MAX_COUNT = 2**53 - 1
-"""The limit of a counter that never refuses: Redis scripts know no larger number exactly."""
 _MAX_PREPARED = 4096
 """The most kinds of calls whose demands are cached."""
 _THOUSANDTHS = 1_000

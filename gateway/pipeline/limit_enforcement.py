@@ -35,6 +35,8 @@ _LOOK_SECONDS = 5.0
 _MICROS_PER_USD = 1_000_000
 _KEY_BUDGET_LABEL = "(of a key)"
 """The label for budgets of single keys, since their names are those of keys."""
+_MAX_CONFIRMED_TENANTS = 100
+"""Tenants whose counters are confirmed at start, so that their first calls need not wait for it."""
 _MAX_EARLIER_RULES = 8
 """The number of rules that are remembered: a call may still ask for a counter of earlier ones."""
 
@@ -93,8 +95,10 @@ class LimitRuntime:
         has_key_limits = any(key.limits or key.budgets for key in self._keys.list_keys())
         if not (config.limits or config.budgets or has_key_limits):
             return
-        with suppress(StoreUnavailable):
-            await self._counter_store.read_counters("default")
+        tenants = sorted({"default", *(key.tenant for key in self._keys.list_keys())})
+        for owner in (None, *tenants[:_MAX_CONFIRMED_TENANTS]):
+            with suppress(StoreUnavailable):
+                await self._counter_store.confirm(owner, self._wall())
         ends: dict[str, list[EndedCall]] = {}
         for recovered in recoveries:
             for row in (*recovered.entries, *recovered.ended_rows):

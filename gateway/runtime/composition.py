@@ -241,6 +241,7 @@ class Gateway:
             asyncio.create_task(self.shadow.watch(), name="candidate"),
             asyncio.create_task(self.shadow.decide_queued(), name="shadow"),
             asyncio.create_task(self.limiter.sweep_periodically(asyncio.sleep), name="limits"),
+            asyncio.create_task(self.limiter.confirm_periodically(asyncio.sleep), name="epochs"),
             asyncio.create_task(self.limit_runtime.watch_budgets(asyncio.sleep), name="budgets"),
             asyncio.create_task(self._watch_classifiers(asyncio.sleep), name="classifiers"),
             asyncio.create_task(self.own_traffic.watch(asyncio.sleep), name="own traffic"),

@@ -7,12 +7,9 @@ import pytest
 from tests.conftest import redis_program
 from tests.e2e.loss_trial import FAULTS, trial
 
-_FORGETTING = ("FLUSHALL", "failover to a replica")
-"""Faults in which Redis forgets what running calls have reserved."""
-
 
 @pytest.mark.skipif(redis_program() is None, reason="no server of the Redis protocol")
-@pytest.mark.parametrize("fault", [name for name in FAULTS if name not in _FORGETTING])
+@pytest.mark.parametrize("fault", FAULTS)
 def test_no_loss_of_redis_overspends_a_budget(tmp_path: Path, fault: str) -> None:
     """Providers bill no more than each budget, and Redis counts no less. `make losses` is longer."""
     result = trial(tmp_path, fault, "1", clients=100, calls=3)

@@ -15,7 +15,14 @@ from gateway.core.price import Price, PriceStep, Rates
 from gateway.core.prompt import Prompt
 from gateway.core.target import ModelFacts, Target
 from gateway.limits.cost_bounds import bound_prompt_tokens, compute_max_cost, to_micro_usd
-from gateway.limits.counters import AdmissionRequest, Admitted, MissingCounter, Owner, Refusal
+from gateway.limits.counters import (
+    AdmissionRequest,
+    Admitted,
+    Answer,
+    MissingCounter,
+    Owner,
+    Refusal,
+)
 from gateway.settings.schema.limits import BudgetPart, LimitPart
 from gateway.state.errors import StoreUnavailable
 from tests.limits.observed_limiter import (
@@ -520,6 +527,60 @@ async def test_without_the_store_the_limiter_refuses_a_further_attempt() -> None
     stage.meter.lost = False
     await stage.end()
     assert await stage.used() == 19
+
+
+async def test_the_limiter_reads_the_ledger_once_a_counter_may_begin() -> None:
+    """Before that, calls of other machines that have ended may be missing there."""
+    stage = ObservedLimiter(budget())
+    waits: list[float] = []
+    admit = stage.meter.admit
+
+    async def wait(seconds: float) -> None:
+        waits.append(seconds)
+        stage.spent = 40
+
+    async def early(ask: AdmissionRequest, now: float) -> Answer:
+        answer = await admit(ask, now)
+        if isinstance(answer, MissingCounter):
+            return msgspec.structs.replace(answer, wait=2.5)
+        return answer
+
+    stage.gate._sleep = wait
+    stage.meter.admit = early  # type: ignore[method-assign]  # one that has forgotten
+    await stage.ask()
+    assert (waits, await stage.used()) == ([2.5], 40 + HELD)
+
+
+async def test_the_limiter_confirms_the_owners_of_running_calls() -> None:
+    """A gateway that only runs calls finds out, too, that the store has forgotten them."""
+    stage = ObservedLimiter(budget(), budget("1", name="own", per="tenant"), limit(concurrency=9))
+    await stage.ask("c1")
+    await stage.ask("c2", tier="fast")
+    stage.meter.lost = True
+    stage.gate._reservations["local"] = msgspec.structs.replace(
+        stage.gate._reservations["c1"], counter_store=stage.spare, tenant="other"
+    )
+    confirmed: list[Owner] = []
+
+    async def confirm(owner: Owner, _: float) -> None:
+        confirmed.append(owner)
+        raise StoreUnavailable
+
+    async def once(_: float) -> None:
+        if confirmed:
+            raise asyncio.CancelledError
+
+    stage.meter.confirm = confirm  # type: ignore[method-assign,assignment]  # a spy
+    with pytest.raises(asyncio.CancelledError):
+        await stage.gate.confirm_periodically(once)
+    assert set(confirmed) == {None, "default"}
+    running = stage.gate._find_running(None)
+    assert [(call.id, [demand.kind for demand in call.demands]) for call in running] == [
+        ("c1", ["concurrency", "usd"]),
+        ("c2", ["concurrency", "usd"]),
+    ]
+    assert [call.id for call in stage.gate._find_running("default")] == ["c1", "c2"]
+    assert stage.gate._find_running("other") == []
 
 
 async def test_calls_that_end_during_an_outage_are_settled_after_it() -> None:

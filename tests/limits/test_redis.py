@@ -1,5 +1,8 @@
 """The counter store in Redis believes only answers that its own scripts give."""
 
+import asyncio
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -36,7 +39,7 @@ def test_the_store_reads_the_answers_of_its_scripts() -> None:
     assert _parse_reply(ASK, _encode((1, 0, 0, 1, -1, 0, 0))) == Refusal(NEED, left=0)
     spent = Refusal(LOWER, None, 1, (NEED,), left=3)
     assert _parse_reply(ASK, _encode((1, 1, 1, 0, 1, 1, -1, 0, 3))) == spent
-    assert _parse_reply(ASK, _encode((2, 0, 1))) == MissingCounter(NEED)
+    assert _parse_reply(ASK, _encode((2, 0, 500_000, 1))) == MissingCounter(NEED, (), 0.5)
 
 
 @pytest.mark.parametrize(
@@ -83,6 +86,59 @@ async def test_every_operation_raises_while_redis_is_unavailable() -> None:
                   meter.settle_all("t", [("c1", 1, 1)]), meter.seed("t", "f", 1), meter.read_counters("t")):  # fmt: skip
         with pytest.raises(StoreUnavailable):
             await request
+
+
+class Connected(Answers):
+    """A script runner whose connection changes as a test says."""
+
+    def __init__(self, *replies: Reply, connections: list[object]) -> None:
+        super().__init__(*replies)
+        self.connections = connections
+
+    def find_connection(self, owner: str | None) -> Any:
+        return self.connections.pop(0) if len(self.connections) > 1 else self.connections[0]
+
+
+BUDGET = msgspec.structs.replace(NEED, needs_seed=True)
+
+
+async def test_an_owner_is_opened_on_the_connection_that_is_in_use() -> None:
+    """If it breaks meanwhile, perhaps another server has answered."""
+    request = msgspec.structs.replace(ASK, demands=(BUDGET,), fallbacks=())
+    first, second = object(), object()
+    scripts = Connected(*[b"e@1"] * 3, 0, connections=[None, first, second, second])
+    assert await RedisCounters(scripts).admit(request, 1.0) == Admitted()
+    assert scripts.replies == []
+    for broken in (
+        Connected(b"e@1", b"e@1", b"e@1", connections=[None]),
+        Connected(7, connections=[first]),
+        Connected(*[b"e@1", _encode((3,))] * 4, connections=[first]),
+    ):
+        with pytest.raises(StoreUnavailable):
+            await RedisCounters(broken).admit(request, 1.0)
+
+
+async def test_a_client_that_leaves_while_an_owner_is_opened_stops_nobody() -> None:
+    opening = asyncio.Event()
+
+    class Slow(Connected):
+        async def run(self, script: Script, owner: str | None, argument: bytes) -> Reply:
+            await opening.wait()
+            return await super().run(script, owner, argument)
+
+    store = RedisCounters(Slow(b"e@1", connections=[object()]))
+    first, second = (asyncio.create_task(store.confirm("t", 1.0)) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    opening.set()
+    await second
+    cancelled = asyncio.create_task(store.confirm("t", 1.0))
+    opening.clear()
+    await asyncio.sleep(0)
+    (task,) = store._epochs._tasks.values()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await cancelled
 
 
 async def test_a_sweep_continues_from_its_cursor_to_the_end() -> None:

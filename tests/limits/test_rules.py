@@ -10,8 +10,8 @@ import pytest
 
 from gateway.core.call import Key, KeyBudget, KeyLimit
 from gateway.core.target import TIERS, Tier
-from gateway.limits.counters import CounterDemand
-from gateway.limits.rules import MAX_COUNT, BudgetLevel, LimitRules, describe_counter
+from gateway.limits.counters import MAX_COUNT, CounterDemand
+from gateway.limits.rules import BudgetLevel, LimitRules, describe_counter
 from gateway.settings.schema.limits import BudgetPart, LimitPart
 
 BERLIN = ZoneInfo("Europe/Berlin")

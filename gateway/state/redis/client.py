@@ -8,11 +8,15 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from typing import TYPE_CHECKING
 
 from gateway.state.errors import StoreUnavailable
 from gateway.state.redis.health import CONNECT_SECONDS, DEADLINE_SECONDS, PROBE_SECONDS, RedisHealth
 from gateway.state.redis.replies import REDIRECT_CODES, Answer, RedisError, Reply
 from gateway.state.redis.url import parse_url
+
+if TYPE_CHECKING:
+    from gateway.state.redis.server_connection import ServerConnection
 
 _UNAVAILABLE_CODES = frozenset(("MASTERDOWN", "CLUSTERDOWN", "DENIED", *REDIRECT_CODES))
 """Error codes of a server that is the wrong one to ask, or not ready yet."""
@@ -64,6 +68,10 @@ class RedisClient:
         """True if Redis answered the last call or probe, or was never used."""
         return not self._health.is_lost
 
+    def find_open(self, key: bytes) -> "ServerConnection | None":
+        """Return the open connection to the server of a key; None without one."""
+        return None if self._health.is_lost else self._servers.find_open(key)
+
     async def execute(self, key: bytes, *words: bytes) -> Reply:
         """Send a command on a key and return the answer. Raises StoreUnavailable."""
         answer = await self.execute_raw(key, *words)
@@ -107,7 +115,7 @@ class RedisClient:
 
     def send_nowait(self, key: bytes, *words: bytes) -> None:
         """Send a command on a key without waiting for the answer; the command may be lost."""
-        connection = None if self._health.is_lost else self._servers.find_open(key)
+        connection = self.find_open(key)
         if connection is None:
             self._health.spawn(self._execute_unawaited(key, words), at_once=True)
         else:

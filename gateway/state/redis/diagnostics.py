@@ -28,6 +28,8 @@ _SETTLE_ARGUMENT = b"\x91\x93\xa6doctor\xff\xff"
 """The argument of settle.lua for the end of a call without reservations."""
 _SWEEP_ARGUMENT = b"\x93\x00\xa10\x91\xa6doctor"
 """The argument of sweep.lua for the counter of the probe."""
+_OPEN_ARGUMENT = b"\x92\x00\x00"
+"""The argument of open.lua at the clock of the server."""
 _CLUSTER_HINT = "Write redis+cluster://host:port,host:port in place of redis://host:port."
 
 
@@ -186,6 +188,9 @@ async def _probe_commands(
                 await redis.run_command(_PROBE_NAME, b"HSETNX", b"spent", b"doctor", b"0")
                 await redis.run(Script("settle"), _PROBE_NAME, _SETTLE_ARGUMENT)
                 await redis.run(Script("sweep"), _PROBE_NAME, _SWEEP_ARGUMENT)
+                await redis.run(Script("open"), _PROBE_NAME, _OPEN_ARGUMENT)
+                await redis.run_command(_PROBE_NAME, b"HEXISTS", b"told", b"doctor")
+                await redis.run_command(_PROBE_NAME, b"DEL", b"told")
                 counts_calls = True
             except StoreUnavailable:
                 pass

@@ -6,16 +6,18 @@
 --                 counters of money, which are a part of those in spent
 --        holds    hash: reservations, packed {answer, entries, 1 if it has expired}
 --        ends     zset: the time at which to check a reservation again
---        told     hash: the soft limit that was reported
+--        told     hash: the soft limit that was reported, and the epoch as in open.lua
 -- ARGV   packed {id, now or 0 for this server's clock, the longest run of a call, 1 to add to a
---        reservation, the time to keep an expired reservation, needs, others, seeds}
+--        reservation, the time to keep an expired reservation, needs, others, seeds, the epoch in
+--        which they hold or ''}
 --        a need is {kind, name, counter, limit, amount, seconds of its period, whole, seeded, soft
 --        or nil, then or nil}; others are {tier, needs}, tried if a need whose `then` is their tier
 --        does not fit; seeds are {counter, spent}
 -- Answer packed {0, choice, count of skipped, skipped..., needs that crossed their soft limit...},
 --        {1, choice, count of skipped, skipped..., need, wait or -1, 1 if it is busy, micro-USD that
 --        a budget has left or -1} or
---        {2, choice, needs without a counter...}; plain 0 if there is nothing to report
+--        {2, choice, time until counters may begin, needs without a counter...} or {3} in another
+--        epoch; plain 0 if there is nothing to report
 --        a choice is 0 for needs, or an index of others; each skipped is two numbers: a choice, and
 --        its need that does not fit and is not busy
 --
@@ -33,6 +35,10 @@ local spent, rate, running, holds, ends, told = KEYS[1], KEYS[2], KEYS[3], KEYS[
 local ask = cmsgpack.unpack(ARGV[1])
 local id, now, life, adds, keep, needs = ask[1], ask[2], ask[3], ask[4] == 1, ask[5], ask[6]
 local others, seeds = ask[7], ask[8]
+
+if ask[9] ~= '' and redis.call('HGET', told, '!epoch') ~= ask[9] then
+  return cmsgpack.pack({ 3 })
+end
 
 if now == 0 then
   local time = redis.call('TIME')
@@ -72,6 +78,9 @@ for _, one in ipairs(redis.call('ZRANGEBYSCORE', ends, '-inf', whole(now), 'LIMI
         hold(field, 0 - amount)
         if kind == MONEY then
           kept[#kept + 1] = entry
+          if redis.call('HEXISTS', spent, field) == 0 then -- it has not begun yet, see open.lua
+            redis.call('HINCRBY', told, '+' .. field, whole(amount))
+          end
         end
       end
     end
@@ -105,8 +114,21 @@ local function sum(field)
   return found
 end
 
-for _, seed in ipairs(seeds) do
-  redis.call('HSETNX', spent, seed[1], whole(seed[2]))
+-- The time until counters may begin: before that, some calls may not be restored, see open.lua.
+local function closed()
+  return math.max(0, (count(told, '!seed_at') or 0) - now)
+end
+
+-- A counter begins with what the ledger has, what running calls have reserved, and what was charged
+-- meanwhile; with no less than it had when it was put aside.
+for _, seed in ipairs(#seeds > 0 and closed() == 0 and seeds or {}) do
+  local field = seed[1]
+  if not sum(field) then
+    local begun = seed[2] + (count(running, field) or 0) + (count(told, '+' .. field) or 0)
+    sums[field] = math.min(MOST, math.max(begun, count(told, '=' .. field) or 0))
+    redis.call('HSET', spent, field, whole(sums[field]))
+    redis.call('HDEL', told, '=' .. field, '+' .. field)
+  end
 end
 
 -- The state of a rate. Its level, in units times microseconds of the period, falls by `limit` each
@@ -211,7 +233,7 @@ while true do
   local over, wait, fields, busy = missing()
   if fields then
     kept()
-    return cmsgpack.pack({ 2, choice, unpack(fields) })
+    return cmsgpack.pack({ 2, choice, closed(), unpack(fields) })
   end
   if not over then
     break

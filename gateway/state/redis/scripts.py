@@ -7,10 +7,14 @@ are the `.lua` files beside this one.
 import hashlib
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from gateway.state.redis.client import RedisClient
 from gateway.state.redis.replies import RedisError, Reply
+
+if TYPE_CHECKING:  # a gateway without Redis does not have its library
+    from gateway.state.redis.server_connection import ServerConnection
 
 
 class Script:
@@ -42,6 +46,10 @@ class ScriptRunner(RedisClient):
         """
         keys = make_keys(owner)
         self.send_nowait(keys[0], b"EVAL", script.source, b"%d" % len(keys), *keys, argument)
+
+    def find_connection(self, owner: str | None) -> "ServerConnection | None":
+        """Return the open connection to the server of an owner's keys; None if there is none."""
+        return self.find_open(make_keys(owner)[0])
 
     async def run_command(
         self, owner: str | None, command: bytes, name: bytes, *words: bytes

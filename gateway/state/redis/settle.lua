@@ -7,7 +7,8 @@
 -- The script reads all reservations and counters at once, and writes them at once.
 local TOKENS, RUNNING = 2, 3
 local MOST = 9007199254740992
-local spent, rate, running, holds, ends = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local FEED = 2500000 -- the time until the ledger of several machines has a call that has ended
+local spent, rate, running, holds, ends, told = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local asked = cmsgpack.unpack(ARGV[1])
 
 local function whole(number)
@@ -23,6 +24,12 @@ local function look(key, names)
     end
   end
   return found
+end
+
+-- True if a call that ends now may come too late for the ledger from which counters begin.
+local function unread()
+  local time, seed_at = redis.call('TIME'), redis.call('HGET', told, '!seed_at')
+  return seed_at and time[1] * 1000000 + time[2] > tonumber(seed_at) - FEED
 end
 
 local ids = {}
@@ -74,9 +81,15 @@ for _, call in ipairs(calls) do
         found[2] = found[2] + (tokens < 0 and amount or tokens) * found[4]
         found[3] = math.max(0, found[3] - amount)
       end
-    elseif kinds[field] ~= RUNNING and micro >= 0 and value[field] then
-      -- sweep.lua may have deleted the counter: do not make it again
-      value[field] = math.min(MOST, math.max(0, tonumber(value[field]) + (micro - amount)))
+    elseif kinds[field] ~= RUNNING and value[field] then
+      if micro >= 0 then
+        value[field] = math.min(MOST, math.max(0, tonumber(value[field]) + (micro - amount)))
+      end
+    elseif kinds[field] ~= RUNNING and unread() then
+      -- The counter has not begun yet, see open.lua, and the ledger may be read without this call.
+      -- If it is a counter that sweep.lua has deleted, it does not begin again.
+      local used = runs and (micro < 0 and amount or micro) or (micro < 0 and 0 or micro - amount)
+      redis.call('HINCRBY', told, '+' .. field, whole(used))
     end
   end
 end

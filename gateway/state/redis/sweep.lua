@@ -14,7 +14,7 @@ end
 
 for _, field in ipairs(ask[3]) do
   redis.call('HDEL', spent, field)
-  redis.call('HDEL', told, field)
+  redis.call('HDEL', told, field, '=' .. field, '+' .. field)
   redis.call('HDEL', running, field)
 end
 

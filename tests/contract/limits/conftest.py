@@ -62,7 +62,12 @@ async def make(shared_url: str) -> AsyncIterator[Make]:
     def make() -> RedisCounters:
         stores.append(
             RedisCounters.from_url(
-                shared_url, note=notes.append, clock=time.monotonic, deadline=10.0, time="caller"
+                shared_url,
+                note=notes.append,
+                clock=time.monotonic,
+                deadline=10.0,
+                quiet_seconds=0.0,
+                time="caller",
             )
         )
         return stores[-1]
@@ -86,7 +91,12 @@ async def meter(request: pytest.FixtureRequest) -> AsyncIterator[CounterStore]:
     url = server if isinstance(server, str) else server.url
     notes: list[str] = []
     shared = RedisCounters.from_url(
-        url, note=notes.append, clock=time.monotonic, deadline=10.0, time="caller"
+        url,
+        note=notes.append,
+        clock=time.monotonic,
+        deadline=10.0,
+        quiet_seconds=0.0,
+        time="caller",
     )
     yield shared
     await shared.close()

@@ -18,10 +18,10 @@ async def test_counters_follow_a_slot_that_moves_to_another_node(nodes: Nodes, t
     """Single-key commands follow ASK during the move and MOVED after it; nothing is lost."""
     notes: list[str] = []
     meter = RedisCounters.from_url(
-        nodes.url, note=notes.append, clock=time.monotonic, deadline=10.0
+        nodes.url, note=notes.append, clock=time.monotonic, deadline=10.0, quiet_seconds=0.0
     )
     other_store = RedisCounters.from_url(
-        nodes.url, note=notes.append, clock=time.monotonic, deadline=10.0
+        nodes.url, note=notes.append, clock=time.monotonic, deadline=10.0, quiet_seconds=0.0
     )
     ask = AdmissionRequest(id="one", tenant=tenant, demands=(NEED,), expires_at=NOW + 60)
     assert await meter.admit(ask, NOW) == Admitted()

@@ -27,7 +27,7 @@ from gateway.limits.counters import AdmissionRequest, Admitted, CounterDemand
 from gateway.limits.redis import RedisCounters
 
 async def main(url, tenant, name):
-    meter = RedisCounters.from_url(url, note=print, clock=time.monotonic, deadline=10.0)
+    meter = RedisCounters.from_url(url, note=print, clock=time.monotonic, deadline=10.0, quiet_seconds=0.0)
     await meter.read_counters(tenant)
     print("ready", flush=True)
     sys.stdin.readline()

@@ -58,7 +58,7 @@ async def test_rates_use_the_clock_of_the_redis_server(shared_url: str, tenant: 
     """Machines whose clocks are years apart share one token bucket."""
     notes: list[str] = []
     meter = RedisCounters.from_url(
-        shared_url, note=notes.append, clock=time.monotonic, deadline=10.0
+        shared_url, note=notes.append, clock=time.monotonic, deadline=10.0, quiet_seconds=0.0
     )
     once = CounterDemand(kind="requests", name="o", field="once|86400s", limit=1, period=_DAY)
     assert await meter.admit(ask(tenant, "a", once, expires=60.0), 0.0) == Admitted()

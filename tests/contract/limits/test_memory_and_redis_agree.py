@@ -37,7 +37,12 @@ async def shared(redis_url: str) -> AsyncIterator[RedisCounters]:
     with redis.Redis.from_url(redis_url) as admin:  # other tests use counters of all tenants too
         admin.delete(*make_keys(None))
     store = RedisCounters.from_url(
-        redis_url, note=notes.append, clock=time.monotonic, deadline=10.0, time="caller"
+        redis_url,
+        note=notes.append,
+        clock=time.monotonic,
+        deadline=10.0,
+        quiet_seconds=0.0,
+        time="caller",
     )
     yield store
     await store.close()

@@ -29,7 +29,7 @@ async def test_the_new_primary_counts_calls_after_a_failover(
 
     with Sentinels(several_program, tmp_path) as sentinels:
         meter = RedisCounters.from_url(
-            sentinels.url, note=notes.append, clock=time.monotonic, deadline=1.0
+            sentinels.url, note=notes.append, clock=time.monotonic, deadline=1.0, quiet_seconds=0.0
         )
         assert await passed("before")
         with sentinels.primary.admin() as admin:

@@ -1,0 +1,113 @@
+"""The epochs of counters in Redis: spans in which the server has forgotten no reservation.
+
+A restart, FLUSHALL or a failover to a replica may lose reservations, so each ends the epoch of
+every owner. A request for money names the epoch that its gateway knows. In another epoch Redis
+grants nothing: the gateway first opens the owner, and restores the reservations of its calls.
+docs/design/leases.md has the reasons.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gateway.limits.counters import FindRunning, Owner
+from gateway.state.errors import StoreUnavailable
+from gateway.state.redis.scripts import Script, ScriptRunner
+
+if TYPE_CHECKING:  # a gateway without Redis does not have its library
+    from gateway.state.redis.server_connection import ServerConnection
+
+_MICROS_PER_SECOND = 1_000_000
+_OPEN_SCRIPT, _RESTORE_SCRIPT = Script("open"), Script("restore")
+_KINDS = {"concurrency": 3, "usd": 4}
+"""The kinds of reservations that are restored, as scripts number them. Rates begin anew."""
+_MAX_TRIES = 3
+"""Times that the gateway opens an owner whose connection breaks meanwhile."""
+_RESTORE_BATCH = 256
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class _OpenedOwner(msgspec.Struct, frozen=True):
+    epoch: str
+    connection: "ServerConnection"
+
+
+class CounterEpochs:
+    """The epoch of each owner that this gateway has opened, and the connection it was opened on.
+
+    The server at the other end of a connection does not change, so an epoch is known to hold, or
+    to be refused, as long as its connection is the one in use.
+    """
+
+    def __init__(
+        self, scripts: ScriptRunner, script_time: Callable[[float], int], quiet_seconds: float
+    ) -> None:
+        """Take `script_time`, which converts a time for scripts.
+
+        For `quiet_seconds` after the beginning of an epoch no counter begins.
+        """
+        self._scripts = scripts
+        self._script_time = script_time
+        self._quiet_micros = round(quiet_seconds * _MICROS_PER_SECOND)
+        self._opened: dict[Owner, _OpenedOwner] = {}
+        self._tasks: dict[Owner, asyncio.Task[str]] = {}
+        self.find_running: FindRunning = lambda _: ()
+
+    def find(self, owner: Owner) -> str | None:
+        """Return the epoch of an owner; None if the gateway must open it first."""
+        opened = self._opened.get(owner)
+        if opened is None or self._scripts.find_connection(owner) is not opened.connection:
+            return None
+        return opened.epoch
+
+    async def open(self, owner: Owner, now: float) -> str:
+        """Open an owner, restore what is forgotten, and return the epoch. Raises StoreUnavailable.
+
+        Callers at the same time share the work.
+        """
+        task = self._tasks.get(owner)
+        if task is None:
+            task = self._tasks[owner] = asyncio.create_task(self._open(owner, now))
+            task.add_done_callback(lambda finished_task: self._finish(owner, finished_task))
+        return await asyncio.shield(task)
+
+    def _finish(self, owner: Owner, task: asyncio.Task[str]) -> None:
+        del self._tasks[owner]
+        if not task.cancelled():
+            task.exception()  # fetch it, since all callers may have left
+
+    async def _open(self, owner: Owner, now: float) -> str:
+        argument = _encode((self._script_time(now), self._quiet_micros))
+        for _ in range(_MAX_TRIES):
+            connection = self._scripts.find_connection(owner)
+            reply = await self._scripts.run(_OPEN_SCRIPT, owner, argument)
+            if not isinstance(reply, bytes):
+                raise StoreUnavailable
+            if connection is None or connection is not self._scripts.find_connection(owner):
+                continue  # perhaps another server has answered
+            epoch, earlier = reply.decode(), self._opened.get(owner)
+            if earlier is not None and earlier.epoch != epoch:
+                await self._restore(owner, now)
+            self._opened[owner] = _OpenedOwner(epoch, connection)
+            return epoch
+        raise StoreUnavailable
+
+    async def _restore(self, owner: Owner, now: float) -> None:
+        rows = [
+            (
+                call.id,
+                max(0, round((call.expires_at - now) * _MICROS_PER_SECOND)),
+                [
+                    (_KINDS[demand.kind], demand.field, demand.amount)
+                    for demand in call.demands
+                    if demand.kind in _KINDS
+                ],
+            )
+            for call in self.find_running(owner)
+        ]
+        for start in range(0, len(rows), _RESTORE_BATCH):
+            batch = rows[start : start + _RESTORE_BATCH]
+            argument = _encode((self._script_time(now), batch))
+            await self._scripts.run(_RESTORE_SCRIPT, owner, argument)

@@ -1,0 +1,175 @@
+"""A Redis that may have forgotten reservations grants nothing until its counters are rebuilt."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import redis
+
+from gateway.limits.counters import (
+    AdmissionRequest,
+    Admitted,
+    Answer,
+    CounterDemand,
+    MissingCounter,
+    RunningCall,
+)
+from gateway.limits.redis import RedisCounters
+from gateway.state.redis.scripts import make_keys
+
+DAY = "2026-11-24"
+BUDGET = CounterDemand(
+    kind="usd", name="b", field=f"usd|b|all|{DAY}", limit=1000, amount=100, needs_seed=True
+)
+PLACE = CounterDemand(kind="concurrency", name="p", field="concurrency|p|all", limit=9)
+QUIET = 0.2
+"""Seconds in which no counter begins, in these tests."""
+
+
+class Server:
+    """Two gateways on one Redis, and what is in it."""
+
+    def __init__(self, url: str, tenant: str) -> None:
+        self.tenant = tenant
+        self.admin = redis.Redis.from_url(url)
+        self.spent, _, self.running, self.holds, _, self.told = make_keys(tenant)
+        self.stores = [
+            RedisCounters.from_url(
+                url, note=print, clock=time.monotonic, deadline=10.0, quiet_seconds=QUIET
+            )
+            for _ in range(2)
+        ]
+
+    async def ask(
+        self, id: str, *demands: CounterDemand, seed: int | None = None, store: int = 0
+    ) -> Answer:
+        now = time.time()
+        request = AdmissionRequest(
+            id=id, tenant=self.tenant, demands=demands or (BUDGET,), expires_at=now + 60,
+            seeds=() if seed is None else ((self.tenant, BUDGET.field, seed),),
+        )  # fmt: skip
+        return await self.stores[store].admit(request, now)
+
+    async def begin(self, spent: int = 0) -> None:
+        """Begin the counter with what the ledger has."""
+        assert isinstance(await self.ask("first"), MissingCounter)
+        await asyncio.sleep(QUIET)
+        assert isinstance(await self.ask("first", seed=spent), Admitted)
+
+    def count(self) -> int:
+        value: Any = self.admin.hget(self.spent, BUDGET.field)
+        return int(value or -1)
+
+    def forget(self) -> None:
+        self.admin.delete(*make_keys(self.tenant))
+
+    def become_another(self) -> None:
+        """Let the counters be those of another server, as after a failover."""
+        self.admin.hset(self.told, "!epoch", "another@1")
+
+
+@pytest.fixture
+async def server(redis_url: str, tenant: str) -> AsyncIterator[Server]:
+    made = Server(redis_url, tenant)
+    yield made
+    for store in made.stores:
+        await store.close()
+    made.admin.close()
+
+
+async def test_no_counter_begins_while_running_calls_may_be_missing(server: Server) -> None:
+    answer = await server.ask("c1")
+    assert isinstance(answer, MissingCounter)
+    assert 0 < answer.wait <= QUIET
+    assert isinstance(await server.ask("c1", seed=5), MissingCounter)
+    await asyncio.sleep(QUIET)
+    assert await server.ask("c1") == MissingCounter(BUDGET)
+    assert isinstance(await server.ask("c1", seed=5), Admitted)
+    assert server.count() == 105
+
+
+async def test_each_gateway_restores_its_calls_in_a_redis_that_forgot_them(server: Server) -> None:
+    """The counter begins with the ledger's sum and with what running calls have reserved."""
+    await server.begin()
+    assert isinstance(await server.ask("mine", BUDGET, PLACE), Admitted)
+    assert isinstance(await server.ask("other", store=1), Admitted)
+    for store, id in zip(server.stores, ("mine", "other"), strict=True):
+        call = RunningCall(id, time.time() + 60, (BUDGET, PLACE))
+        store.follow(lambda _, call=call: [call])  # type: ignore[misc]  # bound to this call
+    server.forget()
+    assert isinstance(await server.ask("c1"), MissingCounter)
+    await server.stores[1].confirm(server.tenant, time.time())
+    await server.stores[1].confirm(server.tenant, time.time())  # changes nothing
+    assert server.count() == -1
+    await asyncio.sleep(QUIET)
+    assert isinstance(await server.ask("c1", seed=40), Admitted)
+    assert server.count() == 40 + 3 * 100
+    assert await server.stores[0].settle(server.tenant, "mine", None, 7)
+    assert server.count() == 40 + 2 * 100 + 7
+    assert server.admin.hget(server.running, PLACE.field) == b"1"
+
+
+async def test_a_call_that_is_restored_late_is_added_to_the_counter(server: Server) -> None:
+    await server.begin()
+    assert isinstance(await server.ask("late", store=1), Admitted)
+    call = RunningCall("late", time.time() + 60, (BUDGET,))
+    server.stores[1].follow(lambda _: [call])
+    server.forget()
+    await server.begin()
+    assert server.count() == 100
+    assert isinstance(await server.ask("c1", store=1), Admitted)
+    assert server.count() == 300
+
+
+async def test_counters_of_another_server_begin_anew_with_no_less_than_before(
+    server: Server,
+) -> None:
+    """After a failover the replica may lack reservations; the ledger may lack old rows."""
+    await server.begin(spent=300)
+    server.become_another()
+    answer = await server.ask("c1", store=1)
+    assert isinstance(answer, MissingCounter)
+    assert server.count() == -1
+    await asyncio.sleep(answer.wait)
+    assert isinstance(await server.ask("c1", seed=0, store=1), Admitted)
+    assert server.count() == 300 + 2 * 100
+    assert not any(b"usd" in field for field in server.admin.hkeys(server.told))
+
+
+async def test_what_ends_before_a_counter_begins_is_counted(server: Server) -> None:
+    """The ledger may be read without calls that end while counters are about to begin."""
+    await server.begin(spent=300)
+    for id in ("known", "unknown"):
+        assert isinstance(await server.ask(id), Admitted)
+    server.become_another()
+    await server.stores[0].confirm(server.tenant, time.time())
+    assert await server.stores[0].settle(server.tenant, "known", None, 30)
+    assert await server.stores[0].settle(server.tenant, "unknown", None, None)
+    await asyncio.sleep(QUIET)
+    assert isinstance(await server.ask("c1", seed=400), Admitted)
+    assert server.count() == 400 + 100 + 30 + 100 + 100
+
+
+async def test_expired_reservations_stay_charged_in_the_next_epoch(server: Server) -> None:
+    """Nobody restores them, and the ledger may not have them."""
+    await server.begin()
+    server.admin.zadd(make_keys(server.tenant)[4], {"first": 1})
+    assert isinstance(await server.ask("c1", PLACE), Admitted)  # lets "first" expire
+    assert isinstance(await server.ask("c2"), Admitted)
+    server.become_another()
+    await server.stores[0].confirm(server.tenant, time.time())
+    server.admin.zadd(make_keys(server.tenant)[4], {"c2": 1})
+    assert isinstance(await server.ask("c3", PLACE), Admitted)  # lets "c2" expire
+    await asyncio.sleep(QUIET)
+    assert await server.stores[0].settle(server.tenant, "first", None, 10)
+    assert isinstance(await server.ask("c4", seed=500), Admitted)
+    assert server.count() == 500 + 10 + 100 + 100
+
+
+async def test_callers_share_one_opening(server: Server) -> None:
+    await server.begin()
+    server.forget()
+    answers = await asyncio.gather(*[server.ask(f"c{number}") for number in range(20)])
+    assert all(isinstance(answer, MissingCounter) for answer in answers)
