@@ -21,8 +21,9 @@ from gateway.core.call import NO_OPTIONS, OPEN_KEY, Call
 from gateway.core.decision import Decision
 from gateway.core.decision_context import DecisionContext
 from gateway.core.errors import Problem
-from gateway.core.price import Price, Rates
+from gateway.core.price import Price
 from gateway.core.prompt import Prompt
+from gateway.core.rates import Rates
 from gateway.core.target import Account, Catalogue, Lab, Provider, Target
 from gateway.core.usage import Usage
 from gateway.dialects import OPENAI_CHAT

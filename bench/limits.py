@@ -26,8 +26,9 @@ from bench.cost import CALLS, Cost
 from gateway.core.call import Call, Key
 from gateway.core.decision import Decision, Plan
 from gateway.core.ledger_rows import FinalRow
-from gateway.core.price import Price, Rates
+from gateway.core.price import Price
 from gateway.core.prompt import Prompt
+from gateway.core.rates import Rates
 from gateway.core.target import Provider, Target
 from gateway.limits.cost_bounds import UsageBound
 from gateway.limits.counters import CounterDemand, CounterStore, Owner

@@ -241,13 +241,8 @@ def explain_missing_cost(row: StoredRow, price_list: PriceList) -> str:
     name = f"{row.provider}/{row.model}"
     if missing_price is None:
         return f"{name} has a price now: run `tiergate costs reprice`"
-    if (
-        price is not None
-        and explain_unknown_cost(msgspec.structs.replace(usage, media={}), price) is None
-    ):
-        return (
-            f"{name} has {missing_price}: its rates cover text, and the kinds that `as_text` names"
-        )
+    if not missing_price.startswith("no price"):
+        return f"{name} gave {missing_price}"
     extra_hint = "" if list_prices.is_installed() else ", or install tiergate[prices]"
     return f"{name} has {missing_price}: write one under `models`{extra_hint}"
 

@@ -13,8 +13,9 @@ from gateway.cli.session import CommandSession, pass_session
 from gateway.cli.terminal import TableColumn, format_count, format_usd, print_table
 from gateway.core import jsonio
 from gateway.core.ledger_rows import AttemptRow
-from gateway.core.price import Price, Rates
+from gateway.core.price import Price
 from gateway.core.printable_text import make_printable
+from gateway.core.rates import Rates
 from gateway.ledger import export
 from gateway.ledger.query_params import is_storable, load_time_zone
 from gateway.ledger.store import StoredRow
@@ -153,4 +154,10 @@ def _format_rates(price: Price, row: StoredRow) -> str:
         if isinstance(value, Decimal)
     ]
     phrases += [f"cache write {name} {value:f}" for name, value in rates.cache_write_by.items()]
+    phrases += [
+        f"{modality} {name.replace('_', ' ')} {value:f}"
+        for modality, media_rates in rates.media.items()
+        for name, value in msgspec.structs.asdict(media_rates).items()
+        if isinstance(value, Decimal)
+    ]
     return f"{', '.join(phrases)} USD per million tokens"

@@ -110,12 +110,12 @@ class CallAccount:
         "effort",
         "end_user",
         "first_content",
-        "has_media",
         "is_closed",
         "is_complete",
         "losses",
         "make_decision_record",
         "max_output",
+        "prompt_media",
         "prompt_tokens",
         "refused_guards",
         "requested_model",
@@ -171,7 +171,8 @@ class CallAccount:
         self.choices = 1
         self.service_tier: str | None = None
         """The service tier that the client asks for."""
-        self.has_media = False  # True if the client wants vectors of more than text
+        self.prompt_media: tuple[str, ...] = ()
+        """The modalities that the prompt may have beside text."""
         self._wasted_cost = _ZERO
         self._wasted_estimate = _ZERO
         self._has_unknown_cost = False
@@ -185,8 +186,8 @@ class CallAccount:
         self.prompt_tokens = tokens
         self.max_output, self.choices = prompt.max_output, prompt.choices
         self.service_tier = prompt.service
-        if self.call.operation == _EMBEDDINGS:
-            self.has_media = bool(prompt.images or prompt.files or prompt.audio)
+        if prompt.images or prompt.files or prompt.audio:
+            self.prompt_media = prompt.media
 
     def start_attempt(
         self,
@@ -214,7 +215,7 @@ class CallAccount:
             price = price.find_in_force(call.received_at)
             price_version = price.version
             reservation = compute_reservation(
-                price, self.prompt_tokens, max_output, self.service_tier
+                price, self.prompt_tokens, max_output, self.service_tier, self.prompt_media
             )
         if call.operation == _UNBILLED_OPERATION:
             reservation = _ZERO
@@ -505,7 +506,7 @@ class CallAccount:
             self.is_complete
             and reported is not None
             and reported.has_input_and_output
-            and not self.has_media
+            and not (self.prompt_media and self.call.operation == _EMBEDDINGS)
         ):
             return reported, "provider"  # the result of `fill_usage`, in the usual case
         usage, source = fill_usage(
@@ -514,7 +515,8 @@ class CallAccount:
             content_bytes=self.content_bytes,
             is_complete=self.is_complete,
         )
-        if self.has_media and not usage.media:  # the provider does not separate them from text
+        if self.prompt_media and self.call.operation == _EMBEDDINGS and not usage.media:
+            # The provider does not separate them from text.
             usage = replace(usage, media={_UNKNOWN_MEDIA: usage.input or 0})
         return usage, source
 

@@ -167,7 +167,7 @@ class FinalRow(msgspec.Struct, frozen=True, kw_only=True, tag="final", tag_field
     tools: dict[str, int] = {}
     """Requests of the provider's own tools that it bills one by one."""
     media: dict[str, int] = {}
-    """The tokens in `input` to `reasoning` that are not text, by direction and modality."""
+    """The tokens in `input` to `reasoning` that are not text, as in `Usage.media`."""
     cost: Decimal | None = None
     """USD of the answer, and of earlier attempts as far as known."""
     wasted: Decimal | None = None

@@ -1,81 +1,26 @@
 """Prices, and the one formula behind all money: price times usage, exactly."""
 
-from collections.abc import Iterator
-from decimal import Context, Decimal
-from functools import cached_property
+from collections.abc import Collection, Iterable
+from decimal import Decimal
 
 import msgspec
 
-from gateway.core.usage import Usage
+from gateway.core.rates import (
+    EXACT_CONTEXT,
+    NO_RATES,
+    Rates,
+    find_max_output_rate,
+    find_max_prompt_rate,
+    find_write_rate,
+)
+from gateway.core.token_charges import list_charges
+from gateway.core.usage import UNKNOWN_MODALITY, Usage
 
-_EXACT_CONTEXT = Context(prec=100)
-"""Arithmetic with enough digits that no sum of prices is ever rounded."""
 _MILLION = Decimal(1_000_000)
-_MILLION_PLACES = 6
-"""The number of zeros in a million."""
 _ZERO = Decimal(0)
 _DAY_SECONDS = 86_400
 _EPOCH_WEEKDAY = 3
 """The weekday of 1970-01-01; Monday is 0."""
-
-
-class WholeRates(msgspec.Struct, frozen=True, gc=False):
-    """Rates in whole numbers: the sums that every call needs take half the time.
-
-    Tokens times these rates, divided by the matching divisor, are exact USD. The divisor has the
-    exponent of the finest rate in the sum. So a quotient ends in the same digits as a sum of
-    Decimal rates.
-    """
-
-    input: int
-    cache_read: int | None
-    output: int
-    max_prompt_rate: int
-    """The highest rate of a prompt, however the provider's cache takes it."""
-    fresh_divisor: Decimal
-    """The divisor for a sum of input and output."""
-    cached_divisor: Decimal
-    """The divisor for a sum of input, cache reads and output."""
-    bound_divisor: Decimal
-    """The divisor for a sum of a prompt at `max_prompt_rate` and output."""
-
-
-class Rates(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dict=True):
-    """USD per million tokens of each class. None means unknown."""
-
-    input: Decimal | None = None
-    cache_read: Decimal | None = None
-    cache_write: Decimal | None = None
-    cache_write_by: dict[str, Decimal] = {}
-    """Rates of cache writes by lifetime, if they differ from `cache_write`."""
-    output: Decimal | None = None
-
-    @cached_property
-    def whole_rates(self) -> WholeRates | None:
-        """The rates in whole numbers; None without a rate of input or of output."""
-        if self.input is None or self.output is None:
-            return None
-        cache_read, prompt_rate = self.cache_read, _find_max_prompt_rate(self)
-        cache_read = _ZERO if cache_read is None else cache_read
-        fresh_places = max(0, _count_places(self.input), _count_places(self.output))
-        cached_places = max(fresh_places, _count_places(cache_read))
-        bound_places = max(_count_places(prompt_rate), _count_places(self.output or _ZERO))
-        max_places = max(cached_places, bound_places)
-
-        def make_divisor(places: int) -> Decimal:
-            return Decimal((0, (1, *[0] * (_MILLION_PLACES + max_places - places)), places))
-
-        return WholeRates(
-            input=int(_EXACT_CONTEXT.scaleb(self.input, max_places)),
-            cache_read=None
-            if self.cache_read is None
-            else int(_EXACT_CONTEXT.scaleb(cache_read, max_places)),
-            output=int(_EXACT_CONTEXT.scaleb(self.output, max_places)),
-            max_prompt_rate=int(_EXACT_CONTEXT.scaleb(prompt_rate, max_places)),
-            fresh_divisor=make_divisor(fresh_places),
-            cached_divisor=make_divisor(cached_places),
-            bound_divisor=make_divisor(bound_places),
-        )
 
 
 class PriceStep(msgspec.Struct, frozen=True):
@@ -103,7 +48,14 @@ class LaterPrice(msgspec.Struct, frozen=True):
     price: "Price"
 
 
-IMAGES_AS_TEXT = frozenset({"input_image"})
+def list_prompt_classes(modalities: Iterable[str]) -> frozenset[str]:
+    """Return the classes of `Usage.media` that are parts of a prompt, of some modalities."""
+    return frozenset(
+        f"{part}_{modality}" for modality in modalities for part in ("input", "cache_read")
+    )
+
+
+IMAGES_AS_TEXT = list_prompt_classes(("image",))
 """The usual value of `Price.as_text`.
 
 Most price lists, such as OpenAI's and Anthropic's, price images in a prompt like its text.
@@ -171,45 +123,32 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
         return rates
 
 
-def scale_rates(rates: Rates, factor: Decimal) -> Rates:
-    """Return rates times a factor, exactly; an unknown rate stays unknown."""
-    by_lifetime = {
-        lifetime: _EXACT_CONTEXT.multiply(rate, factor)
-        for lifetime, rate in rates.cache_write_by.items()
-    }
-    return Rates(
-        input=_scale_rate(rates.input, factor),
-        cache_read=_scale_rate(rates.cache_read, factor),
-        cache_write=_scale_rate(rates.cache_write, factor),
-        cache_write_by=by_lifetime,
-        output=_scale_rate(rates.output, factor),
-    )
-
-
 def compute_cost(usage: Usage | None, price: Price | None) -> Decimal | None:
     """Return the exact USD of an answer; None if usage or a price that it needs is unknown.
 
     `price` is the one in force when the gateway received the call, see `Price.find_in_force`. A
     provider without a price for cache writes bills written tokens as input. It bills its own tools
-    by request, at the same price in every service tier. Tokens that are not text have no rates of
-    their own here: their cost is unknown unless `Price.as_text` has them.
+    by request, at the same price in every service tier. Tokens that are not text have rates of
+    their own (`Rates.media`), unless the provider bills them as text (`Price.as_text`).
     """
     if usage is None or price is None or usage.input is None or usage.output is None:
         return None
     service_price = price if usage.service is None else price.services.get(usage.service)
-    if service_price is None or (usage.media and not price.as_text.issuperset(usage.media)):
+    if service_price is None:
         return None
     rates = (
         service_price.find_rates(usage.prompt or 0) if service_price.steps else service_price.rates
     )
+    if usage.media and not price.as_text.issuperset(usage.media):
+        return _sum_charges(usage, rates, price)
     input_tokens = usage.input
     cache_read = usage.cache_read
     output_tokens = usage.output + (usage.reasoning or 0)
     whole_rates = rates.whole_rates
     if not (input_tokens and output_tokens) or whole_rates is None:
-        total = _sum_token_costs(input_tokens, cache_read or 0, output_tokens, rates)
+        total = _sum_token_costs(usage, rates)
     elif not cache_read:
-        total = _EXACT_CONTEXT.divide(
+        total = EXACT_CONTEXT.divide(
             input_tokens * whole_rates.input + output_tokens * whole_rates.output,
             whole_rates.fresh_divisor,
         )
@@ -219,46 +158,58 @@ def compute_cost(usage: Usage | None, price: Price | None) -> Decimal | None:
             + cache_read * whole_rates.cache_read
             + output_tokens * whole_rates.output
         )
-        total = _EXACT_CONTEXT.divide(amount, whole_rates.cached_divisor)
+        total = EXACT_CONTEXT.divide(amount, whole_rates.cached_divisor)
     else:
         return None
     if total is None or not (usage.cache_write or usage.tools):
         return total
     extra_cost = _sum_extra_costs(usage, rates, price)
-    return None if extra_cost is None else _EXACT_CONTEXT.add(total, extra_cost)
+    return None if extra_cost is None else EXACT_CONTEXT.add(total, extra_cost)
 
 
-def _sum_token_costs(
-    input_tokens: int, cache_read: int, output_tokens: int, rates: Rates
-) -> Decimal | None:
+def _sum_token_costs(usage: Usage, rates: Rates) -> Decimal | None:
     """Return the USD of tokens if a class has no tokens or no rate; None if unknown."""
     total = _ZERO
     for tokens, rate in (
-        (input_tokens, rates.input),
-        (cache_read, rates.cache_read),
-        (output_tokens, rates.output),
+        (usage.input, rates.input),
+        (usage.cache_read, rates.cache_read),
+        (usage.output, rates.output),
+        (usage.reasoning, rates.output if rates.reasoning is None else rates.reasoning),
     ):
         if tokens:
             if rate is None:
                 return None
-            total = _EXACT_CONTEXT.fma(tokens, rate, total)
-    return _EXACT_CONTEXT.divide(total, _MILLION)
+            total = EXACT_CONTEXT.fma(tokens, rate, total)
+    return EXACT_CONTEXT.divide(total, _MILLION)
+
+
+def _sum_charges(usage: Usage, rates: Rates, price: Price) -> Decimal | None:
+    """Return the USD of an answer with tokens that are not text; None if unknown."""
+    total, tools_cost = _ZERO, _sum_tool_costs(usage, price)
+    for charge in list_charges(usage, rates, price.as_text):
+        if charge.tokens:
+            if charge.rate is None:
+                return None
+            total = EXACT_CONTEXT.fma(charge.tokens, charge.rate, total)
+    if tools_cost is None:
+        return None
+    return EXACT_CONTEXT.add(EXACT_CONTEXT.divide(total, _MILLION), tools_cost)
 
 
 def _sum_extra_costs(usage: Usage, rates: Rates, price: Price) -> Decimal | None:
     """Return the USD of cache writes and hosted tools, which most answers lack."""
     total = _ZERO
     for lifetime, tokens in usage.cache_write.items():
-        rate = _find_write_rate(rates, lifetime)
+        rate = find_write_rate(rates, lifetime)
         if tokens:
             if rate is None:
                 return None
-            total = _EXACT_CONTEXT.fma(tokens, rate, total)
+            total = EXACT_CONTEXT.fma(tokens, rate, total)
     tools_cost = _sum_tool_costs(usage, price)
     return (
         None
         if tools_cost is None
-        else _EXACT_CONTEXT.add(_EXACT_CONTEXT.divide(total, _MILLION), tools_cost)
+        else EXACT_CONTEXT.add(EXACT_CONTEXT.divide(total, _MILLION), tools_cost)
     )
 
 
@@ -279,20 +230,25 @@ def compute_baseline_cost(
     return (
         None
         if tokens_cost is None or tools_cost is None
-        else _EXACT_CONTEXT.add(tokens_cost, tools_cost)
+        else EXACT_CONTEXT.add(tokens_cost, tools_cost)
     )
 
 
 def compute_reservation(
-    price: Price, prompt_tokens: int, max_output: int | None, service: str | None = None
+    price: Price,
+    prompt_tokens: int,
+    max_output: int | None,
+    service: str | None = None,
+    media: Collection[str] = (),
 ) -> Decimal | None:
     """Return the most USD that a call costs, without the provider's tools; None if unknown.
 
     The bound holds for every prompt of up to `prompt_tokens` tokens, however the provider's cache
     takes it, and for every answer of up to `max_output` tokens. It holds in the requested service
-    tier, and in the standard one, which serves if the requested one is full.
+    tier, and in the standard one, which serves if the requested one is full. `media` are the
+    modalities that the prompt may have beside text, see `Prompt.media`.
     """
-    if service is None and max_output is not None and not price.steps:  # most calls
+    if service is None and max_output is not None and not price.steps and not media:  # most calls
         return _compute_bound(price.rates, prompt_tokens, max_output)
     service_price = price.find_service(service)
     if service_price is None or max_output is None:
@@ -302,59 +258,74 @@ def compute_reservation(
     if service_price is not price:
         rates_in_question.append(price.rates)
         rates_in_question += [item.rates for item in price.steps if prompt_tokens > item.above]
-    bounds = [_compute_bound(rates, prompt_tokens, max_output) for rates in rates_in_question]
+    bounds = [
+        _compute_media_bound(price, rates, prompt_tokens, max_output, media)
+        if media
+        else _compute_bound(rates, prompt_tokens, max_output)
+        for rates in rates_in_question
+    ]
     known_bounds = [bound for bound in bounds if bound is not None]
     return max(known_bounds) if len(known_bounds) == len(bounds) else None
 
 
 def _compute_bound(rates: Rates, prompt_tokens: int, max_output: int) -> Decimal | None:
-    """Return the most USD that a prompt and an answer cost by some rates; None if unknown."""
+    """Return the most USD that a prompt of text and an answer cost; None if unknown."""
     whole_rates = rates.whole_rates
     if whole_rates is not None:
-        return _EXACT_CONTEXT.divide(
-            prompt_tokens * whole_rates.max_prompt_rate + max_output * whole_rates.output,
+        return EXACT_CONTEXT.divide(
+            prompt_tokens * whole_rates.max_prompt_rate + max_output * whole_rates.max_output_rate,
             whole_rates.bound_divisor,
         )
-    if (prompt_tokens and rates.input is None) or (max_output and rates.output is None):
+    return _bound_by_dearest([rates], rates, prompt_tokens, max_output)
+
+
+def _compute_media_bound(
+    price: Price, rates: Rates, prompt_tokens: int, max_output: int, media: Collection[str]
+) -> Decimal | None:
+    """Return the most USD that a prompt with media and an answer cost; None if unknown.
+
+    Any number of the prompt's tokens may be of the dearest modality.
+    """
+    prompt_rates = [rates]
+    for modality in media:
+        if modality == UNKNOWN_MODALITY:  # documents cost as text; some files are media
+            prompt_rates += [item for item in rates.media.values() if item.input is not None]
+        elif f"input_{modality}" not in price.as_text:
+            prompt_rates.append(rates.media.get(modality, NO_RATES))
+    return _bound_by_dearest(prompt_rates, rates, prompt_tokens, max_output)
+
+
+def _bound_by_dearest(
+    prompt_rates: list[Rates], rates: Rates, prompt_tokens: int, max_output: int
+) -> Decimal | None:
+    """Return the most USD of a prompt at the dearest of some rates, and of an answer at `rates`."""
+    if prompt_tokens and any(item.input is None for item in prompt_rates):
         return None
-    prompt_cost = _EXACT_CONTEXT.multiply(prompt_tokens, _find_max_prompt_rate(rates))
-    return _EXACT_CONTEXT.divide(
-        _EXACT_CONTEXT.fma(max_output, rates.output or _ZERO, prompt_cost), _MILLION
+    if max_output and rates.output is None:
+        return None
+    prompt_cost = EXACT_CONTEXT.multiply(
+        prompt_tokens, max(find_max_prompt_rate(item) for item in prompt_rates)
+    )
+    return EXACT_CONTEXT.divide(
+        EXACT_CONTEXT.fma(max_output, find_max_output_rate(rates), prompt_cost), _MILLION
     )
 
 
 def compute_token_slopes(price: Price) -> tuple[int, int] | None:
     """Return what a prompt token and an output token add to a reservation, in the standard tier.
 
-    The unit is a millionth of a micro-USD. None if a rate is unknown, depends on the prompt's
-    length or the time, or is not a whole number of these units.
+    The prompt is text. The unit is a millionth of a micro-USD. None if a rate is unknown, depends
+    on the prompt's length or the time, or is not a whole number of these units.
     """
     rates = price.rates
     if rates.input is None or rates.output is None or price.steps or price.hours or price.later:
         return None
     exact_slopes = [
-        _EXACT_CONTEXT.multiply(rate, _MILLION)
-        for rate in (_find_max_prompt_rate(rates), rates.output)
+        EXACT_CONTEXT.multiply(rate, _MILLION)
+        for rate in (find_max_prompt_rate(rates), find_max_output_rate(rates))
     ]
     prompt_slope, output_slope = [int(value) for value in exact_slopes]
     return (prompt_slope, output_slope) if [prompt_slope, output_slope] == exact_slopes else None
-
-
-def _find_max_prompt_rate(rates: Rates) -> Decimal:
-    """Return the highest rate of a prompt, however the provider's cache takes it."""
-    maximum = rates.input or _ZERO
-    if rates.cache_read is not None and rates.cache_read > maximum:
-        maximum = rates.cache_read
-    if rates.cache_write is not None and rates.cache_write > maximum:
-        maximum = rates.cache_write
-    for rate in rates.cache_write_by.values():
-        maximum = max(maximum, rate)
-    return maximum
-
-
-def _count_places(rate: Decimal) -> int:
-    """Return the decimal places of a rate as written; negative for an exponent, as in 1E+2."""
-    return -int(rate.as_tuple().exponent)
 
 
 def explain_unknown_cost(usage: Usage | None, price: Price | None) -> str | None:
@@ -369,32 +340,14 @@ def explain_unknown_cost(usage: Usage | None, price: Price | None) -> str | None
     service_price = price if usage.service is None else price.services.get(usage.service)
     if service_price is None:
         return f"no price of service tier {usage.service}"
-    if unpriced_media := sorted(usage.media.keys() - price.as_text):
-        return f"no price of {unpriced_media[0].replace('_', ' ')} tokens"
-    for name, tokens, rate in _list_token_classes(
-        usage, service_price.find_rates(usage.prompt or 0)
-    ):
-        if tokens and rate is None:
-            return f"no price of {name} tokens"
+    rates = service_price.find_rates(usage.prompt or 0)
+    for charge in list_charges(usage, rates, price.as_text):
+        if charge.tokens and charge.rate is None:
+            return charge.gap
     unpriced_tools = [
         name for name, count in usage.tools.items() if count and name not in price.tools
     ]
     return f"no price of {unpriced_tools[0]} requests" if unpriced_tools else None
-
-
-def _list_token_classes(usage: Usage, rates: Rates) -> Iterator[tuple[str, int, Decimal | None]]:
-    """Yield each class of tokens: its name, its count, and USD per million of them."""
-    yield "input", usage.input or 0, rates.input
-    yield "cached", usage.cache_read or 0, rates.cache_read
-    yield "output", usage.completion or 0, rates.output
-    for lifetime, tokens in usage.cache_write.items():
-        yield "cache write", tokens, _find_write_rate(rates, lifetime)
-
-
-def _find_write_rate(rates: Rates, lifetime: str) -> Decimal | None:
-    """Return USD per million tokens written to the cache; without such a price, as input."""
-    rate = rates.cache_write_by.get(lifetime, rates.cache_write)
-    return rates.input if rate is None else rate
 
 
 def _sum_tool_costs(usage: Usage, price: Price | None) -> Decimal | None:
@@ -405,9 +358,5 @@ def _sum_tool_costs(usage: Usage, price: Price | None) -> Decimal | None:
             rate = price.tools.get(name) if price is not None else None
             if rate is None:
                 return None
-            total = _EXACT_CONTEXT.fma(count, rate, total)
+            total = EXACT_CONTEXT.fma(count, rate, total)
     return total
-
-
-def _scale_rate(rate: Decimal | None, factor: Decimal) -> Decimal | None:
-    return None if rate is None else _EXACT_CONTEXT.multiply(rate, factor)

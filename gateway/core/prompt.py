@@ -2,6 +2,8 @@
 
 import msgspec
 
+from gateway.core.usage import UNKNOWN_MODALITY
+
 
 class Prompt(msgspec.Struct, frozen=True, kw_only=True):
     """The plain facts of one request. Characters are Unicode code points."""
@@ -44,6 +46,12 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
     logprobs: bool = False
     members: frozenset[str] = frozenset()
     """Names of the top-level members of the request, in the client's dialect."""
+
+    @property
+    def media(self) -> tuple[str, ...]:
+        """The modalities that the prompt may have beside text; a file may be of any."""
+        counts = (("audio", self.audio), ("image", self.images), (UNKNOWN_MODALITY, self.files))
+        return tuple([modality for modality, count in counts if count])
 
     @property
     def is_plain_text(self) -> bool:

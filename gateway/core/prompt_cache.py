@@ -4,7 +4,8 @@ from decimal import Context, Decimal
 
 import msgspec
 
-from gateway.core.price import Price, Rates
+from gateway.core.price import Price
+from gateway.core.rates import Rates
 
 _EXACT_CONTEXT = Context(prec=100)
 """Arithmetic with enough digits that no sum of prices is ever rounded."""

@@ -19,6 +19,8 @@ _STANDARD_WORDS = frozenset(
 _MAX_WORD_CHARS = 40
 MODALITIES = ("audio", "image", "video")
 """The kinds of tokens that are not text."""
+UNKNOWN_MODALITY = "file"
+"""The kind of a file in a request, which may be a document or media."""
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -38,9 +40,12 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tools: dict[str, int] = {}
     """Requests of the provider's own tools ("web_search") that it bills one by one."""
     media: dict[str, int] = {}
-    """The tokens above that are not text, by direction and modality ("input_audio").
+    """The tokens above that are not text, by direction and modality.
 
-    "input_other" counts tokens whose modality is unknown, or mixed.
+    "input_audio" counts those of the whole prompt. "cache_read_audio" counts those of them that the
+    provider read from its cache: 0 if it says that they are none, absent if it does not say.
+    "output_audio" counts those of the answer. "input_other" counts tokens whose modality is mixed,
+    or unknown.
     """
     service: str | None = None
     """The provider's service tier that served ("priority"); None for its standard tier."""
@@ -111,6 +116,28 @@ def sum_media_tokens(direction: str, counts: Iterable[tuple[str, object]]) -> di
     return tokens_by_class
 
 
+def count_cached_media(
+    media: dict[str, int], cached_counts: Iterable[tuple[str, object]], cache_read: int | None
+) -> dict[str, int]:
+    """Return how many tokens of each modality in the prompt the provider read from its cache.
+
+    `media` is `Usage.media` of the prompt. `cached_counts` are the provider's counts by modality,
+    of text too. A modality that they leave out has no cached tokens, if they add up to
+    `cache_read`. Otherwise nothing is known of it.
+    """
+    tokens_by_modality: dict[str, int] = {}
+    for modality, value in cached_counts:
+        if (tokens := parse_count(value)) is not None:
+            tokens_by_modality[modality] = tokens_by_modality.get(modality, 0) + tokens
+    default = 0 if sum(tokens_by_modality.values()) == cache_read else None
+    cached = {
+        f"cache_read_{modality}": tokens_by_modality.get(modality, default)
+        for modality in MODALITIES
+        if f"input_{modality}" in media
+    }
+    return {name: tokens for name, tokens in cached.items() if tokens is not None}
+
+
 def split_output(
     completion: int, reasoning: int | None, excess: int | None
 ) -> tuple[int, int | None]:
@@ -151,7 +178,7 @@ def merge_usage(earlier: Usage | None, later: Usage) -> Usage:
         output=output_usage.output,
         reasoning=output_usage.reasoning,
         tools=later.tools or earlier.tools,
-        media=later.media or earlier.media,
+        media={**earlier.media, **later.media} if earlier.media else later.media,
         service=later.service or earlier.service,
         billed=earlier.billed if later.billed is None else later.billed,
     )
@@ -166,7 +193,7 @@ def _covers_all(later: Usage, earlier: Usage) -> bool:
         and (later.cache_read is not None or earlier.cache_read is None)
         and (later.cache_write or not earlier.cache_write)
         and (later.tools or not earlier.tools)
-        and (later.media or not earlier.media)
+        and (not earlier.media or later.media.keys() >= earlier.media.keys())
         and (later.service is not None or earlier.service is None)
         and (later.billed is not None or earlier.billed is None)
     )

@@ -56,7 +56,9 @@ def compute_max_cost(
     reads. `timestamp` is in seconds since the epoch. `has_answer` is True if output tokens are
     billed; embeddings have none.
     """
-    highest, is_standard, output_cap = 0, prompt.service is None, prompt.max_output
+    highest, output_cap = 0, prompt.max_output
+    # Prompts of text alone, in the standard service tier, as most.
+    is_plain = prompt.service is None and not (prompt.images or prompt.files or prompt.audio)
     if output_cap is not None and 0 < output_cap < MIN_OUTPUT_CAP:
         # The gateway may ask a provider in a dialect that takes no smaller cap.
         output_cap = MIN_OUTPUT_CAP
@@ -67,11 +69,15 @@ def compute_max_cost(
         max_output = target.compute_max_output(output_cap, prompt.choices) if has_answer else 0
         cached = _SLOPES.get(id(price))
         slopes = cached[1] if cached is not None and cached[0] is price else _cache_slopes(price)
-        if slopes is not None and is_standard and max_output is not None:
+        if slopes is not None and is_plain and max_output is not None:
             cost = -(-(prompt_tokens * slopes[0] + max_output * slopes[1]) // 1_000_000)
         else:
             exact_cost = compute_reservation(
-                price.find_in_force(timestamp), prompt_tokens, max_output, prompt.service
+                price.find_in_force(timestamp),
+                prompt_tokens,
+                max_output,
+                prompt.service,
+                prompt.media,
             )
             if exact_cost is None:
                 return None

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
-from gateway.core.price import Rates
+from gateway.core.rates import Rates
 from gateway.core.target import TIERS, Catalogue, Target, Tier
 from gateway.settings.catalogue import find_model
 from gateway.settings.errors import Mistake, Path

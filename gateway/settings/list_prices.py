@@ -14,7 +14,9 @@ from typing import Any
 
 import msgspec
 
-from gateway.core.price import LaterPrice, Price, PriceHours, PriceStep, Rates
+from gateway.core.price import LaterPrice, Price, PriceHours, PriceStep, list_prompt_classes
+from gateway.core.rates import NO_RATES, Rates
+from gateway.core.usage import MODALITIES
 
 
 def is_installed() -> bool:
@@ -123,11 +125,11 @@ def _list_text_billed(seller: str, prices: Any) -> frozenset[str]:
     """Return the media in a prompt that are billed as text: images without a rate of their own.
 
     For a prompt, Google has one rate for text, images and video unless it lists another. Audio
-    nearly always has its own rate, and the list lacks it for some hosts.
+    nearly always has its own rate, and the list lacks it for some hosts: its cost is unknown there.
     """
     modalities = {"image", "video"} if seller == _GOOGLE else {"image"}
-    return frozenset(
-        f"input_{modality}"
+    return list_prompt_classes(
+        modality
         for modality in modalities
         if getattr(prices, f"input_{modality}_mtok", None) is None
         and getattr(prices, f"cache_{modality}_read_mtok", None) is None
@@ -163,17 +165,31 @@ def _format_time(second: int) -> str:
 
 
 _ALL_DAYS = frozenset(range(7))
-_LIFETIME_FIELDS = {"5m": "cache_write_5m_mtok", "1h": "cache_write_1h_mtok"}
+_LIFETIMES = ("5m", "1h")
 _RATE_FIELDS = (
-    "input_mtok", "cache_read_mtok", "cache_write_mtok", "output_mtok", *_LIFETIME_FIELDS.values(),
-)  # fmt: skip
+    "output_reasoning_mtok",
+    *(
+        name
+        for part in ("", *(f"{modality}_" for modality in MODALITIES))
+        for name in (
+            f"input_{part}mtok",
+            f"cache_{part}read_mtok",
+            f"cache_{part}write_mtok",
+            f"output_{part}mtok",
+            *(f"cache_{part}write_{lifetime}_mtok" for lifetime in _LIFETIMES),
+        )
+    ),
+)
 _SEARCH_TOOL, _GOOGLE = "web_search", "google"
 _PER_PROMPT_USD = Decimal("0.035")
 """USD that Google bills for a grounded prompt before Gemini 3, however many searches it makes."""
 _TOOL_FIELDS = {"web_searches_kcount": _SEARCH_TOOL, "storage_searches_kcount": "file_search"}
 _THOUSAND = Decimal(1000)
-_UNCOUNTED_FIELDS = ("requests_kcount", "output_citation_mtok", "output_reasoning_mtok")
-"""Fees for each request, and for classes of tokens that the gateway counts as output."""
+_UNCOUNTED_FIELDS = ("requests_kcount", "output_citation_mtok")
+"""Fees of Perplexity: for each request by the size of its search, and for citations.
+
+Where it bills citations, its total has neither these nor the reasoning.
+"""
 
 
 @functools.cache
@@ -188,17 +204,32 @@ def _list_tiers(price: Any) -> list[Any]:
 
 
 def _build_rates(prices: Any, tokens: int) -> Rates:
+    media = {
+        modality: rates
+        for modality in MODALITIES
+        if (rates := _build_media_rates(prices, tokens, f"{modality}_")) != NO_RATES
+    }
+    return msgspec.structs.replace(
+        _build_media_rates(prices, tokens, ""),
+        reasoning=_find_rate(prices, "output_reasoning_mtok", tokens),
+        media=media,
+    )
+
+
+def _build_media_rates(prices: Any, tokens: int, part: str) -> Rates:
+    """Return the rates of a modality; `part` is the word for it in the list's names."""
     by_lifetime = {
-        lifetime: _find_rate(prices, name, tokens) for lifetime, name in _LIFETIME_FIELDS.items()
+        lifetime: _find_rate(prices, f"cache_{part}write_{lifetime}_mtok", tokens)
+        for lifetime in _LIFETIMES
     }
     return Rates(
         cache_write_by={
             lifetime: rate for lifetime, rate in by_lifetime.items() if rate is not None
         },
-        input=_find_rate(prices, "input_mtok", tokens),
-        cache_read=_find_rate(prices, "cache_read_mtok", tokens),
-        cache_write=_find_rate(prices, "cache_write_mtok", tokens),
-        output=_find_rate(prices, "output_mtok", tokens),
+        input=_find_rate(prices, f"input_{part}mtok", tokens),
+        cache_read=_find_rate(prices, f"cache_{part}read_mtok", tokens),
+        cache_write=_find_rate(prices, f"cache_{part}write_mtok", tokens),
+        output=_find_rate(prices, f"output_{part}mtok", tokens),
     )
 
 

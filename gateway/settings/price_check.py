@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
 
-from gateway.core.price import Price, Rates
+from gateway.core.price import Price
+from gateway.core.rates import Rates
 from gateway.core.target import Target
 from gateway.settings import list_prices
 from gateway.settings.catalogue import BuiltCatalogue
@@ -106,3 +107,7 @@ def _pair_rates(ours: Rates, theirs: Rates) -> Iterator[tuple[str, Decimal | Non
             ours.cache_write_by[lifetime],
             theirs.cache_write_by[lifetime],
         )
+    for modality in sorted(ours.media.keys() & theirs.media.keys()):
+        for name in _RATE_NAMES:
+            own_rate, list_rate = (getattr(rates.media[modality], name) for rates in (ours, theirs))
+            yield f"{name} of {modality}", own_rate, list_rate

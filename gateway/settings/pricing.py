@@ -6,10 +6,13 @@ from decimal import Decimal
 
 import msgspec
 
-from gateway.core.price import LaterPrice, Price, PriceHours, PriceStep, Rates, scale_rates
+from gateway.core.price import LaterPrice, Price, PriceHours, PriceStep, list_prompt_classes
+from gateway.core.rates import Rates, scale_rates
+from gateway.core.usage import MODALITIES
 from gateway.settings.schema.root import (
     DatedPart,
     HoursPart,
+    MediaRatesPart,
     PricePart,
     RatesPart,
     ServicePart,
@@ -28,7 +31,7 @@ def build_price(price_part: PricePart) -> Price:
     """
     version = f"config {price_part.as_of}".strip()
     services, tools, later_prices = price_part.services, price_part.tools, []
-    as_text = frozenset(f"input_{modality}" for modality in price_part.as_text)
+    as_text = frozenset[str](price_part.as_text)
     for day, dated_part in sorted(price_part.from_.items()):
         services, tools = {**services, **dated_part.services}, {**tools, **dated_part.tools}
         built_price = _build_dated_price(
@@ -60,14 +63,31 @@ def _build_dated_price(
 def _add_services(
     standard: Price, services: Services, tools: Tools, as_text: frozenset[str]
 ) -> Price:
-    """Return a price with its service tiers, its tools, and the media that it bills as text."""
+    """Return a price with its service tiers, its tools, and the media that it bills as text.
+
+    Media with a rate of their own for prompts do not cost as text does.
+    """
+    text_modalities = as_text - list_priced_modalities(standard)
     service_prices = {
         name: _build_service_price(standard, name, service_part)
         for name, service_part in services.items()
     }
     return msgspec.structs.replace(
-        standard, services=service_prices, tools=dict(tools), as_text=as_text
+        standard,
+        services=service_prices,
+        tools=dict(tools),
+        as_text=list_prompt_classes(text_modalities),
     )
+
+
+def list_priced_modalities(price: Price) -> set[str]:
+    """Return the modalities for which a price has a rate of its own in prompts."""
+    return {
+        modality
+        for rates in (price.rates, *(step.rates for step in price.steps))
+        for modality, own_rates in rates.media.items()
+        if own_rates.input is not None or own_rates.cache_read is not None
+    }
 
 
 def _build_service_price(standard: Price, name: str, service_part: ServicePart) -> Price:
@@ -117,6 +137,19 @@ def _build_steps(parts: list[StepPart]) -> tuple[PriceStep, ...]:
 
 
 def _build_rates(rates_part: RatesPart) -> Rates:
+    media_parts = {modality: getattr(rates_part, modality) for modality in MODALITIES}
+    return msgspec.structs.replace(
+        _build_media_rates(rates_part),
+        reasoning=rates_part.reasoning,
+        media={
+            modality: _build_media_rates(part)
+            for modality, part in media_parts.items()
+            if part is not None
+        },
+    )
+
+
+def _build_media_rates(rates_part: MediaRatesPart) -> Rates:
     return Rates(
         input=rates_part.input,
         cache_read=rates_part.cache_read,

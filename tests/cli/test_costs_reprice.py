@@ -13,7 +13,8 @@ from click.testing import Result
 from gateway.cli import costs_reprice
 from gateway.cli.costs_reprice import PriceList
 from gateway.core.ledger_rows import FinalRow, RepriceRow, Row
-from gateway.core.price import Price, Rates
+from gateway.core.price import Price
+from gateway.core.rates import Rates
 from gateway.ledger import journal
 from gateway.ledger.journal import Journal
 from gateway.ledger.query_params import parse_query

@@ -5,7 +5,8 @@ from decimal import Decimal
 
 import msgspec
 
-from gateway.core.price import Price, scale_rates
+from gateway.core.price import Price
+from gateway.core.rates import scale_rates
 from gateway.settings.price_check import compare_prices, find_doubtful_prices, pair_prices
 from tests.config import shipped
 

@@ -14,8 +14,9 @@ from gateway.core.decision_record import DecisionRecord
 from gateway.core.errors import Problem
 from gateway.core.ledger_rows import AttemptRow, CallState, FinalRow, IntentRow
 from gateway.core.loss import Loss
-from gateway.core.price import LaterPrice, Price, Rates
+from gateway.core.price import LaterPrice, Price
 from gateway.core.prompt import Prompt
+from gateway.core.rates import Rates
 from gateway.core.target import Account, ModelFacts, Provider, Target, Tier
 from gateway.core.usage import Usage
 

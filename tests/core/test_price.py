@@ -13,14 +13,13 @@ from gateway.core.price import (
     LaterPrice,
     Price,
     PriceStep,
-    Rates,
     compute_baseline_cost,
     compute_cost,
     compute_reservation,
     compute_token_slopes,
     explain_unknown_cost,
-    scale_rates,
-)  # fmt: skip
+)
+from gateway.core.rates import Rates, scale_rates
 from gateway.core.usage import Usage
 
 USD = st.decimals(0, 1_000_000, places=9, allow_nan=False, allow_infinity=False)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.price import LaterPrice, Price, PriceHours, PriceStep, Rates, compute_cost
+from gateway.core.price import LaterPrice, Price, PriceHours, PriceStep, compute_cost
+from gateway.core.rates import Rates
 from gateway.core.usage import Usage
 
 WEEKDAYS = frozenset(range(5))

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from gateway.core.price import Price, PriceStep, Rates
+from gateway.core.price import Price, PriceStep
 from gateway.core.prompt_cache import (
     CachedTurn,
     compute_reread_cost,
@@ -12,6 +12,7 @@ from gateway.core.prompt_cache import (
     count_cached_tokens,
     parse_lifetime,
 )
+from gateway.core.rates import Rates
 
 D = Decimal
 RATES = Rates(input=D(2), cache_read=D("0.2"), cache_write=D("2.5"), output=D(10))

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from gateway.core import loss
 from gateway.core.errors import STATUS_BY_KIND, Problem, ProblemKind, invalid_request
-from gateway.core.price import Price, Rates
+from gateway.core.price import Price
+from gateway.core.rates import Rates
 from gateway.core.target import (
     DEFAULT_TIMERS,
     EFFORTS,

@@ -10,7 +10,8 @@ import msgspec
 import pytest
 
 from gateway.core import sse
-from gateway.core.price import Price, Rates, compute_cost
+from gateway.core.price import Price, compute_cost
+from gateway.core.rates import Rates
 from gateway.core.token_estimate import fill_usage
 from gateway.core.usage import Usage
 from gateway.dialects import DIALECTS

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from gateway.core.price import Rates
+from gateway.core.rates import Rates
 from gateway.core.target import TIERS, Lab, Target
 from gateway.dialects import DIALECTS
 from gateway.runtime.build import build_config

@@ -65,6 +65,7 @@ PARTS: dict[str, type[BaseModel]] = {
     "effort": root.EffortPart,
     "chat": root.ChatPart,
     "price": root.PricePart,
+    "audio": root.MediaRatesPart,
     "from": root.DatedPart,
     "service": root.ServicePart,
     "above": root.StepPart,

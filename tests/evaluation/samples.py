@@ -4,7 +4,8 @@ from decimal import Decimal
 from random import Random
 
 from gateway.core.decision_context import Score, Thresholds
-from gateway.core.price import Price, Rates
+from gateway.core.price import Price
+from gateway.core.rates import Rates
 from gateway.core.target import Catalogue, Target, Tier
 from gateway.evaluation.labels import Label
 from gateway.evaluation.routed_labels import LabelRouter

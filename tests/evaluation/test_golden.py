@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from gateway.core import jsonio
 from gateway.core.call import NO_OPTIONS, OPEN_KEY, Key
-from gateway.core.price import Price, Rates
+from gateway.core.price import Price
+from gateway.core.rates import Rates
 from gateway.core.target import NameOwner, Target, Targets, Tier
 from gateway.dialects import OPENAI_CHAT
 from gateway.evaluation import golden

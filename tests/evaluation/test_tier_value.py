@@ -7,7 +7,8 @@ from random import Random
 import msgspec
 import pytest
 
-from gateway.core.price import Price, PriceStep, Rates
+from gateway.core.price import Price, PriceStep
+from gateway.core.rates import Rates
 from gateway.core.target import Lab, Target, Tier
 from gateway.evaluation import tier_value
 from gateway.evaluation.labels import Label

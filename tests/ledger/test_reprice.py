@@ -14,10 +14,10 @@ from gateway.core.price import (
     Price,
     PriceHours,
     PriceStep,
-    Rates,
     compute_baseline_cost,
     compute_cost,
 )
+from gateway.core.rates import Rates
 from gateway.core.usage import Usage
 from gateway.ledger.reprice import price_again
 from tests.core.test_price import FULL, PRICES, USAGES

@@ -12,8 +12,9 @@ from gateway.core.call import Call
 from gateway.core.decision import Decision, Plan
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.ledger_rows import FinalRow
-from gateway.core.price import Price, Rates
+from gateway.core.price import Price
 from gateway.core.prompt import Prompt
+from gateway.core.rates import Rates
 from gateway.core.target import Provider, Target, Tier
 from gateway.limits.cost_bounds import UsageBound
 from gateway.limits.counters import (

@@ -11,8 +11,9 @@ import pytest
 from gateway.core.call import Key, KeyBudget
 from gateway.core.decision import Plan
 from gateway.core.errors import ProblemError
-from gateway.core.price import Price, PriceStep, Rates
+from gateway.core.price import Price, PriceStep
 from gateway.core.prompt import Prompt
+from gateway.core.rates import Rates
 from gateway.core.target import ModelFacts, Target
 from gateway.limits.cost_bounds import bound_prompt_tokens, compute_max_cost, to_micro_usd
 from gateway.limits.counters import (

@@ -9,7 +9,8 @@ import pytest
 
 from gateway.core.decision import Decision, Plan
 from gateway.core.errors import Problem, ProblemError
-from gateway.core.price import Price, Rates
+from gateway.core.price import Price
+from gateway.core.rates import Rates
 from gateway.core.target import Tier
 from gateway.limits import cost_bounds
 from gateway.limits.cost_bounds import compute_max_cost, make_ended_call

@@ -13,7 +13,8 @@ from gateway.core.call_accounting import AttemptAccount, IntentRowMaker
 from gateway.core.decision import Decision
 from gateway.core.errors import Problem, ProblemError, ledger_unwritable
 from gateway.core.ledger_rows import AttemptRow, FinalRow, IntentRow, Row
-from gateway.core.price import Price, Rates
+from gateway.core.price import Price
+from gateway.core.rates import Rates
 from gateway.core.target import Account, Provider, Target
 from gateway.core.usage import Usage
 from gateway.limits.limiter import Reservation

@@ -12,7 +12,8 @@ from gateway.core.call import NO_OPTIONS, OPEN_KEY, Call, Key, RequestOptions
 from gateway.core.conversation import ConversationTurn
 from gateway.core.decision_context import DecisionContext, Session
 from gateway.core.ledger_rows import FinalRow
-from gateway.core.price import Price, Rates
+from gateway.core.price import Price
+from gateway.core.rates import Rates
 from gateway.core.target import Account, NameOwner, Target, Targets
 from gateway.dialects import OPENAI_CHAT
 from gateway.pipeline.context import ContextLoader, find_session_account

@@ -12,7 +12,8 @@ from gateway.core.call import OPEN_KEY, Key, RequestOptions, Strategy
 from gateway.core.conversation import ConversationTurn
 from gateway.core.decision import Decision, Plan
 from gateway.core.decision_context import EMPTY_CONTEXT, DecisionContext, Score, Session, Thresholds
-from gateway.core.price import Price, PriceStep, Rates
+from gateway.core.price import Price, PriceStep
+from gateway.core.rates import Rates
 from gateway.core.target import TIERS, Target, Tier
 from gateway.dialects import OPENAI_CHAT
 from gateway.routing import explain

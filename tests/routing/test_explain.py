@@ -6,7 +6,8 @@ import msgspec
 
 from gateway.core import jsonio
 from gateway.core.call import RequestOptions
-from gateway.core.price import Price, Rates
+from gateway.core.price import Price
+from gateway.core.rates import Rates
 from gateway.dialects import OPENAI_CHAT, TranslatableRequest
 from gateway.routing import explain, features
 from tests.routing import world

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from gateway.core.call import OPEN_KEY, RequestOptions
 from gateway.core.decision import Decision
 from gateway.core.decision_context import DecisionContext, DialTerms, Score
-from gateway.core.price import Price, Rates
+from gateway.core.price import Price
 from gateway.core.quality import DIAL_SHARES, find_share
+from gateway.core.rates import Rates
 from gateway.core.target import TIERS, Lab, Target
 from gateway.dialects import OPENAI_CHAT
 from gateway.routing import quality_dial

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.core.price import Price, Rates
+from gateway.core.price import Price
+from gateway.core.rates import Rates
 from gateway.settings.baseline import build_baseline, find_warnings
 from tests.settings import world
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.core.price import Price, PriceStep, Rates
+from gateway.core.price import Price, PriceStep
+from gateway.core.rates import Rates
 from gateway.core.target import DEFAULT_TIMERS, UNKNOWN_FACTS, Account, ModelFacts, build_timers
 from gateway.settings.catalogue import BuiltCatalogue, find_model
 from tests.settings import world

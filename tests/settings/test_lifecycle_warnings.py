@@ -7,7 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gateway.core.price import LaterPrice, Price, Rates
+from gateway.core.price import LaterPrice, Price
+from gateway.core.rates import Rates
 from gateway.runtime.build import build_config
 from gateway.settings.lifecycle_warnings import find_list_price_steps, find_unpriced
 from tests.settings import world

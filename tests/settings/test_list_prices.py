@@ -7,11 +7,13 @@ from importlib import metadata
 
 import pytest
 
-from gateway.core.price import compute_cost
+from gateway.core.price import compute_cost, list_prompt_classes
+from gateway.core.rates import Rates
 from gateway.core.usage import Usage
 from gateway.settings import list_prices
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+D = Decimal
 
 
 @pytest.mark.parametrize(
@@ -157,19 +159,79 @@ def test_a_model_that_the_list_lacks_has_no_price(provider: str, model: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("provider", "model", "classes"),
+    ("provider", "model", "modalities"),
     [
-        ("openai", "gpt-4o", {"input_image"}),
-        ("anthropic", "claude-sonnet-4-5", {"input_image"}),
-        ("google", "gemini-2.5-flash", {"input_image", "input_video"}),
+        ("openai", "gpt-4o", {"image"}),
+        ("anthropic", "claude-sonnet-4-5", {"image"}),
+        ("google", "gemini-2.5-flash", {"image", "video"}),
         ("google", "gemini-embedding-2", set()),
         ("openai", "gpt-image-1", set()),
     ],
 )
 def test_tokens_with_their_own_rate_in_the_list_are_not_billed_as_text(
-    provider: str, model: str, classes: set[str]
+    provider: str, model: str, modalities: set[str]
 ) -> None:
     """The gateway never bills audio as text: the list lacks its rate for some hosts."""
     price = list_prices.find_price(provider, model, NOON)
     assert price is not None
-    assert price.as_text == classes
+    assert price.as_text == list_prompt_classes(modalities)
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "media"),
+    [
+        ("google", "gemini-2.5-flash", {"audio": Rates(input=D(1), cache_read=D("0.1"))}),
+        ("openai", "gpt-audio", {"audio": Rates(input=D(32), output=D(64))}),
+        ("google", "gemini-omni-1.1-flash", {"video": Rates(output=D("17.5"))}),
+        ("openai", "gpt-image-1.5", {"image": Rates(input=D(8), cache_read=D(2), output=D(32))}),
+        (
+            "google",
+            "gemini-embedding-2",
+            {
+                "audio": Rates(input=D("6.5")),
+                "image": Rates(input=D("0.45")),
+                "video": Rates(input=D(12)),
+            },
+        ),
+        ("anthropic", "claude-haiku-5-5", {}),
+    ],
+)
+def test_each_modality_has_the_rates_of_the_list(
+    provider: str, model: str, media: dict[str, Rates]
+) -> None:
+    price = list_prices.find_price(provider, model, NOON)
+    assert price is not None
+    assert price.rates.media == media
+
+
+def test_reasoning_with_a_price_of_its_own_is_not_output() -> None:
+    price = list_prices.find_price("openrouter", "perplexity/sonar-deep-research", NOON)
+    assert price is not None
+    assert price.rates == Rates(input=D(2), output=D(8), reasoning=D(3))
+
+
+def test_every_field_of_the_list_is_known_to_the_gateway() -> None:
+    """A class of tokens that a newer list adds must not be priced as another one."""
+    fields = {
+        name
+        for provider in list_prices._load_snapshot().providers
+        for model in provider.models
+        for prices in (
+            [item.prices for item in model.prices]
+            if isinstance(model.prices, list)
+            else [model.prices]
+        )
+        for name, value in vars(prices).items()
+        if value is not None
+    }
+    read = {*list_prices._RATE_FIELDS, *list_prices._TOOL_FIELDS, *list_prices._UNCOUNTED_FIELDS}
+    # Units of models that neither chat nor embed: speech, transcription and pages of documents.
+    of_other_models = {
+        "audio_hours",
+        "input_audio_hours",
+        "input_annotated_document_kpages",
+        "input_document_kpages",
+        "input_mchars",
+        "input_text_messages_kcount",
+    }
+    assert fields - read == of_other_models

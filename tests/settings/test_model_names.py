@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.core.price import Price, Rates
+from gateway.core.price import Price
+from gateway.core.rates import Rates
 from gateway.core.target import NameOwner, base_name, find_own_name
 from gateway.settings.model_names import is_known_name
 from tests.settings import world

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.core.price import Price, PriceStep, Rates
+from gateway.core.price import Price, PriceStep
+from gateway.core.rates import Rates
 from gateway.settings.price_check import compare_prices, find_doubtful_prices
 from tests.settings import world
 

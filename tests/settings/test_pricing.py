@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.core.price import Price, PriceStep, Rates
+from gateway.core.price import Price, PriceStep, list_prompt_classes
+from gateway.core.rates import Rates
 from gateway.core.target import ModelFacts
 from tests.settings import world
 
@@ -214,16 +215,16 @@ AS_TEXT = """\
 
 
 @pytest.mark.parametrize(
-    ("line", "classes"),
+    ("line", "modalities"),
     [
-        ("", {"input_image"}),
+        ("", {"image"}),
         ("      as_text: []\n", set()),
-        ("      as_text: video\n", {"input_video"}),
-        ("      as_text: [image, audio]\n", {"input_image", "input_audio"}),
+        ("      as_text: video\n", {"video"}),
+        ("      as_text: [image, audio]\n", {"image", "audio"}),
     ],
 )
 def test_tokens_billed_as_text_are_so_at_all_times(
-    tmp_path: Path, line: str, classes: set[str]
+    tmp_path: Path, line: str, modalities: set[str]
 ) -> None:
     """Images of a prompt are billed as text if the operator writes nothing else."""
     configured = price(tmp_path, AS_TEXT + line)
@@ -232,4 +233,4 @@ def test_tokens_billed_as_text_are_so_at_all_times(
         at = configured.find_in_force(
             datetime.fromisoformat(moment).replace(tzinfo=UTC).timestamp()
         )
-        assert at.as_text == classes
+        assert at.as_text == list_prompt_classes(modalities)

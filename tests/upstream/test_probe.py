@@ -6,7 +6,8 @@ from decimal import Decimal
 import httpx
 
 from gateway.core import jsonio
-from gateway.core.price import Price, Rates
+from gateway.core.price import Price
+from gateway.core.rates import Rates
 from gateway.core.target import Account, Catalogue, Lab, Provider, Target, index_models
 from gateway.upstream import probe
 

@@ -294,11 +294,10 @@ ANSWER: MemberList = {
         **dict.fromkeys(
             (
                 "promptTokensDetails", "promptTokenDetails", "candidatesTokensDetails",
-                "toolUsePromptTokensDetails",
+                "toolUsePromptTokensDetails", "cacheTokensDetails",
             ),
             read_inside("modality"),
         ),
-        "cacheTokensDetails": ignore("counts them in the details of the prompt"),
     },
     "modality": {"modality": READ, "tokenCount": READ},
 }  # fmt: skip

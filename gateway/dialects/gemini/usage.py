@@ -13,7 +13,9 @@ from typing import Any
 
 from gateway.core.jsonio import Json
 from gateway.core.usage import (
+    MODALITIES,
     Usage,
+    count_cached_media,
     parse_count,
     parse_service_tier,
     split_output,
@@ -68,13 +70,18 @@ def read(usage: Json, *, ended: bool, used: AbstractSet[ToolUse] = frozenset()) 
         shown = 0
     elif shown and thoughts and total == (prompt or 0) + (tools or 0) + shown:
         shown, thoughts = split_output(shown, thoughts, 0)
+    media = read_media_tokens(usage)
+    if media and cached:
+        media |= count_cached_media(
+            media, _list_modalities(usage.get("cacheTokensDetails"), with_text=True), cached
+        )
     return Usage(
         input=fresh,
         cache_read=cached,
         output=shown,
         reasoning=thoughts,
         tools=billing.count_tool_uses(used) if used else {},
-        media=read_media_tokens(usage),
+        media=media,
         service=_read_service_tier(usage),
     )
 
@@ -83,7 +90,7 @@ def read_media_tokens(usage: Object) -> dict[str, int]:
     """Return the tokens that are not text, by direction; those of tools are input.
 
     Documents are billed as text. A count that stands in `cacheTokensDetails` stands in the prompt's
-    details too.
+    details too: see `count_cached_media`.
     """
     given: Any = usage.get("promptTokensDetails")
     made: Any = usage.get("candidatesTokensDetails")
@@ -98,13 +105,13 @@ def read_media_tokens(usage: Object) -> dict[str, int]:
     return sum_media_tokens("input", counts) | sum_media_tokens("output", _list_modalities(made))
 
 
-def _list_modalities(details: Json) -> list[tuple[str, Json]]:
-    """Return counts by modality; those of text are left out."""
+def _list_modalities(details: Json, *, with_text: bool = False) -> list[tuple[str, Json]]:
+    """Return counts by modality; those of text are left out unless `with_text`."""
     rows = [
         (_read_modality(row.get("modality")), row.get("tokenCount"))
         for row in list_objects(details)
     ]
-    return [(modality, number) for modality, number in rows if modality not in _TEXTUAL]
+    return [pair for pair in rows if with_text or pair[0] not in _TEXTUAL]
 
 
 def _read_modality(word: Json) -> str:
@@ -155,4 +162,31 @@ def write(usage: Usage) -> Object:
         "totalTokenCount": None if prompt is None or completion is None else prompt + completion,
         "serviceTier": usage.service if usage.service in _WRITTEN_TIERS else None,
     }
-    return {name: number for name, number in counts.items() if number is not None}
+    written: Object = {name: number for name, number in counts.items() if number is not None}
+    if usage.media:
+        written |= _write_details(usage)
+    return written
+
+
+def _write_details(usage: Usage) -> Object:
+    """Write the counts by modality; what is of no known modality counts as text."""
+    totals = {
+        "promptTokensDetails": ("input", usage.prompt),
+        "cacheTokensDetails": ("cache_read", usage.cache_read),
+        "candidatesTokensDetails": ("output", usage.output),
+    }
+    details: Object = {}
+    for name, (direction, total) in totals.items():
+        counts = {
+            modality.upper(): usage.media[f"{direction}_{modality}"]
+            for modality in MODALITIES
+            if f"{direction}_{modality}" in usage.media
+        }
+        if counts and total is not None:
+            counts = {_TEXT: total - sum(counts.values()), **counts}
+            details[name] = [
+                {"modality": modality, "tokenCount": tokens}
+                for modality, tokens in counts.items()
+                if tokens > 0
+            ]
+    return details

@@ -150,6 +150,7 @@ _MEDIA_TOKENS = {
     **dict.fromkeys(("audio_tokens", "image_tokens", "video_tokens"), READ),
     "text_tokens": ignore("counts the rest as text"),
 }
+_CACHED_MEDIA_TOKENS = {**_MEDIA_TOKENS, "text_tokens": READ}
 _COMMON = {
     **dict.fromkeys(("id", "created", "model", "service_tier"), READ),
     "usage": read_inside("usage"),
@@ -296,9 +297,11 @@ ANSWER: MemberList = {
     },
     "prompt_details": {
         **dict.fromkeys(("cached_tokens", "cache_write_tokens"), READ),
+        "cached_tokens_details": read_inside("cached_details"),
         "cache_write_tokens_details": CARRIED,
         **_MEDIA_TOKENS,
     },
+    "cached_details": _CACHED_MEDIA_TOKENS,
     "completion_details": {
         "reasoning_tokens": READ,
         **_MEDIA_TOKENS,

@@ -17,7 +17,6 @@ import msgspec
 from gateway.core import jsonio
 from gateway.core.jsonio import Json
 from gateway.core.usage import (
-    MODALITIES,
     Usage,
     parse_count,
     parse_service_tier,
@@ -27,6 +26,11 @@ from gateway.core.usage import (
 )  # fmt: skip
 from gateway.dialects import billing
 from gateway.dialects.content_length import count_argument_bytes, count_text_bytes
+from gateway.dialects.media_details import (
+    MEDIA_MEMBERS,
+    add_cached_media,
+    write_media_details,
+)
 
 _LIFETIME = re.compile(r"(?:ephemeral|ttl)_(\w{1,8}?)(?:_input)?_tokens")
 """Members for tokens written to the cache, by lifetime, as OpenAI and Anthropic name them."""
@@ -35,7 +39,6 @@ _CACHED_MEMBERS = (
     "prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens", "num_cached_tokens",
 )  # fmt: skip
 """Members for cached tokens of hosts that leave them out of `prompt_tokens_details`."""
-_MEDIA_MEMBERS = tuple((f"{modality}_tokens", modality) for modality in MODALITIES)
 
 _SERVICES = frozenset({"flex", "scale", "priority", "fast"})
 
@@ -108,6 +111,7 @@ def read(usage: dict[str, Json]) -> Usage | None:
             reasoning = surplus  # Google's OpenAI endpoint
         elif "market_cost" not in usage:  # Vercel bills reasoning beside a completion and a total
             output, reasoning = split_output(completion, reasoning, surplus)
+    media = _sum_media(usage, prompt_details, completion_details)
     return Usage(
         input=fresh,
         cache_read=cache_read,
@@ -115,7 +119,7 @@ def read(usage: dict[str, Json]) -> Usage | None:
         output=output,
         reasoning=reasoning,
         tools=billing.read_tool_counts(usage),
-        media=_sum_media(usage, prompt_details, completion_details),
+        media=add_cached_media(media, prompt_details, cache_read) if media else media,
         billed=billing.read_billed_usd(usage),
     )
 
@@ -134,12 +138,12 @@ def _sum_media(
     """Sum the tokens that are not text. Cerebras counts those of images outside the details."""
     input_counts = [
         (modality, prompt_details[name])
-        for name, modality in _MEDIA_MEMBERS
+        for name, modality in MEDIA_MEMBERS
         if prompt_details.get(name)
     ]
     output_counts = [
         (modality, completion_details[name])
-        for name, modality in _MEDIA_MEMBERS
+        for name, modality in MEDIA_MEMBERS
         if completion_details.get(name)
     ]
     if "image_tokens" in usage and not prompt_details.get("image_tokens"):
@@ -204,10 +208,16 @@ def write_usage(usage: Usage | None) -> dict[str, Json] | None:
         prompt_details["cached_tokens"] = usage.cache_read
     if usage.cache_write:
         prompt_details["cache_write_tokens"] = sum(usage.cache_write.values())
+    completion_details: dict[str, Json] = {}
+    if usage.reasoning is not None:
+        completion_details["reasoning_tokens"] = usage.reasoning
+    if usage.media:
+        prompt_details |= write_media_details("input", usage)
+        completion_details |= write_media_details("output", usage)
     if prompt_details:
         value["prompt_tokens_details"] = prompt_details
-    if usage.reasoning is not None:
-        value["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning}
+    if completion_details:
+        value["completion_tokens_details"] = completion_details
     return value
 
 

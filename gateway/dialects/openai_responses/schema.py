@@ -233,6 +233,7 @@ _MEDIA_TOKENS = {
     **dict.fromkeys(("audio_tokens", "image_tokens", "video_tokens"), READ),
     "text_tokens": ignore("counts the rest as text"),
 }
+_CACHED_MEDIA_TOKENS = {**_MEDIA_TOKENS, "text_tokens": READ}
 _RESPONSE: Members = {
     **dict.fromkeys(("id", "model", "created_at", "service_tier", "status"), READ),
     "output": read_inside("item", path="output"),
@@ -378,8 +379,10 @@ ANSWER: MemberList = {
         "cached_tokens": READ,
         "cache_write_tokens": READ,
         "cache_write_tokens_details": CARRIED,
+        "cached_tokens_details": read_inside("cached_details"),
         **_MEDIA_TOKENS,
     },
+    "cached_details": _CACHED_MEDIA_TOKENS,
     "output_details": {"reasoning_tokens": READ, **_MEDIA_TOKENS},
     "tool_usage": {
         "web_search": read_inside("searches"),

@@ -12,7 +12,6 @@ import msgspec
 
 from gateway.core.jsonio import Json
 from gateway.core.usage import (
-    MODALITIES,
     Usage,
     parse_count,
     parse_service_tier,
@@ -21,6 +20,11 @@ from gateway.core.usage import (
 )
 from gateway.dialects import billing
 from gateway.dialects.json_values import read_text
+from gateway.dialects.media_details import (
+    MEDIA_MEMBERS,
+    add_cached_media,
+    write_media_details,
+)
 
 type ToolUseKey = tuple[str, str]
 """A tool, and an id that tells its uses apart."""
@@ -112,6 +116,8 @@ def read(usage: Json) -> Usage | None:
             written, total = ({"": remaining} if remaining else {}), remaining
         uncached = remaining - total
     visible, reasoning = _split_output(usage, prompt, out)
+    media = _read_media("input", details)
+    media |= _read_media("output", _read_object(usage.get("output_tokens_details")))
     return Usage(
         input=uncached,
         cache_read=cached,
@@ -119,8 +125,7 @@ def read(usage: Json) -> Usage | None:
         output=visible,
         reasoning=reasoning,
         tools=billing.read_tool_counts(usage),
-        media=_read_media("input", details)
-        | _read_media("output", _read_object(usage.get("output_tokens_details"))),
+        media=add_cached_media(media, details, cached),
         billed=billing.read_billed_usd(usage),
     )
 
@@ -142,7 +147,7 @@ def _read_cache_writes(details: dict[str, Json]) -> dict[str, int]:
 def _read_media(direction: str, details: dict[str, Json]) -> dict[str, int]:
     """Return the tokens of one direction that are not text."""
     return sum_media_tokens(
-        direction, [(modality, details.get(f"{modality}_tokens")) for modality in MODALITIES]
+        direction, [(modality, details.get(name)) for name, modality in MEDIA_MEMBERS]
     )
 
 
@@ -193,10 +198,14 @@ def write(usage: Usage | None) -> dict[str, Json] | None:
         details["cache_write_tokens_details"] = {
             name: usage.cache_write.get(lifetime, 0) for lifetime, name in _LIFETIME_MEMBERS.items()
         }
+    output_details: dict[str, Json] = {"reasoning_tokens": usage.reasoning or 0}
+    if usage.media:
+        details |= write_media_details("input", usage)
+        output_details |= write_media_details("output", usage)
     return {
         "input_tokens": usage.prompt,
         "input_tokens_details": details,
         "output_tokens": usage.completion,
-        "output_tokens_details": {"reasoning_tokens": usage.reasoning or 0},
+        "output_tokens_details": output_details,
         "total_tokens": usage.prompt + usage.completion,
     }

@@ -10,8 +10,9 @@ from typing import NamedTuple
 import msgspec
 
 from gateway.core.ledger_rows import ReplayRow
-from gateway.core.price import Price, Rates, compute_cost
+from gateway.core.price import Price, compute_cost
 from gateway.core.prompt_cache import MIN_CACHED_TOKENS, caches_automatically
+from gateway.core.rates import Rates
 from gateway.core.target import Target
 from gateway.core.usage import Usage
 

@@ -396,14 +396,24 @@ class LabPart(Part):
     """Embedding models. Targets of the same model stand in order of preference."""
 
 
-class RatesPart(Part):
-    """Rates in USD per million tokens."""
+class MediaRatesPart(Part):
+    """Rates of the tokens of one modality, in USD per million tokens."""
 
     input: Usd | None = None
     cache_read: Usd | None = None
     cache_write: Usd | None = None
     cache_write_by: dict[str, Usd] = {}
     output: Usd | None = None
+
+
+class RatesPart(MediaRatesPart):
+    """Rates in USD per million tokens, of text and of media that cost otherwise."""
+
+    reasoning: Usd | None = None
+    """The rate of reasoning, if it differs from `output`."""
+    audio: MediaRatesPart | None = None
+    image: MediaRatesPart | None = None
+    video: MediaRatesPart | None = None
 
 
 class StepPart(RatesPart):
@@ -454,8 +464,8 @@ class PricePart(DatedPart):
     as_text: Annotated[list[Literal["image", "audio", "video"]], BeforeValidator(wrap_in_list)] = [
         "image"
     ]
-    """Media in a prompt that the provider bills as text. With other tokens that are not text, the
-    cost of a call is unknown."""
+    """Media in a prompt that the provider bills as text, unless they have rates of their own. With
+    other tokens that are not text, the cost of a call is unknown."""
     as_of: str = ""
     """The day on which somebody checked the price; every row that it prices shows it."""
 

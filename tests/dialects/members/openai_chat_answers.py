@@ -69,6 +69,14 @@ _TOOL_USAGES: tuple[Object, ...] = (
     {
         "prompt_tokens_details": {
             "cached_tokens": 8,
+            "audio_tokens": 8,
+            "cached_tokens_details": {"text_tokens": 8},
+        },
+    },
+    {
+        "prompt_tokens_details": {
+            "cached_tokens": 8,
+            "cached_tokens_details": {"audio_tokens": 3, "image_tokens": 3, "video_tokens": 2},
             "cache_write_tokens": 8,
             "cache_write_tokens_details": {"ephemeral_5m_tokens": 8},
             "audio_tokens": 8,

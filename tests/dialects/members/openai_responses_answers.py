@@ -68,6 +68,14 @@ _TOOL_USAGES: tuple[Object, ...] = (
     {
         "input_tokens_details": {
             "cached_tokens": 8,
+            "audio_tokens": 8,
+            "cached_tokens_details": {"text_tokens": 8},
+        },
+    },
+    {
+        "input_tokens_details": {
+            "cached_tokens": 8,
+            "cached_tokens_details": {"audio_tokens": 3, "image_tokens": 3, "video_tokens": 2},
             "cache_write_tokens": 8,
             "cache_write_tokens_details": {"ttl_30m_tokens": 4},
             **dict.fromkeys(("audio_tokens", "image_tokens", "video_tokens", "text_tokens"), 8),
