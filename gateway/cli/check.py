@@ -19,6 +19,7 @@ from gateway.core.call import OPEN_KEY
 from gateway.core.target import TIERS, Target
 from gateway.dialects import DIALECTS
 from gateway.ledger import sqlite_damage
+from gateway.limits.budget_rises import find_ended_rises, list_rises
 from gateway.limits.unbounded_targets import find_unbounded_targets
 from gateway.routing.lint import unreachable_rules
 from gateway.runtime.build import (
@@ -70,6 +71,7 @@ def command(session: CommandSession, against: str | None, *, strict: bool, as_js
         [] if against is None or counts["error"] else _list_changes(session, Path(against))
     )
     notes = [] if counts["error"] else _list_changed_defaults(session)
+    rises = [] if counts["error"] else _list_rises(session)
     if as_json:
         summary: dict[str, object] = {
             "ok": not has_failed,
@@ -77,6 +79,7 @@ def command(session: CommandSession, against: str | None, *, strict: bool, as_js
             "warnings": counts["warning"],
         }
         summary["changed_defaults"] = notes
+        summary["raised_budgets"] = rises
         extra_fields = {} if against is None else {"changes": config_changes}
         click.echo(jsonio.dumps_printable({**summary, "findings": findings, **extra_fields}))
         sys.exit(1 if has_failed else 0)
@@ -90,6 +93,10 @@ def command(session: CommandSession, against: str | None, *, strict: bool, as_js
         click.echo("Defaults that have changed, and that this configuration does not set:")
     for note in notes:
         click.echo(f"  {note}")
+    if rises:
+        click.echo("Budgets that are raised for a time:")
+    for rise in rises:
+        click.echo(f"  {rise}")
     if not counts["error"]:
         _print_labs(session)
     click.secho(
@@ -143,6 +150,12 @@ def _check_shadow_config(session: CommandSession) -> list[Mistake]:
     except ConfigError as error:
         return [msgspec.structs.replace(mistake, level="warning") for mistake in error.mistakes]
     return []
+
+
+def _list_rises(session: CommandSession) -> list[str]:
+    """Return the budgets that are raised now, in words."""
+    keys = session.load_key_table().list_keys()
+    return list_rises(session.source, keys, datetime.now(UTC).timestamp())
 
 
 def _list_changed_defaults(session: CommandSession) -> list[changed_defaults.ChangedDefaultNote]:
@@ -205,6 +218,7 @@ def _check_start(session: CommandSession) -> list[Mistake]:
             callers,
             datetime.now(UTC).timestamp(),
         ),
+        *find_ended_rises(session.source, callers, datetime.now(UTC).timestamp()),
     ]
 
 

@@ -362,8 +362,14 @@ def _format_settings(row: Row) -> str:
     ]
     for item in row.get("limits", ()):
         phrases += [f"{name} {value}" for name, value in item.items()]
-    phrases += [f"${item['usd']}/{item['every']}" for item in row.get("budgets", ())]
+    phrases += [_format_budget(item) for item in row.get("budgets", ())]
     return ", ".join(phrases)
+
+
+def _format_budget(part: dict[str, Any]) -> str:
+    rise = part.get("rise")
+    more = "" if rise is None else f" (${rise['usd']} more until {rise['until']})"
+    return f"${part['usd']}/{part['every']}{more}"
 
 
 def _format_value(value: object) -> str:

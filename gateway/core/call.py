@@ -52,6 +52,14 @@ class KeyLimit(msgspec.Struct, frozen=True, kw_only=True):
     """The maximum number of calls at once."""
 
 
+class BudgetRise(msgspec.Struct, frozen=True, kw_only=True):
+    """USD that a budget has more, for a time."""
+
+    usd: Decimal
+    until: str
+    """The date on which it ends, or the moment."""
+
+
 class KeyBudget(msgspec.Struct, frozen=True, kw_only=True):
     """A budget of one key, beside all other budgets."""
 
@@ -69,6 +77,7 @@ class KeyBudget(msgspec.Struct, frozen=True, kw_only=True):
     reserve: ReserveMode = "cap"
     least_output: int = LEAST_OUTPUT
     """With `reserve: fit`, the tokens of output below which the gateway refuses a call."""
+    rise: BudgetRise | None = None
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ from gateway.limits.counters import Owner
 from gateway.limits.rules import (
     describe_scope,
     escape,
+    find_rise_end,
     find_zone,
     make_key_limit_name,
     unescape,
@@ -33,6 +34,8 @@ class BudgetStatus(msgspec.Struct, frozen=True):
     window: Window
     key: str = ""
     """The key that the budget belongs to; empty for a budget of the configuration."""
+    rise_end: float | None = None
+    """When its rise ends, in seconds since the epoch; None if it is not raised now."""
 
     @property
     def kind(self) -> str:
@@ -51,10 +54,16 @@ class BudgetStatus(msgspec.Struct, frozen=True):
 
     @property
     def limit(self) -> Decimal:
-        """Return the limit: USD, or the part of all calls."""
+        """Return the limit: USD, a rise included, or the part of all calls."""
         part = self.part
         share = part.share if isinstance(part, BudgetPart) else None
-        return share if share is not None else part.usd or Decimal(0)
+        return share if share is not None else (part.usd or Decimal(0)) + self.rise
+
+    @property
+    def rise(self) -> Decimal:
+        """Return the USD that the budget has more now."""
+        rise = self.part.rise
+        return Decimal(0) if rise is None or self.rise_end is None else rise.usd
 
     @property
     def filters(self) -> dict[str, Collection[str]]:
@@ -152,7 +161,9 @@ def iter_budgets(
         current_window = window.find_window(part.every, now, find_zone(part.time_zone, zone))
         owners: list[Owner] = [None] if part.all_tenants else [*tenant_names]
         for owner in owners:
-            yield BudgetStatus(part.name, part, owner, current_window)
+            yield BudgetStatus(
+                part.name, part, owner, current_window, rise_end=_find_open_rise(part, zone, now)
+            )
     for key in {key.name: key for key in keys}.values():
         for index, key_budget in enumerate(key.budgets):
             key_zone = find_zone(key_budget.time_zone, zone)
@@ -163,7 +174,14 @@ def iter_budgets(
                 key.tenant,
                 current_window,
                 key.name,
+                _find_open_rise(key_budget, zone, now),
             )
+
+
+def _find_open_rise(part: BudgetPart | KeyBudget, zone: tzinfo, now: float) -> float | None:
+    """Return when a rise ends; None if there is none, or if it has ended."""
+    end = find_rise_end(part, zone)
+    return end if now < end else None
 
 
 def compute_budget_uses(

@@ -12,7 +12,6 @@ import math
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Protocol, Self
@@ -23,6 +22,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 from gateway.core.call import (
     LEAST_OUTPUT,
     OPEN_KEY,
+    BudgetRise,
     CacheMode,
     Key,
     KeyBudget,
@@ -36,12 +36,20 @@ from gateway.core.target import Tier
 from gateway.limits.key_guessing import WrongKeyCounter
 from gateway.settings import yaml
 from gateway.settings.errors import ConfigError, Mistake
-from gateway.settings.schema.base import CompleteSetting, QualitySetting, Word, Words
+from gateway.settings.schema.base import (
+    CompleteSetting,
+    QualitySetting,
+    Word,
+    Words,
+    check_end,
+    parse_end,
+)
 from gateway.settings.schema.limits import (
     MAX_COUNT,
     BudgetPart,
     LeastOutput,
     RateValue,
+    RisePart,
     TierList,
     TimeZoneName,
     UsdAmount,
@@ -54,8 +62,6 @@ CHECK_SECONDS = 1.0
 _HASH_PATTERN = re.compile("[0-9a-f]{64}")
 _MAX_TOKENS = 10_000
 """Verified tokens that a table holds; more cost the oldest one a second verification."""
-_DATE_LENGTH = 10
-"""Characters of a date."""
 
 
 def parse_time(text: str) -> float:
@@ -64,29 +70,14 @@ def parse_time(text: str) -> float:
     A date lasts to the end of its day, in UTC. A time without an offset is in UTC. Raises
     ValueError.
     """
-    try:
-        if len(text) == _DATE_LENGTH:
-            end = date.fromisoformat(text) + timedelta(days=1)
-            return datetime(end.year, end.month, end.day, tzinfo=UTC).timestamp()
-        parsed_time = datetime.fromisoformat(text)
-        return (
-            parsed_time if parsed_time.tzinfo is not None else parsed_time.replace(tzinfo=UTC)
-        ).timestamp()
-    except (ValueError, OverflowError):
-        message = "must be a date or a moment, as 2027-01-31 or 2027-01-31T18:00:00Z"
-        raise ValueError(message) from None
-
-
-def _check_time(text: str) -> str:
-    parse_time(text)
-    return text
+    return parse_end(text)
 
 
 def _to_list(value: object) -> object:
     return [value] if isinstance(value, str | dict) else value
 
 
-type ExpiryTime = Annotated[str, AfterValidator(_check_time)]
+type ExpiryTime = Annotated[str, AfterValidator(check_end)]
 
 
 class KeyLimitPart(Part):
@@ -115,6 +106,7 @@ class KeyBudgetPart(Part):
     then: Tier | None = None
     reserve: ReserveMode = "cap"
     least_output: LeastOutput = LEAST_OUTPUT
+    rise: RisePart | None = None
 
     @model_validator(mode="after")
     def _is_a_budget(self) -> Self:
@@ -507,6 +499,7 @@ def _make_budget(part: KeyBudgetPart) -> KeyBudget:
         then=part.then,
         reserve=part.reserve,
         least_output=part.least_output,
+        rise=None if part.rise is None else BudgetRise(usd=part.rise.usd, until=part.rise.until),
     )
 
 

@@ -13,6 +13,7 @@ from gateway.core.target import TIERS, Tier
 from gateway.limits import window
 from gateway.limits.counters import MAX_COUNT, CounterDemand, DemandTemplate, Kind, Owner
 from gateway.limits.window import Window
+from gateway.settings.schema.base import parse_end
 from gateway.settings.schema.limits import BudgetPart, LimitPart
 
 _MAX_PREPARED = 4096
@@ -50,6 +51,14 @@ class LimitRule(msgspec.Struct, frozen=True, kw_only=True):
     """The least cap to which the gateway lowers the output of a call; None never lowers it."""
     micro_usd: int = 0
     """The amount of a budget in micro-USD, also of one that only warns."""
+    raised: "LimitRule | None" = None
+    """The rule of a budget that is higher for a time."""
+    rise_end: float = -math.inf
+    """The end of that time in seconds since the epoch, not included."""
+
+    def get_at(self, now: float) -> "LimitRule":
+        """Return the rule that holds now."""
+        return self.raised if self.raised is not None and now < self.rise_end else self
 
 
 class CounterScope(msgspec.Struct, frozen=True):
@@ -156,7 +165,7 @@ class LimitRules:
     ) -> None:
         self.rules: tuple[LimitRule, ...] = (
             *(rule for part in limits for rule in _make_limit_rules(part, part.name)),
-            *(_make_budget_rule(part, part.name) for part in budgets),
+            *(_make_budget_rule(part, part.name, zone) for part in budgets),
         )
         self._zone = zone
         self._rules_by_name = {(rule.kind, escape(rule.name)): rule for rule in self.rules}
@@ -208,7 +217,9 @@ class LimitRules:
         pairs: list[tuple[CounterDemand, LimitRule]] = []
         windows: dict[tuple[WindowKind, str], Window] = {}
         team = own_key.team if own_key is not None else None
-        for rule in self.rules:
+        rise_ends: list[float] = []
+        for base_rule in self.rules:
+            rule = base_rule.get_at(now)
             applies = rule.tiers is None or tier in rule.tiers
             if (
                 (not applies and rule.kind != "share")
@@ -221,14 +232,18 @@ class LimitRules:
                 (self._make_demand(rule, subject, int(applies), tier, now, windows), rule)
                 for subject in _find_subjects(rule, key, team, tags, tier)
             ]
-        for rule in _make_key_rules(own_key) if own_key is not None else ():
-            subject = f"own={escape(key)}"
-            self._key_rules[escape(rule.name), subject] = rule
+            rise_ends.append(base_rule.rise_end)
+        for base_rule in _make_key_rules(own_key, self._zone) if own_key is not None else ():
+            subject, rule = f"own={escape(key)}", base_rule.get_at(now)
+            self._key_rules[escape(rule.name), subject] = base_rule
+            rise_ends.append(base_rule.rise_end)
             if rule.tiers is None or tier in rule.tiers:
                 pairs.append((self._make_demand(rule, subject, 1, tier, now, windows), rule))
         pairs.sort(key=lambda item: not item[0].all_tenants)  # in the order of asking
         starts = [item.start for item in windows.values() if item.start is not None]
+        starts += [end for end in rise_ends if end <= now]
         ends = [item.end for item in windows.values() if item.end is not None]
+        ends += [end for end in rise_ends if end > now]
         variable_rules = {
             index: rule for index, (_, rule) in enumerate(pairs) if rule.kind in ("tokens", "usd")
         }
@@ -304,7 +319,7 @@ class LimitRules:
                     key=unescape(value) if label in ("own", "key") else "",
                     team=unescape(value) if label == "team" else "",
                     tenant=owner or "",
-                    limit_micro_usd=rule.micro_usd,
+                    limit_micro_usd=rule.get_at(now).micro_usd,
                     used_micro_usd=counters[field],
                     end=current_window.end,
                 )
@@ -354,12 +369,12 @@ class LimitRules:
         return current
 
 
-def _make_key_rules(key: Key) -> Iterator[LimitRule]:
+def _make_key_rules(key: Key, zone: tzinfo) -> Iterator[LimitRule]:
     """Yield the rules for the limits and budgets that belong to one key."""
     for index, part in enumerate(key.limits):
         yield from _make_limit_rules(part, make_key_limit_name(key.name, index))
     for index, budget in enumerate(key.budgets):
-        yield _make_budget_rule(budget, make_key_limit_name(key.name, index))
+        yield _make_budget_rule(budget, make_key_limit_name(key.name, index), zone)
 
 
 def make_key_limit_name(key: str, index: int) -> str:
@@ -380,11 +395,24 @@ def _make_rate_rule(kind: Kind, name: str, rate: tuple[int, float]) -> LimitRule
     return LimitRule(kind=kind, name=name, limit=rate[0], period=rate[1])
 
 
-def _make_budget_rule(part: BudgetPart | KeyBudget, name: str) -> LimitRule:
+def _make_budget_rule(part: BudgetPart | KeyBudget, name: str, zone: tzinfo) -> LimitRule:
+    rule = _make_plain_budget_rule(part, name, part.usd or Decimal(0))
+    if part.rise is None:
+        return rule
+    raised = _make_plain_budget_rule(part, name, (part.usd or Decimal(0)) + part.rise.usd)
+    return msgspec.structs.replace(rule, raised=raised, rise_end=find_rise_end(part, zone))
+
+
+def find_rise_end(part: BudgetPart | KeyBudget, ledger_zone: tzinfo) -> float:
+    """Return when a budget is no longer raised, in seconds since the epoch; -inf without a rise."""
+    if part.rise is None:
+        return -math.inf
+    return parse_end(part.rise.until, find_zone(part.time_zone, ledger_zone))
+
+
+def _make_plain_budget_rule(part: BudgetPart | KeyBudget, name: str, usd: Decimal) -> LimitRule:
     share = part.share if isinstance(part, BudgetPart) else None
-    limit = (
-        int(share * _THOUSANDTHS) if share is not None else int((part.usd or 0) * _MICRO_PER_USD)
-    )
+    limit = int(share * _THOUSANDTHS) if share is not None else int(usd * _MICRO_PER_USD)
     soft_share = part.soft if part.soft is not None or part.hard else Decimal(1)
     maximum = MAX_COUNT if share is None else _THOUSANDTHS
     rule = LimitRule(

@@ -30,7 +30,7 @@ def test_check_describes_a_valid_configuration_as_json(tmp_path: Path) -> None:
     assert result.exit_code == 0
     report = json.loads(result.stdout)
     notes = report.pop("changed_defaults")
-    assert report == {"ok": True, "errors": 0, "warnings": 0, "findings": []}
+    assert report == {"ok": True, "errors": 0, "warnings": 0, "findings": [], "raised_budgets": []}
     assert notes[0] == {
         "path": "cache.default",
         "file": str(config(tmp_path)),
@@ -56,6 +56,17 @@ def test_check_prints_warnings_and_exits_with_0(tmp_path: Path) -> None:
     report = json.loads(run("--config", file, "check", "--json").stdout)
     assert (report["ok"], report["errors"], report["warnings"]) == (True, 0, 1)
     assert [item["level"] for item in report["findings"]] == ["warning"]
+
+
+def test_check_lists_raised_budgets_and_warns_of_a_rise_that_has_ended(tmp_path: Path) -> None:
+    budgets = "budgets: [{name: a, hard: false, usd: 1, every: day, rise: {usd: 2, until: 2999-01-31}}, {name: b, hard: false, usd: 1, every: day, rise: {usd: 2, until: 2020-01-31}}]\n"  # fmt: skip
+    file = config(tmp_path, f"{GOOD}{budgets}")
+    result = run("--config", file, "check")
+    raised = "'a': 3 USD in place of 1, until 2999-01-31"
+    assert f"Budgets that are raised for a time:\n  {raised}\n" in result.stdout
+    assert "budgets[1].rise.until: the rise of 'b' has ended: 2020-01-31." in result.stdout
+    report = json.loads(run("--config", file, "check", "--json").stdout)
+    assert (report["raised_budgets"], report["warnings"]) == ([raised], 1)
 
 
 def test_a_hard_budget_warns_of_models_without_a_bound(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from gateway.core.call import Key, KeyBudget
+from gateway.core.call import BudgetRise, Key, KeyBudget
 from gateway.limits.budget_status import BudgetStatus, compute_budget_uses, iter_budgets
 from gateway.settings.schema.limits import BudgetPart
 
@@ -43,6 +43,16 @@ def test_a_budget_stands_in_the_time_zone_of_its_own() -> None:
     parts = [part(usd=1, time_zone=zone), part(usd=1)]
     found = list(iter_budgets(parts, [Key(name="ann", budgets=(own,))], ["a"], ZONE, NOW - 14_400))
     assert [budget.window.name for budget in found] == ["2026-10-25", DAY, "2026-10-25"]
+
+
+def test_a_raised_budget_has_its_rise_until_that_ends() -> None:
+    own = KeyBudget(
+        usd=Decimal(3), every="day", rise=BudgetRise(usd=Decimal(2), until="2026-10-25")
+    )
+    raised = part(usd=1, rise={"usd": 4, "until": "2026-10-26"})
+    found = list(iter_budgets([raised], [Key(name="ann", budgets=(own,))], ["a"], ZONE, NOW))
+    assert [(one.limit, one.rise) for one in found] == [(Decimal(5), Decimal(4)), (Decimal(3), 0)]
+    assert [one.rise_end for one in found] == [1_793_055_600.0, None]
 
 
 def test_a_counter_counts_and_where_there_is_none_the_ledger_does() -> None:

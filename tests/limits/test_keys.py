@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from gateway.core.call import OPEN_KEY, Key, KeyBudget, KeyLimit
+from gateway.core.call import OPEN_KEY, BudgetRise, Key, KeyBudget, KeyLimit
 from gateway.core.errors import ProblemError
 from gateway.limits.keys import KeyTable, load, parse_time
 from gateway.server.request_headers import RequestHeaders, identify
@@ -185,7 +185,7 @@ all:
 more:
   sha256: {digest("s2")}
   limits: [{{requests: 1/s}}, {{requests: 1000/d}}]
-  budgets: [{{usd: 0, every: total}}, {{usd: 1, every: hour, hard: false, reserve: expected}}, {{usd: 2, every: week, reserve: fit, least_output: 99, time_zone: Asia/Tokyo}}]
+  budgets: [{{usd: 0, every: total}}, {{usd: 1, every: hour, hard: false, reserve: expected}}, {{usd: 2, every: week, reserve: fit, least_output: 99, time_zone: Asia/Tokyo, rise: {{usd: 3, until: 2027-01-31}}}}]
 """
 
 
@@ -205,7 +205,12 @@ def test_scopes_limits_and_budgets_are_plain_values(tmp_path: Path) -> None:
         KeyBudget(usd=Decimal(0), every="total"),
         KeyBudget(usd=Decimal(1), every="hour", hard=False, reserve="expected"),
         KeyBudget(
-            usd=Decimal(2), every="week", reserve="fit", least_output=99, time_zone="Asia/Tokyo"
+            usd=Decimal(2),
+            every="week",
+            reserve="fit",
+            least_output=99,
+            time_zone="Asia/Tokyo",
+            rise=BudgetRise(usd=Decimal(3), until="2027-01-31"),
         ),
     )
     assert keys.has_admin

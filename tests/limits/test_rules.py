@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 import pytest
 
-from gateway.core.call import Key, KeyBudget, KeyLimit
+from gateway.core.call import BudgetRise, Key, KeyBudget, KeyLimit
 from gateway.core.target import TIERS, Tier
 from gateway.limits.counters import MAX_COUNT, CounterDemand
 from gateway.limits.rules import BudgetLevel, LimitRules, describe_counter
@@ -110,6 +110,41 @@ def test_a_budget_may_have_a_time_zone_of_its_own() -> None:
     assert [scope.since for scope in scopes] == [now, now - 16 * 3_600]
     levels = list(rules.iter_levels(None, {"usd|a|all|2026-11-25": 3}, now))
     assert [(level.used_micro_usd, level.end) for level in levels] == [(3, now + 86_400)]
+
+
+def test_a_rise_lasts_to_the_end_of_its_day_in_the_zone_of_the_budget() -> None:
+    """Its demands are prepared anew when it ends; the counter stays the same."""
+    rise = {"usd": 50, "until": "2026-11-24"}
+    end = datetime(2026, 11, 24, 23, tzinfo=UTC).timestamp()  # midnight in Berlin
+    rules = limits({"usd": 100, "every": "month", "soft": 0.8, "rise": rise})
+    found = [needs(rules, now=now)[0] for now in (end - 1, end - 0.001, end, end - 1)]
+    assert [need.limit for need in found] == [150_000_000, 150_000_000, 100_000_000, 150_000_000]
+    assert [need.soft for need in found] == [120_000_000, 120_000_000, 80_000_000, 120_000_000]
+    assert {need.field for need in found} == {"usd|x|all|2026-11"}
+    tokyo = limits({"usd": 100, "every": "month", "rise": rise, "time_zone": "Asia/Tokyo"})
+    early = datetime(2026, 11, 24, 15, tzinfo=UTC).timestamp()
+    assert [needs(tokyo, now=now)[0].limit for now in (early - 1, early)] == [
+        150_000_000,
+        100_000_000,
+    ]
+    levels = [
+        next(iter(rules.iter_levels(None, {"usd|x|all|2026-11": 3}, now))).limit_micro_usd
+        for now in (end - 1, end)
+    ]
+    assert levels == [150_000_000, 100_000_000]
+
+
+def test_a_budget_of_a_key_and_one_that_only_warns_rise_too() -> None:
+    rise = BudgetRise(usd=Decimal(1), until="2026-11-24T12:31:00Z")
+    own = Key(name="ann", budgets=(KeyBudget(usd=Decimal(2), every="day", rise=rise),))
+    rules = limits(
+        {"usd": 4, "every": "day", "hard": False, "rise": {"usd": 1, "until": "2026-11-24T13:31"}}
+    )
+    for now, soft, limit in ((NOW, 5_000_000, 3_000_000), (NOW + 60, 4_000_000, 2_000_000)):
+        warns, key_need = needs(rules, now=now, own=own)
+        assert (warns.limit, warns.soft, key_need.limit) == (MAX_COUNT, soft, limit)
+    (unknown,) = needs(limits({"usd": 1, "every": "day", "rise": {"usd": 1, "until": "2026-12-01"}}), micro=None)  # fmt: skip
+    assert unknown.amount == unknown.limit + 1 == 2_000_001
 
 
 def test_a_new_counter_begins_exactly_at_midnight() -> None:

@@ -86,6 +86,8 @@ def _render_budget(
         "since": budget.window.start,
         "until": budget.window.end,
         "limit": format_exact(budget.limit),
+        "rise": format_exact(budget.rise) if budget.rise else None,
+        "rise_until": budget.rise_end,
         "used": format_exact(budget_use.used_amount),
         "counted": budget_use.from_counters,
         "soft": None if part.soft is None else format_exact(part.soft),

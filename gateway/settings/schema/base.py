@@ -1,6 +1,7 @@
 """Types that all parts of a configuration share: strictness, words, sizes, durations."""
 
 import re
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal
 from typing import Annotated, Literal
 
@@ -12,6 +13,8 @@ from gateway.core.target import EFFORTS
 STRICT_CONFIG = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, defer_build=True)
 """The pydantic settings of every part. Unknown keys are errors, and values never change after
 reading."""
+_DATE_LENGTH = 10
+"""Characters of a date."""
 _SIZE_UNITS = {"": 1, "B": 1, "KB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000}
 _DURATION_UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -34,6 +37,29 @@ def parse_duration(value: object) -> object:
     if match is None:
         raise ValueError("must be a duration, as 500ms, 90s, 15m, 1h or 7d")
     return float(match[1]) * _DURATION_UNITS[match[2] or ""]
+
+
+def parse_end(text: str, zone: tzinfo = UTC) -> float:
+    """Return when a date or a time ends, in seconds since the epoch.
+
+    A date lasts to the end of its day in `zone`; a time without an offset is one of `zone`. Raises
+    ValueError.
+    """
+    try:
+        if len(text) == _DATE_LENGTH:
+            end = date.fromisoformat(text) + timedelta(days=1)
+            return datetime(end.year, end.month, end.day, tzinfo=zone).timestamp()
+        moment = datetime.fromisoformat(text)
+        return (moment if moment.tzinfo is not None else moment.replace(tzinfo=zone)).timestamp()
+    except (ValueError, OverflowError):
+        message = "must be a date or a moment, as 2027-01-31 or 2027-01-31T18:00:00Z"
+        raise ValueError(message) from None
+
+
+def check_end(text: str) -> str:
+    """Return a date or a time as it is. Raises ValueError if it is neither."""
+    parse_end(text)
+    return text
 
 
 def wrap_in_list(value: object) -> object:

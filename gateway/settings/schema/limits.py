@@ -16,7 +16,13 @@ from pydantic import (
 
 from gateway.core.call import LEAST_OUTPUT, ReserveMode, WindowKind
 from gateway.core.target import TIERS, Tier
-from gateway.settings.schema.base import STRICT_CONFIG, NonEmptyWords, Word, wrap_in_list
+from gateway.settings.schema.base import (
+    STRICT_CONFIG,
+    NonEmptyWords,
+    Word,
+    check_end,
+    wrap_in_list,
+)
 
 _UNIT_SECONDS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 _MULTIPLIERS = {"": 1, "k": 1_000, "M": 1_000_000}
@@ -132,6 +138,16 @@ class LimitPart(CountPart):
         return self
 
 
+class RisePart(BaseModel):
+    """USD that a budget has more, for a time."""
+
+    model_config = STRICT_CONFIG
+
+    usd: Annotated[UsdAmount, Field(gt=0)]
+    until: Annotated[str, AfterValidator(check_end)]
+    """A date, to the end of its day in the budget's time zone, or a moment."""
+
+
 class BudgetPart(CountPart):
     """A budget: the USD that calls may cost in a window, or the share that a tier may have."""
 
@@ -154,6 +170,8 @@ class BudgetPart(CountPart):
     cost. `fit` is as `cap`, and lowers the cap on the output if the call does not fit."""
     least_output: LeastOutput = LEAST_OUTPUT
     """With `reserve: fit`, the tokens of output below which the gateway refuses a call."""
+    rise: RisePart | None = None
+    """USD that the budget has more, for a time."""
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:
@@ -184,6 +202,8 @@ class BudgetPart(CountPart):
             raise ValueError("a `share` counts its tiers together: `per` may not be `tier`")
         if "reserve" in self.model_fields_set:
             raise ValueError("`reserve` is for `usd`: a `share` counts calls")
+        if self.rise is not None:
+            raise ValueError("`rise` is for `usd`: a `share` counts calls")
 
 
 class AlertsPart(BaseModel):

@@ -2,7 +2,9 @@
 
 import time
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -105,7 +107,13 @@ def budgets(value: Config) -> None:
         {"name": "each", "usd": 0.5, "every": "month", "per": "tier", "hard": False},
         {"name": "few", "share": 0.5, "tier": ["smart", "reasoning"], "every": "day"},
         {"name": "ever", "usd": 100, "every": "total", "key": "nobody"},
-        {"name": "afar", "usd": 9, "every": "quarter", "time_zone": "Asia/Tokyo"},
+        {
+            "name": "afar",
+            "usd": 9,
+            "every": "quarter",
+            "time_zone": "Asia/Tokyo",
+            "rise": {"usd": 2.5, "until": "2999-12-31"},
+        },
     ]
 
 
@@ -128,6 +136,8 @@ def test_budgets_show_what_is_used_and_what_is_left(make: Make) -> None:
     assert (float(ever["used"]), ever["rate"], ever["runs_out"], ever["since"]) == (0, None, None, None)  # fmt: skip
     afar = rows["afar", None]
     assert (afar["every"], afar["zone"], daily["zone"]) == ("quarter", "Asia/Tokyo", "UTC")
+    assert (afar["limit"], afar["rise"], daily["rise"], daily["rise_until"]) == ("11.5", "2.5", None, None)  # fmt: skip
+    assert afar["rise_until"] == 32_503_647_600 == datetime(3000, 1, 1, tzinfo=ZoneInfo("Asia/Tokyo")).timestamp()  # fmt: skip
     assert afar["since"] % 86_400 == 15 * 3_600
     assert rows["each", "smart"]["only"] == ["tier=smart"]
     assert ever["only"] == ["key=nobody"]

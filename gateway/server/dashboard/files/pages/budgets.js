@@ -132,6 +132,7 @@ function facts(row, told) {
   const left = number(row.limit) - number(row.used);
   return [
     ["Window", row.every === "total" ? "for ever" : `${row.every === "hour" ? "an" : "a"} ${row.every}${row.zone === told.zone ? "" : `, ${row.zone}`}`],
+    row.rise === null ? null : ["Raised", `by ${usd(row.rise)} until ${moment(row.rise_until, row.zone)}`],
     ["Resets", row.until === null ? "never" : `in ${span(row.until - told.at)}`],
     row.kind === "usd" ? ["Left", left > 0 ? usd(left) : usd(0)] : null,
     row.kind === "usd" ? ["Rate", row.rate === null ? "not known yet" : `${usd(row.rate)} an hour`] : null,
