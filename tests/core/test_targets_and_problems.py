@@ -118,7 +118,7 @@ def test_a_problems_own_status_goes_before_that_of_its_kind() -> None:
 def test_a_client_may_retry_what_it_would_retry_at_the_provider(kind: ProblemKind) -> None:
     """The header x-should-retry is false if a retry cannot help, or if the problem says so."""
     may = kind in (
-        "rate_limited", "budget_busy", "overloaded", "draining", "ledger", "upstream_rate_limited",
+        "rate_limited", "budget_busy", "overloaded", "draining", "ledger", "keys_unavailable", "upstream_rate_limited",
         "upstream_error", "upstream_overloaded", "upstream_timeout", "upstream_unreachable",
     )  # fmt: skip
     assert Problem(kind=kind, message="m").should_retry is (None if may else False)

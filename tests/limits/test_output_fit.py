@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from gateway.core.call import Key, KeyBudget
 from gateway.core.decision import Plan
 from gateway.core.errors import ProblemError
-from gateway.core.price import Price, PriceStep, Rates
+from gateway.core.price import Price, PriceStep
 from gateway.core.prompt import Prompt
+from gateway.core.rates import Rates
 from gateway.core.target import ModelFacts, Target
 from gateway.limits.cost_bounds import UsageBound
 from gateway.limits.counters import DemandTemplate, Refusal
