@@ -152,7 +152,7 @@ def _show_parameter(parameter: Json) -> str:
 
 
 def _show_body(schema: Json) -> str:
-    """List the members that the gateway reads: those that it requires are bold."""
+    """List the members that the gateway reads; required members are bold."""
     if "anyOf" in schema:
         return "; or ".join(_show_body(variant) for variant in schema["anyOf"])
     required = schema.get("required", [])

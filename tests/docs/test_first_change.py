@@ -16,7 +16,7 @@ TEST, REFERENCE = "tests/routing/rules/test_compile.py", "tests/docs/test_refere
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A copy of what the change and its tests read."""
+    """A copy of the files that the change and its tests read."""
     for folder in ("config", "docs", "gateway", "tests"):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=ignored)

@@ -314,7 +314,7 @@ def test_the_quick_reader_finds_the_same_facts_as_the_full_reader(
 
 @pytest.mark.parametrize("stream", STREAMS)
 def test_a_translated_stream_has_the_facts_of_the_native_one(stream: bytes) -> None:
-    """What the ledger gets does not depend on the client's dialect."""
+    """The ledger gets the same facts for clients of every dialect."""
     _, native = run(stream)
     request = TRANSLATION.decode_request(ask())
     context = ResponseContext(id="0", created_at=0, model="m")

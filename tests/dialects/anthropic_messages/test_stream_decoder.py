@@ -190,7 +190,7 @@ def test_a_delta_that_does_not_fit_its_block_is_named() -> None:
 
 @pytest.mark.parametrize("value", ["a", False, 0, {"b": None}])
 def test_an_unknown_member_has_the_same_name_whole_and_streamed(value: Any) -> None:
-    """Names in streams are those that the members have in the whole message."""
+    """Members have the same names in streams and in whole messages."""
     block: Object = {"type": "text", "text": "a", "x": value}
     ended = event("message_delta", delta={"stop_reason": "end_turn", "x": value}, usage={"x": value})  # fmt: skip
     names = [[event.name for event in events if isinstance(event, AnswerMetadata)] for events in (
@@ -302,7 +302,7 @@ def test_an_error_is_the_last_event_of_a_stream(frame: bytes, kind: str) -> None
 
 @pytest.mark.parametrize("head", [b"", end(), end("max_tokens")])
 def test_usage_beside_an_error_counts(head: bytes) -> None:
-    """A reason that came before the error is told before it too."""
+    """A finish reason that came before the error stays before it."""
     failed = {"error": {"type": "api_error"}, "usage": {"output_tokens": 12}}
     events = decode(start() + HELLO + head + event("error", **failed) + HELLO)
     assert [type(event) for event in events[-2:]] == ([UsageUpdate, Failed] if not head else [Finish, Failed])  # fmt: skip

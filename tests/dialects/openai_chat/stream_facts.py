@@ -15,7 +15,7 @@ _REQUEST = b'{"model":"m","max_tokens":9,"stream":true,"messages":[{"role":"user
 
 
 class StreamFacts(NamedTuple):
-    """What accounting needs of a stream."""
+    """The facts of a stream that accounting needs."""
 
     usage: Usage | None
     served_model: str | None

@@ -1,4 +1,4 @@
-"""What becomes of a member in translation: the outcome of a made request."""
+"""The outcome of a member in translation, for a generated request."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -14,7 +14,7 @@ from tests.dialects.sdk_requests.defaults import DEFAULTS
 from tests.dialects.sdk_requests.requests import MadeRequest
 
 type Outcome = Literal["carried", "named", "refused", "ignored", "default", "lost"]
-"""What becomes of a member at one target.
+"""The outcome of a member at one target.
 
     carried   the target gets another request with it than without it
     named     a loss names it, or the part that it is in
