@@ -16,7 +16,7 @@ FILE = {
         "sha256": digest("ann"),
         "budgets": {"usd": 5, "every": "day", "tier": ["fast"]},
     },
-    "bob": {"sha256": digest("bob"), "tags": ["batch"], "allowed_tags": []},
+    "bob": {"sha256": digest("bob"), "tags": ["batch"], "allowed_tags": [], "team": "search"},
     "far": {"sha256": digest("far"), "tenant": "elsewhere"},
 }
 BUDGETS = [
@@ -25,6 +25,7 @@ BUDGETS = [
     {"name": "ann alone", "usd": 7, "every": "total", "key": ["ann"]},
     {"name": "ann by tier", "usd": 6, "every": "day", "key": ["ann"], "per": "tenant,tier"},
     {"name": "bob alone", "usd": 8, "every": "day", "key": ["bob"]},
+    {"name": "search", "usd": 8, "every": "week", "team": ["search"]},
     {"name": "batches", "usd": 9, "every": "day", "tag": ["batch"]},
     {"name": "reasoning", "share": 0.5, "every": "day", "tier": ["reasoning"]},
 ]  # fmt: skip
@@ -102,6 +103,7 @@ def test_a_key_sees_its_own_budgets_and_that_others_are_shared(world: World) -> 
 def test_a_budget_of_tags_is_shown_to_keys_that_may_have_one(world: World) -> None:
     assert "batches" in {row["name"] for row in read_usage(world, "bob")["budgets"]}
     assert "bob alone" in {row["name"] for row in read_usage(world, "bob")["budgets"]}
+    assert "search" in {row["name"] for row in read_usage(world, "bob")["budgets"]}
     names = {row["name"] for row in read_usage(world, "far")["budgets"]}
     assert names == {"everyone", "each key", "batches"}
 

@@ -7,7 +7,8 @@ from fastapi.responses import RedirectResponse
 
 from gateway.core.errors import ProblemError
 from gateway.runtime.composition import Gateway
-from gateway.server.admin.auth import AdminAuth
+from gateway.server.admin.audit import record_act
+from gateway.server.admin.auth import AdminAuth, AdminIdentity
 from gateway.server.dashboard.routes import SAFE_HEADERS, is_tls
 from gateway.server.dashboard.session import set_cookie
 from gateway.server.identity.sign_in_lookup import SignInLookup
@@ -44,6 +45,8 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
         except ProblemError as error:
             return _redirect_failure(error)
         gateway.log("sign_in", text=f"{person.name} has signed in", role=person.role)
+        request.state.admin = AdminIdentity(person.name, "dashboard")
+        await record_act(gateway, request, "session.begin", after={"role": person.role})
         response = _redirect("/dashboard")
         set_cookie(response, sessions.begin_person(person), secure=is_tls(request))
         _set_pending_cookie(response, "", secure=is_tls(request))

@@ -18,6 +18,8 @@ def counts_key(status: BudgetStatus, key: Key) -> bool:
         return status.key == key.name
     if part.key is not None and key.name not in part.key:
         return False
+    if part.team is not None and key.team not in part.team:
+        return False
     return part.tag is None or any(_may_have_tag(key, tag) for tag in part.tag)
 
 

@@ -120,6 +120,7 @@ def test_a_person_gets_the_highest_role_of_the_claim(
             True, f"{account}@example.com", role,
         )  # fmt: skip
         assert browser.get("/admin/costs").status_code == 200
+        assert browser.get("/admin/audit").status_code == (200 if role == "admin" else 403)
         assert change(browser, "POST", "/admin/reload") == reload_status
         assert change(browser, "DELETE", "/admin/sessions") == end_status
     assert {
@@ -127,6 +128,16 @@ def test_a_person_gets_the_highest_role_of_the_claim(
         "text": f"{account}@example.com has signed in",
         "role": role,
     } in world.log
+
+
+def test_the_audit_names_the_person(world: World) -> None:
+    with make_browser(world) as browser:
+        sign_in(browser, "ada")
+        change(browser, "DELETE", "/admin/sessions")
+    rows = world.gateway.audit.read(limit=9).rows
+    assert [(row.act, row.who) for row in rows] == [
+        ("session.end_all", "ada@example.com"), ("session.begin", "ada@example.com"),
+    ]  # fmt: skip
 
 
 def test_a_person_without_a_role_is_not_signed_in(world: World) -> None:
