@@ -38,7 +38,7 @@ screenshots: dev ## pictures of the dashboard for the documents, of a real gatew
 
 clients: dev ## the tests with real clients, SDKs and agents, which this installs (4 GB; needs npm)
 	@scripts/clients all
-	@.venv/bin/pytest tests/e2e/test_claude_code.py tests/server/identity tests/clients
+	@.venv/bin/pytest tests/e2e/test_claude_code.py tests/server/identity tests/dashboard/test_sign_in_page.py tests/clients
 
 newest: ## the newest versions of all clients that tests run, and those tests (needs npm)
 	@scripts/newest

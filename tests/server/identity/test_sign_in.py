@@ -45,18 +45,23 @@ def find_free_port() -> int:
         return port
 
 
+def make_settings(port: int) -> dict[str, Any]:
+    """Return the settings of a sign-in by the provider at a port."""
+    return {
+        "issuer": f"http://127.0.0.1:{port}",
+        "client_id": "tiergate",
+        "client_secret": _SECRET,
+        "scopes": ["openid", "email", "groups"],
+        "roles": ROLES,
+    }
+
+
 @pytest.fixture
 def world(make: Make, tmp_path: Path) -> Iterator[World]:
     port = find_free_port()
 
     def set_sign_in(value: dict[str, Any]) -> None:
-        value["sign_in"] = {
-            "issuer": f"http://127.0.0.1:{port}",
-            "client_id": "tiergate",
-            "client_secret": _SECRET,
-            "scopes": ["openid", "email", "groups"],
-            "roles": ROLES,
-        }
+        value["sign_in"] = make_settings(port)
 
     running: World = make(set_sign_in)
     provider = Provider(tmp_path, port, f"{running.url}/dashboard/signed-in")

@@ -1,0 +1,37 @@
+"""The sign-in by an identity provider in a real browser."""
+
+from pathlib import Path
+
+from playwright.sync_api import Browser, expect
+
+from tests.server.gate import Gate
+from tests.server.identity.test_sign_in import Provider, find_free_port, make_settings
+
+
+def test_a_person_signs_in_and_sees_the_dashboard(browser: Browser, tmp_path: Path) -> None:
+    """Without a role the page says so; with one it names the person and the role."""
+    port = find_free_port()
+
+    def set_sign_in(value: dict[str, object]) -> None:
+        value["sign_in"] = make_settings(port)
+
+    gate = Gate(tmp_path / "gateway", "http://127.0.0.1:9", set_sign_in)
+    url = f"http://127.0.0.1:{gate.port}"
+    provider = Provider(tmp_path, port, f"{url}/dashboard/signed-in")
+    try:
+        for account, text in (
+            ("eve", "have no role here. Ask the operator."),
+            ("oli", "oli@example.com, operator"),
+        ):
+            page = browser.new_context().new_page()
+            page.goto(f"{url}/dashboard")
+            page.get_by_role("link", name="Sign in with your organisation").click()
+            page.get_by_placeholder("Enter any login").fill(account)
+            page.get_by_placeholder("and password").fill("any")
+            page.get_by_role("button", name="Sign-in").click()
+            page.get_by_role("button", name="Continue").click()
+            expect(page.get_by_text(text)).to_be_visible()
+            page.context.close()
+    finally:
+        provider.stop()
+        gate.stop()
