@@ -21,7 +21,7 @@ from gateway.server.dashboard.session import (
     hash_secret,
 )
 from gateway.server.host_header import is_loopback, parse_name
-from gateway.server.identity.person import find_needed_role, has_role
+from gateway.server.identity.person import find_needed_role, has_role, may_see_path
 from gateway.server.request_headers import RequestHeaders
 from gateway.state.ended_sessions import EndedSessions
 
@@ -101,7 +101,7 @@ class AdminAuth:
         """Return the admin who sends a request."""
         if not headers.secrets:
             if await self.sessions.is_signed_in(request):
-                self._check_role(request)
+                self._check_person(request)
                 cookie = request.cookies.get(COOKIE_NAME, "")
                 return AdminIdentity(self.sessions.find_admin(cookie), "dashboard")
             raise _refuse(
@@ -125,19 +125,39 @@ class AdminAuth:
             raise _refuse("invalid_api_key", f"This is not an admin key ({KEY_VARIABLE}).")
         return AdminIdentity(client_key.name, "api")
 
-    def _check_role(self, request: Request) -> None:
-        """Refuse what the role of a person does not allow. Raises ProblemError: not_allowed."""
+    def _check_person(self, request: Request) -> None:
+        """Refuse what the role or the team of a person does not allow.
+
+        Raises ProblemError: not_allowed.
+        """
         person = self.sessions.find_person(request.cookies[COOKIE_NAME])
-        needed_role = find_needed_role(request.method, request.url.path)
-        if person is not None and not has_role(person.role, needed_role):
+        if person is None:
+            return
+        path = request.url.path
+        needed_role = find_needed_role(request.method, path)
+        if not has_role(person.role, needed_role):
             message = f"This needs the role {needed_role}, and you are {person.role}."
             raise _refuse("not_allowed", message)
+        if not may_see_path(person, path):
+            message = f"This page is for those who see all teams, and you see {person.team}."
+            raise _refuse("not_allowed", message)
+        request.state.team = person.team
+
+
+def get_team(request: Request) -> str:
+    """Return the team whose calls alone the sender of a request sees; empty if those of all."""
+    return str(getattr(request.state, "team", ""))
 
 
 def get_admin(request: Request) -> AdminIdentity:
     """Return the admin whom the guard has let pass."""
     identity: AdminIdentity = request.state.admin
     return identity
+
+
+def may_see_team(request: Request, team: str | None) -> bool:
+    """True if the sender of a request may see calls of a team."""
+    return get_team(request) in ("", team)
 
 
 def check_local(request: Request) -> None:

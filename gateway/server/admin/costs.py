@@ -18,7 +18,7 @@ from gateway.ledger.query_params import LedgerQuery, is_storable
 from gateway.ledger.store import LedgerStore, StoredRow
 from gateway.runtime.composition import Gateway
 from gateway.server.admin import budgets, series
-from gateway.server.admin.auth import AdminAuth
+from gateway.server.admin.auth import AdminAuth, get_team, may_see_team
 from gateway.server.admin.query_params import check_parameters, read_ledger_query
 from gateway.server.admin.worker_thread import WorkerThread
 
@@ -54,7 +54,9 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
         check_parameters(request, "by", "since", "until", "only", "zone", "format")
         _check_format(format, "json", "csv")
         zone = zone or gateway.built_config.source.config.ledger.time_zone
-        query = read_ledger_query(by, since=since, until=until, only=only, zone=zone)
+        query = read_ledger_query(
+            by, since=since, until=until, only=only, zone=zone, team=get_team(request)
+        )
         await worker_thread.ingest_journals()
         groups, total = await worker_thread(partial(_read_sums, gateway, query))
         if format == "csv":
@@ -81,7 +83,9 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
         _check_format(format, *_CONTENT_TYPES)
         _check_order(order, after, before)
         zone = zone or gateway.built_config.source.config.ledger.time_zone
-        query = read_ledger_query((), since=since, until=until, only=only, zone=zone)
+        query = read_ledger_query(
+            (), since=since, until=until, only=only, zone=zone, team=get_team(request)
+        )
         remaining = _parse_limit(limit)
         page = (
             LatestRowPage(query, format, before)
@@ -108,9 +112,9 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
         )
 
     @router.get("/entries/{name}", summary="Get one call and its failed attempts")
-    async def entry(name: str) -> Response:
+    async def entry(request: Request, name: str) -> Response:
         row, attempts = await worker_thread(partial(_read_call, gateway, name))
-        if row is None:
+        if row is None or not may_see_team(request, row.team):
             message = "The ledger has no row of this call. A call gets its row when it ends."
             raise ProblemError(Problem(kind="not_found", message=message))
         return Response(jsonio.dumps(export.build_call(row, attempts)), media_type=_JSON)

@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import Sequence
 
+import msgspec
 from fastapi import Request
 
 from gateway.core.errors import invalid_request
@@ -40,12 +41,19 @@ def read_ledger_query(
     only: Sequence[str],
     zone: str,
     now: float | None = None,
+    team: str = "",
 ) -> LedgerQuery:
-    """Build the query from its parameters. Raises ProblemError: invalid_request."""
+    """Build the query from its parameters; with a team, of the calls of that team alone.
+
+    Raises ProblemError: invalid_request.
+    """
     timestamp = time.time() if now is None else now
     try:
-        return parse_query(by, since=since, until=until, only=only, zone=zone, now=timestamp)
+        query = parse_query(by, since=since, until=until, only=only, zone=zone, now=timestamp)
     except LedgerQueryError as error:
         raise invalid_request(
             f"{str(error)[:1].upper()}{str(error)[1:]}.", error.parameter
         ) from None
+    if not team:
+        return query
+    return msgspec.structs.replace(query, only={**query.only, "team": [team]})

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from fastapi import APIRouter, Depends, FastAPI, Response
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 
 from gateway.core import jsonio
 from gateway.core.errors import Problem, ProblemError
@@ -12,7 +12,7 @@ from gateway.ledger.store import StoredRow
 from gateway.routing import replay_decision
 from gateway.routing.router import Router
 from gateway.runtime.composition import Gateway
-from gateway.server.admin.auth import AdminAuth
+from gateway.server.admin.auth import AdminAuth, may_see_team
 from gateway.server.admin.worker_thread import WorkerThread
 
 _JSON = "application/json"
@@ -34,24 +34,24 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
             return previous.built_config.router
         return gateway.built_config.router
 
-    async def get_row(name: str) -> StoredRow:
+    async def get_row(request: Request, name: str) -> StoredRow:
         stored_row = await worker_thread(partial(read_row, name))
-        if stored_row is None:
+        if stored_row is None or not may_see_team(request, stored_row.team):
             message = "The ledger has no row of this call. A call gets its row when it ends."
             raise ProblemError(Problem(kind="not_found", message=message))
         return stored_row
 
     @router.get("/{name}/decision", summary="Explain the decision of a call")
-    async def decision(name: str) -> Response:
-        stored_row = await get_row(name)
+    async def decision(request: Request, name: str) -> Response:
+        stored_row = await get_row(request, name)
         explanation = await worker_thread(
             partial(replay_decision.describe, find_router(stored_row), stored_row)
         )
         return Response(jsonio.dumps(explanation), media_type=_JSON)
 
     @router.get("/{name}/text", summary="Get the text of a call, if the gateway keeps texts")
-    async def text(name: str) -> Response:
-        stored_row = await get_row(name)
+    async def text(request: Request, name: str) -> Response:
+        stored_row = await get_row(request, name)
         transcript = await worker_thread(
             partial(transcripts.find, gateway.ledger_runtime.content_folder, stored_row.id)
         )

@@ -23,6 +23,7 @@ from gateway.ledger.time_series import (
     sum_over_slots,
 )
 from gateway.runtime.composition import Gateway
+from gateway.server.admin.auth import get_team
 from gateway.server.admin.query_params import check_parameters, read_ledger_query
 from gateway.server.admin.worker_thread import WorkerThread
 
@@ -66,7 +67,13 @@ def add_routes(router: APIRouter, gateway: Gateway, worker_thread: WorkerThread)
         zone = zone or gateway.built_config.source.config.ledger.time_zone
         now = time.time()
         query = read_ledger_query(
-            by, since=since or _DEFAULT_SINCE, until=until, only=only, zone=zone, now=now
+            by,
+            since=since or _DEFAULT_SINCE,
+            until=until,
+            only=only,
+            zone=zone,
+            now=now,
+            team=get_team(request),
         )
         return _build_series_query(query, every, now)
 

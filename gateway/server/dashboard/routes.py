@@ -114,6 +114,7 @@ async def _describe_session(
         "provider": config.sign_in is not None,
         "person": None,
         "role": "admin",
+        "team": "",
     }
     if not sessions.has_admin_key:
         try:
@@ -127,7 +128,7 @@ async def _describe_session(
     if cookie and await sessions.is_valid(cookie):
         state |= {"signed_in": True, "token": sessions.make_token(cookie)}
         if (person := sessions.find_person(cookie)) is not None:
-            state |= {"person": person.name, "role": person.role}
+            state |= {"person": person.name, "role": person.role, "team": person.team}
     return state
 
 

@@ -5,7 +5,6 @@ every worker and machine with the root secret accepts it, and it becomes invalid
 gateway stores sessions that end sooner (state/ended_sessions.py).
 """
 
-import base64
 import hashlib
 import hmac
 import secrets
@@ -14,9 +13,10 @@ from collections.abc import Callable, Iterator
 
 from fastapi import Request, Response
 
+from gateway.core import jsonio
 from gateway.core.errors import Problem, ProblemError
 from gateway.limits.keys import KeyTable
-from gateway.server.identity.person import ROLES, Person
+from gateway.server.identity.person import Person
 from gateway.state.ended_sessions import SESSION_SECONDS, EndedSessions
 
 MAIN_ADMIN = "admin"
@@ -25,9 +25,10 @@ COOKIE_NAME = "tiergate-session"
 CSRF_HEADER = "x-tiergate-csrf"
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
 _OWN_FETCH_SITES = frozenset({"same-origin", "none"})
-_MAX_COOKIE_LENGTH = 400
-_PERSON_PARTS = 5
-"""Parts of a person's cookie: end, name, role, the person and a signature."""
+_MAX_COOKIE_LENGTH = 1_000
+_PERSON_PARTS = 4
+"""Parts of a person's cookie: its end, a name of its own, the person, and a signature."""
+_read_person = jsonio.make_reader(Person)
 
 
 class DashboardSessions:
@@ -74,8 +75,7 @@ class DashboardSessions:
 
     def begin_person(self, person: Person) -> str:
         """Return a cookie for a person whom the identity provider has signed in."""
-        name = base64.urlsafe_b64encode(person.name.encode()).decode()
-        body = f"{self._make_session_id()}.{person.role}.{name}"
+        body = f"{self._make_session_id()}.{jsonio.dumps(person).hex()}"
         return f"{body}.{self._sign(body, self._find_people_key())}"
 
     def find_person(self, cookie: str) -> Person | None:
@@ -83,8 +83,8 @@ class DashboardSessions:
         parts = cookie.split(".")
         if len(parts) != _PERSON_PARTS:
             return None
-        role = next(role for role in ROLES if role == parts[2])
-        return Person(base64.urlsafe_b64decode(parts[3]).decode(), role)
+        person: Person = _read_person(bytes.fromhex(parts[2]))
+        return person
 
     async def is_valid(self, cookie: str) -> bool:
         """True if this is an admin's cookie whose session has not ended."""

@@ -10,6 +10,9 @@ _READING_METHODS = frozenset({"GET", "HEAD"})
 _ADMIN_PATHS = ("/admin/keys", "/admin/sessions", "/admin/audit")
 """Prefixes of paths that only an admin may change or read: who may call, and who did what."""
 
+_TEAM_PATHS = ("/admin/costs", "/admin/entries", "/admin/series", "/admin/latency")
+"""Prefixes of paths that tell of the calls of one team alone."""
+
 
 class Person(msgspec.Struct, frozen=True):
     """A person who has signed in."""
@@ -17,6 +20,13 @@ class Person(msgspec.Struct, frozen=True):
     name: str
     """The e-mail address, or else the subject at the identity provider."""
     role: Role
+    team: str = ""
+    """The team whose calls alone the person sees; empty if those of all."""
+
+
+def may_see_path(person: Person, path: str) -> bool:
+    """True if a page below /admin tells a person nothing of other teams than their own."""
+    return not person.team or path.startswith(_TEAM_PATHS)
 
 
 def find_needed_role(method: str, path: str) -> Role:

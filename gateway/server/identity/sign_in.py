@@ -113,7 +113,10 @@ class SignIn:
         claims = await self._verifier.verify(id_token)
         if claims.get("nonce") != pending.nonce:
             raise _refuse("The identity provider's answer belongs to another sign-in. Begin again.")
-        return Person(_find_name(claims), self._find_role(claims))
+        values = set(iter_claim_values(claims, self._part.claim))
+        role = self._find_role(values)
+        teams = (team for value, team in self._part.teams.items() if value in values)
+        return Person(_find_name(claims), role, next(teams, "") if role == "viewer" else "")
 
     async def _exchange(self, code: str, pending: PendingSignIn, redirect_uri: str) -> str:
         """Return the ID token for a code. Raises ProblemError."""
@@ -153,8 +156,7 @@ class SignIn:
             timeout=_TIMEOUT_SECONDS,
         )
 
-    def _find_role(self, claims: Claims) -> Role:
-        values = set(iter_claim_values(claims, self._part.claim))
+    def _find_role(self, values: set[str]) -> Role:
         for role in reversed(ROLES):
             if not values.isdisjoint(self._part.roles.get(role, ())):
                 return role

@@ -30,3 +30,5 @@ class SignInPart(BaseModel):
     """The claim whose values give roles: a text or a list of texts. Dots lead into objects."""
     roles: Annotated[dict[Role, Words], Field(min_length=1)]
     """The values of the claim that give each role; a person gets the highest."""
+    teams: dict[str, str] = {}
+    """The team whose calls alone a viewer sees, by a value of the claim; the first counts."""

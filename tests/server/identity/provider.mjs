@@ -2,7 +2,7 @@
 // node provider.mjs PORT REDIRECT_URI PATH_OF_THE_LIBRARY
 const [port, redirect, library] = process.argv.slice(2);
 const { Provider } = await import(library);
-const groups = { ann: ["staff"], oli: ["staff", "oncall"], ada: ["platform"], eve: ["strangers"] };
+const groups = { ann: ["staff"], oli: ["staff", "oncall"], ada: ["platform"], tim: ["staff", "search-team"], eve: ["strangers"] };
 const provider = new Provider(`http://127.0.0.1:${port}`, {
   clients: [{ client_id: "tiergate", client_secret: "secret-of-the-gateway", redirect_uris: [redirect] }],
   claims: { openid: ["sub"], email: ["email"], groups: ["groups"] },

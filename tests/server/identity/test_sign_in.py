@@ -14,12 +14,15 @@ import pytest
 from gateway.server.dashboard.session import CSRF_HEADER
 from tests.e2e.child import Child, until
 from tests.e2e.upstream import PATIENCE
-from tests.e2e.world import Make, World
+from tests.e2e.world import Make, World, chat
+from tests.server.test_scopes import digest
 
 _ROOT = Path(__file__).parents[3]
 _LIBRARY = _ROOT / ".tools/clients/oidc/node_modules/oidc-provider/lib/index.js"
 _SECRET = "secret-of-the-gateway"
 ROLES = {"viewer": "staff", "operator": ["oncall"], "admin": "platform"}
+
+KEYS = {team: {"sha256": digest(team), "team": team} for team in ("search", "ads")}
 
 
 class Provider:
@@ -53,6 +56,7 @@ def make_settings(port: int) -> dict[str, Any]:
         "client_secret": _SECRET,
         "scopes": ["openid", "email", "groups"],
         "roles": ROLES,
+        "teams": {"search-team": "search"},
     }
 
 
@@ -62,8 +66,9 @@ def world(make: Make, tmp_path: Path) -> Iterator[World]:
 
     def set_sign_in(value: dict[str, Any]) -> None:
         value["sign_in"] = make_settings(port)
+        value["keys"] = "keys.yaml"
 
-    running: World = make(set_sign_in)
+    running: World = make(set_sign_in, files={"keys.yaml": KEYS})
     provider = Provider(tmp_path, port, f"{running.url}/dashboard/signed-in")
     yield running
     provider.stop()
@@ -135,6 +140,29 @@ def test_a_person_gets_the_highest_role_of_the_claim(
     } in world.log
 
 
+def test_a_viewer_of_a_team_sees_its_calls_alone(world: World) -> None:
+    ids = {}
+    for team in ("search", "ads"):
+        reply = world.ask(chat(model="fast"), authorization=f"Bearer {team}")
+        ids[team] = reply.headers["x-request-id"]
+    with make_browser(world) as browser:
+        sign_in(browser, "tim")
+        session = read_session(browser)
+        assert (session["role"], session["team"]) == ("viewer", "search")
+        for path in ("costs", "series"):
+            reply = browser.get(f"/admin/{path}", params={"by": "team", "only": "team=ads"})
+            assert {group["team"] for group in reply.json()["groups"]} == {"search"}
+        entries = browser.get("/admin/entries", params={"format": "json"}).json()["entries"]
+        assert [entry["id"] for entry in entries] == [ids["search"]]
+        assert browser.get("/admin/latency").status_code == 200
+        for end in ("", "/decision"):
+            assert browser.get(f"/admin/entries/{ids['search']}{end}").status_code == 200
+            assert browser.get(f"/admin/entries/{ids['ads']}{end}").status_code == 404
+        for path in ("budgets", "rules", "config", "health", "shadow"):
+            reply = browser.get(f"/admin/{path}")
+            assert (reply.status_code, "you see search" in reply.text) == (403, True)
+
+
 def test_the_audit_names_the_person(world: World) -> None:
     with make_browser(world) as browser:
         sign_in(browser, "ada")
@@ -165,7 +193,9 @@ def test_a_changed_cookie_gives_no_other_role(world: World) -> None:
     with make_browser(world) as browser:
         sign_in(browser, "ann")
         cookie = browser.cookies["tiergate-session"]
-    for forged in (cookie.replace(".viewer.", ".admin."), cookie[:-1], f"{cookie}0"):
+    admin = cookie.replace(b'"viewer"'.hex(), b'"admin"'.hex())
+    assert admin != cookie
+    for forged in (admin, cookie[:-1], f"{cookie}0"):
         assert read_costs(world, forged) == 401
 
 

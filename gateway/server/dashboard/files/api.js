@@ -26,6 +26,8 @@ export const session = {
   /** Who has signed in by it; null with an admin key. */
   person: null,
   role: "admin",
+  /** The team whose calls alone are shown; empty for those of all. */
+  team: "",
   async load() {
     take(await ask("/dashboard/session"));
   },
@@ -40,7 +42,7 @@ export const session = {
 function take(told) {
   session.signedIn = told.signed_in;
   session.token = told.token;
-  for (const name of ["needed", "open", "refused", "zone", "version", "provider", "person", "role"]) if (name in told) session[name] = told[name];
+  for (const name of ["needed", "open", "refused", "zone", "version", "provider", "person", "role", "team"]) if (name in told) session[name] = told[name];
 }
 
 /**

@@ -13,6 +13,7 @@ const PAGES = [
   ["rules", "Rules", "rules"],
 ];
 const FIRST = PAGES[0][0];
+const TEAM_PAGES = ["overview", "calls", "latency"]; // for people who see one team alone
 
 let left = new AbortController(); // ends what the page before has begun
 let main, heading, nav;
@@ -53,14 +54,19 @@ function failure() {
 
 function frame() {
   gone = undefined;
-  nav = h("nav", { "aria-label": "Pages" }, h("ul", PAGES.map(link)));
+  nav = h("nav", { "aria-label": "Pages" }, h("ul", seen().map(link)));
   main = h("main#main", { tabindex: -1 });
   heading = h("h1", { tabindex: -1 });
-  const tools = h("div.tools", session.person ? h("p.faint", `${session.person}, ${session.role}`) : null, theme(), session.needed ? leave() : null);
+  const tools = h("div.tools", session.person ? h("p.faint", `${session.person}, ${session.team ? `${session.role} of ${session.team}` : session.role}`) : null, theme(), session.needed ? leave() : null);
   const skip = h("a.skip", { href: "#main", onclick: (event) => { event.preventDefault(); main.focus(); } }, "Skip to content");
   const brand = h("a.brand", { href: `#/${FIRST}`, "aria-label": "tiergate, overview" }, icon("mark"), h("span", "tiergate"));
   const side = h("header.side", brand, nav, tools);
   document.body.replaceChildren(skip, h("div.frame", side, main), h("p#said.hidden", { role: "status", "aria-live": "polite" }));
+}
+
+/** The pages that whoever is here may see. */
+function seen() {
+  return session.team ? PAGES.filter(([name]) => TEAM_PAGES.includes(name)) : PAGES;
 }
 
 function link([name, label, picture]) {
@@ -72,7 +78,7 @@ async function show() {
   if (!main) return;
   const [path, query = ""] = location.hash.replace(/^#\/?/, "").split("?");
   const [name, item = ""] = path.split("/");
-  const page = PAGES.some(([one]) => one === name) ? name : FIRST;
+  const page = seen().some(([one]) => one === name) ? name : FIRST;
   left.abort();
   left = new AbortController();
   const { signal } = left;
