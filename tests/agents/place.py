@@ -1,7 +1,6 @@
 """The provider, and a gateway in a process of its own whose clock the test moves."""
 
 import hashlib
-import re
 import struct
 import sys
 from decimal import Decimal
@@ -12,12 +11,10 @@ import httpx
 
 from gateway.core import jsonio
 from tests.agents.host import PRICES, Host
-from tests.e2e.child import Child, until
+from tests.e2e.child import GatewayChild
 from tests.e2e.upstream import PATIENCE, Upstream
 from tests.e2e.world import Loop
 
-_LISTENING = re.compile(r"on (http://127\.0\.0\.1:\d+) ")
-_ROOT = Path(__file__).parents[2]
 STRATEGIES = ("sticky", "ratchet-up", "cost-aware", "turn")
 ABROAD = "abroad"
 """The client whose conversations go to labs of other dialects, and are translated."""
@@ -45,13 +42,9 @@ class Place:
         loop.run(self.upstream.start())
         (folder / "gateway.yaml").write_bytes(jsonio.dumps(_config(self.upstream.url)))
         (folder / "keys.yaml").write_bytes(jsonio.dumps(_keys()))
-        self._child = Child(
-            [sys.executable, "-m", "tests.agents.clocked", str(self._clock), "--config", str(folder / "gateway.yaml"), "serve", "--port", "0"],
-            folder / "gateway", PYTHONUNBUFFERED="1", PYTHONPATH=str(_ROOT), TIERGATE_DATA=str(folder / "data"),
-        )  # fmt: skip
-        match = until(lambda: _LISTENING.search(self._child.out), "the gateway listens")
-        assert match is not None, self._child.err
-        self.url = match[1]
+        program = (sys.executable, "-m", "tests.agents.clocked", str(self._clock))
+        self._child = GatewayChild(folder / "gateway.yaml", program=program)
+        self.url = self._child.url
 
     def wait(self, seconds: float) -> None:
         self._now += seconds

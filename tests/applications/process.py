@@ -17,7 +17,7 @@ from tests.applications.apps.application import Application
 from tests.applications.provider.hosts import CREDENTIALS
 from tests.applications.provider.prices import PriceList
 from tests.applications.provider.provider import Provider
-from tests.e2e.child import Child, until
+from tests.e2e.child import Child, GatewayChild, until
 from tests.e2e.recording_proxy import Exchange, Tap
 from tests.e2e.upstream import PATIENCE, Upstream
 from tests.e2e.world import Loop
@@ -26,7 +26,6 @@ type Row = dict[str, Any]
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "config"
-_LISTENING = re.compile(r"on http://127\.0\.0\.1:(\d+) ")
 _PROVIDER = re.compile(r"  ([\w-]+):")
 _BASE_URL = re.compile(r"(    base_url: )https?://[^/\s]+(\S*)")
 
@@ -113,18 +112,15 @@ def running(
     if tenants:
         _ask_for_keys(file)
     data = folder / "data"
-    child = Child(
-        [*command, "--config", str(file), "serve", "--port", "0"],
-        folder / "gateway", PYTHONUNBUFFERED="1", PYTHONPATH=str(ROOT), TIERGATE_DATA=str(data),
-        **_credentials(upstream.url), **environ,
+    child = GatewayChild(
+        file, program=command, stem=folder / "gateway",
+        **{"TIERGATE_DATA": str(data), **_credentials(upstream.url), **environ},
     )  # fmt: skip
     tap = None
     try:
-        match = until(lambda: _LISTENING.search(child.out) or child.ended, "the gateway listens")
-        assert isinstance(match, re.Match), child.err
-        tap = Tap(loop, int(match[1]))
+        tap = Tap(loop, child.port)
         keys = tuple(TENANTS.values()) if tenants else PLACEHOLDERS
-        yield Gateway(child, provider, tap, data, f"http://127.0.0.1:{match[1]}", keys)
+        yield Gateway(child, provider, tap, data, child.url, keys)
     finally:
         if tap is not None:
             tap.close()

@@ -1,6 +1,5 @@
 """One gateway in a process of its own for all tests, in front of four labs that follow a script."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -9,14 +8,12 @@ import pytest
 from gateway.core import jsonio
 from tests.clients.lab import Lab, labs
 from tests.clients.program import ROOT
-from tests.e2e.child import Child, until
+from tests.e2e.child import Child, GatewayChild
 from tests.e2e.conftest import loop
 from tests.e2e.upstream import Upstream
 from tests.e2e.world import Loop, config
 
 __all__ = ["loop"]
-
-_LISTENING = re.compile(r"on (http://127\.0\.0\.1:\d+) ")
 
 
 @dataclass(frozen=True)
@@ -38,14 +35,9 @@ def running(loop: Loop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pl
     labs(value)
     file = folder / "gateway.yaml"
     file.write_bytes(jsonio.dumps(value))
-    child = Child(
-        [str(ROOT / ".venv/bin/tiergate"), "--config", str(file), "serve", "--port", "0"],
-        folder / "gateway", PYTHONUNBUFFERED="1", TIERGATE_DATA=str(folder / "data"),
-    )  # fmt: skip
+    child = GatewayChild(file, program=[str(ROOT / ".venv/bin/tiergate")])
     try:
-        match = until(lambda: _LISTENING.search(child.out), "the gateway listens")
-        assert match is not None
-        yield Place(match[1], lab, child)
+        yield Place(child.url, lab, child)
     finally:
         child.stop()
         loop.run(upstream.stop())

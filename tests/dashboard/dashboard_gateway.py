@@ -9,11 +9,8 @@ import hashlib
 import http.client
 import math
 import random
-import re
 import signal
-import sys
 import time
-from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -23,7 +20,7 @@ import msgspec
 from gateway.core import jsonio
 from gateway.core.ledger_rows import FinalRow
 from gateway.ledger import journal
-from tests.e2e.child import Child, until
+from tests.e2e.child import GatewayChild, until
 from tests.e2e.upstream import PATIENCE, SSE, Answer, Request, Upstream, frames, usage
 from tests.e2e.world import Loop
 
@@ -33,8 +30,6 @@ SECRET = "sk-openai-0123456789-never-shown"
 APPS = ("chat-app", "support-bot", "coding-agent", "nightly-jobs")
 DAYS, AN_HOUR = 30, 9
 """Days that the rows go back, and rows per hour on average."""
-_ROOT = str(Path(__file__).parents[2])
-_ON = re.compile(r"on http://127\.0\.0\.1:(\d+) ")
 _PROMPTS = (
     "hi",
     PROMPT,
@@ -180,19 +175,10 @@ class DashboardGateway:
         self._loop.close()
 
     def _start(self) -> None:
-        command = [sys.executable, "-m", "gateway", "--config", str(self.folder / "gateway.yaml"), "serve", "--port", "0"]  # fmt: skip
         self._starts += 1
-        self.child = Child(
-            command, self.folder / f"gateway-{self._starts}", PYTHONPATH=_ROOT, PYTHONUNBUFFERED="1",
-            TIERGATE_DATA=str(self.folder / "data"), **self._environ,
-        )  # fmt: skip
-        self.port = until(self._listens, f"listening; {self.folder} says why")
-
-    def _listens(self) -> int:
-        with suppress(FileNotFoundError):
-            if match := _ON.search(self.child.out):
-                return int(match[1])
-        return 0
+        stem = self.folder / f"gateway-{self._starts}"
+        self.child = GatewayChild(self.folder / "gateway.yaml", stem=stem, **self._environ)
+        self.port = self.child.port
 
     def _call_all(self) -> None:
         for number, app in enumerate(APPS):

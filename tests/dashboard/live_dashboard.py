@@ -1,17 +1,15 @@
 """A gateway in a process of its own for pages that act, with names that look like markup."""
 
 import hashlib
-import re
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from gateway.core import jsonio
-from tests.e2e.child import Child, until
+from tests.e2e.child import GatewayChild
 from tests.e2e.upstream import (
     PATIENCE,
     SSE,
@@ -49,7 +47,6 @@ choices:
 """
 CHEAPER = RULES.replace("tier: reasoning", "tier: smart")
 _ROOT = str(Path(__file__).parents[2])
-_ON = re.compile(r"on http://127\.0\.0\.1:(\d+) ")
 _PRICES = {"swift-1": (0.1, 0.4), "able-1": (1, 4), "deep-1": (5, 20), "else-1": (2, 8)}
 
 
@@ -139,26 +136,9 @@ class LiveDashboard:
         }  # fmt: skip
         if not alone:
             self._environ["TIERGATE_ADMIN_KEY"] = ADMIN
-        command = [
-            sys.executable,
-            "-m",
-            "gateway",
-            "--config",
-            str(self.file),
-            "serve",
-            "--port",
-            "0",
-        ]
-        self._child = Child(command, folder / "gateway", **self._environ)
-        self.port = until(self._listens, f"listening; {folder}/gateway.err says why")
-        self.url = f"http://127.0.0.1:{self.port}"
+        self._child = GatewayChild(self.file, stem=folder / "gateway", **self._environ)
+        self.port, self.url = self._child.port, self._child.url
         self.client = httpx.Client(base_url=self.url, timeout=PATIENCE, trust_env=False)
-
-    def _listens(self) -> int:
-        with suppress(FileNotFoundError):
-            if match := _ON.search(self._child.out):
-                return int(match[1])
-        return 0
 
     def call(
         self, text: str = "Prove it.", *, model: str = "auto", tags: str = "", status: int = 200, key: str = KEY,

@@ -5,8 +5,6 @@ The provider speaks the dialects of OpenAI, Anthropic and Google. It calls a too
 `Weather` once, otherwise says `ANSWER`, and refuses what these labs would refuse.
 """
 
-import re
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +17,7 @@ from tests.clients.said import Turn, said
 from tests.clients.shape import Wrong
 from tests.clients.strict import STRICT
 from tests.docs.pages import ROOT
-from tests.e2e.child import Child, until
+from tests.e2e.child import GatewayChild
 from tests.e2e.four_labs import CHAT, COUNTS, GEMINI, MESSAGES, RESPONSES
 from tests.e2e.upstream import Answer, Request, Upstream, failing
 from tests.e2e.world import Loop
@@ -36,7 +34,6 @@ _ENVIRON = {
     "OPENAI_API_KEY": "key of openai", "ANTHROPIC_API_KEY": "key of anthropic", "GEMINI_API_KEY": "key of google",
     "TIERGATE_SERVER__LB_DELAY": "0s", "TIERGATE_CACHE__TTL": "0s",
 }  # fmt: skip
-_LISTENING = re.compile(r"on (http://127\.0\.0\.1:\d+) ")
 
 
 @dataclass(frozen=True)
@@ -74,14 +71,11 @@ def stage(loop: Loop, folder: Path, *, strict: bool = True) -> Iterator[Stage]:
         for name, path in (("OPENAI", "/v1"), ("ANTHROPIC", ""), ("GEMINI", ""))
     }
     data = folder / "data"
-    child = Child(
-        [sys.executable, "-m", "gateway", "--config", str(ROOT / "config/gateway.yaml"), "serve", "--port", "0"],
-        folder / "gateway", PYTHONUNBUFFERED="1", TIERGATE_DATA=str(data), **_ENVIRON, **at,
+    child = GatewayChild(
+        ROOT / "config/gateway.yaml", stem=folder / "gateway", TIERGATE_DATA=str(data), **_ENVIRON, **at
     )  # fmt: skip
     try:
-        match = until(lambda: _LISTENING.search(child.out), f"the gateway listens: {child.err}")
-        assert match is not None
-        yield Stage(match[1], upstream, data)
+        yield Stage(child.url, upstream, data)
     finally:
         child.stop()
         loop.run(upstream.stop())

@@ -1,15 +1,20 @@
 """A separate program beside the tests, which does not outlive them."""
 
 import os
+import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 
 from tests.e2e.upstream import PATIENCE
 
+_ROOT = str(Path(__file__).parents[2])
+_LISTENING = re.compile(r"on http://127\.0\.0\.1:(\d+) ")
 _KEEP = """
 "$@" >"$0.out" 2>"$0.err" &
 echo "$!"
@@ -84,6 +89,38 @@ class Child:
         """Kill the program if it runs; return its exit status as a shell does: 137 for a kill."""
         self._shell.communicate()
         return self._shell.wait()
+
+
+class GatewayChild(Child):
+    """A running `tiergate serve`; by default its data folder is beside its configuration."""
+
+    def __init__(
+        self,
+        file: Path,
+        *options: str,
+        program: Sequence[str] = (sys.executable, "-m", "gateway"),
+        stem: Path | None = None,
+        **environ: str,
+    ) -> None:
+        super().__init__(
+            [*program, "--config", str(file), "serve", "--port", "0", *options],
+            stem or file.with_name("gateway"),
+            **{
+                "PYTHONPATH": _ROOT, "PYTHONUNBUFFERED": "1",
+                "TIERGATE_DATA": str(file.with_name("data")), **environ,
+            },
+        )  # fmt: skip
+
+    @cached_property
+    def port(self) -> int:
+        """Wait until the gateway listens, and return its port."""
+        match = until(lambda: _LISTENING.search(self.out) or self.ended, "the gateway listens")
+        assert isinstance(match, re.Match), self.err
+        return int(match[1])
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
 
 
 def until[T](check: Callable[[], T], expected: str, seconds: float = PATIENCE) -> T:

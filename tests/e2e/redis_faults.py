@@ -25,23 +25,26 @@ def pinged(place: Place) -> AbstractContextManager[None]:
 
 
 @contextmanager
-def full_of_clients(place: Place) -> Iterator[None]:
-    """Let others take all the connections that Redis allows."""
+def _changed(place: Place, name: str, fault: object, usual: object) -> Iterator[None]:
     with place.admin() as admin:
-        admin.config_set("maxclients", 1)
+        admin.config_set(name, fault)
         admin.client_kill_filter(_type="normal", skipme=True)
         yield
-        admin.config_set("maxclients", 1000)
+        admin.config_set(name, usual)
+
+
+@contextmanager
+def full_of_clients(place: Place) -> Iterator[None]:
+    """Let others take all the connections that Redis allows."""
+    with _changed(place, "maxclients", 1, 1000):
+        yield
 
 
 @contextmanager
 def with_a_password(place: Place) -> Iterator[None]:
     """Make Redis ask for a password that the gateway does not have."""
-    with place.admin() as admin:
-        admin.config_set("requirepass", "another")
-        admin.client_kill_filter(_type="normal", skipme=True)
+    with _changed(place, "requirepass", "another", ""):
         yield
-        admin.config_set("requirepass", "")
 
 
 _NO_ANSWER = "no answer in time"

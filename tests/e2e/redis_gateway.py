@@ -1,27 +1,23 @@
 """A gateway as a user starts it, in a process of its own, and one client of it."""
 
 import http.client
-import re
 import select
 import socket
-import sys
 import threading
 import time
 from contextlib import closing
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from gateway.core import jsonio
-from tests.e2e.child import Child, until
+from tests.e2e.child import GatewayChild, until
 from tests.e2e.upstream import PATIENCE, Answer, Request, whole
 from tests.e2e.world import chat, config
 
 CANARY = "canary-in-a-prompt"
 _HEADERS = {"content-type": "application/json"}
-_ROOT = str(Path(__file__).parents[2])
 
 
 @dataclass(frozen=True)
@@ -57,30 +53,17 @@ class RedisGateway:
         folder.mkdir()
         file = folder / "gateway.yaml"
         file.write_bytes(jsonio.dumps(value))
-        command = [sys.executable, "-m", "gateway", "--config", str(file), "serve", "--port", "0"]
-        data = str(folder / "data")
-        self.child = Child(
-            command, folder / "gateway", PYTHONPATH=_ROOT, PYTHONUNBUFFERED="1",
-            TIERGATE_DATA=data, REDIS_URL=redis_url,
-        )  # fmt: skip
+        self.child = GatewayChild(file, REDIS_URL=redis_url)
         self._number = count()
         self._run = folder.name
         self._clients: list[http.client.HTTPConnection] = []
         self._own = threading.local()
 
-    @cached_property
-    def port(self) -> int:
-        """The port of the gateway; waits until it listens."""
-        pattern = re.compile(r"on http://127\.0\.0\.1:(\d+) ")
-        match = until(lambda: pattern.search(self.child.out), f"listening: {self.child.err}")
-        assert match is not None
-        return int(match[1])
-
     def ask(self, text: str) -> TimedReply:
         """Call on this thread's connection, and check the answer to the last byte."""
         client: http.client.HTTPConnection | None = getattr(self._own, "client", None)
         if client is None:
-            client = http.client.HTTPConnection("127.0.0.1", self.port, PATIENCE)
+            client = http.client.HTTPConnection("127.0.0.1", self.child.port, PATIENCE)
             self._own.client = client
             self._clients.append(client)
         body = jsonio.dumps(chat(text))
@@ -99,7 +82,9 @@ class RedisGateway:
             "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
             f"content-length: {len(body)}\r\n\r\n"
         )
-        with closing(socket.create_connection(("127.0.0.1", self.port), PATIENCE)) as connection:
+        with closing(
+            socket.create_connection(("127.0.0.1", self.child.port), PATIENCE)
+        ) as connection:
             connection.sendall(head.encode() + body)
             return not select.select([connection], [], [], seconds)[0]
 

@@ -166,7 +166,7 @@ def list_subscribers(world: World) -> list[UpstreamSubscriber]:
 def test_the_call_ends_when_its_last_client_leaves(
     cached: World, upstream: Upstream, order: tuple[int, int], begun: bool, streamed: bool
 ) -> None:
-    """The gateway closes the provider's connection as for one client; no state is left or lost."""
+    """C-02: the provider is left as for one client, and not before; no state is left or lost."""
     body = chat(stream=streamed)
     if begun and streamed:
         upstream.on("/acme", stream(*FRAMES[:2], end="stall"))

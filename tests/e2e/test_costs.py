@@ -9,9 +9,7 @@ from decimal import Decimal
 import openai
 import pytest
 
-from gateway.core import jsonio
 from gateway.core.ledger_rows import AttemptRow, IntentRow
-from gateway.ledger import transcripts
 from tests.e2e.upstream import DONE, ROLE, Upstream, chunk, failing, frames, stream, whole
 from tests.e2e.world import Change, Config, Make, World, chat
 
@@ -183,29 +181,3 @@ def watch(world: World, look: Callable[[object], None]) -> None:
         return await send(*args, **named)  # type: ignore[arg-type]  # as they came
 
     client.send = spy  # type: ignore[method-assign,assignment]  # a spy
-
-
-def test_the_gateway_stores_redacted_transcripts_where_configured(
-    make: Make, upstream: Upstream
-) -> None:
-    """The gateway keeps prompts and answers, whole and streamed, and strikes out what it must."""
-    world = make(ledger(content="on", redact=["Hello [a-z]+"]))
-    upstream.on("/acme", whole(), stream())
-    for streamed in (False, True):
-        world.ask(chat(stream=streamed, user="mail me at ann@example.com"))
-    texts = world.gateway.ledger_runtime._transcript_writer
-    assert texts is not None
-    texts.flush()
-    texts_by_row = [
-        transcripts.find(world.gateway.ledger_runtime.content_folder, row.id)
-        for row in world.entries()
-    ]
-    answers = [text.answer for text in texts_by_row if text is not None]
-    assert len(answers) == 2
-    assert "[struck out]." in answers[0]
-    assert '"content":"[struck out]."' in answers[1]  # though the text came in three pieces
-    assert "Hel" not in answers[1]
-    for text in texts_by_row:
-        assert text is not None
-        assert jsonio.loads(text.prompt.encode())["model"] == "smart"
-        assert "ann@example.com" not in text.prompt

@@ -5,6 +5,7 @@ The table in docs/failure.md states the outcomes that are asserted here.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import pytest
@@ -89,6 +90,7 @@ FAULTS: dict[str, Fault] = {
 }  # fmt: skip
 
 
+@cache
 def written_by_init() -> Config:
     """Return the routing that `tiergate init` writes."""
     wish = InitPlan(("openai",), "127.0.0.1", 8484, "open", {}, None, None)

@@ -13,9 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.child import until
 from tests.e2e.upstream import PATIENCE, ROLE, SILENT, Upstream, chunk, failing, stream
-from tests.e2e.world import Config, Make, World, abort, chat, left_after, subscribers
+from tests.e2e.world import Make, World, abort, chat
 
 AT_ONCE = 0.25
 
@@ -80,29 +79,6 @@ def test_c_01_c_02_a_client_leaves_before_or_between_attempts(
         if took[-1] < AT_ONCE:
             break
     assert min(took) < AT_ONCE
-
-
-def cached(value: Config) -> None:
-    value["cache"] = {"default": "on", "ttl": "1h"}
-
-
-def test_c_02_a_client_leaves_while_it_shares_the_call_of_another(
-    make: Make, upstream: Upstream
-) -> None:
-    """C-02: a waiting client leaves alone; the provider is left when the first has gone too."""
-    upstream.on("/acme", SILENT)
-    world = make(cached)
-    with world.leaving(chat()) as first:
-        request = upstream.arrived()
-        with world.leaving(chat()) as second:
-            until(lambda: len(subscribers(world.gateway.engine)) == 2, "both are on it")
-            abort(second)
-            until(lambda: len(subscribers(world.gateway.engine)) == 1, "one has gone")
-        assert not request.left.is_set()
-        left_after(request, abort(first))
-    entries = world.entries()
-    assert [(row.state, row.aborted_by) for row in entries] == [("aborted", "client")] * 2
-    assert sorted(row.attempts for row in entries) == [0, 1]
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])

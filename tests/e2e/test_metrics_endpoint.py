@@ -4,7 +4,6 @@ import hashlib
 import os
 import re
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC
@@ -19,13 +18,14 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from gateway.core import jsonio
 from gateway.limits import window
 from gateway.state.errors import StoreUnavailable
-from tests.e2e.child import Child, until
+from tests.e2e.child import GatewayChild, until
 from tests.e2e.redis_gateway import echo
 from tests.e2e.upstream import Upstream
 from tests.e2e.world import Config, Make, chat, config
 
-ROOT = str(Path(__file__).parents[2])
 ADMIN = "an-admin-key"
+COST = 0.000019
+"""USD of 7 tokens in and 3 out of able-1."""
 STRICT = {"accept": "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.3"}
 
 
@@ -35,15 +35,7 @@ class TwoWorkerGateway:
     def __init__(self, folder: Path, value: Config) -> None:
         file = folder / "gateway.yaml"
         file.write_bytes(jsonio.dumps(value))
-        options = ["--config", str(file), "serve", "--port", "0", "--workers", "2"]
-        self.child = Child(
-            [sys.executable, "-m", "gateway", *options], folder / "gateway",
-            PYTHONPATH=ROOT, PYTHONUNBUFFERED="1", TIERGATE_DATA=str(folder / "data"),
-        )  # fmt: skip
-        pattern = re.compile(r"on (http://127\.0\.0\.1:\d+) ")
-        match = until(lambda: pattern.search(self.child.out), f"listening: {self.child.err}")
-        assert match is not None
-        self.url = match[1]
+        self.child = GatewayChild(file, "--workers", "2")
 
     @property
     def pids(self) -> list[int]:
@@ -56,18 +48,21 @@ class TwoWorkerGateway:
 
     def ask(self, text: str) -> None:
         """Ask on a new connection, which any worker may accept."""
-        reply = httpx.post(
-            f"{self.url}/v1/chat/completions", json=chat(text), timeout=20, trust_env=False
-        )
+        url = f"{self.child.url}/v1/chat/completions"
+        reply = httpx.post(url, json=chat(text), timeout=20, trust_env=False)
         assert reply.status_code == 200
 
-    def calls(self) -> float:
-        """Return the number of calls that any one worker reports."""
-        text = httpx.get(f"{self.url}/metrics", timeout=20, trust_env=False).text
-        return sum(
-            float(value)
-            for value in re.findall(r"^tiergate_calls_total\{.*\} (.*)", text, re.MULTILINE)
+    def totals(self) -> tuple[float, float]:
+        """Return the number of calls and their USD that any one worker reports."""
+        text = httpx.get(f"{self.child.url}/metrics", timeout=20, trust_env=False).text
+        calls, cost = (
+            sum(
+                float(value)
+                for value in re.findall(rf"^tiergate_{name}\{{.*\}} (.*)", text, re.MULTILINE)
+            )
+            for name in ("calls_total", "cost_usd_total")
         )
+        return calls, cost
 
 
 @pytest.fixture
@@ -79,17 +74,17 @@ def two_workers(upstream: Upstream, tmp_path: Path) -> Iterator[TwoWorkerGateway
 
 
 def test_each_worker_reports_all_calls_even_after_a_kill(two_workers: TwoWorkerGateway) -> None:
-    """Each worker reports the calls of all workers, up to the last call that was answered."""
+    """Each worker reports the calls and costs of all, up to the last call that was answered."""
     calls = 0
     for deaths in range(3):
         for _ in range(10):
             two_workers.ask(f"Hello {calls}.")
             calls += 1
         for _ in range(6):
-            assert two_workers.calls() == calls
+            assert two_workers.totals() == pytest.approx((calls, calls * COST))
         os.kill(two_workers.pids[-1], signal.SIGKILL)
         until(partial(two_workers.started, 3 + deaths), "a successor")
-    assert two_workers.calls() == calls == 30
+    assert two_workers.totals() == pytest.approx((30, 30 * COST))
 
 
 def test_the_metrics_endpoint_needs_no_key(make: Make) -> None:

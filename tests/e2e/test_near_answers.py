@@ -1,7 +1,5 @@
 """Near answers over real sockets: what the cache serves, its names and costs, and who gets it."""
 
-import re
-import sys
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,7 @@ import redis
 
 from gateway.core import jsonio
 from gateway.state.memory import MemoryStore
-from tests.e2e.child import Child, until
+from tests.e2e.child import GatewayChild, until
 from tests.e2e.four_labs import CHAT, DIALECTS, ENDPOINTS, MESSAGES, four, host, make_request
 from tests.e2e.redis_port import Place
 from tests.e2e.test_cache import keyed
@@ -430,20 +428,15 @@ class Process:
         value = config(upstream)
         near()(value)
         folder.mkdir()
-        (folder / "gateway.yaml").write_bytes(jsonio.dumps(value))
-        self._child = Child(
-            [sys.executable, "-m", "gateway", "--config", str(folder / "gateway.yaml"), "serve", "--port", "0"],
-            folder / "gateway",
-            PYTHONPATH=str(Path(__file__).parents[2]), PYTHONUNBUFFERED="1", TIERGATE_DATA=str(folder / "data"),
-            REDIS_URL=f"redis://127.0.0.1:{port}/0", TIERGATE_SECRET="one of both",
-        )  # fmt: skip
+        file = folder / "gateway.yaml"
+        file.write_bytes(jsonio.dumps(value))
+        self._child = GatewayChild(
+            file, REDIS_URL=f"redis://127.0.0.1:{port}/0", TIERGATE_SECRET="one of both"
+        )
 
     def ask(self, text: str, answer: str) -> str:
         """Ask, check the answer, and return what the reply says of the cache."""
-        listening = re.compile(r"on (http://127\.0\.0\.1:\d+) ")
-        match = until(lambda: listening.search(self._child.out), f"listening: {self._child.err}")
-        assert match is not None
-        url = f"{match[1]}/v1/chat/completions"
+        url = f"{self._child.url}/v1/chat/completions"
         reply = httpx.post(url, json=chat(text), timeout=PATIENCE, trust_env=False)
         assert reply.json()["choices"][0]["message"]["content"] == answer
         return str(reply.headers["x-tiergate-cache"])

@@ -4,7 +4,6 @@ import hashlib
 import math
 import re
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,13 +12,12 @@ import httpx
 import pytest
 
 from gateway.core import jsonio
-from tests.e2e.child import Child, until
+from tests.e2e.child import GatewayChild, until
 from tests.e2e.prometheus import Prometheus, program
 from tests.e2e.upstream import Answer, Request, Upstream, failing, frames, stream, whole
 from tests.e2e.world import Config, Loop, chat, config
 from tests.observe import board
 
-ROOT = str(Path(__file__).parents[2])
 ADMIN = "an-admin-key"
 KEYS = {"ann": "tg-of-ann", "bob": "tg-of-bob"}
 LATER = {
@@ -68,17 +66,11 @@ class ObservedGateway:
         file = folder / "gateway.yaml"
         file.write_bytes(jsonio.dumps(gateway_settings(upstream)))
         hashed = {name: hashlib.sha256(key.encode()).hexdigest() for name, key in KEYS.items()}
-        self.child = Child(
-            [sys.executable, "-m", "gateway", "--config", str(file), "serve", "--port", "0"],
-            folder / "gateway",
-            PYTHONPATH=ROOT, PYTHONUNBUFFERED="1", TIERGATE_DATA=str(folder / "data"),
-            REDIS_URL=redis, TIERGATE_ADMIN_KEY=ADMIN,
+        self.child = GatewayChild(
+            file, REDIS_URL=redis, TIERGATE_ADMIN_KEY=ADMIN,
             TIERGATE_KEYS=",".join(f"{name}={value}" for name, value in hashed.items()),
         )  # fmt: skip
-        pattern = re.compile(r"on http://(127\.0\.0\.1:\d+) ")
-        match = until(lambda: pattern.search(self.child.out), f"listening: {self.child.err}")
-        assert match is not None
-        self.address = match[1]
+        self.address = f"127.0.0.1:{self.child.port}"
         self.calls = 0
         self.cache = ""
         """The last call's cache header."""

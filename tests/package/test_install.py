@@ -12,7 +12,7 @@ import pytest
 
 from gateway.core import jsonio
 from tests.docs.pages import ROOT
-from tests.e2e.child import Child, until
+from tests.e2e.child import GatewayChild
 from tests.e2e.upstream import Upstream
 from tests.e2e.world import chat, config
 from tests.package.conftest import uv
@@ -134,23 +134,17 @@ def test_the_installed_program_serves_calls_also_without_linux_features(
     if mac:
         (tmp_path / "mac.py").write_text(_MAC)
         program = [str(installation / "env/bin/python"), str(tmp_path / "mac.py")]
-    child = Child(
-        [*program, "--config", str(file), "serve", "--port", "0"], tmp_path / "gateway",
-        TIERGATE_DATA=str(tmp_path / "data"), PYTHONUNBUFFERED="1",
-    )  # fmt: skip
+    child = GatewayChild(file, program=program, PYTHONPATH="")  # not the source
     try:
-        pattern = re.compile(r"on (http://127\.0\.0\.1:\d+) ")
-        match = until(lambda: pattern.search(child.out) or child.ended, "listening")
-        assert isinstance(match, re.Match), child.err
         replies = [
-            httpx.post(f"{match[1]}/v1/chat/completions", json=body, timeout=20, trust_env=False)
+            httpx.post(f"{child.url}/v1/chat/completions", json=body, timeout=20, trust_env=False)
             for body in (chat(), chat(stream=True))
         ]  # fmt: skip
         assert [reply.status_code for reply in replies] == [200, 200]
         assert replies[1].text.rstrip().endswith("[DONE]")
         for path in ("/health", "/ready", "/metrics", "/dashboard"):
             reply = httpx.get(
-                f"{match[1]}{path}", timeout=20, trust_env=False, follow_redirects=True
+                f"{child.url}{path}", timeout=20, trust_env=False, follow_redirects=True
             )
             assert reply.status_code == 200, (path, reply.text)
     finally:
