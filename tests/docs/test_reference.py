@@ -307,8 +307,8 @@ def test_headers_are_those_that_are_read_and_written() -> None:
         for table in pages.tables()
         if table.head[0] == "header"
     )
-    steer = {name.replace("_", "-") for name in RequestOptions.__struct_fields__}
-    assert documented == {f"x-tiergate-{name}" for name in steer}
+    options = {name.replace("_", "-") for name in RequestOptions.__struct_fields__}
+    assert documented == {f"x-tiergate-{name}" for name in (*options, "user")}
     source = (ROOT / "gateway/pipeline/response.py").read_text("utf-8")
     assert listed == set(re.findall(r'"((?:x-|request-id|retry-after)[a-z-]*)(?:"|: )', source))
 
