@@ -86,6 +86,8 @@ class BudgetLevel(msgspec.Struct, frozen=True):
     """Micro-USD, reservations of running calls included."""
     end: float | None
     """The end of the window in seconds since the epoch; None if it never ends."""
+    start: float | None = None
+    """The beginning of the window in seconds since the epoch; None if it has none."""
     team: str = ""
     """The team, if the budget counts each team apart; else empty."""
 
@@ -322,6 +324,7 @@ class LimitRules:
                     limit_micro_usd=rule.get_at(now).micro_usd,
                     used_micro_usd=counters[field],
                     end=current_window.end,
+                    start=current_window.start,
                 )
 
     def _make_demand(

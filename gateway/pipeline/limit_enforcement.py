@@ -210,6 +210,11 @@ class LimitRuntime:
                 lambda level: level.limit_micro_usd / _MICROS_PER_USD,
             ),
             make_gauge(
+                "start_timestamp_seconds",
+                "When its window began; none where it has no beginning.",
+                lambda level: level.start,
+            ),
+            make_gauge(
                 "end_timestamp_seconds",
                 "When its window ends; none where it never does.",
                 lambda level: level.end,

@@ -160,6 +160,9 @@ def test_metrics_show_how_full_each_budget_is(make: Make, *, named: bool) -> Non
         assert ratios == {'tiergate_budget_used_ratio{budget="each"}': "0.75"}
         assert figures['tiergate_budget_limit_usd{budget="each"}'] == "0.001"
         assert float(figures['tiergate_budget_end_timestamp_seconds{budget="each"}']) > time.time()
+        assert (
+            float(figures['tiergate_budget_start_timestamp_seconds{budget="each"}']) <= time.time()
+        )
 
     async def lose() -> None:
         with pytest.MonkeyPatch.context() as patch:

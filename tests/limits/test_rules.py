@@ -399,16 +399,16 @@ def test_budget_levels_count_the_current_windows_of_budgets_in_usd() -> None:
         "written by another program": 1,
     }
     result = list(rules.iter_levels("acme", used, NOW))
-    month = datetime(2026, 12, 1, tzinfo=BERLIN).timestamp()
+    month = [datetime(2026, at, 1, tzinfo=BERLIN).timestamp() for at in (11, 12)]
     assert result == [
-        BudgetLevel("team", "", "acme", 4_000_000, 1_000_000, DAY[1]),
+        BudgetLevel("team", "", "acme", 4_000_000, 1_000_000, DAY[1], DAY[0]),
         BudgetLevel("each|one", "b|b", "acme", 0, 5, None),
-        BudgetLevel("each team", "", "acme", 1_000_000, 250_000, None, "web"),
-        BudgetLevel("", "ann", "acme", 5_000_000, 2_500_000, month),
+        BudgetLevel("each team", "", "acme", 1_000_000, 250_000, None, team="web"),
+        BudgetLevel("", "ann", "acme", 5_000_000, 2_500_000, month[1], month[0]),
     ]
     assert [level.used_ratio for level in result] == [0.25, 1.0, 0.25, 0.5]
     result = list(rules.iter_levels(None, used, NOW))
-    assert result == [BudgetLevel("every", "", "", 4_000_000, 3_000_000, DAY[1])]
+    assert result == [BudgetLevel("every", "", "", 4_000_000, 3_000_000, DAY[1], DAY[0])]
 
 
 def test_counters_of_all_tenants_are_recognised_by_their_fields() -> None:

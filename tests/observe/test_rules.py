@@ -54,6 +54,14 @@ CASES: dict[str, tuple[list[dict[str, str]], str, list[dict[str, str]], str]] = 
         [series(f"tiergate:budget:projected_ratio{BUDGET}", "1.5x40"), series(f"tiergate_budget_used_ratio{BUDGET}", "0.3x40")], "20m",
         [series(f"tiergate:budget:projected_ratio{BUDGET}", "1.5x40"), series(f"tiergate_budget_used_ratio{BUDGET}", "0.1x40")], "20m",
     ),
+    "TiergateBudgetBurnsFast": (
+        [series(f"tiergate:budget:burn1h{BUDGET}", "20x10"), series(f"tiergate:budget:burn5m{BUDGET}", "16x10")], "5m",
+        [series(f"tiergate:budget:burn1h{BUDGET}", "20x10"), series(f"tiergate:budget:burn5m{BUDGET}", "0x10")], "5m",
+    ),
+    "TiergateBudgetBurnsSteadily": (
+        [series(f"tiergate:budget:burn6h{BUDGET}", "7x10"), series(f"tiergate:budget:burn30m{BUDGET}", "9x10")], "5m",
+        [series(f"tiergate:budget:burn6h{BUDGET}", "5x10"), series(f"tiergate:budget:burn30m{BUDGET}", "9x10")], "5m",
+    ),
     "TiergateBudgetUsedUp": (
         [series(f"tiergate_budget_used_ratio{BUDGET}", "0.97x10")], "5m",
         [series(f"tiergate_budget_used_ratio{BUDGET}", "0.94x10")], "5m",
@@ -249,6 +257,16 @@ RECORDED: dict[str, tuple[list[dict[str, str]], str, str, float]] = {
     "a budget's end": (  # 0.3 after 30 minutes, 0.01 a minute, and an hour to go
         [series(f"tiergate_budget_used_ratio{BUDGET}", "0+0.01x120"), series(f"tiergate_budget_end_timestamp_seconds{BUDGET}", "5400x120")], "30m",
         "tiergate:budget:projected_ratio", 0.9,
+    ),
+    "how fast a budget burns": (  # 1% a minute of a window of 30 days: 432 times too fast
+        [series(f"tiergate_budget_used_ratio{BUDGET}", "0+0.01x90"), series(f"tiergate_budget_end_timestamp_seconds{BUDGET}", "2592000x90"),
+         series(f"tiergate_budget_start_timestamp_seconds{BUDGET}", "0x90")], "80m",
+        "tiergate:budget:burn5m", 432.0,
+    ),
+    "how fast it burns in an hour": (
+        [series(f"tiergate_budget_used_ratio{BUDGET}", "0+0.01x90"), series(f"tiergate_budget_end_timestamp_seconds{BUDGET}", "2592000x90"),
+         series(f"tiergate_budget_start_timestamp_seconds{BUDGET}", "0x90")], "80m",
+        "tiergate:budget:burn1h", 432.0,
     ),
     "upgrades": (
         [series(f'tiergate_decisions_total{{{AT}, tier="fast", source="classifier"}}', "0+6x120"),

@@ -5,24 +5,41 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 from fastapi import APIRouter, Request, Response
 
 from gateway.core import jsonio
 from gateway.ledger.export import format_exact
+from gateway.ledger.query import Slots
 from gateway.ledger.query_params import load_time_zone
+from gateway.limits.budget_forecast import (
+    BudgetForecast,
+    SpendingSteps,
+    choose_steps,
+    compute_forecast,
+)
 from gateway.limits.budget_status import BudgetStatus, BudgetUse, compute_budget_uses, iter_budgets
 from gateway.runtime.composition import Gateway
 from gateway.server.admin.query_params import check_parameters
 from gateway.server.admin.worker_thread import WorkerThread
 
 _JSON = "application/json"
+_HISTORY_SECONDS = 300.0
+"""Seconds for which a forecast uses the spending that it has read."""
+_MAX_HISTORIES = 10_000
 
 
 def add_routes(router: APIRouter, gateway: Gateway, worker_thread: WorkerThread) -> None:
     """Add the route to an admin router. `worker_thread` works on the store off the event loop."""
+    histories: dict[tuple[str, str | None, str], _SpendingHistory] = {}
 
-    def read_all_spending(statuses: Sequence[BudgetStatus]) -> list[dict[str | None, Decimal]]:
-        return [read_spending(gateway, status) for status in statuses]
+    def read_all_spending(
+        statuses: Sequence[BudgetStatus], now: float
+    ) -> list[tuple[dict[str | None, Decimal], _SpendingHistory | None]]:
+        return [
+            (read_spending(gateway, status), _find_history(gateway, histories, status, now))
+            for status in statuses
+        ]
 
     @router.get("/budgets", summary="Get the state of budgets")
     async def all_budgets(request: Request) -> Response:
@@ -41,10 +58,12 @@ def add_routes(router: APIRouter, gateway: Gateway, worker_thread: WorkerThread)
             for owner in {status.owner for status in statuses}
         }
         await worker_thread.ingest_journals()
-        all_spending = await worker_thread(lambda: read_all_spending(statuses))
+        all_spending = await worker_thread(lambda: read_all_spending(statuses, now))
         rows = [
-            _render_budget(standing, config.ledger.time_zone, now, several=len(tenants) > 1)
-            for status, spending in zip(statuses, all_spending, strict=True)
+            _render_budget(
+                standing, config.ledger.time_zone, history, now, several=len(tenants) > 1
+            )
+            for status, (spending, history) in zip(statuses, all_spending, strict=True)
             for standing in compute_budget_uses(status, used_by_owner[status.owner], spending)
         ]
         answer = {"at": now, "zone": config.ledger.time_zone, "budgets": rows}
@@ -65,14 +84,84 @@ def read_spending(gateway: Gateway, status: BudgetStatus) -> dict[str | None, De
     }
 
 
+class _SpendingHistory(msgspec.Struct, frozen=True):
+    """What was spent in the steps before a moment, by subject."""
+
+    part: object
+    """The budget as configured; a reload replaces it."""
+    read_at: float
+    steps: SpendingSteps
+    amounts: Mapping[str | None, Sequence[Decimal]]
+
+
+def _find_history(
+    gateway: Gateway,
+    histories: dict[tuple[str, str | None, str], _SpendingHistory],
+    status: BudgetStatus,
+    now: float,
+) -> _SpendingHistory | None:
+    """Return the recent spending of a budget, which is read from the store every few minutes.
+
+    None for a share, and for a window without a forecast.
+    """
+    steps = choose_steps(status.window) if status.kind == "usd" else None
+    if steps is None:
+        return None
+    key = status.name, status.owner, status.key
+    history = histories.get(key)
+    if (
+        history is None
+        or history.part is not status.part
+        or now - history.read_at >= _HISTORY_SECONDS
+    ):
+        if len(histories) >= _MAX_HISTORIES:
+            histories.clear()
+        history = histories[key] = _read_history(gateway, status, steps, now)
+    return history
+
+
+def _read_history(
+    gateway: Gateway, status: BudgetStatus, steps: SpendingSteps, now: float
+) -> _SpendingHistory:
+    starts = steps.list_starts(now)
+    names = [str(index) for index in range(len(starts))]
+    by = () if status.apart is None else (status.apart,)
+    groups = gateway.store.sum_costs(
+        by, only=status.filters, since=starts[0], until=now, slots=Slots(names, starts)
+    )
+    amounts: dict[str | None, list[Decimal]] = {}
+    for group in groups:
+        *subject, step = group.names
+        spent = amounts.setdefault(subject[0] if subject else None, [Decimal(0)] * steps.count)
+        index = min(int(step or 0), steps.count - 1)
+        spent[index] += (group.cost or Decimal(0)) + (group.reserved or Decimal(0))
+    return _SpendingHistory(status.part, now, steps, amounts)
+
+
+def _compute_forecast(
+    budget_use: BudgetUse, history: _SpendingHistory | None, now: float
+) -> BudgetForecast | None:
+    end = budget_use.budget.window.end
+    if history is None or end is None:
+        return None
+    amounts = history.amounts.get(budget_use.subject, ())
+    return compute_forecast(budget_use.used_amount, end - now, history.steps, amounts)
+
+
 def _render_budget(
-    budget_use: BudgetUse, ledger_zone: str, now: float, *, several: bool
+    budget_use: BudgetUse,
+    ledger_zone: str,
+    history: _SpendingHistory | None,
+    now: float,
+    *,
+    several: bool,
 ) -> dict[str, object]:
     budget, part = budget_use.budget, budget_use.budget.part
     only: Mapping[str, Any] = budget.filters
     if budget_use.subject is not None and budget.apart is not None:
         only = {**only, budget.apart: [budget_use.subject]}
     rate = budget_use.compute_rate(now)
+    forecast = _compute_forecast(budget_use, history, now)
     return {
         "name": budget.name,
         "kind": budget.kind,
@@ -95,6 +184,11 @@ def _render_budget(
         "then": part.then,
         "rate": None if rate is None else format_exact(rate),
         "runs_out": budget_use.predict_exhaustion(now),
+        "forecast": None
+        if forecast is None
+        else {
+            name: format_exact(amount) for name, amount in msgspec.structs.asdict(forecast).items()
+        },
         "only": [
             f"{name}={value}"
             for name, values in only.items()

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -11,6 +12,8 @@ import pytest
 from gateway.state.errors import StoreUnavailable
 from tests.e2e.upstream import Upstream
 from tests.e2e.world import Config, Make, World, chat
+from tests.ledger.rows import entry
+from tests.server.admin.test_costs import write
 
 SERIES, LATENCY, BUDGETS = "/admin/series", "/admin/latency", "/admin/budgets"
 
@@ -157,6 +160,42 @@ def test_while_counters_are_unavailable_budgets_come_from_the_ledger(
     spent = read(world, "/admin/costs")["total"]["cost"]
     assert (rows["all", None]["used"], rows["all", None]["counted"]) == (spent, False)
     assert rows["few", None]["counted"] is False
+
+
+def test_a_budget_has_a_forecast_once_enough_was_spent(make: Make) -> None:
+    """A dollar was spent in each hour of ten days, by tier; a new budget knows nothing, and no zero."""
+
+    def change(value: Config) -> None:
+        value["budgets"] = [
+            {"name": "each", "usd": 100, "every": "day", "per": "tier"},
+            {"name": "idle", "usd": 100, "every": "day", "key": "nobody"},
+            {"name": "ever", "usd": 100, "every": "total"},
+            {"name": "few", "share": 0.5, "tier": "smart", "every": "day"},
+        ]
+
+    world = make(change)
+    now = time.time()
+    ages = [3_600 * hour + 1 for hour in range(240)]
+    write(
+        world,
+        *(
+            entry(f"tg-{age}-{tier}", at=now - age, tier=tier, cost=Decimal(cost))
+            for age in ages
+            for tier, cost in (("fast", "0.25"), ("smart", "0.75"))
+        ),
+    )
+    rows = {(row["name"], row["subject"]): row for row in read(world, BUDGETS)["budgets"]}
+    for budget in ("idle", "ever", "few"):
+        assert rows[budget, None]["forecast"] is None, budget
+    for tier, cost in (("fast", 0.25), ("smart", 0.75)):
+        row = rows["each", tier]
+        left = (row["until"] - now) / 3_600
+        expected = float(row["used"]) + left * cost
+        for name in ("low", "expected", "high"):
+            assert float(row["forecast"][name]) == pytest.approx(expected, abs=cost / 10), name
+    world.ask(chat(max_tokens=5))
+    again = {(row["name"], row["subject"]): row for row in read(world, BUDGETS)["budgets"]}
+    assert again["each", "fast"]["forecast"]["expected"]
 
 
 def test_without_budgets_the_list_is_empty(world: World) -> None:

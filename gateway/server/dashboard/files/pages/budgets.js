@@ -137,6 +137,7 @@ function facts(row, told) {
     row.kind === "usd" ? ["Left", left > 0 ? usd(left) : usd(0)] : null,
     row.kind === "usd" ? ["Rate", row.rate === null ? "not known yet" : `${usd(row.rate)} an hour`] : null,
     row.kind === "usd" ? ["Runs out", row.runs_out === null ? "not in this window" : `${moment(row.runs_out, row.zone)} (in ${span(row.runs_out - told.at)})`, row.runs_out === null ? null : "warn"] : null,
+    row.forecast === null ? null : ["Forecast", `${usd(row.forecast.expected)} at its end (${usd(row.forecast.low)} to ${usd(row.forecast.high)}, 4 times of 5)`, number(row.forecast.expected) > number(row.limit) ? "warn" : null],
     ["When full", row.hard ? (row.then ? `calls go to ${row.then}` : "calls are refused") : "only warns"],
     row.counted ? null : ["Counted", "by the ledger: no counter is there"],
   ].filter(Boolean);
