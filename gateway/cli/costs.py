@@ -7,6 +7,7 @@ import click
 from gateway.cli.app import CommandGroup
 from gateway.cli.costs_reprice import reprice
 from gateway.cli.costs_show import show
+from gateway.cli.costs_user import user
 from gateway.cli.ledger_session import LedgerPlace, open_ledger, parse_query_options
 from gateway.cli.terminal import (
     TableColumn,
@@ -99,6 +100,7 @@ def costs(
 
 costs.add_command(reprice)
 costs.add_command(show)
+costs.add_command(user)
 
 
 def _read_groups(location: LedgerPlace, query: LedgerQuery) -> tuple[list[QueryGroup], QueryGroup]:

@@ -45,7 +45,7 @@ class BudgetStatus(msgspec.Struct, frozen=True):
 
     @property
     def apart(self) -> str | None:
-        """Return what has a counter of its own beside tenants: team, key, tag or tier."""
+        """Return what has a counter of its own beside tenants: team, key, user, tag or tier."""
         return self.part.counted_by if isinstance(self.part, BudgetPart) else None
 
     def describe_scope(self, subject: str | None) -> str:
@@ -86,7 +86,7 @@ class BudgetStatus(msgspec.Struct, frozen=True):
     def select_counters(self, counters: Mapping[str, int]) -> dict[str | None, int]:
         """Return its counters among all of its owner's, by subject.
 
-        The subject is a team, key, tag or tier; None if the budget counts none of them apart.
+        The subject is a team, key, user, tag or tier; None if the budget counts none of them apart.
         """
         prefix, suffix = f"{self.kind}|{escape(self.name)}|", f"|{self.window.name}"
         return {
@@ -103,10 +103,12 @@ class BudgetStatus(msgspec.Struct, frozen=True):
         return f"calls|{escape(self.name)}|{subject_label}|{self.window.name}"
 
     def matches(self, subject: str | None) -> bool:
-        """Return True if the budget counts calls of this team, key, tag or tier."""
+        """Return True if the budget counts calls of this team, key, user, tag or tier."""
         part = self.part
         if self.apart is None or not isinstance(part, BudgetPart):
             return True
+        if self.apart == "user":
+            return subject is not None
         names = {"key": part.key, "team": part.team, "tag": part.tag, "tier": part.tier}[self.apart]
         return subject is not None and (names is None or subject in names)
 
@@ -119,7 +121,7 @@ class BudgetUse(msgspec.Struct, frozen=True):
 
     budget: BudgetStatus
     subject: str | None
-    """The team, key, tag or tier that is counted apart; None if nothing is."""
+    """The team, key, user, tag or tier that is counted apart; None if nothing is."""
     used_amount: Decimal
     """USD, reservations of running calls included; for a share the used part of all calls."""
     from_counters: bool

@@ -102,6 +102,8 @@ class UsageBound(msgspec.Struct, frozen=True, kw_only=True):
     prompt: Prompt
     prompt_tokens: int
     """Estimated tokens of the prompt."""
+    end_user: str | None = None
+    """The name under which the end user is counted; None if the call names none."""
 
     def compute_max_cost(self, targets: Sequence[Target]) -> int | None:
         """Return the micro-USD that the call costs at most; None if one target has no bound."""

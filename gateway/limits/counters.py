@@ -10,12 +10,14 @@ owner then grants all of its demands or none. If one owner refuses, the store gi
 other has granted. If the process dies in between, that amount expires and stays charged.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
 
 import msgspec
 
 from gateway.core.target import Tier
+from gateway.limits.window import Window
 
 type Kind = Literal["requests", "tokens", "concurrency", "usd", "share"]
 type Owner = str | None
@@ -128,6 +130,10 @@ class AdmissionRequest(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+_USER_COUNTER_PATTERN = re.compile(r"[^|]*\|[^|]*\|user=")
+"""The beginning of the counter of an end user. Scripts in Redis know it by the same pattern."""
+
+
 class RunningCall(msgspec.Struct, frozen=True):
     """A call that runs, and what it has reserved."""
 
@@ -186,6 +192,11 @@ PASSED = Admitted()
 """The answer to a call that passes its own demands and crosses no soft limit."""
 
 type Answer = Admitted | Refusal | MissingCounter
+
+
+def is_user_counter(field: str) -> bool:
+    """Return True if a counter counts the calls of one end user."""
+    return _USER_COUNTER_PATTERN.match(field) is not None
 
 
 def merge_answers(shared_answer: Answer, tenant_answer: Answer) -> Answer:
@@ -256,8 +267,17 @@ class CounterStore(Protocol):
         """Settle several calls at once; they have reserved nothing of owners outside `scopes`."""
         ...
 
+    async def claim_user(
+        self, tenant: str, key: str, user: str, window: Window, max_users: int, now: float
+    ) -> bool:
+        """Return True if an end user of a key has counters of its own in a window.
+
+        The first `max_users` that ask have them.
+        """
+        ...
+
     async def read_counters(self, owner: Owner) -> dict[str, int]:
-        """Return each counter of money and shares, by field."""
+        """Return each counter of money and shares, by field, without those of end users."""
         ...
 
     async def sweep(self, owner: Owner, now: float) -> None:

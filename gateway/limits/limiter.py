@@ -39,11 +39,13 @@ from gateway.limits.counters import (
     RunningCall,
     Scopes,
     collect_scopes,
+    is_user_counter,
 )
 from gateway.limits.output_fit import fit_plan
 from gateway.limits.reconciliation import UnsettledCalls
 from gateway.limits.refusals import UNCOUNTED_PROBLEM, make_refusal_error, make_unbounded_error
 from gateway.limits.rules import LimitRules, PreparedDemand, describe_counter
+from gateway.limits.user_bound import UserBound
 from gateway.state.errors import StoreUnavailable
 from gateway.telemetry.log import Log
 
@@ -189,6 +191,7 @@ class Limiter:
         self._unsettled = UnsettledCalls(counter_store, read_spent, log, wall)
         self._ledger_spends = self._unsettled.ledger_spends
         counter_store.follow(self._find_running)
+        self._user_bound = UserBound()
         self._reservations: dict[str, _HeldDemands] = {}
         """The demands that each running call has reserved, by call id."""
         self._ended_calls: dict[tuple[str, Scopes], list[EndedCall]] = {}
@@ -214,6 +217,7 @@ class Limiter:
         if limits is not self._limits:
             self._limits = limits
             self._reported_budgets.clear()
+            self._user_bound.forget()
         self._fails_closed = fails_closed
 
     def applies_to(self, key: Key) -> bool:
@@ -251,10 +255,30 @@ class Limiter:
         `all_at_once` the limiter asks for all options at once. Raises ProblemError: rate_limited,
         budget, budget_busy, overloaded.
         """
+        if usage_bound.end_user is not None:
+            usage_bound = await self._bound_user(usage_bound, usage_bound.end_user)
         decision, plan = await self._admit(
             usage_bound, decision, plan, decide_again, all_at_once=all_at_once
         )
         return Reservation(self, usage_bound, decision, plan)
+
+    async def _bound_user(self, usage_bound: UsageBound, end_user: str) -> UsageBound:
+        """Return the facts of a call with the name under which its end user is counted."""
+        limits = self._limits
+        if not limits.counts_users:
+            return usage_bound
+        key, now = usage_bound.call.key, self._wall()
+        windows, most = limits.find_user_windows(now), limits.max_users
+        try:
+            name = await self._user_bound.find_name(
+                self._counter_store, key.tenant, key.name, end_user, windows, most, now
+            )
+        except StoreUnavailable:
+            self._report_loss(is_lost=True)
+            name = await UserBound().find_name(
+                self._local_store, key.tenant, key.name, end_user, windows, most, now
+            )
+        return msgspec.structs.replace(usage_bound, end_user=name)
 
     async def _admit(
         self,
@@ -435,7 +459,9 @@ class Limiter:
         ceiling: Tier | None = None,
     ) -> _AdmissionOption:
         key, tier = usage_bound.call.key, decision.tier
-        template = self._limits.prepare(key.name, decision.tags, tier, now, key)
+        template = self._limits.prepare(
+            key.name, decision.tags, tier, now, key, usage_bound.end_user
+        )
         if not template.variable_indexes:
             return _AdmissionOption(decision, plan, template, (), ceiling)
         max_output, expected_output = usage_bound.prompt.max_output, _DEFAULT_OUTPUT
@@ -741,6 +767,8 @@ class Limiter:
 
     def _report(self, tenant: str, demand: CounterDemand, text: str) -> None:
         """Report a budget to the operator: in the log, and at the receiver of alerts."""
+        if is_user_counter(demand.field):
+            return  # nobody acts on each end user who has used up a budget, and there may be many
         owner = demand.owner(tenant)
         self._log(
             "budget",

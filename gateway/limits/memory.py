@@ -23,8 +23,10 @@ from gateway.limits.counters import (
     Owner,
     Refusal,
     Scopes,
+    is_user_counter,
     merge_answers,
 )
+from gateway.limits.window import Window, has_ended
 
 _MICROS_PER_SECOND = 1_000_000
 _LATE_SECONDS = 3_600.0
@@ -111,6 +113,8 @@ class MemoryCounters:
         self._counters_by_owner: defaultdict[Owner, _OwnerCounters] = defaultdict(_OwnerCounters)
         self._reservations: dict[tuple[str, str], _Reservation] = {}
         """Reservations, by tenant and call id."""
+        self._claimed_users: dict[tuple[str, str, str], set[str]] = {}
+        """End users with counters of their own, by tenant, key and window."""
         self._expiry_heap: list[tuple[float, tuple[str, str]]] = []
         """A heap of times to check reservations, including ones that are settled by now."""
 
@@ -188,15 +192,34 @@ class MemoryCounters:
     async def sweep(self, owner: Owner, now: float) -> None:
         """Do nothing: the store removes old counters as new ones come."""
 
+    async def claim_user(
+        self, tenant: str, key: str, user: str, window: Window, max_users: int, now: float
+    ) -> bool:
+        """Return True if an end user of a key has counters of its own in a window."""
+        group = tenant, key, window.name
+        users = self._claimed_users.get(group)
+        if users is None:
+            for ended_group in [one for one in self._claimed_users if has_ended(one[2], now)]:
+                del self._claimed_users[ended_group]
+            users = self._claimed_users[group] = set()
+        if user not in users and len(users) < max_users:
+            users.add(user)
+        return user in users
+
     async def read_counters(self, owner: Owner) -> dict[str, int]:
-        """Return each counter of money and shares, by field; for a share also that of all calls."""
+        """Return each counter of money and shares, by field; for a share also that of all calls.
+
+        Those of end users are left out: there may be many.
+        """
         counters = self._counters_by_owner.get(owner)
-        return {} if counters is None else dict(counters.spent)
+        spent = {} if counters is None else counters.spent
+        return {field: value for field, value in spent.items() if not is_user_counter(field)}
 
     async def close(self) -> None:
         """Forget everything."""
         self._counters_by_owner.clear()
         self._reservations.clear()
+        self._claimed_users.clear()
         self._expiry_heap.clear()
 
     def count_counters(self, owner: Owner) -> int:

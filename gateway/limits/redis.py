@@ -14,9 +14,11 @@ nothing twice. `extend` is the exception: it always adds.
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Coroutine, Sequence
 from itertools import batched
 from typing import Any, Literal, Self
+from urllib.parse import quote
 
 import msgspec
 
@@ -37,12 +39,14 @@ from gateway.limits.counters import (
     Refusal,
     Scopes,
     collect_scopes,
+    is_user_counter,
     merge_answers,
 )
+from gateway.limits.window import Window
 from gateway.state.errors import StoreUnavailable
 from gateway.state.redis.health import DEADLINE_SECONDS
 from gateway.state.redis.replies import Reply
-from gateway.state.redis.scripts import Script, ScriptRunner
+from gateway.state.redis.scripts import Script, ScriptRunner, make_key, make_tag
 
 MAX_NUMBER = 2**53
 """The largest number that a script represents exactly: as micro-USD 9 billion USD."""
@@ -53,7 +57,11 @@ _HOLD_TTL_MICROS = 2 * 86_400 * _MICROS_PER_SECOND
 _SETTLE_BATCH = 256
 """Calls that one script settles at most: Redis serves nobody else meanwhile."""
 _ADMIT_SCRIPT, _SETTLE_SCRIPT, _SWEEP_SCRIPT = Script("meter"), Script("settle"), Script("sweep")
-_RELEASE_SCRIPT = Script("release")
+_RELEASE_SCRIPT, _CLAIM_SCRIPT = Script("release"), Script("claim")
+_CLAIM_GRACE_SECONDS = 86_400.0
+"""Seconds after the end of a window in which its users stay known."""
+_SCAN_COUNT = b"500"
+"""The counters of end users that one step of a scan looks at."""
 _encode = msgspec.msgpack.Encoder().encode
 _OTHER_EPOCH = _encode((3,))
 """The answer to a request that names another epoch than that of the counters."""
@@ -133,7 +141,8 @@ class RedisCounters:
     async def seed(self, owner: Owner, field: str, value: int) -> None:
         """Start a missing counter at the amount spent; leave an existing one alone."""
         amount = b"%d" % min(max(0, value), MAX_NUMBER)
-        await self._scripts.run_command(owner, b"HSETNX", b"spent", field.encode(), amount)
+        name = b"users" if is_user_counter(field) else b"spent"
+        await self._scripts.run_command(owner, b"HSETNX", name, field.encode(), amount)
 
     async def settle(self, tenant: str, id: str, tokens: int | None, micro_usd: int | None) -> bool:
         """Replace what a call of a tenant reserved with what it used."""
@@ -157,8 +166,18 @@ class RedisCounters:
             for all_tenants in scopes:
                 await self._scripts.run(_SETTLE_SCRIPT, None if all_tenants else tenant, rows)
 
+    async def claim_user(
+        self, tenant: str, key: str, user: str, window: Window, max_users: int, now: float
+    ) -> bool:
+        """Return True if an end user of a key has counters of its own in a window."""
+        group = f"users:{quote(key, safe='')}|{window.name}".encode()
+        lifetime = 0 if window.end is None else math.ceil(window.end - now + _CLAIM_GRACE_SECONDS)
+        redis_key = make_key(make_tag(tenant), group)
+        argument = _encode((user, max_users, lifetime))
+        return await self._scripts.run_on_keys(_CLAIM_SCRIPT, (redis_key,), argument) == 1
+
     async def read_counters(self, owner: Owner) -> dict[str, int]:
-        """Return each counter of money and shares, by field."""
+        """Return each counter of money and shares, by field, without those of end users."""
         reply = await self._scripts.run_command(owner, b"HGETALL", b"spent")
         items = reply if isinstance(reply, list) else []
         texts = [item.decode() for item in items if isinstance(item, bytes)]
@@ -176,8 +195,31 @@ class RedisCounters:
                 _SWEEP_SCRIPT, owner, _encode((self._script_time(now), cursor, ended_fields))
             )
             if not isinstance(reply, bytes) or reply == b"0":
-                return
+                break
             cursor, ended_fields = reply.decode(), []
+        await self._sweep_users(owner, now)
+
+    async def _sweep_users(self, owner: Owner, now: float) -> None:
+        """Remove the counters of end users for ended windows, some at a time."""
+        cursor = b"0"
+        while True:
+            reply = await self._scripts.run_command(
+                owner, b"HSCAN", b"users", cursor, b"COUNT", _SCAN_COUNT
+            )
+            match reply:
+                case [bytes(next_cursor), list(items)]:
+                    fields = [item.decode() for item in items[::2] if isinstance(item, bytes)]
+                case _:
+                    return
+            ended_fields = [
+                field for field in fields if window.has_ended(field.rpartition("|")[2], now)
+            ]
+            if ended_fields:
+                argument = _encode((self._script_time(now), "0", ended_fields))
+                await self._scripts.run(_SWEEP_SCRIPT, owner, argument)
+            if next_cursor == b"0":
+                return
+            cursor = next_cursor
 
     async def close(self) -> None:
         """Close the connection."""

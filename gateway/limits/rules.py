@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import tzinfo
+from datetime import UTC, tzinfo
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
@@ -18,6 +18,8 @@ from gateway.settings.schema.limits import BudgetPart, LimitPart
 
 _MAX_PREPARED = 4096
 """The most kinds of calls whose demands are cached."""
+DEFAULT_MAX_USERS = 100_000
+"""The most end users of a key with counters of their own in a window, unless configured."""
 _THOUSANDTHS = 1_000
 _MICRO_PER_USD = 1_000_000
 
@@ -39,7 +41,7 @@ class LimitRule(msgspec.Struct, frozen=True, kw_only=True):
     tiers: frozenset[str] | None = None
     """For a share: the tiers that it bounds, as a part of the calls of every tier."""
     apart: str | None = None
-    """The subject with a counter of its own beside tenants: team, key, tag or tier."""
+    """The subject with a counter of its own beside tenants: team, key, user, tag or tier."""
     all_tenants: bool = False
     """True if one counter counts the calls of all tenants."""
     soft: int | None = None
@@ -163,20 +165,31 @@ class LimitRules:
     """All limits and budgets of a configuration; their windows follow a time zone."""
 
     def __init__(
-        self, limits: Sequence[LimitPart], budgets: Sequence[BudgetPart], zone: tzinfo
+        self,
+        limits: Sequence[LimitPart],
+        budgets: Sequence[BudgetPart],
+        zone: tzinfo,
+        max_users: int = DEFAULT_MAX_USERS,
     ) -> None:
+        """Take the most end users of a key with counters of their own in a window."""
         self.rules: tuple[LimitRule, ...] = (
             *(rule for part in limits for rule in _make_limit_rules(part, part.name)),
             *(_make_budget_rule(part, part.name, zone) for part in budgets),
         )
+        self.max_users = max_users
+        self.counts_users = any(rule.apart == "user" for rule in self.rules)
+        """True if some limits or budgets count each end user apart."""
+        self._user_windows: tuple[Window, ...] = ()
         self._zone = zone
         self._rules_by_name = {(rule.kind, escape(rule.name)): rule for rule in self.rules}
         self._key_rules: dict[tuple[str, str], LimitRule] = {}
         """The rules of single keys, by name and subject."""
         self._windows: dict[tuple[WindowKind, str], Window] = {}
-        self._prepared: dict[tuple[str, tuple[str, ...], Tier | None], PreparedDemand] = {}
+        self._prepared: dict[
+            tuple[str, tuple[str, ...], Tier | None, str | None], PreparedDemand
+        ] = {}
 
-    def make_demands(
+    def make_demands(  # noqa: PLR0913 - one argument for each fact of a call
         self,
         *,
         key: str,
@@ -187,21 +200,31 @@ class LimitRules:
         micro_usd: int | None,
         expected_micro_usd: int | None = None,
         own_key: Key | None = None,
+        user: str | None = None,
     ) -> tuple[CounterDemand, ...]:
         """Return the demands of a call: the configuration's in order, then those of `own_key`.
 
         `tokens` and `micro_usd` are the most that the call may use. `expected_micro_usd`, also in
         micro-USD, is the usual cost, for budgets that reserve that. If `micro_usd` is unknown, the
-        call passes no hard budget: its demand exceeds the limit.
+        call passes no hard budget: its demand exceeds the limit. `user` is the name under which
+        the end user is counted.
         """
-        prepared = self.prepare(key, tuple(tags), tier, now, own_key)
+        prepared = self.prepare(key, tuple(tags), tier, now, own_key, user)
         return prepared.fill(prepared.compute_amounts(tokens, micro_usd, expected_micro_usd))
 
     def prepare(
-        self, key: str, tags: tuple[str, ...], tier: Tier | None, now: float, own_key: Key | None
+        self,
+        key: str,
+        tags: tuple[str, ...],
+        tier: Tier | None,
+        now: float,
+        own_key: Key | None,
+        user: str | None = None,
     ) -> PreparedDemand:
         """Return the demands of a call without its amounts; equal calls share one object."""
-        cache_key = (key, tags, tier)
+        if not self.counts_users:
+            user = None
+        cache_key = (key, tags, tier, user)
         prepared = self._prepared.get(cache_key)
         if (
             prepared is None
@@ -210,11 +233,28 @@ class LimitRules:
         ):
             if len(self._prepared) >= _MAX_PREPARED:
                 self._prepared.clear()
-            prepared = self._prepared[cache_key] = self._build(key, tags, tier, now, own_key)
+            prepared = self._prepared[cache_key] = self._build(key, tags, tier, now, own_key, user)
         return prepared
 
+    def find_user_windows(self, now: float) -> tuple[Window, ...]:
+        """Return the current windows in which end users are counted apart; a rate has a day."""
+        if not self._user_windows or not all(item.contains(now) for item in self._user_windows):
+            windows: dict[tuple[WindowKind, str], Window] = {}
+            for rule in self.rules:
+                if rule.apart == "user":
+                    self._make_demand(rule, "all", 0, None, now, windows)
+            day = window.find_window("day", now, UTC)
+            self._user_windows = tuple(windows.values()) or (day,)
+        return self._user_windows
+
     def _build(
-        self, key: str, tags: Sequence[str], tier: Tier | None, now: float, own_key: Key | None
+        self,
+        key: str,
+        tags: Sequence[str],
+        tier: Tier | None,
+        now: float,
+        own_key: Key | None,
+        user: str | None,
     ) -> PreparedDemand:
         pairs: list[tuple[CounterDemand, LimitRule]] = []
         windows: dict[tuple[WindowKind, str], Window] = {}
@@ -232,7 +272,7 @@ class LimitRules:
                 continue
             pairs += [
                 (self._make_demand(rule, subject, int(applies), tier, now, windows), rule)
-                for subject in _find_subjects(rule, key, team, tags, tier)
+                for subject in _find_subjects(rule, key, team, user, tags, tier)
             ]
             rise_ends.append(base_rule.rise_end)
         for base_rule in _make_key_rules(own_key, self._zone) if own_key is not None else ():
@@ -282,7 +322,9 @@ class LimitRules:
         ):
             if values is not None:
                 filters[filter_name] = sorted(values)
-        if value:
+        if label == "user":
+            filters["key"], filters["user"] = ([part] for part in split_user(unescape(value)))
+        elif value:
             filters["key" if is_own else label] = [unescape(value)]
         return CounterScope(filters, budget_window.start, budget_window.end)
 
@@ -480,7 +522,12 @@ def _is_below(then: Tier | None, tier: Tier | None) -> bool:
 
 
 def _find_subjects(
-    rule: LimitRule, key: str, team: str | None, tags: Sequence[str], tier: str | None
+    rule: LimitRule,
+    key: str,
+    team: str | None,
+    user: str | None,
+    tags: Sequence[str],
+    tier: str | None,
 ) -> Sequence[str]:
     """Return the subjects that a rule counts a call for; none if the call lacks such a subject."""
     if rule.apart is None:
@@ -489,6 +536,8 @@ def _find_subjects(
         return (f"key={escape(key)}",)
     if rule.apart == "team":
         return () if team is None else (f"team={escape(team)}",)
+    if rule.apart == "user":
+        return () if user is None else (f"user={escape(key)}/{user}",)
     if rule.apart == "tier":
         return () if tier is None else (f"tier={tier}",)
     counted_tags = [tag for tag in tags if rule.tags is None or tag in rule.tags]
@@ -498,6 +547,12 @@ def _find_subjects(
 def find_zone(time_zone: str, ledger_zone: tzinfo) -> tzinfo:
     """Return the time zone of a budget: its own, or that of the ledger."""
     return ZoneInfo(time_zone) if time_zone else ledger_zone
+
+
+def split_user(subject: str) -> tuple[str, str]:
+    """Return the key of an end user, and the name under which the user is counted."""
+    key, _, user = subject.rpartition("/")
+    return key, user
 
 
 def escape(text: str) -> str:
@@ -534,5 +589,8 @@ def describe_scope(owner: Owner, apart: str | None, subject: str | None) -> str:
     """Say in words whose calls count, as "all tenants", "tenant acme" or "key ann"."""
     if apart == "key":
         return f"key {subject}"
+    if apart == "user" and subject is not None:
+        key, user = split_user(subject)
+        return f"user {user} of key {key}"
     tenants = "all tenants" if owner is None else f"tenant {owner}"
     return tenants if apart is None else f"{apart} {subject or 'none'} of {tenants}"

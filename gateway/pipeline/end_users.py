@@ -6,6 +6,8 @@ from gateway.core.call import Call
 from gateway.dialects import Dialect, RequestBody
 from gateway.dialects.end_user import find_stable_id
 
+HASH_KEY_LABEL = "users"
+"""The label of the key that is derived for these hashes."""
 _MAX_CACHED = 4_096
 """The most ids whose hashes are cached."""
 _MAX_CACHED_CHARS = 512

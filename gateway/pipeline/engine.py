@@ -212,7 +212,12 @@ class Engine:
         reserving = None
         if limiter is not None and limiter.applies_to(call.key):
             reserving = limiter.reserve(
-                UsageBound(call=call, prompt=body.prompt, prompt_tokens=account.prompt_tokens),
+                UsageBound(
+                    call=call,
+                    prompt=body.prompt,
+                    prompt_tokens=account.prompt_tokens,
+                    end_user=account.end_user,
+                ),
                 decision,
                 plan,
                 decision_recorder.decide_under,

@@ -293,8 +293,9 @@ class LimitRuntime:
 
 
 def _select_limit_settings(config: Config) -> tuple[object, ...]:
-    return config.limits, config.budgets, config.ledger.time_zone
+    return config.limits, config.budgets, config.ledger.time_zone, config.users
 
 
 def _build_limit_rules(config: Config) -> LimitRules:
-    return LimitRules(config.limits, config.budgets, ZoneInfo(config.ledger.time_zone))
+    zone = ZoneInfo(config.ledger.time_zone)
+    return LimitRules(config.limits, config.budgets, zone, config.users.max)

@@ -38,7 +38,7 @@ from gateway.pipeline.accounting import CallRecorder
 from gateway.pipeline.context import ContextLoader
 from gateway.pipeline.conversation_memory import ConversationMemory
 from gateway.pipeline.embedder import EmbedderTrust, EmbeddingModel
-from gateway.pipeline.end_users import EndUserHasher
+from gateway.pipeline.end_users import HASH_KEY_LABEL, EndUserHasher
 from gateway.pipeline.engine import Engine
 from gateway.pipeline.ledger_runtime import LedgerRuntime
 from gateway.pipeline.limit_enforcement import LimitRuntime
@@ -463,7 +463,7 @@ class Gateway:
     @cached_property
     def end_user_hasher(self) -> EndUserHasher:
         """The hasher of end users' ids; it outlives configurations."""
-        return EndUserHasher(secret.derive_key(self._root_secret, "users"))
+        return EndUserHasher(secret.derive_key(self._root_secret, HASH_KEY_LABEL))
 
     def _register_metrics(self) -> None:
         metrics, state = self.ledger_runtime.metrics, self._state_store

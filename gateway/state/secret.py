@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 _SECRET_BITS = 256
+_FILE_NAME = "secret"
 
 
 def load_root(folder: Path, environ: Mapping[str, str]) -> bytes:
@@ -18,12 +19,16 @@ def load_root(folder: Path, environ: Mapping[str, str]) -> bytes:
     longer finds what it made with the old one. Several processes that start at once agree on one
     file. Raises OSError if the file can be neither read nor made.
     """
+    return find_root(folder, environ) or _create(folder / _FILE_NAME)
+
+
+def find_root(folder: Path, environ: Mapping[str, str]) -> bytes:
+    """Return the root secret; empty if there is none yet. Raises OSError."""
     candidates = [candidate.strip() for candidate in environ.get("TIERGATE_SECRET", "").split(",")]
     for candidate in candidates:
         if candidate:
             return candidate.encode()
-    path = folder / "secret"
-    return _read(path) or _create(path)
+    return _read(folder / _FILE_NAME)
 
 
 def derive_key(root: bytes, label: str) -> bytes:

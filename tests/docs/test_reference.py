@@ -28,7 +28,7 @@ from gateway.runtime.build import EFFORT_STYLES
 from gateway.settings import yaml
 from gateway.settings.environment import RESERVED_WORDS
 from gateway.settings.schema import root, rules
-from gateway.settings.schema.limits import AlertsPart, BudgetPart, LimitPart
+from gateway.settings.schema.limits import AlertsPart, BudgetPart, LimitPart, UsersPart
 from gateway.settings.schema.redis import RedisPart
 from gateway.settings.schema.root import Part
 from gateway.settings.schema.schedule import TimePart
@@ -83,6 +83,7 @@ PARTS: dict[str, type[BaseModel]] = {
     "sign_in": SignInPart,
     "limit": LimitPart,
     "budget": BudgetPart,
+    "users": UsersPart,
     "alerts": AlertsPart,
     "key": KeyPart,
 }

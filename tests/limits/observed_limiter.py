@@ -28,6 +28,7 @@ from gateway.limits.counters import (
 from gateway.limits.limiter import Limiter
 from gateway.limits.memory import MemoryCounters
 from gateway.limits.rules import LimitRules
+from gateway.limits.window import Window
 from gateway.settings.schema.limits import BudgetPart, LimitPart
 from gateway.state.errors import StoreUnavailable
 
@@ -84,6 +85,12 @@ class Shaky(MemoryCounters):
     ) -> Admitted | Refusal | MissingCounter:
         self._ask()
         return await super().extend(ask, now)
+
+    async def claim_user(
+        self, tenant: str, key: str, user: str, window: Window, max_users: int, now: float
+    ) -> bool:
+        self._ask()
+        return await super().claim_user(tenant, key, user, window, max_users, now)
 
     async def settle(self, tenant: str, id: str, tokens: int | None, micro: int | None) -> bool:
         self._ask()

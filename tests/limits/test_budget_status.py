@@ -75,6 +75,9 @@ def test_what_is_counted_apart_stands_apart() -> None:
     own = budget_status(usd=2, per=["tenant", "tag"], tag="c")
     assert own.filters == {"tenant": ["default"], "tag": ["c"]}
     assert compute_budget_uses(budget_status(usd=2, per="key"), {}, {}) == []
+    spent_by_user = {"ann/3f9a": Decimal(1), None: Decimal(1)}
+    status = compute_budget_uses(budget_status(usd=2, per="user"), {}, spent_by_user)
+    assert [s.subject for s in status] == ["ann/3f9a"]
     team = budget_status(usd=2, per="team", team=["web"])
     assert team.filters == {"tenant": ["default"], "team": ["web"]}
     status = compute_budget_uses(

@@ -142,9 +142,15 @@ async def test_a_client_that_leaves_while_an_owner_is_opened_stops_nobody() -> N
 
 
 async def test_a_sweep_continues_from_its_cursor_to_the_end() -> None:
-    counters = Answers([], b"17", b"0")
+    counters = Answers([], b"17", b"0", [b"9", [b"usd|x|user=a/b|2026-11-24", b"1"]], [b"0", []])
     await RedisCounters(counters).sweep("t", 1.0)
     assert counters.replies == []
+
+
+async def test_a_sweep_ends_at_an_unknown_answer() -> None:
+    counters = Answers([], b"0", 7, b"left")
+    await RedisCounters(counters).sweep("t", 1.0)
+    assert counters.replies == [b"left"]
 
 
 async def test_the_store_settles_many_ended_calls_in_batches() -> None:

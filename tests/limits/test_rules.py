@@ -11,7 +11,7 @@ import pytest
 from gateway.core.call import BudgetRise, Key, KeyBudget, KeyLimit
 from gateway.core.target import TIERS, Tier
 from gateway.limits.counters import MAX_COUNT, CounterDemand
-from gateway.limits.rules import BudgetLevel, LimitRules, describe_counter
+from gateway.limits.rules import BudgetLevel, LimitRules, describe_counter, split_user
 from gateway.settings.schema.limits import BudgetPart, LimitPart
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -37,6 +37,7 @@ def needs(
     micro: int | None = 70,
     expected: int | None = None,
     own: Key | None = None,
+    user: str | None = "3f9a",
 ) -> tuple[CounterDemand, ...]:
     return rules.make_demands(
         key=key,
@@ -47,6 +48,7 @@ def needs(
         micro_usd=micro,
         expected_micro_usd=expected,
         own_key=own,
+        user=user,
     )
 
 
@@ -329,6 +331,8 @@ DAY = (
         ({"team": ["web", "data"]}, {"team": ["data", "web"]}),
         ({"team": ["web", "data"], "per": "team"}, {"team": ["web"]}),
         ({"team": "web", "per": "key"}, {"team": ["web"], "key": ["ann"]}),
+        ({"per": "user"}, {"key": ["ann"], "user": ["3f9a"]}),
+        ({"per": "user", "key": ["ann", "bob"]}, {"key": ["ann"], "user": ["3f9a"]}),
         ({"tag": ["b", "a"], "tier": "smart"}, {"tag": ["a", "b"], "tier": ["smart"]}),
         ({"tag": ["b", "a"], "per": "tag"}, {"tag": ["a"]}),
         ({"tag": ["b", "a"], "per": ["tenant", "tag"]}, {"tag": ["a"]}),
@@ -447,6 +451,42 @@ def test_a_limit_of_teams_counts_only_keys_of_teams(team: str | None, counters: 
     assert fields(rules, own=Key(name="ann", team=team)) == counters
 
 
+def test_a_count_of_each_user_needs_a_user() -> None:
+    """A key's name may have a slash; a call that names no user is not counted."""
+    rules = limits({"requests": "9/m", "per": "user"})
+    assert fields(rules, key="a/b|c") == ["requests|x|user=a/b%7Cc/3f9a|60s"]
+    assert fields(rules, user="others") == ["requests|x|user=ann/others|60s"]
+    assert fields(rules, user=None) == []
+    assert split_user("a/b|c/3f9a") == ("a/b|c", "3f9a")
+
+
+def test_calls_of_different_users_share_their_demands_unless_users_are_counted() -> None:
+    rules = limits({"requests": "9/m"})
+    assert not rules.counts_users
+    assert rules.prepare("ann", (), "smart", NOW, None, "a") is rules.prepare(
+        "ann", (), "smart", NOW, None, "b"
+    )
+    rules = limits({"requests": "9/m", "per": "user"})
+    assert rules.counts_users
+    first = rules.prepare("ann", (), "smart", NOW, None, "a")
+    assert first is rules.prepare("ann", (), "smart", NOW, None, "a")
+    assert first is not rules.prepare("ann", (), "smart", NOW, None, "b")
+
+
+def test_users_are_counted_in_the_windows_of_their_budgets_or_else_by_day() -> None:
+    rules = limits(
+        {"name": "a", "usd": 1, "every": "day", "per": "user"},
+        {"name": "b", "usd": 1, "every": "month", "per": "user"},
+        {"name": "c", "usd": 1, "every": "hour"},
+    )
+    assert [one.name for one in rules.find_user_windows(NOW)] == ["2026-11-24", "2026-11"]
+    assert rules.find_user_windows(NOW) is rules.find_user_windows(NOW + 1)
+    later = rules.find_user_windows(NOW + 86_400)
+    assert [one.name for one in later] == ["2026-11-25", "2026-11"]
+    rates = limits({"requests": "9/m", "per": "user"})
+    assert [one.name for one in rates.find_user_windows(NOW)] == ["2026-11-24"]
+
+
 @pytest.mark.parametrize(
     ("part", "description"),
     [
@@ -454,6 +494,7 @@ def test_a_limit_of_teams_counts_only_keys_of_teams(team: str | None, counters: 
         ({"per": "tenant"}, "tenant acme"),
         ({"per": "key"}, "key ann"),
         ({"per": "team"}, "team web of tenant acme"),
+        ({"per": "user"}, "user 3f9a of key ann"),
         ({"per": "tag"}, "tag a|b of all tenants"),
         ({"per": ["tenant", "tag"]}, "tag a|b of tenant acme"),
         ({"per": "tier"}, "tier smart of all tenants"),

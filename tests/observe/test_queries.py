@@ -144,7 +144,7 @@ def observed(
 def test_each_panel_has_data(observed: ObservedGateway, query: board.Query) -> None:
     """Each panel has numbers with a name each; figures of the week before have none yet.
 
-    A budget of all tenants has no tenant, and one of all keys has no key.
+    A budget of all tenants has no tenant, and one of all keys has no team and no key.
     """
     if board.recorded_names(query.text) & LATER:
         assert observed.prometheus.query(query.text) == []
@@ -152,7 +152,9 @@ def test_each_panel_has_data(observed: ObservedGateway, query: board.Query) -> N
     values = until(lambda: observed.prometheus.query(query.text), query.text)
     assert not any(math.isnan(value) for _, value in values) or "histogram" in query.text
     labels = re.findall(r"{{(\w+)}}", query.legend)
-    assert any(set(labels) <= labelled.keys() | {"tenant", "key"} for labelled, _ in values), values
+    assert any(
+        set(labels) <= labelled.keys() | {"tenant", "team", "key"} for labelled, _ in values
+    ), values
 
 
 @pytest.mark.parametrize(
@@ -160,7 +162,7 @@ def test_each_panel_has_data(observed: ObservedGateway, query: board.Query) -> N
     [
         ("Spent", "spent", 0.01), ("Saved", "saved", 0.01), ("Cost unknown", "without a price", 0.9),
         ("Answered from the cache", "hits", 0.05), ("Fallbacks", "fallbacks", 0.9),
-        ("Sent above fast", "above fast", 0.1), ("Left in budgets", "{{budget}} {{tenant}} {{key}}", 0.001),
+        ("Sent above fast", "above fast", 0.1), ("Left in budgets", "{{budget}} {{tenant}} {{team}} {{key}}", 0.001),
     ],
 )  # fmt: skip
 def test_a_figure_shows_what_the_calls_did(

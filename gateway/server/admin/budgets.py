@@ -19,6 +19,7 @@ from gateway.limits.budget_forecast import (
     compute_forecast,
 )
 from gateway.limits.budget_status import BudgetStatus, BudgetUse, compute_budget_uses, iter_budgets
+from gateway.limits.rules import split_user
 from gateway.runtime.composition import Gateway
 from gateway.server.admin.query_params import check_parameters
 from gateway.server.admin.worker_thread import WorkerThread
@@ -27,6 +28,8 @@ _JSON = "application/json"
 _HISTORY_SECONDS = 300.0
 """Seconds for which a forecast uses the spending that it has read."""
 _MAX_HISTORIES = 10_000
+_MAX_USERS = 20
+"""The most end users of a budget, the dearest."""
 
 
 def add_routes(router: APIRouter, gateway: Gateway, worker_thread: WorkerThread) -> None:
@@ -76,6 +79,16 @@ def read_spending(gateway: Gateway, status: BudgetStatus) -> dict[str | None, De
         return {}
     by = () if status.apart is None else (status.apart,)
     window = status.window
+    if status.apart == "user":
+        groups = gateway.store.sum_costs(
+            ("key", "user"), only=status.filters, since=window.start, until=window.end
+        )
+        named_groups = [group for group in groups if group.names[1] is not None]
+        return {
+            "/".join(map(str, group.names)): (group.cost or Decimal(0))
+            + (group.reserved or Decimal(0))
+            for group in named_groups[:_MAX_USERS]
+        }
     groups = gateway.store.sum_costs(by, only=status.filters, since=window.start, until=window.end)
     return {
         (group.names[0] if by else None): (group.cost or Decimal(0))
@@ -158,7 +171,10 @@ def _render_budget(
 ) -> dict[str, object]:
     budget, part = budget_use.budget, budget_use.budget.part
     only: Mapping[str, Any] = budget.filters
-    if budget_use.subject is not None and budget.apart is not None:
+    if budget.apart == "user" and budget_use.subject is not None:
+        key, user = split_user(budget_use.subject)
+        only = {**only, "key": [key], "user": [user]}
+    elif budget_use.subject is not None and budget.apart is not None:
         only = {**only, budget.apart: [budget_use.subject]}
     rate = budget_use.compute_rate(now)
     forecast = _compute_forecast(budget_use, history, now)

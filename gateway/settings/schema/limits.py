@@ -28,7 +28,7 @@ _UNIT_SECONDS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 _MULTIPLIERS = {"": 1, "k": 1_000, "M": 1_000_000}
 MAX_COUNT = 10**12
 """The highest count. A Redis script has only doubles, and a double holds this exactly."""
-PER_VALUES = ("all", "tenant", "team", "key", "tag", "tier", "tenant,tag", "tenant,tier")
+PER_VALUES = ("all", "tenant", "team", "key", "user", "tag", "tier", "tenant,tag", "tenant,tier")
 """Values of `per`: who has a count of its own."""
 
 
@@ -57,7 +57,9 @@ def parse_per(value: object) -> str:
         text = ",".join(sorted(words, reverse=True, key=lambda word: word == "tenant"))
         if text in PER_VALUES:
             return text
-    raise ValueError("must be all, tenant, team, key, tag, tier, [tenant, tag] or [tenant, tier]")
+    raise ValueError(
+        "must be all, tenant, team, key, user, tag, tier, [tenant, tag] or [tenant, tier]"
+    )
 
 
 def _check_time_zone(name: str) -> str:
@@ -103,20 +105,20 @@ class CountPart(BaseModel):
     per: PerValue = "all"
     """The owners of separate counts. `all` counts the calls of all tenants together.
 
-    With `tenant`, `team`, `key`, `tag` or `tier` each one has a count of its own. Equal team names
-    of two tenants are two teams. With `[tenant, tag]` or `[tenant, tier]` each tenant has a count
-    for each tag or tier.
+    With `tenant`, `team`, `key`, `user`, `tag` or `tier` each one has a count of its own. Equal
+    team names of two tenants are two teams. A `user` is an end user of a key. With `[tenant, tag]`
+    or `[tenant, tier]` each tenant has a count for each tag or tier.
     """
 
     @property
     def counted_by(self) -> str | None:
-        """The owner of a count besides tenants: team, key, tag or tier; None if there is none."""
+        """The owner of a count besides tenants: team, key, user, tag or tier; None if none."""
         word = self.per.removeprefix("tenant,")
         return None if word in ("all", "tenant") else word
 
     @property
     def all_tenants(self) -> bool:
-        """True if one count covers calls of all tenants. A key or team belongs to one."""
+        """True if one count covers calls of all tenants. A key, team or end user belongs to one."""
         return self.per in ("all", "tag", "tier")
 
 
@@ -204,6 +206,16 @@ class BudgetPart(CountPart):
             raise ValueError("`reserve` is for `usd`: a `share` counts calls")
         if self.rise is not None:
             raise ValueError("`rise` is for `usd`: a `share` counts calls")
+
+
+class UsersPart(BaseModel):
+    """End users, whom clients name."""
+
+    model_config = STRICT_CONFIG
+
+    max: Annotated[int, Field(ge=1, le=1_000_000)] = 100_000
+    """The most end users of a key that limits and budgets count apart in one window. Those who come
+    later are counted together."""
 
 
 class AlertsPart(BaseModel):

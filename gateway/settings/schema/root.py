@@ -32,7 +32,7 @@ from gateway.settings.schema.base import (
     Words,
     wrap_in_list,
 )
-from gateway.settings.schema.limits import AlertsPart, BudgetPart, LimitPart
+from gateway.settings.schema.limits import AlertsPart, BudgetPart, LimitPart, UsersPart
 from gateway.settings.schema.redis import RedisPart
 from gateway.settings.schema.rules import (
     ChoicePart,
@@ -544,6 +544,7 @@ class Config(Part):
     """The identity provider by which people sign in to the dashboard."""
     limits: list[LimitPart] = []
     budgets: list[BudgetPart] = []
+    users: UsersPart = UsersPart.model_construct()
     alerts: AlertsPart = AlertsPart.model_construct()
     on_redis_loss: Literal["lease", "closed"] = "lease"
     """The treatment of hard budgets while Redis is unreachable: spend what is leased and then

@@ -7,6 +7,7 @@
 --        holds    hash: reservations, packed {answer, entries, 1 if it has expired}
 --        ends     zset: the time at which to check a reservation again
 --        told     hash: the soft limit that was reported, and the epoch as in open.lua
+--        users    hash: money and shares of single end users
 -- ARGV   packed {id, now or 0 for this server's clock, the longest run of a call, 1 to add to a
 --        reservation, the time to keep an expired reservation, needs, others, seeds, the epoch in
 --        which they hold or ''}
@@ -32,6 +33,7 @@ local MOST = 9007199254740992
 local SKEW = 60000000
 local BUSY = 1000000 -- the wait before a call asks a busy budget again
 local spent, rate, running, holds, ends, told = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local users = KEYS[7]
 local ask = cmsgpack.unpack(ARGV[1])
 local id, now, life, adds, keep, needs = ask[1], ask[2], ask[3], ask[4] == 1, ask[5], ask[6]
 local others, seeds = ask[7], ask[8]
@@ -47,6 +49,12 @@ end
 
 local function whole(number)
   return string.format('%.0f', number)
+end
+
+-- Returns the hash of a counter of money or shares: those of single end users have their own, so
+-- that a gateway which reads all others does not read these.
+local function home(field)
+  return string.find(field, '^[^|]*|[^|]*|user=') and users or spent
 end
 
 -- Adds to what running calls reserve of a counter; deletes the field once it is 0.
@@ -78,7 +86,7 @@ for _, one in ipairs(redis.call('ZRANGEBYSCORE', ends, '-inf', whole(now), 'LIMI
         hold(field, 0 - amount)
         if kind == MONEY then
           kept[#kept + 1] = entry
-          if redis.call('HEXISTS', spent, field) == 0 then -- it has not begun yet, see open.lua
+          if redis.call('HEXISTS', home(field), field) == 0 then -- it has not begun yet, see open.lua
             redis.call('HINCRBY', told, '+' .. field, whole(amount))
           end
         end
@@ -108,7 +116,7 @@ local sums = {}
 local function sum(field)
   local found = sums[field]
   if found == nil then
-    found = count(spent, field)
+    found = count(home(field), field)
     sums[field] = found
   end
   return found
@@ -126,7 +134,7 @@ for _, seed in ipairs(#seeds > 0 and closed() == 0 and seeds or {}) do
   if not sum(field) then
     local begun = seed[2] + (count(running, field) or 0) + (count(told, '+' .. field) or 0)
     sums[field] = math.min(MOST, math.max(begun, count(told, '=' .. field) or 0))
-    redis.call('HSET', spent, field, whole(sums[field]))
+    redis.call('HSET', home(field), field, whole(sums[field]))
     redis.call('HDEL', told, '=' .. field, '+' .. field)
   end
 end
@@ -262,13 +270,14 @@ while true do
   choice, needs = on, others[on][2]
 end
 
-local paid, rates = {}, {}
+local paid, rates = { [spent] = {}, [users] = {} }, {}
 
 local function add(field, amount)
   local value = math.min(MOST, (sum(field) or 0) + amount)
   sums[field] = value
-  paid[#paid + 1] = field
-  paid[#paid + 1] = whole(value)
+  local pairs_of = paid[home(field)]
+  pairs_of[#pairs_of + 1] = field
+  pairs_of[#pairs_of + 1] = whole(value)
   return value
 end
 
@@ -318,8 +327,10 @@ end
 if #rates > 0 then
   redis.call('HSET', rate, unpack(rates))
 end
-if #paid > 0 then
-  redis.call('HSET', spent, unpack(paid))
+for key, pairs_of in pairs(paid) do
+  if #pairs_of > 0 then
+    redis.call('HSET', key, unpack(pairs_of))
+  end
 end
 
 local told_of = (choice > 0 or #answer > plain) and cmsgpack.pack(answer) or 0

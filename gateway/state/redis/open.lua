@@ -9,7 +9,7 @@
 -- ARGV   packed {now or 0 for this server's clock, microseconds until counters may begin anew}
 -- Answer the epoch: the server's run id, and when it began
 local MONEY = 4
-local spent, holds, told = KEYS[1], KEYS[4], KEYS[6]
+local spent, holds, told, users = KEYS[1], KEYS[4], KEYS[6], KEYS[7]
 local ask = cmsgpack.unpack(ARGV[1])
 local now = ask[1]
 local server = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') or ''
@@ -27,11 +27,13 @@ if epoch and string.sub(epoch, 1, #server + 1) == server .. '@' then
   return epoch
 end
 
-local all = redis.call('HGETALL', spent)
-for at = 1, #all, 2 do
-  if string.sub(all[at], 1, 4) == 'usd|' then
-    redis.call('HSET', told, '=' .. all[at], all[at + 1])
-    redis.call('HDEL', spent, all[at])
+for _, key in ipairs({ spent, users }) do
+  local all = redis.call('HGETALL', key)
+  for at = 1, #all, 2 do
+    if string.sub(all[at], 1, 4) == 'usd|' then
+      redis.call('HSET', told, '=' .. all[at], all[at + 1])
+      redis.call('HDEL', key, all[at])
+    end
   end
 end
 -- Reservations that have expired are charged: no gateway restores them, and no ledger may have them.

@@ -6,6 +6,7 @@
 -- Answer 1, or 0 if it has no running reservation: an expired one stays charged
 local KINDS = { tokens = 2, concurrency = 3, usd = 4 }
 local spent, rate, running, holds, ends, told = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local users = KEYS[7]
 local ask = cmsgpack.unpack(ARGV[1])
 local id, over, needs, crossed = ask[1], ask[2] == 1, ask[3], ask[4]
 
@@ -23,9 +24,10 @@ local function less(field, amount)
 end
 
 local function paid(field, amount)
-  local value = redis.call('HGET', spent, field)
+  local home = string.find(field, '^[^|]*|[^|]*|user=') and users or spent
+  local value = redis.call('HGET', home, field)
   if value then
-    redis.call('HSET', spent, field, string.format('%.0f', math.max(0, tonumber(value) - amount)))
+    redis.call('HSET', home, field, string.format('%.0f', math.max(0, tonumber(value) - amount)))
   end
 end
 

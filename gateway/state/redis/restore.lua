@@ -5,7 +5,7 @@
 --        {{kind, counter, amount}...}}...}}; the kinds are those of reservations in meter.lua
 -- Answer the number of calls that the server did not know
 local RUNNING, MONEY = 3, 4
-local spent, running, holds, ends = KEYS[1], KEYS[3], KEYS[4], KEYS[5]
+local spent, running, holds, ends, users = KEYS[1], KEYS[3], KEYS[4], KEYS[5], KEYS[7]
 local ask = cmsgpack.unpack(ARGV[1])
 local now, unknown = ask[1], 0
 
@@ -24,8 +24,9 @@ for _, call in ipairs(ask[2]) do
       local field, amount = entry[2], whole(entry[3])
       redis.call('HINCRBY', running, field, amount)
       -- A counter that has not begun yet begins with what is reserved of it.
-      if entry[1] == MONEY and redis.call('HEXISTS', spent, field) == 1 then
-        redis.call('HINCRBY', spent, field, amount)
+      local home = string.find(field, '^[^|]*|[^|]*|user=') and users or spent
+      if entry[1] == MONEY and redis.call('HEXISTS', home, field) == 1 then
+        redis.call('HINCRBY', home, field, amount)
       end
     end
     redis.call('HSET', holds, id, cmsgpack.pack({ 0, entries }))

@@ -27,7 +27,7 @@ class Script:
 
 KEY_VERSION = b"1"
 """The version of the stored form. A gateway never reads the keys of another version."""
-KEY_NAMES = (b"spent", b"rate", b"running", b"holds", b"ends", b"told")
+KEY_NAMES = (b"spent", b"rate", b"running", b"holds", b"ends", b"told", b"users")
 _ALL_TENANTS_TAG = b"*"
 """The hash tag for all tenants. No tenant has it, as their tags write `*` as `%2A`."""
 

@@ -9,10 +9,17 @@ local TOKENS, RUNNING = 2, 3
 local MOST = 9007199254740992
 local FEED = 2500000 -- the time until the ledger of several machines has a call that has ended
 local spent, rate, running, holds, ends, told = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local users = KEYS[7]
 local asked = cmsgpack.unpack(ARGV[1])
 
 local function whole(number)
   return string.format('%.0f', number)
+end
+
+-- Returns the hash of a counter of money or shares: those of single end users have their own, so
+-- that a gateway which reads all others does not read these.
+local function home(field)
+  return string.find(field, '^[^|]*|[^|]*|user=') and users or spent
 end
 
 -- Returns the fields of a hash by name; a missing field is false.
@@ -40,7 +47,7 @@ local held = look(holds, ids)
 
 -- The reservations of each call, added up by counter.
 local calls, over = {}, {}
-local fields, listed = { [spent] = {}, [rate] = {} }, {}
+local fields, listed = { [spent] = {}, [rate] = {}, [users] = {} }, {}
 for _, one in ipairs(asked) do
   local id, tokens, micro = one[1], one[2], one[3]
   if held[id] then
@@ -50,7 +57,7 @@ for _, one in ipairs(asked) do
       local kind, field = entry[1], entry[2]
       if not listed[field] and kind ~= RUNNING then
         listed[field] = true
-        table.insert(fields[kind == TOKENS and rate or spent], field)
+        table.insert(fields[kind == TOKENS and rate or home(field)], field)
       end
       sums[field] = (sums[field] or 0) + entry[3]
       kinds[field] = kind
@@ -65,6 +72,9 @@ if #over == 0 then
 end
 
 local level, value = look(rate, fields[rate]), look(spent, fields[spent])
+for field, number in pairs(look(users, fields[users])) do
+  value[field] = number
+end
 local ended = {} -- the amounts to take off running
 for field, last in pairs(level) do
   level[field] = last and cmsgpack.unpack(last)
@@ -99,7 +109,7 @@ for field, amount in pairs(ended) do
     redis.call('HDEL', running, field)
   end
 end
-local rates, sums = {}, {}
+local rates, sums = {}, { [spent] = {}, [users] = {} }
 for field, found in pairs(level) do
   if found then
     table.insert(rates, field)
@@ -108,15 +118,18 @@ for field, found in pairs(level) do
 end
 for field, number in pairs(value) do
   if type(number) == 'number' then -- unchanged values are still text
-    table.insert(sums, field)
-    table.insert(sums, whole(number))
+    local pairs_of = sums[home(field)]
+    table.insert(pairs_of, field)
+    table.insert(pairs_of, whole(number))
   end
 end
 if #rates > 0 then
   redis.call('HSET', rate, unpack(rates))
 end
-if #sums > 0 then
-  redis.call('HSET', spent, unpack(sums))
+for key, pairs_of in pairs(sums) do
+  if #pairs_of > 0 then
+    redis.call('HSET', key, unpack(pairs_of))
+  end
 end
 redis.call('HDEL', holds, unpack(over))
 redis.call('ZREM', ends, unpack(over))

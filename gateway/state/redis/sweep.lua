@@ -3,7 +3,7 @@
 -- KEYS   as in meter.lua
 -- ARGV   packed {now or 0 for this server's clock, the cursor of the scan of rates, ended fields}
 -- Answer the next cursor, 0 at the end
-local spent, rate, running, told = KEYS[1], KEYS[2], KEYS[3], KEYS[6]
+local spent, rate, running, told, users = KEYS[1], KEYS[2], KEYS[3], KEYS[6], KEYS[7]
 local ask = cmsgpack.unpack(ARGV[1])
 local now = ask[1]
 
@@ -14,6 +14,7 @@ end
 
 for _, field in ipairs(ask[3]) do
   redis.call('HDEL', spent, field)
+  redis.call('HDEL', users, field)
   redis.call('HDEL', told, field, '=' .. field, '+' .. field)
   redis.call('HDEL', running, field)
 end

@@ -40,6 +40,7 @@ def rows() -> list[Row]:
             "source": ("pin", "rule", "classifier", "seat")[at % 4], "model": f"{tier}-1", "usage": "provider",
             "cost": Decimal(at * 37 % 101) / 1000, "wasted": Decimal(0), "estimate": Decimal(0), "baseline": Decimal(at * 53 % 97 + 60) / 1000,
             "first_content": (at * 61 % 89) / 10, "duration": (at * 61 % 89) / 5,
+            "team": (None, "web")[at % 2], "end_user": (None, "u1", "u2")[at % 3],
         }  # fmt: skip
         id = f"call-{at}"
         if at % 11 == 3:
@@ -115,7 +116,8 @@ def _round(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
 
 def test_every_heading_of_the_page_has_a_test() -> None:
     assert list(queries()) == [
-        "Connecting", "Each tier by day, in a time zone", "Savings", "Who spends most", "What the cache saves",
+        "Connecting", "Each tier by day, in a time zone", "Savings", "Who spends most", "Who spends most within a team",
+        "What the cache saves",
         "How long people wait", "Who served in place of another", "Whose price is missing",
         "What the month comes to", "What goes above fast",
     ]  # fmt: skip
@@ -157,6 +159,16 @@ def test_the_query_of_spenders_returns_the_cost_of_each_key(full: SqlStore) -> N
             if group.cost is not None
         ],
     )  # fmt: skip
+
+
+def test_the_query_of_teams_returns_the_cost_of_each_user(full: SqlStore) -> None:
+    near(
+        answer(full, "Who spends most within a team"),
+        [
+            (*group.names, group.calls, number(group.cost))
+            for group in full.sum_costs(("tenant", "team", "key", "user"))
+        ],
+    )
 
 
 def test_the_query_of_the_cache_returns_the_savings_of_each_key(full: SqlStore) -> None:

@@ -62,7 +62,8 @@ def need(chance: random.Random, kind: Kind, at: int) -> CounterDemand:
         return CounterDemand(kind=kind, name=name, field=name, limit=chance.choice([0, 1, 3]))
     if kind == "usd":
         return CounterDemand(
-            kind=kind, name=name, field=f"{name}|2030-03", needs_seed=at == 1,
+            kind=kind, name=name, needs_seed=at == 1,
+            field=f"{name}|2030-03" if at else f"usd|{name}|user=k/u|2030-03",
             limit=chance.choice([0, 50, 10**7, 2**53]),
             amount=chance.choice([0, 1, 20, 999_999, 2**40]),
             soft=chance.choice([None, (30, 10**6)[at]]), then=then,

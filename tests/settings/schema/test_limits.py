@@ -67,11 +67,11 @@ MISTAKES = [
     ("limits: [{name: a, tier: [], concurrency: 1}]",
      "16: error: limits[0].tier: must not be empty."),
     ("limits: [{name: a, per: lab, concurrency: 1}]",
-     "16: error: limits[0].per: must be all, tenant, team, key, tag, tier, [tenant, tag] or [tenant, tier]."),
+     "16: error: limits[0].per: must be all, tenant, team, key, user, tag, tier, [tenant, tag] or [tenant, tier]."),
     ("limits: [{name: a, per: [tag, tier], concurrency: 1}]",
-     "16: error: limits[0].per: must be all, tenant, team, key, tag, tier, [tenant, tag] or [tenant, tier]."),
+     "16: error: limits[0].per: must be all, tenant, team, key, user, tag, tier, [tenant, tag] or [tenant, tier]."),
     ("limits: [{name: a, per: [1], concurrency: 1}]",
-     "16: error: limits[0].per: must be all, tenant, team, key, tag, tier, [tenant, tag] or [tenant, tier]."),
+     "16: error: limits[0].per: must be all, tenant, team, key, user, tag, tier, [tenant, tag] or [tenant, tier]."),
     ("limits: [{name: a, concurrency: -1}]",
      "16: error: limits[0].concurrency: must be at least 0."),
     ("limits: [{name: a, request: 1/s}]",
@@ -154,6 +154,7 @@ def test_limits_of_several_files_add_up(tmp_path: Path) -> None:
         ("tenant", None, False),
         ("team", "team", False),
         ("key", "key", False),
+        ("user", "user", False),
         ("tag", "tag", True),
         ("tier", "tier", True),
         (["tenant", "tag"], "tag", False),
@@ -163,7 +164,7 @@ def test_limits_of_several_files_add_up(tmp_path: Path) -> None:
 def test_a_count_covers_all_tenants_unless_per_says_otherwise(
     per: object, apart: str | None, *, all_tenants: bool
 ) -> None:
-    """A key belongs to one tenant, and so does a team."""
+    """A key belongs to one tenant, and so do a team and an end user."""
     counted = {} if per is None else {"per": per}
     part = BudgetPart.model_validate({"name": "a", "usd": 1, "every": "day", **counted})
     assert (part.counted_by, part.all_tenants) == (apart, all_tenants)
