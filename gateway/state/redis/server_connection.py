@@ -22,6 +22,8 @@ from gateway.state.redis.replies import Answer, RedisError
 type Words = tuple[bytes, ...]
 
 _pack = cast("Callable[[Words], bytes]", pack_command)  # its stub allows only tuples of one item
+_UNAUTHENTICATED = "Protocol error: unauthenticated"
+"""How Redis refuses more than ten words from a client that has not logged in; it then closes."""
 _STALL_SECONDS = 0.02
 """The delay of a timer, in seconds, from which this process was busy, not the server."""
 _GRACE_SECONDS = 0.01
@@ -131,6 +133,8 @@ class ServerConnection:
         try:
             answer: Answer = await self._connection.read_response()
         except exceptions.ResponseError as error:  # redis-py removes a first word that it knows
+            if _UNAUTHENTICATED in str(error):
+                raise exceptions.AuthenticationError from None
             return RedisError(f"{error.status_code} {error}" if error.status_code else str(error))
         return answer
 

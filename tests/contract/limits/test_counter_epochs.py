@@ -34,7 +34,7 @@ class Server:
     def __init__(self, url: str, tenant: str) -> None:
         self.tenant = tenant
         self.admin = redis.Redis.from_url(url)
-        self.spent, _, self.running, self.holds, _, self.told = make_keys(tenant)
+        self.spent, _, self.running, self.holds, _, self.told, _ = make_keys(tenant)
         self.stores = [
             RedisCounters.from_url(
                 url, note=print, clock=time.monotonic, deadline=10.0, quiet_seconds=QUIET

@@ -63,7 +63,7 @@ def need(chance: random.Random, kind: Kind, at: int) -> CounterDemand:
     if kind == "usd":
         return CounterDemand(
             kind=kind, name=name, needs_seed=at == 1,
-            field=f"{name}|2030-03" if at else f"usd|{name}|user=k/u|2030-03",
+            field=f"{name}|2030-03" if at else f"unseeded|{name}|user=k/u|2030-03",
             limit=chance.choice([0, 50, 10**7, 2**53]),
             amount=chance.choice([0, 1, 20, 999_999, 2**40]),
             soft=chance.choice([None, (30, 10**6)[at]]), then=then,

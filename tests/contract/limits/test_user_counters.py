@@ -74,7 +74,7 @@ async def test_a_refusal_by_all_tenants_gives_a_users_counter_back(
     full = msgspec.structs.replace(OTHER, limit=0)
     for number in range(3):
         answer = await meter.admit(ask(f"{tenant}-{number}", tenant, full, money()), NOW)
-        assert answer == Refusal(full, None)
+        assert answer == Refusal(full, None, left=0)
     assert await left(meter, tenant, 10) == 10
 
 
