@@ -23,8 +23,10 @@ _STARTUP_PATHS: tuple[Path, ...] = (
     ("ledger", "journal"), ("ledger", "store"), ("ledger", "content"), ("ledger", "redact"),
 )  # fmt: skip
 """Settings that a running gateway cannot change."""
-_STORE_PATHS: tuple[Path, ...] = (("ledger", "store"), ("keys", "store"))
-"""The addresses of databases, which may contain a password."""
+_STORE_PATH: Path = ("ledger", "store")
+"""The address of the ledger store, which may contain a password."""
+_KEYS_PATH: Path = ("keys", "store")
+"""The file of keys, or the address of their database, which may contain a password."""
 
 
 class ConfigChange(msgspec.Struct, frozen=True):
@@ -162,7 +164,8 @@ def _format_value(path: Path, value: object, source: ConfigSource) -> str | None
 
 def _redact_value(path: Path, value: object, source: ConfigSource) -> Json:
     """Return a value without credentials."""
-    if value and (path in _STORE_PATHS or _is_secret(path)):
+    is_database = path == _KEYS_PATH and "://" in str(value)
+    if value and (path == _STORE_PATH or is_database or _is_secret(path)):
         return _HIDDEN
     if isinstance(value, Mapping):
         parts = {

@@ -224,6 +224,7 @@ def test_stale_admin_keys_do_not_make_this_machine_an_admin(
     """Without any admin key the gateway trusts its own machine: that must not begin by an outage."""
     database.put("boss", sha256=digest("s2"), admin=True)
     follower = Follower(tmp_path, database)
+    assert len(list(follower.table.iter_admin_hashes())) == 1
     database.error = KeyStoreError("away")
     follower.poll(STALE + 1)
     assert follower.table.has_admin

@@ -167,6 +167,7 @@ def test_a_hash_may_be_brought_with_its_earlier_ones(desk: Desk) -> None:
 
 
 def test_without_names_any_lab_may_be_named(desk: Desk) -> None:
+    desk.admin.create("local", {"regions": "eu"}, "ann")
     admin = KeyAdmin(desk.store, clock=lambda: NOW)
     admin.create("app", {"labs": ["later"]}, "ann")
     assert desk.settings("app")["labs"] == ["later"]

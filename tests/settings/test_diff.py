@@ -36,6 +36,8 @@ def describe_changes(
         ("{name: a, tier: fast}\n- {name: b, tier: smart}", "{name: b, tier: smart}\n- {name: a, tier: fast}",
          ['choices.order: ["a","b"] -> ["b","a"]']),
         ("- {name: b", "- {name: a, tier: smart}\n- {name: b", ['choices.a (2): added, {"name":"a","tier":"smart"}']),
+        ("version: 1\n", "version: 1\nkeys: keys.yaml\n", ["keys.store: open -> keys.yaml"]),
+        ("version: 1\n", "version: 1\nkeys: postgresql://me:pass-word@host/x\n", ["keys.store: open -> (not shown)"]),
         ("version: 1\n", "version: 1 # the first\ncache: {}\n", []),
         ("version: 1\n", "version: 1\nserver: {port: 9}\ncache: {ttl: 9s}\n",
          ["server.port: 8484 -> 9", "cache.ttl: 3600.0 -> 9.0"]),

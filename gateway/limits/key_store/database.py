@@ -28,7 +28,13 @@ _TABLES = (
     changed DOUBLE PRECISION NOT NULL, changed_by TEXT NOT NULL, revision BIGINT NOT NULL)""",
     "CREATE INDEX IF NOT EXISTS client_keys_by_revision ON client_keys (revision)",
 )
-_COLUMNS = "name, settings, created, changed, changed_by"
+_READ_ALL = "SELECT name, settings, created, changed, changed_by FROM client_keys ORDER BY name"
+_READ_CHANGED = """
+    SELECT name, settings, created, changed, changed_by FROM client_keys WHERE revision > ?
+"""
+_READ_ONE = """
+    SELECT name, settings, created, changed, changed_by FROM client_keys WHERE name = ?
+"""
 _INSERT = """
     INSERT INTO client_keys (name, settings, created, changed, changed_by, revision)
     VALUES (?, ?, ?, ?, ?, ?)
@@ -42,8 +48,8 @@ class SqlKeyDatabase(ABC):
 
     place = "the key database"
     placeholder: ClassVar[str]
-    lock_clause: ClassVar[str]
-    """The end of a query that locks its rows until the transaction ends."""
+    lock_query: ClassVar[str]
+    """A query that locks the row of client_key_store until the transaction ends."""
 
     def __init__(self, *, creates: bool, clock: Callable[[], float] = time.time) -> None:
         """`creates`: the first use makes what is missing; without it, there are no keys then."""
@@ -73,7 +79,7 @@ class SqlKeyDatabase(ABC):
         if not self._creates and not self.exists():
             return {}
         with self._open() as connection:
-            rows = connection.execute(f"SELECT {_COLUMNS} FROM client_keys ORDER BY name")  # noqa: S608
+            rows = connection.execute(_READ_ALL)
             return {row[0]: _make_record(row) for row in rows.fetchall()}
 
     def read_changes(self, cursor: DatabaseCursor | None) -> KeyChanges | None:
@@ -91,7 +97,7 @@ class SqlKeyDatabase(ABC):
                 or cursor.revision > current.revision
             )
             rows = connection.execute(
-                self._adapt(f"SELECT {_COLUMNS} FROM client_keys WHERE revision > ?"),  # noqa: S608
+                self._adapt(_READ_CHANGED),
                 [-1 if is_whole or cursor is None else cursor.revision],
             )
             return KeyChanges([_make_record(row) for row in rows.fetchall()], current, is_whole)
@@ -100,9 +106,8 @@ class SqlKeyDatabase(ABC):
         """Change one key while nobody else changes a key; see KeyStore."""
         with self._open() as connection, self.transaction(connection):
             # First: it locks the row, so changes have the order of their numbers.
-            connection.execute(f"SELECT revision FROM client_key_store{self.lock_clause}")  # noqa: S608
-            sql = self._adapt(f"SELECT {_COLUMNS} FROM client_keys WHERE name = ?")  # noqa: S608
-            row = connection.execute(sql, [name]).fetchone()
+            connection.execute(self.lock_query)
+            row = connection.execute(self._adapt(_READ_ONE), [name]).fetchone()
             before = None if row is None else _make_record(row)
             settings = dict(change(before))
             if before is not None and settings == before.settings:

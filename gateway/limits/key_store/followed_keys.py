@@ -133,8 +133,10 @@ class FollowedKeys:
 
     def poll(self) -> None:
         """Ask the database for changes once. Never raises."""
+        was_known = self._cursor is not None
         try:
             changes = self._read_changes()
+            self._apply(changes)
         except Exception as error:  # noqa: BLE001 - the thread must not end
             reason = str(error) if isinstance(error, KeyStoreError) else type(error).__name__
             if not self._last_error:
@@ -144,9 +146,8 @@ class FollowedKeys:
         if self._last_error:
             self._last_error = ""
             self._log("keys", text="the database of keys answers again")
-        if changes is not None and self._cursor is not None:
+        if changes is not None and was_known:
             self._log("keys", text=f"{len(changes.records)} changed in the database")
-        self._apply(changes)
         self._keep_copy(is_changed=changes is not None)
 
     def _run(self) -> None:

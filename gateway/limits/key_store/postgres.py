@@ -34,7 +34,7 @@ class PostgresKeyDatabase(SqlKeyDatabase):
     """A PostgreSQL database. Its tables are where the connection's search path points."""
 
     placeholder: ClassVar = "%s"
-    lock_clause: ClassVar = " FOR UPDATE"
+    lock_query: ClassVar = "SELECT 1 FROM client_key_store FOR UPDATE"
 
     def __init__(self, url: str, *, creates: bool, keeps_connection: bool) -> None:
         super().__init__(creates=creates)

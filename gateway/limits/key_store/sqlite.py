@@ -20,7 +20,7 @@ class SqliteKeyDatabase(SqlKeyDatabase):
     """A SQLite file. Each use has a connection of its own. Only the first use creates the file."""
 
     placeholder: ClassVar = "?"
-    lock_clause: ClassVar = ""  # the transaction locks the whole file
+    lock_query: ClassVar = "SELECT 1"  # the transaction has locked the whole file
 
     def __init__(self, file: Path, *, creates: bool) -> None:
         super().__init__(creates=creates)
