@@ -28,6 +28,7 @@ COMMANDS = (
     "evaluate",
     "costs",
     "keys",
+    "audit",
     "completion",
 )
 

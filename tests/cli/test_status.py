@@ -90,6 +90,13 @@ STATUSES: list[tuple[str, int, list[str], str]] = [
     ("keys add", 0, ["keys", "add", "ann"], KEYED),
     ("keys add", 1, ["keys", "add", "ann"], GOOD),
     ("keys add", 2, ["keys", "add", "ann", "--lab", "nobody"], KEYED),
+    ("keys change", 1, ["keys", "change", "nobody", "--admin"], KEYED),
+    ("keys change", 2, ["keys", "change", "ann"], KEYED),
+    ("keys import", 1, ["keys", "import", "golden.yaml"], KEYED),
+    ("keys import", 2, ["keys", "import", "nothing.yaml"], KEYED),
+    ("audit", 0, ["audit"], GOOD),
+    ("audit", 1, ["audit", "--since", "1h"], BAD),
+    ("audit", 2, ["audit", "--since", "whenever"], GOOD),
     ("keys list", 0, ["keys", "list"], KEYED),
     ("keys list", 1, ["keys", "list"], GOOD),
     ("keys list", 2, ["keys", "list", "x"], GOOD),
@@ -162,6 +169,8 @@ JSON: list[tuple[str, list[str], str]] = [
     ("costs reprice", ["costs", "reprice", "--json"], GOOD),
     ("keys add", ["keys", "add", "ann", "--json"], KEYED),
     ("keys rotate", ["keys", "rotate", "ann", "--json"], KEYED),
+    ("keys change", ["keys", "change", "ann", "--tenant", "t", "--json"], KEYED),
+    ("keys import", ["keys", "import", "keys.yaml", "--json"], KEYED),
     ("keys revoke", ["keys", "revoke", "ann", "--json"], KEYED),
 ]
 
