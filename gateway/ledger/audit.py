@@ -23,7 +23,7 @@ _BLOCK_BYTES = 65_536
 """The bytes that a reader takes at a time, from the end of the file."""
 
 type AuditSource = Literal["api", "dashboard", "cli", "serve"]
-"""What an act came through."""
+"""The interface that an act came through."""
 
 
 class AuditRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -35,9 +35,9 @@ class AuditRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The name of the admin key, or the user of a command."""
     via: AuditSource
     act: str
-    """What was done, as `key.rotate`."""
+    """The act, as `key.rotate`."""
     subject: str | None = None
-    """To what it was done, as the name of a key."""
+    """The thing that it changed, as the name of a key."""
     before: Any = None
     after: Any = None
     error: str | None = None
@@ -51,7 +51,7 @@ class AuditPage(NamedTuple):
 
     rows: list[AuditRow]
     cursor: int | None
-    """Where the next older page ends; None if there are no more rows."""
+    """The end of the next older page; None if there are no more rows."""
 
 
 _decode_row = jsonio.make_reader(AuditRow)

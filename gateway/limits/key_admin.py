@@ -35,7 +35,7 @@ _HINTS_BY_FIXED_SETTING = {
     "earlier": "Rotate the key: it sets them.",
     "revoked": "Revoke the key in place of it.",
 }
-"""What to do in place of a change to a setting that other acts set."""
+"""Hints in place of a change to a setting that other acts set."""
 
 type KeyState = Literal["live", "expired", "revoked", "invalid"]
 
@@ -224,14 +224,15 @@ class KeyAdmin:
             nonlocal recorded
             settings = change(before)
             if before is None or settings != before.settings:
-                recorded = KeyAct(
+                key_act = KeyAct(
                     act=act,
                     name=name,
                     who=who,
                     before=None if before is None else hide_hashes(before.settings),
                     after=hide_hashes(settings),
                 )
-                self._record_act(recorded)
+                self._record_act(key_act)
+                recorded = key_act
             return settings
 
         try:

@@ -113,7 +113,7 @@ def open_database(
 
 
 def parse_settings(settings: KeySettings) -> tuple[KeyPart, list[str]]:
-    """Return the settings of a key, and the names of those that this version does not know.
+    """Return the settings of a key, and the names of settings that this version does not know.
 
     Raises KeyStoreError for a value that this version cannot read.
     """

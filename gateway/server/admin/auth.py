@@ -27,7 +27,7 @@ from gateway.state.ended_sessions import EndedSessions
 
 KEY_VARIABLE = "TIERGATE_ADMIN_KEY"
 LOCAL_ADMIN = "local"
-"""The name of whoever is on this machine, while there is no admin key."""
+"""The name of every user of this machine, while there is no admin key."""
 _SEND_HINT = "Send it as `Authorization: Bearer <key>`."
 _SET_HINT = f"Set {KEY_VARIABLE}, and send it as `Authorization: Bearer <key>`."
 _PROXY_HEADERS = frozenset(

@@ -20,7 +20,7 @@ from gateway.server.identity.person import Person
 from gateway.state.ended_sessions import SESSION_SECONDS, EndedSessions
 
 MAIN_ADMIN = "admin"
-"""The name of whoever has TIERGATE_ADMIN_KEY."""
+"""The name of the admin who has TIERGATE_ADMIN_KEY."""
 COOKIE_NAME = "tiergate-session"
 CSRF_HEADER = "x-tiergate-csrf"
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
