@@ -35,7 +35,7 @@ _MAX_TEXT_CHARS = 200
 _ZERO = Decimal(0)
 _NO_USAGE = Usage()
 BILLED_PRICE_VERSION = "provider"
-"""The price version of a row if no price is known and the provider says what it billed."""
+"""The price version of a row if the provider says what it billed: that is the cost."""
 _EMBEDDINGS = "embeddings"
 _UNKNOWN_MEDIA = "input_other"
 """A class in `Usage.media`: tokens that may be text or not; the provider does not say."""
@@ -82,6 +82,8 @@ class CallTotals(Struct, frozen=True):
     """USD of the answer and of the failed attempts before it."""
     estimate: Decimal | None
     """The USD of `cost` that rest on estimated tokens."""
+    computed_cost: Decimal | None = None
+    """USD of the answer by the gateway's prices, if the provider states its bill."""
 
 
 class CallAccount:
@@ -350,12 +352,15 @@ class CallAccount:
         target = self.target
         if (price := target.price if target is not None else None) is not None:
             price = price.find_in_force(self.call.received_at)
+        computed_cost = None
         if (
             self.has_open_attempt
             and self.cache != "hit"
             and self.call.operation != _UNBILLED_OPERATION
         ):
             answer_cost, estimated_answer_cost = _price_usage(usage, source, self.usage, price)
+            if self.usage is not None and self.usage.billed is not None:
+                computed_cost = compute_cost(usage, price)
         else:
             answer_cost = estimated_answer_cost = _ZERO
         total_cost, estimated_cost = answer_cost, estimated_answer_cost
@@ -364,7 +369,9 @@ class CallAccount:
         elif self._wasted_cost is not _ZERO:
             total_cost = _add_known(answer_cost, self._wasted_cost)
             estimated_cost = _add_known(estimated_answer_cost, self._wasted_estimate)
-        return CallTotals(usage, source, price, answer_cost, total_cost, estimated_cost)
+        return CallTotals(
+            usage, source, price, answer_cost, total_cost, estimated_cost, computed_cost
+        )
 
     def make_final_row(
         self,
@@ -461,6 +468,7 @@ class CallAccount:
             wasted=None if self._has_unknown_cost else self._wasted_cost,
             estimate=totals.estimate,
             billed=None if is_cache_hit else usage.billed,
+            computed_cost=totals.computed_cost,
             reserved=self._compute_unknown_bound(totals.answer_cost),
             baseline=baseline,
             price=price_version,
@@ -540,7 +548,9 @@ class CallAccount:
         ):
             return _ZERO
         if self.decision.source == "pin" or self.decision.tier is None:
-            return compute_cost(usage, price)  # the gateway did not choose the model
+            # The gateway did not choose the model.
+            billed = None if usage is None else usage.billed
+            return compute_cost(usage, price) if billed is None else billed
         return compute_baseline_cost(usage, self._find_target_price(self.baseline), price)
 
 
@@ -550,7 +560,7 @@ def _shorten(text: str | None) -> str | None:
 
 def _find_price_version(usage: Usage | None, price: Price | None) -> str | None:
     """Return the version of the price that gives an answer's cost."""
-    if usage is not None and usage.billed is not None and compute_cost(usage, price) is None:
+    if usage is not None and usage.billed is not None:
         return BILLED_PRICE_VERSION
     service_price = (
         price.find_service(usage.service if usage is not None else None) if price else None
@@ -561,12 +571,12 @@ def _find_price_version(usage: Usage | None, price: Price | None) -> str | None:
 def _price_usage(
     usage: Usage | None, source: UsageSource | None, reported: Usage | None, price: Price | None
 ) -> tuple[Decimal | None, Decimal | None]:
-    """Return the USD of a usage and their estimated part: by price, otherwise as billed."""
+    """Return the USD of a usage and their estimated part: as billed, otherwise by price."""
+    if reported is not None and reported.billed is not None:
+        return reported.billed, _ZERO
     total = compute_cost(usage, price)
     if total is not None and source == "provider":
         return total, _ZERO  # the usual case
-    if total is None and reported is not None and reported.billed is not None:
-        return reported.billed, _ZERO
     return total, _compute_estimated_part(total, source, reported, price)
 
 

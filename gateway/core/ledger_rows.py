@@ -18,7 +18,7 @@ import msgspec
 from gateway.core.decision_record import DecisionRecord
 from gateway.core.target import Tier
 
-ROW_VERSION = 3
+ROW_VERSION = 4
 """The version of the rows. A later version only adds fields, so older readers still work."""
 
 type CallState = Literal[
@@ -169,13 +169,16 @@ class FinalRow(msgspec.Struct, frozen=True, kw_only=True, tag="final", tag_field
     media: dict[str, int] = {}
     """The tokens in `input` to `reasoning` that are not text, as in `Usage.media`."""
     cost: Decimal | None = None
-    """USD of the answer, and of earlier attempts as far as known."""
+    """USD of the answer, and of earlier attempts as far as known. A bill that the provider states
+    is the cost of its answer."""
     wasted: Decimal | None = None
     """USD of `cost` for attempts that gave no answer; None if a bill for one is unknown."""
     estimate: Decimal | None = None
     """The USD of `cost` that rest on estimated tokens."""
     billed: Decimal | None = None
     """USD for the answer, by the provider's word."""
+    computed_cost: Decimal | None = None
+    """USD for the answer by the gateway's prices, if the provider states its bill."""
     reserved: Decimal | None = None
     """The most USD that unknown costs may be."""
     baseline: Decimal | None = None
@@ -207,6 +210,7 @@ class RepriceRow(msgspec.Struct, frozen=True, kw_only=True, tag="reprice", tag_f
     cost: Decimal | None
     estimate: Decimal | None = None
     baseline: Decimal | None = None
+    computed_cost: Decimal | None = None
     price: str | None
 
 

@@ -18,6 +18,9 @@ from gateway.core.usage import UNKNOWN_MODALITY, Usage
 
 _MILLION = Decimal(1_000_000)
 _ZERO = Decimal(0)
+_BILL_TOLERANCE = Decimal("0.01")
+_BILL_ROUNDING = Decimal("0.000001")
+_MAX_BILL_ROUNDING = Decimal("0.0005")
 _DAY_SECONDS = 86_400
 _EPOCH_WEEKDAY = 3
 """The weekday of 1970-01-01; Monday is 0."""
@@ -213,14 +216,31 @@ def _sum_extra_costs(usage: Usage, rates: Rates, price: Price) -> Decimal | None
     )
 
 
+def compute_bill_difference(billed: Decimal, computed_cost: Decimal) -> Decimal:
+    """Return the USD by which a provider's bill exceeds the gateway's sum; 0 if they agree.
+
+    They agree within 1%, within a millionth of a USD, and within half of the bill's last digit:
+    providers round their bills, Perplexity to a thousandth.
+    """
+    difference = EXACT_CONTEXT.subtract(billed, computed_cost)
+    tolerance = max(_BILL_ROUNDING, EXACT_CONTEXT.multiply(computed_cost, _BILL_TOLERANCE))
+    if billed:
+        half_digit = Decimal((0, (5,), int(billed.as_tuple().exponent) - 1))
+        tolerance = max(tolerance, min(half_digit, _MAX_BILL_ROUNDING))
+    return _ZERO if abs(difference) <= tolerance else difference
+
+
 def compute_baseline_cost(
     usage: Usage | None, price: Price | None, own_price: Price | None
 ) -> Decimal | None:
     """Return the USD of an answer at another price than its `own_price`; None if unknown.
 
     Tokens cost the standard tier's price there, as a service tier means something only at its own
-    provider. Tools cost what they cost at `own_price`.
+    provider. Tools cost what they cost at `own_price`. At `own_price` a bill that the provider
+    states is the cost.
     """
+    if usage is not None and usage.billed is not None and price is not None and price == own_price:
+        return usage.billed
     if usage is None or price is own_price or not (usage.service or usage.tools):
         return compute_cost(usage, price)
     if price == own_price:

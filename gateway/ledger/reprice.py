@@ -5,6 +5,7 @@ from decimal import Decimal
 
 import msgspec
 
+from gateway.core.call_accounting import BILLED_PRICE_VERSION
 from gateway.core.ledger_rows import AttemptRow, FinalRow, RepriceRow
 from gateway.core.price import Price, compute_baseline_cost, compute_cost
 from gateway.core.usage import Usage
@@ -27,7 +28,8 @@ def price_again(
     The prices in force when the call was received count. Both prices are whole, as of
     `Target.price`. A call that named its model is compared with that model's own price. Returns
     None if nothing changes. A known amount never becomes unknown, and failed attempts, given in
-    `attempts`, keep their cost. A known cost is computed again only with `reprice_known`.
+    `attempts`, keep their cost. A known cost is computed again only with `reprice_known`. A bill
+    that the provider stated stays the cost: then only the gateway's own sum beside it changes.
     """
     if entry.state == "failed":
         return _reprice_failed_call(entry, baseline_price, now)
@@ -46,6 +48,11 @@ def price_again(
     )
     answer_cost = None if keeps_cost else compute_cost(usage, target_price)
     total, estimate, version = entry.cost, entry.estimate, entry.price
+    computed_cost = entry.computed_cost
+    if entry.billed is not None:
+        if answer_cost is not None:
+            computed_cost = answer_cost
+        answer_cost = None if keeps_cost else entry.billed
     if (
         answer_cost is not None
         and earlier_cost is not None
@@ -53,13 +60,19 @@ def price_again(
     ):
         total = answer_cost + earlier_cost[0]
         estimate = _estimate_answer_cost(entry, usage, target_price, answer_cost) + earlier_cost[1]
-        version = _find_price_version(usage, target_price)
+        version = _find_price_version(entry, usage, target_price)
     new_baseline = compute_baseline_cost(usage, comparison_price, target_price)
     baseline = entry.baseline if new_baseline is None else new_baseline
-    if total == entry.cost and baseline == entry.baseline:
+    if (total, baseline, computed_cost) == (entry.cost, entry.baseline, entry.computed_cost):
         return None
     return RepriceRow(
-        id=entry.id, at=now, cost=total, estimate=estimate, baseline=baseline, price=version
+        id=entry.id,
+        at=now,
+        cost=total,
+        estimate=estimate,
+        baseline=baseline,
+        computed_cost=computed_cost,
+        price=version,
     )
 
 
@@ -77,6 +90,7 @@ def read_usage(entry: FinalRow) -> Usage | None:
         tools=entry.tools,
         media=entry.media,
         service=entry.service,
+        billed=entry.billed,
     )
 
 
@@ -112,7 +126,9 @@ def _reprice_failed_call(entry: FinalRow, baseline: Price | None, now: float) ->
     )
 
 
-def _find_price_version(usage: Usage, target_price: Price | None) -> str | None:
+def _find_price_version(entry: FinalRow, usage: Usage, target_price: Price | None) -> str | None:
+    if entry.billed is not None:
+        return BILLED_PRICE_VERSION
     service_price = target_price.find_service(usage.service) if target_price is not None else None
     return service_price.version if service_price is not None else None
 
@@ -121,7 +137,7 @@ def _estimate_answer_cost(
     entry: FinalRow, usage: Usage, target_price: Price | None, answer_cost: Decimal
 ) -> Decimal:
     """Return USD of an answer that rest on estimates; for a partial answer only its output."""
-    if entry.usage == "provider":
+    if entry.usage == "provider" or entry.billed is not None:
         return _ZERO
     if entry.usage != "partial":
         return answer_cost

@@ -4,9 +4,10 @@ Four views are public, with the same columns in both:
 
 `costs` has a row for each call: the fields of `FinalRow` at its latest price, without `basis`.
 Tokens are usage at providers, so an answer from the cache has null. cost, wasted, estimate, billed,
-reserved and baseline are exact USD (text in SQLite, numeric in PostgreSQL). cost_usd, baseline_usd
-and saved are for charts (floating point in SQLite, numeric in PostgreSQL). `unknown`: something was
-or may have been billed, and nobody knows how much. `reserved` is the maximum of that amount.
+computed_cost, reserved and baseline are exact USD (text in SQLite, numeric in PostgreSQL).
+cost_usd, baseline_usd and saved are for charts (floating point in SQLite, numeric in PostgreSQL).
+`unknown`: something was or may have been billed, and nobody knows how much. `reserved` is the
+maximum of that amount.
 `attempts` has a row for each request that gave no answer, with the fields of `AttemptRow`.
 `feedback` has a row for each call that a client has judged, with the fields of `FeedbackRow` and
 the decision for the call.
@@ -35,7 +36,7 @@ ENTRY_COLUMNS: Final = (
     *("input", "cache_read", "cache_write", "cache_write_by", "output", "reasoning", "tools"),
     *("cost", "wasted", "estimate", "billed", "reserved", "baseline", "price", "first_content"),
     *("duration", "upstream_id", "config", "basis"),
-    *("media", "response_id", "arm", "guards", "team", "end_user"),
+    *("media", "response_id", "arm", "guards", "team", "end_user", "computed_cost"),
 )
 """Columns of `entries`: the fields of a FinalRow."""
 ATTEMPT_COLUMNS: Final = (
@@ -43,7 +44,9 @@ ATTEMPT_COLUMNS: Final = (
     *("duration", "input", "output", "cost", "estimate", "reserved"),
 )
 """Columns of `failures`: the fields of an AttemptRow."""
-REPRICE_COLUMNS: Final = ("v", "id", "at", "cost", "estimate", "baseline", "price")
+REPRICE_COLUMNS: Final = (
+    *("v", "id", "at", "cost", "estimate", "baseline", "price", "computed_cost"),
+)
 """Columns of `reprices`: the fields of a RepriceRow."""
 
 FEEDBACK_COLUMNS: Final = ("v", "id", "at", "key", "tenant", "verdict", "tier", "score")
@@ -171,7 +174,9 @@ _COLUMNS_UP_TO_GUARDS = (*_COLUMNS_UP_TO_ARM, *_GUARD_COLUMNS)
 _TEAM_COLUMNS = ("team",)  # came later
 _COLUMNS_UP_TO_TEAM = (*_COLUMNS_UP_TO_GUARDS, *_TEAM_COLUMNS)
 _END_USER_COLUMNS = ("end_user",)  # came later
-_LATER_PUBLIC_COLUMNS = (*_COLUMNS_UP_TO_TEAM, *_END_USER_COLUMNS)
+_COLUMNS_UP_TO_END_USER = (*_COLUMNS_UP_TO_TEAM, *_END_USER_COLUMNS)
+_COMPUTED_COST_COLUMNS = ("computed_cost",)  # came later
+_LATER_PUBLIC_COLUMNS = (*_COLUMNS_UP_TO_END_USER, *_COMPUTED_COST_COLUMNS)
 _ORIGINAL_COLUMNS = tuple(
     name for name in ENTRY_COLUMNS if name not in (*_BASIS_COLUMNS, *_LATER_PUBLIC_COLUMNS)
 )
@@ -188,9 +193,18 @@ def _build_priced_view(*later_columns: str) -> str:
     CREATE VIEW priced AS SELECT
         e.seq, {", ".join(f"e.{name}" for name in kept_columns)}, r.at AS repriced,
         {", ".join(repriced_columns)}
-        {"".join(f", e.{name}" for name in later_columns)}
+        {"".join(f", {_build_later_priced_column(name)}" for name in later_columns)}
     FROM entries AS e LEFT JOIN reprices AS r ON r.id = e.id
     """  # noqa: S608 - columns of this module
+
+
+def _build_later_priced_column(name: str) -> str:
+    """Return a later column of `priced`; older reprices have no `computed_cost`."""
+    return (
+        "coalesce(r.computed_cost, e.computed_cost) AS computed_cost"
+        if name == "computed_cost"
+        else f"e.{name}"
+    )
 
 
 _TOKEN_COLUMNS = ("input", "cache_read", "cache_write", "output", "reasoning")
@@ -632,12 +646,31 @@ _POSTGRES_10 = (
 _SQLITE_13 = (
     "ALTER TABLE entries ADD COLUMN end_user TEXT",
     "DROP VIEW priced",
+    _build_priced_view(*_BASIS_COLUMNS, *_COLUMNS_UP_TO_END_USER),
+    "DROP VIEW costs",
+    _build_costs_view(*_COLUMNS_UP_TO_END_USER, **_SQLITE_EXPRESSIONS),
+)
+_POSTGRES_11 = (
+    "ALTER TABLE entries ADD COLUMN end_user TEXT",
+    _build_priced_view(*_BASIS_COLUMNS, *_COLUMNS_UP_TO_END_USER).replace(
+        "CREATE VIEW", "CREATE OR REPLACE VIEW"
+    ),
+    _build_costs_view(*_COLUMNS_UP_TO_END_USER, **_POSTGRES_EXPRESSIONS).replace(
+        "CREATE VIEW", "CREATE OR REPLACE VIEW"
+    ),
+)
+
+_SQLITE_14 = (
+    "ALTER TABLE entries ADD COLUMN computed_cost TEXT",
+    "ALTER TABLE reprices ADD COLUMN computed_cost TEXT",
+    "DROP VIEW priced",
     _build_priced_view(*_BASIS_COLUMNS, *_LATER_PUBLIC_COLUMNS),
     "DROP VIEW costs",
     _build_costs_view(*_LATER_PUBLIC_COLUMNS, **_SQLITE_EXPRESSIONS),
 )
-_POSTGRES_11 = (
-    "ALTER TABLE entries ADD COLUMN end_user TEXT",
+_POSTGRES_12 = (
+    "ALTER TABLE entries ADD COLUMN computed_cost NUMERIC",
+    "ALTER TABLE reprices ADD COLUMN computed_cost NUMERIC",
     _build_priced_view(*_BASIS_COLUMNS, *_LATER_PUBLIC_COLUMNS).replace(
         "CREATE VIEW", "CREATE OR REPLACE VIEW"
     ),
@@ -648,11 +681,11 @@ _POSTGRES_11 = (
 
 SQLITE_MIGRATIONS: tuple[tuple[str, ...], ...] = (
     *(_SQLITE_1, _SQLITE_2, _SQLITE_3, _SQLITE_4, _SQLITE_5, _SQLITE_6, _SQLITE_7, _SQLITE_8),
-    *(_SQLITE_9, _SQLITE_10, _SQLITE_11, _SQLITE_12, _SQLITE_13),
+    *(_SQLITE_9, _SQLITE_10, _SQLITE_11, _SQLITE_12, _SQLITE_13, _SQLITE_14),
 )
 """Migrations from each `PRAGMA user_version` to the next; append only."""
 POSTGRES_MIGRATIONS: tuple[tuple[str, ...], ...] = (
     *(_POSTGRES_1, _POSTGRES_2, _POSTGRES_3, _POSTGRES_4, _POSTGRES_5, _POSTGRES_6, _POSTGRES_7),
-    *(_POSTGRES_8, _POSTGRES_9, _POSTGRES_10, _POSTGRES_11),
+    *(_POSTGRES_8, _POSTGRES_9, _POSTGRES_10, _POSTGRES_11, _POSTGRES_12),
 )
 """Migrations from each `version` of the table `ledger` to the next; append only."""

@@ -60,7 +60,10 @@ _TEXTS_SUBQUERY = "(SELECT value FROM json_each(?))"
 _LIST_COLUMNS = frozenset({"tags", "dropped", "guards"})
 _MAP_COLUMNS = frozenset({"cache_write_by", "tools", "media"})
 _MONEY_COLUMNS = frozenset(
-    {"cost", "wasted", "estimate", "billed", "reserved", "baseline", "switch_cost"}
+    {
+        *("cost", "wasted", "estimate", "billed", "computed_cost", "reserved", "baseline"),
+        "switch_cost",
+    }
 )
 
 

@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from gateway.core.ledger_rows import ANSWERED_STATES, AttemptRow, FinalRow, Row
+from gateway.core.price import compute_bill_difference
 from gateway.telemetry import prometheus_format
 from gateway.telemetry.prometheus_format import MetricFamily
 from gateway.telemetry.shared_metrics import Labels, MetricArea, SharedMemory
@@ -44,7 +45,8 @@ _SERVED_STATES = frozenset({"settled", "estimated", "aborted"})
 _CUT_CAUSES = frozenset({"upstream", "timeout"})
 
 # The positions of the numbers in a "money" cell; tokens follow, in the order of _TOKEN_CLASSES.
-_COST, _WASTED, _ESTIMATE, _UNKNOWN, _UNPRICED, _BASELINE, _COMPARED, _TOKENS = range(8)
+_COST, _WASTED, _ESTIMATE, _UNKNOWN, _UNPRICED, _BASELINE, _COMPARED = range(7)
+_DIVERGENT, _BILLED_MORE, _BILLED_LESS, _TOKENS = range(7, 11)
 _MONEY_SIZE = _TOKENS + len(_TOKEN_CLASSES)
 
 _MONEY_METRICS = (
@@ -55,6 +57,9 @@ _MONEY_METRICS = (
     ("calls_unpriced", "Calls of these whose tokens are known, and a price is missing."),
     ("baseline_usd", "USD that calls would have cost on the baseline."),
     ("compared_usd", "USD of calls that have a baseline: what is saved is baseline_usd less this."),
+    ("bill_divergences", "Calls whose bill, as the provider states it, is not the gateway's sum."),
+    ("billed_more_usd", "USD by which such bills exceed the gateway's sums."),
+    ("billed_less_usd", "USD by which such bills fall below the gateway's sums."),
 )
 
 
@@ -267,9 +272,11 @@ class Metrics:
                 or row.estimate
                 or row.baseline is not None
                 or (row.wasted is None or row.cache_write or row.reasoning or row.cache == "hit")
+                or row.computed_cost is not None
             ):
                 values[offset + _COST] = cost_sum
                 self._count_money(row, offset)
+                self._count_bill(row, offset)
                 cost_sum = values[offset + _COST]
                 continue
             if cost:
@@ -343,6 +350,17 @@ class Metrics:
             values[offset + 3] += row.output
         if row.reasoning:
             values[offset + 4] += row.reasoning
+
+    def _count_bill(self, row: FinalRow, offset: int) -> None:
+        """Count a bill that is not the gateway's sum."""
+        if row.billed is None or row.computed_cost is None:
+            return
+        if difference := compute_bill_difference(row.billed, row.computed_cost):
+            values = self._values
+            values[offset + _DIVERGENT] += 1
+            values[offset + (_BILLED_MORE if difference > 0 else _BILLED_LESS)] += float(
+                abs(difference)
+            )
 
     def _make_offsets(self, row: FinalRow) -> _CellOffsets:
         provider, model = row.provider or "", self._label_model(row.provider, row.model)

@@ -495,20 +495,46 @@ def test_a_target_without_a_price_leaves_cost_and_price_unknown() -> None:
     assert (entry.cost, entry.price, entry.reserved) == (None, None, None)
 
 
-def test_the_amount_that_a_provider_billed_is_the_cost_if_no_price_is_known() -> None:
-    """A known price decides the cost; the row shows both amounts."""
+def test_the_bill_that_a_provider_states_is_the_cost() -> None:
+    """The gateway's own sum stands beside it."""
     usage = Usage(input=500, output=101, billed=Decimal("0.0042"))
     tally = open_account(target=Target(provider=Provider(name="p", urls={}), model="m"))
     tally.usage, tally.is_complete = usage, True
     assert tally.explain_missing_price() is None
     entry = close_account(tally, "settled", 200, 51.0)
     assert entry.cost == entry.billed == usage.billed
-    assert entry.estimate == 0
-    assert entry.price == "provider"
+    assert (entry.estimate, entry.price) == (Decimal(0), "provider")
+    assert entry.computed_cost is None
     tally = open_account()
     tally.usage, tally.is_complete = usage, True
     entry = close_account(tally, "settled", 200, 51.0)
-    assert (entry.cost, entry.billed, entry.price) == (Decimal("0.000702"), usage.billed, "v1")
+    assert (entry.cost, entry.billed, entry.price) == (usage.billed, usage.billed, "provider")
+    assert (entry.estimate, entry.computed_cost) == (Decimal(0), Decimal("0.000702"))
+    tally = open_account()
+    tally.usage, tally.is_complete = msgspec.structs.replace(usage, output=None), True
+    tally.content_bytes = 38
+    entry = close_account(tally, "settled", 200, 51.0)
+    assert (entry.state, entry.cost, entry.estimate) == ("estimated", usage.billed, Decimal(0))
+
+
+def test_a_recorded_bill_is_no_cost_of_a_cache_hit() -> None:
+    tally = open_answered_account()
+    tally.cache = "hit"
+    tally.usage = Usage(input=500, output=101, billed=Decimal("0.0042"))
+    entry = close_account(tally, "cache_hit", 200, 50.001)
+    assert (entry.cost, entry.billed, entry.computed_cost) == (Decimal(0), None, None)
+
+
+def test_a_bill_is_the_baseline_of_the_target_that_sent_it() -> None:
+    """A call that named its model takes no credit for another price than its own."""
+    usage = Usage(input=500, output=101, billed=Decimal("0.0042"))
+    for decision in (DECISION, msgspec.structs.replace(DECISION, source="pin")):
+        tally = open_account()
+        tally.decision, tally.compares_baseline = decision, True
+        tally.baseline = tally.target
+        tally.usage, tally.is_complete = usage, True
+        entry = close_account(tally, "settled", 200, 51.0)
+        assert (entry.cost, entry.baseline) == (usage.billed, usage.billed)
 
 
 def test_no_price_is_missing_for_priced_cached_unsent_and_counting_calls() -> None:

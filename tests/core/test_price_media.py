@@ -11,6 +11,8 @@ import pytest
 
 from gateway.core.price import (
     Price,
+    compute_baseline_cost,
+    compute_bill_difference,
     compute_cost,
     compute_reservation,
     compute_token_slopes,
@@ -322,3 +324,36 @@ def test_text_of_a_model_with_media_is_priced_in_whole_numbers() -> None:
     assert TEXT.whole_rates is not None
     assert TEXT.whole_rates.max_output_rate == 64 * TEXT.whole_rates.input // 4
     assert compute_cost(Usage(input=1_000_000, output=1_000_000), PRICE) == 20
+
+
+@pytest.mark.parametrize(
+    ("billed", "computed_cost", "difference"),
+    [
+        ("0.5", "0.5", "0"),
+        ("0.505", "0.5", "0"),
+        ("0.50501", "0.5", "0.00501"),
+        ("0.4", "0.5", "-0.1"),
+        ("0.0000012", "0.0000003", "0"),  # a millionth
+        ("0.006", "0.0065", "0"),  # rounded to a thousandth
+        ("0.00600", "0.0065", "-0.0005"),
+        ("1", "0.9", "0.1"),
+        ("0", "0.0004", "-0.0004"),  # a bill of nothing is not rounded
+        ("0.0", "0.0004", "-0.0004"),
+        ("3", "0", "3"),
+    ],
+)
+def test_a_bill_differs_from_the_own_sum_beyond_its_rounding(
+    billed: str, computed_cost: str, difference: str
+) -> None:
+    assert compute_bill_difference(D(billed), D(computed_cost)) == D(difference)
+
+
+def test_a_baseline_at_the_own_price_is_the_bill() -> None:
+    price = Price(rates=Rates(input=D(1), output=D(1)), version="v")
+    twin = Price(rates=Rates(input=D(1), output=D(1)), version="v")
+    other = Price(rates=Rates(input=D(2), output=D(2)), version="w")
+    usage = Usage(input=1_000_000, output=0, billed=D("0.7"))
+    assert compute_baseline_cost(usage, price, price) == D("0.7")
+    assert compute_baseline_cost(usage, twin, price) == D("0.7")
+    assert compute_baseline_cost(usage, other, price) == 2
+    assert compute_baseline_cost(usage, None, None) is None

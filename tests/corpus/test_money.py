@@ -1,6 +1,7 @@
 """The classes of every recorded account add up to the provider's totals, and to its bill."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -10,11 +11,13 @@ import msgspec
 import pytest
 
 from gateway.core import sse
-from gateway.core.price import Price, compute_cost
+from gateway.core.price import Price, compute_bill_difference, compute_cost
 from gateway.core.rates import Rates
+from gateway.core.target import Provider, Target
 from gateway.core.token_estimate import fill_usage
 from gateway.core.usage import Usage
 from gateway.dialects import DIALECTS
+from tests.core.test_call_accounting import close_account, open_account
 from tests.corpus import oracle, translated_requests
 from tests.corpus.conftest import Say
 from tests.corpus.oracle import Row
@@ -312,6 +315,64 @@ def test_the_cost_is_what_the_provider_billed(accounts: list[Account], say: Say)
     say(f"{same} answers cost what was billed")
     assert unlike == set(UNLIKE_THE_BILL)
     assert same > 125
+
+
+def test_a_stated_bill_is_the_cost_of_the_row(accounts: list[Account], say: Say) -> None:
+    """The gateway's own sum stands beside it; few differ by more than a provider's rounding."""
+    billed_rows, divergent = 0, set()
+    for account in accounts:
+        if account.usage.billed is None:
+            continue
+        target = Target(
+            provider=Provider(name=account.row.provider, urls={}),
+            model=account.served,
+            price=find_price(account),
+        )
+        call_account = open_account(target=target)
+        call_account.usage, call_account.is_complete = account.usage, account.complete
+        row = close_account(call_account, "settled", 200, 51.0)
+        assert (row.cost, row.estimate, row.price) == (
+            account.usage.billed,
+            Decimal(0),
+            "provider",
+        )
+        assert row.billed == account.usage.billed
+        assert row.computed_cost is not None
+        billed_rows += 1
+        if compute_bill_difference(account.usage.billed, row.computed_cost):
+            divergent.add(account.row.id)
+    say(f"{billed_rows} rows cost what the provider states; {len(divergent)} differ from the sum")
+    assert divergent == set(UNLIKE_THE_BILL)
+    assert billed_rows > 125
+
+
+def test_recorded_modalities_have_a_cost_at_their_own_rates_alone(
+    accounts: list[Account], say: Say
+) -> None:
+    """Audio of a model with rates of text alone has no cost; with a rate of its own it has one."""
+    text = Rates(input=Decimal(1), output=Decimal(2), cache_read=Decimal("0.1"))
+    audio = Rates(input=Decimal(8), output=Decimal(16), cache_read=Decimal("0.8"))
+    of_text = Price(rates=text, version="text")
+    of_both = Price(rates=msgspec.structs.replace(text, media={"audio": audio}), version="both")
+    counts: Counter[str] = Counter()
+    for account in accounts:
+        usage = msgspec.structs.replace(account.usage, service=None, tools={})
+        if not usage.media:
+            continue
+        counts["media"] += 1
+        plain = compute_cost(msgspec.structs.replace(usage, media={}), of_text)
+        if any(name.endswith("audio") for name in usage.media):
+            counts["audio"] += 1
+            assert compute_cost(usage, of_text) is None
+            cost = compute_cost(usage, of_both)
+            counts["unknown split"] += cost is None
+            assert cost is None or (plain is not None and cost > plain)
+        else:
+            assert compute_cost(usage, of_text) == plain
+    say(", ".join(f"{count} {name}" for name, count in counts.items()))
+    assert counts["media"] > 25
+    assert counts["audio"] > 8
+    assert counts["unknown split"] == 1
 
 
 def test_complete_accounts_of_the_provider_are_not_estimated(

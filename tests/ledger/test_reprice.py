@@ -19,7 +19,7 @@ from gateway.core.price import (
 )
 from gateway.core.rates import Rates
 from gateway.core.usage import Usage
-from gateway.ledger.reprice import price_again
+from gateway.ledger.reprice import price_again, read_usage
 from tests.core.test_price import FULL, PRICES, USAGES
 from tests.ledger import rows
 from tests.ledger.rows import attempt
@@ -235,6 +235,23 @@ def test_a_repriced_row_equals_one_priced_so_at_first(
     baseline = repriced.baseline if repriced is not None else before.baseline
     assert cost_now == (before.cost if after.cost is None else after.cost)
     assert baseline == (before.baseline if after.baseline is None else after.baseline)
+
+
+def test_a_stated_bill_stays_the_cost_and_only_the_sum_beside_it_changes() -> None:
+    billed = unpriced(cost=Decimal("0.9"), billed=Decimal("0.9"), price="provider")
+    repriced = price_again(billed, PRICE, OTHER, NOW)
+    assert repriced is not None
+    assert (repriced.cost, repriced.price) == (Decimal("0.9"), "provider")
+    assert repriced.computed_cost == Decimal("0.3")
+    assert repriced.baseline == compute_cost(read_usage(billed), OTHER)
+    assert price_again(billed, None, None, NOW) is None
+
+
+def test_a_bill_counts_as_the_baseline_of_its_own_target() -> None:
+    billed = unpriced(cost=Decimal("0.9"), billed=Decimal("0.9"), price="provider")
+    repriced = price_again(billed, PRICE, PRICE, NOW)
+    assert repriced is not None
+    assert repriced.baseline == repriced.cost == Decimal("0.9")
 
 
 def test_tokens_that_are_not_text_stay_without_a_cost() -> None:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core.decision_record import DecisionRecord
+from gateway.core.ledger_rows import ROW_VERSION
 from gateway.ledger import sqlite
 from gateway.ledger.errors import StoreError
 from gateway.ledger.journal import Journal, encode_row
@@ -87,7 +88,7 @@ def test_a_store_of_schema_1_keeps_its_rows_and_offsets(tmp_path: Path, folder: 
     assert [(row.id, row.v, row.cost, row.tags) for row in rows] == [
         ("a", 1, None, ()),
         ("b", 1, Decimal("0.5"), ("x",)),
-        ("c", 3, Decimal("0.0000126"), ()),
+        ("c", ROW_VERSION, Decimal("0.0000126"), ()),
     ]
     assert [(row.team, row.end_user) for row in rows] == [(None, None)] * 3
     assert [row.cursor.partition(".")[2] for row in rows] == ["1", "2", "3"]

@@ -43,6 +43,10 @@ def cost(part: str) -> str:
 
 BUDGET = f'{{{JOB}, budget="team"}}'
 SHARE = f"tiergate:upgrade_share:1h{{{JOB}}}"
+TARGET = f'{{{JOB}, provider="p", model="m", lab="l", tier="fast"}}'
+BILLED_MORE = f"tiergate_billed_more_usd_total{TARGET}"
+BILLED_LESS = f"tiergate_billed_less_usd_total{TARGET}"
+COST = f"tiergate_cost_usd_total{TARGET}"
 MANY = f"tiergate:decisions:increase1h{{{JOB}}}"
 WEEK = [
     series(f"tiergate:upgrade_share:mean7d{{{JOB}}}", f"0.2x{DAY + 120}"),
@@ -73,6 +77,10 @@ CASES: dict[str, tuple[list[dict[str, str]], str, list[dict[str, str]], str]] = 
     "TiergateUnknownPrice": (
         [series(f'tiergate_calls_unpriced_total{{{AT}, provider="p", model="m"}}', "0x20 3x20")], "25m",
         [series(f'tiergate_calls_unpriced_total{{{AT}, provider="p", model="m"}}', "3x120")], "100m",
+    ),
+    "TiergateBillDiffers": (
+        [series(BILLED_MORE, "0+1x120"), series(BILLED_LESS, "0x120"), series(COST, "0+10x120")], "100m",
+        [series(BILLED_MORE, "0+1x120"), series(BILLED_LESS, "0x120"), series(COST, "0+90x120")], "100m",
     ),
     "TiergateUpgradeShare": (
         [*WEEK, series(SHARE, f"0.2x{DAY} 0.27x120"), series(MANY, f"200x{DAY + 120}")], f"{DAY + 30}m",

@@ -52,7 +52,7 @@ SQL = re.compile(
 SQL_PIECES = {
     "_INSERT_REPRICE", "_build_assignments((*ENTRY_COLUMNS, 'seq'))", "table", "', '.join(columns)", "placeholders",
     "', '.join((f'e.{name}' for name in kept_columns))", "', '.join(repriced_columns)",
-    "''.join((f', e.{name}' for name in later_columns))",
+    "''.join((f', {_build_later_priced_column(name)}' for name in later_columns))",
     "', '.join([*columns, 'unknown']) if later_columns else '*'", "usd",
     "''.join((f', {name}' for name in later_columns))", "', '.join(plain_columns)", "time", "day",
     "', '.join(token_columns)", "_NOT_FROM_CACHE", "_UNKNOWN_COST", "last_columns", "', '.join(ATTEMPT_COLUMNS)",

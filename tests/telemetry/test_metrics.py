@@ -104,6 +104,29 @@ def test_calls_without_a_price_are_counted_apart() -> None:
     assert value(samples, "calls_unpriced_total", TARGET) == 1
 
 
+def test_bills_that_differ_from_the_own_sum_are_counted() -> None:
+    """Providers round: a bill within 1%, a millionth of a dollar or half a digit agrees."""
+
+    def bill(billed: str, computed_cost: str | None) -> FinalRow:
+        computed = None if computed_cost is None else Decimal(computed_cost)
+        return entry(
+            cost=Decimal(billed), billed=Decimal(billed), computed_cost=computed, baseline=None
+        )
+
+    samples = count(
+        entry(),
+        bill("0.5", "0.4"),
+        bill("0.3", "0.6"),
+        bill("0.101", "0.1"),
+        bill("0.000001", "0.0000002"),
+        bill("0.006", "0.0064"),
+        bill("0.7", None),
+    )
+    assert value(samples, "bill_divergences_total", TARGET) == 2
+    assert value(samples, "billed_more_usd_total", TARGET) == pytest.approx(0.1)
+    assert value(samples, "billed_less_usd_total", TARGET) == pytest.approx(0.3)
+
+
 def test_decisions_are_counted_by_source_and_tier() -> None:
     """Calls that are refused before a decision do not count."""
     samples = count(
