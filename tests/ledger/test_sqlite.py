@@ -1,5 +1,6 @@
 """SQLite's own tasks: the file is created, migrated and shared by processes."""
 
+import shutil
 import sqlite3
 from contextlib import closing
 from decimal import Decimal
@@ -13,9 +14,12 @@ from hypothesis import strategies as st
 
 from gateway.core.decision_record import DecisionRecord
 from gateway.core.ledger_rows import ROW_VERSION
+from gateway.core.price import Price
+from gateway.core.rates import Rates
 from gateway.ledger import sqlite
 from gateway.ledger.errors import StoreError
 from gateway.ledger.journal import Journal, encode_row
+from gateway.ledger.reprice import price_again
 from gateway.ledger.schema import SQLITE_MIGRATIONS
 from gateway.ledger.sqlite import SqliteStore
 from gateway.ledger.store import open_store
@@ -102,6 +106,68 @@ def test_a_store_of_schema_1_keeps_its_rows_and_offsets(tmp_path: Path, folder: 
     assert (total.calls, total.unknown, total.cost) == (3, 1, Decimal("0.5000126"))
     assert store.read_offsets(folder) == {"a.jsonl": len(lines[0]) + len(lines[1])}
     assert ask(store, "SELECT sum(skipped) FROM segments") == [(1,)]
+
+
+FORMER = Path(__file__).parent / "former"
+"""A store (`store.sql`) and its journal (`rows.jsonl`), as the version before made them."""
+FORMER_COSTS = {
+    "plain": "0.0000126",
+    "billed": "0.004",
+    "billed-alone": "0.01",
+    "audio": None,
+    "retried": "0.003",
+    "hit": "0",
+    "repriced": "0.02",
+}
+
+
+def check_former_rows(store: SqliteStore) -> None:
+    """Check that rows and sums of the former version are unchanged."""
+    rows = {row.id: row for row in store.read_entries()}
+    costs = {id: None if row.cost is None else str(row.cost) for id, row in rows.items()}
+    assert costs == FORMER_COSTS
+    assert {(row.v, row.computed_cost) for row in rows.values()} == {(3, None)}
+    assert (rows["billed"].billed, rows["billed"].price) == (Decimal("0.0042"), "catalogue")
+    assert (rows["audio"].media, rows["retried"].tags) == ({"input_audio": 60}, ("x",))
+    assert (rows["repriced"].repriced, rows["repriced"].price) == (1_790_000_900.0, "p2")
+    (total,) = store.sum_costs()
+    assert (total.calls, total.unknown) == (7, 1)
+    assert (total.cost, total.wasted, total.estimate, total.baseline) == tuple(
+        map(Decimal, ("0.0370126", "0.001", "0.001", "0.04"))
+    )
+    (attempt,) = store.read_attempts("retried")
+    assert (attempt.v, attempt.cost) == (3, Decimal("0.001"))
+
+
+def test_a_store_of_the_former_version_keeps_its_rows_and_sums(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    change(path, (FORMER / "store.sql").read_text())
+    store = SqliteStore(f"sqlite:///{path}")
+    assert ask(store, "PRAGMA user_version") == [(len(SQLITE_MIGRATIONS),)]
+    check_former_rows(store)
+
+
+def test_a_journal_of_the_former_version_gives_the_same_rows_and_sums(
+    store: SqliteStore, folder: Path
+) -> None:
+    shutil.copy(FORMER / "rows.jsonl", folder / "a.jsonl")
+    assert store.feed(folder) == 10
+    check_former_rows(store)
+
+
+def test_a_reprice_gives_a_former_row_its_bill_as_cost(store: SqliteStore, folder: Path) -> None:
+    shutil.copy(FORMER / "rows.jsonl", folder / "a.jsonl")
+    store.feed(folder)
+    (row,) = [row for row in store.read_entries() if row.id == "billed"]
+    price = Price(rates=Rates(input=Decimal(1), output=Decimal(2)), version="new")
+    assert price_again(row, price, None, 2e9, reprice_known=False) is None
+    new = price_again(row, price, None, 2e9)
+    assert new is not None
+    (folder / "b.jsonl").write_bytes(encode_row(new))
+    assert store.feed(folder) == 1
+    (row,) = [row for row in store.read_entries() if row.id == "billed"]
+    assert (row.cost, row.price) == (Decimal("0.0042"), "provider")
+    assert row.computed_cost == Decimal("0.000072")
 
 
 def test_the_statements_of_schema_1_never_change() -> None:
