@@ -29,9 +29,10 @@ type WindowKind = Literal["minute", "hour", "day", "week", "month", "quarter", "
 """The window of a budget; `total` never ends."""
 
 type ReserveMode = Literal["cap", "fit", "expected"]
-"""What a budget reserves for a call: `cap` the most that it can cost, `expected` its usual cost.
+"""The amount that a budget reserves for a call.
 
-`fit` also reserves the most, and lowers the cap on the output if it does not fit.
+`cap` reserves the most that the call can cost, `expected` its usual cost. `fit` also reserves the
+most, and lowers the cap on the output if that does not fit.
 """
 
 LEAST_OUTPUT = 1024

@@ -1,4 +1,4 @@
-"""The forecast of what a budget has spent at the end of its window, from what was spent before.
+"""The forecast of a budget's spending at the end of its window, from earlier spending.
 
 The forecast adds to the used amount what earlier times of the same length have cost: blocks of
 steps, each one season apart, so that the hours of a day or the days of a week match. If too little
@@ -16,9 +16,9 @@ from gateway.limits.window import Window
 
 _HOUR_SECONDS, _DAY_SECONDS = 3_600, 86_400
 _MIN_BLOCKS = 8
-"""The fewest blocks: of eight, the outer ones bound 78% of what follows."""
+"""The fewest blocks: the lowest and the highest of eight bound 78% of the later ones."""
 _MIN_LENGTHS = 4
-"""How many times as long as a block the known time must be: blocks that overlap say less."""
+"""The fewest blocks that the known time must hold side by side: overlapping ones say less."""
 _PLACES = 6
 """Decimal places of USD."""
 
@@ -38,7 +38,7 @@ class SpendingSteps(msgspec.Struct, frozen=True):
 
 
 class BudgetForecast(msgspec.Struct, frozen=True):
-    """What a budget has spent at the end of its window, in USD."""
+    """The spending of a budget at the end of its window, in USD."""
 
     low: Decimal
     """Four times of five it is between `low` and `high`."""

@@ -98,7 +98,7 @@ def read_spending(gateway: Gateway, status: BudgetStatus) -> dict[str | None, De
 
 
 class _SpendingHistory(msgspec.Struct, frozen=True):
-    """What was spent in the steps before a moment, by subject."""
+    """The spending in the steps before a moment, by subject."""
 
     part: object
     """The budget as configured; a reload replaces it."""
