@@ -4,6 +4,12 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from gateway.routing.classifier import model_file
+from gateway.routing.classifier.heuristic import Classifier
+from gateway.routing.classifier.learned import LearnedClassifier
+from gateway.routing.router import Router
+from gateway.routing.rules.compile import compile_rules
+from gateway.runtime.build import SHIPPED_MODEL
 from gateway.settings import loader
 from gateway.settings.catalogue import BuiltCatalogue, build_catalogue
 from gateway.settings.loader import ConfigSource
@@ -33,3 +39,15 @@ def source(environ: Mapping[str, str], file: Path = MAIN) -> ConfigSource:
 def built(environ: Mapping[str, str], file: Path = MAIN) -> BuiltCatalogue:
     """Return the catalogue of a shipped configuration, with its own prices alone."""
     return build_catalogue(source(environ, file), lambda _provider, _model: None)
+
+
+def router(environ: Mapping[str, str], classifier: Classifier | None) -> Router:
+    """Return a router with the shipped rules, which no variable changes."""
+    config = source(environ).config
+    rules = compile_rules(config.guards, config.choices)
+    return Router(catalogue=built(environ).catalogue, rules=rules, classifier=classifier)
+
+
+def learned_router() -> Router:
+    """Return a router of all labs with the shipped classifier."""
+    return router(ALL_SET, LearnedClassifier(model_file.read(SHIPPED_MODEL.read_bytes())))

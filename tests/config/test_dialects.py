@@ -14,7 +14,6 @@ from gateway.dialects import DIALECTS, RequestBody, TranslatableRequest, Written
 from gateway.routing import features
 from gateway.routing.classifier.heuristic import HeuristicClassifier
 from gateway.routing.router import Router, decide
-from gateway.routing.rules.compile import compile_rules
 from tests.config import shipped
 from tests.config.test_files import KEYS, environment_with
 
@@ -44,12 +43,7 @@ clients = pytest.mark.parametrize("client", DIALECTS)
 
 
 def make_router(environ: Mapping[str, str]) -> Router:
-    config = shipped.source(environ).config
-    return Router(
-        catalogue=shipped.built(environ).catalogue,
-        rules=compile_rules(config.guards, config.choices),
-        classifier=HeuristicClassifier(),
-    )
+    return shipped.router(environ, HeuristicClassifier())
 
 
 ALL = make_router(shipped.ALL_SET)

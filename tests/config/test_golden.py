@@ -48,12 +48,7 @@ def test_the_golden_prompts_are_well_formed_and_cover_every_tier() -> None:
 
 @pytest.fixture(scope="module")
 def router() -> Router:
-    config = shipped.source({}).config
-    return Router(
-        catalogue=shipped.built(shipped.ALL_SET).catalogue,
-        rules=compile_rules(config.guards, config.choices),
-        classifier=LearnedClassifier(model_file.read(SHIPPED_MODEL.read_bytes())),
-    )
+    return shipped.learned_router()
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["prompt"][:30])

@@ -8,7 +8,6 @@ result, and both must find what the oracle says.
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 
 from gateway.dialects import DIALECTS, Dialect, RequestBody, ResponseContext, Translation
 from gateway.dialects.base import StreamInspector
@@ -29,12 +28,11 @@ from tests.corpus.oracle import (
     read_usage,
 )
 from tests.corpus.other_content import judge_other_content
+from tests.corpus.responses import awkward
 from tests.corpus.sdk_clients import KNOWS_GEMINI
 from tests.corpus.verdict import Difference, Failure
 
 NAMES = {CHAT: "chat", RESPONSES: "responses", MESSAGES: "messages", GEMINI: "gemini"}
-AWKWARD = (1, 2, 3, 5, 8, 13, 21, 34)
-"""Sizes of reads, in turn."""
 ANY = "any"
 """Stands for arguments that cannot be compared."""
 ONE = (RESPONSES, MESSAGES)
@@ -56,13 +54,6 @@ class Count:
     @property
     def all(self) -> int:
         return self.agree + len(self.beyond) + len(self.exceptions) + len(self.failed)
-
-
-def awkward(data: bytes) -> list[bytes]:
-    ends = [0]
-    while ends[-1] < len(data):
-        ends.append(min(len(data), ends[-1] + AWKWARD[len(ends) % len(AWKWARD)]))
-    return [data[a:b] for a, b in pairwise(ends)]
 
 
 def judge_answers(

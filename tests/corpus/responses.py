@@ -1,4 +1,4 @@
-"""Recorded exchanges of the Responses API, and what the official SDK decoded from each."""
+"""Recorded exchanges, by default of the Responses API, and what the official SDK decoded of each."""
 
 import gzip
 import json
@@ -20,12 +20,12 @@ AWKWARD = (1, 2, 3, 5, 8, 13, 21, 34)
 """Sizes of reads, in turn."""
 
 
-def rows(corpus: Path) -> list[Row]:
-    """Read every exchange in a corpus."""
+def rows(corpus: Path, files: str = "*__responses.jsonl.gz") -> list[Row]:
+    """Read every exchange in these files of a corpus."""
     oracle = {row["id"]: row for row in _lines(corpus / "oracle" / "oracle.jsonl.gz")}
     return [
         (row, (row["response"]["body"] or "").encode("utf-8", "surrogatepass"), oracle[row["id"]])
-        for path in sorted((corpus / "recorded").glob("*__responses.jsonl.gz"))
+        for path in sorted((corpus / "recorded").glob(files))
         for row in _lines(path)
     ]
 

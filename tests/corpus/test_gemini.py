@@ -1,9 +1,7 @@
 """Every recorded exchange of generateContent matches the official SDK: native and as events."""
 
-import gzip
 import json
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +27,7 @@ from gateway.dialects.base import RequestBody, ResponseContext, StreamInspector
 from gateway.dialects.gemini import DIALECT, TRANSLATION
 from gateway.dialects.gemini.content import list_objects
 from gateway.dialects.gemini.reasoning_state import encode_state
+from tests.corpus import responses
 from tests.corpus.conftest import Say
 from tests.corpus.exchanges import classes
 from tests.dialects.full_reads import read_all_frames_in_full
@@ -46,24 +45,11 @@ NO_FRAMES = {"65e7162a6e5e20f4": "its frames have no blank lines between them, a
 TWICE = {"324363ee7cc3534f": "says STOP in the middle too: only the one at the end is a finish"}
 REFUSED = {"55cfc3e7296159ad": "a refused prompt: the SDK has no finish, here it is one"}
 BROKEN = {"7850c6efd3327d86": "UNEXPECTED_TOOL_CALL: an error abroad"}
-READ_SIZES = (1, 2, 3, 5, 8, 13, 21, 34)
-"""Sizes of reads, in turn."""
-
-
-def lines(path: Path) -> Iterator[Object]:
-    with gzip.open(path, "rt", encoding="utf-8", errors="surrogatepass") as rows:
-        for row in rows:
-            yield json.loads(row)
 
 
 @pytest.fixture(scope="module")
 def rows(corpus: Path) -> list[Row]:
-    oracle = {row["id"]: row for row in lines(corpus / "oracle" / "oracle.jsonl.gz")}
-    return [
-        (row, row["response"]["body"].encode("utf-8", "surrogatepass"), oracle[row["id"]])
-        for path in sorted((corpus / "recorded").glob("*generate_content.jsonl.gz"))
-        for row in lines(path)
-    ]
+    return responses.rows(corpus, "*generate_content.jsonl.gz")
 
 
 def list_answers(rows: list[Row]) -> list[Row]:
@@ -82,13 +68,6 @@ def streams(rows: list[Row]) -> list[Row]:
 
 def decode_row(row: Row) -> list[Event]:
     return decode_stream(row[1]) if is_stream(row) else TRANSLATION.decode_response(row[1])
-
-
-def split_awkwardly(data: bytes) -> list[bytes]:
-    ends = [0]
-    while ends[-1] < len(data):
-        ends.append(min(len(data), ends[-1] + READ_SIZES[len(ends) % len(READ_SIZES)]))
-    return [data[a:b] for a, b in pairwise(ends)]
 
 
 def inspect(parts: list[bytes]) -> tuple[bytes, StreamInspector]:
@@ -189,7 +168,7 @@ def test_every_stream_passes_unchanged_however_it_is_read(rows: list[Row], say: 
     for row in streams(rows):
         data = row[1]
         every = [data[at : at + 1] for at in range(len(data))] if len(data) < 20_000 else []
-        for parts in ([data], split_awkwardly(data), every):
+        for parts in ([data], responses.awkward(data), every):
             if parts:
                 out, inspector = inspect(parts)
                 assert (out == data, inspector.complete, inspector.problem) == (True, True, None), row[0]["id"]  # fmt: skip

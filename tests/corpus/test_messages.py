@@ -1,9 +1,6 @@
 """Every recorded exchange of the Messages API matches what the official SDK decoded."""
 
-import gzip
 import json
-from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +9,7 @@ import pytest
 from gateway.core import sse
 from gateway.dialects.anthropic_messages import DIALECT
 from gateway.dialects.base import StreamInspector
+from tests.corpus import responses
 from tests.corpus.conftest import Say
 from tests.dialects.anthropic_messages.cases import target
 
@@ -24,24 +22,11 @@ NO_ORACLE = {"6dbf37a837a21a48": "OpenRouter's [DONE], at which the SDK raises"}
 """Known streams that the SDK cannot decode."""
 UNLIKE_THE_SDK = {"2160b7dcec53b34b": "the input of a tool of MCP, which the SDK leaves empty"}
 """Streams that fold to more than the SDK puts together, on purpose."""
-READ_SIZES = (1, 2, 3, 5, 8, 13, 21, 34)
-"""Sizes of reads, in turn."""
-
-
-def lines(path: Path) -> Iterator[Object]:
-    with gzip.open(path, "rt", encoding="utf-8", errors="surrogatepass") as rows:
-        for row in rows:
-            yield json.loads(row)
 
 
 @pytest.fixture(scope="module")
 def rows(corpus: Path) -> list[Row]:
-    oracle = {row["id"]: row for row in lines(corpus / "oracle" / "oracle.jsonl.gz")}
-    return [
-        (row, row["response"]["body"].encode("utf-8", "surrogatepass"), oracle[row["id"]])
-        for path in sorted((corpus / "recorded").glob("*__messages.jsonl.gz"))
-        for row in lines(path)
-    ]
+    return responses.rows(corpus, "*__messages.jsonl.gz")
 
 
 def streams(rows: list[Row]) -> list[Row]:
@@ -52,13 +37,6 @@ def inspect(parts: list[bytes]) -> tuple[bytes, StreamInspector]:
     inspector = DIALECT.inspect_stream(BODY)
     out = [inspector.feed(part) for part in parts]
     return b"".join([*out, inspector.end()]), inspector
-
-
-def split_awkwardly(data: bytes) -> list[bytes]:
-    ends = [0]
-    while ends[-1] < len(data):
-        ends.append(min(len(data), ends[-1] + READ_SIZES[len(ends) % len(READ_SIZES)]))
-    return [data[a:b] for a, b in pairwise(ends)]
 
 
 def without_nulls(value: Any) -> Any:
@@ -128,7 +106,7 @@ def test_every_stream_passes_unchanged_however_it_is_read(rows: list[Row], say: 
         assert (expected != body) == (recording["id"] in NO_ORACLE)
         for parts in (
             [body],
-            split_awkwardly(body),
+            responses.awkward(body),
             [body[at : at + 1] for at in range(len(body))],
         ):
             out, inspector = inspect(parts)

@@ -35,13 +35,11 @@ from gateway.core.events import (
 from gateway.core.usage import Usage
 from gateway.dialects.anthropic_messages import DIALECT, TRANSLATION
 from gateway.dialects.base import ResponseContext
+from tests.corpus import responses
 from tests.corpus.conftest import Say
 from tests.corpus.test_messages import (
     NO_ORACLE,
-    READ_SIZES,
-    lines,
     read_sdk_counts,
-    split_awkwardly,
     without_nulls,
 )
 from tests.dialects.anthropic_messages.cases import target
@@ -58,12 +56,7 @@ PLAIN = ("text", "thinking", "redacted_thinking", "tool_use")
 
 @pytest.fixture(scope="module")
 def rows(corpus: Path) -> list[Row]:
-    oracle = {row["id"]: row for row in lines(corpus / "oracle" / "oracle.jsonl.gz")}
-    return [
-        (row, row["response"]["body"].encode("utf-8", "surrogatepass"), oracle[row["id"]])
-        for path in sorted((corpus / "recorded").glob("*__messages.jsonl.gz"))
-        for row in lines(path)
-    ]
+    return responses.rows(corpus, "*__messages.jsonl.gz")
 
 
 def answers(rows: list[Row]) -> list[Row]:
@@ -170,9 +163,9 @@ def test_every_stream_decodes_to_the_same_events_however_it_is_read(
     for recording, body, _ in streamed_rows:
         expected = decode([body])
         assert isinstance(expected[-1], End), recording["id"]
-        assert decode(split_awkwardly(body)) == expected, (recording["id"], READ_SIZES)
+        assert decode(responses.awkward(body)) == expected, (recording["id"], responses.AWKWARD)
         assert decode(body[at : at + 1] for at in range(len(body))) == expected, recording["id"]
-        assert decode(split_awkwardly(body.replace(b"\n", b"\r\n"))) == expected, recording["id"]
+        assert decode(responses.awkward(body.replace(b"\n", b"\r\n"))) == expected, recording["id"]
     assert any(recording["id"] in NO_ORACLE for recording, _, _ in streamed_rows)
     say(f"{len(streamed_rows)} streams")
 

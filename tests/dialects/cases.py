@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from gateway.core.target import UNKNOWN_FACTS, ModelFacts, Provider, Target
-from gateway.dialects import OPENAI_CHAT, RequestBody
+from gateway.dialects import OPENAI_CHAT, RequestBody, StreamInspector
 
 type Object = dict[str, Any]
 
@@ -34,6 +34,19 @@ def ask(*, stream: bool = False, usage: bool = False, n: int = 1) -> RequestBody
     if n != 1:
         value["n"] = n
     return OPENAI_CHAT.read(json.dumps(value).encode())
+
+
+def facts(inspector: StreamInspector) -> tuple[object, ...]:
+    """Return all that an inspector knows of a stream."""
+    kind = inspector.problem.kind if inspector.problem is not None else None
+    return (
+        inspector.committed,
+        inspector.complete,
+        inspector.usage,
+        inspector.served_model,
+        inspector.finish,
+        kind,
+    )
 
 
 def sse(*chunks: Object | bytes, done: bool = True) -> bytes:

@@ -348,7 +348,7 @@ def test_if_no_new_segment_can_be_created_the_old_one_is_used(
 def test_a_new_segment_without_room_for_the_open_calls_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    journal = Journal(tmp_path, limit=1_200)
+    journal = Journal(tmp_path, limit=2_000)
     journal.write(intent("a"))
     journal.write(entry("b"))
     with monkeypatch.context() as patch:

@@ -29,7 +29,6 @@ from gateway.routing.capabilities import (
     explain_unreachable,
 )
 from gateway.routing.router import Router, decide
-from gateway.routing.rules.compile import compile_rules
 from tests.config import shipped
 from tests.routing import world
 from tests.routing.world import Json
@@ -216,13 +215,7 @@ def test_the_error_for_an_empty_tier_says_that_it_has_no_target() -> None:
 
 @pytest.fixture(scope="module")
 def openai() -> Router:
-    environ = {"OPENAI_API_KEY": "sk-test"}
-    config = shipped.source(environ).config
-    return Router(
-        catalogue=shipped.built(environ).catalogue,
-        rules=compile_rules(config.guards, config.choices),
-        classifier=None,
-    )
+    return shipped.router({"OPENAI_API_KEY": "sk-test"}, None)
 
 
 def read_call(**members: Any) -> features.Features:

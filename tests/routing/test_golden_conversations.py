@@ -6,11 +6,7 @@ import pytest
 
 from gateway.evaluation import golden
 from gateway.evaluation.golden import GoldenPrompt, GoldenResult
-from gateway.routing.classifier import model_file
-from gateway.routing.classifier.learned import LearnedClassifier
 from gateway.routing.router import Router
-from gateway.routing.rules.compile import compile_rules
-from gateway.runtime.build import SHIPPED_MODEL
 from gateway.settings import yaml
 from tests.config import shipped
 
@@ -39,12 +35,7 @@ def read_file(name: str) -> list[GoldenPrompt]:
 
 @pytest.fixture(scope="module")
 def router() -> Router:
-    config = shipped.source({}).config
-    return Router(
-        catalogue=shipped.built(shipped.ALL_SET).catalogue,
-        rules=compile_rules(config.guards, config.choices),
-        classifier=LearnedClassifier(model_file.read(SHIPPED_MODEL.read_bytes())),
-    )
+    return shipped.learned_router()
 
 
 def label(result: GoldenResult) -> str:

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.call import Key, RequestOptions
@@ -193,7 +193,6 @@ def outcome(decided: tuple[Decision, Plan]) -> Decided:
     return world.timeless(decided[0]), decided[1]
 
 
-@settings(max_examples=300)
 @given(router=ROUTERS, prompt=PROMPTS, key=KEYS, steer=STEERS, evidence=EVIDENCE)
 def test_a_replayed_row_gives_the_decision_of_its_call(
     router: Router, prompt: Json, key: Key, steer: RequestOptions, evidence: DecisionContext

@@ -23,7 +23,7 @@ from tests.dialects.anthropic_messages.cases import (
     event,
     start,
 )
-from tests.dialects.cases import TEXT, pieces
+from tests.dialects.cases import TEXT, facts, pieces
 
 DONE = b"event: data\ndata: [DONE]\n\n"
 ERROR = event("error", error={"type": "overloaded_error", "message": "Overloaded"})
@@ -33,18 +33,6 @@ def run(data: bytes, *cuts: int) -> tuple[bytes, StreamInspector]:
     inspector = DIALECT.inspect_stream(ask(stream=True))
     out = [inspector.feed(piece) for piece in pieces(data, cuts)]
     return b"".join([*out, inspector.end()]), inspector
-
-
-def facts(inspector: StreamInspector) -> tuple[object, ...]:
-    kind = inspector.problem.kind if inspector.problem is not None else None
-    return (
-        inspector.committed,
-        inspector.complete,
-        inspector.usage,
-        inspector.served_model,
-        inspector.finish,
-        kind,
-    )
 
 
 @pytest.mark.parametrize(

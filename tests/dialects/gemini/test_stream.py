@@ -11,7 +11,7 @@ from gateway.core.usage import Usage
 from gateway.dialects import stream_commit, stream_frames
 from gateway.dialects.base import StreamInspector
 from gateway.dialects.gemini import DIALECT
-from tests.dialects.cases import TEXT, pieces
+from tests.dialects.cases import TEXT, facts, pieces
 from tests.dialects.full_reads import read_all_frames_in_full
 from tests.dialects.gemini.cases import (
     HELLO,
@@ -36,18 +36,6 @@ def run(data: bytes, *cuts: int, n: int = 1) -> tuple[bytes, StreamInspector]:
     inspector = DIALECT.inspect_stream(ask(STREAM, generationConfig={"candidateCount": n}))
     out = [inspector.feed(piece) for piece in pieces(data, cuts)]
     return b"".join([*out, inspector.end()]), inspector
-
-
-def facts(inspector: StreamInspector) -> tuple[object, ...]:
-    kind = inspector.problem.kind if inspector.problem is not None else None
-    return (
-        inspector.committed,
-        inspector.complete,
-        inspector.usage,
-        inspector.served_model,
-        inspector.finish,
-        kind,
-    )
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import openai
 type Object = dict[str, Any]
 
 
-def _client(body: bytes, kind: str) -> openai.OpenAI:
+def client(body: bytes, kind: str) -> openai.OpenAI:
     def answer(request: httpx2.Request) -> httpx2.Response:
         return httpx2.Response(200, content=body, headers={"content-type": kind})
 
@@ -20,8 +20,8 @@ def _client(body: bytes, kind: str) -> openai.OpenAI:
 
 def streamed(body: bytes) -> Object:
     """Return the completion that `chat.completions.stream` assembles, without nulls."""
-    client = _client(body, "text/event-stream")
-    with client.chat.completions.stream(
+    sdk = client(body, "text/event-stream")
+    with sdk.chat.completions.stream(
         model="m", messages=[{"role": "user", "content": "hi"}]
     ) as stream:
         completion: Object = stream.get_final_completion().to_dict(exclude_none=True)
@@ -30,8 +30,8 @@ def streamed(body: bytes) -> Object:
 
 def whole(body: bytes) -> Object:
     """Return the completion that `chat.completions.create` reads, without nulls."""
-    client = _client(body, "application/json")
-    completion: Object = client.chat.completions.create(
+    sdk = client(body, "application/json")
+    completion: Object = sdk.chat.completions.create(
         model="m", messages=[{"role": "user", "content": "hi"}]
     ).to_dict(exclude_none=True)
     return completion

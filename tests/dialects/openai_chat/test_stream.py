@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gateway.core.usage import Usage
 from gateway.dialects import OPENAI_CHAT, StreamInspector, WrittenBody, stream_commit
-from tests.dialects.cases import TEXT, Object, ask, chunk, make_usage_chunk, pieces, sse
+from tests.dialects.cases import TEXT, Object, ask, chunk, facts, make_usage_chunk, pieces, sse
 
 COUNTED = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
 USED = Usage(input=5, output=2)
@@ -27,18 +27,6 @@ def run(data: bytes, *cuts: int, usage: bool = False, n: int = 1) -> tuple[bytes
     inspector = start(usage=usage, n=n)
     sent = [inspector.feed(piece) for piece in pieces(data, cuts)]
     return b"".join([*sent, inspector.end()]), inspector
-
-
-def facts(inspector: StreamInspector) -> tuple[object, ...]:
-    kind = inspector.problem.kind if inspector.problem is not None else None
-    return (
-        inspector.committed,
-        inspector.complete,
-        inspector.usage,
-        inspector.served_model,
-        inspector.finish,
-        kind,
-    )
 
 
 CONTENT = [

@@ -1,6 +1,5 @@
 """The official SDK reads the streams and answers that this dialect writes."""
 
-import httpx2
 import openai
 import pytest
 from openai.types.responses import ParsedResponse
@@ -9,6 +8,7 @@ from gateway.core import events as e
 from gateway.core.errors import Problem
 from gateway.core.usage import Usage
 from gateway.dialects.openai_responses import DIALECT, TRANSLATION
+from tests.dialects.openai_chat import sdk
 from tests.dialects.openai_responses.cases import make_context
 
 EVENTS: list[e.Event] = [
@@ -34,15 +34,7 @@ EVENTS: list[e.Event] = [
 
 
 def client(body: bytes, *, stream: bool) -> openai.OpenAI:
-    kind = "text/event-stream" if stream else "application/json"
-
-    def answer(request: httpx2.Request) -> httpx2.Response:
-        return httpx2.Response(200, headers={"content-type": kind}, content=body)
-
-    http = httpx2.Client(transport=httpx2.MockTransport(answer))
-    return openai.OpenAI(
-        api_key="k", base_url="https://here.test/v1", http_client=http, max_retries=0
-    )
+    return sdk.client(body, "text/event-stream" if stream else "application/json")
 
 
 def frames(events: list[e.Event]) -> bytes:

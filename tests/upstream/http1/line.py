@@ -2,7 +2,8 @@
 
 import asyncio
 import socket
-from collections.abc import Buffer
+from collections.abc import Awaitable, Buffer, Callable
+from typing import Any
 
 
 class Line(asyncio.Transport):
@@ -29,3 +30,14 @@ class Line(asyncio.Transport):
         """Do nothing: the test sends nothing on its own."""
 
     resume_reading = pause_reading
+
+
+def run_limited(task: Callable[[], Awaitable[Any]]) -> Any:
+    """Run one task in a loop of its own, for five seconds at most."""
+
+    async def limited() -> Any:
+        async with asyncio.timeout(5):
+            return await task()
+
+    with asyncio.Runner() as runner:
+        return runner.run(limited())

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gateway.upstream.http1.connection import ProviderConnection
 from gateway.upstream.http1.transport import ResponseBody
-from tests.upstream.http1.line import Line
+from tests.upstream.http1.line import Line, run_limited
 
 HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 
@@ -33,15 +33,6 @@ class RecordingSink:
         self.chunks.append(chunk)
         assert chunk is None or chunk == b"%x\r\n%b\r\n" % (len(data), data)
         return True
-
-
-def run(task: Callable[[], Awaitable[Any]]) -> Any:
-    async def limited() -> Any:
-        async with asyncio.timeout(5):
-            return await task()
-
-    with asyncio.Runner() as runner:
-        return runner.run(limited())
 
 
 async def read(
@@ -120,8 +111,8 @@ def test_direct_relay_gives_the_same_result_as_reading(
         whole = b"".join(every)
         places = sorted({0, len(whole), *(cut % (len(whole) + 1) for cut in cuts)})
         every = [whole[start:stop] for start, stop in pairwise(places)]
-    plain = run(lambda: read(every, None))
-    passed = run(lambda: read(every, RecordingSink(takes)))
+    plain = run_limited(lambda: read(every, None))
+    passed = run_limited(lambda: read(every, RecordingSink(takes)))
     assert passed[:4] == plain[:4]
 
 
@@ -129,7 +120,7 @@ def test_chunks_are_passed_on_unchanged_without_waking_the_reader() -> None:
     direct = RecordingSink()
     parts = [b"abc", b"de\r\n", b"f" * 300]
     reads = [written(part, 0) for part in parts] + [b"0\r\n\r\n"]
-    body, error, complete, keep, long = run(lambda: read([b"", *reads][1:], direct))
+    body, error, complete, keep, long = run_limited(lambda: read([b"", *reads][1:], direct))
     assert (body, error, complete, keep) == (b"".join(parts), "", True, True)
     assert long == [b"abc"]  # it came before the reader waited
     assert direct.chunks == [None, reads[2]]
@@ -138,7 +129,7 @@ def test_chunks_are_passed_on_unchanged_without_waking_the_reader() -> None:
 def test_several_chunks_are_passed_on_together() -> None:
     direct = RecordingSink()
     reads = [b"", written(b"ab", 0) + written(b"cd", 4), written(b"e", 0), b"0\r\n\r\n"][1:]
-    run(lambda: read([b"1\r\nx\r\n", *reads], direct))
+    run_limited(lambda: read([b"1\r\nx\r\n", *reads], direct))
     assert direct.data == [b"abcd", b"e"]
     assert direct.chunks == [None, None]
 

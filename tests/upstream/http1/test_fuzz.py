@@ -1,9 +1,8 @@
 """Test reading: bytes cut anywhere have one outcome, which is an answer or an httpx error."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from itertools import pairwise
-from typing import Any
 
 import httpx
 from hypothesis import given, settings
@@ -11,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.upstream.http1.connection import ProviderConnection
 from gateway.upstream.http1.response import IncomingResponse
-from tests.upstream.http1.line import Line
+from tests.upstream.http1.line import Line, run_limited
 
 _HEADERS = st.lists(
     st.sampled_from(
@@ -98,15 +97,6 @@ async def _read(connection: ProviderConnection) -> Outcome:
     return status, headers, body, ""
 
 
-def _run(task: Callable[[], Awaitable[Any]]) -> Any:
-    async def limited() -> Any:
-        async with asyncio.timeout(5):
-            return await task()
-
-    with asyncio.Runner() as runner:
-        return runner.run(limited())
-
-
 def _open_connection() -> ProviderConnection:
     connection = ProviderConnection(asyncio.get_running_loop())
     connection.connection_made(Line())
@@ -139,7 +129,7 @@ def test_the_result_does_not_depend_on_how_the_bytes_are_cut(
         single, _ = await _exchange([bytes([byte]) for byte in data], bodiless=bodiless)
         return whole, cut, single
 
-    whole, cut, single = _run(both)
+    whole, cut, single = run_limited(both)
     assert whole == cut == single
 
 
@@ -153,7 +143,7 @@ def test_a_second_answer_is_never_part_of_the_first(
     async def run() -> tuple[Outcome, bool, Outcome, bool]:
         return *(await _exchange([first])), *(await _exchange(_pieces(first + second, cuts)))
 
-    alone, could_be_kept, followed, followed_is_kept = _run(run)
+    alone, could_be_kept, followed, followed_is_kept = run_limited(run)
     if could_be_kept:
         assert followed == alone
         assert not followed_is_kept
@@ -184,12 +174,12 @@ def test_answers_on_a_kept_connection_are_read_as_on_a_new_one(
             if not is_kept:
                 connection = _open_connection()
 
-    _run(run)
+    run_limited(run)
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_an_answer_or_an_error(data: bytes) -> None:
-    outcome, _ = _run(lambda: _exchange([data]))
+    outcome, _ = run_limited(lambda: _exchange([data]))
     assert outcome[0] >= 200 or outcome[3] == "RemoteProtocolError"
 
 
