@@ -154,15 +154,6 @@ def test_another_account_takes_over(make: Make, upstream: Upstream, status: int)
     assert world.entry().account == "second"
 
 
-def test_an_unknown_model_is_not_retried_with_another_account(
-    make: Make, upstream: Upstream
-) -> None:
-    world = make(accounts, spared)
-    upstream.on("/acme", failing(404, body("model_not_found")))
-    assert world.ask(chat()).headers["x-tiergate-provider"] == "spare"
-    assert len(upstream.requests) == 2
-
-
 def test_the_gateway_does_not_retry_a_request_that_may_be_billed(
     make: Make, upstream: Upstream
 ) -> None:
@@ -183,17 +174,6 @@ def test_a_single_target_gets_at_most_three_requests(world: World, upstream: Ups
     assert reply.headers["x-tiergate-attempts"] == "3"
     assert len(upstream.requests) == 3
     assert world.waits == [1.0, 2.0]
-
-
-def test_a_long_plan_gets_at_most_four_attempts(make: Make, upstream: Upstream) -> None:
-    def many(value: Config) -> None:
-        targets = value["labs"]["acme"]["smart"]
-        targets += [{"model": f"able-{at}", "provider": "spare"} for at in range(2, 9)]
-
-    world = make(many)
-    upstream.on("/", failing(503))
-    assert world.ask(chat()).status_code == 503
-    assert len(upstream.requests) == 4
 
 
 @pytest.mark.parametrize(

@@ -64,23 +64,6 @@ def test_an_account_without_quota_is_used_again_after_the_reset(
     assert called_accounts(upstream) == ["main", "second", "second", "main"]
 
 
-def test_another_target_serves_when_the_first_has_no_quota(make: Make, upstream: Upstream) -> None:
-    world = make(spared)
-    Clock(world)
-    upstream.on("/acme", with_headers(whole(), EMPTY))
-    upstream.on("/spare", whole())
-    replies = [world.ask(chat()) for _ in range(2)]
-    assert [reply.headers["x-tiergate-provider"] for reply in replies] == ["acme", "spare"]
-
-
-def test_the_first_account_is_used_when_none_has_quota(make: Make, upstream: Upstream) -> None:
-    world = make(accounts)
-    Clock(world)
-    upstream.on("/acme", with_headers(whole(), EMPTY))
-    assert [world.ask(chat()).status_code for _ in range(4)] == [200] * 4
-    assert called_accounts(upstream) == ["main", "second", "main", "main"]
-
-
 def test_a_long_prompt_goes_to_the_account_with_enough_quota(
     make: Make, upstream: Upstream
 ) -> None:
@@ -202,17 +185,6 @@ def test_the_gateway_reads_googles_retry_delay_from_the_body(
         clock.now += seconds
         world.ask(chat())
     assert called_accounts(upstream) == ["main", "second", "second", "main", "second"]
-
-
-def test_an_account_over_its_limit_is_used_last(make: Make, upstream: Upstream) -> None:
-    world = make(accounts)
-    Clock(world)
-    upstream.on(
-        "/acme", by_account(with_headers(whole(), {"x-ratelimit-over-limit": "yes"}), whole())
-    )
-    for _ in range(2):
-        world.ask(chat())
-    assert called_accounts(upstream) == ["main", "second"]
 
 
 def test_malformed_quota_headers_are_ignored(make: Make, upstream: Upstream) -> None:
