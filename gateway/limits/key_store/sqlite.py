@@ -32,17 +32,19 @@ class SqliteKeyDatabase(SqlKeyDatabase):
         try:
             if self._creates and not self._is_prepared and not self._file.exists():
                 os.close(open_private(self._file, os.O_WRONLY))
-            uri = f"file:{quote(str(self._file))}?mode=rw"
+        except OSError as error:
+            raise KeyStoreError(f"the key database {self._file}: {error.strerror}") from None
+        uri = f"file:{quote(str(self._file))}?mode=rw"
+        try:
             with closing(
                 sqlite3.connect(uri, timeout=_BUSY_SECONDS, isolation_level=None, uri=True)
             ) as connection:
-                if not self._is_prepared:
+                if self._creates and not self._is_prepared:
                     connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = FULL")
                 yield connection
-        except (sqlite3.Error, OSError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise KeyStoreError(f"the key database {self._file}: {reason}") from None
+        except sqlite3.Error as error:
+            raise KeyStoreError(f"the key database {self._file}: {error}") from None
 
     def exists(self) -> bool:
         """Return True if the file and its tables exist."""
