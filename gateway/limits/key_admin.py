@@ -85,13 +85,18 @@ class KeyAdmin:
         clock: Callable[[], float],
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
         names: KnownNames | None = None,
+        no_limits_reason: str = "",
         record_act: Callable[[KeyAct], object] = ignore_act,
     ) -> None:
-        """Without `names`, keys may name any lab and region."""
+        """Without `names`, keys may name any lab and region.
+
+        `no_limits_reason` says why no key may get limits or budgets; empty if they may.
+        """
         self.store = store
         self._clock = clock
         self._random_bytes = random_bytes
         self._names = names
+        self._no_limits_reason = no_limits_reason
         self._record_act = record_act
 
     def list_keys(self) -> list[KeyRecord]:
@@ -294,6 +299,8 @@ class KeyAdmin:
             raise KeyChangeError(text, kind="invalid", setting=path) from None
         if self._names is not None:
             _check_names(part, self._names)
+        if self._no_limits_reason and (part.limits or part.budgets):
+            raise KeyChangeError(self._no_limits_reason)
         return checked
 
     def _resolve_expiry(self, text: str) -> str:

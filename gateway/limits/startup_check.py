@@ -28,3 +28,13 @@ def find_unshared_limits(
         message = template.format("limits and budgets of keys")
         mistakes.append(source.make_mistake(("keys",), message, hint))
     return mistakes
+
+
+def explain_unshared_keys(workers: int, environ: Mapping[str, str]) -> str:
+    """Return why no key may get limits: the next start would fail. Empty if keys may."""
+    if workers < 2 or environ.get("REDIS_URL"):
+        return ""
+    return (
+        f"{workers} workers would each count limits and budgets of keys by themselves. "
+        "Set REDIS_URL, or serve with --workers 1."
+    )

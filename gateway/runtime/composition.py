@@ -137,12 +137,12 @@ class Gateway:
         self._judge_memory = JudgeMemory(log)
         self._vector_index = self._make_vector_index()
         self._embedder_trust = EmbedderTrust(log)
-        self._workers = workers or config.server.workers
+        self.workers = workers or config.server.workers
         self.load_shedder = self._make_load_shedder()
         self._tenant_classifiers = self._make_tenant_classifiers()
         self.own_traffic = OwnTrafficReader(self.store, self._list_deciding_configs, log)
         self.limit_runtime = LimitRuntime(
-            config, self._counter_store, self.ledger_runtime, self.keys, log, shares=self._workers
+            config, self._counter_store, self.ledger_runtime, self.keys, log, shares=self.workers
         )
         self._turn_counter = TurnCounter(
             RedisTurnPool(self._state_store) if isinstance(self._state_store, RedisStore) else None,
@@ -504,7 +504,7 @@ class Gateway:
                 control_group.find_tightest_reach(),
                 process.count_open_files(),
             ),
-            max_memory=None if memory is None else memory // self._workers,
+            max_memory=None if memory is None else memory // self.workers,
             max_files=process.raise_file_limit(),
             max_lag=server.max_lag,
             log=self.log,

@@ -10,6 +10,7 @@ from gateway.limits.errors import KeyChangeError
 from gateway.limits.key_admin import KeyAct, KeyAdmin, KnownNames, describe_key
 from gateway.limits.key_store.sqlite import SqliteKeyDatabase
 from gateway.limits.keys import parse_time
+from gateway.limits.startup_check import explain_unshared_keys
 
 NOW = parse_time("2026-11-24T12:00:00Z")
 HASH = "b" * 64
@@ -171,6 +172,19 @@ def test_without_names_any_lab_may_be_named(desk: Desk) -> None:
     admin = KeyAdmin(desk.store, clock=lambda: NOW)
     admin.create("app", {"labs": ["later"]}, "ann")
     assert desk.settings("app")["labs"] == ["later"]
+
+
+def test_where_workers_count_apart_no_key_gets_limits(desk: Desk) -> None:
+    """Such a gateway would not start again."""
+    assert explain_unshared_keys(1, {}) == ""
+    assert explain_unshared_keys(2, {"REDIS_URL": "redis://host"}) == ""
+    reason = explain_unshared_keys(2, {})
+    admin = KeyAdmin(desk.store, clock=lambda: NOW, no_limits_reason=reason)
+    for settings in ({"limits": {"requests": "1/m"}}, {"budgets": {"usd": 1, "every": "day"}}):
+        with pytest.raises(KeyChangeError, match=r"2 workers would each count .* Set REDIS_URL"):
+            admin.create("app", settings, "ann")
+    admin.create("app", {"tags": ["a"]}, "ann")
+    admin.change("app", {"limits": None}, "ann")
 
 
 def test_a_key_is_shown_without_a_hash(desk: Desk) -> None:

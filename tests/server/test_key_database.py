@@ -59,6 +59,11 @@ def test_every_worker_takes_a_change(provider: Upstream, tmp_path: Path) -> None
         second = change(gate, "POST", "/web/rotate", keep="1h")["secret"]
         in_time(all_workers_answer(gate, second, 200), "a rotated key opens")
         assert status(gate, first) == 200
+        reply = gate.ask(
+            "/admin/keys/web", b'{"limits": {"requests": "1/m"}}', "PATCH",
+            authorization=f"Bearer {ADMIN_KEY}",
+        )  # fmt: skip
+        assert (reply.status, b"Set REDIS_URL" in reply.body) == (409, True)
         url = f"http://127.0.0.1:{gate.port}"
         done = program(
             "keys", "revoke", "web", "--url", url, environ={"TIERGATE_ADMIN_KEY": ADMIN_KEY}

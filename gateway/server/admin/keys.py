@@ -18,6 +18,7 @@ from gateway.limits.errors import KeyChangeError, KeyStoreError
 from gateway.limits.key_admin import KeyAct, KeyAdmin, KnownNames, NewSecret, describe_key
 from gateway.limits.key_file import KeyFile
 from gateway.limits.key_store.store import KeyRecord
+from gateway.limits.startup_check import explain_unshared_keys
 from gateway.pipeline.key_audit import record_key_act
 from gateway.runtime.composition import Gateway
 from gateway.server.admin.audit import make_audit_error
@@ -155,7 +156,13 @@ class KeyRequests:
             except OSError as error:
                 raise make_audit_error(error) from None
 
-        return KeyAdmin(store, clock=time.time, names=names, record_act=record_act)
+        return KeyAdmin(
+            store,
+            clock=time.time,
+            names=names,
+            no_limits_reason=explain_unshared_keys(self._gateway.workers, self._gateway.environ),
+            record_act=record_act,
+        )
 
     async def read_body(self, request: Request) -> dict[str, Any]:
         """Return the members of a JSON body; none for an empty one."""
