@@ -80,7 +80,7 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     services: dict[str, "Price"] = {}
     """Prices by the provider's service tier, for all tiers but its standard one."""
     tools: dict[str, Decimal] = {}
-    """USD of one request, by the name of the provider's own tool."""
+    """USD of one unit, by its name in `Usage.tools`."""
     as_text: frozenset[str] = IMAGES_AS_TEXT
     """The classes of `Usage.media` that the provider bills like text."""
 
@@ -367,7 +367,10 @@ def explain_unknown_cost(usage: Usage | None, price: Price | None) -> str | None
     unpriced_tools = [
         name for name, count in usage.tools.items() if count and name not in price.tools
     ]
-    return f"no price of {unpriced_tools[0]} requests" if unpriced_tools else None
+    if not unpriced_tools:
+        return None
+    unit = "tokens" if ":" in unpriced_tools[0] else "requests"
+    return f"no price of {unpriced_tools[0]} {unit}"
 
 
 def _sum_tool_costs(usage: Usage, price: Price | None) -> Decimal | None:

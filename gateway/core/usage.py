@@ -38,7 +38,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     output: int | None = None
     reasoning: int | None = None
     tools: dict[str, int] = {}
-    """Requests of the provider's own tools ("web_search") that it bills one by one."""
+    """Units of the provider's own tools that it bills one by one: requests ("web_search"), or
+    tokens of another model that works as a tool ("claude-opus-5:input")."""
     media: dict[str, int] = {}
     """The tokens above that are not text, by direction and modality.
 

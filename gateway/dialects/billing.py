@@ -9,7 +9,7 @@ Sources: the API references of Anthropic (`server_tool_use`), OpenRouter
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
 from gateway.core.jsonio import Json
@@ -56,6 +56,16 @@ def _read_counts(value: Json, suffix: str) -> Counter[str]:
         if tool != name and tool not in _FREE_TOOLS:
             counts[tool] = parse_count(uses) or 0
     return counts
+
+
+def count_model_tokens(model: str, tokens_by_class: Mapping[str, int | None]) -> Counter[str]:
+    """Return the tokens of another model that works as a tool, as `Usage.tools` names them.
+
+    A provider bills them at the rates of that model, not by the request.
+    """
+    return Counter(
+        {f"{model}:{name}": tokens for name, tokens in tokens_by_class.items() if tokens}
+    )
 
 
 def count_tool_uses(uses: Iterable[tuple[str, str]]) -> dict[str, int]:

@@ -517,6 +517,40 @@ def test_the_bill_that_a_provider_states_is_the_cost() -> None:
     assert (entry.state, entry.cost, entry.estimate) == ("estimated", usage.billed, Decimal(0))
 
 
+@pytest.mark.parametrize(
+    ("counts", "media"),
+    [
+        ({}, ()),
+        ({"images": 2}, ("image",)),
+        ({"audio": 1, "files": 1}, ("audio", "file")),
+    ],
+)
+def test_the_reservation_of_a_prompt_with_media_is_at_their_rates(
+    counts: dict[str, int], media: tuple[str, ...]
+) -> None:
+    prompt = msgspec.structs.replace(PROMPT, **counts)
+    assert prompt.media == media
+    plain = open_account()
+    target = plain.target
+    assert target is not None
+    assert target.price is not None
+    rates = target.price.rates
+    assert rates.input is not None
+    dear = msgspec.structs.replace(
+        rates, media={"audio": msgspec.structs.replace(rates, input=10 * rates.input)}
+    )
+    price = msgspec.structs.replace(target.price, rates=dear)
+    account = CallAccount(CALL, "c1")
+    account.record_prompt(prompt, 400)
+    attempt = account.start_attempt(
+        msgspec.structs.replace(target, price=price), Account("main", ""), 1.0, 1.0
+    )
+    assert plain.attempt is not None
+    assert plain.attempt.reservation is not None
+    assert attempt.reservation is not None
+    assert (attempt.reservation > plain.attempt.reservation) == ("audio" in media)
+
+
 def test_a_recorded_bill_is_no_cost_of_a_cache_hit() -> None:
     tally = open_answered_account()
     tally.cache = "hit"

@@ -399,6 +399,7 @@ MISSING_PRICES = [
     (Usage(input=1, output=1, service="priority"), PLAIN, "no price of service tier priority"),
     (Usage(input=1, output=1, tools={"x_search": 1}), PLAIN, "no price of x_search requests"),
     (Usage(input=1, output=1, tools={"x_search": 0}), PLAIN, None),
+    (Usage(input=1, output=1, tools={"m-1:input": 7}), PLAIN, "no price of m-1:input tokens"),
     (Usage(input=1, cache_read=1, output=1), PLAIN, "no price of cached tokens"),
     (Usage(input=1, output=1), None, "no price"),
     (Usage(input=1, output=0, reasoning=1), Price(rates=Rates(input=Decimal(1)), version="v"),

@@ -356,4 +356,6 @@ def test_a_baseline_at_the_own_price_is_the_bill() -> None:
     assert compute_baseline_cost(usage, price, price) == D("0.7")
     assert compute_baseline_cost(usage, twin, price) == D("0.7")
     assert compute_baseline_cost(usage, other, price) == 2
+    served = Usage(input=1_000_000, output=0, tools={"web_search": 0})
+    assert compute_baseline_cost(served, twin, price) == 1
     assert compute_baseline_cost(usage, None, None) is None

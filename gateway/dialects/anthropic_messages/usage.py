@@ -6,6 +6,8 @@ compaction, and of an advisor or a fallback, which are other models at other pri
 Source: `Usage` and `BetaUsage` of Anthropic's API reference.
 """
 
+from collections import Counter
+
 import msgspec
 
 from gateway.core.jsonio import Json
@@ -17,7 +19,8 @@ _NO_PARTS: dict[str, Json] = {}
 _INPUT_MEMBERS = (
     "input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "cache_creation",
 )  # fmt: skip
-_OTHER_MODELS = {"advisor_message": "advisor", "fallback_message": "fallback"}
+_ADVISOR = "advisor_message"
+_OTHER_MODELS = {_ADVISOR: "advisor", "fallback_message": "fallback"}
 """Samplings of models that the client did not ask for, and their names in price lists."""
 _SERVICE_MEMBERS = {"priority": "service_tier", "batch": "service_tier", "fast": "speed"}
 """Service levels of the API, and the members that hold them."""
@@ -92,9 +95,30 @@ def _add_samplings(own: Usage | None, rows: list[dict[str, Json]]) -> Usage | No
 
 
 def _count_other_models(rows: list[dict[str, Json]]) -> dict[str, int]:
-    """Return the number of samplings that are billed at the price of another model."""
-    kinds = [tool for row in rows if (tool := _OTHER_MODELS.get(str(row.get("type"))))]
-    return {tool: kinds.count(tool) for tool in kinds}
+    """Return the samplings that are billed at the price of another model.
+
+    Anthropic bills the tokens of an advisor at the rates of its model.
+    """
+    counts: Counter[str] = Counter()
+    for row in rows:
+        model, advice = row.get("model"), _read_counts(row)
+        if row.get("type") == _ADVISOR and isinstance(model, str) and advice is not None:
+            written = {
+                f"cache_write_{life}" if life else "cache_write": tokens
+                for life, tokens in advice.cache_write.items()
+            }
+            counts += billing.count_model_tokens(
+                model,
+                {
+                    "input": advice.input,
+                    "cache_read": advice.cache_read,
+                    **written,
+                    "output": advice.completion,
+                },
+            )
+        elif tool := _OTHER_MODELS.get(str(row.get("type"))):
+            counts[tool] += 1
+    return dict(counts)
 
 
 def _correct_totals(own: Usage, rows: list[dict[str, Json]]) -> Usage:

@@ -386,7 +386,7 @@ ANSWER: MemberList = {
     "output_details": {"reasoning_tokens": READ, **_MEDIA_TOKENS},
     "tool_usage": {
         "web_search": read_inside("searches"),
-        "image_gen": ignore("counts pictures, not their tokens"),
+        "image_gen": ignore("is billed for it as for a tool"),
     },
     "searches": {"num_requests": READ},
     "event:": {"sequence_number": _EVENT["sequence_number"]},

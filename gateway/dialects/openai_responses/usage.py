@@ -32,14 +32,18 @@ type ToolUseKey = tuple[str, str]
 _LIFETIME_MEMBERS = {"30m": "ttl_30m_tokens", "12h": "ttl_12h_tokens"}
 _CACHE_WRITE_MEMBERS = frozenset({"cache_write_tokens", "cache_write_tokens_details"})
 _NO_MEMBERS: dict[str, Json] = {}
+_IMAGE_TOOL = "image_generation"
 _BILLED_TOOLS = {
     "web_search_call": "web_search",
     "file_search_call": "file_search",
     "code_interpreter_call": "code_interpreter",
-    "image_generation_call": "image_generation",
+    "image_generation_call": _IMAGE_TOOL,
     "x_search_call": "x_search",
 }
-"""Items of hosted tools that are billed by their number."""
+"""Items of hosted tools that are billed by their number.
+
+Images are billed by tokens, which newer answers tell (`tool_usage.image_gen`).
+"""
 _SERVICE_TIERS = frozenset({"flex", "scale", "priority", "fast"})
 """Service tiers beside the standard one that clients' types know."""
 _NO_IMAGE_USAGE: dict[str, Json] = {
@@ -63,6 +67,9 @@ def read_response(response: dict[str, Json], seen: Iterable[ToolUseKey] = ()) ->
     output = response.get("output")
     tool_uses = {*seen, *list_tool_uses(output if isinstance(output, list) else ())}
     tools = billing.count_tool_uses(tool_uses) if tool_uses else {}
+    if image_tokens := _count_image_tokens(response):
+        tools = {name: uses for name, uses in tools.items() if name != _IMAGE_TOOL}
+        tools |= image_tokens
     searches = _read_searches(response)
     if searches is not None:
         tools = {**tools, "web_search": searches}
@@ -71,6 +78,31 @@ def read_response(response: dict[str, Json], seen: Iterable[ToolUseKey] = ()) ->
         return usage
     tools = {name: number for name, number in {**tools, **usage.tools}.items() if number}
     return msgspec.structs.replace(usage, tools=tools, service=service)
+
+
+def _count_image_tokens(response: dict[str, Json]) -> dict[str, int]:
+    """Return the tokens of generated images, which OpenAI bills at the rates of their model.
+
+    Empty if the response does not tell them: then it tells only how many images there are.
+    """
+    tool_usage = _read_object(response.get("tool_usage"))
+    counts = _read_object(tool_usage.get("image_gen"))
+    if not counts.get("total_tokens"):
+        return {}
+    tools = response.get("tools")
+    models = [
+        tool.get("model")
+        for tool in (tools if isinstance(tools, list) else ())
+        if isinstance(tool, dict) and tool.get("type") == _IMAGE_TOOL
+    ]
+    model = next((name for name in models if isinstance(name, str)), _IMAGE_TOOL)
+    tokens: dict[str, int | None] = {}
+    for direction in ("input", "output"):
+        total = parse_count(counts.get(f"{direction}_tokens")) or 0
+        details = _read_object(counts.get(f"{direction}_tokens_details"))
+        images = min(parse_count(details.get("image_tokens")) or 0, total)
+        tokens[direction], tokens[f"{direction}_image"] = total - images, images
+    return dict(billing.count_model_tokens(model, tokens))
 
 
 def _read_searches(response: dict[str, Json]) -> int | None:

@@ -451,7 +451,8 @@ class DatedPart(RatesPart):
     services: dict[Word, ServicePart] = {}
     """Prices by the provider's word for a service tier besides its standard one, such as `flex`."""
     tools: dict[Word, Usd] = {}
-    """USD for one request of a provider's own tool, such as `web_search`."""
+    """USD for one request of a provider's own tool, such as `web_search`, or for one token of a
+    model that works as a tool, such as `claude-opus-5:input`."""
 
 
 class PricePart(DatedPart):

@@ -71,7 +71,16 @@ VECTORS: list[tuple[str, Object, Usage]] = [
     (
         "an advisor is another model: no price of this one is its",
         {"input_tokens": 20, "output_tokens": 8, "iterations": [{"type": "message", "input_tokens": 9, "output_tokens": 4}, {"type": "advisor_message", "model": "other", "input_tokens": 2518, "output_tokens": 22}, {"type": "message", "input_tokens": 11, "output_tokens": 4}]},
-        Usage(input=20, output=8, tools={"advisor": 1}),
+        Usage(input=20, output=8, tools={"other:input": 2518, "other:output": 22}),
+    ),
+    (
+        "the tokens of an advisor count by model, and by lifetime in the cache",
+        {"input_tokens": 20, "output_tokens": 8, "iterations": [
+            {"type": "advisor_message", "model": "a", "input_tokens": 5, "output_tokens": 22, "cache_read_input_tokens": 7,
+             "cache_creation_input_tokens": 9, "cache_creation": {"ephemeral_1h_input_tokens": 6}},
+            {"type": "advisor_message", "model": "a", "input_tokens": 1, "output_tokens": 0},
+            {"type": "advisor_message", "model": "b"}, {"type": "advisor_message", "input_tokens": 1}]},
+        Usage(input=20, output=8, tools={"a:input": 6, "a:cache_read": 7, "a:cache_write_1h": 6, "a:cache_write": 3, "a:output": 22, "advisor": 2}),
     ),
     (
         "so is a fallback, and the hop that declined is not billed",

@@ -63,6 +63,17 @@ VECTORS: list[tuple[str, Object, Usage]] = [
         Usage(input=100, output=7, tools={"file_search": 2, "image_generation": 1}),
     ),
     (
+        "images are billed by the tokens of their model, where they are told",
+        {"usage": COUNTED, "output": [{"type": "image_generation_call", "id": "c", "result": "AAAA"}], "tools": [7, {"type": "web_search", "model": "x"}, {"type": "image_generation", "model": "gpt-image-2"}],
+         "tool_usage": {"image_gen": {"input_tokens": 60, "input_tokens_details": {"image_tokens": 50, "text_tokens": 10}, "output_tokens": 400, "output_tokens_details": {"image_tokens": 400, "text_tokens": 0}, "total_tokens": 460}}},
+        Usage(input=100, output=7, tools={"gpt-image-2:input": 10, "gpt-image-2:input_image": 50, "gpt-image-2:output_image": 400}),
+    ),
+    (
+        "tokens of images of a model that nobody names",
+        {"usage": COUNTED, "tools": {}, "tool_usage": {"image_gen": {"output_tokens": 400, "total_tokens": 400, "input_tokens": None}}},
+        Usage(input=100, output=7, tools={"image_generation:output": 400}),
+    ),
+    (
         "code is billed by the container",
         {"usage": COUNTED, "output": [{"type": "code_interpreter_call", "id": letter, "container_id": "cntr_1"} for letter in "abc"]},
         Usage(input=100, output=7, tools={"code_interpreter": 1}),
