@@ -212,8 +212,9 @@ class MemoryCounters:
         Those of end users are left out: there may be many.
         """
         counters = self._counters_by_owner.get(owner)
-        spent = {} if counters is None else counters.spent
-        return {field: value for field, value in spent.items() if not is_user_counter(field)}
+        if counters is None:
+            return {}
+        return {field: counters.spent[field] for field in counters.listed_fields}
 
     async def close(self) -> None:
         """Forget everything."""
@@ -381,12 +382,22 @@ class MemoryCounters:
 class _OwnerCounters:
     """The counters of one owner."""
 
-    __slots__ = ("rates", "reserved", "running", "spent", "sweep_queue", "warned_limits")
+    __slots__ = (
+        "listed_fields",
+        "rates",
+        "reserved",
+        "running",
+        "spent",
+        "sweep_queue",
+        "warned_limits",
+    )
 
     def __init__(self) -> None:
         self.rates: dict[str, _Bucket] = {}
         self.running: dict[str, int] = {}
         self.spent: dict[str, int] = {}
+        self.listed_fields: dict[str, None] = {}
+        """Fields of `spent` without those of end users, in order."""
         self.reserved: dict[str, int] = {}
         """Micro-USD that running calls have reserved, by counter; `spent` includes them."""
         self.warned_limits: dict[str, int] = {}
@@ -544,6 +555,7 @@ class _OwnerCounters:
                     continue
             elif window.has_ended(field.rpartition("|")[2], now):
                 del self.spent[field]
+                self.listed_fields.pop(field, None)
                 self.warned_limits.pop(field, None)
                 self.reserved.pop(field, None)
                 continue
@@ -555,6 +567,8 @@ class _OwnerCounters:
         self.spent[field] = amount if spent is None else spent + amount
         if spent is None:
             self.sweep_queue.append(field)
+            if not is_user_counter(field):
+                self.listed_fields[field] = None
         return spent is None
 
 
