@@ -198,7 +198,7 @@ class _StreamInspector(StreamBuffer):
         """The last chunk whose usage is not read yet."""
         super().__init__(read_frame)
         self._inspects_all = choices > 1
-        """True if any chunk may begin or end a candidate, or take back its end."""
+        """True if any chunk may begin or end a candidate, or follow the end of the answer."""
         self._can_defer = False
         """True if a chunk with usage and content has no facts beside its usage."""
         self._defers_output = False
@@ -255,7 +255,7 @@ class _StreamInspector(StreamBuffer):
             self.committed = has_content_or_end(frame.value)
         self.finish = facts.finish
         self.response_id, self.served_model = facts.response_id, facts.served_model
-        self._inspects_all = facts.choices > 1 or bool(facts.finish_words)
+        self._inspects_all = facts.choices > 1 or facts.has_ended or bool(facts.finish_words)
         self._can_defer = (
             facts.served_model is not None and 0 in facts.begun and facts.block_reason is None
         )

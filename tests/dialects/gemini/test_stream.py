@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.core import jsonio
@@ -286,6 +286,7 @@ CHUNKS: list[Any] = [
 ]  # fmt: skip
 
 
+@example([BLOCKED, EMPTY], 1)
 @given(st.lists(st.sampled_from(CHUNKS), max_size=7), st.integers(1, 2))
 def test_the_quick_reader_finds_the_same_facts_as_the_full_reader(
     chunks: list[Any], n: int
