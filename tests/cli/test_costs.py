@@ -248,7 +248,7 @@ def test_a_ledger_that_cannot_be_read_is_one_clear_line(ledger: LedgerLocation) 
     [
         (
             ["--by", "colour"],
-            "'colour' is none of tier, lab, model, provider, key, tenant, tag, day, rule",
+            "'colour' is none of tier, lab, model, provider, key, user, team, tenant, tag, day, rule",
         ),
         (["--since", "7d", "reprice"], "write options behind 'reprice'."),
         (["repriece"], "No such command 'repriece'"),

@@ -149,3 +149,6 @@ def test_a_budget_says_whose_calls_it_counts() -> None:
     assert budget_status(usd=2, per="key").describe_scope("ann") == "key ann"
     team = budget_status(usd=2, per="team").describe_scope("web")
     assert team == "team web of tenant default"
+    user = budget_status(usd=2, per="user")
+    assert user.describe_scope("ann/3f9a") == "user 3f9a of key ann"
+    assert user.describe_scope(None) == "user none of tenant default"

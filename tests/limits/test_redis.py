@@ -142,8 +142,11 @@ async def test_a_client_that_leaves_while_an_owner_is_opened_stops_nobody() -> N
 
 
 async def test_a_sweep_continues_from_its_cursor_to_the_end() -> None:
-    counters = Answers([], b"17", b"0", [b"9", [b"usd|x|user=a/b|2026-11-24", b"1"]], [b"0", []])
-    await RedisCounters(counters).sweep("t", 1.0)
+    ended, kept = b"usd|x|user=a/b|2026-11-24", b"usd|x|user=a/b|total"
+    counters = Answers(
+        [], b"17", b"0", [b"9", [ended, b"1", kept, b"1"]], b"0", [b"0", [kept, b"1"]]
+    )
+    await RedisCounters(counters).sweep("t", 4e9)
     assert counters.replies == []
 
 

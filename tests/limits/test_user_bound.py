@@ -146,3 +146,11 @@ async def test_users_are_counted_in_this_process_while_the_store_is_lost() -> No
     assert await passes(stage, "c3", "b")
     assert stage.spare._claimed_users
     assert [entry["event"] for entry in stage.log] == ["limits"]
+
+
+async def test_a_process_forgets_the_users_of_ended_windows() -> None:
+    store, day = MemoryCounters(), 86_400.0
+    await store.claim_user("t", "ann", "a", Window("1970-01-01", 0.0, day), 2, 0.0)
+    await store.claim_user("t", "ann", "a", TOTAL, 2, 0.0)
+    await store.claim_user("t", "ann", "a", Window("1970-01-11", 10 * day, 11 * day), 2, 10 * day)
+    assert [window for _, _, window in store._claimed_users] == ["total", "1970-01-11"]
