@@ -214,8 +214,8 @@ class UsersPart(BaseModel):
     model_config = STRICT_CONFIG
 
     max: Annotated[int, Field(ge=1, le=1_000_000)] = 100_000
-    """The most end users of a key that limits and budgets count apart in one window. Those who come
-    later are counted together."""
+    """The most end users of a key that limits and budgets count apart in one window. Later users
+    share one count."""
 
 
 class AlertsPart(BaseModel):
