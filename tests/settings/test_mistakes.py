@@ -324,7 +324,7 @@ REPLACED: list[tuple[str, str, str]] = [
     ("price: {input: 3, output: 4}", "price: {input: 3, output: 4, from: {2026-12-1: {}}}",
      "15: error: models.large.price.from.2026-12-1: must be a date, as 2027-01-14."),
     ("price: {input: 3, output: 4}", "price: {input: 3, output: 4, from: {2026-12-01: {as_of: x}}}",
-     ("15: error: models.large.price.from.2026-12-01.as_of: no such key.")),
+     "15: error: models.large.price.from.2026-12-01.as_of: no such key."),
     ("price: {input: 3, output: 4}", "price: {hours: [{utc: noon, input: 1}]}",
      "15: error: models.large.price.hours[0].utc[0]: must be hours of a day, as 01:00-04:00."),
     ("price: {input: 3, output: 4}", "price: {hours: [{utc: '01:60-04:00', input: 1}]}",
