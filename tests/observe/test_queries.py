@@ -208,8 +208,11 @@ def test_only_the_expected_alerts_are_pending_or_fire(observed: ObservedGateway)
         return {labels["alertname"] for labels, _ in observed.prometheus.query("ALERTS")}
 
     until(lambda: alert_names() >= expected, "three alerts")
-    # There are few calls, and Redis may be too slow on a busy machine.
-    assert alert_names() - {"TiergateErrors", "TiergateRedisAway"} == expected
+    # There are few calls, of small budgets, and Redis may be too slow on a busy machine.
+    possible = {
+        "TiergateErrors", "TiergateRedisAway", "TiergateBudgetBurnsFast", "TiergateBudgetBurnsSteadily",
+    }  # fmt: skip
+    assert alert_names() - possible == expected
     price = observed.prometheus.query('ALERTS{alertname="TiergateUnknownPrice"}')
     assert [(sample["provider"], sample["model"], sample["alertstate"]) for sample, _ in price] == [
         ("other", "nameless-1", "firing")
