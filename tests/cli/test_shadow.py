@@ -44,9 +44,12 @@ class FakeGateway:
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.asked: list[tuple[str, str]] = []
         self.answer: tuple[int, bytes] | None = (200, jsonio.dumps(STATE))
-        patch.setattr("gateway.upstream.read_url.read_url", self.read)
+        patch.setattr("gateway.upstream.read_url.send_request", self.send)
 
-    def read(self, url: str, secret: str) -> tuple[int, bytes] | None:
+    def send(
+        self, method: str, url: str, secret: str, json_body: bytes | None
+    ) -> tuple[int, bytes] | None:
+        assert (method, json_body) == ("GET", None)
         self.asked.append((url, secret))
         return self.answer
 
