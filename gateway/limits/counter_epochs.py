@@ -7,12 +7,12 @@ docs/design/leases.md has the reasons.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.limits.counters import FindRunning, Owner
+from gateway.limits.counters import CounterDemand, FindRunning, Owner
 from gateway.state.errors import StoreUnavailable
 from gateway.state.redis.scripts import Script, ScriptRunner
 
@@ -27,6 +27,16 @@ _MAX_TRIES = 3
 """Times that the gateway opens an owner whose connection breaks meanwhile."""
 _RESTORE_BATCH = 256
 _encode = msgspec.msgpack.Encoder().encode
+
+
+def _sum_reservations(demands: Iterable[CounterDemand]) -> list[tuple[int, str, int]]:
+    """Return the kind, the counter and the amount of reservations, each counter once."""
+    sums: dict[tuple[int, str], int] = {}
+    for demand in demands:
+        kind = _KINDS.get(demand.kind)
+        if kind is not None:
+            sums[kind, demand.field] = sums.get((kind, demand.field), 0) + demand.amount
+    return [(kind, field, amount) for (kind, field), amount in sums.items()]
 
 
 class _OpenedOwner(msgspec.Struct, frozen=True):
@@ -99,11 +109,7 @@ class CounterEpochs:
             (
                 call.id,
                 max(0, round((call.expires_at - now) * _MICROS_PER_SECOND)),
-                [
-                    (_KINDS[demand.kind], demand.field, demand.amount)
-                    for demand in call.demands
-                    if demand.kind in _KINDS
-                ],
+                _sum_reservations(call.demands),
             )
             for call in self.find_running(owner)
         ]

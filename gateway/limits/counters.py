@@ -12,7 +12,7 @@ other has granted. If the process dies in between, that amount expires and stays
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -67,7 +67,7 @@ class CounterDemand(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 class DemandTemplate:
     """The demands of all calls of one kind; each call fills in its own amounts."""
 
-    __slots__ = ("demands", "money_scopes", "scopes", "variable_indexes")
+    __slots__ = ("demands", "has_only_money", "money_scopes", "scopes", "variable_indexes")
 
     def __init__(
         self, demands: tuple[CounterDemand, ...], variable_indexes: tuple[int, ...] = ()
@@ -79,6 +79,8 @@ class DemandTemplate:
         self.demands = demands
         self.variable_indexes = variable_indexes
         self.scopes = collect_scopes(demands)
+        self.has_only_money = all(demand.kind == "usd" for demand in demands)
+        """True if all demands are for money, so that leases can serve the call."""
         self.money_scopes = collect_scopes([demand for demand in demands if demand.is_hard_money])
 
     def fill(self, amounts: Sequence[int]) -> tuple[CounterDemand, ...]:
@@ -215,6 +217,54 @@ type EndedCall = tuple[str, int | None, int | None]
 reserved."""
 
 
+class LeaseGrant(NamedTuple):
+    """The answer to a request for a lease."""
+
+    amount: int
+    """Micro-USD; 0 leases nothing."""
+    crosses_soft: bool = False
+    """True if the counter has crossed its soft limit by it."""
+    epoch: str = ""
+    """The epoch of Redis in which the lease counts."""
+
+
+class DrawnCall(NamedTuple):
+    """The part of a lease that a call has taken."""
+
+    id: str
+    expires_at: float
+    """Seconds since the epoch when the call has ended at the latest."""
+    amount: int
+
+
+class LeaseStore(Protocol):
+    """A counter store that grants leases. Raises StoreUnavailable."""
+
+    async def lease(
+        self, owner: Owner, demand: CounterDemand, id: str, amount: int, least: int, now: float
+    ) -> LeaseGrant:
+        """Lease a slice of a counter, at least `least`, or nothing."""
+        ...
+
+    async def draw(
+        self,
+        owner: Owner,
+        lease_id: str,
+        field: str,
+        calls: Sequence[DrawnCall],
+        epoch: str,
+        now: float,
+    ) -> None:
+        """Split the reservations of calls off a lease of an epoch."""
+        ...
+
+    async def settle_all(
+        self, tenant: str, ended_calls: Sequence[EndedCall], scopes: Scopes = ALL_SCOPES
+    ) -> None:
+        """Settle calls, or return what is left of leases."""
+        ...
+
+
 class CounterStore(Protocol):
     """A store of counters. A repeated id takes nothing twice. Raises StoreUnavailable."""
 
@@ -239,6 +289,11 @@ class CounterStore(Protocol):
 
     def follow(self, find_running: FindRunning) -> None:
         """Take the function that finds running calls, to restore what the store has forgotten."""
+        ...
+
+    @property
+    def lease_store(self) -> LeaseStore | None:
+        """The store of leases; None if it grants none."""
         ...
 
     async def confirm(self, owner: Owner, now: float) -> None:

@@ -11,9 +11,9 @@ The second request names all options.
 """
 
 import asyncio
+import secrets
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
 from contextlib import suppress
 
 import msgspec
@@ -22,12 +22,19 @@ from gateway.core.call import Call, Key
 from gateway.core.decision import Decision, Plan, SkippedTarget
 from gateway.core.errors import ProblemError
 from gateway.core.ledger_rows import FinalRow
-from gateway.core.target import TIERS, Target, Tier, name_timers
+from gateway.core.target import TIERS, Target, Tier
+from gateway.limits.admission_options import (
+    AdmissionOption,
+    HeldDemands,
+    OutputLengths,
+    compute_lifetime,
+    make_request,
+)
+from gateway.limits.budget_reports import BudgetReports
 from gateway.limits.cost_bounds import UsageBound, make_ended_call
 from gateway.limits.counters import (
     ALL_SCOPES,
     PASSED,
-    AdmissionRequest,
     Admitted,
     CounterDemand,
     CounterStore,
@@ -39,12 +46,12 @@ from gateway.limits.counters import (
     RunningCall,
     Scopes,
     collect_scopes,
-    is_user_counter,
 )
+from gateway.limits.leases import TICK_SECONDS, Leases
 from gateway.limits.output_fit import fit_plan
 from gateway.limits.reconciliation import UnsettledCalls
 from gateway.limits.refusals import UNCOUNTED_PROBLEM, make_refusal_error, make_unbounded_error
-from gateway.limits.rules import LimitRules, PreparedDemand, describe_counter
+from gateway.limits.rules import LimitRules, PreparedDemand
 from gateway.limits.user_bound import UserBound
 from gateway.state.errors import StoreUnavailable
 from gateway.telemetry.log import Log
@@ -52,92 +59,17 @@ from gateway.telemetry.log import Log
 type DecideAgain = Callable[[Tier], tuple[Decision, Plan]]
 """Decides a call again, with a tier as its ceiling. Raises ProblemError if nothing can serve it."""
 
-_GRACE_SECONDS = 60.0
-"""Seconds beyond the longest timeout of its targets after which a call counts as dead."""
 _DEFAULT_OUTPUT = 1_000
 """Tokens of output that the limiter expects before it has seen an answer."""
 _SWEEP_SECONDS = 600.0
 _CONFIRM_SECONDS = 0.5
 """Seconds between two looks if the counter store has forgotten running calls."""
-_MAX_REPORTED = 10_000
-_SAMPLE_SIZE = 256
-"""Answers of a tier whose lengths the limiter remembers."""
-_REFRESH_ANSWERS = 16
-"""Answers after which the limiter computes their usual length again."""
 _UNBOUNDED_REASON = "its cost has no bound, and a hard budget needs one"
 _MAX_FITS = 3
 """Times that the limiter lowers the output of a call: other calls may take what was left."""
 _MAX_TRIES = 3
 """Times that the limiter asks for a call whose counters are missing, even right after it seeded
 them."""
-
-
-class _OutputLengths:
-    """The lengths of recent answers of a tier, in tokens."""
-
-    __slots__ = ("_count", "_lengths", "_p99")
-
-    def __init__(self) -> None:
-        self._lengths: deque[int] = deque(maxlen=_SAMPLE_SIZE)
-        self._count = 0
-        self._p99: int | None = None
-
-    def add(self, tokens: int) -> None:
-        self._lengths.append(tokens)
-        self._count += 1
-        if self._count < _REFRESH_ANSWERS or self._count % _REFRESH_ANSWERS == 0:
-            self._p99 = None
-
-    @property
-    def p99(self) -> int:
-        """Return the 99th percentile of the recent lengths, in tokens. Needs one at least."""
-        if self._p99 is None:
-            lengths = sorted(self._lengths)
-            self._p99 = lengths[len(lengths) * 99 // 100]
-        return self._p99
-
-
-class _AdmissionOption(msgspec.Struct, frozen=True):
-    """One option for a call: a decision, its plan and its demands."""
-
-    decision: Decision
-    plan: Plan
-    template: DemandTemplate
-    amounts: tuple[int, ...]
-    ceiling: Tier | None = None
-    """The `then` of the demand that moves the call here; None for the first decision."""
-    is_bounded: bool = True
-    """True if its hard budgets know what to reserve for it."""
-
-    @property
-    def demands(self) -> tuple[CounterDemand, ...]:
-        """Return the demands of the call in this option."""
-        return self.template.fill(self.amounts)
-
-    @property
-    def least_outputs(self) -> Mapping[str, int]:
-        """Return the least cap on the output, by the counter of a budget that lowers it."""
-        return self.template.least_outputs if isinstance(self.template, PreparedDemand) else {}
-
-
-class _HeldDemands(msgspec.Struct, frozen=True):
-    """The demands that a call has reserved, and the store that counts them."""
-
-    counter_store: CounterStore
-    tenant: str
-    template: DemandTemplate
-    amounts: tuple[int, ...]
-    scopes: Scopes
-    """The owners of the counters."""
-    expires_at: float
-    """Seconds since the epoch when the call has ended at the latest."""
-    earlier_demands: tuple[CounterDemand, ...] = ()
-    """The demands that the call had reserved before this option."""
-
-    @property
-    def demands(self) -> tuple[CounterDemand, ...]:
-        """Return all demands of the call, earlier ones first."""
-        return (*self.earlier_demands, *self.template.fill(self.amounts))
 
 
 class Reservation(msgspec.Struct, frozen=True):
@@ -161,7 +93,8 @@ class Limiter:
     the limiter refuses their calls. If `fails_closed` is set, it refuses the calls of every budget.
     `read_spent` returns the micro-USD spent on a missing
     counter of an owner. The limiter calls `alert` for each soft limit that a call crosses, and for
-    each budget that is used up. `wall` returns seconds since the epoch.
+    each budget that is used up. `wall` returns seconds
+    since the epoch, `clock` monotonic seconds.
     """
 
     def __init__(  # noqa: PLR0913 - its parts
@@ -176,13 +109,14 @@ class Limiter:
         fails_closed: bool = False,
         share_count: int = 1,
         wall: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._sleep = sleep
         self._limits = limits
         self._counter_store = counter_store
         self._log = log
-        self._alert = alert
+        self._reports = BudgetReports(log, alert)
         self._make_local_store = make_local_store
         self._local_store = make_local_store()
         self._fails_closed = fails_closed
@@ -192,20 +126,33 @@ class Limiter:
         self._ledger_spends = self._unsettled.ledger_spends
         counter_store.follow(self._find_running)
         self._user_bound = UserBound()
-        self._reservations: dict[str, _HeldDemands] = {}
+        lease_store = counter_store.lease_store
+        self._leases = (
+            None
+            if lease_store is None
+            else Leases(
+                lease_store,
+                secrets.token_hex(8),
+                self._reports.report_soft,
+                wall=wall,
+                clock=clock,
+                is_enabled=not fails_closed,
+            )
+        )
+        self._reservations: dict[str, HeldDemands] = {}
         """The demands that each running call has reserved, by call id."""
         self._ended_calls: dict[tuple[str, Scopes], list[EndedCall]] = {}
         """Ended calls that `counter_store` has counted and not settled, by tenant and owners. The
         limiter settles each group at once."""
-        self._local_ended_calls: list[tuple[_HeldDemands, EndedCall]] = []
+        self._local_ended_calls: list[tuple[HeldDemands, EndedCall]] = []
         """Ended calls that another store has counted."""
-        self._output_lengths: dict[str, _OutputLengths] = {}
+        self._output_lengths: dict[str, OutputLengths] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_lost = False
+        self.excess_micro_usd = 0
+        """Micro-USD that calls cost beyond what hard budgets had reserved for them."""
         self.tenants: set[str] = set()
         """The tenants whose calls had a demand."""
-        self._reported_budgets: set[tuple[Owner, str]] = set()
-        """Used-up budgets that the operator knows of, by owner and counter."""
         self._reported_targets: set[str] = set()
         """Targets that the log has reported as passed over."""
 
@@ -216,9 +163,11 @@ class Limiter:
         """
         if limits is not self._limits:
             self._limits = limits
-            self._reported_budgets.clear()
             self._user_bound.forget()
+            self._reports.forget()
         self._fails_closed = fails_closed
+        if self._leases is not None:
+            self._leases.is_enabled = not fails_closed
 
     def applies_to(self, key: Key) -> bool:
         """Return True if calls of a key may have demands."""
@@ -313,7 +262,7 @@ class Limiter:
             )
             if start is not None:
                 if first_option.is_bounded:
-                    self._report_exhausted(usage_bound.call.key.tenant, answer)
+                    self._reports.report_exhausted(usage_bound.call.key.tenant, answer)
                 options = lower_options[start:]
                 answer = await self._reserve(usage_bound, options, now, decide_again)
         unbounded_fields = {
@@ -321,7 +270,7 @@ class Limiter:
         }
         for demand in answer.exhausted:
             if demand.field not in unbounded_fields:
-                self._report_exhausted(usage_bound.call.key.tenant, Refusal(demand))
+                self._reports.report_exhausted(usage_bound.call.key.tenant, Refusal(demand))
         option = options[answer.choice]
         if isinstance(answer, Refusal):
             option = await self._reserve_fitted(usage_bound, option, answer, decide_again)
@@ -330,10 +279,10 @@ class Limiter:
     async def _reserve_fitted(
         self,
         usage_bound: UsageBound,
-        option: _AdmissionOption,
+        option: AdmissionOption,
         refusal: Refusal,
         decide_again: DecideAgain,
-    ) -> _AdmissionOption:
+    ) -> AdmissionOption:
         """Lower the cap on the output of a refused call, and reserve what it then costs at most.
 
         Other calls may take what was left, so the limiter tries again. Raises ProblemError.
@@ -372,20 +321,24 @@ class Limiter:
         if row.tier is not None and row.output is not None and row.cache != "hit":
             lengths = self._output_lengths.get(row.tier)
             if lengths is None:
-                lengths = self._output_lengths[row.tier] = _OutputLengths()
+                lengths = self._output_lengths[row.tier] = OutputLengths()
             lengths.add(row.output + (row.reasoning or 0))
         reservation = self._reservations.pop(row.id, None)
         if reservation is None:
             return
+        ended_call = make_ended_call(row)
+        cost = ended_call[2]
+        if cost and cost > min(reservation.amounts, default=0):  # a quick look: nearly never
+            self.excess_micro_usd += reservation.compute_excess(cost)
         if not (self._ended_calls or self._local_ended_calls):
             asyncio.get_running_loop().call_soon(self._begin_settling)
         group_key = reservation.tenant, reservation.scopes
         if reservation.counter_store is not self._counter_store:
-            self._local_ended_calls.append((reservation, make_ended_call(row)))
+            self._local_ended_calls.append((reservation, ended_call))
         elif (ended_calls := self._ended_calls.get(group_key)) is not None:
-            ended_calls.append(make_ended_call(row))
+            ended_calls.append(ended_call)
         else:
-            self._ended_calls[group_key] = [make_ended_call(row)]
+            self._ended_calls[group_key] = [ended_call]
 
     async def settle_dead(
         self, tenant: str, ended_calls: Sequence[EndedCall], scopes: Scopes = ALL_SCOPES
@@ -409,8 +362,7 @@ class Limiter:
         """Remove counters that are no longer needed, at intervals, until cancelled."""
         while True:
             await sleep(_SWEEP_SECONDS)
-            if len(self._reported_budgets) > _MAX_REPORTED:
-                self._reported_budgets.clear()
+            self._reports.trim()
             for owner in (None, *self.tenants):
                 try:
                     await self._counter_store.sweep(owner, self._wall())
@@ -426,22 +378,34 @@ class Limiter:
                 for reservation in self._reservations.values()
                 for all_tenants in reservation.template.money_scopes
                 if reservation.counter_store is self._counter_store
+            } | {
+                demand.owner(reservation.tenant)
+                for reservation in self._reservations.values()
+                for demand in reservation.shared_demands
             }
             for owner in owners:
                 with suppress(StoreUnavailable):
                     await self._counter_store.confirm(owner, self._wall())
 
     def _find_running(self, owner: Owner) -> list[RunningCall]:
-        """Return the running calls that have reserved something of an owner in the store."""
+        """Return the running calls that have reserved something of an owner in the store.
+
+        The store asks once it may have forgotten them, so leases of the owner end.
+        """
         calls: list[RunningCall] = []
+        if self._leases is not None:
+            self._leases.forget(owner)
         for id, reservation in self._reservations.items():
-            if reservation.counter_store is self._counter_store:
-                demands = [
-                    demand
-                    for demand in reservation.demands
-                    if demand.owner(reservation.tenant) == owner
-                ]
-                calls += [RunningCall(id, reservation.expires_at, demands)] if demands else []
+            is_shared = reservation.counter_store is self._counter_store
+            demands = [
+                demand
+                for demand in (
+                    *(reservation.demands if is_shared else ()),
+                    *reservation.shared_demands,
+                )
+                if demand.owner(reservation.tenant) == owner
+            ]
+            calls += [RunningCall(id, reservation.expires_at, demands)] if demands else []
         return calls
 
     async def wait_settled(self) -> None:
@@ -450,6 +414,20 @@ class Limiter:
         while self._tasks:
             await asyncio.wait(self._tasks)
 
+    async def close(self) -> None:
+        """Settle all ended calls, and return all leases."""
+        await self.wait_settled()
+        if self._leases is not None:
+            with suppress(StoreUnavailable):
+                await self._leases.close()
+
+    async def renew_leases(self, sleep: Callable[[float], Awaitable[None]]) -> None:
+        """Take, replace and return leases, until cancelled."""
+        while True:
+            await sleep(TICK_SECONDS)
+            if self._leases is not None:
+                await self._leases.renew()
+
     def _make_option(
         self,
         usage_bound: UsageBound,
@@ -457,13 +435,13 @@ class Limiter:
         plan: Plan,
         now: float,
         ceiling: Tier | None = None,
-    ) -> _AdmissionOption:
+    ) -> AdmissionOption:
         key, tier = usage_bound.call.key, decision.tier
         template = self._limits.prepare(
             key.name, decision.tags, tier, now, key, usage_bound.end_user
         )
         if not template.variable_indexes:
-            return _AdmissionOption(decision, plan, template, (), ceiling)
+            return AdmissionOption(decision, plan, template, (), ceiling)
         max_output, expected_output = usage_bound.prompt.max_output, _DEFAULT_OUTPUT
         if max_output is None or max_output < 0 or template.counts_expected:
             lengths = self._output_lengths.get(tier or "")
@@ -493,7 +471,7 @@ class Limiter:
         amounts = template.compute_amounts(
             usage_bound.compute_tokens(expected_output), max_cost, expected_cost
         )
-        return _AdmissionOption(decision, plan, template, amounts, ceiling, is_bounded)
+        return AdmissionOption(decision, plan, template, amounts, ceiling, is_bounded)
 
     def _drop_unbounded(
         self, usage_bound: UsageBound, plan: Plan, template: PreparedDemand, expected_output: int
@@ -525,7 +503,7 @@ class Limiter:
         )
 
     def _make_error(
-        self, usage_bound: UsageBound, option: _AdmissionOption, answer: Refusal
+        self, usage_bound: UsageBound, option: AdmissionOption, answer: Refusal
     ) -> ProblemError:
         """Make the error that tells the client why its call does not pass.
 
@@ -537,18 +515,18 @@ class Limiter:
             return make_unbounded_error(
                 demand, dialect, is_priced=usage_bound.is_bounded_by_cap(option.plan.targets)
             )
-        self._report_exhausted(usage_bound.call.key.tenant, answer)
+        self._reports.report_exhausted(usage_bound.call.key.tenant, answer)
         return make_refusal_error(answer, dialect, self._wall())
 
     def _find_lower_options(
         self,
         usage_bound: UsageBound,
-        first_option: _AdmissionOption,
+        first_option: AdmissionOption,
         decide_again: DecideAgain,
         now: float,
-    ) -> list[_AdmissionOption]:
+    ) -> list[AdmissionOption]:
         """Return the options on cheaper tiers that may replace a refusal, dearest first."""
-        options: list[_AdmissionOption] = []
+        options: list[AdmissionOption] = []
         tier = first_option.decision.tier
         ceilings = {demand.then for demand in first_option.template.demands}
         for ceiling in reversed(TIERS):
@@ -567,7 +545,7 @@ class Limiter:
     async def _reserve(
         self,
         usage_bound: UsageBound,
-        options: list[_AdmissionOption],
+        options: list[AdmissionOption],
         now: float,
         decide_again: DecideAgain | None,
     ) -> Refusal | Admitted:
@@ -576,22 +554,18 @@ class Limiter:
         If counters are missing, all options on cheaper tiers are added to `options`.
         """
         call, tenant = usage_bound.call, usage_bound.call.key.tenant
-        earlier = self._reservations.get(call.id)
-        counter_store = self._counter_store if earlier is None else earlier.counter_store
+        earlier, counter_store = self._reservations.get(call.id), self._counter_store
+        if earlier is not None and not self._needs_store(options[0].demands):
+            counter_store = earlier.counter_store
+        is_single = decide_again is not None and earlier is None and len(options) == 1  # most calls
         self.tenants.add(tenant)
         # Start this first: the last reservation of a client must not refuse its next call.
         self._begin_settling()
+        if is_single and options[0].template.has_only_money and self._lease(call, options[0], now):
+            return PASSED
         try:
-            if decide_again is not None and earlier is None and len(options) == 1:  # most calls
-                option = options[0]
-                lifetime = _compute_lifetime(call, option)
-                answer = await counter_store.admit_single(
-                    option.template, option.amounts, call.id, tenant, lifetime, now
-                )
-                if isinstance(answer, MissingCounter):
-                    answer = await self._ask_store(
-                        counter_store, usage_bound, options, now, decide_again, answer
-                    )
+            if is_single:
+                answer = await self._ask_single(usage_bound, options, now, decide_again)
             else:
                 answer = await self._ask_store(
                     counter_store, usage_bound, options, now, decide_again
@@ -599,54 +573,139 @@ class Limiter:
             if self._is_lost and counter_store is self._counter_store:
                 self._report_loss(is_lost=False)
         except asyncio.CancelledError:  # the store may have granted it all the same
-            option = options[0]
             all_scopes = collect_scopes(
                 [demand for candidate in options for demand in candidate.template.demands]
             )
-            self._reservations.setdefault(
-                call.id,
-                _HeldDemands(
-                    counter_store,
-                    tenant,
-                    option.template,
-                    option.amounts,
-                    all_scopes,
-                    now + _compute_lifetime(call, option),
-                ),
-            )
+            if earlier is None:
+                self._hold(call, counter_store, options[0], now, scopes=all_scopes)
             raise
         except StoreUnavailable:
             self._report_loss(is_lost=True)
-            if earlier is None:
-                self._unsettled.add_unsettled(tenant, (call.id, 0, 0))
+            if decide_again is not None and earlier is None:
+                return await self._reserve_alone(usage_bound, options, now, decide_again)
             if self._needs_store(options[0].demands):
                 raise ProblemError(UNCOUNTED_PROBLEM) from None
-            if decide_again is None:  # its settlement counts what the attempt cost
-                return PASSED
-            counter_store = self._local_store
-            options[:] = self._find_local_options(options)
-            answer = await self._ask_store(counter_store, usage_bound, options, now, decide_again)
-        if isinstance(answer, Refusal):
-            return answer
-        option = options[answer.choice]
-        owner_scopes = option.template.scopes
-        earlier_demands = earlier.demands if earlier is not None else ()
-        if earlier_demands:
-            owner_scopes = collect_scopes((*earlier_demands, *option.template.demands))
-        self._reservations[call.id] = _HeldDemands(
-            counter_store,
-            tenant,
-            option.template,
-            option.amounts,
-            owner_scopes,
-            now + _compute_lifetime(call, option),
-            earlier_demands,
-        )
-        for demand in answer.warnings:
-            self._report(tenant, demand, "soft limit passed")
+            return PASSED  # its settlement counts what the attempt cost
+        if isinstance(answer, Admitted):
+            self._hold_granted(call, counter_store, options[answer.choice], now, answer)
         return answer
 
-    def _find_local_options(self, options: Sequence[_AdmissionOption]) -> list[_AdmissionOption]:
+    async def _ask_single(
+        self,
+        usage_bound: UsageBound,
+        options: list[AdmissionOption],
+        now: float,
+        decide_again: DecideAgain | None,
+    ) -> Refusal | Admitted:
+        """Ask the shared store for a new call with one option."""
+        call, option = usage_bound.call, options[0]
+        lifetime = compute_lifetime(call, option)
+        answer = await self._counter_store.admit_single(
+            option.template, option.amounts, call.id, call.key.tenant, lifetime, now
+        )
+        if isinstance(answer, MissingCounter):
+            return await self._ask_store(
+                self._counter_store, usage_bound, options, now, decide_again, answer
+            )
+        return answer
+
+    def _hold_granted(
+        self,
+        call: Call,
+        counter_store: CounterStore,
+        option: AdmissionOption,
+        now: float,
+        answer: Admitted,
+    ) -> None:
+        """Remember and report what a store has granted to a call."""
+        earlier, tenant = self._reservations.get(call.id), call.key.tenant
+        if self._leases is not None and counter_store is self._counter_store:
+            self._leases.record(tenant, option.demands)
+        if earlier is not None and counter_store is not earlier.counter_store:
+            self._reservations[call.id] = msgspec.structs.replace(
+                earlier, shared_demands=(*earlier.shared_demands, *option.demands)
+            )
+        else:
+            self._hold(call, counter_store, option, now, earlier=earlier)
+        for demand in answer.warnings:
+            self._reports.report_soft(demand.owner(tenant), demand)
+
+    async def _reserve_alone(
+        self,
+        usage_bound: UsageBound,
+        options: list[AdmissionOption],
+        now: float,
+        decide_again: DecideAgain,
+    ) -> Refusal | Admitted:
+        """Take the demands of a call without the shared store: of leases, and in this process."""
+        call, tenant, option = usage_bound.call, usage_bound.call.key.tenant, options[0]
+        hard_demands = tuple([demand for demand in option.demands if demand.is_hard_money])
+        is_leased = (
+            self._leases is not None
+            and bool(hard_demands)
+            and len(options) == 1
+            and self._leases.draw(
+                call.id, tenant, hard_demands, now + compute_lifetime(call, option)
+            )
+        )
+        if is_leased:  # the store settles what it may have granted with what the lease did
+            others = tuple([demand for demand in option.demands if not demand.is_hard_money])
+            options[0] = msgspec.structs.replace(
+                option, template=DemandTemplate(others), amounts=()
+            )
+        else:
+            self._unsettled.add_unsettled(tenant, (call.id, 0, 0))
+        if self._needs_store(options[0].demands):
+            raise ProblemError(UNCOUNTED_PROBLEM) from None
+        options[:] = self._find_local_options(options)
+        answer = await self._ask_store(self._local_store, usage_bound, options, now, decide_again)
+        if isinstance(answer, Refusal):
+            if is_leased:
+                self._unsettled.add_unsettled(tenant, (call.id, 0, 0))
+            return answer
+        shared_demands = hard_demands if is_leased else ()
+        self._hold(call, self._local_store, options[answer.choice], now, shared=shared_demands)
+        for demand in answer.warnings:
+            self._reports.report_soft(demand.owner(tenant), demand)
+        return answer
+
+    def _lease(self, call: Call, option: AdmissionOption, now: float) -> bool:
+        """Serve a call from leases. Return False if these have no room for it."""
+        if self._leases is None:
+            return False
+        expires_at = now + compute_lifetime(call, option)
+        if not self._leases.draw(call.id, call.key.tenant, option.demands, expires_at):
+            return False
+        self._hold(call, self._counter_store, option, now)
+        return True
+
+    def _hold(
+        self,
+        call: Call,
+        counter_store: CounterStore,
+        option: AdmissionOption,
+        now: float,
+        *,
+        earlier: HeldDemands | None = None,
+        scopes: Scopes | None = None,
+        shared: tuple[CounterDemand, ...] = (),
+    ) -> None:
+        """Remember what a call has reserved; `scopes` are its owners, if more than the option's."""
+        earlier_demands = () if earlier is None else earlier.demands
+        if earlier_demands:
+            scopes = collect_scopes((*earlier_demands, *option.template.demands))
+        self._reservations[call.id] = HeldDemands(
+            counter_store,
+            call.key.tenant,
+            option.template,
+            option.amounts,
+            option.template.scopes if scopes is None else scopes,
+            now + compute_lifetime(call, option),
+            earlier_demands,
+            shared if earlier is None else earlier.shared_demands,
+        )
+
+    def _find_local_options(self, options: Sequence[AdmissionOption]) -> list[AdmissionOption]:
         """Return the options that need no counter store."""
         return [option for option in options if not self._needs_store(option.demands)]
 
@@ -654,7 +713,7 @@ class Limiter:
         self,
         counter_store: CounterStore,
         usage_bound: UsageBound,
-        options: list[_AdmissionOption],
+        options: list[AdmissionOption],
         now: float,
         decide_again: DecideAgain | None,
         answer: Refusal | Admitted | MissingCounter | None = None,
@@ -664,25 +723,27 @@ class Limiter:
         `answer` is the store's earlier answer, if there is one. Raises StoreUnavailable,
         ProblemError.
         """
+        call, is_local = usage_bound.call, counter_store is not self._counter_store
+        share_count = self._share_count if is_local else 1
+        reservation = self._reservations.get(call.id)
+        held_scopes: Scopes = () if reservation is None else reservation.scopes
         send = counter_store.extend if decide_again is None else counter_store.admit
         if answer is None:
             answer = await send(
-                self._make_request(
-                    usage_bound, options, now, is_local=counter_store is not self._counter_store
-                ),
+                make_request(call, options, now, held_scopes, share_count=share_count),
                 now,
             )
         for _ in range(_MAX_TRIES):
             if not isinstance(answer, MissingCounter):
                 return answer
-            tenant = usage_bound.call.key.tenant
+            tenant = call.key.tenant
             missing = {
                 (demand.owner(tenant), demand.field): demand
                 for demand in (answer.demand, *answer.other_demands)
             }
             if decide_again is not None and len(options) == 1:
                 lower_options = self._find_lower_options(usage_bound, options[0], decide_again, now)
-                if counter_store is not self._counter_store:
+                if is_local:
                     lower_options = self._find_local_options(lower_options)
                 options += lower_options
                 first_counters = {
@@ -702,90 +763,18 @@ class Limiter:
                 await self._ledger_spends.find(owner, demand)
                 for (owner, _), demand in missing.items()
             ]
-            share_count = self._share_count if counter_store is not self._counter_store else 1
             pairs = zip(missing, spends, strict=True)
             seeds = tuple(
                 [(*counter_key, spend.spent // share_count) for counter_key, spend in pairs]
             )
-            request = self._make_request(
-                usage_bound,
-                options,
-                now,
-                is_local=counter_store is not self._counter_store,
-                seeds=seeds,
+            request = make_request(
+                call, options, now, held_scopes, share_count=share_count, seeds=seeds
             )
             answer = await send(request, now)
-            if counter_store is self._counter_store and not isinstance(answer, MissingCounter):
+            if not (is_local or isinstance(answer, MissingCounter)):
                 for spend in spends:
                     self._unsettled.mark_seeded(spend)
         raise StoreUnavailable
-
-    def _make_request(
-        self,
-        usage_bound: UsageBound,
-        options: Sequence[_AdmissionOption],
-        now: float,
-        *,
-        is_local: bool,
-        seeds: tuple[tuple[Owner, str, int], ...] = (),
-    ) -> AdmissionRequest:
-        """Make the request to a store; if `is_local`, each limit is the part of this process."""
-        call, (first_option, *lower_options) = usage_bound.call, options
-        return AdmissionRequest(
-            id=call.id,
-            tenant=call.key.tenant,
-            demands=self._scale_demands(first_option.demands) if is_local else first_option.demands,
-            expires_at=now + max([_compute_lifetime(call, option) for option in options]),
-            fallbacks=tuple(
-                [
-                    (
-                        option.ceiling,
-                        self._scale_demands(option.demands) if is_local else option.demands,
-                    )
-                    for option in lower_options
-                    if option.ceiling is not None
-                ]
-            ),
-            seeds=seeds,
-            held_scopes=()
-            if (reservation := self._reservations.get(call.id)) is None
-            else reservation.scopes,
-        )
-
-    def _report_exhausted(self, tenant: str, answer: Refusal) -> None:
-        """Report a used-up budget to the operator, once in each window.
-
-        A call that is larger than the whole budget does not show that any of it is used.
-        """
-        demand = answer.demand
-        counter_key = demand.owner(tenant), demand.field
-        is_oversized = 0 < demand.limit < demand.amount
-        is_exhausted = demand.kind in ("usd", "share") and not (answer.busy or is_oversized)
-        if is_exhausted and counter_key not in self._reported_budgets:
-            self._reported_budgets.add(counter_key)
-            self._report(tenant, demand, "used up")
-
-    def _report(self, tenant: str, demand: CounterDemand, text: str) -> None:
-        """Report a budget to the operator: in the log, and at the receiver of alerts."""
-        if is_user_counter(demand.field):
-            return  # nobody acts on each end user who has used up a budget, and there may be many
-        owner = demand.owner(tenant)
-        self._log(
-            "budget",
-            name=demand.name,
-            scope=describe_counter(owner, demand),
-            counter=demand.field,
-            text=text,
-        )
-        self._alert(owner, demand)
-
-    def _scale_demands(self, demands: Sequence[CounterDemand]) -> tuple[CounterDemand, ...]:
-        """Return the demands with this process's part of each limit."""
-        limits = [
-            max(1, demand.limit // self._share_count) if demand.limit else 0 for demand in demands
-        ]
-        pairs = zip(demands, limits, strict=True)
-        return tuple([msgspec.structs.replace(demand, limit=limit) for demand, limit in pairs])
 
     def _begin_settling(self) -> None:
         if self._ended_calls or self._local_ended_calls:
@@ -795,16 +784,37 @@ class Limiter:
         """Settle all calls that have ended and are not settled yet."""
         ended_calls, self._ended_calls = self._ended_calls, {}
         local_calls, self._local_ended_calls = self._local_ended_calls, []
+        if not await self._flush_leases():
+            # The store must hear first that a call was served from a lease, then that it ended.
+            for (tenant, _), calls in ended_calls.items():
+                for ended_call in calls:
+                    self._unsettled.add_unsettled(tenant, ended_call)
+            ended_calls = {}
         for (tenant, owner_scopes), calls in ended_calls.items():
             await self.settle_dead(tenant, calls, owner_scopes)
         for reservation, ended_call in local_calls:
             await reservation.counter_store.settle_all(reservation.tenant, (ended_call,))
+            if reservation.shared_demands:
+                self._unsettled.add_unsettled(reservation.tenant, ended_call)
             self._unsettled.add_local_call(reservation.tenant, reservation.demands, ended_call[2])
         if self._unsettled.has_any and not self._is_lost:  # left over from a loss that is over
             self._repay()
 
+    async def _flush_leases(self) -> bool:
+        """Tell the store of calls served from leases. Return False if it is unavailable."""
+        if self._leases is None:
+            return True
+        try:
+            await self._leases.flush()
+        except StoreUnavailable:
+            self._report_loss(is_lost=True)
+            return False
+        return True
+
     def _repay(self) -> None:
         async def repay() -> None:
+            if not await self._flush_leases():
+                return
             try:
                 await self._unsettled.repay()
             except StoreUnavailable:
@@ -836,12 +846,3 @@ class Limiter:
         task = asyncio.Task(coroutine, loop=asyncio.get_running_loop(), eager_start=at_once)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _compute_lifetime(call: Call, option: _AdmissionOption) -> float:
-    """Return the seconds after which a call that takes this option counts as dead."""
-    kind, longest = name_timers(option.decision.tier, call.operation), 0.0
-    for target in option.plan.targets:
-        total = target.provider.timers[kind].total
-        longest = max(longest, total)
-    return longest + _GRACE_SECONDS

@@ -153,6 +153,10 @@ class MemoryCounters:
     def follow(self, find_running: FindRunning) -> None:
         """Do nothing: this store forgets nothing while its process lives."""
 
+    @property
+    def lease_store(self) -> None:
+        """No store of leases: one process has all of each counter."""
+
     async def confirm(self, owner: Owner, now: float) -> None:
         """Do nothing."""
 

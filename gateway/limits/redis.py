@@ -32,8 +32,11 @@ from gateway.limits.counters import (
     Answer,
     CounterDemand,
     DemandTemplate,
+    DrawnCall,
     EndedCall,
     FindRunning,
+    LeaseGrant,
+    LeaseStore,
     MissingCounter,
     Owner,
     Refusal,
@@ -42,11 +45,12 @@ from gateway.limits.counters import (
     is_user_counter,
     merge_answers,
 )
+from gateway.limits.leases import LEASE_SECONDS
 from gateway.limits.window import Window
 from gateway.state.errors import StoreUnavailable
 from gateway.state.redis.health import DEADLINE_SECONDS
 from gateway.state.redis.replies import Reply
-from gateway.state.redis.scripts import Script, ScriptRunner, make_key, make_tag
+from gateway.state.redis.scripts import Script, ScriptRunner, make_key, make_keys, make_tag
 
 MAX_NUMBER = 2**53
 """The largest number that a script represents exactly: as micro-USD 9 billion USD."""
@@ -62,6 +66,7 @@ _CLAIM_GRACE_SECONDS = 86_400.0
 """Seconds after the end of a window in which its users stay known."""
 _SCAN_COUNT = b"500"
 """The counters of end users that one step of a scan looks at."""
+_LEASE_SCRIPT, _DRAW_SCRIPT = Script("lease"), Script("draw")
 _encode = msgspec.msgpack.Encoder().encode
 _OTHER_EPOCH = _encode((3,))
 """The answer to a request that names another epoch than that of the counters."""
@@ -133,6 +138,53 @@ class RedisCounters:
     def follow(self, find_running: FindRunning) -> None:
         """Take the function that finds running calls, to restore what Redis has forgotten."""
         self._epochs.find_running = find_running
+
+    @property
+    def lease_store(self) -> LeaseStore:
+        """The store itself."""
+        return self
+
+    async def lease(
+        self, owner: Owner, demand: CounterDemand, id: str, amount: int, least: int, now: float
+    ) -> LeaseGrant:
+        """Lease a slice of a counter, at least `least`, or nothing."""
+        epoch = self._epochs.find(owner) or await self._epochs.open(owner, now)
+        gateway = id.rpartition(" ")[0]
+        life = round(LEASE_SECONDS * _MICROS_PER_SECOND)
+        argument = _encode(
+            (
+                self._script_time(now), gateway, id, demand.field, demand.limit,
+                min(amount, MAX_NUMBER), max(1, min(least, MAX_NUMBER)), life, demand.soft, epoch,
+            )
+        )  # fmt: skip
+        keys = (*make_keys(owner), make_key(make_tag(owner), b"gateways"))
+        reply = await self._scripts.run_on_keys(_LEASE_SCRIPT, keys, argument)
+        if not isinstance(reply, bytes):
+            raise StoreUnavailable
+        try:
+            granted, crosses_soft = msgspec.msgpack.decode(reply, type=tuple[int, int])
+        except msgspec.MsgspecError:  # no answer of our script
+            raise StoreUnavailable from None
+        return LeaseGrant(granted, crosses_soft == 1, epoch)
+
+    async def draw(
+        self,
+        owner: Owner,
+        lease_id: str,
+        field: str,
+        calls: Sequence[DrawnCall],
+        epoch: str,
+        now: float,
+    ) -> None:
+        """Split the reservations of calls off a lease of an epoch."""
+        rows = [
+            (call.id, max(0, round((call.expires_at - now) * _MICROS_PER_SECOND)), call.amount)
+            for call in calls
+        ]
+        argument = _encode((self._script_time(now), lease_id, field, rows, epoch))
+        if await self._scripts.run(_DRAW_SCRIPT, owner, argument) == -1:
+            await self._epochs.open(owner, now)  # ends the leases of that epoch
+            raise StoreUnavailable
 
     async def confirm(self, owner: Owner, now: float) -> None:
         """Restore what running calls have reserved of an owner, if Redis has forgotten it."""

@@ -25,7 +25,7 @@ from gateway.pipeline.ledger_runtime import LedgerRuntime
 from gateway.settings.schema.root import Config
 from gateway.state.errors import StoreUnavailable
 from gateway.telemetry.log import Log
-from gateway.telemetry.metrics import LabelledGauges
+from gateway.telemetry.metrics import CounterMetric, LabelledGauges
 from gateway.upstream.client import post_json
 
 _FIRST_FAILED_STATUS = 300
@@ -220,6 +220,14 @@ class LimitRuntime:
                 lambda level: level.end,
             ),
         ]
+
+    def build_excess_metric(self) -> CounterMetric:
+        """Return the counter of what calls cost beyond their reservations, for Prometheus."""
+        return CounterMetric(
+            "budget_excess_usd",
+            "USD that calls cost beyond what hard budgets had reserved for them.",
+            lambda: self.limiter.excess_micro_usd / _MICROS_PER_USD,
+        )
 
     async def _sum_ledger_costs(self, owner: Owner, demand: CounterDemand) -> int:
         """Return the micro-USD that were spent on a counter.

@@ -242,6 +242,7 @@ class Gateway:
             asyncio.create_task(self.shadow.decide_queued(), name="shadow"),
             asyncio.create_task(self.limiter.sweep_periodically(asyncio.sleep), name="limits"),
             asyncio.create_task(self.limiter.confirm_periodically(asyncio.sleep), name="epochs"),
+            asyncio.create_task(self.limiter.renew_leases(asyncio.sleep), name="leases"),
             asyncio.create_task(self.limit_runtime.watch_budgets(asyncio.sleep), name="budgets"),
             asyncio.create_task(self._watch_classifiers(asyncio.sleep), name="classifiers"),
             asyncio.create_task(self.own_traffic.watch(asyncio.sleep), name="own traffic"),
@@ -266,6 +267,7 @@ class Gateway:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.limiter.close()
         await self.ledger_runtime.stop()  # first of the slow steps: rows must not be lost
         await asyncio.gather(
             *(local_engine.stop() for local_engine in _list_local_engines(revisions))
@@ -472,6 +474,7 @@ class Gateway:
         metrics.watch(*self.reloader.measures())
         provider_state = self._provider_state
         metrics.watch(*build_metrics(provider_state))
+        metrics.watch((), [self.limit_runtime.build_excess_metric()])
         metrics.watch(
             labelled_gauges=self.limit_runtime.measures(
                 keys=metrics.has_key_labels,

@@ -410,7 +410,7 @@ def write_config(folder: Path, provider: str, bounds: Bounds, loss: str) -> Path
         "providers": {"acme": at("acme"), "spare": at("spare")},
         "labs": {"acme": dict.fromkeys(("fast", "smart", "reasoning"), targets)},
         "models": {"m": {"price": price, "max_output": MOST}},
-        "limits": [{"name": "places", "concurrency": bounds.places}],
+        "limits": [{"name": "places", "concurrency": bounds.places}] if bounds.places else [],
         "budgets": [
             {"name": "all", "usd": bounds.all, "every": "total"},
             {"name": "each", "usd": bounds.each, "every": "month", "per": "key"},

@@ -519,6 +519,35 @@ async def test_a_client_that_leaves_during_admission_reserves_nothing_for_long()
     assert await stage.used() == 0
 
 
+async def test_a_bill_above_its_reservation_is_counted_apart() -> None:
+    stage = ObservedLimiter(budget("1"), budget("1", name="soft", hard=False, per="key"))
+    for id in ("c1", "c2", "c3"):
+        await stage.ask(id)
+    await stage.gate.extend(stage.want("c2"), decision(), target())
+    await stage.end("c1", cost=Decimal(HELD + 7) / 1_000_000)
+    await stage.end("c2", cost=Decimal(HELD + 7) / 1_000_000)
+    await stage.end("c3")
+    assert stage.gate.excess_micro_usd == 7
+
+
+async def test_a_client_that_leaves_during_a_further_attempt_keeps_its_reservation() -> None:
+    stage = ObservedLimiter(budget())
+    await stage.ask()
+    held = stage.gate._reservations["c1"]
+
+    async def forever(ask: AdmissionRequest, now: float) -> Answer:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    stage.meter.extend = forever  # type: ignore[method-assign]  # it never answers
+    task = asyncio.create_task(stage.gate.extend(stage.want(), decision(), target()))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert stage.gate._reservations["c1"] is held
+
+
 async def test_without_the_store_the_limiter_refuses_a_further_attempt() -> None:
     stage = ObservedLimiter(budget())
     await stage.ask()
@@ -581,6 +610,13 @@ async def test_the_limiter_confirms_the_owners_of_running_calls() -> None:
         ("c2", ["concurrency", "usd"]),
     ]
     assert [call.id for call in stage.gate._find_running("default")] == ["c1", "c2"]
+    stage.gate._reservations["c1"] = msgspec.structs.replace(
+        stage.gate._reservations["c1"], shared_demands=running[0].demands[1:]
+    )
+    confirmed.clear()
+    with pytest.raises(asyncio.CancelledError):
+        await stage.gate.confirm_periodically(once)
+    assert set(confirmed) == {None, "default"}
     assert stage.gate._find_running("other") == []
 
 

@@ -207,14 +207,14 @@ async def test_repayment_waits_until_the_ledger_can_be_read() -> None:
 async def test_the_limiter_forgets_reported_budgets_in_the_end() -> None:
     """Without a bound, reported budgets and windows would fill the memory."""
     stage = ObservedLimiter()
-    stage.gate._reported_budgets = {("t", f"{at}") for at in range(10_001)}
+    stage.gate._reports._exhausted = {("t", f"{at}") for at in range(10_001)}
 
     async def once(_: float) -> None:
-        if not stage.gate._reported_budgets:
+        if not stage.gate._reports._exhausted:
             raise asyncio.CancelledError
 
     await asyncio.gather(stage.gate.sweep_periodically(once), return_exceptions=True)
-    assert stage.gate._reported_budgets == set()
+    assert stage.gate._reports._exhausted == set()
 
 
 async def test_a_call_of_a_key_without_limits_makes_no_store_request() -> None:

@@ -12,6 +12,8 @@ from gateway.limits.counters import (
     Admitted,
     CounterDemand,
     DemandTemplate,
+    DrawnCall,
+    LeaseGrant,
     MissingCounter,
     Refusal,
 )
@@ -98,8 +100,32 @@ class Connected(Answers):
     def find_connection(self, owner: str | None) -> Any:
         return self.connections.pop(0) if len(self.connections) > 1 else self.connections[0]
 
+    async def run_on_keys(self, script: Script, keys: tuple[bytes, ...], argument: bytes) -> Reply:
+        return self._next()
+
 
 BUDGET = msgspec.structs.replace(NEED, needs_seed=True)
+
+
+async def test_the_store_reads_the_answers_about_leases() -> None:
+    connections: list[object] = [object()]
+    granting = RedisCounters(Connected(b"e@1", _encode((5, 1)), connections=connections))
+    grant = await granting.lease_store.lease("t", BUDGET, "lease g 1", 9, 3, 1.0)
+    assert grant == LeaseGrant(5, True, "e@1")
+    for reply in (7, b"x", _encode(())):
+        broken = RedisCounters(Connected(b"e@1", reply, connections=connections))
+        with pytest.raises(StoreUnavailable):
+            await broken.lease("t", BUDGET, "lease g 1", 9, 3, 1.0)
+
+
+async def test_a_draw_in_another_epoch_opens_the_owner() -> None:
+    scripts = Connected(1, -1, b"e@2", connections=[object()])
+    store = RedisCounters(scripts)
+    call = DrawnCall("c1", 60.0, 9)
+    await store.draw("t", "lease g 1", "f", [call], "e@1", 1.0)
+    with pytest.raises(StoreUnavailable):
+        await store.draw("t", "lease g 1", "f", [call], "e@1", 1.0)
+    assert store._epochs.find("t") == "e@2"
 
 
 async def test_an_owner_is_opened_on_the_connection_that_is_in_use() -> None:

@@ -2,12 +2,13 @@
 --
 -- KEYS   as in meter.lua
 -- ARGV   packed {now or 0 for this server's clock, {{id, the longest time that it runs on,
---        {{kind, counter, amount}...}}...}}; the kinds are those of reservations in meter.lua
--- Answer the number of calls that the server did not know
-local RUNNING, MONEY = 3, 4
+--        {{kind, counter, amount}...}}...}}, each counter once; the kinds are those of reservations
+--        in meter.lua
+-- Answer the number of reservations that the server did not know, or not all of
+local MONEY = 4
 local spent, running, holds, ends, users = KEYS[1], KEYS[3], KEYS[4], KEYS[5], KEYS[7]
 local ask = cmsgpack.unpack(ARGV[1])
-local now, unknown = ask[1], 0
+local now, restored = ask[1], 0
 
 local function whole(number)
   return string.format('%.0f', number)
@@ -18,20 +19,31 @@ if now == 0 then
   now = time[1] * 1000000 + time[2]
 end
 for _, call in ipairs(ask[2]) do
-  local id, life, entries = call[1], call[2], call[3]
-  if redis.call('HEXISTS', holds, id) == 0 then
-    for _, entry in ipairs(entries) do
-      local field, amount = entry[2], whole(entry[3])
-      redis.call('HINCRBY', running, field, amount)
+  local id, life = call[1], call[2]
+  local packed = redis.call('HGET', holds, id)
+  local hold = packed and cmsgpack.unpack(packed) or { 0, {} }
+  local known = {}
+  for _, entry in ipairs(hold[2]) do
+    known[entry[2]] = (known[entry[2]] or 0) + entry[3]
+    if hold[3] then -- it has expired and goes on: its reservation runs again
+      redis.call('HINCRBY', running, entry[2], whole(entry[3]))
+    end
+  end
+  for _, entry in ipairs(call[3]) do
+    local kind, field = entry[1], entry[2]
+    local amount = entry[3] - (known[field] or 0)
+    if amount > 0 or not known[field] then
+      redis.call('HINCRBY', running, field, whole(amount))
       -- A counter that has not begun yet begins with what is reserved of it.
       local home = string.find(field, '^[^|]*|[^|]*|user=') and users or spent
-      if entry[1] == MONEY and redis.call('HEXISTS', home, field) == 1 then
-        redis.call('HINCRBY', home, field, amount)
+      if kind == MONEY and redis.call('HEXISTS', home, field) == 1 then
+        redis.call('HINCRBY', home, field, whole(amount))
       end
+      hold[2][#hold[2] + 1] = { kind, field, amount }
+      restored = restored + 1
     end
-    redis.call('HSET', holds, id, cmsgpack.pack({ 0, entries }))
-    redis.call('ZADD', ends, whole(now + life), id)
-    unknown = unknown + 1
   end
+  redis.call('HSET', holds, id, cmsgpack.pack({ hold[1], hold[2] }))
+  redis.call('ZADD', ends, whole(now + life), id)
 end
-return unknown
+return restored

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import pytest
 import redis
 
@@ -13,10 +14,12 @@ from gateway.limits.counters import (
     Admitted,
     Answer,
     CounterDemand,
+    DrawnCall,
     MissingCounter,
     RunningCall,
 )
 from gateway.limits.redis import RedisCounters
+from gateway.state.errors import StoreUnavailable
 from gateway.state.redis.scripts import make_keys
 
 DAY = "2026-11-24"
@@ -166,6 +169,72 @@ async def test_expired_reservations_stay_charged_in_the_next_epoch(server: Serve
     assert await server.stores[0].settle(server.tenant, "first", None, 10)
     assert isinstance(await server.ask("c4", seed=500), Admitted)
     assert server.count() == 500 + 10 + 100 + 100
+
+
+async def test_a_call_drawn_from_a_lease_has_a_reservation_of_its_own(server: Server) -> None:
+    """Also if the lease or the call has expired, and only once."""
+    await server.begin()
+    store, now = server.stores[0], time.time()
+    soft = msgspec.structs.replace(BUDGET, soft=200)
+    grant = await store.lease(server.tenant, soft, "lease g 1", 400, 1, now)
+    assert (grant.amount, grant.crosses_soft) == (400, True)
+    assert (await store.lease(server.tenant, soft, "lease g 1", 400, 1, now)).amount == 0
+    assert (await store.lease(server.tenant, soft, "lease g 2", 900, 300, now)).amount == 0
+    assert isinstance(await server.ask("c1", PLACE), Admitted)
+
+    async def draw(id: str, amount: int, lease: str = "lease g 1", epoch: str = "") -> None:
+        calls = [DrawnCall(id, now + 60, amount)]
+        await store.draw(server.tenant, lease, BUDGET.field, calls, epoch or grant.epoch, now)
+
+    ends = make_keys(server.tenant)[4]
+    await draw("c1", 100)
+    await draw("c1", 100)
+    await draw("c2", 50)
+    server.admin.zadd(ends, {"lease g 1": 1, "c2": 1})
+    assert isinstance(await server.ask("c3", PLACE), Admitted)  # lets both expire
+    assert int(server.admin.hget(server.running, BUDGET.field)) == 100 + 100  # type: ignore[arg-type]
+    await draw("c4", 30)
+    await draw("c5", 1, lease="unknown")
+    with pytest.raises(StoreUnavailable):
+        await draw("c5", 1, epoch="another@1")
+    second = await store.lease(server.tenant, soft, "lease g 3", 100, 1, now)
+    calls = [DrawnCall("c2", now + 60, 20)]
+    await store.draw(server.tenant, "lease g 3", BUDGET.field, calls, second.epoch, now)
+    assert server.count() == 100 + 400 + 100
+    for id, cost in (("c1", 10), ("c2", 5), ("c4", 3), ("lease g 1", 0), ("lease g 3", 0)):
+        await store.settle_all(server.tenant, [(id, None, cost)], (False,))
+    assert server.count() == 100 + 10 + 5 + 3
+    assert int(server.admin.hget(server.running, BUDGET.field)) == 100  # type: ignore[arg-type]
+
+
+async def test_a_lease_is_a_part_of_what_is_left_for_each_gateway_that_was_active(
+    server: Server,
+) -> None:
+    await server.begin(spent=99)
+    now, grants = time.time(), list[int]()
+    for gateway in ("a", "b", "b"):
+        id = f"lease {gateway} {len(grants)}"
+        grants.append((await server.stores[0].lease(server.tenant, BUDGET, id, 900, 1, now)).amount)
+    assert grants == [801 // 2, 401 // 4, 301 // 4]
+
+
+async def test_a_call_whose_reservation_is_known_in_part_is_restored_in_full(
+    server: Server,
+) -> None:
+    """A replica may lack what a further attempt has reserved."""
+    await server.begin()
+    store = server.stores[1]
+    assert isinstance(await server.ask("c1", store=1), Admitted)
+    rate = msgspec.structs.replace(PLACE, kind="requests", field="requests|r|all")
+    call = RunningCall("c1", time.time() + 60, (BUDGET, BUDGET, rate))
+    store.follow(lambda _: [call])
+    server.become_another()
+    server.admin.zadd(make_keys(server.tenant)[4], {"c1": 1})
+    assert isinstance(await server.ask("c2", PLACE), Admitted)  # lets "c1" expire
+    await store.confirm(server.tenant, time.time())
+    await asyncio.sleep(QUIET)
+    assert isinstance(await server.ask("c3", seed=0, store=1), Admitted)
+    assert server.count() == 100 + 200 + 100 + 100
 
 
 async def test_callers_share_one_opening(server: Server) -> None:

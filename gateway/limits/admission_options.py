@@ -1,0 +1,150 @@
+"""The ways in which a call may pass its limits, and what a call that has passed holds."""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from gateway.core.call import Call
+from gateway.core.decision import Decision, Plan
+from gateway.core.target import Tier, name_timers
+from gateway.limits.counters import (
+    AdmissionRequest,
+    CounterDemand,
+    CounterStore,
+    DemandTemplate,
+    Owner,
+    Scopes,
+)
+from gateway.limits.rules import PreparedDemand
+
+_GRACE_SECONDS = 60.0
+"""Seconds beyond the longest timeout of its targets after which a call counts as dead."""
+_SAMPLE_SIZE = 256
+"""Answers of a tier whose lengths the limiter remembers."""
+_REFRESH_ANSWERS = 16
+"""Answers after which the limiter computes their usual length again."""
+
+
+class OutputLengths:
+    """The lengths of recent answers of a tier, in tokens."""
+
+    __slots__ = ("_count", "_lengths", "_p99")
+
+    def __init__(self) -> None:
+        self._lengths: deque[int] = deque(maxlen=_SAMPLE_SIZE)
+        self._count = 0
+        self._p99: int | None = None
+
+    def add(self, tokens: int) -> None:
+        """Add the length of an answer."""
+        self._lengths.append(tokens)
+        self._count += 1
+        if self._count < _REFRESH_ANSWERS or self._count % _REFRESH_ANSWERS == 0:
+            self._p99 = None
+
+    @property
+    def p99(self) -> int:
+        """Return the 99th percentile of the recent lengths, in tokens. Needs one at least."""
+        if self._p99 is None:
+            lengths = sorted(self._lengths)
+            self._p99 = lengths[len(lengths) * 99 // 100]
+        return self._p99
+
+
+class AdmissionOption(msgspec.Struct, frozen=True):
+    """One option for a call: a decision, its plan and its demands."""
+
+    decision: Decision
+    plan: Plan
+    template: DemandTemplate
+    amounts: tuple[int, ...]
+    ceiling: Tier | None = None
+    """The `then` of the demand that moves the call here; None for the first decision."""
+    is_bounded: bool = True
+    """True if its hard budgets know what to reserve for it."""
+
+    @property
+    def demands(self) -> tuple[CounterDemand, ...]:
+        """Return the demands of the call in this option."""
+        return self.template.fill(self.amounts)
+
+    @property
+    def least_outputs(self) -> Mapping[str, int]:
+        """Return the least cap on the output, by the counter of a budget that lowers it."""
+        return self.template.least_outputs if isinstance(self.template, PreparedDemand) else {}
+
+
+class HeldDemands(msgspec.Struct, frozen=True):
+    """The demands that a call has reserved, and the store that counts them."""
+
+    counter_store: CounterStore
+    tenant: str
+    template: DemandTemplate
+    amounts: tuple[int, ...]
+    scopes: Scopes
+    """The owners of the counters."""
+    expires_at: float
+    """Seconds since the epoch when the call has ended at the latest."""
+    earlier_demands: tuple[CounterDemand, ...] = ()
+    """The demands that the call had reserved before this option."""
+    shared_demands: tuple[CounterDemand, ...] = ()
+    """Further demands that the shared store counts, if `counter_store` counts for this process."""
+
+    @property
+    def demands(self) -> tuple[CounterDemand, ...]:
+        """Return all demands of the call in `counter_store`, earlier ones first."""
+        return (*self.earlier_demands, *self.template.fill(self.amounts))
+
+    def compute_excess(self, micro_usd: int) -> int:
+        """Return the micro-USD of a cost that hard budgets have not reserved."""
+        reserved: dict[tuple[bool, str], int] = {}
+        for demand in (*self.demands, *self.shared_demands):
+            if demand.is_hard_money:
+                counter = demand.all_tenants, demand.field
+                reserved[counter] = reserved.get(counter, 0) + demand.amount
+        return max(0, micro_usd - min(reserved.values(), default=micro_usd))
+
+
+def compute_lifetime(call: Call, option: AdmissionOption) -> float:
+    """Return the seconds after which a call that takes this option counts as dead."""
+    kind, longest = name_timers(option.decision.tier, call.operation), 0.0
+    for target in option.plan.targets:
+        total = target.provider.timers[kind].total
+        longest = max(longest, total)
+    return longest + _GRACE_SECONDS
+
+
+def make_request(
+    call: Call,
+    options: Sequence[AdmissionOption],
+    now: float,
+    held_scopes: Scopes,
+    *,
+    share_count: int = 1,
+    seeds: tuple[tuple[Owner, str, int], ...] = (),
+) -> AdmissionRequest:
+    """Make the request to a store, which allows one of `share_count` equal parts of each limit."""
+    first_demands, *lower_demands = [
+        option.demands if share_count == 1 else _scale_demands(option.demands, share_count)
+        for option in options
+    ]
+    pairs = zip(options[1:], lower_demands, strict=True)
+    return AdmissionRequest(
+        id=call.id,
+        tenant=call.key.tenant,
+        demands=first_demands,
+        expires_at=now + max([compute_lifetime(call, option) for option in options]),
+        fallbacks=tuple(
+            [(option.ceiling, demands) for option, demands in pairs if option.ceiling is not None]
+        ),
+        seeds=seeds,
+        held_scopes=held_scopes,
+    )
+
+
+def _scale_demands(demands: Sequence[CounterDemand], share_count: int) -> tuple[CounterDemand, ...]:
+    """Return the demands with one of some equal parts of each limit."""
+    limits = [max(1, demand.limit // share_count) if demand.limit else 0 for demand in demands]
+    pairs = zip(demands, limits, strict=True)
+    return tuple([msgspec.structs.replace(demand, limit=limit) for demand, limit in pairs])

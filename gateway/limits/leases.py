@@ -1,0 +1,222 @@
+"""Leases: slices of busy budgets from which this gateway serves calls without asking Redis.
+
+A lease is a reservation in Redis. A call that fits takes its part of the slice here, and Redis
+hears of it soon after: it then splits the call's own reservation off the lease. Whatever is left of
+a lease at its end goes back. Without Redis a gateway spends what it has leased, and then refuses.
+docs/design/leases.md says why no fault overspends a budget.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from itertools import count
+
+from gateway.limits.counters import CounterDemand, DrawnCall, LeaseStore, Owner, is_user_counter
+from gateway.state.errors import StoreUnavailable
+
+LEASE_SECONDS = 2.5
+"""Seconds, on the clock of Redis, after which a lease has ended."""
+_MARGIN_SECONDS = 0.5
+"""Seconds earlier by which the gateway ends it, on a clock of its own."""
+_RENEWAL_SECONDS = 0.75
+"""Seconds before its end in which the gateway replaces a lease of a busy counter."""
+TICK_SECONDS = 0.25
+"""Seconds between two looks at leases."""
+_TICKS = 8
+"""The last looks, 2 s, whose reservations are the size of the next slice."""
+_BUSY_CALLS = 8
+"""Calls in these 2 s from which a counter is busy."""
+_MIN_CALLS = 4
+"""Average calls that a slice must hold to be of use."""
+_DRAW_BATCH = 256
+"""Calls that one script splits off at most."""
+
+
+class _Lease:
+    """A slice of one counter."""
+
+    __slots__ = ("drawn_calls", "ends_at", "epoch", "id", "left")
+
+    def __init__(self, id: str, amount: int, ends_at: float) -> None:
+        self.id = id
+        self.left = amount
+        self.epoch = ""
+        self.ends_at = ends_at
+        """The end on this gateway's monotonic clock."""
+        self.drawn_calls: list[DrawnCall] = []
+        """Calls that Redis has not split off yet."""
+
+
+class _LeasedCounter:
+    """A counter of money, what calls have reserved of it lately, and its lease."""
+
+    __slots__ = ("amount", "calls", "demand", "ended_leases", "lease", "recent")
+
+    def __init__(self, demand: CounterDemand) -> None:
+        self.demand = demand
+        self.lease: _Lease | None = None
+        self.ended_leases: list[_Lease] = []
+        """Leases that the gateway has not returned yet."""
+        self.amount = self.calls = 0
+        """What calls have reserved since the last look, and their number."""
+        self.recent: deque[tuple[int, int]] = deque(maxlen=_TICKS)
+
+    def end_lease(self) -> None:
+        if self.lease is not None:
+            self.ended_leases.append(self.lease)
+            self.lease = None
+
+
+class Leases:
+    """The leases of this gateway.
+
+    `wall` returns seconds since the epoch, `clock` monotonic seconds. The limiter calls
+    `report_soft` for a counter that crosses its soft limit.
+    """
+
+    def __init__(
+        self,
+        store: LeaseStore,
+        gateway: str,
+        report_soft: Callable[[Owner, CounterDemand], object],
+        *,
+        wall: Callable[[], float],
+        clock: Callable[[], float],
+        is_enabled: bool = True,
+    ) -> None:
+        """Take `gateway`, a name that no other process has."""
+        self.is_enabled = is_enabled
+        """True if calls may be served from leases."""
+        self._store = store
+        self._gateway = gateway
+        self._report_soft = report_soft
+        self._wall = wall
+        self._clock = clock
+        self._numbers = count(1)
+        self._counters: dict[tuple[Owner, str], _LeasedCounter] = {}
+        self._lock = asyncio.Lock()
+        """Held while Redis is told of drawn calls: a call is settled after that."""
+
+    @property
+    def has_drawn_calls(self) -> bool:
+        """Return True if Redis has not heard of all calls that were served from leases."""
+        return any(
+            lease.drawn_calls
+            for counter in self._counters.values()
+            for lease in _list_leases(counter)
+        )
+
+    def record(self, tenant: str, demands: Sequence[CounterDemand]) -> None:
+        """Record that a call has reserved money; counters of end users are never leased."""
+        for demand in demands:
+            if demand.kind == "usd" and not is_user_counter(demand.field):
+                key = demand.owner(tenant), demand.field
+                counter = self._counters.get(key)
+                if counter is None:
+                    counter = self._counters[key] = _LeasedCounter(demand)
+                counter.demand = demand
+                counter.amount += demand.amount
+                counter.calls += 1
+
+    def draw(
+        self, call_id: str, tenant: str, demands: Sequence[CounterDemand], expires_at: float
+    ) -> bool:
+        """Serve a call from leases of all its counters. Return False if one has no room for it."""
+        if not self.is_enabled:
+            return False
+        now, leases = self._clock(), list[_Lease]()
+        for demand in demands:
+            counter = self._counters.get((demand.owner(tenant), demand.field))
+            lease = None if counter is None else counter.lease
+            if lease is None or now >= lease.ends_at or lease.left < demand.amount:
+                return False
+            leases.append(lease)
+        for lease, demand in zip(leases, demands, strict=True):
+            lease.left -= demand.amount
+            lease.drawn_calls.append(DrawnCall(call_id, expires_at, demand.amount))
+        self.record(tenant, demands)
+        return True
+
+    def forget(self, owner: Owner) -> None:
+        """End all leases of an owner, since Redis may have forgotten them.
+
+        The limiter restores their running calls, and the ledger has those that ended.
+        """
+        for (counter_owner, _), counter in self._counters.items():
+            if counter_owner == owner:
+                counter.end_lease()
+                for lease in counter.ended_leases:
+                    lease.drawn_calls.clear()
+
+    async def flush(self) -> None:
+        """Tell Redis of all calls that were served from leases. Raises StoreUnavailable."""
+        if not self.has_drawn_calls:
+            return
+        async with self._lock:
+            for (owner, field), counter in list(self._counters.items()):
+                for lease in _list_leases(counter):
+                    await self._flush_lease(owner, field, lease)
+
+    async def renew(self) -> None:
+        """Take leases of busy counters, replace those that end, and return those of idle ones."""
+        with suppress(StoreUnavailable):
+            await self.flush()
+        for (owner, field), counter in list(self._counters.items()):
+            counter.recent.append((counter.amount, counter.calls))
+            counter.amount = counter.calls = 0
+            amount = sum(item[0] for item in counter.recent)
+            calls = sum(item[1] for item in counter.recent)
+            is_busy = self.is_enabled and calls >= _BUSY_CALLS
+            lease, now = counter.lease, self._clock()
+            if lease is not None and (
+                not is_busy or lease.left < amount // 4 or now >= lease.ends_at - _RENEWAL_SECONDS
+            ):
+                counter.end_lease()
+            with suppress(StoreUnavailable):
+                await self._return_ended(owner, field, counter)
+                if is_busy and counter.lease is None:
+                    await self._take(owner, counter, amount, _MIN_CALLS * amount // calls)
+            if not (calls or counter.calls or counter.ended_leases):
+                del self._counters[owner, field]
+
+    async def close(self) -> None:
+        """Return all leases. Raises StoreUnavailable."""
+        await self.flush()
+        for (owner, field), counter in list(self._counters.items()):
+            counter.end_lease()
+            await self._return_ended(owner, field, counter)
+
+    async def _take(self, owner: Owner, counter: _LeasedCounter, amount: int, least: int) -> None:
+        id = f"lease {self._gateway} {next(self._numbers)}"
+        # The clock of Redis starts later, so the lease ends here first.
+        lease = _Lease(id, 0, self._clock() + LEASE_SECONDS - _MARGIN_SECONDS)
+        try:
+            grant = await self._store.lease(owner, counter.demand, id, amount, least, self._wall())
+        except StoreUnavailable:
+            counter.ended_leases.append(lease)  # Redis may have granted it all the same
+            raise
+        if grant.crosses_soft:
+            self._report_soft(owner, counter.demand)
+        if grant.amount:
+            lease.left, lease.epoch = grant.amount, grant.epoch
+            counter.lease = lease
+
+    async def _return_ended(self, owner: Owner, field: str, counter: _LeasedCounter) -> None:
+        """Give back what is left of ended leases, once Redis knows all calls that they served."""
+        for lease in list(counter.ended_leases):
+            async with self._lock:
+                await self._flush_lease(owner, field, lease)
+            await self._store.settle_all(owner or "", [(lease.id, None, 0)], (owner is None,))
+            counter.ended_leases.remove(lease)
+
+    async def _flush_lease(self, owner: Owner, field: str, lease: _Lease) -> None:
+        while lease.drawn_calls:
+            batch = lease.drawn_calls[:_DRAW_BATCH]
+            await self._store.draw(owner, lease.id, field, batch, lease.epoch, self._wall())
+            del lease.drawn_calls[: len(batch)]
+
+
+def _list_leases(counter: _LeasedCounter) -> list[_Lease]:
+    """Return the leases of a counter that are not returned."""
+    return [*counter.ended_leases, *([] if counter.lease is None else [counter.lease])]

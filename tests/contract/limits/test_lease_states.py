@@ -1,0 +1,279 @@
+"""Whatever gateways and Redis do, in any order, no budget is overspent: a state machine.
+
+Real scripts run in a real Redis, on a clock of the test. Three gateways serve calls from leases and
+by reservations. They lose Redis, answers of Redis, and their lives; leases expire; Redis is flushed,
+or replaced by a replica that is behind. At each step the calls that ended have cost no more, with
+what running ones may cost, than the budget; and the counter in Redis is never above it.
+"""
+
+import asyncio
+import itertools
+import time
+from dataclasses import dataclass, field
+
+import hypothesis.strategies as st
+import redis
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+
+from gateway.limits.counters import (
+    AdmissionRequest,
+    Admitted,
+    CounterDemand,
+    MissingCounter,
+    Owner,
+    RunningCall,
+)
+from gateway.limits.leases import Leases
+from gateway.limits.redis import QUIET_SECONDS, RedisCounters
+from gateway.state.errors import StoreUnavailable
+from gateway.state.redis.replies import Reply
+from gateway.state.redis.scripts import Script, ScriptRunner, make_keys
+
+LIMIT = 100_000
+GATEWAYS = 3
+DRAWN: list[str] = []
+"""Calls that leases have served, in all runs."""
+_TENANTS = itertools.count()
+_STEP = 0.25
+"""Seconds between two looks of a gateway at its leases, and at whether Redis has forgotten."""
+
+
+class Scripts(ScriptRunner):
+    """Scripts whose requests or answers a test can lose."""
+
+    cut_ticks = 0
+    """Looks until requests arrive again."""
+    lossy_ticks = 0
+    """Looks until answers arrive again."""
+
+    async def run_on_keys(self, script: Script, keys: tuple[bytes, ...], argument: bytes) -> Reply:
+        if self.cut_ticks:
+            raise StoreUnavailable
+        reply = await super().run_on_keys(script, keys, argument)
+        if self.lossy_ticks:
+            raise StoreUnavailable
+        return reply
+
+
+@dataclass
+class Gateway:
+    """One gateway: what the limiter does, without its options and prices."""
+
+    scripts: Scripts
+    store: RedisCounters
+    leases: Leases
+    running: dict[str, tuple[int, float]] = field(default_factory=dict)
+    """What running calls have reserved, and when they have ended at the latest, by id."""
+    unsettled: dict[str, int | None] = field(default_factory=dict)
+
+
+class LeaseStates(RuleBasedStateMachine):
+    url = ""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.now, self.tenant = 1_900_000_000.0, f"states {time.time_ns()} {next(_TENANTS)}"
+        self.ids = itertools.count()
+        self.admin = redis.Redis.from_url(self.url)
+        self.ledger = 0
+        """Micro-USD of calls that have ended, the most that they may have cost if unknown."""
+        self.snapshot: dict[bytes, bytes] = {}
+        self.quiet_until = 0.0
+        self.gateways = [self.runner.run(self.start()) for _ in range(GATEWAYS)]
+        self.runner.run(self.serve(self.gateways[0], "first", 0))
+        self.now += QUIET_SECONDS
+
+    def teardown(self) -> None:
+        try:
+            self.use_up()
+        finally:
+            self.close()
+
+    def use_up(self) -> None:
+        """Ask for all of the budget, which shows whether any of it was granted twice."""
+        for gateway in self.gateways:
+            gateway.scripts.cut_ticks = gateway.scripts.lossy_ticks = 0
+        self.wait(14)
+        for gateway in self.gateways:
+            id = f"c{next(self.ids)}"
+            while self.runner.run(self.serve(gateway, id, 1_500)):
+                gateway.running[id] = 1_500, self.now + 60
+                id = f"c{next(self.ids)}"
+        self.is_within_the_budget()
+
+    def close(self) -> None:
+        for gateway in self.gateways:
+            self.runner.run(gateway.store.close())
+        self.runner.close()
+        self.admin.delete(*make_keys(self.tenant))
+        self.admin.close()
+
+    async def start(self) -> Gateway:
+        scripts = Scripts(self.url, note=lambda _: None, clock=time.monotonic, deadline=10.0)
+        store = RedisCounters(scripts, time="caller", quiet_seconds=QUIET_SECONDS)
+        leases = Leases(
+            store, f"{next(self.ids)}", lambda _, __: None,
+            wall=lambda: self.now, clock=lambda: self.now,
+        )  # fmt: skip
+        gateway = Gateway(scripts, store, leases)
+
+        def find_running(owner: Owner) -> list[RunningCall]:
+            leases.forget(owner)
+            return [
+                RunningCall(id, ends_at, (self.need(amount),))
+                for id, (amount, ends_at) in gateway.running.items()
+            ]
+
+        store.follow(find_running)
+        return gateway
+
+    def need(self, amount: int) -> CounterDemand:
+        return CounterDemand(
+            kind="usd", name="b", field="usd|b|all|total", limit=LIMIT, amount=amount,
+            needs_seed=True, soft=LIMIT // 2,
+        )  # fmt: skip
+
+    async def serve(self, gateway: Gateway, id: str, amount: int) -> bool:
+        """Serve a call as the limiter does; return True if it passes."""
+        demand = self.need(amount)
+        if gateway.leases.draw(id, self.tenant, [demand], self.now + 60):
+            DRAWN.append(id)
+            return True
+        seeds: tuple[tuple[Owner, str, int], ...] = ()
+        for _ in range(2):
+            request = AdmissionRequest(
+                id=id, tenant=self.tenant, demands=(demand,), expires_at=self.now + 60, seeds=seeds
+            )
+            try:
+                answer = await gateway.store.admit(request, self.now)
+            except StoreUnavailable:
+                gateway.unsettled[id] = 0
+                return False
+            if isinstance(answer, Admitted):
+                gateway.leases.record(self.tenant, [demand])
+                return True
+            if not isinstance(answer, MissingCounter) or answer.wait:
+                return False
+            seeds = ((self.tenant, demand.field, self.ledger),)
+        return False
+
+    async def settle(self, gateway: Gateway) -> None:
+        try:
+            await gateway.leases.flush()
+            while gateway.unsettled:
+                id, cost = next(iter(gateway.unsettled.items()))
+                await gateway.store.settle_all(self.tenant, [(id, None, cost)], (False,))
+                del gateway.unsettled[id]
+        except StoreUnavailable:
+            pass
+
+    async def tick(self) -> None:
+        for gateway in self.gateways:
+            gateway.scripts.cut_ticks = max(0, gateway.scripts.cut_ticks - 1)
+            gateway.scripts.lossy_ticks = max(0, gateway.scripts.lossy_ticks - 1)
+            try:
+                await gateway.store.confirm(self.tenant, self.now)
+            except StoreUnavailable:
+                continue
+            await gateway.leases.renew()
+            await self.settle(gateway)
+
+    @rule(
+        number=st.integers(0, GATEWAYS - 1),
+        amounts=st.lists(st.integers(1, 1_500), min_size=8, max_size=12),
+        bursts=st.integers(2, 4),
+        ends=st.booleans(),
+    )
+    def call(self, number: int, amounts: list[int], bursts: int, *, ends: bool) -> None:
+        """Make calls in bursts: after the first one the counter is busy, and has a lease."""
+        gateway = self.gateways[number]
+        for _ in range(bursts):
+            for amount in amounts:
+                id = f"c{next(self.ids)}"
+                if self.runner.run(self.serve(gateway, id, amount)):
+                    gateway.running[id] = amount, self.now + 60
+            self.wait(1)
+        if ends:
+            self.end(number, 0.3, is_known=True)
+
+    @rule(number=st.integers(0, GATEWAYS - 1), part=st.floats(0, 1), is_known=st.booleans())
+    def end(self, number: int, part: float, is_known: bool) -> None:
+        """End some calls, oldest first; a cost that nobody knows stays reserved."""
+        gateway = self.gateways[number]
+        for id in list(gateway.running)[: 1 + len(gateway.running) // 2]:
+            amount, _ = gateway.running.pop(id)
+            cost = int(amount * part)
+            self.ledger += cost if is_known else amount
+            gateway.unsettled[id] = cost if is_known else None
+        self.runner.run(self.settle(gateway))
+
+    @rule(ticks=st.integers(1, 12))
+    def wait(self, ticks: int) -> None:
+        for _ in range(ticks):
+            self.now += _STEP
+            self.runner.run(self.tick())
+
+    @rule(number=st.integers(0, GATEWAYS - 1), seconds=st.sampled_from([1.0, 2.2, 3.0, 70.0]))
+    def pause(self, number: int, seconds: float) -> None:
+        """Stop a gateway, or all of the machine for `seconds`: nobody looks at leases."""
+        if self.now >= self.quiet_until:
+            self.now += seconds
+
+    @rule(number=st.integers(0, GATEWAYS - 1), ticks=st.integers(1, 20))
+    def cut(self, number: int, ticks: int) -> None:
+        if self.now >= self.quiet_until:
+            self.gateways[number].scripts.cut_ticks = ticks
+
+    @rule(number=st.integers(0, GATEWAYS - 1), ticks=st.integers(1, 8))
+    def lose_answers(self, number: int, ticks: int) -> None:
+        if self.now >= self.quiet_until:
+            self.gateways[number].scripts.lossy_ticks = ticks
+
+    @rule(number=st.integers(0, GATEWAYS - 1))
+    def kill(self, number: int) -> None:
+        """Kill a gateway; its journal has its calls at the most that they may cost."""
+        gateway = self.gateways[number]
+        self.ledger += sum(amount for amount, _ in gateway.running.values())
+        self.runner.run(gateway.store.close())
+        self.gateways[number] = self.runner.run(self.start())
+
+    @rule()
+    def replicate(self) -> None:
+        """Remember the state of Redis, as its replica has it from now on."""
+        keys = make_keys(self.tenant)
+        dumps = {key: self.admin.dump(key) for key in keys}
+        self.snapshot = {key: dump for key, dump in dumps.items() if dump}
+
+    @rule(is_replica=st.booleans())
+    def forget(self, is_replica: bool) -> None:
+        """Flush Redis, or put its replica in its place. All gateways reach the new one."""
+        for gateway in self.gateways:
+            gateway.scripts.cut_ticks = gateway.scripts.lossy_ticks = 0
+        self.admin.delete(*make_keys(self.tenant))
+        if is_replica:
+            for key, dump in self.snapshot.items():
+                self.admin.restore(key, 0, dump)
+            self.admin.hset(make_keys(self.tenant)[5], "!epoch", f"replica {next(self.ids)}@1")
+        self.runner.run(self.tick())
+        self.quiet_until = self.now + QUIET_SECONDS
+
+    @invariant()
+    def is_within_the_budget(self) -> None:
+        running = sum(amount for gateway in self.gateways for amount, _ in gateway.running.values())
+        assert self.ledger + running <= LIMIT
+        counted = self.admin.hget(make_keys(self.tenant)[0], "usd|b|all|total")
+        assert counted is None or int(counted) <= LIMIT
+
+
+def test_no_order_of_faults_overspends_a_budget(redis_url: str) -> None:
+    LeaseStates.url = redis_url
+    run_state_machine_as_test(
+        LeaseStates,
+        settings=settings(
+            max_examples=15, stateful_step_count=15, phases=(Phase.generate,), deadline=None, derandomize=True,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )  # fmt: skip
+    assert len(DRAWN) > 200

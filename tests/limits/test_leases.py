@@ -1,0 +1,320 @@
+"""Leases: which calls they serve, when they are taken and returned, and what Redis hears of them."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import pytest
+
+from gateway.core.errors import ProblemError
+from gateway.limits.counters import (
+    ALL_SCOPES,
+    CounterDemand,
+    DrawnCall,
+    EndedCall,
+    LeaseGrant,
+    Owner,
+    Scopes,
+)
+from gateway.limits.leases import Leases
+from gateway.limits.limiter import Limiter
+from gateway.state.errors import StoreUnavailable
+from tests.limits.observed_limiter import (
+    HELD,
+    ObservedLimiter,
+    Shaky,
+    budget,
+    decision,
+    limit,
+    target,
+)
+
+DEMAND = CounterDemand(
+    kind="usd", name="b", field="usd|b|all|total", limit=10_000, amount=100, needs_seed=True
+)
+
+
+class LeasingStore(Shaky):
+    """A counter store that grants what a test says, and notes what it hears."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.grants: list[int] = []
+        self.crosses_soft = False
+        self.heard: list[str] = []
+
+    @property
+    def lease_store(self) -> Any:
+        return self
+
+    async def lease(
+        self, owner: Owner, demand: CounterDemand, id: str, amount: int, least: int, now: float
+    ) -> LeaseGrant:
+        self._ask()
+        self.heard.append(f"lease {amount} {least}")
+        return LeaseGrant(self.grants.pop(0) if self.grants else 0, self.crosses_soft, "e@1")
+
+    async def draw(
+        self,
+        owner: Owner,
+        lease_id: str,
+        field: str,
+        calls: Sequence[DrawnCall],
+        epoch: str,
+        now: float,
+    ) -> None:
+        self._ask()
+        self.heard += [f"draw {call.id} {call.amount}" for call in calls]
+
+    async def settle_all(
+        self, tenant: str, ended_calls: Sequence[EndedCall], scopes: Scopes = ALL_SCOPES
+    ) -> None:
+        self._ask()
+        self.heard += [f"end {id.partition(' ')[0]} {cost}" for id, _, cost in ended_calls]
+
+    async def settle(self, tenant: str, id: str, tokens: int | None, micro: int | None) -> bool:
+        self._ask()
+        self.heard.append(f"end {id} {micro}")
+        return True
+
+
+class Stage:
+    """Leases on a clock of the test."""
+
+    def __init__(self, *grants: int) -> None:
+        self.store, self.now, self.soft = LeasingStore(), 0.0, list[str]()
+        self.store.grants = list(grants)
+        self.leases = Leases(
+            self.store, "g", lambda _, demand: self.soft.append(demand.name),
+            wall=lambda: 1e9, clock=lambda: self.now,
+        )  # fmt: skip
+
+    def be_busy(self, calls: int = 10) -> None:
+        for _ in range(calls):
+            self.leases.record("t", [DEMAND])
+
+    def draw(self, id: str, amount: int = 100) -> bool:
+        demand = msgspec.structs.replace(DEMAND, amount=amount)
+        return self.leases.draw(id, "t", [demand], 1e9 + 60)
+
+
+async def test_a_busy_counter_gets_a_lease_that_serves_calls() -> None:
+    stage = Stage(250)
+    stage.be_busy()
+    assert not stage.draw("c1")
+    await stage.leases.renew()
+    assert [stage.draw(f"c{number}") for number in range(3)] == [True, True, False]
+    assert stage.leases.has_drawn_calls
+    await stage.leases.flush()
+    await stage.leases.flush()
+    assert stage.store.heard == ["lease 1000 400", "draw c0 100", "draw c1 100"]
+
+
+async def test_an_idle_counter_gets_no_lease_and_is_forgotten() -> None:
+    stage = Stage(250)
+    stage.be_busy(7)
+    for _ in range(9):
+        await stage.leases.renew()
+    assert (stage.store.heard, stage.leases._counters) == ([], {})
+
+
+async def test_a_lease_is_returned_once_its_counter_is_idle() -> None:
+    stage = Stage(2_000)
+    stage.be_busy()
+    await stage.leases.renew()
+    assert stage.draw("c1")
+    for _ in range(9):
+        await stage.leases.renew()
+    assert stage.store.heard == ["lease 1000 400", "draw c1 100", "end lease 0"]
+    assert not stage.draw("c2")
+
+
+async def test_a_lease_ends_earlier_here_than_in_redis_and_is_replaced_before() -> None:
+    stage = Stage(5_000, 5_000)
+    stage.be_busy()
+    await stage.leases.renew()
+    stage.now = 1.99
+    assert stage.draw("c1")
+    stage.now = 2.0
+    assert not stage.draw("c2")
+    await stage.leases.renew()
+    assert stage.draw("c3")
+    assert stage.store.heard == [
+        "lease 1000 400", "draw c1 100", "end lease 0", "lease 1100 400",
+    ]  # fmt: skip
+
+
+async def test_a_lease_that_is_nearly_used_up_is_replaced() -> None:
+    stage = Stage(1_000, 1_000)
+    stage.be_busy()
+    await stage.leases.renew()
+    assert stage.draw("c1", 900)
+    await stage.leases.renew()
+    assert stage.draw("c2", 900)
+
+
+async def test_what_redis_does_not_hear_is_told_later_and_leases_stay_charged_until_then() -> None:
+    stage = Stage(1_000)
+    stage.be_busy()
+    await stage.leases.renew()
+    assert stage.draw("c1")
+    stage.store.lost = True
+    with pytest.raises(StoreUnavailable):
+        await stage.leases.flush()
+    stage.now = 5.0
+    await stage.leases.renew()
+    assert stage.store.heard == ["lease 1000 400"]
+    stage.store.lost = False
+    await stage.leases.renew()
+    assert stage.store.heard[1:3] == ["draw c1 100", "end lease 0"]
+
+
+async def test_a_lease_whose_answer_is_lost_is_returned() -> None:
+    stage = Stage()
+    stage.be_busy()
+    stage.store.lost = True
+    await stage.leases.renew()
+    stage.store.lost = False
+    await stage.leases.close()
+    assert stage.store.heard == ["end lease 0"]
+
+
+async def test_leases_of_an_owner_end_when_redis_has_forgotten_them() -> None:
+    stage = Stage(1_000)
+    stage.be_busy()
+    await stage.leases.renew()
+    assert stage.draw("c1")
+    stage.leases.forget("another")
+    assert stage.draw("c2")
+    stage.leases.forget("t")
+    assert not stage.draw("c3")
+    assert not stage.leases.has_drawn_calls
+    await stage.leases.close()
+    assert stage.store.heard == ["lease 1000 400", "end lease 0"]
+
+
+async def test_a_lease_that_crosses_a_soft_limit_is_reported() -> None:
+    stage = Stage(1_000)
+    stage.store.crosses_soft = True
+    stage.be_busy()
+    await stage.leases.renew()
+    assert stage.soft == ["b"]
+
+
+class LeasingLimiter(ObservedLimiter):
+    """A limiter whose store grants leases."""
+
+    def __init__(self, *parts: Any, grant: int = 9_000, closed: bool = False) -> None:
+        super().__init__(*parts, closed=closed)
+        self.meter = self.store = LeasingStore()
+        self.store.grants = [grant] * 9
+        old = self.gate
+        self.gate = Limiter(
+            old._limits, self.store, old._log, read_spent=self.seed, alert=lambda _, __: None,
+            make_local_store=lambda: self.spare, fails_closed=closed,
+            wall=lambda: self.now, clock=lambda: self.now,
+        )  # fmt: skip
+
+    async def warm_up(self, **more: Any) -> None:
+        for number in range(10):
+            await self.ask(f"warm{number}", **more)
+        await self.renew()
+
+    async def renew(self) -> None:
+        async def once(_: float) -> None:
+            if waits:
+                raise asyncio.CancelledError
+            waits.append(1)
+
+        waits: list[int] = []
+        await asyncio.gather(self.gate.renew_leases(once), return_exceptions=True)
+
+
+async def test_a_lease_serves_calls_that_only_money_counts_without_asking_the_store() -> None:
+    stage = LeasingLimiter(budget("1"))
+    await stage.warm_up()
+    before = stage.store.asked
+    await stage.ask("c1")
+    assert stage.store.asked == before
+    await stage.gate.extend(stage.want("c1"), decision(), target())
+    await stage.end("c1")
+    assert stage.store.heard[1:] == [f"draw c1 {HELD}", "end c1 19"]
+
+
+async def test_calls_with_other_limits_ask_the_store() -> None:
+    stage = LeasingLimiter(budget("1"), limit(requests="99/m"))
+    await stage.warm_up()
+    before = stage.store.asked
+    await stage.ask("c1")
+    assert stage.store.asked == before + 1
+
+
+async def test_without_the_store_a_lease_is_spent_and_then_calls_are_refused() -> None:
+    stage = LeasingLimiter(budget("1"), limit(requests="99/m"), grant=HELD * 2)
+    await stage.warm_up()
+    stage.store.lost = True
+    await stage.ask("c1")
+    await stage.ask("c2")
+    assert (await stage.refused("c3")).kind == "overloaded"
+    with pytest.raises(ProblemError):
+        await stage.gate.extend(stage.want("c1"), decision(), target())
+    assert [call.id for call in stage.gate._find_running(None)][-2:] == ["c1", "c2"]
+    await stage.end("c1")
+    stage.store.lost = False
+    await stage.gate.extend(stage.want("c2"), decision(), target())
+    await stage.end("c2", cost=None)
+    await stage.renew()
+    heard = stage.store.heard
+    assert heard.index("end c1 19") > 0
+    assert "end c2 None" in heard
+
+
+async def test_the_store_hears_of_a_leased_call_before_it_hears_of_its_end() -> None:
+    stage = LeasingLimiter(budget("1"))
+    await stage.warm_up()
+    await stage.ask("c1")
+    stage.store.lost = True
+    await stage.end("c1")
+    assert stage.gate._unsettled.has_any
+    stage.store.lost = False
+    stage.gate._is_lost = False
+    stage.gate._repay()
+    await stage.gate.wait_settled()
+    assert stage.store.heard[1:] == [f"draw c1 {HELD}", "end c1 19"]
+    stage.store.lost = True
+    await stage.ask("c2")
+    stage.gate._repay()
+    await stage.gate.wait_settled()
+    assert stage.gate._is_lost
+
+
+async def test_a_leased_call_that_a_limit_refuses_gives_its_money_back() -> None:
+    stage = LeasingLimiter(budget("1"), limit(concurrency=10))
+    await stage.warm_up()
+    stage.store.lost = True
+    stage.gate._limits = ObservedLimiter(budget("1"), limit(concurrency=0)).gate._limits
+    assert (await stage.refused("c9")).kind == "rate_limited"
+    assert stage.gate._unsettled._unsettled["c9"][1] == ("c9", 0, 0)
+
+
+async def test_closed_budgets_have_no_leases() -> None:
+    stage = LeasingLimiter(budget("1"), closed=True)
+    await stage.warm_up()
+    assert stage.store.heard == []
+    stage.gate.adopt(stage.gate._limits, fails_closed=False)
+    await stage.renew()
+    await stage.ask("c1")
+    await stage.gate.close()
+    assert [text.partition(" ")[0] for text in stage.store.heard] == ["lease", "draw", "end"]
+
+
+async def test_a_stop_without_the_store_leaves_leases_charged() -> None:
+    stage = LeasingLimiter(budget("1"))
+    await stage.warm_up()
+    stage.store.lost = True
+    await stage.gate.close()
+    assert stage.store.heard[1:] == []
+    memory = ObservedLimiter(budget())
+    await memory.ask()
+    await memory.gate.close()
