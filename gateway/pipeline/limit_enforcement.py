@@ -95,6 +95,8 @@ class LimitRuntime:
         has_key_limits = any(key.limits or key.budgets for key in self._keys.list_keys())
         if not (config.limits or config.budgets or has_key_limits):
             return
+        with suppress(StoreUnavailable, ProblemError):
+            await self._seed_shared_counters()
         tenants = sorted({"default", *(key.tenant for key in self._keys.list_keys())})
         for owner in (None, *tenants[:_MAX_CONFIRMED_TENANTS]):
             with suppress(StoreUnavailable):
@@ -105,8 +107,6 @@ class LimitRuntime:
                 ends.setdefault(row.tenant, []).append(make_ended_call(row))
         for tenant, tenant_ends in ends.items():
             await self.limiter.settle_dead(tenant, tenant_ends)
-        with suppress(StoreUnavailable, ProblemError):
-            await self._seed_shared_counters()
 
     async def _seed_shared_counters(self) -> None:
         """Make missing counters of all tenants from the counters of each tenant.

@@ -27,8 +27,9 @@ if epoch and string.sub(epoch, 1, #server + 1) == server .. '@' then
   return epoch
 end
 
+-- Without any epoch the counters are new, or those of a gateway before there were epochs.
 for _, key in ipairs({ spent, users }) do
-  local all = redis.call('HGETALL', key)
+  local all = epoch and redis.call('HGETALL', key) or {}
   for at = 1, #all, 2 do
     if string.sub(all[at], 1, 4) == 'usd|' then
       redis.call('HSET', told, '=' .. all[at], all[at + 1])
@@ -37,7 +38,7 @@ for _, key in ipairs({ spent, users }) do
   end
 end
 -- Reservations that have expired are charged: no gateway restores them, and no ledger may have them.
-for _, packed in ipairs(redis.call('HVALS', holds)) do
+for _, packed in ipairs(epoch and redis.call('HVALS', holds) or {}) do
   local hold = cmsgpack.unpack(packed)
   for _, entry in ipairs(hold[3] and hold[2] or {}) do
     if entry[1] == MONEY then

@@ -237,6 +237,12 @@ async def test_a_call_whose_reservation_is_known_in_part_is_restored_in_full(
     assert server.count() == 100 + 200 + 100 + 100
 
 
+async def test_counters_from_before_there_were_epochs_go_on(server: Server) -> None:
+    server.admin.hset(server.spent, BUDGET.field, 700)
+    assert isinstance(await server.ask("c1"), Admitted)
+    assert server.count() == 800
+
+
 async def test_callers_share_one_opening(server: Server) -> None:
     await server.begin()
     server.forget()
