@@ -1,13 +1,15 @@
 """The ways in which a call may pass its limits, and what a call that has passed holds."""
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
 from gateway.core.call import Call
-from gateway.core.decision import Decision, Plan
-from gateway.core.target import Tier, name_timers
+from gateway.core.decision import Decision, Plan, SkippedTarget
+from gateway.core.errors import ProblemError
+from gateway.core.target import TIERS, Tier, name_timers
+from gateway.limits.cost_bounds import UsageBound
 from gateway.limits.counters import (
     AdmissionRequest,
     CounterDemand,
@@ -18,12 +20,16 @@ from gateway.limits.counters import (
 )
 from gateway.limits.rules import PreparedDemand
 
+type DecideAgain = Callable[[Tier], tuple[Decision, Plan]]
+"""Decides a call again, with a tier as its ceiling. Raises ProblemError if nothing can serve it."""
+
 _GRACE_SECONDS = 60.0
 """Seconds beyond the longest timeout of its targets after which a call counts as dead."""
 _SAMPLE_SIZE = 256
 """Answers of a tier whose lengths the limiter remembers."""
 _REFRESH_ANSWERS = 16
 """Answers after which the limiter computes their usual length again."""
+_UNBOUNDED_REASON = "its cost has no bound, and a hard budget needs one"
 
 
 class OutputLengths:
@@ -104,6 +110,59 @@ class HeldDemands(msgspec.Struct, frozen=True):
                 counter = demand.all_tenants, demand.field
                 reserved[counter] = reserved.get(counter, 0) + demand.amount
         return max(0, micro_usd - min(reserved.values(), default=micro_usd))
+
+
+def find_lower_options(
+    first_option: AdmissionOption,
+    decide_again: DecideAgain,
+    make_option: Callable[[Decision, Plan, Tier], AdmissionOption],
+) -> list[AdmissionOption]:
+    """Return the options on cheaper tiers that may replace a refusal, dearest first."""
+    options: list[AdmissionOption] = []
+    tier = first_option.decision.tier
+    ceilings = {demand.then for demand in first_option.template.demands}
+    for ceiling in reversed(TIERS):
+        if ceiling not in ceilings or tier is None:
+            continue
+        try:
+            decision, plan = decide_again(ceiling)
+        except ProblemError:  # no target there can serve it
+            continue
+        # A rule may choose the dearer tier again.
+        if decision.tier is not None and TIERS.index(decision.tier) < TIERS.index(tier):
+            options.append(make_option(decision, plan, ceiling))
+            ceilings |= {demand.then for demand in options[-1].template.demands}
+    return options
+
+
+def drop_unbounded_targets(
+    usage_bound: UsageBound, plan: Plan, template: PreparedDemand, expected_output: int
+) -> Plan | None:
+    """Return the plan without the targets whose cost is unbounded; None if none is left.
+
+    They are the last that the plan skips.
+    """
+    kept_indexes, skipped = list[int](), list[SkippedTarget]()
+    for index, target in enumerate(plan.targets):
+        expected_cost = (
+            usage_bound.compute_expected_cost((target,), expected_output)
+            if template.reserves_expected
+            else 0
+        )
+        if expected_cost is not None and not (
+            template.reserves_maximum and usage_bound.compute_max_cost((target,)) is None
+        ):
+            kept_indexes.append(index)
+            continue
+        skipped.append(SkippedTarget(target.name, None, _UNBOUNDED_REASON))
+    if not kept_indexes:
+        return None
+    return Plan(
+        targets=tuple([plan.targets[index] for index in kept_indexes]),
+        dialects=tuple([plan.dialects[index] for index in kept_indexes]),
+        labs=tuple([plan.labs[index] for index in kept_indexes]) if plan.labs else (),
+        skipped=(*plan.skipped, *skipped),
+    )
 
 
 def compute_lifetime(call: Call, option: AdmissionOption) -> float:

@@ -1,7 +1,8 @@
 """Reports of budgets to the operator: in the log, and at the receiver of alerts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+from gateway.core.decision import SkippedTarget
 from gateway.limits.counters import CounterDemand, Owner, Refusal, is_user_counter
 from gateway.limits.rules import describe_counter
 from gateway.telemetry.log import Log
@@ -17,6 +18,9 @@ class BudgetReports:
         self._alert = alert
         self._exhausted: set[tuple[Owner, str]] = set()
         """Used-up budgets that the operator knows of, by owner and counter."""
+
+        self._unbounded: set[str] = set()
+        """Targets without a bound that the operator knows of."""
 
     def forget(self) -> None:
         """Report each used-up budget again."""
@@ -39,6 +43,12 @@ class BudgetReports:
         if is_exhausted and counter_key not in self._exhausted:
             self._exhausted.add(counter_key)
             self._report(demand.owner(tenant), demand, "used up")
+
+    def report_unbounded(self, skipped_targets: Iterable[SkippedTarget]) -> None:
+        """Log each target that hard budgets skip, once: its cost has no bound."""
+        for name in {skipped.target for skipped in skipped_targets} - self._unbounded:
+            self._unbounded.add(name)
+            self._log("budget", text=f"{name} is skipped: its cost has no bound")
 
     def report_soft(self, owner: Owner, demand: CounterDemand) -> None:
         """Report a budget that crosses its soft limit."""

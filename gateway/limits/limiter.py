@@ -15,19 +15,23 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 
 import msgspec
 
 from gateway.core.call import Call, Key
-from gateway.core.decision import Decision, Plan, SkippedTarget
+from gateway.core.decision import Decision, Plan
 from gateway.core.errors import ProblemError
 from gateway.core.ledger_rows import FinalRow
 from gateway.core.target import TIERS, Target, Tier
 from gateway.limits.admission_options import (
     AdmissionOption,
+    DecideAgain,
     HeldDemands,
     OutputLengths,
     compute_lifetime,
+    drop_unbounded_targets,
+    find_lower_options,
     make_request,
 )
 from gateway.limits.budget_reports import BudgetReports
@@ -51,20 +55,16 @@ from gateway.limits.leases import TICK_SECONDS, Leases
 from gateway.limits.output_fit import fit_plan
 from gateway.limits.reconciliation import UnsettledCalls
 from gateway.limits.refusals import UNCOUNTED_PROBLEM, make_refusal_error, make_unbounded_error
-from gateway.limits.rules import LimitRules, PreparedDemand
+from gateway.limits.rules import LimitRules
 from gateway.limits.user_bound import UserBound
 from gateway.state.errors import StoreUnavailable
 from gateway.telemetry.log import Log
-
-type DecideAgain = Callable[[Tier], tuple[Decision, Plan]]
-"""Decides a call again, with a tier as its ceiling. Raises ProblemError if nothing can serve it."""
 
 _DEFAULT_OUTPUT = 1_000
 """Tokens of output that the limiter expects before it has seen an answer."""
 _SWEEP_SECONDS = 600.0
 _CONFIRM_SECONDS = 0.5
 """Seconds between two looks if the counter store has forgotten running calls."""
-_UNBOUNDED_REASON = "its cost has no bound, and a hard budget needs one"
 _MAX_FITS = 3
 """Times that the limiter lowers the output of a call: other calls may take what was left."""
 _MAX_TRIES = 3
@@ -153,8 +153,6 @@ class Limiter:
         """Micro-USD that calls cost beyond what hard budgets had reserved for them."""
         self.tenants: set[str] = set()
         """The tenants whose calls had a demand."""
-        self._reported_targets: set[str] = set()
-        """Targets that the log has reported as passed over."""
 
     def adopt(self, limits: LimitRules, *, fails_closed: bool) -> None:
         """Use other limits from now on; reservations and counters stay as they are.
@@ -217,16 +215,13 @@ class Limiter:
         if not limits.counts_users:
             return usage_bound
         key, now = usage_bound.call.key, self._wall()
-        windows, most = limits.find_user_windows(now), limits.max_users
+        windows = limits.find_user_windows(now)
+        claim = key.tenant, key.name, end_user, windows, limits.max_users, now
         try:
-            name = await self._user_bound.find_name(
-                self._counter_store, key.tenant, key.name, end_user, windows, most, now
-            )
+            name = await self._user_bound.find_name(self._counter_store, *claim)
         except StoreUnavailable:
             self._report_loss(is_lost=True)
-            name = await UserBound().find_name(
-                self._local_store, key.tenant, key.name, end_user, windows, most, now
-            )
+            name = await UserBound().find_name(self._local_store, *claim)
         return msgspec.structs.replace(usage_bound, end_user=name)
 
     async def _admit(
@@ -241,21 +236,22 @@ class Limiter:
         if not self.applies_to(usage_bound.call.key):
             return decision, plan
         now = self._wall()
-        first_option = self._make_option(usage_bound, decision, plan, now)
+        first_option = self._make_option(usage_bound, now, decision, plan)
         if not first_option.template.demands:
             return decision, plan
-        options = (
-            [first_option, *self._find_lower_options(usage_bound, first_option, decide_again, now)]
-            if all_at_once
-            else [first_option]
-        )
+        options = [first_option]
+        if all_at_once:
+            make_option = partial(self._make_option, usage_bound, now)
+            options += find_lower_options(first_option, decide_again, make_option)
         answer = await self._reserve(usage_bound, options, now, decide_again)
         if answer is PASSED:
             return first_option.decision, first_option.plan
         ceiling = answer.demand.then if isinstance(answer, Refusal) else None
         if isinstance(answer, Refusal) and ceiling is not None and len(options) == 1:
             now = self._wall()
-            lower_options = self._find_lower_options(usage_bound, first_option, decide_again, now)
+            lower_options = find_lower_options(
+                first_option, decide_again, partial(self._make_option, usage_bound, now)
+            )
             start = next(
                 (index for index, option in enumerate(lower_options) if option.ceiling == ceiling),
                 None,
@@ -296,7 +292,7 @@ class Limiter:
             if plan is None:
                 break
             now = self._wall()
-            options = [self._make_option(usage_bound, option.decision, plan, now)]
+            options = [self._make_option(usage_bound, now, option.decision, plan)]
             answer = await self._reserve(usage_bound, options, now, decide_again)
             option = options[answer.choice]
             if not isinstance(answer, Refusal):
@@ -307,7 +303,7 @@ class Limiter:
     async def extend(self, usage_bound: UsageBound, decision: Decision, target: Target) -> None:
         """Reserve the cost of one more request that a provider may bill. Raises ProblemError."""
         now = self._wall()
-        option = self._make_option(usage_bound, decision, Plan(targets=(target,), dialects=()), now)
+        option = self._make_option(usage_bound, now, decision, Plan(targets=(target,), dialects=()))
         demands = tuple([demand for demand in option.demands if demand.kind == "usd"])
         if not demands:
             return
@@ -431,9 +427,9 @@ class Limiter:
     def _make_option(
         self,
         usage_bound: UsageBound,
+        now: float,
         decision: Decision,
         plan: Plan,
-        now: float,
         ceiling: Tier | None = None,
     ) -> AdmissionOption:
         key, tier = usage_bound.call.key, decision.tier
@@ -456,11 +452,13 @@ class Limiter:
             (template.reserves_maximum and max_cost is None)
             or (template.reserves_expected and expected_cost is None)
         )
-        if (
-            not is_bounded
-            and (bounded_plan := self._drop_unbounded(usage_bound, plan, template, expected_output))
-            is not None
-        ):
+        bounded_plan = (
+            None
+            if is_bounded
+            else drop_unbounded_targets(usage_bound, plan, template, expected_output)
+        )
+        if bounded_plan is not None:
+            self._reports.report_unbounded(bounded_plan.skipped[len(plan.skipped) :])
             plan, is_bounded = bounded_plan, True
             max_cost = usage_bound.compute_max_cost(plan.targets)
             expected_cost = (
@@ -472,35 +470,6 @@ class Limiter:
             usage_bound.compute_tokens(expected_output), max_cost, expected_cost
         )
         return AdmissionOption(decision, plan, template, amounts, ceiling, is_bounded)
-
-    def _drop_unbounded(
-        self, usage_bound: UsageBound, plan: Plan, template: PreparedDemand, expected_output: int
-    ) -> Plan | None:
-        """Return the plan without the targets whose cost is unbounded; None if none is left."""
-        kept_indexes, skipped = list[int](), list[SkippedTarget]()
-        for index, target in enumerate(plan.targets):
-            expected_cost = (
-                usage_bound.compute_expected_cost((target,), expected_output)
-                if template.reserves_expected
-                else 0
-            )
-            if expected_cost is not None and not (
-                template.reserves_maximum and usage_bound.compute_max_cost((target,)) is None
-            ):
-                kept_indexes.append(index)
-                continue
-            skipped.append(SkippedTarget(target.name, None, _UNBOUNDED_REASON))
-        if not kept_indexes:
-            return None
-        for name in {skipped_target.target for skipped_target in skipped} - self._reported_targets:
-            self._reported_targets.add(name)
-            self._log("budget", text=f"{name} is skipped: its cost has no bound")
-        return Plan(
-            targets=tuple([plan.targets[index] for index in kept_indexes]),
-            dialects=tuple([plan.dialects[index] for index in kept_indexes]),
-            labs=tuple([plan.labs[index] for index in kept_indexes]) if plan.labs else (),
-            skipped=(*plan.skipped, *skipped),
-        )
 
     def _make_error(
         self, usage_bound: UsageBound, option: AdmissionOption, answer: Refusal
@@ -517,30 +486,6 @@ class Limiter:
             )
         self._reports.report_exhausted(usage_bound.call.key.tenant, answer)
         return make_refusal_error(answer, dialect, self._wall())
-
-    def _find_lower_options(
-        self,
-        usage_bound: UsageBound,
-        first_option: AdmissionOption,
-        decide_again: DecideAgain,
-        now: float,
-    ) -> list[AdmissionOption]:
-        """Return the options on cheaper tiers that may replace a refusal, dearest first."""
-        options: list[AdmissionOption] = []
-        tier = first_option.decision.tier
-        ceilings = {demand.then for demand in first_option.template.demands}
-        for ceiling in reversed(TIERS):
-            if ceiling not in ceilings or tier is None:
-                continue
-            try:
-                decision, plan = decide_again(ceiling)
-            except ProblemError:  # no target there can serve it
-                continue
-            # A rule may choose the dearer tier again.
-            if decision.tier is not None and TIERS.index(decision.tier) < TIERS.index(tier):
-                options.append(self._make_option(usage_bound, decision, plan, now, ceiling))
-                ceilings |= {demand.then for demand in options[-1].template.demands}
-        return options
 
     async def _reserve(
         self,
@@ -742,7 +687,9 @@ class Limiter:
                 for demand in (answer.demand, *answer.other_demands)
             }
             if decide_again is not None and len(options) == 1:
-                lower_options = self._find_lower_options(usage_bound, options[0], decide_again, now)
+                lower_options = find_lower_options(
+                    options[0], decide_again, partial(self._make_option, usage_bound, now)
+                )
                 if is_local:
                     lower_options = self._find_local_options(lower_options)
                 options += lower_options
