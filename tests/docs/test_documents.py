@@ -27,7 +27,14 @@ from gateway.cli import cli
 from gateway.cli.session import CommandSession
 from gateway.evaluation import golden
 from gateway.limits import keys
-from gateway.limits.counters import AdmissionRequest, Admitted, CounterDemand, MissingCounter
+from gateway.limits.counters import (
+    AdmissionRequest,
+    Admitted,
+    CounterDemand,
+    DrawnCall,
+    MissingCounter,
+    RunningCall,
+)
 from gateway.limits.redis import RedisCounters
 from gateway.limits.tier_share import RedisTurnPool
 from gateway.routing.tier_share import MIN_TURNS
@@ -299,6 +306,7 @@ async def test_redis_lets_the_gateway_do_all_it_needs(base: int, redis_url: str)
             kind="usd", name="b", field="usd|b|all|2001-01-01", limit=9, needs_seed=True, soft=1
         ),
     )
+    running = RunningCall("docs", time.time() + 60, needs)
     for taken, kept in (("", b"value"), ("+getrange ", None)):
         rule = " ".join(shlex.split(line.replace(taken, "", 1) if taken else line))
         with socket.create_connection((place.hostname or "", place.port or 0), 5) as connection:
@@ -313,7 +321,7 @@ async def test_redis_lets_the_gateway_do_all_it_needs(base: int, redis_url: str)
         )
         await store.put("cache:docs", b"value", 60)
         assert await store.get("cache:docs") == kept
-        meter, tenant = RedisCounters(store), f"docs-{base}-{taken}"
+        meter, tenant = RedisCounters(store, quiet_seconds=0.0), f"docs-{base}-{taken}"
         now = time.time()
         ask = AdmissionRequest(id="docs", tenant=tenant, demands=needs, expires_at=now + 60)
         answer = await meter.admit(ask, now)
@@ -321,6 +329,12 @@ async def test_redis_lets_the_gateway_do_all_it_needs(base: int, redis_url: str)
         assert answer.demand == needs[-1]
         await meter.seed(tenant, needs[-1].field, 0)
         assert await meter.admit(ask, now) == Admitted((needs[-1],))
+        grant = await meter.lease(tenant, needs[-1], "lease docs 1", 4, 1, now)
+        call = DrawnCall("drawn", now + 60, 1)
+        await meter.draw(tenant, "lease docs 1", needs[-1].field, [call], grant.epoch, now)
+        meter.follow(lambda _: [running])
+        await store.run_command(tenant, b"HSET", b"told", b"!epoch", b"another@1")
+        await meter.confirm(tenant, now)
         assert await meter.settle(tenant, "docs", 1, 1)
         await meter.sweep(tenant, now)
         assert await meter.read_counters(tenant) == {}

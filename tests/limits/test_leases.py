@@ -315,6 +315,18 @@ async def test_a_stop_without_the_store_leaves_leases_charged() -> None:
     stage.store.lost = True
     await stage.gate.close()
     assert stage.store.heard[1:] == []
-    memory = ObservedLimiter(budget())
-    await memory.ask()
-    await memory.gate.close()
+
+
+async def test_a_store_without_leases_is_closed_and_renewed_as_well() -> None:
+    stage = ObservedLimiter(budget())
+    looks: list[float] = []
+
+    async def twice(seconds: float) -> None:
+        if len(looks) == 2:
+            raise asyncio.CancelledError
+        looks.append(seconds)
+
+    await asyncio.gather(stage.gate.renew_leases(twice), return_exceptions=True)
+    await stage.ask()
+    await stage.gate.close()
+    assert len(looks) == 2

@@ -210,8 +210,10 @@ async def test_a_call_drawn_from_a_lease_has_a_reservation_of_its_own(server: Se
 async def test_a_lease_is_a_part_of_what_is_left_for_each_gateway_that_was_active(
     server: Server,
 ) -> None:
-    await server.begin(spent=99)
     now, grants = time.time(), list[int]()
+    early = await server.stores[0].lease(server.tenant, BUDGET, "lease a 0", 900, 1, now)
+    assert early.amount == 0  # the counter has not begun
+    await server.begin(spent=99)
     for gateway in ("a", "b", "b"):
         id = f"lease {gateway} {len(grants)}"
         grants.append((await server.stores[0].lease(server.tenant, BUDGET, id, 900, 1, now)).amount)
