@@ -17,6 +17,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from gateway.limits.redis import QUIET_SECONDS
 from gateway.state.redis.scripts import make_keys
 from tests.conftest import redis_program
 from tests.e2e.budget_audit import MICRO, BudgetTrialResult, check_budget, cost
@@ -200,6 +201,7 @@ async def _run(
         )
     for gateway in stage.gateways:
         await asyncio.to_thread(gateway.start)
+    await asyncio.sleep(QUIET_SECONDS)  # counters begin then, so faults meet running calls
     # A client that leaves leaves an estimate in the ledger, from which counters begin anew.
     leaving = 0.0 if fault in ("FLUSHALL", "failover to a replica") else 0.05
     load = asyncio.create_task(
