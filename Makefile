@@ -1,6 +1,6 @@
 # Needs git, make, and either uv or a Python that can make a venv. Writes into .venv, .tools and data
 # alone, but for what bench-peers and bench-report say.
-.PHONY: help install dev run quick test check fmt screenshots clients newest law3 drift bench bench-peers bench-report bench-samples trace-call bench-quick bench-chunk bench-ledger bench-limits bench-routing timing hostile openapi classifier rerouting metamorphic sound versions lines budgets losses shares failover kill outage reload roll scale scale-figures leave dist sbom step chaos soak applications bill agents replay twin clean
+.PHONY: help install dev run quick test check fmt screenshots clients newest law3 drift bench bench-peers bench-report bench-samples trace-call bench-quick bench-chunk bench-ledger bench-limits bench-routing timing hostile openapi classifier rerouting metamorphic sound versions lines budgets losses shares failover kill outage reload roll scale scale-figures leave dist sbom step chaos soak simulate applications bill agents replay twin clean
 .DEFAULT_GOAL := help
 # Some containers set it. Each of the processes that tests start would then compile all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -152,6 +152,9 @@ replay: dev ## REPLAY_CONFIGURATIONS (500) replayed over what they served, where
 
 twin: dev ## this tree and commit BASE (HEAD) side by side on the same traffic; every difference, in 5 minutes (TIERGATE_CORPUS: recorded answers too)
 	@.venv/bin/python -m tests.twin $(or $(BASE),HEAD)
+
+simulate: dev ## SEEDS (200, or 1 with SEED) whole gateways by seed on a virtual clock, from SEED (1) on: rows, bills and budgets, whatever fails
+	@.venv/bin/python -m tests.simulation $(or $(SEEDS),$(if $(SEED),1,200)) $(or $(SEED),1)
 
 applications: dev ## ROUNDS (20) of applications with real SDKs mixed against one gateway, from SEED (random) on; judged by the provider's bill
 	@.venv/bin/python -m tests.applications $(or $(ROUNDS),20) $(SEED)

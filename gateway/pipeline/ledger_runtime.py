@@ -1,13 +1,13 @@
 """Keep and count the rows of calls, and run the work that this needs beside calls."""
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime
 from pathlib import Path
 
 from gateway.core.call import Call
+from gateway.core.clocks import SYSTEM_CLOCKS, Clocks
 from gateway.core.target import Provider
 from gateway.ledger import recovery, transcripts
 from gateway.ledger.errors import JournalError
@@ -44,7 +44,7 @@ class LedgerRuntime:
     Raises StoreError, TraceError, and OSError if the folder cannot be written.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its surroundings
         self,
         config: Config,
         data_folder: Path,
@@ -55,13 +55,15 @@ class LedgerRuntime:
         providers: Mapping[str, Provider],
         strikes: tuple[Redactor, ...] = (),
         shared_memory: SharedMemory | None = None,
+        clocks: Clocks = SYSTEM_CLOCKS,
     ) -> None:
         ledger = config.ledger
+        self._wall = clocks.wall
         self._ledger = ledger
         self._log = log
         self.journal_folder = data_folder / ledger.journal
         self.content_folder = data_folder / "content"
-        self.journal = Journal(self.journal_folder)
+        self.journal = Journal(self.journal_folder, clock=clocks.wall)
         self.recovered = recover(self.journal)
         self.damaged_files = 0
         """The number of files of the store that were found damaged or gone."""
@@ -88,6 +90,7 @@ class LedgerRuntime:
             log,
             outcome_sinks=self._make_outcome_sinks(config),
             count_rows=self.metrics.count_rows,
+            clock=clocks.monotonic,
             on_failure=lambda: self.metrics.count_ledger_failure("write"),
         )
         self._register_metrics()
@@ -204,7 +207,7 @@ class LedgerRuntime:
 
     def sweep(self) -> None:
         """Delete transcripts, journals and rows that have been kept long enough."""
-        now, ledger = time.time(), self._ledger
+        now, ledger = self._wall(), self._ledger
         transcripts.sweep(self.content_folder, now - ledger.keep_content)
         if ledger.keep_journal:
             offsets = self.store.read_offsets(self.journal_folder)
@@ -285,7 +288,7 @@ class LedgerRuntime:
 
         def measure_lag() -> float | None:
             fed_at = self.store.state().fed_until
-            return None if fed_at is None else max(0.0, time.time() - fed_at)
+            return None if fed_at is None else max(0.0, self._wall() - fed_at)
 
         self.metrics.watch(
             gauges=[

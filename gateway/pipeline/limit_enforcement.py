@@ -1,7 +1,6 @@
 """Limits and budgets of a running gateway: its counters, its ledger's sums, its alerts."""
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
@@ -11,6 +10,7 @@ import msgspec
 
 from gateway.core import jsonio
 from gateway.core.call import OPEN_KEY
+from gateway.core.clocks import SYSTEM_CLOCKS, Clocks
 from gateway.core.errors import ProblemError
 from gateway.ledger.errors import StoreError
 from gateway.ledger.recovery import Recovered
@@ -53,10 +53,10 @@ class LimitRuntime:
         log: Log,
         *,
         shares: int,
-        wall: Callable[[], float] = time.time,
+        clocks: Clocks = SYSTEM_CLOCKS,
     ) -> None:
-        """Take `shares` and `wall` as Limiter does."""
-        self._wall = wall
+        """Take `shares` as Limiter does."""
+        self._wall = clocks.wall
         self._config = config
         self._counter_store = counter_store
         self._ledger_runtime = ledger_runtime
@@ -75,7 +75,8 @@ class LimitRuntime:
             make_local_store=MemoryCounters,
             fails_closed=config.on_redis_loss == "closed",
             share_count=shares,
-            wall=wall,
+            wall=clocks.wall,
+            clock=clocks.monotonic,
         )
 
     def adopt(self, config: Config) -> None:

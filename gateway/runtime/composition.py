@@ -6,7 +6,6 @@ It is the only place that chooses the gateway's parts.
 import asyncio
 import random
 import secrets
-import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from gateway.cache.response_store import SavedResponses
 from gateway.cache.semantic.cache import SemanticCache, VectorIndex
 from gateway.cache.semantic.vector_index import LocalVectorIndex, RedisVectorIndex
 from gateway.cache.session_store import LocalSessionStore, SessionStore, SharedSessionStore
+from gateway.core.clocks import SYSTEM_CLOCKS, Clocks
 from gateway.core.ledger_rows import FinalRow
 from gateway.core.target import Provider
 from gateway.ledger.audit import AuditLog, AuditRow
@@ -101,15 +101,18 @@ class Gateway:
         shared_memory: SharedMemory | None = None,
         workers: int | None = None,
         watcher: ConfigWatcher | None = None,
+        clocks: Clocks = SYSTEM_CLOCKS,
+        jitter: Callable[[], float] = random.random,
     ) -> None:
         """`address_guard` says from where media may be fetched.
 
         `shared_memory` holds the metrics of all `workers`. `watcher` finds configurations that
-        replace `built_config`; without it the first one stays.
+        replace `built_config`; without it the first one stays. `jitter` returns a random fraction,
+        which spreads retries.
         """
         config = built_config.source.config
         self.built_config = built_config
-        self.log = log
+        self.log, self.clocks = log, clocks
         self.environ = environ
         """The environment at the start; it contains credentials."""
         self.data = find_data_folder(environ)
@@ -127,7 +130,7 @@ class Gateway:
         self._root_secret = secret.load_root(self.data, environ)
         self.cookie = secret.derive_key(self._root_secret, "cookie")
         self._hop_id = secrets.token_hex(4)
-        self.write_batch = WriteBatch(self.ledger_runtime.writer.flush)
+        self.write_batch = WriteBatch(self.ledger_runtime.writer.flush, clocks.monotonic)
         self.ledger_runtime.writer.defer_rows(self.write_batch)
         self._pools = ConnectionPools(transports, self.write_batch)
         self._state_store = self._make_state_store(environ, config.cache.max_bytes)
@@ -142,17 +145,24 @@ class Gateway:
         self._tenant_classifiers = self._make_tenant_classifiers()
         self.own_traffic = OwnTrafficReader(self.store, self._list_deciding_configs, log)
         self.limit_runtime = LimitRuntime(
-            config, self._counter_store, self.ledger_runtime, self.keys, log, shares=self.workers
+            config,
+            self._counter_store,
+            self.ledger_runtime,
+            self.keys,
+            log,
+            shares=self.workers,
+            clocks=clocks,
         )
         self._turn_counter = TurnCounter(
             RedisTurnPool(self._state_store) if isinstance(self._state_store, RedisStore) else None,
             alert=self.limit_runtime.alert_share,
         )
         self._address_guard = address_guard
-        self._jitter = random.Random().random  # noqa: S311 - spreads retries, guards nothing
+        self._jitter = jitter
         self.waiting_calls = WaitingCalls(config.server.in_flight // _CALLS_PER_WAITING_CALL)
         """Calls that wait for providers."""
         self._provider_state = ProviderState(
+            clock=clocks.monotonic,
             jitter=self._jitter,
             log=log,
             on_breaker_open=self.ledger_runtime.metrics.count_opened_target,
@@ -216,6 +226,7 @@ class Gateway:
                 providers=built_catalogue.providers,
                 strikes=tuple(compile_redactor(pattern) for pattern in source.config.ledger.redact),
                 shared_memory=shared_memory,
+                clocks=self.clocks,
             )
         except TraceError as error:
             raise ConfigError([source.make_mistake(("traces", "endpoint"), str(error))]) from None
@@ -250,7 +261,7 @@ class Gateway:
                 self._turn_counter.refresh_periodically(asyncio.sleep), name="traffic"
             ),
             asyncio.create_task(
-                self.load_shedder.sample_periodically(asyncio.sleep, time.monotonic),
+                self.load_shedder.sample_periodically(asyncio.sleep, self.clocks.monotonic),
                 name="pressure",
             ),
         ]
@@ -363,6 +374,7 @@ class Gateway:
             wait_until_ready=ensure_ready,
             sleep=asyncio.sleep,
             jitter=self._jitter,
+            wall=self.clocks.wall,
             media_fetcher=self._make_media_fetcher(config.media),
             hedge_seconds={str(tier): wait for tier, wait in config.routing.hedge.items()},
             policy=RetryPolicy(
@@ -404,6 +416,8 @@ class Gateway:
                 on_begin=ledger_runtime.trace_starter,
                 on_end=settle_call,
                 on_decision=self.shadow.enqueue if config.routing.shadow else None,
+                clock=self.clocks.monotonic,
+                wall=self.clocks.wall,
             ),
             log=self.log,
             on_loss=config.routing.on_loss,
@@ -415,8 +429,10 @@ class Gateway:
             limiter=self.limiter,
             load_shedder=self.load_shedder,
             end_user_hasher=self.end_user_hasher,
+            clock=self.clocks.monotonic,
+            wall=self.clocks.wall,
         )
-        return Revision(built_config, engine, upstream, client, local_engines, time.time())
+        return Revision(built_config, engine, upstream, client, local_engines, self.clocks.wall())
 
     def _make_local_engines(
         self, built_config: BuiltConfig, old_revision: Revision | None
@@ -532,13 +548,13 @@ class Gateway:
     def _make_state_store(self, environ: Mapping[str, str], max_bytes: int) -> StateStore:
         url = environ.get("REDIS_URL")
         if not url:
-            return MemoryStore(max_bytes, clock=time.monotonic)
+            return MemoryStore(max_bytes, clock=self.clocks.monotonic)
         redis_part = self.built_config.source.config.redis
         with self._check_redis_url():
             return RedisStore(
                 url,
                 note=lambda text: self.log("redis", text=text),
-                clock=time.monotonic,
+                clock=self.clocks.monotonic,
                 connect_timeout=redis_part.connect_timeout,
                 verify=redis_part.verify,
             )
@@ -546,7 +562,7 @@ class Gateway:
     def _make_ended_sessions(self) -> EndedSessions:
         """Return the record of dashboard sessions that were ended."""
         shared = self._state_store if isinstance(self._state_store, RedisStore) else None
-        return EndedSessions(self.data / "sessions", shared, time.time)
+        return EndedSessions(self.data / "sessions", shared, self.clocks.wall)
 
     def _make_counter_store(self) -> CounterStore:
         state = self._state_store
@@ -557,7 +573,7 @@ class Gateway:
         state = self._state_store
         if isinstance(state, RedisStore):
             return SharedSessionStore(state, secret=secret.derive_key(self._root_secret, "seats"))
-        return LocalSessionStore(clock=time.monotonic)
+        return LocalSessionStore(clock=self.clocks.monotonic)
 
     @contextmanager
     def _check_redis_url(self) -> Iterator[None]:
@@ -586,7 +602,7 @@ class Gateway:
             self._state_store,
             secret=secret.derive_key(self._root_secret, "cache"),
             ttl=cache_part.ttl,
-            clock=time.time,
+            clock=self.clocks.wall,
             sharing=cache_part.scope,
             policy=CachePolicy(cache_part.default, sampled=cache_part.sampled),
             is_sealed=isinstance(self._state_store, RedisStore),
@@ -595,7 +611,7 @@ class Gateway:
 
     def _make_vector_index(self) -> VectorIndex:
         """Return the index of near questions, shared through Redis or local to this process."""
-        local_index, state = LocalVectorIndex(clock=time.monotonic), self._state_store
+        local_index, state = LocalVectorIndex(clock=self.clocks.monotonic), self._state_store
         if not isinstance(state, RedisStore):
             return local_index
         return RedisVectorIndex(

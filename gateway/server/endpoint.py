@@ -39,6 +39,7 @@ class Endpoint:
         client_tokens: ClientTokens,
     ) -> None:
         self._gateway = gateway
+        self._clocks = gateway.clocks
         self._client_tokens = client_tokens
         self._refusal_log = refusal_log
         self._dialect = dialect
@@ -78,7 +79,14 @@ class Endpoint:
                     data = fill_model(data, model)
                 query = scope["query_string"].decode("latin-1")
                 call = request_headers.build_call(
-                    self._dialect, headers, key, data, call_id, query=query, path=path
+                    self._dialect,
+                    headers,
+                    key,
+                    data,
+                    call_id,
+                    query=query,
+                    path=path,
+                    clocks=self._clocks,
                 )
                 await self._serve(call, in_flight, receive, send, scope.get("exchange"))
         finally:
@@ -109,7 +117,9 @@ class Endpoint:
             if len(data) <= admission.small_body_bytes or await self._accepts_body(
                 data, in_flight, send, call_id
             ):
-                call = request_headers.build_call(dialect, headers, key, data, call_id)
+                call = request_headers.build_call(
+                    dialect, headers, key, data, call_id, clocks=self._clocks
+                )
                 await self._serve(call, in_flight, None, send, exchange)
         finally:
             admission.leave(key, in_flight)

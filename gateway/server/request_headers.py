@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from gateway.core.call import NO_OPTIONS, OPEN_KEY, Call, CompleteMode, Key, RequestOptions
+from gateway.core.clocks import SYSTEM_CLOCKS, Clocks
 from gateway.core.errors import Problem, ProblemError, ProblemKind
 from gateway.core.quality import MAX_POSITION, find_share
 from gateway.dialects import DIALECTS, Dialect
@@ -297,6 +298,7 @@ def build_call(
     *,
     query: str = "",
     path: str = "",
+    clocks: Clocks = SYSTEM_CLOCKS,
 ) -> Call:
     """Build the Call of a request that has been read whole."""
     return Call(
@@ -314,8 +316,8 @@ def build_call(
         end_user=headers.end_user,
         retry_count=headers.retry_count,
         client_timeout=headers.client_timeout,
-        received_at=time.time(),
-        started_at=time.monotonic(),
+        received_at=clocks.wall(),
+        started_at=clocks.monotonic(),
     )
 
 

@@ -11,6 +11,7 @@ from gateway.limits.counters import CounterStore
 from gateway.limits.memory import MemoryCounters
 from gateway.limits.redis import RedisCounters
 from tests.conftest import redis_program
+from tests.simulation.redis_server import RedisServer
 from tests.state.redis_groups import Nodes, Sentinels
 
 type Make = Callable[[], RedisCounters]
@@ -78,7 +79,7 @@ async def make(shared_url: str) -> AsyncIterator[Make]:
     assert notes == []
 
 
-@pytest.fixture(params=["memory", *KINDS])
+@pytest.fixture(params=["memory", *KINDS, "simulated"])
 async def meter(request: pytest.FixtureRequest) -> AsyncIterator[CounterStore]:
     """Make a CounterStore of each kind."""
     if request.param == "memory":
@@ -86,9 +87,13 @@ async def meter(request: pytest.FixtureRequest) -> AsyncIterator[CounterStore]:
         yield memory
         await memory.close()
         return
-    names = {"redis": "redis_url", "sentinel": "sentinels", "cluster": "nodes"}
-    server = request.getfixturevalue(names[request.param])
-    url = server if isinstance(server, str) else server.url
+    if request.param == "simulated":  # it must do as a real one does
+        listener = await RedisServer(time.time, "contract").listen(0)
+        url = f"redis://127.0.0.1:{listener.sockets[0].getsockname()[1]}/0"
+    else:
+        names = {"redis": "redis_url", "sentinel": "sentinels", "cluster": "nodes"}
+        server = request.getfixturevalue(names[request.param])
+        listener, url = None, server if isinstance(server, str) else server.url
     notes: list[str] = []
     shared = RedisCounters.from_url(
         url,
@@ -100,6 +105,8 @@ async def meter(request: pytest.FixtureRequest) -> AsyncIterator[CounterStore]:
     )
     yield shared
     await shared.close()
+    if listener is not None:
+        listener.close()
     assert notes == []
 
 

@@ -1,0 +1,65 @@
+"""A provider on the simulated network: it draws the fate of each request, and bills by itself."""
+
+import asyncio
+from collections import Counter
+
+import msgspec
+
+from gateway.core import jsonio
+from tests.e2e.budget_provider import BilledRequest, Cut, Ended, Fate, answer, drawn
+
+
+class Provider:
+    """One provider; its requests and their ends are kept in order."""
+
+    def __init__(self, seed: str, fates: dict[Fate, int], slowest: float) -> None:
+        """Draw from `fates`; an answer begins within `slowest` seconds."""
+        self.bills: list[BilledRequest] = []
+        self.ends: dict[str, Ended] = {}
+        self._seed, self._fates, self._slowest = seed, fates, slowest
+        self._numbers: Counter[str] = Counter()
+
+    async def listen(self, port: int) -> None:
+        await asyncio.start_server(self._serve, "127.0.0.1", port)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        first_byte = asyncio.ensure_future(reader.read(1))
+        try:
+            while start := await first_byte:
+                head = (start + await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
+                length = int(head.partition("content-length: ")[2].partition("\r\n")[0])
+                body = await reader.readexactly(length)
+                first_byte = asyncio.ensure_future(reader.read(1))
+                work = asyncio.ensure_future(self._answer(body, writer))
+                # Watch the connection too: the provider sees a close even while it is silent.
+                await asyncio.wait((work, first_byte), return_when=asyncio.FIRST_COMPLETED)
+                work.cancel()
+                await work
+        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError, Cut):
+            pass  # the gateway has left, or the answer breaks off
+        finally:
+            first_byte.cancel()
+            writer.close()
+
+    async def _answer(self, data: bytes, writer: asyncio.StreamWriter) -> None:
+        """Answer one request; its end is noted before its last bytes leave."""
+        loop, body = asyncio.get_running_loop(), jsonio.loads(data)
+        marker = body["messages"][0]["content"].split()[0]
+        self._numbers[marker] += 1
+        bill, chance = drawn(body, self._numbers[marker], self._seed, self._fates)
+        bill = msgspec.structs.replace(bill, at=loop.time())
+        self.bills.append(bill)
+        unsent, has_left = b"", True
+        try:
+            await asyncio.sleep(chance.uniform(0, self._slowest))
+            async for piece in answer(bill, chance, streamed=bool(body.get("stream"))):
+                writer.write(unsent)
+                unsent = piece
+            has_left = False
+        except Cut:
+            has_left = False
+            raise
+        finally:
+            self.ends[bill.id] = Ended(bill.id, loop.time(), has_left)
+            if not has_left:
+                writer.write(unsent)
