@@ -19,6 +19,7 @@ from tests.simulation.client import Client
 from tests.simulation.event_loop import make_loop
 from tests.simulation.invariants import check
 from tests.simulation.machine import EPOCH, GatewayMachine
+from tests.simulation.network import Outage
 from tests.simulation.provider import Provider
 from tests.simulation.redis_server import RedisServer
 
@@ -60,6 +61,8 @@ class Scenario:
     on_redis_loss: str
     kills: int
     outages: int
+    forgets: bool
+    """True if an outage takes all data of Redis; then the gateways share one ledger."""
 
 
 def draw(seed: str) -> Scenario:
@@ -70,7 +73,7 @@ def draw(seed: str) -> Scenario:
     most = Decimal(clients * calls) * Decimal("0.003")
     is_calm = chance.random() < 0.2
     drawn = chance.sample(list(_FATES), chance.randint(2, len(_FATES)))
-    return Scenario(
+    scenario = Scenario(
         seed=seed,
         gateways=chance.randint(1, 3),
         uses_redis=uses_redis,
@@ -91,7 +94,10 @@ def draw(seed: str) -> Scenario:
         on_redis_loss=chance.choice(("closed", "lease")),
         kills=0 if is_calm else chance.choice((0, 0, 1, 3)),
         outages=0 if is_calm or not uses_redis else chance.choice((0, 0, 1, 2)),
+        forgets=False,
     )
+    scenario.forgets = scenario.outages > 0 and not scenario.kills and chance.random() < 0.5
+    return scenario
 
 
 @dataclass
@@ -135,7 +141,7 @@ class Simulation:
                 self.loop,
                 f"gateway{number}",
                 _GATEWAY_PORT + number,
-                folder / f"data{number}",
+                folder / ("shared" if scenario.forgets else f"data{number}"),
                 folder / "gateway.yaml",
                 environ,
                 scenario.seed,
@@ -211,7 +217,10 @@ class Simulation:
         chance = random.Random(f"{self.scenario.seed} redis")
         for _ in range(self.scenario.outages):
             await asyncio.sleep(chance.uniform(0, self.scenario.pause * self.scenario.calls))
-            self.loop.network.cut(_REDIS_PORT, chance.choice(("refuses", "hangs")))
+            outage: Outage = chance.choice(("refuses", "hangs"))
+            self.loop.network.cut(_REDIS_PORT, outage)
+            if self.scenario.forgets and outage == "refuses":
+                self._redis.forget()
             await asyncio.sleep(chance.choice((0.1, 5.0, 60.0)) * chance.random())
             self.loop.network.restore(_REDIS_PORT)
 
@@ -242,7 +251,7 @@ class Simulation:
                 more = books(gateway.folder / "ledger")
                 own.books.intents.update(more.intents)
                 own.books.finals.update(more.finals)
-            forgets = not scenario.uses_redis and scenario.kills > 0
+            forgets = scenario.forgets or (not scenario.uses_redis and scenario.kills > 0)
             self.report.wrong += check(own, budgets, forgets=forgets)
             if (most := peak(own)) > scenario.places:
                 self.report.wrong.append(f"{most} calls at a time, of {scenario.places}")
