@@ -40,7 +40,7 @@ NOT_SENT: Mapping[str, Mapping[str, str]] = {
             (
                 "completion_tokens_details", "prompt_tokens_details", "accepted_prediction_tokens",
                 "rejected_prediction_tokens", "audio_tokens", "image_tokens", "text_tokens",
-                "video_tokens", "prompt_cache_hit_tokens", "prompt_cache_miss_tokens", "usage",
+                "video_tokens", "cached_tokens", "prompt_cache_hit_tokens", "prompt_cache_miss_tokens", "usage",
             ),
             _COUNT,
         ),
@@ -95,6 +95,7 @@ NOT_SENT: Mapping[str, Mapping[str, str]] = {
 _SLOT = "where a maker's state is kept"
 _BESIDE = "calls stay open until their host ends them, and other items may come meanwhile"
 OWN: Mapping[tuple[str, str], str] = {
+    (RESPONSES, "image_tokens"): "the SDK's type takes it, as Chat Completions of some hosts have it",
     (CHAT, "chars"): _SLOT,
     (CHAT, "redacted"): _SLOT,
     (RESPONSES, "(response.incomplete).response.output[](message)"): "recorded ones were cut while thinking",

@@ -204,8 +204,8 @@ def write_usage(usage: Usage | None) -> dict[str, Json] | None:
         "total_tokens": usage.prompt + usage.completion,
     }
     prompt_details: dict[str, Json] = {}
-    if usage.cache_read is not None or usage.media:  # OpenAI never has other details without it
-        prompt_details["cached_tokens"] = usage.cache_read or 0
+    if usage.cache_read is not None:
+        prompt_details["cached_tokens"] = usage.cache_read
     if usage.cache_write:
         prompt_details["cache_write_tokens"] = sum(usage.cache_write.values())
     completion_details: dict[str, Json] = {}
