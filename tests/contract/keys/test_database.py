@@ -109,6 +109,15 @@ def test_a_reader_makes_no_tables(opened: Open) -> None:
     assert opened(creates=False).read_changes(None) is not None
 
 
+def test_tables_that_another_gateway_makes_at_the_same_time_stay(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(opened(), "web")
+    late = opened()
+    monkeypatch.setattr(late, "has_tables", lambda _: False)  # as it was a moment before
+    assert list(late.read()) == ["web"]
+
+
 def test_broken_settings_do_not_hide_other_keys(opened: Open) -> None:
     database = opened()
     put(database, "web")
