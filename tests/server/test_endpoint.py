@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.core.call import Call
+from gateway.core.clocks import SYSTEM_CLOCKS
 from gateway.dialects import OPENAI_CHAT
 from gateway.pipeline.response import Response
 from gateway.server.endpoint import Endpoint, _write_answer, write_reply
@@ -54,7 +55,9 @@ async def serve_one(
     """
     revision = SimpleNamespace(enter=lambda: FakeEngine(reply), leave=lambda: None)
     unused: Any = None
-    gateway: Any = SimpleNamespace(revision=revision, write_batch=WriteBatch(rows))
+    gateway: Any = SimpleNamespace(
+        revision=revision, write_batch=WriteBatch(rows), clocks=SYSTEM_CLOCKS
+    )
     endpoint = Endpoint(gateway, OPENAI_CHAT, unused, unused, unused)
     await endpoint._serve(CALL, InFlightRequest(), receive, send, None)
 

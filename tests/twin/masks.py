@@ -53,6 +53,7 @@ MASKS = (
     ),
     _mask(r"(?<![0-9a-f])[0-9a-f]{16}(\.\d+)(?![\w.])", r"<store>\1", "a cursor begins with the random id of a store"),
     _mask(r"(?<!\w)lease [0-9a-f]{16}", "lease <process>", "each process leases under a random name"),
+    _mask(r"(?<![0-9a-f])[0-9a-f]{40}@(?=\d)", "<server>@", "an epoch of counters has the run id of its Redis"),
     _mask(r"twin-(?:base|tree)", "twin-side", "the side of the gateway, by which the provider tells the two apart"),
 )  # fmt: skip
 _ID = re.compile(r"(?<![A-Za-z0-9])tg-?([0-9a-f]{23})")
