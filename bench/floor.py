@@ -29,7 +29,7 @@ FLOORS: dict[str, tuple[Floor, ...]] = {
         Floor("paced", "ratio", least=0.25),
         Floor("rush", "ratio", least=0.15),
         Floor("lone", "ratio", least=0.03),
-        Floor("idle", "value", most=80.0),
+        Floor("idle", "value", most=84.0),
         Floor("startcpu", "value", most=2.0),
     ),
     "tiergate-full": (
