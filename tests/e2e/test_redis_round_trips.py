@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from gateway.limits.counters import AdmissionRequest, Admitted, CounterDemand
+from gateway.runtime import composition
+from gateway.state.redis.store import RedisStore
 from tests.e2e.redis_port import Place
 from tests.e2e.redis_round_trips import Trips
 from tests.e2e.upstream import Answer, Request, Upstream, stream, whole
@@ -22,6 +24,18 @@ BUDGETS = [
 SHARED = {"name": "shared", "usd": 1, "every": "day"}
 """A budget of all tenants; the other limits and budgets count one tenant."""
 DEAR = {"name": "dear", "usd": 0, "every": "day", "tier": "smart", "then": "fast", "per": "tenant"}
+
+
+class PatientStore(RedisStore):
+    """A store that waits 10 s for Redis: after a late answer the gateway skips Redis for a while."""
+
+    def __init__(self, url: str, **options: Any) -> None:
+        super().__init__(url, deadline=10.0, **options)
+
+
+@pytest.fixture(autouse=True)
+def patient_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(composition, "RedisStore", PatientStore)
 
 
 @pytest.fixture
