@@ -26,7 +26,7 @@ class WholeRates(msgspec.Struct, frozen=True, gc=False):
     max_prompt_rate: int
     """The highest rate of a prompt of text, however the provider's cache takes it."""
     max_output_rate: int
-    """The highest rate of an answer, whatever is in it."""
+    """The highest rate among all classes of tokens of an answer."""
     fresh_divisor: Decimal
     """The divisor for a sum of input and output."""
     cached_divisor: Decimal

@@ -15,12 +15,12 @@ _CACHE_READ = "cache_read_"
 
 
 class Charge(NamedTuple):
-    """Some tokens of an answer, and USD per million of them; None if that is unknown."""
+    """A number of tokens with their rate in USD per million; None if the rate is unknown."""
 
     tokens: int
     rate: Decimal | None
     gap: str
-    """What is missing if the rate is unknown, as "no price of cached tokens"."""
+    """The reason why the rate is unknown, as "no price of cached tokens"."""
 
 
 class _PromptPart(NamedTuple):

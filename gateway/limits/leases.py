@@ -59,7 +59,7 @@ class _LeasedCounter:
         self.ended_leases: list[_Lease] = []
         """Leases that the gateway has not returned yet."""
         self.amount = self.calls = 0
-        """What calls have reserved since the last look, and their number."""
+        """The amount that calls have reserved since the last look, and their number."""
         self.recent: deque[tuple[int, int]] = deque(maxlen=_TICKS)
 
     def end_lease(self) -> None:
@@ -96,7 +96,7 @@ class Leases:
         self._numbers = count(1)
         self._counters: dict[tuple[Owner, str], _LeasedCounter] = {}
         self._lock = asyncio.Lock()
-        """Held while Redis is told of drawn calls: a call is settled after that."""
+        """Held while the gateway reports drawn calls to Redis. It settles a call after that."""
 
     @property
     def has_drawn_calls(self) -> bool:

@@ -10,7 +10,6 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
 
 from gateway.core import jsonio
-from gateway.core.call import Key
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.target import Catalogue
 from gateway.dialects import DIALECTS, GEMINI, OPENAI_CHAT, OPERATIONS
@@ -278,33 +277,22 @@ def _make_lifespan(
 def _add_model_routes(app: App, gateway: Gateway) -> None:
     started_at = int(time.time())
 
-    def identify_caller(request: Request) -> Key:
-        return request_headers.identify(
-            gateway.keys, request_headers.RequestHeaders(request.headers.raw)
-        )
-
     @app.get("/v1beta/models", include_in_schema=False)
     @app.get("/v1/models", summary="List the models that the caller may ask for")
     def list_models(request: Request) -> Response:
+        caller = request_headers.identify_caller(gateway.keys, request)
         if _is_google_client(request):
-            return _render_json(
-                models.build_gemini_list(_get_catalogue(gateway), identify_caller(request))
-            )
-        return _render_json(
-            models.build_list(_get_catalogue(gateway), identify_caller(request), started_at)
-        )
+            return _render_json(models.build_gemini_list(_get_catalogue(gateway), caller))
+        return _render_json(models.build_list(_get_catalogue(gateway), caller, started_at))
 
     @app.get("/v1beta/models/{name:path}", include_in_schema=False)
     @app.get("/v1/models/{name:path}", summary="Describe one model")
     def one_model(request: Request, name: str) -> Response:
+        caller = request_headers.identify_caller(gateway.keys, request)
         if _is_google_client(request):
-            model = models.build_gemini_model(
-                _get_catalogue(gateway), identify_caller(request), name
-            )
+            model = models.build_gemini_model(_get_catalogue(gateway), caller, name)
         else:
-            model = models.build_model(
-                _get_catalogue(gateway), identify_caller(request), started_at, name
-            )
+            model = models.build_model(_get_catalogue(gateway), caller, started_at, name)
         if model is None:
             message = (
                 f"The gateway does not serve the model {name[:200]!r}. GET /v1/models lists "
@@ -346,17 +334,13 @@ def _add_call_routes(app: App, gateway: Gateway, admission: Admission) -> None:
 
     @app.get("/v1/responses/{name}", summary="Get a stored response")
     async def response(request: Request, name: str) -> Response:
-        caller = request_headers.identify(
-            gateway.keys, request_headers.RequestHeaders(request.headers.raw)
-        )
+        caller = request_headers.identify_caller(gateway.keys, request)
         body = await gateway.engine.memory.find(caller, name)
         return Response(body, media_type="application/json")
 
     @app.delete("/v1/responses/{name}", summary="Delete a stored response")
     async def delete(request: Request, name: str) -> Response:
-        caller = request_headers.identify(
-            gateway.keys, request_headers.RequestHeaders(request.headers.raw)
-        )
+        caller = request_headers.identify_caller(gateway.keys, request)
         body = await gateway.engine.memory.delete(caller, name)
         return Response(body, media_type="application/json")
 

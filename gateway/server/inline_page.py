@@ -11,6 +11,9 @@ from fastapi import Response
 
 from gateway.server.dashboard.routes import SAFE_HEADERS
 
+_STYLE_FILE = "inline_page.css"
+_STYLE_MARK = f"/* {_STYLE_FILE} */\n".encode()
+"""The place in the style of a page where the style of all these pages goes."""
 _INLINE_ELEMENT = re.compile(rb"<(style|script)>(.*?)</\1>", re.DOTALL)
 
 
@@ -23,8 +26,9 @@ class InlinePage(NamedTuple):
 
 @functools.cache
 def load_page(package: str) -> InlinePage:
-    """Read the file `page.html` of a package, once."""
-    data = (resources.files(package) / "page.html").read_bytes()
+    """Read the file `page.html` of a package with the style of all pages, once."""
+    style = (resources.files(__package__) / _STYLE_FILE).read_bytes()
+    data = (resources.files(package) / "page.html").read_bytes().replace(_STYLE_MARK, style)
     policy = SAFE_HEADERS["content-security-policy"]
     for element, content in _INLINE_ELEMENT.findall(data):
         digest = base64.b64encode(hashlib.sha256(content).digest()).decode()

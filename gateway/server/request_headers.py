@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequen
 from typing import Any
 from urllib.parse import parse_qs
 
+from fastapi import Request
+
 from gateway.core.call import NO_OPTIONS, OPEN_KEY, Call, CompleteMode, Key, RequestOptions
 from gateway.core.clocks import SYSTEM_CLOCKS, Clocks
 from gateway.core.errors import Problem, ProblemError, ProblemKind
@@ -319,6 +321,11 @@ def build_call(
         received_at=clocks.wall(),
         started_at=clocks.monotonic(),
     )
+
+
+def identify_caller(keys: KeyTable, request: Request) -> Key:
+    """Return the key of a request of which only the key matters. Raises as `identify`."""
+    return identify(keys, RequestHeaders(request.headers.raw))
 
 
 def identify(keys: KeyTable, headers: RequestHeaders) -> Key:

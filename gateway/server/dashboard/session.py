@@ -44,7 +44,7 @@ class DashboardSessions:
         find_people_key: Callable[[], bytes] = bytes,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`find_people_key` returns a hash of what gives people access; empty if nothing does."""
+        """`find_people_key` hashes the settings of sign-in; empty if people cannot sign in."""
         self._root = root
         self._find_people_key = find_people_key
         self._ended_sessions = ended_sessions

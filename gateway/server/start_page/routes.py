@@ -62,9 +62,7 @@ def _find_labs(gateway: Gateway, request: Request) -> Sequence[str] | None:
     key: Key = OPEN_KEY
     if not gateway.keys.is_open:
         try:
-            key = request_headers.identify(
-                gateway.keys, request_headers.RequestHeaders(request.headers.raw)
-            )
+            key = request_headers.identify_caller(gateway.keys, request)
         except ProblemError as error:
             if error.problem.kind == "rate_limited":
                 raise

@@ -37,9 +37,7 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
 
     @app.get("/v1/usage", summary="Get what the caller's key has spent, and what is left")
     async def usage(request: Request, since: str = "", until: str = "", zone: str = "") -> Response:
-        key = request_headers.identify(
-            gateway.keys, request_headers.RequestHeaders(request.headers.raw)
-        )
+        key = request_headers.identify_caller(gateway.keys, request)
         check_parameters(request, "since", "until", "zone")
         now = time.time()
         query = _read_query(gateway, key, since, until, zone, now)
