@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ _SETTINGS = {
 }
 
 
+_NUMBERS = count(1)
+"""Numbers of schemas."""
 _INIT = ("-U", "tiergate", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C")
 
 
@@ -48,6 +51,12 @@ class Server:
     def url(self, schema: str = "public", password: str = "") -> str:
         place = f"host={self.folder}&options=-csearch_path%3D{schema}"
         return f"postgresql://tiergate{password and ':' + password}@/postgres?{place}"
+
+    def make_schema(self) -> str:
+        """Return the URL of a schema that no other test has used."""
+        name = f"run{next(_NUMBERS)}"
+        self.ask(f"CREATE SCHEMA {name}")
+        return self.url(name)
 
     def ask(self, sql: str) -> None:
         with psycopg.connect(self.url(), autocommit=True) as base:

@@ -1,7 +1,6 @@
 """Empty key databases of each kind, by URL."""
 
 from collections.abc import Callable, Iterator
-from itertools import count
 from pathlib import Path
 
 import pytest
@@ -11,8 +10,6 @@ from tests.ledger.postgres import Server, server
 
 type Open = Callable[..., KeyDatabase]
 
-_RUN = count(1)
-
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Server]:
@@ -21,19 +18,13 @@ def postgres() -> Iterator[Server]:
         yield running_server
 
 
-def schema(postgres: Server) -> str:
-    """Return the URL of a schema that no other test has used."""
-    name = f"keys{next(_RUN)}"
-    postgres.ask(f"CREATE SCHEMA {name}")
-    return postgres.url(name)
-
-
 @pytest.fixture(params=["sqlite", "postgres"])
 def url(request: pytest.FixtureRequest) -> str:
     """Return the URL of an empty database."""
     if request.param == "sqlite":
         return "sqlite:///keys.db"
-    return schema(request.getfixturevalue("postgres"))
+    postgres: Server = request.getfixturevalue("postgres")
+    return postgres.make_schema()
 
 
 @pytest.fixture

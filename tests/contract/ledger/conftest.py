@@ -24,13 +24,6 @@ def postgres() -> Iterator[Server]:
         yield running_server
 
 
-def schema(postgres: Server) -> str:
-    """Return the URL of a schema that no other test has used."""
-    name = f"run{next(_RUN)}"
-    postgres.ask(f"CREATE SCHEMA {name}")
-    return postgres.url(name)
-
-
 @pytest.fixture(params=["sqlite", "postgres"])
 def make(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Make:
     """Return a function that makes empty stores of one kind."""
@@ -40,7 +33,7 @@ def make(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     from gateway.ledger.postgres import PostgresStore  # noqa: PLC0415 - needs its driver
 
     running: Server = request.getfixturevalue("postgres")
-    return lambda: PostgresStore(schema(running))
+    return lambda: PostgresStore(running.make_schema())
 
 
 @pytest.fixture

@@ -16,14 +16,14 @@ from gateway.ledger.journal import Journal
 from gateway.ledger.postgres import PostgresStore
 from gateway.ledger.schema import POSTGRES_MIGRATIONS
 from gateway.ledger.store import StoredRow, open_store
-from tests.contract.ledger.conftest import ask, fed, say, schema
+from tests.contract.ledger.conftest import ask, fed, say
 from tests.ledger.postgres import Server, server
 from tests.ledger.rows import entry, intent, reprice
 
 
 @pytest.fixture
 def url(postgres: Server) -> str:
-    return schema(postgres)
+    return postgres.make_schema()
 
 
 @pytest.fixture

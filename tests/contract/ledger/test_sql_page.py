@@ -18,7 +18,7 @@ import pytest
 from gateway.core.ledger_rows import AttemptRow, FinalRow, Row
 from gateway.ledger.sql_store import SqlStore
 from gateway.ledger.sqlite import SqliteStore
-from tests.contract.ledger.conftest import ask, fed, schema
+from tests.contract.ledger.conftest import ask, fed
 from tests.docs.pages import ROOT
 from tests.ledger.postgres import Server
 from tests.ledger.rows import attempt, entry
@@ -253,7 +253,7 @@ def test_the_query_of_higher_tiers_returns_the_share_above_fast(full: SqlStore) 
 def test_a_reader_role_reads_the_views_and_nothing_else(postgres: Server, folder: Path) -> None:
     from gateway.ledger.postgres import PostgresStore  # noqa: PLC0415 - needs its driver
 
-    url = schema(postgres)
+    url = postgres.make_schema()
     fed(PostgresStore(url), folder, ROWS)
     name = re.findall(r"search_path[=%]\w*?(run\d+)", url)[0]
     with psycopg.connect(url, autocommit=True) as owner:
