@@ -30,6 +30,7 @@ from gateway.runtime.build import (
 from gateway.settings import changed_defaults, price_check
 from gateway.settings.data_folder import SQLITE_SCHEME, find_data_folder, resolve_store_url
 from gateway.settings.diff import ConfigChange, list_changes, list_switched_labs
+from gateway.settings.environment import find_shipped_config
 from gateway.settings.errors import ConfigError, Mistake
 from gateway.settings.loader import load
 from gateway.settings.unreachable import find_unreachable
@@ -178,7 +179,10 @@ def _sort_mistakes(mistakes: list[Mistake]) -> list[Mistake]:
 def _check_config(session: CommandSession) -> list[Mistake]:
     built_config = session.built_config
     price_warnings = price_check.find_doubtful_prices(
-        session.source, built_config.built_catalogue, datetime.now(UTC)
+        session.source,
+        built_config.built_catalogue,
+        datetime.now(UTC),
+        shipped_folder=find_shipped_config().parent,
     )
     return [
         *_check_redis(session),

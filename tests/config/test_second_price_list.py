@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 
 import msgspec
 
@@ -70,7 +71,8 @@ def test_no_rate_that_the_list_has_is_missing() -> None:
 
 def test_no_shipped_price_is_a_slip_of_the_decimal_point() -> None:
     source, built = shipped.source(shipped.ALL_SET), shipped.built(shipped.ALL_SET)
-    assert list(find_doubtful_prices(source, built, NOW)) == []
+    nothing_shipped = Path("/nothing")
+    assert list(find_doubtful_prices(source, built, NOW, shipped_folder=nothing_shipped)) == []
 
 
 def test_a_price_a_hundred_times_too_high_would_fail_these_tests() -> None:

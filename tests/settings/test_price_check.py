@@ -8,6 +8,7 @@ import pytest
 
 from gateway.core.price import Price, PriceStep
 from gateway.core.rates import Rates
+from gateway.settings.errors import Mistake
 from gateway.settings.price_check import compare_prices, find_doubtful_prices
 from tests.settings import world
 
@@ -56,15 +57,18 @@ PRICES: list[tuple[str, list[str]]] = [
 ]  # fmt: skip
 
 
+def check_prices(folder: Path, text: str, shipped_folder: Path = Path("/nothing")) -> list[Mistake]:
+    source, built = world.loaded(folder, text, {}), world.built(folder, text, {})
+    return list(find_doubtful_prices(source, built, NOW, shipped_folder=shipped_folder))
+
+
 @pytest.mark.parametrize(("price", "expected"), PRICES)
 def test_a_price_far_from_the_list_is_a_warning(
     tmp_path: Path, price: str, expected: list[str]
 ) -> None:
     """The warning comes once, for targets that are on and have their own price."""
     text = TEXT % (price, SMALL)
-    warnings = list(
-        find_doubtful_prices(world.loaded(tmp_path, text, {}), world.built(tmp_path, text, {}), NOW)
-    )
+    warnings = check_prices(tmp_path, text)
     assert [item.message.rpartition(" ")[0] for item in warnings] == expected
     assert all(item.path == "models.gpt-4o.price" and item.line == 19 for item in warnings)
     assert all(item.level == "warning" for item in warnings)
@@ -73,10 +77,19 @@ def test_a_price_far_from_the_list_is_a_warning(
 def test_the_price_of_an_embedding_model_is_checked_too(tmp_path: Path) -> None:
     """Their output price makes no difference: they have no output."""
     text = TEXT % ("{input: 2.5, output: 10}", "{input: 2, output: 9}")
-    (warning,) = find_doubtful_prices(
-        world.loaded(tmp_path, text, {}), world.built(tmp_path, text, {}), NOW
-    )
+    (warning,) = check_prices(tmp_path, text)
     assert warning.message.startswith("input of own/text-embedding-3-small is 2, and 0.02 in")
+
+
+def test_only_prices_that_the_operator_wrote_are_checked(tmp_path: Path) -> None:
+    """A file that equals the shipped one is not compared again; one changed byte brings it back."""
+    mine, shipped = tmp_path / "mine", tmp_path / "shipped"
+    mine.mkdir()
+    shipped.mkdir()
+    text = TEXT % ("{input: 250, output: 10}", SMALL)
+    (shipped / world.write(mine, text).name).write_text(text)
+    assert check_prices(mine, text, shipped) == []
+    assert len(check_prices(mine, text + "# mine\n", shipped)) == 1
 
 
 def rates(usd: int, hour: int = 9) -> Rates:
