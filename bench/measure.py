@@ -155,14 +155,16 @@ def run(
         for peer in measured:
             tell(f"{peer.name}: starts, and {scale.requests:,} requests")
             try:
-                one, starts[peer.name] = _start(peer, folder, instruments, mock, here, scale)
-                stack.enter_context(one)
-                memory[peer.name] = _fill(one, instruments, mock, scale)
+                peer_process, starts[peer.name] = _start(
+                    peer, folder, instruments, mock, here, scale
+                )
+                stack.enter_context(peer_process)
+                memory[peer.name] = _fill(peer_process, instruments, mock, scale)
             except (Unstarted, Broken) as error:
                 _left_out(peer, "all", error, notes_so_far)
                 starts.pop(peer.name, None)
             else:
-                running.append(one)
+                running.append(peer_process)
         rounds = []
         for number in range(scale.rounds):
             tell(f"round {number + 1} of {scale.rounds}")

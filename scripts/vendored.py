@@ -24,7 +24,7 @@ def components() -> list[dict[str, Any]]:
 
 
 def _component(code: Path) -> dict[str, Any]:
-    if not (told := TOLD.match(code.read_text("utf-8"))):
+    if not (header := TOLD.match(code.read_text("utf-8"))):
         raise ValueError(f"{code.name} does not tell its version in its first line")
     if (
         not code.with_name(f"{code.stem}.LICENSE.txt")
@@ -32,7 +32,7 @@ def _component(code: Path) -> dict[str, Any]:
         .startswith("The MIT License")
     ):
         raise ValueError(f"{code.name} has another licence than MIT")
-    name, version = code.stem, told["version"]
+    name, version = code.stem, header["version"]
     return {
         "type": "library",
         "bom-ref": f"{name}@{version}",
@@ -41,18 +41,18 @@ def _component(code: Path) -> dict[str, Any]:
         "purl": f"pkg:npm/{name}@{version}",
         "licenses": [{"license": {"id": "MIT"}}],
         "hashes": [{"alg": "SHA-256", "content": hashlib.sha256(code.read_bytes()).hexdigest()}],
-        "externalReferences": [{"type": "vcs", "url": told["home"]}],
+        "externalReferences": [{"type": "vcs", "url": header["home"]}],
     }
 
 
 def add(bill: dict[str, Any]) -> None:
     """Put them into an SBOM, as what its own component depends on."""
     own = bill["metadata"]["component"]["bom-ref"]
-    needs = next(one for one in bill["dependencies"] if one["ref"] == own)
-    for one in components():
-        bill["components"].append(one)
-        bill["dependencies"].append({"ref": one["bom-ref"]})
-        needs.setdefault("dependsOn", []).append(one["bom-ref"])
+    needs = next(component for component in bill["dependencies"] if component["ref"] == own)
+    for component in components():
+        bill["components"].append(component)
+        bill["dependencies"].append({"ref": component["bom-ref"]})
+        needs.setdefault("dependsOn", []).append(component["bom-ref"])
 
 
 if __name__ == "__main__":

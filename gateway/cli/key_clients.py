@@ -69,7 +69,9 @@ class StoreKeys:
         self.store: KeyStore = store
         self._kind = "database" if is_database(source.config.keys.store) else "file"
         providers = source.config.providers.values()
-        names = KnownNames(source.config.labs, {one.region for one in providers if one.region})
+        names = KnownNames(
+            source.config.labs, {provider.region for provider in providers if provider.region}
+        )
         self.admin = KeyAdmin(
             store, clock=time.time, names=names, record_act=make_key_recorder(session, via)
         )

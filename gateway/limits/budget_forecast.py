@@ -69,15 +69,15 @@ def compute_forecast(
     known: steps before the first spending do not count.
     """
     first = next((index for index, amount in enumerate(amounts) if amount), len(amounts))
-    known, horizon = [float(amount) for amount in amounts[first:]], remaining / steps.seconds
-    block = _choose_block(math.ceil(horizon), len(known), steps.season)
+    history, horizon = [float(amount) for amount in amounts[first:]], remaining / steps.seconds
+    block = _choose_block(math.ceil(horizon), len(history), steps.season)
     if block is None:
         return None
     length, stride = block
-    last_start = len(known) - math.ceil(length / stride) * stride
-    sums = [math.fsum(known[start : start + length]) for start in range(last_start, -1, -stride)]
+    last_start = len(history) - math.ceil(length / stride) * stride
+    sums = [math.fsum(history[start : start + length]) for start in range(last_start, -1, -stride)]
     deciles, mean = statistics.quantiles(sums, n=10), statistics.fmean(sums)
-    blocks, doubt = horizon / length, length / len(known)
+    blocks, doubt = horizon / length, length / len(history)
     # The sum of several blocks spreads less than each. If the known time holds few blocks, neither
     # their mean nor their spread is well known.
     spread = (1 + doubt) * math.sqrt(min(blocks, blocks**2) + blocks**2 * doubt)
@@ -90,13 +90,13 @@ def compute_forecast(
     return BudgetForecast(low_usd, expected_usd, high_usd)
 
 
-def _choose_block(horizon: int, known: int, season: int) -> tuple[int, int] | None:
+def _choose_block(horizon: int, history_length: int, season: int) -> tuple[int, int] | None:
     """Return the length of the blocks and the steps between their beginnings; None without room."""
     for stride, longest in (
-        (season, (known // season - _MIN_BLOCKS + 1) * season),
-        (1, known - _MIN_BLOCKS + 1),
+        (season, (history_length // season - _MIN_BLOCKS + 1) * season),
+        (1, history_length - _MIN_BLOCKS + 1),
     ):
-        length = min(horizon, longest, known // _MIN_LENGTHS)
+        length = min(horizon, longest, history_length // _MIN_LENGTHS)
         if length < horizon:
             length -= length % season
         if length > 0:

@@ -80,10 +80,10 @@ def parse_window(name: str, zone: tzinfo) -> Window:
     # A clock change may have cut off the beginning or the end of the hour.
     moments = (start.timestamp(), start.timestamp() + _CLOCK_SECONDS[kind] - 1)
     windows = (_find_clock_window(kind, moment, zone) for moment in moments)
-    found = next((item for item in windows if item.name == name), None)
-    if found is None:
+    window = next((item for item in windows if item.name == name), None)
+    if window is None:
         raise ValueError(f"there is no {kind} {name} in {zone}")
-    return found
+    return window
 
 
 def has_ended(name: str, now: float) -> bool:

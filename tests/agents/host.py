@@ -224,7 +224,7 @@ def _sums(blocks: list[bytes]) -> tuple[list[int], list[bytes]]:
 
 
 def _answer(dialect: str, body: Json, whole: Json) -> Answer:
-    said = jsonio.dumps(whole)
+    answer_bytes = jsonio.dumps(whole)
     if body.get("stream"):
-        return Answer(pieces=(DIALECTS[dialect].unfold(said, True),), headers=SSE)
-    return Answer(pieces=(said,), length=len(said))
+        return Answer(pieces=(DIALECTS[dialect].unfold(answer_bytes, True),), headers=SSE)
+    return Answer(pieces=(answer_bytes,), length=len(answer_bytes))

@@ -37,8 +37,8 @@ class Sum:
 
     def __iadd__(self, other: "Sum") -> Self:
         """Add the conversations of another sum."""
-        for one in fields(self):
-            setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))
+        for member in fields(self):
+            setattr(self, member.name, getattr(self, member.name) + getattr(other, member.name))
         return self
 
     def add(self, calls: Sequence[Called], alone: Sequence[Called]) -> None:

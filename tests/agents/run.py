@@ -170,13 +170,13 @@ class Play:
     def _loop(self, thread: Thread, kind: str, steps: tuple[Step, ...], answer: int) -> None:
         for step in steps:
             calls = tuple(self._call(thread, at) for at in range(len(step.sizes)))
-            said = self._say(thread, kind, Reply("I look." if len(calls) > 1 else "", calls))
-            assert len(said.calls) == len(calls)
-            results = [(it["id"], words(size, it["id"][len("toolu_x") :])) for it, size in zip(said.calls, step.sizes, strict=True)]  # fmt: skip
+            message = self._say(thread, kind, Reply("I look." if len(calls) > 1 else "", calls))
+            assert len(message.calls) == len(calls)
+            results = [(it["id"], words(size, it["id"][len("toolu_x") :])) for it, size in zip(message.calls, step.sizes, strict=True)]  # fmt: skip
             if step.agent is not None:
                 self._agent(thread, step.agent)
             texts = [REMINDER] if step.remind and thread.client != "codex" else []
-            thread.said += [said, Said(results=results, texts=texts)]
+            thread.said += [message, Said(results=results, texts=texts)]
             kind = "loop"
         thread.said.append(self._say(thread, kind, Reply(words(answer, self._asked))))
 
@@ -200,9 +200,9 @@ class Play:
         self._door.host.replies[thread.ref] = reply
         body = thread.body("auto", more)
         whole = self._door.ask(thread.client, body, thread.headers(), thread.ref, kind)
-        said = _READ[thread.dialect](whole)
-        assert "".join(said.texts) == reply.text
-        return said
+        answer = _READ[thread.dialect](whole)
+        assert "".join(answer.texts) == reply.text
+        return answer
 
 
 def _moved(switch: Json | None) -> Json:
@@ -213,31 +213,31 @@ def _moved(switch: Json | None) -> Json:
 
 
 def _messages(whole: Json) -> Said:
-    said = Said(answer=True)
+    answer = Said(answer=True)
     for part in whole["content"]:
         if part["type"] == "text":
-            said.texts.append(part["text"])
+            answer.texts.append(part["text"])
         else:
-            said.calls.append({**part, "arguments": jsonio.dumps(part["input"]).decode()})
-    return said
+            answer.calls.append({**part, "arguments": jsonio.dumps(part["input"]).decode()})
+    return answer
 
 
 def _responses(whole: Json) -> Said:
-    said = Said(answer=True)
+    answer = Said(answer=True)
     for item in whole["output"]:
         if item["type"] == "message":
-            said.texts += [part["text"] for part in item["content"]]
+            answer.texts += [part["text"] for part in item["content"]]
         else:
-            said.calls.append({"id": item["call_id"], "name": item["name"], "arguments": item["arguments"]})  # fmt: skip
-    return said
+            answer.calls.append({"id": item["call_id"], "name": item["name"], "arguments": item["arguments"]})  # fmt: skip
+    return answer
 
 
 def _chat(whole: Json) -> Said:
     message = whole["choices"][0]["message"]
-    said = Said(answer=True, texts=[message["content"]] if message.get("content") else [])
+    answer = Said(answer=True, texts=[message["content"]] if message.get("content") else [])
     for call in message.get("tool_calls") or ():
-        said.calls.append({"id": call["id"], **call["function"]})
-    return said
+        answer.calls.append({"id": call["id"], **call["function"]})
+    return answer
 
 
 _READ = {MESSAGES: _messages, RESPONSES: _responses, CHAT: _chat}

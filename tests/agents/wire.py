@@ -84,14 +84,14 @@ class Thread:
 
     def _messages(self, said: list[Said]) -> Json:
         messages: list[Json] = []
-        for one in said:
-            if one.answer:
-                texts = [{"type": "text", "text": text} for text in one.texts]
-                uses = [{"type": "tool_use", "id": it["id"], "name": it["name"], "input": it["input"]} for it in one.calls]  # fmt: skip
+        for turn in said:
+            if turn.answer:
+                texts = [{"type": "text", "text": text} for text in turn.texts]
+                uses = [{"type": "tool_use", "id": it["id"], "name": it["name"], "input": it["input"]} for it in turn.calls]  # fmt: skip
                 messages.append({"role": "assistant", "content": [*texts, *uses]})
                 continue
-            parts: list[Json] = [{"type": "tool_result", "tool_use_id": id, "content": text} for id, text in one.results]  # fmt: skip
-            parts += [{"type": "text", "text": text} for text in one.texts]
+            parts: list[Json] = [{"type": "tool_result", "tool_use_id": id, "content": text} for id, text in turn.results]  # fmt: skip
+            parts += [{"type": "text", "text": text} for text in turn.texts]
             messages.append({"role": "user", "content": parts})
         last = messages[-1]["content"]
         last[-1] = {**last[-1], **_MARK}
@@ -106,24 +106,24 @@ class Thread:
     def _responses(self, said: list[Said]) -> Json:
         items: list[Json] = [_item("developer", "input_text", self.instructions)]
         items.append(_item("user", "input_text", "<environment_context>\n  <cwd>/work</cwd>\n</environment_context>"))  # fmt: skip
-        for one in said:
-            items += [{"type": "function_call_output", "call_id": id, "output": text} for id, text in one.results]  # fmt: skip
-            role, kind = ("assistant", "output_text") if one.answer else ("user", "input_text")
-            items += [_item(role, kind, text) for text in one.texts]
-            items += [{"type": "function_call", "call_id": it["id"], "name": it["name"], "arguments": it["arguments"]} for it in one.calls]  # fmt: skip
+        for turn in said:
+            items += [{"type": "function_call_output", "call_id": id, "output": text} for id, text in turn.results]  # fmt: skip
+            role, kind = ("assistant", "output_text") if turn.answer else ("user", "input_text")
+            items += [_item(role, kind, text) for text in turn.texts]
+            items += [{"type": "function_call", "call_id": it["id"], "name": it["name"], "arguments": it["arguments"]} for it in turn.calls]  # fmt: skip
         tools = [{"type": "function", "name": name, "description": text, "parameters": schema} for name, text, schema in self._offered()]  # fmt: skip
         return {"store": False, "prompt_cache_key": self.session, "tools": tools, "input": items}
 
     def _chat(self, said: list[Said]) -> Json:
         messages: list[Json] = [{"role": "system", "content": self.instructions}]
-        for one in said:
-            messages += [{"role": "tool", "tool_call_id": id, "content": text} for id, text in one.results]  # fmt: skip
-            if one.answer:
-                calls = [{"id": it["id"], "type": "function", "function": {"name": it["name"], "arguments": it["arguments"]}} for it in one.calls]  # fmt: skip
+        for turn in said:
+            messages += [{"role": "tool", "tool_call_id": id, "content": text} for id, text in turn.results]  # fmt: skip
+            if turn.answer:
+                calls = [{"id": it["id"], "type": "function", "function": {"name": it["name"], "arguments": it["arguments"]}} for it in turn.calls]  # fmt: skip
                 more = {"tool_calls": calls} if calls else {}
-                messages.append({"role": "assistant", "content": "\n".join(one.texts) or None, **more})  # fmt: skip
-            elif one.texts:
-                messages.append({"role": "user", "content": "\n".join(one.texts)})
+                messages.append({"role": "assistant", "content": "\n".join(turn.texts) or None, **more})  # fmt: skip
+            elif turn.texts:
+                messages.append({"role": "user", "content": "\n".join(turn.texts)})
         tools = [{"type": "function", "function": {"name": name, "description": text, "parameters": schema}} for name, text, schema in self._offered()]  # fmt: skip
         return {"messages": messages, **({"tools": tools} if tools else {})}
 

@@ -85,8 +85,8 @@ def test_the_ledger_after_all(gateway: Gateway) -> None:
     gateway.child.signal(signal.SIGTERM)
     until(lambda: gateway.child.ended, "the gateway stops")
     segments = journal.list_segments(gateway.data / "ledger")
-    found = [row for path in segments for row, _ in journal.read_rows(path)]
-    finals = [row for row in found if isinstance(row, FinalRow)]
+    journal_rows = [row for path in segments for row, _ in journal.read_rows(path)]
+    finals = [row for row in journal_rows if isinstance(row, FinalRow)]
     assert Counter(row.id for row in finals) == Counter(list(rows))
     with closing(sqlite3.connect(gateway.data / "ledger.db")) as store:
         costs = dict(store.execute("SELECT id, cost FROM costs").fetchall())

@@ -411,9 +411,13 @@ def gemini(body: Json, _: str) -> None:
             calls = []
         else:
             need(not given, at, "the model gives results")
-            asked = [part for part in parts if "functionCall" in part]
-            calls = [part["functionCall"] for part in asked]
-            need(not asked or "thoughtSignature" in asked[0], at, "a call without a signature")
+            call_parts = [part for part in parts if "functionCall" in part]
+            calls = [part["functionCall"] for part in call_parts]
+            need(
+                not call_parts or "thoughtSignature" in call_parts[0],
+                at,
+                "a call without a signature",
+            )
     need(not calls, "contents", "calls without results")
 
 

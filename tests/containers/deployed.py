@@ -175,8 +175,8 @@ class Deployed:
             with suppress(ConnectionError):  # the gateway may refuse it early
                 client.send(body)
             answer = client.getresponse()
-            told = {header.lower(): value for header, value in answer.getheaders()}
-            reply = Reply(answer.status, told, answer.read())
+            headers = {header.lower(): value for header, value in answer.getheaders()}
+            reply = Reply(answer.status, headers, answer.read())
         finally:
             client.close()
         self.replies.append(reply)

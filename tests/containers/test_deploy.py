@@ -223,8 +223,8 @@ def test_the_deployment_page_lists_every_extra() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
         "optional-dependencies"
     ]
-    told = [pages.codes(row[0])[0] for row in pages.table("extra", "deployment.md").rows]
-    assert sorted(told) == sorted(extras)
+    listed = [pages.codes(row[0])[0] for row in pages.table("extra", "deployment.md").rows]
+    assert sorted(listed) == sorted(extras)
 
 
 def test_what_commands_of_the_documents_name_is_there() -> None:

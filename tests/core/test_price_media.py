@@ -151,7 +151,7 @@ def make_price(random: Random, listed_prices: list[Price]) -> Price:
 
 def test_the_cost_is_that_of_an_independent_bill(listed: list[Price]) -> None:
     """Equal to the digit for thousands of usages, over listed prices and made ones."""
-    random, known = Random(26), 0
+    random, priced = Random(26), 0
     assert len(listed) > 30
     for _ in range(ROUNDS):
         price = make_price(random, listed)
@@ -161,13 +161,13 @@ def test_the_cost_is_that_of_an_independent_bill(listed: list[Price]) -> None:
         cost = compute_cost(usage, price)
         assert (None if cost is None else Fraction(cost)) == bill, (usage, price)
         assert (cost is None) == (explain_unknown_cost(usage, price) is not None), (usage, price)
-        known += cost is not None
-    assert known > ROUNDS // 3
+        priced += cost is not None
+    assert priced > ROUNDS // 3
 
 
 def test_a_cost_without_the_split_by_cache_is_right_or_unknown(listed: list[Price]) -> None:
     """The gateway guesses no split: it knows the cost only if each split costs the same."""
-    random, known = Random(27), 0
+    random, priced = Random(27), 0
     for _ in range(ROUNDS // 2):
         price = make_price(random, listed)
         truth = make_truth(random, split_is_told=False)
@@ -177,8 +177,8 @@ def test_a_cost_without_the_split_by_cache_is_right_or_unknown(listed: list[Pric
         if cost is not None:
             bill = compute_bill(truth, price.find_rates(usage.prompt or 0), price.as_text)
             assert Fraction(cost) == bill, (usage, price)
-            known += 1
-    assert known > ROUNDS // 20
+            priced += 1
+    assert priced > ROUNDS // 20
 
 
 def test_a_reservation_is_never_less_than_the_cost_of_media(listed: list[Price]) -> None:
@@ -188,11 +188,13 @@ def test_a_reservation_is_never_less_than_the_cost_of_media(listed: list[Price])
         truth = make_truth(random, split_is_told=True)
         usage = report(truth, random, split_is_told=True)
         prompt_media = [name for name in MODALITIES if f"input_{name}" in usage.media]
-        asked = prompt_media if random.random() < 0.5 or not prompt_media else ["file"]
-        bound = compute_reservation(price, usage.prompt or 0, usage.completion, media=tuple(asked))
+        prompt_kinds = prompt_media if random.random() < 0.5 or not prompt_media else ["file"]
+        bound = compute_reservation(
+            price, usage.prompt or 0, usage.completion, media=tuple(prompt_kinds)
+        )
         cost = compute_cost(usage, price)
         if bound is not None and cost is not None:
-            assert bound >= cost, (usage, price, asked)
+            assert bound >= cost, (usage, price, prompt_kinds)
             bounded += 1
     assert bounded > ROUNDS // 10
 

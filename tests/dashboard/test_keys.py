@@ -15,9 +15,9 @@ from tests.e2e.upstream import PATIENCE
 def status(gateway: DashboardGateway, secret: str) -> int:
     client = http.client.HTTPConnection("127.0.0.1", gateway.port, PATIENCE)
     client.request("GET", "/v1/models", headers={"authorization": f"Bearer {secret}"})
-    found = client.getresponse().status
+    status_code = client.getresponse().status
     client.close()
-    return found
+    return status_code
 
 
 def copied(sight: Sight) -> str:

@@ -44,7 +44,7 @@ def with_cap(dialect: str, value: object) -> bytes:
 
 def find_caps(value: object) -> list[object]:
     """Return each cap of a request, whatever its name."""
-    found: list[object] = []
+    caps: list[object] = []
     for name, inner in value.items() if isinstance(value, dict) else ():
         if name.lower() in (
             "max_tokens",
@@ -52,9 +52,9 @@ def find_caps(value: object) -> list[object]:
             "max_output_tokens",
             "maxoutputtokens",
         ):
-            found.append(inner)
-        found += find_caps(inner)
-    return found
+            caps.append(inner)
+        caps += find_caps(inner)
+    return caps
 
 
 REQUESTS = [
@@ -120,11 +120,11 @@ def test_the_lowered_cap_has_the_name_that_the_provider_takes(name: Any) -> None
 )
 def test_a_lowered_cap_leaves_room_for_thinking_or_drops_it(cap: int, thinking: int | None) -> None:
     """Anthropic's API refuses a budget that is not below `max_tokens`; the smallest is 1,024."""
-    asked = {**BODIES["anthropic-messages"], "thinking": {"type": "enabled", "budget_tokens": 8000}}
+    body = {**BODIES["anthropic-messages"], "thinking": {"type": "enabled", "budget_tokens": 8000}}
     dialect = DIALECTS["anthropic-messages"]
     facts = ModelFacts(effort_style="anthropic-budget")
-    one = msgspec.structs.replace(lowered(facts=facts), lowered_output=cap)
-    written = dialect.write(dialect.read(json.dumps(asked).encode()), one)
+    lowered_target = msgspec.structs.replace(lowered(facts=facts), lowered_output=cap)
+    written = dialect.write(dialect.read(json.dumps(body).encode()), lowered_target)
     sent = json.loads(written.body)
     assert sent["max_tokens"] == cap
     assert sent.get("thinking", {}).get("budget_tokens") == thinking

@@ -90,10 +90,10 @@ def test_programs_that_run_elsewhere_are_python(program: str) -> None:
 
 def test_each_page_says_how_the_client_is_set() -> None:
     """Each page names base URL, key, models, streams, tools and headers, in this order."""
-    found = {
+    settings = {
         table.page: [row[0] for row in table.rows]
         for table in pages.tables()
         if table.head[0] == "setting"
     }
     names = {pages.told(page) for page in pages.DOCUMENTS if page.parent.name == "clients"}
-    assert found == dict.fromkeys(sorted(names), ROWS)
+    assert settings == dict.fromkeys(sorted(names), ROWS)

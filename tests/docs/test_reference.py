@@ -170,13 +170,13 @@ def options(name: str) -> set[str]:
 
 def test_every_option_of_every_command_is_listed() -> None:
     """No other option is listed; `--config` stands once for all commands."""
-    found: dict[str, set[str]] = {}
+    listed_options: dict[str, set[str]] = {}
     name = ""
     for row in pages.table("command", "command-line.md").rows:
         name = pages.codes(row[0])[0].removeprefix("tiergate ") if row[0] else name
-        found.setdefault(name, set()).update(pages.codes(row[1]))
+        listed_options.setdefault(name, set()).update(pages.codes(row[1]))
     names = cli.list_commands(click.Context(cli))
-    assert found == {name: options(name) - {"--config"} for name in names}
+    assert listed_options == {name: options(name) - {"--config"} for name in names}
 
 
 @pytest.mark.parametrize(

@@ -63,8 +63,8 @@ def test_a_new_file_belongs_to_the_owner_of_its_folder(log: AuditLog) -> None:
     log.file.parent.mkdir()
     os.chown(log.file.parent, 12345, 54321)
     write(log, 1)
-    found = log.file.stat()
-    assert (found.st_uid, found.st_gid) == (12345, 54321)
+    status = log.file.stat()
+    assert (status.st_uid, status.st_gid) == (12345, 54321)
 
 
 def test_another_user_than_root_keeps_what_it_makes(

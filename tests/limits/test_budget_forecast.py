@@ -46,10 +46,10 @@ def dollars(*amounts: float) -> list[Decimal]:
 
 def test_too_little_is_no_forecast_and_not_zero() -> None:
     """Before the first spending the gateway may not have run: that time says nothing."""
-    for known in (0, 3, 39, 40):
-        amounts = dollars(*[0] * (840 - known), *[1] * known)
+    for length in (0, 3, 39, 40):
+        amounts = dollars(*[0] * (840 - length), *[1] * length)
         forecast = compute_forecast(Decimal(5), 10 * 3_600, HOURS, amounts)
-        assert (forecast is None) is (known < 40)
+        assert (forecast is None) is (length < 40)
     assert compute_forecast(Decimal(5), 3_600, HOURS, dollars(*[1] * 7)) is None
     assert compute_forecast(Decimal(5), 3_600, HOURS, dollars(*[1] * 8)) is not None
     assert compute_forecast(Decimal(5), 3_600, HOURS, []) is None
@@ -83,23 +83,23 @@ def office(hour: int) -> float:
     return (0.2 if weekend else 1.0) * (5.0 if 8 <= hour % 24 < 18 else 0.5)
 
 
-def coverage(steps: SpendingSteps, shape: Shape, known: int, horizon: int, *, seed: str) -> float:
+def coverage(steps: SpendingSteps, shape: Shape, length: int, horizon: int, *, seed: str) -> float:
     """Return how often the spending of the rest is in the interval, over 300 made-up pasts."""
     chance, hits = random.Random(seed), 0
     for run in range(300):
         phase = chance.randrange(10_000)
         drift = 1.0
         spent = []
-        for step in range(known + horizon):
+        for step in range(length + horizon):
             # Busy and quiet spells last for some steps; single calls are few and dear.
             drift = math.exp(0.7 * math.log(drift) + chance.gauss(0, 0.25))
             spent.append(shape(phase + step) * drift * chance.gammavariate(2, 0.5))
         used = Decimal(run)
         forecast = compute_forecast(
-            used, horizon * steps.seconds, steps, [Decimal(amount) for amount in spent[:known]]
+            used, horizon * steps.seconds, steps, [Decimal(amount) for amount in spent[:length]]
         )
         assert forecast is not None
-        total = used + Decimal(math.fsum(spent[known:]))
+        total = used + Decimal(math.fsum(spent[length:]))
         hits += forecast.low <= total <= forecast.high
     return hits / 300
 
@@ -113,14 +113,14 @@ def flat(_: int) -> float:
 
 
 @pytest.mark.parametrize(
-    ("steps", "shape", "known", "horizon"),
+    ("steps", "shape", "length", "horizon"),
     [
         (HOURS, flat, 840, 12), (HOURS, office, 840, 10), (HOURS, office, 840, 96), (HOURS, flat, 120, 20),
         (DAYS, weekly, 182, 27), (DAYS, weekly, 182, 100), (DAYS, weekly, 60, 20), (DAYS, flat, 35, 25),
     ],
 )  # fmt: skip
 def test_the_interval_holds_about_four_times_of_five(
-    steps: SpendingSteps, shape: Shape, known: int, horizon: int
+    steps: SpendingSteps, shape: Shape, length: int, horizon: int
 ) -> None:
-    share = coverage(steps, shape, known, horizon, seed=f"{known} {horizon} {shape.__name__}")
+    share = coverage(steps, shape, length, horizon, seed=f"{length} {horizon} {shape.__name__}")
     assert 0.68 <= share <= 0.92, share

@@ -41,8 +41,10 @@ def test_a_budget_stands_in_the_time_zone_of_its_own() -> None:
     zone = "America/New_York"
     own = KeyBudget(usd=Decimal(3), every="day", time_zone=zone)
     parts = [part(usd=1, time_zone=zone), part(usd=1)]
-    found = list(iter_budgets(parts, [Key(name="ann", budgets=(own,))], ["a"], ZONE, NOW - 14_400))
-    assert [budget.window.name for budget in found] == ["2026-10-25", DAY, "2026-10-25"]
+    budgets = list(
+        iter_budgets(parts, [Key(name="ann", budgets=(own,))], ["a"], ZONE, NOW - 14_400)
+    )
+    assert [budget.window.name for budget in budgets] == ["2026-10-25", DAY, "2026-10-25"]
 
 
 def test_a_raised_budget_has_its_rise_until_that_ends() -> None:
@@ -50,9 +52,9 @@ def test_a_raised_budget_has_its_rise_until_that_ends() -> None:
         usd=Decimal(3), every="day", rise=BudgetRise(usd=Decimal(2), until="2026-10-25")
     )
     raised = part(usd=1, rise={"usd": 4, "until": "2026-10-26"})
-    found = list(iter_budgets([raised], [Key(name="ann", budgets=(own,))], ["a"], ZONE, NOW))
-    assert [(one.limit, one.rise) for one in found] == [(Decimal(5), Decimal(4)), (Decimal(3), 0)]
-    assert [one.rise_end for one in found] == [1_793_055_600.0, None]
+    budgets = list(iter_budgets([raised], [Key(name="ann", budgets=(own,))], ["a"], ZONE, NOW))
+    assert [(one.limit, one.rise) for one in budgets] == [(Decimal(5), Decimal(4)), (Decimal(3), 0)]
+    assert [one.rise_end for one in budgets] == [1_793_055_600.0, None]
 
 
 def test_a_counter_counts_and_where_there_is_none_the_ledger_does() -> None:

@@ -119,10 +119,10 @@ def test_a_rise_lasts_to_the_end_of_its_day_in_the_zone_of_the_budget() -> None:
     rise = {"usd": 50, "until": "2026-11-24"}
     end = datetime(2026, 11, 24, 23, tzinfo=UTC).timestamp()  # midnight in Berlin
     rules = limits({"usd": 100, "every": "month", "soft": 0.8, "rise": rise})
-    found = [needs(rules, now=now)[0] for now in (end - 1, end - 0.001, end, end - 1)]
-    assert [need.limit for need in found] == [150_000_000, 150_000_000, 100_000_000, 150_000_000]
-    assert [need.soft for need in found] == [120_000_000, 120_000_000, 80_000_000, 120_000_000]
-    assert {need.field for need in found} == {"usd|x|all|2026-11"}
+    needed = [needs(rules, now=now)[0] for now in (end - 1, end - 0.001, end, end - 1)]
+    assert [need.limit for need in needed] == [150_000_000, 150_000_000, 100_000_000, 150_000_000]
+    assert [need.soft for need in needed] == [120_000_000, 120_000_000, 80_000_000, 120_000_000]
+    assert {need.field for need in needed} == {"usd|x|all|2026-11"}
     tokyo = limits({"usd": 100, "every": "month", "rise": rise, "time_zone": "Asia/Tokyo"})
     early = datetime(2026, 11, 24, 15, tzinfo=UTC).timestamp()
     assert [needs(tokyo, now=now)[0].limit for now in (early - 1, early)] == [

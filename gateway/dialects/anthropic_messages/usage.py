@@ -78,10 +78,10 @@ def merge(totals: dict[str, Json], more: dict[str, Json]) -> dict[str, Json]:
 
     Hosts that count the input when a message begins may send 0 for it at the end.
     """
-    known = {name: value for name, value in more.items() if value is not None}
-    if not any(known.get(name) for name in _INPUT_MEMBERS):
-        known = {name: value for name, value in known.items() if name not in _INPUT_MEMBERS}
-    return {**totals, **known}
+    stated = {name: value for name, value in more.items() if value is not None}
+    if not any(stated.get(name) for name in _INPUT_MEMBERS):
+        stated = {name: value for name, value in stated.items() if name not in _INPUT_MEMBERS}
+    return {**totals, **stated}
 
 
 def _add_samplings(own: Usage | None, rows: list[dict[str, Json]]) -> Usage | None:
@@ -142,8 +142,8 @@ def _correct_totals(own: Usage, rows: list[dict[str, Json]]) -> Usage:
     )
 
 
-def _take_larger(one: int | None, other: int | None) -> int | None:
-    return other if one is None else max(one, other or 0)
+def _take_larger(first: int | None, second: int | None) -> int | None:
+    return second if first is None else max(first, second or 0)
 
 
 def _read_counts(usage: dict[str, Json]) -> Usage | None:
@@ -178,20 +178,20 @@ def _read_cache_writes(usage: dict[str, Json]) -> dict[str, int]:
     return {**by, "": beyond} if beyond else by
 
 
-def _add_usage(one: Usage | None, other: Usage | None) -> Usage | None:
-    if one is None or other is None:
-        return one or other
-    written = dict(one.cache_write)
-    for life, tokens in other.cache_write.items():
+def _add_usage(first: Usage | None, second: Usage | None) -> Usage | None:
+    if first is None or second is None:
+        return first or second
+    written = dict(first.cache_write)
+    for life, tokens in second.cache_write.items():
         written[life] = written.get(life, 0) + tokens
     return Usage(
-        input=_add_counts(one.input, other.input),
-        cache_read=_add_counts(one.cache_read, other.cache_read),
+        input=_add_counts(first.input, second.input),
+        cache_read=_add_counts(first.cache_read, second.cache_read),
         cache_write=written,
-        output=_add_counts(one.output, other.output),
-        reasoning=_add_counts(one.reasoning, other.reasoning),
+        output=_add_counts(first.output, second.output),
+        reasoning=_add_counts(first.reasoning, second.reasoning),
     )
 
 
-def _add_counts(one: int | None, other: int | None) -> int | None:
-    return None if one is None and other is None else (one or 0) + (other or 0)
+def _add_counts(first: int | None, second: int | None) -> int | None:
+    return None if first is None and second is None else (first or 0) + (second or 0)

@@ -117,11 +117,11 @@ def parse_settings(settings: KeySettings) -> tuple[KeyPart, list[str]]:
 
     Raises KeyStoreError for a value that this version cannot read.
     """
-    known = msgspec.to_builtins(dict(settings))
+    plain_settings = msgspec.to_builtins(dict(settings))
     ignored: list[str] = []
     while True:
         try:
-            return KeyPart.model_validate(known), ignored
+            return KeyPart.model_validate(plain_settings), ignored
         except ValidationError as error:
             details = error.errors()
             extra_paths = [item["loc"] for item in details if item["type"] == "extra_forbidden"]
@@ -131,7 +131,7 @@ def parse_settings(settings: KeySettings) -> tuple[KeyPart, list[str]]:
                 reason = item["msg"].removeprefix("Value error, ")
                 raise KeyStoreError(f"{path}: {reason[:1].lower()}{reason[1:]}") from None
             for path_steps in extra_paths:
-                _remove_setting(known, path_steps)
+                _remove_setting(plain_settings, path_steps)
                 ignored.append(".".join(map(str, path_steps)))
 
 

@@ -19,8 +19,8 @@ def world(make: Make) -> World:
 def rows(world: World, query: str = "", **headers: str) -> list[dict[str, Any]]:
     reply = ask(world, "GET", f"/admin/audit{query}", **headers)
     assert reply.status_code == 200, reply.text
-    found: list[dict[str, Any]] = reply.json()["rows"]
-    return found
+    audit_rows: list[dict[str, Any]] = reply.json()["rows"]
+    return audit_rows
 
 
 def test_every_change_of_a_key_leaves_a_row(world: World) -> None:
@@ -54,8 +54,8 @@ def test_acts_on_the_configuration_and_on_sessions_leave_rows(world: World) -> N
     ask(world, "POST", "/admin/reload?dry_run=true", **headers)
     ask(world, "POST", "/admin/reload", **headers)
     ask(world, "DELETE", "/admin/sessions", **headers)
-    found = [(row["act"], row["who"], row["via"]) for row in rows(world, "?who=boss", **headers)]
-    assert found == [("session.end_all", "boss", "api"), ("session.begin", "boss", "dashboard")]
+    acts = [(row["act"], row["who"], row["via"]) for row in rows(world, "?who=boss", **headers)]
+    assert acts == [("session.end_all", "boss", "api"), ("session.begin", "boss", "dashboard")]
 
 
 REFUSED = [
