@@ -16,7 +16,7 @@ _CACHED_DETAILS = "cached_tokens_details"
 def add_cached_media(
     media: dict[str, int], prompt_details: Mapping[str, Json], cache_read: int | None
 ) -> dict[str, int]:
-    """Return the media of a usage with those that the provider read from its cache."""
+    """Return the media of a usage together with the media that the provider read from its cache."""
     if not media or not cache_read:
         return media
     cached_details = prompt_details.get(_CACHED_DETAILS)

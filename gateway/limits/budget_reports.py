@@ -27,7 +27,7 @@ class BudgetReports:
         self._exhausted.clear()
 
     def trim(self) -> None:
-        """Bound the memory of what was reported."""
+        """Bound the number of budgets that are remembered as reported."""
         if len(self._exhausted) > _MAX_REPORTED:
             self._exhausted.clear()
 

@@ -223,7 +223,7 @@ class LimitRuntime:
         ]
 
     def build_excess_metric(self) -> CounterMetric:
-        """Return the counter of what calls cost beyond their reservations, for Prometheus."""
+        """Return the counter of cost beyond reservations, for Prometheus."""
         return CounterMetric(
             "budget_excess_usd",
             "USD that calls cost beyond what hard budgets had reserved for them.",

@@ -1,1 +1,1 @@
-"""What a key has spent and what is left of its budgets, for its owner."""
+"""Spending and remaining budgets of a key, for its owner."""

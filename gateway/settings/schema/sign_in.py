@@ -23,7 +23,7 @@ class SignInPart(BaseModel):
     client_secret: Annotated[str, Field(repr=False)] = ""
     """The gateway's secret there; empty for a public client."""
     scopes: Words = ["openid", "email"]
-    """What the gateway asks to know of a person; `openid` is required."""
+    """The scopes that the gateway requests from the identity provider; `openid` is required."""
     algorithms: Annotated[list[TokenAlgorithm], Field(min_length=1)] = ["RS256"]
     """The algorithms that the signature of an ID token may have."""
     claim: Word = "groups"

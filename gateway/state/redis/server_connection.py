@@ -23,7 +23,7 @@ type Words = tuple[bytes, ...]
 
 _pack = cast("Callable[[Words], bytes]", pack_command)  # its stub allows only tuples of one item
 _UNAUTHENTICATED = "Protocol error: unauthenticated"
-"""How Redis refuses more than ten words from a client that has not logged in; it then closes."""
+"""The error with which Redis refuses over ten words before a login; it then closes."""
 _STALL_SECONDS = 0.02
 """The delay of a timer, in seconds, from which this process was busy, not the server."""
 _GRACE_SECONDS = 0.01
