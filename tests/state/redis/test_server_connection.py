@@ -40,8 +40,12 @@ class Peer:
         self._server = await asyncio.start_server(self._take, "127.0.0.1", 0)
         port = self._server.sockets[0].getsockname()[1]
         wire = ServerConnection(
-            Connection(host="127.0.0.1", port=port, protocol=2, driver_info=None), deadline
-        )
+            Connection(
+                host="127.0.0.1", port=port, protocol=2, driver_info=None,
+                socket_connect_timeout=None,
+            ),
+            deadline,
+        )  # fmt: skip
         await wire.open()
         await self._taken.wait()
         return wire
