@@ -30,7 +30,7 @@ async def whole(
     transport: httpx.AsyncBaseTransport, request: httpx.Request
 ) -> tuple[httpx.Response, bytes]:
     """Return the response and its body, read to the end. A hang fails the test."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         response = await transport.handle_async_request(request)
         stream = response.stream
         assert isinstance(stream, httpx.AsyncByteStream)
@@ -51,7 +51,7 @@ async def opened(
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait up to two seconds for a condition that has no event."""
-    async with asyncio.timeout(2):
+    """Wait up to 30 seconds for a condition that has no event."""
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 - it has no event
             await asyncio.sleep(0.001)

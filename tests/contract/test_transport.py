@@ -256,7 +256,7 @@ async def test_the_transport_delivers_each_chunk_at_once(make: Make) -> None:
             read.clear()
         await peer.send(b"0\r\n\r\n")
 
-    async with Server(script) as server, asyncio.timeout(5):
+    async with Server(script) as server, asyncio.timeout(60):
         stream, body = await opened(make(), ask(server.url))
         chunks = []
         async for data in stream:
@@ -291,7 +291,7 @@ async def test_a_slow_reader_slows_the_server_down(make: Make) -> None:
                 await peer.writer.drain()
             sent += 65_536
 
-    async with Server(script) as server, asyncio.timeout(8):
+    async with Server(script) as server, asyncio.timeout(60):
         stream, body = await opened(make(), ask(server.url))
         received = len(await anext(stream))
         before = _resident()
