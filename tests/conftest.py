@@ -5,6 +5,7 @@ A test that cannot run here skips, and its reason names the command that would l
 `--no-skips` makes it a failure.
 """
 
+import asyncio
 import gc
 import os
 import re
@@ -12,7 +13,7 @@ import socket
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,6 +21,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from bench import redis_process
+from tests.jumping_clock import JumpingClockLoop
 
 # A busy machine is no counterexample; runs that judge a change use the same cases every time.
 settings.register_profile(
@@ -66,6 +68,14 @@ def _skipped(config: pytest.Config) -> Counter[str]:
         why = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         counts[why.removeprefix("Skipped: ")] += 1
     return counts
+
+
+def pytest_asyncio_loop_factories(
+    item: pytest.Item,
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run a test whose limits a busy machine could exceed on a clock of its own."""
+    is_marked = item.get_closest_marker("jumping_clock") is not None
+    return {"asyncio": JumpingClockLoop if is_marked else asyncio.new_event_loop}
 
 
 @pytest.hookimpl(trylast=True)

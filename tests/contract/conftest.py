@@ -14,7 +14,6 @@ import uvloop
 
 from gateway.upstream.http1 import Http1Transport
 from gateway.upstream.http1.httpx_transport import create_httpx_transport
-from tests.jumping_clock import JumpingClockLoop
 
 type Make = Callable[..., httpx.AsyncBaseTransport]
 
@@ -39,16 +38,10 @@ basicConstraints = critical, CA:{ca}
 
 def pytest_asyncio_loop_factories(
     item: pytest.Item,
-) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Run transport tests on both loops, because transports use the loop's own sockets and TLS.
-
-    A test that a busy machine could delay beyond its limits has a clock of its own.
-    """
-    if item.get_closest_marker("jumping_clock"):
-        return {"asyncio": JumpingClockLoop}
-    if item.path.name.startswith("test_transport"):
-        return _LOOPS
-    return {"asyncio": _LOOPS["asyncio"]}
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]] | None:
+    """Run transport tests on both loops, because transports use the loop's own sockets and TLS."""
+    is_of_both = item.path.name.startswith("test_transport")
+    return _LOOPS if is_of_both and not item.get_closest_marker("jumping_clock") else None
 
 
 @pytest.fixture(params=list(_MAKERS))

@@ -88,12 +88,14 @@ async def serving(app: FakeApp, seen: dict[str, set[str]]) -> AsyncIterator[sock
 
     loop = asyncio.get_running_loop()
     server = await loop.create_server(make_connection, "127.0.0.1", 0)
-    with socket.socket() as client:
-        client.setblocking(False)
-        await loop.sock_connect(client, server.sockets[0].getsockname())
-        yield client
-    server.close()
-    await server.wait_closed()
+    try:
+        with socket.socket() as client:
+            client.setblocking(False)
+            await loop.sock_connect(client, server.sockets[0].getsockname())
+            yield client
+    finally:
+        server.close()
+        await server.wait_closed()
 
 
 async def ask(client: socket.socket, data: bytes, count: int = 1) -> None:
@@ -108,6 +110,7 @@ async def ask(client: socket.socket, data: bytes, count: int = 1) -> None:
     assert answers == OK * count
 
 
+@pytest.mark.jumping_clock
 @pytest.mark.parametrize("waits", [False, True])
 async def test_a_call_does_not_see_the_context_of_the_one_before(*, waits: bool) -> None:
     """Whole requests, pipelined ones, and large bodies that pause reading see nothing of each
@@ -128,6 +131,7 @@ async def test_a_call_does_not_see_the_context_of_the_one_before(*, waits: bool)
     assert seen["data_received"] == seen["idle timer"] == seen["connection_lost"] == {"nobody"}
 
 
+@pytest.mark.jumping_clock
 async def test_a_timer_that_a_call_starts_does_not_see_its_context() -> None:
     """The timer for the rest of an unread body starts inside the call."""
     endpoint = CallerEndpoint()
