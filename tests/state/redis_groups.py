@@ -13,6 +13,8 @@ from tests.e2e.redis_port import Place, _free
 SLOTS = 16384
 _AT_ONCE = ("--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1")
 _PATIENCE = 60.0
+_CALM_MILLISECONDS = 60_000
+"""The time until a node of a Cluster that forms counts as dead: a busy machine must cause no failover."""
 
 
 class Sentinels:
@@ -112,7 +114,7 @@ class Nodes:
             place.start(
                 *_AT_ONCE, "--cluster-enabled", "yes", "--cluster-port", str(buses[-1]),
                 "--cluster-config-file", f"nodes-{place.port}.conf",
-                "--cluster-node-timeout", str(self._timeout),
+                "--cluster-node-timeout", str(_CALM_MILLISECONDS),
             )  # fmt: skip
         names = []
         for at, place in enumerate(self.places):
@@ -131,6 +133,9 @@ class Nodes:
             with place.admin() as node:
                 node.execute_command("CLUSTER", "REPLICATE", names[at])
         until(self._ready, "a Cluster whose replicas have copied all", _PATIENCE)
+        for place in self.places:
+            with place.admin() as node:
+                node.config_set("cluster-node-timeout", self._timeout)
 
     @property
     def url(self) -> str:

@@ -72,7 +72,7 @@ async def test_a_url_of_sentinels_finds_the_primary(program: str, tmp_path: Path
 
 
 async def test_a_url_of_a_cluster_finds_the_node_of_the_key(program: str, tmp_path: Path) -> None:
-    with Nodes(program, tmp_path) as nodes:
+    with Nodes(program, tmp_path, timeout=60_000) as nodes:
         assert await answering_port(nodes.url) == nodes.primary(KEY.decode()).port
 
 
