@@ -156,7 +156,7 @@ twin: dev ## this tree and commit BASE (HEAD) side by side on the same traffic; 
 simulate: dev ## SEEDS (200, or 1 with SEED) whole gateways by seed on a virtual clock, from SEED (1) on: rows, bills and budgets, whatever fails
 	@.venv/bin/python -m tests.simulation $(or $(SEEDS),$(if $(SEED),1,200)) $(or $(SEED),1)
 
-applications: dev ## ROUNDS (20) of applications with real SDKs mixed against one gateway, from SEED (random) on; judged by the provider's bill
+applications: dev ## ROUNDS (20) of applications with real SDKs mixed against one gateway, from SEED (random) on, then 5,000 calls with tokens of all kinds; judged by the provider's bill
 	@.venv/bin/python -m tests.applications $(or $(ROUNDS),20) $(SEED)
 
 bill: dev ## what four scripted days of applications cost with `model: auto`; WHY="the reason" writes the table that CI compares with

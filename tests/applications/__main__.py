@@ -7,9 +7,13 @@ from pathlib import Path
 
 from tests.applications.audit import audit
 from tests.applications.mixer import mix
+from tests.applications.modalities import calls, judge
 from tests.applications.process import running
 from tests.conftest import redis_server
 from tests.e2e.world import Loop
+
+CALLS = 5_000
+"""Calls with tokens of all kinds, after the rounds."""
 
 
 def main() -> int:
@@ -32,6 +36,15 @@ def main() -> int:
                     print("\n".join(wrong))
                     print(f"again: make applications ROUNDS=1 SEED={seed}")
                     return 1
+        folder = Path(name) / "modalities"
+        folder.mkdir()
+        with calls.running(loop, folder, f"{redis_url[:-1]}1", first) as bench:
+            bench.run(CALLS)
+            wrong = judge.judge(bench)
+            print(f"seed {first}: {CALLS} calls by modality, {len(wrong)} wrong")
+            if wrong:
+                print("\n".join(wrong[:50]))
+                return 1
     loop.close()
     return 0
 

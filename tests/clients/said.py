@@ -59,6 +59,8 @@ class _Answered:
     number: int
     model: str
     tokens: Tokens
+    usage: Json | None
+    members: Json
 
 
 def said(
@@ -69,9 +71,15 @@ def said(
     stream: bool,
     model: str = _MODEL,
     tokens: Tokens = Tokens(),
+    usage: Json | None = None,
+    members: Json | None = None,
 ) -> Answer:
-    """Return the answer of a lab; ids of different numbers differ."""
-    frames, whole = _SAID[dialect](_Answered(turn, number, model, tokens))
+    """Return the answer of a lab; ids of different numbers differ.
+
+    `usage` is the whole object in place of that of `tokens`. `members` are more members of the
+    answer; in Gemini's dialect they are those of the candidate.
+    """
+    frames, whole = _SAID[dialect](_Answered(turn, number, model, tokens, usage, members or {}))
     if stream:
         return Answer(pieces=tuple(frames), headers=SSE)
     body = orjson.dumps(whole)
@@ -112,11 +120,11 @@ def _chat(answered: _Answered) -> Told:
         {"reasoning_content": thought} if thought else {}
     )
     finish = "tool_calls" if calls else "stop"
-    usage: Json = {
+    usage: Json = answered.usage or {
         "prompt_tokens": tokens.prompt, "completion_tokens": tokens.output, "total_tokens": tokens.prompt + tokens.output,
         **_details(tokens, "prompt_tokens_details", "completion_tokens_details"),
     }  # fmt: skip
-    head = {"id": f"chatcmpl-{number}", "created": 1_790_000_000, "model": answered.model}
+    head = {"id": f"chatcmpl-{number}", "created": 1_790_000_000, "model": answered.model, **answered.members}  # fmt: skip
     whole = {
         **head, "object": "chat.completion", "usage": usage,
         "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": finish}],
@@ -155,7 +163,7 @@ def _messages(answered: _Answered) -> Told:
     )
     blocks += [claude_answers.text(turn.text)] if turn.text else []
     blocks += [claude_answers.tool(f"toolu_{number}x{at}", name, **given) for at, (name, given) in enumerate(turn.calls)]  # fmt: skip
-    usage: Json = {
+    usage: Json = answered.usage or {
         "input_tokens": tokens.fresh, "cache_read_input_tokens": tokens.read, "cache_creation_input_tokens": tokens.write,
         "cache_creation": {"ephemeral_5m_input_tokens": tokens.write, "ephemeral_1h_input_tokens": 0},
         "output_tokens": tokens.output,
@@ -188,14 +196,14 @@ def _responses(answered: _Answered) -> Told:
             "type": "function_call", "id": f"fc_{number}x{at}", "call_id": f"call_{number}x{at}", "name": name,
             "arguments": _text(given), "status": "completed",
         })  # fmt: skip
-    usage: Json = {
+    usage: Json = answered.usage or {
         "input_tokens": tokens.prompt, "output_tokens": tokens.output, "total_tokens": tokens.prompt + tokens.output,
         **_details(tokens, "input_tokens_details", "output_tokens_details"),
     }  # fmt: skip
     whole = {
         "id": f"resp_{number}", "object": "response", "created_at": 1_790_000_000, "status": "completed",
         "model": answered.model, "output": items, "parallel_tool_calls": True, "tool_choice": "auto", "tools": [],
-        "error": None, "incomplete_details": None, "usage": usage,
+        "error": None, "incomplete_details": None, "usage": usage, **answered.members,
     }  # fmt: skip
     begun = {**whole, "status": "in_progress", "output": [], "usage": None}
     events: list[Json] = [
@@ -246,6 +254,8 @@ def _gemini(answered: _Answered) -> Told:
     }  # fmt: skip
     usage |= {"cachedContentTokenCount": tokens.read} if tokens.read else {}
     usage |= {"thoughtsTokenCount": tokens.reasoning} if tokens.reasoning else {}
+    usage = answered.usage or usage
+    end = {"finishReason": "STOP", **answered.members}
     thoughts: list[Json] = [{"text": turn.thought, "thought": True}] if turn.thought else []
     calls: list[Json] = [{"functionCall": {"name": name, "args": given}} for name, given in turn.calls]  # fmt: skip
     if calls and turn.thought:
@@ -261,9 +271,9 @@ def _gemini(answered: _Answered) -> Told:
 
     last = len(pieces) - 1
     return [
-        b"data: " + orjson.dumps(value([piece], {"finishReason": "STOP"} if at == last else {})) + b"\r\n\r\n"
+        b"data: " + orjson.dumps(value([piece], end if at == last else {})) + b"\r\n\r\n"
         for at, piece in enumerate(pieces)
-    ], value(thoughts + texts + calls, {"finishReason": "STOP"})  # fmt: skip
+    ], value(thoughts + texts + calls, end)  # fmt: skip
 
 
 _SAID: dict[str, Callable[[_Answered], Told]] = {
