@@ -4,6 +4,8 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from typing import NamedTuple
 
 import msgspec
@@ -11,10 +13,10 @@ import msgspec
 from gateway.settings.errors import Mistake
 from gateway.state.errors import StoreUnavailable
 from gateway.state.redis.replies import Answer, RedisError
-from gateway.state.redis.scripts import Script, make_keys
+from gateway.state.redis.scripts import Script, list_script_commands, make_keys
 from gateway.state.redis.server_connection import describe_error
 from gateway.state.redis.servers import RedisServers
-from gateway.state.redis.store import RedisStore
+from gateway.state.redis.store import KEY_PREFIX, RedisStore
 from gateway.state.redis.url import RedisAddress, checks_hostname, parse_url
 
 _VECTOR_SETS_VERSION = 8
@@ -26,10 +28,15 @@ _MAX_SKEW_SECONDS = 2.0
 _PROBE_NAME = "doctor"
 _SETTLE_ARGUMENT = b"\x91\x93\xa6doctor\xff\xff"
 """The argument of settle.lua for the end of a call without reservations."""
-_SWEEP_ARGUMENT = b"\x93\x00\xa10\x91\xa6doctor"
-"""The argument of sweep.lua for the counter of the probe."""
-_OPEN_ARGUMENT = b"\x92\x00\x00"
-"""The argument of open.lua at the clock of the server."""
+VALUE_COMMANDS = frozenset({b"GETRANGE", b"SET", b"EXISTS"})
+"""The commands that the gateway sends for cached values."""
+COUNTER_COMMANDS = frozenset({b"EVALSHA", b"EVAL", b"HSETNX", b"HGETALL", b"HSCAN"})
+"""The commands that the gateway sends for counters, beside those that its scripts call."""
+_REMOVING_COMMANDS = frozenset({b"DEL", b"EXPIRE"})
+"""Commands that remove what trials of the others have left, and so come last."""
+_MAX_TRIAL_WORDS = 8
+_WRONG_ARITY = "wrong number of arguments"
+_RIGHTS_HINT = "Give it the rights that docs/operating.md names, and room."
 _CLUSTER_HINT = "Write redis+cluster://host:port,host:port in place of redis://host:port."
 
 
@@ -179,30 +186,63 @@ async def _probe_commands(
     redis = RedisStore(
         url, note=notes.append, clock=time.monotonic, deadline=deadline, verify=verify
     )
+    needed = VALUE_COMMANDS | (
+        COUNTER_COMMANDS | list_script_commands() if has_counters else frozenset()
+    )
+    refused: list[str] = []
     try:
-        await redis.put(_PROBE_NAME, b"well", 1.0)
+        with suppress(StoreUnavailable):
+            refused = await _list_refused(redis, needed)
+        await redis.put(_PROBE_NAME, b"well", 1.0)  # over what the trial of SET has left
+        if refused:
+            return [_make_mistake(f"refuses {', '.join(refused)}.", _RIGHTS_HINT, level="error")]
         keeps_values = await redis.get(_PROBE_NAME) == b"well"
         counts_calls = not has_counters
         if has_counters:
-            try:
-                await redis.run_command(_PROBE_NAME, b"HSETNX", b"spent", b"doctor", b"0")
+            with suppress(StoreUnavailable):
                 await redis.run(Script("settle"), _PROBE_NAME, _SETTLE_ARGUMENT)
-                await redis.run(Script("sweep"), _PROBE_NAME, _SWEEP_ARGUMENT)
-                await redis.run(Script("open"), _PROBE_NAME, _OPEN_ARGUMENT)
-                await redis.run_command(_PROBE_NAME, b"HEXISTS", b"told", b"doctor")
-                await redis.run_command(_PROBE_NAME, b"DEL", b"told")
                 counts_calls = True
-            except StoreUnavailable:
-                pass
     finally:
         await redis.close()
     note = f" ({notes[0].partition(' (')[0]})" if notes else ""
-    hint = "Give it the commands that docs/operating.md names, and room."
     return [
-        _make_mistake(f"{text}{note}.", hint, level="error")
+        _make_mistake(f"{text}{note}.", _RIGHTS_HINT, level="error")
         for works, text in ((keeps_values, "keeps no value"), (counts_calls, "counts nothing"))
         if not works
     ]
+
+
+async def _list_refused(redis: RedisStore, commands: AbstractSet[bytes]) -> list[str]:
+    """Return the commands that this user may not send. Raises StoreUnavailable.
+
+    The trial writes the key of the probe.
+    """
+    key = KEY_PREFIX + _PROBE_NAME.encode()
+    refused: list[str] = []
+    for group in (sorted(commands - _REMOVING_COMMANDS), sorted(commands & _REMOVING_COMMANDS)):
+        may_send = await asyncio.gather(*(_may_send(redis, key, command) for command in group))
+        refused += [
+            command.decode()
+            for command, is_allowed in zip(group, may_send, strict=True)
+            if not is_allowed
+        ]
+    return refused
+
+
+async def _may_send(redis: RedisStore, key: bytes, command: bytes) -> bool:
+    """Return True if this user may send a command.
+
+    A server looks for rights once a command has enough words, so the trial adds some.
+    """
+    words = [command]
+    while len(words) < _MAX_TRIAL_WORDS:
+        answer = await redis.execute_raw(key, *words)
+        if not isinstance(answer, RedisError):
+            return True
+        if _WRONG_ARITY not in answer.text:
+            return answer.code != "NOPERM"
+        words.append(b"0" if len(words) > 1 else key)
+    return True
 
 
 def _find_version(facts: dict[str, str]) -> tuple[str, str]:

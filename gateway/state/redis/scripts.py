@@ -5,6 +5,7 @@ are the `.lua` files beside this one.
 """
 
 import hashlib
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ class Script:
 KEY_VERSION = b"1"
 """The version of the stored form. A gateway never reads the keys of another version."""
 KEY_NAMES = (b"spent", b"rate", b"running", b"holds", b"ends", b"told", b"users")
+_CALLED_COMMAND = re.compile(rb"redis\.p?call\('(\w+)'")
 _ALL_TENANTS_TAG = b"*"
 """The hash tag for all tenants. No tenant has it, as their tags write `*` as `%2A`."""
 
@@ -70,6 +72,12 @@ class ScriptRunner(RedisClient):
         if answer.code != "NOSCRIPT":
             raise self.handle_error(keys[0], answer)
         return await self.execute(keys[0], b"EVAL", script.source, *words)
+
+
+def list_script_commands() -> frozenset[bytes]:
+    """Return the commands that the scripts call."""
+    sources = [path.read_bytes() for path in Path(__file__).parent.glob("*.lua")]
+    return frozenset(name for source in sources for name in _CALLED_COMMAND.findall(source))
 
 
 @lru_cache(maxsize=4096)

@@ -186,8 +186,8 @@ def test_a_redis_user_without_the_needed_rights_is_an_error(
         tmp_path, GOOD + BUDGET, REDIS_URL=f"redis://meek:pw@127.0.0.1:{redis_server.port}"
     )
     assert report.status == 1
-    assert "redis: keeps no value (redis refuses: NOPERM)" in report.text
-    assert "redis: counts nothing (redis refuses: NOPERM)" in report.text
+    assert "redis: refuses EVAL, EVALSHA, EXISTS, GETRANGE, HDEL, " in report.text
+    assert "rights that docs/operating.md names" in report.text
     assert "pw" not in report.text
 
 

@@ -1,5 +1,7 @@
 """Diagnostics warn of a Redis whose settings would break a promise; the servers are real."""
 
+import ast
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,10 +10,28 @@ import pytest
 import redis
 
 from gateway.settings.errors import Mistake
-from gateway.state.redis.diagnostics import _check_role, _check_vector_sets, advise, examine
+from gateway.state.redis.diagnostics import (
+    COUNTER_COMMANDS,
+    VALUE_COMMANDS,
+    _check_role,
+    _check_vector_sets,
+    advise,
+    examine,
+)
+from gateway.state.redis.scripts import list_script_commands
 from gateway.state.redis.url import parse_url
 from tests.conftest import redis_program
 from tests.e2e.redis_port import Place, _free
+
+_ROOT = Path(__file__).parents[3]
+_ALL_COMMANDS = VALUE_COMMANDS | COUNTER_COMMANDS | list_script_commands()
+_SENDING_MODULES = (
+    "state/redis/store.py", "state/redis/client.py", "state/redis/scripts.py", "limits/redis.py",
+    "limits/tier_share.py", "limits/counter_epochs.py", "limits/leases.py",
+)  # fmt: skip
+"""Modules that send commands for values and counters."""
+_OPTIONS = {"PX", "COUNT"}
+"""Words of commands that are in capitals too."""
 
 
 @pytest.fixture
@@ -192,3 +212,53 @@ def test_a_url_without_a_host_name_check_is_a_warning() -> None:
     assert "ssl_check_hostname=false takes a trusted certificate of any server" in str(warning)
     assert _check_role({}, parse_url("rediss://h")) == []
     assert _check_role({}, parse_url("redis://h?ssl_check_hostname=no")) == []
+
+
+def examine_as_user(place: Place, *rights: str, counts: bool = True) -> list[str]:
+    """Return what a user with some rights lacks; the trial removes its keys."""
+    with redis.Redis(port=place.port) as admin:
+        admin.execute_command("ACL", "SETUSER", "meek", "reset", "on", ">pw", "~tiergate:*", *rights)  # fmt: skip
+        mistakes = examine(
+            f"redis://meek:pw@127.0.0.1:{place.port}/0", has_counters=counts, deadline=10.0
+        ).mistakes
+        assert set(admin.keys()) <= {b"tiergate:doctor"}  # for a second
+    return [str(mistake) for mistake in mistakes]
+
+
+def test_each_command_that_a_user_may_not_send_is_an_error(place: Place) -> None:
+    place.start("--appendonly", "yes")
+    assert examine_as_user(place, "+@all") == []
+    for command in sorted(_ALL_COMMANDS - {b"INFO", b"DEL", b"EXPIRE"}):
+        (mistake,) = examine_as_user(place, "+@all", f"-{command.decode()}")
+        assert f"refuses {command.decode()}. Give it the rights" in mistake
+    (mistake,) = examine_as_user(place, "+@all", "-zcard", "-zremrangebyscore")
+    assert "refuses ZCARD, ZREMRANGEBYSCORE." in mistake
+    assert examine_as_user(place, "+@all", "-zcard", "-eval", counts=False) == []
+
+
+def test_no_command_of_the_gateway_is_left_out() -> None:
+    """The scripts' commands are read from the scripts, and those of modules are listed."""
+    folder = _ROOT / "gateway"
+    calls = sum(path.read_text().count("redis.") for path in (folder / "state/redis").glob("*.lua"))
+    found = sum(
+        len(re.findall(r"redis\.p?call\('\w+'", path.read_text()))
+        for path in (folder / "state/redis").glob("*.lua")
+    )
+    assert calls == found > 50
+    assert {b"ZCARD", b"ZREMRANGEBYSCORE"} <= list_script_commands()
+    words = {
+        node.value.decode()
+        for name in _SENDING_MODULES
+        for node in ast.walk(ast.parse((folder / name).read_text()))
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, bytes)
+        and re.fullmatch(rb"[A-Z]{2,}", node.value)
+    }
+    assert words - _OPTIONS == {name.decode() for name in VALUE_COMMANDS | COUNTER_COMMANDS}
+
+
+def test_the_documents_name_all_commands() -> None:
+    text = (_ROOT / "docs" / "operating.md").read_text()
+    (rule,) = re.findall(r"^redis-cli ACL SETUSER tiergate .*$", text, re.MULTILINE)
+    named = {word[1:].upper() for word in rule.split() if word.startswith("+")}
+    assert named == {name.decode() for name in _ALL_COMMANDS} | {"SELECT"}
