@@ -164,7 +164,11 @@ class PostgresStore(SqlStore):
             connection.execute("SELECT pg_advisory_xact_lock(%s)", [_MIGRATION_LOCK_ID])
             version = _read_version(connection)  # again: another process may have been first
             if version > len(POSTGRES_MIGRATIONS):
-                raise StoreError(f"the store was made by a newer version (schema {version})")
+                message = (
+                    f"the store was made by a newer version of tiergate (schema {version}):"
+                    " update this one"
+                )
+                raise StoreError(message)
             for statements in POSTGRES_MIGRATIONS[version:]:
                 for statement in statements:
                     connection.execute(statement.encode())

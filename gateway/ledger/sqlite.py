@@ -417,7 +417,11 @@ class SqliteStore(SqlStore):
         connection.execute("PRAGMA journal_mode = WAL")
         with self.transaction(connection):
             if version > len(SQLITE_MIGRATIONS):
-                raise StoreError(f"{self.path} was made by a newer version (schema {version})")
+                message = (
+                    f"{self.path} was made by a newer version of tiergate (schema {version}):"
+                    " update this one"
+                )
+                raise StoreError(message)
             for statements in SQLITE_MIGRATIONS[version:]:
                 for statement in statements:
                     connection.execute(statement)
