@@ -27,8 +27,8 @@ def is_installed() -> bool:
 def find_price(provider: str, model: str, now: datetime) -> Price | None:
     """Return a model's price from `now` on; `provider` and `model` are the names in the list.
 
-    None if the list lacks the model, or if it has a fee that no answer counts: without the fee the
-    price would be too low.
+    None if the list lacks the model, or a fee of its requests: without the fee the price would be
+    too low.
     """
     if not is_installed():
         return None
@@ -41,11 +41,7 @@ def find_price(provider: str, model: str, now: datetime) -> Price | None:
         if isinstance(model_info.prices, list)
         else [model_info.prices]
     )
-    if any(
-        getattr(prices, name, None) is not None
-        for prices in price_rows
-        for name in _UNCOUNTED_FIELDS
-    ):
+    if any(_lacks_fee(model_info.id, prices) for prices in price_rows):
         return None
     today = now.astimezone(UTC).date()
     constraints = (
@@ -83,6 +79,17 @@ def find_price(provider: str, model: str, now: datetime) -> Price | None:
     return msgspec.structs.replace(
         _build_day_price(seller.id, model_info, today, edges, version), later=later
     )
+
+
+def _lacks_fee(model: str, prices: Any) -> bool:
+    """Return True if a model bills more than tokens, and the list does not have all of it.
+
+    Perplexity bills each request by the size of its search. The list has the fee of the largest
+    size (`requests_kcount`), or none. Its models that bill each search are listed with that price.
+    """
+    if getattr(prices, "requests_kcount", None) is not None:
+        return True
+    return _SEARCHING_MODEL in model and getattr(prices, "web_searches_kcount", None) is None
 
 
 def _build_day_price(
@@ -137,10 +144,11 @@ def _list_text_billed(seller: str, prices: Any) -> frozenset[str]:
 
 
 def _build_tool_prices(seller: str, prices: Any) -> dict[str, Decimal]:
-    """Return the USD for one request of each tool that is billed by request."""
-    listed_prices = {tool: _find_rate(prices, name, 0) for name, tool in _TOOL_FIELDS.items()}
+    """Return the USD of one unit of each tool."""
     prices_by_tool = {
-        tool: price / _THOUSAND for tool, price in listed_prices.items() if price is not None
+        tool: price / units
+        for name, (tool, units) in _TOOL_FIELDS.items()
+        if (price := _find_rate(prices, name, 0)) is not None
     }
     if seller == _GOOGLE and _SEARCH_TOOL in prices_by_tool:
         search_price = prices_by_tool[_SEARCH_TOOL]
@@ -183,13 +191,14 @@ _RATE_FIELDS = (
 _SEARCH_TOOL, _GOOGLE = "web_search", "google"
 _PER_PROMPT_USD = Decimal("0.035")
 """USD that Google bills for a grounded prompt before Gemini 3, however many searches it makes."""
-_TOOL_FIELDS = {"web_searches_kcount": _SEARCH_TOOL, "storage_searches_kcount": "file_search"}
-_THOUSAND = Decimal(1000)
-_UNCOUNTED_FIELDS = ("requests_kcount", "output_citation_mtok")
-"""Fees of Perplexity: for each request by the size of its search, and for citations.
-
-Where it bills citations, its total has neither these nor the reasoning.
-"""
+_SEARCHING_MODEL = "sonar"
+"""The name that all models of Perplexity have which search for each request."""
+_TOOL_FIELDS = {
+    "web_searches_kcount": (_SEARCH_TOOL, Decimal(1000)),
+    "storage_searches_kcount": ("file_search", Decimal(1000)),
+    "output_citation_mtok": ("citation_tokens", Decimal(1_000_000)),
+}
+"""Fields with prices of tools: the name of the tool in `Usage.tools`, and units for the price."""
 
 
 @functools.cache

@@ -1,15 +1,20 @@
 """List prices of the real package: spot values, long-context steps, times of day, unknowns."""
 
 import sys
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from importlib import metadata
+from typing import Any
 
+import genai_prices
+import msgspec
 import pytest
 
 from gateway.core.price import compute_cost, list_prompt_classes
 from gateway.core.rates import Rates
-from gateway.core.usage import Usage
+from gateway.core.usage import MODALITIES, Usage
+from gateway.dialects.openai_chat import usage as openai_chat_usage
 from gateway.settings import list_prices
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -136,11 +141,47 @@ def test_google_bills_each_search_or_each_grounded_prompt(model: str) -> None:
     }
 
 
-@pytest.mark.parametrize("model", ["sonar", "sonar-pro", "sonar-deep-research"])
-def test_a_price_with_a_fee_that_the_gateway_cannot_count_is_unknown(model: str) -> None:
-    """Perplexity bills each request beside its tokens, or citations and reasoning apart."""
-    assert list_prices._load_snapshot().find_provider_model(model, None, "perplexity", None)
-    assert list_prices.find_price("perplexity", model, NOON) is None
+@pytest.mark.parametrize(
+    ("provider", "model"),
+    [
+        ("perplexity", "sonar"),
+        ("perplexity", "sonar-pro"),
+        ("perplexity", "sonar-pro-search"),
+        ("openrouter", "perplexity/sonar"),
+        ("openrouter", "perplexity/sonar-deep-research"),
+    ],
+)
+def test_a_price_without_all_fees_of_a_request_is_unknown(provider: str, model: str) -> None:
+    """Perplexity bills each request by the size of its search; the list has one size, or none."""
+    assert list_prices._load_snapshot().find_provider_model(model, None, provider, None)
+    assert list_prices.find_price(provider, model, NOON) is None
+
+
+RESEARCH = [
+    # Usage and bills that Perplexity has stated; it rounds each part to the fifth digit.
+    ((33, 11_395, 193_947, 19_028, 21), "0.816123"),
+    ((911, 7_279, 190_044, 25_884, 80), "1.08195"),
+]
+
+
+@pytest.mark.parametrize(("counts", "billed"), RESEARCH)
+def test_research_costs_what_perplexity_has_billed(counts: tuple[int, ...], billed: str) -> None:
+    """Reasoning, citations and searches have prices of their own."""
+    price = list_prices.find_price("perplexity", "sonar-deep-research", NOON)
+    prompt, completion, reasoning, citations, searches = counts
+    usage = openai_chat_usage.read(
+        {
+            "prompt_tokens": prompt,
+            "completion_tokens": completion,
+            "total_tokens": prompt + completion,
+            "reasoning_tokens": reasoning,
+            "citation_tokens": citations,
+            "num_search_queries": searches,
+        }
+    )
+    cost = compute_cost(usage, price)
+    assert cost is not None
+    assert abs(cost - D(billed)) < D("0.00001")
 
 
 def test_without_the_installed_list_no_price_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,33 +246,99 @@ def test_each_modality_has_the_rates_of_the_list(
 
 
 def test_reasoning_with_a_price_of_its_own_is_not_output() -> None:
-    price = list_prices.find_price("openrouter", "perplexity/sonar-deep-research", NOON)
+    price = list_prices.find_price("perplexity", "sonar-deep-research", NOON)
     assert price is not None
     assert price.rates == Rates(input=D(2), output=D(8), reasoning=D(3))
+    assert price.tools == {"web_search": D("0.005"), "citation_tokens": D("0.000002")}
 
 
-def test_every_field_of_the_list_is_known_to_the_gateway() -> None:
-    """A class of tokens that a newer list adds must not be priced as another one."""
-    fields = {
-        name
-        for provider in list_prices._load_snapshot().providers
-        for model in provider.models
-        for prices in (
-            [item.prices for item in model.prices]
-            if isinstance(model.prices, list)
-            else [model.prices]
+UNPRICED = {
+    "audio_hours": "audio by time: no second of it has a price in whole digits",
+    "input_audio_hours": "audio by time",
+    "input_document_kpages": "pages, of models that read documents",
+    "input_annotated_document_kpages": "pages, of models that read documents",
+    "input_mchars": "letters, of models that speak",
+    "input_text_messages_kcount": "messages, of models that speak",
+}
+"""Classes of the list that the gateway does not price. An answer with them has no cost."""
+FILL = 10
+"""Tokens of text beside those of the class, on each side of an answer that has a price."""
+UNITS = 1_000
+TOOLS = {
+    "web_searches_kcount": "web_search", "storage_searches_kcount": "file_search",
+    "output_citation_mtok": "citation_tokens", "audio_hours": "audio_seconds",
+    "input_audio_hours": "audio_seconds",
+}  # fmt: skip
+"""Classes that answers count as units of tools."""
+
+
+def make_answer(prices: Any, field: str) -> tuple[Usage, dict[str, int]] | None:
+    """Return an answer with units of one class, for the gateway and for genai-prices.
+
+    None if no answer of a dialect counts the class.
+    """
+    name, side = field.rpartition("_")[0], "output" if field.startswith("output_") else "input"
+    fill = {part: FILL if getattr(prices, f"{part}_mtok") else 0 for part in ("input", "output")}
+    theirs = {f"{part}_tokens": tokens for part, tokens in fill.items()}
+    usage = Usage(input=fill["input"], output=fill["output"])
+    if field in TOOLS:
+        theirs |= {"web_searches": UNITS} if name == "web_searches" else {}
+        theirs |= {"storage_searches": UNITS} if name == "storage_searches" else {}
+        if name == "output_citation":
+            theirs |= {"output_tokens": fill["output"] + UNITS, f"{name}_tokens": UNITS}
+        return msgspec.structs.replace(usage, tools={TOOLS[field]: UNITS}), theirs
+    if not field.endswith("_mtok"):
+        return None
+    theirs[f"{side}_tokens"] += UNITS
+    theirs |= {} if name in ("input", "output") else {f"{name}_tokens": UNITS}
+    words = name.split("_")
+    modality = next((word for word in words if word in MODALITIES), "")
+    media = {f"{side}_{modality}": UNITS} if modality else {}
+    if "write" in words:
+        theirs["cache_write_tokens"] = UNITS
+        lifetime = words[-1] if words[-1] != "write" else ""
+        return msgspec.structs.replace(usage, cache_write={lifetime: UNITS}, media=media), theirs
+    if "cache" in words:
+        theirs |= (
+            {f"input_{modality}_tokens": UNITS, "cache_read_tokens": UNITS} if modality else {}
         )
-        for name, value in vars(prices).items()
-        if value is not None
-    }
-    read = {*list_prices._RATE_FIELDS, *list_prices._TOOL_FIELDS, *list_prices._UNCOUNTED_FIELDS}
-    # Units of models that neither chat nor embed: speech, transcription and pages of documents.
-    of_other_models = {
-        "audio_hours",
-        "input_audio_hours",
-        "input_annotated_document_kpages",
-        "input_document_kpages",
-        "input_mchars",
-        "input_text_messages_kcount",
-    }
-    assert fields - read == of_other_models
+        media |= {f"cache_read_{modality}": UNITS} if modality else {}
+        return msgspec.structs.replace(usage, cache_read=UNITS, media=media), theirs
+    if "reasoning" in words:
+        return msgspec.structs.replace(usage, reasoning=UNITS), theirs
+    return msgspec.structs.replace(usage, **{side: fill[side] + UNITS}, media=media), theirs
+
+
+def test_each_class_of_the_list_has_its_price_or_none() -> None:
+    """The gateway's cost of every class of every model is that of genai-prices, or unknown."""
+    priced: Counter[str] = Counter()
+    unknown: Counter[str] = Counter()
+    without_price = set()
+    snapshot = list_prices._load_snapshot()
+    for provider in snapshot.providers:
+        for model in provider.models:
+            try:
+                _, info = snapshot.find_provider_model(model.id, None, provider.id, None)
+            except LookupError:
+                continue  # the model answers to other names only
+            price = list_prices.find_price(provider.id, model.id, NOON)
+            if price is None:
+                without_price.add(model.id.rpartition("/")[2])
+                continue
+            prices = info.get_prices(NOON)
+            for field in (name for name, value in vars(prices).items() if value is not None):
+                answer = make_answer(prices, field)
+                cost = None
+                if answer is not None:
+                    cost = compute_cost(answer[0], price.find_in_force(NOON.timestamp()))
+                if answer is None or cost is None:
+                    unknown[field] += 1
+                elif (provider.id, field) != ("google", "web_searches_kcount"):
+                    # See `test_google_bills_each_search_or_each_grounded_prompt`
+                    theirs = prices.calc_price(genai_prices.Usage(**answer[1]))
+                    assert cost == theirs["total_price"], (provider.id, model.id, field)
+                    priced[field] += 1
+    assert {name for name in without_price if "sonar" not in name} == set()
+    assert unknown.keys() == UNPRICED.keys(), unknown
+    assert priced.total() > 5_000
+    assert len(priced) == 17, priced

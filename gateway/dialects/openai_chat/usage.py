@@ -3,7 +3,8 @@
 Usage has five classes that never overlap. The provider's `total_tokens` decides. `prompt_tokens`
 includes cached and written tokens unless the total shows that it does not. `completion_tokens`
 includes reasoning unless the total shows that it does not (xAI, Google's OpenAI endpoint). Vercel
-is the exception: its total leaves reasoning out.
+and Perplexity's research are the exceptions: their totals leave reasoning out. `prompt_tokens` of
+Mistral leave out those of audio, which it bills by the second.
 
 If a provider reports no usage, the gateway counts the bytes of content: see
 gateway.dialects.content_length. It decodes only members with content, usage, an end or an error.
@@ -95,10 +96,15 @@ def read(usage: dict[str, Json]) -> Usage | None:
     surplus = None  # tokens of the total beyond both sides
     if total is not None and prompt is not None and completion is not None:
         surplus = total - prompt - completion
-    fresh = None
+    fresh, audio = None, 0
     if prompt is not None:
-        if surplus and surplus == (cache_read or 0) + (cache_written or 0) and reasoning != surplus:
-            prompt, surplus = prompt + surplus, 0
+        if surplus and surplus > 0:
+            if usage.get("prompt_audio_seconds"):
+                audio = surplus
+            if audio or (
+                surplus == (cache_read or 0) + (cache_written or 0) and reasoning != surplus
+            ):
+                prompt, surplus = prompt + surplus, 0
         # A part is never more than the whole, whatever a host says.
         cache_read = None if cache_read is None else min(cache_read, prompt)
         cache_written = (
@@ -109,9 +115,11 @@ def read(usage: dict[str, Json]) -> Usage | None:
     if completion is not None:
         if reasoning is None and surplus is not None and surplus > 0:
             reasoning = surplus  # Google's OpenAI endpoint
-        elif "market_cost" not in usage:  # Vercel bills reasoning beside a completion and a total
+        elif not ("market_cost" in usage or usage.get("citation_tokens")):  # Vercel, Perplexity
             output, reasoning = split_output(completion, reasoning, surplus)
     media = _sum_media(usage, prompt_details, completion_details)
+    if audio:
+        media = {"input_audio": audio} | media
     return Usage(
         input=fresh,
         cache_read=cache_read,

@@ -113,9 +113,20 @@ def _write_media(answered: Answered, *parts: str) -> dict[str, int]:
 
 
 def _write_chat(answered: Answered) -> Json:
+    """Write usage with the members of several hosts.
+
+    As Mistral, leave audio with its seconds out of the prompt. As Perplexity, leave reasoning
+    beside citations out of the completion, and out of the total.
+    """
     tools = {member: answered.tools[name] for name, member in _CHAT_TOOLS.items()}
     search = {"search_context_size": "low"} if answered.tools["search_low"] else {}
-    return {**_write_openai(answered, "prompt", "completion"), **tools, **search}
+    usage = {**_write_openai(answered, "prompt", "completion"), **tools, **search}
+    if tools["prompt_audio_seconds"]:
+        usage["prompt_tokens"] -= answered.sum(*PROMPT, modality="audio")
+    if tools["citation_tokens"]:
+        usage["completion_tokens"] -= answered.sum("reasoning")
+        usage["total_tokens"] -= answered.sum("reasoning")
+    return usage
 
 
 def _write_responses(answered: Answered) -> Json:

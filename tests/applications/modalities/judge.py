@@ -138,8 +138,19 @@ def _find_usage(value: Json) -> Json:
     return {}
 
 
+def _read_chat(usage: Json) -> tuple[int, int]:
+    """Return both sides of a usage, which may leave parts out as some hosts do."""
+    completion = usage["completion_tokens"]
+    beside = (
+        usage["completion_tokens_details"]["reasoning_tokens"]
+        if usage.get("citation_tokens")
+        else 0
+    )
+    return usage["total_tokens"] - completion, completion + beside
+
+
 _READ: dict[str, Callable[[Json], tuple[int, int]]] = {
-    CHAT: lambda usage: (usage["prompt_tokens"], usage["completion_tokens"]),
+    CHAT: _read_chat,
     RESPONSES: lambda usage: (usage["input_tokens"], usage["output_tokens"]),
     MESSAGES: lambda usage: (
         usage["input_tokens"] + usage.get("cache_read_input_tokens", 0) + usage.get("cache_creation_input_tokens", 0),

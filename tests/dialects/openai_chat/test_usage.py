@@ -54,6 +54,29 @@ VECTORS: list[tuple[str, Object, Usage]] = [
         Usage(input=9, output=3, service="batch"),
     ),
     (
+        "Mistral: audio beside the prompt, with its seconds",
+        {"usage": {"prompt_audio_seconds": 12, "prompt_tokens": 3, "completion_tokens": 41, "total_tokens": 419,
+                   "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 375}}},
+        Usage(input=378, cache_read=0, output=41, tools={"audio_seconds": 12}, media={"input_audio": 375}),
+    ),
+    (
+        "Mistral: audio that is told by its seconds alone, most of it cached",
+        {"usage": {"prompt_audio_seconds": 5, "prompt_tokens": 5, "completion_tokens": 24, "total_tokens": 404,
+                   "prompt_tokens_details": {"cached_tokens": 368}}},
+        Usage(input=12, cache_read=368, output=24, tools={"audio_seconds": 5}, media={"input_audio": 375}),
+    ),
+    (
+        "Mistral: no audio",
+        {"usage": {"prompt_audio_seconds": 0, "prompt_tokens": 13, "completion_tokens": 7, "total_tokens": 20, "num_cached_tokens": 0}},
+        Usage(input=13, cache_read=0, output=7),
+    ),
+    (
+        "Perplexity's research: reasoning beside the completion and the total, citations and searches",
+        {"usage": {"prompt_tokens": 33, "completion_tokens": 11395, "total_tokens": 11428, "citation_tokens": 19028, "num_search_queries": 21,
+                   "reasoning_tokens": 193947, "cost": {"total_cost": 0.816123}}},
+        Usage(input=33, output=11395, reasoning=193947, tools={"citation_tokens": 19028, "web_search": 21}, billed=D("0.816123")),
+    ),
+    (
         "DeepSeek",
         {"usage": {"prompt_tokens": 404, "completion_tokens": 9, "prompt_cache_hit_tokens": 384, "prompt_cache_miss_tokens": 20}},
         Usage(input=20, cache_read=384, output=9),
