@@ -11,6 +11,7 @@ from typing import Literal
 
 import msgspec
 
+from gateway.core.rate_limits import ExceededQuota, RateLimits
 from gateway.core.usage import Usage
 
 type ProblemKind = Literal[
@@ -81,6 +82,10 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """The HTTP status; 0 takes the status of its kind."""
     retry_after: float | None = None
     """Seconds after which the client may try again."""
+    exceeded_quota: ExceededQuota | None = None
+    """The limit or budget that refuses the call."""
+    rate_limits: RateLimits | None = None
+    """The rate limits of the refused call, where its client may see some."""
     body: bytes | None = None
     """A provider's own error body in the client's dialect, which the gateway sends unchanged."""
     upstream_status: int | None = None

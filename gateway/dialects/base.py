@@ -26,6 +26,7 @@ from gateway.core.events import AnswerMetadata, Citation, Event, GeneratedMedia,
 from gateway.core.jsonio import Json, Members
 from gateway.core.loss import Loss
 from gateway.core.prompt import Prompt
+from gateway.core.rate_limits import RateLimits
 from gateway.core.target import Target
 from gateway.core.usage import Usage
 from gateway.dialects.beta_headers import NO_BETA_HEADER, BetaHeader
@@ -248,6 +249,8 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     """An error inside a stream that has begun."""
     find_status: Callable[[Problem], int]
     """The HTTP status of an error."""
+    write_rate_limits: Callable[[RateLimits], Iterable[tuple[str, str]]] = lambda _: ()
+    """The headers that tell its SDKs of rate limits; none where they know none."""
     explain_unfit: Callable[[Prompt, Target], str]
     """Why a model cannot be asked this in this dialect; empty where it can."""
     read_problem: Callable[[int, bytes, float | None], Problem]

@@ -53,6 +53,8 @@ class CounterDemand(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """The cheaper tier for a call that does not fit; None refuses it."""
     all_tenants: bool = False
     """True if the counter counts the calls of all tenants."""
+    is_shown: bool = False
+    """True for a rate of which the client may see what is left."""
 
     @property
     def is_hard_money(self) -> bool:
@@ -153,6 +155,24 @@ BUSY_RETRY_SECONDS = 1.0
 """Seconds until a call asks a busy budget again."""
 
 
+class RateState(msgspec.Struct, frozen=True):
+    """What a rate that the client may see has left, once a call has taken its part."""
+
+    demand: CounterDemand
+    left: int
+    """Requests or tokens."""
+    reset_seconds: float | None
+    """Seconds until all is back, if no other call comes; None if it never is."""
+
+    def give_back(self) -> "RateState":
+        """Return the state once the rate has back what the call took."""
+        demand = self.demand
+        if self.reset_seconds is None:
+            return self
+        seconds = self.reset_seconds - demand.amount * demand.period / demand.limit
+        return RateState(demand, self.left + demand.amount, max(0.0, seconds))
+
+
 class Refusal(msgspec.Struct, frozen=True):
     """The demand that a call does not pass; the store has taken nothing."""
 
@@ -167,6 +187,8 @@ class Refusal(msgspec.Struct, frozen=True):
     """True if the demand would fit if the other running calls cost nothing."""
     left: int | None = None
     """The micro-USD that a budget has left, reservations taken off; None for other demands."""
+    rates: tuple[RateState, ...] = ()
+    """The rates of the option that the client may see, without a part of this call."""
 
 
 class MissingCounter(msgspec.Struct, frozen=True):
@@ -188,10 +210,12 @@ class Admitted(msgspec.Struct, frozen=True):
     """The granted option: 0 is the call's own, n the n-th of its `fallbacks`."""
     exhausted: tuple[CounterDemand, ...] = ()
     """The used-up demands that moved the call to this option."""
+    rates: tuple[RateState, ...] = ()
+    """The rates of the option that the client may see; a repeated request may get none."""
 
 
 PASSED = Admitted()
-"""The answer to a call that passes its own demands and crosses no soft limit."""
+"""The answer to a call that passes its own demands, with nothing to report."""
 
 type Answer = Admitted | Refusal | MissingCounter
 

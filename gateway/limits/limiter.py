@@ -23,6 +23,7 @@ from gateway.core.call import Call, Key
 from gateway.core.decision import Decision, Plan
 from gateway.core.errors import ProblemError
 from gateway.core.ledger_rows import FinalRow
+from gateway.core.rate_limits import RateLimits
 from gateway.core.target import TIERS, Target, Tier
 from gateway.limits.admission_options import (
     AdmissionOption,
@@ -46,6 +47,7 @@ from gateway.limits.counters import (
     EndedCall,
     MissingCounter,
     Owner,
+    RateState,
     Refusal,
     RunningCall,
     Scopes,
@@ -53,6 +55,7 @@ from gateway.limits.counters import (
 )
 from gateway.limits.leases import TICK_SECONDS, Leases
 from gateway.limits.output_fit import fit_plan
+from gateway.limits.rate_view import find_tightest
 from gateway.limits.reconciliation import UnsettledCalls
 from gateway.limits.refusals import UNCOUNTED_PROBLEM, make_refusal_error, make_unbounded_error
 from gateway.limits.rules import LimitRules
@@ -79,6 +82,8 @@ class Reservation(msgspec.Struct, frozen=True):
     usage_bound: UsageBound
     decision: Decision
     plan: Plan
+    rate_limits: RateLimits | None = None
+    """The rate limits that the client may see; None if there are none."""
 
     async def extend(self, target: Target) -> None:
         """Reserve what one more attempt may cost. Raises ProblemError."""
@@ -204,10 +209,11 @@ class Limiter:
         """
         if usage_bound.end_user is not None:
             usage_bound = await self._bound_user(usage_bound, usage_bound.end_user)
-        decision, plan = await self._admit(
+        decision, plan, rates = await self._admit(
             usage_bound, decision, plan, decide_again, all_at_once=all_at_once
         )
-        return Reservation(self, usage_bound, decision, plan)
+        rate_limits = find_tightest(rates, self._wall())
+        return Reservation(self, usage_bound, decision, plan, rate_limits)
 
     async def _bound_user(self, usage_bound: UsageBound, end_user: str) -> UsageBound:
         """Return the facts of a call with the name under which its end user is counted."""
@@ -232,20 +238,20 @@ class Limiter:
         decide_again: DecideAgain,
         *,
         all_at_once: bool,
-    ) -> tuple[Decision, Plan]:
+    ) -> tuple[Decision, Plan, tuple[RateState, ...]]:
         if not self.applies_to(usage_bound.call.key):
-            return decision, plan
+            return decision, plan, ()
         now = self._wall()
         first_option = self._make_option(usage_bound, now, decision, plan)
         if not first_option.template.demands:
-            return decision, plan
+            return decision, plan, ()
         options = [first_option]
         if all_at_once:
             make_option = partial(self._make_option, usage_bound, now)
             options += find_lower_options(first_option, decide_again, make_option)
         answer = await self._reserve(usage_bound, options, now, decide_again)
-        if answer is PASSED:
-            return first_option.decision, first_option.plan
+        if isinstance(answer, Admitted) and not answer.choice:
+            return first_option.decision, first_option.plan, answer.rates
         ceiling = answer.demand.then if isinstance(answer, Refusal) else None
         if isinstance(answer, Refusal) and ceiling is not None and len(options) == 1:
             now = self._wall()
@@ -269,8 +275,8 @@ class Limiter:
                 self._reports.report_exhausted(usage_bound.call.key.tenant, Refusal(demand))
         option = options[answer.choice]
         if isinstance(answer, Refusal):
-            option = await self._reserve_fitted(usage_bound, option, answer, decide_again)
-        return option.decision, option.plan
+            return await self._reserve_fitted(usage_bound, option, answer, decide_again)
+        return option.decision, option.plan, answer.rates
 
     async def _reserve_fitted(
         self,
@@ -278,7 +284,7 @@ class Limiter:
         option: AdmissionOption,
         refusal: Refusal,
         decide_again: DecideAgain,
-    ) -> AdmissionOption:
+    ) -> tuple[Decision, Plan, tuple[RateState, ...]]:
         """Lower the cap on the output of a refused call, and reserve what it then costs at most.
 
         Other calls may take what was left, so the limiter tries again. Raises ProblemError.
@@ -296,7 +302,7 @@ class Limiter:
             answer = await self._reserve(usage_bound, options, now, decide_again)
             option = options[answer.choice]
             if not isinstance(answer, Refusal):
-                return option
+                return option.decision, option.plan, answer.rates
             refusal = answer
         raise self._make_error(usage_bound, option, refusal)
 

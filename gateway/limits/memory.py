@@ -21,6 +21,7 @@ from gateway.limits.counters import (
     FindRunning,
     MissingCounter,
     Owner,
+    RateState,
     Refusal,
     Scopes,
     is_user_counter,
@@ -255,6 +256,7 @@ class MemoryCounters:
                     tuple(exhausted),
                     failure.busy,
                     failure.left,
+                    self._read_rates(tenant, demands, now_micros),
                 )
             choice, demands = next_choice, request.options[next_choice]
             if not failure.busy:
@@ -265,7 +267,7 @@ class MemoryCounters:
         # No limit counts this tier, so there is nothing to settle.
         if reservation is None and not demands:
             return answer
-        call_key = tenant, request.id
+        call_key, rates = (tenant, request.id), self._read_rates(tenant, demands, now_micros)
         if reservation is None:
             self._reservations[call_key] = _Reservation(answer, demands, request.expires_at)
         else:
@@ -281,7 +283,19 @@ class MemoryCounters:
                 for pending_key, pending in self._reservations.items()
             ]
             heapify(self._expiry_heap)
-        return answer
+        return msgspec.structs.replace(answer, rates=rates) if rates else answer
+
+    def _read_rates(
+        self, tenant: str, demands: Sequence[CounterDemand], now_micros: int
+    ) -> tuple[RateState, ...]:
+        """Return what the rates that the client may see have left."""
+        return tuple(
+            [
+                self._counters_of(tenant, demand).read_rate(demand, now_micros)
+                for demand in demands
+                if demand.is_shown
+            ]
+        )
 
     def _take_demands(
         self, tenant: str, demands: Sequence[CounterDemand], now_micros: int, now: float
@@ -546,6 +560,22 @@ class _OwnerCounters:
         return (
             -(-excess // demand.limit) + max(0, bucket.updated_at - now_micros) + 1
         ) / _MICROS_PER_SECOND
+
+    def read_rate(self, demand: CounterDemand, now_micros: int) -> RateState:
+        """Return what a rate has left, and leave it as it is.
+
+        Tokens that running calls have reserved are not left.
+        """
+        if not demand.limit:
+            return RateState(demand, 0, None)
+        bucket = self.rates.get(demand.field)
+        if bucket is None:
+            return RateState(demand, demand.limit, 0.0)
+        period = round(demand.period * _MICROS_PER_SECOND)
+        level = max(0, bucket.level - max(0, now_micros - bucket.updated_at) * bucket.limit)
+        used = -(-level * period // bucket.period) + bucket.reserved * period
+        left = max(0, demand.limit - -(-used // period))
+        return RateState(demand, left, -(-used // demand.limit) / _MICROS_PER_SECOND)
 
     def sweep(self, max_fields: int, now: float) -> None:
         """Check up to `max_fields` counters in turn, and remove idle and ended ones."""

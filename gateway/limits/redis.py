@@ -39,6 +39,7 @@ from gateway.limits.counters import (
     LeaseStore,
     MissingCounter,
     Owner,
+    RateState,
     Refusal,
     Scopes,
     collect_scopes,
@@ -297,7 +298,7 @@ class RedisCounters:
             if isinstance(answer, MissingCounter):
                 return answer
             if isinstance(answer, Admitted):
-                return Admitted(answer.warnings, choice, tuple(exhausted))
+                return Admitted(answer.warnings, choice, tuple(exhausted), answer.rates)
             next_choice = request.next_choice(choice, answer.demand)
             if next_choice is None:
                 return Refusal(
@@ -307,6 +308,7 @@ class RedisCounters:
                     tuple(exhausted),
                     answer.busy,
                     answer.left,
+                    answer.rates,
                 )
             if not answer.busy:
                 exhausted.append(answer.demand)
@@ -340,13 +342,21 @@ class RedisCounters:
         shared_answer, tenant_answer = await asyncio.gather(*answers)
         if isinstance(shared_answer, Admitted) and isinstance(tenant_answer, Admitted):
             warnings = (*shared_answer.warnings, *tenant_answer.warnings)
-            return Admitted(warnings) if warnings else PASSED
+            rates = (*shared_answer.rates, *tenant_answer.rates)
+            return Admitted(warnings, rates=rates) if warnings or rates else PASSED
+        rates = tuple[RateState, ...]()
         for owner, owner_request, answer in zip(
             owners, owner_requests, (shared_answer, tenant_answer), strict=True
         ):
             if isinstance(answer, Admitted):
                 self._release(owner_request, owner, answer)
-        return merge_answers(shared_answer, tenant_answer)
+                rates += tuple([state.give_back() for state in answer.rates])
+            elif isinstance(answer, Refusal):
+                rates += answer.rates
+        merged = merge_answers(shared_answer, tenant_answer)
+        if rates and isinstance(merged, Refusal):
+            return msgspec.structs.replace(merged, rates=rates)
+        return merged
 
     def _release(self, request: AdmissionRequest, owner: Owner, answer: Admitted) -> None:
         """Give back what an owner has granted to a call."""
@@ -422,12 +432,38 @@ def _to_script_amount(value: int | None) -> int:
 
 def _parse_reply(request: AdmissionRequest, reply: Reply) -> Answer:
     """Read an answer that has a message. Raises StoreUnavailable if it is not in our format."""
-    if not isinstance(reply, bytes):
-        raise StoreUnavailable
+    states: Reply = b""
+    if isinstance(reply, list) and len(reply) == 2:
+        reply, states = reply
     try:
-        return _parse_answer(request, *msgspec.msgpack.decode(reply, type=list[int]))
+        answer: Answer = PASSED
+        if reply != 0:
+            answer = _parse_answer(request, *_decode_numbers(reply))
+        if states and not isinstance(answer, MissingCounter):
+            rates = _parse_rates(request.options[answer.choice], _decode_numbers(states))
+            return msgspec.structs.replace(answer, rates=rates)
+        return answer
     except (msgspec.MsgspecError, TypeError, ValueError, IndexError):  # no answer of our scripts
         raise StoreUnavailable from None
+
+
+def _decode_numbers(data: Reply) -> list[int]:
+    """Return packed numbers. Raises TypeError, MsgspecError."""
+    if not isinstance(data, bytes):
+        raise TypeError
+    return msgspec.msgpack.decode(data, type=list[int])
+
+
+def _parse_rates(demands: Sequence[CounterDemand], numbers: Sequence[int]) -> tuple[RateState, ...]:
+    """Read the position of each rate, what it has left, and microseconds until all is back."""
+    return tuple(
+        [
+            RateState(
+                demands[position - 1], left, None if micros < 0 else micros / _MICROS_PER_SECOND
+            )
+            for position, left, micros in batched(numbers, 3)
+        ]
+    )
 
 
 def _parse_answer(request: AdmissionRequest, status: int, choice: int, *values: int) -> Answer:

@@ -2,9 +2,13 @@
 
 from decimal import Decimal
 
+import msgspec
+
 from gateway.core.errors import Problem, ProblemError
+from gateway.core.rate_limits import ExceededQuota
 from gateway.limits import window
 from gateway.limits.counters import CounterDemand, Refusal
+from gateway.limits.rate_view import find_tightest
 
 _MICRO_PER_USD = Decimal(1_000_000)
 UNCOUNTED_PROBLEM = Problem(
@@ -27,15 +31,24 @@ def make_refusal_error(answer: Refusal, dialect: str, now: float) -> ProblemErro
 
     The message about a budget for all tenants does not reveal what others have spent.
     """
+    demand = answer.demand
+    quota_limit = None if demand.kind in ("usd", "share") else demand.limit
+    problem = msgspec.structs.replace(
+        _make_refusal_problem(answer, dialect, now),
+        exceeded_quota=ExceededQuota(demand.kind, demand.name, quota_limit),
+        rate_limits=find_tightest(answer.rates, now),
+    )
+    return ProblemError(problem)
+
+
+def _make_refusal_problem(answer: Refusal, dialect: str, now: float) -> Problem:
     demand, cap_name = answer.demand, _CAP_NAMES.get(dialect, "max_tokens")
     if answer.busy:
         message = (
             f"The budget {demand.name!r} has no room now: running calls have reserved the "
             f"rest of it. Try again in a second, or send a smaller {cap_name}."
         )
-        return ProblemError(
-            Problem(kind="budget_busy", message=message, retry_after=answer.retry_after)
-        )
+        return Problem(kind="budget_busy", message=message, retry_after=answer.retry_after)
     if demand.kind in ("usd", "share"):
         window_name = demand.field.rpartition("|")[2]
         window_text = "" if window_name == "total" else f" for {window_name}"
@@ -54,11 +67,10 @@ def make_refusal_error(answer: Refusal, dialect: str, now: float) -> ProblemErro
             wait = window.compute_minute_wait(window_name, now) if demand.limit else None
             if wait is not None:
                 text = f"{message} Try again in the next minute."
-                problem = Problem(kind="budget_busy", message=text, retry_after=max(1.0, wait))
-                return ProblemError(problem)
+                return Problem(kind="budget_busy", message=text, retry_after=max(1.0, wait))
         else:
             message = f"The budget {demand.name!r} leaves no more of this tier{window_text}."
-        return ProblemError(Problem(kind="budget", message=message))
+        return Problem(kind="budget", message=message)
     limit_text = f"{demand.limit:,} {demand.kind}"
     if demand.kind == "concurrency":
         limit_text = f"{demand.limit:,} calls at a time"
@@ -66,7 +78,7 @@ def make_refusal_error(answer: Refusal, dialect: str, now: float) -> ProblemErro
         limit_text += f" in {demand.period:g} s"
     message = f"The limit {demand.name!r} is reached: {limit_text}. Try again later."
     wait = 1.0 if answer.retry_after is None else min(answer.retry_after, _MAX_RETRY_AFTER)
-    return ProblemError(Problem(kind="rate_limited", message=message, retry_after=wait))
+    return Problem(kind="rate_limited", message=message, retry_after=wait)
 
 
 def make_unbounded_error(demand: CounterDemand, dialect: str, *, is_priced: bool) -> ProblemError:

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from gateway.core.call import Key, KeyBudget, KeyLimit, WindowKind
+from gateway.core.call import OPEN_KEY, Key, KeyBudget, KeyLimit, WindowKind
 from gateway.core.target import TIERS, Tier
 from gateway.limits import window
 from gateway.limits.counters import MAX_COUNT, CounterDemand, DemandTemplate, Kind, Owner
@@ -281,6 +281,12 @@ class LimitRules:
             rise_ends.append(base_rule.rise_end)
             if rule.tiers is None or tier in rule.tiers:
                 pairs.append((self._make_demand(rule, subject, 1, tier, now, windows), rule))
+        pairs = [
+            (msgspec.structs.replace(demand, is_shown=True), rule)
+            if _shows_rate(rule, key, own_key)
+            else (demand, rule)
+            for demand, rule in pairs
+        ]
         pairs.sort(key=lambda item: not item[0].all_tenants)  # in the order of asking
         starts = [item.start for item in windows.values() if item.start is not None]
         starts += [end for end in rise_ends if end <= now]
@@ -514,6 +520,16 @@ def _compute_amount(
     if reserved is None:
         return rule.limit + 1 if rule.hard else 0
     return reserved
+
+
+def _shows_rate(rule: LimitRule, key: str, own_key: Key | None) -> bool:
+    """Return True if a client may see what a rule has left.
+
+    It may see rates of its own tenant, but not those that would tell of other tenants' calls.
+    """
+    return rule.kind in ("requests", "tokens") and (
+        not rule.all_tenants or rule.keys == frozenset((key,)) or own_key is OPEN_KEY
+    )
 
 
 def _is_below(then: Tier | None, tier: Tier | None) -> bool:

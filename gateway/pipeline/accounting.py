@@ -13,6 +13,7 @@ from gateway.core.call_accounting import AttemptAccount, CallAccount, CallTotals
 from gateway.core.decision import Decision
 from gateway.core.errors import Problem, ledger_unwritable
 from gateway.core.ledger_rows import CallState, FinalRow, Row
+from gateway.core.rate_limits import RateLimits
 from gateway.core.target import Account, Target
 from gateway.limits.limiter import Reservation
 from gateway.telemetry.log import Log, locate_error
@@ -28,13 +29,22 @@ class RecordedAccount(CallAccount):
     Upstream reports each attempt to it. The response settles it once, with the last byte.
     """
 
-    __slots__ = ("_recorder", "aborted_by", "is_streaming", "reservation", "subscriber")
+    __slots__ = (
+        "_recorder",
+        "aborted_by",
+        "is_streaming",
+        "rate_limits",
+        "reservation",
+        "subscriber",
+    )
 
     def __init__(self, call: Call, config: str, recorder: "CallRecorder") -> None:
         super().__init__(call, config)
         self._recorder = recorder
         self.reservation: Reservation | None = None
         """The reservation of the limiter; None if no limit counts the call."""
+        self.rate_limits: RateLimits | None = None
+        """The rate limits that the client may see; None if there are none."""
         self.subscriber: Subscriber[UpstreamResponse] | None = None
         """The place of the call on a flight; None if the call shares no answer."""
         self.is_streaming = False

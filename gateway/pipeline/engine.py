@@ -34,7 +34,12 @@ from gateway.pipeline.conversation_memory import (
     find_note_account,
 )
 from gateway.pipeline.end_users import EndUserHasher
-from gateway.pipeline.response import SILENT_CLIENT, KeepaliveClient, Response
+from gateway.pipeline.response import (
+    SILENT_CLIENT,
+    KeepaliveClient,
+    Response,
+    make_rate_limit_headers,
+)
 from gateway.pipeline.response_builder import ResponseBuilder, record_answer, record_usage
 from gateway.pipeline.response_cache import ResponseCache, get_delivery_form, render_cached
 from gateway.pipeline.stream_relay import StreamRelay
@@ -170,7 +175,7 @@ class Engine:
             or find_conversation_account(admitted.session, plan),
         )  # fmt: skip
         if prompt.stream:
-            keepalive.arm()
+            keepalive.arm(make_rate_limit_headers(account))
 
         if cache_key is None:
             return await self._ask_upstream(request, account, decision)
@@ -230,6 +235,8 @@ class Engine:
             self._context_loader.find_session(call, call_features, decision, plan),
         )
         account.reservation = reservation
+        if reservation is not None:
+            account.rate_limits = reservation.rate_limits
         if reservation is not None and reservation.decision is not decision:
             decision = reservation.decision
             decision_recorder.adopt(decision)

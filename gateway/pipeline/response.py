@@ -9,13 +9,17 @@ from typing import Protocol
 import msgspec
 
 from gateway.core import loss
-from gateway.core.call_accounting import CallAccount, CallTotals
+from gateway.core.call_accounting import CallTotals
 from gateway.core.errors import Problem
 from gateway.core.ledger_rows import FinalRow
 from gateway.core.target import Tier
-from gateway.dialects import Dialect
+from gateway.dialects import DIALECTS, Dialect
+from gateway.pipeline.accounting import RecordedAccount
 from gateway.telemetry.log import Log, locate_error
 from gateway.upstream.relay import DirectRelay
+
+type Header = tuple[bytes, bytes]
+type Headers = list[Header]
 
 
 class KeepaliveClient(Protocol):
@@ -26,22 +30,19 @@ class KeepaliveClient(Protocol):
         """True if the client has received anything."""
         ...
 
-    def arm(self) -> None:
-        """Allow keep-alives from now on."""
+    def arm(self, headers: Headers) -> None:
+        """Allow keep-alives from now on, after a head with `headers`."""
         ...
 
 
 class _SilentClient:
     has_started = False
 
-    def arm(self) -> None: ...
+    def arm(self, headers: Headers) -> None: ...
 
 
 SILENT_CLIENT = _SilentClient()
 """A client that gets nothing before its answer."""
-
-type Header = tuple[bytes, bytes]
-type Headers = list[Header]
 
 JSON_TYPE = b"application/json"
 STREAM_TYPE = b"text/event-stream; charset=utf-8"
@@ -138,7 +139,7 @@ def make_id_headers(call_id: str) -> Headers:
 
 
 def make_headers(
-    call_account: CallAccount, content_type: bytes, billing: FinalRow | CallTotals | None = None
+    call_account: RecordedAccount, content_type: bytes, billing: FinalRow | CallTotals | None = None
 ) -> HeaderLines:
     """Return the headers of an answer; a whole answer has its cost, from its row or its totals."""
     call_id, extra_lines = call_account.call.id, ""
@@ -161,12 +162,26 @@ def make_cost_comment(row: FinalRow) -> bytes:
     return b": x-tiergate-cost: %s%s\n\n" % (cost, suffix)
 
 
-def make_decision_headers(call_account: CallAccount) -> Headers:
-    """Return headers that say what was decided, as far as it was."""
+def make_decision_headers(call_account: RecordedAccount) -> Headers:
+    """Return headers that say what was decided, as far as it was, and the rate limits."""
     return [*HeaderLines(_format_decision_lines(call_account))]
 
 
-def _format_decision_lines(call_account: CallAccount) -> str:
+def make_rate_limit_headers(call_account: RecordedAccount) -> Headers:
+    """Return the headers of the rate limits that the client may see."""
+    return [*HeaderLines(_format_rate_limit_lines(call_account))]
+
+
+def _format_rate_limit_lines(call_account: RecordedAccount) -> str:
+    """Return the lines of these headers in the words of the client's dialect."""
+    limits = call_account.rate_limits
+    if limits is None:
+        return ""
+    pairs = DIALECTS[call_account.call.dialect].write_rate_limits(limits)
+    return "".join([f"{name}: {value}\r\n" for name, value in pairs])
+
+
+def _format_decision_lines(call_account: RecordedAccount) -> str:
     """Return the lines of these headers, as the wire has them."""
     decision = call_account.decision
     target = call_account.target
@@ -188,6 +203,8 @@ def _format_decision_lines(call_account: CallAccount) -> str:
         lines += (
             f"x-tiergate-dropped: {_to_ascii(loss.format_dropped_header(call_account.losses))}\r\n"
         )
+    if call_account.rate_limits is not None:
+        lines += _format_rate_limit_lines(call_account)
     if (upstream_id := call_account.upstream_id) is not None:
         lines += f"x-upstream-request-id: {_to_ascii(upstream_id)}\r\n"
     return lines
@@ -223,7 +240,7 @@ def _to_ascii(text: str) -> str:
     return data.decode()
 
 
-def is_uncounted(problem: Problem, dialect: Dialect, call_account: CallAccount) -> bool:
+def is_uncounted(problem: Problem, dialect: Dialect, call_account: RecordedAccount) -> bool:
     """Return True if the gateway must estimate a token count that no provider gives.
 
     No target can count for the call, or the target has no endpoint for the client's dialect. If a

@@ -121,6 +121,8 @@ class ResponseBuilder:
             status = 200 if has_started else dialect.find_status(problem)
             account.settle(state, status, problem=problem.kind)
             await account.wait_for_sync()
+        if problem.rate_limits is not None:
+            account.rate_limits = problem.rate_limits
         headers = make_decision_headers(account)
         return make_problem_response(problem, dialect, account.call.id, headers)
 

@@ -20,8 +20,8 @@ _MAX_AGE_SECONDS = b"600"
 _HEADER_NAMES = re.compile(rb"[\w!#$%&'*+.^`|~-]+(?:[ \t]*,[ \t]*[\w!#$%&'*+.^`|~-]+)*")
 """A list of header names, which are tokens as of RFC 9110 5.6.2."""
 _EXPOSED_HEADERS = frozenset({b"x-request-id", b"request-id", b"retry-after", b"x-should-retry"})
-"""Response headers that a page may read beside `x-tiergate-*`."""
-_OWN_HEADER_PREFIX = b"x-tiergate-"
+"""Response headers that a page may read beside those with these prefixes."""
+_EXPOSED_PREFIXES = (b"x-tiergate-", b"x-ratelimit-", b"anthropic-ratelimit-")
 
 
 class CorsPolicy:
@@ -66,7 +66,7 @@ class CorsPolicy:
                 names = [
                     name
                     for name, _ in headers
-                    if name.startswith(_OWN_HEADER_PREFIX) or name in _EXPOSED_HEADERS
+                    if name.startswith(_EXPOSED_PREFIXES) or name in _EXPOSED_HEADERS
                 ]
                 expose_header = (b"access-control-expose-headers", b", ".join(names))
                 message = {

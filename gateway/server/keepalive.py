@@ -2,13 +2,13 @@
 
 Proxies and clients close silent connections, and some models think for minutes. The official SDKs
 of a dialect ignore its keep-alive frame. Before the answer begins, the frame goes out after a head
-that names no target, since another target may still take over.
+that names no target, since another target may still take over. It has the rate limits of the call.
 """
 
 import asyncio
 
 from gateway.dialects import Dialect
-from gateway.pipeline.response import STREAM_TYPE, make_id_headers
+from gateway.pipeline.response import STREAM_TYPE, Headers, make_id_headers
 from gateway.server.http1.response_writer import ResponseWriter
 from gateway.server.request_headers import Send
 
@@ -20,10 +20,11 @@ class Keepalive:
     """The keep-alive frames of one call; none before `arm`."""
 
     __slots__ = (
-        "_call_id", "_dialect", "_loop", "_send", "_task", "_timer", "_writer",
+        "_call_id", "_dialect", "_headers", "_loop", "_send", "_task", "_timer", "_writer",
         "has_started", "is_writing", "last_write_at",
     )  # fmt: skip
 
+    _headers: Headers
     _loop: asyncio.AbstractEventLoop
 
     def __init__(
@@ -43,8 +44,9 @@ class Keepalive:
         self._send = send
         self._writer = writer
 
-    def arm(self) -> None:
-        """Start: the answer to the call will be a stream."""
+    def arm(self, headers: Headers) -> None:
+        """Start: the answer to the call will be a stream; `headers` are known of it."""
+        self._headers = headers
         self._loop = asyncio.get_running_loop()
         self.last_write_at = self._loop.time()
         self._timer = self._loop.call_later(INTERVAL_SECONDS, self._on_timer)
@@ -88,6 +90,7 @@ class Keepalive:
                 (b"content-type", STREAM_TYPE),
                 *make_id_headers(self._call_id),
                 (b"cache-control", b"no-cache"),
+                *self._headers,
             ]
             await self._send({"type": "http.response.start", "status": 200, "headers": headers})
         frame = self._dialect.keep_alive

@@ -13,6 +13,7 @@ from gateway.core.decision import Plan
 from gateway.core.errors import ProblemError
 from gateway.core.price import Price, PriceStep
 from gateway.core.prompt import Prompt
+from gateway.core.rate_limits import ExceededQuota, RateLimits, RateStatus
 from gateway.core.rates import Rates
 from gateway.core.target import ModelFacts, Target
 from gateway.limits.cost_bounds import bound_prompt_tokens, compute_max_cost, to_micro_usd
@@ -156,6 +157,24 @@ async def test_the_end_of_a_call_corrects_its_tokens_to_the_real_usage() -> None
     assert (problem.kind, problem.retry_after is None) == ("rate_limited", False)
     await stage.end()
     await stage.ask("c2")
+
+
+async def test_a_call_and_a_refusal_say_what_the_rates_have_left() -> None:
+    """The refusal names the limit; the call's own tokens are not taken off."""
+    stage = ObservedLimiter(limit(tokens="300/h", requests="5/h", per="tenant"))
+    reservation = await stage.gate.reserve(stage.want(), decision(), plan(), lower)
+    assert reservation.rate_limits == RateLimits(
+        RateStatus(5, 4, 720.0), RateStatus(300, 75, 2_700.0), stage.now
+    )
+    problem = await stage.refused("c2")
+    assert problem.exceeded_quota == ExceededQuota("tokens", "l", 300)
+    assert problem.rate_limits == reservation.rate_limits
+
+
+async def test_a_call_that_only_budgets_count_has_no_rates() -> None:
+    stage = ObservedLimiter(budget())
+    reservation = await stage.gate.reserve(stage.want(), decision(), plan(), lower)
+    assert reservation.rate_limits is None
 
 
 @pytest.mark.parametrize(

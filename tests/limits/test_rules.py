@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 import pytest
 
-from gateway.core.call import BudgetRise, Key, KeyBudget, KeyLimit
+from gateway.core.call import OPEN_KEY, BudgetRise, Key, KeyBudget, KeyLimit
 from gateway.core.target import TIERS, Tier
 from gateway.limits.counters import MAX_COUNT, CounterDemand
 from gateway.limits.rules import BudgetLevel, LimitRules, describe_counter, split_user
@@ -59,13 +59,48 @@ def fields(rules: LimitRules, **call: Any) -> list[str]:
 def test_a_limit_of_three_kinds_makes_three_demands() -> None:
     rules = limits({"requests": "60/m", "tokens": "200k/h", "concurrency": 8, "per": "key"})
     assert needs(rules) == (
-        CounterDemand(kind="requests", name="x", field="requests|x|key=ann|60s", limit=60, period=60.0),
+        CounterDemand(
+            kind="requests", name="x", field="requests|x|key=ann|60s", limit=60, period=60.0, is_shown=True
+        ),
         CounterDemand(
             kind="tokens", name="x", field="tokens|x|key=ann|3600s", limit=200_000, amount=900,
-            period=3600.0,
+            period=3600.0, is_shown=True,
         ),
         CounterDemand(kind="concurrency", name="x", field="concurrency|x|key=ann", limit=8),
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "per", ["tenant", "team", "key", "user", ["tenant", "tag"], ["tenant", "tier"]]
+)
+def test_a_client_sees_the_rates_of_its_own_tenant(per: object) -> None:
+    """Calls at a time and money have no place in its headers."""
+    parts = ({"requests": "60/m", "concurrency": 9, "per": per}, {"usd": 1, "every": "day"})
+    demands = needs(limits(*parts), tags=("a",), own=Key(name="ann", team="web"))
+    assert [demand.kind for demand in demands if demand.is_shown] == ["requests"]
+
+
+@pytest.mark.parametrize("per", ["all", "tag", "tier"])
+def test_a_client_does_not_see_the_rates_that_other_tenants_use(per: str) -> None:
+    """They would tell of the traffic of others, unless the key is the only one that they count."""
+    own = Key(name="ann")
+    rules = limits({"requests": "60/m", "per": per})
+    assert [demand.is_shown for demand in needs(rules, tags=("a",), own=own)] == [False]
+    several = limits({"requests": "60/m", "per": per, "key": ["ann", "bob"]})
+    assert [demand.is_shown for demand in needs(several, tags=("a",), own=own)] == [False]
+    alone = limits({"requests": "60/m", "per": per, "key": "ann"})
+    assert [demand.is_shown for demand in needs(alone, tags=("a",), own=own)] == [True]
+
+
+def test_an_open_gateway_shows_all_rates() -> None:
+    """It has one key, and no tenants."""
+    rules = limits({"requests": "60/m"}, {"tokens": "1k/m", "per": "tier"})
+    assert all(demand.is_shown for demand in needs(rules, key="open", own=OPEN_KEY))
+
+
+def test_the_limits_of_a_key_itself_are_shown() -> None:
+    own = Key(name="ann", limits=(KeyLimit(requests=(60, 60.0), tokens=(900, 60.0)),))
+    assert [demand.is_shown for demand in needs(limits(), own=own)] == [True, True]
 
 
 def test_a_budget_counts_micro_dollars_in_its_window() -> None:

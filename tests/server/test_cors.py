@@ -31,6 +31,7 @@ PREFLIGHT = {
 def allow_origins(*origins: str) -> Change:
     def change(value: Config) -> None:
         value.setdefault("server", {})["cors"] = list(origins)
+        value["limits"] = [{"name": "pace", "requests": "100k/h"}]
 
     return change
 
@@ -125,14 +126,16 @@ def test_without_the_setting_no_page_gets_a_cors_header(gate: Gate) -> None:
 def test_a_page_can_read_its_answer_and_the_decision_headers(
     one_origin_gate: Gate, path: str
 ) -> None:
-    """The page sees the headers with the decision, and the id of the call."""
+    """The page sees the headers with the decision and the rate limits, and the id of the call."""
     reply = one_origin_gate.ask(path, valid_body(path), origin=PAGE)
     assert reply.status == 200
     assert reply.headers["access-control-allow-origin"] == PAGE
     exposed = set(reply.headers["access-control-expose-headers"].split(", "))
     decision_headers = {name for name in reply.headers if name.startswith("x-tiergate-")}
     assert {"x-request-id", "request-id", "x-tiergate-decision"} <= decision_headers | exposed
-    assert decision_headers <= exposed
+    rate_headers = {name for name in reply.headers if "ratelimit-" in name}
+    assert decision_headers | rate_headers <= exposed
+    assert bool(rate_headers) is (not path.startswith("/v1beta/"))
 
 
 def test_a_page_can_read_a_stream(one_origin_gate: Gate, provider: Upstream) -> None:

@@ -44,7 +44,7 @@ async def test_bytes_that_the_relay_writes_delay_the_next_keep_alive(
 
     writer, clock = make_writer(), Clock(monkeypatch)
     keepalive = Keepalive(OPENAI_CHAT, "tg-1", send, writer)
-    keepalive.arm()
+    keepalive.arm([])
     writer.start(200, [])
     writer.write_body(b"1", more_body=True)
     clock.now += 10.0

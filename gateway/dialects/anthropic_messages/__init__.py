@@ -2,6 +2,7 @@
 
 import msgspec
 
+from gateway.dialects import rate_limits
 from gateway.dialects.anthropic_messages import (
     errors,
     history,
@@ -48,6 +49,7 @@ DIALECT = Dialect(
     write_problem=errors.write_problem,
     write_problem_frame=stream_encoder.write_problem_frame,
     find_status=errors.find_status,
+    write_rate_limits=rate_limits.write_anthropic,
     explain_unfit=request.explain_unfit,
     read_problem=errors.read_problem,
     read_start=request.read_start,

@@ -1,7 +1,7 @@
 """Errors of Google's APIs, `{"error": {"code", "message", "status", "details"}}`: both ways.
 
-Sources: the error model of Google's API design guide (statuses, RetryInfo, BadRequest), and
-google-genai, which raises on a frame that holds an `error`.
+Sources: the error model of Google's API design guide (statuses, RetryInfo, QuotaFailure,
+BadRequest), and google-genai, which raises on a frame that holds an `error`.
 """
 
 from collections.abc import Mapping
@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from gateway.core import jsonio
 from gateway.core.errors import Problem, ProblemKind
 from gateway.core.jsonio import Json
+from gateway.core.rate_limits import ExceededQuota
 from gateway.dialects import upstream_errors
 from gateway.dialects.gemini.stream_encoder import write_chunk
 from gateway.dialects.upstream_errors import ErrorWords
@@ -98,6 +99,8 @@ def write(problem: Problem) -> bytes:
     if problem.param is not None:
         broken = [{"field": problem.param, "description": problem.message}]
         details.append({"@type": f"{_TYPE_PREFIX}BadRequest", "fieldViolations": broken})
+    if problem.exceeded_quota is not None:
+        details.append(_write_quota_failure(problem.exceeded_quota))
     if problem.retry_after is not None:
         details.append(
             {"@type": f"{_TYPE_PREFIX}RetryInfo", "retryDelay": f"{problem.retry_after:g}s"}
@@ -105,6 +108,14 @@ def write(problem: Problem) -> bytes:
     if details:
         error["details"] = details
     return jsonio.dumps({"error": error})
+
+
+def _write_quota_failure(quota: ExceededQuota) -> Json:
+    """Write which limit or budget refuses a call."""
+    violation: dict[str, Json] = {"quotaMetric": f"tiergate/{quota.kind}", "quotaId": quota.name}
+    if quota.limit is not None:
+        violation["quotaValue"] = f"{quota.limit}"
+    return {"@type": f"{_TYPE_PREFIX}QuotaFailure", "violations": [violation]}
 
 
 def write_frame(problem: Problem) -> bytes:

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from gateway.dialects import count_tokens
+from gateway.dialects import count_tokens, rate_limits
 from gateway.dialects.base import Dialect, TranslationFunctions
 from gateway.dialects.conversation_start import find_end_user
 from gateway.dialects.openai_responses import (
@@ -50,6 +50,7 @@ DIALECT = Dialect(
     write_problem=errors.write_problem,
     write_problem_frame=errors.write_problem_frame,
     find_status=errors.find_status,
+    write_rate_limits=rate_limits.write_openai,
     explain_unfit=effort.explain_unfit,
     read_problem=errors.read_problem,
     read_start=request.read_start,

@@ -12,7 +12,7 @@
 --        reservation, the time to keep an expired reservation, needs, others, seeds, the epoch in
 --        which they hold or ''}
 --        a need is {kind, name, counter, limit, amount, seconds of its period, whole, seeded, soft
---        or nil, then or nil}; others are {tier, needs}, tried if a need whose `then` is their tier
+--        or nil, then or nil, all tenants, shown}; others are {tier, needs}, tried if a need whose `then` is their tier
 --        does not fit; seeds are {counter, spent}
 -- Answer packed {0, choice, count of skipped, skipped..., needs that crossed their soft limit...},
 --        {1, choice, count of skipped, skipped..., need, wait or -1, 1 if it is busy, micro-USD that
@@ -21,6 +21,8 @@
 --        epoch; plain 0 if there is nothing to report
 --        a choice is 0 for needs, or an index of others; each skipped is two numbers: a choice, and
 --        its need that does not fit and is not busy
+--        if needs are shown, the answer is two values: the above, and packed {need, left, time until
+--        all is back or -1, ...} of these needs
 --
 -- A budget is busy if the call would fit if all other running calls cost nothing.
 --
@@ -236,6 +238,22 @@ local function missing()
   return over, longest, nil, busy
 end
 
+-- Returns an answer, with what the rates have left that needs show.
+local function tell(answer)
+  local states = {}
+  for at, need in ipairs(needs) do
+    if need[12] then
+      local limit, period = need[4], math.floor(need[6] * 1000000 + 0.5)
+      local found = buckets[need[3]] or bucket(need[3], period, limit)
+      local used = found[2] + found[3] * period
+      states[#states + 1] = at
+      states[#states + 1] = math.max(0, limit - math.ceil(used / period))
+      states[#states + 1] = limit > 0 and math.ceil(used / limit) or -1
+    end
+  end
+  return #states > 0 and { answer, cmsgpack.pack(states) } or answer
+end
+
 local choice, before = 0, {}
 while true do
   local over, wait, fields, busy = missing()
@@ -261,7 +279,7 @@ while true do
     answer[#answer + 1] = busy and 1 or 0
     local need = needs[over]
     answer[#answer + 1] = need[1] == 'usd' and math.max(0, need[4] - (sum(need[3]) or 0)) or -1
-    return cmsgpack.pack(answer)
+    return tell(cmsgpack.pack(answer))
   end
   if not busy then
     before[#before + 1] = choice
@@ -338,4 +356,4 @@ if held or #needs > 0 then
   redis.call('HSET', holds, id, cmsgpack.pack({ held and held[1] or told_of, entries }))
   redis.call('ZADD', ends, whole(now + life), id)
 end
-return told_of
+return tell(told_of)

@@ -6,6 +6,7 @@ from typing import Any, get_args
 import pytest
 
 from gateway.core.errors import STATUS_BY_KIND, Problem, ProblemKind
+from gateway.core.rate_limits import ExceededQuota
 from gateway.dialects.gemini import DIALECT, errors
 
 KINDS: tuple[ProblemKind, ...] = get_args(ProblemKind.__value__)
@@ -32,6 +33,27 @@ def test_error_details_have_the_field_and_the_retry_delay() -> None:
     field, delay = error_value["error"]["details"]
     assert field["fieldViolations"] == [{"field": "f", "description": "m"}]
     assert delay["retryDelay"] == "2s"
+
+
+@pytest.mark.parametrize(
+    ("quota", "violation"),
+    [
+        (
+            ExceededQuota("requests", "each key", 60),
+            {"quotaMetric": "tiergate/requests", "quotaId": "each key", "quotaValue": "60"},
+        ),
+        (ExceededQuota("usd", "team"), {"quotaMetric": "tiergate/usd", "quotaId": "team"}),
+    ],
+)
+def test_error_details_name_the_limit_that_refuses(
+    quota: ExceededQuota, violation: dict[str, str]
+) -> None:
+    problem = Problem(kind="rate_limited", message="m", exceeded_quota=quota)
+    (detail,) = json.loads(DIALECT.write_problem(problem))["error"]["details"]
+    assert detail == {
+        "@type": "type.googleapis.com/google.rpc.QuotaFailure",
+        "violations": [violation],
+    }
 
 
 @pytest.mark.parametrize(
