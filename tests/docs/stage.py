@@ -33,6 +33,7 @@ DOORS = {
 _ENVIRON = {
     "OPENAI_API_KEY": "key of openai", "ANTHROPIC_API_KEY": "key of anthropic", "GEMINI_API_KEY": "key of google",
     "TIERGATE_SERVER__LB_DELAY": "0s", "TIERGATE_CACHE__TTL": "0s",
+    "TIERGATE_LIMITS": '[{"name": "pace", "requests": "6000/m"}]',
 }  # fmt: skip
 
 

@@ -6,6 +6,7 @@ tests/clients runs the examples whose packages this project does not install (`m
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -59,6 +60,10 @@ def test_programs_run(program: str, place: Stage) -> None:
     else:
         assert ANSWER in done.stdout
         assert requests
+    if "ratelimit" in program:
+        assert re.search(
+            r"^59\d\d requests left\nall are back (in \d+ms|at 20.+Z)$", done.stdout, re.MULTILINE
+        )
     if "weather" in program:
         assert "asked for" in done.stdout
         assert len(requests) == 2
