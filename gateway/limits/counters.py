@@ -282,6 +282,13 @@ class LeaseStore(Protocol):
         """Split the reservations of calls off a lease of an epoch."""
         ...
 
+    async def reclaim(self, owner: Owner, lease_id: str, drawn: int) -> bool:
+        """Return a dead gateway's lease, except for the micro-USD that its calls have drawn.
+
+        Return False if the counter has not begun: try again later.
+        """
+        ...
+
     async def settle_all(
         self, tenant: str, ended_calls: Sequence[EndedCall], scopes: Scopes = ALL_SCOPES
     ) -> None:

@@ -11,8 +11,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import count
+from pathlib import Path
 
 from gateway.limits.counters import CounterDemand, DrawnCall, LeaseStore, Owner, is_user_counter
+from gateway.limits.lease_book import LeaseBook, list_dead_books, lock_dead_book
 from gateway.state.errors import StoreUnavailable
 
 LEASE_SECONDS = 2.5
@@ -31,16 +33,21 @@ _MIN_CALLS = 4
 """Average calls that a slice must hold to be of use."""
 _DRAW_BATCH = 256
 """Calls that one script splits off at most."""
+_CLAIMS = 16
+"""Claims in which calls use up a lease. If the gateway dies, one claim at most is lost."""
 
 
 class _Lease:
     """A slice of one counter."""
 
-    __slots__ = ("drawn_calls", "ends_at", "epoch", "id", "left")
+    __slots__ = ("amount", "claimed", "drawn_calls", "ends_at", "epoch", "id", "left", "record")
 
-    def __init__(self, id: str, amount: int, ends_at: float) -> None:
+    def __init__(self, id: str, record: int | None, ends_at: float) -> None:
         self.id = id
-        self.left = amount
+        self.record = record
+        """Its record in the lease book, if it has one."""
+        self.amount = self.left = self.claimed = 0
+        """Micro-USD: of the slice, what is left of it, and what the lease book has claimed."""
         self.epoch = ""
         self.ends_at = ends_at
         """The end on this gateway's monotonic clock."""
@@ -72,7 +79,8 @@ class Leases:
     """The leases of this gateway.
 
     `wall` returns seconds since the epoch, `clock` monotonic seconds. The limiter calls
-    `report_soft` for a counter that crosses its soft limit.
+    `report_soft` for a counter that crosses its soft limit. `folder` has the lease books of this
+    and other processes; without it no lease of a dead process is returned.
     """
 
     def __init__(
@@ -84,12 +92,15 @@ class Leases:
         wall: Callable[[], float],
         clock: Callable[[], float],
         is_enabled: bool = True,
+        folder: Path | None = None,
     ) -> None:
         """Take `gateway`, a name that no other process has."""
         self.is_enabled = is_enabled
         """True if calls may be served from leases."""
         self._store = store
         self._gateway = gateway
+        self._folder = folder
+        self._book = None if folder is None else LeaseBook(folder, gateway)
         self._report_soft = report_soft
         self._wall = wall
         self._clock = clock
@@ -129,13 +140,29 @@ class Leases:
         for demand in demands:
             counter = self._counters.get((demand.owner(tenant), demand.field))
             lease = None if counter is None else counter.lease
-            if lease is None or now >= lease.ends_at or lease.left < demand.amount:
+            if (
+                lease is None
+                or now >= lease.ends_at
+                or lease.left < demand.amount
+                or not self._claim(lease, lease.amount - lease.left + demand.amount)
+            ):
                 return False
             leases.append(lease)
         for lease, demand in zip(leases, demands, strict=True):
             lease.left -= demand.amount
             lease.drawn_calls.append(DrawnCall(call_id, expires_at, demand.amount))
         self.record(tenant, demands)
+        return True
+
+    def _claim(self, lease: _Lease, drawn: int) -> bool:
+        """Note in the lease book that calls draw so much. Return False if the disk refuses."""
+        if drawn > lease.claimed and lease.record is not None and self._book is not None:
+            claimed = min(lease.amount, max(drawn, lease.claimed + lease.amount // _CLAIMS))
+            try:
+                self._book.claim(lease.record, claimed)
+            except OSError:
+                return False
+            lease.claimed = claimed
         return True
 
     def forget(self, owner: Owner) -> None:
@@ -182,25 +209,42 @@ class Leases:
 
     async def close(self) -> None:
         """Return all leases. Raises StoreUnavailable."""
-        await self.flush()
-        for (owner, field), counter in list(self._counters.items()):
-            counter.end_lease()
-            await self._return_ended(owner, field, counter)
+        try:
+            await self.flush()
+            for (owner, field), counter in list(self._counters.items()):
+                counter.end_lease()
+                await self._return_ended(owner, field, counter)
+        finally:
+            if self._book is not None:
+                self._book.close()
+
+    async def reclaim_dead(self) -> None:
+        """Return what dead processes have left of their leases. Raises StoreUnavailable.
+
+        A lease that Redis no longer knows returns nothing, so a repeated attempt does no harm.
+        """
+        for path in [] if self._folder is None else list_dead_books(self._folder):
+            with lock_dead_book(path) as leases:
+                for lease in list(leases):
+                    if await self._store.reclaim(lease.owner, lease.id, lease.claimed):
+                        leases.remove(lease)
 
     async def _take(self, owner: Owner, counter: _LeasedCounter, amount: int, least: int) -> None:
         id = f"lease {self._gateway} {next(self._numbers)}"
+        record = None if self._book is None else self._book.begin(owner, id)
         # The clock of Redis starts later, so the lease ends here first.
-        lease = _Lease(id, 0, self._clock() + LEASE_SECONDS - _MARGIN_SECONDS)
-        try:
-            grant = await self._store.lease(owner, counter.demand, id, amount, least, self._wall())
-        except StoreUnavailable:
-            counter.ended_leases.append(lease)  # Redis may have granted it all the same
-            raise
+        lease = _Lease(id, record, self._clock() + LEASE_SECONDS - _MARGIN_SECONDS)
+        counter.ended_leases.append(lease)  # Redis may grant it, and the answer be lost
+        grant = await self._store.lease(owner, counter.demand, id, amount, least, self._wall())
+        counter.ended_leases.remove(lease)
         if grant.crosses_soft:
             self._report_soft(owner, counter.demand)
         if grant.amount:
-            lease.left, lease.epoch = grant.amount, grant.epoch
+            lease.amount = lease.left = grant.amount
+            lease.epoch = grant.epoch
             counter.lease = lease
+        else:
+            self._end_record(lease)
 
     async def _return_ended(self, owner: Owner, field: str, counter: _LeasedCounter) -> None:
         """Give back what is left of ended leases, once Redis knows all calls that they served."""
@@ -209,6 +253,11 @@ class Leases:
                 await self._flush_lease(owner, field, lease)
             await self._store.settle_all(owner or "", [(lease.id, None, 0)], (owner is None,))
             counter.ended_leases.remove(lease)
+            self._end_record(lease)
+
+    def _end_record(self, lease: _Lease) -> None:
+        if lease.record is not None and self._book is not None:
+            self._book.end(lease.record)
 
     async def _flush_lease(self, owner: Owner, field: str, lease: _Lease) -> None:
         while lease.drawn_calls:

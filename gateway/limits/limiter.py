@@ -16,6 +16,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 
 import msgspec
 
@@ -97,7 +98,8 @@ class Limiter:
     allows one of `share_count` equal parts of each limit, and never counts hard budgets of money:
     the limiter refuses their calls. If `fails_closed` is set, it refuses the calls of every budget.
     `read_spent` returns the micro-USD spent on a missing
-    counter of an owner. The limiter calls `alert` for each soft limit that a call crosses, and for
+    counter of an owner. `lease_folder` has the lease books of this and other processes. The limiter
+    calls `alert` for each soft limit that a call crosses, and for
     each budget that is used up. `wall` returns seconds
     since the epoch, `clock` monotonic seconds.
     """
@@ -113,6 +115,7 @@ class Limiter:
         make_local_store: Callable[[], CounterStore],
         fails_closed: bool = False,
         share_count: int = 1,
+        lease_folder: Path | None = None,
         wall: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -142,6 +145,7 @@ class Limiter:
                 wall=wall,
                 clock=clock,
                 is_enabled=not fails_closed,
+                folder=lease_folder,
             )
         )
         self._reservations: dict[str, HeldDemands] = {}
@@ -356,6 +360,12 @@ class Limiter:
             for ended_call in ended_calls:
                 self._unsettled.add_unsettled(tenant, ended_call)
 
+    async def reclaim_leases(self) -> None:
+        """Return what dead processes have left of their leases; later if the store is away."""
+        if self._leases is not None:
+            with suppress(StoreUnavailable):
+                await self._leases.reclaim_dead()
+
     async def read_spent(self, owner: Owner, demand: CounterDemand) -> int:
         """Return the micro-USD that the ledger has for a counter. Raises ProblemError."""
         return (await self._ledger_spends.find(owner, demand)).spent
@@ -365,6 +375,7 @@ class Limiter:
         while True:
             await sleep(_SWEEP_SECONDS)
             self._reports.trim()
+            await self.reclaim_leases()
             for owner in (None, *self.tenants):
                 try:
                     await self._counter_store.sweep(owner, self._wall())

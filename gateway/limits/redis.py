@@ -67,7 +67,7 @@ _CLAIM_GRACE_SECONDS = 86_400.0
 """Seconds after the end of a window in which its users stay known."""
 _SCAN_COUNT = b"500"
 """The counters of end users that one step of a scan looks at."""
-_LEASE_SCRIPT, _DRAW_SCRIPT = Script("lease"), Script("draw")
+_LEASE_SCRIPT, _DRAW_SCRIPT, _RECLAIM_SCRIPT = Script("lease"), Script("draw"), Script("reclaim")
 _encode = msgspec.msgpack.Encoder().encode
 _OTHER_EPOCH = _encode((3,))
 """The answer to a request that names another epoch than that of the counters."""
@@ -186,6 +186,13 @@ class RedisCounters:
         if await self._scripts.run(_DRAW_SCRIPT, owner, argument) == -1:
             await self._epochs.open(owner, now)  # ends the leases of that epoch
             raise StoreUnavailable
+
+    async def reclaim(self, owner: Owner, lease_id: str, drawn: int) -> bool:
+        """Return a dead gateway's lease, except for the micro-USD that its calls have drawn.
+
+        Return False if the counter has not begun: try again later.
+        """
+        return await self._scripts.run(_RECLAIM_SCRIPT, owner, _encode((lease_id, drawn))) == 1
 
     async def confirm(self, owner: Owner, now: float) -> None:
         """Restore what running calls have reserved of an owner, if Redis has forgotten it."""

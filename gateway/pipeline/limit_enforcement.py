@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -53,9 +54,10 @@ class LimitRuntime:
         log: Log,
         *,
         shares: int,
+        lease_folder: Path | None = None,
         clocks: Clocks = SYSTEM_CLOCKS,
     ) -> None:
-        """Take `shares` as Limiter does."""
+        """Take `shares` and `lease_folder` as Limiter does."""
         self._wall = clocks.wall
         self._config = config
         self._counter_store = counter_store
@@ -75,6 +77,7 @@ class LimitRuntime:
             make_local_store=MemoryCounters,
             fails_closed=config.on_redis_loss == "closed",
             share_count=shares,
+            lease_folder=lease_folder,
             wall=clocks.wall,
             clock=clocks.monotonic,
         )
@@ -102,6 +105,7 @@ class LimitRuntime:
         for owner in (None, *tenants[:_MAX_CONFIRMED_TENANTS]):
             with suppress(StoreUnavailable):
                 await self._counter_store.confirm(owner, self._wall())
+        await self.limiter.reclaim_leases()
         ends: dict[str, list[EndedCall]] = {}
         for recovered in recoveries:
             for row in (*recovered.entries, *recovered.ended_rows):

@@ -151,6 +151,7 @@ class Gateway:
             self.keys,
             log,
             shares=self.workers,
+            lease_folder=self.data / "leases",
             clocks=clocks,
         )
         self._turn_counter = TurnCounter(

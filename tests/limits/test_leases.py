@@ -1,7 +1,9 @@
 """Leases: which calls they serve, when they are taken and returned, and what Redis hears of them."""
 
 import asyncio
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -41,7 +43,7 @@ class LeasingStore(Shaky):
     def __init__(self) -> None:
         super().__init__()
         self.grants: list[int] = []
-        self.crosses_soft = False
+        self.crosses_soft, self.has_begun = False, True
         self.heard: list[str] = []
 
     @property
@@ -67,6 +69,11 @@ class LeasingStore(Shaky):
         self._ask()
         self.heard += [f"draw {call.id} {call.amount}" for call in calls]
 
+    async def reclaim(self, owner: Owner, lease_id: str, drawn: int) -> bool:
+        self._ask()
+        self.heard.append(f"reclaim {owner} {lease_id} {drawn}")
+        return self.has_begun
+
     async def settle_all(
         self, tenant: str, ended_calls: Sequence[EndedCall], scopes: Scopes = ALL_SCOPES
     ) -> None:
@@ -82,13 +89,25 @@ class LeasingStore(Shaky):
 class Stage:
     """Leases on a clock of the test."""
 
-    def __init__(self, *grants: int) -> None:
+    def __init__(self, *grants: int, folder: Path | None = None) -> None:
         self.store, self.now, self.soft = LeasingStore(), 0.0, list[str]()
         self.store.grants = list(grants)
         self.leases = Leases(
             self.store, "g", lambda _, demand: self.soft.append(demand.name),
-            wall=lambda: 1e9, clock=lambda: self.now,
+            wall=lambda: 1e9, clock=lambda: self.now, folder=folder,
         )  # fmt: skip
+
+    def die(self) -> None:
+        """Close the lease book as the kernel does it."""
+        book = self.leases._book
+        assert book is not None
+        os.close(book._descriptor)
+
+    async def recover(self, folder: Path) -> list[str]:
+        """Return what the store hears from the next process."""
+        successor = Stage(folder=folder)
+        await successor.leases.reclaim_dead()
+        return successor.store.heard
 
     def be_busy(self, calls: int = 10) -> None:
         for _ in range(calls):
@@ -200,6 +219,75 @@ async def test_a_lease_that_crosses_a_soft_limit_is_reported() -> None:
     stage.be_busy()
     await stage.leases.renew()
     assert stage.soft == ["b"]
+
+
+async def test_the_next_process_returns_what_a_dead_one_has_left(tmp_path: Path) -> None:
+    """A lease claims a sixteenth of its slice ahead, so up to that much stays charged."""
+    stage = Stage(1_600, folder=tmp_path)
+    stage.be_busy()
+    await stage.leases.renew()
+    assert all([stage.draw("c1", 10), stage.draw("c2", 80), stage.draw("c3", 20)])
+    assert await stage.recover(tmp_path) == []  # it lives
+    stage.die()
+    assert await stage.recover(tmp_path) == ["reclaim t lease g 1 200"]
+    assert await stage.recover(tmp_path) == []
+
+
+async def test_a_lease_whose_answer_never_came_is_reclaimed_whole(tmp_path: Path) -> None:
+    stage = Stage(folder=tmp_path)
+    stage.be_busy()
+    stage.store.lost = True
+    await stage.leases.renew()
+    stage.die()
+    assert await stage.recover(tmp_path) == ["reclaim t lease g 1 0"]
+
+
+async def test_leases_that_were_returned_or_not_granted_are_not_reclaimed(tmp_path: Path) -> None:
+    stage = Stage(2_000, 0, folder=tmp_path)
+    stage.be_busy()
+    await stage.leases.renew()
+    stage.now = 2.0
+    await stage.leases.renew()
+    assert stage.store.heard[1:] == ["end lease 0", "lease 1000 400"]
+    stage.die()
+    assert await stage.recover(tmp_path) == []
+
+
+async def test_without_the_store_a_dead_lease_is_reclaimed_later(tmp_path: Path) -> None:
+    stage, successor = Stage(1_600, folder=tmp_path), Stage(folder=tmp_path)
+    stage.be_busy()
+    await stage.leases.renew()
+    stage.die()
+    successor.store.lost = True
+    with pytest.raises(StoreUnavailable):
+        await successor.leases.reclaim_dead()
+    successor.store.lost = successor.store.has_begun = False
+    await successor.leases.reclaim_dead()
+    assert await successor.recover(tmp_path) == ["reclaim t lease g 1 0"]
+
+
+async def test_a_lease_whose_draws_the_disk_does_not_take_serves_no_call(tmp_path: Path) -> None:
+    stage = Stage(1_600, folder=tmp_path)
+    stage.be_busy()
+    await stage.leases.renew()
+    stage.die()  # writes fail from now on
+    assert not stage.draw("c1")
+
+
+async def test_a_stop_returns_a_lease_whose_request_it_interrupts(tmp_path: Path) -> None:
+    stage = Stage(1_600, folder=tmp_path)
+
+    async def lease(*_: object) -> LeaseGrant:
+        await asyncio.Event().wait()
+        raise AssertionError("never")
+
+    stage.store.lease = lease  # type: ignore[assignment, method-assign]  # an answer that does not come
+    stage.be_busy()
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(stage.leases.renew(), 0.01)
+    await stage.leases.close()
+    assert stage.store.heard == ["end lease 0"]
+    assert os.listdir(tmp_path) == []  # noqa: PTH208 - names are enough
 
 
 class LeasingLimiter(ObservedLimiter):

@@ -40,7 +40,8 @@ if amount < least or redis.call('HEXISTS', holds, id) == 1 then
 end
 redis.call('HSET', spent, field, whole(used + amount))
 redis.call('HINCRBY', running, field, whole(amount))
-redis.call('HSET', holds, id, cmsgpack.pack({ 0, { { MONEY, field, amount } } }))
+-- Calls are split off the third number. The fourth stays: reclaim.lua needs it.
+redis.call('HSET', holds, id, cmsgpack.pack({ 0, { { MONEY, field, amount, amount } } }))
 redis.call('ZADD', ends, whole(now + life), id)
 local crossed = soft and used + amount >= soft and redis.call('HGET', told, field) ~= whole(soft)
 if crossed then

@@ -220,6 +220,49 @@ async def test_a_lease_is_a_part_of_what_is_left_for_each_gateway_that_was_activ
     assert grants == [801 // 2, 401 // 4, 301 // 4]
 
 
+@pytest.mark.parametrize("has_expired", [False, True])
+async def test_a_dead_gateways_lease_is_returned_once_without_what_was_drawn(
+    server: Server, *, has_expired: bool
+) -> None:
+    """Of 400 it has drawn 150, and told Redis of 100."""
+    await server.begin()
+    store, now = server.stores[0], time.time()
+    grant = await store.lease(server.tenant, BUDGET, "lease g 1", 400, 1, now)
+    calls = [DrawnCall("c1", now + 60, 100)]
+    await store.draw(server.tenant, "lease g 1", BUDGET.field, calls, grant.epoch, now)
+    if has_expired:
+        server.admin.zadd(make_keys(server.tenant)[4], {"lease g 1": 1})
+        assert isinstance(await server.ask("c2", PLACE), Admitted)  # lets it expire
+    for _ in range(2):
+        await store.reclaim(server.tenant, "lease g 1", 150)
+        assert server.count() == 100 + 100 + 50
+    assert await store.settle(server.tenant, "c1", None, 7)
+    assert server.count() == 100 + 7 + 50
+    assert server.admin.hgetall(server.running) == {
+        BUDGET.field.encode(): b"100", **({PLACE.field.encode(): b"1"} if has_expired else {}),
+    }  # fmt: skip
+    await store.draw(server.tenant, "lease g 1", BUDGET.field, calls, grant.epoch, now)  # too late
+    assert server.count() == 100 + 7 + 50
+
+
+async def test_a_dead_gateways_lease_stays_charged_until_the_counter_has_begun(
+    server: Server,
+) -> None:
+    await server.begin()
+    store = server.stores[0]
+    await store.lease(server.tenant, BUDGET, "lease g 1", 400, 1, time.time())
+    server.become_another()
+    await server.stores[1].confirm(server.tenant, time.time())
+    assert not await store.reclaim(server.tenant, "lease g 1", 0)
+    await asyncio.sleep(QUIET)
+    assert isinstance(await server.ask("c1", seed=0, store=1), Admitted)
+    assert server.count() == 100 + 400 + 100
+    assert await store.reclaim(server.tenant, "lease g 1", 0)
+    assert server.count() == 100 + 100
+    assert await store.reclaim(server.tenant, "first", 0)  # a call is no lease
+    assert server.count() == 100 + 100
+
+
 async def test_a_call_whose_reservation_is_known_in_part_is_restored_in_full(
     server: Server,
 ) -> None:

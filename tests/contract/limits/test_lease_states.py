@@ -8,8 +8,12 @@ what running ones may cost, than the budget; and the counter in Redis is never a
 
 import asyncio
 import itertools
+import os
+import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import hypothesis.strategies as st
 import redis
@@ -34,6 +38,8 @@ LIMIT = 100_000
 GATEWAYS = 3
 DRAWN: list[str] = []
 """Calls that leases have served, in all runs."""
+RECLAIMED: list[str] = []
+"""Leases of killed gateways that were returned, in all runs."""
 _TENANTS = itertools.count()
 _STEP = 0.25
 """Seconds between two looks of a gateway at its leases, and at whether Redis has forgotten."""
@@ -54,6 +60,12 @@ class Scripts(ScriptRunner):
         if self.lossy_ticks:
             raise StoreUnavailable
         return reply
+
+
+class Counters(RedisCounters):
+    async def reclaim(self, owner: Owner, lease_id: str, drawn: int) -> bool:
+        RECLAIMED.append(lease_id)
+        return await super().reclaim(owner, lease_id, drawn)
 
 
 @dataclass
@@ -77,6 +89,8 @@ class LeaseStates(RuleBasedStateMachine):
         self.now, self.tenant = 1_900_000_000.0, f"states {time.time_ns()} {next(_TENANTS)}"
         self.ids = itertools.count()
         self.admin = redis.Redis.from_url(self.url)
+        self.folder = tempfile.TemporaryDirectory(prefix="tiergate-leases-")
+        """The lease books of all gateways."""
         self.ledger = 0
         """Micro-USD of calls that have ended, the most that they may have cost if unknown."""
         self.snapshot: dict[bytes, bytes] = {}
@@ -109,13 +123,14 @@ class LeaseStates(RuleBasedStateMachine):
         self.runner.close()
         self.admin.delete(*make_keys(self.tenant))
         self.admin.close()
+        self.folder.cleanup()
 
     async def start(self) -> Gateway:
         scripts = Scripts(self.url, note=lambda _: None, clock=time.monotonic, deadline=10.0)
-        store = RedisCounters(scripts, time="caller", quiet_seconds=QUIET_SECONDS)
+        store = Counters(scripts, time="caller", quiet_seconds=QUIET_SECONDS)
         leases = Leases(
             store, f"{next(self.ids)}", lambda _, __: None,
-            wall=lambda: self.now, clock=lambda: self.now,
+            wall=lambda: self.now, clock=lambda: self.now, folder=Path(self.folder.name),
         )  # fmt: skip
         gateway = Gateway(scripts, store, leases)
 
@@ -179,6 +194,8 @@ class LeaseStates(RuleBasedStateMachine):
                 continue
             await gateway.leases.renew()
             await self.settle(gateway)
+            with suppress(StoreUnavailable):
+                await gateway.leases.reclaim_dead()
 
     @rule(
         number=st.integers(0, GATEWAYS - 1),
@@ -231,10 +248,17 @@ class LeaseStates(RuleBasedStateMachine):
         if self.now >= self.quiet_until:
             self.gateways[number].scripts.lossy_ticks = ticks
 
-    @rule(number=st.integers(0, GATEWAYS - 1))
-    def kill(self, number: int) -> None:
-        """Kill a gateway; its journal has its calls at the most that they may cost."""
+    @rule(number=st.integers(0, GATEWAYS - 1), is_busy=st.booleans())
+    def kill(self, number: int, *, is_busy: bool) -> None:
+        """Kill a gateway; its journal has its calls at the most that they may cost.
+
+        Another gateway then returns what is left of its leases.
+        """
+        if is_busy:
+            self.call(number, [150] * 10, 3, ends=False)
         gateway = self.gateways[number]
+        if (book := gateway.leases._book) is not None and book._descriptor >= 0:
+            os.close(book._descriptor)
         self.ledger += sum(amount for amount, _ in gateway.running.values())
         self.runner.run(gateway.store.close())
         self.gateways[number] = self.runner.run(self.start())
@@ -278,3 +302,4 @@ def test_no_order_of_faults_overspends_a_budget(redis_url: str) -> None:
         ),
     )  # fmt: skip
     assert len(DRAWN) > 50
+    assert RECLAIMED
