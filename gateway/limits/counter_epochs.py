@@ -7,14 +7,16 @@ docs/design/leases.md has the reasons.
 """
 
 import asyncio
+import os
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from gateway.limits.counters import CounterDemand, FindRunning, Owner
 from gateway.state.errors import StoreUnavailable
-from gateway.state.redis.scripts import Script, ScriptRunner
+from gateway.state.redis.scripts import Script, ScriptRunner, make_keys
 
 if TYPE_CHECKING:  # a gateway without Redis does not have its library
     from gateway.state.redis.server_connection import ServerConnection
@@ -27,6 +29,20 @@ _MAX_TRIES = 3
 """Times that the gateway opens an owner whose connection breaks meanwhile."""
 _RESTORE_BATCH = 256
 _encode = msgspec.msgpack.Encoder().encode
+_TOLD = 5
+"""The place of the key with the epoch among the keys of an owner."""
+_LOOK = -1
+"""Microseconds with which the script only looks for an epoch."""
+
+
+def claim_first_epoch(folder: Path) -> bool:
+    """Return True once for a folder: if no process has claimed it before."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.close(os.open(folder / "first-epoch", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    except OSError:
+        return False
+    return True
 
 
 def _sum_reservations(demands: Iterable[CounterDemand]) -> list[tuple[int, str, int]]:
@@ -52,17 +68,27 @@ class CounterEpochs:
     """
 
     def __init__(
-        self, scripts: ScriptRunner, script_time: Callable[[float], int], quiet_seconds: float
+        self,
+        scripts: ScriptRunner,
+        script_time: Callable[[float], int],
+        quiet_seconds: float,
+        claim_first: Callable[[], bool] = bool,
     ) -> None:
         """Take `script_time`, which converts a time for scripts.
 
-        For `quiet_seconds` after the beginning of an epoch no counter begins.
+        For `quiet_seconds` after the beginning of an epoch no counter begins. `claim_first` returns
+        True if no gateway has opened any owner before, in any Redis; then for this process alone.
         """
         self._scripts = scripts
         self._script_time = script_time
         self._quiet_micros = round(quiet_seconds * _MICROS_PER_SECOND)
         self._opened: dict[Owner, _OpenedOwner] = {}
         self._tasks: dict[Owner, asyncio.Task[str]] = {}
+        self._claim_first = claim_first
+        self._first_epoch: str | None = None
+        """The epoch before which no gateway had opened an owner; empty if there may be one."""
+        self._begun_first: set[Owner] = set()
+        """The owners that this gateway has tried to open for the first time."""
         self.find_running: FindRunning = lambda _: ()
 
     def find(self, owner: Owner) -> str | None:
@@ -89,10 +115,20 @@ class CounterEpochs:
             task.exception()  # fetch it, since all callers may have left
 
     async def _open(self, owner: Owner, now: float) -> str:
-        argument = _encode((self._script_time(now), self._quiet_micros))
+        keys = make_keys(owner)
+        if owner is None and self._first_epoch is None:
+            self._first_epoch = await self._look(now)
+        elif owner is not None and not self._scripts.is_cluster:
+            if owner not in self._opened:
+                await self.open(None, now)
+            keys = *keys, make_keys(None)[_TOLD]
         for _ in range(_MAX_TRIES):
             connection = self._scripts.find_connection(owner)
-            reply = await self._scripts.run(_OPEN_SCRIPT, owner, argument)
+            # Only once: an answer may be lost, and with it what others have reserved since.
+            first_epoch = "" if owner in self._begun_first else self._first_epoch or ""
+            self._begun_first.add(owner)
+            argument = _encode((self._script_time(now), self._quiet_micros, first_epoch))
+            reply = await self._scripts.run_on_keys(_OPEN_SCRIPT, keys, argument)
             if not isinstance(reply, bytes):
                 raise StoreUnavailable
             if connection is None or connection is not self._scripts.find_connection(owner):
@@ -100,9 +136,18 @@ class CounterEpochs:
             epoch, earlier = reply.decode(), self._opened.get(owner)
             if earlier is not None and earlier.epoch != epoch:
                 await self._restore(owner, now)
+                if owner is not None:
+                    await self.open(None, now)  # so that new tenants have their witness
             self._opened[owner] = _OpenedOwner(epoch, connection)
             return epoch
         raise StoreUnavailable
+
+    async def _look(self, now: float) -> str:
+        """Return the present as an epoch, if no gateway has opened an owner before; or nothing."""
+        argument = _encode((self._script_time(now), _LOOK, ""))
+        reply = await self._scripts.run(_OPEN_SCRIPT, None, argument)
+        # The look comes first: what others open after the claim may begin only after a wait.
+        return reply.decode() if self._claim_first() and isinstance(reply, bytes) else ""
 
     async def _restore(self, owner: Owner, now: float) -> None:
         rows = [

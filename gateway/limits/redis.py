@@ -90,14 +90,16 @@ class RedisCounters:
         *,
         time: Literal["server", "caller"] = "server",
         quiet_seconds: float = QUIET_SECONDS,
+        claim_first: Callable[[], bool] = bool,
     ) -> None:
         """Use a connection that others may use too; `time` says whose clock counts.
 
         For `quiet_seconds` after Redis may have forgotten something, no budget's counter begins.
+        `claim_first` is as in CounterEpochs.
         """
         self._scripts = scripts
         self._uses_caller_clock = time == "caller"
-        self._epochs = CounterEpochs(scripts, self._script_time, quiet_seconds)
+        self._epochs = CounterEpochs(scripts, self._script_time, quiet_seconds, claim_first)
 
     @classmethod
     def from_url(

@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import metadata
 
 from gateway.cache.policy import CachePolicy
@@ -23,8 +23,10 @@ from gateway.core.clocks import SYSTEM_CLOCKS, Clocks
 from gateway.core.ledger_rows import FinalRow
 from gateway.core.target import Provider
 from gateway.ledger.audit import AuditLog, AuditRow
+from gateway.ledger.journal import list_segments
 from gateway.ledger.recovery import Recovered
 from gateway.ledger.redaction_patterns import compile_redactor
+from gateway.limits.counter_epochs import claim_first_epoch
 from gateway.limits.counters import CounterStore
 from gateway.limits.key_loading import load_key_table, open_key_store
 from gateway.limits.key_store.store import KeyStore
@@ -56,7 +58,7 @@ from gateway.runtime.revision import Revision, is_same_provider
 from gateway.runtime.shadow import Shadow
 from gateway.runtime.tenant_classifiers import TenantClassifiers
 from gateway.settings import baseline
-from gateway.settings.data_folder import find_data_folder, resolve_store_url
+from gateway.settings.data_folder import SQLITE_SCHEME, find_data_folder, resolve_store_url
 from gateway.settings.errors import ConfigError
 from gateway.settings.loader import ConfigSource, load
 from gateway.settings.schema.root import CachePart, MediaPart, ResponsesPart
@@ -81,6 +83,7 @@ from gateway.upstream.write_batch import WriteBatch
 
 _CALLS_PER_WAITING_CALL = 4
 """One in this many of the calls in flight may wait for a provider."""
+_LEASE_FOLDER = "leases"
 _CLASSIFIER_LOOK_SECONDS = 5.0
 """Seconds between looks at tenants' own classifiers."""
 VERSION = metadata.version("tiergate")
@@ -151,7 +154,7 @@ class Gateway:
             self.keys,
             log,
             shares=self.workers,
-            lease_folder=self.data / "leases",
+            lease_folder=self.data / _LEASE_FOLDER,
             clocks=clocks,
         )
         self._turn_counter = TurnCounter(
@@ -567,7 +570,15 @@ class Gateway:
 
     def _make_counter_store(self) -> CounterStore:
         state = self._state_store
-        return RedisCounters(state) if isinstance(state, RedisStore) else MemoryCounters()
+        if not isinstance(state, RedisStore):
+            return MemoryCounters()
+        # Gateways that share a ledger have no other data folder if the ledger is within this one.
+        store_url = resolve_store_url(self.built_config.source.config.ledger.store, self.data)
+        is_new = store_url.startswith(f"{SQLITE_SCHEME}{self.data}/") and not any(
+            path.stat().st_size for path in list_segments(self.journal_folder)
+        )
+        claim_first = partial(claim_first_epoch, self.data / _LEASE_FOLDER) if is_new else bool
+        return RedisCounters(state, claim_first=claim_first)
 
     def _make_session_store(self) -> SessionStore:
         """Return the store of sessions, shared by all users of a Redis or local to this process."""

@@ -93,6 +93,8 @@ async def test_every_operation_raises_while_redis_is_unavailable() -> None:
 class Connected(Answers):
     """A script runner whose connection changes as a test says."""
 
+    is_cluster = True
+
     def __init__(self, *replies: Reply, connections: list[object]) -> None:
         super().__init__(*replies)
         self.connections = connections
@@ -148,9 +150,11 @@ async def test_a_client_that_leaves_while_an_owner_is_opened_stops_nobody() -> N
     opening = asyncio.Event()
 
     class Slow(Connected):
-        async def run(self, script: Script, owner: str | None, argument: bytes) -> Reply:
+        async def run_on_keys(
+            self, script: Script, keys: tuple[bytes, ...], argument: bytes
+        ) -> Reply:
             await opening.wait()
-            return await super().run(script, owner, argument)
+            return await super().run_on_keys(script, keys, argument)
 
     store = RedisCounters(Slow(b"e@1", connections=[object()]))
     first, second = (asyncio.create_task(store.confirm("t", 1.0)) for _ in range(2))

@@ -47,6 +47,8 @@ class RedisClient:
         from gateway.state.redis.servers import RedisServers  # noqa: PLC0415
 
         address = parse_url(url, verify=verify)
+        self.is_cluster = address.kind == "cluster"
+        """True if keys with different tags may lie on different servers."""
         self._deadline = deadline
         self._servers = RedisServers(address, deadline, connect_timeout)
         self._bulk_servers = RedisServers(address, deadline, connect_timeout)

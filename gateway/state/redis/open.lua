@@ -4,10 +4,20 @@
 -- begins: the counters are put aside, and begin anew once each gateway has restored what its running
 -- calls have reserved. The first to open the owner in such a server begins the epoch.
 --
--- KEYS   as in meter.lua. Fields of `told` beside reports: `!epoch`, `!seed_at`, and of each counter
---        put aside `=counter` (its value then) and `+counter` (charged since then, as in settle.lua)
--- ARGV   packed {now or 0 for this server's clock, microseconds until counters may begin anew}
--- Answer the epoch: the server's run id, and when it began
+-- KEYS   as in meter.lua, and then, for a tenant that lies on the same server:
+--        witness  `told` of all tenants
+--        Fields of `told` beside reports: `!epoch`, `!seed_at`, and of each counter put aside
+--        `=counter` (its value then) and `+counter` (charged since then, as in settle.lua); of a
+--        witness `@key` for the `told` of each tenant that was opened in its epoch
+-- ARGV   packed {now or 0 for this server's clock, microseconds until counters may begin anew, an
+--        epoch that the caller has looked for, or ''}; -1 microseconds only looks
+-- Answer the epoch: the server's run id, and when it began. A look answers the epoch that would
+--        begin, or 0 if there is one, even of another server
+--
+-- Counters of an owner without an epoch begin at once in two cases:
+-- the caller has looked before, and knows that until then no gateway had opened any owner. Others
+-- that have opened this one meanwhile have reserved nothing yet, unless their counters may begin.
+-- Or the witness shows that the server has forgotten nothing in its own epoch, and the owner is new.
 local MONEY = 4
 local spent, holds, told, users = KEYS[1], KEYS[4], KEYS[6], KEYS[7]
 local ask = cmsgpack.unpack(ARGV[1])
@@ -22,9 +32,29 @@ if now == 0 then
   local time = redis.call('TIME')
   now = time[1] * 1000000 + time[2]
 end
+
+-- Returns the time at which an epoch of this server began; nil for another epoch.
+local function began(one)
+  return one and string.sub(one, 1, #server + 1) == server .. '@' and tonumber(string.sub(one, #server + 2))
+end
+
 local epoch = redis.call('HGET', told, '!epoch')
-if epoch and string.sub(epoch, 1, #server + 1) == server .. '@' then
+if ask[2] < 0 then
+  return epoch and 0 or server .. '@' .. whole(now)
+end
+local witness = KEYS[8]
+witness = witness and began(redis.call('HGET', witness, '!epoch')) and witness
+local is_new = witness and redis.call('HSETNX', witness, '@' .. told, 1) == 1
+if began(epoch) then
   return epoch
+end
+
+local seed_at = whole(now + ask[2])
+local looked = began(ask[3])
+if ask[2] == 0 or not epoch and looked and now < looked + ask[2] then
+  seed_at = nil
+elseif not epoch and is_new then
+  seed_at = redis.call('HGET', witness, '!seed_at')
 end
 
 -- Without any epoch the counters are new, or those of a gateway before there were epochs.
@@ -49,7 +79,7 @@ end
 epoch = server .. '@' .. whole(now)
 redis.call('HSET', told, '!epoch', epoch)
 redis.call('HDEL', told, '!seed_at')
-if ask[2] > 0 then
-  redis.call('HSET', told, '!seed_at', whole(now + ask[2]))
+if seed_at then
+  redis.call('HSET', told, '!seed_at', seed_at)
 end
 return epoch

@@ -2,13 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 import redis
 
+from gateway.limits.counter_epochs import claim_first_epoch
 from gateway.limits.counters import (
     AdmissionRequest,
     Admitted,
@@ -18,9 +20,9 @@ from gateway.limits.counters import (
     MissingCounter,
     RunningCall,
 )
-from gateway.limits.redis import RedisCounters
+from gateway.limits.redis import QUIET_SECONDS, RedisCounters
 from gateway.state.errors import StoreUnavailable
-from gateway.state.redis.scripts import make_keys
+from gateway.state.redis.scripts import ScriptRunner, make_keys
 
 DAY = "2026-11-24"
 BUDGET = CounterDemand(
@@ -83,6 +85,8 @@ async def server(redis_url: str, tenant: str) -> AsyncIterator[Server]:
 
 
 async def test_no_counter_begins_while_running_calls_may_be_missing(server: Server) -> None:
+    await server.begin()
+    server.forget()
     answer = await server.ask("c1")
     assert isinstance(answer, MissingCounter)
     assert 0 < answer.wait <= QUIET
@@ -91,6 +95,98 @@ async def test_no_counter_begins_while_running_calls_may_be_missing(server: Serv
     assert await server.ask("c1") == MissingCounter(BUDGET)
     assert isinstance(await server.ask("c1", seed=5), Admitted)
     assert server.count() == 105
+
+
+async def test_a_new_tenant_need_not_wait_on_a_server_that_has_forgotten_nothing(
+    server: Server,
+) -> None:
+    """The epoch of all tenants is the witness: a server that forgets a tenant forgets it, too."""
+    await server.begin()
+    server.tenant += " new"
+    assert await server.ask("c1") == MissingCounter(BUDGET)
+    assert isinstance(await server.ask("c1", seed=5), Admitted)
+    server.admin.delete(*make_keys(server.tenant))  # by hand: the witness knows the tenant
+    answer = await server.ask("c2")
+    assert isinstance(answer, MissingCounter)
+    assert answer.wait > 0
+
+
+class NewServer:
+    """Gateways on a Redis of their own; the clock is the test's."""
+
+    def __init__(self, url: str) -> None:
+        self.url, self.now = url, 1_900_000_000.0
+        self.admin = redis.Redis.from_url(url)
+        self.admin.flushdb()
+
+    def start(self, *, is_first: bool) -> RedisCounters:
+        claims = iter([is_first])
+        scripts = ScriptRunner(self.url, note=print, clock=time.monotonic, deadline=10.0)
+        return RedisCounters(scripts, time="caller", claim_first=lambda: next(claims))
+
+    async def find_wait(self, store: RedisCounters, tenant: str = "t") -> float:
+        """Return the seconds until a tenant's counters may begin."""
+        request = AdmissionRequest(
+            id="c", tenant=tenant, demands=(BUDGET,), expires_at=self.now + 60
+        )
+        answer = await store.admit(request, self.now)
+        assert isinstance(answer, MissingCounter)
+        return answer.wait
+
+
+@pytest.fixture
+def new_server(redis_url: str) -> Iterator[NewServer]:
+    made = NewServer(redis_url.removesuffix("0") + "6")
+    yield made
+    made.admin.flushdb()
+    made.admin.close()
+
+
+async def test_the_first_gateway_of_all_begins_counters_at_once(new_server: NewServer) -> None:
+    first, second = new_server.start(is_first=True), new_server.start(is_first=False)
+    assert await new_server.find_wait(first) == 0
+    assert await new_server.find_wait(second) == 0
+    assert await new_server.find_wait(second, "another") == 0
+    new_server.admin.flushdb()  # others may have reserved something meanwhile
+    new_server.now += 0.5  # no two epochs begin in one microsecond
+    assert await new_server.find_wait(first) == QUIET_SECONDS
+    new_server.now += 1
+    assert await new_server.find_wait(second, "another") == QUIET_SECONDS - 1
+    for store in (first, second):
+        await store.close()
+
+
+async def test_a_gateway_that_is_not_the_first_waits_for_others(new_server: NewServer) -> None:
+    store = new_server.start(is_first=False)
+    assert await new_server.find_wait(store) == QUIET_SECONDS
+    await store.close()
+
+
+async def test_the_first_gateway_waits_if_another_one_was_in_this_redis(
+    new_server: NewServer,
+) -> None:
+    """For example one whose data folder was lost."""
+    other, first = new_server.start(is_first=False), new_server.start(is_first=True)
+    await other.confirm(None, new_server.now)
+    assert await new_server.find_wait(first) == QUIET_SECONDS
+    for store in (first, other):
+        await store.close()
+
+
+async def test_a_first_gateway_that_comes_late_waits(new_server: NewServer) -> None:
+    """It was paused after its look: others may have reserved something since, and lost it."""
+    first = new_server.start(is_first=True)
+    await first.confirm(None, new_server.now)
+    new_server.now += QUIET_SECONDS
+    new_server.admin.flushdb()
+    assert await new_server.find_wait(first) == QUIET_SECONDS
+    await first.close()
+
+
+def test_one_process_of_a_data_folder_is_the_first(tmp_path: Path) -> None:
+    assert [claim_first_epoch(tmp_path / "leases") for _ in range(2)] == [True, False]
+    (tmp_path / "file").touch()
+    assert not claim_first_epoch(tmp_path / "file")
 
 
 async def test_each_gateway_restores_its_calls_in_a_redis_that_forgot_them(server: Server) -> None:
