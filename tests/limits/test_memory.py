@@ -128,9 +128,15 @@ class Story(RuleBasedStateMachine):
     def _wait_is_right(
         self, meter: MemoryCounters, ask: AdmissionRequest, over: Refusal, *, more: bool
     ) -> None:
-        """A request passes after its wait, and not before unless a reservation ends meanwhile."""
+        """A request passes after its wait, and not before unless a reservation ends meanwhile.
+
+        No time is known where a budget is busy beside the limit that the refusal names: its
+        running calls may cost all that they have reserved.
+        """
         if over.retry_after is None or over.retry_after > 10**6:
             return  # a float is no longer exact to 0.1 ms
+        if not all(self.model.fits(need, self.now) for need in ask.demands if need.kind == "usd"):
+            return
         then = float(self.now) + over.retry_after
         for moment, passes in ((then, True), (then - 0.0001, False)):
             store = copy.deepcopy(meter)

@@ -141,10 +141,13 @@ for _, seed in ipairs(#seeds > 0 and closed() == 0 and seeds or {}) do
   end
 end
 
+local stored = {} -- what Redis has of each rate, or false
+
 -- The state of a rate. Its level, in units times microseconds of the period, falls by `limit` each
 -- microsecond. Units that calls have reserved only start to fall once the calls have used them.
 local function bucket(field, period, limit)
   local last = redis.call('HGET', rate, field)
+  stored[field] = last
   if not last then
     return { now, 0, 0, period, limit }
   end
@@ -165,10 +168,11 @@ end
 
 local buckets = {}
 
--- Store the rates even for a refused call: later usage counts from the last request of a call.
+-- Store the rates even for a refused call: later usage counts from the last request of a call. A
+-- rate at 0 too, as a running call may have reserved 0 tokens of it; but no rate that is new.
 local function kept()
   for field, found in pairs(buckets) do
-    if found[2] > 0 or found[3] > 0 then
+    if stored[field] then
       redis.call('HSET', rate, field, cmsgpack.pack(found))
     end
   end

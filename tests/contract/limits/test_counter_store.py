@@ -206,6 +206,32 @@ async def test_a_token_limit_counts_used_tokens_and_not_reserved_ones(
     assert refused == 0
 
 
+async def test_tokens_of_a_call_that_reserved_none_count_from_the_last_request(
+    meter: CounterStore, tenant: str
+) -> None:
+    """The last request is refused, and nothing of the rate is used or reserved at that time."""
+    demand = need("tokens", limit=60, amount=0)
+    await meter.admit(ask("a", tenant, demand), NOW)
+    over = need("tokens", limit=60, amount=61)
+    assert await meter.admit(ask("b", tenant, over), NOW + 5) == Refusal(over)
+    assert await meter.settle(tenant, "a", 60, None)
+    assert await admitted(meter, tenant, 9, need("tokens", limit=60), now=NOW + 5) == 0
+    assert await admitted(meter, tenant, 9, need("tokens", limit=60), now=NOW + 8) == 3
+
+
+async def test_a_rate_that_refuses_names_its_wait_though_a_budget_is_busy_too(
+    meter: CounterStore, tenant: str
+) -> None:
+    """After the wait the budget refuses: its running call never ended, so it stays charged."""
+    rate, budget = need("requests", limit=6), need("usd", limit=500, amount=400)
+    await admitted(meter, tenant, 6, rate)
+    assert await meter.admit(ask("a", tenant, budget, expires=NOW + 1), NOW) == Admitted()
+    over = await meter.admit(ask("b", tenant, rate, budget), NOW)
+    assert over == Refusal(rate, pytest.approx(10, abs=0.001))
+    later = await meter.admit(ask("b", tenant, rate, budget), NOW + 10.001)
+    assert later == Refusal(budget, left=100)
+
+
 async def test_a_concurrency_slot_is_released_once(meter: CounterStore, tenant: str) -> None:
     demand = need("concurrency", limit=1)
     assert await meter.admit(ask("a", tenant, demand), NOW) == Admitted()

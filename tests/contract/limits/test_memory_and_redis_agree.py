@@ -54,7 +54,7 @@ def need(chance: random.Random, kind: Kind, at: int) -> CounterDemand:
     name = f"{kind}{at}"
     if kind in {"requests", "tokens"}:
         limit, period = chance.choice([(0, 60.0), (3, 1.0), (7, 60.0), (1000, 86_400.0)])
-        amount = 1 if kind == "requests" else chance.choice([1, 2, 700])
+        amount = 1 if kind == "requests" else chance.choice([0, 1, 2, 700])
         return CounterDemand(
             kind=kind, name=name, field=name, limit=limit, period=period, amount=amount, then=then
         )
