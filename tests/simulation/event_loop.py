@@ -10,7 +10,6 @@ import asyncio
 import contextvars
 import gc
 import heapq
-import logging
 import random
 import socket
 import sys
@@ -32,7 +31,7 @@ class Deadlock(Exception):
 
 
 class _Scheduled(asyncio.TimerHandle):
-    """A callback that is to run, or was cancelled."""
+    """A callback that is to run, or was cancelled: then it has no work."""
 
     def __init__(
         self,
@@ -40,11 +39,11 @@ class _Scheduled(asyncio.TimerHandle):
         callback: Callable[..., object],
         args: tuple[Any, ...],
         loop: asyncio.AbstractEventLoop,
-        context: contextvars.Context,
+        context: contextvars.Context | None,
     ) -> None:
-        super().__init__(when, callback, [], loop, context)
+        self.context = contextvars.copy_context() if context is None else context
+        super().__init__(when, callback, [], loop, self.context)
         self.work: tuple[Callable[..., object], tuple[Any, ...]] | None = (callback, args)
-        self.context = context
 
     def cancel(self) -> None:
         self.work = None
@@ -53,13 +52,18 @@ class _Scheduled(asyncio.TimerHandle):
         return self.work is None
 
 
-class SimulatedLoop(asyncio.AbstractEventLoop):
-    """The loop of all machines of one simulation."""
+class SimulatedLoop(asyncio.SelectorEventLoop):
+    """The loop of all machines of one simulation.
+
+    One callback of the loop beneath runs all others, so that the order is this loop's own.
+    """
 
     def __init__(self, seed: str) -> None:
+        super().__init__()
         self._chance = random.Random(f"{seed} order")
         self._now = 0.0
-        self._ready: dict[str, deque[_Scheduled]] = {}
+        self._queues: dict[str, deque[_Scheduled]] = {}
+        """Callbacks that are due, by machine."""
         self._timers: list[tuple[float, float, int, _Scheduled]] = []
         self._scheduled_count = 0
         self._dead_machines: set[str] = set()
@@ -70,95 +74,83 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         """Exceptions that no code handled."""
         self.steps = 0
         """Callbacks that ran."""
+        self.set_exception_handler(self._record_error)
 
     # time and callbacks
 
     def time(self) -> float:
         return self._now
 
-    def call_soon(  # type: ignore[override]  # any callback
+    def call_soon[*Ts](
         self,
-        callback: Callable[..., object],
-        *args: Any,
+        callback: Callable[[*Ts], object],
+        *args: *Ts,
         context: contextvars.Context | None = None,
     ) -> asyncio.Handle:
-        scheduled = self._make(self._now, callback, args, context)
+        scheduled = _Scheduled(self._now, callback, args, self, context)
         if (machine := self._find_machine(scheduled)) is not None:
-            self._ready.setdefault(machine, deque()).append(scheduled)
+            self._queues.setdefault(machine, deque()).append(scheduled)
         return scheduled
 
-    call_soon_threadsafe = call_soon  # type: ignore[assignment]  # there are no threads
+    call_soon_threadsafe = call_soon  # there are no threads
 
-    def call_later(  # type: ignore[override]  # any callback
-        self,
-        delay: float,
-        callback: Callable[..., object],
-        *args: Any,
-        context: contextvars.Context | None = None,
-    ) -> asyncio.TimerHandle:
-        return self.call_at(self._now + delay, callback, *args, context=context)
-
-    def call_at(  # type: ignore[override]  # any callback
+    def call_at[*Ts](
         self,
         when: float,
-        callback: Callable[..., object],
-        *args: Any,
+        callback: Callable[[*Ts], object],
+        *args: *Ts,
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
-        scheduled = self._make(when, callback, args, context)
+        scheduled = _Scheduled(when, callback, args, self, context)
         self._scheduled_count += 1
         order = self._chance.random()
         heapq.heappush(self._timers, (when, order, self._scheduled_count, scheduled))
         return scheduled
-
-    def _make(
-        self,
-        when: float,
-        callback: Callable[..., object],
-        args: tuple[Any, ...],
-        context: contextvars.Context | None,
-    ) -> _Scheduled:
-        return _Scheduled(
-            when, callback, args, self, contextvars.copy_context() if context is None else context
-        )
 
     def _find_machine(self, scheduled: _Scheduled) -> str | None:
         """Return the machine of a callback; None if it is dead."""
         machine = scheduled.context.get(MACHINE, "world")
         return None if machine in self._dead_machines else machine
 
+    def _record_error(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        self.errors.append(f"{context.get('message')}: {context.get('exception')!r}")
+
     # running
 
-    def run_until_complete[T](self, future: Coroutine[Any, Any, T]) -> T:  # type: ignore[override]
-        """Run until a coroutine ends. Raises Deadlock if it cannot end."""
-        previous_hook = sys.unraisablehook
-        asyncio._set_running_loop(self)
+    def run[T](self, main: Coroutine[Any, Any, T]) -> T:
+        """Run until a coroutine ends, and close the loop. Raises Deadlock if it cannot end."""
+        task = self.create_task(main)
+        super().call_soon(self._run_all, task)
         try:
-            task = self.create_task(future)
-            while not task.done():
-                self._run_one()
+            self.run_forever()
+            if not task.done():
+                raise Deadlock
             return task.result()
         finally:
-            # Nothing of this world may run any more when its tasks are collected.
-            self._dead_machines.update(["world", *self._ready])
-            sys.unraisablehook = _ignore
-            logging.disable()
-            self._ready.clear()
-            self._timers.clear()
-            self._tasks.clear()
-            task = None  # type: ignore[assignment]
-            gc.collect()
-            sys.unraisablehook = previous_hook
-            logging.disable(logging.NOTSET)
-            asyncio._set_running_loop(None)
+            del task
+            self._drop()
 
-    def _run_one(self) -> None:
-        machines = [machine for machine, queue in self._ready.items() if queue]
-        if not machines:
-            self._advance()
-            return
-        machine = machines[0] if len(machines) == 1 else self._chance.choice(machines)
-        scheduled = self._ready[machine].popleft()
+    def _drop(self) -> None:
+        """Collect all tasks; nothing of this world runs any more meanwhile."""
+        previous_hook, sys.unraisablehook = sys.unraisablehook, _ignore
+        self.set_exception_handler(_ignore)
+        self._dead_machines.update(["world", *self._queues])
+        self.close()
+        self._queues.clear()
+        self._timers.clear()
+        self._tasks.clear()
+        gc.collect()
+        sys.unraisablehook = previous_hook
+
+    def _run_all(self, main: asyncio.Task[Any]) -> None:
+        """Run callbacks until a task ends, or nothing will ever run again."""
+        while not main.done() and (any(self._queues.values()) or self._advance()):
+            machines = [machine for machine, queue in self._queues.items() if queue]
+            self._run_one(machines[0] if len(machines) == 1 else self._chance.choice(machines))
+        self.stop()
+
+    def _run_one(self, machine: str) -> None:
+        scheduled = self._queues[machine].popleft()
         if scheduled.work is None:
             return
         self.steps += 1
@@ -168,16 +160,16 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         except Exception as error:  # noqa: BLE001 - as every loop
             self.errors.append(f"{machine}: {callback!r} raised {error!r}")
 
-    def _advance(self) -> None:
-        """Let time jump to the next timer. Raises Deadlock without one."""
+    def _advance(self) -> bool:
+        """Let time jump to the next timer; return False without one."""
         while self._timers:
             when, _, _, scheduled = heapq.heappop(self._timers)
             machine = self._find_machine(scheduled)
             if scheduled.work is not None and machine is not None:
                 self._now = max(self._now, when) + _STEP_SECONDS
-                self._ready.setdefault(machine, deque()).append(scheduled)
-                return
-        raise Deadlock
+                self._queues.setdefault(machine, deque()).append(scheduled)
+                return True
+        return False
 
     # machines
 
@@ -193,23 +185,13 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
     def kill(self, machine: str) -> None:
         """Let no callback of a machine run any more, and reset its connections."""
         self._dead_machines.add(machine)
-        self._ready.pop(machine, None)
+        self._queues.pop(machine, None)
         self.network.kill(machine)
 
     # tasks and futures
 
-    def create_future(self) -> asyncio.Future[Any]:
-        return asyncio.Future(loop=self)
-
-    def create_task[T](
-        self,
-        coro: Coroutine[Any, Any, T],
-        *,
-        name: str | None = None,
-        context: contextvars.Context | None = None,
-        **options: Any,
-    ) -> asyncio.Task[T]:
-        task = asyncio.Task(coro, loop=self, name=name, context=context, **options)
+    def create_task[T](self, coro: Coroutine[Any, Any, T], **options: Any) -> asyncio.Task[T]:
+        task = super().create_task(coro, **options)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -232,21 +214,6 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
 
         self.call_later(self._chance.uniform(0, _THREAD_SECONDS), work)
         return future
-
-    async def shutdown_asyncgens(self) -> None:
-        """Do nothing: the simulation drops them."""
-
-    def get_debug(self) -> bool:
-        return False
-
-    def is_running(self) -> bool:
-        return True
-
-    def is_closed(self) -> bool:
-        return False
-
-    def call_exception_handler(self, context: dict[str, Any]) -> None:
-        self.errors.append(f"{context.get('message')}: {context.get('exception')!r}")
 
     # connections
 
@@ -280,10 +247,5 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         self.network.listen(port, protocol_factory)
 
 
-def make_loop(seed: str) -> SimulatedLoop:
-    """Return a loop without the methods that no simulated machine calls."""
-    return SimulatedLoop(seed)  # type: ignore[abstract]
-
-
-def _ignore(_: object) -> None:
+def _ignore(*_: object) -> None:
     """Ignore what the end of an abandoned task raises."""

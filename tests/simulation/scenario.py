@@ -16,7 +16,7 @@ from tests.e2e.budget_audit import RATES, BudgetTrialResult, peak
 from tests.e2e.budget_provider import MOST, Fate
 from tests.e2e.kill_audit import books
 from tests.simulation.client import Client
-from tests.simulation.event_loop import make_loop
+from tests.simulation.event_loop import SimulatedLoop
 from tests.simulation.invariants import check
 from tests.simulation.machine import EPOCH, GatewayMachine
 from tests.simulation.network import Outage
@@ -127,7 +127,7 @@ class Simulation:
     def __init__(self, scenario: Scenario, folder: Path) -> None:
         self.scenario = scenario
         self.report = Report(scenario)
-        self.loop = make_loop(scenario.seed)
+        self.loop = SimulatedLoop(scenario.seed)
         self._folder = folder
         self._secrets = {
             name: f"tg-{hashlib.sha256(name.encode()).hexdigest()}" for name in scenario.keys
@@ -153,7 +153,7 @@ class Simulation:
         """Run to the end, and check everything."""
         report = self.report
         try:
-            self.loop.run_until_complete(self._run())
+            self.loop.run(self._run())
         except Exception as error:  # noqa: BLE001 - the seed must be in the report
             report.wrong.append(f"the simulation ended with {error!r}")
         report.seconds, report.steps = self.loop.time(), self.loop.steps

@@ -7,7 +7,7 @@ import asyncio
 
 import pytest
 
-from tests.simulation.event_loop import Deadlock, make_loop
+from tests.simulation.event_loop import Deadlock, SimulatedLoop
 from tests.simulation.scenario import simulate
 
 _SEEDS = range(1, 21)
@@ -28,13 +28,13 @@ def test_a_seed_replays_to_the_same_end() -> None:
 
 
 def test_time_jumps_to_the_next_timer() -> None:
-    loop = make_loop("time")
-    loop.run_until_complete(asyncio.sleep(86_400))
+    loop = SimulatedLoop("time")
+    loop.run(asyncio.sleep(86_400))
     assert loop.time() == pytest.approx(86_400, abs=0.001)
 
 
 def test_a_killed_machine_runs_nothing_any_more() -> None:
-    loop, ended = make_loop("kill"), list[str]()
+    loop, ended = SimulatedLoop("kill"), list[str]()
 
     async def wait(name: str) -> None:
         try:
@@ -53,10 +53,10 @@ def test_a_killed_machine_runs_nothing_any_more() -> None:
         assert ended == ["alive"]
         assert [task.done() for task in tasks] == [False, True]
 
-    loop.run_until_complete(main())
+    loop.run(main())
 
 
 def test_a_simulation_that_waits_for_nothing_ends() -> None:
-    loop = make_loop("nothing")
+    loop = SimulatedLoop("nothing")
     with pytest.raises(Deadlock):
-        loop.run_until_complete(asyncio.Event().wait())
+        loop.run(asyncio.Event().wait())
