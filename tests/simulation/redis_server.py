@@ -1,27 +1,36 @@
-"""A server of the Redis protocol in memory that runs the gateway's own Lua scripts.
+"""A server of the Redis protocol in memory: fakeredis, which runs the gateway's own Lua scripts.
 
-It knows the commands that the gateway sends, and those of its scripts. The contract tests of the
-counter stores run on it as on a real Redis. Lua is 5.1, as in Redis. `cmsgpack` differs in one way:
-it marks the strings of a script as bytes, so that both sides can read any string.
+fakeredis takes the time from `time.time` alone; here each command sees the clock of the simulation.
+It knows neither INFO nor `cmsgpack`, so a few lines before each script bring both. Tests hold this
+server to a real one: the contracts of the counter stores, and `test_redis_server.py`.
 """
 
 import asyncio
 import hashlib
 import random
-from collections.abc import Callable, Iterable
-from itertools import pairwise
+from collections.abc import Callable
 from typing import Any, cast
+from unittest import mock
 
 import hiredis
 import msgspec
+from fakeredis import FakeServer, FakeStrictRedis
 from lupa import lua51
+from redis.exceptions import ResponseError
 
-_LARGEST_INTEGER = 2**63
 type Value = bytes | int | list[Any] | None
-
-
-class CommandError(Exception):
-    """The server refuses a command."""
+_LARGEST_INTEGER = 2**63
+_BEFORE_SCRIPT = """
+local bridge = python.eval("__import__('sys').modules['tests.simulation.redis_server']")
+local cmsgpack = { pack = bridge.pack }
+function cmsgpack.unpack(data)
+  return bridge.unpack(data, function() return {} end)
+end
+local real, redis = redis, {}
+function redis.call(name, ...)
+  return name == 'INFO' and '%s' or real.call(name, ...)
+end
+"""
 
 
 class RedisServer:
@@ -31,22 +40,15 @@ class RedisServer:
         """`clock` returns seconds since the epoch."""
         self._clock = clock
         self._chance = random.Random(f"{seed} run id")
-        self._lua = lua51.LuaRuntime(encoding=None)
-        self._scripts: dict[bytes, Any] = {}
-        self._lua.globals()[b"redis"] = self._table({b"call": self._call})
-        self._lua.globals()[b"cmsgpack"] = self._table(
-            {b"pack": self._pack, b"unpack": self._unpack}
-        )
         self.forget()
 
     def forget(self) -> None:
         """Start anew without any data, as a server that was restarted."""
-        self._run_id = b"%040x" % self._chance.getrandbits(160)
-        self._hashes: dict[bytes, dict[bytes, bytes]] = {}
-        self._sorted_sets: dict[bytes, dict[bytes, float]] = {}
-        self._strings: dict[bytes, bytes] = {}
-        self._expiries: dict[bytes, float] = {}
-        self._scripts.clear()
+        self._info = b"# Server\\r\\nrun_id:%040x\\r\\n" % self._chance.getrandbits(160)
+        self._scripts: dict[bytes, bytes] = {}
+        """Scripts with the lines before them, by the SHA-1 that clients know."""
+        client = FakeStrictRedis(server=FakeServer(), protocol=2)
+        self._connection = client.connection_pool.get_connection()
 
     async def listen(self, port: int) -> asyncio.Server:
         """Serve connections to a port of this machine, or of a simulated network."""
@@ -54,193 +56,47 @@ class RedisServer:
         return await loop.create_server(lambda: _Client(self), "127.0.0.1", port)
 
     def execute(self, words: list[bytes]) -> Value:
-        """Execute a command. Raises CommandError."""
-        name = words[0].decode().lower()
-        method = getattr(self, f"_do_{name}", None)
-        if method is None:
-            raise CommandError(f"ERR unknown command '{name}'")
-        self._expire()
-        return cast("Value", method(*words[1:]))
+        """Execute a command. Raises redis.ResponseError."""
+        name = words[0].upper()
+        if name == b"INFO":
+            return self._info.replace(b"\\r\\n", b"\r\n")
+        if name == b"EVAL":
+            sha = hashlib.sha1(words[1]).hexdigest().encode()  # noqa: S324 - the protocol's name
+            before = _BEFORE_SCRIPT % self._info.decode()
+            self._scripts[sha] = before.encode() + words[1]
+            words = [name, self._scripts[sha], *words[2:]]
+        elif name == b"EVALSHA":
+            script = self._scripts.get(words[1].lower())
+            if script is None:
+                raise ResponseError("NOSCRIPT No matching script. Please use EVAL.")
+            words = [b"EVAL", script, *words[2:]]
+        with mock.patch("time.time", self._clock):
+            self._connection.send_command(*words)  # type: ignore[no-untyped-call]  # redis-py's
+            return cast("Value", self._connection.read_response(disable_decoding=True))
 
-    def _expire(self) -> None:
-        now = self._clock()
-        for key in [key for key, at in self._expiries.items() if at <= now]:
-            self._do_del(key)
 
-    # of a server
+def pack(value: Any) -> bytes:
+    """Return a value of a script in MessagePack, as `cmsgpack.pack` does.
 
-    def _do_ping(self) -> bytes:
-        return b"PONG"
+    It marks the strings of a script as bytes, so that both sides can read any string.
+    """
+    return msgspec.msgpack.encode(_from_lua(value))
 
-    def _do_client(self, *_: bytes) -> bytes:
-        return b"OK"
 
-    _do_select = _do_client
+def unpack(data: bytes, make_table: Callable[[], Any]) -> Any:
+    """Return what MessagePack holds as a value of a script, as `cmsgpack.unpack` does."""
+    return _to_lua(msgspec.msgpack.decode(data), make_table)
 
-    def _do_info(self, *_: bytes) -> bytes:
-        return b"# Server\r\nrun_id:%b\r\n" % self._run_id
 
-    def _do_time(self) -> list[bytes]:
-        micros = round(self._clock() * 1_000_000)
-        return [b"%d" % (micros // 1_000_000), b"%d" % (micros % 1_000_000)]
-
-    # of any key
-
-    def _do_del(self, *keys: bytes) -> int:
-        kinds: tuple[dict[bytes, Any], ...] = (self._hashes, self._sorted_sets, self._strings)
-        for key in keys:
-            self._expiries.pop(key, None)
-        return sum(kind.pop(key, None) is not None for key in keys for kind in kinds)
-
-    def _do_exists(self, key: bytes) -> int:
-        return int(any(key in kind for kind in (self._hashes, self._sorted_sets, self._strings)))
-
-    def _do_expire(self, key: bytes, seconds: bytes) -> int:
-        self._expiries[key] = self._clock() + float(seconds)
-        return self._do_exists(key)
-
-    def _do_pexpire(self, key: bytes, millis: bytes) -> int:
-        return self._do_expire(key, b"%f" % (float(millis) / 1000))
-
-    # of strings
-
-    def _do_get(self, key: bytes) -> bytes | None:
-        return self._strings.get(key)
-
-    def _do_getrange(self, key: bytes, first: bytes, last: bytes) -> bytes:
-        return self._strings.get(key, b"")[int(first) : int(last) + 1]
-
-    def _do_set(self, key: bytes, value: bytes, *options: bytes) -> bytes | None:
-        words = [option.upper() for option in options]
-        if b"NX" in words and key in self._strings:
-            return None
-        self._strings[key] = value
-        self._expiries.pop(key, None)
-        for word, number in pairwise(words):
-            if word in (b"PX", b"EX"):
-                self._expiries[key] = self._clock() + int(number) / (1000 if word == b"PX" else 1)
-        return b"OK"
-
-    # of hashes
-
-    def _do_hget(self, key: bytes, field: bytes) -> bytes | None:
-        return self._hashes.get(key, {}).get(field)
-
-    def _do_hmget(self, key: bytes, *fields: bytes) -> list[bytes | None]:
-        return [self._do_hget(key, field) for field in fields]
-
-    def _do_hset(self, key: bytes, *items: bytes) -> int:
-        fields = self._hashes.setdefault(key, {})
-        count = len(fields)
-        fields.update(zip(items[::2], items[1::2], strict=True))
-        return len(fields) - count
-
-    def _do_hsetnx(self, key: bytes, field: bytes, value: bytes) -> int:
-        return 0 if field in self._hashes.get(key, {}) else self._do_hset(key, field, value)
-
-    def _do_hdel(self, key: bytes, *fields: bytes) -> int:
-        values = self._hashes.get(key, {})
-        count = sum(values.pop(field, None) is not None for field in fields)
-        if not values:
-            self._hashes.pop(key, None)
-        return count
-
-    def _do_hexists(self, key: bytes, field: bytes) -> int:
-        return int(field in self._hashes.get(key, {}))
-
-    def _do_hincrby(self, key: bytes, field: bytes, amount: bytes) -> int:
-        try:
-            value = int(self._do_hget(key, field) or 0) + int(amount)
-        except ValueError:
-            raise CommandError("ERR value is not an integer or out of range") from None
-        self._do_hset(key, field, b"%d" % value)
+def _to_lua(value: Any, make_table: Callable[[], Any]) -> Any:
+    if isinstance(value, str):
+        return value.encode()
+    if not isinstance(value, list | dict):
         return value
-
-    def _do_hgetall(self, key: bytes) -> list[bytes]:
-        return [word for item in self._hashes.get(key, {}).items() for word in item]
-
-    def _do_hkeys(self, key: bytes) -> list[bytes]:
-        return list(self._hashes.get(key, {}))
-
-    def _do_hvals(self, key: bytes) -> list[bytes]:
-        return list(self._hashes.get(key, {}).values())
-
-    def _do_hscan(self, key: bytes, *_: bytes) -> list[Any]:
-        return [b"0", self._do_hgetall(key)]
-
-    # of sorted sets
-
-    def _do_zadd(self, key: bytes, score: bytes, member: bytes) -> int:
-        members = self._sorted_sets.setdefault(key, {})
-        count = len(members)
-        members[member] = float(score)
-        return len(members) - count
-
-    def _do_zrem(self, key: bytes, *members: bytes) -> int:
-        scores = self._sorted_sets.get(key, {})
-        count = sum(scores.pop(member, None) is not None for member in members)
-        if not scores:
-            self._sorted_sets.pop(key, None)
-        return count
-
-    def _do_zrangebyscore(self, key: bytes, low: bytes, high: bytes, *limit: bytes) -> list[bytes]:
-        first, last = float(low), float(high)
-        found = sorted(
-            (score, member)
-            for member, score in self._sorted_sets.get(key, {}).items()
-            if first <= score <= last
-        )
-        start, count = (int(limit[1]), int(limit[2])) if limit else (0, len(found))
-        return [member for _, member in found[start : start + count]]
-
-    # of scripts
-
-    def _do_eval(self, source: bytes, key_count: bytes, *words: bytes) -> Value:
-        sha = hashlib.sha1(source).hexdigest().encode()  # noqa: S324 - the protocol's name
-        if sha not in self._scripts:
-            function = b"return function(KEYS, ARGV)\n" + source + b"\nend"
-            self._scripts[sha] = self._lua.execute(function)
-        return self._do_evalsha(sha, key_count, *words)
-
-    def _do_evalsha(self, sha: bytes, key_count: bytes, *words: bytes) -> Value:
-        script = self._scripts.get(sha)
-        if script is None:
-            raise CommandError("NOSCRIPT No matching script. Please use EVAL.")
-        keys, arguments = words[: int(key_count)], words[int(key_count) :]
-        try:
-            return _to_reply(script(self._table(keys), self._table(arguments)))
-        except lua51.LuaError as error:
-            raise CommandError(f"ERR {error}") from None
-
-    def _call(self, *words: bytes | float) -> Any:
-        """Execute a command of a script; nil is false there."""
-        reply = self.execute(
-            [word if isinstance(word, bytes) else b"%.17g" % word for word in words]
-        )
-        return self._to_lua(reply, nil=False)
-
-    def _pack(self, value: Any) -> bytes:
-        return msgspec.msgpack.encode(_from_lua(value))
-
-    def _unpack(self, data: bytes) -> Any:
-        return self._to_lua(msgspec.msgpack.decode(data))
-
-    def _to_lua(self, value: Any, *, nil: Any = None) -> Any:
-        match value:
-            case list():
-                return self._table(self._to_lua(item, nil=nil) for item in value)
-            case dict():
-                items = ((self._to_lua(name), self._to_lua(item)) for name, item in value.items())
-                return self._lua.table_from(dict(items))
-            case str():
-                return value.encode()
-            case None:
-                return nil
-            case _:
-                return value
-
-    def _table(self, items: Iterable[Any]) -> Any:
-        return self._lua.table_from(items if isinstance(items, dict) else list(items))
+    table = make_table()
+    for name, item in value.items() if isinstance(value, dict) else enumerate(value, 1):
+        table[_to_lua(name, make_table)] = _to_lua(item, make_table)
+    return table
 
 
 def _from_lua(value: Any) -> Any:
@@ -250,19 +106,10 @@ def _from_lua(value: Any) -> Any:
         if items.keys() == set(range(1, len(items) + 1)):
             return [items[at] for at in range(1, len(items) + 1)]
         return items
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        is_whole = value == int(value) and abs(value) < _LARGEST_INTEGER
-        return int(value) if is_whole else float(value)
+    if isinstance(value, float):
+        is_whole = value.is_integer() and abs(value) < _LARGEST_INTEGER
+        return int(value) if is_whole else value
     return value
-
-
-def _to_reply(value: Any) -> Value:
-    """Return the result of a script as Redis does: numbers lose their fraction."""
-    if lua51.lua_type(value) == "table":
-        return [_to_reply(value[at]) for at in range(1, len(value) + 1)]
-    if isinstance(value, bool):
-        return 1 if value else None
-    return int(value) if isinstance(value, float) else cast("Value", value)
 
 
 class _Client(asyncio.Protocol):
@@ -283,7 +130,7 @@ class _Client(asyncio.Protocol):
         while (words := self._reader.gets()) is not False:
             try:
                 replies.append(_encode(self._server.execute(cast("list[bytes]", words))))
-            except CommandError as error:
+            except ResponseError as error:
                 replies.append(b"-%b\r\n" % " ".join(str(error).split()).encode())
         self._transport.write(b"".join(replies))
 
