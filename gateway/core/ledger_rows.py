@@ -5,6 +5,7 @@
     FinalRow       one, when the call is over
     RepriceRow     when a price has come later
     FeedbackRow    when the client has judged the answer
+    DamagedRow     made by readers where rows of a journal are missing
 
 The gateway never changes a row. The store joins rows by the id of the call. None means unknown,
 never zero. Times are in seconds. A `ReplayRow` has the fields that a replay of the decision reads.
@@ -28,6 +29,7 @@ ANSWERED_STATES: frozenset[CallState] = frozenset({"settled", "estimated", "cach
 """The states of calls that have their whole answer."""
 type CacheOutcome = Literal["hit", "miss", "off"]
 type Verdict = Literal["good", "bad"]
+type DamageKind = Literal["missing", "altered"]
 type UsageSource = Literal["provider", "partial", "estimate", "recording"]
 
 
@@ -229,6 +231,29 @@ class FeedbackRow(msgspec.Struct, frozen=True, kw_only=True, tag="feedback", tag
     """The tier that would have been right, by the client's word."""
     score: float | None = None
     """The quality of the answer, 0 to 1."""
+
+
+class DamagedRow(msgspec.Struct, frozen=True, kw_only=True, tag="damaged", tag_field="kind"):
+    """Consecutive rows of a journal that cannot be read. Readers make it; no journal has one.
+
+    `missing`: nothing that was written is there, or it was changed. `altered`: intact rows do not
+    follow each other, so some are of another journal or come twice.
+    """
+
+    v: int = ROW_VERSION
+    id: str
+    """The name of the journal's file, and the numbers of the rows."""
+    segment: str
+    """The name of the journal's file."""
+    problem: DamageKind
+    first: int
+    """The number of the first such row in its segment, from 1."""
+    last: int
+    """The number of the last one."""
+    since: float | None
+    """The time from which calls of these rows may have begun; None if nobody knows."""
+    until: float
+    """The time until which these rows were written, in seconds since the epoch."""
 
 
 type Row = IntentRow | AttemptRow | FinalRow | RepriceRow | FeedbackRow

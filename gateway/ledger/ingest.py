@@ -9,9 +9,17 @@ from typing import Any
 
 import msgspec
 
-from gateway.core.ledger_rows import AttemptRow, FeedbackRow, FinalRow, IntentRow, RepriceRow
+from gateway.core.ledger_rows import (
+    AttemptRow,
+    DamagedRow,
+    FeedbackRow,
+    FinalRow,
+    IntentRow,
+    RepriceRow,
+)
+from gateway.ledger.chain import CLOSED_LINE, END_PREFIX, ChainReader
 from gateway.ledger.file_lock import FILE_MODE
-from gateway.ledger.journal import CLOSED_LINE, decode_row
+from gateway.ledger.journal import decode_row
 
 # The number of lines in a transaction: about 10 ms of work, which others can wait for. Each
 # transaction rewrites the pages at which the last one ended.
@@ -34,6 +42,8 @@ class RowBatch(msgspec.Struct, kw_only=True):
     attempts: list[AttemptRow] = []
     reprices: list[RepriceRow] = []
     feedback: list[FeedbackRow] = []
+    damages: list[DamagedRow] = []
+    """The gaps before these rows and between them."""
     lines: int = 0
     skipped: int = 0
     """The number of lines that are no row."""
@@ -49,10 +59,12 @@ def read_batches(
     The reader calls `yield_to_calls` before each piece of work.
     """
     batch = RowBatch(end=offset)
+    chain_reader = ChainReader(path)
+    chain_reader.resume(offset)
     for lines in _read_lines(path, offset):
         yield_to_calls()
         for line_range in _split_ranges(_BATCH_LINES - batch.lines, len(lines)):
-            _add_lines(batch, lines[line_range])
+            _add_lines(batch, lines[line_range], chain_reader)
             if batch.lines == _BATCH_LINES:
                 yield batch
                 batch = RowBatch(end=batch.end)
@@ -81,10 +93,15 @@ def _split_ranges(first_count: int, count: int) -> Iterator[slice]:
         start = end
 
 
-def _add_lines(batch: RowBatch, lines: list[bytes]) -> None:
+def _add_lines(batch: RowBatch, lines: list[bytes], chain_reader: ChainReader) -> None:
     batch.lines += len(lines)
     batch.end += sum(map(len, lines)) + len(lines)
-    for line in lines:
+    intact_lines = chain_reader.select_intact(lines)
+    batch.skipped += len(lines) - len(intact_lines)
+    if chain_reader.damages:
+        batch.damages += chain_reader.damages
+        chain_reader.damages.clear()
+    for line in intact_lines:
         # Half of all lines are intents, which stores do not keep.
         if not line.startswith(_INTENT_PREFIX):
             _add_row(batch, line)
@@ -143,8 +160,8 @@ def make_storable(name: str, value: Any) -> Any:
 
 
 def _add_row(batch: RowBatch, line: bytes) -> None:
-    is_closed = line == _CLOSED_LINE
-    match None if is_closed else decode_row(line):
+    is_end = line == _CLOSED_LINE or line.startswith(END_PREFIX)
+    match None if is_end else decode_row(line):
         case FinalRow(at=at) as row if 0 <= at < _MAX_TIMESTAMP:
             batch.entries.append(row)
         case AttemptRow(at=at) as row if 0 <= at < _MAX_TIMESTAMP:
@@ -156,7 +173,7 @@ def _add_row(batch: RowBatch, line: bytes) -> None:
         case IntentRow():  # another program wrote it
             pass
         case _:
-            batch.skipped += not is_closed
+            batch.skipped += not is_end
 
 
 def _is_money(value: Decimal) -> bool:

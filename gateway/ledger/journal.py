@@ -3,8 +3,8 @@
 When `write` returns, the kernel has the row, so a killed process loses no row that it acknowledged.
 `sync`, off the hot path, brings rows to the disk in case the machine fails. A caller that needs
 that first waits for `wait_until_synced`. A segment belongs to the process that holds its lock. If
-nobody holds it, the owner is dead, and `recovery` closes the calls that it left open. The last line
-of a finished segment is CLOSED.
+nobody holds it, the owner is dead, and `recovery` closes the calls that it left open. Lines are
+sealed, so that readers notice damage (`chain`). The last line of a finished segment is CLOSED.
 """
 
 import asyncio
@@ -26,11 +26,10 @@ import msgspec
 
 from gateway.core import jsonio
 from gateway.core.ledger_rows import AttemptRow, FeedbackRow, FinalRow, IntentRow, RepriceRow, Row
+from gateway.ledger import chain
+from gateway.ledger.chain import NO_LINK, ChainReader, Link
 from gateway.ledger.errors import JournalError
 from gateway.ledger.file_lock import FILE_MODE, try_lock
-
-CLOSED_LINE = b'{"kind":"closed"}\n'
-"""The last line of a segment without open calls."""
 
 SEGMENT_SUFFIX = ".jsonl"
 
@@ -53,6 +52,8 @@ class Segment:
     """The end of its day (UTC), in seconds since the epoch."""
     size: int = 0
     """The size in bytes."""
+    link: Link = NO_LINK
+    """The last sealed line."""
     is_torn: bool = False
     """True if it ends in a part of a row that could not be removed."""
     is_listed: bool = False
@@ -84,10 +85,13 @@ class Journal:
         self.synced_rows = 0
         """The number of written rows that are known to be on the disk."""
         self._sync = sync
-        self._clock = clock
+        self.clock = clock
+        """Returns seconds since the epoch."""
         self._token = token
         self._limit = limit
-        self._open_calls: dict[str, bytes] = {}  # lines of open calls, for the next segment
+        self._open_calls: dict[
+            str, bytes
+        ] = {}  # lines of open calls, for the next segment; unsealed
         self._retired_segments: deque[Segment] = deque()
         self._segment_is_lost = False
         self._lock = threading.Lock()  # of descriptors that are synced and closed
@@ -109,7 +113,9 @@ class Journal:
         id.
         """
         line = encode_row(row)
-        self._append_lines(line)
+        segment = self._choose_segment(len(line))
+        sealed_line, link = chain.seal_line(line, segment.link)
+        append(segment, sealed_line, link)
         match row:
             case IntentRow():
                 self._add_open_call(row.id, line)
@@ -127,7 +133,8 @@ class Journal:
         Raises JournalError if the journal takes none of them; otherwise works as `write`.
         """
         lines = [*[line for _, line in intents], *map(encode_row, final_rows)]
-        self._append_lines(b"".join(lines))
+        segment = self._choose_segment(sum(map(len, lines)))
+        append(segment, *chain.seal_lines(lines, segment.link))
         for row, line in intents:
             self._add_open_call(row.id, line)
         for final_row in final_rows:
@@ -138,16 +145,16 @@ class Journal:
         previous_lines = self._open_calls.get(call_id)
         self._open_calls[call_id] = line if previous_lines is None else previous_lines + line
 
-    def _append_lines(self, lines: bytes) -> None:
+    def _choose_segment(self, size: int) -> Segment:
+        """Return the segment for so many bytes: the current one, or the next."""
         segment = self._segment
         if (
             self._segment_is_lost
-            or segment.size + len(lines) > self._limit
-            or self._clock() >= segment.ends_at
+            or segment.size + size > self._limit
+            or self.clock() >= segment.ends_at
         ):
             self._rotate()
-            segment = self._segment
-        append(segment, lines)
+        return self._segment
 
     def _count_rows(self, rows: int) -> None:
         self.written_rows += rows
@@ -250,14 +257,14 @@ class Journal:
                     not self._open_calls and not self._retired_segments
                 ):  # else recovery reads them together
                     with suppress(JournalError):
-                        finish(segment)
+                        self._finish(segment)
                 os.close(segment.descriptor)
 
     def _create(self) -> Segment:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        now = self._clock()
+        now = self.clock()
         stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%S")
-        path = self.folder / f"{stamp}-{os.getpid()}-{self._token()}{SEGMENT_SUFFIX}"
+        path = self.folder / f"{stamp}-{os.getpid()}-{self._token()}{chain.SEALED_SUFFIX}"
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         descriptor = os.open(path, flags, FILE_MODE)
         try_lock(descriptor)  # recovery ignores empty segments, so nobody else has the lock
@@ -276,7 +283,8 @@ class Journal:
                 raise _make_journal_error(error, self.folder) from error
             return
         try:
-            append(new_segment, b"".join(self._open_calls.values()))
+            lines = b"".join(self._open_calls.values()).splitlines(keepends=True)
+            append(new_segment, *chain.seal_lines(lines, new_segment.link))
         except JournalError:
             new_segment.path.unlink()
             os.close(new_segment.descriptor)
@@ -294,9 +302,12 @@ class Journal:
         another process's recovery would take them for calls of a dead one.
         """
         if not segment.is_finished:
-            finish(segment)
+            self._finish(segment)
         self._sync(segment.descriptor)
         os.close(segment.descriptor)
+
+    def _finish(self, segment: Segment) -> None:
+        finish(segment, [chain.seal_end(segment.link, self.clock()), chain.CLOSED_LINE])
 
 
 def encode_row(row: Row) -> bytes:
@@ -325,19 +336,31 @@ def decode_row(line: bytes) -> Row | None:
 _parse_row = jsonio.make_reader(IntentRow | AttemptRow | FinalRow | RepriceRow | FeedbackRow)
 
 
-def read_rows(path: Path, offset: int = 0) -> Iterator[tuple[Row | None, int]]:
+def read_rows(
+    path: Path, offset: int = 0, chain_reader: ChainReader | None = None
+) -> Iterator[tuple[Row | None, int]]:
     """Yield the rows of a segment from `offset` on, each with the offset after it, in bytes.
 
-    None stands for a line that is no row: torn and followed by others, or of a kind or form that
-    this version does not know. A line without an end is left for later.
+    None stands for a line that is no row: torn or damaged, or of a kind or form that this version
+    does not know. A line without an end is left for later. A `chain_reader` is for segments that
+    nobody writes: it learns of their ends, too.
     """
+    reader = chain_reader or ChainReader(path)
+    if chain_reader is None:
+        reader.resume(offset)
+    rest = b""
     with path.open("rb") as file:
         file.seek(offset)
         for line in file:
             if not line.endswith(b"\n"):
-                return
+                rest = line
+                break
             offset += len(line)
-            yield decode_row(line), offset
+            is_intact = bool(reader.select_intact([line[:-1]]))
+            if not line.startswith(chain.END_PREFIX):
+                yield decode_row(line) if is_intact else None, offset
+    if chain_reader is not None:
+        chain_reader.end(rest)
 
 
 def list_segments(folder: Path) -> list[Path]:
@@ -345,14 +368,17 @@ def list_segments(folder: Path) -> list[Path]:
     return sorted(folder.glob(f"*{SEGMENT_SUFFIX}"))
 
 
-def finish(segment: Segment) -> None:
-    """Write the last line of a segment. Raises JournalError."""
-    append(segment, CLOSED_LINE)
+def finish(segment: Segment, last_lines: Sequence[bytes]) -> None:
+    """Write the last lines of a segment. Raises JournalError."""
+    append(segment, b"".join(last_lines))
     segment.is_finished = True
 
 
-def append(segment: Segment, data: bytes) -> None:
-    """Write whole lines or nothing. Raises JournalError."""
+def append(segment: Segment, data: bytes, link: Link | None = None) -> None:
+    """Write all of some data or nothing. Raises JournalError.
+
+    `link` is that of its last line, if it consists of sealed lines.
+    """
     if segment.is_torn:
         data = b"\n" + data
     written_bytes = 0
@@ -363,11 +389,24 @@ def append(segment: Segment, data: bytes) -> None:
         ):  # a disk that fills up takes a part, and says why at the next try
             written_bytes += os.write(segment.descriptor, data[written_bytes:])
     except OSError as error:
-        if written_bytes:
-            segment.is_torn = not _truncate(segment.descriptor, written_bytes)
+        if written_bytes and not _truncate(segment.descriptor, written_bytes):
+            segment.is_torn = True
+            segment.link = _read_written_link(segment)
         raise _make_journal_error(error, segment.path) from error
     segment.is_torn = False
     segment.size += written_bytes
+    if link is not None:
+        segment.link = link
+
+
+def _read_written_link(segment: Segment) -> Link:
+    """Return the link of the last whole line of a segment that ends in a part of another."""
+    try:
+        reader = ChainReader(segment.path)
+        reader.resume(segment.path.stat().st_size)
+    except OSError:
+        return segment.link
+    return reader.link
 
 
 def _truncate(descriptor: int, byte_count: int) -> bool:

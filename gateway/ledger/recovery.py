@@ -15,8 +15,9 @@ from pathlib import Path
 import msgspec
 
 from gateway.core.ledger_rows import AttemptRow, FinalRow, IntentRow
+from gateway.ledger.chain import CLOSED_LINE, ChainReader
 from gateway.ledger.file_lock import FILE_MODE, lock_file, try_lock, try_lock_file
-from gateway.ledger.journal import CLOSED_LINE, Journal, Segment, finish, list_segments, read_rows
+from gateway.ledger.journal import Journal, Segment, finish, list_segments, read_rows
 
 _REMOVED_UNTIL_FILE = "removed-until"
 
@@ -141,8 +142,9 @@ def _close_calls(journal: Journal, dead_segments: list[Segment]) -> Recovered:
     calls: dict[str, _Call] = {}
     ended_rows: deque[FinalRow] = deque(maxlen=_MAX_ENDED_ROWS)
     # Read all before any is closed: a call may start in one segment and end in the next.
-    for segment in dead_segments:
-        for row, _ in read_rows(segment.path):
+    chain_readers = [ChainReader(segment.path) for segment in dead_segments]
+    for segment, chain_reader in zip(dead_segments, chain_readers, strict=True):
+        for row, _ in read_rows(segment.path, chain_reader=chain_reader):
             match row:
                 case IntentRow():
                     calls.setdefault(row.id, _Call()).intents[row] = None
@@ -158,8 +160,10 @@ def _close_calls(journal: Journal, dead_segments: list[Segment]) -> Recovered:
         journal.write(entry)
     journal.sync()
     torn_segments = sum(segment.is_torn for segment in dead_segments)
-    for segment in dead_segments:  # last, oldest first: an interrupted recovery runs again
-        finish(segment)
+    now = journal.clock()
+    # Last, oldest first: an interrupted recovery runs again.
+    for segment, chain_reader in zip(dead_segments, chain_readers, strict=True):
+        finish(segment, chain_reader.make_last_lines(now))
     return Recovered(entries, len(dead_segments), torn_segments, tuple(ended_rows))
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.core import jsonio
-from gateway.ledger import journal
+from gateway.ledger import chain, journal
 from tests.e2e.kill_audit import RATES, Books, audit, books, store
 from tests.e2e.kill_load import PATIENCE, Load
 from tests.e2e.kill_provider import Bill, bills
@@ -158,7 +158,7 @@ class Gateway:
     def ended(self, pid: int) -> bool:
         """True if a worker shut down in good order: its journal is closed, or it has none."""
         data = [path.read_bytes() for path in self.segments(pid)]
-        return all(journal_data.endswith(journal.CLOSED_LINE) for journal_data in data)
+        return all(journal_data.endswith(chain.CLOSED_LINE) for journal_data in data)
 
 
 def trial(folder: Path, kinds: list[str], seed: str, clients: int = 16) -> KillTrialResult:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gateway.ledger.journal import CLOSED_LINE
+from gateway.ledger.chain import CLOSED_LINE
 from tests.e2e.child import until
 from tests.e2e.four_labs import GEMINI, MESSAGES, RESPONSES, make_request
 from tests.e2e.service import Serve, Service, read_until, rest

@@ -3,7 +3,21 @@
 from decimal import Decimal
 from typing import Any
 
-from gateway.core.ledger_rows import AttemptRow, FeedbackRow, FinalRow, IntentRow, RepriceRow
+from gateway.core.ledger_rows import (
+    AttemptRow,
+    FeedbackRow,
+    FinalRow,
+    IntentRow,
+    RepriceRow,
+    Row,
+)
+from gateway.ledger.chain import NO_LINK, Link, seal_lines
+from gateway.ledger.journal import encode_row
+
+
+def sealed(*rows: Row, link: Link = NO_LINK) -> bytes:
+    """Return rows as the lines of a segment, from its beginning or after a link."""
+    return seal_lines(map(encode_row, rows), link)[0]
 
 
 def intent(id: str = "call-1", **changes: Any) -> IntentRow:

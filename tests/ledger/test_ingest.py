@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway.ledger.chain import CLOSED_LINE
 from gateway.ledger.ingest import make_storable, read_batches
-from gateway.ledger.journal import CLOSED_LINE, encode_row
+from gateway.ledger.journal import encode_row
 from tests.ledger.rows import attempt, entry, intent, reprice
 
 

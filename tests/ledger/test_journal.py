@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from gateway.core.ledger_rows import FinalRow, IntentRow
+from gateway.ledger.chain import CLOSED_LINE, ChainReader, Link
 from gateway.ledger.errors import JournalError
 from gateway.ledger.journal import (
-    CLOSED_LINE,
     Journal,
     Segment,
     append,
@@ -22,7 +22,7 @@ from gateway.ledger.journal import (
     read_rows,
 )
 from tests.ledger.conftest import Start
-from tests.ledger.rows import attempt, entry, intent, reprice
+from tests.ledger.rows import attempt, entry, intent, reprice, sealed
 
 
 def ids(folder: Path) -> list[str]:
@@ -151,7 +151,7 @@ def test_maps_of_a_row_that_is_too_long_are_shortened_and_stay_maps() -> None:
 def test_a_segment_has_the_time_and_process_in_its_name_and_is_private(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "deep/er", clock=lambda: 1_793_000_000.0, token=lambda: "abcd")
     (path,) = list_segments(journal.folder)
-    assert path.name == f"20261026T073320-{os.getpid()}-abcd.jsonl"
+    assert path.name == f"20261026T073320-{os.getpid()}-abcd.sealed.jsonl"
     assert path.stat().st_mode & 0o777 == 0o600
     assert journal.folder.stat().st_mode & 0o777 == 0o700
     journal.close()
@@ -178,13 +178,13 @@ def test_a_segment_with_open_calls_gets_no_closing_line(tmp_path: Path) -> None:
     journal.write(intent("a"))
     journal.close()
     (path,) = list_segments(tmp_path)
-    assert path.read_bytes() == encode_row(intent("a"))
+    assert path.read_bytes() == sealed(intent("a"))
 
 
 def test_a_new_segment_starts_with_the_open_calls(
     tmp_path: Path,
 ) -> None:
-    limit = len(encode_row(intent("a"))) + 2 * len(encode_row(entry("b")))
+    limit = len(sealed(intent("a"), entry("b"), entry("c")))
     tokens = iter(["1", "2"])
     journal = Journal(tmp_path, limit=limit, clock=lambda: 0.0, token=lambda: next(tokens))
     for row in (intent("a"), entry("b"), entry("c"), entry("d")):
@@ -211,7 +211,7 @@ def test_a_segment_is_closed_only_after_the_next_one_is_on_disk(tmp_path: Path) 
     journal = Journal(
         tmp_path,
         sync=sync,
-        limit=len(encode_row(intent("a"))),
+        limit=len(sealed(intent("a"))),
         clock=lambda: 0.0,
         token=names.__next__,
     )
@@ -228,7 +228,7 @@ def test_a_segment_is_closed_only_after_the_next_one_is_on_disk(tmp_path: Path) 
 
 def test_a_new_segment_also_has_the_failed_attempts_of_open_calls(tmp_path: Path) -> None:
     """Repricings, and attempts of calls that are not open, stay in the old segment."""
-    journal = Journal(tmp_path, limit=1_500)
+    journal = Journal(tmp_path, limit=1_900)
     journal.write(reprice("x"))
     journal.write(attempt("x"))
     journal.write(intent("a"))
@@ -271,11 +271,9 @@ def test_a_row_that_a_full_disk_cuts_is_removed(
     with pytest.raises(JournalError, match=r"No space left on device: '.*\.jsonl'") as caught:
         journal.write(entry("b"))
     assert caught.value.errno == errno.ENOSPC
-    assert list_segments(tmp_path)[0].read_bytes() == encode_row(entry("a"))
+    assert list_segments(tmp_path)[0].read_bytes() == sealed(entry("a"))
     journal.write(entry("c"))
-    assert list_segments(tmp_path)[0].read_bytes() == encode_row(entry("a")) + encode_row(
-        entry("c")
-    )
+    assert list_segments(tmp_path)[0].read_bytes() == sealed(entry("a"), entry("c"))
     journal.close()
 
 
@@ -285,7 +283,7 @@ def test_a_row_that_the_disk_takes_in_parts_is_written_whole(
     journal = Journal(tmp_path)
     monkeypatch.setattr(os, "write", fake_write(10, 20))
     journal.write(entry("a"))
-    assert list_segments(tmp_path)[0].read_bytes() == encode_row(entry("a"))
+    assert list_segments(tmp_path)[0].read_bytes() == sealed(entry("a"))
     journal.close()
 
 
@@ -304,18 +302,47 @@ def test_a_torn_row_that_cannot_be_removed_does_not_spoil_the_next(
                 journal.write(entry("a"))
     journal.write(entry("b"))
     journal.write(entry("c"))
-    torn = encode_row(entry("a"))[:40] + b"\n"
-    whole = encode_row(entry("b")) + encode_row(entry("c"))
-    assert list_segments(tmp_path)[0].read_bytes() == torn + whole
+    torn = sealed(entry("a"))[:40] + b"\n"
+    assert list_segments(tmp_path)[0].read_bytes() == torn + sealed(entry("b"), entry("c"))
     assert ids(tmp_path) == ["b", "c"]
     journal.close()
+
+
+def test_whole_lines_of_a_write_that_fails_and_stays_keep_their_places(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The caller writes all rows again, and a reader sees no gap and no damage."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    journal = Journal(tmp_path)
+    (path,) = list_segments(tmp_path)
+    rows = [entry(name) for name in "abc"]
+    lines = sealed(*rows).splitlines(keepends=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", fake_write(len(lines[0]) + len(lines[1]) + 9, FULL))
+        patch.setattr(os, "ftruncate", refuse)
+        with pytest.raises(JournalError):
+            journal.append_together([], rows)
+    with monkeypatch.context() as patch:  # what is torn stays so if the next write fails, too
+        patch.setattr(os, "write", fake_write(5, FULL))
+        with pytest.raises(JournalError):
+            journal.write(rows[0])
+    for row in rows:
+        journal.write(row)
+    journal.close()
+    reader = ChainReader(path)
+    read = [row and row.id for row, _ in read_rows(path, chain_reader=reader)]
+    assert read == ["a", "b", None, "a", "b", "c", None]
+    assert (reader.damages, reader.debris) == ([], 1)
 
 
 def test_the_journal_writes_again_once_a_full_disk_has_room(tmp_path: Path, start: Start) -> None:
     """The partial writes are real: the kernel takes what fits below the limit of the file size."""
     out, _ = start(tmp_path, "full").communicate(timeout=60)
     *before, error, after = out.split("\n")[:-1]
-    assert len(before) == 2_000 // len(encode_row(entry("before-0")))
+    assert len(before) == 2_000 // len(sealed(entry("before-0")))
     assert (error, after) == (f"error {errno.EFBIG}", "after")
     assert ids(tmp_path) == [*before, "after"]
     assert [row for row, _ in read_rows(list_segments(tmp_path)[0]) if row is None] == []
@@ -440,8 +467,8 @@ def test_a_sync_during_a_change_of_segments_counts_only_synced_rows(
     journal.write(entry("a"))
     old = journal._segment.descriptor
 
-    def appending(segment: Segment, data: bytes) -> None:
-        append(segment, data)
+    def appending(segment: Segment, data: bytes, link: Link) -> None:
+        append(segment, data, link)
         with ThreadPoolExecutor(1) as pool:
             pool.submit(journal.sync).result(30)
         assert (journal.synced_rows, synced) == (1, [old])

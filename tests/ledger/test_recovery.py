@@ -10,10 +10,10 @@ from unittest.mock import Mock
 import pytest
 
 from gateway.core.ledger_rows import FinalRow, IntentRow, Row
+from gateway.ledger.chain import CLOSED_LINE
 from gateway.ledger.errors import JournalError
 from gateway.ledger.file_lock import try_lock_file
 from gateway.ledger.journal import (
-    CLOSED_LINE,
     Journal,
     Segment,
     encode_row,
@@ -246,7 +246,7 @@ def test_a_segment_without_its_closing_line_stays_locked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The calls go on in the next segment: another process must not close them in a recovery."""
-    mine, other_journal = Journal(tmp_path, limit=400), Journal(tmp_path)
+    mine, other_journal = Journal(tmp_path, limit=500), Journal(tmp_path)
     mine.write(intent("live"))
     full = JournalError(28, "No space left on device")
     with monkeypatch.context() as patch:
@@ -268,14 +268,14 @@ def test_recovery_reads_segments_without_a_closing_line_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A call that began in one segment and ended in the other is not open."""
-    mine, other_journal = Journal(tmp_path, limit=400), Journal(tmp_path)
+    mine, other_journal = Journal(tmp_path, limit=500), Journal(tmp_path)
     mine.write(intent("live"))
     (first_segment,) = (path for path in list_segments(tmp_path) if path.stat().st_size)
 
-    def full(segment: Segment) -> None:
+    def full(segment: Segment, last_lines: list[bytes]) -> None:
         if segment.path == first_segment:
             raise JournalError(28, "No space left on device")
-        finish(segment)
+        finish(segment, last_lines)
 
     with monkeypatch.context() as patch:
         patch.setattr("gateway.ledger.journal.finish", full)

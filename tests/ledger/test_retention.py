@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway.ledger.chain import CLOSED_LINE
 from gateway.ledger.file_lock import try_lock_file
-from gateway.ledger.journal import CLOSED_LINE, Journal, encode_row, list_segments
+from gateway.ledger.journal import Journal, encode_row, list_segments
 from gateway.ledger.recovery import sweep
 from gateway.ledger.store import open_store
 from tests.ledger.conftest import Start

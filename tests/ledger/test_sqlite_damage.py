@@ -14,9 +14,10 @@ from threading import Barrier, Event, Thread
 import pytest
 
 from gateway.ledger import file_lock, sqlite_damage
+from gateway.ledger.chain import CLOSED_LINE
 from gateway.ledger.errors import StoreDamagedError, StoreError, StoreRebuildingError
 from gateway.ledger.file_lock import try_lock_file
-from gateway.ledger.journal import CLOSED_LINE, Journal, encode_row
+from gateway.ledger.journal import Journal, encode_row
 from gateway.ledger.recovery import read_removed_until, sweep
 from gateway.ledger.sqlite import SqliteStore
 from gateway.ledger.store import Rebuild

@@ -9,9 +9,10 @@ import pytest
 from gateway.core.decision_context import DecisionContext, Score, Session
 from gateway.core.decision_record import DecisionRecord, RecordedScope
 from gateway.core.ledger_rows import AttemptRow, FeedbackRow, FinalRow, RepriceRow, Row
+from gateway.ledger.chain import CLOSED_LINE
 from gateway.ledger.file_lock import try_lock_file
 from gateway.ledger.ingest import read_folder_id
-from gateway.ledger.journal import CLOSED_LINE, encode_row
+from gateway.ledger.journal import encode_row
 from gateway.ledger.schema import ATTEMPT_COLUMNS, ENTRY_COLUMNS, FEEDBACK_COLUMNS, REPRICE_COLUMNS
 from gateway.ledger.sql_store import SqlStore
 from gateway.ledger.store import IngestState, StoredRow

@@ -1,0 +1,199 @@
+"""The chain of a segment: each line has a number, a checksum, and the checksum before it.
+
+A sealed line ends in `"seq":7,"prev":"<checksum>","sum":"<checksum>"}`. `seq` counts the lines from
+1, `prev` is the `sum` of the line before, and `sum` is the CRC-32 of all bytes before its own
+value, in hex. So each line can be checked alone, and a line that is missing leaves a gap between
+its neighbours. A piece of a line that fills no gap is what an interrupted write left: no writer has
+acknowledged it. docs/design/ledger-integrity.md says why it is so.
+"""
+
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from zlib import crc32
+
+from gateway.core import jsonio
+from gateway.core.ledger_rows import DamagedRow, DamageKind
+
+SEALED_SUFFIX = ".sealed.jsonl"
+"""The end of the names of segments whose lines are sealed: no damaged line can deny it."""
+CLOSED_LINE = b'{"kind":"closed"}\n'
+"""The last line of a segment without open calls. It is the same in all segments, and not sealed."""
+_CLOSED = CLOSED_LINE[:-1]
+END_PREFIX = b'{"kind":"end",'
+"""The beginning of the line that says where a segment ends."""
+
+_CHECKSUM_CHARS = 8
+_NUMBER_NAME, _SUM_NAME = b',"seq":', b'","sum":"'
+_TAIL = _CHECKSUM_CHARS + 2  # of a line: its checksum and `"}`
+_SUM_PLACE = slice(-_TAIL - len(_SUM_NAME), -_TAIL)
+_PREVIOUS_PLACE = slice(_SUM_PLACE.start - _CHECKSUM_CHARS, _SUM_PLACE.start)
+_BLOCK_BYTES = 8192  # bytes of a segment in one read: a line and more
+_CALL_SECONDS = 3600.0
+"""How long before a gap the call of a missing row may have begun: few calls take so long."""
+_STAMP_PATTERN = re.compile(r"(\d{8}T\d{6})-")
+
+
+type Link = tuple[int, bytes]
+"""The number and the checksum of a line, to which the next one refers."""
+NO_LINK: Link = (0, b"0" * _CHECKSUM_CHARS)
+"""The link of a segment without lines."""
+
+
+def seal_line(line: bytes, link: Link) -> tuple[bytes, Link]:
+    """Return the line of a JSON object, sealed, and its link."""
+    number = link[0] + 1
+    body = b'%b,"seq":%d,"prev":"%b","sum":"' % (line[:-2], number, link[1])
+    checksum = b"%08x" % crc32(body)
+    return body + checksum + b'"}\n', (number, checksum)
+
+
+def seal_lines(lines: Iterable[bytes], link: Link) -> tuple[bytes, Link]:
+    """Return lines of JSON objects, sealed, as one text, and the link of the last one."""
+    sealed_lines = []
+    for line in lines:
+        sealed_line, link = seal_line(line, link)
+        sealed_lines.append(sealed_line)
+    return b"".join(sealed_lines), link
+
+
+class ChainReader:
+    """Follows the chain of one segment, and finds the rows that are missing from it.
+
+    `path` is the segment. Lines of a segment that is not sealed count as intact.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.is_sealed = path.name.endswith(SEALED_SUFFIX)
+        """True if every line of the segment must be sealed."""
+        self.link = NO_LINK
+        """The link of the last intact line."""
+        self.loose_lines = 0
+        """The number of lines after the last intact one."""
+        self.debris = 0
+        """The number of lines that are not intact and fill no gap."""
+        self.damages: list[DamagedRow] = []
+        """What was found, in order; the caller may take rows out."""
+        self._path = path
+        self._last_line = b""
+
+    def resume(self, offset: int) -> None:
+        """Take up the chain at an offset of the segment: read the last intact line before it."""
+        if not self.is_sealed:
+            return
+        start, data = offset, b""
+        with self._path.open("rb", buffering=0) as file:
+            while start:
+                size = min(_BLOCK_BYTES, start)
+                start -= size
+                file.seek(start)
+                data = file.read(size) + data
+                lines = data.split(b"\n")[:-1]
+                for line in reversed(lines if start == 0 else lines[1:]):
+                    if is_intact(line):
+                        self.link, self._last_line = read_link(line), line
+                        return
+
+    def select_intact(self, lines: Iterable[bytes]) -> list[bytes]:
+        """Return those of the next lines, each without its end, that are as they were written."""
+        intact_lines = []
+        for line in lines:
+            if line[_SUM_PLACE] == _SUM_NAME and is_intact(line):
+                link = number, _ = read_link(line)
+                if number != self.link[0] + 1 or line[_PREVIOUS_PLACE] != self.link[1]:
+                    self._note_gap(line, number)
+                else:
+                    self.debris += self.loose_lines
+                self.link, self.loose_lines, self._last_line = link, 0, line
+            elif self.is_sealed:
+                if line != _CLOSED:
+                    self.loose_lines += 1
+                    continue
+                self.end()
+            intact_lines.append(line)
+        return intact_lines
+
+    def end(self, rest: bytes = b"") -> None:
+        """Note that nobody writes the segment any more; `rest` is what has no end of a line.
+
+        A part of a line is no damage: a writer acknowledges a row only with its end. But a line
+        with another byte as its end has lost it later, and no writer writes NUL.
+        """
+        if self.is_sealed and is_intact(rest):  # only its end is not there
+            self.select_intact([rest])
+        self.loose_lines += self.is_sealed and (b"\0" in rest or is_intact(rest[:-1]))
+        if self.loose_lines:
+            first = self.link[0] + 1
+            until = self._path.stat().st_mtime
+            self._add_damage("missing", first, self.link[0] + self.loose_lines, until)
+            self.link = self.link[0] + self.loose_lines, self.link[1]
+            self.loose_lines = 0
+
+    def make_last_lines(self, at: float) -> list[bytes]:
+        """Return the lines that end the segment. `at` is in seconds since the epoch."""
+        return [seal_end(self.link, at), CLOSED_LINE] if self.is_sealed else [CLOSED_LINE]
+
+    def _note_gap(self, line: bytes, number: int) -> None:
+        """Note what lies between the last intact line and this one."""
+        until = max(_read_end(line), _read_end(self._last_line))
+        last_number = self.link[0]
+        if number > last_number + 1:
+            self._add_damage("missing", last_number + 1, number - 1, until)
+        else:  # a line of another segment, or one that was there already
+            first, last = min(number, last_number), max(number, last_number)
+            self._add_damage("altered", first, last, until)
+
+    def _add_damage(self, problem: DamageKind, first: int, last: int, until: float) -> None:
+        segment = self._path.name
+        started_at, before = _read_start(segment), _read_at(self._last_line)
+        before = started_at if before is None else before
+        row = DamagedRow(
+            id=f"{segment}:{first}-{last}",
+            segment=segment,
+            problem=problem,
+            first=first,
+            last=last,
+            since=None if before is None else min(before, until) - _CALL_SECONDS,
+            until=max(until, before or 0.0, started_at or 0.0),
+        )
+        self.damages.append(row)
+
+
+def seal_end(link: Link, at: float) -> bytes:
+    """Return the sealed line that says where a segment ends."""
+    return seal_line(b'%b"at":%.3f}\n' % (END_PREFIX, at), link)[0]
+
+
+def is_intact(line: bytes) -> bool:
+    """True if a line, without its end, is sealed and as its writer wrote it."""
+    return line[-_TAIL:] == b'%08x"}' % crc32(line[:-_TAIL])
+
+
+def read_link(line: bytes) -> Link:
+    """Return the link of an intact line."""
+    seal = line[line.rindex(_NUMBER_NAME) + len(_NUMBER_NAME) :]
+    return int(seal[: seal.index(b",")]), line[-_TAIL:-2]
+
+
+def _read_start(segment: str) -> float | None:
+    """Return when a segment began, by its name; None if another program named it."""
+    match = _STAMP_PATTERN.match(segment)
+    if match is None:
+        return None
+    try:
+        return datetime.strptime(match[1], "%Y%m%dT%H%M%S").replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        return None
+
+
+def _read_at(line: bytes) -> float | None:
+    """Return the time of an intact line's row; None without a line or a time."""
+    at = jsonio.loads(line).get("at") if line else None
+    return at if isinstance(at, float) else None
+
+
+def _read_end(line: bytes) -> float:
+    """Return when an intact line was written, by its row; 0 if nobody knows."""
+    duration = jsonio.loads(line).get("duration") if line else None
+    return (_read_at(line) or 0.0) + (duration if isinstance(duration, float) else 0.0)
