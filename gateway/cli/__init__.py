@@ -28,6 +28,7 @@ _SECTIONS = {
     },
     "Account": {
         "costs": "Show what calls have cost.",
+        "ledger": "Check the journals for damage, and rebuild the store from them.",
         "keys": "Add, change, list, revoke and rotate the keys of clients.",
         "audit": "Show who changed what through the gateway.",
     },

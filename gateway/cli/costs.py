@@ -1,6 +1,7 @@
 """`tiergate costs`: sums what calls cost by tier, lab, model, key, day and others."""
 
 from collections.abc import Sequence
+from datetime import datetime, tzinfo
 
 import click
 
@@ -17,9 +18,11 @@ from gateway.cli.terminal import (
     print_table,
 )
 from gateway.core import jsonio
+from gateway.core.ledger_rows import DamagedRow
 from gateway.ledger import export
 from gateway.ledger.query import GROUP_BY_NAMES, QueryGroup
 from gateway.ledger.query_params import LedgerQuery
+from gateway.ledger.store import count_damaged_rows
 
 _EMPTY_TOTAL = QueryGroup(
     names=(),
@@ -68,8 +71,8 @@ def costs(
 
     A name that a spreadsheet would take for a formula has an apostrophe before it in CSV. An empty
     cell of CSV and a null of JSON are unknown: never read them as 0. JSON has the keys
-    since, until (seconds since the epoch or null), zone, by, groups and total; a group has the
-    names of --by, numbers of calls, tokens, and USD as text.
+    since, until (seconds since the epoch or null), zone, by, groups, total and damaged_rows; a
+    group has the names of --by, numbers of calls, tokens, and USD as text.
 
     \b
     Examples:
@@ -87,15 +90,21 @@ def costs(
     query = parse_query_options(
         by or ("tier",), since=since, until=until, only=only, zone=zone or location.time_zone
     )
-    groups, total = _read_groups(location, query)
+    groups, total, damages = _read_groups(location, query)
     if form == "json":
-        click.echo(jsonio.dumps_printable(export.build_sums(query, groups, total)))
-    elif form == "csv":
+        sums = export.build_sums(query, groups, total, damaged_rows=count_damaged_rows(damages))
+        click.echo(jsonio.dumps_printable(sums))
+        return
+    damage_notes = _build_damage_notes(damages, query.time_zone)
+    if form == "csv":
         click.echo(export.format_groups_csv(query.by, groups), nl=False)
     elif total.calls:
-        _print_groups(groups, total, query.by)
+        _print_groups(groups, total, query.by, damage_notes)
+        return
     else:
         click.echo("No calls in the ledger." if not (since or until or only) else "No such calls.")
+    for note in damage_notes:
+        click.echo(note, err=True)
 
 
 costs.add_command(reprice)
@@ -103,16 +112,24 @@ costs.add_command(show)
 costs.add_command(user)
 
 
-def _read_groups(location: LedgerPlace, query: LedgerQuery) -> tuple[list[QueryGroup], QueryGroup]:
+def _read_groups(
+    location: LedgerPlace, query: LedgerQuery
+) -> tuple[list[QueryGroup], QueryGroup, list[DamagedRow]]:
     with open_ledger(location) as store:
         if store is None:
-            return [], _EMPTY_TOTAL
+            return [], _EMPTY_TOTAL, []
         selection = query.selection
         (total,) = store.sum_costs((), zone=query.time_zone, **selection)
-        return store.sum_costs(query.by, zone=query.time_zone, **selection), total
+        groups = store.sum_costs(query.by, zone=query.time_zone, **selection)
+        return groups, total, store.read_damages(since=query.since, until=query.until)
 
 
-def _print_groups(groups: Sequence[QueryGroup], total: QueryGroup, by: Sequence[str]) -> None:
+def _print_groups(
+    groups: Sequence[QueryGroup],
+    total: QueryGroup,
+    by: Sequence[str],
+    damage_notes: Sequence[str],
+) -> None:
     column_names = [
         name
         for name in export.GROUP_FIELDS
@@ -138,7 +155,7 @@ def _print_groups(groups: Sequence[QueryGroup], total: QueryGroup, by: Sequence[
         columns,
         [[*(name or "-" for name in group.names), *format_cells(group)] for group in groups],
         total=["total", *[""] * (len(by) - 1), *format_cells(total)],
-        notes=_build_notes(total),
+        notes=[*_build_notes(total), *damage_notes],
     )
 
 
@@ -164,3 +181,16 @@ def _build_notes(total: QueryGroup) -> list[str]:
     if total.reserved:
         bound_note = f" (at most ${format_upper_bound(total.reserved)}, where there is a bound)"
     return [f"{subject} an unknown cost{bound_note}; the sums leave it out."]
+
+
+def _build_damage_notes(damages: Sequence[DamagedRow], zone: tzinfo) -> list[str]:
+    if not damages:
+        return []
+    count = count_damaged_rows(damages)
+    subject = "1 row" if count == 1 else f"{format_count(count)} rows"
+    last_date = datetime.fromtimestamp(max(row.until for row in damages), zone)
+    note = (
+        f"{subject} of the journal, written until {last_date:%Y-%m-%d %H:%M}, cannot be read: the"
+        " sums may lack their calls. `tiergate ledger verify` lists them."
+    )
+    return [note]

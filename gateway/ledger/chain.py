@@ -31,7 +31,7 @@ _SUM_PLACE = slice(-_TAIL - len(_SUM_NAME), -_TAIL)
 _PREVIOUS_PLACE = slice(_SUM_PLACE.start - _CHECKSUM_CHARS, _SUM_PLACE.start)
 _BLOCK_BYTES = 8192  # bytes of a segment in one read: a line and more
 _CALL_SECONDS = 3600.0
-"""How long before a gap the call of a missing row may have begun: few calls take so long."""
+"""Seconds before a gap in which the call of a missing row may have begun: few take so long."""
 _STAMP_PATTERN = re.compile(r"(\d{8}T\d{6})-")
 
 
@@ -74,7 +74,7 @@ class ChainReader:
         self.debris = 0
         """The number of lines that are not intact and fill no gap."""
         self.damages: list[DamagedRow] = []
-        """What was found, in order; the caller may take rows out."""
+        """The gaps so far, in order; the caller may take them out."""
         self._path = path
         self._last_line = b""
 

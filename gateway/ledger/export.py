@@ -37,9 +37,12 @@ CALL_FIELDS = StoredRow.__struct_fields__
 
 
 def build_sums(
-    query: LedgerQuery, groups: Iterable[QueryGroup], total: QueryGroup
+    query: LedgerQuery, groups: Iterable[QueryGroup], total: QueryGroup, *, damaged_rows: int
 ) -> dict[str, object]:
-    """Return the answer to a query as JSON values: amounts are text, None is unknown."""
+    """Return the answer to a query as JSON values: amounts are text, None is unknown.
+
+    `damaged_rows` is the number of rows that the journals lack in this time: sums may lack calls.
+    """
     return {
         "since": query.since,
         "until": query.until,
@@ -47,6 +50,7 @@ def build_sums(
         "by": query.by,
         "groups": [build_group(query_group, query.by) for query_group in groups],
         "total": build_group(total, ()),
+        "damaged_rows": damaged_rows,
     }
 
 

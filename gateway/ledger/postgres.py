@@ -14,6 +14,7 @@ from gateway.ledger.ingest import RowBatch, make_storable
 from gateway.ledger.query import Slots, SqlDialect
 from gateway.ledger.schema import (
     ATTEMPT_COLUMNS,
+    DAMAGE_COLUMNS,
     ENTRY_COLUMNS,
     FEEDBACK_COLUMNS,
     POSTGRES_MIGRATIONS,
@@ -39,7 +40,9 @@ _CONNECTION_OPTIONS = {
     "application_name": "tiergate",
 }
 _LIST_COLUMNS = frozenset({"tags", "dropped", "guards"})
-_INSERT_ENTRY, _INSERT_ATTEMPT, _INSERT_REPRICE, _INSERT_FEEDBACK = build_inserts("%s")
+_INSERT_ENTRY, _INSERT_ATTEMPT, _INSERT_REPRICE, _INSERT_FEEDBACK, _INSERT_DAMAGE = build_inserts(
+    "%s"
+)
 _INSERT_REPRICE = f"""
     WITH new AS ({_INSERT_REPRICE} RETURNING id),
     moved AS (UPDATE entries SET seq = %s WHERE id IN (SELECT id FROM new))
@@ -141,6 +144,9 @@ class PostgresStore(SqlStore):
                 rows = [_encode_row(FEEDBACK_COLUMNS, row) for row in batch.feedback]
                 cursor.executemany(_INSERT_FEEDBACK, rows)
                 changed_rows += cursor.rowcount
+            if batch.damages:
+                rows = [_encode_row(DAMAGE_COLUMNS, row) for row in batch.damages]
+                cursor.executemany(_INSERT_DAMAGE, rows)
         return changed_rows
 
     def build_slot_expression(

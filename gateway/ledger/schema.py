@@ -1,6 +1,6 @@
 """The tables and views of a store, in SQLite and PostgreSQL, as migrations between versions.
 
-Four views are public, with the same columns in both:
+Five views are public, with the same columns in both:
 
 `costs` has a row for each call: the fields of `FinalRow` at its latest price, without `basis`.
 Tokens are usage at providers, so an answer from the cache has null. cost, wasted, estimate, billed,
@@ -11,6 +11,7 @@ maximum of that amount.
 `attempts` has a row for each request that gave no answer, with the fields of `AttemptRow`.
 `feedback` has a row for each call that a client has judged, with the fields of `FeedbackRow` and
 the decision for the call.
+`damages` has a row for each gap in the journals, with the fields of `DamagedRow`.
 `days` adds up `costs` by UTC day, lab, tier and model. Its USD are as in cost_usd. Its `baseline`
 covers the calls with a known cost.
 """
@@ -52,9 +53,12 @@ REPRICE_COLUMNS: Final = (
 FEEDBACK_COLUMNS: Final = ("v", "id", "at", "key", "tenant", "verdict", "tier", "score")
 """Columns of `verdicts`: the fields of a FeedbackRow."""
 
+DAMAGE_COLUMNS: Final = ("v", "id", "segment", "problem", "first", "last", "since", "until")
+"""Columns of `gaps`: the fields of a DamagedRow."""
 
-def build_inserts(placeholder: str) -> tuple[str, str, str, str]:
-    """Return the statements that store an entry (with `seq` last), attempt, reprice and feedback.
+
+def build_inserts(placeholder: str) -> tuple[str, str, str, str, str]:
+    """Return statements that store an entry (`seq` last), attempt, reprice, feedback and damage.
 
     `placeholder` stands for a value. A call's own row replaces recovery's row, and a later price or
     feedback replaces an earlier one. Every other existing row stays.
@@ -68,6 +72,7 @@ def build_inserts(placeholder: str) -> tuple[str, str, str, str]:
         _build_insert("verdicts", FEEDBACK_COLUMNS, placeholder)
         + f"(id) DO UPDATE SET {_build_assignments(FEEDBACK_COLUMNS)}"
         + " WHERE excluded.at > verdicts.at",
+        _build_insert("gaps", DAMAGE_COLUMNS, placeholder) + "(id) DO NOTHING",
     )
 
 
@@ -679,13 +684,45 @@ _POSTGRES_12 = (
     ),
 )
 
+_SQLITE_15 = (
+    # Rows of journals that cannot be read.
+    """
+    CREATE TABLE gaps (
+        id TEXT PRIMARY KEY,
+        v INTEGER NOT NULL,
+        segment TEXT NOT NULL,     -- a file of a journal
+        problem TEXT NOT NULL,
+        first INTEGER NOT NULL,    -- numbers of rows in the segment
+        last INTEGER NOT NULL,
+        since REAL,                -- when their calls may have begun, at the earliest
+        until REAL NOT NULL        -- when they were written, at the latest
+    )
+    """,
+    "CREATE VIEW damages AS SELECT v, id, segment, problem, first, last, since, until FROM gaps",
+)
+_POSTGRES_13 = (
+    """
+    CREATE TABLE gaps (
+        id TEXT PRIMARY KEY,
+        v INTEGER NOT NULL,
+        segment TEXT NOT NULL,
+        problem TEXT NOT NULL,
+        first BIGINT NOT NULL,
+        last BIGINT NOT NULL,
+        since DOUBLE PRECISION,
+        until DOUBLE PRECISION NOT NULL
+    )
+    """,
+    _SQLITE_15[1],
+)
+
 SQLITE_MIGRATIONS: tuple[tuple[str, ...], ...] = (
     *(_SQLITE_1, _SQLITE_2, _SQLITE_3, _SQLITE_4, _SQLITE_5, _SQLITE_6, _SQLITE_7, _SQLITE_8),
-    *(_SQLITE_9, _SQLITE_10, _SQLITE_11, _SQLITE_12, _SQLITE_13, _SQLITE_14),
+    *(_SQLITE_9, _SQLITE_10, _SQLITE_11, _SQLITE_12, _SQLITE_13, _SQLITE_14, _SQLITE_15),
 )
 """Migrations from each `PRAGMA user_version` to the next; append only."""
 POSTGRES_MIGRATIONS: tuple[tuple[str, ...], ...] = (
     *(_POSTGRES_1, _POSTGRES_2, _POSTGRES_3, _POSTGRES_4, _POSTGRES_5, _POSTGRES_6, _POSTGRES_7),
-    *(_POSTGRES_8, _POSTGRES_9, _POSTGRES_10, _POSTGRES_11, _POSTGRES_12),
+    *(_POSTGRES_8, _POSTGRES_9, _POSTGRES_10, _POSTGRES_11, _POSTGRES_12, _POSTGRES_13),
 )
 """Migrations from each `version` of the table `ledger` to the next; append only."""

@@ -1,5 +1,6 @@
 """The common part of both stores: feed them and query them."""
 
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,7 +11,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from gateway.core.ledger_rows import AttemptRow, FeedbackRow, ReplayRow
+from gateway.core.ledger_rows import AttemptRow, DamagedRow, FeedbackRow, ReplayRow
 from gateway.ledger.file_lock import try_lock_file
 from gateway.ledger.ingest import RowBatch, read_batches, read_folder_id, read_sizes
 from gateway.ledger.journal import list_segments
@@ -27,7 +28,7 @@ from gateway.ledger.query import (
     check_names,
     make_sort_key,
 )
-from gateway.ledger.schema import ATTEMPT_COLUMNS, ENTRY_COLUMNS, FEEDBACK_COLUMNS
+from gateway.ledger.schema import ATTEMPT_COLUMNS, DAMAGE_COLUMNS, ENTRY_COLUMNS, FEEDBACK_COLUMNS
 from gateway.ledger.store import (
     FEED_WAIT_SECONDS,
     MAX_FEED_TRIES,
@@ -35,6 +36,7 @@ from gateway.ledger.store import (
     NewestRows,
     StoredRow,
     TierAnswers,
+    count_damaged_rows,
 )
 from gateway.ledger.time_series import (
     LATENCY_COLUMNS,
@@ -71,6 +73,12 @@ _OUTPUT_TOKENS_QUERY = """
         AND output > 0 AND tier IS NOT NULL
         ORDER BY at DESC LIMIT {}
     ) AS answers GROUP BY lab, tier ORDER BY lab, tier
+"""
+
+
+_DAMAGES_QUERY = """
+    SELECT v, id, segment, problem, first, last, since, until FROM damages
+    WHERE until >= {0} AND (since IS NULL OR since < {0}) ORDER BY segment, first, last
 """
 
 
@@ -136,14 +144,14 @@ class SqlStore(ABC):
         paths = list_segments(folder)
         segment_sizes, store_identity = read_sizes(paths), self.read_identity()
         if segment_sizes and (store_identity, segment_sizes) == self._fed_folders.get(folder):
-            self._add_progress(0, 0, started_at)
+            self._add_progress(0, None, started_at)
             return 0
         with try_lock_file(folder / "feed.lock") as locked:
             if not locked:
                 return None
             changed_rows, fed_sizes = self._feed_segments(folder, paths, segment_sizes, started_at)
         self._fed_folders[folder] = store_identity, fed_sizes
-        self._add_progress(0, 0, started_at)
+        self._add_progress(0, None, started_at)
         return changed_rows
 
     def catch_up(self, folder: Path) -> None:
@@ -152,6 +160,28 @@ class SqlStore(ABC):
             if self.feed(folder) is not None:
                 return
             self._sleep(FEED_WAIT_SECONDS)
+
+    def rebuild(self, folder: Path) -> int | None:
+        """Replace rows by those of a folder's journals, see `LedgerStore.rebuild`."""
+        if not folder.is_dir():
+            return 0
+        with try_lock_file(folder / "feed.lock") as locked:
+            if not locked:
+                return None
+            paths, folder_id, stored_rows = list_segments(folder), read_folder_id(folder), 0
+            names = self.sql_dialect.bind_texts([path.name for path in paths])
+            with self.open_writer() as connection, self.transaction(connection):
+                # All first: a call may have rows in two segments.
+                for path in paths:
+                    for batch in read_batches(path, 0):
+                        self._forget_batch(connection, batch)
+                condition = self.sql_dialect.membership_test.format("segment")
+                connection.execute(f"DELETE FROM gaps WHERE {condition}", [names])  # noqa: S608 - of the dialect
+                for path in paths:
+                    for batch in read_batches(path, 0):
+                        stored_rows += self.put(connection, batch)
+                        self._record_offset(connection, folder_id, path.name, batch)
+        return stored_rows
 
     def find_call(self, folder: Path, id: str) -> StoredRow | None:
         """Return the final row of a call that may have just ended, see `LedgerStore.find_call`."""
@@ -392,6 +422,16 @@ class SqlStore(ABC):
             ]
         return {feedback_row.id: feedback_row for feedback_row in feedback_rows}
 
+    def read_damages(
+        self, *, since: float | None = None, until: float | None = None
+    ) -> list[DamagedRow]:
+        """Return gaps in the journals, see `LedgerStore.read_damages`."""
+        sql = _DAMAGES_QUERY.format(self.sql_dialect.placeholder)
+        values = [-math.inf if since is None else since, math.inf if until is None else until]
+        with self.open_reader() as connection:
+            rows = connection.execute(sql, values).fetchall()
+        return [DamagedRow(**dict(zip(DAMAGE_COLUMNS, row, strict=True))) for row in rows]
+
     def read_unpriced(
         self,
         *,
@@ -434,6 +474,9 @@ class SqlStore(ABC):
                 self._forget(
                     connection, _ORPHANS_QUERY.format(table, self.sql_dialect.placeholder), cutoff
                 )
+            sql = f"DELETE FROM gaps WHERE until < {self.sql_dialect.placeholder}"  # noqa: S608
+            with self.transaction(connection):
+                connection.execute(sql, [cutoff])
         return count
 
     def yield_to_calls(self) -> None:
@@ -483,7 +526,7 @@ class SqlStore(ABC):
                         self._record_offset(connection, folder_id, path.name, batch)
                     fed_sizes[path.name] = batch.end
                     changed_rows += rows
-                    self._add_progress(rows, batch.skipped, self._ingest_state.fed_until)
+                    self._add_progress(rows, batch, self._ingest_state.fed_until)
             self.mark_complete(connection, folder, started_at)
         return changed_rows, {name: fed_sizes.get(name, 0) for name in segment_sizes}
 
@@ -501,10 +544,27 @@ class SqlStore(ABC):
             if len(rows) < _PRUNE_BATCH_CALLS:
                 return count
 
-    def _add_progress(self, rows: int, skipped: int, fed_until: float | None) -> None:
+    def _forget_batch(self, connection: Any, batch: RowBatch) -> None:
+        """Delete the rows of some calls of which a journal has rows of the same kind."""
+        condition = self.sql_dialect.membership_test.format("id")
+        for table, rows in (
+            ("entries", batch.entries),
+            ("failures", batch.attempts),
+            ("reprices", batch.reprices),
+            ("verdicts", batch.feedback),
+        ):
+            ids = self.sql_dialect.bind_texts([row.id for row in rows])
+            connection.execute(f"DELETE FROM {table} WHERE {condition}", [ids])  # noqa: S608 - of the schema
+
+    def _add_progress(self, rows: int, batch: RowBatch | None, fed_until: float | None) -> None:
         state = self._ingest_state
+        if batch is not None:
+            damaged = count_damaged_rows(batch.damages)
+            state = msgspec.structs.replace(
+                state, skipped=state.skipped + batch.skipped, damaged=state.damaged + damaged
+            )
         self._ingest_state = msgspec.structs.replace(
-            state, rows=state.rows + rows, skipped=state.skipped + skipped, fed_until=fed_until
+            state, rows=state.rows + rows, fed_until=fed_until
         )
 
     def _reconcile_segments(self, connection: Any, folder_id: str, names: list[str]) -> None:

@@ -32,6 +32,7 @@ from gateway.ledger.schema import (
 from gateway.ledger.sql_store import SqlStore
 from gateway.ledger.sqlite_columns import (
     ATTEMPT_ENCODER,
+    DAMAGE_ENCODER,
     ENTRY_ENCODER,
     FEEDBACK_ENCODER,
     REPRICE_ENCODER,
@@ -262,6 +263,8 @@ class SqliteStore(SqlStore):
         if batch.feedback:
             rows = FEEDBACK_ENCODER.encode_rows(batch.feedback)
             changed_rows += connection.executemany(_INSERT_FEEDBACK, rows).rowcount
+        if batch.damages:
+            connection.executemany(_INSERT_DAMAGE, DAMAGE_ENCODER.encode_rows(batch.damages))
         return changed_rows
 
     def build_slot_expression(
@@ -561,7 +564,9 @@ def _reserve_numbers(connection: sqlite3.Connection, count: int) -> int:
     return last_number - count + 1
 
 
-_INSERT_ENTRY, _INSERT_ATTEMPT, _INSERT_REPRICE, _INSERT_FEEDBACK = build_inserts("?")
+_INSERT_ENTRY, _INSERT_ATTEMPT, _INSERT_REPRICE, _INSERT_FEEDBACK, _INSERT_DAMAGE = build_inserts(
+    "?"
+)
 
 # Each statement releases the interpreter, and must get it back from the thread that serves calls.
 # One statement for many rows does so once.

@@ -14,7 +14,13 @@ import msgspec
 from gateway.core import jsonio
 from gateway.core.decision_record import DecisionRecord
 from gateway.ledger.ingest import MAX_COUNT, make_storable
-from gateway.ledger.schema import ATTEMPT_COLUMNS, ENTRY_COLUMNS, FEEDBACK_COLUMNS, REPRICE_COLUMNS
+from gateway.ledger.schema import (
+    ATTEMPT_COLUMNS,
+    DAMAGE_COLUMNS,
+    ENTRY_COLUMNS,
+    FEEDBACK_COLUMNS,
+    REPRICE_COLUMNS,
+)
 
 type Column = Sequence[object]
 
@@ -100,3 +106,4 @@ ENTRY_ENCODER = ColumnEncoder(ENTRY_COLUMNS)
 ATTEMPT_ENCODER = ColumnEncoder(ATTEMPT_COLUMNS)
 REPRICE_ENCODER = ColumnEncoder(REPRICE_COLUMNS)
 FEEDBACK_ENCODER = ColumnEncoder(FEEDBACK_COLUMNS)
+DAMAGE_ENCODER = ColumnEncoder(DAMAGE_COLUMNS)

@@ -5,14 +5,14 @@ SQLite file for one machine, or a PostgreSQL database for many. The views `costs
 `feedback` and `days` are public, under the same names in both.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import msgspec
 
-from gateway.core.ledger_rows import AttemptRow, FeedbackRow, FinalRow, ReplayRow
+from gateway.core.ledger_rows import AttemptRow, DamagedRow, FeedbackRow, FinalRow, ReplayRow
 from gateway.ledger.query import Filters, QueryGroup, Slots
 from gateway.ledger.time_series import LatencyTimes
 
@@ -69,6 +69,8 @@ class IngestState(msgspec.Struct, frozen=True, kw_only=True):
     """The number of rows that changed the store."""
     skipped: int = 0
     """The number of lines that were no row: torn, or of a kind that this version does not know."""
+    damaged: int = 0
+    """The number of rows of the journals that were found damaged or missing."""
     rebuilding: bool = False
     """True while the store is rebuilt because its file was damaged or missing; it refuses
     queries."""
@@ -98,6 +100,14 @@ class LedgerStore(Protocol):
 
     def catch_up(self, folder: Path) -> None:
         """Feed as `feed`; if another process is feeding, wait for it, for a few seconds at most."""
+        ...
+
+    def rebuild(self, folder: Path) -> int | None:
+        """Read all journals of a folder again, and replace what the store has of their rows.
+
+        Rows whose segments are gone or damaged stay. Queries see the old rows until the end. Return
+        the number of rows; None, without work, if another process feeds from the folder.
+        """
         ...
 
     def find_call(self, folder: Path, id: str) -> StoredRow | None:
@@ -245,6 +255,12 @@ class LedgerStore(Protocol):
         """Return the last feedback on each of some calls. Does not check who may give it."""
         ...
 
+    def read_damages(
+        self, *, since: float | None = None, until: float | None = None
+    ) -> list[DamagedRow]:
+        """Return the gaps in the journals that calls received in some time may have fallen into."""
+        ...
+
     def prune(self, cutoff: float) -> int:
         """Delete calls received before a moment, in short transactions. Return how many."""
         ...
@@ -259,6 +275,11 @@ class LedgerStore(Protocol):
     def close(self) -> None:
         """Close connections. A closed store opens them again on use."""
         ...
+
+
+def count_damaged_rows(damages: Iterable[DamagedRow]) -> int:
+    """Return the number of rows that lie in some gaps."""
+    return sum(row.last - row.first + 1 for row in damages)
 
 
 def open_store(url: str, *, on_rebuild: Callable[[Rebuild], object] | None = None) -> LedgerStore:

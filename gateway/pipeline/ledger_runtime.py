@@ -67,6 +67,7 @@ class LedgerRuntime:
         self.recovered = recover(self.journal)
         self.damaged_files = 0
         """The number of files of the store that were found damaged or gone."""
+        self._logged_damaged_rows = 0
         self.store = open_store(url, on_rebuild=self._log_rebuild)
         metrics_config = config.metrics
         self.metrics = Metrics(
@@ -172,8 +173,17 @@ class LedgerRuntime:
         return reply
 
     def feed(self) -> None:
-        """Feed the store with what the journals have."""
+        """Feed the store with what the journals have, and log damage that it finds there."""
         self.store.feed(self.journal_folder)
+        damaged_rows = self.store.state().damaged
+        if damaged_rows > self._logged_damaged_rows:
+            self._log(
+                "ledger",
+                error="rows of the journal are damaged or missing",
+                rows=damaged_rows - self._logged_damaged_rows,
+                folder=str(self.journal_folder),
+            )
+            self._logged_damaged_rows = damaged_rows
 
     async def catch_up(self) -> bool:
         """Return True once the store has all that the journals have by now.
@@ -320,6 +330,11 @@ class LedgerRuntime:
                     "ledger_damaged",
                     "Store files that were damaged or missing.",
                     lambda: self.damaged_files,
+                ),
+                CounterMetric(
+                    "ledger_damaged_rows",
+                    "Rows of the journals that were found damaged or missing.",
+                    lambda: self.store.state().damaged,
                 ),
                 CounterMetric(
                     "ledger_rows", "Rows written to the journal.", lambda: journal.written_rows

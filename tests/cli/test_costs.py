@@ -149,7 +149,7 @@ def test_json_has_exact_decimals_and_null_for_unknown(ledger: LedgerLocation) ->
     write(ledger, *ROWS, entry("e", tier="fast", cost=Decimal("1E-12")))
     result = run(ledger, "--json", "--zone", "Europe/Berlin", "--since", "2026-10-01")
     report = json.loads(result.output)
-    assert list(report) == ["since", "until", "zone", "by", "groups", "total"]
+    assert list(report) == ["since", "until", "zone", "by", "groups", "total", "damaged_rows"]
     assert report["since"] == datetime(2026, 10, 1, tzinfo=BERLIN).timestamp()
     assert (report["until"], report["zone"], report["by"]) == (None, "Europe/Berlin", ["tier"])
     plain = {

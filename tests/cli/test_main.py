@@ -26,6 +26,7 @@ COMMANDS = (
     "shadow",
     "train",
     "evaluate",
+    "ledger",
     "costs",
     "keys",
     "audit",

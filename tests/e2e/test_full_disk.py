@@ -11,6 +11,7 @@ import pytest
 
 from gateway.core.ledger_rows import FinalRow, IntentRow
 from gateway.ledger import journal
+from gateway.ledger.chain import Link
 from gateway.ledger.errors import JournalError
 from gateway.ledger.journal import Journal, Segment, append
 from tests.e2e.upstream import Upstream, frames, stream
@@ -28,10 +29,10 @@ class Disk:
 def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
     disk = Disk()
 
-    def appending(segment: Segment, data: bytes) -> None:
+    def appending(segment: Segment, data: bytes, link: Link | None = None) -> None:
         if disk.full:
             raise JournalError(errno.ENOSPC, "No space left on device")
-        append(segment, data)
+        append(segment, data, link)
 
     def syncing(descriptor: int) -> None:
         if disk.broken:

@@ -122,6 +122,10 @@ CASES: dict[str, tuple[list[dict[str, str]], str, list[dict[str, str]], str]] = 
         [series(f"tiergate_ledger_lost_rows_total{{{AT}}}", "0x5 4x10")], "8m",
         [series(f"tiergate_ledger_lost_rows_total{{{AT}}}", "4x20")], "15m",
     ),
+    "TiergateLedgerDamaged": (
+        [series(f"tiergate_ledger_damaged_rows_total{{{AT}}}", "_x5 2x10")], "8m",  # of a new process
+        [series(f"tiergate_ledger_damaged_rows_total{{{AT}}}", "2x120")], "110m",
+    ),
     "TiergateConfigRefused": (
         [series(f"tiergate_config_refused{{{AT}}}", "1x20")], "10m",
         [series(f"tiergate_config_refused{{{AT}}}", "0x20")], "10m",

@@ -10,6 +10,7 @@ import pytest
 
 from gateway.core.call import Key, KeyBudget
 from gateway.ledger import journal
+from gateway.ledger.chain import Link
 from gateway.ledger.errors import JournalError
 from gateway.ledger.journal import Segment, append
 from gateway.limits.load_shedding import SHED_ALL, SHED_REASONING
@@ -49,10 +50,10 @@ class FakeDisk:
 def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDisk]:
     disk = FakeDisk()
 
-    def append_unless_full(segment: Segment, data: bytes) -> None:
+    def append_unless_full(segment: Segment, data: bytes, link: Link | None = None) -> None:
         if disk.full:
             raise JournalError(errno.ENOSPC, FULL)
-        append(segment, data)
+        append(segment, data, link)
 
     monkeypatch.setattr(journal, "append", append_unless_full)
     yield disk

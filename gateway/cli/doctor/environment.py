@@ -14,6 +14,7 @@ from typing import Literal
 import msgspec
 
 from gateway.cli.session import CommandSession
+from gateway.core.ledger_rows import DamagedRow
 from gateway.core.target import Provider
 from gateway.ledger import sqlite_damage
 from gateway.ledger.errors import (
@@ -21,7 +22,7 @@ from gateway.ledger.errors import (
     StoreError,
     StoreRebuildingError,  # fmt: skip
 )
-from gateway.ledger.store import open_store
+from gateway.ledger.store import count_damaged_rows, open_store
 from gateway.limits.key_store.store import is_database
 from gateway.limits.startup_check import find_unshared_limits
 from gateway.settings.data_folder import SQLITE_SCHEME, find_data_folder, resolve_store_url
@@ -183,7 +184,7 @@ def _check_store(session: CommandSession) -> Iterator[DoctorFinding]:
         yield DoctorFinding("ok", "ledger", f"the first start creates {file}")
         return
     try:
-        missing_until = _read_missing_until(url, file)
+        missing_until, damages = _read_gaps(url, file)
     except StoreRebuildingError as error:
         hint = "Calls continue meanwhile."
         fix = f"ls -l {quote(str(file))}"
@@ -208,11 +209,19 @@ def _check_store(session: CommandSession) -> Iterator[DoctorFinding]:
         yield DoctorFinding(
             "warning", "ledger", message, hint, where="ledger.keep_journal", fix=fix
         )
+    if damages:
+        count = count_damaged_rows(damages)
+        subject = "1 row of the journal is" if count == 1 else f"{count} rows of the journal are"
+        until = datetime.fromtimestamp(max(row.until for row in damages), UTC)
+        message = f"{subject} damaged or missing, written until {until:%Y-%m-%d %H:%M:%S} UTC."
+        hint = "Sums may lack their calls. Check the disk, and restore the file from a backup."
+        fix = "tiergate ledger verify"
+        yield DoctorFinding("warning", "ledger", message, hint, where="ledger.journal", fix=fix)
     yield DoctorFinding("ok", "ledger", f"{file or 'PostgreSQL'} answers queries")
 
 
-def _read_missing_until(url: str, file: Path | None) -> float | None:
-    """Return the time before which rows may be missing, or None.
+def _read_gaps(url: str, file: Path | None) -> tuple[float | None, list[DamagedRow]]:
+    """Return the time before which rows may be missing, or None, and gaps in the journals.
 
     Raises StoreError and sqlite3.Error.
     """
@@ -221,7 +230,7 @@ def _read_missing_until(url: str, file: Path | None) -> float | None:
         raise StoreDamagedError(f"{file}: {damage}")
     store = open_store(url)
     try:
-        return store.read_missing_until()
+        return store.read_missing_until(), store.read_damages()
     finally:
         store.close()
 

@@ -15,7 +15,7 @@ from gateway.core.ledger_rows import AttemptRow
 from gateway.ledger import export
 from gateway.ledger.query import QueryGroup
 from gateway.ledger.query_params import LedgerQuery, is_storable
-from gateway.ledger.store import LedgerStore, StoredRow
+from gateway.ledger.store import LedgerStore, StoredRow, count_damaged_rows
 from gateway.runtime.composition import Gateway
 from gateway.server.admin import budgets, series
 from gateway.server.admin.auth import AdminAuth, get_team, may_see_team
@@ -58,10 +58,13 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
             by, since=since, until=until, only=only, zone=zone, team=get_team(request)
         )
         await worker_thread.ingest_journals()
-        groups, total = await worker_thread(partial(_read_sums, gateway, query))
+        groups, total, damaged_rows = await worker_thread(partial(_read_sums, gateway, query))
+        headers = {"x-tiergate-damaged-rows": str(damaged_rows)} if damaged_rows else {}
         if format == "csv":
-            return Response(export.format_groups_csv(query.by, groups), media_type=_CSV)
-        return Response(jsonio.dumps(export.build_sums(query, groups, total)), media_type=_JSON)
+            text = export.format_groups_csv(query.by, groups)
+            return Response(text, media_type=_CSV, headers=headers)
+        sums = export.build_sums(query, groups, total, damaged_rows=damaged_rows)
+        return Response(jsonio.dumps(sums), media_type=_JSON, headers=headers)
 
     @router.get("/entries", summary="List calls, one row each, in the order in which they ended")
     async def entries(  # noqa: PLR0913 - one for each parameter
@@ -208,9 +211,13 @@ class LatestRowPage(RowPage):
         return rows
 
 
-def _read_sums(gateway: Gateway, query: LedgerQuery) -> tuple[list[QueryGroup], QueryGroup]:
-    (total,) = gateway.store.sum_costs((), **query.selection)
-    return gateway.store.sum_costs(query.by, zone=query.time_zone, **query.selection), total
+def _read_sums(gateway: Gateway, query: LedgerQuery) -> tuple[list[QueryGroup], QueryGroup, int]:
+    """Return groups, their total, and the number of rows that the journals lack."""
+    store = gateway.store
+    (total,) = store.sum_costs((), **query.selection)
+    groups = store.sum_costs(query.by, zone=query.time_zone, **query.selection)
+    damages = store.read_damages(since=query.since, until=query.until)
+    return groups, total, count_damaged_rows(damages)
 
 
 def _read_call(gateway: Gateway, name: str) -> tuple[StoredRow | None, list[AttemptRow]]:

@@ -13,6 +13,7 @@ from gateway.core.errors import invalid_request
 from gateway.ledger import export
 from gateway.ledger.query import LIST_COLUMNS_BY_NAME, QueryGroup, Slots
 from gateway.ledger.query_params import LedgerQuery
+from gateway.ledger.store import count_damaged_rows
 from gateway.ledger.time_series import (
     SLOT_LENGTHS,
     LatencyTimes,
@@ -116,11 +117,13 @@ def _read_costs(gateway: Gateway, series_query: SeriesQuery) -> dict[str, object
         # A call counts once for each of its tags, and once for each of its guards.
         overall_groups = gateway.store.sum_costs((), **selection)
     totals, slot_indexes = sum_over_slots(groups, len(by)), _index_slots(series_query)
+    damages = gateway.store.read_damages(since=selection["since"], until=selection["until"])
     return {
         **_describe_series(series_query),
         "groups": [_render_group(group, by, slot_indexes) for group in groups],
         "totals": [export.build_group(group, by) for group in totals] if by else [],
         "total": export.build_group(overall_groups[0], ()),
+        "damaged_rows": count_damaged_rows(damages),
     }
 
 

@@ -23,6 +23,7 @@ from tests.conftest import redis_program
 from tests.e2e.redis_port import Place
 from tests.e2e.upstream import Upstream, answering, failing
 from tests.e2e.world import Loop
+from tests.ledger.rows import entry, sealed
 
 BUDGET = "budgets: [{name: all, usd: 5, every: day}]\n"
 FAR = "redis://redis.example.invalid:6379"
@@ -287,6 +288,20 @@ def test_a_rebuilt_store_is_a_warning_that_names_the_missing_rows(tmp_path: Path
         base.execute(fix)
     aside.unlink()
     assert doctor(tmp_path).levels["ledger"] == "ok"
+
+
+@pytest.mark.parametrize(("kept", "subject"), [(5, "1 row of"), (4, "2 rows of")])
+def test_damaged_rows_of_the_journal_are_a_warning(tmp_path: Path, kept: int, subject: str) -> None:
+    data = tmp_path / "data"
+    (data / "ledger").mkdir(parents=True)
+    lines = sealed(*map(entry, "abcdefg")).splitlines(keepends=True)
+    (data / "ledger" / "a.sealed.jsonl").write_bytes(b"".join([*lines[:kept], lines[6]]))
+    with closing(SqliteStore(f"sqlite:///{data / 'ledger.db'}")) as store:
+        store.feed(data / "ledger")
+    report = doctor(tmp_path)
+    assert (report.status, report.levels["ledger"]) == (0, "warning")
+    assert f"{subject} the journal" in report.text
+    assert "tiergate ledger verify" in report.text
 
 
 def test_a_store_whose_rebuild_goes_on_is_a_warning(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from gateway.server.admin import costs, worker_thread
 from tests.e2e.upstream import PATIENCE, Upstream
 from tests.e2e.world import Make, World, chat
 from tests.ledger.busy import WAITS, feeding
-from tests.ledger.rows import entry
+from tests.ledger.rows import entry, sealed
 from tests.server.gate import CLIENT_KEY, KEYS
 
 ADMIN = "admin-key-0123456789-never-shown"
@@ -63,7 +63,7 @@ def test_sums_have_the_keys_of_the_command_and_exact_decimals(world: World) -> N
     """Sums have the command's keys; decimals are exact text, and unknown values are null."""
     write(world, *ROWS)
     report = get(world, f"{COSTS}?by=lab,tier&since=2026-10-01&zone=Europe/Berlin").json()
-    assert list(report) == ["since", "until", "zone", "by", "groups", "total"]
+    assert list(report) == ["since", "until", "zone", "by", "groups", "total", "damaged_rows"]
     assert (report["zone"], report["by"], report["until"]) == (
         "Europe/Berlin",
         ["lab", "tier"],
@@ -490,3 +490,25 @@ def test_slow_ledger_queries_do_not_delay_calls(
         assert not started.acquire(blocking=False), "more at once than there may be"
         may_end.set()
         assert {reply.result().status_code for reply in replies} == {200}
+
+
+def test_sums_and_the_log_and_metrics_tell_of_damaged_rows(make: Make) -> None:
+    world = make()
+    folder = world.gateway.journal_folder
+    rows = sealed(*map(entry, "abcd")).splitlines(keepends=True)
+    assert get(world, COSTS).json()["damaged_rows"] == 0
+    path = folder / "a.sealed.jsonl"
+    path.touch(0o600)
+    path.write_bytes(b"".join([rows[0], rows[3]]))
+    reply = get(world, COSTS)
+    assert (reply.json()["total"]["calls"], reply.json()["damaged_rows"]) == (2, 2)
+    assert get(world, f"{COSTS}?format=csv").headers["x-tiergate-damaged-rows"] == "2"
+    series = get(world, "/admin/series?since=2026-10-26&until=2026-10-27&every=hour")
+    assert series.json()["damaged_rows"] == 2
+    after = get(world, f"{COSTS}?since=2026-10-28")
+    assert (after.json()["damaged_rows"], "x-tiergate-damaged-rows" in after.headers) == (0, False)
+    assert "tiergate_ledger_damaged_rows_total 2.0\n" in get(world, "/metrics").text
+    for _ in range(2):
+        world.gateway.ledger_runtime.feed()
+    (event,) = [line for line in world.log if line["event"] == "ledger"]
+    assert (event["error"], event["rows"]) == ("rows of the journal are damaged or missing", 2)

@@ -38,7 +38,7 @@ function pageOf(asked, signal) {
     set(told) {
       const { starts, every: step, zone, until } = told;
       const base = { starts, every: step, zone, until };
-      clear(strip).append(...figures(told.total));
+      clear(strip).append(...figures(told.total, told.damaged_rows));
       cost.set({ ...base, series: split(told, asked.by, (row) => number(row.cost)), missing: missing(told) });
       calls.set({ ...base, series: split(told, asked.by, (row) => row.calls) });
       used.set({ ...base, series: split(told, asked.by, tokens) });
@@ -54,7 +54,7 @@ function pageOf(asked, signal) {
   };
 }
 
-function figures(total) {
+function figures(total, damaged) {
   const used = tokens(total);
   const out = total.output === null ? null : total.output;
   const baseline = number(total.baseline);
@@ -62,6 +62,7 @@ function figures(total) {
   return [
     figure("Cost", money(total.cost, total.cost === null ? total.unknown : 0), { note: [
       total.cost !== null && total.unknown ? h("span.unknown", `+ ${count(total.unknown)} of unknown cost`) : null,
+      damaged ? h("span.unknown", `${count(damaged)} rows of the journal are damaged: calls may be missing`) : null,
       each === null ? null : `${usd(each)} per 1,000 calls`] }),
     figure("Saved", money(total.saved, 0), { tone: number(total.saved) > 0 ? "good" : null, note: baseline ? `${percent(number(total.saved) / baseline)} of ${usd(baseline)}` : "no baseline is set" }),
     figure("Calls", brief(total.calls), { note: `${count(total.retried)} by another attempt` }),

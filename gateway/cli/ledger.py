@@ -1,0 +1,178 @@
+"""`tiergate ledger`: checks the journals for damage, and rebuilds the store from them."""
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from gateway.cli.app import CommandGroup
+from gateway.cli.ledger_session import LedgerPlace
+from gateway.cli.terminal import format_count
+from gateway.core import jsonio
+from gateway.core.ledger_rows import DamagedRow
+from gateway.ledger.errors import StoreError, StoreRebuildingError
+from gateway.ledger.recovery import read_removed_until
+from gateway.ledger.store import (
+    FEED_WAIT_SECONDS,
+    MAX_FEED_TRIES,
+    LedgerStore,
+    Rebuild,
+    count_damaged_rows,
+    open_store,
+)
+from gateway.ledger.verify import SegmentReport
+from gateway.ledger.verify import verify as verify_journals
+
+
+@click.group(cls=CommandGroup)
+def ledger() -> None:
+    """Check the journals of the ledger for damage, and rebuild its store.
+
+    \b
+    Examples:
+      tiergate ledger verify
+      tiergate ledger verify --json
+      tiergate ledger rebuild
+    """  # noqa: D301 - \b is click's sign that lines stay apart
+
+
+@ledger.command("verify")
+@click.option("--json", "as_json", is_flag=True, help="JSON, with a report of each file.")
+@click.pass_context
+def verify(ctx: click.Context, *, as_json: bool) -> None:
+    """Read all journals, and report rows that are damaged or missing.
+
+    A gateway may run meanwhile. The exit status is 1 if rows are damaged or missing. Files without
+    `.sealed` in their names have no checksums: the command reports lines there that are no row.
+
+    \b
+    Examples:
+      tiergate ledger verify
+      tiergate ledger verify --json
+    """  # noqa: D301 - \b is click's sign that lines stay apart
+    location: LedgerPlace = ctx.obj()
+    reports = list(_verify(location.journal_folder))
+    damaged_rows = sum(count_damaged_rows(report.damages) for report in reports)
+    if as_json:
+        answer = {"files": reports, "rows": _count_rows(reports), "damaged_rows": damaged_rows}
+        click.echo(jsonio.dumps_printable(jsonio.loads(jsonio.dumps(answer))))
+    else:
+        for report in reports:
+            for text in _describe_report(report):
+                click.echo(f"{report.segment}: {text}")
+        files, rows = len(reports), _format_number(_count_rows(reports), "row")
+        click.echo(
+            f"{_format_number(files, 'file')}, {rows} intact,"
+            f" {format_count(damaged_rows)} damaged or missing."
+        )
+    if damaged_rows:
+        if not as_json:
+            click.echo(
+                "Check the disk. If a backup has such a file whole, put it in its place and run"
+                " `tiergate ledger rebuild`.",
+                err=True,
+            )
+        ctx.exit(1)
+
+
+@ledger.command("rebuild")
+@click.pass_context
+def rebuild(ctx: click.Context) -> None:
+    """Read all journals again, and replace what the store has of their rows.
+
+    Use it after you restored a file of the journal, or if the store may be wrong. A gateway may run
+    meanwhile: its store does not grow until the end. Rows stay whose journals are gone or damaged.
+
+    \b
+    Examples:
+      tiergate ledger rebuild
+    """  # noqa: D301 - \b is click's sign that lines stay apart
+    location: LedgerPlace = ctx.obj()
+    if not location.journal_folder.is_dir():
+        raise click.ClickException(f"there are no journals in {location.journal_folder}.")
+    try:
+        store = open_store(location.store, on_rebuild=_report_new_file)
+        try:
+            rows = _rebuild(store, location.journal_folder)
+            stored_calls, damages = store.count(), store.read_damages()
+        finally:
+            store.close()
+    except (OSError, StoreError) as error:
+        raise click.ClickException(f"the store cannot be rebuilt: {error}") from error
+    click.echo(
+        f"{_format_number(rows, 'row')} read; the store has {_format_number(stored_calls, 'call')}."
+    )
+    removed_until = read_removed_until(location.journal_folder)
+    if removed_until is not None:
+        click.echo(
+            f"Journals until {_format_time(removed_until)} were removed (ledger.keep_journal): what"
+            " the store has of them has stayed.",
+            err=True,
+        )
+    if damages:
+        count = _format_number(count_damaged_rows(damages), "row")
+        click.echo(f"{count} of the journals cannot be read: `tiergate ledger verify`.", err=True)
+
+
+def _rebuild(store: LedgerStore, folder: Path) -> int:
+    """Rebuild a store once no other process feeds it. Raises StoreError."""
+    for _ in range(MAX_FEED_TRIES):
+        try:
+            store.catch_up(folder)  # this sets a damaged file aside
+            rows = store.rebuild(folder)
+        except StoreRebuildingError:
+            continue
+        if rows is not None:
+            return rows
+        time.sleep(FEED_WAIT_SECONDS)
+    raise StoreError("another process feeds it without a pause; try again")
+
+
+def _report_new_file(new_file: Rebuild) -> None:
+    if not new_file.done:
+        aside = f"; it is now {new_file.aside_name}" if new_file.aside_name else ""
+        click.echo(f"The store's file was unusable: {new_file.reason}{aside}.", err=True)
+
+
+def _verify(folder: Path) -> Iterator[SegmentReport]:
+    try:
+        yield from verify_journals(folder)
+    except OSError as error:
+        raise click.ClickException(f"the journal cannot be read: {error}") from error
+
+
+def _count_rows(reports: list[SegmentReport]) -> int:
+    return sum(report.rows for report in reports)
+
+
+def _describe_report(report: SegmentReport) -> Iterator[str]:
+    for damage in report.damages:
+        yield _describe_damage(damage)
+    if report.unreadable:
+        count = _format_number(report.unreadable, "line")
+        yield f"{count} cannot be read: torn in a crash, or damaged"
+    if report.debris:
+        count = _format_number(report.debris, "piece")
+        yield f"{count} of interrupted writes; no row is missing there"
+    if report.torn:
+        yield "ends within a row, which no call has waited for"
+
+
+def _describe_damage(damage: DamagedRow) -> str:
+    rows = (
+        f"row {damage.first} is"
+        if damage.first == damage.last
+        else f"rows {damage.first} to {damage.last} are"
+    )
+    word = "damaged or missing" if damage.problem == "missing" else "not of this file, or twice"
+    return f"{rows} {word}, written until {_format_time(damage.until)}"
+
+
+def _format_time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _format_number(count: int, noun: str) -> str:
+    return f"{format_count(count)} {noun}{'' if count == 1 else 's'}"

@@ -1,0 +1,162 @@
+"""The command `ledger`: damage is listed with its place, and the store can be made anew."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from gateway.cli import ledger as ledger_module
+from gateway.cli.ledger import ledger
+from gateway.cli.session import LedgerLocation
+from gateway.ledger.file_lock import try_lock_file
+from gateway.ledger.journal import Journal, list_segments
+from gateway.ledger.store import open_store
+from tests.cli.test_costs import ledger_at
+from tests.cli.test_costs import run as run_costs
+from tests.ledger.rows import entry
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> LedgerLocation:
+    """A ledger of one file with eight calls."""
+    place = ledger_at(tmp_path)
+    journal = Journal(place.journal_folder, clock=lambda: 1_793_000_000.0, token=lambda: "abcd")
+    for name in "abcdefgh":
+        journal.write(entry(name))
+    journal.close()
+    return place
+
+
+def run(place: LedgerLocation, *words: str) -> Result:
+    return CliRunner().invoke(ledger, words, obj=lambda: place)
+
+
+def damage(place: LedgerLocation, call: str = "c") -> bytes:
+    """Change the cost of a call in the journal; return the file as it was."""
+    (path,) = list_segments(place.journal_folder)
+    data = path.read_bytes()
+    lines = data.splitlines(keepends=True)
+    index = "abcdefgh".index(call)
+    lines[index] = lines[index].replace(b'"0.0000126"', b'"9.0000126"')
+    path.write_bytes(b"".join(lines))
+    return data
+
+
+def test_verify_reports_intact_journals(place: LedgerLocation, tmp_path: Path) -> None:
+    result = run(place, "verify")
+    assert (result.exit_code, result.output) == (
+        0,
+        "1 file, 8 rows intact, 0 damaged or missing.\n",
+    )
+    result = run(ledger_at(tmp_path / "away"), "verify")
+    assert (result.exit_code, result.output) == (
+        0,
+        "0 files, 0 rows intact, 0 damaged or missing.\n",
+    )
+
+
+def test_verify_lists_damage_and_fails(place: LedgerLocation) -> None:
+    damage(place)
+    (path,) = list_segments(place.journal_folder)
+    result = run(place, "verify")
+    assert result.exit_code == 1
+    assert result.stdout.splitlines() == [
+        f"{path.name}: row 3 is damaged or missing, written until 2026-10-26 07:33:21 UTC",
+        "1 file, 7 rows intact, 1 damaged or missing.",
+    ]
+    assert "run `tiergate ledger rebuild`" in result.stderr
+    result = run(place, "verify", "--json")
+    answer = json.loads(result.stdout)
+    assert (result.exit_code, answer["rows"], answer["damaged_rows"]) == (1, 7, 1)
+    (file,) = answer["files"]
+    (row,) = file["damages"]
+    assert (row["kind"], row["first"], row["last"]) == ("damaged", 3, 3)
+
+
+def test_verify_describes_all_that_it_finds(place: LedgerLocation) -> None:
+    (path,) = list_segments(place.journal_folder)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(
+        b"".join([lines[0], b"piece\n", lines[1], *lines[4:6], lines[4], lines[5], b'{"kind"'])
+    )
+    (place.journal_folder / "old.jsonl").write_bytes(b"no row\n")
+    moment = "2026-10-26 07:33:21 UTC"
+    assert run(place, "verify").stdout.splitlines() == [
+        f"{path.name}: rows 3 to 4 are damaged or missing, written until {moment}",
+        f"{path.name}: rows 5 to 6 are not of this file, or twice, written until {moment}",
+        f"{path.name}: 1 piece of interrupted writes; no row is missing there",
+        f"{path.name}: ends within a row, which no call has waited for",
+        "old.jsonl: 1 line cannot be read: torn in a crash, or damaged",
+        "2 files, 6 rows intact, 4 damaged or missing.",
+    ]
+
+
+def test_verify_says_what_it_cannot_read(place: LedgerLocation) -> None:
+    (place.journal_folder / "a.jsonl").mkdir()
+    result = run(place, "verify")
+    assert result.exit_code == 1
+    assert "the journal cannot be read" in result.stderr
+
+
+def test_rebuild_reads_a_restored_file(place: LedgerLocation) -> None:
+    whole = damage(place)
+    assert "1 row of the journal, written until 2026-10-26 07:33" in run_costs(place).output
+    result = run(place, "rebuild")
+    assert result.exit_code == 0
+    assert result.stdout == "7 rows read; the store has 7 calls.\n"
+    assert "1 row of the journals cannot be read: `tiergate ledger verify`" in result.stderr
+    list_segments(place.journal_folder)[0].write_bytes(whole)
+    assert "cannot be read" in run_costs(place).output  # the feed has read that far
+    assert run(place, "rebuild").output == "8 rows read; the store has 8 calls.\n"
+    assert "cannot be read" not in run_costs(place).output
+
+
+def test_rebuild_replaces_a_damaged_store(place: LedgerLocation, tmp_path: Path) -> None:
+    (tmp_path / "ledger.db").write_bytes(b"no database at all, and long enough" * 200)
+    (place.journal_folder / "removed-until").write_text("1793000000.0\n")
+    result = run(place, "rebuild")
+    assert result.exit_code == 0
+    assert "The store's file was unusable: file is not a database; it is now" in result.stderr
+    assert "Journals until 2026-10-26 07:33:20 UTC were removed" in result.stderr
+    assert result.stdout == "8 rows read; the store has 8 calls.\n"
+
+
+def test_rebuild_needs_journals_and_a_store(
+    place: LedgerLocation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = run(ledger_at(tmp_path / "away"), "rebuild")
+    assert (result.exit_code, "there are no journals in" in result.stderr) == (1, True)
+    assert not (tmp_path / "away").exists()
+    monkeypatch.setattr(ledger_module, "FEED_WAIT_SECONDS", 0.0)
+    monkeypatch.setattr("gateway.ledger.sql_store.FEED_WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(ledger_module, "MAX_FEED_TRIES", 2)
+    open_store(place.store).close()
+    with try_lock_file(place.journal_folder / "feed.lock"):
+        result = run(place, "rebuild")
+    assert (result.exit_code, "another process feeds it" in result.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "is_noted"),
+    [
+        ((), True),
+        (("--csv",), True),
+        (("--since", "2026-10-26T07:00:00"), True),
+        (("--since", "2026-10-27"), False),
+        (("--only", "key=nobody"), True),
+        (("--until", "2026-10-25"), False),
+    ],
+)
+def test_costs_notes_damage_under_the_sums_that_it_touches(
+    place: LedgerLocation, words: tuple[str, ...], is_noted: bool
+) -> None:
+    damage(place)
+    assert ("1 row of the journal, written until" in run_costs(place, *words).output) is is_noted
+
+
+def test_costs_has_the_number_of_damaged_rows_as_json(place: LedgerLocation) -> None:
+    assert json.loads(run_costs(place, "--json").stdout)["damaged_rows"] == 0
+    damage(place, "h")
+    run(place, "rebuild")
+    assert json.loads(run_costs(place, "--json").stdout)["damaged_rows"] == 1
