@@ -25,6 +25,7 @@ END_PREFIX = b'{"kind":"end",'
 """The beginning of the line that says where a segment ends."""
 
 _CHECKSUM_CHARS = 8
+_BEGINNING, _ENDING = b'{"kind":"', b'"}'
 _NUMBER_NAME, _SUM_NAME = b',"seq":', b'","sum":"'
 _TAIL = _CHECKSUM_CHARS + 2  # of a line: its checksum and `"}`
 _SUM_PLACE = slice(-_TAIL - len(_SUM_NAME), -_TAIL)
@@ -70,13 +71,14 @@ class ChainReader:
         self.link = NO_LINK
         """The link of the last intact line."""
         self.loose_lines = 0
-        """The number of lines after the last intact one."""
+        """The number of damaged lines after the last intact one."""
         self.debris = 0
         """The number of lines that are not intact and fill no gap."""
         self.damages: list[DamagedRow] = []
         """The gaps so far, in order; the caller may take them out."""
         self._path = path
         self._last_line = b""
+        self._pieces = 0  # after the last intact line
 
     def resume(self, offset: int) -> None:
         """Take up the chain at an offset of the segment: read the last intact line before it."""
@@ -89,7 +91,7 @@ class ChainReader:
                 start -= size
                 file.seek(start)
                 data = file.read(size) + data
-                lines = data.split(b"\n")[:-1]
+                lines = data.split(b"\n")
                 for line in reversed(lines if start == 0 else lines[1:]):
                     if is_intact(line):
                         self.link, self._last_line = read_link(line), line
@@ -104,11 +106,14 @@ class ChainReader:
                 if number != self.link[0] + 1 or line[_PREVIOUS_PLACE] != self.link[1]:
                     self._note_gap(line, number)
                 else:
-                    self.debris += self.loose_lines
-                self.link, self.loose_lines, self._last_line = link, 0, line
+                    self.debris += self.loose_lines + self._pieces
+                self.link, self._last_line = link, line
+                self.loose_lines = self._pieces = 0
             elif self.is_sealed:
                 if line != _CLOSED:
-                    self.loose_lines += 1
+                    is_piece = _is_piece(line)
+                    self._pieces += is_piece
+                    self.loose_lines += not is_piece
                     continue
                 self.end()
             intact_lines.append(line)
@@ -117,12 +122,15 @@ class ChainReader:
     def end(self, rest: bytes = b"") -> None:
         """Note that nobody writes the segment any more; `rest` is what has no end of a line.
 
-        A part of a line is no damage: a writer acknowledges a row only with its end. But a line
-        with another byte as its end has lost it later, and no writer writes NUL.
+        The beginning of a line is no damage: a writer acknowledges a row only with its end. But a
+        line with another byte as its end has lost it later.
         """
-        if self.is_sealed and is_intact(rest):  # only its end is not there
+        if self.is_sealed and (is_intact(rest) or rest == _CLOSED):  # only its end is not there
             self.select_intact([rest])
-        self.loose_lines += self.is_sealed and (b"\0" in rest or is_intact(rest[:-1]))
+        elif self.is_sealed and (not _is_piece(rest) or is_intact(rest[:-1])):
+            self.loose_lines += 1
+        self.debris += self._pieces
+        self._pieces = 0
         if self.loose_lines:
             first = self.link[0] + 1
             until = self._path.stat().st_mtime
@@ -168,6 +176,16 @@ def seal_end(link: Link, at: float) -> bytes:
 def is_intact(line: bytes) -> bool:
     """True if a line, without its end, is sealed and as its writer wrote it."""
     return line[-_TAIL:] == b'%08x"}' % crc32(line[:-_TAIL])
+
+
+def _is_piece(line: bytes) -> bool:
+    """True if a line that is not intact may be what an interrupted write left: a beginning."""
+    return (
+        (line.startswith(_BEGINNING) or _BEGINNING.startswith(line))
+        and not line.endswith(_ENDING)
+        and b"\0" not in line
+        and not is_intact(line[: -len(_ENDING)] + _ENDING)
+    )
 
 
 def read_link(line: bytes) -> Link:

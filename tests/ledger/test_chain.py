@@ -116,7 +116,7 @@ def test_damage_has_the_time_in_which_its_calls_may_lie(tmp_path: Path) -> None:
     path = write(tmp_path, *_LINES[1:])
     (row,) = read(path).damages
     assert (row.since, row.until) == (_STARTED_AT - 3600, _STARTED_AT + 4)
-    path = write(tmp_path, *_LINES[:4], b"\n", CLOSED_LINE)
+    path = write(tmp_path, *_LINES[:4], b"damaged\n", CLOSED_LINE)
     (row,) = read(path).damages
     assert (row.since, row.until) == (_STARTED_AT + 4 - 3600, _STARTED_AT + 90)
 
@@ -151,9 +151,15 @@ def test_a_row_without_a_time_is_read(tmp_path: Path) -> None:
         (b"", 0),
         (_LINES[4][:-1], 0),
         (_LINES[4][:40], 0),  # torn: nobody has acknowledged it
+        (_LINES[4][:40] + b"\n" + _LINES[4][:5], 0),  # torn twice
+        (_LINES[4][:40] + b"\n\n", 0),
+        (CLOSED_LINE[:-1], 0),
         (_LINES[4][:-1] + b"\x0b", 1),  # a whole line, whose end has changed
         (_LINES[4][:40] + b"\0" * 472, 1),  # a sector of zeros
         (flip(_LINES[4], 40), 1),
+        (flip(_LINES[4], -2), 1),
+        (flip(_LINES[4], -3), 1),
+        (b"something else", 1),
     ],
 )
 def test_recovery_keeps_the_places_of_rows_that_were_lost(
