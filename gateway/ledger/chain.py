@@ -29,25 +29,25 @@ _BEGINNING, _ENDING = b'{"kind":"', b'"}'
 _NUMBER_NAME, _SUM_NAME = b',"seq":', b'","sum":"'
 _TAIL = _CHECKSUM_CHARS + 2  # of a line: its checksum and `"}`
 _SUM_PLACE = slice(-_TAIL - len(_SUM_NAME), -_TAIL)
-_PREVIOUS_PLACE = slice(_SUM_PLACE.start - _CHECKSUM_CHARS, _SUM_PLACE.start)
+_SEAL = b',"seq":%d,"prev":"%08x","sum":"%08x"}'
 _BLOCK_BYTES = 8192  # bytes of a segment in one read: a line and more
 _CALL_SECONDS = 3600.0
 """Seconds before a gap in which the call of a missing row may have begun: few take so long."""
 _STAMP_PATTERN = re.compile(r"(\d{8}T\d{6})-")
 
 
-type Link = tuple[int, bytes]
+type Link = tuple[int, int]
 """The number and the checksum of a line, to which the next one refers."""
-NO_LINK: Link = (0, b"0" * _CHECKSUM_CHARS)
+NO_LINK: Link = (0, 0)
 """The link of a segment without lines."""
 
 
 def seal_line(line: bytes, link: Link) -> tuple[bytes, Link]:
     """Return the line of a JSON object, sealed, and its link."""
     number = link[0] + 1
-    body = b'%b,"seq":%d,"prev":"%b","sum":"' % (line[:-2], number, link[1])
-    checksum = b"%08x" % crc32(body)
-    return body + checksum + b'"}\n', (number, checksum)
+    body = b'%b,"seq":%d,"prev":"%08x","sum":"' % (line[:-2], number, link[1])
+    checksum = crc32(body)
+    return b'%b%08x"}\n' % (body, checksum), (number, checksum)
 
 
 def seal_lines(lines: Iterable[bytes], link: Link) -> tuple[bytes, Link]:
@@ -99,25 +99,44 @@ class ChainReader:
 
     def select_intact(self, lines: Iterable[bytes]) -> list[bytes]:
         """Return those of the next lines, each without its end, that are as they were written."""
+        if not self.is_sealed:
+            return [*lines]
         intact_lines = []
+        (number, checksum), last_line = self.link, self._last_line
+        is_in_order = not (self.loose_lines or self._pieces)
         for line in lines:
-            if line[_SUM_PLACE] == _SUM_NAME and is_intact(line):
-                link = number, _ = read_link(line)
-                if number != self.link[0] + 1 or line[_PREVIOUS_PLACE] != self.link[1]:
-                    self._note_gap(line, number)
-                else:
-                    self.debris += self.loose_lines + self._pieces
-                self.link, self._last_line = link, line
-                self.loose_lines = self._pieces = 0
-            elif self.is_sealed:
-                if line != _CLOSED:
-                    is_piece = _is_piece(line)
-                    self._pieces += is_piece
-                    self.loose_lines += not is_piece
-                    continue
-                self.end()
-            intact_lines.append(line)
+            # The next line of the chain, as almost all are: one comparison for its whole seal.
+            next_checksum = crc32(line[:-_TAIL])
+            if is_in_order and line.endswith(_SEAL % (number + 1, checksum, next_checksum)):
+                number, checksum, last_line = number + 1, next_checksum, line
+                intact_lines.append(line)
+                continue
+            self.link, self._last_line = (number, checksum), last_line
+            if self._take_line(line):
+                intact_lines.append(line)
+            (number, checksum), last_line = self.link, self._last_line
+            is_in_order = not (self.loose_lines or self._pieces)
+        self.link, self._last_line = (number, checksum), last_line
         return intact_lines
+
+    def _take_line(self, line: bytes) -> bool:
+        """Take a line that may not be the next one of the chain. Return True if it is intact."""
+        if is_intact(line):
+            link = number, checksum = read_link(line)
+            if line.endswith(_SEAL % (self.link[0] + 1, self.link[1], checksum)):
+                self.debris += self.loose_lines + self._pieces
+            else:
+                self._note_gap(line, number)
+            self.link, self._last_line = link, line
+            self.loose_lines = self._pieces = 0
+            return True
+        if line == _CLOSED:
+            self.end()
+            return True
+        is_piece = _is_piece(line)
+        self._pieces += is_piece
+        self.loose_lines += not is_piece
+        return False
 
     def end(self, rest: bytes = b"") -> None:
         """Note that nobody writes the segment any more; `rest` is what has no end of a line.
@@ -175,7 +194,7 @@ def seal_end(link: Link, at: float) -> bytes:
 
 def is_intact(line: bytes) -> bool:
     """True if a line, without its end, is sealed and as its writer wrote it."""
-    return line[-_TAIL:] == b'%08x"}' % crc32(line[:-_TAIL])
+    return line[_SUM_PLACE] == _SUM_NAME and line[-_TAIL:] == b'%08x"}' % crc32(line[:-_TAIL])
 
 
 def _is_piece(line: bytes) -> bool:
@@ -191,7 +210,7 @@ def _is_piece(line: bytes) -> bool:
 def read_link(line: bytes) -> Link:
     """Return the link of an intact line."""
     seal = line[line.rindex(_NUMBER_NAME) + len(_NUMBER_NAME) :]
-    return int(seal[: seal.index(b",")]), line[-_TAIL:-2]
+    return int(seal[: seal.index(b",")]), int(line[-_TAIL:-2], 16)
 
 
 def _read_start(segment: str) -> float | None:

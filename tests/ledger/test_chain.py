@@ -18,7 +18,7 @@ _NAME = "20261026T073320-7-abcd.sealed.jsonl"
 _STARTED_AT = 1_793_000_000.0
 _ROWS = [entry(f"call-{number}", at=_STARTED_AT + number, duration=2.0) for number in range(1, 7)]
 _LINES = sealed(*_ROWS).splitlines(keepends=True)
-_END = seal_end((6, _LINES[5][-11:-3]), _STARTED_AT + 60.0)
+_END = seal_end((6, int(_LINES[5][-11:-3], 16)), _STARTED_AT + 60.0)
 
 
 def write(tmp_path: Path, *lines: bytes) -> Path:

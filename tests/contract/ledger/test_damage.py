@@ -49,7 +49,7 @@ def test_a_gap_becomes_one_row(damaged: SqlStore, folder: Path) -> None:
         ("a.sealed.jsonl", 3, 4),
         ("a.sealed.jsonl", 7, 7),
     ]
-    say(folder, [sealed(entry("i"), link=(8, _LINES[7][-11:-3]))], _SEGMENT)
+    say(folder, [sealed(entry("i"), link=(8, int(_LINES[7][-11:-3], 16)))], _SEGMENT)
     assert damaged.feed(folder) == 1
     assert len(damaged.read_damages()) == 2
 
