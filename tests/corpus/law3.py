@@ -22,13 +22,13 @@ from tests.corpus.oracle import (
     Meaning,
     Row,
     Usage,
+    awkward,
     normalize_arguments,
     read_meanings,
     read_raw_gemini,
     read_usage,
 )
 from tests.corpus.other_content import judge_other_content
-from tests.corpus.responses import awkward
 from tests.corpus.sdk_clients import KNOWS_GEMINI
 from tests.corpus.verdict import Difference, Failure
 

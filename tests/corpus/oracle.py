@@ -233,6 +233,18 @@ def make_row(
     )
 
 
+AWKWARD = (1, 2, 3, 5, 8, 13, 21, 34)
+"""Sizes of reads, in turn."""
+
+
+def awkward(data: bytes) -> list[bytes]:
+    """Cut bytes into pieces of awkward sizes."""
+    ends = [0]
+    while ends[-1] < len(data):
+        ends.append(min(len(data), ends[-1] + AWKWARD[len(ends) % len(AWKWARD)]))
+    return [data[a:b] for a, b in pairwise(ends)]
+
+
 def normalize_arguments(arguments: Any) -> str:
     """Return arguments in one form: equal values give equal text."""
     if isinstance(arguments, str):
