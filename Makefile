@@ -21,8 +21,8 @@ run: ## the gateway with a small local model beside the providers (TIERGATE_NO_L
 quick: dev ## format, lint, types, imports, and the tests of what only computes: a minute
 	@scripts/quick
 
-test: dev ## the tests that compute, of the server, and applications against a gateway: a few minutes (`make check` runs all)
-	@scripts/parts tests/server tests/applications tests/contract tests/dialects tests/routing \
+test: dev ## the tests that compute, of the server, and applications against a gateway: a few minutes (`make check` runs all, with more cases)
+	@PYTEST_ADDOPTS="$$PYTEST_ADDOPTS --hypothesis-profile=quick" scripts/parts tests/server tests/applications tests/contract tests/dialects tests/routing \
 		"tests/cache tests/ledger tests/state" "tests/settings tests/upstream" \
 		"tests/core tests/evaluation tests/importers tests/limits tests/telemetry tests/wire"
 

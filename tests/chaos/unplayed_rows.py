@@ -15,7 +15,22 @@ def _row(id: str, fault: str, family: str, why: str) -> Row:
     )  # fmt: skip
 
 
+_PLAYED = (
+    ("P-03", "killed under load", "process", "e2e/test_kill_trial.py"),
+    ("P-04", "told to stop under calls", "process", "e2e/test_graceful_shutdown.py"),
+    ("P-05", "told to stop twice, and signals that mean nothing", "process", "e2e/test_graceful_shutdown.py"),
+    ("P-06", "files with mistakes, under calls", "process", "e2e/test_reload_of_a_process.py"),
+    ("P-07", "other prices while calls run", "process", "e2e/test_reload_of_a_process.py"),
+    ("P-09", "more clients than files", "process", "e2e/test_overload.py"),
+    ("P-15", "journals of other versions", "process", "ledger/test_journal.py"),
+    ("C-03", "a client that reads nothing, or little", "client", "e2e/test_overload.py"),
+    ("C-15", "a storm of connections", "client", "e2e/test_overload.py"),
+    ("R-12", "clients leave within commands", "redis", "e2e/test_foreign_redis_values.py"),
+)  # fmt: skip
+"""Faults that a test of `make check` plays."""
+
 ROWS: tuple[Row, ...] = (
+    *(_row(id, fault, family, f"tests/{file} plays it") for id, fault, family, file in _PLAYED),
     _row("P-16", "half an hour of mixed faults", "process", "make soak plays it"),
     _row("C-04", "a client whose packets vanish", "client", "no packets can be dropped here (nft or netem)"),
     _row("C-17", "requests that the OpenAPI document allows and forbids", "client", "make openapi plays it"),

@@ -3,18 +3,16 @@
 from collections.abc import Iterator
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.core import jsonio
 from gateway.core.canonical_request import CanonicalRequest, Media, Text, ToolResult, ToolUse
-from gateway.core.errors import ProblemError
 from gateway.core.loss import Loss
 from gateway.dialects import DIALECTS, compatibility, translation
 from tests.dialects.cases import target
-from tests.dialects.request_strategies import ASKS, Object, decoded, read
+from tests.dialects.request_strategies import ASKS, Object, decoded
 
 PAIRS = [(client, door) for client in DIALECTS for door in DIALECTS if client != door]
 
@@ -187,104 +185,6 @@ def test_every_field_that_a_client_sets_is_sent_or_named_as_a_loss(
     """Law 4 holds."""
     request = decoded(client, data.draw(ASKS[client]))
     assert list_unnamed_losses(request, target_dialect) == []
-
-
-NOTHING: tuple[Any, ...] = (
-    None, False, 1, "", "auto", "AUTO", "disabled", -1, {}, {"type": "text"}, {"enabled": False},
-    ["text"], ["TEXT"], ["reasoning.encrypted_content"], [{"enabled": False}],
-)  # fmt: skip
-"""Values that equal the default."""
-IMPLIED = (
-        "input.role", "contents.role",  # a user's, where it is left out
-        "contents.parts.functionResponse.id",  # results without ids are in the order of their calls
-        "messages.content.odd", "messages.content.file_id",
-        "messages.content.content.file_id", "input.id",  # within what is refused, or means nothing
-        "max_tokens", "max_completion_tokens", "output_format", "output_config",
-        "safety_identifier", "user",  # twice
-        "top_logprobs", "include",  # the one implies the other
-        "generationConfig.responseMimeType",  # a schema is of JSON
-        "toolConfig.functionCallingConfig.allowedFunctionNames",  # of none is none
-        "thinking.display",  # "summarized" is what old models do
-        "messages.reasoning_content",  # another model's, whatever it says
-)  # fmt: skip
-"""Members that repeat another member."""
-
-
-def is_default(value: Any) -> bool:
-    """True if a value equals the default; "adaptive" leaves thinking to the model, as others do."""
-    if value in NOTHING or value == {"type": "adaptive"}:
-        return True
-    return isinstance(value, dict) and all(map(is_default, value.values()))
-
-
-def strip_sources(value: Any) -> Any:
-    """Return a request without its sources."""
-    if isinstance(value, msgspec.Struct):
-        names = [name for name in value.__struct_fields__ if name not in ("source", "names")]
-        return type(value).__name__, *[
-            (name, strip_sources(getattr(value, name))) for name in names
-        ]
-    return [strip_sources(item) for item in value] if isinstance(value, tuple) else value
-
-
-def read_everything(client: str, value: Object) -> Any:
-    """Return everything that the gateway reads in a request, and each field that it checks."""
-    request = translation.decode_request(DIALECTS[client], read(client, value))
-    return strip_sources(request), [*compatibility.list_set_fields(request)]
-
-
-def list_paths(value: Any, path: str = "") -> Iterator[str]:
-    """List members at any depth, except inside schemas and arguments, which are values."""
-    for name, inner in value.items() if isinstance(value, dict) else ():
-        inner_path = f"{path}.{name}" if path else name
-        yield inner_path
-        if name not in (
-            "schema",
-            "parameters",
-            "input_schema",
-            "responseJsonSchema",
-            "args",
-            "input",
-        ) or (name == "input" and isinstance(inner, list)):
-            yield from list_paths(inner, inner_path)
-    for inner in value if isinstance(value, list) else ():
-        yield from list_paths(inner, path)
-
-
-def remove_member(value: Any, path: str, gone: list[Any]) -> Any:
-    """Return a value without one member wherever it stood; append the member's values to `gone`."""
-    if isinstance(value, list):
-        return [remove_member(inner, path, gone) for inner in value]
-    if not isinstance(value, dict):
-        return value
-    name, dot, rest = path.partition(".")
-    if name in value and not dot:
-        gone.append(value[name])
-    return {
-        key: remove_member(inner, rest, gone) if key == name else inner
-        for key, inner in value.items()
-        if key != name or dot
-    }
-
-
-@pytest.mark.parametrize("client", DIALECTS)
-@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much], deadline=None)
-@given(st.data())
-def test_the_gateway_reads_every_member_that_has_an_effect(
-    client: str, data: st.DataObject
-) -> None:
-    """Without any one member, a request reads differently, has other names, or is refused."""
-    value = data.draw(ASKS[client])
-    whole = read_everything(client, value)
-    for path in dict.fromkeys(list_paths(value)):
-        if path.startswith(IMPLIED) or path.endswith(".type"):
-            continue
-        gone: list[Any] = []
-        try:
-            changed = read_everything(client, remove_member(value, path, gone))
-        except ProblemError:
-            continue
-        assert changed != whole or all(map(is_default, gone)), (path, gone)
 
 
 VALUES: dict[str, tuple[str, Object, str]] = {

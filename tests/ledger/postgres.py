@@ -29,11 +29,17 @@ wait "$server"
 _SETTINGS = {
     "listen_addresses": "",  # a Unix socket only
     "fsync": "off",
+    "full_page_writes": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "autovacuum": "off",  # it would search each test's new tables
+    "jit": "off",
     "max_connections": "40",
     "shared_buffers": "16MB",
 }
 
 
+_LEDGER_TABLES = ("segments", "entries", "failures", "reprices", "verdicts")
 _NUMBERS = count(1)
 """Numbers of schemas."""
 _INIT = ("-U", "tiergate", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C")
@@ -57,6 +63,15 @@ class Server:
         name = f"run{next(_NUMBERS)}"
         self.ask(f"CREATE SCHEMA {name}")
         return self.url(name)
+
+    def empty(self, url: str) -> None:
+        """Remove what a ledger has in the schema of a URL, but for its tables."""
+        with psycopg.connect(url, autocommit=True) as base:
+            if base.execute("SELECT to_regclass('ledger')").fetchone() == (None,):
+                return
+            for table in _LEDGER_TABLES:
+                base.execute(f"DELETE FROM {table}".encode())  # noqa: S608 - of the list
+            base.execute("UPDATE ledger SET seq = 0, id = id || 'x'")
 
     def ask(self, sql: str) -> None:
         with psycopg.connect(self.url(), autocommit=True) as base:

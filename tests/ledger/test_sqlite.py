@@ -311,7 +311,7 @@ _ROW = st.fixed_dictionaries(
 
 
 @given(st.lists(_ROW, min_size=1, max_size=20), st.integers(1, 9))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_rows_stored_in_bulk_equal_rows_stored_one_by_one(
     rows: list[dict[str, Any]], times: int
 ) -> None:

@@ -31,10 +31,10 @@ def check_outcomes(outcomes: trial.Outcomes, least: int) -> None:
 def test_c_18_sec_ssti_3_the_gateway_forwards_odd_texts_unchanged(
     gate: Gate, provider: Upstream, path: str
 ) -> None:
-    """SEC-SSTI 3, C-18: 500 texts, or a share, in every field at once pass unchanged to the last
+    """SEC-SSTI 3, C-18: a share of 500 texts in every field at once pass unchanged to the last
     byte.
     """
-    every = 1 if path in trial.SPOKEN else 20
+    every = 5 if path in trial.SPOKEN else 20
     check_outcomes(trial.naughty(gate, provider, path, every), 500 // every)
 
 
@@ -43,7 +43,7 @@ def test_c_18_odd_texts_have_separate_cache_entries(
     cache: Gate, provider: Upstream, path: str
 ) -> None:
     """SEC-CACHE 2, C-18: each text has its own answer, the first time and the second."""
-    every = 1 if path == CHAT else 8
+    every = 4 if path == CHAT else 16
     check_outcomes(trial.cached(cache, provider, path, every), 2 * (500 // every))
 
 
@@ -51,8 +51,8 @@ def test_c_18_odd_texts_have_separate_cache_entries(
 def test_c_07_c_08_c_10_malformed_json_is_refused(
     gate: Gate, provider: Upstream, path: str
 ) -> None:
-    """C-07, C-08, C-10: 300 texts that are nearly JSON: 400 in the dialect, never a fault."""
-    number = 300 if path in trial.SPOKEN else 120
+    """C-07, C-08, C-10: texts that are nearly JSON: 400 in the dialect, never a fault."""
+    number = 100 if path in trial.SPOKEN else 40
     check_outcomes(trial.unreadable(gate, provider, path, number), number)
 
 

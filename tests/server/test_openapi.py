@@ -47,10 +47,10 @@ def test_c_17_the_gateway_answers_generated_requests_as_documented(
     No 5xx, and only documented statuses, content types and shapes. The gateway refuses what the
     document forbids, takes what it allows, and opens no endpoint without a key.
     """
-    count, findings = openapi.clients(gate_with_keys, tmp_path, 4)
+    count, findings = openapi.clients(gate_with_keys, tmp_path, 1)
     assert not findings, findings
     assert count > 300
-    count, findings = openapi.admins(gate_with_keys, tmp_path, 2)
+    count, findings = openapi.admins(gate_with_keys, tmp_path, 1)
     assert not findings, findings
     assert count > 50
     assert not [row for row in gate_with_keys.rows() if row["event"] in ("bug", "library")]

@@ -144,13 +144,13 @@ def find_leaks(reply: httpx.Response, sent: str, key: str) -> list[str]:
 
 
 @pytest.mark.parametrize("key", SCOPED)
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_no_answer_names_anything_that_the_key_may_not_use(
     world: World, upstream: Upstream, key: str, seed: int
 ) -> None:
     rng = random.Random(f"{key} {seed}")
     statuses: dict[int, int] = {}
-    for round_ in range(6):
+    for round_ in range(3):
         upstream.on("/", whole() if round_ % 3 else Answer(pieces=(b"{}",), status=500, length=2))
         for method, path, body in list_requests(world, rng):
             headers = {"x-api-key": key, **rng.choice(STEERS)}

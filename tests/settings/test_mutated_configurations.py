@@ -84,13 +84,13 @@ def test_random_changes_of_a_key_file_are_read_or_refused(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("member", ["include", "keys", "journal", "store", "file"])
 def test_sec_path_hostile_file_names_are_read_or_refused(tmp_path: Path, member: str) -> None:
-    """SEC-PATH: 500 file names never cause a fault.
+    """SEC-PATH: a file name that leads elsewhere never causes a fault.
 
     They are their owner's words, so that they may lead anywhere.
     """
     file = tmp_path / "c.yaml"
     texts = [text for text in paths(700) if "proc" not in text and "dev" not in text]
-    for text in texts[:: 1 if member == "file" else 4]:
+    for text in texts[:: 4 if member == "file" else 12]:
         value: dict[str, Any] = config("http://127.0.0.1:9")
         if member == "include":
             value["include"] = [text]

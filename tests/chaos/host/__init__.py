@@ -1,5 +1,5 @@
 """Rows of a host that fails: its disk, clock, descriptors, memory, processes."""
 
-from tests.chaos.host import clock, disk, process, reload, resource_limits
+from tests.chaos.host import clock, disk, resource_limits
 
-ROWS = (*disk.ROWS, *process.ROWS, *reload.ROWS, *clock.ROWS, *resource_limits.ROWS)
+ROWS = (*disk.ROWS, *clock.ROWS, *resource_limits.ROWS)

@@ -327,10 +327,10 @@ _SERVED = Expected(200, "answer", None, "settled", None, "well after [0-9.]+ s, 
 
 ROWS: tuple[Row, ...] = (
     shared_row("P-01", "the journal may not grow: refuse", "process", full(_LIMIT, "refuse"), _REFUSED, ci=True),
-    shared_row("P-01", "the journal may not grow: serve", "process", full(_LIMIT, "serve"), _SERVED),
+    shared_row("P-01", "the journal may not grow: serve", "process", full(_LIMIT, "serve"), _SERVED, ci=True),
     shared_row("P-01", "the disk is full: refuse", "process", full(_TMPFS, "refuse"), _REFUSED, needs=(_mountable,)),
     shared_row("P-01", "the disk is full: serve", "process", full(_TMPFS, "serve"), _SERVED, needs=(_mountable,)),
-    shared_row("P-02", "the folder is removed", "process", moved(_away, is_reported=True), _GOOD),
+    shared_row("P-02", "the folder is removed", "process", moved(_away, is_reported=True), _GOOD, ci=True),
     shared_row("P-02", "the journal is renamed", "process", moved(_renamed, is_reported=True), _GOOD),
     shared_row("P-02", "the journal is copied and emptied", "process", moved(_truncated, is_reported=False), _GOOD),
     shared_row("P-02", "EIO of each sync", "process", synced("error=EIO"),

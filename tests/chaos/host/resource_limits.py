@@ -1,4 +1,4 @@
-"""P-09 to P-14: few descriptors, little memory, idle crowds, a busy loop, no CPU, all at once."""
+"""P-10 to P-14: little memory, idle crowds, a busy loop, no CPU, all at once."""
 
 import os
 import socket
@@ -28,12 +28,10 @@ from tests.chaos.host.disk import _limited
 from tests.chaos.provider import Request, Wire
 from tests.chaos.redis.redis_environment import pair
 from tests.chaos.redis.redis_environment import program as redis
-from tests.chaos.row import Expected, Row, Seen, program, root
-from tests.cpu import cpu_seconds
+from tests.chaos.row import Expected, Row, Seen, root
 from tests.e2e.child import until
 from tests.e2e.world import Config
 
-_FILES, _CLIENTS = 256, 300
 _IDLE = 2_000
 """Connections that stay silent."""
 _MEMORY = 512_000_000
@@ -42,7 +40,6 @@ _FLOOD = 12
 _BODY = 30_000_000
 _SHED = (413, 429, 503, 529)
 _PATIENCE = 30.0
-_GOOD = Expected(200, "answer", None, "settled")
 
 
 def _forgotten(gateway: Gateway) -> None:
@@ -63,24 +60,6 @@ def _held(gateway: Gateway, count: int) -> Iterator[list[socket.socket]]:
     finally:
         for connection in connections:
             connection.close()
-
-
-def _files(environment: ChaosEnvironment) -> Mapping[Form, Seen]:
-    """With more clients than descriptors the gateway runs on without a busy loop, and recovers."""
-    limit = f"--nofile={_FILES}:{_FILES}"
-    gateway = environment.start(make_config(environment), before=("prlimit", limit), promised=1.0)
-    clients = AllClients(gateway)
-    wrong = []
-    with _held(gateway, _CLIENTS):
-        before, began = cpu_seconds(gateway.child.pid), time.monotonic()
-        time.sleep(1.0)  # CPU is measured over a second
-        share = (cpu_seconds(gateway.child.pid) - before) / (time.monotonic() - began)
-        wrong += [f"{share:.0%} of a CPU for nothing"] if share > 0.5 else []
-        wrong += [f"{gateway.child.open_files} files"] if gateway.child.open_files > _FILES else []
-    until(lambda: ask(gateway, FORMS[0]).status == 200, "it is well again", _PATIENCE)
-    clients.call(2)
-    _forgotten(gateway)
-    return clients.seen(wrong=wrong)
 
 
 def _idle(environment: ChaosEnvironment) -> Mapping[Form, Seen]:
@@ -149,13 +128,6 @@ def _flooded(environment: ChaosEnvironment, value: Config, *before: str) -> Mapp
     _forgotten(gateway)
     served = sum(item.status == 200 for item in replies)
     return clients.seen(more=f"{served} of {_FLOOD} served", wrong=wrong)
-
-
-def _bounded(environment: ChaosEnvironment) -> Mapping[Form, Seen]:
-    """The gateway has 400 MB for a dozen bodies of 30 MB: it refuses some, and survives."""
-    value = make_config(environment)
-    value["server"] = {"max_memory": "400MB"}
-    return _flooded(environment, value)
 
 
 def _caged(environment: ChaosEnvironment) -> Mapping[Form, Seen]:
@@ -253,8 +225,6 @@ def _together(environment: ChaosEnvironment) -> Mapping[Form, Seen]:
 
 
 ROWS: tuple[Row, ...] = (
-    shared_row("P-09", f"{_CLIENTS} clients and {_FILES} files", "process", _files, _GOOD, needs=(program("prlimit"),)),
-    shared_row("P-10", "30 MB bodies and 400 MB", "process", _bounded, Expected(200, "answer", None, "settled", None, r"\d+ of 12 served"), growth=400_000_000),
     shared_row("P-10", "30 MB bodies in a group of 512 MB", "process", _caged, Expected(200, "answer", None, "settled", None, r"\d+ of 12 served"), needs=(_groupable,), growth=500_000_000),
     shared_row("P-11", f"{_IDLE} idle connections", "process", _idle, Expected(200, "answer", None, "settled", None, r"\d+ idle"), growth=60_000_000),
     shared_row("P-12", "a body of half a million turns", "process", _long, Expected(200, "answer", None, "settled", None, "in time.*"), growth=400_000_000),

@@ -2,7 +2,7 @@
 
 from contextlib import AbstractContextManager
 
-from tests.e2e.redis_faults import Fault
+from tests.chaos.redis.faults import Fault
 from tests.e2e.redis_port import Place
 
 

@@ -1,9 +1,8 @@
-"""R-10 to R-14: too few connections, keys that vanish or belong to others, clients that leave."""
+"""R-10, R-11, R-13, R-14: too few connections, keys that vanish or belong to others."""
 
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 from gateway.core.ledger_rows import FinalRow
 from gateway.state.redis.scripts import make_keys
@@ -22,11 +21,7 @@ from tests.chaos.all_clients import (
 from tests.chaos.environment import ChaosEnvironment, make_config
 from tests.chaos.redis.redis_environment import BACK, WELL, pair, program, proxied, traffic, waited
 from tests.chaos.row import Cell, Expected, Row, Seen
-from tests.conftest import redis_program
-from tests.e2e import test_redis_gone as pieces
 from tests.e2e.four_labs import CHAT
-from tests.e2e.redis_gateway import echo
-from tests.e2e.upstream import Upstream
 from tests.e2e.world import Config
 
 _MANY = 64
@@ -158,32 +153,6 @@ def _wrong_type(environment: ChaosEnvironment) -> Mapping[Form, Seen]:
     )
 
 
-def _piece(work: Any) -> Any:
-    """Play a test of a lost Redis with a pair of its own."""
-
-    def play(environment: ChaosEnvironment, _: Cell) -> Seen:
-        upstream = Upstream()
-        environment.loop.run(upstream.start())
-        upstream.on("/", echo)
-        server = redis_program()
-        assert server is not None
-        made = pieces.Pair(server, environment.folder, upstream.url, "redis://127.0.0.1:{port}/0")
-        try:
-            work(made, environment.folder)
-        finally:
-            made.stop()
-            environment.loop.run(upstream.stop())
-        return Seen(client="answer", more="no answer is another's")
-
-    return play
-
-
-def _leaving(made: pieces.Pair, _: Any) -> None:
-    pieces.test_clients_that_leave_pass_no_answer_to_others(made)
-
-
-_OWN = Expected(client="answer", more="no answer is another's")
-
 ROWS: tuple[Row, ...] = (
     shared_row("R-10", "more calls than connections", "redis", _crowded, WELL, needs=(program,)),
     shared_row("R-11", "flushed under load", "redis", _flushed,
@@ -191,11 +160,6 @@ ROWS: tuple[Row, ...] = (
     Row("R-11", "a spent budget is forgotten", "redis", _budget,
         Expected(client="error insufficient_quota", more="0 more after FLUSHALL"),
         own=True, dialects=(CHAT,), modes=("whole",), needs=(program,)),
-    Row("R-12", "clients leave within commands", "redis", _piece(_leaving), _OWN,
-        own=True, dialects=(CHAT,), modes=("whole",), needs=(program,)),
     shared_row("R-13", "other types and versions under our keys", "redis", _strangers, WELL, needs=(program,)),
     shared_row("R-14", "a list under every key", "redis", _wrong_type, WELL, needs=(program,)),
-    Row("R-14", "garbage, cut, a pickle, 50 MB under a key", "redis",
-        _piece(pieces.test_a_foreign_value_in_redis_is_a_cache_miss), _OWN,
-        own=True, dialects=(CHAT,), modes=("whole",), needs=(program,)),
 )  # fmt: skip

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from tests.chaos.all_clients import AllClients, Form, first_quartile, probe_cache, shared_row
 from tests.chaos.environment import ChaosEnvironment
 from tests.chaos.redis.commands import answering
+from tests.chaos.redis.faults import FAULTS
 from tests.chaos.redis.redis_environment import (
     BACK,
     WELL,
@@ -18,7 +19,6 @@ from tests.chaos.redis.redis_environment import (
     waited,
 )
 from tests.chaos.row import Expected, Row, Seen
-from tests.e2e.redis_faults import FAULTS
 from tests.e2e.redis_port import Place
 
 _SLOW = 2.0
@@ -112,11 +112,11 @@ def _flapping(environment: ChaosEnvironment) -> Mapping[Form, Seen]:
 ROWS: tuple[Row, ...] = (
     shared_row("R-01", "not there at the start", "redis", _never, WELL, needs=(program,), ci=True),
     shared_row("R-02", "killed under load", "redis", _killed,
-        Expected(200, "answer", None, ("settled", "cache_hit, settled"), "hit", "in time.*"), needs=(program,)),
-    lost("R-02", "killed", FAULTS["killed"][0]),
+        Expected(200, "answer", None, ("settled", "cache_hit, settled"), "hit", "in time.*"), needs=(program,), ci=True),
+    lost("R-02", "killed", FAULTS["killed"][0], ci=True),
     lost("R-03", "stopped", FAULTS["stopped"][0], ci=True),
     lost("R-03", "paused", _paused, restart=False),
-    lost("R-03", "mute", FAULTS["mute"][0]),
+    lost("R-03", "mute", FAULTS["mute"][0], ci=True),
     lost("R-03", "takes no connections", FAULTS["vanishing"][0]),
     lost("R-03", "answers pings alone", FAULTS["pings alone"][0]),
     _slow("late", _SLOW),
@@ -125,7 +125,7 @@ ROWS: tuple[Row, ...] = (
     lost("R-04", "half an answer", FAULTS["half"][0]),
     lost("R-04", "an answer of 512 MB", answering(b"$536870912\r\n")),
     lost("R-04", "a number for all", answering(b":5\r\n")),
-    lost("R-04", "a list for all", answering(b"*1\r\n:1\r\n")),
+    lost("R-04", "a list for all", answering(b"*1\r\n:1\r\n"), ci=True),
     _slow("drip", 0.2),
     shared_row("R-15", "comes and goes", "redis", _flapping,
         Expected(200, "answer", None, ("settled", "cache_hit, settled"), "hit", "in time.*"), needs=(program,)),

@@ -18,9 +18,9 @@ from tests.chaos.all_clients import (
 from tests.chaos.client import Reply
 from tests.chaos.environment import ChaosEnvironment, make_config
 from tests.chaos.gateway import Gateway
+from tests.chaos.redis.faults import Fault
 from tests.chaos.row import Expected, Row, Seen
 from tests.conftest import redis_program
-from tests.e2e.redis_faults import Fault
 from tests.e2e.redis_port import Place
 from tests.e2e.world import Change
 from tests.state.line import Line

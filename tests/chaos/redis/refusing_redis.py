@@ -9,10 +9,10 @@ import redis
 from tests.chaos.all_clients import AllClients, Form, first_quartile, probe_cache, shared_row
 from tests.chaos.environment import ChaosEnvironment
 from tests.chaos.redis.commands import answering
+from tests.chaos.redis.faults import FAULTS, Fault, full, replica
 from tests.chaos.redis.redis_environment import BACK, WELL, lost, pair, program, waited
 from tests.chaos.row import Row, Seen
 from tests.e2e.child import until
-from tests.e2e.redis_faults import FAULTS, Fault, full, replica
 from tests.e2e.redis_port import Place
 
 _PASSWORD = "canary-in-a-url"
@@ -116,7 +116,7 @@ def _error_row(word: str, text: str) -> Row:
 
 ROWS: tuple[Row, ...] = (
     lost("R-06", "full, and may not evict", full, ci=True, restart=False),
-    lost("R-07", "a replica now", replica, restart=False),
+    lost("R-07", "a replica now", replica, restart=False, ci=True),
     lost("R-07", "a replica without its primary's data", _stale, restart=False),
     lost("R-07", "too few replicas", _set(("min-replicas-to-write", "1")), restart=False),
     lost("R-07", "busy with a script", _busy, restart=False),
@@ -124,7 +124,7 @@ ROWS: tuple[Row, ...] = (
     lost("R-07", "asks for a password", FAULTS["NOAUTH"][0], restart=False),
     lost("R-07", "no right to write", _without_rights, restart=False),
     lost("R-07", "in protected mode", FAULTS["denied"][0]),
-    shared_row("R-07", "another password", "redis", _wrong_password, WELL, needs=(program,)),
+    shared_row("R-07", "another password", "redis", _wrong_password, WELL, needs=(program,), ci=True),
     _error_row("LOADING", "Redis is loading the dataset in memory"),
     _error_row("MISCONF", "Redis is configured to save RDB snapshots, but it's currently unable to persist"),
     _error_row("NOREPLICAS", "Not enough good replicas to write."),

@@ -24,16 +24,36 @@ def postgres() -> Iterator[Server]:
         yield running_server
 
 
+@pytest.fixture(scope="session")
+def empty_schemas() -> list[str]:
+    """URLs of schemas with tables that an earlier test made, and without its rows."""
+    return []
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
-def make(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Make:
+def make(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    empty_schemas: list[str],
+) -> Iterator[Make]:
     """Return a function that makes empty stores of one kind."""
     folder = tmp_path_factory.mktemp("store")
     if request.param == "sqlite":
-        return lambda: SqliteStore(f"sqlite:///{folder / f'{next(_RUN)}.db'}")
+        yield lambda: SqliteStore(f"sqlite:///{folder / f'{next(_RUN)}.db'}")
+        return
     from gateway.ledger.postgres import PostgresStore  # noqa: PLC0415 - needs its driver
 
     running: Server = request.getfixturevalue("postgres")
-    return lambda: PostgresStore(running.make_schema())
+    used: list[str] = []
+
+    def make_store() -> SqlStore:
+        used.append(empty_schemas.pop() if empty_schemas else running.make_schema())
+        return PostgresStore(used[-1])
+
+    yield make_store
+    for url in used:  # to make the tables anew takes far longer
+        running.empty(url)
+        empty_schemas.append(url)
 
 
 @pytest.fixture

@@ -334,24 +334,22 @@ def test_only_an_admin_key_opens_the_admin_endpoints(make: Make, path: str) -> N
     assert get(world, path, **proxied).status_code == 200
 
 
-@pytest.mark.parametrize("path", ENDPOINTS)
-@pytest.mark.parametrize(
-    "header",
-    [
+FOREIGN_HEADERS = [
         ("forwarded", "for=127.0.0.1"), ("x-forwarded-for", "127.0.0.1"), ("x-forwarded-host", "localhost"),
         ("x-real-ip", "127.0.0.1"), ("via", "1.1 proxy"), ("cf-connecting-ip", "127.0.0.1"),
         ("host", "evil.example"), ("host", "127.0.0.1.evil.example"), ("host", "localhost.evil.example:80"),
         ("host", "169.254.169.254"), ("host", ""), ("origin", "https://evil.example"), ("origin", "null"), ("origin", "http://localhost:1"),
         ("sec-fetch-site", "cross-site"), ("sec-fetch-site", "same-site"),
-    ],
-)  # fmt: skip
-def test_without_an_admin_key_only_this_machine_itself_is_answered(
-    world: World, path: str, header: tuple[str, str]
-) -> None:
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ENDPOINTS)
+def test_without_an_admin_key_only_this_machine_itself_is_answered(world: World, path: str) -> None:
     """The gateway refuses proxies, names that resolve to it (DNS rebinding), and other web pages."""
     write(world, *ROWS)
-    reply = world.client.get(path, headers=dict([header]))
-    assert "Set TIERGATE_ADMIN_KEY" in check_error(reply, 403)
+    for header in FOREIGN_HEADERS:
+        reply = world.client.get(path, headers=dict([header]))
+        assert "Set TIERGATE_ADMIN_KEY" in check_error(reply, 403), header
 
 
 @pytest.mark.parametrize("host", ["evil.example/@127.0.0.1", "evil@127.0.0.1", "[::1"])
