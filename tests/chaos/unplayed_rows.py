@@ -23,9 +23,21 @@ _PLAYED = (
     ("P-07", "other prices while calls run", "process", "e2e/test_reload_of_a_process.py"),
     ("P-09", "more clients than files", "process", "e2e/test_overload.py"),
     ("P-15", "journals of other versions", "process", "ledger/test_journal.py"),
+    ("R-08", "Sentinel: the primary is killed", "redis", "contract/limits/test_sentinel_failover.py"),
+    ("R-09", "Cluster: a primary is killed", "redis", "e2e/test_cluster_trial.py"),
+    ("R-09", "Cluster: a slot moves", "redis", "contract/limits/test_cluster_slot_moves.py"),
+    ("C-06", "bodies that are not as long as they say", "client", "server/http1/test_protocol.py"),
+    ("C-07", "JSON that is deep, long or broken (C-08, C-10)", "client", "server/test_wrong_bodies.py"),
+    ("C-09", "members that stand twice", "client", "server/test_wrong_bodies.py"),
+    ("C-11", "too many headers, or too long", "client", "server/http1/test_protocol.py"),
+    ("C-12", "requests in two readings", "client", "server/test_request_smuggling.py"),
+    ("C-13", "heads and bodies that trickle", "client", "server/http1/test_protocol.py"),
+    ("C-14", "no HTTP/1.1, and a hundred calls in one write", "client", "server/http1/test_protocol.py"),
+    ("C-16", "bodies of another dialect", "client", "server/test_wrong_bodies.py"),
+    ("C-18", "odd texts in every field", "client", "server/test_hostile.py"),
     ("C-03", "a client that reads nothing, or little", "client", "e2e/test_overload.py"),
     ("C-15", "a storm of connections", "client", "e2e/test_overload.py"),
-    ("R-12", "clients leave within commands", "redis", "e2e/test_foreign_redis_values.py"),
+    ("R-12", "clients leave within commands", "redis", "security/test_cache.py"),
 )  # fmt: skip
 """Faults that a test of `make check` plays."""
 

@@ -7,9 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from gateway.cli import cli
 from tests.cli.run import GOOD, ON, config, program, run
 from tests.config import shipped
 
@@ -97,23 +95,6 @@ def test_the_help_says_what_a_status_means() -> None:
     lines = run("check", "--help").stdout.splitlines()
     assert "    0  the gateway would start; there may be warnings" in lines
     assert "    1  there is an error or, with --strict, a warning" in lines
-
-
-@pytest.mark.parametrize(
-    ("environ", "colored", "shown"),
-    [({}, True, True), ({}, False, False), ({"NO_COLOR": "1"}, True, False)],
-)
-def test_only_a_terminal_sees_colors(
-    tmp_path: Path, environ: dict[str, str], *, colored: bool, shown: bool
-) -> None:
-    """A terminal with NO_COLOR gets no colors either."""
-    file = config(tmp_path, WARNED)
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {**ON, **environ}.items():
-            patch.setenv(name, value)
-        result = CliRunner().invoke(cli, ["--config", str(file), "check"], color=colored)
-    assert ("\x1b[33m\x1b[1mwarning\x1b[0m: " in result.stdout) == shown
-    assert ("\x1b" in result.stdout) == shown
 
 
 def test_check_warns_of_a_tier_without_a_target(tmp_path: Path) -> None:

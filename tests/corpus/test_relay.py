@@ -3,11 +3,10 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 from tests.corpus.conftest import Say
-from tests.corpus.exchanges import FIVE, Exchange, five, payload, shown
-from tests.corpus.gateway_relay import RelayedAnswer, ReplayRequest, relay
+from tests.corpus.exchanges import FIVE, five, payload, shown
+from tests.corpus.gateway_relay import RelayedAnswer
 
 NO_ANSWER = {
     "8382d44533840ebd": "200 with an error object after blank lines: told as the 400 that it names",
@@ -221,26 +220,3 @@ def test_every_request_reaches_the_provider_unchanged(
                 assert sent == answer.request.body, answer.exchange.id
                 bytes_equal += 1
     say(f"{bytes_equal} requests arrived byte for byte")
-
-
-def test_a_cut_stream_never_ends_cleanly(
-    corpus: Path, exchanges: list[Exchange], tmp_path: Path, say: Say
-) -> None:
-    """Law 10 holds if the connection is lost in the middle of any recorded stream."""
-    requests = []
-    for exchange in exchanges:
-        frames = exchange.body.replace(b"\r\n", b"\n").count(b"\n\n")
-        if exchange.stream and frames > 1:
-            requests.append(ReplayRequest(exchange, asks_usage=True, options=f";cut={frames // 2}"))
-    results = relay(corpus, tmp_path, requests)
-    ends_by_place = Counter[str]()
-    for answer in results:
-        assert b"[DONE]" not in answer.body, answer.exchange.id
-        if answer.status == 200:
-            assert find_end(answer.body) == "error", answer.exchange.id
-            assert answer.entry.state == "aborted"
-        else:
-            assert json.loads(answer.body)["error"]
-            assert answer.entry.state == "failed"
-        ends_by_place["in the stream" if answer.status == 200 else "as an HTTP error"] += 1
-    say(f"{len(results)} streams cut in the middle, told {dict(ends_by_place)}")

@@ -1,10 +1,7 @@
 """A gateway as a user starts it, in a process of its own, and one client of it."""
 
 import http.client
-import select
-import socket
 import threading
-from contextlib import closing
 from itertools import count
 from pathlib import Path
 
@@ -61,19 +58,6 @@ class RedisGateway:
         data = reply.read()
         assert (reply.status, data) == (200, expected(text)), (reply.status, data[:300])
         return reply.headers["x-tiergate-cache"]
-
-    def leave(self, text: str, seconds: float) -> bool:
-        """Send a request, and leave after a time. True if that was before the answer."""
-        body = jsonio.dumps(chat(text))
-        head = (
-            "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
-            f"content-length: {len(body)}\r\n\r\n"
-        )
-        with closing(
-            socket.create_connection(("127.0.0.1", self.child.port), PATIENCE)
-        ) as connection:
-            connection.sendall(head.encode() + body)
-            return not select.select([connection], [], [], seconds)[0]
 
     def fresh(self) -> str:
         """Return a prompt that no client has sent before."""

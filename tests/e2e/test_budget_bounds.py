@@ -10,22 +10,6 @@ from tests.e2e.world import Config, Make, chat
 BUDGET = {"name": "b", "usd": 1, "every": "day"}
 
 
-def test_a_hard_budget_refuses_a_model_without_a_price(make: Make, upstream: Upstream) -> None:
-    """The model would never use a budget up, and a cap on its answer would not help."""
-
-    def change(value: Config) -> None:
-        value["budgets"] = [BUDGET]
-        del value["models"]["able-1"]["price"]
-
-    world = make(change)
-    reply = world.ask(chat(max_tokens=10))
-    assert (reply.status_code, error(reply)["code"]) == (400, "budget_unbounded")
-    assert "has a known price" in error(reply)["message"]
-    assert reply.headers["x-should-retry"] == "false"
-    assert not upstream.requests
-    assert world.entry().problem == "budget_unbounded"
-
-
 @pytest.mark.parametrize("cached", [False, True])
 def test_the_next_target_serves_where_the_cost_of_the_first_is_unbounded(
     make: Make, upstream: Upstream, *, cached: bool

@@ -10,7 +10,7 @@ import pytest
 from gateway.core import jsonio
 from tests.e2e.four_labs import DIALECTS, GEMINI, make_request
 from tests.e2e.upstream import Answer, Script, Upstream, failing, frames, stream, whole
-from tests.e2e.world import Body, Change, Config, Make, World, chat, spared
+from tests.e2e.world import Body, Change, Config, Make, World, chat
 
 
 def caching(scope: str = "key") -> Change:
@@ -47,15 +47,6 @@ def test_the_second_equal_call_is_a_cache_hit(
     assert len(upstream.requests) == 1
 
 
-def test_members_in_another_order_make_an_equal_request(cached: World) -> None:
-    """Any other byte in a value makes another request."""
-    assert ask(cached, b'{"model":"smart","messages":[{"role":"user","content":"hi"}]}') == "miss"
-    assert (
-        ask(cached, b'{ "messages": [{"role":"user","content":"hi"}] , "model":"smart"}') == "hit"
-    )
-    assert ask(cached, b'{"model":"smart","messages":[{"role":"user", "content":"hi"}]}') == "miss"
-
-
 @pytest.mark.parametrize(
     ("word", "before", "after"), [("off", "off", "miss"), ("refresh", "miss", "hit")]
 )
@@ -68,13 +59,6 @@ def test_a_client_may_send_off_or_refresh(
     assert ask(cached, x_tiergate_cache=word) == before
     assert ask(cached) == "hit"
     assert len(upstream.requests) == 3 if word == "off" else 2
-
-
-def test_refresh_replaces_the_cached_answer(cached: World, upstream: Upstream) -> None:
-    upstream.on("/acme", whole("old"), whole("new"))
-    ask(cached)
-    ask(cached, x_tiergate_cache="refresh")
-    assert cached.ask(chat()).json()["choices"][0]["message"]["content"] == "new"
 
 
 NOT_CACHED: list[tuple[str, Script, Body]] = [
@@ -99,13 +83,6 @@ def test_the_cache_stores_no_bad_or_unrepeatable_answer(
     for _ in range(2):
         assert ask(cached, chat(**more)) in ("off", "miss")
     assert len(upstream.requests) == 2
-
-
-def test_the_cache_stores_no_answer_of_a_fallback_target(make: Make, upstream: Upstream) -> None:
-    world = make(caching(), spared)
-    upstream.on("/acme", failing(503))
-    assert [ask(world), ask(world)] == ["miss", "miss"]
-    assert upstream.called == ["acme", "acme", "spare"] * 2
 
 
 def keyed(folder: Path) -> Change:
@@ -269,13 +246,6 @@ def test_a_client_key_has_its_own_cache_default(make: Make, tmp_path: Path) -> N
         for body, expected in ((chat(), plain), (chat(temperature=0), zero)):
             headers = [ask(world, body, authorization=f"Bearer {key}") for _ in range(2)]
             assert headers == expected, key
-
-
-def test_a_missing_redis_fails_no_call(make: Make) -> None:
-    world = make(caching(), REDIS_URL="redis://127.0.0.1:1/0")
-    assert [ask(world), ask(world)] == ["miss", "miss"]
-    assert {entry.state for entry in world.entries()} == {"settled"}
-    assert [row["event"] for row in world.log] == ["redis"]
 
 
 def calm[T](world: World, attempt: Callable[[int], T]) -> T:

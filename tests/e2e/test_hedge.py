@@ -1,17 +1,13 @@
 """A hedge, the second target for one call: the first content wins, and both are accounted for."""
 
-import asyncio
 from dataclasses import replace
-from pathlib import Path
 
-import httpx
 import pytest
 
-from gateway.core.ledger_rows import AttemptRow, IntentRow, Row
+from gateway.core.ledger_rows import AttemptRow, IntentRow
 from gateway.upstream.retry_budget import RetryBudget
-from tests.e2e.upstream import SSE, Answer, Upstream, failing, stream, whole
-from tests.e2e.world import Config, Make, World, abort, chat, left_after
-from tests.pipeline.test_engine import EngineFixture, head, ok
+from tests.e2e.upstream import SSE, Answer, Upstream, stream, whole
+from tests.e2e.world import Config, Make, World, chat
 
 SILENT = Answer(status=0, end="stall")
 HEAD = Answer(pieces=(stream().pieces[0],), headers=SSE, end="stall")
@@ -75,67 +71,6 @@ def test_the_first_target_can_answer_after_the_hedge_starts(make: Make, upstream
     entry = world.entry()
     assert (entry.provider, entry.account, entry.attempts) == ("acme", "main", 2)
     assert entry.output == 3
-
-
-class Race(EngineFixture):
-    """An engine whose first target answers only after the second has failed."""
-
-    def __init__(self, folder: Path) -> None:
-        self.failed = asyncio.Event()
-        super().__init__(folder)
-        self.engine._upstream._hedge_seconds = {"smart": 0.8}
-
-    async def answer(self, request: httpx.Request) -> httpx.Response:
-        self.requests.append(request)
-        if "spare" in request.url.path:
-            return httpx.Response(500)
-        await self.failed.wait()
-        return ok()
-
-    def record(self, row: Row) -> None:
-        super().record(row)
-        if isinstance(row, AttemptRow):
-            self.failed.set()
-
-
-async def test_the_first_target_answers_after_the_hedge_fails(tmp_path: Path) -> None:
-    stage = Race(tmp_path)
-    reply = await stage.ask(chat())
-    assert head(reply)["x-tiergate-provider"] == "acme"
-    (lost,) = [row for row in stage.rows if isinstance(row, AttemptRow)]
-    assert (lost.attempt, lost.provider, lost.problem) == (2, "spare", "upstream_error")
-    assert lost.cost == 0
-    assert (stage.entry.provider, stage.entry.attempts) == ("acme", 2)
-    assert stage.entry.wasted == 0
-
-
-def test_both_targets_may_fail(make: Make, upstream: Upstream) -> None:
-    """Both rows are written, and the next attempt counts both."""
-    world = make(hedged)
-    upstream.on("/acme", failing(500))
-    upstream.on("/spare", failing(400))
-    reply = world.ask(chat())
-    assert reply.status_code == 400
-    attempt_rows = attempts(world)
-    assert sorted((provider, problem) for _, provider, problem in attempt_rows) == [
-        ("acme", "upstream_error"),
-        ("spare", "upstream_rejected"),
-    ]
-    assert world.entry().attempts == len(upstream.requests) == 2
-
-
-def test_a_client_that_leaves_ends_both_requests(make: Make, upstream: Upstream) -> None:
-    world = make(hedged)
-    upstream.on("/", SILENT)
-    with world.leaving(chat(max_tokens=100)) as connection:
-        first, second = upstream.arrived(), upstream.arrived()
-        since = abort(connection)
-        left_after(first, since)
-        left_after(second, since)
-    assert attempts(world) == [(2, "spare", "hedged")]
-    entry = world.entry()
-    assert (entry.state, entry.provider, entry.attempts) == ("aborted", "acme", 2)
-    assert entry.cost is None
 
 
 def test_no_hedge_starts_without_a_second_target_or_in_another_tier(

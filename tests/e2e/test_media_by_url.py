@@ -102,33 +102,6 @@ def test_a_chat_clients_picture_reaches_gemini_as_data(
     assert (entry.state, entry.attempts, entry.dropped) == ("settled", 1, ())
 
 
-def test_without_fetching_the_gateway_skips_a_target_that_takes_only_data(
-    make: Make, upstream: Upstream, web: Upstream
-) -> None:
-    """Fetching is off by default: the gateway skips the target and names the reason."""
-    world = make(four, guard=OPEN)
-    reply = world.ask(make_body(picture_url(web)))
-    error = reply.json()["error"]
-    assert (reply.status_code, error["code"]) == (400, "no_target")
-    assert "messages.image: gemini accepts images as data, not as a URL" in error["message"]
-    upstream.on(ENDPOINTS[MESSAGES], answer(MESSAGES))
-    assert world.ask(make_body(picture_url(web), f"{MESSAGES}/smart")).status_code == 200
-    source = upstream.requests[-1].json["messages"][0]["content"][1]["source"]
-    assert source == {"type": "url", "url": picture_url(web)}
-    assert web.connections == 0
-
-
-def test_with_fetching_a_target_that_opens_urls_still_gets_the_url(
-    make: Make, upstream: Upstream, web: Upstream
-) -> None:
-    world = make(fetching(web), guard=OPEN)
-    upstream.on(ENDPOINTS[CHAT], answer(CHAT))
-    body = make_body(picture_url(web), f"{CHAT}/smart")
-    assert world.ask(body).status_code == 200
-    assert upstream.requests[-1].json["messages"] == body["messages"]
-    assert web.connections == 0
-
-
 @pytest.mark.parametrize(("lab", "where"), [(CHAT, "native"), (MESSAGES, "translated")])
 def test_with_fetching_a_provider_that_takes_only_data_gets_data(
     make: Make, upstream: Upstream, web: Upstream, lab: str, where: str
@@ -149,16 +122,6 @@ def test_with_fetching_a_provider_that_takes_only_data_gets_data(
         source = {"type": "base64", "media_type": "image/png", "data": DATA}
         assert part == {"type": "image", "source": source}
     assert web.connections == 1
-
-
-def test_without_fetching_a_provider_that_takes_only_data_is_skipped(
-    make: Make, upstream: Upstream, web: Upstream
-) -> None:
-    world = make(four, data_only(CHAT), guard=OPEN)
-    reply = world.ask(make_body(picture_url(web), f"{CHAT}/smart"))
-    assert reply.status_code == 400
-    assert "openai-chat takes images as data alone" in reply.json()["error"]["message"]
-    assert (upstream.connections, web.connections) == (0, 0)
 
 
 def test_a_picture_is_fetched_once_for_all_attempts(

@@ -10,12 +10,11 @@ import redis
 
 from gateway.core import jsonio
 from gateway.state.memory import MemoryStore
-from tests.e2e.child import GatewayChild, until
 from tests.e2e.four_labs import CHAT, DIALECTS, ENDPOINTS, MESSAGES, four, host, make_request
 from tests.e2e.redis_port import Place
 from tests.e2e.test_cache import keyed
-from tests.e2e.upstream import PATIENCE, SILENT, Answer, Request, Upstream, failing, whole
-from tests.e2e.world import Body, Change, Config, Make, World, chat, config
+from tests.e2e.upstream import Answer, Request, Upstream, failing, whole
+from tests.e2e.world import Body, Change, Config, Make, World, chat
 
 QUESTION, NEAR_QUESTION, THIRD_QUESTION = (
     "How do I reset my password?",
@@ -128,14 +127,6 @@ def test_near_answers_are_off_by_default(make: Make, upstream: Upstream) -> None
     plain = make(lambda value: value.update(cache={"default": "on", "ttl": "1h"}))
     assert [ask(plain, text) for text in (QUESTION, NEAR_QUESTION)] == ["miss", "miss"]
     assert len(upstream.requests) == 4
-
-
-def test_a_different_question_gets_no_near_answer(world: World) -> None:
-    assert [ask(world, text) for text in (QUESTION, FAR_QUESTION, NEAR_QUESTION)] == [
-        "miss",
-        "miss",
-        "near",
-    ]
 
 
 def test_calls_of_other_tiers_prompts_caps_or_tools_share_no_near_answer(world: World) -> None:
@@ -350,15 +341,6 @@ def test_a_refusal_by_the_embedding_model_is_a_cache_miss(world: World, upstream
     assert "near" not in [line["event"] for line in world.log]
 
 
-def test_the_gateway_does_not_wait_for_a_silent_embedding_model(
-    make: Make, upstream: Upstream
-) -> None:
-    world = make(near(near={**MODEL, "timeout": "50ms"}))
-    upstream.on("/vectors", vector(1.0), SILENT, vector(1.0))
-    assert [ask(world, text) for text in (QUESTION, NEAR_QUESTION)] == ["miss", "miss"]
-    assert [row.state for row in world.entries() if row.tags].count("settled") == 2
-
-
 # Several gateways that share one Redis.
 
 
@@ -398,77 +380,3 @@ def test_gateways_share_near_answers_through_one_redis(make: Make, place: Place)
     assert not any(b"password" in value for value in values if value)
     place.kill()
     assert ask(first, "Explain what rain is") == "miss"
-
-
-def test_a_gateway_with_another_secret_finds_no_near_answers_in_one_redis(
-    make: Make, place: Place
-) -> None:
-    """A gateway also ignores entries that others write: each place is sealed for its group."""
-    url = {"REDIS_URL": f"redis://127.0.0.1:{place.port}/0", "TIERGATE_SECRET": "shared"}
-    first, second = make(near(), **url), make(near(), **{**url, "TIERGATE_SECRET": "another"})
-    assert ask(first, QUESTION) == "miss"
-    assert ask(second, NEAR_QUESTION) == "miss"
-    if has_vectors(place):
-        with redis.Redis(port=place.port) as admin:
-            groups = admin.keys("tiergate:near:*")
-            names = [admin.execute_command("VRANDMEMBER", group, 1)[0] for group in groups]
-            for group, name in zip(groups, reversed(names), strict=True):
-                for written in (name, b"\xff"):
-                    admin.execute_command(
-                        "VADD", group, "VALUES", 2, 0.9, 0.19**0.5, written, "NOQUANT"
-                    )
-    assert ask(first, NEAR_QUESTION) == "near"
-    assert ask(second, THIRD_QUESTION) == "near"
-
-
-class Process:
-    """A `tiergate serve` in its own process, on a Redis that others share."""
-
-    def __init__(self, folder: Path, upstream: str, port: int) -> None:
-        value = config(upstream)
-        near()(value)
-        folder.mkdir()
-        file = folder / "gateway.yaml"
-        file.write_bytes(jsonio.dumps(value))
-        self._child = GatewayChild(
-            file, REDIS_URL=f"redis://127.0.0.1:{port}/0", TIERGATE_SECRET="one of both"
-        )
-
-    def ask(self, text: str, answer: str) -> str:
-        """Ask, check the answer, and return what the reply says of the cache."""
-        url = f"{self._child.url}/v1/chat/completions"
-        reply = httpx.post(url, json=chat(text), timeout=PATIENCE, trust_env=False)
-        assert reply.json()["choices"][0]["message"]["content"] == answer
-        return str(reply.headers["x-tiergate-cache"])
-
-    def stop(self) -> None:
-        self._child.stop()
-
-
-def test_gateway_processes_share_near_answers_through_one_redis(
-    tmp_path: Path, upstream: Upstream, place: Place
-) -> None:
-    """Each of two gateways serves what the other has stored, but not for another question.
-
-    The test starts both as users do.
-    """
-    upstream.on("/acme", whole("by the first"), whole("by the second"))
-    processes = [Process(tmp_path / name, upstream.url, place.port) for name in ("one", "two")]
-    first, second = processes
-    try:
-        assert first.ask(QUESTION, "by the first") == "miss"
-        if has_vectors(place):
-            until(lambda: placed(place), "the first question in Redis")
-            assert second.ask(NEAR_QUESTION, "by the first") == "near"
-            assert first.ask(THIRD_QUESTION, "by the first") == "near"
-        assert second.ask(FAR_QUESTION, "by the second") == "miss"
-    finally:
-        for process in processes:
-            process.stop()
-
-
-def placed(place: Place) -> bool:
-    with redis.Redis(port=place.port) as admin:
-        return any(
-            admin.execute_command("VCARD", name) for name in admin.scan_iter("tiergate:near:*")
-        )

@@ -93,60 +93,6 @@ def test_the_gateway_does_not_retry_a_request_that_may_be_billed(
     assert (entry.cost, entry.problem) == (None, "upstream_unreachable")
 
 
-def test_a_single_target_gets_at_most_three_requests(world: World, upstream: Upstream) -> None:
-    """Waits double up to 8 s, each with full jitter (1.0 here)."""
-    upstream.on("/acme", failing(503))
-    reply = world.ask(chat())
-    assert (reply.status_code, reply.json()["error"]["code"]) == (503, "overloaded")
-    assert reply.headers["x-tiergate-attempts"] == "3"
-    assert len(upstream.requests) == 3
-    assert world.waits == [1.0, 2.0]
-
-
-@pytest.mark.parametrize(
-    ("headers", "waits", "seconds"),
-    [
-        ({"retry_after": "3"}, [4.0], 3),
-        ({"retry_after_ms": "1500"}, [2.25], 2),
-        ({"retry_after": "0"}, [1.0], 1),
-        ({"retry_after": "21"}, [], 21),
-        ({"retry_after": "3600"}, [], 3600),
-        ({"retry_after": "soon"}, [1.0], None),
-        ({"retry_after": "-1"}, [1.0], None),
-        ({"retry_after": "nan"}, [1.0], None),
-        ({"retry_after": "1e400"}, [1.0], None),
-        ({"retry_after": "inf"}, [1.0], None),
-    ],
-)
-def test_the_gateway_waits_a_short_retry_after_and_passes_on_a_long_one(
-    world: World,
-    upstream: Upstream,
-    headers: dict[str, str],
-    waits: list[float],
-    seconds: int | None,
-) -> None:
-    """The gateway waits up to 20 s.
-
-    For a longer time it tells the client what the provider said, and the client may retry. Jitter
-    makes a wait up to half longer, a second at most; here it always does.
-    """
-    upstream.on("/acme", failing(429, None, **headers))
-    reply = world.ask(chat())
-    assert reply.status_code == 429
-    assert world.waits == waits
-    retry_after = reply.headers.get("retry-after")
-    # A part of a second may have passed since the provider answered.
-    assert (
-        retry_after is None
-        if seconds is None
-        else int(retry_after or 0) in (seconds, max(1, seconds - 1))
-    )
-    assert "x-should-retry" not in reply.headers
-    assert reply.json()["error"] | {"message": ""} == {
-        "message": "", "type": "rate_limit_error", "param": None, "code": "upstream_rate_limited",
-    }  # fmt: skip
-
-
 def test_a_call_is_answered_after_its_provider_recovers(world: World, upstream: Upstream) -> None:
     asks = world.gateway.engine._upstream
     asks._wall = asks._attempt_runner._wall = lambda: 1_795_000_000.0 + sum(world.waits)

@@ -7,12 +7,10 @@ from typing import Any
 import openai
 import pytest
 
-from gateway.core import jsonio
 from tests.e2e.upstream import (
     DONE,
     HTML,
     ROLE,
-    SSE,
     WORDS,
     Answer,
     Script,
@@ -23,7 +21,7 @@ from tests.e2e.upstream import (
     stream,
     whole,
 )
-from tests.e2e.world import SECRET, Change, Config, Make, World
+from tests.e2e.world import Change, Config, Make, World
 
 HELLO: list[Any] = [{"role": "user", "content": "GetText hello to me please."}]
 HEL = chunk({"content": WORDS[0]})
@@ -208,28 +206,6 @@ def test_a_stream_has_usage_only_if_the_client_requests_it(
     assert all(request.json["stream_options"] == {"include_usage": True} for request in upstream.requests)  # fmt: skip
 
 
-def test_the_openai_sdk_gets_tool_calls_in_pieces(sdk: openai.OpenAI, upstream: Upstream) -> None:
-    """Arguments come in pieces; the gateway passes on names and ids as they are."""
-    call = {
-        "index": 0,
-        "id": "call_1",
-        "type": "function",
-        "function": {"name": "sum", "arguments": ""},
-    }
-    pieces = [{"index": 0, "function": {"arguments": part}} for part in ('{"a"', ": 1}")]
-    upstream.on("/acme", stream(
-        ROLE, chunk({"tool_calls": [call]}), *(chunk({"tool_calls": [piece]}) for piece in pieces),
-        chunk({}, "tool_calls"), DONE,
-    ))  # fmt: skip
-    tool: Any = {"type": "function", "function": {"name": "sum", "parameters": {"type": "object"}}}
-    with sdk.chat.completions.stream(model="smart", messages=HELLO, tools=[tool]) as chunks:
-        choice = chunks.get_final_completion().choices[0]
-    assert choice.finish_reason == "tool_calls"
-    assert choice.message.tool_calls is not None
-    assert choice.message.tool_calls[0].id == "call_1"
-    assert choice.message.tool_calls[0].function.arguments == '{"a": 1}'
-
-
 def test_the_openai_sdk_lists_and_retrieves_models(sdk: openai.OpenAI) -> None:
     """Virtual names come first."""
     names = [model.id for model in sdk.models.list()]
@@ -240,42 +216,6 @@ def test_the_openai_sdk_lists_and_retrieves_models(sdk: openai.OpenAI) -> None:
     assert sdk.models.retrieve("acme/fast").owned_by == "acme"
     with pytest.raises(openai.NotFoundError, match="no-such"):
         sdk.models.retrieve("no-such")
-
-
-@pytest.mark.parametrize(
-    ("script", "error"),
-    [
-        (failing(400), openai.BadRequestError),
-        (failing(422), openai.UnprocessableEntityError),
-        (failing(429, retry_after="1"), openai.RateLimitError),
-        (failing(500), openai.InternalServerError),
-        (failing(529), openai.InternalServerError),
-        (failing(403), openai.InternalServerError),
-    ],
-    ids=["400", "422", "429", "500", "529", "403"],
-)
-def test_the_openai_sdk_raises_its_own_errors(
-    sdk: openai.OpenAI, upstream: Upstream, script: Answer, error: type[openai.APIStatusError]
-) -> None:
-    """After the gateway's own attempts the SDK makes two more, each of which is one request."""
-    upstream.on("/acme", script)
-    with pytest.raises(error) as caught:
-        sdk.chat.completions.create(model="smart", messages=HELLO)
-    assert caught.value.request_id is not None
-    assert SECRET not in str(caught.value)
-    assert len(upstream.requests) == {429: 4, 500: 4, 529: 4}.get(script.status, 1)
-
-
-def test_a_stream_carries_reasoning(sdk: openai.OpenAI, upstream: Upstream) -> None:
-    """The gateway passes on members of hosts' own; the SDK shows them as it always does."""
-    thought = chunk({"reasoning_content": "Hm."})
-    upstream.on("/acme", stream(ROLE, thought, *frames()[1:]))
-    chunks = list(sdk.chat.completions.create(model="reasoning", messages=HELLO, stream=True))
-    assert (
-        "".join(getattr(piece.choices[0].delta, "reasoning_content", "") for piece in chunks)
-        == "Hm."
-    )
-    assert "".join(piece.choices[0].delta.content or "" for piece in chunks) == "Hello you."
 
 
 def sampled(value: Config) -> None:
@@ -325,20 +265,3 @@ def test_the_gateway_reads_a_stream_with_a_wrong_content_type(
     upstream.on("/acme", odd)
     chunks = sdk.chat.completions.create(model="smart", messages=HELLO, stream=True)
     assert "".join(piece.choices[0].delta.content or "" for piece in chunks) == "Hello you."
-
-
-def test_lines_are_not_cut_at_unicode_separators(sdk: openai.OpenAI, upstream: Upstream) -> None:
-    """U+2028, U+2029, U+0085 and CRLF line ends: bytes are split at LF alone."""
-    text = "a\u2028b\u2029c\u0085d"
-    crlf = b"".join(frames([text])).replace(b"\n", b"\r\n")
-    assert "\u2028".encode() in crlf
-    upstream.on(
-        "/acme",
-        Answer(pieces=tuple(crlf[at : at + 7] for at in range(0, len(crlf), 7)), headers=SSE),
-    )
-    reply = sdk.chat.completions.with_raw_response.create(
-        model="smart", messages=HELLO, stream=True
-    )
-    data = b"".join(reply.http_response.iter_bytes())
-    chunks = [jsonio.loads(line[6:]) for line in data.split(b"\r\n") if line.startswith(b"data: {")]
-    assert "".join(item["choices"][0]["delta"].get("content", "") for item in chunks) == text

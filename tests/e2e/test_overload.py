@@ -243,17 +243,3 @@ def test_an_overloaded_gateway_refuses_a_call_before_it_reads_the_body(
     assert b'"code":"overloaded"' in answer
     (after,) = [line for line in answer.split(b"\r\n") if line.startswith(b"retry-after: ")]
     assert int(after.split()[1]) in range(1, 6)
-
-
-def test_a_client_that_is_refused_while_it_sends_can_read_the_error(serve: Serve) -> None:
-    """The gateway does not reset the connection while the client still sends."""
-    service = serve(max_body="2KB")
-    with service.dial() as connection:
-        connection.sendall(
-            b"POST /v1/messages HTTP/1.1\r\nhost: localhost\r\ncontent-length: 200000\r\n\r\n"
-        )
-        for _ in range(20):
-            connection.sendall(b"x" * 10_000)
-        answer = rest(connection)
-    assert answer.startswith(b"HTTP/1.1 413 ")
-    assert b"request_too_large" in answer

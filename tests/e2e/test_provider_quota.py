@@ -5,14 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.core import jsonio
 from tests.e2e.four_labs import ENDPOINTS, RESPONSES, answer
-from tests.e2e.test_messages import HELLO, claude
-from tests.e2e.test_messages import whole as message
 from tests.e2e.test_next_target import accounts
 from tests.e2e.test_stored_responses import FIRST, ID, SECOND, ask, stored
 from tests.e2e.upstream import Answer, Request, Script, Upstream, failing, stream, whole
-from tests.e2e.world import PROMPT, SECRET, Config, Make, World, chat, spared
+from tests.e2e.world import PROMPT, SECRET, Make, World, chat, spared
 
 type Headers = Mapping[str, str]
 
@@ -64,49 +61,6 @@ def test_an_account_without_quota_is_used_again_after_the_reset(
     assert called_accounts(upstream) == ["main", "second", "second", "main"]
 
 
-def test_a_long_prompt_goes_to_the_account_with_enough_quota(
-    make: Make, upstream: Upstream
-) -> None:
-    """The gateway counts what a prompt reads and, at OpenAI, what the answer may write."""
-    world = make(accounts)
-    Clock(world)
-    few = {"x-ratelimit-remaining-tokens": "1000", "x-ratelimit-reset-tokens": "30s"}
-    upstream.on("/acme", by_account(with_headers(whole(), few), whole()))
-    for body in (chat(), chat(), chat("word " * 5000), chat(max_tokens=2000), chat(max_tokens=100)):
-        world.ask(body)
-    assert called_accounts(upstream) == ["main", "main", "second", "second", "main"]
-
-
-def test_requests_since_the_last_report_count_against_the_quota(
-    make: Make, upstream: Upstream
-) -> None:
-    """Two requests were left when the provider last said so."""
-    world = make(accounts)
-    Clock(world)
-    first_answers = [with_headers(whole(), {**EMPTY, "x-ratelimit-remaining-requests": "2"})]
-    upstream.on(
-        "/acme", by_account(lambda _: first_answers.pop() if first_answers else whole(), whole())
-    )
-    for _ in range(4):
-        world.ask(chat())
-    assert called_accounts(upstream) == ["main", "main", "main", "second"]
-
-
-@pytest.mark.parametrize("headers", [{"retry-after": "30"}, {"retry-after-ms": "30000"}, EMPTY])
-def test_a_refusal_parks_the_account_for_the_next_call(
-    make: Make, upstream: Upstream, headers: Headers
-) -> None:
-    """Every way to say when parks the account; the other one then serves at the first attempt."""
-    world = make(accounts)
-    clock = Clock(world)
-    upstream.on("/acme", by_account(with_headers(failing(429), headers), whole()))
-    replies = [world.ask(chat()) for _ in range(2)]
-    assert [reply.headers["x-tiergate-attempts"] for reply in replies] == ["2", "1"]
-    clock.now += 30
-    assert world.ask(chat()).headers["x-tiergate-attempts"] == "2"
-    assert called_accounts(upstream) == ["main", "second", "second", "main", "second"]
-
-
 def test_the_gateway_calls_no_provider_while_all_are_parked_for_long(
     make: Make, upstream: Upstream
 ) -> None:
@@ -138,20 +92,6 @@ def test_the_gateway_waits_for_an_account_that_is_back_soon(make: Make, upstream
     assert len(upstream.requests) == 2
 
 
-def test_a_call_waits_no_longer_than_its_total_timeout(make: Make, upstream: Upstream) -> None:
-    def short(value: Config) -> None:
-        value["providers"]["acme"]["timeouts"] = {"total": 5}
-
-    world = make(short)
-    clock = Clock(world)
-    upstream.on("/acme", failing(429, retry_after="25"))
-    world.ask(chat())
-    clock.now += 10
-    reply = world.ask(chat())
-    assert (reply.status_code, reply.headers["retry-after"]) == (429, "15")
-    assert world.waits == []
-
-
 def test_a_503_parks_the_account_only_with_a_retry_after(make: Make, upstream: Upstream) -> None:
     world = make(accounts)
     Clock(world)
@@ -170,36 +110,6 @@ def test_a_503_parks_the_account_only_with_a_retry_after(make: Make, upstream: U
         "second",
         "second",
     ]
-
-
-def test_the_gateway_reads_googles_retry_delay_from_the_body(
-    make: Make, upstream: Upstream
-) -> None:
-    """Google's endpoint for Chat Completions says it in the body too."""
-    detail = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "30s"}
-    body = jsonio.dumps([{"error": {"code": 429, "message": "No.", "details": [detail]}}])
-    world = make(accounts)
-    clock = Clock(world)
-    upstream.on("/acme", by_account(failing(429, body), whole()))
-    for seconds in (0.0, 29.0, 1.0):
-        clock.now += seconds
-        world.ask(chat())
-    assert called_accounts(upstream) == ["main", "second", "second", "main", "second"]
-
-
-def test_malformed_quota_headers_are_ignored(make: Make, upstream: Upstream) -> None:
-    junk = {
-        "x-ratelimit-remaining-requests": "none",
-        "x-ratelimit-remaining-tokens": "-1",
-        "x-ratelimit-reset-requests": "9" * 400,
-        "anthropic-ratelimit-requests-remaining": "\u00b2",
-    }
-    world = make(accounts)
-    upstream.on("/acme", with_headers(whole(), junk))
-    for _ in range(2):
-        assert world.ask(chat()).status_code == 200
-    assert called_accounts(upstream) == ["main", "main"]
-    assert world.gateway.engine._upstream.quota.list_states(0.0) == []
 
 
 @pytest.mark.parametrize(
@@ -223,15 +133,3 @@ def test_a_conversation_leaves_the_account_with_its_answer_only_if_parked(
     ask(world, RESPONSES, SECOND, previous_response_id=ID)
     assert upstream.requests[1].header("authorization") == f"Bearer {key}"
     assert PROMPT not in repr(world.gateway.engine._upstream.quota.list_states(0.0))
-
-
-def test_a_refused_token_count_does_not_park_the_model(make: Make, upstream: Upstream) -> None:
-    """A refused count does not park the model."""
-    world = make(claude)
-    upstream.on("/claude/v1/messages/count_tokens", failing(429, retry_after="50"))
-    upstream.on("/claude/v1/messages", message())
-    body = {"model": "claude/smart", "messages": HELLO, "max_tokens": 9}
-    for path, status in (("/count_tokens", 429), ("", 200), ("/count_tokens", 429)):
-        reply = world.client.post(f"/v1/messages{path}", json=body)
-        assert reply.status_code == status, reply.text
-    assert len(upstream.requests) == 2

@@ -4,13 +4,11 @@ import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-import httpx
 import pytest
 
 from gateway.core.ledger_rows import AttemptRow
 from gateway.server import keepalive
 from tests.e2e.child import until
-from tests.e2e.test_next_target import accounts as two_accounts
 from tests.e2e.test_provider_quota import Clock
 from tests.e2e.upstream import PATIENCE, Upstream, failing, stream, whole
 from tests.e2e.world import Config, Make, World, chat, spared
@@ -191,33 +189,6 @@ def test_later_calls_wait_for_the_preferred_target_too(make: Make, upstream: Ups
     assert providers == ["spare", "spare"]
 
 
-def test_later_calls_wait_for_it_no_longer_than_the_preferred_wait(
-    make: Make, upstream: Upstream
-) -> None:
-    world = make(spared)
-    clock = Clock(world)
-    upstream.on("/acme", SOON)
-    for _ in range(2):
-        assert world.ask(chat()).headers["x-tiergate-provider"] == "spare"
-        clock.now += 0.5
-    assert upstream.called == ["acme", "acme", "spare", "acme", "spare"]
-
-
-def test_no_call_waits_for_a_target_whose_lab_has_no_retries_left(
-    make: Make, upstream: Upstream
-) -> None:
-    """The provider then limits the rate for good: a wait would only make calls late."""
-    world = make(spared)
-    clock = Clock(world)
-    upstream.on("/acme", SOON)
-    world.ask(chat())
-    world.gateway.upstream.retry_budgets["acme"].balance = 0.5
-    clock.now += 0.5
-    del world.waits[:]
-    assert world.ask(chat()).headers["x-tiergate-provider"] == "spare"
-    assert world.waits == []
-
-
 def test_no_call_waits_where_the_configuration_turns_waits_off(
     make: Make, upstream: Upstream
 ) -> None:
@@ -235,35 +206,3 @@ def test_no_call_waits_where_the_configuration_turns_waits_off(
     upstream.on("/acme", failing(500))
     assert world.ask(chat()).headers["x-tiergate-provider"] == "spare"
     assert [wait for wait in world.waits if wait] == []
-
-
-def test_no_call_waits_longer_than_the_configured_longest_wait(
-    make: Make, upstream: Upstream
-) -> None:
-    def short(value: Config) -> None:
-        value["retry"] = {"longest_wait": "9s"}
-
-    world = make(short)
-    upstream.on("/acme", LATER)
-    reply = world.ask(chat())
-    assert (reply.status_code, reply.headers["retry-after"], world.waits) == (429, "10", [])
-
-
-def test_another_effort_of_a_rate_limited_model_waits_too(make: Make, upstream: Upstream) -> None:
-    """Both efforts share one limit of the model; another account of it has its own."""
-
-    def twice(value: Config) -> None:
-        spared(value)
-        first, spare = value["labs"]["acme"]["smart"]
-        value["labs"]["acme"]["smart"] = [first, {**first, "max_output": 50}, spare]
-
-    world = make(twice)
-    upstream.on("/acme", LATER)
-    assert world.ask(chat()).headers["x-tiergate-provider"] == "spare"
-    assert world.ask(chat()).headers["x-tiergate-provider"] == "spare"
-    assert upstream.called == ["acme", "spare", "spare"]
-    other = make(twice, two_accounts)
-    upstream.on("/acme", LATER, whole())
-    reply: httpx.Response = other.ask(chat())
-    assert reply.headers["x-tiergate-attempts"] == "2"
-    assert reply.headers["x-tiergate-provider"] == "acme"

@@ -13,8 +13,7 @@ import pytest
 
 from gateway.core.ledger_rows import FinalRow
 from tests.e2e.redis_port import Place
-from tests.e2e.upstream import Answer, Request, Upstream, failing, stream, whole
-from tests.e2e.upstream import frames as stream_frames
+from tests.e2e.upstream import Answer, Request, Upstream, failing, whole
 from tests.e2e.world import Body, Config, Make, World
 
 EASY, HARD = "Hi!", "Prove rigorously that there are infinitely many primes, and derive a bound."
@@ -99,14 +98,6 @@ def test_a_tool_loop_is_decided_once(make: Make) -> None:
     assert read_decision(send_turns(world, HARD, EASY, loop=True)) == ("seat", "fast", "swift-1")
 
 
-@pytest.mark.usefixtures("answers")
-def test_a_named_model_moves_the_conversation(make: Make) -> None:
-    world = make(with_strategy("sticky"))
-    assert read_decision(send_turns(world, EASY)) == ("classifier", "fast", "swift-1")
-    assert read_decision(send_turns(world, EASY, EASY, model="smart")) == ("pin", "smart", "able-1")
-    assert read_decision(send_turns(world, EASY, EASY, EASY)) == ("seat", "smart", "able-1")
-
-
 def test_the_row_has_the_cost_of_a_switch(make: Make, upstream: Upstream) -> None:
     """The row has the cost in USD, exactly, and says which calls are one conversation."""
     upstream.on("/acme", whole(counts=(9_000, 3)), whole(), whole())
@@ -122,13 +113,6 @@ def test_the_row_has_the_cost_of_a_switch(make: Make, upstream: Upstream) -> Non
     assert second.basis.evidence is not None
     assert second.basis.evidence.seat is not None
     assert (second.basis.evidence.seat.tokens, second.basis.evidence.seat.tier) == (9_000, "fast")
-
-
-def test_a_streamed_call_has_a_session_too(make: Make, upstream: Upstream) -> None:
-    upstream.on("/acme", stream(*stream_frames()), whole())
-    world = make(with_strategy("sticky"))
-    send_turns(world, EASY, stream=True)
-    assert read_decision(send_turns(world, EASY, HARD)) == ("seat", "fast", "swift-1")
 
 
 def test_a_conversation_stays_with_the_target_that_took_over(
@@ -183,13 +167,6 @@ def test_a_conversation_with_a_named_model_stays_with_its_account(
     assert [row.account for row in world.entries()] == ["second", "second", "second", "main"]
 
 
-def test_a_failed_call_has_no_session(make: Make, upstream: Upstream) -> None:
-    upstream.on("/acme", failing(400), whole())
-    world = make()
-    send_turns(world, EASY)
-    assert read_decision(send_turns(world, EASY, HARD))[0] == "classifier"
-
-
 @pytest.mark.usefixtures("answers")
 def test_a_conversation_that_begins_with_a_cache_hit_has_a_session(make: Make) -> None:
     """A conversation that begins with a hit has a session; a later hit changes none."""
@@ -226,16 +203,6 @@ def test_the_route_endpoint_decides_by_the_session_and_moves_nothing(make: Make)
     ).json()
     assert (stays["source"], stays["tier"], stays["switch"]) == ("seat", "fast", None)
     assert read_decision(send_turns(world, EASY, HARD)) == ("classifier", "reasoning", "deep-1")
-
-
-@pytest.mark.usefixtures("answers")
-def test_the_operator_can_turn_sessions_off(make: Make) -> None:
-    def change(value: Config) -> None:
-        value["routing"]["seats"] = {"ttl": "0s"}
-
-    world = make(change)
-    send_turns(world, EASY)
-    assert read_decision(send_turns(world, EASY, HARD))[0] == "classifier"
 
 
 @pytest.mark.usefixtures("answers")

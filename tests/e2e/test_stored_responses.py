@@ -203,15 +203,6 @@ def test_an_unknown_response_id_is_not_found(make: Make, upstream: Upstream) -> 
     assert (entry.state, entry.status, entry.problem) == ("refused", 404, "not_found")
 
 
-def test_the_gateway_does_not_store_an_answer_with_store_false(
-    world: World, upstream: Upstream
-) -> None:
-    upstream.on(ENDPOINTS[CHAT], answer(CHAT))
-    first = ask(world, CHAT, FIRST, store=False)
-    with pytest.raises(openai.NotFoundError):
-        ask(world, CHAT, SECOND, previous_response_id=first.id)
-
-
 def test_the_store_member_is_no_loss_where_the_gateway_stores(
     world: World, upstream: Upstream
 ) -> None:
@@ -389,23 +380,6 @@ def test_a_second_turn_may_name_items_of_the_first(
         ask(world, each, turns_with_item_reference(first.output[-1].id), stream=stream)
         assert conversation_of(upstream.requests[-1], each) == WHOLE
         assert "item_reference" not in upstream.requests[-1].body.decode()
-
-
-def test_a_provider_that_keeps_items_gets_their_ids(make: Make, upstream: Upstream) -> None:
-    """The provider gets what the client wrote, on the account that has the items.
-
-    A provider that has lost them gets the whole conversation.
-    """
-    world = make(stored)
-    error = {"message": "Item with id 'msg_1' not found.", "type": "invalid_request_error", "param": "input", "code": None}  # fmt: skip
-    gone = failing(404, jsonio.dumps({"error": error}))
-    upstream.on(ENDPOINTS[RESPONSES], failing(429), answer(RESPONSES), gone, renamed("resp_2"))
-    first = ask(world, RESPONSES, FIRST)
-    assert ask(world, RESPONSES, turns_with_item_reference(first.output[-1].id)).id == "resp_2"
-    first_try, last = upstream.requests[2:]
-    assert first_try.json["input"] == turns_with_item_reference("msg_1")
-    assert conversation_of(last, RESPONSES) == WHOLE
-    assert {request.header("authorization") for request in (first_try, last)} == {"Bearer key-2"}
 
 
 @pytest.mark.parametrize("lab", [CHAT, RESPONSES])

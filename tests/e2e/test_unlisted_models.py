@@ -52,12 +52,6 @@ def makers(value: Config) -> None:
     value["aliases"] = {"old": "gpt-4o"}
 
 
-def without_claude(value: Config) -> None:
-    """Turn the provider of Claude off."""
-    makers(value)
-    value["providers"]["clay"]["accounts"] = {"main": "${CLAY_KEY:-}"}
-
-
 @pytest.fixture
 def world(make: Make) -> World:
     return started(make(makers))
@@ -166,36 +160,6 @@ def test_the_client_gets_the_makers_error_unchanged(world: World) -> None:
     assert (reply.status_code, reply.content) == (404, body)
     assert len(world.upstream.requests) == 1
     assert world.gateway.upstream.health.target_breakers == {}
-
-
-def test_the_model_family_chooses_the_tier_where_its_provider_is_off(make: Make) -> None:
-    world = started(make(without_claude))
-    route = world.client.post("/v1/route", json={"model": OPUS, "messages": TURNS}).json()
-    assert (route["lab"], route["tier"], route["model"]) == ("acme", "reasoning", "deep-1")
-    assert f"{OPUS!r}: none of its providers is on" in route["trace"][0]["why"]
-    reply = world.ask(chat(model=OPUS))
-    assert reply.headers["x-tiergate-family"] == "claude-opus"
-    assert (reply.headers["x-tiergate-lab"], reply.headers["x-tiergate-tier"]) == (
-        "acme",
-        "reasoning",
-    )
-    assert world.upstream.arrived().json["model"] == "deep-1"
-    entry = world.entry()
-    assert (entry.asked, entry.lab, entry.tier) == (OPUS, "acme", "reasoning")
-
-
-def test_the_operator_can_turn_model_families_off(make: Make) -> None:
-    def off(value: Config) -> None:
-        without_claude(value)
-        value["routing"]["families"] = {}
-
-    world = make(off)
-    reply = world.ask(chat(model=OPUS))
-    assert reply.status_code == 404
-    assert reply.json()["error"]["message"] == (
-        f"The model {OPUS!r} is off: none of its providers is on."
-    )
-    assert "CLAY_KEY" not in reply.text
 
 
 def test_model_lists_and_routes_agree(world: World) -> None:

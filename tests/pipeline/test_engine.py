@@ -3,7 +3,7 @@
 import asyncio
 import errno
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -28,10 +28,8 @@ from gateway.state.memory import MemoryStore
 from gateway.upstream.client import ConnectionPools, ProviderClient
 from gateway.upstream.failover import Upstream
 from gateway.upstream.provider_state import ProviderState
-from tests.e2e.upstream import DONE, ROLE, WORDS, chunk, frames, whole
+from tests.e2e.upstream import ROLE, WORDS, chunk, frames, whole
 from tests.e2e.world import Body, Change, chat, config, spared
-
-type Handler = Callable[[httpx.Request], httpx.Response]
 
 STREAMED = {"content-type": "text/event-stream"}
 HEL = chunk({"content": WORDS[0]})
@@ -159,26 +157,6 @@ def engine_fixture(tmp_path: Path) -> EngineFixture:
     return EngineFixture(tmp_path)
 
 
-async def test_a_call_writes_an_intent_row_and_a_final_row(engine_fixture: EngineFixture) -> None:
-    """An intent row precedes the request, and a final row follows; both use the given clocks."""
-    engine_fixture.answers = [ok()]
-    assert (await engine_fixture.ask(chat())).body == whole().pieces[0]
-    intent, entry = engine_fixture.rows
-    assert isinstance(intent, IntentRow)
-    assert isinstance(entry, FinalRow)
-    assert (intent.id, intent.at, intent.provider, intent.model) == ("tg-1", 1e9, "acme", "able-1")
-    assert (entry.duration, entry.first_content, entry.at) == (0.25, 0.25, 1e9)
-    assert entry.config == intent.config == engine_fixture.router.catalogue.version
-
-
-async def test_each_attempt_has_an_intent_row(engine_fixture: EngineFixture) -> None:
-    engine_fixture.answers = [httpx.ConnectError("x"), httpx.ConnectError("x"), ok()]
-    await engine_fixture.ask(chat())
-    providers = [row.provider for row in engine_fixture.rows if isinstance(row, IntentRow)]
-    assert providers == ["acme", "acme", "spare"]
-    assert (engine_fixture.entry.provider, engine_fixture.entry.attempts) == ("spare", 3)
-
-
 async def test_a_bug_is_answered_with_500_and_logged_without_the_prompt(
     engine_fixture: EngineFixture,
 ) -> None:
@@ -214,45 +192,6 @@ async def test_a_bug_during_a_stream_ends_it_with_an_error_event(
     assert engine_fixture.entry.problem == "internal"
     assert [event for event, _ in engine_fixture.log] == ["bug"]
     assert "my secret" not in f"{engine_fixture.log}{received!r}"
-    assert body.closed
-
-
-async def test_no_request_is_sent_if_its_row_cannot_be_written(
-    engine_fixture: EngineFixture,
-) -> None:
-    """The client may retry: the gateway has tried nothing."""
-    engine_fixture.full = IntentRow
-    reply = await engine_fixture.ask(chat())
-    assert (reply.status, jsonio.loads(reply.body)["error"]["code"]) == (503, "ledger_unavailable")
-    assert head(reply)["retry-after"] == "5"
-    assert "x-should-retry" not in head(reply)
-    assert not engine_fixture.requests
-    assert b"secret" not in reply.body
-
-
-@pytest.mark.parametrize("streamed", [False, True])
-async def test_an_answer_is_delivered_even_if_its_final_row_is_lost(
-    engine_fixture: EngineFixture, streamed: bool
-) -> None:
-    engine_fixture.full = FinalRow
-    engine_fixture.answers = [ok(*frames()) if streamed else ok()]
-    reply = await engine_fixture.ask(chat(stream=streamed))
-    assert (await drain(reply) if streamed else reply.body).endswith(DONE if streamed else b"}")
-    assert [event for event, _ in engine_fixture.log] == ["ledger"]
-
-
-async def test_a_client_that_leaves_closes_the_stream_of_the_provider(
-    engine_fixture: EngineFixture,
-) -> None:
-    """Closing the stream counts as the client leaving; the provider's connection closes with it."""
-    body = Chunks(ROLE, HEL, HEL)
-    engine_fixture.answers = [httpx.Response(200, stream=body)]
-    reply = await engine_fixture.ask(chat(stream=True))
-    assert reply.stream is not None
-    assert await anext(reply.stream) == ROLE + HEL
-    assert not body.closed
-    await reply.stream.aclose()
-    assert (engine_fixture.entry.state, engine_fixture.entry.aborted_by) == ("aborted", "client")
     assert body.closed
 
 
@@ -297,13 +236,6 @@ async def test_a_failed_answer_is_closed_before_the_next_attempt(
     assert [body.closed for body in bodies] == [1, 1, 1, 1]
 
 
-async def test_a_whole_answer_is_closed(engine_fixture: EngineFixture) -> None:
-    body = Chunks(whole().pieces[0] or b"")
-    engine_fixture.answers = [httpx.Response(200, stream=body)]
-    await engine_fixture.ask(chat())
-    assert body.closed == 1
-
-
 async def test_the_client_gets_the_providers_request_id(engine_fixture: EngineFixture) -> None:
     engine_fixture.answers = [
         httpx.Response(200, content=whole().pieces[0] or b"", headers={"x-request-id": "req\x7f1"})
@@ -335,16 +267,6 @@ async def test_a_cached_answer_has_no_response_id_in_its_row(tmp_path: Path) -> 
     assert [(row.cache, row.response_id) for row in rows] == [("miss", "up-1"), ("hit", None)]
 
 
-async def test_an_invalid_cached_recording_is_a_miss(tmp_path: Path) -> None:
-    engine_fixture = EngineFixture(tmp_path, cached=True)
-    engine_fixture.answers = [ok(), ok()]
-    await engine_fixture.ask(chat())
-    await engine_fixture.engine.drain()
-    (name,) = engine_fixture.memory._items
-    await engine_fixture.memory.put(name, b"garbage", 60)
-    assert head(await engine_fixture.ask(chat()))["x-tiergate-cache"] == "miss"
-
-
 @pytest.mark.parametrize(("max_bytes", "cache_result"), [(10_000, "hit"), (100, "miss")])
 async def test_a_long_stream_is_relayed_and_not_cached(
     tmp_path: Path, max_bytes: int, cache_result: str
@@ -357,15 +279,6 @@ async def test_a_long_stream_is_relayed_and_not_cached(
     repeated = await engine_fixture.ask(chat(stream=True))
     assert head(repeated)["x-tiergate-cache"] == cache_result
     assert (repeated.body or await drain(repeated)) == received
-
-
-async def test_a_cached_answer_expires(tmp_path: Path) -> None:
-    engine_fixture = EngineFixture(tmp_path, cached=True)
-    engine_fixture.answers = [ok(), ok()]
-    for seconds, cache_result in ((0, "miss"), (30, "hit"), (60, "miss")):
-        engine_fixture.now += seconds
-        assert head(await engine_fixture.ask(chat()))["x-tiergate-cache"] == cache_result
-        await engine_fixture.engine.drain()
 
 
 async def test_losses_are_refused_if_the_configuration_says_so(tmp_path: Path) -> None:

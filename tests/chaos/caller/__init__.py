@@ -1,5 +1,5 @@
-"""Rows of clients that leave, are slow, or send something that is no request."""
+"""Rows of clients that leave."""
 
-from tests.chaos.caller import leaving_clients, odd_requests, slow_clients
+from tests.chaos.caller import leaving_clients
 
-ROWS = (*leaving_clients.ROWS, *slow_clients.ROWS, *odd_requests.ROWS)
+ROWS = leaving_clients.ROWS

@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from click.testing import CliRunner
 
-from gateway.cli import cli
 from gateway.cli.doctor import environment
 from gateway.ledger.sqlite import SqliteStore
 from gateway.state.redis import diagnostics
@@ -91,24 +89,6 @@ def test_doctor_prints_one_line_for_each_thing_it_checks(tmp_path: Path) -> None
     assert {line.split()[0] for line in lines} == {"ok"}
     assert last == "ok: 10 looked at"
     assert not (tmp_path / "data").exists()
-
-
-@pytest.mark.parametrize(
-    ("environ", "colored", "shown"),
-    [({}, True, True), ({}, False, False), ({"NO_COLOR": "1"}, True, False)],
-)
-def test_only_a_terminal_sees_colors(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    environ: dict[str, str],
-    *,
-    colored: bool,
-    shown: bool,
-) -> None:
-    for name, value in {**ON, "TIERGATE_DATA": str(tmp_path / "data"), **environ}.items():
-        monkeypatch.setenv(name, value)
-    words = ["--config", str(config(tmp_path)), "doctor"]
-    assert ("\x1b[32m" in CliRunner().invoke(cli, words, color=colored).stdout) == shown
 
 
 def test_the_help_says_what_a_status_means() -> None:
