@@ -174,13 +174,16 @@ def _format_saved_share(group: QueryGroup) -> str:
 
 
 def _build_notes(total: QueryGroup) -> list[str]:
-    if not total.unknown:
-        return []
-    subject = "1 call has" if total.unknown == 1 else f"{format_count(total.unknown)} calls have"
-    bound_note = ""
+    notes: list[str] = []
+    if total.unknown:
+        subject = (
+            "1 call has" if total.unknown == 1 else f"{format_count(total.unknown)} calls have"
+        )
+        notes.append(f"{subject} an unknown cost; the sums leave it out.")
     if total.reserved:
-        bound_note = f" (at most ${format_upper_bound(total.reserved)}, where there is a bound)"
-    return [f"{subject} an unknown cost{bound_note}; the sums leave it out."]
+        bound = format_upper_bound(total.reserved)
+        notes.append(f"Unknown and estimated costs may be up to ${bound} more, as far as bounded.")
+    return notes
 
 
 def _build_damage_notes(damages: Sequence[DamagedRow], zone: tzinfo) -> list[str]:

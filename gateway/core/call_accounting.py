@@ -84,6 +84,8 @@ class CallTotals(Struct, frozen=True):
     """The USD of `cost` that rest on estimated tokens."""
     computed_cost: Decimal | None = None
     """USD of the answer by the gateway's prices, if the provider states its bill."""
+    reserved: Decimal | None = None
+    """The most USD beyond `cost`; None if there are none, or no bound."""
 
 
 class CallAccount:
@@ -94,7 +96,7 @@ class CallAccount:
 
     __slots__ = (
         "_has_unknown_cost",
-        "_unknown_cost_bound",
+        "_open_cost_bound",
         "_wasted_cost",
         "_wasted_estimate",
         "account",
@@ -117,6 +119,7 @@ class CallAccount:
         "losses",
         "make_decision_record",
         "max_output",
+        "prompt_bound",
         "prompt_media",
         "prompt_tokens",
         "refused_guards",
@@ -134,7 +137,8 @@ class CallAccount:
         self.call = call
         self.config = config
         self.requested_model: str | None = None
-        self.stream = False
+        self.stream = self.compares_baseline = False
+        """True if the client asks for a stream; and if the gateway compares with a baseline."""
         self.effort: str | None = None
         """The effort that the client set."""
         self.end_user: str | None = None
@@ -144,8 +148,6 @@ class CallAccount:
         """A function that records what the decision rested on, called once no client waits."""
         self.refused_guards: tuple[str, ...] = ()
         """The guards that matched, for a call that the gateway refused without a decision."""
-        self.compares_baseline = False
-        """True if the gateway compares calls with a baseline."""
         self.baseline: Target | None = None
         """The baseline target, for calls that name no model themselves."""
         self.target: Target | None = None
@@ -160,14 +162,16 @@ class CallAccount:
         self.usage: Usage | None = None  # as far as the provider reported it
         self.content_bytes: int | None = None
         """Bytes of the answer's content; None if the gateway could not read any."""
-        self.is_complete = False  # True if the answer came to its end
+        self.is_complete = self.is_closed = False
+        """True if the answer came to its end; and if the account is closed."""
         self.served_model: str | None = None
         self.upstream_id: str | None = None
         self.response_id: str | None = None  # the one in the body of the provider's answer
         self.first_content: float | None = None
-        self.is_closed = False
         self.prompt_tokens = 0
         """The estimated tokens of the prompt."""
+        self.prompt_bound: int | None = None
+        """The most tokens of the prompt; None if the request does not show it."""
         self.max_output: int | None = None
         """The tokens of output that the client allows in each choice."""
         self.choices = 1
@@ -175,17 +179,20 @@ class CallAccount:
         """The service tier that the client asks for."""
         self.prompt_media: tuple[str, ...] = ()
         """The modalities that the prompt may have beside text."""
-        self._wasted_cost = _ZERO
-        self._wasted_estimate = _ZERO
+        self._wasted_cost = self._wasted_estimate = _ZERO
         self._has_unknown_cost = False
         """True if the provider may have billed a failed attempt, and the amount is unknown."""
-        self._unknown_cost_bound: Decimal | None = _ZERO
-        """The most USD that such attempts may have cost; None if there is no bound."""
+        self._open_cost_bound: Decimal | None = _ZERO
+        """The most USD that failed attempts may have cost beyond `_wasted_cost`; None if there is
+        no bound."""
 
-    def record_prompt(self, prompt: Prompt, tokens: int) -> None:
-        """Record what the client asks for; `tokens` is the estimated length of the prompt."""
+    def record_prompt(self, prompt: Prompt, tokens: int, bound: int | None) -> None:
+        """Record what the client asks for.
+
+        `tokens` is the estimated length of the prompt, `bound` the greatest, see `prompt_bound`.
+        """
         self.requested_model, self.stream, self.effort = prompt.model, prompt.stream, prompt.effort
-        self.prompt_tokens = tokens
+        self.prompt_tokens, self.prompt_bound = tokens, bound
         self.max_output, self.choices = prompt.max_output, prompt.choices
         self.service_tier = prompt.service
         if prompt.images or prompt.files or prompt.audio:
@@ -217,7 +224,11 @@ class CallAccount:
             price = price.find_in_force(call.received_at)
             price_version = price.version
             reservation = compute_reservation(
-                price, self.prompt_tokens, max_output, self.service_tier, self.prompt_media
+                price,
+                target.compute_max_input(self.prompt_bound),
+                max_output,
+                self.service_tier,
+                self.prompt_media,
             )
         if call.operation == _UNBILLED_OPERATION:
             reservation = _ZERO
@@ -285,13 +296,15 @@ class CallAccount:
         target, duration = attempt.target, now - attempt.sent_at
         wasted_cost, estimated_cost, usage = self._price_failure(target, problem)
         if wasted_cost is None or estimated_cost is None:
-            self._has_unknown_cost, self._unknown_cost_bound = (
-                True,
-                _add_known(self._unknown_cost_bound, attempt.reservation),
-            )
+            self._has_unknown_cost = True
         else:
             self._wasted_cost += wasted_cost
             self._wasted_estimate += estimated_cost
+        is_final = problem.spent == "no" or (usage is not None and usage.billed is not None)
+        reserved = None
+        if not is_final and self.call.operation != _UNBILLED_OPERATION:
+            reserved = _find_open_cost(attempt.reservation, wasted_cost)
+            self._open_cost_bound = _add_known(self._open_cost_bound, reserved)
         return AttemptRow(
             id=self.call.id,
             attempt=attempt.number,
@@ -306,7 +319,7 @@ class CallAccount:
             output=usage.completion if usage is not None else None,
             cost=wasted_cost,
             estimate=estimated_cost,
-            reserved=attempt.reservation if wasted_cost is None else None,
+            reserved=reserved,
         )
 
     def attempt_finished(self, attempt: AttemptAccount) -> None:
@@ -352,15 +365,19 @@ class CallAccount:
         target = self.target
         if (price := target.price if target is not None else None) is not None:
             price = price.find_in_force(self.call.received_at)
-        computed_cost = None
+        computed_cost, reserved = None, self._open_cost_bound
         if (
-            self.has_open_attempt
+            self.attempt is not None
+            and self.attempt.is_open
             and self.cache != "hit"
             and self.call.operation != _UNBILLED_OPERATION
         ):
             answer_cost, estimated_answer_cost = _price_usage(usage, source, self.usage, price)
             if self.usage is not None and self.usage.billed is not None:
                 computed_cost = compute_cost(usage, price)
+            elif source != "provider" or answer_cost is None:
+                open_cost = _find_open_cost(self.attempt.reservation, answer_cost)
+                reserved = _add_known(reserved, open_cost)
         else:
             answer_cost = estimated_answer_cost = _ZERO
         total_cost, estimated_cost = answer_cost, estimated_answer_cost
@@ -369,8 +386,11 @@ class CallAccount:
         elif self._wasted_cost is not _ZERO:
             total_cost = _add_known(answer_cost, self._wasted_cost)
             estimated_cost = _add_known(estimated_answer_cost, self._wasted_estimate)
+        if total_cost is None and reserved is not None:
+            reserved += self._wasted_cost
         return CallTotals(
-            usage, source, price, answer_cost, total_cost, estimated_cost, computed_cost
+            *(usage, source, price, answer_cost, total_cost, estimated_cost, computed_cost),
+            reserved=reserved or None,
         )
 
     def make_final_row(
@@ -469,7 +489,7 @@ class CallAccount:
             estimate=totals.estimate,
             billed=None if is_cache_hit else usage.billed,
             computed_cost=totals.computed_cost,
-            reserved=self._compute_unknown_bound(totals.answer_cost),
+            reserved=totals.reserved,
             baseline=baseline,
             price=price_version,
             first_content=self.first_content,
@@ -533,12 +553,6 @@ class CallAccount:
         secret = "" if self.account is None else self.account.secret
         return (provider_id.replace(secret, "***") if secret else provider_id)[:_MAX_TEXT_CHARS]
 
-    def _compute_unknown_bound(self, answer_cost: Decimal | None) -> Decimal | None:
-        """Return the most USD that unknown costs may be; None if none is unknown, or no bound."""
-        if answer_cost is None and self.attempt is not None:
-            return _add_known(self.attempt.reservation, self._unknown_cost_bound)
-        return self._unknown_cost_bound if self._has_unknown_cost else None
-
     def _compute_baseline(self, usage: Usage | None, price: Price | None) -> Decimal | None:
         """Return the USD of the same answer on the baseline; 0 for a call without an answer."""
         if self.decision is None:
@@ -591,6 +605,13 @@ def _compute_estimated_part(
         return total
     reported_usage = replace(reported, output=reported.output or 0)
     return total - (compute_cost(reported_usage, price) or _ZERO)
+
+
+def _find_open_cost(reservation: Decimal | None, cost: Decimal | None) -> Decimal | None:
+    """Return the most USD beyond a cost that is unknown or not final; None if there is no bound."""
+    if cost is None or reservation is None:
+        return reservation
+    return max(_ZERO, reservation - cost)
 
 
 def _add_known(first: Decimal | None, second: Decimal | None) -> Decimal | None:

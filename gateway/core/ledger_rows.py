@@ -58,7 +58,7 @@ class IntentRow(msgspec.Struct, frozen=True, kw_only=True, tag="intent", tag_fie
     most: int | None = None
     """The most tokens that the answer may have."""
     reserved: Decimal | None = None
-    """The most USD that the request may cost, by that estimate."""
+    """The most USD that the request may cost."""
     price: str | None = None
     config: str
 
@@ -88,7 +88,7 @@ class AttemptRow(msgspec.Struct, frozen=True, kw_only=True, tag="attempt", tag_f
     estimate: Decimal | None = None
     """The USD of `cost` that rest on estimated tokens."""
     reserved: Decimal | None = None
-    """The most USD that it may have cost, if `cost` is unknown."""
+    """The most USD that it may have cost beyond `cost`, which is unknown or not final."""
 
 
 class FinalRow(msgspec.Struct, frozen=True, kw_only=True, tag="final", tag_field="kind"):
@@ -182,7 +182,7 @@ class FinalRow(msgspec.Struct, frozen=True, kw_only=True, tag="final", tag_field
     computed_cost: Decimal | None = None
     """USD for the answer by the gateway's prices, if the provider states its bill."""
     reserved: Decimal | None = None
-    """The most USD that unknown costs may be."""
+    """The most USD beyond `cost`, of which a part is unknown, estimated or not final."""
     baseline: Decimal | None = None
     """USD of the same tokens on the baseline, without cache and failures."""
     price: str | None = None

@@ -256,7 +256,7 @@ def compute_baseline_cost(
 
 def compute_reservation(
     price: Price,
-    prompt_tokens: int,
+    prompt_tokens: int | None,
     max_output: int | None,
     service: str | None = None,
     media: Collection[str] = (),
@@ -268,10 +268,12 @@ def compute_reservation(
     tier, and in the standard one, which serves if the requested one is full. `media` are the
     modalities that the prompt may have beside text, see `Prompt.media`.
     """
-    if service is None and max_output is not None and not price.steps and not media:  # most calls
+    if prompt_tokens is None or max_output is None:
+        return None
+    if service is None and not price.steps and not media:  # most calls
         return _compute_bound(price.rates, prompt_tokens, max_output)
     service_price = price.find_service(service)
-    if service_price is None or max_output is None:
+    if service_price is None:
         return None
     rates_in_question = [service_price.rates]
     rates_in_question += [item.rates for item in service_price.steps if prompt_tokens > item.above]

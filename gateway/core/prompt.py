@@ -25,6 +25,8 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
     tools: tuple[str, ...] = ()
     forced_tool: bool = False
     images: int = 0
+    image_bytes: int = 0
+    """The bytes of the request that are data of these images, not text."""
     files: int = 0
     audio: int = 0
     json_schema: bool = False
@@ -37,6 +39,9 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
     hosted_tools: bool = False
     stored: bool = False
     """True if the answer depends on state at the provider, or leaves some there."""
+    is_unsized: bool = False
+    """True if the model reads more than the request shows: a document, a video, what the provider
+    keeps, or results of the provider's own tools."""
     continuation_member: str = ""
     """The member that names an earlier answer, which only its provider has; empty if none does."""
     sampled: bool = False

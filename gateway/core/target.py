@@ -13,6 +13,8 @@ import msgspec
 
 from gateway.core.price import Price
 
+MIN_OUTPUT_CAP = 16
+"""The least cap on output that every dialect accepts; the gateway may raise a lower one to it."""
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 """The scale of effort, from no reasoning to the most."""
 
@@ -153,6 +155,8 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     """The region where it processes requests; None if the configuration does not say."""
     max_tokens: Literal["either", "max_tokens", "max_completion_tokens"] = "either"
     """The provider's name for the cap on output."""
+    caps_reasoning: bool = True
+    """False if that cap leaves reasoning out."""
     stream_usage: Literal["ask", "always"] = "ask"
     """`ask` if the gateway must ask for usage in a stream, with stream_options."""
     finish: Literal["required", "optional"] = "required"
@@ -205,24 +209,49 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         """Return the highest cap that the target gets: that of the call, or the model's own."""
         return self.facts.max_output if self.lowered_output is None else self.lowered_output
 
+    @property
+    def model_limit(self) -> int | None:
+        """The most tokens that the model writes, by its own size; None if unknown."""
+        return self.facts.max_output or self.facts.context
+
     def explain_output_limit(self) -> str:
         """Say why a client's cap on the output is too high."""
         return self.lowered_reason or f"{self.model} allows at most {self.facts.max_output}"
 
+    def find_output_cap(self, requested: int | None) -> int | None:
+        """Return the most tokens that the provider lets one choice have; None if unknown.
+
+        `requested` is what the client allows. Without it the gateway sends the target's own cap.
+        The model keeps to its `max_output`, or at least to its window. The whole window counts,
+        since the length of the prompt is only estimated.
+        """
+        cap, model_limit = self.max_output if requested is None else requested, self.model_limit
+        if requested is not None and 0 < requested < MIN_OUTPUT_CAP:
+            cap = MIN_OUTPUT_CAP  # the gateway may raise it to that
+        if cap is None or cap <= 0 or (model_limit and model_limit < cap):
+            cap = model_limit
+        return cap if self.lowered_output is None else self.lowered_output
+
     def compute_max_output(self, requested: int | None, choices: int) -> int | None:
         """Return the most tokens that an answer may have, all choices together; None if unknown.
 
-        `requested` is what the client allows in each choice. Without it the gateway sends the
-        target's own cap. The model keeps to its `max_output`, or at least to its window. The whole
-        window counts, since the length of the prompt is only estimated.
+        `requested` is what the client allows in each choice.
         """
-        per_choice, facts = self.max_output if requested is None else requested, self.facts
-        model_limit = facts.max_output or facts.context
-        if per_choice is None or per_choice <= 0 or (model_limit and model_limit < per_choice):
-            per_choice = model_limit
-        if self.lowered_output is not None:
-            per_choice = self.lowered_output
-        return per_choice * max(1, choices) if per_choice else None
+        cap = self.find_output_cap(requested)
+        if not cap:
+            return None
+        if not self.provider.caps_reasoning:
+            cap += self.model_limit or 0
+        return cap * max(1, choices)
+
+    def compute_max_input(self, shown: int | None) -> int | None:
+        """Return the most tokens that a prompt may have here; None if unknown.
+
+        `shown` is the most that the request shows, see `gateway.core.prompt_bound`. The model reads
+        no more than its window.
+        """
+        window = self.facts.prompt_window
+        return window if shown is None or (window is not None and window < shown) else shown
 
     @property
     def name(self) -> str:

@@ -27,6 +27,11 @@ def join_system(texts: Iterable[str]) -> str:
     return "\n".join(texts)
 
 
+def count_data_bytes(url: Json) -> int:
+    """Count the bytes of a URL that has its data in itself; 0 for any other value."""
+    return len(url) if isinstance(url, str) and url.startswith("data:") else 0
+
+
 def read_labels(value: Json) -> dict[str, str]:
     """Read an object of labels; an odd one has none."""
     if not isinstance(value, dict):

@@ -76,7 +76,7 @@ class QueryGroup(msgspec.Struct, frozen=True, kw_only=True):
     saved: Decimal | None = None
     """USD of `baseline` minus the cost of these calls and of failed calls."""
     reserved: Decimal | None = None
-    """USD that the calls of `unknown` may have cost at most, as far as known."""
+    """USD that the calls may have cost beyond `cost` at most, as far as there is a bound."""
     unknown: int
     """The number of calls that were or may have been billed, and whose whole cost is unknown."""
     retried: int = 0

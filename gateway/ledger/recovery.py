@@ -191,7 +191,10 @@ def _build_crash_row(call: _Call) -> FinalRow:
     failed_numbers = {row.attempt for row in call.failed_attempts}
     # Rows of version 1 do not count their attempts, and have no rows of failures either.
     cost_bounds = [row.reserved for row in intents if row.attempt not in failed_numbers]
-    cost_bounds += [row.reserved for row in call.failed_attempts if row.cost is None]
+    cost_bounds += [
+        row.reserved if row.cost is None else row.cost + (row.reserved or 0)
+        for row in call.failed_attempts
+    ]
     return FinalRow(
         id=last_intent.id,
         at=intents[0].at,

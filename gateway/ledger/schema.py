@@ -7,7 +7,7 @@ Tokens are usage at providers, so an answer from the cache has null. cost, waste
 computed_cost, reserved and baseline are exact USD (text in SQLite, numeric in PostgreSQL).
 cost_usd, baseline_usd and saved are for charts (floating point in SQLite, numeric in PostgreSQL).
 `unknown`: something was or may have been billed, and nobody knows how much. `reserved` is the
-maximum of that amount.
+most that the call may have cost beyond `cost`, which may also be an estimate.
 `attempts` has a row for each request that gave no answer, with the fields of `AttemptRow`.
 `feedback` has a row for each call that a client has judged, with the fields of `FeedbackRow` and
 the decision for the call.
@@ -258,7 +258,7 @@ def _build_costs_view(*later_columns: str, time: str, day: str, usd: str) -> str
         CASE WHEN {_NOT_FROM_CACHE} THEN cache_write_by ELSE '{{}}' END AS cache_write_by,
         CASE WHEN {_NOT_FROM_CACHE} THEN tools ELSE '{{}}' END AS tools,
         CASE WHEN state = 'cache_hit' THEN coalesce(cost, '0') ELSE cost END AS cost,
-        CASE WHEN {_UNKNOWN_COST} THEN reserved END AS reserved,
+        CASE WHEN {_UNKNOWN_COST} OR repriced IS NULL THEN reserved END AS reserved,
         {_UNKNOWN_COST} AS unknown{last_columns}
     FROM priced) AS calls
     """  # noqa: S608 - columns of this module
@@ -716,13 +716,23 @@ _POSTGRES_13 = (
     _SQLITE_15[1],
 )
 
+_SQLITE_16 = (
+    "DROP VIEW costs",
+    _build_costs_view(*_LATER_PUBLIC_COLUMNS, **_SQLITE_EXPRESSIONS),
+)
+_POSTGRES_14 = (
+    _build_costs_view(*_LATER_PUBLIC_COLUMNS, **_POSTGRES_EXPRESSIONS).replace(
+        "CREATE VIEW", "CREATE OR REPLACE VIEW"
+    ),
+)
+
 SQLITE_MIGRATIONS: tuple[tuple[str, ...], ...] = (
     *(_SQLITE_1, _SQLITE_2, _SQLITE_3, _SQLITE_4, _SQLITE_5, _SQLITE_6, _SQLITE_7, _SQLITE_8),
-    *(_SQLITE_9, _SQLITE_10, _SQLITE_11, _SQLITE_12, _SQLITE_13, _SQLITE_14, _SQLITE_15),
+    *(_SQLITE_9, _SQLITE_10, _SQLITE_11, _SQLITE_12, _SQLITE_13, _SQLITE_14, _SQLITE_15, _SQLITE_16),
 )
 """Migrations from each `PRAGMA user_version` to the next; append only."""
 POSTGRES_MIGRATIONS: tuple[tuple[str, ...], ...] = (
     *(_POSTGRES_1, _POSTGRES_2, _POSTGRES_3, _POSTGRES_4, _POSTGRES_5, _POSTGRES_6, _POSTGRES_7),
-    *(_POSTGRES_8, _POSTGRES_9, _POSTGRES_10, _POSTGRES_11, _POSTGRES_12, _POSTGRES_13),
+    *(_POSTGRES_8, _POSTGRES_9, _POSTGRES_10, _POSTGRES_11, _POSTGRES_12, _POSTGRES_13, _POSTGRES_14),
 )
 """Migrations from each `version` of the table `ledger` to the next; append only."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 
 from gateway.core.decision import SkippedTarget
+from gateway.core.ledger_rows import FinalRow
 from gateway.limits.counters import CounterDemand, Owner, Refusal, is_user_counter
 from gateway.limits.rules import describe_counter
 from gateway.telemetry.log import Log
@@ -21,6 +22,8 @@ class BudgetReports:
 
         self._unbounded: set[str] = set()
         """Targets without a bound that the operator knows of."""
+        self._exceeding: set[str] = set()
+        """Models whose calls cost more than was reserved, as far as the operator knows."""
 
     def forget(self) -> None:
         """Report each used-up budget again."""
@@ -49,6 +52,14 @@ class BudgetReports:
         for name in {skipped.target for skipped in skipped_targets} - self._unbounded:
             self._unbounded.add(name)
             self._log("budget", text=f"{name} is skipped: its cost has no bound")
+
+    def report_excess(self, row: FinalRow, micro_usd: int) -> None:
+        """Log a call that cost more than hard budgets reserved, once for each model."""
+        model = f"{row.provider}/{row.model}"
+        if model not in self._exceeding and len(self._exceeding) < _MAX_REPORTED:
+            self._exceeding.add(model)
+            text = f"{model} cost {micro_usd} micro-USD more than was reserved"
+            self._log("budget", call=row.id, text=text)
 
     def report_soft(self, owner: Owner, demand: CounterDemand) -> None:
         """Report a budget that crosses its soft limit."""

@@ -6,6 +6,7 @@ Also what ended calls have used of limits and budgets.
 import math
 from collections.abc import Sequence
 from decimal import Decimal
+from typing import Literal
 
 import msgspec
 
@@ -14,27 +15,16 @@ from gateway.core.ledger_rows import FinalRow
 from gateway.core.price import Price, compute_reservation, compute_token_slopes
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
-from gateway.dialects.openai_responses.request_encoder import MIN_OUTPUT_CAP
 from gateway.limits.counters import EndedCall
 
+type BoundGap = Literal["output", "input", "price"]
+"""The reason why a cost has no bound: no cap on the answer, no window for the prompt, no price."""
+
 _MICRO_PER_USD = Decimal(1_000_000)
-_FRAMING_TOKENS = 1_000
-"""Tokens of the framing around the text of a request."""
-_IMAGE_TOKENS = 20_000
-"""Tokens of an image at most: more than the largest number that providers document."""
 _MAX_SLOPES = 4096
 _SLOPES: dict[int, tuple[Price, tuple[int, int] | None]] = {}
 """The token slopes of each price, by the `id` of the price. Every call needs them, and integer
 arithmetic is ten times as fast as decimals."""
-
-
-def bound_prompt_tokens(prompt: Prompt, body: bytes) -> int:
-    """Return the most tokens that a prompt can have: no token is shorter than a byte of text."""
-    # A search for one character is ten times as fast as one for two.
-    is_plain = body.isascii() and (b"\\" not in body or b"\\u" not in body)
-    text_tokens = prompt.chars if is_plain else 4 * prompt.chars
-    media_tokens = len(body) if prompt.files or prompt.audio else 0
-    return text_tokens + _FRAMING_TOKENS + _IMAGE_TOKENS * prompt.images + media_tokens
 
 
 def to_micro_usd(cost: Decimal) -> int:
@@ -44,7 +34,7 @@ def to_micro_usd(cost: Decimal) -> int:
 
 def compute_max_cost(
     targets: Sequence[Target],
-    prompt_tokens: int,
+    prompt_bound: int | None,
     prompt: Prompt,
     timestamp: float,
     *,
@@ -52,21 +42,20 @@ def compute_max_cost(
 ) -> int | None:
     """Return the micro-USD that a call costs at most at the dearest target.
 
-    None if the cost of one target has no bound. `prompt_tokens` is the most tokens that the call
-    reads. `timestamp` is in seconds since the epoch. `has_answer` is True if output tokens are
-    billed; embeddings have none.
+    None if the cost of one target has no bound. `prompt_bound` is the most tokens of the prompt;
+    None is as many as the window of a model has. `timestamp` is in seconds since the epoch.
+    `has_answer` is True if output tokens are billed; embeddings have none.
     """
-    highest, output_cap = 0, prompt.max_output
+    highest = 0
     # Prompts of text alone, in the standard service tier, as most.
     is_plain = prompt.service is None and not (prompt.images or prompt.files or prompt.audio)
-    if output_cap is not None and 0 < output_cap < MIN_OUTPUT_CAP:
-        # The gateway may ask a provider in a dialect that takes no smaller cap.
-        output_cap = MIN_OUTPUT_CAP
     for target in targets:
-        price = target.price
-        if price is None:
+        price, prompt_tokens = target.price, target.compute_max_input(prompt_bound)
+        if price is None or prompt_tokens is None:
             return None
-        max_output = target.compute_max_output(output_cap, prompt.choices) if has_answer else 0
+        max_output = (
+            target.compute_max_output(prompt.max_output, prompt.choices) if has_answer else 0
+        )
         cached = _SLOPES.get(id(price))
         slopes = cached[1] if cached is not None and cached[0] is price else _cache_slopes(price)
         if slopes is not None and is_plain and max_output is not None:
@@ -102,6 +91,8 @@ class UsageBound(msgspec.Struct, frozen=True, kw_only=True):
     prompt: Prompt
     prompt_tokens: int
     """Estimated tokens of the prompt."""
+    prompt_bound: int | None
+    """The most tokens of the prompt; None if the request does not show it."""
     end_user: str | None = None
     """The name under which the end user is counted; None if the call names none."""
 
@@ -113,17 +104,25 @@ class UsageBound(msgspec.Struct, frozen=True, kw_only=True):
         has_answer = call.operation == "generate"
         return compute_max_cost(
             targets,
-            bound_prompt_tokens(prompt, call.body),
+            self.prompt_bound,
             prompt,
             call.received_at,
             has_answer=has_answer,
         )
 
-    def is_bounded_by_cap(self, targets: Sequence[Target]) -> bool:
-        """Return True if a cap on the answer would bound the cost at one of the targets."""
-        prompt = msgspec.structs.replace(self.prompt, max_output=MIN_OUTPUT_CAP)
+    def find_gap(self, targets: Sequence[Target]) -> BoundGap:
+        """Find out what would bound the cost at one of the targets: the least that is missing."""
+        prompt = msgspec.structs.replace(self.prompt, max_output=1)
         capped_bound = msgspec.structs.replace(self, prompt=prompt)
-        return any(capped_bound.compute_max_cost((target,)) is not None for target in targets)
+        sized_bound = msgspec.structs.replace(capped_bound, prompt_bound=1)
+        bounds: tuple[tuple[BoundGap, UsageBound], ...] = (
+            ("output", capped_bound),
+            ("input", sized_bound),
+        )
+        for gap, usage_bound in bounds:
+            if any(usage_bound.compute_max_cost((target,)) is not None for target in targets):
+                return gap
+        return "price"
 
     def compute_tokens(self, expected_output: int) -> int:
         """Return the tokens of the prompt and of the answer.
@@ -151,10 +150,11 @@ class UsageBound(msgspec.Struct, frozen=True, kw_only=True):
 def make_ended_call(row: FinalRow) -> EndedCall:
     """Return what a call has used.
 
-    Tokens are None if unknown, and the cost is None if a part is unknown or estimated. The call
-    then stays charged with what it reserved.
+    Tokens are None if unknown, and the cost is None if a part is unknown, estimated or not final.
+    The call then stays charged with what it reserved.
     """
-    is_complete = row.cost is not None and row.wasted is not None and not row.estimate
+    is_known = row.cost is not None and row.wasted is not None
+    is_complete = is_known and not row.estimate and row.reserved is None
     micro_usd = to_micro_usd(row.cost) if is_complete and row.cost is not None else None
     return row.id, _count_tokens(row), micro_usd
 

@@ -335,7 +335,10 @@ class Limiter:
         ended_call = make_ended_call(row)
         cost = ended_call[2]
         if cost and cost > min(reservation.amounts, default=0):  # a quick look: nearly never
-            self.excess_micro_usd += reservation.compute_excess(cost)
+            excess = reservation.compute_excess(cost)
+            self.excess_micro_usd += excess
+            if excess:
+                self._reports.report_excess(row, excess)
         if not (self._ended_calls or self._local_ended_calls):
             asyncio.get_running_loop().call_soon(self._begin_settling)
         group_key = reservation.tenant, reservation.scopes
@@ -498,9 +501,8 @@ class Limiter:
         demand, dialect = answer.demand, usage_bound.call.dialect
         # Nothing fits into a budget of 0, so it is not the missing bound that refuses the call.
         if demand.kind == "usd" and not option.is_bounded and demand.limit:
-            return make_unbounded_error(
-                demand, dialect, is_priced=usage_bound.is_bounded_by_cap(option.plan.targets)
-            )
+            gap = usage_bound.find_gap(option.plan.targets)
+            return make_unbounded_error(demand, dialect, gap)
         self._reports.report_exhausted(usage_bound.call.key.tenant, answer)
         return make_refusal_error(answer, dialect, self._wall())
 

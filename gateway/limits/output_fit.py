@@ -30,7 +30,7 @@ def fit_plan(
     # Some engines read a cap of 0 or less as none at all.
     if usage_bound.call.operation != "generate" or (requested is not None and requested <= 0):
         return None
-    bounds = [target.compute_max_output(requested, 1) for target in plan.targets]
+    bounds = [target.find_output_cap(requested) for target in plan.targets]
     known_bounds = [bound for bound in bounds if bound is not None]
     if len(known_bounds) < len(bounds):
         return None

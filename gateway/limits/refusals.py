@@ -7,6 +7,7 @@ import msgspec
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.rate_limits import ExceededQuota
 from gateway.limits import window
+from gateway.limits.cost_bounds import BoundGap
 from gateway.limits.counters import CounterDemand, Refusal
 from gateway.limits.rate_view import find_tightest
 
@@ -81,14 +82,20 @@ def _make_refusal_problem(answer: Refusal, dialect: str, now: float) -> Problem:
     return Problem(kind="rate_limited", message=message, retry_after=wait)
 
 
-def make_unbounded_error(demand: CounterDemand, dialect: str, *, is_priced: bool) -> ProblemError:
+def make_unbounded_error(demand: CounterDemand, dialect: str, gap: BoundGap) -> ProblemError:
     """Tell a client that a hard budget cannot reserve the most that its call may cost.
 
-    `is_priced` is True if a cap on the answer would bound the cost of a target. Then the client can
-    send such a cap.
+    `gap` is what is missing. A cap on the answer can come from the client.
     """
     explanation = f"the budget {demand.name!r} has to reserve what a call can cost"
-    if not is_priced:
+    if gap == "input":
+        message = (
+            f"No model that can serve this call has a known window, and {explanation}. Files, "
+            "stored turns and tools of the provider have no other bound. The operator of the "
+            "gateway has to give one of them a `context`."
+        )
+        return ProblemError(Problem(kind="budget_unbounded", message=message))
+    if gap == "price":
         message = (
             f"No model that can serve this call has a known price, and {explanation}. "
             "The operator of the gateway has to give one of them a price."

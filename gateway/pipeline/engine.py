@@ -15,6 +15,7 @@ from gateway.core.decision import Decision, Plan
 from gateway.core.decision_context import Session
 from gateway.core.errors import ProblemError
 from gateway.core.loss import Loss
+from gateway.core.prompt_bound import bound_prompt_tokens
 from gateway.core.target import name_timers
 from gateway.dialects import OPERATIONS, Dialect, RequestBody, TranslatableRequest
 from gateway.dialects.tool_reasoning import ReasoningNote
@@ -139,7 +140,11 @@ class Engine:
         translatable = TranslatableRequest(
             dialect, chain.translatable_body, router.fetched_media, call.headers
         )
-        account.record_prompt(prompt, features.estimate_tokens(prompt))
+        account.record_prompt(
+            prompt,
+            features.estimate_tokens(prompt),
+            bound_prompt_tokens(prompt, len(body.raw)),
+        )
         call_features = Features(
             prompt, call.dialect, call.key, call.options, translatable, call.hints
         )
@@ -221,6 +226,7 @@ class Engine:
                     call=call,
                     prompt=body.prompt,
                     prompt_tokens=account.prompt_tokens,
+                    prompt_bound=account.prompt_bound,
                     end_user=account.end_user,
                 ),
                 decision,

@@ -200,6 +200,7 @@ def _build_provider(name: str, provider_part: ProviderPart, source: ConfigSource
         headers=provider_part.headers,
         region=provider_part.region,
         max_tokens=provider_part.max_tokens,
+        caps_reasoning=provider_part.caps_reasoning,
         stream_usage=provider_part.stream_usage,
         finish=provider_part.finish,
         refused_members=frozenset(provider_part.refuses),

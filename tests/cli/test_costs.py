@@ -126,9 +126,7 @@ def test_savings_are_in_dollars_and_percent_of_the_baseline(ledger: LedgerLocati
         ["reasoning", "1", "0", "12", "30", "unknown", "-", "-", "-", "-", "1", "-"],
         ["total", "4", "1", "36", "90", "1.050000", "0.100000", "0.050000", "2.000000", "0.950000", "1", "47.5"],
     ]  # fmt: skip
-    assert lines[-1] == (
-        "1 call has an unknown cost (at most $0.13, where there is a bound); the sums leave it out."
-    )
+    assert lines[-1] == ("Unknown and estimated costs may be up to $0.13 more, as far as bounded.")
     (total,) = csv.DictReader(io.StringIO(run(ledger, "--csv", "--by", "lab").output))
     assert (total["saved"], total["baseline"], total["reserved"]) == ("0.95", "2.0", "0.1201")
 

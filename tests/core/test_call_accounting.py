@@ -58,7 +58,7 @@ def open_account(
 ) -> CallAccount:
     """Open an account with one request sent: about 400 prompt tokens, at most 100 of output."""
     tally = CallAccount(call, "c1")
-    tally.record_prompt(PROMPT, 400)
+    tally.record_prompt(PROMPT, 400, 400)
     tally.decision = decision
     tally.start_attempt(target, Account("main", "s"), 1000.5, 50.5)
     return tally
@@ -155,12 +155,12 @@ def test_a_conversation_that_stays_at_its_target_has_no_switch_cost() -> None:
 
 def test_each_value_of_a_request_stands_in_its_own_column_of_the_intent_row() -> None:
     account = CallAccount(CALL, "c1")
-    account.record_prompt(PROMPT, 400)
+    account.record_prompt(PROMPT, 400, 1_600)
     account.decision = DECISION
     row = start_request(account, TARGET, Account("main", "s"), 1000.5, 50.5)
     assert row == IntentRow(
         id="tg-1", at=1000.5, attempt=1, key="k", tenant="t", team="w", tags=("a",), dialect="openai-chat", stream=True, lab="l",
-        tier="fast", provider="p", account="main", model="m", input=400, most=100, reserved=Decimal("0.0006"),
+        tier="fast", provider="p", account="main", model="m", input=400, most=100, reserved=Decimal("0.0018"),
         price="v1", config="c1",
     )  # fmt: skip
     account.decision = None
@@ -175,7 +175,7 @@ def test_the_intent_row_names_the_tenant_tags_and_stream_mode(
     tenant: str, tags: tuple[str, ...], stream: bool
 ) -> None:
     tally = CallAccount(msgspec.structs.replace(CALL, key=Key(name="k", tenant=tenant)), "c1")
-    tally.record_prompt(msgspec.structs.replace(PROMPT, stream=stream), 400)
+    tally.record_prompt(msgspec.structs.replace(PROMPT, stream=stream), 400, 400)
     tally.decision = msgspec.structs.replace(DECISION, tags=tags)
     row = start_request(tally, TARGET, Account("main", "s"), 1000.5, 50.5)
     assert (row.tenant, row.tags, row.stream) == (tenant, tags, stream)
@@ -200,7 +200,7 @@ def test_the_intent_row_is_the_same_whenever_it_is_made(
 ) -> None:
     """The row does not depend on what happened to the request or its call in between."""
     tally = CallAccount(msgspec.structs.replace(CALL, operation=operation), "c1")
-    tally.record_prompt(PROMPT, 400)
+    tally.record_prompt(PROMPT, 400, 400)
     tally.decision = DECISION
     attempt = tally.start_attempt(TARGET, Account("main", "s"), 1000.5, 50.5)
     row = tally.make_intent_row(attempt)
@@ -220,7 +220,7 @@ def test_the_output_bound_is_the_smallest_of_client_target_and_model(
 ) -> None:
     """The tier's cap counts if the client sets none. Some hosts take less than 1 as no bound."""
     tally = CallAccount(CALL, "c1")
-    tally.record_prompt(Prompt(model="auto", max_output=client), 400)
+    tally.record_prompt(Prompt(model="auto", max_output=client), 400, 400)
     facts = ModelFacts(max_output=model)
     limited = msgspec.structs.replace(TARGET, max_output=target, facts=facts)
     row = start_request(tally, limited, Account("main", "s"), 1000.5, 50.5)
@@ -236,7 +236,7 @@ def test_the_reservation_covers_a_dearer_service_tier() -> None:
     reservations = {}
     for word in ("priority", "flex", "ultra", None):
         tally = CallAccount(CALL, "c1")
-        tally.record_prompt(msgspec.structs.replace(PROMPT, service=word), 400)
+        tally.record_prompt(msgspec.structs.replace(PROMPT, service=word), 400, 400)
         reservations[word] = start_request(
             tally, target, Account("main", "s"), 1000.5, 50.5
         ).reserved
@@ -252,7 +252,7 @@ def test_the_output_bound_grows_with_the_number_of_choices(
 ) -> None:
     """Each answer may be as long as the model allows."""
     tally = CallAccount(CALL, "c1")
-    tally.record_prompt(Prompt(model="auto", max_output=client, choices=choices), 400)
+    tally.record_prompt(Prompt(model="auto", max_output=client, choices=choices), 400, 400)
     target = msgspec.structs.replace(TARGET, facts=ModelFacts(max_output=70))
     assert start_request(tally, target, Account("main", "s"), 1000.5, 50.5).most == most
 
@@ -425,9 +425,9 @@ def test_an_attempt_fails_only_once() -> None:
     ("problems", "cost", "wasted", "reserved"),
     [
         ((NOT_BILLED,), "0", "0", None),
-        ((NOT_BILLED, FAILED_WITH_USAGE), "0.000502", "0.000502", None),
+        ((NOT_BILLED, FAILED_WITH_USAGE), "0.000502", "0.000502", "0.000098"),
         ((MAYBE_BILLED,), None, None, "0.0006"),
-        ((MAYBE_BILLED, FAILED_WITH_USAGE, MAYBE_BILLED), None, None, "0.0012"),
+        ((MAYBE_BILLED, FAILED_WITH_USAGE, MAYBE_BILLED), None, None, "0.0018"),
     ],
 )
 def test_a_failed_call_costs_the_sum_of_its_failed_requests(
@@ -435,7 +435,7 @@ def test_a_failed_call_costs_the_sum_of_its_failed_requests(
 ) -> None:
     """The cost is zero if providers bill no failures, and unknown if one may have billed some."""
     tally = CallAccount(CALL, "c1")
-    tally.record_prompt(PROMPT, 400)
+    tally.record_prompt(PROMPT, 400, 400)
     tally.decision = DECISION
     for problem in problems:
         tally.start_attempt(TARGET, Account("main", "s"), 1000.5, 50.5)
@@ -450,7 +450,7 @@ def test_a_failed_call_costs_the_sum_of_its_failed_requests(
     ("problem", "cost", "wasted", "reserved"),
     [
         (NOT_BILLED, "1.000023", "0", None),
-        (FAILED_WITH_USAGE, "1.000525", "0.000502", None),
+        (FAILED_WITH_USAGE, "1.000525", "0.000502", "0.000098"),
         (MAYBE_BILLED, "1.000023", None, "0.0006"),
     ],
 )
@@ -541,7 +541,7 @@ def test_the_reservation_of_a_prompt_with_media_is_at_their_rates(
     )
     price = msgspec.structs.replace(target.price, rates=dear)
     account = CallAccount(CALL, "c1")
-    account.record_prompt(prompt, 400)
+    account.record_prompt(prompt, 400, 400)
     attempt = account.start_attempt(
         msgspec.structs.replace(target, price=price), Account("main", ""), 1.0, 1.0
     )
@@ -689,7 +689,7 @@ def test_embeddings_of_pictures_counted_as_text_have_an_unknown_cost(
 ) -> None:
     """One count holds text and pictures, and pictures cost 2 to 60 times as much."""
     tally = CallAccount(msgspec.structs.replace(CALL, operation="embeddings"), "c1")
-    tally.record_prompt(msgspec.structs.replace(PROMPT, stream=False, files=1), 400)
+    tally.record_prompt(msgspec.structs.replace(PROMPT, stream=False, files=1), 400, 400)
     tally.start_attempt(TARGET, Account("main", "s"), 1000.5, 50.5)
     tally.usage, tally.content_bytes, tally.is_complete = usage, 0, True
     entry = close_account(tally, "settled", 200, 51.0)

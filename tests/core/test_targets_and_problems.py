@@ -158,6 +158,7 @@ def test_losses_of_an_answer_are_bounded_and_stay_inside_their_comment() -> None
         (50, ModelFacts(context=1_000), None, 1, 50),
         (50, ModelFacts(), None, 1, 50),
         (50, ModelFacts(), 70, 1, 70),
+        (None, ModelFacts(), 1, 2, 32),
         (50, ModelFacts(), -1, 1, None),
         (None, ModelFacts(max_input=900), None, 1, None),
     ],
@@ -167,6 +168,40 @@ def test_an_answer_is_bounded_by_its_cap_or_by_its_model_and_window(
 ) -> None:
     target = Target(provider=Provider(name="p", urls={}), model="m", max_output=cap, facts=facts)
     assert target.compute_max_output(requested, choices) == most
+
+
+@pytest.mark.parametrize(
+    ("facts", "most"),
+    [
+        (ModelFacts(max_output=100), 3 * 150),
+        (ModelFacts(), 3 * 50),
+        (ModelFacts(context=70), 3 * 120),
+    ],
+)
+def test_reasoning_beside_the_cap_may_be_as_long_as_the_model_writes(
+    facts: ModelFacts, most: int
+) -> None:
+    provider = Provider(name="p", urls={}, caps_reasoning=False)
+    target = Target(provider=provider, model="m", facts=facts)
+    assert (target.find_output_cap(50), target.compute_max_output(50, 3)) == (50, most)
+
+
+@pytest.mark.parametrize(
+    ("facts", "shown", "most"),
+    [
+        (ModelFacts(), 300, 300),
+        (ModelFacts(context=200), 300, 200),
+        (ModelFacts(context=400), 300, 300),
+        (ModelFacts(context=400), None, 400),
+        (ModelFacts(context=400, max_input=250), 300, 250),
+        (ModelFacts(), None, None),
+    ],
+)
+def test_a_prompt_is_bounded_by_its_request_and_by_the_window(
+    facts: ModelFacts, shown: int | None, most: int | None
+) -> None:
+    target = Target(provider=Provider(name="p", urls={}), model="m", facts=facts)
+    assert target.compute_max_input(shown) == most
 
 
 def test_a_target_is_named_with_its_provider() -> None:

@@ -32,13 +32,13 @@ def test_the_next_target_serves_where_the_cost_of_the_first_is_unbounded(
     assert (row.model, row.attempts, row.basis and row.basis.target) == ("able-2", 1, "acme/able-1")
 
 
-@pytest.mark.parametrize(("usd", "status"), [("0.005022", 429), ("0.005023", 200)])
-def test_the_context_window_bounds_an_answer_and_is_not_sent_as_a_cap(
+@pytest.mark.parametrize(("usd", "status"), [("0.004999", 429), ("0.005", 200)])
+def test_the_context_window_bounds_prompt_and_answer_and_is_not_sent_as_a_cap(
     make: Make, upstream: Upstream, usd: str, status: int
 ) -> None:
     """Neither client nor catalogue says how long an answer may be, as at xAI.
 
-    The gateway reserves $0.001023 for the prompt, and $0.004 for 1,000 tokens, the whole window.
+    The gateway reserves $0.001 for the prompt and $0.004 for the answer, the whole window each.
     """
 
     def change(value: Config) -> None:
@@ -52,7 +52,7 @@ def test_the_context_window_bounds_an_answer_and_is_not_sent_as_a_cap(
     if status == 200:
         assert "max_tokens" not in upstream.requests[0].json
     else:
-        assert "may cost $0.005023" in error(reply)["message"]
+        assert "may cost $0.005," in error(reply)["message"]
 
 
 @pytest.mark.parametrize("client", [CHAT, RESPONSES, GEMINI])

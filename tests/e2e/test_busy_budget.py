@@ -19,8 +19,8 @@ from tests.e2e.test_messages import HELLO, claude
 from tests.e2e.upstream import Answer, Upstream, whole
 from tests.e2e.world import Config, Make, World, chat
 
-TIGHT = {"name": "tight", "usd": 0.002, "every": "day"}
-"""Room for one call: it reserves about $0.0011, and spends $0.000019 of it."""
+TIGHT = {"name": "tight", "usd": 0.003, "every": "day"}
+"""Room for one call: it reserves about $0.0022, and spends $0.000019 of it."""
 WAITS = Answer(pieces=(None, *whole().pieces), length=whole().length)
 """An answer that waits until the test releases it."""
 
@@ -79,7 +79,7 @@ def test_the_openai_sdk_retries_a_busy_budget_and_gets_its_answer(
 def test_the_openai_sdk_does_not_retry_a_spent_budget(
     make: Make, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world = make(budgeted({**TIGHT, "usd": "0.00141"}))
+    world = make(budgeted({**TIGHT, "usd": "0.00249"}))
     upstream.on("/acme", whole())
     assert world.ask(chat(max_tokens=10)).status_code == 200
     waits: list[float] = []

@@ -242,12 +242,12 @@ def test_the_gateway_reserves_the_budget_again_for_each_attempt(
     assert entry.cost is not None
     assert entry.wasted == entry.cost > 0
     (held,) = spent.values()  # an estimate is a floor: the reservation stays charged
-    assert held == 1403
+    assert held == 2493
 
 
 def budget_for_one_attempt(value: Config) -> None:
-    """Set a budget for one attempt of at most 100 tokens, 1403 millionths; not for two."""
-    value["budgets"] = [{"name": "b", "usd": 0.002, "every": "month"}]
+    """Set a budget for one attempt of at most 100 tokens, 2493 millionths; not for two."""
+    value["budgets"] = [{"name": "b", "usd": 0.003, "every": "month"}]
 
 
 def test_the_first_target_finishes_the_answer_of_a_hedge_that_breaks_off(

@@ -76,7 +76,7 @@ def test_the_hash_outlives_the_process_and_costs_are_grouped_by_it(
     assert [(total["user"], total["calls"]) for total in answer["totals"]] == [(ann, 2)]
 
 
-EACH_USER = {"name": "each user", "per": "user", "usd": "0.001170", "every": "day"}
+EACH_USER = {"name": "each user", "per": "user", "usd": "0.002255", "every": "day"}
 """A budget that five calls fit into: each costs 19 micro-USD, and reserves 1,087."""
 
 

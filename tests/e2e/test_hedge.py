@@ -113,7 +113,7 @@ def test_a_hedge_needs_room_in_the_budget_and_a_retry_of_the_lab(
 
     def bounded(value: Config) -> None:
         hedged(value)
-        value["budgets"] = [{"name": "b", "usd": 0.002, "every": "month"}]
+        value["budgets"] = [{"name": "b", "usd": 0.003, "every": "month"}]
 
     world = make(bounded)
     upstream.on("/acme", whole())

@@ -48,7 +48,7 @@ def test_three_tenants_spend_only_what_the_budget_allows(
     make: Make, upstream: Upstream, per: dict[str, str], passed: int
 ) -> None:
     """Five calls fit into the budget: of all tenants together, or of each."""
-    budget = {"name": "b", "usd": "0.001170", "every": "day", **per}
+    budget = {"name": "b", "usd": "0.002245", "every": "day", **per}
     world = make_with_tenants(make, budgeted(budget))
     upstream.on("/acme", whole())
     replies = [ask(world, tenant) for _ in range(6) for tenant in TENANTS]
@@ -153,10 +153,10 @@ def test_an_upgrade_takes_the_spending_of_the_ledger_where_it_is_more(
 
 def test_a_tenant_learns_nothing_about_another(make: Make, upstream: Upstream) -> None:
     """Neither a refusal by a budget for all tenants nor its headers show anything."""
-    world = make_with_tenants(make, budgeted({"name": "b", "usd": "0.001090", "every": "day"}))
+    world = make_with_tenants(make, budgeted({"name": "b", "usd": "0.002165", "every": "day"}))
     upstream.on("/acme", whole())
     assert ask(world, "north").status_code == 200
     reply = ask(world, "south")
     assert reply.status_code == 429
     shown = reply.text + repr(reply.headers)
-    assert not any(word in shown for word in ("north", "west", "tenant", "0.001090", "0.000019"))
+    assert not any(word in shown for word in ("north", "west", "tenant", "0.002165", "0.000019"))

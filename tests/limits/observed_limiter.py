@@ -38,7 +38,7 @@ CALL = Call(
 )  # fmt: skip
 PROMPT = Prompt(model="auto", chars=500, max_output=100)
 HELD = 1_900
-"""Reserved micro-USD: 500 characters and 1,000 around them at 1, 100 tokens at 4 USD a million."""
+"""Reserved micro-USD: 1,500 tokens of the prompt at 1, 100 tokens at 4 USD a million."""
 
 
 def target(name: str = "m", price: Price | None = PRICE, **more: Any) -> Target:
@@ -144,9 +144,19 @@ class ObservedLimiter:
         reservation = await self.gate.reserve(bound, decision(tier), plan(*targets), again or lower)
         return reservation.decision, reservation.plan
 
-    def want(self, id: str = "c1", *, prompt: Prompt = PROMPT, **more: Any) -> UsageBound:
+    def want(
+        self,
+        id: str = "c1",
+        *,
+        prompt: Prompt = PROMPT,
+        prompt_bound: int | None = 1_500,
+        **more: Any,
+    ) -> UsageBound:
         return UsageBound(
-            call=msgspec.structs.replace(CALL, id=id, **more), prompt=prompt, prompt_tokens=125
+            call=msgspec.structs.replace(CALL, id=id, **more),
+            prompt=prompt,
+            prompt_tokens=125,
+            prompt_bound=prompt_bound,
         )
 
     async def end(self, id: str = "c1", **more: Any) -> None:

@@ -16,7 +16,7 @@ from gateway.core.prompt import Prompt
 from gateway.core.rate_limits import ExceededQuota, RateLimits, RateStatus
 from gateway.core.rates import Rates
 from gateway.core.target import ModelFacts, Target
-from gateway.limits.cost_bounds import bound_prompt_tokens, compute_max_cost, to_micro_usd
+from gateway.limits.cost_bounds import compute_max_cost, to_micro_usd
 from gateway.limits.counters import (
     AdmissionRequest,
     Admitted,
@@ -44,21 +44,6 @@ from tests.limits.observed_limiter import (
 )
 
 
-@pytest.mark.parametrize(
-    ("prompt", "body", "most"),
-    [
-        (Prompt(model="m", chars=500), b"x" * 600, 1_500),
-        (Prompt(model="m", chars=500), "é".encode() * 600, 3_000),
-        (Prompt(model="m", chars=500), b"\\u00e9" * 100, 3_000),
-        (Prompt(model="m", chars=500, images=2), b"x", 41_500),
-        (Prompt(model="m", chars=500, files=1), b"x" * 9_000, 10_500),
-        (Prompt(model="m", chars=500, audio=1), b"x" * 9_000, 10_500),
-    ],
-)
-def test_the_bound_on_a_prompts_tokens_is_its_bytes(prompt: Prompt, body: bytes, most: int) -> None:
-    assert bound_prompt_tokens(prompt, body) == most
-
-
 def test_money_is_rounded_up() -> None:
     assert [to_micro_usd(Decimal(text)) for text in ("0", "0.0000001", "0.000001", "1.0000011")] == [
         0, 1, 1, 1_000_002
@@ -84,13 +69,20 @@ STEPPED = Price(
         ((target(), target(price=STEPPED)), PROMPT, 400 + 3_000),
         ((target(), target(price=None)), PROMPT, None),
         ((target(),), msgspec.structs.replace(PROMPT, max_output=None), None),
-        ((target(facts=ModelFacts(context=500)),), msgspec.structs.replace(PROMPT, max_output=None), 2_000 + 1_500),
+        ((target(facts=ModelFacts(context=500)),), msgspec.structs.replace(PROMPT, max_output=None), 2_000 + 500),
+        ((target(facts=ModelFacts(context=9_000, max_input=600)),), PROMPT, 400 + 600),
     ],
 )  # fmt: skip
 def test_the_maximum_cost_of_a_call_is_that_of_its_dearest_target(
     targets: Sequence[Target], prompt: Prompt, most: int | None
 ) -> None:
     assert compute_max_cost(targets, 1_500, prompt, 1e9) == most
+
+
+def test_a_prompt_of_unknown_length_costs_the_whole_window() -> None:
+    wide, wider = [target(facts=ModelFacts(context=window)) for window in (9_000, 10_000)]
+    assert compute_max_cost((wide, wider), None, PROMPT, 1e9) == 10_000 + 400
+    assert compute_max_cost((wide, target()), None, PROMPT, 1e9) is None
 
 
 async def test_a_call_reserves_its_maximum_cost_and_is_charged_its_real_cost() -> None:
@@ -193,6 +185,18 @@ async def test_an_embedding_without_a_price_has_no_bound() -> None:
     assert "No model that can serve this call has a known price" in problem.message
 
 
+async def test_the_refusal_of_a_call_of_unknown_length_asks_for_a_window() -> None:
+    """Without a window only the usual cost is known, which `reserve: expected` reserves."""
+    stage = ObservedLimiter(budget())
+    problem = await stage.refused(prompt_bound=None)
+    assert (problem.kind, problem.param) == ("budget_unbounded", None)
+    assert "has a known window" in problem.message
+    assert "`context`" in problem.message
+    assert await stage.used() == 0
+    stage = ObservedLimiter(budget(reserve="expected"))
+    await stage.ask(prompt_bound=None)
+
+
 UNSAID = msgspec.structs.replace(PROMPT, max_output=None)
 """A prompt whose client sets no cap on the answer's length."""
 LONG = target("long", facts=ModelFacts(context=1_000))
@@ -201,7 +205,7 @@ LONG = target("long", facts=ModelFacts(context=1_000))
 async def test_the_context_window_bounds_an_answer_without_another_bound() -> None:
     stage = ObservedLimiter(budget())
     await stage.ask(prompt=UNSAID, targets=[LONG])
-    assert await stage.used() == 1_500 + 4 * 1_000
+    assert await stage.used() == 1_000 + 4 * 1_000
 
 
 @pytest.mark.parametrize("more", [{}, {"reserve": "expected"}])
@@ -543,10 +547,22 @@ async def test_a_bill_above_its_reservation_is_counted_apart() -> None:
     for id in ("c1", "c2", "c3"):
         await stage.ask(id)
     await stage.gate.extend(stage.want("c2"), decision(), target())
-    await stage.end("c1", cost=Decimal(HELD + 7) / 1_000_000)
+    await stage.end("c1", cost=Decimal(HELD + 7) / 1_000_000, provider="acme", model="able-1")
     await stage.end("c2", cost=Decimal(HELD + 7) / 1_000_000)
     await stage.end("c3")
     assert stage.gate.excess_micro_usd == 7
+    assert [(line["call"], line["text"]) for line in stage.log] == [
+        ("c1", "acme/able-1 cost 7 micro-USD more than was reserved")
+    ]
+
+
+async def test_the_log_names_each_model_that_costs_more_than_reserved_once() -> None:
+    stage = ObservedLimiter(budget("1"))
+    for id in ("c1", "c2"):
+        await stage.ask(id)
+        await stage.end(id, cost=Decimal(HELD + 7) / 1_000_000)
+    assert len(stage.log) == 1
+    assert stage.gate.excess_micro_usd == 14
 
 
 async def test_a_client_that_leaves_during_a_further_attempt_keeps_its_reservation() -> None:

@@ -166,7 +166,12 @@ async def test_a_budget_of_a_key_lowers_the_cap_too() -> None:
 )
 def test_some_calls_have_no_cap_to_lower(prompt: Prompt, more: dict[str, Any]) -> None:
     """Some engines read -1 as no cap at all; embeddings have no answer; 50 tokens are few."""
-    bound = UsageBound(call=msgspec.structs.replace(CALL, **more), prompt=prompt, prompt_tokens=125)
+    bound = UsageBound(
+        call=msgspec.structs.replace(CALL, **more),
+        prompt=prompt,
+        prompt_tokens=125,
+        prompt_bound=1_500,
+    )
     known = target(facts=ModelFacts(max_output=9_000))
     assert fit_plan(bound, plan(known), 1_600, 40 if prompt.max_output != 50 else 60, "b") is None
 
@@ -174,13 +179,13 @@ def test_some_calls_have_no_cap_to_lower(prompt: Prompt, more: dict[str, Any]) -
 def test_a_target_without_a_bound_stays_refused() -> None:
     """The call would take all that is left; the operator has to say how long answers may be."""
     prompt = msgspec.structs.replace(PROMPT, max_output=None)
-    bound = UsageBound(call=CALL, prompt=prompt, prompt_tokens=125)
+    bound = UsageBound(call=CALL, prompt=prompt, prompt_tokens=125, prompt_bound=1_500)
     assert fit_plan(bound, plan(target()), 10**9, 100, "b") is None
     assert fit_plan(bound, plan(target(facts=ModelFacts(context=900), price=None)), 9, 9, "b") is None  # fmt: skip
 
 
 def test_a_target_that_takes_no_cap_is_not_served_with_one() -> None:
-    bound = UsageBound(call=CALL, prompt=LARGE, prompt_tokens=125)
+    bound = UsageBound(call=CALL, prompt=LARGE, prompt_tokens=125, prompt_bound=1_500)
     refusing = target(facts=ModelFacts(refused_members=frozenset({"max_tokens"})))
     assert fit_plan(bound, plan(target()), 10_000, 100, "b") is not None
     assert fit_plan(bound, plan(target(), refusing), 10_000, 100, "b") is None
@@ -258,7 +263,7 @@ def test_the_fitted_cost_is_the_highest_that_is_left(
     targets: list[Target], requested: int | None, choices: int, left: int, least: int
 ) -> None:
     prompt = Prompt(model="auto", chars=500, max_output=requested, choices=choices)
-    bound = UsageBound(call=CALL, prompt=prompt, prompt_tokens=125)
+    bound = UsageBound(call=CALL, prompt=prompt, prompt_tokens=125, prompt_bound=1_500)
     before = plan(*targets)
     cost = bound.compute_max_cost(targets)
     fitted = fit_plan(bound, before, left, least, "b")

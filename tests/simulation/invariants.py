@@ -14,12 +14,13 @@ def check(result: BudgetTrialResult, budgets: Mapping[str, Decimal], *, forgets:
     """Return every broken invariant, one a line.
 
     `budgets` maps the subject of a counter to its USD. With `forgets`, counters began anew from the
-    ledger, which can only estimate what some calls cost.
+    ledger.
     """
     bills: dict[str, list[BilledRequest]] = defaultdict(list)
     for bill in result.bills:
         bills[bill.marker].append(bill)
     wrong = [*_check_rows(result, bills), *_check_bills(result, bills)]
+    wrong += _check_reservations(result, bills)
     for subject, usd in budgets.items():
         wrong += _check_budget(result, bills, subject, usd * MICRO, forgets=forgets)
     return wrong
@@ -64,6 +65,22 @@ def _check_bills(
             yield f"{id}: {billed} micro-USD were billed, and {row.cost * MICRO} are in the ledger"
 
 
+def _check_reservations(
+    result: BudgetTrialResult, bills: Mapping[str, list[BilledRequest]]
+) -> Iterator[str]:
+    """No request is billed above its reservation, and no call above what its row leaves open."""
+    intents = {rows[0].tags[0]: rows for rows in result.books.intents.values()}
+    for marker, requests in bills.items():
+        reserved = max((row.reserved or _NOTHING for row in intents.get(marker, ())), default=None)
+        if reserved is not None and max(map(cost, requests)) > reserved * MICRO:
+            yield f"{marker}: {max(map(cost, requests))} micro-USD were billed, and {reserved * MICRO} reserved"  # fmt: skip
+    for id, (row, *_) in result.books.finals.items():
+        billed = sum((cost(bill) for bill in bills.get(row.tags[0], ())), _NOTHING)
+        most = ((row.cost or _NOTHING) + (row.reserved or _NOTHING)) * MICRO
+        if billed > most:
+            yield f"{id}: {billed} micro-USD were billed, and the ledger has {most} at most"
+
+
 def _check_budget(
     result: BudgetTrialResult,
     bills: Mapping[str, list[BilledRequest]],
@@ -78,24 +95,9 @@ def _check_budget(
     billed = sum((cost(bill) for marker in markers for bill in bills.get(marker, ())), _NOTHING)
     counts = [value for name, value in result.used.items() if name.split("|")[2] == subject]
     used = sum(counts)
-    unknown = _sum_estimates(result, bills, set(markers)) if forgets else _NOTHING
-    if billed > limit + unknown:
+    if billed > limit:
         yield f"{subject}: {billed} micro-USD were billed of {limit}"
-    if used + unknown < billed and (counts or not forgets):  # a counter begins with a call
+    if used < billed and (counts or not forgets):  # a counter begins with a call
         yield f"{subject}: {billed} micro-USD were billed, and {used} are counted"
-    if used > limit + unknown:
+    if used > limit:
         yield f"{subject}: {used} micro-USD are counted of {limit}"
-
-
-def _sum_estimates(
-    result: BudgetTrialResult, bills: Mapping[str, list[BilledRequest]], markers: set[str]
-) -> Decimal:
-    """Return the bills of calls of which the ledger does not know the whole cost."""
-    unknown = {
-        row.tags[0]
-        for row, *_ in result.books.finals.values()
-        if row.cost is None or row.wasted is None or row.estimate
-    }
-    return sum(
-        (cost(bill) for marker in unknown & markers for bill in bills.get(marker, ())), _NOTHING
-    )

@@ -70,7 +70,7 @@ def draw(seed: str) -> Scenario:
     chance = random.Random(f"{seed} scenario")
     uses_redis = chance.random() < 0.6
     clients, calls = chance.randint(1, 12), chance.randint(1, 8)
-    most = Decimal(clients * calls) * Decimal("0.003")
+    most = Decimal(clients * calls) * Decimal("0.005")
     is_calm = chance.random() < 0.2
     drawn = chance.sample(list(_FATES), chance.randint(2, len(_FATES)))
     scenario = Scenario(

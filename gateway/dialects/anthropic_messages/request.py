@@ -69,6 +69,8 @@ _ROLES = ("user", "assistant")
 _HOSTED_TOOL_USES = ("server_tool_use", "mcp_tool_use")
 _TEXT_MEMBERS = ("text", "thinking")
 """Members of blocks that hold text for the model."""
+_TEXT_SOURCES = ("text", "content")
+"""Types of a document's source whose text is in the request."""
 _SESSION_MARK = "_session_"
 """Precedes the session id at the end of Claude Code's `user_id`."""
 
@@ -94,7 +96,9 @@ def _read_prompt(value: dict[str, Json], members: jsonio.Members, *, counting: b
         tool_loop=totals.tool_loop,
         injected_text=user_text.injected_text,
         images=totals.images,
+        image_bytes=totals.image_bytes,
         files=totals.files,
+        is_unsized=totals.is_unsized,
         max_output=cap,
         sampled=isinstance(temperature, int | float) and temperature > 0,
         zero_temperature=is_zero(temperature),
@@ -107,6 +111,8 @@ def _add_rare_members(prompt: Prompt, value: dict[str, Json], members: jsonio.Me
     """Return the prompt with what `_RARE_MEMBERS` add to it."""
     tools, choice = value.get("tools"), value.get("tool_choice")
     definitions = tools if isinstance(tools, list) else []
+    hosted_tools = any(map(_is_hosted, definitions)) or bool(value.get("mcp_servers"))
+    thread, has_container = value.get(THREAD), value.get("container") is not None
     return msgspec.structs.replace(
         prompt,
         chars=prompt.chars + (len(members["tools"]) if definitions else 0),
@@ -117,9 +123,10 @@ def _add_rare_members(prompt: Prompt, value: dict[str, Json], members: jsonio.Me
         service=parse_service_tier(
             value.get("service_tier"), value.get("speed"), value.get("inference_geo")
         ),
-        hosted_tools=any(map(_is_hosted, definitions)) or bool(value.get("mcp_servers")),
-        stored=value.get("container") is not None or value.get(THREAD) is not None,
-        continuation_member=THREAD if continues_thread(value.get(THREAD)) else "",
+        hosted_tools=hosted_tools,
+        stored=has_container or thread is not None,
+        is_unsized=(prompt.is_unsized or hosted_tools or has_container or continues_thread(thread)),
+        continuation_member=THREAD if continues_thread(thread) else "",
     )
 
 
@@ -143,14 +150,18 @@ class MessageTotals:
         "_last_role",
         "chars",
         "files",
+        "image_bytes",
         "images",
+        "is_unsized",
         "user_text",
     )
 
     def __init__(self, system: Json) -> None:
         """`system` is a string or a list of text blocks."""
         self.user_text = UserText()
-        self.chars = self.images = self.files = 0
+        self.chars = self.images = self.image_bytes = self.files = 0
+        self.is_unsized = False
+        """True if a document has not all of its text in the request."""
         self._last_role = ""
         self._ends_in_tool_result = self._ends_in_hosted_tool = False
         self._add_content(system)
@@ -215,16 +226,21 @@ class MessageTotals:
         for name in _TEXT_MEMBERS:
             text = block.get(name)
             self.chars += len(text) if isinstance(text, str) else 0
+        source = block.get("source")
         if kind == "image":
             self.images += 1
+            data = source.get("data") if isinstance(source, dict) else None
+            self.image_bytes += len(data) if isinstance(data, str) else 0
         elif kind == "document":
             self.files += 1
-            source = block.get("source")
             if isinstance(source, dict):
                 text = source.get("data") if source.get("type") == "text" else None
                 self._add_content(text or source.get("content"))
+            if not isinstance(source, dict) or source.get("type") not in _TEXT_SOURCES:
+                self.is_unsized = True
         elif kind == "container_upload":
             self.files += 1
+            self.is_unsized = True
         if isinstance(block.get("input"), dict):
             self.chars += len(jsonio.dumps(block["input"]).decode())
         self._add_content(block.get("content"))

@@ -76,12 +76,16 @@ def as_integer(value: Json) -> int | None:
 class ContentTotals:
     """Adds up what the system instruction and the contents of a request hold."""
 
-    __slots__ = ("audio", "chars", "files", "images", "tool_loop", "user_text")
+    __slots__ = (
+        "audio", "chars", "files", "image_bytes", "images", "is_unsized", "tool_loop", "user_text",
+    )  # fmt: skip
 
     def __init__(self, system: Json) -> None:
         """`system` is a content, or a string."""
         self.user_text = UserText()
-        self.chars = self.images = self.files = self.audio = 0
+        self.chars = self.images = self.image_bytes = self.files = self.audio = 0
+        self.is_unsized = False
+        """True if a part is a document or a video, or media that only the provider has."""
         self.tool_loop = False
         """The last content holds a function's response."""
         if isinstance(system, str):
@@ -111,7 +115,7 @@ class ContentTotals:
         for name in ("inlineData", "fileData"):
             data = get_object(part, name)
             if data:
-                self._add_media(get_member(data, "mimeType"))
+                self._add_media(get_member(data, "mimeType"), data.get("data"))
         call, result = get_object(part, "functionCall"), get_object(part, "functionResponse")
         for value in (call.get("args"), result.get("response")):
             self.chars += len(jsonio.dumps(value).decode()) if value else 0
@@ -119,11 +123,18 @@ class ContentTotals:
             self._add_part(inner)
         return bool(result)
 
-    def _add_media(self, kind: Json) -> None:
+    def _add_media(self, kind: Json, data: Json) -> None:
+        """Count one piece of media; `data` is None if the request only names it."""
         family = kind.partition("/")[0] if isinstance(kind, str) else ""
-        self.images += family == "image"
-        self.audio += family == "audio"
-        self.files += family not in ("image", "audio")
+        if family == "image":
+            self.images += 1
+            self.image_bytes += len(data) if isinstance(data, str) else 0
+        elif family == "audio":
+            self.audio += 1
+            self.is_unsized = self.is_unsized or data is None
+        else:
+            self.files += 1
+            self.is_unsized = True
 
 
 _FINISH_REASONS = ("FINISH_REASON_UNSPECIFIED", "STOP", "MAX_TOKENS", "SAFETY", "RECITATION")

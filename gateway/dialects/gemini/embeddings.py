@@ -89,6 +89,7 @@ def read(raw: bytes, path: str = "") -> RequestBody:
             user_turns=1,
             chars=totals.chars,
             images=totals.images,
+            image_bytes=totals.image_bytes,
             files=totals.files,
             audio=totals.audio,
             members=frozenset(to_camel_case(name) for it in (value, *requests) for name in it),

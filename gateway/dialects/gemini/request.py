@@ -128,6 +128,8 @@ def make_prompt(value: Object, members: Members, *, model: str, stream: bool | N
         raise invalid_request(f'"{CONFIG}" must be an object.', CONFIG)
     config, totals = config or {}, _count_contents(value)
     tools = list_objects(value.get("tools"))
+    hosted_tools = any(map(_is_hosted, tools))
+    has_cached_content = get_member(value, "cachedContent") is not None
     temperature = config.get("temperature")
     return Prompt(
         model=model,
@@ -140,6 +142,7 @@ def make_prompt(value: Object, members: Members, *, model: str, stream: bool | N
         tools=tuple(map(_read_name, _list_declarations(tools))),
         forced_tool=read_calling_mode(value) == "ANY",
         images=totals.images,
+        image_bytes=totals.image_bytes,
         files=totals.files,
         audio=totals.audio,
         json_schema=any(get_member(config, it) for it in ("responseSchema", "responseJsonSchema")),
@@ -147,8 +150,9 @@ def make_prompt(value: Object, members: Members, *, model: str, stream: bool | N
         max_output=as_integer(get_member(config, "maxOutputTokens")),
         choices=as_integer(get_member(config, "candidateCount")) or 1,
         service=parse_service_tier(get_member(value, "serviceTier")),
-        hosted_tools=any(map(_is_hosted, tools)),
-        stored=value.get("store") is True or get_member(value, "cachedContent") is not None,
+        hosted_tools=hosted_tools,
+        stored=value.get("store") is True or has_cached_content,
+        is_unsized=totals.is_unsized or hosted_tools or has_cached_content,
         sampled=isinstance(temperature, int | float) and temperature > 0,
         zero_temperature=is_zero(temperature),
         logprobs=get_member(config, "responseLogprobs") is True,

@@ -25,6 +25,7 @@ from gateway.dialects.parse import is_zero, parse, suggest_endpoint
 from gateway.dialects.reasoning_state import may_hold_label
 from gateway.dialects.request_facts import (
     RequestFacts,
+    count_data_bytes,
     join_system,
     read_labels,
 )
@@ -138,8 +139,10 @@ def _read_prompt(value: dict[str, Json], members: jsonio.Members) -> Prompt:
         tool_loop=facts.tool_loop,
         injected_text=user_text.injected_text,
         images=facts.images,
+        image_bytes=facts.image_bytes,
         files=facts.files,
         audio=facts.audio,
+        is_unsized=facts.is_unsized,
         max_output=_read_cap(value) if member_names.has_cap else None,
         sampled=temperature is not None and isinstance(temperature, _NUMBER) and temperature > 0,
         zero_temperature=is_zero(temperature),
@@ -152,6 +155,7 @@ def _read_rare_members(prompt: Prompt, value: dict[str, Json], members: jsonio.M
     """Add the facts of `_RARE_MEMBERS` to a prompt."""
     tools, asked_effort = value.get("tools"), value.get("reasoning_effort")
     functions = _list_tool_names(tools) if isinstance(tools, list) else ()
+    hosted_tools = _has_hosted_tools(value, tools)
     return msgspec.structs.replace(
         prompt,
         chars=prompt.chars + (len(members["tools"]) if functions else 0),
@@ -161,8 +165,9 @@ def _read_rare_members(prompt: Prompt, value: dict[str, Json], members: jsonio.M
         effort=asked_effort if isinstance(asked_effort, str) else None,
         choices=as_whole_number(value.get("n")) or 1,
         service=parse_service_tier(value.get("service_tier")),
-        hosted_tools=_has_hosted_tools(value, tools),
+        hosted_tools=hosted_tools,
         stored=value.get("store") is True,
+        is_unsized=prompt.is_unsized or hosted_tools,
         logprobs=value.get("logprobs") is True,
     )
 
@@ -194,12 +199,14 @@ def _make_messages_api_error(name: str) -> ProblemError:
 class _MessageFacts:
     """Facts of all messages of a request."""
 
-    __slots__ = ("audio", "chars", "files", "images", "tool_loop", "user_text")
+    __slots__ = (
+        "audio", "chars", "files", "image_bytes", "images", "is_unsized", "tool_loop", "user_text",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.user_text = UserText()
-        self.tool_loop = False
-        self.chars = self.images = self.files = self.audio = 0
+        self.tool_loop = self.is_unsized = False
+        self.chars = self.images = self.image_bytes = self.files = self.audio = 0
 
     def read_all(self, messages: list[Json]) -> None:
         """Read the messages. Raises ProblemError if one is no object."""
@@ -253,10 +260,17 @@ class _MessageFacts:
                 texts.append(text)
             elif kind == "image_url":
                 self.images += 1
+                image = part.get("image_url")
+                self.image_bytes += count_data_bytes(
+                    image.get("url") if isinstance(image, dict) else image
+                )
             elif kind == "file":
                 self.files += 1
+                self.is_unsized = True
             elif kind == "input_audio":
                 self.audio += 1
+            elif isinstance(kind, str) and kind.endswith("_url"):  # a video, or a document
+                self.is_unsized = True
         return texts
 
 

@@ -33,6 +33,7 @@ from gateway.dialects.parse import is_zero, parse, suggest_endpoint
 from gateway.dialects.reasoning_state import may_hold_label
 from gateway.dialects.request_facts import (
     RequestFacts,
+    count_data_bytes,
     join_system,
     read_labels,
 )
@@ -93,6 +94,7 @@ class InputSummary:
         "files",
         "has_references",
         "has_tools",
+        "image_bytes",
         "images",
         "tool_loop",
         "user_text",
@@ -100,7 +102,7 @@ class InputSummary:
 
     def __init__(self, instructions: Json) -> None:
         self.user_text = UserText()
-        self.images = self.files = 0
+        self.images = self.image_bytes = self.files = 0
         self.chars = len(instructions) if isinstance(instructions, str) else 0
         self.tool_loop = False
         self.has_references = False
@@ -172,6 +174,7 @@ class InputSummary:
                 self.chars += len(text)
             elif kind == "input_image":
                 self.images += 1
+                self.image_bytes += count_data_bytes(part.get("image_url"))
             elif kind == "input_file":
                 self.files += 1
         return texts
@@ -209,11 +212,13 @@ def _read_prompt(value: dict[str, Json], members: jsonio.Members) -> Prompt:
         tool_loop=summary.tool_loop,
         injected_text=user_text.injected_text,
         images=summary.images,
+        image_bytes=summary.image_bytes,
         files=summary.files,
         max_output=output_cap
         if isinstance(output_cap, int) and not isinstance(output_cap, bool)
         else None,
         stored=summary.has_references,
+        is_unsized=bool(summary.files) or summary.has_references,
         sampled=isinstance(temperature, int | float) and temperature > 0,
         zero_temperature=is_zero(temperature),
         members=frozenset(value),
@@ -240,6 +245,7 @@ def _add_rare_members(
     """Add to a prompt what `_RARE_MEMBERS` say, and all tools that are offered."""
     has_list = isinstance(value.get("tools"), list)
     include, top_logprobs = value.get("include"), value.get("top_logprobs")
+    hosted_tools, continues_stored = any(map(is_hosted, tools)), _continues_stored(value)
     return msgspec.structs.replace(
         prompt,
         chars=prompt.chars + (len(members["tools"]) if has_list else 0),
@@ -248,8 +254,9 @@ def _add_rare_members(
         json_schema=_wants_schema(value.get("text")),
         effort=effort.read(value),
         service=parse_service_tier(value.get("service_tier")),
-        hosted_tools=any(map(is_hosted, tools)),
-        stored=prompt.stored or _depends_on_store(value),
+        hosted_tools=hosted_tools,
+        stored=prompt.stored or continues_stored or _is_kept(value),
+        is_unsized=prompt.is_unsized or hosted_tools or continues_stored,
         continuation_member="" if value.get(PREVIOUS_RESPONSE) is None else PREVIOUS_RESPONSE,
         logprobs=(isinstance(include, list) and LOGPROBS in include) or bool(top_logprobs),
     )
@@ -294,9 +301,14 @@ def _wants_schema(text: Json) -> bool:
     return isinstance(text_format, dict) and text_format.get("type") == "json_schema"
 
 
-def _depends_on_store(value: dict[str, Json]) -> bool:
-    is_kept = value.get("store") is True or value.get("background") is True
-    return is_kept or any(value.get(name) is not None for name in _STORED_MEMBERS)
+def _is_kept(value: dict[str, Json]) -> bool:
+    """True if the provider keeps the answer."""
+    return value.get("store") is True or value.get("background") is True
+
+
+def _continues_stored(value: dict[str, Json]) -> bool:
+    """True if the model reads what only the provider has."""
+    return any(value.get(name) is not None for name in _STORED_MEMBERS)
 
 
 def write(body: RequestBody, target: Target) -> WrittenBody:

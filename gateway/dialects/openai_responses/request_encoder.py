@@ -23,15 +23,12 @@ from gateway.core.canonical_request import (
 )  # fmt: skip
 from gateway.core.jsonio import Json
 from gateway.core.loss import Loss
-from gateway.core.target import Target
+from gateway.core.target import MIN_OUTPUT_CAP, Target
 from gateway.dialects import reasoning_state, tool_ids
 from gateway.dialects.base import EncodedRequest
 from gateway.dialects.openai_responses import effort
 from gateway.dialects.openai_responses.content import Object
 from gateway.dialects.openai_responses.request import LOGPROBS
-
-MIN_OUTPUT_CAP = 16
-"""The smallest `max_output_tokens` that the API accepts."""
 
 _ENCRYPTED_REASONING = "reasoning.encrypted_content"
 _SAME_MEMBERS = {

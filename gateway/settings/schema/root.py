@@ -331,6 +331,7 @@ class ProviderPart(Part):
     """The region in which the provider works on requests, in a word that you choose. A key can be
     limited to regions."""
     max_tokens: Literal["either", "max_tokens", "max_completion_tokens"] = "either"
+    caps_reasoning: bool = True
     stream_usage: Literal["ask", "always"] = "ask"
     finish: Literal["required", "optional"] = "required"
     """`optional`: answers may end without a finish reason and are still complete."""

@@ -45,7 +45,10 @@ def make_limiter(store: CounterStore, tenant: str) -> Limiter:
 async def ask(limiter: Limiter, tenant: str, name: str, cap: int) -> Reservation | None:
     call = msgspec.structs.replace(CALL, id=f"{tenant}{name}", key=Key(name="k", tenant=tenant))
     bound = UsageBound(
-        call=call, prompt=msgspec.structs.replace(PROMPT, max_output=cap), prompt_tokens=125
+        call=call,
+        prompt=msgspec.structs.replace(PROMPT, max_output=cap),
+        prompt_tokens=125,
+        prompt_bound=1_500,
     )
     with contextlib.suppress(ProblemError):
         return await limiter.reserve(bound, decision(), plan(), lower)
