@@ -1,5 +1,6 @@
 """`tiergate audit`: shows who changed what through the gateway."""
 
+import math
 import time
 from datetime import UTC, datetime
 
@@ -8,10 +9,12 @@ import click
 from gateway.cli.session import CommandSession, pass_session
 from gateway.cli.terminal import TableColumn, print_table
 from gateway.core import jsonio
-from gateway.ledger.audit import AuditLog, AuditRow
 from gateway.ledger.errors import LedgerQueryError
 from gateway.ledger.query_params import load_time_zone, parse_moment
+from gateway.limits.errors import KeyStoreError
+from gateway.limits.key_loading import list_audit_places, open_key_store
 from gateway.settings.data_folder import find_data_folder
+from gateway.state.audit import AuditLog, AuditQuery, AuditRow, read_audit
 
 _MAX_VALUE_CHARS = 60
 """Characters of a value in the table; `--json` has all of it."""
@@ -39,20 +42,30 @@ def command(
 ) -> None:
     """Show what admins and commands have changed, newest first.
 
-    It reads audit.jsonl of the data folder. A gateway also answers GET /admin/audit.
+    It reads audit.jsonl of the data folder, and the database of keys, if `keys` names one. A
+    gateway also answers GET /admin/audit.
 
     \b
     Examples:
       tiergate audit --since 7d
       tiergate audit --act key --subject website --json
     """  # noqa: D301 - \b is click's sign that lines stay apart
-    begin, end = _parse_time(session, "since", since), _parse_time(session, "until", until)
-    audit = AuditLog(find_data_folder(session.environ))
+    query = AuditQuery(
+        since=_parse_time(session, "since", since, -math.inf),
+        until=_parse_time(session, "until", until, math.inf),
+        who=who,
+        act=act,
+        subject=subject,
+    )
+    data = find_data_folder(session.environ)
+    audit, key_store = AuditLog(data), open_key_store(session.source, data)
     try:
-        page = audit.read(since=begin, until=end, who=who, act=act, subject=subject, limit=limit)
+        page = read_audit(list_audit_places(audit, key_store), query, limit)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise click.ClickException(f"{audit.file} cannot be read: {reason}.") from None
+    except KeyStoreError as error:
+        raise click.ClickException(f"{error}.") from None
     if as_json:
         click.echo(jsonio.dumps_printable(jsonio.loads(jsonio.dumps(page.rows))))
         return
@@ -62,9 +75,9 @@ def command(
         click.echo("There are older rows: --limit or --until shows them.", err=True)
 
 
-def _parse_time(session: CommandSession, name: str, text: str | None) -> float | None:
+def _parse_time(session: CommandSession, name: str, text: str | None, default: float) -> float:
     if text is None:
-        return None
+        return default
     zone = load_time_zone(session.source.config.ledger.time_zone)
     try:
         return parse_moment(text, time.time(), zone, end=name == "until", parameter=name)

@@ -23,13 +23,13 @@ from gateway.cli.terminal import format_count
 from gateway.core import jsonio
 from gateway.core.ledger_rows import AttemptRow, FinalRow, RepriceRow
 from gateway.core.price import Price, explain_unknown_cost
-from gateway.ledger.audit import AuditLog
 from gateway.ledger.query_params import LedgerQuery
 from gateway.ledger.reprice import price_again, read_usage
 from gateway.ledger.store import LedgerStore, StoredRow
 from gateway.settings import catalogue, list_prices, pricing
 from gateway.settings.baseline import build_baseline
 from gateway.settings.data_folder import find_data_folder
+from gateway.state.audit import AuditLog
 
 if TYPE_CHECKING:  # slow to import, and other commands of `costs` do not need it
     from gateway.runtime.build import BuiltConfig

@@ -12,7 +12,7 @@ from gateway.cli.admin_client import send_json
 from gateway.cli.session import CommandSession
 from gateway.core.jsonio import Json
 from gateway.limits.errors import KeyChangeError
-from gateway.limits.key_admin import KeyAct, KeyAdmin, KnownNames, describe_key
+from gateway.limits.key_admin import KeyAdmin, KnownNames, describe_key
 from gateway.limits.key_loading import open_key_store
 from gateway.limits.key_store.store import KeyStore, is_database
 from gateway.settings.data_folder import find_data_folder
@@ -72,9 +72,7 @@ class StoreKeys:
         names = KnownNames(
             source.config.labs, {provider.region for provider in providers if provider.region}
         )
-        self.admin = KeyAdmin(
-            store, clock=time.time, names=names, record_act=make_key_recorder(session, via)
-        )
+        self.admin = KeyAdmin(store, clock=time.time, names=names, via=via)
 
     @property
     def place(self) -> str:
@@ -150,25 +148,6 @@ class GatewayKeys:
 def open_key_client(session: CommandSession, url: str | None) -> KeyClient:
     """Return the keys of the gateway at `url`, or of the store. Raises KeyChangeError."""
     return StoreKeys(session) if url is None else GatewayKeys(session, url)
-
-
-def make_key_recorder(
-    session: CommandSession, via: Literal["cli", "serve"] = "cli"
-) -> Callable[[KeyAct], None]:
-    """Return a function that writes a change to the audit of the data folder, if there is one.
-
-    Without the folder no gateway has run here, and a command makes none.
-    """
-    data = find_data_folder(session.environ)
-
-    def record(act: KeyAct) -> None:
-        if data.is_dir():
-            from gateway.ledger.audit import AuditLog  # noqa: PLC0415 - only changes need it
-            from gateway.pipeline.key_audit import record_key_act  # noqa: PLC0415
-
-            record_key_act(AuditLog(data), act, via)
-
-    return record
 
 
 def find_user(get_user: Callable[[], str] = getpass.getuser) -> str:

@@ -6,11 +6,11 @@ Nothing here returns a hash, and a secret is returned once, by the change that m
 import hashlib
 import re
 import secrets
+import socket
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
-import msgspec
 from pydantic import TypeAdapter, ValidationError
 
 from gateway.core.target import TIERS
@@ -25,6 +25,7 @@ from gateway.limits.key_store.store import (
 from gateway.limits.keys import KeyLimitPart, KeyPart, parse_time
 from gateway.settings.errors import suggest_name
 from gateway.settings.schema.base import Duration
+from gateway.state.audit import AuditRow, AuditSource
 
 _SECRET_BITS = 256
 _NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
@@ -47,18 +48,6 @@ class KnownNames(NamedTuple):
     regions: Collection[str]
 
 
-class KeyAct(msgspec.Struct, frozen=True, kw_only=True):
-    """A change to a key, for the audit: its settings have no hash."""
-
-    act: Literal["create", "change", "rotate", "revoke"]
-    name: str
-    who: str
-    before: dict[str, Any] | None = None
-    after: dict[str, Any] | None = None
-    error: str | None = None
-    """Why the change failed after it was recorded; None if it did not."""
-
-
 class NewSecret(NamedTuple):
     """A key with the secret that it has just got."""
 
@@ -67,15 +56,18 @@ class NewSecret(NamedTuple):
     """The only copy; None if the caller has brought a hash."""
 
 
-def ignore_act(_: KeyAct) -> None:
-    """Record nothing."""
+type KeyAct = Literal["create", "change", "rotate", "revoke"]
+
+
+def ignore_row(_: AuditRow) -> None:
+    """Note nothing."""
 
 
 class KeyAdmin:
     """Changes the keys of a store, and lists them.
 
-    `clock` returns seconds since the epoch, `random_bytes` random bytes. `record_act` gets each
-    change before the store keeps it; if it raises, nothing changes.
+    `clock` returns seconds since the epoch, `random_bytes` random bytes. `note` gets the row of
+    the audit for each change that was made through `via`.
     """
 
     def __init__(
@@ -86,7 +78,8 @@ class KeyAdmin:
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
         names: KnownNames | None = None,
         no_limits_reason: str = "",
-        record_act: Callable[[KeyAct], object] = ignore_act,
+        via: AuditSource = "cli",
+        note: Callable[[AuditRow], object] = ignore_row,
     ) -> None:
         """Without `names`, keys may name any lab and region.
 
@@ -97,7 +90,8 @@ class KeyAdmin:
         self._random_bytes = random_bytes
         self._names = names
         self._no_limits_reason = no_limits_reason
-        self._record_act = record_act
+        self._via = via
+        self._note = note
 
     def list_keys(self) -> list[KeyRecord]:
         """Return all keys. Raises what the store does."""
@@ -215,37 +209,27 @@ class KeyAdmin:
         self._edit("revoke", name, change, who)
         return was_live
 
-    def _edit(
-        self,
-        act: Literal["create", "change", "rotate", "revoke"],
-        name: str,
-        change: ChangeKey,
-        who: str,
-    ) -> KeyRecord:
-        """Change a key. The record of it is written before the store keeps the change."""
-        recorded: KeyAct | None = None
+    def _edit(self, act: KeyAct, name: str, change: ChangeKey, who: str) -> KeyRecord:
+        rows: list[AuditRow] = []
 
-        def change_and_record(before: KeyRecord | None) -> KeySettings:
-            nonlocal recorded
-            settings = change(before)
-            if before is None or settings != before.settings:
-                key_act = KeyAct(
-                    act=act,
-                    name=name,
-                    who=who,
-                    before=None if before is None else hide_hashes(before.settings),
-                    after=hide_hashes(settings),
-                )
-                self._record_act(key_act)
-                recorded = key_act
-            return settings
+        def describe(before: KeyRecord | None, settings: KeySettings) -> AuditRow:
+            row = AuditRow(
+                at=self._clock(),
+                who=who,
+                via=self._via,
+                act=f"key.{act}",
+                subject=name,
+                before=None if before is None else hide_hashes(before.settings),
+                after=hide_hashes(settings),
+                host=socket.gethostname(),
+            )
+            rows.append(row)
+            return row
 
-        try:
-            return self.store.edit(name, change_and_record, who)
-        except Exception as error:
-            if recorded is not None:
-                self._record_act(msgspec.structs.replace(recorded, error=type(error).__name__))
-            raise
+        record = self.store.edit(name, change, describe)
+        for row in rows:
+            self._note(row)
+        return record
 
     def _make_secret(self) -> str:
         return f"tg-{self._random_bytes(_SECRET_BITS // 8).hex()}"

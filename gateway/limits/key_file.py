@@ -13,21 +13,26 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from gateway.limits import keys
 from gateway.limits.errors import KeyFileError
-from gateway.limits.key_store.store import ChangeKey, KeyRecord, KeySettings
+from gateway.limits.key_store.store import ChangeKey, DescribeChange, KeyRecord, KeySettings
 from gateway.settings import yaml
 from gateway.settings.errors import ConfigError, Mistake
+from gateway.state.audit import AuditLog, AuditRow
 
 _FILE_MODE = 0o600
 """The mode of a new file; an existing file keeps its own."""
 
 
 class KeyFile:
-    """A file of client keys."""
+    """A file of client keys. Its changes have their rows in `audit`."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, audit: AuditLog | None = None) -> None:
+        """Without `audit`, or without its folder, nothing is recorded: no gateway has run here."""
         self.file = file
+        self._audit = audit
 
     @property
     def place(self) -> str:
@@ -42,22 +47,28 @@ class KeyFile:
             return {}
         return self._read_records(text)
 
-    def edit(
-        self,
-        name: str,
-        change: ChangeKey,
-        who: str,  # noqa: ARG002 - a file has no place for it
-    ) -> KeyRecord:
+    def edit(self, name: str, change: ChangeKey, describe: DescribeChange) -> KeyRecord:
         """Change one key while nobody else changes the file; see KeyStore.
 
-        Raises KeyChangeError, ConfigError, OSError.
+        The row of the audit is written before the change. Raises KeyChangeError, ConfigError,
+        OSError.
         """
         with self._locked_text() as text:
             before = self._read_records(text).get(name)
             settings = dict(change(before))
             if before is None or settings != before.settings:
-                self._write(text, name, before, settings)
+                row = describe(before, settings)
+                self._record(row)
+                try:
+                    self._write(text, name, before, settings)
+                except Exception as error:
+                    self._record(msgspec.structs.replace(row, error=type(error).__name__))
+                    raise
         return KeyRecord(name=name, settings=settings)
+
+    def _record(self, row: AuditRow) -> None:
+        if self._audit is not None and self._audit.file.parent.is_dir():
+            self._audit.write(row)
 
     def _read_records(self, text: str) -> dict[str, KeyRecord]:
         names = [name for name, _, _ in keys.iter_key_parts(text, str(self.file))]

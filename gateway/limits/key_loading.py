@@ -9,7 +9,7 @@ from gateway.limits.key_file import KeyFile
 from gateway.limits.key_store.followed_keys import FollowedKeys
 from gateway.limits.key_store.last_copy import LastKeyCopy
 from gateway.limits.key_store.store import (
-    KeyStore,
+    KeyDatabase,
     find_database_file,
     is_database,
     open_database,
@@ -18,6 +18,7 @@ from gateway.limits.keys import KeyTable
 from gateway.settings.data_folder import SQLITE_SCHEME, resolve_store_url
 from gateway.settings.errors import ConfigError
 from gateway.settings.loader import ConfigSource
+from gateway.state.audit import AuditLog, AuditRows
 from gateway.telemetry.log import Log, ignore_event
 
 COPY_NAME = "known_keys.jsonl"
@@ -56,18 +57,25 @@ def load_key_table(
     return keys.load(part.store, source.file.parent, extra, database=followed_keys, log=log)
 
 
-def open_key_store(source: ConfigSource, data: Path) -> KeyStore | None:
+def open_key_store(source: ConfigSource, data: Path) -> KeyFile | KeyDatabase | None:
     """Return the store for changes of keys; None if keys are open. Raises ConfigError."""
     setting = source.config.keys.store
     if setting == "open":
         return None
     if not is_database(setting):
-        return KeyFile(source.file.parent / setting)
+        return KeyFile(source.file.parent / setting, AuditLog(data))
     _check_file(source, data)
     try:
         return open_database(setting, data)
     except KeyStoreError as error:
         raise ConfigError([source.make_mistake(("keys",), f"{error}.")]) from None
+
+
+def list_audit_places(audit: AuditLog, key_store: KeyFile | KeyDatabase | None) -> list[AuditRows]:
+    """Return the places of rows: the file of the audit, and the key database if there is one."""
+    if key_store is None or isinstance(key_store, KeyFile):
+        return [audit]
+    return [audit, key_store]
 
 
 def _check_file(source: ConfigSource, data: Path) -> None:

@@ -22,14 +22,14 @@ from gateway.cache.session_store import LocalSessionStore, SessionStore, SharedS
 from gateway.core.clocks import SYSTEM_CLOCKS, Clocks
 from gateway.core.ledger_rows import FinalRow
 from gateway.core.target import Provider
-from gateway.ledger.audit import AuditLog, AuditRow
 from gateway.ledger.journal import list_segments
 from gateway.ledger.recovery import Recovered
 from gateway.ledger.redaction_patterns import compile_redactor
 from gateway.limits.counter_epochs import claim_first_epoch
 from gateway.limits.counters import CounterStore
+from gateway.limits.key_file import KeyFile
 from gateway.limits.key_loading import load_key_table, open_key_store
-from gateway.limits.key_store.store import KeyStore
+from gateway.limits.key_store.store import KeyDatabase
 from gateway.limits.keys import DatabaseSecrets, KeyTable
 from gateway.limits.limiter import Limiter
 from gateway.limits.load_shedding import LoadSample, LoadShedder
@@ -63,6 +63,7 @@ from gateway.settings.errors import ConfigError
 from gateway.settings.loader import ConfigSource, load
 from gateway.settings.schema.root import CachePart, MediaPart, ResponsesPart
 from gateway.state import StateStore, secret
+from gateway.state.audit import AuditLog, AuditRow
 from gateway.state.ended_sessions import EndedSessions
 from gateway.state.memory import MemoryStore
 from gateway.state.redis.store import RedisStore
@@ -194,14 +195,20 @@ class Gateway:
             raise ConfigError(mistakes)
 
     @cached_property
-    def key_store(self) -> KeyStore | None:
+    def key_store(self) -> KeyFile | KeyDatabase | None:
         """The store for changes of keys; None if keys are open. It connects for each change."""
         return open_key_store(self.built_config.source, self.data)
 
     @cached_property
     def audit(self) -> AuditLog:
         """The audit: who changed what through the gateway."""
-        return AuditLog(self.data, note=self._log_act)
+        return AuditLog(self.data, note=self.log_act)
+
+    def log_act(self, row: AuditRow) -> None:
+        """Log the row of an act."""
+        self.log(
+            "audit", act=row.act, who=row.who, via=row.via, subject=row.subject, error=row.error
+        )
 
     @property
     def engine(self) -> Engine:
@@ -540,11 +547,6 @@ class Gateway:
         if not task.cancelled() and (error := task.exception()) is not None:
             text = "a background task has ended: restart the gateway, and report this line"
             self.log("task", name=task.get_name(), error=locate_error(error), text=text)
-
-    def _log_act(self, row: AuditRow) -> None:
-        self.log(
-            "audit", act=row.act, who=row.who, via=row.via, subject=row.subject, error=row.error
-        )
 
     def _log_engine(self, text: str) -> None:
         self.log("engine", text=text)

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import stat
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from gateway.limits.key_store.last_copy import LastKeyCopy
 from gateway.limits.key_store.sqlite import SqliteKeyDatabase
 from gateway.limits.key_store.store import DatabaseCursor, KeyChanges, KeyRecord
 from gateway.limits.keys import KeyTable, load
+from gateway.state.audit import AuditRow
 from tests.e2e.child import until
 
 STALE = 3600.0
@@ -57,6 +59,9 @@ class Database:
         return KeyChanges(list(self.records.values()), current, is_whole=True)
 
     def edit(self, *_: object) -> KeyRecord:
+        raise NotImplementedError
+
+    def iter_rows(self, *_: object) -> Iterator[AuditRow]:
         raise NotImplementedError
 
     def close(self) -> None:

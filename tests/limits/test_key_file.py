@@ -17,6 +17,7 @@ from gateway.limits.key_admin import KeyAdmin
 from gateway.limits.key_file import KeyFile
 from gateway.limits.keys import load, parse_time
 from gateway.settings.errors import ConfigError
+from gateway.state.audit import AuditLog, AuditQuery
 
 NOW = parse_time("2026-11-24T12:00:00Z")
 HAND = """\
@@ -346,3 +347,30 @@ def test_of_two_processes_only_one_creates_the_first_key(file: Path) -> None:
     key_file.read = dict  # type: ignore[method-assign]  # as if the file were empty still
     assert admin.create_first("shop", "me") is None
     assert file.read_text() == HAND
+
+
+def test_a_change_is_in_the_audit_before_the_file_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without its row nothing changes; a change that fails after its row has another one."""
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    file, audit = tmp_path / "keys.yaml", AuditLog(tmp_path / "data")
+    admin = KeyAdmin(KeyFile(file, audit), clock=lambda: NOW)
+    admin.create("early", {}, "ann")
+    assert not audit.file.parent.exists(), "no gateway has run here"
+    audit.file.mkdir(parents=True)
+    with pytest.raises(IsADirectoryError):
+        admin.create("web", {}, "ann")
+    audit.file.rmdir()
+    admin.create("web", {}, "ann")
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match="space"):
+        admin.revoke("web", "bob")
+    assert [(row.act, row.who, row.error) for row in audit.iter_rows(AuditQuery(), 9)] == [
+        ("key.revoke", "bob", "OSError"),
+        ("key.revoke", "bob", None),
+        ("key.create", "ann", None),
+    ]

@@ -92,6 +92,9 @@ def test_gateways_share_a_database_and_outlive_its_outage(
         new = change(gates[0], "POST", "", name="app")["secret"]
         for gate in gates:
             in_time(lambda gate=gate: status(gate, new) == 200, "the other gateway knows it")  # type: ignore[misc]
+        audit = "/admin/audit?subject=app"
+        (row,) = gates[1].ask(audit, method="GET", authorization=f"Bearer {ADMIN_KEY}").json["rows"]
+        assert (row["act"], row["via"]) == ("key.create", "api"), "told by the other gateway"
         copies = [tmp_path / name / "data" / "known_keys.jsonl" for name in ("a", "b")]
         until(lambda: all("app" in copy.read_text() for copy in copies), "each has a copy")
         postgres.stop()

@@ -2,6 +2,7 @@
 
     client_keys        a row for each key: its settings as JSON, when it changed, and who did it
     client_key_store   one row: the id of the database, and the number of its changes
+    client_key_audit   a row for each change: the row of the audit as JSON
 
 Every change takes the next number and writes it into the row of its key. So a gateway that asks
 for that one number knows whether anything changed, and then reads only the keys that did. No row
@@ -11,13 +12,20 @@ is ever deleted: a revoked key keeps its name.
 import secrets
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
 from gateway.core import jsonio
 from gateway.limits.errors import KeyStoreError
-from gateway.limits.key_store.store import ChangeKey, DatabaseCursor, KeyChanges, KeyRecord
+from gateway.limits.key_store.store import (
+    ChangeKey,
+    DatabaseCursor,
+    DescribeChange,
+    KeyChanges,
+    KeyRecord,
+)
+from gateway.state.audit import AuditQuery, AuditRow, parse_row
 
 _SCHEMA_VERSION = 1
 _TABLES = (
@@ -26,8 +34,18 @@ _TABLES = (
     """CREATE TABLE IF NOT EXISTS client_keys (
     name TEXT PRIMARY KEY, settings TEXT NOT NULL, created DOUBLE PRECISION NOT NULL,
     changed DOUBLE PRECISION NOT NULL, changed_by TEXT NOT NULL, revision BIGINT NOT NULL)""",
+    """CREATE TABLE IF NOT EXISTS client_key_audit
+    (revision BIGINT PRIMARY KEY, at DOUBLE PRECISION NOT NULL, who TEXT NOT NULL,
+    act TEXT NOT NULL, subject TEXT NOT NULL, entry TEXT NOT NULL)""",
     "CREATE INDEX IF NOT EXISTS client_keys_by_revision ON client_keys (revision)",
 )
+_ADD_AUDIT_ROW = "INSERT INTO client_key_audit VALUES (?, ?, ?, ?, ?, ?)"
+_READ_AUDIT = """
+    SELECT entry FROM client_key_audit
+    WHERE at >= ? AND at < ? AND (? = '' OR who = ?) AND (? = '' OR subject = ?)
+    AND (? = '' OR act = ? OR substr(act, 1, ?) = ?)
+    ORDER BY at DESC, revision DESC LIMIT ?
+"""
 _READ_ALL = "SELECT name, settings, created, changed, changed_by FROM client_keys ORDER BY name"
 _READ_CHANGED = """
     SELECT name, settings, created, changed, changed_by FROM client_keys WHERE revision > ?
@@ -102,8 +120,11 @@ class SqlKeyDatabase(ABC):
             )
             return KeyChanges([_make_record(row) for row in rows.fetchall()], current, is_whole)
 
-    def edit(self, name: str, change: ChangeKey, who: str) -> KeyRecord:
-        """Change one key while nobody else changes a key; see KeyStore."""
+    def edit(self, name: str, change: ChangeKey, describe: DescribeChange) -> KeyRecord:
+        """Change one key while nobody else changes a key; see KeyStore.
+
+        The row of the audit is part of the same transaction.
+        """
         with self._open() as connection, self.transaction(connection):
             # First: it locks the row, so changes have the order of their numbers.
             connection.execute(self.lock_query)
@@ -112,19 +133,34 @@ class SqlKeyDatabase(ABC):
             settings = dict(change(before))
             if before is not None and settings == before.settings:
                 return before
-            now = self._clock()
+            now, row = self._clock(), describe(before, settings)
             record = KeyRecord(
                 name=name,
                 settings=settings,
                 created=now if before is None else before.created,
                 changed=now,
-                changed_by=who,
+                changed_by=row.who,
             )
-            values = [name, jsonio.dumps(settings).decode(), record.created, now, who]
+            values = [name, jsonio.dumps(settings).decode(), record.created, now, row.who]
             connection.execute("UPDATE client_key_store SET revision = revision + 1")
             revision = _read_cursor(connection).revision
             connection.execute(self._adapt(_INSERT), [*values, revision])
+            entry = jsonio.dumps(row).decode()
+            connection.execute(
+                self._adapt(_ADD_AUDIT_ROW), [revision, row.at, row.who, row.act, name, entry]
+            )
             return record
+
+    def iter_rows(self, query: AuditQuery, limit: int) -> Iterator[AuditRow]:
+        """Yield the newest rows of the audit."""
+        if not self.exists():
+            return
+        who, act, subject = query.who, query.act, query.subject
+        values = [query.since, query.until, who, who, subject, subject]
+        values += [act, act, len(act) + 1, f"{act}.", limit]
+        with self.connect() as connection:
+            entries = connection.execute(self._adapt(_READ_AUDIT), values).fetchall()
+        yield from filter(None, (parse_row(entry.encode()) for (entry,) in entries))
 
     def close(self) -> None:  # noqa: B027 - a file has no kept connection
         """Close the kept connection, if there is one."""

@@ -11,6 +11,7 @@ from gateway.limits.errors import KeyStoreError
 from gateway.limits.keys import KeyPart
 from gateway.settings.data_folder import SQLITE_SCHEME, resolve_store_url
 from gateway.settings.schema.root import DATABASE_SCHEMES
+from gateway.state.audit import AuditRow, AuditRows
 
 type KeySettings = Mapping[str, Any]
 """The settings of a key as they are written; `KeyPart` lists them."""
@@ -30,6 +31,8 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 type ChangeKey = Callable[[KeyRecord | None], KeySettings]
 """Returns the new settings of a key from its record, which is None for a new key."""
+type DescribeChange = Callable[[KeyRecord | None, KeySettings], AuditRow]
+"""Returns the row of the audit for a change, from the record before it and the new settings."""
 
 
 class KeyStore(Protocol):
@@ -44,11 +47,12 @@ class KeyStore(Protocol):
         """Return all keys by name. Raises KeyStoreError, ConfigError, OSError."""
         ...
 
-    def edit(self, name: str, change: ChangeKey, who: str) -> KeyRecord:
+    def edit(self, name: str, change: ChangeKey, describe: DescribeChange) -> KeyRecord:
         """Change one key while nobody else changes a key; return its new record.
 
-        If `change` raises, or returns the settings that the key has, the store stays as it is.
-        Raises KeyChangeError, KeyStoreError, ConfigError, OSError.
+        The audit gets the row of `describe`, without which nothing changes. If `change` raises, or
+        returns the settings that the key has, the store stays as it is. Raises KeyChangeError,
+        KeyStoreError, ConfigError, OSError.
         """
         ...
 
@@ -69,8 +73,8 @@ class KeyChanges(NamedTuple):
     """True if the records are all keys of the database."""
 
 
-class KeyDatabase(KeyStore, Protocol):
-    """A key database. Its methods raise KeyStoreError."""
+class KeyDatabase(KeyStore, AuditRows, Protocol):
+    """A key database, with the audit of its changes. Its methods raise KeyStoreError."""
 
     def read_changes(self, cursor: DatabaseCursor | None) -> KeyChanges | None:
         """Return the keys that changed since a cursor, all keys for None; None if none did."""

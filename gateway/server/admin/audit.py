@@ -1,9 +1,8 @@
 """The audit, for admins: who changed what. And how requests of admins write to it."""
 
 import asyncio
-import re
+import math
 import time
-from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
@@ -12,13 +11,15 @@ from gateway.core import jsonio
 from gateway.core.errors import Problem, ProblemError, invalid_request
 from gateway.ledger.errors import LedgerQueryError
 from gateway.ledger.query_params import load_time_zone, parse_moment
+from gateway.limits.errors import KeyStoreError
+from gateway.limits.key_loading import list_audit_places
 from gateway.runtime.composition import Gateway
 from gateway.server.admin.auth import AdminAuth, get_admin
 from gateway.server.admin.query_params import check_parameters, parse_limit
+from gateway.state.audit import AuditQuery, is_cursor, read_audit
 
 _JSON = "application/json"
 _MAX_ROWS = 1_000
-_POSITION_PATTERN = re.compile("[0-9]{1,18}")
 _RETRY_SECONDS = 5.0
 
 
@@ -38,22 +39,22 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
         before: str = "",
     ) -> Response:
         check_parameters(request, "since", "until", "who", "act", "subject", "limit", "before")
-        if before and not _POSITION_PATTERN.fullmatch(before):
+        if before and not is_cursor(before):
             raise invalid_request("before is the `next` of an answer.", "before")
-        query = partial(
-            gateway.audit.read,
-            since=_parse_time(gateway, "since", since),
-            until=_parse_time(gateway, "until", until),
+        query = AuditQuery(
+            since=_parse_time(gateway, "since", since, -math.inf),
+            until=_parse_time(gateway, "until", until, math.inf),
             who=who,
             act=act,
             subject=subject,
-            limit=parse_limit(limit, _MAX_ROWS),
-            before=int(before) if before else None,
         )
+        max_count = parse_limit(limit, _MAX_ROWS)
+        places = list_audit_places(gateway.audit, gateway.key_store)
         try:
-            page = await asyncio.to_thread(query)
-        except OSError as error:
-            message = f"The gateway cannot read its audit: {error.strerror}."
+            page = await asyncio.to_thread(read_audit, places, query, max_count, before)
+        except (OSError, KeyStoreError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            message = f"The gateway cannot read its audit: {reason}."
             raise ProblemError(Problem(kind="ledger", message=message)) from None
         answer = {"rows": page.rows, "next": page.cursor}
         return Response(jsonio.dumps(answer), media_type=_JSON)
@@ -84,10 +85,10 @@ def make_audit_error(error: OSError) -> ProblemError:
     return ProblemError(Problem(kind="ledger", message=message, retry_after=_RETRY_SECONDS))
 
 
-def _parse_time(gateway: Gateway, name: str, text: str) -> float | None:
+def _parse_time(gateway: Gateway, name: str, text: str, default: float) -> float:
     """Return a time of the query. Raises ProblemError: invalid_request."""
     if not text:
-        return None
+        return default
     zone = load_time_zone(gateway.built_config.source.config.ledger.time_zone)
     try:
         return parse_moment(text, time.time(), zone, end=name == "until", parameter=name)

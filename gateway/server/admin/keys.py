@@ -15,19 +15,18 @@ from pydantic import TypeAdapter, ValidationError
 from gateway.core import jsonio
 from gateway.core.errors import Problem, ProblemError, invalid_request
 from gateway.limits.errors import KeyChangeError, KeyStoreError
-from gateway.limits.key_admin import KeyAct, KeyAdmin, KnownNames, NewSecret, describe_key
+from gateway.limits.key_admin import KeyAdmin, KnownNames, NewSecret, describe_key
 from gateway.limits.key_file import KeyFile
 from gateway.limits.key_store.store import KeyRecord
 from gateway.limits.startup_check import explain_unshared_keys
-from gateway.pipeline.key_audit import record_key_act
 from gateway.runtime.composition import Gateway
-from gateway.server.admin.audit import make_audit_error
 from gateway.server.admin.auth import AdminAuth, get_admin
 from gateway.server.admin.query_params import check_parameters, parse_limit
 from gateway.server.admission import Admission
 from gateway.server.request_headers import RequestHeaders
 from gateway.settings.errors import ConfigError
 from gateway.settings.schema.base import Duration
+from gateway.state.audit import AuditSource
 
 _JSON = "application/json"
 _CONFLICT, _CREATED = 409, 201
@@ -60,8 +59,7 @@ def add_routes(app: FastAPI, gateway: Gateway, admission: Admission) -> None:
         name = settings.pop("name", None)
         if not isinstance(name, str):
             raise invalid_request('The body must have a name: {"name": "ann"}.', "name")
-        admin, who = keys.open_admin(request), get_admin(request).name
-        made = await keys.work(lambda: admin.create(name, settings, who))
+        made = await keys.change(request, lambda admin, who: admin.create(name, settings, who))
         return _render_json(keys.describe_new(made), _CREATED)
 
     @app.get("/admin/keys/{name}", summary="Get one key", dependencies=guards)
@@ -79,10 +77,8 @@ def add_routes(app: FastAPI, gateway: Gateway, admission: Admission) -> None:
         changes = await keys.read_body(request)
         if not changes:
             raise invalid_request('Name the settings to change: {"expires": "2027-01-31"}.')
-        admin, who = keys.open_admin(request), get_admin(request).name
-        return _render_json(
-            keys.describe(await keys.work(lambda: admin.change(name, changes, who)))
-        )
+        record = await keys.change(request, lambda admin, who: admin.change(name, changes, who))
+        return _render_json(keys.describe(record))
 
     @app.post(
         "/admin/keys/{name}/rotate",
@@ -91,10 +87,8 @@ def add_routes(app: FastAPI, gateway: Gateway, admission: Admission) -> None:
     )
     async def rotate(request: Request, name: str) -> Response:
         check_parameters(request)
-        body = await keys.read_body(request)
-        keep_seconds = _parse_keep(body)
-        admin, who = keys.open_admin(request), get_admin(request).name
-        made = await keys.work(lambda: admin.rotate(name, keep_seconds, who))
+        keep_seconds = _parse_keep(await keys.read_body(request))
+        made = await keys.change(request, lambda admin, who: admin.rotate(name, keep_seconds, who))
         return _render_json(keys.describe_new(made))
 
     @app.delete(
@@ -102,8 +96,7 @@ def add_routes(app: FastAPI, gateway: Gateway, admission: Admission) -> None:
     )
     async def revoke(request: Request, name: str) -> Response:
         check_parameters(request)
-        admin, who = keys.open_admin(request), get_admin(request).name
-        is_changed = await keys.work(lambda: admin.revoke(name, who))
+        is_changed = await keys.change(request, lambda admin, who: admin.revoke(name, who))
         return _render_json({"name": name, "state": "revoked", "changed": is_changed})
 
 
@@ -135,9 +128,14 @@ class KeyRequests:
             raise ProblemError(Problem(kind="not_found", message="Keys are open: there is none."))
         return await self.work(lambda: KeyAdmin(store, clock=time.time).get(name))
 
-    def open_admin(self, request: Request) -> KeyAdmin:
+    async def change[T](self, request: Request, act: Callable[[KeyAdmin, str], T]) -> T:
+        """Change keys in the name of the admin who sends a request. Raises ProblemError."""
+        identity = get_admin(request)
+        admin = self._open_admin(identity.via)
+        return await self.work(lambda: act(admin, identity.name))
+
+    def _open_admin(self, via: AuditSource) -> KeyAdmin:
         """Return the admin of keys that may be changed here. Raises ProblemError: a conflict."""
-        via = get_admin(request).via
         store = self._gateway.key_store
         if store is None:
             raise _make_conflict(f"Keys are open, so there is none to change: {_DATABASE_HINT}.")
@@ -149,19 +147,13 @@ class KeyRequests:
         config = self._gateway.built_config.source.config
         regions = {part.region for part in config.providers.values() if part.region}
         names = KnownNames(config.labs, regions)
-
-        def record_act(act: KeyAct) -> None:
-            try:
-                record_key_act(self._gateway.audit, act, via)
-            except OSError as error:
-                raise make_audit_error(error) from None
-
         return KeyAdmin(
             store,
             clock=time.time,
             names=names,
             no_limits_reason=explain_unshared_keys(self._gateway.workers, self._gateway.environ),
-            record_act=record_act,
+            via=via,
+            note=self._gateway.log_act,
         )
 
     async def read_body(self, request: Request) -> dict[str, Any]:

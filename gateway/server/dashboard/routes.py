@@ -17,7 +17,7 @@ from gateway.server.dashboard.session import (
     COOKIE_NAME,
     DashboardSessions,
     check_origin,
-    set_cookie,
+    set_session_cookie,
 )
 from gateway.server.request_headers import RequestHeaders
 
@@ -80,7 +80,7 @@ def add_routes(app: FastAPI, gateway: Gateway, admission: Admission) -> None:
         request.state.admin = AdminIdentity(sessions.find_admin(cookie), "dashboard")
         await record_act(gateway, request, "session.begin")
         response = _render_json({"signed_in": True, "token": sessions.make_token(cookie)})
-        set_cookie(response, cookie, secure=is_tls(request))
+        set_session_cookie(response, cookie, secure=is_tls(request))
         return response
 
     @router.delete("/session")
@@ -91,7 +91,7 @@ def add_routes(app: FastAPI, gateway: Gateway, admission: Admission) -> None:
         if cookie and await sessions.is_signed_in(request):
             await sessions.end(cookie)
         response = _render_json({"signed_in": False, "token": None})
-        set_cookie(response, "", secure=is_tls(request))
+        set_session_cookie(response, "", secure=is_tls(request))
         return response
 
     app.include_router(router)

@@ -10,6 +10,7 @@ import hmac
 import secrets
 import time
 from collections.abc import Callable, Iterator
+from typing import Literal
 
 from fastapi import Request, Response
 
@@ -159,16 +160,30 @@ class DashboardSessions:
         return hmac.new(self._root, b"cookie " + body.encode() + key, "sha256").hexdigest()
 
 
-def set_cookie(response: Response, cookie: str, *, secure: bool) -> None:
-    """Set the cookie in the browser, or remove it if `cookie` is empty."""
+def set_session_cookie(response: Response, cookie: str, *, secure: bool) -> None:
+    """Set the cookie of a session in the browser, or remove it if `cookie` is empty."""
+    set_cookie(response, COOKIE_NAME, cookie, SESSION_SECONDS, secure=secure)
+
+
+def set_cookie(
+    response: Response,
+    name: str,
+    value: str,
+    seconds: int,
+    *,
+    secure: bool,
+    path: str = "/",
+    same_site: Literal["lax", "strict"] = "strict",
+) -> None:
+    """Set a cookie that no script can read, or remove it if `value` is empty."""
     response.set_cookie(
-        COOKIE_NAME,
-        cookie,
-        max_age=SESSION_SECONDS if cookie else 0,
-        path="/",
+        name,
+        value,
+        max_age=seconds if value else 0,
+        path=path,
         secure=secure,
         httponly=True,
-        samesite="strict",
+        samesite=same_site,
     )
 
 

@@ -10,7 +10,7 @@ from gateway.runtime.composition import Gateway
 from gateway.server.admin.audit import record_act
 from gateway.server.admin.auth import AdminAuth, AdminIdentity
 from gateway.server.dashboard.routes import SAFE_HEADERS, is_tls
-from gateway.server.dashboard.session import set_cookie
+from gateway.server.dashboard.session import set_cookie, set_session_cookie
 from gateway.server.identity.sign_in_lookup import SignInLookup
 
 _PENDING_COOKIE = "tiergate-sign-in"
@@ -48,7 +48,7 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
         request.state.admin = AdminIdentity(person.name, "dashboard")
         await record_act(gateway, request, "session.begin", after={"role": person.role})
         response = _redirect("/dashboard")
-        set_cookie(response, sessions.begin_person(person), secure=is_tls(request))
+        set_session_cookie(response, sessions.begin_person(person), secure=is_tls(request))
         _set_pending_cookie(response, "", secure=is_tls(request))
         return response
 
@@ -72,12 +72,12 @@ def _set_pending_cookie(response: Response, value: str, *, secure: bool) -> None
 
     It is sent with the navigation from the identity provider's site, hence not `strict`.
     """
-    response.set_cookie(
+    set_cookie(
+        response,
         _PENDING_COOKIE,
         value,
-        max_age=_PENDING_SECONDS if value else 0,
-        path="/dashboard",
+        _PENDING_SECONDS,
         secure=secure,
-        httponly=True,
-        samesite="lax",
+        path="/dashboard",
+        same_site="lax",
     )

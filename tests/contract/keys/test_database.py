@@ -11,10 +11,12 @@ from gateway.limits.errors import KeyChangeError, KeyStoreError
 from gateway.limits.key_admin import KeyAdmin
 from gateway.limits.key_store.store import (
     DatabaseCursor,
+    DescribeChange,
     KeyDatabase,
     KeyRecord,
     open_database,
 )
+from gateway.state.audit import AuditQuery, AuditRow
 from tests.contract.keys.conftest import Open
 from tests.ledger.postgres import Server
 
@@ -22,7 +24,16 @@ HASH = "a" * 64
 
 
 def put(database: KeyDatabase, name: str, who: str = "ann", **settings: object) -> KeyRecord:
-    return database.edit(name, lambda _: {"sha256": HASH, **settings}, who)
+    return database.edit(name, lambda _: {"sha256": HASH, **settings}, describe(name, who))
+
+
+def describe(name: str, who: str, act: str = "key.change", at: float = 1.5) -> DescribeChange:
+    row = AuditRow(at=at, who=who, via="api", act=act, subject=name, host="a", after={"labs": "ü"})
+    return lambda *_: row
+
+
+def iter_acts(database: KeyDatabase, limit: int = 9, **query: Any) -> list[str | None]:
+    return [row.subject for row in database.iter_rows(AuditQuery(**query), limit)]
 
 
 def ask(database: Any, sql: str) -> list[Any]:
@@ -89,18 +100,53 @@ def test_a_refused_change_leaves_nothing_behind(opened: Open) -> None:
         raise KeyChangeError("no")
 
     with pytest.raises(KeyChangeError):
-        opened().edit("web", refuse, "bob")
-    same = opened().edit("web", lambda record: record.settings if record else {}, "bob")
+        opened().edit("web", refuse, describe("web", "bob"))
+    keep = describe("web", "bob")
+    same = opened().edit("web", lambda record: record.settings if record else {}, keep)
     assert same.changed_by == "ann"
     after = opened().read_changes(None)
     assert before is not None
     assert after is not None
     assert after.records == before.records
+    assert iter_acts(opened()) == ["web"]
+
+
+def test_a_change_and_its_row_of_the_audit_are_one_transaction(opened: Open) -> None:
+    def fail(*_: object) -> AuditRow:
+        raise OSError(28, "No space left on device")
+
+    put(opened(), "web")
+    with pytest.raises(OSError, match="No space"):
+        opened().edit("web", lambda _: {"sha256": HASH, "tags": "a"}, fail)
+    taken = "INSERT INTO client_key_audit VALUES (2, 0, '', '', '', '[')"  # the next number
+    ask(opened(), taken)
+    with pytest.raises(KeyStoreError):
+        put(opened(), "web", tags="b")
+    assert opened().read()["web"].settings == {"sha256": HASH}
+    assert iter_acts(opened()) == ["web"]
+
+
+def test_rows_of_the_audit_are_chosen_as_those_of_a_file(opened: Open) -> None:
+    acts = [("a", "ann", "key.create"), ("a", "bob", "key.change"), ("b", "bob", "keys")]
+    for at, (name, who, act) in enumerate(acts):
+        settings = {act: ""}
+        opened().edit(name, lambda _: settings, describe(name, who, act, at))  # noqa: B023 - called at once
+    rows = list(opened().iter_rows(AuditQuery(), 9))[::-1]
+    assert [(row.subject, row.who, row.act) for row in rows] == acts
+    for values in (
+        {}, {"since": 1.0}, {"until": 1.0}, {"since": 1.0, "until": 2.0}, {"who": "bob"}, {"act": "key"},
+        {"act": "key.change"}, {"act": "ke_"}, {"subject": "a"}, {"who": "bob", "subject": "a"}, {"who": "' OR 1"},
+    ):  # fmt: skip
+        query = AuditQuery(**values)
+        expected = [row for row in reversed(rows) if query.matches(row)]
+        assert list(opened().iter_rows(query, 9)) == expected, values
+    assert iter_acts(opened(), limit=2) == ["b", "a"]
 
 
 def test_a_reader_makes_no_tables(opened: Open) -> None:
     reader = opened(creates=False)
     assert reader.read() == {}
+    assert iter_acts(reader) == []
     changes = reader.read_changes(None)
     assert changes is not None
     assert (changes.records, changes.is_whole) == ([], True)

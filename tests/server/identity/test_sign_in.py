@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from gateway.server.dashboard.session import CSRF_HEADER
+from gateway.state.audit import AuditQuery
 from tests.e2e.child import Child, until
 from tests.e2e.upstream import PATIENCE
 from tests.e2e.world import Make, World, chat
@@ -167,7 +168,7 @@ def test_the_audit_names_the_person(world: World) -> None:
     with make_browser(world) as browser:
         sign_in(browser, "ada")
         change(browser, "DELETE", "/admin/sessions")
-    rows = world.gateway.audit.read(limit=9).rows
+    rows = world.gateway.audit.iter_rows(AuditQuery(), 9)
     assert [(row.act, row.who) for row in rows] == [
         ("session.end_all", "ada@example.com"), ("session.begin", "ada@example.com"),
     ]  # fmt: skip
