@@ -169,7 +169,9 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     key: Key = OPEN_KEY
     options: RequestOptions = NO_OPTIONS
     end_user: str = ""
-    """The end user that the header x-tiergate-user names, as the client sent it; no row has it."""
+    """The end user, whatever the body says; no row has the id itself."""
+    default_end_user: str = ""
+    """The end user of a call that names none."""
     retry_count: int = 0
     """The number of earlier attempts of the client, by its own count."""
     client_timeout: float | None = None

@@ -14,7 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Protocol, Self
+from typing import Annotated, NamedTuple, Protocol, Self
 
 import msgspec
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
@@ -149,12 +149,22 @@ class KeyPart(Part):
     budgets: Annotated[tuple[KeyBudgetPart, ...], BeforeValidator(_to_list)] = ()
 
 
+class TokenUser(NamedTuple):
+    """The end user of a token of an identity provider."""
+
+    id: str
+    is_fixed: bool
+    """True if all calls with the token are those of this user, whatever they say."""
+
+
 class KnownSecret(msgspec.Struct, frozen=True):
     """The hash of a known secret, its key, and the time until which it is valid."""
 
     digest: bytes
     key: Key
     expires_at: float = math.inf
+    end_user: TokenUser | None = None
+    """The end user of a token; None for the secret of a key."""
 
 
 _UNKNOWN_SECRET = KnownSecret(bytes(32), OPEN_KEY, -math.inf)
@@ -289,12 +299,14 @@ class KeyTable:
             raise ProblemError(Problem(kind="invalid_api_key", message=message))
         return secret.key
 
-    def find_token(self, digest: bytes) -> Key | None:
-        """Return the key of a verified token, by its hash; None if there is none, or it expired."""
+    def find_token(self, digest: bytes) -> KnownSecret | None:
+        """Return a verified token by its hash; None if there is none, or it expired."""
         token = self._tokens.get(digest)
-        return token.key if token is not None and self._clock() < token.expires_at else None
+        return token if token is not None and self._clock() < token.expires_at else None
 
-    def add_token(self, digest: bytes, key_name: str, expires_at: float) -> None:
+    def add_token(
+        self, digest: bytes, key_name: str, end_user: TokenUser, expires_at: float
+    ) -> None:
         """Let a verified token be a secret of a key until a time, in seconds since the epoch.
 
         Raises ProblemError, not_allowed, if no such key is active.
@@ -307,7 +319,8 @@ class KeyTable:
             raise ProblemError(Problem(kind="not_allowed", message=message))
         while len(self._tokens) >= _MAX_TOKENS:
             del self._tokens[next(iter(self._tokens))]
-        self._tokens[digest] = KnownSecret(digest, secret.key, min(expires_at, secret.expires_at))
+        end = min(expires_at, secret.expires_at)
+        self._tokens[digest] = KnownSecret(digest, secret.key, end, end_user)
 
     def forget_tokens(self) -> None:
         """Forget all verified tokens: the next request of each verifies it again."""

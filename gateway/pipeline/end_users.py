@@ -36,8 +36,11 @@ class EndUserHasher:
 
     def find(self, call: Call, dialect: Dialect, body: RequestBody) -> str | None:
         """Return the hash of the end user of a call; None if the call names none."""
-        user = call.end_user or dialect.read_end_user(body)
-        return self.hash_id(call.key.tenant, call.key.name, user) if user else None
+        key, user = call.key, call.end_user or dialect.read_end_user(body)
+        result = self.hash_id(key.tenant, key.name, user) if user else None
+        if result is None and call.default_end_user:
+            return self.hash_id(key.tenant, key.name, call.default_end_user)
+        return result
 
     def hash_id(self, tenant: str, key: str, user: str) -> str | None:
         """Return the hash of an id; None if the id names nobody, as one of a session alone."""

@@ -16,7 +16,7 @@ from gateway.core.errors import Problem, ProblemError, ProblemKind
 from gateway.core.quality import MAX_POSITION, find_share
 from gateway.dialects import DIALECTS, Dialect
 from gateway.dialects.translation import get_translation
-from gateway.limits.keys import KeyTable, hash_secret
+from gateway.limits.keys import KeyTable, TokenUser, hash_secret
 from gateway.upstream.client import HOP_HEADER
 
 type Scope = MutableMapping[str, Any]
@@ -125,6 +125,7 @@ class RequestHeaders:
         "retry_count",
         "secret_digest",
         "secrets",
+        "token_user",
         "trace",
     )
 
@@ -176,6 +177,8 @@ class RequestHeaders:
         """The hash of the secret, kept once computed: the same head may come again."""
         self.end_user = options.pop("user", "") if options else ""
         """The end user that the client names (x-tiergate-user)."""
+        self.token_user: TokenUser | None = None
+        """The end user of the client's token; None without a token."""
         self.options = (
             _parse_options(options, self.cache_control)
             if options or self.cache_control
@@ -303,6 +306,11 @@ def build_call(
     clocks: Clocks = SYSTEM_CLOCKS,
 ) -> Call:
     """Build the Call of a request that has been read whole."""
+    end_user, default_end_user, token_user = headers.end_user, "", headers.token_user
+    if token_user is not None and token_user.is_fixed:
+        end_user = token_user.id
+    elif token_user is not None:
+        default_end_user = token_user.id
     return Call(
         id=call_id,
         dialect=dialect.name,
@@ -315,7 +323,8 @@ def build_call(
         trace=headers.trace,
         key=key,
         options=headers.options,
-        end_user=headers.end_user,
+        end_user=end_user,
+        default_end_user=default_end_user,
         retry_count=headers.retry_count,
         client_timeout=headers.client_timeout,
         received_at=clocks.wall(),
@@ -352,12 +361,16 @@ def identify(keys: KeyTable, headers: RequestHeaders) -> Key:
     if headers.secret_digest is None:
         headers.secret_digest = hash_secret(secret)
     try:
-        return keys.find_by_hash(headers.secret_digest)
+        key = keys.find_by_hash(headers.secret_digest)
     except ProblemError as error:
         may_be_token = keys.takes_tokens and looks_like_token(secret)
         if error.problem.kind == "invalid_api_key" and not may_be_token:
             keys.wrong_key_counter.count(secret)
         raise
+    if keys.takes_tokens:
+        token = keys.find_token(headers.secret_digest)
+        headers.token_user = None if token is None else token.end_user
+    return key
 
 
 def looks_like_token(secret: str) -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from gateway.core import jsonio
 from gateway.core.call import Key
 from gateway.core.errors import Problem, ProblemError
-from gateway.limits.keys import hash_secret
+from gateway.limits.keys import TokenUser, hash_secret
 from gateway.runtime.composition import Gateway
 from gateway.server.identity.claims import Claims, iter_claim_values
 from gateway.server.request_headers import RequestHeaders, looks_like_token
@@ -68,10 +68,11 @@ class ClientTokens:
         await self.learn(headers)
         if headers.secret_digest is None:
             raise refusal
-        token_key = self._gateway.keys.find_token(headers.secret_digest)
-        if token_key is None:
+        token = self._gateway.keys.find_token(headers.secret_digest)
+        if token is None:
             raise refusal
-        return token_key
+        headers.token_user = token.end_user
+        return token.key
 
     async def learn(self, headers: RequestHeaders) -> None:
         """Verify the token of a request, if it has one that the key table does not have yet.
@@ -89,7 +90,11 @@ class ClientTokens:
         try:
             part, verifier = self._find_issuer(token)
             claims = await verifier.verify(token)
-            keys.add_token(digest, _find_key_name(part, claims), claims["exp"] + LEEWAY_SECONDS)
+            if self._gateway.built_config is not self._built_config:
+                await self.learn(headers)  # meanwhile another configuration came into force
+                return
+            key_name, end_user = _find_key_name(part, claims), _find_end_user(part, claims)
+            keys.add_token(digest, key_name, end_user, claims["exp"] + LEEWAY_SECONDS)
         except ProblemError as error:
             if error.problem.kind != "overloaded":
                 keys.wrong_key_counter.count(token)
@@ -139,6 +144,20 @@ def _find_key_name(part: TokenIssuerPart, claims: Claims) -> str:
         "maps to a key. Ask the operator of the gateway."
     )
     raise ProblemError(Problem(kind="not_allowed", message=message))
+
+
+def _find_end_user(part: TokenIssuerPart, claims: Claims) -> TokenUser:
+    """Return the end user of a token. Raises ProblemError if it lacks the claim that names one."""
+    if part.user is None:
+        return TokenUser(str(claims["sub"]), is_fixed=False)
+    user = next(iter_claim_values(claims, part.user), "")
+    if not user:
+        message = (
+            f"The token gives no access: it has no claim {part.user!r}, which names the end user. "
+            "Ask the operator of the gateway."
+        )
+        raise ProblemError(Problem(kind="not_allowed", message=message))
+    return TokenUser(user, is_fixed=True)
 
 
 def read_issuer(token: str) -> str:

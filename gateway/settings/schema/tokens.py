@@ -50,5 +50,8 @@ class TokenIssuerPart(BaseModel):
     keys: Annotated[dict[str, str], Field(min_length=1)]
     """The name of a key by a value of the claim; the first that a token has counts. The token may
     do what that key may, within its limits and budgets."""
+    user: Word | None = None
+    """The claim that names the end user of all calls with a token, whatever they say themselves.
+    Unset, it is `sub` for calls that name none. Dots lead into objects."""
     deny: list[DeniedClaim] = []
     """Tokens that are refused although they are valid: `sub=SUBJECT` or `jti=TOKEN`."""

@@ -20,6 +20,8 @@ from tests.server.identity.issuer import ABSENT, AUDIENCE, Issuer
 from tests.server.test_scopes import digest
 
 DISCOVERY = "/realm/.well-known/openid-configuration"
+NAMES = "ann@example.com", "bob"
+"""The subject of the issuer's tokens, and another end user."""
 FILE = {
     "eng": {"sha256": digest("eng"), "tiers": ["fast"]},
     "support": {"sha256": digest("support")},
@@ -48,9 +50,14 @@ def make_world(make: Make, issuer: Issuer, **settings: object) -> World:
     return running
 
 
-def ask(world: World, token: str, model: str = "fast") -> httpx.Response:
+def ask(
+    world: World, token: str, model: str = "fast", x_tiergate_user: str = "", **members: str
+) -> httpx.Response:
     headers = {"authorization": f"Bearer {token}"}
-    return world.client.post("/v1/chat/completions", json=chat(model=model), headers=headers)
+    if x_tiergate_user:
+        headers["x-tiergate-user"] = x_tiergate_user
+    body = chat(model=model, **members)
+    return world.client.post("/v1/chat/completions", json=body, headers=headers)
 
 
 def read_message(reply: httpx.Response) -> str:
@@ -205,6 +212,38 @@ def test_a_denied_token_is_refused(make: Make, issuer: Issuer) -> None:
         assert "withdrawn" in read_message(reply)
 
 
+def test_the_subject_of_a_token_is_the_end_user_of_calls_that_name_none(
+    make: Make, issuer: Issuer
+) -> None:
+    """An id of a session alone names nobody, and a key without a token has no subject."""
+    world = make_world(make, issuer)
+    token = issuer.sign()
+    ask(world, token)
+    ask(world, token, user='{"session_id": "s1"}')
+    ask(world, token, user="bob")
+    ask(world, "eng")
+    world.close()
+    ann, bob = (world.gateway.end_user_hasher.hash_id("default", "eng", name) for name in NAMES)
+    assert [row.end_user for row in world.entries()] == [ann, ann, bob, None]
+
+
+def test_a_claim_that_names_the_end_user_goes_before_what_a_call_says(
+    make: Make, issuer: Issuer
+) -> None:
+    world = make_world(make, issuer, user="person.mail")
+    token = issuer.sign(sub="client-7", person={"mail": NAMES[0]})
+    ask(world, token)
+    ask(world, token, user="bob")
+    ask(world, token, x_tiergate_user="bob")
+    for person in ({}, {"mail": ""}, {"mail": 7}):
+        reply = ask(world, issuer.sign(person=person))
+        assert reply.status_code == 403
+        assert "no claim 'person.mail', which names the end user" in read_message(reply)
+    world.close()
+    ann = world.gateway.end_user_hasher.hash_id("default", "eng", NAMES[0])
+    assert [row.end_user for row in world.entries()] == [ann] * 3
+
+
 def test_a_claim_may_lie_within_objects(make: Make, issuer: Issuer) -> None:
     world = make_world(make, issuer, claim="realm_access.roles")
     token = issuer.sign(realm_access={"roles": ["support"]})
@@ -284,18 +323,40 @@ def test_without_keys_a_client_is_told_to_try_again(
         assert "cannot read the identity provider's keys" in read_message(reply)
 
 
-def test_a_new_configuration_decides_about_tokens_at_once(make: Make, issuer: Issuer) -> None:
-    world = make_world(make, issuer)
-    token = issuer.sign()
-    assert ask(world, token).status_code == 200
+def deny_ann(world: World) -> None:
+    """Put a configuration in force that denies the subject of the issuer's tokens."""
     file = world.folder / "gateway.yaml"
     value = jsonio.loads(file.read_bytes())
     value["tokens"][0]["deny"] = ["sub=ann@example.com"]
     file.write_bytes(jsonio.dumps(value))
-    built_config = build_config(load(file, {}), datetime.now(UTC))
+    world.gateway.swap(build_config(load(file, {}), datetime.now(UTC)))
+
+
+def test_a_new_configuration_decides_about_tokens_at_once(make: Make, issuer: Issuer) -> None:
+    world = make_world(make, issuer)
+    token = issuer.sign()
+    assert ask(world, token).status_code == 200
 
     async def swap() -> None:
-        world.gateway.swap(built_config)
+        deny_ann(world)
 
     world.loop.run(swap())
     assert ask(world, token).status_code == 401
+
+
+def test_a_configuration_that_comes_during_a_verification_decides_about_it(
+    make: Make, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make_world(make, issuer)
+    (verifier,) = world.app.client_tokens._verifiers.values()
+    verify = verifier.verify
+
+    async def verify_slowly(token: str) -> dict[str, Any]:
+        claims = await verify(token)
+        deny_ann(world)
+        return claims
+
+    monkeypatch.setattr(verifier, "verify", verify_slowly)
+    token = issuer.sign()
+    for _ in range(2):
+        assert ask(world, token).status_code == 401
