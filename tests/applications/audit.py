@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from tests.applications.apps.application import Application
-from tests.applications.process import Gateway, Row
+from tests.applications.process import TENANTS, Gateway, Row
 from tests.applications.provider.faults import Fault
 from tests.applications.provider.hosts import SECRETS
 from tests.applications.provider.provider import TOKEN, Charge
@@ -25,6 +25,9 @@ _OWNERS = {
 }  # fmt: skip
 """The host that owns a real model name, by pattern of the name."""
 _VIRTUAL = "claude-auto"
+_KNOWN_STATES = ("settled", "cache_hit", "refused")
+_MICRO_USD = Decimal("0.000001")
+"""What a budget may count more for a call: it rounds up."""
 _ENDS = (b"data: [DONE]", b'"type":"message_stop"', b'"type":"response.completed"', b'"finishReason"')  # fmt: skip
 
 
@@ -74,6 +77,7 @@ def audit(gateway: Gateway) -> list[str]:
     wrong += _heard(applications, by_token)
     wrong += _rows(calls, rows)
     wrong += _fresh(calls)
+    wrong += _tenants(gateway, calls)
     left = {ref for it in applications for ref in it.left}
     for call in calls:
         wrong += [f"{call.ref} ({call.model}): {what}" for what in _judge(call, left)]
@@ -135,6 +139,38 @@ def _fresh(calls: Iterable[Call]) -> Iterator[str]:
             yield f"{call.ref} got the answer of {before.ref} again"
         if _key(before) != _key(call):
             yield f"{call.ref} got the answer of another key"
+
+
+def _tenants(gateway: Gateway, calls: Iterable[Call]) -> Iterator[str]:
+    """Check that rows, costs, budgets and end users are of the tenant whose key a client sent."""
+    if gateway.keys != tuple(TENANTS.values()):
+        return
+    owners = {secret: tenant for tenant, secret in TENANTS.items()}
+    users: dict[str, str] = {}
+    for call in calls:
+        if call.row is None:
+            continue
+        owner, row = owners[(_key(call) or "").removeprefix("Bearer ")], call.row
+        if row["tenant"] != owner:
+            yield f"{call.ref} of {owner} has a row of {row['tenant']}"
+        if row["end_user"] and users.setdefault(row["end_user"], owner) != owner:
+            yield f"{owner} and {users[row['end_user']]} have one end user"  # each names END_USER
+    if len(users) != len(set(users.values())):
+        yield f"END_USER is several people of one tenant: {users}"
+    rows = gateway.rows(0).values()
+    sums = gateway.ask("/admin/costs?by=tenant").json()["groups"]
+    budgets = gateway.ask("/admin/budgets").json()["budgets"]
+    for tenant in TENANTS:
+        own = [row for row in rows if row["tenant"] == tenant]
+        cost = sum((Decimal(row["cost"] or 0) for row in own), Decimal(0))
+        told = [Decimal(group["cost"]) for group in sums if group["tenant"] == tenant]
+        if sum(told) != cost:
+            yield f"/admin/costs has {told} of {tenant}, its rows {cost}"
+        (used,) = (Decimal(budget["used"]) for budget in budgets if budget["tenant"] == tenant)
+        # A call whose cost nobody knows stays charged with what was reserved for it.
+        is_known = all(row["attempts"] <= 1 and row["state"] in _KNOWN_STATES for row in own)
+        if used < cost or (is_known and used > cost + len(own) * _MICRO_USD):
+            yield f"the budget of {tenant} has counted {used}, its rows {cost}"
 
 
 def _key(call: Call) -> str | None:

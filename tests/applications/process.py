@@ -35,6 +35,7 @@ TENANTS = {
     "acme": "tg-acme-4f1d2c", "globex": "tg-globex-9b8a7c", "initech": "sk-placeholder-of-initech",
 }  # fmt: skip
 """Secrets of clients by the tenant that owns each."""
+_BUDGETS = "budgets: [{name: each tenant, per: tenant, usd: 1000, every: year, hard: false}]\n"
 
 
 def copy_config(folder: Path, url: str) -> Path:
@@ -76,12 +77,16 @@ class Gateway:
         """List all calls so far; requests for lists of models do not count."""
         return [it for it in self.tap.exchanges() if it.request.method == "POST"]
 
+    def ask(self, path: str) -> httpx.Response:
+        """Ask the gateway itself, beside the wire tap."""
+        return httpx.get(self.address + path, timeout=PATIENCE, trust_env=False)
+
     def rows(self, calls: int) -> dict[str, Row]:
         """Wait until the ledger has this many calls; give its rows by id."""
 
         def enough() -> bool:
             path = f"/admin/entries?limit=10000&after={self._cursor}"
-            answer = httpx.get(self.address + path, timeout=PATIENCE, trust_env=False)
+            answer = self.ask(path)
             for line in answer.content.splitlines():
                 row = orjson.loads(line)
                 self._rows[row["id"]] = row
@@ -135,10 +140,11 @@ def _credentials(url: str) -> Mapping[str, str]:
 
 
 def _ask_for_keys(file: Path) -> None:
-    """Write each tenant's key to a file beside the configuration."""
+    """Write each tenant's key to a file beside the configuration, and give each a budget."""
     text = file.read_text("utf-8")
     assert "\nkeys: open\n" in text
-    file.write_text(text.replace("\nkeys: open\n", "\nkeys: keys.yaml\n"), "utf-8")
+    text = text.replace("\nkeys: open\n", "\nkeys: keys.yaml\n")
+    file.write_text(f"{text}\n{_BUDGETS}", "utf-8")
     keys = {
         name: {"sha256": hashlib.sha256(secret.encode()).hexdigest(), "tenant": name}
         for name, secret in TENANTS.items()

@@ -10,6 +10,8 @@ from tests.applications.provider.faults import RETRIED, Fault
 from tests.applications.provider.provider import Provider
 
 _ARGUMENT = re.compile(r'ollama none "x" tok-\d{5} Zürich [01]')
+END_USER = "reader-4711"
+"""The end user whom the chat applications of all clients name."""
 _SPOILED = 0.15
 """Share of turns that meet a fault."""
 

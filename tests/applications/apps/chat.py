@@ -5,7 +5,7 @@ from typing import Any
 
 from openai import APIError, AsyncOpenAI
 
-from tests.applications.apps.application import Application
+from tests.applications.apps.application import END_USER, Application
 from tests.applications.provider.faults import Fault
 
 _SYSTEM = (
@@ -46,7 +46,8 @@ class Chat(Application):
     async def _show(self, sdk: AsyncOpenAI, ref: str) -> str:
         """Show an answer to its end."""
         stream = await sdk.chat.completions.create(
-            model=self._model, messages=self._messages, stream=True, stream_options={"include_usage": True}
+            model=self._model, messages=self._messages, stream=True, stream_options={"include_usage": True},
+            user=END_USER,
         )  # fmt: skip
         text, ends, usages = "", 0, 0
         async for chunk in stream:

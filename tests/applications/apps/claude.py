@@ -5,7 +5,7 @@ from typing import Any
 
 from anthropic import APIError, AsyncAnthropic, beta_async_tool
 
-from tests.applications.apps.application import Application
+from tests.applications.apps.application import END_USER, Application
 from tests.applications.provider.faults import Fault
 
 _SYSTEM = "You are the harbour master of Rochefort. You answer sailors, in their language and briefly. " * 60  # fmt: skip
@@ -41,7 +41,10 @@ class Claude(Application):
 
     def _asked(self, messages: list[Any]) -> dict[str, Any]:
         marked = {"type": "text", "text": _SYSTEM, "cache_control": {"type": "ephemeral"}}
-        return {"model": self._model, "max_tokens": 2000, "system": [marked], "messages": messages}
+        return {
+            "model": self._model, "max_tokens": 2000, "system": [marked], "messages": messages,
+            "metadata": {"user_id": END_USER},
+        }  # fmt: skip
 
     async def _show(self, sdk: AsyncAnthropic, messages: list[Any], ref: str) -> str:
         """Show an answer to its end."""
