@@ -124,6 +124,7 @@ def _collect_findings(session: CommandSession) -> list[Mistake]:
         return _sort_mistakes(error.mistakes)
     mistakes: list[Mistake] = []
     checks: list[Callable[[CommandSession], list[Mistake]]] = [
+        _check_redis,
         _check_config,
         _check_start,
         _check_ledger_paths,
@@ -185,7 +186,6 @@ def _check_config(session: CommandSession) -> list[Mistake]:
         shipped_folder=find_shipped_config().parent,
     )
     return [
-        *_check_redis(session),
         *built_config.warnings,
         *find_unreachable(session.source, built_config.built_catalogue.catalogue),
         *price_warnings,
@@ -200,7 +200,7 @@ def _check_redis(session: CommandSession) -> list[Mistake]:
     from gateway.state.redis.diagnostics import advise  # noqa: PLC0415 - slow to import
 
     has_near_cache = config.cache.near is not None
-    has_counters, verify = bool(config.limits or config.budgets), config.redis.verify
+    has_counters, verify = session.has_counters(), config.redis.verify
     return advise(url, has_counters=has_counters, near=has_near_cache, verify=verify)
 
 

@@ -77,6 +77,13 @@ class CommandSession:
 
         return load_key_table(self.source, find_data_folder(self.environ), self.environ)
 
+    def has_counters(self) -> bool:
+        """True if the gateway counts limits or budgets, also those of keys. Raises ConfigError."""
+        config = self.source.config
+        return bool(config.limits or config.budgets) or any(
+            key.limits or key.budgets for key in self.load_key_table().list_keys()
+        )
+
     def load_keys_by_name(self) -> dict[str, Key]:
         """Return the keys of clients by name. Raises ConfigError."""
         return {key.name: key for key in self.load_key_table().list_keys()}

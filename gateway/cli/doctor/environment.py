@@ -94,7 +94,7 @@ def _check_redis(
 
     verify = session.source.config.redis.verify
     diagnosis = examine(
-        url, has_counters=_has_counters(session), deadline=2.0, wall=wall_clock, verify=verify
+        url, has_counters=session.has_counters(), deadline=2.0, wall=wall_clock, verify=verify
     )
     near_cache_mistakes = (
         diagnosis.near_mistakes if session.source.config.cache.near is not None else ()
@@ -107,7 +107,7 @@ def _check_redis(
     if diagnosis.summary and not (diagnosis.mistakes or near_cache_mistakes):
         yield DoctorFinding("ok", "redis", diagnosis.summary)
     store = session.source.config.ledger.store
-    if _is_remote(url) and store.startswith("sqlite:") and _has_counters(session):
+    if _is_remote(url) and store.startswith("sqlite:") and session.has_counters():
         yield DoctorFinding(
             "warning",
             "redis",
@@ -395,12 +395,6 @@ def _convert_mistakes(subject: str, mistakes: list[Mistake]) -> Iterator[DoctorF
     for mistake in mistakes:
         message = f"{mistake.path}: {mistake.message}" if mistake.path else mistake.message
         yield DoctorFinding(mistake.level, subject, message, mistake.hint, where=mistake.path)
-
-
-def _has_counters(session: CommandSession) -> bool:
-    config = session.source.config
-    has_key_limits = any(key.limits or key.budgets for key in session.load_key_table().list_keys())
-    return bool(config.limits or config.budgets or has_key_limits)
 
 
 def _is_remote(url: str) -> bool:

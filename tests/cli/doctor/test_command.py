@@ -140,7 +140,7 @@ def test_an_unreachable_redis_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_redis_that_evicts_counters_is_a_warning(tmp_path: Path, redis_server: Place) -> None:
-    """A budget of a single key is enough for the warning; with --strict it is a failure."""
+    """A budget of a single key is enough for the warning, also of `check`; with --strict it is a failure."""
     redis_server.start("--appendonly", "yes", "--maxmemory-policy", "allkeys-lru")
     url = f"redis://127.0.0.1:{redis_server.port}"
     assert doctor(tmp_path, REDIS_URL=url).levels["redis"] == "ok"
@@ -153,6 +153,8 @@ def test_a_redis_that_evicts_counters_is_a_warning(tmp_path: Path, redis_server:
     assert (report.status, report.levels["redis"]) == (0, "warning")
     assert "Set maxmemory-policy to volatile-lru" in report.text
     assert doctor(tmp_path, text, "--strict", REDIS_URL=url).status == 1
+    checked = run("--config", config(tmp_path, text), "check", environ={**ON, "REDIS_URL": url})
+    assert "maxmemory-policy allkeys-lru evicts counters" in checked.stdout
 
 
 def test_a_redis_user_without_the_needed_rights_is_an_error(
