@@ -31,6 +31,8 @@ def test_rows_have_a_hash_of_the_end_user_and_nothing_has_its_name(
     def counting(value: Config) -> None:
         value["metrics"] = {"keys": True, "teams": True}
         value["traces"] = {"endpoint": upstream.url}
+        value["budgets"] = [{**EACH_USER, "usd": 1}]
+        value["limits"] = [{"name": "pace", "per": "user", "requests": "1000/m"}]
 
     world = make(counting, TIERGATE_ADMIN_KEY="admin-key-0123456789")
     upstream.on("/acme", whole())
@@ -42,6 +44,7 @@ def test_rows_have_a_hash_of_the_end_user_and_nothing_has_its_name(
     world.ask(chat(user=BOB), x_tiergate_user=ANN)
     world.ask(chat())
     assert world.ask(b'{"messages": 1}', x_tiergate_user=ANN).status_code == 400
+    figures, _ = world.gateway.ledger_runtime.metrics.render()
     left = files(world)
     assert ANN.encode() not in left
     assert BOB.encode() not in left
@@ -49,6 +52,7 @@ def test_rows_have_a_hash_of_the_end_user_and_nothing_has_its_name(
     assert ann == same == header
     assert len({ann, bob, nobody}) == 3
     assert nobody is None
+    assert not any(str(user).encode() in figures for user in (ann, bob)), "a user is no label"
 
 
 @pytest.mark.parametrize("restarts", [False, True])
