@@ -8,7 +8,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser
 
-from tests.dashboard.dashboard_gateway import DashboardGateway
+from tests.dashboard.dashboard_gateway import DashboardGateway, secret
 from tests.dashboard.sight import PHONE, Scheme, Sight, chromium
 
 FOLDER = Path(__file__).parents[2] / "docs" / "dashboard"
@@ -20,10 +20,12 @@ _SHOTS: tuple[tuple[str, str, str, Scheme, tuple[int, int]], ...] = (
     ("overview-light", "overview", "?range=7d", "light", (1280, 860)),
     ("overview-phone", "overview", "?range=7d", "dark", PHONE),
     ("latency", "latency", "?range=24h", "light", (1280, 720)),
-    ("targets", "targets", "", "dark", (1280, 640)),
+    ("targets", "targets", "", "dark", (1440, 640)),
     ("budgets", "budgets", "", "dark", (1280, 860)),
-    ("calls", "calls", "", "dark", (1280, 640)),
-    ("playground", "playground", "", "light", (1280, 760)),
+    ("calls", "calls", "", "dark", (1760, 600)),
+    ("keys", "keys", "", "dark", (1280, 640)),
+    ("usage", "usage", "", "light", (1280, 860)),
+    ("playground", "playground", "", "light", (1280, 860)),
     ("rules", "rules", "", "dark", (1280, 860)),
 )
 
@@ -32,7 +34,7 @@ def main() -> int:
     """Take all pictures; return 1 if one is too large."""
     FOLDER.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="tiergate-screenshots-") as folder:
-        stage = DashboardGateway(Path(folder) / "gateway")
+        stage = DashboardGateway(Path(folder) / "gateway", keys="sqlite:///keys.db")
         try:
             with chromium() as browser:
                 sizes = [_take(browser, stage, *shot) for shot in _SHOTS]
@@ -45,8 +47,19 @@ def _take(
     browser: Browser, stage: DashboardGateway, name: str, page: str, query: str, scheme: Scheme, size: tuple[int, int]
 ) -> int:  # fmt: skip
     sight = Sight(browser, stage.url, scheme=scheme, size=size, refused=True)
-    sight.enter()
-    sight.show(page, query)
+    if page == "usage":
+        sight.page.goto(f"{sight.url}/usage")
+        sight.page.get_by_label("Key of this gateway").fill(secret("chat-app"))
+        sight.page.get_by_role("button", name="Show").click()
+        sight.page.locator("#day-table tbody tr").first.wait_for()
+    else:
+        sight.enter()
+        sight.show(page, query)
+    if page == "playground":
+        sight.page.fill("#key", secret("chat-app"))
+        sight.page.fill(".turn textarea", "Prove that there are infinitely many primes.")
+        sight.page.get_by_role("button", name="Decide").click()
+        sight.page.locator(".card > .pairs").last.wait_for()
     if page == "budgets":
         sight.page.get_by_text("How it burns down").first.click()
         sight.page.locator("canvas").first.wait_for()

@@ -7,6 +7,7 @@ written the originals, and reads the copies as it reads its own rows.
 
 import hashlib
 import http.client
+import json
 import math
 import random
 import signal
@@ -20,6 +21,8 @@ import msgspec
 from gateway.core import jsonio
 from gateway.core.ledger_rows import FinalRow
 from gateway.ledger import journal
+from gateway.limits.key_admin import KeyAdmin
+from gateway.limits.key_store.store import open_database
 from tests.e2e.child import GatewayChild, until
 from tests.e2e.upstream import PATIENCE, SSE, Answer, Request, Upstream, frames, usage
 from tests.e2e.world import Loop
@@ -28,6 +31,13 @@ ADMIN = "admin-key-0123456789-never-shown"
 PROMPT = "Please be so kind and greet the canary 4711 of this test."
 SECRET = "sk-openai-0123456789-never-shown"
 APPS = ("chat-app", "support-bot", "coding-agent", "nightly-jobs")
+_SETTINGS: dict[str, dict[str, Any]] = {
+    "chat-app": {"team": "web", "budgets": [{"usd": 500, "every": "month"}]},
+    "support-bot": {"team": "web", "tiers": ["fast", "smart"], "limits": [{"requests": "600/m"}]},
+    "coding-agent": {"team": "platform", "labs": ["openai", "mistral"]},
+    "nightly-jobs": {"team": "platform", "tags": ["batch"], "expires": "180d"},
+}
+"""What each application's key may do, if the keys are in a database."""
 DAYS, AN_HOUR = 30, 9
 """Days that the rows go back, and rows per hour on average."""
 _PROMPTS = (
@@ -136,10 +146,15 @@ class DashboardGateway:
         digests = {
             app: {"sha256": hashlib.sha256(secret(app).encode()).hexdigest()} for app in APPS
         }
-        (folder / "keys.yaml").write_bytes(jsonio.dumps(digests))
-        (folder / "gateway.yaml").write_bytes(
-            jsonio.dumps({**config(self._upstream.url), "keys": keys})
-        )
+        if keys == "keys.yaml":
+            (folder / keys).write_bytes(jsonio.dumps(digests))
+        else:
+            (folder / "data").mkdir(mode=0o700)
+            key_admin = KeyAdmin(open_database(keys, folder / "data"), clock=time.time)
+            for app, digest in digests.items():
+                key_admin.create(app, {**digest, **_SETTINGS[app]}, "ann@example.com")
+        text = json.dumps({**config(self._upstream.url), "keys": keys}, indent=1)
+        (folder / "gateway.yaml").write_text(text)
         self._environ = {"TIERGATE_ADMIN_KEY": admin} if admin else {}
         self._starts = 0
         self._start()

@@ -9,7 +9,7 @@ from tests.server.identity.test_sign_in import Provider, find_free_port, make_se
 
 
 def test_a_person_signs_in_and_sees_the_dashboard(browser: Browser, tmp_path: Path) -> None:
-    """Without a role the page says so; with one it names the person and the role."""
+    """Without a role the page says so; with one it names the person, and shows what the role may see."""
     port = find_free_port()
 
     def set_sign_in(value: dict[str, object]) -> None:
@@ -19,9 +19,10 @@ def test_a_person_signs_in_and_sees_the_dashboard(browser: Browser, tmp_path: Pa
     url = f"http://127.0.0.1:{gate.port}"
     provider = Provider(tmp_path, port, f"{url}/dashboard/signed-in")
     try:
-        for account, text in (
-            ("eve", "have no role here. Ask the operator."),
-            ("oli", "oli@example.com, operator"),
+        for account, text, page_count in (
+            ("eve", "have no role here. Ask the operator.", 0),
+            ("oli", "oli@example.com, operator", 8),
+            ("tim", "tim@example.com, viewer of search", 3),
         ):
             page = browser.new_context().new_page()
             page.goto(f"{url}/dashboard")
@@ -31,6 +32,12 @@ def test_a_person_signs_in_and_sees_the_dashboard(browser: Browser, tmp_path: Pa
             page.get_by_role("button", name="Sign-in").click()
             page.get_by_role("button", name="Continue").click()
             expect(page.get_by_text(text)).to_be_visible()
+            expect(page.get_by_role("navigation").get_by_role("link")).to_have_count(page_count)
+            if page_count:
+                page.goto(f"{url}/dashboard#/keys")
+                refusal = page.get_by_text("This needs the role admin")
+                expect(refusal.or_(page.get_by_role("heading", name="Overview"))).to_be_visible()
+                assert page.get_by_role("button", name="Create").count() == 0
             page.context.close()
     finally:
         provider.stop()

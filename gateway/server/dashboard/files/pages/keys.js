@@ -46,13 +46,19 @@ function columns(state, canChange) {
     { name: "name", label: "Name", cell: (row) => row.name, order: (row) => row.name },
     { name: "state", label: "State", cell: (row) => h(`span.tag.${TONES[row.state]}`, row.state), order: (row) => row.state },
     { name: "settings", label: "Settings", cell: settings },
-    { name: "expires", label: "Expires", cell: (row) => row.expires ?? "never", order: (row) => row.expires ?? null },
+    { name: "expires", label: "Expires", cell: (row) => expiry(row, zone), order: (row) => row.expires ?? null },
   ];
   if (!canChange) return made;
   return [...made,
-    { name: "changed", label: "Changed", cell: (row) => `${moment(row.changed, zone)} by ${row.changed_by}`, order: (row) => row.changed },
+    { name: "changed", label: "Changed", cell: (row) => [moment(row.changed, zone), h("div.unit", `by ${row.changed_by}`)], order: (row) => row.changed },
     { name: "act", label: "Act", cell: (row) => acts(state, row) },
   ];
+}
+
+/** When a key expires: a date, or a moment. */
+function expiry(row, zone) {
+  const at = row.expires ?? "never";
+  return at.includes("T") ? moment(Date.parse(at) / 1000, zone) : at;
 }
 
 /** What a key may do and spend, in a line. */
