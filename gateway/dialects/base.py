@@ -249,8 +249,8 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     """An error inside a stream that has begun."""
     find_status: Callable[[Problem], int]
     """The HTTP status of an error."""
-    write_rate_limits: Callable[[RateLimits], Iterable[tuple[str, str]]] = lambda _: ()
-    """The headers that tell its SDKs of rate limits; none where they know none."""
+    write_rate_limits: Callable[[RateLimits], str] = lambda _: ""
+    """The lines of headers that tell its SDKs of rate limits; none where they know none."""
     explain_unfit: Callable[[Prompt, Target], str]
     """Why a model cannot be asked this in this dialect; empty where it can."""
     read_problem: Callable[[int, bytes, float | None], Problem]

@@ -5,30 +5,41 @@ rate limits. Google's API has no such headers.
 """
 
 import math
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from gateway.core.rate_limits import RateLimits, RateStatus
 
 
-def write_openai(limits: RateLimits) -> Iterator[tuple[str, str]]:
-    """Yield OpenAI's headers; a reset is the time until then, as 6m0s."""
-    for unit, status in _list_limits(limits):
-        yield f"x-ratelimit-limit-{unit}", f"{status.limit}"
-        yield f"x-ratelimit-remaining-{unit}", f"{status.remaining}"
-        if status.reset_seconds is not None:
-            yield f"x-ratelimit-reset-{unit}", format_duration(status.reset_seconds)
+def write_openai(limits: RateLimits) -> str:
+    """Return the lines of OpenAI's headers; a reset is the time until then, as 6m0s."""
+    return "".join([_write_openai_lines(*pair) for pair in _list_limits(limits)])
 
 
-def write_anthropic(limits: RateLimits) -> Iterator[tuple[str, str]]:
-    """Yield Anthropic's headers; a reset is a moment, as 2026-11-30T12:00:00Z."""
-    for unit, status in _list_limits(limits):
-        yield f"anthropic-ratelimit-{unit}-limit", f"{status.limit}"
-        yield f"anthropic-ratelimit-{unit}-remaining", f"{status.remaining}"
-        if status.reset_seconds is not None:
-            reset_at = math.ceil(limits.measured_at + status.reset_seconds)
-            moment = datetime.fromtimestamp(reset_at, UTC).replace(tzinfo=None)
-            yield f"anthropic-ratelimit-{unit}-reset", f"{moment.isoformat()}Z"
+def _write_openai_lines(unit: str, status: RateStatus) -> str:
+    lines = (
+        f"x-ratelimit-limit-{unit}: {status.limit}\r\n"
+        f"x-ratelimit-remaining-{unit}: {status.remaining}\r\n"
+    )
+    if status.reset_seconds is None:
+        return lines
+    return f"{lines}x-ratelimit-reset-{unit}: {format_duration(status.reset_seconds)}\r\n"
+
+
+def write_anthropic(limits: RateLimits) -> str:
+    """Return the lines of Anthropic's headers; a reset is a moment, as 2026-11-30T12:00:00Z."""
+    now = limits.measured_at
+    return "".join([_write_anthropic_lines(*pair, now) for pair in _list_limits(limits)])
+
+
+def _write_anthropic_lines(unit: str, status: RateStatus, now: float) -> str:
+    lines = (
+        f"anthropic-ratelimit-{unit}-limit: {status.limit}\r\n"
+        f"anthropic-ratelimit-{unit}-remaining: {status.remaining}\r\n"
+    )
+    if status.reset_seconds is None:
+        return lines
+    moment = datetime.fromtimestamp(math.ceil(now + status.reset_seconds), UTC)
+    return f"{lines}anthropic-ratelimit-{unit}-reset: {moment.isoformat()[:-6]}Z\r\n"
 
 
 def format_duration(seconds: float) -> str:

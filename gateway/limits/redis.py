@@ -69,6 +69,7 @@ _SCAN_COUNT = b"500"
 """The counters of end users that one step of a scan looks at."""
 _LEASE_SCRIPT, _DRAW_SCRIPT, _RECLAIM_SCRIPT = Script("lease"), Script("draw"), Script("reclaim")
 _encode = msgspec.msgpack.Encoder().encode
+_decode_packed = msgspec.msgpack.Decoder(list[int]).decode
 _OTHER_EPOCH = _encode((3,))
 """The answer to a request that names another epoch than that of the counters."""
 _MAX_EPOCHS = 3
@@ -441,17 +442,19 @@ def _to_script_amount(value: int | None) -> int:
 
 def _parse_reply(request: AdmissionRequest, reply: Reply) -> Answer:
     """Read an answer that has a message. Raises StoreUnavailable if it is not in our format."""
-    states: Reply = b""
-    if isinstance(reply, list) and len(reply) == 2:
-        reply, states = reply
     try:
-        answer: Answer = PASSED
-        if reply != 0:
-            answer = _parse_answer(request, *_decode_numbers(reply))
-        if states and not isinstance(answer, MissingCounter):
-            rates = _parse_rates(request.options[answer.choice], _decode_numbers(states))
-            return msgspec.structs.replace(answer, rates=rates)
-        return answer
+        if isinstance(reply, list):  # an answer with rates
+            answer_reply, states = reply
+            rates = _decode_numbers(states)
+            if answer_reply == 0:
+                return Admitted(rates=_parse_rates(request.demands, rates))
+            answer = _parse_answer(request, *_decode_numbers(answer_reply))
+            if isinstance(answer, MissingCounter):
+                return answer
+            return msgspec.structs.replace(
+                answer, rates=_parse_rates(request.options[answer.choice], rates)
+            )
+        return _parse_answer(request, *_decode_numbers(reply))
     except (msgspec.MsgspecError, TypeError, ValueError, IndexError):  # no answer of our scripts
         raise StoreUnavailable from None
 
@@ -460,10 +463,10 @@ def _decode_numbers(data: Reply) -> list[int]:
     """Return packed numbers. Raises TypeError, MsgspecError."""
     if not isinstance(data, bytes):
         raise TypeError
-    return msgspec.msgpack.decode(data, type=list[int])
+    return _decode_packed(data)
 
 
-def _parse_rates(demands: Sequence[CounterDemand], numbers: Sequence[int]) -> tuple[RateState, ...]:
+def _parse_rates(demands: Sequence[CounterDemand], numbers: list[int]) -> tuple[RateState, ...]:
     """Read the position of each rate, what it has left, and microseconds until all is back."""
     return tuple(
         [

@@ -177,8 +177,7 @@ def _format_rate_limit_lines(call_account: RecordedAccount) -> str:
     limits = call_account.rate_limits
     if limits is None:
         return ""
-    pairs = DIALECTS[call_account.call.dialect].write_rate_limits(limits)
-    return "".join([f"{name}: {value}\r\n" for name, value in pairs])
+    return DIALECTS[call_account.call.dialect].write_rate_limits(limits)
 
 
 def _format_decision_lines(call_account: RecordedAccount) -> str:

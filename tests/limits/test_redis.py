@@ -10,11 +10,13 @@ from gateway.limits.counters import (
     ALL_SCOPES,
     AdmissionRequest,
     Admitted,
+    Answer,
     CounterDemand,
     DemandTemplate,
     DrawnCall,
     LeaseGrant,
     MissingCounter,
+    RateState,
     Refusal,
 )
 from gateway.limits.redis import RedisCounters, _encode, _parse_reply
@@ -200,6 +202,41 @@ async def test_the_store_sends_a_huge_amount_as_more_than_any_limit() -> None:
     huge = msgspec.structs.replace(NEED, amount=10**30)
     ask = msgspec.structs.replace(ASK, fallbacks=(("fast", (huge,)),))
     assert await RedisCounters(Answers(0)).admit(ask, 1.0) == Admitted()
+
+
+SHOWN = CounterDemand(kind="requests", name="n", field="r", limit=60, period=60.0, is_shown=True)
+RATES = _encode((2, 59, 1_500_000))
+"""What the script says of its second demand."""
+
+
+@pytest.mark.parametrize(
+    ("reply", "answer"),
+    [
+        ([0, RATES], Admitted(rates=(RateState(SHOWN, 59, 1.5),))),
+        ([_encode((0, 0, 0, 1)), RATES], Admitted((NEED,), rates=(RateState(SHOWN, 59, 1.5),))),
+        ([0, _encode((2, 0, -1))], Admitted(rates=(RateState(SHOWN, 0, None),))),
+        (
+            [_encode((1, 0, 0, 1, -1, 0, 5)), RATES],
+            Refusal(NEED, None, left=5, rates=(RateState(SHOWN, 59, 1.5),)),
+        ),
+        ([_encode((2, 0, 0, 1)), RATES], MissingCounter(NEED)),
+    ],
+    ids=repr,
+)
+async def test_the_store_reads_what_rates_have_left(reply: Reply, answer: Answer) -> None:
+    ask = msgspec.structs.replace(ASK, demands=(NEED, SHOWN))
+    assert await RedisCounters(Answers(reply)).admit(ask, 1.0) == answer
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [[], [0], [0, 0], [0, b"x"], [0, _encode((2, 59))], [0, _encode((9, 5, 9))], [None, RATES], [0, RATES, 0]],
+    ids=repr,
+)  # fmt: skip
+async def test_other_answers_about_rates_are_none_of_the_script(reply: Reply) -> None:
+    ask = msgspec.structs.replace(ASK, demands=(NEED, SHOWN))
+    with pytest.raises(StoreUnavailable):
+        await RedisCounters(Answers(reply)).admit(ask, 1.0)
 
 
 @pytest.mark.parametrize(
