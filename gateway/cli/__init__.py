@@ -28,7 +28,7 @@ _SECTIONS = {
     },
     "Account": {
         "costs": "Show what calls have cost.",
-        "ledger": "Check the journals for damage, and rebuild the store from them.",
+        "ledger": "Check journals for damage, rebuild the store, erase a person.",
         "keys": "Add, change, list, revoke and rotate the keys of clients.",
         "audit": "Show who changed what through the gateway.",
     },

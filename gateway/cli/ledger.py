@@ -1,5 +1,6 @@
 """`tiergate ledger`: checks the journals for damage, and rebuilds the store from them."""
 
+import re
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -8,10 +9,14 @@ from pathlib import Path
 import click
 
 from gateway.cli.app import CommandGroup
+from gateway.cli.key_clients import find_user
 from gateway.cli.ledger_session import LedgerPlace
+from gateway.cli.session import CommandSession, pass_session
 from gateway.cli.terminal import format_count
 from gateway.core import jsonio
 from gateway.core.ledger_rows import DamagedRow
+from gateway.ledger.audit import AuditLog
+from gateway.ledger.erase import erase_user
 from gateway.ledger.errors import StoreError, StoreRebuildingError
 from gateway.ledger.recovery import read_removed_until
 from gateway.ledger.store import (
@@ -24,17 +29,21 @@ from gateway.ledger.store import (
 )
 from gateway.ledger.verify import SegmentReport
 from gateway.ledger.verify import verify as verify_journals
+from gateway.settings.data_folder import find_data_folder
+
+_HASH_PATTERN = re.compile("[0-9a-f]{16}")
 
 
 @click.group(cls=CommandGroup)
 def ledger() -> None:
-    """Check the journals of the ledger for damage, and rebuild its store.
+    """Check the journals for damage, rebuild the store, and erase a person from rows.
 
     \b
     Examples:
       tiergate ledger verify
       tiergate ledger verify --json
       tiergate ledger rebuild
+      tiergate ledger erase --user $(tiergate costs user website u-4711)
     """  # noqa: D301 - \b is click's sign that lines stay apart
 
 
@@ -114,6 +123,55 @@ def rebuild(ctx: click.Context) -> None:
     if damages:
         count = _format_number(count_damaged_rows(damages), "row")
         click.echo(f"{count} of the journals cannot be read: `tiergate ledger verify`.", err=True)
+
+
+@ledger.command("erase")
+@click.option(
+    "--user",
+    "end_user",
+    required=True,
+    help="The hash of the end user, as `tiergate costs user` prints it.",
+)
+@click.option("--yes", is_flag=True, help="Do not ask first.")
+@pass_session
+def erase(session: CommandSession, end_user: str, *, yes: bool) -> None:
+    """Erase who a person is from the rows of all its calls, and delete their kept texts.
+
+    The rows stay with their costs, without the hashes of the end user and the conversation and
+    without the provider's ids. `verify` still holds. A gateway may run meanwhile: stop the calls of
+    this user first, and run it on each machine that has journals.
+
+    \b
+    Examples:
+      tiergate ledger erase --user $(tiergate costs user website u-4711)
+    """  # noqa: D301 - \b is click's sign that lines stay apart
+    if not _HASH_PATTERN.fullmatch(end_user):
+        raise click.BadParameter(
+            "this is no hash of an end user: `tiergate costs user` prints it.", param_hint="--user"
+        )
+    location = session()
+    if not location.journal_folder.is_dir():
+        raise click.ClickException(f"there are no journals in {location.journal_folder}.")
+    if not yes:
+        click.confirm("Erase this user from all rows? Nobody can undo it", abort=True, err=True)
+    try:
+        audit = AuditLog(find_data_folder(session.environ))
+        audit.check()
+        store = open_store(location.store)
+        try:
+            store.catch_up(location.journal_folder)
+            erased = erase_user(location.journal_folder, location.content_folder, store, end_user)
+        finally:
+            store.close()
+        # Without the hash: it would lead to the person again.
+        act = {"calls": erased.calls, "texts": erased.texts}
+        audit.append("ledger.erase", who=find_user(), via="cli", after=act)
+    except (OSError, StoreError) as error:
+        raise click.ClickException(f"not all is erased, run it again: {error}") from error
+    click.echo(
+        f"{_format_number(erased.calls, 'call')}: {_format_number(erased.lines, 'row')} of the"
+        f" journals erased, {_format_number(erased.texts, 'text')} deleted."
+    )
 
 
 def _rebuild(store: LedgerStore, folder: Path) -> int:

@@ -15,6 +15,7 @@ from zlib import crc32
 
 from gateway.core import jsonio
 from gateway.core.ledger_rows import DamagedRow, DamageKind
+from gateway.ledger import personal_part
 
 SEALED_SUFFIX = ".sealed.jsonl"
 """The end of the names of segments whose lines are sealed: no damaged line can deny it."""
@@ -66,7 +67,7 @@ class ChainReader:
     """
 
     def __init__(self, path: Path) -> None:
-        self.is_sealed = path.name.endswith(SEALED_SUFFIX)
+        self.is_sealed = is_sealed(path)
         """True if every line of the segment must be sealed."""
         self.link = NO_LINK
         """The link of the last intact line."""
@@ -192,9 +193,16 @@ def seal_end(link: Link, at: float) -> bytes:
     return seal_line(b'%b"at":%.3f}\n' % (END_PREFIX, at), link)[0]
 
 
+def is_sealed(path: Path) -> bool:
+    """True if each line of a segment must be sealed."""
+    return path.name.endswith(SEALED_SUFFIX)
+
+
 def is_intact(line: bytes) -> bool:
-    """True if a line, without its end, is sealed and as its writer wrote it."""
-    return line[_SUM_PLACE] == _SUM_NAME and line[-_TAIL:] == b'%08x"}' % crc32(line[:-_TAIL])
+    """True if a line, without its end, is sealed and as its writer wrote it, or erased."""
+    if line[_SUM_PLACE] != _SUM_NAME:
+        return False
+    return line[-_TAIL:] == b'%08x"}' % crc32(line[:-_TAIL]) or personal_part.is_erased(line)
 
 
 def _is_piece(line: bytes) -> bool:

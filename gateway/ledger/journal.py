@@ -30,6 +30,7 @@ from gateway.ledger import chain
 from gateway.ledger.chain import NO_LINK, ChainReader, Link
 from gateway.ledger.errors import JournalError
 from gateway.ledger.file_lock import FILE_MODE, try_lock
+from gateway.ledger.personal_part import add_salt
 
 SEGMENT_SUFFIX = ".jsonl"
 
@@ -311,7 +312,7 @@ class Journal:
 
 
 def encode_row(row: Row) -> bytes:
-    """Return a row as its line, the inverse of `decode_row`."""
+    """Return a row as its line, the inverse of `decode_row`; one with an end user can be erased."""
     try:
         line = jsonio.dumps(row)
     except (UnicodeEncodeError, OverflowError):  # a lone surrogate, a number beyond 64 bits
@@ -321,6 +322,8 @@ def encode_row(row: Row) -> bytes:
             line = jsonio.dumps(_shorten_row(row, max_length))
             if len(line) < _MAX_ROW_BYTES:
                 break
+    if getattr(row, "end_user", None) is not None:
+        line = add_salt(line)
     return line + b"\n"
 
 

@@ -119,7 +119,7 @@ class PostgresStore(SqlStore):
     def put(self, connection: _Connection, batch: RowBatch) -> int:
         """Store rows. Return how many rows changed the store."""
         changed_rows = 0
-        seq = _reserve_numbers(connection, len(batch.entries) + len(batch.reprices))
+        seq = self.reserve_numbers(connection, len(batch.entries) + len(batch.reprices))
         with connection.cursor() as cursor:
             if batch.entries:
                 rows = [
@@ -163,6 +163,22 @@ class PostgresStore(SqlStore):
             return msgspec.convert(value, DecisionRecord)
         return tuple(value) if name in _LIST_COLUMNS else value
 
+    def encode_value(self, name: str, value: Any) -> Any:
+        """Encode a row's field as a column's value."""
+        return _encode_value(make_storable(name, value))
+
+    def reserve_numbers(self, connection: _Connection, count: int) -> int:
+        """Reserve numbers for the order in which rows come in. Return the first.
+
+        Other feeds wait until this transaction ends. So a follower of that order sees no number
+        before all lower numbers, and misses nothing.
+        """
+        if not count:
+            return 0
+        sql = "UPDATE ledger SET seq = seq + %s RETURNING seq"
+        row = connection.execute(sql, [count]).fetchone()
+        return int(row[0]) - count + 1 if row else 0
+
     def _migrate(self, connection: _Connection) -> None:
         if _read_version(connection) == len(POSTGRES_MIGRATIONS):
             return
@@ -190,19 +206,6 @@ def _read_version(connection: _Connection) -> int:
         return 0
     row = connection.execute("SELECT version FROM ledger").fetchone()
     return int(row[0]) if row else 0
-
-
-def _reserve_numbers(connection: _Connection, count: int) -> int:
-    """Reserve numbers for the order in which rows come in. Return the first.
-
-    Other feeds wait until this transaction ends. So a follower of that order sees no number before
-    all lower numbers, and misses nothing.
-    """
-    if not count:
-        return 0
-    sql = "UPDATE ledger SET seq = seq + %s RETURNING seq"
-    row = connection.execute(sql, [count]).fetchone()
-    return int(row[0]) - count + 1 if row else 0
 
 
 def _encode_row(columns: Sequence[str], row: msgspec.Struct) -> list[object]:

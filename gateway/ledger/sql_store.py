@@ -15,6 +15,7 @@ from gateway.core.ledger_rows import AttemptRow, DamagedRow, FeedbackRow, Replay
 from gateway.ledger.file_lock import try_lock_file
 from gateway.ledger.ingest import RowBatch, read_batches, read_folder_id, read_sizes
 from gateway.ledger.journal import list_segments
+from gateway.ledger.personal_part import erase_basis
 from gateway.ledger.query import (
     SLOT,
     SUM_COLUMNS,
@@ -76,6 +77,11 @@ _OUTPUT_TOKENS_QUERY = """
 """
 
 
+_USER_QUERY = "SELECT id, basis FROM entries WHERE end_user = {0} ORDER BY id LIMIT {0}"
+_ERASE_STATEMENT = """
+    UPDATE entries SET end_user = NULL, conversation = NULL, upstream_id = NULL, response_id = NULL,
+    basis = {0}, seq = {0} WHERE id = {0}
+"""
 _DAMAGES_QUERY = """
     SELECT v, id, segment, problem, first, last, since, until FROM damages
     WHERE until >= {0} AND (since IS NULL OR since < {0}) ORDER BY segment, first, last
@@ -131,6 +137,14 @@ class SqlStore(ABC):
     @abstractmethod
     def decode_value(self, name: str, value: Any) -> Any:
         """Decode a column's value into a row's field."""
+
+    @abstractmethod
+    def encode_value(self, name: str, value: Any) -> Any:
+        """Encode a row's field as a column's value."""
+
+    @abstractmethod
+    def reserve_numbers(self, connection: Any, count: int) -> int:
+        """Reserve numbers for the order in which rows come in. Return the first."""
 
     def decode_sums(self, row: Sequence[Any]) -> Sequence[Any]:
         """Return a row of `sum_costs` with the six of query.MONEY at its end."""
@@ -462,6 +476,35 @@ class SqlStore(ABC):
                 return
             seq = _parse_cursor(page[-1].cursor, store_id)
             yield from page
+
+    def find_user_calls(self, end_user: str) -> set[str]:
+        """Return the ids of the calls of an end user, see `LedgerStore.find_user_calls`."""
+        sql = f"SELECT id FROM entries WHERE end_user = {self.sql_dialect.placeholder}"  # noqa: S608
+        with self.open_reader() as connection:
+            return {row[0] for row in connection.execute(sql, [end_user]).fetchall()}
+
+    def erase_user(self, end_user: str) -> None:
+        """Erase the personal part of a user's rows, see `LedgerStore.erase_user`."""
+        select_sql = _USER_QUERY.format(self.sql_dialect.placeholder)
+        update_sql = _ERASE_STATEMENT.format(self.sql_dialect.placeholder)
+        with self.open_writer() as connection:
+            self.begin_erasure(connection)
+            rows = [()] * _PAGE_ROWS
+            while len(rows) == _PAGE_ROWS:
+                with self.transaction(connection):
+                    rows = connection.execute(select_sql, [end_user, _PAGE_ROWS]).fetchall()
+                    seq = self.reserve_numbers(connection, len(rows))
+                    for place, (id, basis) in enumerate(rows):
+                        erased = erase_basis(self.decode_value("basis", basis))
+                        values = [self.encode_value("basis", erased), seq + place, id]
+                        connection.execute(update_sql, values)
+            self.end_erasure(connection)
+
+    def begin_erasure(self, connection: Any) -> None:  # noqa: B027 - few databases need it
+        """Let the database overwrite what it deletes."""
+
+    def end_erasure(self, connection: Any) -> None:  # noqa: B027 - as above
+        """Remove older versions of changed rows."""
 
     def prune(self, cutoff: float) -> int:
         """Delete calls received before a moment, see `LedgerStore.prune`."""

@@ -36,6 +36,7 @@ from gateway.ledger.sqlite_columns import (
     ENTRY_ENCODER,
     FEEDBACK_ENCODER,
     REPRICE_ENCODER,
+    encode_value,
 )
 from gateway.ledger.sqlite_damage import GarbledValueError, Identity
 from gateway.ledger.store import Rebuild
@@ -244,7 +245,7 @@ class SqliteStore(SqlStore):
     def put(self, connection: sqlite3.Connection, batch: RowBatch) -> int:
         """Store rows. Return how many rows changed the store."""
         changed_rows = 0
-        seq = _reserve_numbers(connection, len(batch.entries) + len(batch.reprices))
+        seq = self.reserve_numbers(connection, len(batch.entries) + len(batch.reprices))
         if batch.entries:
             changed_rows += _insert_entries(connection, batch.entries, seq, self.yield_to_calls)
             self.yield_to_calls()
@@ -291,6 +292,26 @@ class SqliteStore(SqlStore):
             raise GarbledValueError(
                 f"the column {name} has a value that no gateway writes"
             ) from error
+
+    def encode_value(self, name: str, value: Any) -> Any:
+        """Encode a row's field as a column's value."""
+        return encode_value(name, value)
+
+    def reserve_numbers(self, connection: sqlite3.Connection, count: int) -> int:
+        """Reserve numbers for the order in which rows come in. Return the first."""
+        if not count:
+            return 0
+        sql = "UPDATE ledger SET seq = seq + ? RETURNING seq"
+        last_number: int = connection.execute(sql, (count,)).fetchone()[0]
+        return last_number - count + 1
+
+    def begin_erasure(self, connection: sqlite3.Connection) -> None:
+        """Let SQLite overwrite what it deletes."""
+        connection.execute("PRAGMA secure_delete = ON")
+
+    def end_erasure(self, connection: sqlite3.Connection) -> None:
+        """Remove older versions of changed rows from the WAL, unless a reader needs them."""
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def decode_sums(self, row: Sequence[Any]) -> Sequence[Any]:
         """Return a row of `sum_costs` with the six of query.MONEY at its end."""
@@ -553,15 +574,6 @@ def _make_rebuilding_error(detail: str) -> StoreRebuildingError:
 def _read_version(connection: sqlite3.Connection) -> int:
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     return version
-
-
-def _reserve_numbers(connection: sqlite3.Connection, count: int) -> int:
-    """Reserve numbers for the order in which rows come in. Return the first."""
-    if not count:
-        return 0
-    sql = "UPDATE ledger SET seq = seq + ? RETURNING seq"
-    last_number: int = connection.execute(sql, (count,)).fetchone()[0]
-    return last_number - count + 1
 
 
 _INSERT_ENTRY, _INSERT_ATTEMPT, _INSERT_REPRICE, _INSERT_FEEDBACK, _INSERT_DAMAGE = build_inserts(

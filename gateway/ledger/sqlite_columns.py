@@ -71,13 +71,13 @@ def _encode_column(name: str, values: Column) -> Column:
         return values
     first_value = values[0]
     if kinds <= _ONE_FORM_TYPES and values.count(first_value) == len(values):
-        return [_encode_value(name, first_value)] * len(values)
+        return [encode_value(name, first_value)] * len(values)
     if len(kinds) == 1 and kinds <= _EMPTY_TEXTS.keys() and not any(values):
         return [_EMPTY_TEXTS[type(first_value)]] * len(values)
-    return [_encode_value(name, value) for value in values]
+    return [encode_value(name, value) for value in values]
 
 
-def _encode_value(name: str, value: Any) -> Any:
+def encode_value(name: str, value: Any) -> Any:
     """Return a value as SQLite stores it: a list or an object as JSON, an amount as its digits."""
     kind = type(value)
     if (

@@ -261,6 +261,14 @@ class LedgerStore(Protocol):
         """Return the gaps in the journals that calls received in some time may have fallen into."""
         ...
 
+    def find_user_calls(self, end_user: str) -> set[str]:
+        """Return the ids of the calls of an end user (a hash)."""
+        ...
+
+    def erase_user(self, end_user: str) -> None:
+        """Erase the personal part of the rows of an end user (a hash), in short transactions."""
+        ...
+
     def prune(self, cutoff: float) -> int:
         """Delete calls received before a moment, in short transactions. Return how many."""
         ...

@@ -9,9 +9,12 @@ from click.testing import CliRunner, Result
 from gateway.cli import ledger as ledger_module
 from gateway.cli.ledger import ledger
 from gateway.cli.session import LedgerLocation
+from gateway.ledger.audit import AuditLog
 from gateway.ledger.file_lock import try_lock_file
 from gateway.ledger.journal import Journal, list_segments
 from gateway.ledger.store import open_store
+from tests.cli.run import ON, config
+from tests.cli.run import run as run_program
 from tests.cli.test_costs import ledger_at
 from tests.cli.test_costs import run as run_costs
 from tests.ledger.rows import entry
@@ -160,3 +163,40 @@ def test_costs_has_the_number_of_damaged_rows_as_json(place: LedgerLocation) -> 
     damage(place, "h")
     run(place, "rebuild")
     assert json.loads(run_costs(place, "--json").stdout)["damaged_rows"] == 1
+
+
+def run_erase(folder: Path, *words: str, stdin: str | None = None) -> Result:
+    environ = {**ON, "TIERGATE_DATA": str(folder / "data")}
+    words = ("--config", str(config(folder)), "ledger", "erase", *words)
+    return run_program(*words, environ=environ, stdin=stdin)
+
+
+def test_erase_takes_a_person_out_of_rows_and_leaves_an_act(tmp_path: Path) -> None:
+    user = "3f9a0c1d2e4b5a67"
+    journal = Journal(tmp_path / "data" / "ledger")
+    for name in "ab":
+        journal.write(entry(name, end_user=user))
+    journal.close()
+    result = run_erase(tmp_path, "--user", user, stdin="n\n")
+    assert (result.exit_code, "Nobody can undo it" in result.output) == (130, True)
+    result = run_erase(tmp_path, "--user", user, stdin="y\n")
+    assert result.exit_code == 0, result.output
+    assert result.stdout == "2 calls: 2 rows of the journals erased, 0 texts deleted.\n"
+    (row,) = AuditLog(tmp_path / "data").read().rows
+    assert (row.act, row.after) == ("ledger.erase", {"calls": 2, "texts": 0})
+    files = [path for path in (tmp_path / "data").rglob("*") if path.is_file()]
+    assert len(files) > 2
+    assert not any(user.encode() in path.read_bytes() for path in files)
+    result = run_erase(tmp_path, "--user", user, "--yes")
+    assert result.stdout == "0 calls: 0 rows of the journals erased, 0 texts deleted.\n"
+
+
+def test_erase_says_what_is_wrong(tmp_path: Path) -> None:
+    result = run_erase(tmp_path, "--user", "u-4711")
+    assert (result.exit_code, "`tiergate costs user` prints it" in result.stderr) == (2, True)
+    result = run_erase(tmp_path, "--user", "3f9a0c1d2e4b5a67", "--yes")
+    assert (result.exit_code, "there are no journals in" in result.stderr) == (1, True)
+    (tmp_path / "data" / "ledger").mkdir(parents=True)
+    (tmp_path / "data" / "ledger.db").mkdir()
+    result = run_erase(tmp_path, "--user", "3f9a0c1d2e4b5a67", "--yes")
+    assert (result.exit_code, "not all is erased, run it again" in result.stderr) == (1, True)

@@ -15,6 +15,8 @@ from gateway.ledger.recovery import recover
 from gateway.ledger.verify import SegmentReport, verify
 from tests.ledger.rows import attempt, entry, intent
 
+USER = "3f9a0c1d2e4b5a67"
+
 _SECTOR = 512
 _SEEDS = range(40)
 
@@ -80,9 +82,9 @@ def write_rows(
         taken: list[Row] = []
         for number in range(disk.chance.randrange(5, 40)):
             name = f"call-{number}"
-            finals = [entry(name), entry(f"{name}-other")]
+            finals = [entry(name, end_user=USER), entry(f"{name}-other")]
             tries: list[tuple[list[Row], Callable[[], None]]] = [
-                ([row := intent(name)], lambda row=row: journal.write(row)),  # type: ignore[misc]
+                ([row := intent(name, end_user=USER)], lambda row=row: journal.write(row)),  # type: ignore[misc]
                 ([failed := attempt(name)], lambda row=failed: journal.write(row)),  # type: ignore[misc]
                 ([*finals], lambda rows=finals: journal.append_together([], rows)),  # type: ignore[misc]
             ]
@@ -134,6 +136,11 @@ def test_a_machine_that_loses_power_loses_no_row_that_was_synced(
         encode_row(row)
         for number in range(40)
         for name in [f"call-{number}"]
-        for row in (intent(name), attempt(name), entry(name), entry(f"{name}-other"))
+        for row in (
+            intent(name, end_user=USER),
+            attempt(name),
+            entry(name, end_user=USER),
+            entry(f"{name}-other"),
+        )
     }
     assert {row for row in rows if b'"unknown_crash"' not in row} <= tried

@@ -1,0 +1,121 @@
+"""The personal part of a row, which can be erased in a file without a break of its chain.
+
+It is what leads from a row to its end user: hashes of the user and the conversation, and the ids by
+which a provider knows the answer. A line of such a row has a salt among these, and `kept`, the
+CRC-32 of all else. The checksum of the line covers both, so an intact line needs one check. Erased
+values become null or empty, with spaces up to their former length: the line stays where it is and
+its number and checksum stay in the chain. `kept` then shows that nothing else has changed. The
+checksum says nothing of what was erased, since nobody knows the salt.
+"""
+
+import re
+import secrets
+from collections.abc import Callable
+from functools import partial
+from zlib import crc32
+
+from gateway.core import jsonio
+from gateway.core.decision_record import DecisionRecord
+
+_MARK = b'"end_user":"'
+_ROW_NAMES = (b'"end_user":', b'"conversation":', b'"upstream_id":', b'"response_id":')
+"""The personal members of a row, in their order there. No text has one in it: JSON escapes its
+quotation marks."""
+_BASIS_MARK = b'"basis":{'
+_TURN_NAME = b'"turn":{"conversation":'
+_FIRST_NAME = b'"first":'
+_SALT_NAME = b'"salt":'
+_VALUE_PATTERN = re.compile(rb'(?:"[^"\\]*(?:\\.[^"\\]*)*"|null) *')
+_ERASED_PATTERN = re.compile(
+    rb'(.*),"kept":"([0-9a-f]{8})","seq":\d+,"prev":"[0-9a-f]{8}","sum":"[0-9a-f]{8}"\}'
+)
+_EMPTY_VALUES = frozenset({b"null", b'""'})
+
+_make_salt = partial(secrets.token_hex, 8)
+
+
+def belongs_to(line: bytes, end_user: str) -> bool:
+    """True if the row of a line has this end user (a hash)."""
+    return b'%b%b"' % (_MARK, end_user.encode()) in line
+
+
+def add_salt(row: bytes, make_salt: Callable[[], str] = _make_salt) -> bytes:
+    """Return a row, a JSON object, with a salt and the checksum of what is kept."""
+    body = b'%b,"salt":"%b"' % (row[:-1], make_salt().encode())
+    return b'%b,"kept":"%08x"}' % (body, _sum_kept(body, _find_values(body)))
+
+
+def is_erased(line: bytes) -> bool:
+    """True if the personal part of a sealed line was erased, and all else is as it was written."""
+    match = _ERASED_PATTERN.fullmatch(line)
+    if match is None:
+        return False
+    body, spans = match[1], _find_values(match[1])
+    return _sum_kept(body, spans) == int(match[2], 16) and all(
+        body[start:end].rstrip() in _EMPTY_VALUES for start, end in spans
+    )
+
+
+def erase_line(line: bytes) -> bytes:
+    """Return a line of the same length without its personal part."""
+    basis_start = line.find(_BASIS_MARK)
+    erased = bytearray(line)
+    for start, end in _find_values(line):
+        is_nested = 0 <= basis_start < start and not line.endswith(_SALT_NAME, 0, start)
+        value = b'""' if is_nested or end - start < len(b"null") else b"null"
+        erased[start:end] = value.ljust(end - start)
+    return bytes(erased)
+
+
+def _find_values(line: bytes) -> list[tuple[int, int]]:
+    """Return where the values of the personal part begin and end, in order."""
+    spans = list[tuple[int, int]]()
+    position = 0
+    basis_start = line.find(_BASIS_MARK)
+    row_end = len(line) if basis_start < 0 else basis_start
+    for name in _ROW_NAMES:
+        position = _add_value(spans, line, name, position, row_end)
+    if basis_start >= 0:
+        position = _add_value(spans, line, _TURN_NAME, basis_start, len(line))
+        while (
+            next_position := _add_value(spans, line, _FIRST_NAME, position, len(line))
+        ) > position:
+            position = next_position
+    _add_value(spans, line, _SALT_NAME, position, len(line))
+    return spans
+
+
+def _add_value(
+    spans: list[tuple[int, int]], line: bytes, name: bytes, position: int, end: int
+) -> int:
+    """Add the next value of a name between two positions, if there is one; return its end."""
+    start = line.find(name, position, end)
+    if start < 0:
+        return position
+    start += len(name)
+    match = _VALUE_PATTERN.match(line, start)
+    if match is None:  # a name that a client has chosen, of a number
+        return start
+    spans.append(match.span())
+    return match.end()
+
+
+def _sum_kept(line: bytes, spans: list[tuple[int, int]]) -> int:
+    """Return the checksum of a line without its personal part."""
+    checksum = position = 0
+    for start, end in spans:
+        checksum = crc32(line[position:start], checksum)
+        position = end
+    return crc32(line[position:], checksum)
+
+
+def erase_basis(basis: DecisionRecord | None) -> DecisionRecord | None:
+    """Return what a decision rests on without what identifies the conversation."""
+    if basis is None:
+        return None
+    name = _BASIS_MARK[:-1]
+    erased: DecisionRecord = _parse_basis(erase_line(name + jsonio.dumps(basis))[len(name) :])
+    return erased
+
+
+_parse_basis = jsonio.make_reader(DecisionRecord)
