@@ -86,10 +86,12 @@ def _lacks_fee(model: str, prices: Any) -> bool:
 
     Perplexity bills each request by the size of its search. The list has the fee of the largest
     size (`requests_kcount`), or none. Its models that bill each search are listed with that price.
+    OpenAI's models that search in Chat Completions bill it too, and no answer counts it.
     """
     if getattr(prices, "requests_kcount", None) is not None:
         return True
-    return _SEARCHING_MODEL in model and getattr(prices, "web_searches_kcount", None) is None
+    is_searching = any(word in model for word in _SEARCHING_MODELS)
+    return is_searching and getattr(prices, "web_searches_kcount", None) is None
 
 
 def _build_day_price(
@@ -191,8 +193,8 @@ _RATE_FIELDS = (
 _SEARCH_TOOL, _GOOGLE = "web_search", "google"
 _PER_PROMPT_USD = Decimal("0.035")
 """USD that Google bills for a grounded prompt before Gemini 3, however many searches it makes."""
-_SEARCHING_MODEL = "sonar"
-"""The name that all models of Perplexity have which search for each request."""
+_SEARCHING_MODELS = ("sonar", "search-preview", "search-api")
+"""Parts of the names of models that search for each request: Perplexity's, and OpenAI's."""
 _TOOL_FIELDS = {
     "web_searches_kcount": (_SEARCH_TOOL, Decimal(1000)),
     "storage_searches_kcount": ("file_search", Decimal(1000)),

@@ -149,10 +149,15 @@ def test_google_bills_each_search_or_each_grounded_prompt(model: str) -> None:
         ("perplexity", "sonar-pro-search"),
         ("openrouter", "perplexity/sonar"),
         ("openrouter", "perplexity/sonar-deep-research"),
+        ("openai", "gpt-4o-search-preview"),
+        ("openai", "gpt-5-search-api"),
     ],
 )
 def test_a_price_without_all_fees_of_a_request_is_unknown(provider: str, model: str) -> None:
-    """Perplexity bills each request by the size of its search; the list has one size, or none."""
+    """Perplexity bills each request by the size of its search; the list has one size, or none.
+
+    Of OpenAI's models that search, it has no fee, and their usage tells no search.
+    """
     assert list_prices._load_snapshot().find_provider_model(model, None, provider, None)
     assert list_prices.find_price(provider, model, NOON) is None
 
@@ -338,7 +343,8 @@ def test_each_class_of_the_list_has_its_price_or_none() -> None:
                     theirs = prices.calc_price(genai_prices.Usage(**answer[1]))
                     assert cost == theirs["total_price"], (provider.id, model.id, field)
                     priced[field] += 1
-    assert {name for name in without_price if "sonar" not in name} == set()
+    searching = {"gpt-4o-search-preview", "gpt-4o-mini-search-preview", "gpt-5-search-api"}
+    assert {name for name in without_price if "sonar" not in name} == searching
     assert unknown.keys() == UNPRICED.keys(), unknown
     assert priced.total() > 5_000
     assert len(priced) == 17, priced
