@@ -15,7 +15,6 @@ from gateway.cli.session import CommandSession, pass_session
 from gateway.cli.terminal import format_count
 from gateway.core import jsonio
 from gateway.core.ledger_rows import DamagedRow
-from gateway.ledger.audit import AuditLog
 from gateway.ledger.erase import erase_user
 from gateway.ledger.errors import StoreError, StoreRebuildingError
 from gateway.ledger.recovery import read_removed_until
@@ -30,6 +29,7 @@ from gateway.ledger.store import (
 from gateway.ledger.verify import SegmentReport
 from gateway.ledger.verify import verify as verify_journals
 from gateway.settings.data_folder import find_data_folder
+from gateway.state.audit import AuditLog
 
 _HASH_PATTERN = re.compile("[0-9a-f]{16}")
 

@@ -9,10 +9,10 @@ from click.testing import CliRunner, Result
 from gateway.cli import ledger as ledger_module
 from gateway.cli.ledger import ledger
 from gateway.cli.session import LedgerLocation
-from gateway.ledger.audit import AuditLog
 from gateway.ledger.file_lock import try_lock_file
 from gateway.ledger.journal import Journal, list_segments
 from gateway.ledger.store import open_store
+from gateway.state.audit import AuditLog
 from tests.cli.run import ON, config
 from tests.cli.run import run as run_program
 from tests.cli.test_costs import ledger_at
