@@ -12,7 +12,7 @@ from gateway.cli.session import LedgerLocation
 from gateway.ledger.file_lock import try_lock_file
 from gateway.ledger.journal import Journal, list_segments
 from gateway.ledger.store import open_store
-from gateway.state.audit import AuditLog
+from gateway.state.audit import AuditLog, AuditQuery, read_audit
 from tests.cli.run import ON, config
 from tests.cli.run import run as run_program
 from tests.cli.test_costs import ledger_at
@@ -182,7 +182,7 @@ def test_erase_takes_a_person_out_of_rows_and_leaves_an_act(tmp_path: Path) -> N
     result = run_erase(tmp_path, "--user", user, stdin="y\n")
     assert result.exit_code == 0, result.output
     assert result.stdout == "2 calls: 2 rows of the journals erased, 0 texts deleted.\n"
-    (row,) = AuditLog(tmp_path / "data").read().rows
+    (row,) = read_audit([AuditLog(tmp_path / "data")], AuditQuery(), 10).rows
     assert (row.act, row.after) == ("ledger.erase", {"calls": 2, "texts": 0})
     files = [path for path in (tmp_path / "data").rglob("*") if path.is_file()]
     assert len(files) > 2
