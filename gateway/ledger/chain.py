@@ -46,9 +46,10 @@ NO_LINK: Link = (0, 0)
 def seal_line(line: bytes, link: Link) -> tuple[bytes, Link]:
     """Return the line of a JSON object, sealed, and its link."""
     number = link[0] + 1
-    body = b'%b,"seq":%d,"prev":"%08x","sum":"' % (line[:-2], number, link[1])
+    # Concatenated, since one format with the whole line takes a quarter longer.
+    body = line[:-2] + b',"seq":%d,"prev":"%08x","sum":"' % (number, link[1])
     checksum = crc32(body)
-    return b'%b%08x"}\n' % (body, checksum), (number, checksum)
+    return body + b'%08x"}\n' % checksum, (number, checksum)
 
 
 def seal_lines(lines: Iterable[bytes], link: Link) -> tuple[bytes, Link]:

@@ -143,8 +143,7 @@ class Journal:
         self._count_rows(len(intents) + len(final_rows))
 
     def _add_open_call(self, call_id: str, line: bytes) -> None:
-        previous_lines = self._open_calls.get(call_id)
-        self._open_calls[call_id] = line if previous_lines is None else previous_lines + line
+        self._open_calls[call_id] = self._open_calls.get(call_id, b"") + line
 
     def _choose_segment(self, size: int) -> Segment:
         """Return the segment for so many bytes: the current one, or the next."""

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway.core.jsonio import dumps
 from gateway.ledger.ingest import read_batches
-from gateway.ledger.journal import Journal, encode_row, list_segments
+from gateway.ledger.journal import Journal, list_segments
 from gateway.ledger.verify import verify_segment
 from tests.ledger.rows import attempt, entry, feedback, intent, reprice
 
@@ -30,7 +31,7 @@ def segment(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def read_finals(path: Path) -> tuple[set[bytes], int]:
     """Return the lines of final rows as a feed reads them, and how many gaps it finds."""
     batches = list(read_batches(path, 0))
-    rows = {encode_row(row) for batch in batches for row in batch.entries}
+    rows = {dumps(row) for batch in batches for row in batch.entries}
     return rows, sum(len(batch.damages) for batch in batches)
 
 

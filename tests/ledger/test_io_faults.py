@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from gateway.core.jsonio import dumps
 from gateway.core.ledger_rows import Row
 from gateway.ledger.errors import JournalError
-from gateway.ledger.journal import Journal, encode_row, list_segments, read_rows
+from gateway.ledger.journal import Journal, list_segments, read_rows
 from gateway.ledger.recovery import recover
 from gateway.ledger.verify import SegmentReport, verify
 from tests.ledger.rows import attempt, entry, intent
@@ -110,7 +111,7 @@ def read_back(folder: Path) -> tuple[set[bytes], list[SegmentReport]]:
     with_recovery = Journal(folder)
     recover(with_recovery)
     with_recovery.close()
-    rows = {encode_row(row) for path in list_segments(folder) for row, _ in read_rows(path) if row}
+    rows = {dumps(row) for path in list_segments(folder) for row, _ in read_rows(path) if row}
     return rows, list(verify(folder))
 
 
@@ -120,7 +121,7 @@ def test_a_process_that_dies_loses_no_row_that_its_journal_took(
     """What failed writes have left is no damage."""
     taken, _ = write_rows(disk, tmp_path, monkeypatch)
     rows, reports = read_back(tmp_path)
-    assert set(map(encode_row, taken)) <= rows
+    assert set(map(dumps, taken)) <= rows
     assert [report.damages for report in reports] == [[]] * len(reports)
 
 
@@ -131,9 +132,9 @@ def test_a_machine_that_loses_power_loses_no_row_that_was_synced(
     taken, synced = write_rows(disk, tmp_path, monkeypatch)
     disk.lose_power(tmp_path)
     rows, _ = read_back(tmp_path)
-    assert set(map(encode_row, taken[:synced])) <= rows
+    assert set(map(dumps, taken[:synced])) <= rows
     tried = {
-        encode_row(row)
+        dumps(row)
         for number in range(40)
         for name in [f"call-{number}"]
         for row in (
