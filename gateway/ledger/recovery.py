@@ -8,7 +8,7 @@ A file records until when segments were removed: a rebuilt store does not have t
 import os
 import secrets
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from pathlib import Path
 
@@ -138,13 +138,35 @@ class _Call:
         self.has_final_row = False
 
 
-def _close_calls(journal: Journal, dead_segments: list[Segment]) -> Recovered:
+def read_open_calls(folder: Path) -> list[FinalRow]:
+    """Return the rows that recovery would write if all processes had died by now.
+
+    They are those of calls that run, and of calls that a dead process has left. Raises OSError.
+    """
+    segments = [(path, None) for path in list_segments(folder) if not _is_finished(path)]
+    return list(_find_open_calls(segments, deque(maxlen=0)))
+
+
+def _is_finished(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - len(CLOSED_LINE)))
+            return file.read() in (b"", CLOSED_LINE)
+    except FileNotFoundError:  # it was empty, and its owner removed it at its end
+        return True
+
+
+def _find_open_calls(
+    segments: Iterable[tuple[Path, ChainReader | None]], ended_rows: deque[FinalRow]
+) -> Iterator[FinalRow]:
+    """Yield the final rows that calls lack, and add those that they have to `ended_rows`.
+
+    Each segment that nobody writes has a chain reader, which learns of its end.
+    """
     calls: dict[str, _Call] = {}
-    ended_rows: deque[FinalRow] = deque(maxlen=_MAX_ENDED_ROWS)
     # Read all before any is closed: a call may start in one segment and end in the next.
-    chain_readers = [ChainReader(segment.path) for segment in dead_segments]
-    for segment, chain_reader in zip(dead_segments, chain_readers, strict=True):
-        for row, _ in read_rows(segment.path, chain_reader=chain_reader):
+    for path, chain_reader in segments:
+        for row, _ in read_rows(path, chain_reader=chain_reader):
             match row:
                 case IntentRow():
                     calls.setdefault(row.id, _Call()).intents[row] = None
@@ -153,9 +175,16 @@ def _close_calls(journal: Journal, dead_segments: list[Segment]) -> Recovered:
                 case FinalRow():
                     calls.setdefault(row.id, _Call()).has_final_row = True
                     ended_rows.append(row)
-    entries = tuple(
-        _build_crash_row(call) for call in calls.values() if call.intents and not call.has_final_row
-    )
+    for call in calls.values():
+        if call.intents and not call.has_final_row:
+            yield _build_crash_row(call)
+
+
+def _close_calls(journal: Journal, dead_segments: list[Segment]) -> Recovered:
+    ended_rows: deque[FinalRow] = deque(maxlen=_MAX_ENDED_ROWS)
+    chain_readers = [ChainReader(segment.path) for segment in dead_segments]
+    paths = [segment.path for segment in dead_segments]
+    entries = tuple(_find_open_calls(zip(paths, chain_readers, strict=True), ended_rows))
     for entry in entries:
         journal.write(entry)
     journal.sync()

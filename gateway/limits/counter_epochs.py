@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.limits.counters import CounterDemand, FindRunning, Owner
+from gateway.limits.counters import CounterDemand, FindRunning, Owner, RunningCall
 from gateway.state.errors import StoreUnavailable
 from gateway.state.redis.scripts import Script, ScriptRunner, make_keys
 
@@ -135,7 +135,7 @@ class CounterEpochs:
                 continue  # perhaps another server has answered
             epoch, earlier = reply.decode(), self._opened.get(owner)
             if earlier is not None and earlier.epoch != epoch:
-                await self._restore(owner, now)
+                await self.restore(owner, self.find_running(owner), now)
                 if owner is not None:
                     await self.open(None, now)  # so that new tenants have their witness
             self._opened[owner] = _OpenedOwner(epoch, connection)
@@ -149,14 +149,15 @@ class CounterEpochs:
         # The look comes first: what others open after the claim may begin only after a wait.
         return reply.decode() if self._claim_first() and isinstance(reply, bytes) else ""
 
-    async def _restore(self, owner: Owner, now: float) -> None:
+    async def restore(self, owner: Owner, calls: Iterable[RunningCall], now: float) -> None:
+        """Reserve what calls have reserved of an owner, where the server does not know it."""
         rows = [
             (
                 call.id,
                 max(0, round((call.expires_at - now) * _MICROS_PER_SECOND)),
                 _sum_reservations(call.demands),
             )
-            for call in self.find_running(owner)
+            for call in calls
         ]
         for start in range(0, len(rows), _RESTORE_BATCH):
             batch = rows[start : start + _RESTORE_BATCH]

@@ -11,7 +11,7 @@ other has granted. If the process dies in between, that amount expires and stays
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, NamedTuple, Protocol
 
 import msgspec
@@ -329,6 +329,17 @@ class CounterStore(Protocol):
 
     async def confirm(self, owner: Owner, now: float) -> None:
         """Restore what running calls have reserved of an owner, if the store has forgotten it."""
+        ...
+
+    async def find_loss_age(self, owner: Owner, now: float) -> float | None:
+        """Return the seconds since counters may begin after a loss; None if there was none.
+
+        No call that began later has a reservation that the store may have forgotten.
+        """
+        ...
+
+    async def restore(self, owner: Owner, calls: Iterable[RunningCall], now: float) -> None:
+        """Reserve what running calls have reserved of an owner, where the store forgot it."""
         ...
 
     async def seed(self, owner: Owner, field: str, value: int) -> None:

@@ -23,6 +23,7 @@ from gateway.limits.counters import (
     Owner,
     RateState,
     Refusal,
+    RunningCall,
     Scopes,
     is_user_counter,
     merge_answers,
@@ -160,6 +161,12 @@ class MemoryCounters:
 
     async def confirm(self, owner: Owner, now: float) -> None:
         """Do nothing."""
+
+    async def find_loss_age(self, owner: Owner, now: float) -> None:
+        """Return None: the memory of this process forgets nothing."""
+
+    async def restore(self, owner: Owner, calls: Iterable[RunningCall], now: float) -> None:
+        """Do nothing, for the same reason."""
 
     async def seed(self, owner: Owner, field: str, value: int) -> None:
         """Start a missing counter at the amount spent; leave an existing one alone."""

@@ -16,6 +16,7 @@ from gateway.limits.counters import (
     Owner,
 )
 from gateway.limits.refusals import UNCOUNTED_PROBLEM
+from gateway.state.errors import StoreUnavailable
 from gateway.telemetry.log import Log, locate_error
 
 _GRACE_SECONDS = 60.0
@@ -58,6 +59,7 @@ class LedgerSpends:
         """Return what was spent on a counter.
 
         Raises ProblemError if the ledger cannot be read: unknown spending does not count as 0.
+        Raises StoreUnavailable.
         """
         counter = owner, demand.field
         task = self._tasks.get(counter)
@@ -75,6 +77,8 @@ class LedgerSpends:
         debts = self._find_debts(owner, demand.field)
         try:
             return LedgerSpend(await self._read_spent(owner, demand), debts)
+        except StoreUnavailable:
+            raise
         except Exception as error:  # noqa: BLE001 - a store may raise anything
             self._log("limits", text="the ledger cannot be read", error=locate_error(error))
             raise ProblemError(UNCOUNTED_PROBLEM) from None

@@ -15,7 +15,7 @@ nothing twice. `extend` is the exception: it always adds.
 
 import asyncio
 import math
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from itertools import batched
 from typing import Any, Literal, Self
 from urllib.parse import quote
@@ -41,6 +41,7 @@ from gateway.limits.counters import (
     Owner,
     RateState,
     Refusal,
+    RunningCall,
     Scopes,
     collect_scopes,
     is_user_counter,
@@ -200,6 +201,25 @@ class RedisCounters:
     async def confirm(self, owner: Owner, now: float) -> None:
         """Restore what running calls have reserved of an owner, if Redis has forgotten it."""
         await self._epochs.open(owner, now)
+
+    async def find_loss_age(self, owner: Owner, now: float) -> float | None:
+        """Return the seconds since counters may begin after a loss; None if there was none."""
+        seed_at = await self._scripts.run_command(owner, b"HGET", b"told", b"!seed_at")
+        if not isinstance(seed_at, bytes):
+            return None
+        time = self._script_time(now) or await self._read_time(owner)
+        return (time - int(seed_at)) / _MICROS_PER_SECOND
+
+    async def _read_time(self, owner: Owner) -> int:
+        """Return the time of the server in microseconds."""
+        match await self._scripts.execute(make_keys(owner)[0], b"TIME"):
+            case [bytes(seconds), bytes(micros)]:
+                return int(seconds) * _MICROS_PER_SECOND + int(micros)
+        raise StoreUnavailable
+
+    async def restore(self, owner: Owner, calls: Iterable[RunningCall], now: float) -> None:
+        """Reserve what running calls have reserved of an owner, where Redis has forgotten it."""
+        await self._epochs.restore(owner, calls, now)
 
     async def seed(self, owner: Owner, field: str, value: int) -> None:
         """Start a missing counter at the amount spent; leave an existing one alone."""

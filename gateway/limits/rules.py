@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from gateway.core.call import OPEN_KEY, Key, KeyBudget, KeyLimit, WindowKind
+from gateway.core.ledger_rows import FinalRow
 from gateway.core.target import TIERS, Tier
 from gateway.limits import window
 from gateway.limits.counters import MAX_COUNT, CounterDemand, DemandTemplate, Kind, Owner
@@ -71,6 +72,21 @@ class CounterScope(msgspec.Struct, frozen=True):
     """Seconds since the epoch, included; None is from the first call on."""
     until: float | None
     """Seconds since the epoch, not included; None is without an end."""
+
+    def includes(self, row: FinalRow) -> bool:
+        """Return True if the counter counts a call."""
+        values: dict[str, Collection[str | None]] = {
+            "tenant": (row.tenant,), "key": (row.key,), "team": (row.team,), "tag": row.tags,
+            "tier": (row.tier,), "user": (row.end_user,),
+        }  # fmt: skip
+        return (
+            (self.since is None or row.at >= self.since)
+            and (self.until is None or row.at < self.until)
+            and all(
+                any(value in allowed for value in values[name])
+                for name, allowed in self.filters.items()
+            )
+        )
 
 
 class BudgetLevel(msgspec.Struct, frozen=True):

@@ -13,10 +13,11 @@ from gateway.core import jsonio
 from gateway.core.call import OPEN_KEY
 from gateway.core.clocks import SYSTEM_CLOCKS, Clocks
 from gateway.core.errors import ProblemError
+from gateway.core.ledger_rows import FinalRow
 from gateway.ledger.errors import StoreError
-from gateway.ledger.recovery import Recovered
+from gateway.ledger.recovery import Recovered, read_open_calls
 from gateway.limits.cost_bounds import make_ended_call, to_micro_usd
-from gateway.limits.counters import CounterDemand, CounterStore, EndedCall, Owner
+from gateway.limits.counters import CounterDemand, CounterStore, EndedCall, Owner, RunningCall
 from gateway.limits.keys import KeyTable
 from gateway.limits.limiter import Limiter
 from gateway.limits.memory import MemoryCounters
@@ -38,6 +39,8 @@ _KEY_BUDGET_LABEL = "(of a key)"
 """The label for budgets of single keys, since their names are those of keys."""
 _MAX_CONFIRMED_TENANTS = 100
 """Tenants whose counters are confirmed at start, so that their first calls need not wait for it."""
+_OPEN_CALL_SECONDS = 3_600.0
+"""Seconds after a loss of reservations in which calls from before it may still run."""
 _MAX_EARLIER_RULES = 8
 """The number of rules that are remembered: a call may still ask for a counter of earlier ones."""
 
@@ -240,9 +243,34 @@ class LimitRuntime:
         Raises StoreError if the store lacks rows.
         """
         scope = self._find_scope(owner, demand)
+        await self._restore_open_calls(owner, demand, scope)
         if not await self._ledger_runtime.catch_up():
             raise StoreError("the store has not all rows yet")
         return await asyncio.to_thread(self._sum_scope_costs, scope)
+
+    async def _restore_open_calls(
+        self, owner: Owner, demand: CounterDemand, scope: CounterScope
+    ) -> None:
+        """Reserve what calls in the journals may cost, if the counter store may have forgotten it.
+
+        A gateway that is paused, cut off or dead does not restore its calls. Those that share its
+        data folder do it. A call that its gateway restores as well is reserved once.
+        """
+        now = self._wall()
+        age = await self._counter_store.find_loss_age(owner, now)
+        if age is None or age > _OPEN_CALL_SECONDS:
+            return
+        rows = await asyncio.to_thread(read_open_calls, self._ledger_runtime.journal_folder)
+        calls = [
+            RunningCall(
+                row.id,
+                now + _OPEN_CALL_SECONDS,
+                (msgspec.structs.replace(demand, amount=_compute_bound(row)),),
+            )
+            for row in rows
+            if row.at <= now - age and scope.includes(row)
+        ]
+        await self._counter_store.restore(owner, calls, now)
 
     def _find_scope(self, owner: Owner, demand: CounterDemand) -> CounterScope:
         for rules in self._limit_rules:
@@ -307,6 +335,11 @@ class LimitRuntime:
 
 def _select_limit_settings(config: Config) -> tuple[object, ...]:
     return config.limits, config.budgets, config.ledger.time_zone, config.users
+
+
+def _compute_bound(row: FinalRow) -> int:
+    """Return the most that a call may cost, in micro-USD, as far as its journal knows."""
+    return sum(to_micro_usd(amount) for amount in (row.wasted, row.reserved) if amount is not None)
 
 
 def _build_limit_rules(config: Config) -> LimitRules:

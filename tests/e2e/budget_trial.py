@@ -390,13 +390,17 @@ def _logged(gateways: list[Gateway], result: BudgetTrialResult) -> None:
     result.lost = sum(row["event"] == "limits" and row["text"].startswith(away) for row in rows)
 
 
-def write_config(folder: Path, provider: str, bounds: Bounds, loss: str) -> Path:
+def write_config(
+    folder: Path, provider: str, bounds: Bounds, loss: str, *, patience: float = 1.0
+) -> Path:
+    """Write the configuration of a trial; gateways wait for the provider `patience` times 1 s."""
+
     def at(path: str) -> dict[str, Any]:
         return {
             "base_url": f"{provider}/{path}",
             "dialects": {"openai-chat": "/chat/completions"},
             "auth": "none",
-            "timeouts": {"headers": 1.0, "first_content": 1.5, "idle": 1.0},
+            "timeouts": {"headers": patience, "first_content": 1.5 * patience, "idle": patience},
         }
 
     targets = [{"model": "m"}, {"model": "m", "provider": "spare"}]

@@ -29,6 +29,9 @@ from tests.e2e.redis_port import Place
 
 _PAUSES = (0.05, 3.0)
 """The shortest and the longest pause or partition, in seconds."""
+_LONG_PAUSES = (0.5, 6.0)
+"""The shortest and the longest of two faults at once: others wait 3 s."""
+_PATIENCE = 20.0
 _PAUSE = 1.5
 """The longest time of a client between two calls, in seconds."""
 BOUNDS = Bounds("0.2", "0.1", "0.05", 0)
@@ -92,6 +95,34 @@ class Stage:
         for path in self.paths:
             path.lead_to(self.primary.port)
 
+    async def flush_beside_a_pause(self) -> None:
+        """Flush Redis while a gateway is paused, perhaps for longer than others wait."""
+        with self.chance.choice(self.gateways).stopped():
+            await self.forget_all()
+            await asyncio.sleep(self.chance.uniform(*_LONG_PAUSES))
+
+    async def flush_beside_a_kill(self) -> None:
+        """Flush Redis while a gateway is dead, perhaps for longer than others wait."""
+        gateway = self.chance.choice(self.gateways)
+        await asyncio.to_thread(gateway.close)
+        await self.forget_all()
+        await asyncio.sleep(self.chance.uniform(*_LONG_PAUSES))
+        await asyncio.to_thread(gateway.start)
+
+    async def flush_beside_a_partition(self) -> None:
+        """Flush Redis while a gateway loses all that it sends to Redis, and all answers."""
+        with self.chance.choice(self.paths).partitioned():
+            await self.forget_all()
+            await asyncio.sleep(self.chance.uniform(*_LONG_PAUSES))
+
+    async def fail_over_beside_a_kill(self) -> None:
+        """Fail over while a gateway is dead, perhaps for longer than others wait."""
+        gateway = self.chance.choice(self.gateways)
+        await asyncio.to_thread(gateway.close)
+        await self.fail_over()
+        await asyncio.sleep(self.chance.uniform(*_LONG_PAUSES))
+        await asyncio.to_thread(gateway.start)
+
 
 FAULTS: dict[str, tuple[Callable[[Stage], Coroutine[Any, Any, None]], int]] = {
     "none": (Stage.kill_gateway, 0),
@@ -102,12 +133,24 @@ FAULTS: dict[str, tuple[Callable[[Stage], Coroutine[Any, Any, None]], int]] = {
     "Redis killed for good": (Stage.lose_redis, 1),
     "FLUSHALL": (Stage.forget_all, 2),
     "failover to a replica": (Stage.fail_over, 1),
+    "FLUSHALL while a gateway is paused": (Stage.flush_beside_a_pause, 1),
+    "FLUSHALL while a gateway is dead": (Stage.flush_beside_a_kill, 1),
+    "FLUSHALL while a gateway is partitioned": (Stage.flush_beside_a_partition, 1),
+    "failover while a gateway is dead": (Stage.fail_over_beside_a_kill, 1),
 }
 """Each fault, and how often it occurs in a round."""
 
 
-_PATH_FAULTS = ("a gateway cut from Redis", "failover to a replica")
+_PATH_FAULTS = ("cut from Redis", "failover", "partitioned")
 """The faults that need a path between each gateway and Redis."""
+
+
+def _loses_counters(fault: str) -> bool:
+    """Return True if counters begin anew from the ledger.
+
+    The ledger has an estimate of what a client did not wait for, or a gateway: both wait longer.
+    """
+    return "FLUSHALL" in fault or "failover" in fault
 
 
 class Overshoot(NamedTuple):
@@ -150,11 +193,13 @@ def trial(
     )  # fmt: skip
     try:
         stage.primary.start("--repl-diskless-sync-delay", "0")
-        if fault == "failover to a replica":
+        if "failover" in fault:
             stage.replica.start("--replicaof", "127.0.0.1", str(stage.primary.port))
             until(lambda: _is_synced(stage.replica), "a replica that has copied all")
         url = until(lambda: provider.out.strip(), "its address")  # noqa: PLW0108 - read anew each time
-        config = write_config(folder, url, BOUNDS, loss)
+        config = write_config(
+            folder, url, BOUNDS, loss, patience=_PATIENCE if _loses_counters(fault) else 1.0
+        )
         asyncio.run(_run(stage, folder, config, result, fault, seed, clients, calls))
         result.bills, result.ended = read(book)
         if fault != "Redis killed for good":
@@ -170,7 +215,8 @@ def trial(
         provider.stop()
         stage.primary.kill()
         stage.replica.kill()
-    return _judge(result, is_counted=fault != "Redis killed for good")
+    # The row of a call whose gateway is dead has what the gateway has estimated.
+    return _judge(result, is_counted=fault != "Redis killed for good" and "is dead" not in fault)
 
 
 def _is_synced(replica: Place) -> bool:
@@ -191,7 +237,7 @@ async def _run(
 ) -> None:
     for number in range(GATEWAYS):
         port = stage.primary.port
-        if fault in _PATH_FAULTS:
+        if any(part in fault for part in _PATH_FAULTS):
             stage.paths.append(RedisPath(folder, f"path{number}", port))
             port = stage.paths[-1].port
         stage.gateways.append(
@@ -202,8 +248,7 @@ async def _run(
     for gateway in stage.gateways:
         await asyncio.to_thread(gateway.start)
     await asyncio.sleep(QUIET_SECONDS)  # counters begin then, so faults meet running calls
-    # A client that leaves leaves an estimate in the ledger, from which counters begin anew.
-    leaving = 0.0 if fault in ("FLUSHALL", "failover to a replica") else 0.05
+    leaving = 0.0 if _loses_counters(fault) else 0.05
     load = asyncio.create_task(
         Load(stage.gateways, result, seed, streamed=1.0, pause=_PAUSE, leaving=leaving).run(
             clients, calls

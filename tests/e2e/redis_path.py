@@ -7,7 +7,8 @@ empty FILE cuts the way: open connections are reset, and new ones too. SIGHUP ma
 import asyncio
 import signal
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.e2e.child import Child, until
@@ -34,6 +35,15 @@ class RedisPath:
     def heal(self) -> None:
         """Lead to the server again."""
         self._write(f"{self._server_port}")
+
+    @contextmanager
+    def partitioned(self) -> Iterator[None]:
+        """Lose what both sides send, while connections stay open, as a partition does."""
+        self._child.signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._child.signal(signal.SIGCONT)
 
     def lead_to(self, server_port: int) -> None:
         """Reset all connections; new ones lead to another server."""

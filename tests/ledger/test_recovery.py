@@ -21,7 +21,7 @@ from gateway.ledger.journal import (
     list_segments,
     read_rows,
 )
-from gateway.ledger.recovery import Recovered, recover
+from gateway.ledger.recovery import Recovered, read_open_calls, recover
 from gateway.ledger.store import open_store
 from tests.ledger.conftest import Start
 from tests.ledger.rows import attempt, entry, intent, reprice
@@ -191,6 +191,22 @@ def test_a_call_that_ends_in_another_segment_is_not_open(tmp_path: Path) -> None
         "what followed its last row may be undone"
     )
     journal.close()
+
+
+def test_open_calls_are_those_of_running_and_dead_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading them closes nothing, so recovery still finds those of dead ones."""
+    dead(tmp_path, "b", encode_row(intent("dead")) + encode_row(intent("a")))
+    dead(tmp_path, "a", encode_row(intent("finished")) + CLOSED_LINE)
+    journal = Journal(tmp_path)
+    assert [row.id for row in read_open_calls(tmp_path)] == ["dead", "a"]
+    for row in (intent("runs"), intent("done"), entry("done"), entry("a")):
+        journal.write(row)
+    assert [row.id for row in read_open_calls(tmp_path)] == ["dead", "runs"]
+    gone = tmp_path / "gone.jsonl"
+    monkeypatch.setattr("gateway.ledger.recovery.list_segments", lambda _: [gone])
+    assert read_open_calls(tmp_path) == []
 
 
 def test_an_attempt_that_was_copied_to_the_next_segment_counts_once(tmp_path: Path) -> None:

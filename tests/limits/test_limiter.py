@@ -735,3 +735,15 @@ async def test_a_counter_that_stays_missing_counts_as_an_outage() -> None:
 
     stage.meter.admit = never  # type: ignore[method-assign,assignment]  # one that forgets
     assert (await stage.refused()).kind == "overloaded"
+
+
+async def test_a_store_that_is_lost_while_the_ledger_is_read_refuses_as_a_lost_store() -> None:
+    """The ledger's sum needs the store: it restores calls of gateways that are away."""
+    stage = ObservedLimiter(budget("1"))
+
+    async def lose(_: Owner, __: object) -> int:
+        raise StoreUnavailable
+
+    stage.gate._ledger_spends._read_spent = lose
+    assert (await stage.refused()).kind == "overloaded"
+    assert {row.get("text") for row in stage.log} == {LOST}

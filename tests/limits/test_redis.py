@@ -173,6 +173,19 @@ async def test_a_client_that_leaves_while_an_owner_is_opened_stops_nobody() -> N
         await cancelled
 
 
+async def test_a_server_without_a_time_has_no_age_of_a_loss() -> None:
+    class Timeless(Answers):
+        async def execute(self, key: bytes, *words: bytes) -> Reply:
+            assert (key.endswith(b"spent"), words) == (True, (b"TIME",))
+            return self._next()
+
+    store = RedisCounters(Timeless(b"1500000", [b"4", b"500000"], b"1500000", 7, None))
+    assert await store.find_loss_age("t", 1.0) == 3.0
+    with pytest.raises(StoreUnavailable):
+        await store.find_loss_age("t", 1.0)
+    assert await store.find_loss_age("t", 1.0) is None
+
+
 async def test_a_sweep_continues_from_its_cursor_to_the_end() -> None:
     ended, kept = b"usd|x|user=a/b|2026-11-24", b"usd|x|user=a/b|total"
     counters = Answers(

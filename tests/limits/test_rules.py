@@ -9,9 +9,16 @@ import msgspec
 import pytest
 
 from gateway.core.call import OPEN_KEY, BudgetRise, Key, KeyBudget, KeyLimit
+from gateway.core.ledger_rows import FinalRow
 from gateway.core.target import TIERS, Tier
 from gateway.limits.counters import MAX_COUNT, CounterDemand
-from gateway.limits.rules import BudgetLevel, LimitRules, describe_counter, split_user
+from gateway.limits.rules import (
+    BudgetLevel,
+    CounterScope,
+    LimitRules,
+    describe_counter,
+    split_user,
+)
 from gateway.settings.schema.limits import BudgetPart, LimitPart
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -401,6 +408,28 @@ def test_a_total_has_no_beginning_and_no_end() -> None:
     rules = limits({"usd": 1, "every": "total"})
     (need,) = needs(rules)
     assert (rules.find_scope(None, need).since, rules.find_scope(None, need).until) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("scope", "is_included"),
+    [
+        (CounterScope({}, None, None), True),
+        (CounterScope({"tenant": ["acme"], "key": ["ann"], "tier": ["smart"]}, 5.0, 6.0), True),
+        (CounterScope({"tag": ["b", "c"], "team": ["red"], "user": ["u"]}, None, None), True),
+        (CounterScope({"tag": ["c"]}, None, None), False),
+        (CounterScope({"tenant": ["default"]}, None, None), False),
+        (CounterScope({}, 5.1, None), False),
+        (CounterScope({}, None, 5.0), False),
+    ],
+)
+def test_a_scope_includes_the_calls_that_its_counter_counts(
+    scope: CounterScope, *, is_included: bool
+) -> None:
+    row = FinalRow(
+        id="c", at=5.0, key="ann", tenant="acme", team="red", end_user="u", tags=("a", "b"),
+        dialect="openai-chat", state="unknown_crash", tier="smart", config="c",
+    )  # fmt: skip
+    assert scope.includes(row) == is_included
 
 
 def test_an_unknown_counter_has_no_scope() -> None:

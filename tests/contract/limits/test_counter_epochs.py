@@ -210,6 +210,30 @@ async def test_each_gateway_restores_its_calls_in_a_redis_that_forgot_them(serve
     assert server.admin.hget(server.running, PLACE.field) == b"1"
 
 
+async def test_another_gateway_restores_calls_of_one_that_is_paused(server: Server) -> None:
+    """It knows them from the journals. Each is reserved once, and settled by its own gateway."""
+    await server.begin()
+    assert isinstance(await server.ask("paused", store=1), Admitted)
+    call = RunningCall("paused", time.time() + 60, (BUDGET,))
+    server.stores[1].follow(lambda _: [call])
+    server.forget()
+    assert isinstance(await server.ask("c1"), MissingCounter)
+    early = await server.stores[0].find_loss_age(server.tenant, time.time())
+    assert early is not None
+    assert -QUIET <= early < 0
+    await asyncio.sleep(QUIET)
+    late = await server.stores[0].find_loss_age(server.tenant, time.time())
+    assert late is not None
+    assert late >= 0
+    await server.stores[0].restore(server.tenant, [call], time.time())
+    assert isinstance(await server.ask("c1", seed=40), Admitted)
+    assert server.count() == 40 + 2 * 100
+    await server.stores[1].confirm(server.tenant, time.time())
+    assert server.count() == 40 + 2 * 100
+    assert await server.stores[1].settle(server.tenant, "paused", None, 7)
+    assert server.count() == 40 + 100 + 7
+
+
 async def test_a_call_that_is_restored_late_is_added_to_the_counter(server: Server) -> None:
     await server.begin()
     assert isinstance(await server.ask("late", store=1), Admitted)

@@ -114,11 +114,14 @@ class LeaseStates(RuleBasedStateMachine):
             gateway.scripts.cut_ticks = gateway.scripts.lossy_ticks = 0
         self.wait(14)
         for gateway in self.gateways:
-            id = f"c{next(self.ids)}"
-            while self.runner.run(self.serve(gateway, id, 1_500)):
-                gateway.running[id] = 1_500, self.now + 60
-                id = f"c{next(self.ids)}"
+            self.spend_all(gateway)
         self.is_within_the_budget()
+
+    def spend_all(self, gateway: Gateway) -> None:
+        id = f"c{next(self.ids)}"
+        while self.runner.run(self.serve(gateway, id, 1_500)):
+            gateway.running[id] = 1_500, self.now + 60
+            id = f"c{next(self.ids)}"
 
     def close(self) -> None:
         for gateway in self.gateways:
@@ -177,8 +180,22 @@ class LeaseStates(RuleBasedStateMachine):
                 return True
             if not isinstance(answer, MissingCounter) or answer.wait:
                 return False
+            await self.restore_open_calls(gateway)
             seeds = ((self.tenant, demand.field, self.ledger),)
         return False
+
+    async def restore_open_calls(self, gateway: Gateway) -> None:
+        """Reserve what the journals of all gateways have, as the seed of a counter does."""
+        with suppress(StoreUnavailable):
+            age = await gateway.store.find_loss_age(self.tenant, self.now)
+            if age is not None:
+                calls = [
+                    RunningCall(id, ends_at, (self.need(amount),))
+                    for other in self.gateways
+                    for id, (amount, ends_at) in other.running.items()
+                    if ends_at - 60 <= self.now - age
+                ]
+                await gateway.store.restore(self.tenant, calls, self.now)
 
     async def settle(self, gateway: Gateway) -> None:
         try:
@@ -276,9 +293,18 @@ class LeaseStates(RuleBasedStateMachine):
         dumps = {key: self.admin.dump(key) for key in keys}
         self.snapshot = {key: dump for key, dump in dumps.items() if dump}
 
-    @rule(is_replica=st.booleans())
-    def forget(self, is_replica: bool) -> None:
-        """Flush Redis, or put its replica in its place. All gateways reach the new one."""
+    @rule(
+        is_replica=st.booleans(),
+        number=st.integers(0, GATEWAYS - 1),
+        ticks=st.sampled_from([0, 0, 0, 4, 16, 30]),
+    )
+    def forget(self, is_replica: bool, number: int, ticks: int) -> None:
+        """Flush Redis, or put its replica in its place. One gateway may not reach the new one.
+
+        If it is away for long, another one spends all that it gets meanwhile.
+        """
+        if ticks == 30:
+            self.call(number, [150] * 10, 3, ends=False)
         self.now += 0.001  # two epochs never begin in the same microsecond
         for gateway in self.gateways:
             gateway.scripts.cut_ticks = gateway.scripts.lossy_ticks = 0
@@ -287,7 +313,11 @@ class LeaseStates(RuleBasedStateMachine):
             for key, dump in self.snapshot.items():
                 self.admin.restore(key, 0, dump)
             self.admin.hset(make_keys(self.tenant)[5], "!epoch", f"replica {next(self.ids)}@1")
+        self.gateways[number].scripts.cut_ticks = ticks
         self.runner.run(self.tick())
+        if ticks == 30:
+            self.wait(14)
+            self.spend_all(self.gateways[(number + 1) % GATEWAYS])
         self.quiet_until = self.now + QUIET_SECONDS
 
     @invariant()
