@@ -10,6 +10,7 @@ import asyncio
 import contextvars
 import gc
 import heapq
+import logging
 import random
 import socket
 import sys
@@ -134,12 +135,14 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         """Collect all tasks; nothing of this world runs any more meanwhile."""
         previous_hook, sys.unraisablehook = sys.unraisablehook, _ignore
         self.set_exception_handler(_ignore)
+        logging.disable()
         self._dead_machines.update(["world", *self._queues])
         self.close()
         self._queues.clear()
         self._timers.clear()
         self._tasks.clear()
         gc.collect()
+        logging.disable(logging.NOTSET)
         sys.unraisablehook = previous_hook
 
     def _run_all(self, main: asyncio.Task[Any]) -> None:

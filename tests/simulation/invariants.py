@@ -10,11 +10,14 @@ from tests.e2e.budget_provider import BilledRequest
 _NOTHING = Decimal(0)
 
 
-def check(result: BudgetTrialResult, budgets: Mapping[str, Decimal], *, forgets: bool) -> list[str]:
+def check(
+    result: BudgetTrialResult, budgets: Mapping[str, Decimal], *, forgets: bool, is_exact: bool
+) -> list[str]:
     """Return every broken invariant, one a line.
 
     `budgets` maps the subject of a counter to its USD. With `forgets`, counters began anew from the
-    ledger.
+    ledger. With `is_exact`, nothing failed but providers and clients, so budgets count exactly what
+    is billed if the bills are known.
     """
     bills: dict[str, list[BilledRequest]] = defaultdict(list)
     for bill in result.bills:
@@ -22,7 +25,9 @@ def check(result: BudgetTrialResult, budgets: Mapping[str, Decimal], *, forgets:
     wrong = [*_check_rows(result, bills), *_check_bills(result, bills)]
     wrong += _check_reservations(result, bills)
     for subject, usd in budgets.items():
-        wrong += _check_budget(result, bills, subject, usd * MICRO, forgets=forgets)
+        wrong += _check_budget(
+            result, bills, subject, usd * MICRO, forgets=forgets, is_exact=is_exact
+        )
     return wrong
 
 
@@ -88,6 +93,7 @@ def _check_budget(
     limit: Decimal,
     *,
     forgets: bool,
+    is_exact: bool,
 ) -> Iterator[str]:
     """A budget counts at least what is billed, and neither passes its limit."""
     key = subject.partition("=")[2]
@@ -99,5 +105,21 @@ def _check_budget(
         yield f"{subject}: {billed} micro-USD were billed of {limit}"
     if used < billed and (counts or not forgets):  # a counter begins with a call
         yield f"{subject}: {billed} micro-USD were billed, and {used} are counted"
+    # A counter takes each bill in whole micro-USD, rounded up.
+    if (
+        is_exact
+        and used >= billed + max(1, len(markers))
+        and not _find_unknown(result) & set(markers)
+    ):
+        yield f"{subject}: {billed} micro-USD were billed, all known, and {used} are counted"
     if used > limit:
         yield f"{subject}: {used} micro-USD are counted of {limit}"
+
+
+def _find_unknown(result: BudgetTrialResult) -> set[str]:
+    """Return the markers of calls of which the ledger does not know the whole cost."""
+    return {
+        row.tags[0]
+        for row, *_ in result.books.finals.values()
+        if row.cost is None or row.wasted is None or row.estimate
+    }
