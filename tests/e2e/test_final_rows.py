@@ -63,7 +63,8 @@ FREE = Decimal(0)
 PAID = Decimal("0.000019")  # 7 tokens at 1, 3 at 4 USD a million
 GUESSED = Decimal("0.000018")  # 6 and 3, by the length of the prompt and of "Hello you."
 PARTLY = Decimal("0.00001")  # 6 and 1, of "Hel"
-MOST = Decimal("0.000406")  # 6, and the 100 that the client allows
+MOST = {False: Decimal("0.002514"), True: Decimal("0.002513")}
+"""By `stream`: 2,000 and the bytes of the request, and the 100 that the client allows."""
 
 WHOLE = [
     Case("ok", whole(), 200, "settled", cost=PAID, usage="provider"),
@@ -156,8 +157,10 @@ def paid(entry: FinalRow, failed: list[AttemptRow], case: Case) -> None:
         assert entry.cost == (None if None in {row.cost for row in failed} else FREE)
     unknown = case.cost is None
     assert entry.wasted == (None if unknown else FREE)
-    assert entry.reserved == (case.attempts * MOST if unknown else None)
-    assert {row.reserved for row in failed} <= {MOST if unknown else None}
+    most = MOST[case.streamed]
+    left = most - (entry.cost or FREE) if entry.usage not in (None, "provider") else None
+    assert entry.reserved == (case.attempts * most if unknown else left)
+    assert {row.reserved for row in failed} <= {most if unknown else None}
     guessed = {"provider": FREE, "estimate": entry.cost}
     assert entry.estimate == guessed.get(entry.usage or "", None if unknown else FREE)
 
@@ -225,9 +228,10 @@ def test_a_call_whose_client_leaves_has_its_final_row(
         assert (entry.state, entry.status, entry.aborted_by) == ("aborted", 499, "client")
         assert (entry.attempts, entry.wasted) == (1, FREE)
         if reads:  # the usage by then
-            assert (entry.cost, entry.output, entry.reserved) == (PARTLY, 1, None)
+            assert (entry.cost, entry.output) == (PARTLY, 1)
+            assert entry.reserved == MOST[streamed] - PARTLY
         else:
-            assert (entry.cost, entry.output, entry.reserved) == (None, None, MOST)
+            assert (entry.cost, entry.output, entry.reserved) == (None, None, MOST[streamed])
         assert not [row for row in world.log if row["event"] == "bug"]
         if took[-1] < 0.25:
             break
