@@ -73,7 +73,7 @@ def test_a_group_adds_up_what_its_calls_used(store: SqlStore, folder: Path) -> N
             estimate=Decimal("0.01"),
             baseline=Decimal("2.50"),  # of a and c: the cost of g is not known
             saved=Decimal("2.40"),  # of these: the others have no baseline
-            reserved=Decimal("3.5"),  # of f and h: nothing of a is unknown
+            reserved=Decimal("12.5"),  # of f and h, and beyond the estimate of a
             unknown=4,  # f and g, what h tried before, and i
             retried=2,  # a and h
         )
