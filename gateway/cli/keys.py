@@ -31,7 +31,7 @@ _LISTED_APART = frozenset(
      "earlier", "limits", "budgets"}
 )  # fmt: skip
 """Members of a row that are no setting, or stand elsewhere in the list."""
-_LIST_OPTIONS = ("labs", "tiers", "models", "regions", "tags", "allowed_tags")
+_LIST_OPTIONS = ("labs", "tiers", "models", "regions", "tags", "allowed_tags", "denied_tokens")
 _SHOWN_ONCE_NOTICE = "Copy its secret now: the command shows it only once."
 _JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
@@ -47,6 +47,9 @@ _SETTING_OPTIONS = (
     click.option("--regions", multiple=True, help="Regions of the providers that it may use."),
     click.option("--tags", multiple=True, help="Tags that its calls always have."),
     click.option("--allowed-tags", multiple=True, help="Tags that its calls may add."),
+    click.option(
+        "--denied-tokens", multiple=True, help="Tokens that do not open it, as sub=ann or jti=ID."
+    ),
     click.option(
         "--complete", type=click.Choice(("hold", "off")), help="For answers that break off."
     ),

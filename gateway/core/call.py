@@ -112,6 +112,8 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     """The calls that the response cache serves; None leaves it to the configuration."""
     admin: bool = False
     """True if the key opens pages and endpoints for admins."""
+    denied_tokens: tuple[str, ...] = ()
+    """Tokens of identity providers that do not open the key: `sub=SUBJECT` or `jti=TOKEN`."""
     limits: tuple[KeyLimit, ...] = ()
     budgets: tuple[KeyBudget, ...] = ()
 

@@ -55,6 +55,7 @@ from gateway.settings.schema.limits import (
     UsdAmount,
 )
 from gateway.settings.schema.root import Part
+from gateway.settings.schema.tokens import DeniedClaim
 from gateway.telemetry.log import Log, ignore_event
 
 CHECK_SECONDS = 1.0
@@ -141,6 +142,7 @@ class KeyPart(Part):
     conversation: Strategy | None = None
     cache: CacheMode | None = None
     admin: bool = False
+    denied_tokens: Annotated[list[DeniedClaim], BeforeValidator(_to_list)] | None = None
     expires: ExpiryTime | None = None
     revoked: ExpiryTime | None = None
     """The time of its revocation. From then on it is invalid, whatever its other settings are."""
@@ -304,19 +306,22 @@ class KeyTable:
         token = self._tokens.get(digest)
         return token if token is not None and self._clock() < token.expires_at else None
 
-    def add_token(
-        self, digest: bytes, key_name: str, end_user: TokenUser, expires_at: float
-    ) -> None:
-        """Let a verified token be a secret of a key until a time, in seconds since the epoch.
-
-        Raises ProblemError, not_allowed, if no such key is active.
-        """
+    def find_active(self, name: str) -> KnownSecret:
+        """Return an active secret of a key, for a token. Raises ProblemError: not_allowed."""
         now = self._clock()
-        secrets = (secret for secret in self._active.values() if secret.key.name == key_name)
-        secret = next((secret for secret in secrets if now < secret.expires_at), None)
-        if secret is None:
-            message = "The key that this token is mapped to is not active. Ask the operator."
-            raise ProblemError(Problem(kind="not_allowed", message=message))
+        for secret in self._active.values():
+            if secret.key.name == name and now < secret.expires_at:
+                return secret
+        message = "The key that this token is mapped to is not active. Ask the operator."
+        raise ProblemError(Problem(kind="not_allowed", message=message))
+
+    def add_token(
+        self, digest: bytes, secret: KnownSecret, end_user: TokenUser, expires_at: float
+    ) -> None:
+        """Let a verified token open the key of a secret, as long as the secret does.
+
+        It ends before at `expires_at`, in seconds since the epoch.
+        """
         while len(self._tokens) >= _MAX_TOKENS:
             del self._tokens[next(iter(self._tokens))]
         end = min(expires_at, secret.expires_at)
@@ -493,6 +498,7 @@ def _make_key(name: str, part: KeyPart) -> Key:
         conversation=part.conversation,
         cache=part.cache,
         admin=part.admin,
+        denied_tokens=tuple(part.denied_tokens or ()),
         limits=tuple(
             KeyLimit(requests=item.requests, tokens=item.tokens, concurrency=item.concurrency)
             for item in part.limits

@@ -52,7 +52,7 @@ def test_keys_add_prints_the_secret_alone_on_standard_output(tmp_path: Path) -> 
 def test_every_option_becomes_a_setting_of_the_key(tmp_path: Path) -> None:
     result = run_keys(
         tmp_path, "add", "all", "--lab", "acme", "--labs", "acme", "--tiers", "fast,smart", "--models", "claude-*",
-        "--models", "small, large", "--regions", "eu", "--tags", "web,eu", "--allowed-tags", "night", "--tenant", "t", "--team", "web", "--complete", "hold",
+        "--models", "small, large", "--regions", "eu", "--tags", "web,eu", "--allowed-tags", "night", "--denied-tokens", "sub=ann,jti=7", "--tenant", "t", "--team", "web", "--complete", "hold",
         "--expires", "2999-01-31", "--admin", "--requests", "60/m", "--tokens", "200k/m", "--concurrency", "8",
         "--budget", "5/month", "--budget", "0.25/week",
     )  # fmt: skip
@@ -60,7 +60,7 @@ def test_every_option_becomes_a_setting_of_the_key(tmp_path: Path) -> None:
     key = load("keys.yaml", tmp_path, "", clock=lambda: 0.0).find(result.stdout.strip())
     assert key == Key(
         name="all", lab="acme", labs=("acme",), tiers=("fast", "smart"), models=("claude-*", "small", "large"),
-        regions=("eu",), tags=("web", "eu"), allowed_tags=("night",), tenant="t", team="web", complete="hold", admin=True,
+        regions=("eu",), tags=("web", "eu"), allowed_tags=("night",), denied_tokens=("sub=ann", "jti=7"), tenant="t", team="web", complete="hold", admin=True,
         limits=(KeyLimit(requests=(60, 60.0), tokens=(200_000, 60.0), concurrency=8),),
         budgets=(KeyBudget(usd=5, every="month"), KeyBudget(usd=0.25, every="week")),  # type: ignore[arg-type]  # equal to the decimals
     )  # fmt: skip

@@ -67,7 +67,7 @@ def test_keys_are_read_from_a_file(tmp_path: Path) -> None:
         f"app: {{sha256: {digest('s1')}, tenant: t, lab: acme, tags: shop, allowed_tags: [a, b],"
         f" labs: acme, tiers: [fast], complete: true}}\n"
         f"plain: {{sha256: {digest('s2')}}}\n"
-        f"nothing: {{sha256: {digest('s3')}, allowed_tags: []}}\n"
+        f"nothing: {{sha256: {digest('s3')}, allowed_tags: [], denied_tokens: sub=ann}}\n"
     )
     keys = load("keys.yaml", tmp_path, f"more={digest('s4')}")
     assert keys.find("s1") == Key(
@@ -75,7 +75,7 @@ def test_keys_are_read_from_a_file(tmp_path: Path) -> None:
         labs=("acme",), tiers=("fast",), complete="hold",
     )  # fmt: skip
     assert keys.find("s2") == Key(name="plain")
-    assert keys.find("s3") == Key(name="nothing", allowed_tags=())
+    assert keys.find("s3") == Key(name="nothing", allowed_tags=(), denied_tokens=("sub=ann",))
     assert keys.find("s4") == Key(name="more")
     assert not keys.is_open
 

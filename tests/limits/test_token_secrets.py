@@ -34,7 +34,7 @@ def table(tmp_path: Path, clock: Clock) -> KeyTable:
 
 def test_a_token_is_a_secret_of_its_key_until_it_expires(table: KeyTable, clock: Clock) -> None:
     assert table.find_token(TOKEN) is None
-    table.add_token(TOKEN, "ann", USER, 100.0)
+    table.add_token(TOKEN, table.find_active("ann"), USER, 100.0)
     token = table.find_token(TOKEN)
     assert token is not None
     assert token.key == table.find_by_hash(TOKEN) == table.find("ann")
@@ -46,20 +46,20 @@ def test_a_token_is_a_secret_of_its_key_until_it_expires(table: KeyTable, clock:
 
 
 def test_a_token_expires_with_its_key(table: KeyTable, clock: Clock) -> None:
-    table.add_token(TOKEN, "ann", USER, 1e9)
+    table.add_token(TOKEN, table.find_active("ann"), USER, 1e9)
     clock.now = 86_400.0
     assert table.find_token(TOKEN) is None
     with pytest.raises(ProblemError, match="is not active"):
-        table.add_token(TOKEN, "ann", USER, 1e9)
+        table.find_active("ann")
 
 
 def test_a_token_of_an_unknown_key_is_refused(table: KeyTable) -> None:
     with pytest.raises(ProblemError, match="is not active"):
-        table.add_token(TOKEN, "bob", USER, 100.0)
+        table.find_active("bob")
 
 
 def test_a_new_key_file_makes_the_table_forget_tokens(table: KeyTable, tmp_path: Path) -> None:
-    table.add_token(TOKEN, "ann", USER, 100.0)
+    table.add_token(TOKEN, table.find_active("ann"), USER, 100.0)
     write(tmp_path, f"ann: {{sha256: {digest('ann')}, revoked: 2026-11-01}}")
     table.refresh()
     assert table.find_token(TOKEN) is None
@@ -71,5 +71,5 @@ def test_the_table_holds_a_bounded_number_of_tokens(
     monkeypatch.setattr(keys, "_MAX_TOKENS", 2)
     hashes = [hash_secret(text) for text in ("first", "second", "third")]
     for digest_of_token in hashes:
-        table.add_token(digest_of_token, "ann", USER, 100.0)
+        table.add_token(digest_of_token, table.find_active("ann"), USER, 100.0)
     assert [table.find_token(item) is None for item in hashes] == [True, False, False]

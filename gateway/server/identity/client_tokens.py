@@ -8,7 +8,7 @@ hash in the key table, as every secret is.
 
 import base64
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from gateway.core import jsonio
@@ -93,8 +93,11 @@ class ClientTokens:
             if self._gateway.built_config is not self._built_config:
                 await self.learn(headers)  # meanwhile another configuration came into force
                 return
-            key_name, end_user = _find_key_name(part, claims), _find_end_user(part, claims)
-            keys.add_token(digest, key_name, end_user, claims["exp"] + LEEWAY_SECONDS)
+            _check_not_denied(claims, part.deny)
+            secret = keys.find_active(_find_key_name(part, claims))
+            _check_not_denied(claims, secret.key.denied_tokens)
+            end_user, expires_at = _find_end_user(part, claims), claims["exp"] + LEEWAY_SECONDS
+            keys.add_token(digest, secret, end_user, expires_at)
         except ProblemError as error:
             if error.problem.kind != "overloaded":
                 keys.wrong_key_counter.count(token)
@@ -128,13 +131,17 @@ class ClientTokens:
         )
 
 
+def _check_not_denied(claims: Claims, denied: Iterable[str]) -> None:
+    """Refuse a token that one of these denies: `sub=SUBJECT` or `jti=TOKEN`."""
+    for item in denied:
+        name, _, value = item.partition("=")
+        if claims.get(name) == value:
+            message = "The operator of the gateway has withdrawn this token."
+            raise ProblemError(Problem(kind="invalid_api_key", message=message))
+
+
 def _find_key_name(part: TokenIssuerPart, claims: Claims) -> str:
     """Return the name of the key that a token is mapped to. Raises ProblemError."""
-    if any(
-        claims.get(denied.partition("=")[0]) == denied.partition("=")[2] for denied in part.deny
-    ):
-        message = "The operator of the gateway has withdrawn this token."
-        raise ProblemError(Problem(kind="invalid_api_key", message=message))
     values = set(iter_claim_values(claims, part.claim))
     for value, key_name in part.keys.items():
         if value in values:

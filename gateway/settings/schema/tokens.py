@@ -54,4 +54,5 @@ class TokenIssuerPart(BaseModel):
     """The claim that names the end user of all calls with a token, whatever they say themselves.
     Unset, it is `sub` for calls that name none. Dots lead into objects."""
     deny: list[DeniedClaim] = []
-    """Tokens that are refused although they are valid: `sub=SUBJECT` or `jti=TOKEN`."""
+    """Tokens that are refused although they are valid: `sub=SUBJECT` or `jti=TOKEN`. A key may
+    have more, as `denied_tokens`."""

@@ -22,7 +22,7 @@ from tests.server.test_scopes import digest
 DISCOVERY = "/realm/.well-known/openid-configuration"
 NAMES = "ann@example.com", "bob"
 """The subject of the issuer's tokens, and another end user."""
-FILE = {
+FILE: dict[str, dict[str, object]] = {
     "eng": {"sha256": digest("eng"), "tiers": ["fast"]},
     "support": {"sha256": digest("support")},
     "gone": {"sha256": digest("gone"), "revoked": "2026-11-01"},
@@ -210,6 +210,21 @@ def test_a_denied_token_is_refused(make: Make, issuer: Issuer) -> None:
         reply = ask(world, issuer.sign(**change))
         assert reply.status_code == 401
         assert "withdrawn" in read_message(reply)
+
+
+def test_a_change_of_its_key_denies_a_token_at_once(make: Make, issuer: Issuer) -> None:
+    """The list of one key counts for the tokens of that key, also for those verified before."""
+    world = make_world(make, issuer)
+    token, other = issuer.sign(), issuer.sign(groups="support")
+    assert [ask(world, item, "fast").status_code for item in (token, other)] == [200, 200]
+    denying = {**FILE, "eng": {**FILE["eng"], "denied_tokens": [f"sub={NAMES[0]}", "jti=7"]}}
+    (world.folder / "keys.yaml").write_bytes(jsonio.dumps(denying))
+    world.gateway.keys.refresh()
+    reply = ask(world, token)
+    assert (reply.status_code, "withdrawn" in read_message(reply)) == (401, True)
+    assert ask(world, issuer.sign(sub="bob", jti="7")).status_code == 401
+    assert ask(world, issuer.sign(sub="bob")).status_code == 200
+    assert ask(world, other).status_code == 200
 
 
 def test_the_subject_of_a_token_is_the_end_user_of_calls_that_name_none(

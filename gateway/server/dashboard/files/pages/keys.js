@@ -65,9 +65,9 @@ function expiry(row, zone) {
 function settings(row) {
   if (row.problem) return row.problem;
   const parts = row.admin ? ["admin"] : [];
-  for (const name of ["tenant", "team", "lab", "labs", "tiers", "models", "regions", "tags"]) {
+  for (const name of ["tenant", "team", "lab", "labs", "tiers", "models", "regions", "tags", "denied_tokens"]) {
     const value = row[name];
-    if (value && value !== "default") parts.push(`${name} ${[value].flat().join(" ")}`);
+    if (value && value !== "default") parts.push(`${name.replace("_", " ")} ${[value].flat().join(" ")}`);
   }
   for (const limit of row.limits) for (const [name, value] of Object.entries(limit)) parts.push(`${name} ${value}`);
   for (const budget of row.budgets) parts.push(`$${budget.usd}/${budget.every}`);
