@@ -51,7 +51,7 @@ class AuditRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class AuditQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """The rows that a reader asks for: those that match all that is set."""
+    """The rows that a reader asks for: a row must match each field that is set."""
 
     since: float = -math.inf
     until: float = math.inf
