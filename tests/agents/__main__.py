@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from gateway.core.target import TIERS
-from tests.agents.judge import Sum, judge
-from tests.agents.place import ABROAD, STRATEGIES, Place, key
+from tests.agents.judge import StrategySum, judge
+from tests.agents.place import ABROAD, STRATEGIES, AgentPlace, key
 from tests.agents.run import Door, Play
 from tests.agents.story import KINDS, seeds, story
 from tests.e2e.world import Loop
 
-type Sums = dict[str, Sum]
+type Sums = dict[str, StrategySum]
 
 CAREFUL = ("sticky", "ratchet-up", "cost-aware")
 LEAST = 0.95
@@ -23,9 +23,9 @@ MARKING = ("claude-code", "codex", "opencode")
 """Clients whose prompts stay cached at labs of other dialects: by marks, by a key, in a tool loop."""
 
 
-def play(place: Place, numbers: Iterable[int]) -> Sums:
+def play(place: AgentPlace, numbers: Iterable[int]) -> Sums:
     """Play each conversation alone and through each strategy; return the sums by name."""
-    sums = {name: Sum() for name in ("direct", *STRATEGIES, HOME, ABROAD)}
+    sums = {name: StrategySum() for name in ("direct", *STRATEGIES, HOME, ABROAD)}
     for seed in numbers:
         doors = {"direct": Door(place.upstream.url, place.host, "d"), **_doors(place, STRATEGIES)}
         if story(seed).client in MARKING:
@@ -42,9 +42,9 @@ def play(place: Place, numbers: Iterable[int]) -> Sums:
     return sums
 
 
-def compare(place: Place, numbers: Iterable[int], names: Sequence[str]) -> Sums:
+def compare(place: AgentPlace, numbers: Iterable[int], names: Sequence[str]) -> Sums:
     """Play each conversation through these strategies, and judge their decisions alone."""
-    sums = {name: Sum() for name in names}
+    sums = {name: StrategySum() for name in names}
     for seed in numbers:
         doors = _doors(place, names)
         _through(place, seed, doors)
@@ -54,11 +54,11 @@ def compare(place: Place, numbers: Iterable[int], names: Sequence[str]) -> Sums:
     return sums
 
 
-def _doors(place: Place, names: Iterable[str]) -> dict[str, Door]:
+def _doors(place: AgentPlace, names: Iterable[str]) -> dict[str, Door]:
     return {name: Door(place.url, place.host, name[0], key(name)) for name in names}
 
 
-def _through(place: Place, seed: int, doors: Mapping[str, Door]) -> None:
+def _through(place: AgentPlace, seed: int, doors: Mapping[str, Door]) -> None:
     for door in doors.values():
         Play(story(seed), seed, door, place.wait).play()
         door.close()
@@ -70,12 +70,12 @@ def total(kinds: Mapping[str, Sums]) -> Sums:
     sums_by_name: Sums = {}
     for sums in kinds.values():
         for name, sum_ in sums.items():
-            sums_by_name.setdefault(name, Sum())
+            sums_by_name.setdefault(name, StrategySum())
             sums_by_name[name] += sum_
     return sums_by_name
 
 
-def unbilled(place: Place, sums: Sums) -> list[str]:
+def unbilled(place: AgentPlace, sums: Sums) -> list[str]:
     """Return where the ledger and the provider's own bill differ."""
     wrong = []
     for name, cost in place.costs().items():
@@ -98,7 +98,7 @@ def dear(sums: Sums) -> list[str]:
     return [f"cost-aware costs {default / sticky:.2f} times what sticky does, {MOST:.2f} at most"]
 
 
-def alone(sums: Sums, name: str) -> Sum:
+def alone(sums: Sums, name: str) -> StrategySum:
     """Return the sum of the same conversations with one model, asked without the gateway."""
     return sums[HOME if name == ABROAD else "direct"]
 
@@ -130,7 +130,7 @@ def main() -> int:
     many = int(sys.argv[1]) if len(sys.argv) > 1 else 300
     loop = Loop()
     with tempfile.TemporaryDirectory(prefix="agents-") as folder:
-        place = Place(loop, Path(folder))
+        place = AgentPlace(loop, Path(folder))
         try:
             kinds = {kind: play(place, seeds(kind, many)) for kind in KINDS}
             sums = total(kinds)

@@ -39,7 +39,7 @@ _MILLION = Decimal(1_000_000)
 
 
 @dataclass(frozen=True)
-class Reply:
+class HostReply:
     """The answer to the next request of a conversation."""
 
     text: str
@@ -48,7 +48,7 @@ class Reply:
 
 
 @dataclass(frozen=True)
-class Bill:
+class HostBill:
     """Tokens of one request."""
 
     ref: str
@@ -72,16 +72,16 @@ class Bill:
         return sum(sums, Decimal(0)) / _MILLION
 
 
-class Host:
+class CachingHost:
     """A provider with both kinds of cache; `clock` returns seconds."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._kept: dict[tuple[str, bytes], float] = {}
         """Time of the last read of each prefix, by cache and by the hash of the prefix."""
-        self.replies: dict[str, Reply] = {}
+        self.replies: dict[str, HostReply] = {}
         """Answers by the name that stands in a prompt as `(ref NAME)`."""
-        self.bills: list[Bill] = []
+        self.bills: list[HostBill] = []
 
     def forget(self) -> None:
         """Drop cache entries that have expired."""
@@ -156,7 +156,7 @@ class Host:
         }  # fmt: skip
         return _answer(RESPONSES, body, whole)
 
-    def _oak(self, request: Request, body: Json, parts: list[Any], effort: Any) -> tuple[Reply, Bill]:  # fmt: skip
+    def _oak(self, request: Request, body: Json, parts: list[Any], effort: Any) -> tuple[HostReply, HostBill]:  # fmt: skip
         blocks = [_said(part) for part in parts]
         sizes, hashes = _sums(blocks)
         # A request goes to the replica of its session; without a session, its first bytes choose
@@ -186,11 +186,11 @@ class Host:
         for hash in hashes:
             self._kept[where, hash] = now
 
-    def _bill(self, request: Request, model: str, read: int, write: int, size: int) -> tuple[Reply, Bill]:  # fmt: skip
+    def _bill(self, request: Request, model: str, read: int, write: int, size: int) -> tuple[HostReply, HostBill]:  # fmt: skip
         (ref,) = set(_REF.findall(request.body))
         reply = self.replies[ref.decode()]
         output = 4 + len(reply.text) // 4 + sum(len(_said(call)) // 4 for call in reply.calls)
-        bill = Bill(ref.decode(), model, read, write, size - read - write, output)
+        bill = HostBill(ref.decode(), model, read, write, size - read - write, output)
         self.bills.append(bill)
         return reply, bill
 

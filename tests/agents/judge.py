@@ -13,7 +13,7 @@ DECIDED = frozenset({"classifier", "rule", "default"})
 
 
 @dataclass
-class Sum:
+class StrategySum:
     """The sum of all conversations through one `Door`."""
 
     read: int = 0
@@ -35,7 +35,7 @@ class Sum:
         """Return the share of prompt tokens that the provider read from its cache."""
         return self.read / self.prompt
 
-    def __iadd__(self, other: "Sum") -> Self:
+    def __iadd__(self, other: "StrategySum") -> Self:
         """Add the conversations of another sum."""
         for member in fields(self):
             setattr(self, member.name, getattr(self, member.name) + getattr(other, member.name))

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from gateway.core import jsonio
-from tests.agents.host import PRICES, Host
+from tests.agents.host import PRICES, CachingHost
 from tests.e2e.child import GatewayChild
 from tests.e2e.upstream import PATIENCE, Upstream
 from tests.e2e.world import Loop
@@ -27,13 +27,13 @@ def key(strategy: str) -> str:
     return f"tg-{strategy}-of-a-test"
 
 
-class Place:
+class AgentPlace:
     """The provider and the gateway. `wait` moves their clock; nothing else does."""
 
     def __init__(self, loop: Loop, folder: Path) -> None:
         self._loop, self._now = loop, START
         self._clock = folder / "clock"
-        self.host = Host(lambda: self._now)
+        self.host = CachingHost(lambda: self._now)
         self.wait(0)
         self.upstream = Upstream()
         self.upstream.on("/clay/v1/messages", self.host.clay)

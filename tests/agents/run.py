@@ -9,8 +9,8 @@ import httpx
 
 from gateway.core import jsonio
 from gateway.dialects import DIALECTS as WIRES
-from tests.agents.host import TTL, Bill, Host, Reply
-from tests.agents.story import Step, Story, Turn, words
+from tests.agents.host import TTL, CachingHost, HostBill, HostReply
+from tests.agents.story import AgentStory, Step, StoryTurn, words
 from tests.agents.wire import (
     COMPACT,
     CONTINUED,
@@ -39,7 +39,7 @@ class Called:
     """The conversation's name, or the sub-agent's; empty for a title."""
     kind: str
     """One of user, loop, beside and title."""
-    bill: Bill
+    bill: HostBill
     source: str = ""
     tier: str = ""
     cost: Decimal | None = Decimal(0)
@@ -52,7 +52,7 @@ class Door:
     """The way to the provider. `key` opens the gateway; without one, requests go to the provider itself."""
 
     url: str
-    host: Host
+    host: CachingHost
     salt: str
     key: str = ""
     abroad: bool = False
@@ -111,7 +111,7 @@ class Door:
 class Play:
     """One story, played through one `Door`. `wait` moves the clock of all parties."""
 
-    def __init__(self, story: Story, number: int, door: Door, wait: Callable[[float], None]) -> None:  # fmt: skip
+    def __init__(self, story: AgentStory, number: int, door: Door, wait: Callable[[float], None]) -> None:  # fmt: skip
         self._story, self._door, self._wait = story, door, wait
         self._ref = f"{door.salt}{number}"
         self._asked = self._agents = 0
@@ -134,7 +134,7 @@ class Play:
 
     def _title(self, text: str) -> None:
         ref = f"{self._ref}-title"
-        self._door.host.replies[ref] = Reply("A title of five words")
+        self._door.host.replies[ref] = HostReply("A title of five words")
         body = side(self._story.client, ref, text, stream=self._story.stream)
         self._door.ask(self._story.client, body, self.main.headers(), "", "title")
 
@@ -143,19 +143,19 @@ class Play:
         order, summary = COMPACT.get(self._story.client), words(150, self._ref[1:])
         if order is None:
             ref = f"{self._ref}-summary"
-            self._door.host.replies[ref] = Reply(summary)
+            self._door.host.replies[ref] = HostReply(summary)
             system = f"You are an anchored context summarization assistant. (ref {ref})"
             messages = [{"role": "system", "content": system}, {"role": "user", "content": words(400, 1)}]  # fmt: skip
             body = {"stream": False, "messages": messages}
             self._door.ask(self._story.client, body, self.main.headers(), "", "title")
         else:
-            self._say(self.main, "beside", Reply(summary), Said(texts=[order]))
+            self._say(self.main, "beside", HostReply(summary), Said(texts=[order]))
         self.main.said.clear()
         # Only Claude Code and Codex mark a summary as one; from other clients it looks like user
         # text.
         return [summary if order is None else CONTINUED + summary]
 
-    def _turn(self, thread: Thread, turn: Turn, texts: list[str]) -> None:
+    def _turn(self, thread: Thread, turn: StoryTurn, texts: list[str]) -> None:
         if not thread.said and thread.client == "claude-code":
             texts = [REMINDER, *texts]
         if thread.client in ("codex", "claude-code"):
@@ -165,12 +165,12 @@ class Play:
         thread.said.append(Said(texts=[*texts, turn.text]))
         self._loop(thread, "user", turn.steps, turn.answer)
         if turn.suggest:
-            self._say(thread, "beside", Reply("Run the tests"), Said(texts=[SUGGEST]))
+            self._say(thread, "beside", HostReply("Run the tests"), Said(texts=[SUGGEST]))
 
     def _loop(self, thread: Thread, kind: str, steps: tuple[Step, ...], answer: int) -> None:
         for step in steps:
             calls = tuple(self._call(thread, at) for at in range(len(step.sizes)))
-            message = self._say(thread, kind, Reply("I look." if len(calls) > 1 else "", calls))
+            message = self._say(thread, kind, HostReply("I look." if len(calls) > 1 else "", calls))
             assert len(message.calls) == len(calls)
             results = [(it["id"], words(size, it["id"][len("toolu_x") :])) for it, size in zip(message.calls, step.sizes, strict=True)]  # fmt: skip
             if step.agent is not None:
@@ -178,7 +178,7 @@ class Play:
             texts = [REMINDER] if step.remind and thread.client != "codex" else []
             thread.said += [message, Said(results=results, texts=texts)]
             kind = "loop"
-        thread.said.append(self._say(thread, kind, Reply(words(answer, self._asked))))
+        thread.said.append(self._say(thread, kind, HostReply(words(answer, self._asked))))
 
     def _call(self, thread: Thread, at: int) -> Json:
         self._asked += 1
@@ -192,10 +192,10 @@ class Play:
             client=parent.client, ref=name, session=parent.session, agent=name,
             instructions=f"You are an agent for Claude Code. {words(700, name[1:])}", tools=3, stream=parent.stream,
         )  # fmt: skip
-        turn = Turn("Look around in the folder and say what each file is for.", steps, 60)
+        turn = StoryTurn("Look around in the folder and say what each file is for.", steps, 60)
         self._turn(thread, turn, [])
 
-    def _say(self, thread: Thread, kind: str, reply: Reply, more: Said | None = None) -> Said:
+    def _say(self, thread: Thread, kind: str, reply: HostReply, more: Said | None = None) -> Said:
         """Ask once; return the model's answer."""
         self._door.host.replies[thread.ref] = reply
         body = thread.body("auto", more)

@@ -92,7 +92,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Turn:
+class StoryTurn:
     """A person speaks, and the model answers."""
 
     text: str
@@ -108,7 +108,7 @@ class Turn:
 
 
 @dataclass(frozen=True)
-class Story:
+class AgentStory:
     """One conversation."""
 
     client: str
@@ -118,7 +118,7 @@ class Story:
     title: bool
     """True if the client asks for a title first."""
     stream: bool
-    turns: tuple[Turn, ...]
+    turns: tuple[StoryTurn, ...]
 
 
 def words(count: int, seed: object) -> str:
@@ -138,7 +138,7 @@ def kind_of(seed: int) -> str:
     return KINDS[seed // OF_A_KIND]
 
 
-def story(seed: int) -> Story:
+def story(seed: int) -> AgentStory:
     """Return the conversation of a seed; the seeds go through all clients in turn."""
     chance = random.Random(seed)
     client, kind = CLIENTS[seed % len(CLIENTS)], kind_of(seed)
@@ -147,7 +147,7 @@ def story(seed: int) -> Story:
         _turn(chance, number, client, _texts(chance, kind, seed, number / many))
         for number in range(many)
     )
-    return Story(
+    return AgentStory(
         client=client,
         system=chance.randint(300, 3_000),
         tools=chance.randint(3, 14),
@@ -166,11 +166,11 @@ def _texts(chance: random.Random, kind: str, seed: int, part: float) -> tuple[st
     return _HARD if (part < 0.5) == (kind == "turns easy") else _EASY
 
 
-def _turn(chance: random.Random, number: int, client: str, texts: tuple[str, ...]) -> Turn:
+def _turn(chance: random.Random, number: int, client: str, texts: tuple[str, ...]) -> StoryTurn:
     text = chance.choice(texts)
     agent = client != "application"
     steps = tuple(_step(chance, agent=agent) for _ in range(_many(chance))) if agent else ()
-    return Turn(
+    return StoryTurn(
         text=text,
         steps=steps,
         answer=chance.randint(10, 200),

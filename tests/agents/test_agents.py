@@ -19,9 +19,9 @@ from gateway.ledger.store import open_store
 from gateway.runtime.build import build_config
 from gateway.settings.loader import load
 from tests.agents.__main__ import CAREFUL, HOME, Sums, compare, dear, kept, play, total
-from tests.agents.host import TTL, Bill, Host, Reply
-from tests.agents.judge import Sum, judge
-from tests.agents.place import ABROAD, START, STRATEGIES, Place
+from tests.agents.host import TTL, CachingHost, HostBill, HostReply
+from tests.agents.judge import StrategySum, judge
+from tests.agents.place import ABROAD, START, STRATEGIES, AgentPlace
 from tests.agents.run import Called
 from tests.agents.story import (
     _EASY,
@@ -44,7 +44,7 @@ SEEDS = (20, 17, 306, 47)
 class Played(NamedTuple):
     """The sums of all conversations, and the folder with its configuration and ledger."""
 
-    sums: dict[str, Sum]
+    sums: dict[str, StrategySum]
     folder: Path
 
 
@@ -52,7 +52,7 @@ class Played(NamedTuple):
 def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
     folder = tmp_path_factory.mktemp("agents")
     loop = Loop()
-    place = Place(loop, folder)
+    place = AgentPlace(loop, folder)
     try:
         return Played(play(place, SEEDS), folder)
     finally:
@@ -61,7 +61,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
 
 
 @pytest.fixture(scope="module")
-def sums(played: Played) -> dict[str, Sum]:
+def sums(played: Played) -> dict[str, StrategySum]:
     return played.sums
 
 
@@ -76,7 +76,7 @@ def test_stories_have_all_that_agents_do() -> None:
     assert max(len(turn.steps) for turn in turns) >= 10
 
 
-def test_nothing_is_wrong_with_any_conversation(sums: dict[str, Sum]) -> None:
+def test_nothing_is_wrong_with_any_conversation(sums: dict[str, StrategySum]) -> None:
     """A user turn has at most one decision, and a loop none; titles are decided alone and move
     nothing.
 
@@ -90,7 +90,7 @@ def test_nothing_is_wrong_with_any_conversation(sums: dict[str, Sum]) -> None:
     assert all(0 < sums[name].decided < sums[name].turns for name in CAREFUL[:2])
 
 
-def test_the_prompt_cache_is_kept(sums: dict[str, Sum]) -> None:
+def test_the_prompt_cache_is_kept(sums: dict[str, StrategySum]) -> None:
     """Careful strategies keep 95% of one model's cache hits; a decision at each turn keeps fewer."""
     assert kept(sums) == []
     assert sums["sticky"].hits > sums["turn"].hits
@@ -101,7 +101,7 @@ def test_the_prompt_cache_is_kept(sums: dict[str, Sum]) -> None:
 def kinds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Sums]:
     """Conversations of all kinds, in their shares, through the default strategy and `sticky`."""
     loop = Loop()
-    place = Place(loop, tmp_path_factory.mktemp("kinds"))
+    place = AgentPlace(loop, tmp_path_factory.mktemp("kinds"))
     try:
         return {kind: compare(place, seeds(kind, 32), ("sticky", "cost-aware")) for kind in KINDS}
     finally:
@@ -122,7 +122,7 @@ def test_the_default_costs_hardly_more_than_what_stays_longest(kinds: dict[str, 
 
 
 def test_the_judge_reports_a_default_that_costs_too_much() -> None:
-    sums = {"sticky": Sum(usd=Decimal(10)), "cost-aware": Sum(usd=Decimal("11.01"))}
+    sums = {"sticky": StrategySum(usd=Decimal(10)), "cost-aware": StrategySum(usd=Decimal("11.01"))}
     assert dear(sums) == ["cost-aware costs 1.10 times what sticky does, 1.10 at most"]
     sums["cost-aware"].usd = Decimal(11)
     assert dear(sums) == []
@@ -177,7 +177,7 @@ def under(row: ReplayRow, strategy: str) -> ReplayRow:
     return msgspec.structs.replace(row, basis=msgspec.structs.replace(row.basis, scope=scope))
 
 
-def test_a_translated_prompt_begins_as_it_did(sums: dict[str, Sum]) -> None:
+def test_a_translated_prompt_begins_as_it_did(sums: dict[str, StrategySum]) -> None:
     """Cache marks, a cache key or a tool loop keep a translated prompt cached, too."""
     assert ABROAD not in kept(sums)
     assert sums[ABROAD].hits > 0
@@ -187,7 +187,7 @@ def called(kind: str = "user", source: str = "seat", model: str = "clay-smart", 
     values = {"read": 0, "write": 1_000, "fresh": 0, "output": 10, "moved": False, "cost": Decimal(0), **more}  # fmt: skip
     moved, cost = bool(values.pop("moved")), values.pop("cost")
     assert cost is None or isinstance(cost, Decimal)
-    bill = Bill("x1", model, **{name: int(str(value)) for name, value in values.items()})
+    bill = HostBill("x1", model, **{name: int(str(value)) for name, value in values.items()})
     return Called("x1", kind, bill, source, "smart", cost, moved)
 
 
@@ -219,18 +219,18 @@ def test_the_judge_reports_a_lost_cache_that_no_trace_shows() -> None:
     assert judge(1, through, alone, moves=False) == []
 
 
-class Asked:
+class HostRequest:
     """A provider that receives the same conversation again and again."""
 
     def __init__(self, client: str) -> None:
         self.now = 0.0
-        self.host = Host(lambda: self.now)
-        self.host.replies["x"] = Reply("Yes.")
+        self.host = CachingHost(lambda: self.now)
+        self.host.replies["x"] = HostReply("Yes.")
         words = "Be kind. " * 1_000
         self.thread = Thread(client, "x", "s", words, tools=1, stream=False)
         self.thread.said.append(Said(texts=["Hello " * 100]))
 
-    def ask(self, account: str = "a", model: str = "", **more: str) -> Bill:
+    def ask(self, account: str = "a", model: str = "", **more: str) -> HostBill:
         clay = self.thread.client == "claude-code"
         body = self.thread.body(model or ("clay-smart" if clay else "oak-big"))
         names = (b"x-api-key", b"authorization")
@@ -248,7 +248,7 @@ class Asked:
 
 def test_a_provider_caches_marked_prefixes() -> None:
     """The provider finds a marked prefix within twenty blocks, for five minutes, by model and account."""
-    request = Asked("claude-code")
+    request = HostRequest("claude-code")
     first = request.ask()
     assert (first.read, first.fresh) == (0, 0)
     request.go_on()
@@ -269,7 +269,7 @@ def test_a_provider_caches_marked_prefixes() -> None:
 @pytest.mark.parametrize("client", ["codex", "opencode", "application"])
 def test_a_provider_keeps_all_by_itself(client: str) -> None:
     """Automatic caching is free, in steps of 128 tokens, and per replica; another effort misses."""
-    request = Asked(client)
+    request = HostRequest(client)
     first = request.ask()
     assert (first.read, first.write) == (0, 0)
     request.go_on()
@@ -285,6 +285,6 @@ def test_a_provider_keeps_all_by_itself(client: str) -> None:
 
 def test_short_prompts_are_not_kept() -> None:
     for client in ("claude-code", "codex"):
-        request = Asked(client)
+        request = HostRequest(client)
         request.thread.instructions = "Be kind."
         assert {(bill.read, bill.write) for bill in (request.ask(), request.ask())} == {(0, 0)}

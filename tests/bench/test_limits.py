@@ -18,7 +18,7 @@ from gateway.limits.memory import MemoryCounters
 from gateway.limits.redis import RedisCounters
 
 
-class Watched:
+class WatchedStore:
     """A counter store that records its last answer to each call and the number of calls in flight."""
 
     answers: dict[str, str]
@@ -59,7 +59,7 @@ def test_the_bench_measures_calls_that_are_admitted_and_settled(
     """Each call needs five counters, and 32 calls are in flight."""
     if kind is RedisCounters and redis_process.program() is None:
         pytest.skip("no server of the Redis protocol: make dev, or apt-get install redis-server")
-    watched: Any = type("Watched", (Watched, kind), {})
+    watched: Any = type("Watched", (WatchedStore, kind), {})
     watched.answers, watched.flight, watched.most = {}, set(), 0
     monkeypatch.setattr(f"bench.limits.{kind.__name__}", watched)
     limits.measure(1, 100)

@@ -52,7 +52,7 @@ def mock(instruments: Instruments, tmp_path: Path) -> Iterator[Running]:
         yield running
 
 
-class Program(Peer):
+class PeerProgram(Peer):
     """A peer that is one Python program."""
 
     name = "program"
@@ -146,7 +146,7 @@ def test_the_bench_refuses_answers_that_never_reached_the_provider(
     instruments: Instruments, mock: Running, tmp_path: Path
 ) -> None:
     running, _ = peers.start(
-        Program(CACHED), tmp_path / "program", instruments, cpu=CPUS[0], upstream=mock.port
+        PeerProgram(CACHED), tmp_path / "program", instruments, cpu=CPUS[0], upstream=mock.port
     )
     scene = Scene("plain", connections=1, seconds=1, quick=0.1)
     with running, pytest.raises(load.Broken, match="the provider only 0"):
@@ -162,7 +162,7 @@ def test_the_bench_leaves_a_failing_gateway_out_and_notes_it_once(
         "send_response(200 if int(self.headers['content-length']) < 999 else 500)",
     )
     running, _ = peers.start(
-        Program(wrong, foreign=True),
+        PeerProgram(wrong, foreign=True),
         tmp_path / "program",
         instruments,
         cpu=CPUS[0],
@@ -176,7 +176,7 @@ def test_the_bench_leaves_a_failing_gateway_out_and_notes_it_once(
     assert len(notes) == 1
     assert notes[0].startswith("program is left out of large: ")
     scale = measure.Scale(rounds=1, starts=1, requests=1, quick=True)
-    broken = Program("raise SystemExit('no')", foreign=True)
+    broken = PeerProgram("raise SystemExit('no')", foreign=True)
     measured = measure.run([broken], instruments, tmp_path, scale, lambda _: None)
     assert (measured.peers, measured.starts, measured.memory) == ([], {}, {})
     assert measured.notes[0].startswith("program is left out of all: program ended: ")
@@ -185,7 +185,7 @@ def test_the_bench_leaves_a_failing_gateway_out_and_notes_it_once(
 def test_the_bench_measures_a_peer_only_in_its_own_scenes(
     instruments: Instruments, mock: Running, tmp_path: Path
 ) -> None:
-    peer = Program(CACHED, hits=True)
+    peer = PeerProgram(CACHED, hits=True)
     peer.scenes = frozenset({"plain"})
     running, _ = peers.start(
         peer, tmp_path / "program", instruments, cpu=CPUS[0], upstream=mock.port
@@ -212,7 +212,7 @@ def test_the_error_of_a_peer_that_ends_has_its_output(
 ) -> None:
     with pytest.raises(Unstarted, match=r"program ended(.|\n)*the port is taken"):
         peers.start(
-            Program("raise SystemExit('the port is taken')"),
+            PeerProgram("raise SystemExit('the port is taken')"),
             tmp_path,
             instruments,
             cpu=CPUS[0],
@@ -226,7 +226,7 @@ def test_a_peer_that_never_answers_with_success_is_stopped_with_an_error(
     monkeypatch.setattr(peers, "START_SECONDS", 3.0)
     program = CACHED.replace("send_response(200)", "send_response(503)")
     with pytest.raises(Unstarted, match="program answered 503"):
-        peers.start(Program(program), tmp_path, instruments, cpu=CPUS[0])
+        peers.start(PeerProgram(program), tmp_path, instruments, cpu=CPUS[0])
     assert machine.family(os.getpid()) == before
 
 
@@ -241,7 +241,7 @@ def test_a_peer_sees_its_own_environment_and_not_the_callers_gateway(
         "import os; [print(k, v) for k, v in os.environ.items() if v in ('theirs', 'kept', '7')]"
     )
     with pytest.raises(Unstarted) as refused:
-        peers.start(Program(program), tmp_path, instruments, cpu=CPUS[0], upstream=7)
+        peers.start(PeerProgram(program), tmp_path, instruments, cpu=CPUS[0], upstream=7)
     assert str(refused.value).splitlines()[-2:] == ["OTHER kept", "OWN 7"]
 
 

@@ -24,7 +24,7 @@ LOOP = [
 ]
 
 
-class Clock:
+class NoteClock:
     def __init__(self) -> None:
         self.now = 0.0
         self.memory = MemoryStore(20_000_000, clock=lambda: self.now)
@@ -35,7 +35,7 @@ class Clock:
 
 async def test_a_note_is_found_in_its_own_tool_loop_alone() -> None:
     """The first call of its turn finds the note, for an hour, with its own key alone."""
-    clock = Clock()
+    clock = NoteClock()
     notes = clock.notes()
     await notes.save(ONE, ASKED, NOTE)
     assert await notes.find(ONE, LOOP) == {"a": NOTE}
@@ -52,7 +52,7 @@ async def test_a_note_is_found_in_its_own_tool_loop_alone() -> None:
 
 async def test_foreign_values_are_no_notes() -> None:
     """Values that are changed, moved, cut, of another version, or sealed and of another shape."""
-    clock = Clock()
+    clock = NoteClock()
     notes = clock.notes()
     await notes.save(ONE, ASKED, NOTE)
     (name,) = clock.memory._items
@@ -71,7 +71,7 @@ async def test_foreign_values_are_no_notes() -> None:
 
 async def test_names_reveal_nothing_and_differ() -> None:
     """The parts of a name do not run together, and two kinds never share a name."""
-    clock = Clock()
+    clock = NoteClock()
     notes, others = (SealedStore(clock.memory, secret=b"s" * 32, kind=kind) for kind in "ab")
     names = [notes.make_name("xy", "z"), notes.make_name("x", "yz"), others.make_name("xy", "z")]
     assert len(set(names)) == 3
@@ -80,7 +80,7 @@ async def test_names_reveal_nothing_and_differ() -> None:
 
 
 async def test_a_value_over_the_limit_is_not_stored() -> None:
-    clock = Clock()
+    clock = NoteClock()
     sealed = SealedStore(clock.memory, secret=b"s" * 32, kind="a")
     name = sealed.make_name("x")
     await sealed.put(name, bytes(MAX_VALUE_BYTES + 1), TTL_SECONDS)

@@ -18,7 +18,7 @@ MADE = recording(TEXT + DONE)
 NOW = MADE.created + 60
 
 
-class Lost:
+class LostStore:
     """A store that has lost everything."""
 
     alive = False
@@ -40,7 +40,7 @@ def memory() -> MemoryStore:
 
 
 def exact(
-    store: MemoryStore | Lost | None = None,
+    store: MemoryStore | LostStore | None = None,
     *,
     ttl: float = 3600.0,
     now: float = NOW,
@@ -199,7 +199,7 @@ async def test_a_cache_with_another_secret_finds_nothing() -> None:
 
 
 async def test_an_unavailable_store_is_a_miss() -> None:
-    cache = exact(Lost())
+    cache = exact(LostStore())
     cache.store("k", MADE)
     assert await cache.find("k") is None
 

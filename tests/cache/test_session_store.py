@@ -11,7 +11,7 @@ from gateway.state.memory import MemoryStore
 SEAT = Session(lab="acme", tier="smart", target="acme/able-1")
 
 
-class Clock:
+class SessionClock:
     now = 100.0
 
     def __call__(self) -> float:
@@ -19,7 +19,7 @@ class Clock:
 
 
 async def test_the_store_keeps_the_most_recent_sessions() -> None:
-    seats = LocalSessionStore(clock=Clock(), max_sessions=2)
+    seats = LocalSessionStore(clock=SessionClock(), max_sessions=2)
     for name in ("one", "two", "one", "three"):
         seats.save(OPEN_KEY, name, SEAT, 60)
     sessions = [await seats.find(OPEN_KEY, name) for name in ("one", "two", "three")]
@@ -27,7 +27,7 @@ async def test_the_store_keeps_the_most_recent_sessions() -> None:
 
 
 async def test_sessions_expire() -> None:
-    clock = Clock()
+    clock = SessionClock()
     seats = LocalSessionStore(clock=clock)
     seats.save(OPEN_KEY, "one", SEAT, 60)
     clock.now = 159.9
@@ -38,7 +38,7 @@ async def test_sessions_expire() -> None:
 
 async def test_foreign_values_are_no_sessions() -> None:
     """Values of another secret, changed ones, and those of another name; names stay secret."""
-    memory = MemoryStore(1_000_000, clock=Clock())
+    memory = MemoryStore(1_000_000, clock=SessionClock())
     seats = SharedSessionStore(memory, secret=b"s")
     seats.save(OPEN_KEY, "my conversation", SEAT, 60)
     (name,) = memory._items

@@ -13,8 +13,8 @@ from typing import Any
 from tests.chaos import provider, verdict
 from tests.chaos.client import PROMPT, Reply
 from tests.chaos.environment import ChaosEnvironment
-from tests.chaos.gateway import Gateway
-from tests.chaos.row import MODES, Cell, Expected, Row, Seen
+from tests.chaos.gateway import ChaosGateway
+from tests.chaos.row import MODES, Cell, Expected, FaultRow, Seen
 from tests.e2e.child import until
 from tests.e2e.four_labs import DIALECTS
 
@@ -32,7 +32,7 @@ def new_prompt() -> str:
     return f"{PROMPT} It is number {next(_number)}."
 
 
-def ask(gateway: Gateway, form: Form, prompt: str = "", **more: Any) -> Reply:
+def ask(gateway: ChaosGateway, form: Form, prompt: str = "", **more: Any) -> Reply:
     """Make one call."""
     dialect, mode = form
     return gateway.ask(
@@ -59,7 +59,7 @@ def cache_status(reply: Reply) -> str:
 class AllClients:
     """The calls of each form."""
 
-    gateway: Gateway
+    gateway: ChaosGateway
     replies: dict[Form, list[Reply]] = field(default_factory=dict)
 
     def call(self, times: int = 1, **more: Any) -> list[Reply]:
@@ -101,7 +101,7 @@ class AllClients:
         )
 
 
-def probe_cache(gateway: Gateway, within: float) -> dict[Form, str]:
+def probe_cache(gateway: ChaosGateway, within: float) -> dict[Form, str]:
     """Tell by form if the cache stores answers again: `hit`, or `none` if none comes in time."""
 
     def probe(form: Form) -> str:
@@ -141,6 +141,8 @@ def play_once(go: Go) -> Callable[[ChaosEnvironment, Cell], Seen]:
     return play
 
 
-def shared_row(id: str, fault: str, family: str, go: Go, expected: Expected, **more: Any) -> Row:
+def shared_row(
+    id: str, fault: str, family: str, go: Go, expected: Expected, **more: Any
+) -> FaultRow:
     """Return a row that is played once for all its cells, on an environment of its own."""
-    return Row(id, fault, family, play_once(go), expected, own=True, together=True, **more)
+    return FaultRow(id, fault, family, play_once(go), expected, own=True, together=True, **more)

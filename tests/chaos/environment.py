@@ -9,8 +9,8 @@ from typing import Any
 
 from gateway.core import jsonio
 from gateway.core.ledger_rows import FinalRow, IntentRow
-from tests.chaos.gateway import CANARIES, PROVIDER_KEY, Gateway, Pulse
-from tests.chaos.provider import Provider
+from tests.chaos.gateway import CANARIES, PROVIDER_KEY, ChaosGateway, Pulse
+from tests.chaos.provider import FaultProvider
 from tests.chaos.row import Cell
 from tests.e2e.child import until
 from tests.e2e.four_labs import CHAT, DIALECTS, GEMINI, MESSAGES
@@ -82,7 +82,7 @@ def make_config(environment: "ChaosEnvironment") -> Config:
 
 @dataclass
 class _Started:
-    gateway: Gateway
+    gateway: ChaosGateway
     pulse: Pulse
     descriptors: int = 0
     tasks: int = 0
@@ -107,7 +107,7 @@ class ChaosEnvironment:
     loop: Loop
     strict: bool = True
     """True if promises about time are checked; false if the tests share the machine."""
-    provider: Provider = field(default_factory=Provider)
+    provider: FaultProvider = field(default_factory=FaultProvider)
     _started: list[_Started] = field(default_factory=list)
     at_close: list[Callable[[], object]] = field(default_factory=list)
     """Ends what a row has started, after the act."""
@@ -120,7 +120,7 @@ class ChaosEnvironment:
         self.loop.run(self.provider.start())
 
     @property
-    def gateway(self) -> Gateway:
+    def gateway(self) -> ChaosGateway:
         """Return the gateway that was started first."""
         return self._started[0].gateway
 
@@ -140,7 +140,7 @@ class ChaosEnvironment:
         spare: int = _SLACK,
         promised: float = PROMISED,
         **environ: str,
-    ) -> Gateway:
+    ) -> ChaosGateway:
         """Start a gateway; it is audited when the act is over.
 
         With `warm` each dialect is used once. `before` are the words of a program that runs the
@@ -149,7 +149,7 @@ class ChaosEnvironment:
         too.
         """
         folder = self.folder / f"gateway{len(self._started)}"
-        gateway = Gateway(folder, value, *options, before=before, **environ)
+        gateway = ChaosGateway(folder, value, *options, before=before, **environ)
         started = _Started(gateway, Pulse(gateway), spare=spare, promised=promised)
         self._started.append(started)
         if warm:
@@ -158,7 +158,7 @@ class ChaosEnvironment:
             started.measure()
         return gateway
 
-    def warm(self, gateway: Gateway) -> None:
+    def warm(self, gateway: ChaosGateway) -> None:
         """Use each dialect once, and measure: the gateway may have as much in the end."""
         for dialect in DIALECTS:
             for stream in (False, True):
@@ -168,7 +168,7 @@ class ChaosEnvironment:
         next(it for it in self._started if it.gateway is gateway).measure()
 
     def audit(
-        self, gateway: Gateway, *, calls: bool = True, growth: int = 20_000_000
+        self, gateway: ChaosGateway, *, calls: bool = True, growth: int = 20_000_000
     ) -> tuple[str, list[str]]:
         """Return figures of a running gateway, and a list of its faults.
 
@@ -205,7 +205,7 @@ class ChaosEnvironment:
         )
         return summary, wrong
 
-    def audit_ended(self, gateway: Gateway, *, calls: bool = True) -> list[str]:
+    def audit_ended(self, gateway: ChaosGateway, *, calls: bool = True) -> list[str]:
         """List what is wrong with the files and rows of a gateway that a row has ended."""
         started = next(it for it in self._started if it.gateway is gateway)
         started.audited = True
@@ -216,7 +216,7 @@ class ChaosEnvironment:
             *_check_secrets(gateway, b""),
         ]
 
-    def list_unaudited(self) -> list[Gateway]:
+    def list_unaudited(self) -> list[ChaosGateway]:
         """List gateways that run and were not audited."""
         return [started.gateway for started in self._started if not started.audited]
 
@@ -246,7 +246,7 @@ def busy() -> str:
     return f" (load {load:.0f}: not judged)" if load > 2 * (os.cpu_count() or 1) else ""
 
 
-def _check_rows(gateway: Gateway) -> list[str]:
+def _check_rows(gateway: ChaosGateway) -> list[str]:
     """Exactly one final row exists for each call, and an intent for each of its attempts."""
     ids = {reply.id for reply in gateway.replies if reply.id} | gateway.unreported_calls
     rows = gateway.all()
@@ -263,7 +263,7 @@ def _check_rows(gateway: Gateway) -> list[str]:
     return wrong
 
 
-def _check_providers(gateway: Gateway) -> list[str]:
+def _check_providers(gateway: ChaosGateway) -> list[str]:
     """No healthy provider has an open circuit breaker, and no request to a provider is running."""
     reply = gateway.get("/admin/health")
     if reply.status != 200:  # the gateway requires an admin key
@@ -278,11 +278,11 @@ def _check_providers(gateway: Gateway) -> list[str]:
     return wrong
 
 
-def _list_bugs(gateway: Gateway) -> list[str]:
+def _list_bugs(gateway: ChaosGateway) -> list[str]:
     return [str(row)[:500] for row in gateway.log() if row["event"] in ("bug", "library")]
 
 
-def _check_secrets(gateway: Gateway, figures: bytes) -> list[str]:
+def _check_secrets(gateway: ChaosGateway, figures: bytes) -> list[str]:
     """No key and no prompt stands in the gateway's output, metrics, log or files."""
     texts = {
         "metrics": figures,

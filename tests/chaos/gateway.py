@@ -70,7 +70,7 @@ main()
 """The command itself; at a signal it writes down its tasks, reservations and connections."""
 
 
-class Gateway:
+class ChaosGateway:
     """A running gateway that remembers every call made to it, so that an audit can check them."""
 
     def __init__(
@@ -270,7 +270,7 @@ while True:
 class Pulse:
     """Asks a gateway for /health again and again while a row is played."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: ChaosGateway) -> None:
         command = [sys.executable, "-S", "-c", _PULSE, str(gateway.port)]
         self._child: Child | None = Child(command, gateway.folder / "pulse")
         self.wrong: list[str] = []

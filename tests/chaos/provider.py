@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 
 from tests.e2e.four_labs import answer
 
-type Fault = Callable[["Wire", "Request"], Awaitable[None]]
+type Fault = Callable[["Wire", "FaultRequest"], Awaitable[None]]
 """Answers one request, or leaves it without an answer."""
 
 
 @dataclass(frozen=True)
-class Request:
+class FaultRequest:
     """One request that the provider got."""
 
     path: str
@@ -115,7 +115,7 @@ def body(dialect: str) -> bytes:
     return piece
 
 
-async def honest(wire: Wire, request: Request) -> None:
+async def honest(wire: Wire, request: FaultRequest) -> None:
     """Send a good answer."""
     if request.stream:
         await wire.sse()
@@ -126,7 +126,7 @@ async def honest(wire: Wire, request: Request) -> None:
 
 
 @dataclass
-class Provider:
+class FaultProvider:
     """One listener, at which each path prefix is a provider of its own."""
 
     faults: dict[str, deque[Fault]] = field(default_factory=dict)
@@ -134,7 +134,7 @@ class Provider:
     """Number of requests that were read, by provider."""
     left: dict[str, float] = field(default_factory=dict)
     """Monotonic time at which the gateway last closed before an answer had ended."""
-    heard: dict[str, list[Request]] = field(default_factory=dict)
+    heard: dict[str, list[FaultRequest]] = field(default_factory=dict)
     port: int = 0
 
     def __post_init__(self) -> None:
@@ -216,7 +216,7 @@ class Provider:
                     writer.transport.abort()
 
     async def _answer(
-        self, name: str, request: Request, wire: Wire, reader: asyncio.StreamReader
+        self, name: str, request: FaultRequest, wire: Wire, reader: asyncio.StreamReader
     ) -> bytes:
         """Answer a request; return the first byte of the next one, or nothing if there is none."""
         queue = self.faults.get(name)
@@ -238,7 +238,7 @@ class Provider:
             await asyncio.gather(telling, following, return_exceptions=True)
 
 
-async def _read(reader: asyncio.StreamReader, first: bytes) -> tuple[str, Request] | None:
+async def _read(reader: asyncio.StreamReader, first: bytes) -> tuple[str, FaultRequest] | None:
     """Read a request, and the name of its provider: the first part of the path."""
     try:
         head = first + await reader.readuntil(b"\r\n\r\n")
@@ -250,4 +250,6 @@ async def _read(reader: asyncio.StreamReader, first: bytes) -> tuple[str, Reques
     )
     length = next((int(value) for name, value in headers if name == "content-length"), 0)
     _, name, dialect, *_ = line.split(" ")[1].split("?")[0].split(":")[0].split("/")
-    return name, Request(line.split(" ")[1], headers, await reader.readexactly(length), dialect)
+    return name, FaultRequest(
+        line.split(" ")[1], headers, await reader.readexactly(length), dialect
+    )

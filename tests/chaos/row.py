@@ -113,7 +113,7 @@ def _unchanged(value: Config, environment: ChaosEnvironment, cell: Cell) -> None
 
 
 @dataclass(frozen=True, eq=False)
-class Row:
+class FaultRow:
     """One fault."""
 
     id: str
@@ -168,7 +168,7 @@ class Row:
 class Cell:
     """A row in one dialect and mode."""
 
-    row: Row = field(repr=False)
+    row: FaultRow = field(repr=False)
     dialect: str
     mode: Mode
     place: Where = "native"

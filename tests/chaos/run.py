@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.chaos.environment import ChaosEnvironment
-from tests.chaos.row import Cell, Row, Seen
+from tests.chaos.row import Cell, FaultRow, Seen
 from tests.e2e.world import Loop
 
 _AT_ONCE = 8
@@ -53,7 +53,11 @@ class Result:
 
 
 def chosen(
-    rows: Iterable[Row], only: Sequence[str] = (), dialects: Sequence[str] = (), *, ci: bool = False
+    rows: Iterable[FaultRow],
+    only: Sequence[str] = (),
+    dialects: Sequence[str] = (),
+    *,
+    ci: bool = False,
 ) -> list[Cell]:
     """Return cells by ids or families of rows and by dialects; `ci`: only those of the tests."""
     return [

@@ -7,7 +7,7 @@ import pytest
 
 from tests.chaos import sdk
 from tests.chaos.matrix import ROWS
-from tests.chaos.row import Cell, Expected, Row, Seen
+from tests.chaos.row import Cell, Expected, FaultRow, Seen
 from tests.chaos.run import Result, act, chosen
 from tests.e2e.world import Loop
 
@@ -39,11 +39,13 @@ def shared(
 
 
 @pytest.fixture(scope="module")
-def clients(loop: Loop, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Row], list[Result]]:
+def clients(
+    loop: Loop, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[FaultRow], list[Result]]:
     """Return a function that plays a row once for all its cells."""
     results: dict[str, list[Result]] = {}
 
-    def play(row: Row) -> list[Result]:
+    def play(row: FaultRow) -> list[Result]:
         if row.key not in results:
             folder = tmp_path_factory.mktemp("clients")
             results[row.key] = list(act(folder, loop, row.id, list(row.cells()), strict=False))

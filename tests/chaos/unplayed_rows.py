@@ -1,7 +1,7 @@
 """Rows that are played elsewhere, or cannot be played; each is listed with its reason."""
 
 from tests.chaos.environment import ChaosEnvironment
-from tests.chaos.row import Cell, Expected, Row, Seen
+from tests.chaos.row import Cell, Expected, FaultRow, Seen
 from tests.e2e.four_labs import CHAT
 
 
@@ -9,8 +9,8 @@ def _play(_: ChaosEnvironment, cell: Cell) -> Seen:
     raise AssertionError(cell.row.missing())
 
 
-def _row(id: str, fault: str, family: str, why: str) -> Row:
-    return Row(
+def _row(id: str, fault: str, family: str, why: str) -> FaultRow:
+    return FaultRow(
         id, fault, family, _play, Expected(), own=True, dialects=(CHAT,), modes=("whole",), needs=(lambda: why,)
     )  # fmt: skip
 
@@ -41,7 +41,7 @@ _PLAYED = (
 )  # fmt: skip
 """Faults that a test of `make check` plays."""
 
-ROWS: tuple[Row, ...] = (
+ROWS: tuple[FaultRow, ...] = (
     *(_row(id, fault, family, f"tests/{file} plays it") for id, fault, family, file in _PLAYED),
     _row("P-16", "half an hour of mixed faults", "process", "make soak plays it"),
     _row("C-04", "a client whose packets vanish", "client", "no packets can be dropped here (nft or netem)"),

@@ -8,7 +8,7 @@ from gateway.core import jsonio
 from tests.clients.lab import TAKEN_OVER
 from tests.clients.program import NODE, needs, run
 from tests.clients.said import Turn
-from tests.e2e.claude_code import Claude
+from tests.e2e.claude_code import ClaudeProgram
 from tests.e2e.four_labs import CHAT, MESSAGES, RESPONSES
 
 type Call = tuple[str, dict[str, Any]]
@@ -32,7 +32,7 @@ def turns(write: Callable[[str, str], Call], shell: Callable[[str], Call]) -> tu
 
 
 def claude(folder: Path, url: str, lab: str, prompt: str, again: bool) -> str:
-    agent = Claude(folder, url, KEY, ANTHROPIC_MODEL=f"{lab}/smart")
+    agent = ClaudeProgram(folder, url, KEY, ANTHROPIC_MODEL=f"{lab}/smart")
     more = ("--continue",) if again else ()
     flags = ("--output-format", "json", "--allowedTools", "Write,Bash", *more)
     answer = agent.ask(prompt, *flags)

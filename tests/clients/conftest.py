@@ -17,7 +17,7 @@ __all__ = ["loop"]
 
 
 @dataclass(frozen=True)
-class Place:
+class ClientPlace:
     """The gateway's address, and the labs behind it."""
 
     url: str
@@ -26,7 +26,7 @@ class Place:
 
 
 @pytest.fixture(scope="session")
-def running(loop: Loop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def running(loop: Loop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClientPlace]:
     upstream = Upstream()
     loop.run(upstream.start())
     lab = Lab(upstream)
@@ -37,14 +37,14 @@ def running(loop: Loop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pl
     file.write_bytes(jsonio.dumps(value))
     child = GatewayChild(file, program=[str(ROOT / ".venv/bin/tiergate")])
     try:
-        yield Place(child.url, lab, child)
+        yield ClientPlace(child.url, lab, child)
     finally:
         child.stop()
         loop.run(upstream.stop())
 
 
 @pytest.fixture
-def place(running: Place) -> Iterator[Place]:
+def place(running: ClientPlace) -> Iterator[ClientPlace]:
     """Reset the labs for each test, and fail it if a lab refused anything."""
     running.lab.begin({})
     yield running

@@ -31,7 +31,7 @@ SLOTS = {
 
 
 @dataclass(frozen=True)
-class Heard:
+class LabRequest:
     """One request."""
 
     dialect: str
@@ -47,7 +47,7 @@ class Lab:
     """All four labs. `heard` keeps their requests, and `wrong` says why they refused some."""
 
     def __init__(self, upstream: Upstream) -> None:
-        self.heard: list[Heard] = []
+        self.heard: list[LabRequest] = []
         self.wrong: list[str] = []
         self.scripts: Scripts = {}
         for dialect, door in ENDPOINTS.items():
@@ -77,7 +77,7 @@ class Lab:
             f'"{SLOTS[dialect]}":"{state(dialect, at)}"' in said_here for at in range(rounds)
         )
         aside = "tools" not in body and any(turn.calls for turn in turns)
-        self.heard.append(Heard(dialect, body, rounds, kept, aside))
+        self.heard.append(LabRequest(dialect, body, rounds, kept, aside))
         if not turns:
             return failing(400, _problem(dialect, ODD))
         turn = ASIDE if aside else turns[rounds]

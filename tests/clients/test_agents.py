@@ -7,7 +7,7 @@ import pytest
 
 from gateway.core import jsonio
 from tests.clients.agents import AGENTS, CODEX, NOTE, Ask, codex
-from tests.clients.conftest import Place
+from tests.clients.conftest import ClientPlace
 from tests.clients.said import Turn
 from tests.e2e.four_labs import CHAT, DIALECTS, GEMINI
 
@@ -28,7 +28,13 @@ def at(turns: tuple[Turn, ...], folder: Path) -> tuple[Turn, ...]:
     ("name", "own", "ask", "turns", "lab"), PAIRS, ids=[f"{it[0]} at {it[4]}" for it in PAIRS]
 )
 def test_an_agent_at_another_lab(
-    place: Place, tmp_path: Path, name: str, own: str, ask: Ask, turns: tuple[Turn, ...], lab: str
+    place: ClientPlace,
+    tmp_path: Path,
+    name: str,
+    own: str,
+    ask: Ask,
+    turns: tuple[Turn, ...],
+    lab: str,
 ) -> None:
     """A tool writes a file, two run at once, each result is accepted; a second prompt works too."""
     lab_ = place.lab
@@ -52,7 +58,7 @@ def test_an_agent_at_another_lab(
     )
 
 
-def test_codex_searches_the_web_at_its_own_lab_alone(place: Place, tmp_path: Path) -> None:
+def test_codex_searches_the_web_at_its_own_lab_alone(place: ClientPlace, tmp_path: Path) -> None:
     """By default Codex offers a tool of OpenAI's own.
 
     At another lab the gateway refuses it and says how to leave it out.

@@ -12,14 +12,14 @@ from gateway.core import jsonio
 from tests.clients.agents import KEY
 from tests.clients.program import NODE, PYTHON, QUIET, ROOT, Ran, needs, run
 from tests.docs import pages
-from tests.docs.stage import ANSWER, Stage, stage
+from tests.docs.stage import ANSWER, DocumentedGateway, stage
 from tests.e2e.claude_code import QUIET as SILENT
 from tests.e2e.claude_code import program as claude
 from tests.e2e.world import Loop
 
 
 @pytest.fixture(scope="module")
-def place(loop: Loop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+def place(loop: Loop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DocumentedGateway]:
     with stage(loop, tmp_path_factory.mktemp("stage"), strict=False) as made:
         yield made
 
@@ -30,7 +30,7 @@ def blocks(kind: str, page: str = "") -> list[str]:
     return [block.text for block in blocks if kind != "python" or block.reason is not None]
 
 
-def told(ran: Ran, place: Stage, text: str) -> None:
+def told(ran: Ran, place: DocumentedGateway, text: str) -> None:
     """Check that it printed the provider's answer, and did the task of the example."""
     assert ran.code == 0, ran.out + ran.err
     assert ANSWER in ran.out, ran.out + ran.err
@@ -41,7 +41,7 @@ def told(ran: Ran, place: Stage, text: str) -> None:
 
 
 @pytest.mark.parametrize("text", blocks("js"))
-def test_a_program_of_node(place: Stage, tmp_path: Path, text: str) -> None:
+def test_a_program_of_node(place: DocumentedGateway, tmp_path: Path, text: str) -> None:
     needs(NODE)
     (tmp_path / "node_modules").symlink_to(NODE)
     (tmp_path / "example.mjs").write_text(place.here(text), "utf-8")
@@ -49,12 +49,12 @@ def test_a_program_of_node(place: Stage, tmp_path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("text", blocks("python", "langchain"))
-def test_langchain(place: Stage, tmp_path: Path, text: str) -> None:
+def test_langchain(place: DocumentedGateway, tmp_path: Path, text: str) -> None:
     needs(PYTHON)
     told(run([str(PYTHON), "-c", place.here(text)], tmp_path), place, text)
 
 
-def test_litellm_as_a_client(place: Stage, tmp_path: Path) -> None:
+def test_litellm_as_a_client(place: DocumentedGateway, tmp_path: Path) -> None:
     """LiteLLM runs in an environment of its own, which uv makes without a network."""
     (command,), (text,) = blocks("sh", "litellm"), blocks("python", "litellm")
     uv = shutil.which("uv") or str(ROOT / ".tools/bin/uv")
@@ -83,7 +83,7 @@ AGENTS = {
 
 
 @pytest.mark.parametrize("name", AGENTS)
-def test_an_agent(place: Stage, tmp_path: Path, name: str) -> None:
+def test_an_agent(place: DocumentedGateway, tmp_path: Path, name: str) -> None:
     """The agent runs with the settings of its page, in the file that the page names."""
     kind, file = AGENTS[name]
     (settings,), script = blocks(kind, name), blocks("sh", name)[0]
@@ -100,7 +100,7 @@ def test_an_agent(place: Stage, tmp_path: Path, name: str) -> None:
     told(ran, place, script)
 
 
-def test_claude_code_by_its_settings_alone(place: Stage, tmp_path: Path) -> None:
+def test_claude_code_by_its_settings_alone(place: DocumentedGateway, tmp_path: Path) -> None:
     there = tmp_path / "home/.claude/settings.json"
     there.parent.mkdir(parents=True)
     (settings,) = blocks("json", "claude-code")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.clients.conftest import Place
+from tests.clients.conftest import ClientPlace
 from tests.clients.lab import ODD
 from tests.clients.program import program
 from tests.clients.said import Turn
@@ -62,7 +62,7 @@ SCRIPTS = {
     ("name", "way", "own", "lab"), PAIRS, ids=[f"{name} {way} at {lab}" for name, way, _, lab in PAIRS]
 )  # fmt: skip
 def test_a_client_at_another_lab(
-    place: Place, tmp_path: Path, name: str, way: str, own: str, lab: str
+    place: ClientPlace, tmp_path: Path, name: str, way: str, own: str, lab: str
 ) -> None:
     """Text, a loop of tools with two at once, and errors arrive, whole and streamed."""
     place.lab.begin(SCRIPTS)
@@ -86,7 +86,7 @@ def test_a_client_at_another_lab(
 
 @pytest.mark.parametrize("lab", DIALECTS)
 def test_items_that_a_client_only_names_reach_every_lab(
-    place: Place, tmp_path: Path, lab: str
+    place: ClientPlace, tmp_path: Path, lab: str
 ) -> None:
     """By default the AI SDK on Responses only names the items of the turn before."""
     place.lab.begin(SCRIPTS)
@@ -113,7 +113,7 @@ OBJECTS = {
 
 @pytest.mark.parametrize("lab", DIALECTS)
 @pytest.mark.parametrize("way", ["tools", "json", "schema", "messages"])
-def test_an_object_of_a_class(place: Place, tmp_path: Path, way: str, lab: str) -> None:
+def test_an_object_of_a_class(place: ClientPlace, tmp_path: Path, way: str, lab: str) -> None:
     """Each lab can do what Instructor does: a tool, JSON mode without a schema, and a schema."""
     place.lab.begin(OBJECTS)
     ran = program("extract.py", tmp_path, place.url, f"{lab}/smart", way)

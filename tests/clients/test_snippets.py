@@ -9,7 +9,7 @@ import pytest
 
 from tests.clients.program import NODE, PYTHON, ROOT, needs, run
 from tests.docs import pages
-from tests.docs.stage import ANSWER, Stage, stage
+from tests.docs.stage import ANSWER, DocumentedGateway, stage
 from tests.e2e.claude_code import QUIET as SILENT
 from tests.e2e.world import Loop
 
@@ -49,13 +49,13 @@ ALONE = {
 
 
 @pytest.fixture(scope="module")
-def place(loop: Loop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+def place(loop: Loop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DocumentedGateway]:
     with stage(loop, tmp_path_factory.mktemp("stage"), strict=False) as made:
         yield made
 
 
 @pytest.mark.parametrize("name", FRAMEWORKS)
-def test_a_framework(place: Stage, tmp_path: Path, name: str) -> None:
+def test_a_framework(place: DocumentedGateway, tmp_path: Path, name: str) -> None:
     (block,) = FRAMEWORKS[name]
     python = PYTHON.parents[2] / APART.get(name, "frameworks") / "bin/python"
     needs(python)
@@ -67,7 +67,7 @@ def test_a_framework(place: Stage, tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", AGENTS)
-def test_an_agent(place: Stage, tmp_path: Path, name: str) -> None:
+def test_an_agent(place: DocumentedGateway, tmp_path: Path, name: str) -> None:
     """The agent answers by the settings of its page alone, in the file that the page names."""
     program = PROGRAMS[name]
     needs(program)

@@ -114,7 +114,7 @@ def _kubernetes() -> Way:
 
 
 @dataclass(frozen=True)
-class Reply:
+class DeployedReply:
     """An answer."""
 
     status: int
@@ -154,7 +154,7 @@ class Deployed:
         self.port = until(self._listens, f"listening; {folder}/gateway.err says why", 60.0)
         first = _FIRST.search(self.child.out)
         self.key = CLIENT_KEY if first is None else first[0]
-        self.replies: list[Reply] = []
+        self.replies: list[DeployedReply] = []
         """All its answers."""
 
     def _listens(self) -> int:
@@ -163,7 +163,7 @@ class Deployed:
             return 0 if match is None or "  curl " not in self.child.out else int(match[1])
         return 0
 
-    def ask(self, method: str, path: str, body: bytes = b"", **headers: str) -> Reply:
+    def ask(self, method: str, path: str, body: bytes = b"", **headers: str) -> DeployedReply:
         """Send a request exactly as it is written: neither the path nor Host is changed."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
@@ -176,7 +176,7 @@ class Deployed:
                 client.send(body)
             answer = client.getresponse()
             headers = {header.lower(): value for header, value in answer.getheaders()}
-            reply = Reply(answer.status, headers, answer.read())
+            reply = DeployedReply(answer.status, headers, answer.read())
         finally:
             client.close()
         self.replies.append(reply)

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.core import jsonio
 from tests.containers import deployed
-from tests.containers.deployed import ADMIN_KEY, METRICS_KEY, Deployed, Reply
+from tests.containers.deployed import ADMIN_KEY, METRICS_KEY, Deployed, DeployedReply
 from tests.e2e.upstream import Answer, Upstream, whole
 from tests.e2e.world import Loop
 
@@ -34,19 +34,19 @@ def chat(content: object = "Say hello.") -> bytes:
     return jsonio.dumps(value)
 
 
-def posts(gateway: Deployed, **headers: str) -> Reply:
+def posts(gateway: Deployed, **headers: str) -> DeployedReply:
     """Send a call as text, which a page of another origin can do without a preflight request."""
     return gateway.ask("POST", CHAT, chat(), content_type="text/plain", **headers)
 
 
-def allowed(gateway: Deployed, body: bytes, **headers: str) -> Reply:
+def allowed(gateway: Deployed, body: bytes, **headers: str) -> DeployedReply:
     """Send a call with a valid key."""
     return gateway.ask(
         "POST", CHAT, body, authorization=f"Bearer {gateway.key}", x_tiergate_cache="off", **headers
     )
 
 
-def guesses(gateway: Deployed, path: str, **headers: str) -> Reply:
+def guesses(gateway: Deployed, path: str, **headers: str) -> DeployedReply:
     """Send wrong keys that begin alike; return the answer that most of them get.
 
     Each worker forgives five, and one more every five seconds.
@@ -58,7 +58,7 @@ def guesses(gateway: Deployed, path: str, **headers: str) -> Reply:
     return sorted(replies, key=lambda reply: reply.status)[len(replies) // 2]
 
 
-def loops(gateway: Deployed, provider: Upstream) -> Reply:
+def loops(gateway: Deployed, provider: Upstream) -> DeployedReply:
     """Send the gateway its own hop marks: any of its workers may get them."""
     marks = set()
     for _ in range(20):
@@ -70,7 +70,7 @@ def loops(gateway: Deployed, provider: Upstream) -> Reply:
     return max(replies, key=lambda reply: reply.status)
 
 
-def fetches(gateway: Deployed) -> Reply:
+def fetches(gateway: Deployed) -> DeployedReply:
     """Ask about images at this machine and at a cloud's metadata; nothing may fetch them."""
     with socket.create_server(("127.0.0.1", 0)) as trap:
         trap.setblocking(False)
@@ -86,12 +86,12 @@ def fetches(gateway: Deployed) -> Reply:
     return reply
 
 
-def signs_in(gateway: Deployed, key: str) -> Reply:
+def signs_in(gateway: Deployed, key: str) -> DeployedReply:
     body = jsonio.dumps({"key": key})
     return gateway.ask("POST", "/dashboard/session", body, content_type="application/json")
 
 
-def rides(gateway: Deployed) -> Reply:
+def rides(gateway: Deployed) -> DeployedReply:
     """Let a page of another origin reload the configuration with an admin's cookie."""
     signed = signs_in(gateway, ADMIN_KEY)
     cookie = signed.headers.get("set-cookie", "x=y").partition(";")[0]
@@ -104,7 +104,7 @@ def rides(gateway: Deployed) -> Reply:
     return max(one, two, three, key=lambda reply: 0 if reply.status == 403 else reply.status)
 
 
-def quotes(gateway: Deployed, provider: Upstream) -> Reply:
+def quotes(gateway: Deployed, provider: Upstream) -> DeployedReply:
     """Let the provider refuse the gateway's key and quote it."""
     text = jsonio.dumps({"error": {"message": f"Incorrect API key: {deployed.PROVIDER_KEY}"}})
     provider.on("/", Answer(pieces=(text,), status=401, length=len(text)))
@@ -114,7 +114,7 @@ def quotes(gateway: Deployed, provider: Upstream) -> Reply:
         provider.on("/", whole())
 
 
-type Attack = Callable[[Deployed, Upstream], Reply]
+type Attack = Callable[[Deployed, Upstream], DeployedReply]
 
 ATTACKS: dict[str, tuple[Attack, tuple[int, int, int, int, int]]] = {
     # attack                    make run, systemd, compose, fleet, kubernetes

@@ -10,11 +10,11 @@ from typing import Self
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 
-type Script = Callable[[Peer], Awaitable[None]]
+type Script = Callable[[RawPeer], Awaitable[None]]
 """The script of one connection, which the server closes at the script's end."""
 
 
-class Request:
+class RawRequest:
     """One request as it arrived."""
 
     def __init__(self, head: bytes, body: bytes) -> None:
@@ -28,20 +28,20 @@ class Request:
         return [value for key, value in pairs if key.lower() == name]
 
 
-class Peer:
+class RawPeer:
     """One connection, as the server sees it."""
 
     def __init__(
-        self, server: "Server", reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, server: "RawServer", reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         self.server = server
         self.reader = reader
         self.writer = writer
 
-    async def request(self) -> Request:
+    async def request(self) -> RawRequest:
         """Read the next request. Raises asyncio.IncompleteReadError if the client has left."""
         head = await self.reader.readuntil(b"\r\n\r\n")
-        request = Request(head, b"")
+        request = RawRequest(head, b"")
         if length := request.all(b"content-length"):
             request.body = await self.reader.readexactly(int(length[0]))
         elif request.all(b"transfer-encoding"):
@@ -65,7 +65,7 @@ class Peer:
                 pass
 
 
-class Server:
+class RawServer:
     """A server that listens inside `with`.
 
     At the end it raises what a script raised, except lost connections.
@@ -76,7 +76,7 @@ class Server:
         self._tls = tls
         self._tasks: set[asyncio.Task[None]] = set()
         self._failed: list[BaseException] = []
-        self.requests: list[Request] = []
+        self.requests: list[RawRequest] = []
         self.live = 0
         self.peak = 0
         self.opened = 0
@@ -120,7 +120,7 @@ class Server:
         self.peak = max(self.peak, self.live)
         self.empty.clear()
         try:
-            await self._script(Peer(self, reader, writer))
+            await self._script(RawPeer(self, reader, writer))
             await writer.drain()
         except asyncio.CancelledError:
             writer.transport.abort()  # the test is over: no TLS close is needed
@@ -140,7 +140,7 @@ class Server:
 def always(answer: bytes) -> Script:
     """Make a script that answers each request with the same bytes."""
 
-    async def script(peer: Peer) -> None:
+    async def script(peer: RawPeer) -> None:
         while True:
             await peer.request()
             await peer.send(answer)
@@ -151,7 +151,7 @@ def always(answer: bytes) -> Script:
 def once(answer: bytes) -> Script:
     """Make a script that answers one request and closes."""
 
-    async def script(peer: Peer) -> None:
+    async def script(peer: RawPeer) -> None:
         await peer.request()
         await peer.send(answer)
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.contract.client import ask, opened, whole
 from tests.contract.conftest import Make
-from tests.contract.server import CHUNKED, OK, Peer, Server, always, once
+from tests.contract.server import CHUNKED, OK, RawPeer, RawServer, always, once
 
 _HEAD = b"HTTP/1.1 200 OK\r\n"
 
@@ -50,7 +50,7 @@ ACCEPTED = {
 
 @pytest.mark.parametrize("name", BROKEN)
 async def test_a_malformed_answer_is_an_error(make: Make, kind: str, name: str) -> None:
-    async with Server(once(BROKEN[name])) as server:
+    async with RawServer(once(BROKEN[name])) as server:
         transport = make()
         if reason := ACCEPTED.get((kind, name)):
             response, _ = await whole(transport, ask(server.url))
@@ -64,13 +64,13 @@ async def test_a_malformed_answer_is_an_error(make: Make, kind: str, name: str) 
     "begun", [_HEAD, CHUNKED + b"2\r\nok\r\n0\r\n"], ids=["headers", "trailers"]
 )
 async def test_the_transport_stops_reading_endless_fields(make: Make, begun: bytes) -> None:
-    async def script(peer: Peer) -> None:
+    async def script(peer: RawPeer) -> None:
         await peer.request()
         await peer.send(begun)
         while True:
             await peer.send(b"x: " + b"a" * 20_000 + b"\r\n")
 
-    async with Server(script) as server:
+    async with RawServer(script) as server:
         with pytest.raises(httpx.RemoteProtocolError):
             await whole(make(), ask(server.url))
 
@@ -99,7 +99,7 @@ WHOLE = {
 @pytest.mark.parametrize("name", WHOLE)
 async def test_the_transport_returns_an_answer_unchanged(make: Make, name: str) -> None:
     answer, status, body = WHOLE[name]
-    async with Server(once(answer)) as server:
+    async with RawServer(once(answer)) as server:
         response, data = await whole(make(), ask(server.url, "POST", content=b"x"))
     assert (response.status_code, data) == (status, body)
     assert "x-t" not in response.headers
@@ -107,7 +107,7 @@ async def test_the_transport_returns_an_answer_unchanged(make: Make, name: str) 
 
 async def test_a_length_among_the_trailers_changes_nothing(make: Make, kind: str) -> None:
     """The parser llhttp refuses it, and h11 ignores it. Both are safe."""
-    async with Server(once(CHUNKED + b"2\r\nok\r\n0\r\ncontent-length: 99\r\n\r\n")) as server:
+    async with RawServer(once(CHUNKED + b"2\r\nok\r\n0\r\ncontent-length: 99\r\n\r\n")) as server:
         if kind == "http1":
             with pytest.raises(httpx.RemoteProtocolError):
                 await whole(make(), ask(server.url))
@@ -116,7 +116,7 @@ async def test_a_length_among_the_trailers_changes_nothing(make: Make, kind: str
 
 
 async def test_an_answer_to_head_has_no_body(make: Make) -> None:
-    async with Server(always(_HEAD + b"content-length: 2\r\n\r\n")) as server:
+    async with RawServer(always(_HEAD + b"content-length: 2\r\n\r\n")) as server:
         transport = make()
         for _ in range(2):
             response, body = await whole(transport, ask(server.url, "HEAD"))
@@ -129,7 +129,7 @@ async def test_headers_keep_their_order_and_repetitions(make: Make) -> None:
         _HEAD
         + b"X-MiXed: One\r\nSet-Cookie: a=1\r\nset-cookie: b=2\r\nx-lat: caf\xe9\r\ncontent-length: 0\r\n\r\n"
     )
-    async with Server(once(answer)) as server:
+    async with RawServer(once(answer)) as server:
         response, _ = await whole(make(), ask(server.url))
     assert response.headers["x-mixed"] == "One"
     assert response.headers.get_list("set-cookie") == ["a=1", "b=2"]
@@ -139,7 +139,7 @@ async def test_headers_keep_their_order_and_repetitions(make: Make) -> None:
 
 
 async def test_the_transport_sends_a_request_unchanged(make: Make) -> None:
-    async with Server(always(OK)) as server:
+    async with RawServer(always(OK)) as server:
         request = ask(
             f"{server.url}/a%20b?c=%2F", "POST", headers=[("X-Case", "One")], content=b"{}"
         )
@@ -159,7 +159,7 @@ async def test_the_transport_sends_a_request_unchanged(make: Make) -> None:
 async def test_a_header_value_cannot_inject_another_header(
     make: Make, name: str, value: str
 ) -> None:
-    async with Server(always(OK)) as server:
+    async with RawServer(always(OK)) as server:
         with pytest.raises(httpx.LocalProtocolError):
             await whole(make(), ask(server.url, headers=[(name, value)]))
         assert server.requests == []
@@ -174,7 +174,7 @@ def _wrong(kind: str) -> tuple[type[Exception], ...]:
 async def test_a_body_of_another_length_than_its_header_is_an_error(
     make: Make, kind: str, length: str
 ) -> None:
-    async with Server(always(OK)) as server:
+    async with RawServer(always(OK)) as server:
         with pytest.raises(_wrong(kind)):
             await whole(
                 make(), ask(server.url, "POST", headers=[("content-length", length)], content=b"ab")
@@ -186,7 +186,7 @@ async def test_the_transport_sends_an_upload_in_pieces(make: Make) -> None:
         for piece in (b"abc", b"", b"def", b"x" * 300_000):
             yield piece
 
-    async with Server(always(OK)) as server:
+    async with RawServer(always(OK)) as server:
         transport = make()
         await whole(transport, ask(server.url, "POST", content=pieces()))
         length_header = [("content-length", "300006")]
@@ -204,7 +204,7 @@ async def test_an_upload_of_another_length_than_its_header_is_an_error(
         yield b"abc"
         yield b"def"
 
-    async with Server(always(OK)) as server:
+    async with RawServer(always(OK)) as server:
         request = ask(server.url, "POST", headers=[("content-length", length)], content=pieces())
         with pytest.raises(_wrong(kind)):
             await whole(make(), request)
@@ -216,25 +216,25 @@ async def test_an_upload_that_fails_closes_the_connection(make: Make) -> None:
         yield b"abc"
         raise OSError("the client's disk")
 
-    async with Server(always(OK)) as server:
+    async with RawServer(always(OK)) as server:
         with pytest.raises(OSError, match="the client's disk"):
             await whole(make(), ask(server.url, "POST", content=pieces()))
         await server.empty.wait()
 
 
 async def test_a_request_of_8_mb_arrives_whole(make: Make) -> None:
-    async with Server(always(OK)) as server:
+    async with RawServer(always(OK)) as server:
         await whole(make(), ask(server.url, "POST", content=b"x" * 8_000_000))
         assert len(server.requests[0].body) == 8_000_000
 
 
 async def test_an_early_refusal_arrives_during_an_upload_of_8_mb(make: Make) -> None:
-    async def script(peer: Peer) -> None:
+    async def script(peer: RawPeer) -> None:
         await peer.reader.readuntil(b"\r\n\r\n")
         await peer.send(b"HTTP/1.1 413 Too Large\r\ncontent-length: 3\r\n\r\nbig")
         await peer.left()
 
-    async with Server(script) as server:
+    async with RawServer(script) as server:
         transport = make()
         for _ in range(2):
             request = ask(server.url, "POST", content=b"x" * 8_000_000, write=1.0)
@@ -247,7 +247,7 @@ async def test_the_transport_delivers_each_chunk_at_once(make: Make) -> None:
     """The server sends the next chunk only after the client has read the last."""
     read = asyncio.Event()
 
-    async def script(peer: Peer) -> None:
+    async def script(peer: RawPeer) -> None:
         await peer.request()
         await peer.send(CHUNKED)
         for number in range(5):
@@ -256,7 +256,7 @@ async def test_the_transport_delivers_each_chunk_at_once(make: Make) -> None:
             read.clear()
         await peer.send(b"0\r\n\r\n")
 
-    async with Server(script) as server, asyncio.timeout(60):
+    async with RawServer(script) as server, asyncio.timeout(60):
         stream, body = await opened(make(), ask(server.url))
         chunks = []
         async for data in stream:
@@ -276,7 +276,7 @@ async def test_a_slow_reader_slows_the_server_down(make: Make) -> None:
     sent = 0
     stuck = asyncio.Event()
 
-    async def script(peer: Peer) -> None:
+    async def script(peer: RawPeer) -> None:
         nonlocal sent
         await peer.request()
         peer.writer.write(CHUNKED)
@@ -291,7 +291,7 @@ async def test_a_slow_reader_slows_the_server_down(make: Make) -> None:
                 await peer.writer.drain()
             sent += 65_536
 
-    async with Server(script) as server, asyncio.timeout(60):
+    async with RawServer(script) as server, asyncio.timeout(60):
         stream, body = await opened(make(), ask(server.url))
         received = len(await anext(stream))
         before = _resident()

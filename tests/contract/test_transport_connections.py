@@ -11,13 +11,13 @@ import pytest
 from gateway.upstream.http1 import Http1Transport, StaleConnection
 from tests.contract.client import ask, opened, until, whole
 from tests.contract.conftest import Make
-from tests.contract.server import CHUNKED, OK, Peer, Server, always, once
+from tests.contract.server import CHUNKED, OK, RawPeer, RawServer, always, once
 
 _POISON = b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\npoison"
 _EMPTY = b"HTTP/1.1 204 No Content\r\n\r\n"
 
 
-async def _until_empty(server: Server) -> None:
+async def _until_empty(server: RawServer) -> None:
     async with asyncio.timeout(30):
         await server.empty.wait()
 
@@ -35,7 +35,7 @@ async def test_an_unrequested_answer_reaches_no_request(
     """
     pushed = asyncio.Event()
 
-    async def script(peer: Peer) -> None:
+    async def script(peer: RawPeer) -> None:
         if peer.server.opened == 1:
             await peer.request()
             await peer.send(first if later else first + _POISON)
@@ -47,7 +47,7 @@ async def test_an_unrequested_answer_reaches_no_request(
             await peer.request()
             await peer.send(OK)
 
-    async with Server(script) as server:
+    async with RawServer(script) as server:
         transport = make()
         await whole(transport, ask(server.url))
         pushed.set()
@@ -57,7 +57,7 @@ async def test_an_unrequested_answer_reaches_no_request(
 
 
 async def test_a_connection_is_used_again(make: Make) -> None:
-    async with Server(always(OK)) as server:
+    async with RawServer(always(OK)) as server:
         transport = make(max_idle=10)
         for _ in range(5):
             await whole(transport, ask(server.url, "POST", content=b"x"))
@@ -66,7 +66,7 @@ async def test_a_connection_is_used_again(make: Make) -> None:
 
 async def test_the_transport_obeys_connection_close(make: Make) -> None:
     answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok"
-    async with Server(always(answer)) as server:
+    async with RawServer(always(answer)) as server:
         transport = make(max_idle=10)
         for _ in range(3):
             await whole(transport, ask(server.url))
@@ -74,7 +74,7 @@ async def test_the_transport_obeys_connection_close(make: Make) -> None:
 
 
 async def test_the_transport_does_not_use_a_closed_idle_connection(make: Make) -> None:
-    async with Server(once(OK)) as server:
+    async with RawServer(once(OK)) as server:
         transport = make(max_idle=10)
         for _ in range(6):
             await whole(transport, ask(server.url, "POST", content=b"x"))
@@ -85,12 +85,12 @@ async def test_the_transport_does_not_use_a_closed_idle_connection(make: Make) -
 async def test_the_transport_does_not_repeat_a_post_that_the_server_read(
     make: Make, kind: str
 ) -> None:
-    async def script(peer: Peer) -> None:
+    async def script(peer: RawPeer) -> None:
         await peer.request()
         await peer.send(OK)
         await peer.request()
 
-    async with Server(script) as server:
+    async with RawServer(script) as server:
         transport = make(max_idle=10)
         await whole(transport, ask(server.url, "POST", content=b"x"))
         truth = StaleConnection if kind == "http1" else httpx.TransportError
@@ -105,13 +105,13 @@ async def test_a_connection_that_began_to_answer_does_not_count_as_stale(
 ) -> None:
     """A server that answers has read the request: such an error must never look safe to repeat."""
 
-    async def script(peer: Peer) -> None:
+    async def script(peer: RawPeer) -> None:
         await peer.request()
         await peer.send(OK)
         await peer.request()
         await peer.send(partial_answer)
 
-    async with Server(script) as server:
+    async with RawServer(script) as server:
         transport = make(max_idle=10)
         await whole(transport, ask(server.url))
         with pytest.raises(httpx.TransportError) as caught:
@@ -121,7 +121,7 @@ async def test_a_connection_that_began_to_answer_does_not_count_as_stale(
 
 async def test_a_race_with_a_closing_server_loses_no_post(make: Make) -> None:
     """The server saw exactly the answered requests; each other one raises an error that says so."""
-    async with Server(once(OK)) as server:
+    async with RawServer(once(OK)) as server:
         transport = make(max_idle=10)
         answered = 0
         for _ in range(100):
@@ -136,7 +136,7 @@ async def test_a_race_with_a_closing_server_loses_no_post(make: Make) -> None:
 async def test_a_cancelled_request_closes_its_connection(make: Make, started: bool) -> None:
     request_arrived = asyncio.Event()
 
-    async def script(peer: Peer) -> None:
+    async def script(peer: RawPeer) -> None:
         await peer.request()
         if started:
             await peer.send(CHUNKED)
@@ -144,7 +144,7 @@ async def test_a_cancelled_request_closes_its_connection(make: Make, started: bo
         request_arrived.set()
         await peer.left()
 
-    async with Server(script) as server:
+    async with RawServer(script) as server:
         transport = make()
         task = asyncio.create_task(whole(transport, ask(server.url)))
         await request_arrived.wait()
@@ -156,13 +156,13 @@ async def test_a_cancelled_request_closes_its_connection(make: Make, started: bo
 
 
 async def test_closing_an_answer_early_closes_the_connection(make: Make) -> None:
-    async def script(peer: Peer) -> None:
+    async def script(peer: RawPeer) -> None:
         await peer.request()
         await peer.send(CHUNKED)
         await peer.chunk(b"one")
         await peer.left()
 
-    async with Server(script) as server:
+    async with RawServer(script) as server:
         stream, body = await opened(make(max_idle=10), ask(server.url))
         assert await anext(stream) == b"one"
         await body.aclose()
@@ -170,7 +170,7 @@ async def test_closing_an_answer_early_closes_the_connection(make: Make) -> None
 
 
 async def test_the_transport_opens_no_more_connections_than_the_limit(make: Make) -> None:
-    async with Server(always(OK)) as server:
+    async with RawServer(always(OK)) as server:
         transport = make(limit=2, max_idle=2)
         answers = await asyncio.gather(*[whole(transport, ask(server.url)) for _ in range(40)])
         assert [body for _, body in answers] == [b"ok"] * 40
@@ -178,11 +178,11 @@ async def test_the_transport_opens_no_more_connections_than_the_limit(make: Make
 
 
 async def test_a_full_pool_raises_a_pool_timeout(make: Make) -> None:
-    async def script(peer: Peer) -> None:
+    async def script(peer: RawPeer) -> None:
         await peer.request()
         await peer.left()
 
-    async with Server(script) as server:
+    async with RawServer(script) as server:
         transport = make(limit=1)
         first = asyncio.create_task(whole(transport, ask(server.url)))
         await until(lambda: bool(server.requests))
@@ -195,11 +195,11 @@ async def test_a_full_pool_raises_a_pool_timeout(make: Make) -> None:
 async def test_each_origin_has_its_own_connection_limit(make: Make, kind: str) -> None:
     """The limit of httpx spans all hosts, so each provider needs its own stock()."""
 
-    async def script(peer: Peer) -> None:
+    async def script(peer: RawPeer) -> None:
         await peer.request()
         await peer.left()
 
-    async with Server(script) as full, Server(always(OK)) as other_stream:
+    async with RawServer(script) as full, RawServer(always(OK)) as other_stream:
         transport = make(limit=1)
         first = asyncio.create_task(whole(transport, ask(full.url)))
         await until(lambda: bool(full.requests))
@@ -213,7 +213,7 @@ async def test_each_origin_has_its_own_connection_limit(make: Make, kind: str) -
 
 
 async def test_idle_connections_expire(make: Make, kind: str) -> None:
-    async with Server(always(OK)) as server:
+    async with RawServer(always(OK)) as server:
         transport = make(keepalive_expiry=0.05, max_idle=10)
         await whole(transport, ask(server.url))
         if kind == "stock":
@@ -227,13 +227,13 @@ async def test_idle_connections_expire(make: Make, kind: str) -> None:
 async def test_the_transport_keeps_no_more_idle_connections_than_max_idle(make: Make) -> None:
     meet = asyncio.Barrier(4)
 
-    async def script(peer: Peer) -> None:
+    async def script(peer: RawPeer) -> None:
         await peer.request()
         await meet.wait()
         await peer.send(OK)
         await peer.left()
 
-    async with Server(script) as server:
+    async with RawServer(script) as server:
         transport = make(max_idle=1)
         await asyncio.gather(*[whole(transport, ask(server.url)) for _ in range(4)])
         await until(lambda: server.live == 1)
@@ -244,13 +244,13 @@ def _open_files() -> int:
 
 
 async def test_500_aborted_streams_leave_no_open_file(make: Make) -> None:
-    async def script(peer: Peer) -> None:
+    async def script(peer: RawPeer) -> None:
         await peer.request()
         await peer.send(CHUNKED)
         await peer.chunk(b"one")
         await peer.left()
 
-    async with Server(script) as server:
+    async with RawServer(script) as server:
         transport = make(max_idle=10)
 
         async def abort() -> None:
@@ -280,7 +280,7 @@ async def test_each_request_gets_its_own_answer(make: Make) -> None:
     A third of the calls are cancelled.
     """
 
-    async def script(peer: Peer) -> None:
+    async def script(peer: RawPeer) -> None:
         while True:
             request = await peer.request()
             await peer.send(
@@ -308,7 +308,7 @@ async def test_each_request_gets_its_own_answer(make: Make) -> None:
                 assert body == sent
                 done["whole"] += 1
 
-    async with Server(script) as server:
+    async with RawServer(script) as server:
         transport = make(limit=15, max_idle=15)
         await asyncio.gather(*[echo(number) for number in range(600)])
         assert done["whole"] + done["cancelled"] == 600
@@ -325,7 +325,7 @@ async def test_streams_in_use_finish_after_the_transport_is_closed(make: Make, k
     """Only httpcore closes connections in use, and raises an error in their reader."""
     closed = asyncio.Event()
 
-    async def script(peer: Peer) -> None:
+    async def script(peer: RawPeer) -> None:
         await peer.request()
         await peer.send(CHUNKED)
         await peer.chunk(b"one")
@@ -334,7 +334,7 @@ async def test_streams_in_use_finish_after_the_transport_is_closed(make: Make, k
         await peer.send(b"0\r\n\r\n")
         await peer.left()
 
-    async with Server(script) as server:
+    async with RawServer(script) as server:
         transport = make()
         stream, body = await opened(transport, ask(server.url))
         assert await anext(stream) == b"one"
@@ -351,7 +351,7 @@ async def test_streams_in_use_finish_after_the_transport_is_closed(make: Make, k
 
 async def test_a_closed_answer_delivers_no_bytes_of_another(make: Make) -> None:
     """The connection may serve another request by then."""
-    async with Server(always(OK)) as server:
+    async with RawServer(always(OK)) as server:
         transport = make(max_idle=10)
         stream, body = await opened(transport, ask(server.url))
         assert await anext(stream) == b"ok"

@@ -9,7 +9,7 @@ import pytest
 
 from tests.contract.client import ask, opened, whole
 from tests.contract.conftest import Make
-from tests.contract.server import CHUNKED, OK, Peer, Server
+from tests.contract.server import CHUNKED, OK, RawPeer, RawServer
 
 _SHORT = 0.05
 
@@ -58,12 +58,12 @@ async def test_an_impossible_host_name_is_a_connect_error(make: Make, kind: str,
     [b"", b"HTTP/1.1 200 OK\r\n", CHUNKED, CHUNKED + b"3\r\none\r\n", CHUNKED + b"3\r\non"],
 )
 async def test_a_silent_server_is_a_read_timeout(make: Make, partial_answer: bytes) -> None:
-    async def script(peer: Peer) -> None:
+    async def script(peer: RawPeer) -> None:
         await peer.request()
         await peer.send(partial_answer)
         await peer.left()
 
-    async with Server(script) as server:
+    async with RawServer(script) as server:
         with pytest.raises(httpx.ReadTimeout):
             await whole(make(), ask(server.url, read=_SHORT))
         async with asyncio.timeout(10):
@@ -73,14 +73,14 @@ async def test_a_silent_server_is_a_read_timeout(make: Make, partial_answer: byt
 async def test_each_request_on_a_connection_has_its_own_time_limit(make: Make) -> None:
     """The first request on the connection had a longer limit."""
 
-    async def script(peer: Peer) -> None:
+    async def script(peer: RawPeer) -> None:
         await peer.request()
         await asyncio.sleep(0)
         await peer.send(OK)
         await peer.request()
         await peer.left()
 
-    async with Server(script) as server:
+    async with RawServer(script) as server:
         transport = make(max_idle=10)
         await whole(transport, ask(server.url, read=60.0))
         async with asyncio.timeout(10):
@@ -90,7 +90,7 @@ async def test_each_request_on_a_connection_has_its_own_time_limit(make: Make) -
 
 @pytest.mark.jumping_clock
 async def test_a_long_stream_outlives_a_short_limit(make: Make) -> None:
-    async def script(peer: Peer) -> None:
+    async def script(peer: RawPeer) -> None:
         await peer.request()
         await peer.send(CHUNKED)
         for _ in range(20):
@@ -98,14 +98,14 @@ async def test_a_long_stream_outlives_a_short_limit(make: Make) -> None:
             await peer.chunk(b"x")
         await peer.send(b"0\r\n\r\n")
 
-    async with Server(script) as server:
+    async with RawServer(script) as server:
         assert (await whole(make(), ask(server.url, read=0.2)))[1] == b"x" * 20
 
 
 async def test_a_slow_reader_causes_no_read_timeout(make: Make) -> None:
     """The transport limits the silence of the provider, not of the reader."""
 
-    async def script(peer: Peer) -> None:
+    async def script(peer: RawPeer) -> None:
         await peer.request()
         await peer.send(CHUNKED)
         await peer.chunk(b"one")
@@ -114,7 +114,7 @@ async def test_a_slow_reader_causes_no_read_timeout(make: Make) -> None:
         await peer.send(b"0\r\n\r\n")
 
     go_on = asyncio.Event()
-    async with Server(script) as server:
+    async with RawServer(script) as server:
         stream, body = await opened(make(), ask(server.url, read=_SHORT))
         assert await anext(stream) == b"one"
         await asyncio.sleep(2 * _SHORT)
@@ -124,19 +124,19 @@ async def test_a_slow_reader_causes_no_read_timeout(make: Make) -> None:
 
 
 async def test_a_server_that_does_not_read_is_a_write_timeout(make: Make) -> None:
-    async def script(peer: Peer) -> None:
+    async def script(peer: RawPeer) -> None:
         await peer.reader.readuntil(b"\r\n\r\n")
         peer.writer.transport.pause_reading()  # type: ignore[attr-defined]  # a reading transport
         await asyncio.Event().wait()
 
-    async with Server(script) as server:
+    async with RawServer(script) as server:
         with pytest.raises(httpx.WriteTimeout):
             await whole(make(), ask(server.url, "POST", content=b"x" * 30_000_000, write=_SHORT))
 
 
 @pytest.mark.jumping_clock
 async def test_a_slow_upload_outlives_a_short_limit(make: Make) -> None:
-    async def script(peer: Peer) -> None:
+    async def script(peer: RawPeer) -> None:
         await peer.reader.readuntil(b"\r\n\r\n")
         remaining = 12_000_000
         while remaining > 0:
@@ -144,6 +144,6 @@ async def test_a_slow_upload_outlives_a_short_limit(make: Make) -> None:
             await asyncio.sleep(0.01)
         await peer.send(OK)
 
-    async with Server(script) as server:
+    async with RawServer(script) as server:
         request = ask(server.url, "POST", content=b"x" * 12_000_000, write=0.1)
         assert (await whole(make(), request))[1] == b"ok"

@@ -12,7 +12,7 @@ import pytest
 
 from tests.contract.client import ask, whole
 from tests.contract.conftest import Certificates, Make
-from tests.contract.server import OK, Peer, Script, Server, always
+from tests.contract.server import OK, RawPeer, RawServer, Script, always
 
 _AUTH = b"Basic " + base64.b64encode(b"us:p@ss")
 
@@ -20,7 +20,7 @@ _AUTH = b"Basic " + base64.b64encode(b"us:p@ss")
 async def test_the_transport_trusts_a_given_authority(
     make: Make, certificates: Certificates
 ) -> None:
-    async with Server(always(OK), tls=certificates.server("good")) as server:
+    async with RawServer(always(OK), tls=certificates.server("good")) as server:
         transport = make(tls=certificates.client(), max_idle=10)
         for _ in range(3):
             assert (await whole(transport, ask(server.url)))[1] == b"ok"
@@ -31,7 +31,7 @@ async def test_the_transport_trusts_a_given_authority(
 async def test_an_untrusted_certificate_is_a_connect_error(
     make: Make, certificates: Certificates, name: str
 ) -> None:
-    async with Server(always(OK), tls=certificates.server(name)) as server:
+    async with RawServer(always(OK), tls=certificates.server(name)) as server:
         with pytest.raises(httpx.ConnectError):
             await whole(make(tls=certificates.client()), ask(server.url))
         assert server.requests == []
@@ -40,7 +40,7 @@ async def test_an_untrusted_certificate_is_a_connect_error(
 async def test_a_private_authority_is_not_trusted_by_default(
     make: Make, certificates: Certificates
 ) -> None:
-    async with Server(always(OK), tls=certificates.server("good")) as server:
+    async with RawServer(always(OK), tls=certificates.server("good")) as server:
         with pytest.raises(httpx.ConnectError):
             await whole(make(), ask(server.url))
 
@@ -48,7 +48,7 @@ async def test_a_private_authority_is_not_trusted_by_default(
 async def test_a_request_may_name_another_host_for_tls(
     make: Make, certificates: Certificates
 ) -> None:
-    async with Server(always(OK), tls=certificates.server("elsewhere")) as server:
+    async with RawServer(always(OK), tls=certificates.server("elsewhere")) as server:
         transport = make(tls=certificates.client())
         request = ask(server.url)
         request.extensions["sni_hostname"] = "other.example"
@@ -58,10 +58,10 @@ async def test_a_request_may_name_another_host_for_tls(
 
 
 async def test_a_timeout_during_the_handshake_closes_the_connection(make: Make) -> None:
-    async def silent(peer: Peer) -> None:
+    async def silent(peer: RawPeer) -> None:
         await peer.left()
 
-    async with Server(silent) as server:
+    async with RawServer(silent) as server:
         url = f"https://localhost:{server.port}"
         with pytest.raises((httpx.ConnectTimeout, httpx.ReadTimeout)):
             await whole(make(), ask(url, connect=0.1, read=0.1))
@@ -70,11 +70,11 @@ async def test_a_timeout_during_the_handshake_closes_the_connection(make: Make) 
 
 
 async def test_a_server_without_tls_is_a_connect_error(make: Make) -> None:
-    async def plain(peer: Peer) -> None:
+    async def plain(peer: RawPeer) -> None:
         await peer.reader.read(1)
         await peer.send(OK)
 
-    async with Server(plain) as server:
+    async with RawServer(plain) as server:
         with pytest.raises(httpx.ConnectError):
             await whole(make(), ask(f"https://localhost:{server.port}"))
 
@@ -84,7 +84,7 @@ def _proxy(
 ) -> Script:
     """Make a proxy that tunnels for CONNECT and otherwise answers itself."""
 
-    async def script(peer: Peer) -> None:
+    async def script(peer: RawPeer) -> None:
         head = await peer.reader.readuntil(b"\r\n\r\n")
         heads.append(head)
         if not head.startswith(b"CONNECT"):
@@ -112,7 +112,7 @@ async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         writer.close()
 
 
-def _through(proxy: Server, user: str = "us:p%40ss@") -> str:
+def _through(proxy: RawServer, user: str = "us:p%40ss@") -> str:
     scheme, _, place = proxy.url.partition("://")
     return f"{scheme}://{user}{place}"
 
@@ -124,8 +124,8 @@ async def test_the_transport_tunnels_https_through_a_proxy(
     heads: list[bytes] = []
     tls = certificates.server("good") if encrypted else None
     async with (
-        Server(always(OK), tls=certificates.server("good")) as server,
-        Server(_proxy(heads), tls=tls) as proxy,
+        RawServer(always(OK), tls=certificates.server("good")) as server,
+        RawServer(_proxy(heads), tls=tls) as proxy,
     ):
         transport = make(
             tls=certificates.client(),
@@ -148,7 +148,7 @@ async def test_the_transport_sends_the_whole_url_to_a_proxy_for_plain_http(
 ) -> None:
     heads: list[bytes] = []
     tls = certificates.server("good") if encrypted else None
-    async with Server(_proxy(heads), tls=tls) as proxy:
+    async with RawServer(_proxy(heads), tls=tls) as proxy:
         options = {"proxy_tls": certificates.client()} if encrypted else {}
         transport = make(proxy=_through(proxy), **options)
         assert (await whole(transport, ask("http://provider.invalid:81/x?y")))[1] == b"ok"
@@ -161,7 +161,7 @@ async def test_a_tunnel_to_an_ipv6_address_names_it_in_brackets(make: Make, kind
     """Only httpcore forgets the brackets. No proxy understands it: the call ends in ProxyError."""
     heads: list[bytes] = []
     refusal = b"HTTP/1.1 403 Forbidden\r\n\r\n"
-    async with Server(_proxy(heads, refusal=refusal)) as proxy:
+    async with RawServer(_proxy(heads, refusal=refusal)) as proxy:
         with pytest.raises(httpx.ProxyError):
             await whole(make(proxy=_through(proxy, "")), ask("https://[2001:db8::1]/"))
     place = b"[2001:db8::1]:443" if kind == "http1" else b"2001:db8::1:443"
@@ -180,7 +180,7 @@ async def test_a_proxy_that_refuses_the_tunnel_is_a_retryable_error(
     make: Make, certificates: Certificates, answer: bytes
 ) -> None:
     """The provider got no request, so the error is one that the gateway may retry."""
-    async with Server(_proxy([], refusal=answer)) as proxy:
+    async with RawServer(_proxy([], refusal=answer)) as proxy:
         transport = make(proxy=_through(proxy), tls=certificates.client())
         with pytest.raises((httpx.ProxyError, httpx.ConnectError, httpx.RemoteProtocolError)):
             await whole(transport, ask("https://provider.invalid/"))
@@ -192,8 +192,8 @@ async def test_an_untrusted_certificate_behind_a_proxy_is_a_connect_error(
     make: Make, certificates: Certificates
 ) -> None:
     async with (
-        Server(always(OK), tls=certificates.server("unknown")) as server,
-        Server(_proxy([])) as proxy,
+        RawServer(always(OK), tls=certificates.server("unknown")) as server,
+        RawServer(_proxy([])) as proxy,
     ):
         with pytest.raises(httpx.ConnectError):
             await whole(make(proxy=_through(proxy), tls=certificates.client()), ask(server.url))
@@ -212,7 +212,7 @@ async def test_the_stock_transport_uses_a_socks_proxy(make: Make) -> None:
     if not importlib.util.find_spec("socksio"):
         pytest.skip("no socksio: pip install socksio")
 
-    async def socks(peer: Peer) -> None:
+    async def socks(peer: RawPeer) -> None:
         greeting = await peer.reader.readexactly(2)
         await peer.reader.readexactly(greeting[1])
         await peer.send(b"\x05\x00")
@@ -222,7 +222,7 @@ async def test_the_stock_transport_uses_a_socks_proxy(make: Make) -> None:
         await peer.request()
         await peer.send(OK)
 
-    async with Server(socks) as proxy:
+    async with RawServer(socks) as proxy:
         transport = make(proxy=f"socks5://127.0.0.1:{proxy.port}")
         assert (await whole(transport, ask("http://provider.invalid:8080/")))[1] == b"ok"
 
@@ -233,7 +233,7 @@ async def test_the_stock_transport_uses_http2(make: Make, certificates: Certific
         pytest.importorskip(f"h2.{name}", reason="no h2: pip install h2")
     h2 = importlib.import_module("h2")
 
-    async def script(peer: Peer) -> None:
+    async def script(peer: RawPeer) -> None:
         shaken: ssl.SSLObject = peer.writer.get_extra_info("ssl_object")
         assert shaken.selected_alpn_protocol() == "h2"
         state = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
@@ -246,6 +246,6 @@ async def test_the_stock_transport_uses_http2(make: Make, certificates: Certific
                     state.send_data(event.stream_id, b"two", end_stream=True)
             await peer.send(state.data_to_send())
 
-    async with Server(script, tls=certificates.server("good", "h2", "http/1.1")) as server:
+    async with RawServer(script, tls=certificates.server("good", "h2", "http/1.1")) as server:
         response, body = await whole(make(tls=certificates.client()), ask(server.url))
     assert (response.http_version, body) == ("HTTP/2", b"two")

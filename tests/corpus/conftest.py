@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.corpus.exchanges import Exchange, read
+from tests.corpus.exchanges import ChatExchange, read
 from tests.corpus.gateway_relay import RelayedAnswer, ReplayRequest, relay
 from tests.corpus.oracle import Row
 from tests.corpus.oracle import read as read_rows
@@ -14,13 +14,13 @@ type Say = Callable[[str], None]
 
 
 @pytest.fixture(scope="session")
-def exchanges(corpus: Path) -> list[Exchange]:
+def exchanges(corpus: Path) -> list[ChatExchange]:
     return read(corpus)
 
 
 @pytest.fixture(scope="session")
 def relayed(
-    corpus: Path, exchanges: list[Exchange], tmp_path_factory: pytest.TempPathFactory
+    corpus: Path, exchanges: list[ChatExchange], tmp_path_factory: pytest.TempPathFactory
 ) -> list[RelayedAnswer]:
     """Relay each exchange as it was recorded.
 

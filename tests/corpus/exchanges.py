@@ -15,7 +15,7 @@ type Object = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Exchange:
+class ChatExchange:
     """One request and answer of a real provider."""
 
     id: str
@@ -51,7 +51,7 @@ class Exchange:
         return usage
 
 
-def read(folder: Path) -> list[Exchange]:
+def read(folder: Path) -> list[ChatExchange]:
     """Read every exchange of Chat Completions in a corpus."""
     oracle = {row["id"]: row for row in _rows(folder / "oracle" / "oracle.jsonl.gz")}
     exchanges = []
@@ -59,7 +59,7 @@ def read(folder: Path) -> list[Exchange]:
         for row in _rows(path):
             answer, request = row["response"], row["request"]["body"]
             exchanges.append(
-                Exchange(
+                ChatExchange(
                     id=row["id"],
                     provider=row["provider"],
                     status=answer["status"],
@@ -90,7 +90,7 @@ def payload(frame: bytes) -> Any:
     return json.loads(text) if text and not text.startswith(b"[DONE]") else None
 
 
-def shown(exchange: Exchange, *, asks_usage: bool) -> bytes:
+def shown(exchange: ChatExchange, *, asks_usage: bool) -> bytes:
     """Return the stream that a client should get.
 
     It has the separate usage chunk only if the client asked for it. A `[DONE]` also goes if no

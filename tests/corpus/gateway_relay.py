@@ -21,7 +21,7 @@ from gateway.runtime.composition import Gateway
 from gateway.server.app import App
 from gateway.settings.loader import load
 from gateway.telemetry.log import ignore_event
-from tests.corpus.exchanges import Exchange, Object
+from tests.corpus.exchanges import ChatExchange, Object
 
 _AT_ONCE = 16
 _CONFIG: Object = {
@@ -37,7 +37,7 @@ _CONFIG: Object = {
 class ReplayRequest:
     """One call to make: an exchange, with options for the replay."""
 
-    exchange: Exchange
+    exchange: ChatExchange
     asks_usage: bool
     """True if the client asks for usage in the stream."""
     options: str = ""
@@ -65,7 +65,7 @@ class RelayedAnswer:
     sent: list[bytes]
 
     @property
-    def exchange(self) -> Exchange:
+    def exchange(self) -> ChatExchange:
         return self.request.exchange
 
 

@@ -143,7 +143,7 @@ class Shape:
 
 
 @dataclass
-class Count:
+class GroupCount:
     """Results of the recordings of one pair of dialects."""
 
     agree: int = 0
@@ -212,14 +212,14 @@ def _name(dialect: str, value: Object) -> str:
     return " ".join(sorted(names))
 
 
-def judge_all(corpus: Path, rows: Iterable[Row]) -> dict[tuple[str, str], Count]:
+def judge_all(corpus: Path, rows: Iterable[Row]) -> dict[tuple[str, str], GroupCount]:
     """Compare recordings of a group in each sibling's dialect; count by its own and the other."""
     real_shapes: dict[tuple[str, bool], Shape] = {}
     good = {row.id: row for row in rows if row.status == 200 and not row.raised}
     shapes = {id: shape(row.dialect, row.body, stream=row.stream) for id, row in good.items()}
     for id, row in good.items():
         real_shapes.setdefault((row.dialect, row.stream), Shape()).add(shapes[id])
-    counts: dict[tuple[str, str], Count] = {}
+    counts: dict[tuple[str, str], GroupCount] = {}
     groups = json.loads((corpus / "parallel_groups.json").read_text())
     for name, group in groups.items():
         rows_by_dialect = {
@@ -228,7 +228,7 @@ def judge_all(corpus: Path, rows: Iterable[Row]) -> dict[tuple[str, str], Count]
             if word in WORDS
         }
         for row, other, siblings in _pairs(rows_by_dialect):
-            count = counts.setdefault((row.dialect, other), Count())
+            count = counts.setdefault((row.dialect, other), GroupCount())
             expected = Shape()
             for sibling in siblings:
                 expected.add(shapes[sibling.id])
@@ -287,7 +287,7 @@ def _list_differences(
             yield f"no real stream has {after!r} after {before!r}"
 
 
-def format_table(counts: dict[tuple[str, str], Count]) -> list[str]:
+def format_table(counts: dict[tuple[str, str], GroupCount]) -> list[str]:
     """Return the counts as lines, one for each pair."""
     lines = [f"{'recorded':20} {'translated to':20} {'agree':>6} {'failed':>7}"]
     for (own, other), count in counts.items():

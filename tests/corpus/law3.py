@@ -40,7 +40,7 @@ ONE = (RESPONSES, MESSAGES)
 
 
 @dataclass
-class Count:
+class PairCount:
     """Results of the exchanges of one pair of dialects."""
 
     agree: int = 0
@@ -58,15 +58,15 @@ class Count:
 
 def judge_answers(
     rows: Iterable[Row], report: Callable[[Failure], None] | None = None
-) -> dict[tuple[str, str], Count]:
+) -> dict[tuple[str, str], PairCount]:
     """Judge each recorded answer for clients of each dialect, by provider's and client's dialect.
 
     `report` gets each failure as soon as it is found.
     """
-    clients, counts = Clients(), dict[tuple[str, str], Count]()
+    clients, counts = Clients(), dict[tuple[str, str], PairCount]()
     for row in rows:
         for name, client in DIALECTS.items():
-            count = counts.setdefault((row.dialect, name), Count())
+            count = counts.setdefault((row.dialect, name), PairCount())
             differences: list[Difference] = []
             try:
                 beyond = _answer(row, client, clients, differences)
@@ -80,7 +80,7 @@ def judge_answers(
 
 
 def sort_differences(
-    row: Row, client: str, differences: Iterable[Difference], count: Count, *, beyond: bool
+    row: Row, client: str, differences: Iterable[Difference], count: PairCount, *, beyond: bool
 ) -> None:
     """Count an answer: as a failure if a difference has no rule that excuses it."""
     rules = {
@@ -338,7 +338,7 @@ def _counts(usage: Usage | None, client: str) -> Usage | None:
     return fresh, cached or 0, written or 0, out, thought or 0
 
 
-def format_table(counts: dict[tuple[str, str], Count]) -> list[str]:
+def format_table(counts: dict[tuple[str, str], PairCount]) -> list[str]:
     """Return the counts as lines, one for each pair."""
     lines_ = [f"{'provider':10} {'client':10} {'all':>5} {'agree':>6} {'beyond':>7} {'exception':>10} {'failed':>7}"]  # fmt: skip
     for (provider, client), count in counts.items():

@@ -125,7 +125,7 @@ UNLIKE_THE_BILL: Mapping[str, str] = {
 
 
 @dataclass(frozen=True)
-class Account:
+class RecordedAccount:
     """The account of one exchange."""
 
     row: Row
@@ -141,18 +141,18 @@ def rows(corpus: Path) -> list[Row]:
 
 
 @pytest.fixture(scope="module")
-def accounts(rows: list[Row]) -> list[Account]:
+def accounts(rows: list[Row]) -> list[RecordedAccount]:
     """Read every exchange that has usage."""
     return [account for row in rows if (account := read_account(row)) is not None]
 
 
-def read_account(row: Row) -> Account | None:
+def read_account(row: Row) -> RecordedAccount | None:
     dialect = DIALECTS[row.dialect]
     if not row.stream:
         summary = dialect.summarize(row.body)
         if summary.usage is None or summary.problem is not None:
             return None
-        return Account(
+        return RecordedAccount(
             row, summary.usage, summary.served_model or "", summary.content_bytes, complete=True
         )
     inspector = dialect.inspect_stream(translated_requests.make_client_request(row, dialect)[0])
@@ -161,7 +161,7 @@ def read_account(row: Row) -> Account | None:
     inspector.end()
     if inspector.usage is None or inspector.problem is not None:
         return None
-    return Account(
+    return RecordedAccount(
         row,
         inspector.usage,
         inspector.served_model or "",
@@ -190,7 +190,9 @@ def list_totals(row: Row) -> Iterator[int]:
                     yield total
 
 
-def test_the_token_classes_add_up_to_the_providers_total(accounts: list[Account], say: Say) -> None:
+def test_the_token_classes_add_up_to_the_providers_total(
+    accounts: list[RecordedAccount], say: Say
+) -> None:
     """No token counts twice, and none is left out: row 5 of the users' complaints."""
     unlike, unknown, same = set(), set(), 0
     for account in accounts:
@@ -209,7 +211,9 @@ def test_the_token_classes_add_up_to_the_providers_total(accounts: list[Account]
     assert unknown == set(UNKNOWN_SIDE)
 
 
-def test_the_classes_of_a_message_are_its_own_members(accounts: list[Account], say: Say) -> None:
+def test_the_classes_of_a_message_are_its_own_members(
+    accounts: list[RecordedAccount], say: Say
+) -> None:
     """The prompt is input, cache reads and cache writes; the Messages API has no total."""
     count = 0
     for account in accounts:
@@ -271,7 +275,7 @@ def list_known_sides(usage: Usage | None) -> set[str]:
     return {name for name, number in sides.items() if number is not None}
 
 
-def find_price(account: Account) -> Price | None:
+def find_price(account: RecordedAccount) -> Price | None:
     """Return the price at which a recorded answer was billed."""
     model = account.served or str((account.row.request or {}).get("model"))
     prices = ELSEWHERE.get(account.row.id) or RATES.get(f"{account.row.provider} {model}")
@@ -293,7 +297,7 @@ def find_price(account: Account) -> Price | None:
     return msgspec.structs.replace(plain, services=services)
 
 
-def test_the_cost_is_what_the_provider_billed(accounts: list[Account], say: Say) -> None:
+def test_the_cost_is_what_the_provider_billed(accounts: list[RecordedAccount], say: Say) -> None:
     """Costs agree to the billionth of a dollar with the bill, if there is one;
 
     Perplexity rounds it.
@@ -317,7 +321,7 @@ def test_the_cost_is_what_the_provider_billed(accounts: list[Account], say: Say)
     assert same > 125
 
 
-def test_a_stated_bill_is_the_cost_of_the_row(accounts: list[Account], say: Say) -> None:
+def test_a_stated_bill_is_the_cost_of_the_row(accounts: list[RecordedAccount], say: Say) -> None:
     """The gateway's own sum stands beside it; few differ by more than a provider's rounding."""
     billed_rows, divergent = 0, set()
     for account in accounts:
@@ -347,7 +351,7 @@ def test_a_stated_bill_is_the_cost_of_the_row(accounts: list[Account], say: Say)
 
 
 def test_recorded_modalities_have_a_cost_at_their_own_rates_alone(
-    accounts: list[Account], say: Say
+    accounts: list[RecordedAccount], say: Say
 ) -> None:
     """Audio of a model with rates of text alone has no cost; with a rate of its own it has one."""
     text = Rates(input=Decimal(1), output=Decimal(2), cache_read=Decimal("0.1"))
@@ -376,7 +380,7 @@ def test_recorded_modalities_have_a_cost_at_their_own_rates_alone(
 
 
 def test_complete_accounts_of_the_provider_are_not_estimated(
-    accounts: list[Account], say: Say
+    accounts: list[RecordedAccount], say: Say
 ) -> None:
     """The gateway estimates nothing if the answer is complete and the provider gave both counts."""
     count = 0

@@ -45,7 +45,7 @@ DEFAULTS: dict[str, object] = {
 
 
 @dataclass
-class Count:
+class RequestCount:
     """Results of the requests of one pair of dialects."""
 
     whole: list[str] = field(default_factory=list)
@@ -109,9 +109,9 @@ def make_client_request(
     return body_sent, get_functions(dialect).decode_request(body_sent)
 
 
-def translate_all(rows: Iterable[Row]) -> dict[tuple[str, str], Count]:
+def translate_all(rows: Iterable[Row]) -> dict[tuple[str, str], RequestCount]:
     """Translate every recorded request to every other dialect; count by its own and the other."""
-    counts = dict[tuple[str, str], Count]()
+    counts = dict[tuple[str, str], RequestCount]()
     for row in rows:
         if row.request is None:
             continue
@@ -119,7 +119,7 @@ def translate_all(rows: Iterable[Row]) -> dict[tuple[str, str], Count]:
         for name, target_dialect in DIALECTS.items():
             if name == row.dialect:
                 continue
-            count = counts.setdefault((row.dialect, name), Count())
+            count = counts.setdefault((row.dialect, name), RequestCount())
             if body is None:
                 count.unread.append(row.id)
                 continue
@@ -131,7 +131,9 @@ def translate_all(rows: Iterable[Row]) -> dict[tuple[str, str], Count]:
     return counts
 
 
-def _translate(row: Row, request: CanonicalRequest, target_dialect: Dialect, count: Count) -> None:
+def _translate(
+    row: Row, request: CanonicalRequest, target_dialect: Dialect, count: RequestCount
+) -> None:
     losses, refusals = compatibility.check_request(request, target_dialect.name)
     if refusals:
         count.refused.append(row.id)
@@ -252,7 +254,7 @@ def _list_calls(request: CanonicalRequest) -> list[tuple[str, str, str]]:
     return calls
 
 
-def format_table(counts: dict[tuple[str, str], Count]) -> list[str]:
+def format_table(counts: dict[tuple[str, str], RequestCount]) -> list[str]:
     """Return the counts as lines, one for each pair."""
     lines = [f"{'request':20} {'translated to':20} {'whole':>6} {'named':>6} {'refused':>8} {'unread':>7} {'failed':>7}"]  # fmt: skip
     for (own, other), count in counts.items():

@@ -38,7 +38,7 @@ _ENVIRON = {
 
 
 @dataclass(frozen=True)
-class Stage:
+class DocumentedGateway:
     """A gateway, and the requests that its provider got."""
 
     url: str
@@ -57,7 +57,7 @@ class Stage:
 
 
 @contextmanager
-def stage(loop: Loop, folder: Path, *, strict: bool = True) -> Iterator[Stage]:
+def stage(loop: Loop, folder: Path, *, strict: bool = True) -> Iterator[DocumentedGateway]:
     """Run a gateway until the block ends.
 
     With `strict` off, the provider accepts the agents' beta members, which the strict reader does
@@ -76,7 +76,7 @@ def stage(loop: Loop, folder: Path, *, strict: bool = True) -> Iterator[Stage]:
         ROOT / "config/gateway.yaml", stem=folder / "gateway", TIERGATE_DATA=str(data), **_ENVIRON, **at
     )  # fmt: skip
     try:
-        yield Stage(child.url, upstream, data)
+        yield DocumentedGateway(child.url, upstream, data)
     finally:
         child.stop()
         loop.run(upstream.stop())

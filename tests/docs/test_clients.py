@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.docs import pages
-from tests.docs.stage import ANSWER, HERE, Stage, stage
+from tests.docs.stage import ANSWER, HERE, DocumentedGateway, stage
 from tests.e2e.conftest import loop
 from tests.e2e.world import Loop
 
@@ -25,7 +25,7 @@ ROWS = ["base URL", "key", "models", "streams", "tools", "headers"]
 
 
 @pytest.fixture(scope="module")
-def place(loop: Loop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+def place(loop: Loop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DocumentedGateway]:
     with stage(loop, tmp_path_factory.mktemp("stage")) as made:
         yield made
 
@@ -38,7 +38,7 @@ PROGRAMS = [
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_programs_run(program: str, place: Stage) -> None:
+def test_programs_run(program: str, place: DocumentedGateway) -> None:
     """Each program prints the provider's answer and warns of nothing; one about errors prints the error."""
     done = subprocess.run(
         [sys.executable, "-c", place.here(program)],

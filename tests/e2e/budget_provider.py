@@ -19,7 +19,7 @@ from typing import Any, Literal
 import msgspec
 
 from gateway.core import jsonio
-from tests.e2e.kill_provider import REFUSED, Bill, frames, whole
+from tests.e2e.kill_provider import REFUSED, ProviderBill, frames, whole
 
 MOST = 120
 """Output tokens of its model, where a request sets no lower limit."""
@@ -34,7 +34,7 @@ cut within it; a stream that ends with an error; nothing at all until the timeou
 """
 
 
-class BilledRequest(Bill, frozen=True):
+class BilledRequest(ProviderBill, frozen=True):
     """A request, its bill, and its fate."""
 
     fate: Fate = "answer"

@@ -42,7 +42,7 @@ class ClaudeRun:
         return self.lines[-1]
 
 
-class Claude:
+class ClaudeProgram:
     """Claude Code, which learns of the gateway by environment variables alone."""
 
     def __init__(self, folder: Path, url: str, key: str, **environ: str) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 from gateway.core import jsonio
 from gateway.core.ledger_rows import AttemptRow, FinalRow, IntentRow
 from gateway.ledger import journal
-from tests.e2e.kill_load import Load
-from tests.e2e.kill_provider import Bill
+from tests.e2e.kill_load import KillLoad
+from tests.e2e.kill_provider import ProviderBill
 
 RATES = {"input": Decimal(3), "cache_read": Decimal("0.3"), "output": Decimal(15)}
 """USD per million tokens, for both labs."""
@@ -47,7 +47,9 @@ def books(folder: Path) -> Books:
     return read
 
 
-def audit(bills: Iterable[Bill], load: Load, read: Books, killed: set[int]) -> list[str]:
+def audit(
+    bills: Iterable[ProviderBill], load: KillLoad, read: Books, killed: set[int]
+) -> list[str]:
     """Return every disagreement, one a line; none if the ledger equals the provider's bills."""
     wrong = list(load.wrong)
     calls: dict[str, set[str]] = defaultdict(set)
@@ -63,7 +65,7 @@ def audit(bills: Iterable[Bill], load: Load, read: Books, killed: set[int]) -> l
         if any(row.state != "refused" for row in read.finals.get(id, ()))
     ]
     wrong += [f"{marker}: {len(ids)} calls" for marker, ids in calls.items() if len(ids) > 1]
-    requests: dict[str, list[Bill]] = defaultdict(list)
+    requests: dict[str, list[ProviderBill]] = defaultdict(list)
     for bill in bills:
         requests[bill.marker].append(bill)
     for marker in requests.keys() - calls.keys():
@@ -77,7 +79,10 @@ def audit(bills: Iterable[Bill], load: Load, read: Books, killed: set[int]) -> l
 
 
 def _agrees(
-    requests: list[Bill], intents: list[IntentRow], failed: list[AttemptRow], entry: FinalRow
+    requests: list[ProviderBill],
+    intents: list[IntentRow],
+    failed: list[AttemptRow],
+    entry: FinalRow,
 ) -> list[str]:
     """Compare the rows of a call with the provider's own record of its requests."""
     wrong = []
@@ -105,7 +110,7 @@ def _agrees(
     return [f"{entry.tags[0]} {entry.id}: {line}" for line in wrong]
 
 
-def _failed(bill: Bill | None, row: AttemptRow) -> list[str]:
+def _failed(bill: ProviderBill | None, row: AttemptRow) -> list[str]:
     """Check a failed attempt: a refusal costs nothing, the cost of a cut answer is unknown."""
     if bill is None or bill.kind == "answer":
         return [f"attempt {row.attempt} failed, and by the provider it is {bill}"]
@@ -118,7 +123,7 @@ def _failed(bill: Bill | None, row: AttemptRow) -> list[str]:
     return [] if row.cost == _cost(tokens) else [f"attempt {row.attempt} cost {row.cost}"]
 
 
-def _settled(bill: Bill, failed: list[AttemptRow], entry: FinalRow) -> list[str]:
+def _settled(bill: ProviderBill, failed: list[AttemptRow], entry: FinalRow) -> list[str]:
     tokens = (bill.input, bill.cached, bill.output)
     cost = _cost(tokens) + sum(row.cost or 0 for row in failed)
     expected = (bill.id, tokens, cost, [*range(1, bill.number)])
@@ -139,7 +144,7 @@ def _cost(tokens: tuple[int, int, int]) -> Decimal:
 
 
 def _closed(
-    id: str, entry: FinalRow, load: Load, owners: Mapping[str, set[int]], killed: set[int]
+    id: str, entry: FinalRow, load: KillLoad, owners: Mapping[str, set[int]], killed: set[int]
 ) -> list[str]:
     """Check a call that recovery closed."""
     marker, wrong = entry.tags[0], []

@@ -13,7 +13,7 @@ _ENDS = (b"data: [DONE]\n\n", b'event: message_stop\ndata: {"type":"message_stop
 
 
 @dataclass
-class Load:
+class KillLoad:
     """The outcomes that clients saw, by the marker of each call."""
 
     url: str

@@ -21,7 +21,7 @@ import msgspec
 from gateway.core import jsonio
 
 
-class Bill(msgspec.Struct, frozen=True):
+class ProviderBill(msgspec.Struct, frozen=True):
     """The cost of one request, in tokens."""
 
     marker: str
@@ -37,12 +37,16 @@ class Bill(msgspec.Struct, frozen=True):
     output: int
 
 
-def bills(file: Path) -> list[Bill]:
+def bills(file: Path) -> list[ProviderBill]:
     """Return the bill of every request that came, in order."""
-    return [msgspec.convert(jsonio.loads(line), Bill) for line in file.read_bytes().splitlines()]
+    return [
+        msgspec.convert(jsonio.loads(line), ProviderBill) for line in file.read_bytes().splitlines()
+    ]
 
 
-def drawn(marker: str, number: int, seed: str, stalls: float = 0.0) -> tuple[Bill, random.Random]:
+def drawn(
+    marker: str, number: int, seed: str, stalls: float = 0.0
+) -> tuple[ProviderBill, random.Random]:
     """Draw the bill of a request from the seed, and return the random generator for its pace."""
     chance = random.Random(f"{seed} {marker} {number}")
     draw = chance.randrange
@@ -50,16 +54,16 @@ def drawn(marker: str, number: int, seed: str, stalls: float = 0.0) -> tuple[Bil
     id = f"up-{marker}-{number}"
     fate = chance.random()
     if stalls and number == 1 and chance.random() < stalls:
-        return Bill(marker, number, id, "stalled", *tokens), chance
+        return ProviderBill(marker, number, id, "stalled", *tokens), chance
     # Seldom enough that a lab has a retry left for each: a call brings it 0.15 of one.
     if number > 2 or fate > 0.12:  # after two failures the call gets its answer
-        return Bill(marker, number, id, "answer", *tokens), chance
+        return ProviderBill(marker, number, id, "answer", *tokens), chance
     if number > 1 or fate > 0.05:  # after a cut answer the gateway does not retry at the same host
-        return Bill(marker, number, id, "refused", 0, 0, 0), chance
-    return Bill(marker, number, id, "cut", *tokens), chance
+        return ProviderBill(marker, number, id, "refused", 0, 0, 0), chance
+    return ProviderBill(marker, number, id, "cut", *tokens), chance
 
 
-def chat(bill: Bill) -> dict[str, Any]:
+def chat(bill: ProviderBill) -> dict[str, Any]:
     prompt = bill.input + bill.cached
     return {
         "prompt_tokens": prompt,
@@ -69,7 +73,7 @@ def chat(bill: Bill) -> dict[str, Any]:
     }
 
 
-def messages(bill: Bill, output: int | None = None) -> dict[str, Any]:
+def messages(bill: ProviderBill, output: int | None = None) -> dict[str, Any]:
     return {
         "input_tokens": bill.input,
         "cache_read_input_tokens": bill.cached,
@@ -77,7 +81,7 @@ def messages(bill: Bill, output: int | None = None) -> dict[str, Any]:
     }
 
 
-def whole(path: str, bill: Bill) -> bytes:
+def whole(path: str, bill: ProviderBill) -> bytes:
     if path.endswith("/chat/completions"):
         value = {
             "index": 0,
@@ -107,7 +111,7 @@ def whole(path: str, bill: Bill) -> bytes:
     return jsonio.dumps(usage)
 
 
-def frames(path: str, bill: Bill) -> list[bytes]:
+def frames(path: str, bill: ProviderBill) -> list[bytes]:
     if path.endswith("/chat/completions"):
         head = {"id": "c-1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
 
@@ -147,7 +151,7 @@ def frames(path: str, bill: Bill) -> list[bytes]:
     ]  # fmt: skip
 
 
-class Cut(Exception):
+class KillCut(Exception):
     """The answer breaks off here."""
 
 
@@ -171,7 +175,7 @@ async def answer(
         await asyncio.sleep(chance.uniform(0, 0.05))
         if bill.kind == "cut":
             yield data[: len(data) // 2]
-            raise Cut
+            raise KillCut
         yield data
         return
     yield _head(200, bill, None)
@@ -180,7 +184,7 @@ async def answer(
         if at == last:
             await asyncio.Event().wait()
         if bill.kind == "cut" and at == (0 if "chat" in path else 1):
-            raise Cut
+            raise KillCut
         yield b"%x\r\n%b\r\n" % (len(data), data)
         await asyncio.sleep(chance.uniform(0, 0.03))
     yield b"0\r\n\r\n"
@@ -189,7 +193,7 @@ async def answer(
 REFUSED = b'{"error":{"message":"No.","type":"server_error"}}'
 
 
-def _head(status: int, bill: Bill, data: bytes | None) -> bytes:
+def _head(status: int, bill: ProviderBill, data: bytes | None) -> bytes:
     """Return the head of an answer in one piece, or of a stream."""
     if data is None:
         form = "content-type: text/event-stream\r\ntransfer-encoding: chunked"
@@ -241,7 +245,7 @@ async def serve(book: int, seed: str, stalls: float) -> None:
                 numbers[marker] += 1
                 reply = answer(line.split()[1], body, numbers[marker], book, seed, stalls)
                 await _tell(reply, reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError, Cut):
+        except (ConnectionError, asyncio.IncompleteReadError, KillCut):
             pass  # the gateway was killed, or closed a connection it did not need
         finally:
             writer.close()

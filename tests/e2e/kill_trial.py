@@ -22,8 +22,8 @@ from typing import Any
 from gateway.core import jsonio
 from gateway.ledger import chain, journal
 from tests.e2e.kill_audit import RATES, Books, audit, books, store
-from tests.e2e.kill_load import PATIENCE, Load
-from tests.e2e.kill_provider import Bill, bills
+from tests.e2e.kill_load import PATIENCE, KillLoad
+from tests.e2e.kill_provider import ProviderBill, bills
 
 ROOT = Path(__file__).parents[2]
 WORKERS = 2
@@ -35,8 +35,8 @@ KINDS = ("one", "both", "supervisor", "all")
 class KillTrialResult:
     """The records of a trial."""
 
-    load: Load
-    bills: list[Bill]
+    load: KillLoad
+    bills: list[ProviderBill]
     """Every request that came to the provider."""
     books: Books
     kills: Counter[str]
@@ -49,7 +49,7 @@ class KillTrialResult:
         return Counter(row.state for rows in self.books.finals.values() for row in rows)
 
 
-class Gateway:
+class KilledGateway:
     """`tiergate serve --workers 2` on one port and one data folder, which a kill restarts."""
 
     def __init__(self, folder: Path, provider: str, **parts: object) -> None:
@@ -169,9 +169,9 @@ def trial(folder: Path, kinds: list[str], seed: str, clients: int = 16) -> KillT
         cwd=ROOT, stdout=subprocess.PIPE, text=True,
     ) as provider:  # fmt: skip
         assert provider.stdout is not None
-        gateway = Gateway(folder, provider.stdout.readline().strip())
+        gateway = KilledGateway(folder, provider.stdout.readline().strip())
         try:
-            load = Load(gateway.start(), seed)
+            load = KillLoad(gateway.start(), seed)
             kills = asyncio.run(_kills(gateway, load, kinds, random.Random(seed), clients))
             wrong = _last(gateway)
             read = books(gateway.ledger)
@@ -185,7 +185,7 @@ def trial(folder: Path, kinds: list[str], seed: str, clients: int = 16) -> KillT
 
 
 async def _kills(
-    gateway: Gateway, load: Load, kinds: list[str], chance: random.Random, clients: int
+    gateway: KilledGateway, load: KillLoad, kinds: list[str], chance: random.Random, clients: int
 ) -> Counter[str]:
     clients_at_work = asyncio.create_task(load.run(clients))
     done: Counter[str] = Counter()
@@ -209,7 +209,7 @@ async def _kills(
     return done
 
 
-def _kill(gateway: Gateway, kind: str, chance: random.Random) -> None:
+def _kill(gateway: KilledGateway, kind: str, chance: random.Random) -> None:
     workers = gateway.workers()
     if kind == "one":
         gateway.kill(chance.choice(workers))
@@ -220,7 +220,7 @@ def _kill(gateway: Gateway, kind: str, chance: random.Random) -> None:
         gateway.start()
 
 
-def _last(gateway: Gateway) -> list[str]:
+def _last(gateway: KilledGateway) -> list[str]:
     """Stop and restart once more: a row that is still open after that stays open for ever."""
     wrong = [] if gateway.stop() == 0 else ["it did not stop in good order"]
     gateway.start()
@@ -233,7 +233,7 @@ def _all(true: Callable[[int], bool], pids: list[int]) -> bool:
     return all(map(true, pids))
 
 
-def _more(load: Load, count: int) -> bool:
+def _more(load: KillLoad, count: int) -> bool:
     return len(load.whole) > count
 
 

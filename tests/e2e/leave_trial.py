@@ -102,7 +102,7 @@ class Paced(Upstream):
 
 
 @dataclass(frozen=True)
-class Client:
+class LeavingClient:
     """One client: its request, and when and how it leaves."""
 
     number: int
@@ -123,7 +123,7 @@ class Client:
 class LeaveTrialResult:
     """The records of a trial."""
 
-    clients: list[Client]
+    clients: list[LeavingClient]
     served: dict[str, str]
     """The marker, by id, of each call whose key and body the gateway read."""
     entries: dict[str, list[FinalRow]] = field(default_factory=lambda: defaultdict(list))
@@ -133,10 +133,10 @@ class LeaveTrialResult:
     """Disagreements, one a line."""
 
 
-def drawn(count: int, seed: str) -> list[Client]:
+def drawn(count: int, seed: str) -> list[LeavingClient]:
     chance = random.Random(seed)
     return [
-        Client(
+        LeavingClient(
             number,
             MOMENTS[number % len(MOMENTS)],
             chance.random() < 0.5,
@@ -189,7 +189,7 @@ def _watched(world: World, result: LeaveTrialResult) -> None:
     engine.serve = noted  # type: ignore[method-assign,assignment]  # records the calls that go in
 
 
-def _run(world: World, upstream: Paced, client: Client) -> tuple[str, float]:
+def _run(world: World, upstream: Paced, client: LeavingClient) -> tuple[str, float]:
     """Send a request and leave at the client's moment; return the marker and the time."""
     body = jsonio.dumps(chat(client.marker, stream=client.streamed))
     head = (
@@ -215,7 +215,7 @@ def _run(world: World, upstream: Paced, client: Client) -> tuple[str, float]:
     return client.marker, since
 
 
-def _has_arrived(upstream: Paced, client: Client) -> bool:
+def _has_arrived(upstream: Paced, client: LeavingClient) -> bool:
     return any(_marker(request) == client.marker for request in list(upstream.requests))
 
 
@@ -224,7 +224,7 @@ def _marker(request: Request) -> str:
     return content
 
 
-def _read(connection: socket.socket, client: Client) -> None:
+def _read(connection: socket.socket, client: LeavingClient) -> None:
     """Read a share of an answer, or all of it; stop waiting for one that never ends."""
     connection.settimeout(0.5)
     received = b""

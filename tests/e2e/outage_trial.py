@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.e2e.kill_audit import Books, audit, books, store
-from tests.e2e.kill_load import PATIENCE, Load
+from tests.e2e.kill_load import PATIENCE, KillLoad
 from tests.e2e.kill_provider import bills
-from tests.e2e.kill_trial import ROOT, Gateway
-from tests.ledger.postgres import Server, server
+from tests.e2e.kill_trial import ROOT, KilledGateway
+from tests.ledger.postgres import PostgresServer, server
 
 GROWTH = 8_000_000
 """Bytes by which all workers together may grow while the store is away."""
@@ -66,9 +66,9 @@ def trial(folder: Path, seconds: float, seed: str) -> OutageTrialResult:
         address = provider.stdout.readline().strip()
         # Cached answers would grow, up to their own bound.
         parts = {"ledger": {"store": postgres.url()}, "cache": {"ttl": "0s"}}
-        gateway = Gateway(folder, address, **parts)
+        gateway = KilledGateway(folder, address, **parts)
         try:
-            load = Load(gateway.start(), seed)
+            load = KillLoad(gateway.start(), seed)
             result = asyncio.run(_outage(gateway, postgres, load, seconds))
             result.wrong += [] if gateway.stop() == 0 else ["it did not stop in good order"]
             result.books = books(gateway.ledger)
@@ -82,7 +82,7 @@ def trial(folder: Path, seconds: float, seed: str) -> OutageTrialResult:
 
 
 async def _outage(
-    gateway: Gateway, postgres: Server, load: Load, seconds: float
+    gateway: KilledGateway, postgres: PostgresServer, load: KillLoad, seconds: float
 ) -> OutageTrialResult:
     clients = asyncio.create_task(load.run(_CLIENTS))
     try:
@@ -105,7 +105,7 @@ async def _outage(
     return OutageTrialResult(Books(), away, memory, 0, took, list(load.wrong))
 
 
-def _rows(postgres: Server) -> int:
+def _rows(postgres: PostgresServer) -> int:
     """Count the calls that the store has."""
     return postgres.count("entries")
 

@@ -26,7 +26,7 @@ class Exchange:
 
 
 @dataclass
-class _Line:
+class _ProxyLine:
     """One connection."""
 
     requested: bytearray = field(default_factory=bytearray)
@@ -41,7 +41,7 @@ class Tap:
 
     def __init__(self, loop: Loop, port: int) -> None:
         self._loop, self._port = loop, port
-        self._lines: list[_Line] = []
+        self._lines: list[_ProxyLine] = []
         self._tasks: set[asyncio.Task[None]] = set()
         loop.run(self._start())
 
@@ -49,7 +49,7 @@ class Tap:
         """Return all exchanges so far, connection by connection."""
         return [exchange for line in self._lines for exchange in self._read(line)]
 
-    def _read(self, line: _Line) -> list[Exchange]:
+    def _read(self, line: _ProxyLine) -> list[Exchange]:
         """Parse the exchanges of a connection; of a closed one, only once."""
         if line.read is not None:
             return line.read
@@ -79,7 +79,7 @@ class Tap:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
-        line = _Line()
+        line = _ProxyLine()
         self._lines.append(line)
         onward = writer
         try:
@@ -108,7 +108,7 @@ async def _pass(source: asyncio.StreamReader, to: asyncio.StreamWriter, record: 
         pass
 
 
-def _exchanges(line: _Line) -> list[Exchange]:
+def _exchanges(line: _ProxyLine) -> list[Exchange]:
     requests, answers = bytes(line.requested), _AnswerBytes(bytes(line.answered))
     exchanges = []
     while requests:

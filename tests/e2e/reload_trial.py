@@ -108,7 +108,7 @@ def _cost(row: FinalRow, number: int) -> Decimal:
     return used / 1_000_000
 
 
-class Trial:
+class ReloadTrial:
     """One gateway, its provider and the clients."""
 
     def __init__(self, folder: Path, *, workers: int = 1) -> None:
@@ -236,7 +236,7 @@ def main() -> None:
     parser.add_argument("--reloads", type=int, default=300)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="reload-") as folder:
-        trial = Trial(Path(folder))
+        trial = ReloadTrial(Path(folder))
         try:
             result = asyncio.run(trial.run(options.reloads))
         finally:

@@ -17,9 +17,9 @@ from functools import partial
 from pathlib import Path
 
 from tests.e2e.kill_audit import Books, audit, books, store
-from tests.e2e.kill_load import PATIENCE, Load
+from tests.e2e.kill_load import PATIENCE, KillLoad
 from tests.e2e.kill_provider import bills
-from tests.e2e.kill_trial import ROOT, WORKERS, Gateway
+from tests.e2e.kill_trial import ROOT, WORKERS, KilledGateway
 
 _CLIENTS = 8
 _DONE = '"event":"restart","text":"done"'
@@ -29,7 +29,7 @@ _DONE = '"event":"restart","text":"done"'
 class RollTrialResult:
     """The records of a trial."""
 
-    load: Load
+    load: KillLoad
     books: Books
     took: list[float] = field(default_factory=list)
     """Seconds of each restart."""
@@ -47,9 +47,9 @@ def trial(folder: Path, restarts: int, seed: str) -> RollTrialResult:
         cwd=ROOT, stdout=subprocess.PIPE, text=True,
     ) as provider:  # fmt: skip
         assert provider.stdout is not None
-        gateway = Gateway(folder, provider.stdout.readline().strip())
+        gateway = KilledGateway(folder, provider.stdout.readline().strip())
         try:
-            load = Load(gateway.start(), seed)
+            load = KillLoad(gateway.start(), seed)
             result = RollTrialResult(load, Books())
             asyncio.run(_restarts(gateway, result, restarts))
             result.wrong += [] if gateway.stop() == 0 else ["it did not stop in good order"]
@@ -71,7 +71,7 @@ def trial(folder: Path, restarts: int, seed: str) -> RollTrialResult:
     return result
 
 
-async def _restarts(gateway: Gateway, result: RollTrialResult, restarts: int) -> None:
+async def _restarts(gateway: KilledGateway, result: RollTrialResult, restarts: int) -> None:
     load = result.load
     clients = asyncio.create_task(load.run(_CLIENTS))
     try:
@@ -90,12 +90,12 @@ async def _restarts(gateway: Gateway, result: RollTrialResult, restarts: int) ->
         await clients
 
 
-def _more(load: Load) -> Callable[[], bool]:
+def _more(load: KillLoad) -> Callable[[], bool]:
     enough = len(load.whole) + 2 * _CLIENTS
     return lambda: len(load.whole) > enough
 
 
-def _done(gateway: Gateway, times: int) -> bool:
+def _done(gateway: KilledGateway, times: int) -> bool:
     return gateway.log().count(_DONE) == times
 
 

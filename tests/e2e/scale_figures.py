@@ -25,7 +25,7 @@ from gateway.ledger.store import open_store
 from tests.conftest import redis_program
 from tests.e2e.budget_audit import RATES
 from tests.e2e.child import Child, until
-from tests.e2e.kill_trial import ROOT, Gateway
+from tests.e2e.kill_trial import ROOT, KilledGateway
 from tests.e2e.redis_port import Place
 from tests.ledger import postgres
 
@@ -46,7 +46,7 @@ def figures(folder: Path, calls: int) -> list[tuple[str, str]]:
         provider = Child([*command, "answer"], folder / "provider", PYTHONPATH=str(ROOT))
         stack.callback(provider.stop)
         address = until(lambda: provider.out.strip(), "its address")  # noqa: PLW0108 - read anew
-        gateway = Gateway(folder, address, **_parts(folder, address))
+        gateway = KilledGateway(folder, address, **_parts(folder, address))
         stack.callback(gateway.close)
         gateway.environ["REDIS_URL"] = f"redis://127.0.0.1:{place.port}/0"
         url = gateway.start()

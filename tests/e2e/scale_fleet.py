@@ -16,7 +16,7 @@ from tests.e2e import load_balancer
 from tests.e2e.budget_audit import RATES
 from tests.e2e.budget_provider import MOST
 from tests.e2e.child import Child, until
-from tests.e2e.kill_trial import ROOT, Gateway
+from tests.e2e.kill_trial import ROOT, KilledGateway
 from tests.e2e.redis_port import _free
 from tests.ledger import postgres
 from tests.state.redis_groups import Nodes
@@ -35,8 +35,8 @@ class Fleet:
     """The running parts of the fleet."""
 
     nodes: Nodes
-    store: postgres.Server
-    gateways: list[Gateway]
+    store: postgres.PostgresServer
+    gateways: list[KilledGateway]
     url: str
     """The URL of nginx."""
     book: Path
@@ -68,7 +68,7 @@ def fleet(folder: Path, gateways: int, seed: str) -> Iterator[Fleet]:
         for number in range(gateways):
             data_folder = folder / f"gateway{number}"
             data_folder.mkdir()
-            gateway = Gateway(data_folder, address, **parts)
+            gateway = KilledGateway(data_folder, address, **parts)
             gateway.environ |= {"REDIS_URL": nodes.url, "TIERGATE_SECRET": secret}
             stack.callback(gateway.close)
             gateway.start()
@@ -76,7 +76,7 @@ def fleet(folder: Path, gateways: int, seed: str) -> Iterator[Fleet]:
         yield Fleet(nodes, store, started, _nginx(stack, folder, started), book)
 
 
-def _nginx(stack: ExitStack, folder: Path, gateways: list[Gateway]) -> str:
+def _nginx(stack: ExitStack, folder: Path, gateways: list[KilledGateway]) -> str:
     """Start nginx before the gateways, with the shipped file except for the addresses."""
     port = _free()
     child = load_balancer.start(

@@ -24,7 +24,7 @@ import psycopg
 from tests.e2e.budget_audit import RATES
 from tests.e2e.budget_provider import BilledRequest, Ended, read
 from tests.e2e.kill_audit import books
-from tests.e2e.kill_trial import Gateway
+from tests.e2e.kill_trial import KilledGateway
 from tests.e2e.scale_fleet import BUDGET, KEYS, PLACES, RATE, Fleet, fleet, missing
 
 GATEWAYS = 3
@@ -133,7 +133,7 @@ async def _run(place: Fleet, result: ScaleTrialResult, seconds: float, seed: str
     await _shared(place, result)
 
 
-def _kill(gateway: Gateway, result: ScaleTrialResult) -> None:
+def _kill(gateway: KilledGateway, result: ScaleTrialResult) -> None:
     """Send SIGKILL to all processes of a gateway, and start it again."""
     began = time.monotonic()
     workers = gateway.workers()
@@ -144,7 +144,7 @@ def _kill(gateway: Gateway, result: ScaleTrialResult) -> None:
     gateway.start()
 
 
-async def _roll(gateway: Gateway, result: ScaleTrialResult) -> None:
+async def _roll(gateway: KilledGateway, result: ScaleTrialResult) -> None:
     began = time.monotonic()
     os.kill(gateway.supervisor, signal.SIGUSR2)
     while '"event":"restart","text":"done"' not in gateway.log():

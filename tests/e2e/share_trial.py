@@ -106,7 +106,7 @@ def free(config: Path, texts: Sequence[str]) -> dict[Tier, float]:
     return {tier: features[tier] / len(texts) for tier in TIERS}
 
 
-class Client:
+class ShareClient:
     """Connections to the gateways, with one call at a time on each."""
 
     def __init__(self, ports: Sequence[int]) -> None:
@@ -208,7 +208,7 @@ async def trial(
                 )
                 gateways.append(gateway)
                 await asyncio.to_thread(gateway.start)
-            client = Client([gateway.port for gateway in gateways])
+            client = ShareClient([gateway.port for gateway in gateways])
             for key in keys:
                 before, after = _texts(key, seed, turns, pool)
                 await client.tiers(key, before)

@@ -65,7 +65,7 @@ def at(seconds: list[float], part: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * part))] * 1000 if ordered else 0.0
 
 
-class Provider(Upstream):
+class ThinkingProvider(Upstream):
     """A provider that takes its time, and counts how many calls it has at a time."""
 
     now = most = count = 0
@@ -82,7 +82,7 @@ class Provider(Upstream):
         self.requests.clear()
 
 
-class Client:
+class CrowdClient:
     """One connection, which is reopened after it was closed."""
 
     def __init__(self, port: int) -> None:
@@ -116,7 +116,7 @@ async def run(phase: Phase, port: int) -> Phase:
     data, began = head.encode() + body, time.monotonic()
 
     async def calls() -> None:
-        client = Client(port)
+        client = CrowdClient(port)
         while time.monotonic() < began + phase.seconds:
             since = time.monotonic()
             status, headers, answer = await client.ask(data)
@@ -131,7 +131,7 @@ async def run(phase: Phase, port: int) -> Phase:
         await client.close()
 
     async def lives() -> None:
-        client = Client(port)
+        client = CrowdClient(port)
         # Check once at least: the machine may hang for all of a short phase.
         while not phase.alive or time.monotonic() < began + phase.seconds:
             since = time.monotonic()
@@ -156,7 +156,7 @@ class StepTrialResult:
 
 async def trial(folder: Path, seconds: float) -> StepTrialResult:
     """Run the three phases, each for the given seconds."""
-    provider = Provider()
+    provider = ThinkingProvider()
     await provider.start()
     service = await asyncio.to_thread(Service, folder / "step", provider, {"in_flight": PLACES})
     try:

@@ -39,7 +39,7 @@ FINISH = {
 
 
 @dataclass(frozen=True)
-class Case:
+class BadEnding:
     """One way in which an answer of a dialect may end badly."""
 
     name: str
@@ -106,27 +106,27 @@ def tool_error(whole: Json) -> None:
     whole["output"].insert(0, {**call, "status": "failed", "error": ERROR, "output": None})
 
 
-def cases(dialect: str) -> list[Case]:
+def cases(dialect: str) -> list[BadEnding]:
     unknown: Outcome = "incomplete" if dialect == RESPONSES else "complete"
     cases_of_dialect = [
-        Case("finish missing", set_finish(dialect), "incomplete"),
-        Case("finish null", set_finish(dialect, None), "incomplete"),
-        Case("finish unknown", set_finish(dialect, WORD), unknown),
-        Case("empty", empty(dialect), "failed"),
-        Case("error at the top", top_error, "failed"),
+        BadEnding("finish missing", set_finish(dialect), "incomplete"),
+        BadEnding("finish null", set_finish(dialect, None), "incomplete"),
+        BadEnding("finish unknown", set_finish(dialect, WORD), unknown),
+        BadEnding("empty", empty(dialect), "failed"),
+        BadEnding("error at the top", top_error, "failed"),
     ]
     if dialect == CHAT:
-        cases_of_dialect.append(Case("error in a choice", choice_error, "failed"))
-        cases_of_dialect.append(Case("error as a finish", set_finish(CHAT, "error"), "failed"))
+        cases_of_dialect.append(BadEnding("error in a choice", choice_error, "failed"))
+        cases_of_dialect.append(BadEnding("error as a finish", set_finish(CHAT, "error"), "failed"))
     if dialect == RESPONSES:
-        cases_of_dialect.append(Case("error in an item", item_error, "failed"))
-        cases_of_dialect.append(Case("status failed", failed_status, "failed"))
+        cases_of_dialect.append(BadEnding("error in an item", item_error, "failed"))
+        cases_of_dialect.append(BadEnding("status failed", failed_status, "failed"))
         cases_of_dialect.append(
-            Case("in progress", set_finish(RESPONSES, "in_progress"), "incomplete")
+            BadEnding("in progress", set_finish(RESPONSES, "in_progress"), "incomplete")
         )
-        cases_of_dialect.append(Case("error of a hosted tool", tool_error, "complete"))
+        cases_of_dialect.append(BadEnding("error of a hosted tool", tool_error, "complete"))
     if dialect == GEMINI:
-        cases_of_dialect.append(Case("error in a candidate", candidate_error, "failed"))
+        cases_of_dialect.append(BadEnding("error in a candidate", candidate_error, "failed"))
     return cases_of_dialect
 
 
@@ -141,7 +141,7 @@ def good(dialect: str) -> Json:
 # Streams: the frames of the good one, changed by a case.
 
 
-def streamed(dialect: str, case: Case) -> Answer:
+def streamed(dialect: str, case: BadEnding) -> Answer:
     """Return the stream of the changed answer; an error comes in place of the end."""
     frames = [piece for piece in answer(dialect, stream=True).pieces if piece is not None]
     return Answer(pieces=tuple(STREAMS[dialect](frames, case)), headers=SSE, bill=(7, 3))
@@ -152,7 +152,7 @@ def chunk(**more: Any) -> bytes:
     return sse.write_frame(jsonio.dumps({**head, **more}))
 
 
-def chat_frames(frames: list[bytes], case: Case) -> list[bytes]:
+def chat_frames(frames: list[bytes], case: BadEnding) -> list[bytes]:
     *content, last, usage, done = frames
     tail = [usage, done]
     if case.name == "empty":
@@ -168,7 +168,7 @@ def event(value: Json) -> bytes:
     return f"event: {value['type']}\ndata: ".encode() + jsonio.dumps(value) + b"\n\n"
 
 
-def response_frames(frames: list[bytes], case: Case) -> list[bytes]:
+def response_frames(frames: list[bytes], case: BadEnding) -> list[bytes]:
     """Change the frames; the terminal event is the finish."""
     *content, done, last = frames
     value = jsonio.loads(sse.read_data(last))
@@ -189,7 +189,7 @@ def response_frames(frames: list[bytes], case: Case) -> list[bytes]:
     return [*content, event(value)]
 
 
-def message_frames(frames: list[bytes], case: Case) -> list[bytes]:
+def message_frames(frames: list[bytes], case: BadEnding) -> list[bytes]:
     start, *content, last, stop = frames
     if case.name == "empty":
         return [start, stop]
@@ -200,7 +200,7 @@ def message_frames(frames: list[bytes], case: Case) -> list[bytes]:
     return [start, *content, event(value), stop]
 
 
-def gemini_frames(frames: list[bytes], case: Case) -> list[bytes]:
+def gemini_frames(frames: list[bytes], case: BadEnding) -> list[bytes]:
     *content, last = frames
     value = jsonio.loads(sse.read_data(last))
     if case.name == "empty":
@@ -212,7 +212,7 @@ def gemini_frames(frames: list[bytes], case: Case) -> list[bytes]:
     return [*content, sse.write_frame(jsonio.dumps(value))]
 
 
-STREAMS: dict[str, Callable[[list[bytes], Case], list[bytes]]] = {
+STREAMS: dict[str, Callable[[list[bytes], BadEnding], list[bytes]]] = {
     CHAT: chat_frames, RESPONSES: response_frames, MESSAGES: message_frames, GEMINI: gemini_frames,
 }  # fmt: skip
 
@@ -251,7 +251,7 @@ def read_outcome(client: str, reply: httpx.Response, *, stream: bool) -> Outcome
     return "incomplete" if broke else "complete"
 
 
-def ends_with_length(case: Case, client: str, lab: str, *, stream: bool) -> bool:
+def ends_with_length(case: BadEnding, client: str, lab: str, *, stream: bool) -> bool:
     """True if a client of another dialect gets "length" for a word that the gateway does not know.
 
     A stream with that reason ends as it should.

@@ -29,7 +29,7 @@ from tests.e2e.claude_answers import (
     thinking,
     tool,
 )
-from tests.e2e.claude_code import PATIENCE, QUIET, Claude, program
+from tests.e2e.claude_code import PATIENCE, QUIET, ClaudeProgram, program
 from tests.e2e.recording_proxy import Exchange, Tap
 from tests.e2e.upstream import SSE, Answer, Request, Upstream, failing
 from tests.e2e.world import Config, Loop, Make, World
@@ -111,8 +111,8 @@ def tap(loop: Loop, world: World) -> Iterator[Tap]:
 
 
 @pytest.fixture
-def claude(tap: Tap, tmp_path: Path) -> Claude:
-    return Claude(tmp_path / "claude", tap.url, KEY)
+def claude(tap: Tap, tmp_path: Path) -> ClaudeProgram:
+    return ClaudeProgram(tmp_path / "claude", tap.url, KEY)
 
 
 def check_exchanges(tap: Tap, upstream: Upstream) -> list[Exchange]:
@@ -156,7 +156,7 @@ def settled_rows(world: World, calls: int) -> list[FinalRow]:
     ],
 )
 def test_claude_code_gets_an_answer_and_only_the_model_changes(
-    claude: Claude,
+    claude: ClaudeProgram,
     tap: Tap,
     world: World,
     upstream: Upstream,
@@ -184,7 +184,7 @@ def _hello() -> tuple[Block, ...]:
 
 
 def test_the_provider_gets_the_headers_of_claude_code_without_the_client_key(
-    claude: Claude, tap: Tap, upstream: Upstream
+    claude: ClaudeProgram, tap: Tap, upstream: Upstream
 ) -> None:
     """Betas, version and session go on; the person's key does not."""
     upstream.on("/claude", reply(text("Hello.")))
@@ -199,7 +199,7 @@ def test_the_provider_gets_the_headers_of_claude_code_without_the_client_key(
     assert "claude-code-" in (theirs.header("anthropic-beta") or "")
 
 
-def script(claude: Claude) -> list[Any]:
+def script(claude: ClaudeProgram) -> list[Any]:
     """Script a turn that writes a file, reads it, counts its bytes, and ends."""
     file = str(claude.work / "note.txt")
     return [
@@ -211,7 +211,7 @@ def script(claude: Claude) -> list[Any]:
 
 
 def test_claude_code_runs_a_tool_loop(
-    claude: Claude, tap: Tap, world: World, upstream: Upstream
+    claude: ClaudeProgram, tap: Tap, world: World, upstream: Upstream
 ) -> None:
     """Tools run for real; thinking comes back with its signature; the model stays the same."""
     upstream.on("/claude", *script(claude))
@@ -236,7 +236,7 @@ def _results(message: dict[str, Any]) -> list[Block]:
 
 
 def test_claude_code_runs_a_tool_loop_on_an_older_model(
-    claude: Claude, tap: Tap, world: World, upstream: Upstream
+    claude: ClaudeProgram, tap: Tap, world: World, upstream: Upstream
 ) -> None:
     """An effort becomes a budget; if the model cannot think, no member asks to clear thoughts."""
     upstream.on("/claude", *script(claude))
@@ -259,7 +259,7 @@ def _without(body: dict[str, Any], names: set[str]) -> dict[str, Any]:
 
 
 def test_claude_code_runs_a_subagent(
-    claude: Claude, tap: Tap, world: World, upstream: Upstream
+    claude: ClaudeProgram, tap: Tap, world: World, upstream: Upstream
 ) -> None:
     """A subagent has its own id, also at the provider; hints for gateways are accepted."""
 
@@ -289,7 +289,7 @@ def test_claude_code_runs_a_subagent(
 
 
 def test_claude_code_counts_the_tokens_of_its_context(
-    claude: Claude, tap: Tap, world: World, upstream: Upstream
+    claude: ClaudeProgram, tap: Tap, world: World, upstream: Upstream
 ) -> None:
     """`/context` counts the parts of a prompt, which costs nothing."""
     upstream.on("/claude/v1/messages/count_tokens", Answer(pieces=(b'{"input_tokens":1234}',), length=21))  # fmt: skip
@@ -305,7 +305,7 @@ def test_claude_code_counts_the_tokens_of_its_context(
 
 
 def test_claude_code_discovers_the_models_of_the_gateway(
-    claude: Claude, tap: Tap, upstream: Upstream
+    claude: ClaudeProgram, tap: Tap, upstream: Upstream
 ) -> None:
     """With its own traffic on, it checks that the gateway is there and which models it serves."""
     upstream.on("/claude", reply(text("Hello.")))
@@ -353,7 +353,7 @@ def recorded_streams(corpus: Path) -> list[tuple[bytes, str]]:
 
 
 def test_claude_code_reads_recorded_streams_byte_for_byte(
-    claude: Claude, tap: Tap, upstream: Upstream, corpus: Path
+    claude: ClaudeProgram, tap: Tap, upstream: Upstream, corpus: Path
 ) -> None:
     """Recorded streams of the real service pass byte for byte, and Claude Code reads their text."""
     streams = recorded_streams(corpus)
@@ -383,7 +383,7 @@ LONG = "prompt is too long: 210000 tokens > 200000 maximum"
     ids=["529", "429", "500", "401", "too long"],
 )  # fmt: skip
 def test_claude_code_shows_a_providers_error_and_retries_it(
-    claude: Claude, tap: Tap, world: World, upstream: Upstream,
+    claude: ClaudeProgram, tap: Tap, world: World, upstream: Upstream,
     script: Answer, expected: tuple[int, str], says: str, times: tuple[int, int],
 ) -> None:  # fmt: skip
     """Claude Code learns what went wrong, and retries as at the provider itself: here once.
@@ -412,7 +412,7 @@ def test_claude_code_shows_a_providers_error_and_retries_it(
     ],
 )
 def test_claude_code_gets_a_rejection_byte_for_byte(
-    claude: Claude, tap: Tap, world: World, upstream: Upstream,
+    claude: ClaudeProgram, tap: Tap, world: World, upstream: Upstream,
     status: int, kind: str, message: str, says: str,
 ) -> None:  # fmt: skip
     """Claude Code recovers by the wording: it sends other forms of its request, one call each."""
@@ -428,7 +428,7 @@ def test_claude_code_gets_a_rejection_byte_for_byte(
 
 
 def test_claude_code_does_not_see_a_short_overload(
-    claude: Claude, tap: Tap, world: World, upstream: Upstream
+    claude: ClaudeProgram, tap: Tap, world: World, upstream: Upstream
 ) -> None:
     upstream.on("/claude", failing(529), reply(*_hello()))
     assert claude.ask(HELLO, ANTHROPIC_MODEL="smart").out == "Hello, you there.\n"
@@ -437,7 +437,7 @@ def test_claude_code_does_not_see_a_short_overload(
 
 
 def test_claude_code_reports_an_unknown_client_key(
-    claude: Claude, tap: Tap, upstream: Upstream
+    claude: ClaudeProgram, tap: Tap, upstream: Upstream
 ) -> None:
     run = claude.ask(HELLO, *JSON, ANTHROPIC_MODEL="smart", ANTHROPIC_AUTH_TOKEN="wrong")
     assert run.code == 1
@@ -464,7 +464,7 @@ SPOKEN = frames(text("Hello, you there."))[:5]
     ids=["cut while thinking", "cut", "ended early", "overloaded"],
 )
 def test_claude_code_retries_a_stream_that_breaks_off(
-    claude: Claude, tap: Tap, world: World, upstream: Upstream, script: Answer, problem: str
+    claude: ClaudeProgram, tap: Tap, world: World, upstream: Upstream, script: Answer, problem: str
 ) -> None:
     """Claude Code sees an error, not an end, and then retries; each call has its row."""
     upstream.on("/claude", script, reply(*_hello()))
@@ -495,7 +495,7 @@ def model() -> None:
 @pytest.mark.parametrize("change", [local], ids=["local"])
 @pytest.mark.parametrize("requested_model", ["claude-auto", "smart", "claude-sonnet-9"])
 def test_claude_code_gets_a_sentence_from_the_local_model(
-    claude: Claude, tap: Tap, world: World, requested_model: str
+    claude: ClaudeProgram, tap: Tap, world: World, requested_model: str
 ) -> None:
     """Without provider and key, the small local model says a sentence of its own."""
     small = ("--system-prompt", "Answer briefly.", "--tools", "", "--disable-slash-commands")

@@ -47,7 +47,7 @@ def unreachable(value: Config) -> None:
 
 
 @dataclass(frozen=True)
-class Fault:
+class TargetFault:
     """A fault of the preferred target, for a whole answer and for a stream."""
 
     whole: Answer | None
@@ -63,27 +63,27 @@ def cut(answer: Answer) -> Answer:
     return replace(answer, end="cut")
 
 
-FAULTS: dict[str, Fault] = {
-    "429 with a `retry-after` of 2 s, once": Fault(failing(429, retry_after="2"), once=True),
-    "429 with a `retry-after` of 60 s": Fault(failing(429, retry_after="60")),
-    "500, once": Fault(failing(500), once=True),
-    "502": Fault(failing(502)),
-    "503 with a `retry-after` of 30 s": Fault(failing(503, retry_after="30")),
-    "529": Fault(failing(529)),
-    "the connection is refused": Fault(whole(), change=unreachable),
-    "the connection breaks before the head": Fault(DROPPED),
-    "the connection breaks after the head": Fault(
+FAULTS: dict[str, TargetFault] = {
+    "429 with a `retry-after` of 2 s, once": TargetFault(failing(429, retry_after="2"), once=True),
+    "429 with a `retry-after` of 60 s": TargetFault(failing(429, retry_after="60")),
+    "500, once": TargetFault(failing(500), once=True),
+    "502": TargetFault(failing(502)),
+    "503 with a `retry-after` of 30 s": TargetFault(failing(503, retry_after="30")),
+    "529": TargetFault(failing(529)),
+    "the connection is refused": TargetFault(whole(), change=unreachable),
+    "the connection breaks before the head": TargetFault(DROPPED),
+    "the connection breaks after the head": TargetFault(
         cut(Answer(length=99)), cut(Answer(headers=SSE))
     ),
-    "no head in time": Fault(SILENT, change=short_timeouts),
-    "no content in time": Fault(STALLED, stream(ROLE, end="stall"), change=short_timeouts),
-    "the answer is cut in its middle": Fault(
+    "no head in time": TargetFault(SILENT, change=short_timeouts),
+    "no content in time": TargetFault(STALLED, stream(ROLE, end="stall"), change=short_timeouts),
+    "the answer is cut in its middle": TargetFault(
         cut(replace(STALLED, length=200)), stream(ROLE, HEL, end="cut")
     ),
-    "an error in the middle of a stream": Fault(None, stream(ROLE, HEL, ERROR)),
-    "an error in a 200": Fault(failing(200), stream(ERROR)),
-    "an empty answer": Fault(Answer(length=0), stream(ROLE)),
-    "broken JSON": Fault(
+    "an error in the middle of a stream": TargetFault(None, stream(ROLE, HEL, ERROR)),
+    "an error in a 200": TargetFault(failing(200), stream(ERROR)),
+    "an empty answer": TargetFault(Answer(length=0), stream(ROLE)),
+    "broken JSON": TargetFault(
         Answer(pieces=(b'{"choices":[',), length=12),
         stream(ROLE, HEL, b'data: {"choices":[\n\n', DONE),
     ),
@@ -109,7 +109,9 @@ def as_init(value: Config) -> None:
 MODES: Mapping[str, Change] = {"as shipped": lambda _: None, "as `init` writes it": as_init}
 
 
-def outcome(make: Make, upstream: Upstream, fault: Fault, mode: Change, *, streamed: bool) -> str:
+def outcome(
+    make: Make, upstream: Upstream, fault: TargetFault, mode: Change, *, streamed: bool
+) -> str:
     """Return the target that answered, or an error; a partial answer fails the test."""
     script = fault.streamed if streamed and fault.streamed is not None else fault.whole
     assert script is not None

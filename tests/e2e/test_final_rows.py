@@ -35,7 +35,7 @@ SOON = 0.15
 
 
 @dataclass(frozen=True)
-class Case:
+class EndingCase:
     """A provider's behaviour, and the row that it must lead to."""
 
     name: str
@@ -67,48 +67,54 @@ MOST = {False: Decimal("0.002514"), True: Decimal("0.002513")}
 """By `stream`: 2,000 and the bytes of the request, and the 100 that the client allows."""
 
 WHOLE = [
-    Case("ok", whole(), 200, "settled", cost=PAID, usage="provider"),
-    Case(
+    EndingCase("ok", whole(), 200, "settled", cost=PAID, usage="provider"),
+    EndingCase(
         "ok, usage not told", whole(counts=None), 200, "estimated", cost=GUESSED, usage="estimate"
     ),
-    Case("4xx", failing(400), 400, "failed", "upstream_rejected", cost=FREE),
-    Case("5xx", failing(500), 502, "failed", "upstream_error", attempts=3, cost=FREE),
-    Case("401", failing(401), 502, "failed", "upstream_auth", cost=FREE),
-    Case("429", failing(429), 429, "failed", "upstream_rate_limited", attempts=2, cost=FREE),
-    Case("closed unanswered", DROPPED, 502, "failed", "upstream_unreachable"),
-    Case("cut in its body", HALF, 502, "failed", "upstream_truncated"),
-    Case("200 with HTML", HTML, 502, "failed", "upstream_error"),
-    Case("200 with an error", failing(200), 502, "failed", "upstream_error"),
-    Case("200 with nothing", Answer(length=0), 502, "failed", "upstream_error"),
-    Case("no head in time", SILENT, 504, "failed", "upstream_timeout", timer="headers"),
-    Case("the whole time is up", HALF_STALLED, 504, "failed", "upstream_timeout", timer="total"),
-    Case("the whole time is up, no head", SILENT, 504, "failed", "upstream_timeout", timer="total"),
-    Case("stalled in its body", HALF_STALLED, 504, "failed", "upstream_timeout", timer="idle"),
+    EndingCase("4xx", failing(400), 400, "failed", "upstream_rejected", cost=FREE),
+    EndingCase("5xx", failing(500), 502, "failed", "upstream_error", attempts=3, cost=FREE),
+    EndingCase("401", failing(401), 502, "failed", "upstream_auth", cost=FREE),
+    EndingCase("429", failing(429), 429, "failed", "upstream_rate_limited", attempts=2, cost=FREE),
+    EndingCase("closed unanswered", DROPPED, 502, "failed", "upstream_unreachable"),
+    EndingCase("cut in its body", HALF, 502, "failed", "upstream_truncated"),
+    EndingCase("200 with HTML", HTML, 502, "failed", "upstream_error"),
+    EndingCase("200 with an error", failing(200), 502, "failed", "upstream_error"),
+    EndingCase("200 with nothing", Answer(length=0), 502, "failed", "upstream_error"),
+    EndingCase("no head in time", SILENT, 504, "failed", "upstream_timeout", timer="headers"),
+    EndingCase(
+        "the whole time is up", HALF_STALLED, 504, "failed", "upstream_timeout", timer="total"
+    ),
+    EndingCase(
+        "the whole time is up, no head", SILENT, 504, "failed", "upstream_timeout", timer="total"
+    ),
+    EndingCase(
+        "stalled in its body", HALF_STALLED, 504, "failed", "upstream_timeout", timer="idle"
+    ),
 ]
 STREAMED = [
-    Case("ok", stream(), 200, "settled", cost=PAID, usage="provider"),
-    Case("ok, usage not told", stream(*frames(counts=None)), 200, "estimated", cost=GUESSED, usage="estimate"),
-    Case("ok, no marker", stream(*frames(done=False)), 200, "settled", cost=PAID, usage="provider"),
-    Case("4xx", failing(400), 400, "failed", "upstream_rejected", cost=FREE),
-    Case("5xx", failing(503), 503, "failed", "upstream_overloaded", attempts=3, cost=FREE),
-    Case("closed unanswered", DROPPED, 502, "failed", "upstream_unreachable", attempts=2),
-    Case("cut before content", stream(ROLE, end="cut"), 502, "failed", "upstream_truncated", attempts=2),
-    Case("ended before content", stream(ROLE), 502, "failed", "upstream_truncated", attempts=2),
-    Case("error before content", stream(ROLE, b'data: {"error":{"message":"no"}}\n\n'), 502, "failed", "upstream_error"),
-    Case("200 with HTML", HTML, 502, "failed", "upstream_truncated"),
-    Case("cut after content", stream(ROLE, HEL, end="cut"), 200, "aborted", "upstream_truncated", "upstream", cost=PARTLY, usage="estimate"),
-    Case("ended after content", stream(ROLE, HEL), 200, "aborted", "upstream_truncated", "upstream", cost=PARTLY, usage="estimate"),
-    Case("cut inside a frame", stream(ROLE, HEL, LO[:30], end="cut"), 200, "aborted", "upstream_truncated", "upstream", cost=PARTLY, usage="estimate"),
-    Case("ended inside a frame", stream(ROLE, HEL, LO[:30]), 200, "aborted", "upstream_truncated", "upstream", cost=PARTLY, usage="estimate"),
-    Case("broken frame", stream(HEL, b'data: {"finish_reason":"stop\n\n', DONE), 200, "aborted", "upstream_error", "upstream", cost=PARTLY, usage="estimate"),
-    Case("error after content", stream(HEL, b'data: {"error":{"message":"no"}}\n\n'), 200, "aborted", "upstream_error", "upstream", cost=PARTLY, usage="estimate"),
-    Case("no head in time", SILENT, 504, "failed", "upstream_timeout", timer="headers"),
-    Case("no content in time", stream(ROLE, end="stall"), 504, "failed", "upstream_timeout", timer="first_content"),
-    Case("the whole time is up", stream(HEL, end="stall"), 200, "aborted", "upstream_timeout", "timeout", timer="total", cost=PARTLY, usage="estimate"),
-    Case("nothing more in time", stream(HEL, end="stall"), 200, "aborted", "upstream_timeout", "timeout", timer="idle", cost=PARTLY, usage="estimate"),
+    EndingCase("ok", stream(), 200, "settled", cost=PAID, usage="provider"),
+    EndingCase("ok, usage not told", stream(*frames(counts=None)), 200, "estimated", cost=GUESSED, usage="estimate"),
+    EndingCase("ok, no marker", stream(*frames(done=False)), 200, "settled", cost=PAID, usage="provider"),
+    EndingCase("4xx", failing(400), 400, "failed", "upstream_rejected", cost=FREE),
+    EndingCase("5xx", failing(503), 503, "failed", "upstream_overloaded", attempts=3, cost=FREE),
+    EndingCase("closed unanswered", DROPPED, 502, "failed", "upstream_unreachable", attempts=2),
+    EndingCase("cut before content", stream(ROLE, end="cut"), 502, "failed", "upstream_truncated", attempts=2),
+    EndingCase("ended before content", stream(ROLE), 502, "failed", "upstream_truncated", attempts=2),
+    EndingCase("error before content", stream(ROLE, b'data: {"error":{"message":"no"}}\n\n'), 502, "failed", "upstream_error"),
+    EndingCase("200 with HTML", HTML, 502, "failed", "upstream_truncated"),
+    EndingCase("cut after content", stream(ROLE, HEL, end="cut"), 200, "aborted", "upstream_truncated", "upstream", cost=PARTLY, usage="estimate"),
+    EndingCase("ended after content", stream(ROLE, HEL), 200, "aborted", "upstream_truncated", "upstream", cost=PARTLY, usage="estimate"),
+    EndingCase("cut inside a frame", stream(ROLE, HEL, LO[:30], end="cut"), 200, "aborted", "upstream_truncated", "upstream", cost=PARTLY, usage="estimate"),
+    EndingCase("ended inside a frame", stream(ROLE, HEL, LO[:30]), 200, "aborted", "upstream_truncated", "upstream", cost=PARTLY, usage="estimate"),
+    EndingCase("broken frame", stream(HEL, b'data: {"finish_reason":"stop\n\n', DONE), 200, "aborted", "upstream_error", "upstream", cost=PARTLY, usage="estimate"),
+    EndingCase("error after content", stream(HEL, b'data: {"error":{"message":"no"}}\n\n'), 200, "aborted", "upstream_error", "upstream", cost=PARTLY, usage="estimate"),
+    EndingCase("no head in time", SILENT, 504, "failed", "upstream_timeout", timer="headers"),
+    EndingCase("no content in time", stream(ROLE, end="stall"), 504, "failed", "upstream_timeout", timer="first_content"),
+    EndingCase("the whole time is up", stream(HEL, end="stall"), 200, "aborted", "upstream_timeout", "timeout", timer="total", cost=PARTLY, usage="estimate"),
+    EndingCase("nothing more in time", stream(HEL, end="stall"), 200, "aborted", "upstream_timeout", "timeout", timer="idle", cost=PARTLY, usage="estimate"),
 ]  # fmt: skip
 CASES = [
-    *(Case(**{**vars(case), "streamed": streamed}) for cases, streamed in ((WHOLE, False), (STREAMED, True)) for case in cases)
+    *(EndingCase(**{**vars(case), "streamed": streamed}) for cases, streamed in ((WHOLE, False), (STREAMED, True)) for case in cases)
 ]  # fmt: skip
 
 
@@ -124,7 +130,7 @@ def with_timer(timer: str | None) -> Change:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 def test_an_answered_or_failed_call_has_its_final_row(
-    make: Make, upstream: Upstream, case: Case
+    make: Make, upstream: Upstream, case: EndingCase
 ) -> None:
     """The final row and the rows of failed attempts are right, and so is the money in both."""
     world = make(with_timer(case.timer))
@@ -147,7 +153,7 @@ def test_an_answered_or_failed_call_has_its_final_row(
     assert not [row for row in world.log if row["event"] == "bug"]
 
 
-def paid(entry: FinalRow, failed: list[AttemptRow], case: Case) -> None:
+def paid(entry: FinalRow, failed: list[AttemptRow], case: EndingCase) -> None:
     """Check wasted, estimated and unknown money; the final row is the sum of the call's rows."""
     answered = entry.state != "failed"
     assert [row.attempt for row in failed] == [*range(1, case.attempts + (not answered))]

@@ -17,7 +17,7 @@ from tests.e2e.upstream import Upstream
 from tests.e2e.world import Change, Config, Make, World, chat
 
 
-class Disk:
+class FullDisk:
     """The disk under every journal of this process."""
 
     full = False
@@ -25,8 +25,8 @@ class Disk:
 
 
 @pytest.fixture
-def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
-    disk = Disk()
+def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[FullDisk]:
+    disk = FullDisk()
 
     def appending(segment: Segment, data: bytes, link: Link | None = None) -> None:
         if disk.full:
@@ -60,7 +60,7 @@ def count_rows(world: World) -> tuple[Counter[str], int]:
 
 
 def test_durability_each_calls_a_provider_only_after_the_row_is_on_disk(
-    make: Make, upstream: Upstream, disk: Disk
+    make: Make, upstream: Upstream, disk: FullDisk
 ) -> None:
     world = make(ledger_settings(durability="each"))
     for streamed in (False, True):
@@ -77,7 +77,7 @@ def test_durability_each_calls_a_provider_only_after_the_row_is_on_disk(
 
 
 def test_durability_each_with_serve_answers_calls_when_the_disk_fails(
-    make: Make, upstream: Upstream, disk: Disk
+    make: Make, upstream: Upstream, disk: FullDisk
 ) -> None:
     world = make(ledger_settings(durability="each", on_disk_full="serve"))
     disk.broken = True

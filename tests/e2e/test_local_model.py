@@ -38,7 +38,7 @@ HELLO: list[Any] = [{"role": "user", "content": "What is the capital of France?"
 PROOF: list[Any] = [{"role": "user", "content": "Prove that there are infinitely many primes."}]
 
 
-class Program:
+class ServedProgram:
     """`python -m gateway serve`, from its start-up lines on."""
 
     def __init__(self, data: Path) -> None:
@@ -98,13 +98,13 @@ def wait_for_end(pid: int) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
-    program = Program(tmp_path_factory.mktemp("program"))
+def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedProgram]:
+    program = ServedProgram(tmp_path_factory.mktemp("program"))
     yield program
     program.end(signal.SIGTERM)
 
 
-def test_the_start_up_lines_say_what_the_gateway_serves(program: Program) -> None:
+def test_the_start_up_lines_say_what_the_gateway_serves(program: ServedProgram) -> None:
     lines = "\n".join(program.lines)
     assert re.search(
         r"^  on  \* local +fast smollm2-135m, smart smollm2-135m, reasoning", lines, re.MULTILINE
@@ -113,7 +113,7 @@ def test_the_start_up_lines_say_what_the_gateway_serves(program: Program) -> Non
     assert "none needed (keys: open)" in lines
 
 
-def test_the_model_list_has_the_local_model(program: Program) -> None:
+def test_the_model_list_has_the_local_model(program: ServedProgram) -> None:
     with program.sdk() as sdk:
         names = [model.id for model in sdk.models.list()]
     assert names == [
@@ -137,7 +137,12 @@ REQUESTS = [
     ("requested_model", "tier", "messages", "cap"), REQUESTS, ids=[row[0] for row in REQUESTS]
 )
 def test_the_local_model_answers_in_every_tier(
-    program: Program, requested_model: str, tier: str, messages: list[Any], cap: int, streamed: bool
+    program: ServedProgram,
+    requested_model: str,
+    tier: str,
+    messages: list[Any],
+    cap: int,
+    streamed: bool,
 ) -> None:
     with program.sdk() as sdk:
         create = sdk.chat.completions.with_raw_response.create
@@ -157,7 +162,7 @@ def test_the_local_model_answers_in_every_tier(
     assert streamed or head["x-tiergate-cost"] == "0"
 
 
-def test_the_first_request_of_the_readme_is_answered_well(program: Program) -> None:
+def test_the_first_request_of_the_readme_is_answered_well(program: ServedProgram) -> None:
     """The start-up lines show the README's request word for word."""
     match = re.search(r"-d '(\{.+\})'", README.read_text())
     assert match
@@ -171,7 +176,7 @@ def test_the_first_request_of_the_readme_is_answered_well(program: Program) -> N
         assert reply.headers["x-tiergate-model"] == "smollm2-135m"
 
 
-def test_the_second_equal_call_is_a_cache_hit(program: Program) -> None:
+def test_the_second_equal_call_is_a_cache_hit(program: ServedProgram) -> None:
     """The cached whole answer serves a stream; nothing is computed for it."""
     with program.sdk() as sdk:
         create = sdk.chat.completions.with_raw_response.create
@@ -185,7 +190,7 @@ def test_the_second_equal_call_is_a_cache_hit(program: Program) -> None:
     assert again.headers["x-tiergate-attempts"] == "0"
 
 
-def test_usage_comes_from_the_local_model(program: Program) -> None:
+def test_usage_comes_from_the_local_model(program: ServedProgram) -> None:
     with program.sdk() as sdk:
         create = sdk.chat.completions.create
         usage = create(model="smart", messages=HELLO, max_tokens=9).usage
@@ -200,7 +205,7 @@ def test_usage_comes_from_the_local_model(program: Program) -> None:
     assert chunks[-1].usage.prompt_tokens == usage.prompt_tokens
 
 
-def test_the_gateway_starts_a_killed_engine_again(program: Program) -> None:
+def test_the_gateway_starts_a_killed_engine_again(program: ServedProgram) -> None:
     """A call that comes meanwhile waits for it and is served."""
     before = program.engine()
     with wait_for_end(before):
@@ -213,7 +218,7 @@ def test_the_gateway_starts_a_killed_engine_again(program: Program) -> None:
     assert program.engine() != before
 
 
-def test_a_killed_gateway_leaves_no_engine_and_no_open_call(program: Program) -> None:
+def test_a_killed_gateway_leaves_no_engine_and_no_open_call(program: ServedProgram) -> None:
     """The engine ends with it, and the next start closes the call that was open."""
     with program.sdk() as sdk:
         chunks = sdk.chat.completions.create(
@@ -225,7 +230,7 @@ def test_a_killed_gateway_leaves_no_engine_and_no_open_call(program: Program) ->
     before = program.entries()
     assert len(before) > 10
     assert {(entry.state, entry.cost) for entry in before} <= {("settled", 0), ("cache_hit", 0)}
-    again = Program(program.data)
+    again = ServedProgram(program.data)
     with wait_for_end(again.engine()):
         again.end(signal.SIGTERM)
     assert "  after a crash: the gateway closed 1 open calls" in again.lines

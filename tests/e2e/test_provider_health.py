@@ -9,7 +9,7 @@ from tests.e2e.upstream import DROPPED, Answer, Upstream, failing, stream, whole
 from tests.e2e.world import SECRET, Config, Make, World, chat, spared
 
 
-class Clock:
+class HealthClock:
     """The clock of the circuit breakers of a world."""
 
     def __init__(self, world: World) -> None:
@@ -45,7 +45,7 @@ def events(world: World) -> list[tuple[object, object, object]]:
 
 def test_a_failing_target_leaves_the_rotation_and_returns(make: Make, upstream: Upstream) -> None:
     world = make(spared)
-    clock = Clock(world)
+    clock = HealthClock(world)
     upstream.on("/acme", *[failing(500)] * 5)
     upstream.on("/spare", whole())
     for _ in range(7):
@@ -70,7 +70,7 @@ def test_a_failing_target_leaves_the_rotation_and_returns(make: Make, upstream: 
 
 def test_the_plan_names_the_targets_that_are_out_and_why(make: Make, upstream: Upstream) -> None:
     world = make(spared)
-    Clock(world)
+    HealthClock(world)
     upstream.on("/acme", failing(500))
     upstream.on("/spare", whole())
     for _ in range(5):
@@ -107,7 +107,7 @@ def test_the_client_gets_a_time_to_retry_when_every_target_is_out(
     world: World, upstream: Upstream
 ) -> None:
     """The client may retry, since nothing was sent; its row has no attempt."""
-    Clock(world)
+    HealthClock(world)
     upstream.on("/acme", failing(500))
     for _ in range(2):
         assert "x-should-retry" not in world.ask(chat()).headers
@@ -127,7 +127,7 @@ def test_the_gateway_stops_using_a_refused_credential(
     make: Make, upstream: Upstream, status: int
 ) -> None:
     world = make(accounts)
-    clock = Clock(world)
+    clock = HealthClock(world)
     upstream.on("/acme", failing(status), whole())
     for _ in range(3):
         assert world.ask(chat()).status_code == 200
@@ -149,7 +149,7 @@ def test_the_gateway_stops_using_a_refused_credential(
 
 def test_the_gateway_keeps_using_its_only_credential(world: World, upstream: Upstream) -> None:
     """A refusal costs nothing, and the credential may be good again."""
-    Clock(world)
+    HealthClock(world)
     upstream.on("/acme", failing(401), whole())
     assert world.ask(chat()).status_code == 502
     assert world.ask(chat()).status_code == 200
@@ -158,7 +158,7 @@ def test_the_gateway_keeps_using_its_only_credential(world: World, upstream: Ups
 def test_streams_that_break_off_count_against_their_target(make: Make, upstream: Upstream) -> None:
     """Breaks count even after the first content, when no other target can take over."""
     world = make(spared)
-    Clock(world)
+    HealthClock(world)
     cut = stream(*stream().pieces[:2], end="cut")
     upstream.on("/acme", cut)
     upstream.on("/spare", stream())

@@ -16,7 +16,7 @@ type Headers = Mapping[str, str]
 EMPTY = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "30s"}
 
 
-class Clock:
+class QuotaClock:
     """The time of day as the gateway sees it."""
 
     def __init__(self, world: World) -> None:
@@ -50,7 +50,7 @@ def test_an_account_without_quota_is_used_again_after_the_reset(
     make: Make, upstream: Upstream, streamed: bool
 ) -> None:
     world = make(accounts)
-    clock = Clock(world)
+    clock = QuotaClock(world)
     good = stream() if streamed else whole()
     upstream.on("/acme", by_account(with_headers(good, EMPTY), good))
     for seconds in (0.0, 10.0, 19.0, 1.0):
@@ -66,7 +66,7 @@ def test_the_gateway_calls_no_provider_while_all_are_parked_for_long(
 ) -> None:
     """The gateway tells the client, in its own words, when the first account is back."""
     world = make(spared)
-    clock = Clock(world)
+    clock = QuotaClock(world)
     upstream.on("/acme", failing(429, retry_after="50"))
     upstream.on("/spare", failing(429, retry_after="40"))
     assert world.ask(chat()).json()["error"]["code"] == "upstream_rate_limited"
@@ -83,7 +83,7 @@ def test_the_gateway_calls_no_provider_while_all_are_parked_for_long(
 def test_the_gateway_waits_for_an_account_that_is_back_soon(make: Make, upstream: Upstream) -> None:
     """The gateway waits a moment longer, so that not all calls come back at once."""
     world = make()
-    clock = Clock(world)
+    clock = QuotaClock(world)
     upstream.on("/acme", failing(429, retry_after="25"), whole())
     world.ask(chat())
     clock.now += 10
@@ -94,7 +94,7 @@ def test_the_gateway_waits_for_an_account_that_is_back_soon(make: Make, upstream
 
 def test_a_503_parks_the_account_only_with_a_retry_after(make: Make, upstream: Upstream) -> None:
     world = make(accounts)
-    Clock(world)
+    QuotaClock(world)
     upstream.on("/acme", by_account(failing(503), whole()))
     for _ in range(2):
         world.ask(chat())
@@ -120,7 +120,7 @@ def test_a_conversation_leaves_the_account_with_its_answer_only_if_parked(
 ) -> None:
     """A shortage does not move a conversation from the account that has its earlier answer."""
     world = make(stored)
-    clock = Clock(world)
+    clock = QuotaClock(world)
     first = answer(RESPONSES)
     upstream.on(ENDPOINTS[RESPONSES], with_headers(first, headers or {}), answer(RESPONSES))
     ask(world, RESPONSES, FIRST)

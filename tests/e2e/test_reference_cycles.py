@@ -12,7 +12,7 @@ from types import CodeType
 import pytest
 
 from tests.e2e.child import until
-from tests.e2e.test_final_rows import CASES, Case
+from tests.e2e.test_final_rows import CASES, EndingCase
 from tests.e2e.test_hedge import SILENT, hedged
 from tests.e2e.upstream import PATIENCE, Answer, Upstream, failing, frames, stream, whole
 from tests.e2e.world import Config, Make, World, chat, spared
@@ -74,7 +74,7 @@ def make_calls(world: World, count: int = _CALLS, *, streamed: bool) -> None:
 @pytest.mark.parametrize(
     "case", [item for item in CASES if item.timer is None], ids=lambda case: case.id
 )
-def test_a_call_leaves_no_reference_cycle(make: Make, upstream: Upstream, case: Case) -> None:
+def test_a_call_leaves_no_reference_cycle(make: Make, upstream: Upstream, case: EndingCase) -> None:
     """An answer may be whole or streamed, fail at every target, or be cut."""
     world = make(spared)
     upstream.on("/", case.script)

@@ -13,7 +13,7 @@ import pytest
 from gateway.core import jsonio
 from gateway.upstream.read_url import read_url
 from tests.e2e.child import until
-from tests.e2e.reload_trial import Trial
+from tests.e2e.reload_trial import ReloadTrial
 from tests.e2e.service import Service, read_until
 from tests.e2e.upstream import PATIENCE, Upstream, whole
 from tests.e2e.world import Config, chat
@@ -217,7 +217,7 @@ def test_a_shadow_configuration_decides_beside_the_current_one(
 
 def test_p_06_p_07_ten_reloads_a_second_under_load_fail_no_call(tmp_path: Path) -> None:
     """The short form of `make reload`: each row is of one configuration, and nothing stays open."""
-    trial = Trial(tmp_path)
+    trial = ReloadTrial(tmp_path)
     try:
         result = asyncio.run(trial.run(30))
     finally:

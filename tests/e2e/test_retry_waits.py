@@ -9,7 +9,7 @@ import pytest
 from gateway.core.ledger_rows import AttemptRow
 from gateway.server import keepalive
 from tests.e2e.child import until
-from tests.e2e.test_provider_quota import Clock
+from tests.e2e.test_provider_quota import QuotaClock
 from tests.e2e.upstream import PATIENCE, Upstream, failing, stream, whole
 from tests.e2e.world import Config, Make, World, chat, spared
 
@@ -175,7 +175,7 @@ def test_a_stream_whose_client_retries_waits_only_until_a_keepalive(
 def test_later_calls_wait_for_the_preferred_target_too(make: Make, upstream: Upstream) -> None:
     """For a wait of two seconds a conversation does not change its model."""
     world = make(spared)
-    clock = Clock(world)
+    clock = QuotaClock(world)
     upstream.on("/acme", SOON, whole())
     providers = []
     for _ in range(2):
@@ -199,7 +199,7 @@ def test_no_call_waits_where_the_configuration_turns_waits_off(
         value["retry"] = {"preferred_wait": "0s", "preferred_again": 0}
 
     world = make(at_once)
-    Clock(world)
+    QuotaClock(world)
     upstream.on("/acme", SOON)
     for _ in range(2):
         assert world.ask(chat()).headers["x-tiergate-provider"] == "spare"

@@ -46,7 +46,7 @@ from tests.server.gate import (
     STREAM,
     TOKENS,
     Gate,
-    Reply,
+    GateReply,
     valid_body,
 )
 from tests.telemetry.tap import TraceReceiver
@@ -105,7 +105,7 @@ def gate(
     gateway.stop()
 
 
-def ask(gate: Gate, path: str, *, streamed: bool = False, cache: str = "refresh") -> Reply:
+def ask(gate: Gate, path: str, *, streamed: bool = False, cache: str = "refresh") -> GateReply:
     members: dict[str, dict[str, Any]] = {
         RESPONSES: {"input": TURNS},
         GENERATE: {"contents": [{"role": "user", "parts": [{"text": f"Hello {PROMPT}."}]}]},

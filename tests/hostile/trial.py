@@ -27,7 +27,7 @@ from tests.server.gate import (
     MESSAGES,
     RESPONSES,
     Gate,
-    Reply,
+    GateReply,
     answers,
     check_refusal,
     family,
@@ -97,7 +97,7 @@ def cached(gate: Gate, provider: Upstream, path: str, every: int = 1) -> Outcome
     provider.scripts.clear()
     provider.on("/", echo)
     texts = strings(520)[::every]
-    first: list[Reply] = []
+    first: list[GateReply] = []
     for at, text in enumerate(texts):
         reply = gate.ask(path, written(path, text, at))
         right = reply.status == 200 and reply.headers["x-tiergate-cache"] == "miss"
@@ -123,7 +123,7 @@ def unreadable(gate: Gate, provider: Upstream, path: str, number: int = 300) -> 
     yield "" if not provider.requests else f"{provider.requests[0].body!r} was sent on"
 
 
-def refused(reply: Reply, path: str, status: int, start: str, what: object) -> str:
+def refused(reply: GateReply, path: str, status: int, start: str, what: object) -> str:
     """Return the mistake in a refusal, empty if there is none."""
     try:
         right = check_refusal(reply, path, status).startswith(start)

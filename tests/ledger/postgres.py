@@ -46,7 +46,7 @@ _INIT = ("-U", "tiergate", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C
 
 
 @dataclass
-class Server:
+class PostgresServer:
     """A server that listens in its own folder; tests may start and stop it repeatedly."""
 
     programs: Path
@@ -129,7 +129,7 @@ def programs() -> Path | None:
 
 
 @contextmanager
-def server() -> Iterator[Server]:
+def server() -> Iterator[PostgresServer]:
     """Start an empty server for this test run alone."""
     program_folder = programs()
     if program_folder is None:
@@ -140,7 +140,7 @@ def server() -> Iterator[Server]:
         nobody = pwd.getpwnam("nobody")
         user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
         os.chown(folder, nobody.pw_uid, nobody.pw_gid)
-    running_server = Server(program_folder, folder, user)
+    running_server = PostgresServer(program_folder, folder, user)
     try:
         subprocess.run(
             [program_folder / "initdb", "-D", folder / "data", *_INIT],

@@ -86,7 +86,7 @@ async def test_the_journal_reports_a_failed_sync_and_continues(tmp_path: Path) -
     journal.close()
 
 
-class Disk:
+class SlowDisk:
     """A disk whose sync waits for a gate, and counts."""
 
     def __init__(self) -> None:
@@ -104,7 +104,7 @@ class Disk:
 
 
 async def test_wait_until_synced_returns_once_all_rows_are_on_the_disk(tmp_path: Path) -> None:
-    disk = Disk()
+    disk = SlowDisk()
     journal = Journal(tmp_path, sync=disk.sync)
     await journal.wait_until_synced()
     assert disk.synced == 0
@@ -121,7 +121,7 @@ async def test_wait_until_synced_returns_once_all_rows_are_on_the_disk(tmp_path:
 
 
 async def test_waiting_callers_share_one_sync(tmp_path: Path) -> None:
-    disk = Disk()
+    disk = SlowDisk()
     journal = Journal(tmp_path, sync=disk.sync)
 
     async def call(number: int) -> None:
@@ -142,7 +142,7 @@ async def test_waiting_callers_share_one_sync(tmp_path: Path) -> None:
 async def test_waiting_callers_get_the_error_of_a_failed_sync(
     tmp_path: Path,
 ) -> None:
-    disk = Disk()
+    disk = SlowDisk()
     disk.gate.set()
     disk.broken = True
     journal = Journal(tmp_path, sync=disk.sync)
@@ -159,7 +159,7 @@ async def test_waiting_callers_get_the_error_of_a_failed_sync(
 
 async def test_a_cancelled_caller_does_not_disturb_the_others(tmp_path: Path) -> None:
     """A sync that fails when nobody waits any more leaves no error behind."""
-    disk = Disk()
+    disk = SlowDisk()
     journal = Journal(tmp_path, sync=disk.sync)
     journal.write(entry("a"))
     cancelled, stays = (asyncio.create_task(journal.wait_until_synced()) for _ in range(2))
@@ -185,7 +185,7 @@ async def test_a_cancelled_caller_does_not_disturb_the_others(tmp_path: Path) ->
 async def test_the_journal_does_not_sync_rows_again_that_a_caller_waited_for(
     tmp_path: Path,
 ) -> None:
-    disk, naps = Disk(), Naps()
+    disk, naps = SlowDisk(), Naps()
     disk.gate.set()
     journal = Journal(tmp_path, sync=disk.sync)
     keep = asyncio.create_task(journal.sync_periodically(naps.sleep, never))

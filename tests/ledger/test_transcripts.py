@@ -111,7 +111,7 @@ def test_a_long_transcript_is_marked_as_cut(tmp_path: Path) -> None:
     assert jsonio.loads(text.prompt.encode())["content"].endswith("characters more]")
 
 
-class Stuck:
+class StuckFile:
     """A redactor that waits: it keeps the thread busy until a test releases it."""
 
     def __init__(self) -> None:
@@ -126,7 +126,7 @@ class Stuck:
 
 def test_transcripts_that_the_thread_cannot_write_in_time_are_dropped(tmp_path: Path) -> None:
     """Both number and size are bounded; `keep` never waits, and there is room again afterwards."""
-    stuck = Stuck()
+    stuck = StuckFile()
     transcripts = TranscriptFixture(tmp_path, redactors=[stuck], max_waiting_bytes=10_000)
     transcripts.content.keep("first", NOON, b"hello", b"")
     assert stuck.busy.wait(30)

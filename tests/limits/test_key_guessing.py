@@ -8,7 +8,7 @@ from gateway.core.errors import ProblemError
 from gateway.limits.key_guessing import WrongKeyCounter
 
 
-class Clock:
+class GuessClock:
     now = 1_000.0
 
     def __call__(self) -> float:
@@ -16,8 +16,8 @@ class Clock:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> GuessClock:
+    return GuessClock()
 
 
 def refused(guesses: WrongKeyCounter, secret: str) -> float:
@@ -29,7 +29,7 @@ def refused(guesses: WrongKeyCounter, secret: str) -> float:
     return 0.0
 
 
-def test_a_refusal_does_not_quote_the_key(clock: Clock) -> None:
+def test_a_refusal_does_not_quote_the_key(clock: GuessClock) -> None:
     guesses = WrongKeyCounter(clock)
     for _ in range(5):
         guesses.count("tg-12345")
@@ -40,7 +40,9 @@ def test_a_refusal_does_not_quote_the_key(clock: Clock) -> None:
     assert "12345" not in problem.message
 
 
-def test_a_client_gets_few_guesses_for_keys_with_the_same_first_characters(clock: Clock) -> None:
+def test_a_client_gets_few_guesses_for_keys_with_the_same_first_characters(
+    clock: GuessClock,
+) -> None:
     guesses = WrongKeyCounter(clock)
     assert [refused(guesses, f"tg-12345{at}") for at in range(5)] == [0.0] * 5
     assert refused(guesses, "tg-12345x") == pytest.approx(5.0)
@@ -53,7 +55,7 @@ def test_a_client_gets_few_guesses_for_keys_with_the_same_first_characters(clock
     assert [refused(guesses, "tg-12345") for _ in range(5)] == [0.0] * 5
 
 
-def test_keys_with_other_first_characters_have_their_own_guesses(clock: Clock) -> None:
+def test_keys_with_other_first_characters_have_their_own_guesses(clock: GuessClock) -> None:
     guesses = WrongKeyCounter(clock)
     while not refused(guesses, "aaaaaaaa"):
         pass
@@ -68,7 +70,7 @@ def _apart(key: str, other_key: str) -> bool:
     return (hash(key[:8]) - hash(other_key[:8])) % 1_024 != 0
 
 
-def test_the_gateway_also_limits_wrong_keys_in_total(clock: Clock) -> None:
+def test_the_gateway_also_limits_wrong_keys_in_total(clock: GuessClock) -> None:
     guesses = WrongKeyCounter(clock)
     waits = [refused(guesses, f"{at:08d}") for at in range(2_000)]
     counted = [wait for wait in waits if not wait]
@@ -79,7 +81,7 @@ def test_the_gateway_also_limits_wrong_keys_in_total(clock: Clock) -> None:
     assert len([wait for wait in waits if not wait]) == 5
 
 
-def test_the_memory_of_the_counter_does_not_grow(clock: Clock) -> None:
+def test_the_memory_of_the_counter_does_not_grow(clock: GuessClock) -> None:
     guesses = WrongKeyCounter(clock)
     before = sys.getsizeof(guesses._slots)
     for at in range(50_000):

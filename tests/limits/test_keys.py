@@ -403,7 +403,7 @@ def trace(keys: KeyTable, secret: str) -> tuple[int, ...]:
     return tuple(line_numbers)
 
 
-class Watched:
+class WatchedKeyFile:
     """A key file that is watched, and what was logged."""
 
     def __init__(self, folder: Path, text: str, extra: str = "") -> None:
@@ -424,7 +424,7 @@ ONE, TWO = f"one: {{sha256: {digest('s1')}}}\n", f"two: {{sha256: {digest('s2')}
 
 
 def test_a_change_of_the_file_takes_effect_at_the_next_check(tmp_path: Path) -> None:
-    watched = Watched(tmp_path, ONE, f"more={digest('s3')}")
+    watched = WatchedKeyFile(tmp_path, ONE, f"more={digest('s3')}")
     watched.change(TWO)
     assert opens(watched.keys, "s1", "s2", "s3") == ["two", "more"]
     assert watched.log == [
@@ -436,7 +436,7 @@ def test_a_change_of_the_file_takes_effect_at_the_next_check(tmp_path: Path) -> 
 
 def test_a_file_that_is_changed_in_place_is_read_too(tmp_path: Path) -> None:
     """Most editors do so; the new content may have the same size and the same time."""
-    watched = Watched(tmp_path, ONE)
+    watched = WatchedKeyFile(tmp_path, ONE)
     file = tmp_path / "keys.yaml"
     before = file.stat()
     file.write_text(ONE.replace("one", "own"))
@@ -458,7 +458,7 @@ BROKEN = [
 def test_a_file_with_a_mistake_changes_no_key_and_is_logged_once(
     tmp_path: Path, text: str, line: int | None, words: str
 ) -> None:
-    watched = Watched(tmp_path, ONE, f"more={digest('s3')}")
+    watched = WatchedKeyFile(tmp_path, ONE, f"more={digest('s3')}")
     watched.change(text)
     for _ in range(3):
         watched.keys.refresh()
@@ -474,7 +474,7 @@ def test_a_file_with_a_mistake_changes_no_key_and_is_logged_once(
 
 
 def test_a_missing_file_changes_no_key_until_it_is_back(tmp_path: Path) -> None:
-    watched = Watched(tmp_path, ONE)
+    watched = WatchedKeyFile(tmp_path, ONE)
     (tmp_path / "keys.yaml").unlink()
     watched.keys.refresh()
     watched.keys.refresh()
@@ -489,7 +489,7 @@ def test_a_file_that_changes_during_the_read_is_read_at_the_next_check(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The gateway never takes half a file, even if that half has no mistake."""
-    watched = Watched(tmp_path, ONE)
+    watched = WatchedKeyFile(tmp_path, ONE)
     read = Path.read_text
 
     def half(self: Path, encoding: str) -> str:
@@ -506,7 +506,7 @@ def test_a_file_that_changes_during_the_read_is_read_at_the_next_check(
 
 
 async def test_the_gateway_checks_the_key_file_every_second(tmp_path: Path) -> None:
-    watched, waits = Watched(tmp_path, ONE), list[float]()
+    watched, waits = WatchedKeyFile(tmp_path, ONE), list[float]()
 
     async def sleep(seconds: float) -> None:
         waits.append(seconds)

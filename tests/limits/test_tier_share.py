@@ -45,7 +45,7 @@ def call(key: Key, operation: str = "generate") -> Call:
     )  # fmt: skip
 
 
-class Process:
+class ShareProcess:
     """One gateway process: decides turns as `classify` does, counts them and renews thresholds."""
 
     def __init__(self, pool: TurnPool | None = None, most: ShareBounds = MOST) -> None:
@@ -73,7 +73,7 @@ class Process:
 
 async def test_a_key_gets_its_own_thresholds_after_min_turns() -> None:
     """Until then it has those of its tenant's turns, and before that none."""
-    process = Process()
+    process = ShareProcess()
     assert (process.traffic.find_thresholds(ANN), process.traffic.find_thresholds(OTHER)) == (
         None,
         None,
@@ -95,7 +95,7 @@ async def test_a_key_gets_its_own_thresholds_after_min_turns() -> None:
 
 async def test_one_key_does_not_move_the_thresholds_of_another() -> None:
     """Nor does one tenant move the thresholds of another."""
-    process = Process()
+    process = ShareProcess()
     await process.many(ANN, [HARD, PLAIN, EASY, EASY] * 1_000)
     before = process.traffic.find_thresholds(ANN)
     await process.many(EVE, [HARD] * 20_000, every=2_000)
@@ -105,7 +105,7 @@ async def test_one_key_does_not_move_the_thresholds_of_another() -> None:
 
 async def test_only_classified_turns_are_counted() -> None:
     """Pins, rules and defaults do not count; a turn that keeps its tier is not lowered."""
-    process = Process()
+    process = ShareProcess()
     for tier in TIERS:
         process.traffic.count_turn(call(ANN), Decision(lab="a", tier=tier, source="pin"))
     process.traffic.count_turn(
@@ -167,7 +167,7 @@ async def test_a_new_configuration_takes_effect_at_once() -> None:
 
     Without bounds or a classifier's thresholds there are none.
     """
-    process = Process()
+    process = ShareProcess()
     await process.many(ANN, [HARD] * MIN_TURNS)
     before = process.traffic.find_thresholds(ANN)
     process.traffic.adopt(ShareBounds(reasoning=0.5), OWN)
@@ -210,7 +210,7 @@ def hard(chance: random.Random) -> Score:
 
 
 async def shares(
-    process: Process, key: Key, draw: Draw, seed: int, turns: int
+    process: ShareProcess, key: Key, draw: Draw, seed: int, turns: int
 ) -> dict[Tier, float]:
     chance = random.Random(seed)
     result = await process.many(key, [draw(chance) for _ in range(turns)])
@@ -219,7 +219,7 @@ async def shares(
 
 async def test_each_key_keeps_within_two_points_of_its_bounds() -> None:
     """The test uses new turns, and scores that are even, few, bimodal or low."""
-    process = Process()
+    process = ShareProcess()
     cases = {"even": (even, 0.10, 0.40), "judged": (judged, 0.10, 0.40), "bimodal": (bimodal, 0.10, 0.40), "easy": (easy, 0.05, 0.15)}  # fmt: skip
     for name, (draw, reasoning, smart) in cases.items():
         key = Key(name=name)
@@ -231,7 +231,7 @@ async def test_each_key_keeps_within_two_points_of_its_bounds() -> None:
 
 async def test_after_the_traffic_changes_each_key_meets_its_bounds_again() -> None:
     """Traffic turns from easy to hard and back: two renewals of the counts are enough."""
-    process = Process()
+    process = ShareProcess()
     await shares(process, ANN, easy, 1, 5_000)
     await shares(process, ANN, hard, 2, 2 * MIN_TURNS)
     result = await shares(process, ANN, hard, 3, 4_000)
@@ -243,7 +243,7 @@ async def test_after_the_traffic_changes_each_key_meets_its_bounds_again() -> No
 
 async def test_a_new_key_is_read_from_the_pool_at_once() -> None:
     """The gateway asks other processes for a new key at once, and otherwise every few seconds."""
-    process, sleeps = Process(), list[float]()
+    process, sleeps = ShareProcess(), list[float]()
     waiting = asyncio.Event()
 
     async def sleep(seconds: float) -> None:
@@ -281,7 +281,7 @@ class Hashes:
 async def test_processes_share_their_counts() -> None:
     """Two processes count half of the turns each; a third has thresholds before its first turn."""
     pool = Hashes()
-    process, two, three = Process(pool), Process(pool), Process(pool)
+    process, two, three = ShareProcess(pool), ShareProcess(pool), ShareProcess(pool)
     chance = random.Random(3)
     await process.many(ANN, [even(chance) for _ in range(MIN_TURNS // 2)])
     assert process.traffic.find_thresholds(ANN) is None
@@ -295,7 +295,7 @@ async def test_processes_share_their_counts() -> None:
 async def test_losing_the_pool_loses_no_turn() -> None:
     """The process goes on alone, asks the pool once per refresh, and reports its counts later."""
     pool = Hashes()
-    process = Process(pool)
+    process = ShareProcess(pool)
     await process.many(ANN, [EASY] * MIN_TURNS)
     await process.many(BOB, [EASY])
     before, pool.lost, pool.request_count = process.traffic.find_thresholds(ANN), True, 0
@@ -316,7 +316,7 @@ async def test_losing_the_pool_loses_no_turn() -> None:
 
 
 async def test_a_turn_that_comes_during_a_refresh_is_sent_with_the_next() -> None:
-    process = Process()
+    process = ShareProcess()
 
     class Late(Hashes):
         async def add(self, tenant: str, name: str, counts: Sequence[int]) -> RecentTurns:
@@ -335,7 +335,7 @@ async def test_a_turn_that_comes_during_a_refresh_is_sent_with_the_next() -> Non
 
 async def test_a_pool_that_lost_its_counts_removes_no_thresholds() -> None:
     pool = Hashes()
-    process = Process(pool)
+    process = ShareProcess(pool)
     await process.many(ANN, [HARD] * MIN_TURNS)
     before = process.traffic.find_thresholds(ANN)
     pool.turns.clear()

@@ -13,7 +13,7 @@ TOKEN = hash_secret("a token")
 USER = TokenUser("ann@example.com", is_fixed=False)
 
 
-class Clock:
+class TokenClock:
     def __init__(self) -> None:
         self.now = 0.0
 
@@ -22,17 +22,19 @@ class Clock:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> TokenClock:
+    return TokenClock()
 
 
 @pytest.fixture
-def table(tmp_path: Path, clock: Clock) -> KeyTable:
+def table(tmp_path: Path, clock: TokenClock) -> KeyTable:
     text = f"ann: {{sha256: {digest('ann')}, expires: 1970-01-02T00:00:00Z}}"
     return load(write(tmp_path, text).name, tmp_path, "", clock=clock)
 
 
-def test_a_token_is_a_secret_of_its_key_until_it_expires(table: KeyTable, clock: Clock) -> None:
+def test_a_token_is_a_secret_of_its_key_until_it_expires(
+    table: KeyTable, clock: TokenClock
+) -> None:
     assert table.find_token(TOKEN) is None
     table.add_token(TOKEN, table.find_active("ann"), USER, 100.0)
     token = table.find_token(TOKEN)
@@ -45,7 +47,7 @@ def test_a_token_is_a_secret_of_its_key_until_it_expires(table: KeyTable, clock:
         table.find_by_hash(TOKEN)
 
 
-def test_a_token_expires_with_its_key(table: KeyTable, clock: Clock) -> None:
+def test_a_token_expires_with_its_key(table: KeyTable, clock: TokenClock) -> None:
     table.add_token(TOKEN, table.find_active("ann"), USER, 1e9)
     clock.now = 86_400.0
     assert table.find_token(TOKEN) is None

@@ -16,7 +16,7 @@ ASK = b'{"messages":[],"stream":%s}'
 
 
 @dataclass
-class Exchange:
+class EngineExchange:
     """One call to the front by a client that has sent its whole body."""
 
     path: str
@@ -129,7 +129,7 @@ def make_usage(prompt: int, output: int, **fields: Any) -> bytes:
 async def test_other_paths_pass_byte_for_byte_both_ways() -> None:
     question, reply = b"\x00\xff{1.50}\r\n\r\n", bytes(range(256)) * 300
     async with engine(make_whole_answer(reply, b"418 I'm a teapot")) as record:
-        call = Exchange("/v1/messages", question, query=b"beta=true&x=%20")
+        call = EngineExchange("/v1/messages", question, query=b"beta=true&x=%20")
         await call.run(record.front)
     line, *headers = record.read[0].split(b"\r\n\r\n", 1)[0].split(b"\r\n")
     assert line == b"POST /v1/messages?beta=true&x=%20 HTTP/1.1"
@@ -154,7 +154,7 @@ async def test_other_paths_pass_byte_for_byte_both_ways() -> None:
 )
 async def test_a_cut_answer_is_never_reported_as_complete(answer: bytes) -> None:
     async with engine(answer) as record:
-        call = Exchange("/v1/responses", b"{}..")
+        call = EngineExchange("/v1/responses", b"{}..")
         with pytest.raises(AnswerCut):
             await call.run(record.front)
     assert not call.sent or not call.complete
@@ -163,7 +163,7 @@ async def test_a_cut_answer_is_never_reported_as_complete(answer: bytes) -> None
 @pytest.mark.parametrize("path", ["/v1/messages", "/v1/chat/completions"])
 async def test_when_the_client_leaves_the_connection_to_the_engine_closes(path: str) -> None:
     async with engine(make_stream(make_chunk({"role": "assistant"}))[:-5], hold=True) as record:
-        call = Exchange(path, ASK % b"true")
+        call = EngineExchange(path, ASK % b"true")
         running = asyncio.create_task(call.run(record.front))
         async with asyncio.timeout(5):
             await call.begun.wait()
@@ -180,7 +180,7 @@ async def test_a_whole_reply_is_the_fold_of_a_stream() -> None:
     )
     progress = make_chunk({"role": "assistant", "content": None}, prompt_progress={"total": 9})
     async with engine(make_stream(progress, *chunks, make_usage(9, 4))) as record:
-        call = Exchange("/v1/chat/completions", b'{"x": 1.50}')
+        call = EngineExchange("/v1/chat/completions", b'{"x": 1.50}')
         await call.run(record.front)
     assert json.loads(record.read[0].split(b"\r\n\r\n", 1)[1])["stream"] is True
     assert call.complete
@@ -204,7 +204,7 @@ async def test_a_stream_has_one_id_and_neither_progress_nor_unrequested_usage() 
     progress = make_chunk({"role": "assistant", "content": None}, prompt_progress={"total": 9})
     sent_chunks = (make_chunk({"role": "assistant"}), make_chunk({"content": "Yes"}, created=2))
     async with engine(make_stream(progress, *sent_chunks, make_usage(9, 4))) as record:
-        call = Exchange("/v1/chat/completions", b'{"stream":true}')
+        call = EngineExchange("/v1/chat/completions", b'{"stream":true}')
         await call.run(record.front)
     assert call.complete
     *frames, end, rest = call.reply.split(b"\n\n")
@@ -220,7 +220,7 @@ async def test_a_stream_has_one_id_and_neither_progress_nor_unrequested_usage() 
 @pytest.mark.parametrize("streams", [b"true", b"false"])
 async def test_a_refusal_of_the_engine_is_passed_on_unchanged(streams: bytes) -> None:
     async with engine(make_whole_answer(b'{"error":{"code":400}}', b"400 Bad Request")) as record:
-        call = Exchange("/v1/chat/completions", ASK % streams)
+        call = EngineExchange("/v1/chat/completions", ASK % streams)
         await call.run(record.front)
     assert call.status == 400
     assert call.reply == b'{"error":{"code":400}}'
@@ -236,7 +236,7 @@ BROKEN = make_stream(make_chunk({"role": "assistant"}), make_chunk({"content": "
 @pytest.mark.parametrize("streams", [b"true", b"false"])
 async def test_a_stream_that_opens_with_an_error_is_a_refusal(streams: bytes) -> None:
     async with engine(make_stream(FAILURE)) as record:
-        call = Exchange("/v1/chat/completions", ASK % streams)
+        call = EngineExchange("/v1/chat/completions", ASK % streams)
         await call.run(record.front)
     assert call.status == 500
     assert call.reply == FAILURE
@@ -244,7 +244,7 @@ async def test_a_stream_that_opens_with_an_error_is_a_refusal(streams: bytes) ->
 
 async def test_a_failure_within_a_whole_reply_sets_its_status() -> None:
     async with engine(BROKEN) as record:
-        call = Exchange("/v1/chat/completions", ASK % b"false")
+        call = EngineExchange("/v1/chat/completions", ASK % b"false")
         await call.run(record.front)
     assert call.status == 500
     assert call.reply == FAILURE
@@ -252,7 +252,7 @@ async def test_a_failure_within_a_whole_reply_sets_its_status() -> None:
 
 async def test_a_failure_after_the_head_is_the_last_event_of_the_stream() -> None:
     async with engine(BROKEN) as record:
-        call = Exchange("/v1/chat/completions", ASK % b"true")
+        call = EngineExchange("/v1/chat/completions", ASK % b"true")
         await call.run(record.front)
     assert call.status == 200
     assert call.reply.endswith(b"data: %b\n\n" % FAILURE)

@@ -29,7 +29,7 @@ END_OF_TURN = 2  # the token <|im_end|>
 
 
 @dataclass(frozen=True)
-class Provider:
+class LocalModelProgram:
     process: subprocess.Popen[str]
     port: int
 
@@ -61,7 +61,7 @@ def chat(text: str, **fields: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def run_provider() -> Generator[Provider]:
+def run_provider() -> Generator[LocalModelProgram]:
     with subprocess.Popen(
         COMMAND,
         stdin=subprocess.PIPE,
@@ -73,13 +73,13 @@ def run_provider() -> Generator[Provider]:
         try:
             ready = process.stdout.readline()
             assert ready.startswith("ready http://127.0.0.1:")
-            yield Provider(process, int(ready.rsplit(":", 1)[1]))
+            yield LocalModelProgram(process, int(ready.rsplit(":", 1)[1]))
         finally:
             process.kill()
 
 
 @pytest.fixture(scope="module")
-def provider() -> Generator[Provider]:
+def provider() -> Generator[LocalModelProgram]:
     with run_provider() as provider:
         yield provider
 
@@ -93,7 +93,7 @@ THINKING: dict[str, Any] = {
 @pytest.mark.parametrize("fields", [{}, THINKING])
 @pytest.mark.parametrize("text", ["hi", "", "Prove that 2 + 2 = 4.", "Say nothing at all."])
 def test_the_model_answers_without_thinking(
-    provider: Provider, text: str, fields: dict[str, Any]
+    provider: LocalModelProgram, text: str, fields: dict[str, Any]
 ) -> None:
     """A request for reasoning gets the same answer."""
     answer = provider.chat(text, max_tokens=24, **fields)
@@ -107,7 +107,9 @@ def test_the_model_answers_without_thinking(
     assert 0 < usage["completion_tokens"] <= 24
 
 
-def test_the_openai_sdk_streams_the_same_text_as_the_whole_answer(provider: Provider) -> None:
+def test_the_openai_sdk_streams_the_same_text_as_the_whole_answer(
+    provider: LocalModelProgram,
+) -> None:
     body = chat("Why is the sky blue?", max_tokens=48)
     message = provider.ask("/v1/chat/completions", body)
     url = f"http://127.0.0.1:{provider.port}/v1"
@@ -134,7 +136,7 @@ def test_the_openai_sdk_streams_the_same_text_as_the_whole_answer(provider: Prov
     assert last.usage.completion_tokens == message["usage"]["completion_tokens"]
 
 
-def test_a_usage_chunk_comes_only_if_the_request_asks_for_it(provider: Provider) -> None:
+def test_a_usage_chunk_comes_only_if_the_request_asks_for_it(provider: LocalModelProgram) -> None:
     body = chat("hi", stream=True, max_tokens=24)
     with provider.send("POST", "/v1/chat/completions", body) as response:
         frames = response.read().split(b"\n\n")
@@ -142,7 +144,9 @@ def test_a_usage_chunk_comes_only_if_the_request_asks_for_it(provider: Provider)
     assert all(json.loads(frame.removeprefix(b"data: "))["choices"] for frame in frames[:-2])
 
 
-def test_a_model_that_wants_to_end_its_turn_at_once_still_answers(provider: Provider) -> None:
+def test_a_model_that_wants_to_end_its_turn_at_once_still_answers(
+    provider: LocalModelProgram,
+) -> None:
     eager = {"max_tokens": 24, "logit_bias": {str(END_OF_TURN): 100}}
     answer = provider.chat("hi", **eager)
     assert answer["choices"][0]["message"]["content"].strip()
@@ -152,7 +156,7 @@ def test_a_model_that_wants_to_end_its_turn_at_once_still_answers(provider: Prov
     assert silent["choices"][0]["message"]["content"] == ""
 
 
-def test_seeds_and_grammars_of_llama_cpp_work(provider: Provider) -> None:
+def test_seeds_and_grammars_of_llama_cpp_work(provider: LocalModelProgram) -> None:
     sampled = {"max_tokens": 24, "temperature": 1.5, "seed": 11}
     # With llama.cpp's cache the second answer differs: its prompt is read in other batches.
     words = " ".join(f"item {number}" for number in range(60))
@@ -162,7 +166,7 @@ def test_seeds_and_grammars_of_llama_cpp_work(provider: Provider) -> None:
     assert constrained["choices"][0]["message"]["content"] == "yes"
 
 
-def test_other_endpoints_of_llama_cpp_are_reachable(provider: Provider) -> None:
+def test_other_endpoints_of_llama_cpp_are_reachable(provider: LocalModelProgram) -> None:
     with provider.send("GET", "/v1/models") as response:
         assert [model["id"] for model in json.load(response)["data"]] == ["smollm2-135m"]
     message = provider.ask("/v1/messages", chat("hi", max_tokens=8))
@@ -173,7 +177,7 @@ def test_other_endpoints_of_llama_cpp_are_reachable(provider: Provider) -> None:
         assert json.load(response)["error"]["type"] == "invalid_request_error"
 
 
-def test_without_a_temperature_the_likeliest_answer_is_given(provider: Provider) -> None:
+def test_without_a_temperature_the_likeliest_answer_is_given(provider: LocalModelProgram) -> None:
     """Each endpoint answers as with temperature 0: so small a model says nonsense by chance."""
     question = "What is the capital of Italy? Answer in one sentence."
     body = {"messages": [{"role": "user", "content": question}], "max_tokens": 16}
@@ -185,7 +189,7 @@ def test_without_a_temperature_the_likeliest_answer_is_given(provider: Provider)
 
 
 def test_an_answer_has_at_most_256_tokens_unless_the_request_sets_a_limit(
-    provider: Provider,
+    provider: LocalModelProgram,
 ) -> None:
     answer = provider.chat("Count.", ignore_eos=True)
     assert answer["usage"]["completion_tokens"] == 256
@@ -193,7 +197,9 @@ def test_an_answer_has_at_most_256_tokens_unless_the_request_sets_a_limit(
 
 
 @pytest.mark.parametrize("streams", [True, False])
-def test_generation_stops_when_the_client_leaves(provider: Provider, *, streams: bool) -> None:
+def test_generation_stops_when_the_client_leaves(
+    provider: LocalModelProgram, *, streams: bool
+) -> None:
     endless = {"max_tokens": 3000, "ignore_eos": True, "stream": streams}
     raw = json.dumps(chat("Count.", **endless)).encode()
     connection = http.client.HTTPConnection("127.0.0.1", provider.port, timeout=60)
@@ -207,7 +213,7 @@ def test_generation_stops_when_the_client_leaves(provider: Provider, *, streams:
 
 @pytest.mark.parametrize("streams", [True, False])
 def test_reading_a_long_prompt_stops_when_the_client_leaves(
-    provider: Provider, *, streams: bool
+    provider: LocalModelProgram, *, streams: bool
 ) -> None:
     # About 2,800 tokens: 20 s of CPU.
     words = " ".join(f"{streams}{number}" for number in range(800))

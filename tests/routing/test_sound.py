@@ -159,7 +159,7 @@ class Dice:
         return DecisionContext(at=1_793_000_000 + 3600.0 * self._random.randint(0, 200))
 
 
-class Trial:
+class RuleTrial:
     """A random configuration, and the findings about it."""
 
     def __init__(self, dice: Dice, *, keyed: bool) -> None:
@@ -220,7 +220,7 @@ def attempt(seed: int, calls: int) -> Counter[str]:
     """Try random rules and calls, and count the findings by kind. Raises AssertionError."""
     dice = Dice(seed)
     keyed = dice.pick([True, False])
-    trial = Trial(dice, keyed=keyed)
+    trial = RuleTrial(dice, keyed=keyed)
     for _ in range(calls if trial.findings else 0):
         call, at = dice.call(), dice.at()
         for item in trial.findings:

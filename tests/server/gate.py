@@ -84,7 +84,7 @@ def add_labs(value: dict[str, Any]) -> None:
 
 
 @dataclass(frozen=True)
-class Reply:
+class GateReply:
     """One answer as it was on the wire."""
 
     status: int
@@ -151,7 +151,7 @@ class Gate:
                     connection.sendall(piece)
             return drain(connection)
 
-    def ask(self, path: str, body: bytes = b"", method: str = "POST", **headers: str) -> Reply:
+    def ask(self, path: str, body: bytes = b"", method: str = "POST", **headers: str) -> GateReply:
         """Send one request; reuse the connection where possible."""
         sent_headers = {name.replace("_", "-"): value for name, value in headers.items()}
         try:
@@ -162,7 +162,7 @@ class Gate:
             self._client.request(method, path, body, sent_headers)
             reply = self._client.getresponse()
         data = reply.read()
-        return Reply(reply.status, {k.lower(): v for k, v in reply.getheaders()}, data)
+        return GateReply(reply.status, {k.lower(): v for k, v in reply.getheaders()}, data)
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the log so far; each line is one event."""
@@ -194,7 +194,7 @@ def drain(connection: socket.socket) -> bytes:
     return received
 
 
-def answers(data: bytes) -> list[Reply]:
+def answers(data: bytes) -> list[GateReply]:
     """Parse the complete answers that follow each other in the bytes."""
     replies = []
     while data:
@@ -210,7 +210,7 @@ def answers(data: bytes) -> list[Reply]:
             assert length is not None, data[: head.end()]
             end = head.end() + int(length[1])
             body, data = data[head.end() : end], data[end:]
-        replies.append(Reply(int(lines[0].split()[1]), headers, body))
+        replies.append(GateReply(int(lines[0].split()[1]), headers, body))
     return replies
 
 
@@ -284,7 +284,7 @@ def request_model(path: str, model: str) -> tuple[str, bytes]:
     return path, valid_body(path, model=model)
 
 
-def refused_member(reply: Reply) -> str | None:
+def refused_member(reply: GateReply) -> str | None:
     """Return the member that a refusal names for programs; Messages has no place for it."""
     error = reply.json["error"]
     if "details" in error:
@@ -297,7 +297,7 @@ def refused_member(reply: Reply) -> str | None:
     return None if param is None else str(param)
 
 
-def check_refusal(reply: Reply, path: str, status: int) -> str:
+def check_refusal(reply: GateReply, path: str, status: int) -> str:
     """Check a refusal in the dialect of its path; return its message."""
     assert reply.status == status, (reply.status, reply.body[:300])
     assert reply.headers["content-type"] == "application/json"

@@ -17,7 +17,7 @@ from gateway.server.http1 import protocol
 from gateway.server.http1.asgi_exchange import AsgiExchange
 from tests.hostile.smuggled import CANARY, mutations
 from tests.server.gate import CHAT, request
-from tests.server.http1.test_head_cache import BODIES, LINES, Client, Line, feed_both, head
+from tests.server.http1.test_head_cache import BODIES, LINES, CountingClient, Line, feed_both, head
 
 BODY = b'{"a": 1}'
 CALL = request(CHAT, BODY, b"x-api-key: one")
@@ -30,7 +30,7 @@ def cut(data: bytes, places: list[int]) -> list[bytes]:
     return [data[begin:end] for begin, end in pairwise(ends)]
 
 
-def reads_as_it_arrives(client: Client) -> bool:
+def reads_as_it_arrives(client: CountingClient) -> bool:
     """Return True if the gateway reads the request's body as it comes."""
     return isinstance(client.connection._get_last_exchange(), AsgiExchange)
 
@@ -50,7 +50,7 @@ async def serve_slowly(*_: Any) -> None:
 async def test_a_body_behind_its_head_is_read_like_one_in_the_same_piece(
     lines: list[Line], position: int, bodies: list[bytes], places: list[list[int]]
 ) -> None:
-    whole, pieces = Client(), Client()
+    whole, pieces = CountingClient(), CountingClient()
     for body, cuts in zip(bodies, places, strict=False):
         data = head(lines, position, b"content-length", b"%d" % len(body)) + body
         whole.send(data)
@@ -63,7 +63,7 @@ async def test_a_body_behind_its_head_is_read_like_one_in_the_same_piece(
 @pytest.mark.parametrize("place", [END, END + 3, END - 1, 30])
 async def test_a_head_in_one_piece_is_remembered_for_the_next_request(place: int) -> None:
     """A head that itself came in pieces is not remembered."""
-    client = Client()
+    client = CountingClient()
     for data in (CALL, CALL, CALL):
         for piece in cut(data, [place]):
             client.send(piece)
@@ -74,7 +74,7 @@ async def test_a_head_in_one_piece_is_remembered_for_the_next_request(place: int
 
 
 async def test_a_remembered_head_with_another_length_waits_for_its_body_too() -> None:
-    client = Client()
+    client = CountingClient()
     client.send(CALL)
     for body in (b"x", b"x" * 1234, BODY):
         data = request(CHAT, body, b"x-api-key: one")
@@ -87,7 +87,7 @@ async def test_a_remembered_head_with_another_length_waits_for_its_body_too() ->
 @pytest.mark.parametrize("is_known", [False, True])
 @pytest.mark.parametrize("sent", [END, END + 3])
 async def test_a_slow_body_is_read_as_it_arrives(is_known: bool, sent: int) -> None:
-    client = Client()
+    client = CountingClient()
     if is_known:
         client.send(CALL)
     served_before = len(client.endpoint.requests)
@@ -108,7 +108,7 @@ async def test_a_slow_body_is_read_as_it_arrives(is_known: bool, sent: int) -> N
 
 async def test_the_gateway_does_not_wait_for_a_large_body() -> None:
     data = request(CHAT, b"x" * (protocol._SMALL_BODY_BYTES + 9))
-    client = Client()
+    client = CountingClient()
     client.send(data[:-5])
     assert reads_as_it_arrives(client)
     assert client.connection._body_timer is None
@@ -116,7 +116,7 @@ async def test_the_gateway_does_not_wait_for_a_large_body() -> None:
 
 @pytest.mark.parametrize("is_known", [False, True])
 async def test_a_client_that_leaves_before_its_body_leaves_no_timer(is_known: bool) -> None:
-    client = Client()
+    client = CountingClient()
     if is_known:
         client.send(CALL)
     client.send(CALL[:END])
@@ -127,7 +127,7 @@ async def test_a_client_that_leaves_before_its_body_leaves_no_timer(is_known: bo
 
 
 async def test_a_stopping_gateway_closes_the_connection_after_a_waiting_body() -> None:
-    client = Client()
+    client = CountingClient()
     client.send(CALL)
     client.send(CALL[:END])
     client.shutdown.closes_connections = True

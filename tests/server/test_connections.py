@@ -17,7 +17,7 @@ class FakeConnection:
         self.dropped.append(self)
 
 
-class FakeClock:
+class ConnectionClock:
     def __init__(self) -> None:
         self.time = 0.0
 
@@ -34,7 +34,12 @@ def test_the_file_limit_sets_the_connection_limit(files: int | None, connections
 
 
 def test_a_new_connection_replaces_the_one_that_was_idle_longest() -> None:
-    clock, first, second, third = FakeClock(), FakeConnection(), FakeConnection(), FakeConnection()
+    clock, first, second, third = (
+        ConnectionClock(),
+        FakeConnection(),
+        FakeConnection(),
+        FakeConnection(),
+    )
     limit = ConnectionLimit(2, clock)
     assert (limit.add(first), limit.add(second)) == (True, True)
     limit.mark_busy(first)
@@ -48,7 +53,7 @@ def test_a_new_connection_replaces_the_one_that_was_idle_longest() -> None:
 
 
 def test_with_all_connections_busy_or_new_the_next_is_refused() -> None:
-    clock, first, second = FakeClock(), FakeConnection(), FakeConnection()
+    clock, first, second = ConnectionClock(), FakeConnection(), FakeConnection()
     limit = ConnectionLimit(2, clock)
     limit.add(first)
     limit.mark_busy(first)
@@ -67,7 +72,7 @@ def test_with_all_connections_busy_or_new_the_next_is_refused() -> None:
 
 def test_of_too_many_refused_connections_the_oldest_are_dropped() -> None:
     """However many wait, health probes still get a connection and an answer."""
-    limit, served = ConnectionLimit(8, FakeClock()), [FakeConnection() for _ in range(8)]
+    limit, served = ConnectionLimit(8, ConnectionClock()), [FakeConnection() for _ in range(8)]
     for connection in served:
         limit.add(connection)
     refused = [FakeConnection() for _ in range(20)]
@@ -91,7 +96,7 @@ MOVES = st.lists(
 
 @given(MOVES)
 def test_the_connection_limit_counts_correctly_in_any_order(moves: list[tuple[str, int]]) -> None:
-    clock, connections, removed = FakeClock(), list[FakeConnection](), set[FakeConnection]()
+    clock, connections, removed = ConnectionClock(), list[FakeConnection](), set[FakeConnection]()
     limit = ConnectionLimit(5, clock)
     for action, number in moves:
         if action == "wait":

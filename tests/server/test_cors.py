@@ -15,7 +15,7 @@ from tests.server.gate import (
     ENDPOINTS,
     KEYS,
     Gate,
-    Reply,
+    GateReply,
     chat,
     check_refusal,
     valid_body,
@@ -71,7 +71,7 @@ def any_origin_gate(_every: Gate, provider: Upstream) -> Gate:
     return _every
 
 
-def cors(reply: Reply) -> dict[str, str]:
+def cors(reply: GateReply) -> dict[str, str]:
     """Return the headers of an answer that address browsers of other origins."""
     return {k: v for k, v in reply.headers.items() if k.startswith("access-control")}
 

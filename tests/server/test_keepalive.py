@@ -12,7 +12,7 @@ from gateway.server.request_headers import Message
 from tests.server.http1.fakes import FakeApp, FakeTransport, connect
 
 
-class Clock:
+class KeepaliveClock:
     """The running loop's time, set by the test, and the timers that were started."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,7 +42,7 @@ async def test_bytes_that_the_relay_writes_delay_the_next_keep_alive(
     async def send(message: Message) -> None:
         sent.append(message)
 
-    writer, clock = make_writer(), Clock(monkeypatch)
+    writer, clock = make_writer(), KeepaliveClock(monkeypatch)
     keepalive = Keepalive(OPENAI_CHAT, "tg-1", send, writer)
     keepalive.arm([])
     writer.start(200, [])

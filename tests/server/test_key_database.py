@@ -13,7 +13,7 @@ from gateway.limits.key_store.store import open_database
 from tests.cli.run import program
 from tests.e2e.child import until
 from tests.e2e.upstream import Upstream
-from tests.ledger.postgres import Server, server
+from tests.ledger.postgres import PostgresServer, server
 from tests.server.gate import Gate
 from tests.server.test_key_file_changes import all_workers_answer, status
 
@@ -76,13 +76,13 @@ def test_every_worker_takes_a_change(provider: Upstream, tmp_path: Path) -> None
 
 
 @pytest.fixture(scope="module")
-def postgres() -> Iterator[Server]:
+def postgres() -> Iterator[PostgresServer]:
     with server() as running_server:
         yield running_server
 
 
 def test_gateways_share_a_database_and_outlive_its_outage(
-    provider: Upstream, tmp_path: Path, postgres: Server
+    provider: Upstream, tmp_path: Path, postgres: PostgresServer
 ) -> None:
     url = postgres.url()
     admin = KeyAdmin(open_database(url, tmp_path), clock=time.time)

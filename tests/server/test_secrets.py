@@ -14,7 +14,7 @@ from tests.server.gate import (
     MESSAGES,
     RESPONSES,
     Gate,
-    Reply,
+    GateReply,
     answers,
     chat,
     check_refusal,
@@ -51,7 +51,7 @@ KEYS = [
 ]
 
 
-def send(gate: Gate, path: str, lines: list[bytes]) -> Reply:
+def send(gate: Gate, path: str, lines: list[bytes]) -> GateReply:
     method = "GET" if "/models" in path and ":" not in path else "POST"
     body = b"" if method == "GET" else valid_body(path)
     data = request(path, body, *lines, b"connection: close", method=method)

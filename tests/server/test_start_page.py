@@ -10,7 +10,7 @@ from gateway.limits.load_shedding import SHED_REASONING
 from gateway.runtime.composition import VERSION
 from gateway.server.dashboard.routes import SAFE_HEADERS
 from tests.e2e.world import Make, World
-from tests.server.gate import CLIENT_KEY, Gate, Reply, answers, request
+from tests.server.gate import CLIENT_KEY, Gate, GateReply, answers, request
 from tests.server.test_fair_concurrency import environment_keys
 from tests.server.test_load_shedding import set_pressure
 
@@ -109,7 +109,7 @@ def test_without_a_key_the_start_page_shows_no_labs(make: Make) -> None:
     assert "<li>acme</li>" in world.client.get("/", headers=right_key).text
 
 
-def page_at(gate: Gate, host: bytes, *lines: bytes) -> Reply:
+def page_at(gate: Gate, host: bytes, *lines: bytes) -> GateReply:
     """Return the page for a reader who names a host."""
     data = request("/", b"", b"connection: close", *lines, method="GET")
     (reply,) = answers(gate.exchange(data.replace(b"host: localhost", b"host: " + host)))

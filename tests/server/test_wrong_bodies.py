@@ -21,7 +21,7 @@ from tests.server.gate import (
     STREAM,
     TOKENS,
     Gate,
-    Reply,
+    GateReply,
     chat,
     check_refusal,
     contents,
@@ -74,10 +74,10 @@ NOT_JSON: list[tuple[str, bytes]] = [
 ]
 
 
-def ask_soon(gate: Gate, path: str, body: bytes) -> Reply:
+def ask_soon(gate: Gate, path: str, body: bytes) -> GateReply:
     """Ask, and check that the answer comes at once."""
 
-    def ask() -> Reply:
+    def ask() -> GateReply:
         start = time.monotonic()
         reply = gate.ask(path, body)
         within(time.monotonic() - start, SOON)
@@ -86,7 +86,7 @@ def ask_soon(gate: Gate, path: str, body: bytes) -> Reply:
     return tried(ask)
 
 
-def check_code(reply: Reply, path: str, code: str) -> None:
+def check_code(reply: GateReply, path: str, code: str) -> None:
     """Check that no SDK retries a refusal, and the words for programs in OpenAI's dialects."""
     assert reply.headers["x-should-retry"] == "false"
     if family(path) in (CHAT, RESPONSES):
@@ -384,7 +384,7 @@ NUMBERS = (
 )  # fmt: skip
 
 
-def is_served_or_refused(reply: Reply) -> bool:
+def is_served_or_refused(reply: GateReply) -> bool:
     return reply.status in (200, 400) and not reply.headers.get("x-tiergate-cost", "").startswith(
         "-"
     )

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.chaos.gateway import Gateway
+from tests.chaos.gateway import ChaosGateway
 from tests.conftest import redis_program
 from tests.e2e import kill_audit, kill_load, kill_trial
 from tests.e2e.child import until
@@ -26,7 +26,7 @@ from tests.e2e.kill_provider import bills
 from tests.e2e.redis_port import Place
 from tests.soak.audit import audit
 from tests.soak.judge import Sample, judge
-from tests.soak.load import Load
+from tests.soak.load import SoakLoad
 
 _CLIENTS, _RATE = 16, 25.0
 """Clients, and their calls a second: a load for two cores that run all processes."""
@@ -76,13 +76,13 @@ def soak(
         _provider(folder, "killed", seed, 0.0) as (other, other_book),
     ):
         place.start()
-        gateway = Gateway(
+        gateway = ChaosGateway(
             folder / "steady",
             _config(steady, hasty=stalls > 0),
             TIERGATE_KEYS="",
             REDIS_URL=f"redis://127.0.0.1:{place.port}/0",
         )
-        workers = kill_trial.Gateway(folder / "killed", other)
+        workers = kill_trial.KilledGateway(folder / "killed", other)
         try:
             asyncio.run(
                 _run(
@@ -105,8 +105,8 @@ def soak(
 
 async def _run(
     findings: SoakReport,
-    gateway: Gateway,
-    workers: kill_trial.Gateway,
+    gateway: ChaosGateway,
+    workers: kill_trial.KilledGateway,
     place: Place,
     seconds: float,
     seed: str,
@@ -114,8 +114,8 @@ async def _run(
     *,
     grown: bool,
 ) -> None:
-    load = Load(gateway.port, seed, _RATE)
-    other = kill_load.Load(await asyncio.to_thread(workers.start), seed)
+    load = SoakLoad(gateway.port, seed, _RATE)
+    other = kill_load.KillLoad(await asyncio.to_thread(workers.start), seed)
     samples: list[Sample] = []
     done: Counter[str] = Counter()
     end = time.monotonic() + seconds
@@ -139,7 +139,7 @@ async def _run(
     _killed(findings, workers, other, bills(books[1]))
 
 
-async def _look(gateway: Gateway, samples: list[Sample], end: float) -> None:
+async def _look(gateway: ChaosGateway, samples: list[Sample], end: float) -> None:
     began = time.monotonic()
     while time.monotonic() < end:
         tasks = (await asyncio.to_thread(gateway.open_resources))["tasks"]
@@ -172,8 +172,8 @@ def _flush(place: Place) -> None:
 
 
 async def _kill(
-    workers: kill_trial.Gateway,
-    load: kill_load.Load,
+    workers: kill_trial.KilledGateway,
+    load: kill_load.KillLoad,
     done: Counter[str],
     end: float,
     chance: random.Random,
@@ -201,11 +201,11 @@ async def _kill(
 
 def _steady(
     findings: SoakReport,
-    gateway: Gateway,
+    gateway: ChaosGateway,
     samples: list[Sample],
     seconds: float,
     requests: list[Any],
-    load: Load,
+    load: SoakLoad,
 ) -> None:
     """Check the gateway that was never killed: what it holds, how it grew, what it wrote."""
 
@@ -239,7 +239,10 @@ def _steady(
 
 
 def _killed(
-    findings: SoakReport, workers: kill_trial.Gateway, load: kill_load.Load, requests: list[Any]
+    findings: SoakReport,
+    workers: kill_trial.KilledGateway,
+    load: kill_load.KillLoad,
+    requests: list[Any],
 ) -> None:
     """Check the gateway whose workers were killed: its ledger has every billed call once."""
     wrong = kill_trial._last(workers)

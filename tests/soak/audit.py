@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from gateway.core.ledger_rows import FinalRow
 from tests.e2e.kill_audit import Books, _cost, _settled
-from tests.e2e.kill_provider import Bill
+from tests.e2e.kill_provider import ProviderBill
 
 _AGAIN = "again-"
 
@@ -24,9 +24,9 @@ class Audit:
     wrong: list[str] = field(default_factory=list)
 
 
-def audit(bills: Iterable[Bill], read: Books, left: set[str]) -> Audit:
+def audit(bills: Iterable[ProviderBill], read: Books, left: set[str]) -> Audit:
     """Compare all calls. `left` are the calls whose clients left."""
-    result, requests = Audit(), defaultdict[str, list[Bill]](list)
+    result, requests = Audit(), defaultdict[str, list[ProviderBill]](list)
     for bill in bills:
         requests[bill.marker].append(bill)
     calls: dict[str, list[str]] = defaultdict(list)
@@ -52,7 +52,7 @@ def audit(bills: Iterable[Bill], read: Books, left: set[str]) -> Audit:
 
 
 def _audit_marker(
-    audit: Audit, marker: str, bills: list[Bill], read: Books, id: str, *, left: bool
+    audit: Audit, marker: str, bills: list[ProviderBill], read: Books, id: str, *, left: bool
 ) -> None:
     entry, intents = read.finals[id][0], read.intents.get(id, [])
     wrong = []
@@ -78,7 +78,7 @@ def _audit_marker(
     audit.wrong += [f"{marker} {id}: {fault}" for fault in wrong]
 
 
-def _again(audit: Audit, marker: str, bills: list[Bill], entries: list[FinalRow]) -> None:
+def _again(audit: Audit, marker: str, bills: list[ProviderBill], entries: list[FinalRow]) -> None:
     """Check calls of one prompt: no more are settled than billed, and a hit sent no request."""
     answers = [bill for bill in bills if bill.kind == "answer"]
     settled = [entry for entry in entries if entry.state == "settled"]

@@ -19,7 +19,7 @@ _SHED = (429, 502, 503, 504, 529)
 
 
 @dataclass
-class Load:
+class SoakLoad:
     """The replies that clients got."""
 
     port: int

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 import redis.asyncio as client
 
-from tests.state.line import Line
+from tests.state.line import RedisLine
 from tests.state.store_fixture import StoreFixture
 
 
@@ -15,8 +15,8 @@ def world() -> StoreFixture:
 
 
 @pytest.fixture
-async def line(redis_url: str) -> AsyncIterator[Line]:
-    line_to_redis = Line(redis_url)
+async def line(redis_url: str) -> AsyncIterator[RedisLine]:
+    line_to_redis = RedisLine(redis_url)
     await line_to_redis.up()
     yield line_to_redis
     await line_to_redis.cut()

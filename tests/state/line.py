@@ -9,7 +9,7 @@ type Mode = Literal["through", "silent", "nonsense", "late", "drip"]
 """`late` answers after `delay` seconds; `drip` waits so long before each byte."""
 
 
-class Line:
+class RedisLine:
     """Forwards a loopback port, or a Unix socket, to the server in a URL."""
 
     def __init__(self, url: str, *, path: str = "", port: int = 0) -> None:

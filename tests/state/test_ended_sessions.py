@@ -13,14 +13,14 @@ from gateway.state.memory import MemoryStore
 NAME, OTHER = "session-number-1", "session-number-2"
 
 
-class Clock:
+class EndedSessionClock:
     now = 1_800_000_000.0
 
     def __call__(self) -> float:
         return self.now
 
 
-class Lost(MemoryStore):
+class LostRedis(MemoryStore):
     """A Redis that does not answer."""
 
     async def get(self, key: str) -> bytes | None:
@@ -28,11 +28,13 @@ class Lost(MemoryStore):
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> EndedSessionClock:
+    return EndedSessionClock()
 
 
-def ended(folder: Path, clock: Clock, shared: StateStore | None = None) -> EndedSessions:
+def ended(
+    folder: Path, clock: EndedSessionClock, shared: StateStore | None = None
+) -> EndedSessions:
     return EndedSessions(folder / "sessions", shared, clock)
 
 
@@ -41,7 +43,7 @@ def has(sessions: EndedSessions, name: str, begun: float) -> bool:
 
 
 def test_an_ended_session_is_ended_for_all_processes_of_the_folder(
-    tmp_path: Path, clock: Clock
+    tmp_path: Path, clock: EndedSessionClock
 ) -> None:
     sessions, other_process = ended(tmp_path, clock), ended(tmp_path, clock)
     assert not has(sessions, NAME, clock.now)
@@ -54,7 +56,7 @@ def test_an_ended_session_is_ended_for_all_processes_of_the_folder(
 
 
 def test_an_ended_session_is_ended_for_all_machines_of_a_redis(
-    tmp_path: Path, clock: Clock
+    tmp_path: Path, clock: EndedSessionClock
 ) -> None:
     redis = MemoryStore(1_000_000, clock=clock)
     sessions, other_process = (
@@ -70,7 +72,9 @@ def test_an_ended_session_is_ended_for_all_machines_of_a_redis(
     assert not has(other_process, OTHER, clock.now)
 
 
-def test_end_all_ends_earlier_sessions_and_no_later_one(tmp_path: Path, clock: Clock) -> None:
+def test_end_all_ends_earlier_sessions_and_no_later_one(
+    tmp_path: Path, clock: EndedSessionClock
+) -> None:
     sessions = ended(tmp_path, clock)
     asyncio.run(sessions.end(NAME))
     assert asyncio.run(sessions.end_all())
@@ -82,9 +86,9 @@ def test_end_all_ends_earlier_sessions_and_no_later_one(tmp_path: Path, clock: C
 
 
 def test_end_all_returns_false_if_redis_cannot_tell_other_machines(
-    tmp_path: Path, clock: Clock
+    tmp_path: Path, clock: EndedSessionClock
 ) -> None:
-    sessions = ended(tmp_path, clock, Lost(1_000_000, clock=clock))
+    sessions = ended(tmp_path, clock, LostRedis(1_000_000, clock=clock))
     asyncio.run(sessions.end(NAME))
     assert has(sessions, NAME, clock.now), "this machine knows"
     assert not asyncio.run(sessions.end_all())
@@ -93,7 +97,7 @@ def test_end_all_returns_false_if_redis_cannot_tell_other_machines(
 
 @pytest.mark.parametrize("value", [b"soon", b"nan", b"\xff"])
 def test_a_foreign_value_in_redis_ends_no_session(
-    tmp_path: Path, clock: Clock, value: bytes
+    tmp_path: Path, clock: EndedSessionClock, value: bytes
 ) -> None:
     redis = MemoryStore(1_000_000, clock=clock)
     redis.put_nowait("session:all", value, 60.0)
@@ -104,12 +108,14 @@ def test_a_foreign_value_in_redis_ends_no_session(
     "name", ["", "all", "../../secret", "a/b-c-d-e-f-g", "x" * 65, "caf\u00e9-1234"]
 )
 def test_an_invalid_session_name_opens_no_file_and_counts_as_ended(
-    tmp_path: Path, clock: Clock, name: str
+    tmp_path: Path, clock: EndedSessionClock, name: str
 ) -> None:
     assert has(ended(tmp_path, clock), name, clock.now)
 
 
-def test_the_file_of_a_session_is_removed_after_its_lifetime(tmp_path: Path, clock: Clock) -> None:
+def test_the_file_of_a_session_is_removed_after_its_lifetime(
+    tmp_path: Path, clock: EndedSessionClock
+) -> None:
     sessions = ended(tmp_path, clock)
     asyncio.run(sessions.end(NAME))
     clock.now += SESSION_SECONDS + 1
@@ -118,7 +124,7 @@ def test_the_file_of_a_session_is_removed_after_its_lifetime(tmp_path: Path, clo
 
 
 def test_too_many_ended_sessions_end_all_sessions(
-    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, clock: EndedSessionClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The folder stays small, and no ended session is forgotten."""
     monkeypatch.setattr(ended_sessions, "_MAX_SESSIONS", 3)

@@ -6,7 +6,7 @@ import redis.asyncio as client
 from gateway.limits.tier_share import RedisTurnPool
 from gateway.routing.tier_share import CELL_COUNT, COUNTER_COUNT, MIN_TURNS, REASONING_INDEX
 from gateway.state.errors import StoreUnavailable
-from tests.state.line import Line
+from tests.state.line import RedisLine
 from tests.state.store_fixture import StoreFixture
 
 
@@ -40,7 +40,7 @@ async def test_processes_count_turns_together_in_redis(
     await store.close()
 
 
-async def test_the_pool_is_unavailable_without_redis(line: Line, world: StoreFixture) -> None:
+async def test_the_pool_is_unavailable_without_redis(line: RedisLine, world: StoreFixture) -> None:
     store = world.store(line.url)
     await line.cut()
     with pytest.raises(StoreUnavailable):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from tests.twin.compare import Difference
+from tests.twin.compare import TwinDifference
 
 FILE = Path(__file__).with_name("agreed.yaml")
 _REQUIRED, _OPTIONAL = {"where", "what", "reason"}, {"section", "exchange"}
@@ -24,7 +24,7 @@ class AgreedDifference:
     exchange: str = "*"
     """The name of an exchange or a command line."""
 
-    def covers(self, difference: Difference) -> bool:
+    def covers(self, difference: TwinDifference) -> bool:
         """Return True if this entry explains a difference."""
         return (
             _matches(difference.where, self.where)
@@ -53,8 +53,8 @@ def read(file: Path = FILE) -> list[AgreedDifference]:
 
 
 def split(
-    differences: Iterable[Difference], entries: Iterable[AgreedDifference]
-) -> tuple[list[Difference], dict[AgreedDifference, int]]:
+    differences: Iterable[TwinDifference], entries: Iterable[AgreedDifference]
+) -> tuple[list[TwinDifference], dict[AgreedDifference, int]]:
     """Return the differences without an entry, and how many each entry covers."""
     covered = dict.fromkeys(entries, 0)
     unexplained = []

@@ -17,7 +17,7 @@ _FIRST_FINAL = 200
 type _Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-class Client:
+class RawClient:
     """A client of one gateway. It keeps one connection open."""
 
     def __init__(self, port: int) -> None:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from tests.twin.compare import Difference
+from tests.twin.compare import TwinDifference
 from tests.twin.diff import values
 from tests.twin.gateway_process import Deployment, run_commands
 from tests.twin.masks import Masks
@@ -19,7 +19,7 @@ _GROUPS = (["keys"], ["costs"])
 _LISTED = re.compile(r"^  ([a-z-]+)  ", re.MULTILINE)
 
 
-def compare(deployments: Sequence[Deployment], masks: Sequence[Masks]) -> Iterator[Difference]:
+def compare(deployments: Sequence[Deployment], masks: Sequence[Masks]) -> Iterator[TwinDifference]:
     """Run the same commands in both trees, and compare what they write."""
     groups = [*_subcommands(deployments[0], [[]]), *_subcommands(deployments[0], _GROUPS)]
     commands = [["--help"], *([*group, "--help"] for group in groups), *map(list, _COMMANDS)]
@@ -31,7 +31,7 @@ def compare(deployments: Sequence[Deployment], masks: Sequence[Masks]) -> Iterat
             for result, mask in zip(results, masks, strict=True)
         )
         for what, was, now in values(base, tree):
-            yield Difference("commands", " ".join(command), "command", what, was, now)
+            yield TwinDifference("commands", " ".join(command), "command", what, was, now)
 
 
 def _subcommands(deployment: Deployment, groups: Sequence[list[str]]) -> list[list[str]]:

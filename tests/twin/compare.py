@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from tests.twin import diff
-from tests.twin.exchanges.exchange import Exchange, Observation, ProviderRequest
+from tests.twin.exchanges.exchange import Observation, ProviderRequest, TwinExchange
 from tests.twin.masks import Masks
 
 _MOST_ALIKE = 3
@@ -16,7 +16,7 @@ _FIGURES = "version=0.0.4"
 
 
 @dataclass(frozen=True)
-class Difference:
+class TwinDifference:
     """One difference, in one place."""
 
     section: str
@@ -74,7 +74,7 @@ def _without_length(head: bytes, body: bytes) -> bytes:
     return re.sub(rb"(?mi)^(content-length: )%d$" % len(body), rb"\1<of the body>", head)
 
 
-def differences(exchange: Exchange, base: Parts, tree: Parts) -> Iterator[Difference]:
+def differences(exchange: TwinExchange, base: Parts, tree: Parts) -> Iterator[TwinDifference]:
     """Compare the parts of both gateways."""
     for place in dict.fromkeys((*base, *tree)):
         if base.get(place) == tree.get(place):
@@ -84,7 +84,7 @@ def differences(exchange: Exchange, base: Parts, tree: Parts) -> Iterator[Differ
         for what, was, now in _part(where, base.get(place), tree.get(place)):
             kinds[what] += 1
             if kinds[what] <= _MOST_ALIKE:
-                yield Difference(exchange.section, exchange.name, where, what, was, now)
+                yield TwinDifference(exchange.section, exchange.name, where, what, was, now)
 
 
 def _part(where: str, base: str | None, tree: str | None) -> diff.Diff:

@@ -55,7 +55,7 @@ class _Script:
             self.idle.set()
 
 
-class Provider:
+class TwinProvider:
     """The server of both gateways."""
 
     def __init__(self) -> None:

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from tests.twin.compare import Difference
+from tests.twin.compare import TwinDifference
 from tests.twin.diff import MISSING, values
 from tests.twin.exchanges.exchange import ProviderRequest
 from tests.twin.gateway_process import GatewayProcess
@@ -87,7 +87,7 @@ def _alerts(alerts: Sequence[ProviderRequest], masks: Masks) -> Rows:
 
 def compare(
     where: str, base: Rows, tree: Rows, exchanges: Mapping[str, str]
-) -> Iterator[Difference]:
+) -> Iterator[TwinDifference]:
     """Compare rows by their labels. `exchanges` has the name of the exchange of each masked id."""
     for label in dict.fromkeys((*base, *tree)):
         before, after = base.get(label, []), tree.get(label, [])
@@ -97,13 +97,13 @@ def compare(
         exchange, place = exchanges.get(id, label), f"{where} {word}".strip()
         if [row.get("kind") for row in before] != [row.get("kind") for row in after]:
             for row in _only_in(before, after):
-                yield Difference(where, exchange, _kind(place, row), "row is gone", _excerpt(row), MISSING)  # fmt: skip
+                yield TwinDifference(where, exchange, _kind(place, row), "row is gone", _excerpt(row), MISSING)  # fmt: skip
             for row in _only_in(after, before):
-                yield Difference(where, exchange, _kind(place, row), "row is new", MISSING, _excerpt(row))  # fmt: skip
+                yield TwinDifference(where, exchange, _kind(place, row), "row is new", MISSING, _excerpt(row))  # fmt: skip
             continue
         for old, new in zip(before, after, strict=True):
             for what, was, now in values(old, new):
-                yield Difference(where, exchange, _kind(place, old), what, was, now)
+                yield TwinDifference(where, exchange, _kind(place, old), what, was, now)
 
 
 def _only_in(rows: list[Json], others: list[Json]) -> list[Json]:

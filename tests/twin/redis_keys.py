@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import redis
 
-from tests.twin.compare import Difference
+from tests.twin.compare import TwinDifference
 from tests.twin.diff import MISSING, values
 from tests.twin.masks import Masks
 
@@ -90,7 +90,7 @@ def _rate(data: bytes) -> Any:
     return {"at": bool(at), "units": units, "held": held, "period": period, "limit": limit}
 
 
-def compare(base: Keys, tree: Keys) -> Iterator[Difference]:
+def compare(base: Keys, tree: Keys) -> Iterator[TwinDifference]:
     """Compare keys by their names.
 
     The name of a key that belongs to the id of a call is a hash of that id. Its value has the id,
@@ -102,20 +102,20 @@ def compare(base: Keys, tree: Keys) -> Iterator[Difference]:
     for content in sorted(gone.keys() | new.keys()):
         before, after = gone.get(content, []), new.get(content, [])
         for name in before[len(after) :]:
-            yield Difference("redis", name, _place(name), "key is gone", name, MISSING)
+            yield TwinDifference("redis", name, _place(name), "key is gone", name, MISSING)
         for name in after[len(before) :]:
-            yield Difference("redis", name, _place(name), "key is new", MISSING, name)
+            yield TwinDifference("redis", name, _place(name), "key is new", MISSING, name)
 
 
-def _compare_key(name: str, base: dict[str, Any], tree: dict[str, Any]) -> Iterator[Difference]:
+def _compare_key(name: str, base: dict[str, Any], tree: dict[str, Any]) -> Iterator[TwinDifference]:
     place = _place(name)
     if base["type"] != tree["type"]:
-        yield Difference("redis", name, place, "type", base["type"], tree["type"])
+        yield TwinDifference("redis", name, place, "type", base["type"], tree["type"])
     expires = base["ttl"] >= 0, tree["ttl"] >= 0
     if expires[0] != expires[1] or abs(base["ttl"] - tree["ttl"]) > _TTL_MARGIN:
-        yield Difference("redis", name, place, "ttl", str(base["ttl"]), str(tree["ttl"]))
+        yield TwinDifference("redis", name, place, "ttl", str(base["ttl"]), str(tree["ttl"]))
     for what, was, now in values(base["value"], tree["value"]):
-        yield Difference("redis", name, place, what, was, now)
+        yield TwinDifference("redis", name, place, what, was, now)
 
 
 def _by_value(keys: Keys, others: Keys) -> dict[str, list[str]]:

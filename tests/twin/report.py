@@ -4,15 +4,15 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 
 from tests.twin.agreed import AgreedDifference
-from tests.twin.compare import Difference
-from tests.twin.run import Result
+from tests.twin.compare import TwinDifference
+from tests.twin.run import StageResult
 
 _EXAMPLES = 3
 _MOST_KINDS = 200
 """Kinds of differences that the report shows."""
 
 
-def counts(result: Result) -> list[str]:
+def counts(result: StageResult) -> list[str]:
     """Write how many exchanges each section had, and how many rows and keys one gateway left behind."""
     lines = [f"{count:6}  {section}" for section, count in result.counts.items()]
     left = ", ".join(f"{count:,} {what}" for what, count in result.left.items())
@@ -20,9 +20,9 @@ def counts(result: Result) -> list[str]:
     return [*lines, total]
 
 
-def differences(unexplained: Iterable[Difference]) -> list[str]:
+def differences(unexplained: Iterable[TwinDifference]) -> list[str]:
     """Write differences, those of one kind together."""
-    kinds: dict[tuple[str, str], list[Difference]] = defaultdict(list)
+    kinds: dict[tuple[str, str], list[TwinDifference]] = defaultdict(list)
     for difference in unexplained:
         kinds[difference.kind].append(difference)
     lines = []
@@ -30,7 +30,7 @@ def differences(unexplained: Iterable[Difference]) -> list[str]:
         sections = Counter(difference.section for difference in group)
         summary = ", ".join(f"{section} {count}" for section, count in sections.items())
         lines += ["", f"{where}: {what}  ({len(group)} times: {summary})"]
-        examples: dict[tuple[str, str], Difference] = {}
+        examples: dict[tuple[str, str], TwinDifference] = {}
         for difference in group:
             examples.setdefault((difference.base, difference.tree), difference)
         for example in list(examples.values())[:_EXAMPLES]:

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from bench.redis_process import serving_any
 from tests.twin import commands, gateway_process, records, redis_keys
-from tests.twin.compare import Difference, differences, parts
+from tests.twin.compare import TwinDifference, differences, parts
 from tests.twin.configuration import HOST, SECRETS, SIDES
-from tests.twin.exchanges.exchange import Exchange, Observation, unique
+from tests.twin.exchanges.exchange import Observation, TwinExchange, unique
 from tests.twin.gateway_process import Deployment, GatewayProcess
 from tests.twin.masks import Masks
-from tests.twin.provider import Provider
+from tests.twin.provider import TwinProvider
 from tests.twin.stages import TwinStage
 from tests.twin.traffic import play
 from tests.twin.trees import Tree
@@ -27,14 +27,14 @@ _REDIS_EVENT = '"event":"redis"'
 
 
 @dataclass
-class Result:
+class StageResult:
     """Counts and differences of a run."""
 
     counts: dict[str, int] = field(default_factory=dict)
     """Exchanges by section, at each gateway."""
     left: dict[str, int] = field(default_factory=dict)
     """Rows, lines and keys that the base's gateways left behind."""
-    differences: list[Difference] = field(default_factory=list)
+    differences: list[TwinDifference] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     """Events of the machine that can explain differences."""
 
@@ -56,11 +56,11 @@ class Run:
     """Receives lines of progress."""
     overrides: Mapping[str, str] = field(default_factory=dict)
     """Variables of the second gateway alone: a difference that a test plants."""
-    result: Result = field(default_factory=Result)
+    result: StageResult = field(default_factory=StageResult)
 
     async def play(self, stage: TwinStage) -> None:
         """Play one stage. Raises RuntimeError if a gateway does not start."""
-        folder, provider = self.folder / stage.name, Provider()
+        folder, provider = self.folder / stage.name, TwinProvider()
         config = stage.configuration.write(folder / "config", self.trees[0].folder / "config")
         await provider.start()
         try:
@@ -78,7 +78,7 @@ class Run:
             await provider.stop()
 
     async def _play(
-        self, stage: TwinStage, deployments: Sequence[Deployment], provider: Provider
+        self, stage: TwinStage, deployments: Sequence[Deployment], provider: TwinProvider
     ) -> None:
         masks = [Masks() for _ in deployments]  # their run begins before the gateways start
         started = await asyncio.gather(
@@ -97,7 +97,7 @@ class Run:
             statuses = [await asyncio.to_thread(gateway.stop) for gateway in gateways]
         if statuses[0] != statuses[1]:
             base, tree = map(str, statuses)
-            difference = Difference("the end", "SIGTERM", "process", "exit status", base, tree)
+            difference = TwinDifference("the end", "SIGTERM", "process", "exit status", base, tree)
             self.result.differences.append(difference)
         self.result.differences += self._records(gateways, provider, masks, exchanges)
         self.result.differences += self._redis_keys(deployments, masks)
@@ -109,8 +109,8 @@ class Run:
     async def _exchange(
         self,
         gateways: Sequence[GatewayProcess],
-        provider: Provider,
-        exchanges: Sequence[Exchange],
+        provider: TwinProvider,
+        exchanges: Sequence[TwinExchange],
         masks: Sequence[Masks],
     ) -> None:
         """Play the exchanges, and compare them as they come."""
@@ -126,7 +126,7 @@ class Run:
 
     async def _compare(
         self,
-        exchange: Exchange,
+        exchange: TwinExchange,
         number: int,
         observations: Sequence[Observation],
         masks: Sequence[Masks],
@@ -148,10 +148,10 @@ class Run:
     def _records(
         self,
         gateways: Sequence[GatewayProcess],
-        provider: Provider,
+        provider: TwinProvider,
         masks: Sequence[Masks],
-        exchanges: Sequence[Exchange],
-    ) -> Iterator[Difference]:
+        exchanges: Sequence[TwinExchange],
+    ) -> Iterator[TwinDifference]:
         """Compare the rows that both gateways left behind."""
         names = {
             f"tg-{masked}": exchanges[int(masked[1:].partition(".")[0]) - 1].name
@@ -175,7 +175,7 @@ class Run:
 
     def _redis_keys(
         self, deployments: Sequence[Deployment], masks: Sequence[Masks]
-    ) -> Iterator[Difference]:
+    ) -> Iterator[TwinDifference]:
         """Compare the keys that both gateways left in Redis."""
         base, tree = (
             redis_keys.read(deployment.redis, mask) if deployment.redis else {}

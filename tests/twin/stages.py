@@ -16,7 +16,7 @@ from tests.twin.exchanges import (
     queries,
     recordings,
 )
-from tests.twin.exchanges.exchange import Exchange, unique
+from tests.twin.exchanges.exchange import TwinExchange, unique
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class TwinStage:
     """A configuration and its exchanges."""
 
     configuration: TwinConfiguration
-    exchanges: Callable[[Sequence[str]], Iterable[Exchange]]
+    exchanges: Callable[[Sequence[str]], Iterable[TwinExchange]]
     """Makes the exchanges, given the names of models that the base's gateway lists."""
     commands: bool = False
     """True if the run also compares the command line, on the files that the gateways leave."""
@@ -52,7 +52,7 @@ def short() -> TwinStage:
     return TwinStage(configuration.keyed(0), lambda _: _short())
 
 
-def _keyed(models: Sequence[str]) -> Iterator[Exchange]:
+def _keyed(models: Sequence[str]) -> Iterator[TwinExchange]:
     calls = unique(
         chain(
             generated.features(),
@@ -75,7 +75,7 @@ def _keyed(models: Sequence[str]) -> Iterator[Exchange]:
     yield from chain(queries.rows(calls[::2]), queries.after_calls(), queries.figures())
 
 
-def _opened() -> Iterator[Exchange]:
+def _opened() -> Iterator[TwinExchange]:
     calls = unique(
         chain(
             _every(3, generated.features()),
@@ -90,7 +90,7 @@ def _opened() -> Iterator[Exchange]:
     yield from chain(queries.rows(calls[::4]), queries.after_calls(), queries.figures())
 
 
-def _short() -> Iterator[Exchange]:
+def _short() -> Iterator[TwinExchange]:
     calls = unique(
         chain(
             _every(30, generated.features()),
@@ -107,5 +107,5 @@ def _short() -> Iterator[Exchange]:
     yield from chain(queries.rows(calls[::9]), _every(3, queries.after_calls()))
 
 
-def _every(step: int, exchanges: Iterable[Exchange]) -> list[Exchange]:
+def _every(step: int, exchanges: Iterable[TwinExchange]) -> list[TwinExchange]:
     return unique(exchanges)[::step]

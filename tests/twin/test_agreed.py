@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from tests.twin import agreed, report
-from tests.twin.compare import Difference
-from tests.twin.run import Result
+from tests.twin.compare import TwinDifference
+from tests.twin.run import StageResult
 
-HEADER = Difference("mixed", "mixed 1", "client head", "x-tiergate-near", "0.6", "(nothing)")
-MEMBER = Difference("mixed", "mixed 2", "client body", "$.choices[].near", "1", "2")
+HEADER = TwinDifference("mixed", "mixed 1", "client head", "x-tiergate-near", "0.6", "(nothing)")
+MEMBER = TwinDifference("mixed", "mixed 2", "client body", "$.choices[].near", "1", "2")
 
 
 def entries(folder: Path, text: str) -> list[agreed.AgreedDifference]:
@@ -57,5 +57,5 @@ def test_the_report_shows_each_kind_of_difference_once_with_its_number() -> None
     assert lines[1] == "client head: x-tiergate-near  (300 times: mixed 300)"
     assert lines[2:5] == ["    in: mixed 1", "    - 0.6", "    + (nothing)"]
     assert sum(line.startswith("client ") for line in lines) == 2
-    counts = report.counts(Result({"mixed": 3, "faults": 4}, {"ledger": 9}))
+    counts = report.counts(StageResult({"mixed": 3, "faults": 4}, {"ledger": 9}))
     assert counts[-1] == "     7  exchanges in all, at each gateway; left behind: 9 ledger"

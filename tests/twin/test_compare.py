@@ -9,10 +9,10 @@ import pytest
 
 from tests.twin import compare
 from tests.twin.diff import bodies
-from tests.twin.exchanges.exchange import Exchange, Observation, ProviderRequest, http_request
+from tests.twin.exchanges.exchange import Observation, ProviderRequest, TwinExchange, http_request
 from tests.twin.masks import Masks
 
-EXCHANGE = Exchange("a section", "an exchange", http_request("GET", "/"))
+EXCHANGE = TwinExchange("a section", "an exchange", http_request("GET", "/"))
 ID, OTHER_ID = "tg-1a2264c3df2243e2815a3a7", "tg-1a2264c3f5a6c362d3f61c3"
 BODY: dict[str, object] = {
     "id": "chatcmpl-1", "created": 1_700_000_000, "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hi."}}],

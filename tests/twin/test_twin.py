@@ -11,10 +11,10 @@ import pytest
 
 from bench import redis_process
 from tests.twin import configuration, stages, trees
-from tests.twin.run import Result, Run
+from tests.twin.run import Run, StageResult
 
 
-def played(folder: Path, **overrides: str) -> Result:
+def played(folder: Path, **overrides: str) -> StageResult:
     """Play the short form at two gateways of this tree; the second has other variables."""
     if redis_process.program() is None:
         pytest.skip("no server of the Redis protocol: make dev, or apt-get install redis-server")

@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
-from tests.twin.client import Client
-from tests.twin.exchanges.exchange import Exchange, Observation, RequestSource, resolve
+from tests.twin.client import RawClient
+from tests.twin.exchanges.exchange import Observation, RequestSource, TwinExchange, resolve
 from tests.twin.gateway_process import GatewayProcess
-from tests.twin.provider import Provider
+from tests.twin.provider import TwinProvider
 from tests.twin.settled_calls import SettledCalls
 
 _APART = 0.25
@@ -21,15 +21,15 @@ class _Player:
     """Plays exchanges at one gateway."""
 
     gateway: GatewayProcess
-    provider: Provider
+    provider: TwinProvider
     history: dict[str, Observation] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         deployment = self.gateway.deployment
-        self._client = Client(self.gateway.port)
+        self._client = RawClient(self.gateway.port)
         self._settled = SettledCalls(deployment.data / "ledger", deployment.redis)
 
-    async def play(self, exchange: Exchange) -> Observation:
+    async def play(self, exchange: TwinExchange) -> Observation:
         """Play one exchange, and remember its answer for later ones."""
         await asyncio.sleep(exchange.pause)
         side = self.gateway.deployment.side
@@ -75,8 +75,8 @@ class _Player:
 
 
 async def play(
-    gateways: Sequence[GatewayProcess], provider: Provider, exchanges: Sequence[Exchange]
-) -> AsyncIterator[tuple[Exchange, list[Observation]]]:
+    gateways: Sequence[GatewayProcess], provider: TwinProvider, exchanges: Sequence[TwinExchange]
+) -> AsyncIterator[tuple[TwinExchange, list[Observation]]]:
     """Yield each exchange with what both gateways sent, in order.
 
     Neither gateway waits for the other, so that a machine with two cores is used.

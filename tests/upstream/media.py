@@ -36,7 +36,7 @@ def moved(to: str, status: int = 302) -> bytes:
     return f"HTTP/1.1 {status} Moved\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n".encode()
 
 
-class Host:
+class MediaHost:
     """A web host on loopback; it records requests and counts connections."""
 
     def __init__(self, answer: Answer) -> None:
@@ -70,8 +70,8 @@ class Host:
 @asynccontextmanager
 async def served(
     answer: Answer | bytes, tls: ssl.SSLContext | None = None
-) -> AsyncIterator[tuple[Host, int]]:
-    host = Host(answer if callable(answer) else lambda _: answer)
+) -> AsyncIterator[tuple[MediaHost, int]]:
+    host = MediaHost(answer if callable(answer) else lambda _: answer)
     server = await asyncio.start_server(host, "127.0.0.1", 0, ssl=tls)
     try:
         yield host, server.sockets[0].getsockname()[1]
@@ -82,7 +82,7 @@ async def served(
         await server.wait_closed()
 
 
-class Names:
+class MediaNames:
     """A resolver: each name has one list of addresses for each lookup."""
 
     def __init__(self, **names: list[list[str]]) -> None:
@@ -98,13 +98,13 @@ class Names:
         return answers.pop(0) if len(answers) > 1 else answers[0]
 
 
-HERE = Names(pics_example=[["127.0.0.1"]])
+HERE = MediaNames(pics_example=[["127.0.0.1"]])
 
 
 def fetch(
     port: int = 0,
     *,
-    resolve: Names = HERE,
+    resolve: MediaNames = HERE,
     public: Callable[[media_fetch.Address], bool] = lambda _: True,
     allow: Iterable[str] | None = None,
     most: int = 10_000,

@@ -23,7 +23,7 @@ _RETRIES = 2
 _SEEN = frozenset({408, 409, 429, 500, 502, 503, 504})
 
 
-class Loop:
+class RetryLoop:
     """Calls that begin evenly, each made by an SDK that retries like the official ones."""
 
     def __init__(self, folder: Path, share: float, *, spare: bool, seed: int = 1) -> None:
@@ -94,7 +94,7 @@ async def test_the_gateway_multiplies_requests_by_a_fifth_at_most(
     tmp_path: Path, share: float
 ) -> None:
     """The gateway answers no fewer calls than the SDKs alone would get through."""
-    loop = Loop(tmp_path, share, spare=False)
+    loop = RetryLoop(tmp_path, share, spare=False)
     await loop.run()
     requests, answered = alone(share)
     assert loop.factor <= 1.2 * requests
@@ -105,7 +105,7 @@ async def test_the_gateway_multiplies_requests_by_a_fifth_at_most(
 
 @pytest.mark.parametrize("share", [1.0, 0.5, 0.1])
 async def test_with_a_second_provider_every_call_is_answered(tmp_path: Path, share: float) -> None:
-    loop = Loop(tmp_path, share, spare=True)
+    loop = RetryLoop(tmp_path, share, spare=True)
     await loop.run()
     assert loop.good == loop.calls
     assert loop.factor <= 1.2

@@ -262,7 +262,7 @@ def test_the_tail_time_is_the_95th_percentile() -> None:
     assert target.breaker.get_tail_seconds(stream=False) is None
 
 
-class Model:
+class BreakerModel:
     """A plain model of the same rules, without regard to speed."""
 
     def __init__(self) -> None:
@@ -313,7 +313,7 @@ class Model:
 )
 def test_the_breaker_behaves_like_a_plain_model(calls: list[tuple[bool, float]]) -> None:
     """Whatever fails and whenever, both have the same state, cause and time."""
-    breaker, model, now = CircuitBreaker(lambda: 0.5), Model(), NOW
+    breaker, model, now = CircuitBreaker(lambda: 0.5), BreakerModel(), NOW
     for fails, wait in calls:
         now += wait
         number = breaker.begin(now, stream=False)

@@ -14,7 +14,7 @@ from gateway.upstream.http1 import Http1Transport
 from gateway.upstream.http1.request import MAX_SINGLE_WRITE_BYTES
 from gateway.upstream.write_batch import WriteBatch
 from tests.contract.client import until
-from tests.contract.server import CHUNKED, OK, Peer, Server, always, once
+from tests.contract.server import CHUNKED, OK, RawPeer, RawServer, always, once
 
 KEY = Account("main", "sk-1")
 PATIENT = Timers(headers=9.0, idle=9.0)
@@ -28,14 +28,14 @@ async def client() -> AsyncIterator[ProviderClient]:
     await asyncio.sleep(0)
 
 
-def provider(server: Server, **more: object) -> Provider:
+def provider(server: RawServer, **more: object) -> Provider:
     values = {"name": "acme", "urls": {"openai-chat": f"{server.url}/v1/chat"}, **more}
     return msgspec.convert(values, Provider, from_attributes=True)
 
 
 async def send(
     client: ProviderClient,
-    server: Server,
+    server: RawServer,
     *,
     body: bytes = b'{"a": 1.50}',
     limits: Timers = PATIENT,
@@ -53,7 +53,7 @@ async def collect(answer: ProviderResponse, *, idle: float = 9.0, total: float =
         await answer.close()
 
 
-async def refused(client: ProviderClient, server: Server, limits: Timers = PATIENT) -> Problem:
+async def refused(client: ProviderClient, server: RawServer, limits: Timers = PATIENT) -> Problem:
     with pytest.raises(ProblemError) as caught:
         await send(client, server, limits=limits)
     return caught.value.problem
@@ -61,7 +61,7 @@ async def refused(client: ProviderClient, server: Server, limits: Timers = PATIE
 
 async def test_the_request_equals_that_of_httpx_byte_for_byte(client: ProviderClient) -> None:
     """The request equals httpx's byte for byte: line, headers in order, length, body."""
-    async with Server(always(OK)) as server:
+    async with RawServer(always(OK)) as server:
         assert await collect(await send(client, server, traceparent="00-1-2-01")) == b"ok"
         (request,) = server.requests
         assert request.head.replace(str(server.port).encode(), b"PORT") == (
@@ -75,7 +75,7 @@ async def test_the_request_equals_that_of_httpx_byte_for_byte(client: ProviderCl
 async def test_one_connection_serves_several_accounts_with_their_own_keys(
     client: ProviderClient,
 ) -> None:
-    async with Server(always(OK)) as server:
+    async with RawServer(always(OK)) as server:
         for secret in ("sk-1", "sk-2", "sk-1"):
             answer = await send(client, server, account=Account(secret, secret))
             assert answer.take_buffered() in (b"ok", None)
@@ -87,7 +87,7 @@ async def test_one_connection_serves_several_accounts_with_their_own_keys(
 
 async def test_a_buffered_answer_is_returned_without_a_wait(client: ProviderClient) -> None:
     """Once taken, the body has no more bytes."""
-    async with Server(always(OK)) as server:
+    async with RawServer(always(OK)) as server:
         await collect(await send(client, server))
         answer = await send(client, server)
         assert answer.take_buffered() == b"ok"
@@ -95,7 +95,7 @@ async def test_a_buffered_answer_is_returned_without_a_wait(client: ProviderClie
 
 
 async def test_an_incomplete_answer_is_read_to_its_end(client: ProviderClient) -> None:
-    async def script(peer: Peer) -> None:
+    async def script(peer: RawPeer) -> None:
         await peer.request()
         await peer.send(CHUNKED)
         await peer.chunk(b"a")
@@ -104,7 +104,7 @@ async def test_an_incomplete_answer_is_read_to_its_end(client: ProviderClient) -
         await peer.send(b"0\r\n\r\n")
 
     go = asyncio.Event()
-    async with Server(script) as server:
+    async with RawServer(script) as server:
         answer = await send(client, server)
         assert answer.take_buffered() is None
         go.set()
@@ -117,7 +117,7 @@ async def test_an_incomplete_answer_is_read_to_its_end(client: ProviderClient) -
 async def test_a_header_value_cannot_inject_another_header(
     client: ProviderClient, value: str
 ) -> None:
-    async with Server(always(OK)) as server:
+    async with RawServer(always(OK)) as server:
         with pytest.raises(ProblemError) as caught:
             await send(client, server, traceparent=value)
         problem = caught.value.problem
@@ -129,7 +129,7 @@ async def test_a_header_value_cannot_inject_another_header(
 async def test_no_header_can_change_the_framing_of_a_request(
     client: ProviderClient, name: str
 ) -> None:
-    async with Server(always(OK)) as server:
+    async with RawServer(always(OK)) as server:
         with pytest.raises(ProblemError, match="given twice"):
             await client.send(provider(server), KEY, OPENAI_CHAT, b"", {name: "1"}, PATIENT)
         assert not server.requests
@@ -137,7 +137,7 @@ async def test_no_header_can_change_the_framing_of_a_request(
 
 async def test_a_large_body_is_sent_whole(client: ProviderClient) -> None:
     body = b"x" * (MAX_SINGLE_WRITE_BYTES + 1)
-    async with Server(always(OK)) as server:
+    async with RawServer(always(OK)) as server:
         assert await collect(await send(client, server, body=body)) == b"ok"
         assert server.requests[0].body == body
 
@@ -145,11 +145,11 @@ async def test_a_large_body_is_sent_whole(client: ProviderClient) -> None:
 async def test_a_large_body_that_the_provider_does_not_read_times_out(
     client: ProviderClient,
 ) -> None:
-    async def script(peer: Peer) -> None:
+    async def script(peer: RawPeer) -> None:
         peer.writer.transport.pause_reading()  # type: ignore[attr-defined]  # asyncio's own has it
         await asyncio.Event().wait()
 
-    async with Server(script) as server:
+    async with RawServer(script) as server:
         with pytest.raises(ProblemError, match="in time"):
             await send(client, server, body=b"x" * 30_000_000, limits=Timers(headers=0.05))
 
@@ -157,12 +157,12 @@ async def test_a_large_body_that_the_provider_does_not_read_times_out(
 async def test_an_incomplete_head_times_out(client: ProviderClient) -> None:
     """An interim answer is no head, and bytes of a head do not prolong the wait."""
 
-    async def script(peer: Peer) -> None:
+    async def script(peer: RawPeer) -> None:
         await peer.request()
         await peer.send(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n")
         await peer.left()
 
-    async with Server(script) as server:
+    async with RawServer(script) as server:
         problem = await refused(client, server, Timers(headers=0.05))
         assert (problem.kind, problem.spent) == ("upstream_timeout", "maybe")
         assert problem.message == "acme did not answer in time."
@@ -177,13 +177,13 @@ async def test_an_incomplete_head_times_out(client: ProviderClient) -> None:
 async def test_a_late_body_times_out(
     client: ProviderClient, idle: float, total: float, why: str
 ) -> None:
-    async def script(peer: Peer) -> None:
+    async def script(peer: RawPeer) -> None:
         await peer.request()
         await peer.send(CHUNKED)
         await peer.chunk(b"a")
         await peer.left()
 
-    async with Server(script) as server:
+    async with RawServer(script) as server:
         answer = await send(client, server)
         with pytest.raises(ProblemError, match=why) as caught:
             await collect(answer, idle=idle, total=total)
@@ -193,7 +193,7 @@ async def test_a_late_body_times_out(
 
 
 async def test_a_truncated_body_is_an_error(client: ProviderClient) -> None:
-    async with Server(once(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc")) as server:
+    async with RawServer(once(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc")) as server:
         answer = await send(client, server)
         with pytest.raises(ProblemError, match="cut off") as caught:
             await collect(answer)
@@ -206,7 +206,7 @@ async def test_a_kept_connection_forgets_the_deadline_of_the_last_call(
     """A kept connection forgets the deadline of the call before, even while it waits again."""
     request_arrived, answers = asyncio.Event(), asyncio.Event()
 
-    async def twice(peer: Peer) -> None:
+    async def twice(peer: RawPeer) -> None:
         await peer.request()
         await peer.send(OK)
         await peer.request()
@@ -215,7 +215,7 @@ async def test_a_kept_connection_forgets_the_deadline_of_the_last_call(
         await peer.send(OK)
 
     loop = asyncio.get_running_loop()
-    async with Server(twice) as server:
+    async with RawServer(twice) as server:
         await collect(await send(client, server, limits=Timers(headers=5)), idle=5)
         second_call = asyncio.ensure_future(send(client, server, limits=Timers(headers=60)))
         await request_arrived.wait()
@@ -229,7 +229,7 @@ async def test_a_kept_connection_forgets_the_deadline_of_the_last_call(
         assert server.opened == 1
 
 
-async def leaving(peer: Peer) -> None:
+async def leaving(peer: RawPeer) -> None:
     """Answer one request, and leave after reading a second."""
     await peer.request()
     await peer.send(OK)
@@ -245,7 +245,7 @@ async def test_a_request_on_a_stale_connection_is_sent_once_more(
     The caller can record this before the second request.
     """
     resends: list[tuple[Problem, int]] = []
-    async with Server(leaving) as server:
+    async with RawServer(leaving) as server:
 
         async def waited() -> None:
             resends.append((resends.pop()[0], len(server.requests)))
@@ -269,7 +269,7 @@ async def test_a_request_that_the_provider_may_have_processed_is_not_sent_again(
 ) -> None:
     """The connection closed late: the provider may bill the request, so the next target is asked."""
     monkeypatch.setattr("gateway.upstream.client._CROSSING_SECONDS", 0.0)
-    async with Server(leaving) as server:
+    async with RawServer(leaving) as server:
         await collect(await send(client, server))
         problem = await refused(client, server)
         assert len(server.requests) == 2
@@ -277,18 +277,18 @@ async def test_a_request_that_the_provider_may_have_processed_is_not_sent_again(
 
 
 async def test_a_closed_port_is_unreachable(client: ProviderClient) -> None:
-    async with Server(always(OK)) as server:
+    async with RawServer(always(OK)) as server:
         pass
     problem = await refused(client, server)
     assert (problem.kind, problem.spent) == ("upstream_unreachable", "no")
 
 
 async def test_a_cancelled_call_closes_its_connection(client: ProviderClient) -> None:
-    async def script(peer: Peer) -> None:
+    async def script(peer: RawPeer) -> None:
         await peer.request()
         await peer.left()
 
-    async with Server(script) as server:
+    async with RawServer(script) as server:
         task = asyncio.create_task(send(client, server))
         await until(lambda: bool(server.requests))
         task.cancel()
@@ -299,7 +299,7 @@ async def test_a_cancelled_call_closes_its_connection(client: ProviderClient) ->
 
 
 async def test_a_proxy_gets_the_whole_url_of_a_plain_request(client: ProviderClient) -> None:
-    async with Server(always(OK)) as server:
+    async with RawServer(always(OK)) as server:
         acme = provider(
             server,
             urls={"openai-chat": "http://provider.invalid/v1"},
@@ -316,7 +316,7 @@ async def test_a_proxy_gets_the_whole_url_of_a_plain_request(client: ProviderCli
 async def test_a_call_waits_while_the_pool_is_full() -> None:
     transport = Http1Transport(limit=1)
     client = ProviderClient(lambda _: transport)
-    async with Server(always(OK)) as server:
+    async with RawServer(always(OK)) as server:
         first_answer = await send(client, server)
         second_call = asyncio.create_task(send(client, server))
         await until(lambda: transport.list_pools()[0].queued_count == 1)
@@ -329,7 +329,7 @@ async def test_a_call_waits_while_the_pool_is_full() -> None:
 class Rows:
     """A ledger behind a write batch, with or without room."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: RawServer) -> None:
         self.server = server
         self.room = True
         self.written: list[int] = []
@@ -346,7 +346,7 @@ class Rows:
 @pytest.mark.parametrize("size", [10, MAX_SINGLE_WRITE_BYTES + 1])
 async def test_the_gateway_sends_no_request_without_its_row(size: int) -> None:
     """Kept or new connection, one piece or several: without a row the gateway sends nothing."""
-    async with Server(always(OK)) as server:
+    async with RawServer(always(OK)) as server:
         rows = Rows(server)
         body = b"1" * size
         rows.room = False

@@ -42,7 +42,7 @@ class Body(httpx.AsyncByteStream):
         self.closed = True
 
 
-class Account(CallAccount):
+class HedgedAccount(CallAccount):
     """Records the attempts that failed, and how."""
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class Account(CallAccount):
 class HedgedRequest(msgspec.Struct, frozen=True):
     """The fields of a request that a hedge reads."""
 
-    call_account: Account
+    call_account: HedgedAccount
     is_parallel: bool = False
 
 
@@ -75,11 +75,11 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
-class Race:
+class AttemptRace:
     """Two attempts that end when the test says."""
 
     def __init__(self) -> None:
-        self.account = Account()
+        self.account = HedgedAccount()
         self.bodies = {"x": Body(), "y": Body()}
         self.ends: dict[str, asyncio.Future[None]] = {}
         job = cast("UpstreamRequest", HedgedRequest(self.account))
@@ -120,7 +120,7 @@ class Race:
 
 async def test_if_both_targets_answer_together_the_first_wins() -> None:
     """The gateway closes the other answer, and its attempt has its own row."""
-    race = Race()
+    race = AttemptRace()
     task = await race.both()
     race.ends["y"].set_result(None)
     race.ends["x"].set_result(None)
@@ -130,7 +130,7 @@ async def test_if_both_targets_answer_together_the_first_wins() -> None:
 
 
 async def test_the_gateway_cancels_the_attempt_that_loses() -> None:
-    race = Race()
+    race = AttemptRace()
     task = await race.both()
     race.ends["y"].set_result(None)
     assert (await task).target is SECOND.target
@@ -140,7 +140,7 @@ async def test_the_gateway_cancels_the_attempt_that_loses() -> None:
 
 @pytest.mark.parametrize("order", ["xy", "yx"])
 async def test_if_both_targets_fail_the_last_error_is_raised(order: str) -> None:
-    race = Race()
+    race = AttemptRace()
     task = await race.both()
     for name in order:
         race.ends[name].set_exception(ProblemError(Problem(kind="upstream_error", message=name)))
@@ -152,7 +152,7 @@ async def test_if_both_targets_fail_the_last_error_is_raised(order: str) -> None
 
 
 async def test_an_exception_ends_both_attempts() -> None:
-    race = Race()
+    race = AttemptRace()
     task = await race.both()
     race.ends["y"].set_exception(KeyError("bug"))
     with pytest.raises(KeyError):
@@ -162,7 +162,7 @@ async def test_an_exception_ends_both_attempts() -> None:
 
 
 async def test_without_a_retry_in_the_budget_the_first_attempt_continues_alone() -> None:
-    race = Race()
+    race = AttemptRace()
 
     async def at_once() -> None: ...
 
@@ -175,7 +175,7 @@ async def test_without_a_retry_in_the_budget_the_first_attempt_continues_alone()
 
 
 async def test_a_cancelled_call_ends_both_attempts() -> None:
-    race = Race()
+    race = AttemptRace()
     task = await race.both()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -32,7 +32,7 @@ CHATTY = "print('x' * 300_000, flush=True)" + SERVES
 SILENT = "import sys; sys.stdin.read()"
 
 
-class Watched:
+class WatchedEngine:
     """An engine whose pauses the test counts and ends."""
 
     def __init__(self, folder: Path, *command: str) -> None:
@@ -56,11 +56,11 @@ class Watched:
 
 
 @pytest.fixture
-async def watched(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Watched]:
+async def watched(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[WatchedEngine]:
     """The engine that runs a test's script."""
     script = tmp_path / "engine.py"
     script.write_text(request.param)
-    watched = Watched(tmp_path, "{python}", str(script))
+    watched = WatchedEngine(tmp_path, "{python}", str(script))
     watched.engine.start()
     yield watched
     await watched.engine.stop()
@@ -83,7 +83,7 @@ def script(text: str) -> pytest.MarkDecorator:
 
 
 @script(SERVES)
-async def test_an_engine_is_ready_when_it_prints_so(watched: Watched) -> None:
+async def test_an_engine_is_ready_when_it_prints_so(watched: WatchedEngine) -> None:
     url = await watched.engine.wait_until_ready()
     assert url == f"http://127.0.0.1:{watched.pid}"
     assert watched.messages == [f"local: ready on {url}"]
@@ -92,7 +92,7 @@ async def test_an_engine_is_ready_when_it_prints_so(watched: Watched) -> None:
 
 
 @script(SERVES)
-async def test_the_gateway_stops_the_engine(watched: Watched) -> None:
+async def test_the_gateway_stops_the_engine(watched: WatchedEngine) -> None:
     await watched.engine.wait_until_ready()
     pid = watched.pid
     await watched.engine.stop()
@@ -102,7 +102,7 @@ async def test_the_gateway_stops_the_engine(watched: Watched) -> None:
 
 @script(STUBBORN)
 async def test_the_gateway_kills_an_engine_that_does_not_stop(
-    watched: Watched, monkeypatch: pytest.MonkeyPatch
+    watched: WatchedEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(local_engine, "_STOP_TIMEOUT", 0.05)
     await watched.engine.wait_until_ready()
@@ -112,7 +112,7 @@ async def test_the_gateway_kills_an_engine_that_does_not_stop(
 
 
 @script(SERVES)
-async def test_the_gateway_restarts_a_killed_engine(watched: Watched) -> None:
+async def test_the_gateway_restarts_a_killed_engine(watched: WatchedEngine) -> None:
     """Calls that come meanwhile wait for it."""
     await watched.engine.wait_until_ready()
     first_pid = watched.pid
@@ -128,7 +128,7 @@ async def test_the_gateway_restarts_a_killed_engine(watched: Watched) -> None:
 
 
 @script(SERVES)
-async def test_the_engine_ends_when_its_input_ends(watched: Watched) -> None:
+async def test_the_engine_ends_when_its_input_ends(watched: WatchedEngine) -> None:
     """An engine stops with a gateway that was killed: it sees the end of its input."""
     await watched.engine.wait_until_ready()
     process = watched.engine._process
@@ -140,7 +140,7 @@ async def test_the_engine_ends_when_its_input_ends(watched: Watched) -> None:
 
 
 @script(CRASHES)
-async def test_the_pause_before_a_restart_doubles_up_to_30_seconds(watched: Watched) -> None:
+async def test_the_pause_before_a_restart_doubles_up_to_30_seconds(watched: WatchedEngine) -> None:
     for _ in range(7):
         await watched.paused.wait()
         watched.paused.clear()
@@ -151,7 +151,7 @@ async def test_the_pause_before_a_restart_doubles_up_to_30_seconds(watched: Watc
 
 
 @script(NOT_INSTALLED)
-async def test_an_engine_that_cannot_run_is_not_restarted(watched: Watched) -> None:
+async def test_an_engine_that_cannot_run_is_not_restarted(watched: WatchedEngine) -> None:
     """The gateway does not try it again; its last line says what would help."""
     with pytest.raises(ProblemError) as caught:
         await watched.engine.wait_until_ready()
@@ -165,7 +165,7 @@ async def test_an_engine_that_cannot_run_is_not_restarted(watched: Watched) -> N
 
 
 async def test_a_missing_command_is_an_error(tmp_path: Path) -> None:
-    watched = Watched(tmp_path, "/no/such/program")
+    watched = WatchedEngine(tmp_path, "/no/such/program")
     watched.engine.start()
     with pytest.raises(ProblemError, match="No such file or directory"):
         await watched.engine.wait_until_ready()
@@ -175,7 +175,7 @@ async def test_a_missing_command_is_an_error(tmp_path: Path) -> None:
 
 async def test_an_unwritable_log_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file where a folder should be")
-    watched = Watched(tmp_path, "{python}")
+    watched = WatchedEngine(tmp_path, "{python}")
     watched.engine.start()
     with pytest.raises(ProblemError, match="data"):
         await watched.engine.wait_until_ready()
@@ -184,7 +184,7 @@ async def test_an_unwritable_log_is_an_error(tmp_path: Path) -> None:
 
 @script(SILENT)
 async def test_an_engine_that_never_becomes_ready_is_an_error(
-    watched: Watched, monkeypatch: pytest.MonkeyPatch
+    watched: WatchedEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(local_engine, "_READY_TIMEOUT", 0.05)
     with pytest.raises(ProblemError, match="did not come up within"):
@@ -192,32 +192,32 @@ async def test_an_engine_that_never_becomes_ready_is_an_error(
 
 
 @script(CHATTY)
-async def test_the_gateway_ignores_other_output_of_the_engine(watched: Watched) -> None:
+async def test_the_gateway_ignores_other_output_of_the_engine(watched: WatchedEngine) -> None:
     """Long lines are no problem."""
     assert await watched.engine.wait_until_ready()
     assert watched.messages == [f"local: ready on {watched.engine.url}"]
 
 
 @script(CRASHES)
-async def test_the_engines_output_goes_to_its_log(watched: Watched) -> None:
+async def test_the_engines_output_goes_to_its_log(watched: WatchedEngine) -> None:
     await watched.paused.wait()
     assert watched.log.read_text() == "cannot\n"
 
 
 @script(SERVES)
-async def test_an_engine_may_be_stopped_twice(watched: Watched) -> None:
+async def test_an_engine_may_be_stopped_twice(watched: WatchedEngine) -> None:
     await watched.engine.wait_until_ready()
     await watched.engine.stop()
     await watched.engine.stop()
 
 
 async def test_an_engine_that_was_never_started_may_be_stopped(tmp_path: Path) -> None:
-    await Watched(tmp_path, "{python}").engine.stop()
+    await WatchedEngine(tmp_path, "{python}").engine.stop()
 
 
 @script(SERVES)
 async def test_after_a_long_run_the_pause_starts_short_again(
-    watched: Watched, monkeypatch: pytest.MonkeyPatch
+    watched: WatchedEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The pause is for an engine that crashes again and again, not for one crash a day."""
     for _ in range(3):
@@ -254,7 +254,7 @@ TELLS = "import os, sys; sys.stderr.write(repr(dict(os.environ))); sys.stderr.fl
 
 @script(TELLS)
 async def test_an_engine_starts_without_secrets_in_its_environment(
-    watched: Watched, monkeypatch: pytest.MonkeyPatch
+    watched: WatchedEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ACME_API_KEY", "sk-acme-0123456789")
     monkeypatch.setenv("TIERGATE_SECRET", "never-shown-0123456789")

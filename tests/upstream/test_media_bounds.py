@@ -15,8 +15,8 @@ from gateway.upstream.media_fetch import MediaRefused
 from tests.upstream.media import (
     PDF,
     PNG,
-    Host,
-    Names,
+    MediaHost,
+    MediaNames,
     fetch,
     get,
     ok,
@@ -119,7 +119,7 @@ async def test_a_fetch_from_a_stuck_host_ends_with_the_timeout(answer: bytes | N
 
 
 async def test_a_fetch_with_a_stuck_resolver_ends_with_the_timeout() -> None:
-    class Never(Names):
+    class Never(MediaNames):
         async def __call__(self, host: str, port: int) -> list[str]:
             return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]  # never
 
@@ -128,7 +128,7 @@ async def test_a_fetch_with_a_stuck_resolver_ends_with_the_timeout() -> None:
 
 
 async def test_a_truncated_file_is_refused() -> None:
-    class Cut(Host):
+    class Cut(MediaHost):
         async def __call__(
             self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
         ) -> None:

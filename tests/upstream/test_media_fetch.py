@@ -14,8 +14,8 @@ from tests.contract.conftest import Certificates
 from tests.upstream.media import (
     PNG,
     TYPES,
-    Host,
-    Names,
+    MediaHost,
+    MediaNames,
     fetch,
     get,
     moved,
@@ -79,7 +79,7 @@ EVIL = [
 @pytest.mark.parametrize("url", EVIL)
 async def test_sec_ssrf_3_no_form_of_an_address_reaches_this_machine(url: str) -> None:
     """SEC-SSRF 3, 5: with the real guard, no request connects on any port; all refusals read alike."""
-    names = Names(
+    names = MediaNames(
         localhost=[["127.0.0.1", "::1"]], inward_example=[["127.0.0.1"]],
         mixed_example=[["93.184.216.34", "127.0.0.1"]], mapped_example=[["::ffff:127.0.0.1"]],
         metadata_example=[["169.254.169.254"]], nothing_example=[[]],
@@ -95,7 +95,7 @@ async def test_sec_ssrf_3_no_form_of_an_address_reaches_this_machine(url: str) -
 
 
 async def test_the_refusals_of_unknown_and_internal_hosts_are_the_same() -> None:
-    names = Names(inward_example=[["10.1.2.3"]])
+    names = MediaNames(inward_example=[["10.1.2.3"]])
     messages = {
         (await refused(fetch(resolve=names, public=is_public, allow=[]), f"http://{host}/")).replace(host, "")
         for host in ("inward.example", "nowhere.example")
@@ -105,7 +105,7 @@ async def test_the_refusals_of_unknown_and_internal_hosts_are_the_same() -> None
 
 async def test_a_host_name_is_resolved_once_for_check_and_fetch() -> None:
     """DNS rebinding: the name is public when checked, and loopback a moment later."""
-    names = Names(rebind_example=[["203.0.114.9"], ["127.0.0.1"]])
+    names = MediaNames(rebind_example=[["203.0.114.9"], ["127.0.0.1"]])
     tried: list[str] = []
 
     class Watched(PublicWebClient):
@@ -129,7 +129,7 @@ async def test_a_host_name_is_resolved_once_for_check_and_fetch() -> None:
 async def test_sec_ssrf_4_a_redirect_is_checked_like_the_first_address(
     status: int, to: str
 ) -> None:
-    names = Names(pics_example=[["127.0.0.1"]], evil_example=[["127.0.0.2"]])
+    names = MediaNames(pics_example=[["127.0.0.1"]], evil_example=[["127.0.0.2"]])
     async with (
         served(ok()) as (evil, at),
         served(lambda _: moved(to.format(port=at), status)) as (_, port),
@@ -160,7 +160,7 @@ async def test_the_gateway_follows_three_redirects_and_resolves_each() -> None:
         at = int(head.split(b" ")[1].rpartition(b"/")[2])
         return moved(f"{at + 1}") if at < 3 else ok()
 
-    names = Names(pics_example=[["127.0.0.1"]])
+    names = MediaNames(pics_example=[["127.0.0.1"]])
     async with served(answer) as (host, port):
         assert await get(fetch(port, resolve=names), f"http://pics.example:{port}/a/0")
         assert host.paths() == ["/a/0", "/a/1", "/a/2", "/a/3"]
@@ -181,7 +181,7 @@ async def test_https_checks_the_host_name_and_never_redirects_to_http(
 ) -> None:
     """The certificate is checked against the host, whatever address it has."""
     server = certificates.server("elsewhere")
-    names = Names(pics_example=[["127.0.0.1"]], other_example=[["127.0.0.1"]])
+    names = MediaNames(pics_example=[["127.0.0.1"]], other_example=[["127.0.0.1"]])
     server_names: list[str | None] = []
     server.sni_callback = lambda _, name, __: server_names.append(name)
     async with served(ok(), server) as (host, port):
@@ -201,10 +201,10 @@ async def test_https_checks_the_host_name_and_never_redirects_to_http(
 
 async def test_the_fetcher_tries_the_next_address_of_a_host() -> None:
     async with served(ok()) as (host, port):
-        names = Names(pics_example=[["127.0.0.3", "127.0.0.1", "::1"]])
+        names = MediaNames(pics_example=[["127.0.0.3", "127.0.0.1", "::1"]])
         assert await get(fetch(port, resolve=names), f"http://pics.example:{port}/")
         assert host.connections == 1
-        names = Names(pics_example=[["127.0.0.3"]])
+        names = MediaNames(pics_example=[["127.0.0.3"]])
         message = await refused(fetch(port, resolve=names), f"http://pics.example:{port}/")
         assert message == (
             "messages.image: the gateway did not fetch the file at pics.example: "
@@ -237,7 +237,7 @@ async def test_the_configuration_decides_which_hosts_and_ports_are_fetched(
     url: str, allow: list[str], may: bool
 ) -> None:
     """The gateway checks this before it resolves a name."""
-    names = Names()
+    names = MediaNames()
     message = await refused(fetch(resolve=names, allow=allow), url)
     assert bool(names.asked) == may
     assert ("does not fetch from its host" in message) == (not may)
@@ -312,7 +312,7 @@ def test_a_url_over_the_length_limit_is_refused() -> None:
 
 async def test_the_host_header_of_an_ipv6_address_has_brackets() -> None:
     """Brackets stand in the URL, and in the Host header."""
-    host = Host(lambda _: ok())
+    host = MediaHost(lambda _: ok())
     try:
         server = await asyncio.start_server(host, "::1", 0)
     except OSError:

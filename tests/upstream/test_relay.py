@@ -16,7 +16,7 @@ ERROR = sse({"error": {"message": "It broke."}}, done=False)
 USAGE = sse({**chunk(), "choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 2}}, done=False)  # fmt: skip
 
 
-class Client:
+class RelayClient:
     """A client to write to."""
 
     def __init__(self) -> None:
@@ -31,9 +31,9 @@ class Client:
 
 def begin(
     watch: Any = None, keep: Callable[[bytes], None] | None = None
-) -> tuple[DirectRelay, Client, StreamInspector]:
+) -> tuple[DirectRelay, RelayClient, StreamInspector]:
     watch = watch or OPENAI_CHAT.inspect_stream(ask(stream=True), WrittenBody(b"", asks_usage=True))
-    direct, client = DirectRelay(watch, keep), Client()
+    direct, client = DirectRelay(watch, keep), RelayClient()
     assert not direct.accept(HEL, None)  # no client yet
     assert direct.feed(ROLE + HEL) == ROLE + HEL
     direct.pass_to(client)

@@ -224,7 +224,7 @@ def test_a_target_at_another_effort_shares_the_cooldown() -> None:
 BUSY = Problem(kind="upstream_overloaded", message="")
 
 
-class Trial:
+class RetryTrial:
     """Attempts that fail as set; it records the waits."""
 
     def __init__(self, *problems: Problem | None, left: float = 99.0, grants: int = 99) -> None:
@@ -267,13 +267,13 @@ class Trial:
 
 
 async def test_the_wait_before_a_retry_doubles() -> None:
-    trial = Trial(BUSY, None)
+    trial = RetryTrial(BUSY, None)
     assert await trial.run("alone", BUSY) == "x/m:a0"
     assert trial.waits == [1.0, 2.0]
 
 
 async def test_a_wait_is_a_random_part_of_its_maximum() -> None:
-    trial = Trial(BUSY, None)
+    trial = RetryTrial(BUSY, None)
     await trial.run("alone", BUSY, jitter=0.25)
     assert trial.waits == [0.25, 0.5]
 
@@ -281,7 +281,7 @@ async def test_a_wait_is_a_random_part_of_its_maximum() -> None:
 async def test_the_same_target_is_tried_three_times_at_most() -> None:
     """The first attempt was made before."""
     last = Problem(kind="upstream_overloaded", message="the last")
-    trial = Trial(BUSY, last, None)
+    trial = RetryTrial(BUSY, last, None)
     with pytest.raises(ProblemError, match="the last"):
         await trial.run("alone", BUSY)
     assert len(trial.tried) == 2
@@ -289,7 +289,7 @@ async def test_the_same_target_is_tried_three_times_at_most() -> None:
 
 async def test_a_rate_limited_target_is_tried_twice_at_most() -> None:
     limited = failed("upstream_rate_limited", retry_after=0.5)
-    trial = Trial(limited, None)
+    trial = RetryTrial(limited, None)
     with pytest.raises(ProblemError):
         await trial.run("alone", limited)
     assert len(trial.tried) == 1
@@ -309,7 +309,7 @@ async def test_a_call_has_four_attempts_at_most() -> None:
     five = Plan(
         targets=tuple(target(f"{name}/m") for name in "abcde"), dialects=("openai-chat",) * 5
     )
-    trial = Trial(BUSY, BUSY, BUSY, None)
+    trial = RetryTrial(BUSY, BUSY, BUSY, None)
     ORDERS["five"] = list_candidates(five)
     with pytest.raises(ProblemError):
         await trial.run("five", BUSY)
@@ -317,14 +317,14 @@ async def test_a_call_has_four_attempts_at_most() -> None:
 
 
 async def test_another_target_is_tried_without_a_wait() -> None:
-    trial = Trial(BUSY, None)
+    trial = RetryTrial(BUSY, None)
     assert await trial.run("two targets", BUSY) == "y/m:a0"
     assert trial.tried == ["x/m:a1", "y/m:a0"]
     assert trial.waits == [0.0, 0.0]
 
 
 async def test_the_last_target_of_the_plan_is_retried() -> None:
-    trial = Trial(BUSY, None)
+    trial = RetryTrial(BUSY, None)
     await trial.run("windows unknown", BUSY)
     assert trial.tried == ["y/m:a0", "y/m:a0"]
     assert trial.waits == [0.0, 2.0]
@@ -333,14 +333,14 @@ async def test_the_last_target_of_the_plan_is_retried() -> None:
 @pytest.mark.parametrize("kind", ["upstream_rejected", "upstream_auth", "upstream_context"])
 async def test_a_failure_that_a_retry_cannot_help_is_not_retried(kind: ProblemKind) -> None:
     first = Problem(kind=kind, message="the first")
-    trial = Trial()
+    trial = RetryTrial()
     with pytest.raises(ProblemError, match="the first"):
         await trial.run("alone", first)
     assert (trial.tried, trial.waits) == ([], [])
 
 
 async def test_a_rejection_ends_the_retries() -> None:
-    trial = Trial(Problem(kind="upstream_rejected", message="no"), None)
+    trial = RetryTrial(Problem(kind="upstream_rejected", message="no"), None)
     with pytest.raises(ProblemError, match="no"):
         await trial.run("two targets", BUSY)
     assert trial.tried == ["x/m:a1"]
@@ -350,18 +350,18 @@ async def test_retry_after_is_honoured_up_to_20_seconds() -> None:
     def limited(seconds: float) -> Problem:
         return Problem(kind="upstream_overloaded", message=f"{seconds}", retry_after=seconds)
 
-    trial = Trial(limited(21), None)
+    trial = RetryTrial(limited(21), None)
     with pytest.raises(ProblemError, match="21"):
         await trial.run("alone", limited(20))
     assert trial.waits == [21.0]
-    other = Trial(None)
+    other = RetryTrial(None)
     await other.run("two targets", limited(3600))
     assert other.waits == [0.0]
 
 
 async def test_a_wait_that_does_not_fit_into_the_calls_time_ends_the_retries() -> None:
     for remaining, tried in ((1.0, 0), (1.1, 1)):
-        trial = Trial(None, left=remaining)
+        trial = RetryTrial(None, left=remaining)
         if tried:
             await trial.run("alone", BUSY)
         else:
@@ -371,14 +371,14 @@ async def test_a_wait_that_does_not_fit_into_the_calls_time_ends_the_retries() -
 
 
 async def test_each_retry_takes_from_the_budget() -> None:
-    trial = Trial(BUSY, None, grants=1)
+    trial = RetryTrial(BUSY, None, grants=1)
     with pytest.raises(ProblemError):
         await trial.run("alone", BUSY)
     assert len(trial.tried) == 1
 
 
 async def test_an_exception_is_not_retried() -> None:
-    class Broken(Trial):
+    class Broken(RetryTrial):
         async def attempt(self, candidate: Candidate) -> str:
             self.tried.append(candidate.target.name)
             raise KeyError
@@ -466,7 +466,7 @@ def test_retry_after_names_when_the_first_target_is_free() -> None:
 LIMITED = failed("upstream_rate_limited", retry_after=2.0)
 
 
-class Preferring(Trial):
+class Preferring(RetryTrial):
     """A call whose preferred target is asked once more before another takes over."""
 
     def __init__(self, *problems: Problem | None, grants: int = 99) -> None:
@@ -556,7 +556,7 @@ async def test_a_call_that_the_client_retries_gets_no_preferred_retry() -> None:
 
 
 async def test_the_gateway_waits_for_a_parked_target_if_no_other_is_free() -> None:
-    trial = Trial(None)
+    trial = RetryTrial(None)
     trial.rests = {"x/m": 9.0, "y/m": 2.0}
     limited = failed("upstream_rate_limited", retry_after=9.0)
     assert await trial.run("windows unknown", limited) == "y/m:a0"

@@ -207,7 +207,7 @@ async def test_an_answer_without_a_vector_is_not_stored() -> None:
     assert await world.find_answer(asking(OTHER)) is None
 
 
-class Stuck(LocalVectorIndex):
+class StuckIndex(LocalVectorIndex):
     """A vector index that never answers."""
 
     def __init__(self, *which: str) -> None:
@@ -226,7 +226,7 @@ class Stuck(LocalVectorIndex):
 @pytest.mark.parametrize("which", ["any", "nearest"])
 async def test_the_look_up_in_a_stuck_index_ends_with_the_timeout(which: str) -> None:
     """The look-up waits for the configured time at most, then it is a miss."""
-    world = SemanticCacheFixture(places=Stuck(which), timeout=0.001)
+    world = SemanticCacheFixture(places=StuckIndex(which), timeout=0.001)
     await world.save_answer(asking(ONE))
     assert await world.find_answer(asking(OTHER)) is None
 

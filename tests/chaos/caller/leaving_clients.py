@@ -12,9 +12,9 @@ from tests.chaos import provider
 from tests.chaos.all_clients import new_prompt
 from tests.chaos.client import endpoint_path, make_body
 from tests.chaos.environment import ChaosEnvironment, add_lab
-from tests.chaos.gateway import CLIENT_KEY, Gateway
-from tests.chaos.provider import Fault, Request, Wire, honest
-from tests.chaos.row import Cell, Expected, Row, Seen
+from tests.chaos.gateway import CLIENT_KEY, ChaosGateway
+from tests.chaos.provider import Fault, FaultRequest, Wire, honest
+from tests.chaos.row import Cell, Expected, FaultRow, Seen
 from tests.chaos.upstream.fault import ledger
 from tests.e2e.child import until
 from tests.e2e.four_labs import TEXT
@@ -45,11 +45,11 @@ def tag() -> str:
     return f"caller-{next(_number)}"
 
 
-async def _silent(wire: Wire, request: Request) -> None:
+async def _silent(wire: Wire, request: FaultRequest) -> None:
     await wire.forever()
 
 
-async def _half(wire: Wire, request: Request) -> None:
+async def _half(wire: Wire, request: FaultRequest) -> None:
     """Send a part of the answer, and nothing more."""
     if request.stream:
         frames = provider.frames(request.dialect)
@@ -62,7 +62,7 @@ async def _half(wire: Wire, request: Request) -> None:
     await wire.forever()
 
 
-async def _endless(wire: Wire, request: Request) -> None:
+async def _endless(wire: Wire, request: FaultRequest) -> None:
     """Send all of the answer except its end."""
     if request.stream:
         await wire.sse()
@@ -93,7 +93,7 @@ def _half_closed(connection: socket.socket) -> None:
     connection.close()
 
 
-def dial(gateway: Gateway) -> socket.socket:
+def dial(gateway: ChaosGateway) -> socket.socket:
     return socket.create_connection(("127.0.0.1", gateway.port), _PATIENCE)
 
 
@@ -107,7 +107,7 @@ def _read(connection: socket.socket, some: bytes) -> None:
         seen += data
 
 
-def leaving(id: str, name: str, does: Fault, how: Leave, **more: Any) -> Row:
+def leaving(id: str, name: str, does: Fault, how: Leave, **more: Any) -> FaultRow:
     """Return a row with a client that leaves while its provider answers or is silent."""
 
     def prepare(value: Config, environment: ChaosEnvironment, cell: Cell) -> None:
@@ -144,10 +144,10 @@ def leaving(id: str, name: str, does: Fault, how: Leave, **more: Any) -> Row:
     # If an answer lacks only its last mark, its usage may be known: then it is settled.
     settled = ("aborted by client", "settled") if does is _endless else "aborted by client"
     expected = Expected(None, None, 1, settled, "none", "let go in time: .*")
-    return Row(id, name, "client", play, expected, prepare, **more)
+    return FaultRow(id, name, "client", play, expected, prepare, **more)
 
 
-def _moments() -> Iterator[Row]:
+def _moments() -> Iterator[FaultRow]:
     """Yield rows of clients that leave: streamed answers are C-01, whole ones C-02."""
     for id, mode in (("C-01", "stream"), ("C-02", "whole")):
         for name, does in (("before an answer", _silent), ("within an answer", _half)):
@@ -157,7 +157,7 @@ def _moments() -> Iterator[Row]:
         yield leaving(id, "leaves before the end", _endless, _politely, modes=(mode,))
 
 
-ROWS: tuple[Row, ...] = (
+ROWS: tuple[FaultRow, ...] = (
     *_moments(),
     leaving("C-05", "closes its half before an answer", _silent, _half_closed),
     leaving("C-05", "closes its half within an answer", _half, _half_closed),

@@ -9,10 +9,10 @@ from pathlib import Path
 from gateway.core.ledger_rows import FinalRow
 from tests.chaos.all_clients import FORMS, AllClients, Form, ask, judge_reply, shared_row
 from tests.chaos.environment import ChaosEnvironment, make_config
-from tests.chaos.gateway import Gateway
+from tests.chaos.gateway import ChaosGateway
 from tests.chaos.host.disk import Held
 from tests.chaos.provider import honest
-from tests.chaos.row import Cell, Expected, Row, Seen
+from tests.chaos.row import Cell, Expected, FaultRow, Seen
 from tests.e2e.child import until
 from tests.e2e.four_labs import CHAT, DIALECTS
 from tests.e2e.world import Config
@@ -49,7 +49,7 @@ class _Clock:
         scratch.write_text(f"{seconds:+d}\n")
         scratch.rename(self._file)
 
-    def start(self, environment: ChaosEnvironment, value: Config) -> Gateway:
+    def start(self, environment: ChaosEnvironment, value: Config) -> ChaosGateway:
         # libfaketime makes each look at the clock slow, and waits of threads too.
         return environment.start(
             value, promised=5.0, LD_PRELOAD=_library(), FAKETIME_TIMESTAMP_FILE=str(self._file),
@@ -137,9 +137,9 @@ def _limited(environment: ChaosEnvironment, cell: Cell) -> Seen:
     return Seen(more=f"{first}, {back} back, {again} again, {forward} forward", wrong=tuple(wrong))
 
 
-ROWS: tuple[Row, ...] = (
+ROWS: tuple[FaultRow, ...] = (
     shared_row("P-08", "the clock jumps by hours and days", "process", _jumping,
         Expected(200, "answer", None, "settled"), needs=(_fakeable,)),
-    Row("P-08", "the clock jumps under a limit", "process", _limited, Expected(more=r"\d+, \d+ back, .*"),
+    FaultRow("P-08", "the clock jumps under a limit", "process", _limited, Expected(more=r"\d+, \d+ back, .*"),
         own=True, dialects=(CHAT,), modes=("whole",), needs=(_fakeable,)),
 )  # fmt: skip

@@ -27,9 +27,9 @@ from tests.chaos.all_clients import (
     shared_row,
 )
 from tests.chaos.environment import ChaosEnvironment, make_config
-from tests.chaos.gateway import Gateway
-from tests.chaos.provider import Request, Wire, honest
-from tests.chaos.row import Expected, Row, Seen, program, root
+from tests.chaos.gateway import ChaosGateway
+from tests.chaos.provider import FaultRequest, Wire, honest
+from tests.chaos.row import Expected, FaultRow, Seen, program, root
 from tests.e2e.child import until
 from tests.e2e.four_labs import DIALECTS
 
@@ -37,7 +37,7 @@ _SOON = 1.0
 """Seconds within which the gateway refuses calls, and within which it recovers."""
 _PATIENCE = 10.0
 
-type Full = Callable[[ChaosEnvironment, Gateway], Iterator[None]]
+type Full = Callable[[ChaosEnvironment, ChaosGateway], Iterator[None]]
 
 
 class Held:
@@ -47,7 +47,7 @@ class Held:
         self._stage = environment
         self._go = asyncio.Event()
 
-    async def fault(self, wire: Wire, request: Request) -> None:
+    async def fault(self, wire: Wire, request: FaultRequest) -> None:
         """Answer one request."""
         if request.stream:
             first, *rest = provider.frames(request.dialect)
@@ -77,7 +77,7 @@ def _before(environment: ChaosEnvironment) -> list[str]:
 
 
 @contextmanager
-def _filled(environment: ChaosEnvironment, gateway: Gateway) -> Iterator[None]:
+def _filled(environment: ChaosEnvironment, gateway: ChaosGateway) -> Iterator[None]:
     """Fill the data folder."""
     del environment
     file = gateway.data / "somebody-elses"
@@ -91,7 +91,7 @@ def _filled(environment: ChaosEnvironment, gateway: Gateway) -> Iterator[None]:
 
 
 @contextmanager
-def _limited(environment: ChaosEnvironment, gateway: Gateway) -> Iterator[None]:
+def _limited(environment: ChaosEnvironment, gateway: ChaosGateway) -> Iterator[None]:
     """Forbid the process files larger than its journal is now: EFBIG, as on a full disk."""
     del environment
     size = max(path.stat().st_size for path in journal.list_segments(gateway.data / "ledger"))
@@ -101,17 +101,17 @@ def _limited(environment: ChaosEnvironment, gateway: Gateway) -> Iterator[None]:
 
 
 @dataclass
-class _Place:
+class _DiskPlace:
     """A way to make a disk full."""
 
     before: Callable[[ChaosEnvironment], list[str]]
-    full: Callable[[ChaosEnvironment, Gateway], object]
+    full: Callable[[ChaosEnvironment, ChaosGateway], object]
 
 
-_TMPFS, _LIMIT = _Place(_before, _filled), _Place(lambda _: [], _limited)
+_TMPFS, _LIMIT = _DiskPlace(_before, _filled), _DiskPlace(lambda _: [], _limited)
 
 
-def _started(environment: ChaosEnvironment, place: _Place, policy: str) -> Gateway:
+def _started(environment: ChaosEnvironment, place: _DiskPlace, policy: str) -> ChaosGateway:
     value = make_config(environment)
     value["ledger"] = {"on_disk_full": policy}
     gateway = environment.start(value, warm=False, before=place.before(environment))
@@ -121,7 +121,7 @@ def _started(environment: ChaosEnvironment, place: _Place, policy: str) -> Gatew
     return gateway
 
 
-def full(place: _Place, policy: str) -> Callable[[ChaosEnvironment], Mapping[Form, Seen]]:
+def full(place: _DiskPlace, policy: str) -> Callable[[ChaosEnvironment], Mapping[Form, Seen]]:
     """Play a disk that becomes full while calls run, and has room again later."""
 
     def go(environment: ChaosEnvironment) -> Mapping[Form, Seen]:
@@ -177,34 +177,34 @@ def full(place: _Place, policy: str) -> Callable[[ChaosEnvironment], Mapping[For
     return go
 
 
-def _kept(gateway: Gateway, form: Form, prompt: str) -> bool:
+def _kept(gateway: ChaosGateway, form: Form, prompt: str) -> bool:
     return cache_status(ask(gateway, form, prompt)) == "hit"
 
 
-def _late(gateway: Gateway) -> list[str]:
+def _late(gateway: ChaosGateway) -> list[str]:
     late = gateway.metric("tiergate_ledger_late_rows")
     return [] if late > 0 else ["no row waits in memory"]
 
 
-def _torn(gateway: Gateway) -> list[str]:
+def _torn(gateway: ChaosGateway) -> list[str]:
     """Report lines of the journal that are no row."""
     segments = journal.list_segments(gateway.data / "ledger")
     count = sum(row is None for path in segments for row, _ in journal.read_rows(path))
     return [f"{count} lines are torn"] if count else []
 
 
-def _away(gateway: Gateway) -> None:
+def _away(gateway: ChaosGateway) -> None:
     """Remove the ledger folder."""
     shutil.rmtree(gateway.data / "ledger")
 
 
-def _renamed(gateway: Gateway) -> None:
+def _renamed(gateway: ChaosGateway) -> None:
     """Rename the journal as a log rotation does, to a name that the gateway does not know."""
     for path in journal.list_segments(gateway.data / "ledger"):
         path.rename(path.with_suffix(".1"))
 
 
-def _truncated(gateway: Gateway) -> None:
+def _truncated(gateway: ChaosGateway) -> None:
     """Copy the journal and empty it, as a log rotation does."""
     for path in journal.list_segments(gateway.data / "ledger"):
         shutil.copy(path, path.with_suffix(".1"))
@@ -212,7 +212,7 @@ def _truncated(gateway: Gateway) -> None:
 
 
 def moved(
-    how: Callable[[Gateway], None], *, is_reported: bool
+    how: Callable[[ChaosGateway], None], *, is_reported: bool
 ) -> Callable[[ChaosEnvironment], Mapping[Form, Seen]]:
     """A change to the journal by another program costs no call, and later rows are recorded.
 
@@ -325,7 +325,7 @@ _REFUSED = Expected(
 )  # fmt: skip
 _SERVED = Expected(200, "answer", None, "settled", None, "well after [0-9.]+ s, .*")
 
-ROWS: tuple[Row, ...] = (
+ROWS: tuple[FaultRow, ...] = (
     shared_row("P-01", "the journal may not grow: refuse", "process", full(_LIMIT, "refuse"), _REFUSED, ci=True),
     shared_row("P-01", "the journal may not grow: serve", "process", full(_LIMIT, "serve"), _SERVED, ci=True),
     shared_row("P-01", "the disk is full: refuse", "process", full(_TMPFS, "refuse"), _REFUSED, needs=(_mountable,)),

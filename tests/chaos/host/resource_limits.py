@@ -23,12 +23,12 @@ from tests.chaos.all_clients import (
 from tests.chaos.caller.leaving_clients import dial
 from tests.chaos.client import Reply
 from tests.chaos.environment import ChaosEnvironment, make_config
-from tests.chaos.gateway import Gateway
+from tests.chaos.gateway import ChaosGateway
 from tests.chaos.host.disk import _limited
-from tests.chaos.provider import Request, Wire
+from tests.chaos.provider import FaultRequest, Wire
 from tests.chaos.redis.redis_environment import pair
 from tests.chaos.redis.redis_environment import program as redis
-from tests.chaos.row import Expected, Row, Seen, root
+from tests.chaos.row import Expected, FaultRow, Seen, root
 from tests.e2e.child import until
 from tests.e2e.world import Config
 
@@ -42,14 +42,14 @@ _SHED = (413, 429, 503, 529)
 _PATIENCE = 30.0
 
 
-def _forgotten(gateway: Gateway) -> None:
+def _forgotten(gateway: ChaosGateway) -> None:
     """Forget calls that the gateway refused at admission: they have no row."""
     rows = set(gateway.all())
     gateway.forget({reply.id for reply in gateway.replies if reply.status in _SHED} - rows)
 
 
 @contextmanager
-def _held(gateway: Gateway, count: int) -> Iterator[list[socket.socket]]:
+def _held(gateway: ChaosGateway, count: int) -> Iterator[list[socket.socket]]:
     """Hold `count` connections, or as many as the gateway accepts."""
     connections: list[socket.socket] = []
     try:
@@ -107,7 +107,7 @@ def _groupable() -> str:
     return ""
 
 
-def _large(gateway: Gateway, form: Form) -> Reply:
+def _large(gateway: ChaosGateway, form: Form) -> Reply:
     return ask(gateway, form, new_prompt() + "x" * _BODY)
 
 
@@ -174,7 +174,7 @@ def _starved(environment: ChaosEnvironment) -> Mapping[Form, Seen]:
     return clients.seen(more=f"{'late' if late else 'in time'}: {slow:.1f} s at most")
 
 
-async def _failing(wire: Wire, request: Request) -> None:
+async def _failing(wire: Wire, request: FaultRequest) -> None:
     await wire.whole(500, b'{"error":{"message":"No.","type":"server_error"}}' + b" " * 10_000)
 
 
@@ -224,7 +224,7 @@ def _together(environment: ChaosEnvironment) -> Mapping[Form, Seen]:
             for form, replies in failing.replies.items()}  # fmt: skip
 
 
-ROWS: tuple[Row, ...] = (
+ROWS: tuple[FaultRow, ...] = (
     shared_row("P-10", "30 MB bodies in a group of 512 MB", "process", _caged, Expected(200, "answer", None, "settled", None, r"\d+ of 12 served"), needs=(_groupable,), growth=500_000_000),
     shared_row("P-11", f"{_IDLE} idle connections", "process", _idle, Expected(200, "answer", None, "settled", None, r"\d+ idle"), growth=60_000_000),
     shared_row("P-12", "a body of half a million turns", "process", _long, Expected(200, "answer", None, "settled", None, "in time.*"), growth=400_000_000),

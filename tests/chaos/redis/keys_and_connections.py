@@ -20,7 +20,7 @@ from tests.chaos.all_clients import (
 )
 from tests.chaos.environment import ChaosEnvironment, make_config
 from tests.chaos.redis.redis_environment import BACK, WELL, pair, program, proxied, traffic, waited
-from tests.chaos.row import Cell, Expected, Row, Seen
+from tests.chaos.row import Cell, Expected, FaultRow, Seen
 from tests.e2e.four_labs import CHAT
 from tests.e2e.world import Config
 
@@ -153,11 +153,11 @@ def _wrong_type(environment: ChaosEnvironment) -> Mapping[Form, Seen]:
     )
 
 
-ROWS: tuple[Row, ...] = (
+ROWS: tuple[FaultRow, ...] = (
     shared_row("R-10", "more calls than connections", "redis", _crowded, WELL, needs=(program,)),
     shared_row("R-11", "flushed under load", "redis", _flushed,
         Expected(200, "answer", None, _HITS, "hit", "in time.*"), needs=(program,)),
-    Row("R-11", "a spent budget is forgotten", "redis", _budget,
+    FaultRow("R-11", "a spent budget is forgotten", "redis", _budget,
         Expected(client="error insufficient_quota", more="0 more after FLUSHALL"),
         own=True, dialects=(CHAT,), modes=("whole",), needs=(program,)),
     shared_row("R-13", "other types and versions under our keys", "redis", _strangers, WELL, needs=(program,)),

@@ -18,7 +18,7 @@ from tests.chaos.redis.redis_environment import (
     traffic,
     waited,
 )
-from tests.chaos.row import Expected, Row, Seen
+from tests.chaos.row import Expected, FaultRow, Seen
 from tests.e2e.redis_port import Place
 
 _SLOW = 2.0
@@ -58,7 +58,7 @@ def _killed(environment: ChaosEnvironment) -> Mapping[Form, Seen]:
     return seen
 
 
-def _slow(mode: str, delay: float) -> Row:
+def _slow(mode: str, delay: float) -> FaultRow:
     def go(environment: ChaosEnvironment) -> Mapping[Form, Seen]:
         made = pair(environment)
         clients = AllClients(made.gateway)
@@ -109,7 +109,7 @@ def _flapping(environment: ChaosEnvironment) -> Mapping[Form, Seen]:
     return clients.seen(cache, f"{more}, {dials:.1f} connections a second", wrong)
 
 
-ROWS: tuple[Row, ...] = (
+ROWS: tuple[FaultRow, ...] = (
     shared_row("R-01", "not there at the start", "redis", _never, WELL, needs=(program,), ci=True),
     shared_row("R-02", "killed under load", "redis", _killed,
         Expected(200, "answer", None, ("settled", "cache_hit, settled"), "hit", "in time.*"), needs=(program,), ci=True),

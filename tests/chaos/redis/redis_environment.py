@@ -17,13 +17,13 @@ from tests.chaos.all_clients import (
 )
 from tests.chaos.client import Reply
 from tests.chaos.environment import ChaosEnvironment, make_config
-from tests.chaos.gateway import Gateway
+from tests.chaos.gateway import ChaosGateway
 from tests.chaos.redis.faults import Fault
-from tests.chaos.row import Expected, Row, Seen
+from tests.chaos.row import Expected, FaultRow, Seen
 from tests.conftest import redis_program
 from tests.e2e.redis_port import Place
 from tests.e2e.world import Change
-from tests.state.line import Line
+from tests.state.line import RedisLine
 
 BACK = 5.0
 """Seconds until the cache stores answers again."""
@@ -47,7 +47,7 @@ class Pair:
 
     environment: ChaosEnvironment
     place: Place
-    gateway: Gateway
+    gateway: ChaosGateway
 
 
 def program() -> str:
@@ -118,13 +118,13 @@ def losing(
     return go
 
 
-def lost(id: str, name: str, fault: Fault, *, ci: bool = False, **more: bool) -> Row:
+def lost(id: str, name: str, fault: Fault, *, ci: bool = False, **more: bool) -> FaultRow:
     """Return a row in which no client notices a fault of Redis."""
     return shared_row(id, name, "redis", losing(fault, **more), WELL, needs=(program,), ci=ci)
 
 
 @contextmanager
-def traffic(gateway: Gateway, clients: AllClients, pause: float = 0.0) -> Iterator[None]:
+def traffic(gateway: ChaosGateway, clients: AllClients, pause: float = 0.0) -> Iterator[None]:
     """Call in all forms, each form one call at a time; half of the calls are new."""
     ended = threading.Event()
     form_replies: dict[Form, list[Reply]] = {form: [] for form in FORMS}
@@ -151,12 +151,12 @@ def traffic(gateway: Gateway, clients: AllClients, pause: float = 0.0) -> Iterat
 
 
 @contextmanager
-def proxied(environment: ChaosEnvironment, where: Place) -> Iterator[Line]:
+def proxied(environment: ChaosEnvironment, where: Place) -> Iterator[RedisLine]:
     """Put a proxy at the address of a Redis, which then runs elsewhere."""
     where.kill()
     behind = place(environment)
     behind.start()
-    line = Line(f"redis://127.0.0.1:{behind.port}/0", port=where.port)
+    line = RedisLine(f"redis://127.0.0.1:{behind.port}/0", port=where.port)
     environment.loop.run(line.up())
     try:
         yield line

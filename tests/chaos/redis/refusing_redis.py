@@ -11,7 +11,7 @@ from tests.chaos.environment import ChaosEnvironment
 from tests.chaos.redis.commands import answering
 from tests.chaos.redis.faults import FAULTS, Fault, full, replica
 from tests.chaos.redis.redis_environment import BACK, WELL, lost, pair, program, waited
-from tests.chaos.row import Row, Seen
+from tests.chaos.row import FaultRow, Seen
 from tests.e2e.child import until
 from tests.e2e.redis_port import Place
 
@@ -110,11 +110,11 @@ def _flushed_scripts(place: Place) -> None:
         admin.script_flush()
 
 
-def _error_row(word: str, text: str) -> Row:
+def _error_row(word: str, text: str) -> FaultRow:
     return lost("R-07", word, answering(f"-{word} {text}\r\n".encode()))
 
 
-ROWS: tuple[Row, ...] = (
+ROWS: tuple[FaultRow, ...] = (
     lost("R-06", "full, and may not evict", full, ci=True, restart=False),
     lost("R-07", "a replica now", replica, restart=False, ci=True),
     lost("R-07", "a replica without its primary's data", _stale, restart=False),

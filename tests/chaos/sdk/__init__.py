@@ -12,7 +12,7 @@ from typing import Any
 
 from gateway.core.ledger_rows import FinalRow, IntentRow
 from tests.chaos.environment import ChaosEnvironment
-from tests.chaos.row import Cell, Expected, Mode, Row, Seen
+from tests.chaos.row import Cell, Expected, FaultRow, Mode, Seen
 from tests.chaos.sdk.clients import CLIENTS, awake, outcome
 from tests.chaos.upstream import ROWS as UPSTREAM
 from tests.e2e.child import until
@@ -59,7 +59,7 @@ def read() -> Mapping[str, Expected]:
     return expected
 
 
-def _row(source: Row, client: str, pinned: Mapping[str, Expected]) -> Row:
+def _row(source: FaultRow, client: str, pinned: Mapping[str, Expected]) -> FaultRow:
     fault, dialect = f"{source.id} {source.fault}", CLIENTS[client][0]
 
     def play(environment: ChaosEnvironment, cell: Cell) -> Seen:
@@ -87,13 +87,13 @@ def _row(source: Row, client: str, pinned: Mapping[str, Expected]) -> Row:
     expected: dict[Mode, Expected] = {
         mode: pinned.get(_key(fault, mode, client), missing) for mode in source.modes
     }
-    return Row(
+    return FaultRow(
         "C-20", f"{fault}, {client}", "client", play, expected, source.prepare, modes=source.modes,
         dialects=(dialect,), environ=_environ(source), growth=source.growth, ci=fault in _CI, needs=source.needs,
     )  # fmt: skip
 
 
-def _environ(source: Row) -> Callable[[ChaosEnvironment], Mapping[str, str]]:
+def _environ(source: FaultRow) -> Callable[[ChaosEnvironment], Mapping[str, str]]:
     return lambda environment: {**source.environ(environment), "CHAOS_NO_JITTER": "1"}
 
 
@@ -101,7 +101,7 @@ def _tagged(rows: Iterable[Any], tag: str) -> bool:
     return any(tag in row.tags for row in rows if isinstance(row, FinalRow | IntentRow))
 
 
-def rows() -> tuple[Row, ...]:
+def rows() -> tuple[FaultRow, ...]:
     """Return a row for each fault and client."""
     pinned = read() if PINNED.exists() else {}
     return tuple(

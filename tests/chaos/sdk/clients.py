@@ -14,7 +14,7 @@ from google import genai
 from google.genai import types
 
 from tests.chaos.client import PROMPT
-from tests.chaos.gateway import CLIENT_KEY, Gateway
+from tests.chaos.gateway import CLIENT_KEY, ChaosGateway
 from tests.e2e.four_labs import CHAT, GEMINI, MESSAGES, RESPONSES
 
 _END = "you."
@@ -112,7 +112,7 @@ def awake() -> None:
     vars(anthropic._base_client)["time"] = _AWAKE
 
 
-def outcome(name: str, gateway: Gateway, model: str, tag: str, *, stream: bool) -> str:
+def outcome(name: str, gateway: ChaosGateway, model: str, tag: str, *, stream: bool) -> str:
     """Return what a program gets of one call: the answer, an exception or, wrongly, half a text."""
     _, ask = CLIENTS[name]
     try:

@@ -6,8 +6,8 @@ from functools import cache
 
 from gateway.core import jsonio
 from tests.chaos.environment import ChaosEnvironment
-from tests.chaos.provider import Fault, Request, Wire, body, frames
-from tests.chaos.row import Cell, Expected, Row
+from tests.chaos.provider import Fault, FaultRequest, Wire, body, frames
+from tests.chaos.row import Cell, Expected, FaultRow
 from tests.chaos.upstream.fault import Part, fault
 from tests.chaos.upstream.odd_answers import error, error_frame
 from tests.chaos.upstream.status import HTML
@@ -22,13 +22,13 @@ _MB = 1 << 20
 def _instead(data: bytes | None, kind: str = "application/json") -> Fault:
     """Answer 200 with these bytes; None: with an error of the dialect."""
 
-    async def fault(wire: Wire, request: Request) -> None:
+    async def fault(wire: Wire, request: FaultRequest) -> None:
         await wire.whole(200, error(request.dialect, 503) if data is None else data, kind=kind)
 
     return fault
 
 
-async def _first(wire: Wire, request: Request) -> None:
+async def _first(wire: Wire, request: FaultRequest) -> None:
     """Send an error as the first event of a stream."""
     await wire.sse()
     await wire.chunk(error_frame(request.dialect))
@@ -38,7 +38,7 @@ async def _first(wire: Wire, request: Request) -> None:
 def _kind(kind: str | None) -> Fault:
     """Send a good answer with another content type, or with none."""
 
-    async def fault(wire: Wire, request: Request) -> None:
+    async def fault(wire: Wire, request: FaultRequest) -> None:
         data = b"".join(frames(request.dialect)) if request.stream else body(request.dialect)
         header = f"content-type: {kind}\r\n" if kind is not None else ""
         await wire.write(
@@ -68,20 +68,20 @@ def _ready(coding: str) -> Part:
 def _packed(coding: str) -> Fault:
     """Send a compressed body, although the gateway accepts identity alone."""
 
-    async def fault(wire: Wire, request: Request) -> None:
+    async def fault(wire: Wire, request: FaultRequest) -> None:
         assert dict(request.headers)["accept-encoding"] == "identity"
         await wire.whole(200, _bomb(coding), f"content-encoding: {coding}")
 
     return fault
 
 
-async def _packed_answer(wire: Wire, request: Request) -> None:
+async def _packed_answer(wire: Wire, request: FaultRequest) -> None:
     """Send a good answer, compressed."""
     data = b"".join(frames(request.dialect)) if request.stream else body(request.dialect)
     await wire.whole(200, gzip.compress(data), "content-encoding: gzip")
 
 
-async def _endless(wire: Wire, request: Request) -> None:
+async def _endless(wire: Wire, request: FaultRequest) -> None:
     """Send a whole answer of 200 MB."""
     await wire.head()
     for _ in range(200):
@@ -96,7 +96,7 @@ _BODIES = {
     "an error that is a string": jsonio.dumps({"error": "boom"}),
 }  # fmt: skip
 
-ROWS: tuple[Row, ...] = (
+ROWS: tuple[FaultRow, ...] = (
     *(fault("U-17", f"200 with {name}", _instead(data), NONE, ci=name in ("an error", "a page"))
       for name, data in _BODIES.items()),
     fault("U-17", "200 with an error, translated", _instead(None), NONE, places=("translated",)),

@@ -21,9 +21,9 @@ from gateway.core.ledger_rows import FinalRow
 from tests.chaos.all_clients import Form, new_prompt, shared_row
 from tests.chaos.client import PROMPT, Reply
 from tests.chaos.environment import ChaosEnvironment, make_config, make_model, make_provider
-from tests.chaos.gateway import CLIENT_KEY, Gateway
-from tests.chaos.provider import Fault, Request, Wire, honest
-from tests.chaos.row import Expected, Row, Seen
+from tests.chaos.gateway import CLIENT_KEY, ChaosGateway
+from tests.chaos.provider import Fault, FaultRequest, Wire, honest
+from tests.chaos.row import Expected, FaultRow, Seen
 from tests.chaos.upstream.status import says
 from tests.e2e.child import until
 from tests.e2e.four_labs import CHAT, DIALECTS, GEMINI, MESSAGES, RESPONSES
@@ -41,7 +41,7 @@ def _failing(share: float, seed: str) -> Fault:
     """Fail a share of the requests; the order of requests decides which, the same in each run."""
     chance = random.Random(seed)
 
-    async def fault(wire: Wire, request: Request) -> None:
+    async def fault(wire: Wire, request: FaultRequest) -> None:
         if chance.random() < share:
             await says(chance.choice((500, 502, 503, 529)))(wire, request)
         else:
@@ -149,7 +149,7 @@ def _added(dialect: str, factors: Mapping[str, float], good: Mapping[str, float]
     return Seen(more=", ".join(factors_text), wrong=tuple(wrong))
 
 
-def _ended(gateway: Gateway) -> bool:
+def _ended(gateway: ChaosGateway) -> bool:
     return all(
         any(isinstance(row, FinalRow) for row in call_rows) for call_rows in gateway.all().values()
     )
@@ -158,7 +158,7 @@ def _ended(gateway: Gateway) -> bool:
 # A provider that fails for a quarter of a minute, and what clients see of it.
 
 
-async def _slow(wire: Wire, request: Request) -> None:
+async def _slow(wire: Wire, request: FaultRequest) -> None:
     await asyncio.sleep(1.0)
     await honest(wire, request)
 
@@ -250,7 +250,7 @@ def _served(least: float) -> _Judge:
     return judge
 
 
-def _bad(does: Fault, name: str, promise: str, judge: _Judge, bad: float, after: float) -> Row:
+def _bad(does: Fault, name: str, promise: str, judge: _Judge, bad: float, after: float) -> FaultRow:
     return shared_row(
         "U-29",
         name,
@@ -261,7 +261,7 @@ def _bad(does: Fault, name: str, promise: str, judge: _Judge, bad: float, after:
     )
 
 
-ROWS: tuple[Row, ...] = (
+ROWS: tuple[FaultRow, ...] = (
     shared_row("U-29", "SDKs at 50 calls a second for a minute", "upstream", amplified(50, 60), Expected(promise=f"at most {MOST} times the requests of the SDK alone"),
         modes=("whole",), growth=60_000_000),
     _bad(says(500), "all requests fail for 15 s", f"left alone within {OPENS:g} s, taken back within {HEALS:g}", _left, 15, 25),

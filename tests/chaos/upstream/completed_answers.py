@@ -6,8 +6,8 @@ Another target finishes it: the client gets one whole answer, and the cache stor
 from typing import Any
 
 from tests.chaos.environment import ChaosEnvironment, add_lab
-from tests.chaos.provider import Fault, Request, Wire, honest
-from tests.chaos.row import Cell, Expected, Row, Seen
+from tests.chaos.provider import Fault, FaultRequest, Wire, honest
+from tests.chaos.row import Cell, Expected, FaultRow, Seen
 from tests.chaos.upstream.fault import play_call
 from tests.chaos.upstream.odd_answers import begun, error_frame
 from tests.e2e.world import Config
@@ -15,39 +15,39 @@ from tests.e2e.world import Config
 ANSWER = Expected(200, "answer", 2, "settled", "none")
 
 
-async def _begin(wire: Wire, request: Request) -> None:
+async def _begin(wire: Wire, request: FaultRequest) -> None:
     await wire.sse()
     await wire.chunk(*begun(request.dialect, 1))
 
 
-async def _reset(wire: Wire, request: Request) -> None:
+async def _reset(wire: Wire, request: FaultRequest) -> None:
     await _begin(wire, request)
     await wire.reset()
 
 
-async def _ends(wire: Wire, request: Request) -> None:
+async def _ends(wire: Wire, request: FaultRequest) -> None:
     await _begin(wire, request)
     await wire.end()
 
 
-async def _stalls(wire: Wire, request: Request) -> None:
+async def _stalls(wire: Wire, request: FaultRequest) -> None:
     await _begin(wire, request)
     await wire.forever()
 
 
-async def _broken(wire: Wire, request: Request) -> None:
+async def _broken(wire: Wire, request: FaultRequest) -> None:
     await _begin(wire, request)
     await wire.chunk(b'data: {"half\n\n')
     await wire.end()
 
 
-async def _refuses(wire: Wire, request: Request) -> None:
+async def _refuses(wire: Wire, request: FaultRequest) -> None:
     await _begin(wire, request)
     await wire.chunk(error_frame(request.dialect))
     await wire.end()
 
 
-def _row(id: str, name: str, does: Fault, **more: Any) -> Row:
+def _row(id: str, name: str, does: Fault, **more: Any) -> FaultRow:
     def prepare(value: Config, environment: ChaosEnvironment, cell: Cell) -> None:
         add_lab(value, environment, cell, 1, timeouts={"idle": "0.5s"})
         guard = {"name": cell.name, "when": {"asked": f"{cell.name}/smart"}, "complete": "hold"}
@@ -61,13 +61,13 @@ def _row(id: str, name: str, does: Fault, **more: Any) -> Row:
         again = lambda: environment.provider.play(cell.name, honest)  # noqa: E731
         return play_call(environment, cell, again=again)
 
-    return Row(
+    return FaultRow(
         id, f"{name}, finished by another", "upstream", play, ANSWER, prepare, begin=begin,
         modes=("stream",), **more,
     )  # fmt: skip
 
 
-ROWS: tuple[Row, ...] = (
+ROWS: tuple[FaultRow, ...] = (
     _row("U-07", "silence after 1 frame", _stalls),
     _row("U-09", "RST after 1 frame", _reset, places=("native", "translated"), ci=True),
     _row("U-11", "clean end after 1 frame", _ends),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.chaos.environment import ChaosEnvironment
 from tests.chaos.provider import honest
-from tests.chaos.row import Cell, Expected, Row, namespaces, program
+from tests.chaos.row import Cell, Expected, FaultRow, namespaces, program
 from tests.chaos.upstream.fault import Part, fault, timeouts
 from tests.contract.conftest import Certificates
 from tests.e2e.world import Config
@@ -182,7 +182,7 @@ def named(label: str, **seconds: float) -> Part:
     return part
 
 
-def _dns(name: str, expected: Expected, part: Part) -> Row:
+def _dns(name: str, expected: Expected, part: Part) -> FaultRow:
     return fault(
         "U-02",
         name,
@@ -195,7 +195,7 @@ def _dns(name: str, expected: Expected, part: Part) -> Row:
     )
 
 
-def _tls(name: str, expected: Expected, part: Part, *, ci: bool = False) -> Row:
+def _tls(name: str, expected: Expected, part: Part, *, ci: bool = False) -> FaultRow:
     return fault("U-03", name, honest, expected, part=part, healed=False, environ=_trusted,
                  needs=(program("openssl"),), ci=ci)  # fmt: skip
 
@@ -203,7 +203,7 @@ def _tls(name: str, expected: Expected, part: Part, *, ci: bool = False) -> Row:
 _SURE = Expected(502, "error", 1, "failed upstream_unreachable free", "none")
 FOUND = Expected(200, "answer", 1, "settled", "hit")
 
-ROWS: tuple[Row, ...] = (
+ROWS: tuple[FaultRow, ...] = (
     fault("U-01", "connection refused", None, GONE, part=_nobody, healed=False),
     fault("U-01", "connection refused, another target", None, BLIP, part=_nobody, spare=1, healed=False,
           places=("native", "translated"), ci=True),

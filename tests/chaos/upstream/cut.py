@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from tests.chaos.provider import Fault, Request, Wire, body, frames
-from tests.chaos.row import Expected, Row
+from tests.chaos.provider import Fault, FaultRequest, Wire, body, frames
+from tests.chaos.row import Expected, FaultRow
 from tests.chaos.upstream.fault import fault, prefix
 from tests.chaos.upstream.odd_answers import LEAD, begun, long, speaking
 
@@ -15,7 +15,7 @@ _ACCENT = "é"
 
 
 def _reset(count: int) -> Fault:
-    async def fault(wire: Wire, request: Request) -> None:
+    async def fault(wire: Wire, request: FaultRequest) -> None:
         await wire.sse()
         await wire.chunk(*begun(request.dialect, count))
         await wire.reset()
@@ -26,7 +26,7 @@ def _reset(count: int) -> Fault:
 def _ends(cut: Callable[[str], bytes]) -> Fault:
     """Send a stream that HTTP ends correctly, with the part that `cut` leaves of it."""
 
-    async def fault(wire: Wire, request: Request) -> None:
+    async def fault(wire: Wire, request: FaultRequest) -> None:
         await wire.sse()
         await wire.chunk(cut(request.dialect))
         await wire.end()
@@ -51,7 +51,7 @@ def _newline(dialect: str) -> bytes:
     return whole + long(dialect, 3)[LEAD[dialect] + 2].rstrip() + b"\r"
 
 
-async def _half(wire: Wire, request: Request) -> None:
+async def _half(wire: Wire, request: FaultRequest) -> None:
     """Send less than the announced length, and FIN."""
     answer = body(request.dialect)
     await wire.head(length=len(answer))
@@ -59,26 +59,26 @@ async def _half(wire: Wire, request: Request) -> None:
     wire.close()
 
 
-async def _broken(wire: Wire, request: Request) -> None:
+async def _broken(wire: Wire, request: FaultRequest) -> None:
     """Send all of the announced length, which is half of a JSON text."""
     await wire.whole(200, body(request.dialect)[:40])
 
 
-async def _rst(wire: Wire, request: Request) -> None:
+async def _rst(wire: Wire, request: FaultRequest) -> None:
     answer = body(request.dialect)
     await wire.head(length=len(answer))
     await wire.write(answer[:40])
     await wire.reset()
 
 
-async def _unended(wire: Wire, request: Request) -> None:
+async def _unended(wire: Wire, request: FaultRequest) -> None:
     """Send all of a good stream except the end of HTTP."""
     await wire.sse()
     await wire.chunk(*frames(request.dialect))
     wire.close()
 
 
-async def _dropped(wire: Wire, request: Request) -> None:
+async def _dropped(wire: Wire, request: FaultRequest) -> None:
     """Send FIN in place of an answer."""
     wire.close()
 
@@ -87,7 +87,7 @@ def _first(frames: Callable[[str], tuple[bytes, ...]]) -> Callable[[str, bool], 
     return lambda dialect, stream: frames(dialect)
 
 
-ROWS: tuple[Row, ...] = (
+ROWS: tuple[FaultRow, ...] = (
     fault("U-08", "RST mid-body", _rst, TORN, modes=("whole",), ci=True),
     fault("U-08", "RST mid-body, another target", _rst, OTHER, modes=("whole",), spare=1, places=("native", "translated")),
     fault("U-08", "FIN in place of an answer", _dropped,

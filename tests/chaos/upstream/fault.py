@@ -8,7 +8,7 @@ from tests.chaos import provider, verdict
 from tests.chaos.client import Reply
 from tests.chaos.environment import ChaosEnvironment, add_lab, busy
 from tests.chaos.provider import Fault, Wire, honest
-from tests.chaos.row import Cell, Expected, Mode, Row, Seen
+from tests.chaos.row import Cell, Expected, FaultRow, Mode, Seen
 from tests.chaos.upstream import odd_answers
 from tests.e2e.four_labs import DIALECTS
 from tests.e2e.world import Config
@@ -29,7 +29,7 @@ def fault(
     healed: bool = True,
     within: float = 0.0,
     **more: Any,
-) -> Row:
+) -> FaultRow:
     """Return a row whose provider fails each request of one call, and no request of the next.
 
     `does` None: no provider gets the request. `part` adds to the provider's configuration. `spare`
@@ -55,7 +55,7 @@ def fault(
             within=within,
         )
 
-    return Row(id, name, "upstream", play, expected, prepare, begin=begin, **more)
+    return FaultRow(id, name, "upstream", play, expected, prepare, begin=begin, **more)
 
 
 def play_call(
@@ -140,14 +140,14 @@ def timeouts(**seconds: float) -> Part:
     }
 
 
-async def hang(wire: Wire, request: provider.Request) -> None:
+async def hang(wire: Wire, request: provider.FaultRequest) -> None:
     """Send nothing at all."""
     await wire.forever()
 
 
 def prefix(
     id: str, name: str, does: Fault, count: int, *, by: str = "upstream", **more: Any
-) -> list[Row]:
+) -> list[FaultRow]:
     """Return rows of a stream that breaks off after `count` frames of content, one for each dialect.
 
     The number of frames before the content differs, and so does what the client gets: exactly what

@@ -3,8 +3,8 @@
 import asyncio
 
 from tests.chaos import provider
-from tests.chaos.provider import Request, Wire
-from tests.chaos.row import Expected, Row
+from tests.chaos.provider import FaultRequest, Wire
+from tests.chaos.row import Expected, FaultRow
 from tests.chaos.upstream.fault import fault, hang, prefix, timeouts
 from tests.chaos.upstream.odd_answers import begun
 
@@ -12,7 +12,7 @@ LATE = Expected(504, "error", 1, "failed upstream_timeout unknown", "none")
 OTHER = Expected(200, "answer", 2, "settled", "none")
 
 
-async def _drip(wire: Wire, request: Request) -> None:
+async def _drip(wire: Wire, request: FaultRequest) -> None:
     """Send headers that never end, a line at a time."""
     await wire.write(b"HTTP/1.1 200 OK\r\n")
     for number in range(1000):
@@ -20,7 +20,7 @@ async def _drip(wire: Wire, request: Request) -> None:
         await asyncio.sleep(0.05)
 
 
-async def _middle(wire: Wire, request: Request) -> None:
+async def _middle(wire: Wire, request: FaultRequest) -> None:
     if request.stream:
         await wire.sse()
         await wire.chunk(*begun(request.dialect, 2))
@@ -30,7 +30,7 @@ async def _middle(wire: Wire, request: Request) -> None:
     await wire.forever()
 
 
-async def _begun(wire: Wire, request: Request) -> None:
+async def _begun(wire: Wire, request: FaultRequest) -> None:
     """Send keep-alive comments and no content."""
     await wire.sse()
     await wire.chunk(*begun(request.dialect, 0))
@@ -39,7 +39,7 @@ async def _begun(wire: Wire, request: Request) -> None:
         await asyncio.sleep(0.05)
 
 
-async def _slow(wire: Wire, request: Request) -> None:
+async def _slow(wire: Wire, request: FaultRequest) -> None:
     """Send one byte at a time, for ever."""
     if request.stream:
         await wire.sse()
@@ -51,7 +51,7 @@ async def _slow(wire: Wire, request: Request) -> None:
         await asyncio.sleep(0.05)
 
 
-async def _deaf(wire: Wire, request: Request) -> None:
+async def _deaf(wire: Wire, request: FaultRequest) -> None:
     """Answer after the timeout: the gateway must not take this for the answer to the next call."""
     await asyncio.sleep(1.0)
     await provider.honest(wire, request)
@@ -60,7 +60,7 @@ async def _deaf(wire: Wire, request: Request) -> None:
 SOON = 1.6
 """Seconds: a timeout of 0.4 or 0.6, and one more second."""
 
-ROWS: tuple[Row, ...] = (
+ROWS: tuple[FaultRow, ...] = (
     fault("U-05", "no head", hang, LATE, part=timeouts(headers=0.4), within=SOON, ci=True),
     fault("U-05", "no head, another target", hang, OTHER, part=timeouts(headers=0.4), within=SOON, spare=1,
           places=("native", "translated")),

@@ -6,8 +6,8 @@ from gateway.core.ledger_rows import FinalRow
 from tests.chaos.client import PROMPT
 from tests.chaos.environment import ChaosEnvironment, add_lab
 from tests.chaos.gateway import PROVIDER_KEY
-from tests.chaos.provider import Fault, Request, Wire, honest
-from tests.chaos.row import Cell, Expected, Row, Seen
+from tests.chaos.provider import Fault, FaultRequest, Wire, honest
+from tests.chaos.row import Cell, Expected, FaultRow, Seen
 from tests.chaos.upstream.fault import ledger
 from tests.chaos.upstream.status import says
 from tests.e2e.world import Config
@@ -18,12 +18,12 @@ _FEW = _CALLS + 3
 """Requests: a provider may refuse a credential three times before the gateway knows it is dead."""
 
 
-async def _answers_first_account(wire: Wire, request: Request) -> None:
+async def _answers_first_account(wire: Wire, request: FaultRequest) -> None:
     dead = any(_DEAD in value for _, value in request.headers)
     await (says(401) if dead else honest)(wire, request)
 
 
-async def _gone(wire: Wire, request: Request) -> None:
+async def _gone(wire: Wire, request: FaultRequest) -> None:
     await says(404)(wire, request)
 
 
@@ -65,9 +65,9 @@ def _play(
 
 _LEFT = Expected(200, attempts=1, ledger="settled", more="2 sent at first")
 
-ROWS: tuple[Row, ...] = (
-    Row("U-30", "one of two credentials is dead", "upstream",
+ROWS: tuple[FaultRow, ...] = (
+    FaultRow("U-30", "one of two credentials is dead", "upstream",
         _play(_answers_first_account, lambda entry, cell: entry.account == "main"), _LEFT, _accounts, ci=True),
-    Row("U-31", "a model that is no more is left alone", "upstream",
+    FaultRow("U-31", "a model that is no more is left alone", "upstream",
         _play(_gone, lambda entry, cell: entry.provider != cell.name), _LEFT, _spared),
 )  # fmt: skip

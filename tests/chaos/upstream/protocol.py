@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 from tests.chaos.environment import ChaosEnvironment, add_lab
-from tests.chaos.provider import Fault, Request, Wire, body, frames, honest
-from tests.chaos.row import Cell, Expected, Row, Seen
+from tests.chaos.provider import Fault, FaultRequest, Wire, body, frames, honest
+from tests.chaos.row import Cell, Expected, FaultRow, Seen
 from tests.chaos.upstream.fault import fault, play_call
 from tests.e2e.world import Config
 
@@ -15,14 +15,14 @@ _BAD_STREAM = Expected(
 )
 
 
-def _data(request: Request) -> bytes:
+def _data(request: FaultRequest) -> bytes:
     return b"".join(frames(request.dialect)) if request.stream else body(request.dialect)
 
 
 def _raw(make: Callable[[bytes], bytes], *, close: bool = False) -> Fault:
     """Write the bytes that `make` makes of the usual body."""
 
-    async def fault(wire: Wire, request: Request) -> None:
+    async def fault(wire: Wire, request: FaultRequest) -> None:
         await wire.write(make(_data(request)))
         if close:
             wire.close()
@@ -46,7 +46,7 @@ def _plain(
 def _interim(*before: bytes) -> Fault:
     """Send interim responses before a good one."""
 
-    async def fault(wire: Wire, request: Request) -> None:
+    async def fault(wire: Wire, request: FaultRequest) -> None:
         for head in before:
             await wire.write(head + b"\r\n\r\n")
         await honest(wire, request)
@@ -67,7 +67,7 @@ _INTERIM: dict[str, Fault] = {
 _SWITCH = _interim(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: h2c\r\nconnection: upgrade")
 
 
-async def _storm(wire: Wire, request: Request) -> None:
+async def _storm(wire: Wire, request: FaultRequest) -> None:
     """Send interim responses without end."""
     for _ in range(100_000):
         await wire.write(b"HTTP/1.1 102 Processing\r\n\r\n" * 100)
@@ -108,7 +108,7 @@ _LENIENT: dict[str, Fault] = {
 }
 
 
-def _stale() -> Row:
+def _stale() -> FaultRow:
     """The provider closes a kept connection as the next request comes.
 
     The gateway sends the request once more, at no cost.
@@ -122,7 +122,7 @@ def _stale() -> Row:
             cell.dialect, f"{cell.name}/smart", stream=cell.stream, prompt="Hello, first."
         )
 
-        async def close(wire: Wire, request: Request) -> None:
+        async def close(wire: Wire, request: FaultRequest) -> None:
             wire.close()
 
         environment.provider.play(cell.name, close, honest)
@@ -137,13 +137,13 @@ def _stale() -> Row:
             wrong=(*seen.wrong, *wrong),
         )
 
-    return Row("U-22", "a kept connection that closes under the next request", "upstream", play,
+    return FaultRow("U-22", "a kept connection that closes under the next request", "upstream", play,
                # If the close came late the provider may have read it: then it is not sent again.
                Expected((200, 502), ("answer", "error"), (1, 2),
                         ("settled", "failed upstream_unreachable unknown"), ("hit", "none")), prepare=prepare)  # fmt: skip
 
 
-ROWS: tuple[Row, ...] = (
+ROWS: tuple[FaultRow, ...] = (
     *(fault("U-22", name, does, GOOD) for name, does in _OLD.items()),
     _stale(),
     *(fault("U-24", name, does, GOOD) for name, does in _INTERIM.items()),

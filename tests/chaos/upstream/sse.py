@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from gateway.dialects.stream_frames import MAX_FRAME_BYTES
-from tests.chaos.provider import Fault, Request, Wire, frames
-from tests.chaos.row import Expected, Row
+from tests.chaos.provider import Fault, FaultRequest, Wire, frames
+from tests.chaos.row import Expected, FaultRow
 from tests.chaos.upstream.fault import fault, prefix
 from tests.chaos.upstream.odd_answers import LEAD, begun, long, speaking
 
@@ -20,7 +20,7 @@ _MB = 1 << 20
 def _says(change: Change, *, step: int = 0) -> Fault:
     """Send a stream of these frames; with `step` in chunks of so many bytes."""
 
-    async def fault(wire: Wire, request: Request) -> None:
+    async def fault(wire: Wire, request: FaultRequest) -> None:
         await wire.sse()
         pieces = list(change(request.dialect))
         if step:
@@ -73,7 +73,7 @@ _SPLIT: dict[str, Change] = {
 }
 
 
-async def _huge(wire: Wire, request: Request) -> None:
+async def _huge(wire: Wire, request: FaultRequest) -> None:
     """Send one event of 50 MB after two frames of content."""
     await wire.sse()
     await wire.chunk(*begun(request.dialect, 2))
@@ -87,7 +87,7 @@ async def _huge(wire: Wire, request: Request) -> None:
 def _broken(data: bytes) -> Fault:
     """Send a broken event after two frames of content, and then the rest of a good stream."""
 
-    async def fault(wire: Wire, request: Request) -> None:
+    async def fault(wire: Wire, request: FaultRequest) -> None:
         pieces = list(long(request.dialect, 3))
         at = LEAD[request.dialect] + 2
         kind = pieces[at].partition(b"data:")[0]
@@ -104,7 +104,7 @@ def _many(dialect: str) -> tuple[bytes, ...]:
     return long(dialect, 20_000)
 
 
-async def _flood(wire: Wire, request: Request) -> None:
+async def _flood(wire: Wire, request: FaultRequest) -> None:
     """Send 20,000 events as fast as the gateway reads them."""
     pieces = _many(request.dialect)
     await wire.sse()
@@ -121,7 +121,7 @@ _NONE = Expected(502, "error", (1, 2, 3), None, "none")
 _NO_LINES = _each(lambda it: _unix(it).replace(b"\n", b"\r"))
 """SSE lets a lone CR end a line; no provider writes that, and the gateway does not accept it."""
 
-ROWS: tuple[Row, ...] = (
+ROWS: tuple[FaultRow, ...] = (
     fault("U-13", "CR alone", _says(_NO_LINES), _NONE, modes=("stream",)),
     *prefix("U-14", "NUL in an event", _broken(b'{"id":"\0"}'), 2),
     *(fault("U-13", name, _says(change), GOOD, modes=("stream",), sent=_sent(change), ci=name == "data in two lines")

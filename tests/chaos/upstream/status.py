@@ -3,8 +3,8 @@
 import time
 from email.utils import formatdate
 
-from tests.chaos.provider import Fault, Request, Wire
-from tests.chaos.row import Expected, Row
+from tests.chaos.provider import Fault, FaultRequest, Wire
+from tests.chaos.row import Expected, FaultRow
 from tests.chaos.upstream.fault import fault
 from tests.chaos.upstream.odd_answers import error
 
@@ -17,7 +17,7 @@ HTML = b"<html><head><title>Oops</title></head><body>A page for people.</body></
 def says(status: int, *fields: str, html: bool = False) -> Fault:
     """Answer with a status, and with an error of the dialect or a page for people."""
 
-    async def fault(wire: Wire, request: Request) -> None:
+    async def fault(wire: Wire, request: FaultRequest) -> None:
         body = HTML if html else error(request.dialect, status)
         await wire.whole(status, body, *fields, kind="text/html" if html else "application/json")
 
@@ -25,20 +25,20 @@ def says(status: int, *fields: str, html: bool = False) -> Fault:
 
 
 def _garbage(line: bytes) -> Fault:
-    async def fault(wire: Wire, request: Request) -> None:
+    async def fault(wire: Wire, request: FaultRequest) -> None:
         await wire.write(line + b"\r\ncontent-length: 0\r\n\r\n")
 
     return fault
 
 
-def _dated(wire: Wire, request: Request) -> object:
+def _dated(wire: Wire, request: FaultRequest) -> object:
     return says(429, f"retry-after: {formatdate(time.time() + 1, usegmt=True)}")(wire, request)
 
 
 def _moved(status: int, where: str = "same") -> Fault:
     """Redirect to another path here, to another host, or in circles."""
 
-    async def fault(wire: Wire, request: Request) -> None:
+    async def fault(wire: Wire, request: FaultRequest) -> None:
         place = {
             "same": request.path.replace("native", "elsewhere"),
             "other": f"http://127.77.0.1:9{request.path}",
@@ -103,7 +103,7 @@ GARBLED = Expected(
     "none",
 )
 
-ROWS: tuple[Row, ...] = (
+ROWS: tuple[FaultRow, ...] = (
     *(fault("U-18", f"429 {name}", says(429, *fields), LIMITED, ci=name == "retry-after 3600")
       for name, fields in _LIMITS.items()),
     fault("U-18", "429 retry-after a date", _dated, LIMITED),  # type: ignore[arg-type]

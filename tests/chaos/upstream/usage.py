@@ -3,8 +3,8 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from tests.chaos.provider import Fault, Request, Wire, body, frames
-from tests.chaos.row import Expected, Row
+from tests.chaos.provider import Fault, FaultRequest, Wire, body, frames
+from tests.chaos.row import Expected, FaultRow
 from tests.chaos.upstream.fault import fault
 from tests.e2e.four_labs import CHAT, GEMINI, MESSAGES, RESPONSES
 
@@ -28,7 +28,7 @@ def _changed_answer(
 
 
 def _says(change: Callable[[str, bytes], bytes]) -> Fault:
-    async def fault(wire: Wire, request: Request) -> None:
+    async def fault(wire: Wire, request: FaultRequest) -> None:
         pieces = _changed_answer(request.dialect, change, stream=request.stream)
         if not request.stream:
             await wire.whole(200, pieces[0])
@@ -95,7 +95,7 @@ def _ids(dialect: str, data: bytes) -> bytes:
     )
 
 
-ROWS: tuple[Row, ...] = (
+ROWS: tuple[FaultRow, ...] = (
     *(fault("U-26", f"usage: {name}", _says(change), Expected(200, "answer", 1, state),
             sent=_sent(change), ci=name == "negative")
       for name, (change, state) in _FIGURES.items()),

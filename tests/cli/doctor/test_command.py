@@ -27,14 +27,14 @@ BUDGET = "budgets: [{name: all, usd: 5, every: day}]\n"
 FAR = "redis://redis.example.invalid:6379"
 
 
-class Report(NamedTuple):
+class DoctorReport(NamedTuple):
     status: int
     levels: dict[str, str]
     """The worst level, by the thing checked."""
     text: str
 
 
-def doctor(folder: Path, text: str = GOOD, *words: str, **environ: str) -> Report:
+def doctor(folder: Path, text: str = GOOD, *words: str, **environ: str) -> DoctorReport:
     """Run `doctor --json` and return its findings."""
     place = {"TIERGATE_DATA": str(folder / "data"), **ON, **environ}
     result = run("--config", config(folder, text), "doctor", "--json", *words, environ=place)
@@ -61,7 +61,7 @@ def doctor(folder: Path, text: str = GOOD, *words: str, **environ: str) -> Repor
         f"{finding['what']}: {finding['message']} {finding['hint']}{finding['fix']}"
         for finding in report["findings"]
     ]
-    return Report(result.exit_code, levels, "\n".join(lines))
+    return DoctorReport(result.exit_code, levels, "\n".join(lines))
 
 
 @pytest.fixture

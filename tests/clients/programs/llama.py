@@ -12,7 +12,7 @@ OPTIONS: dict[str, Any] = {"model": MODEL, "api_base": f"{URL}/v1", "api_key": K
 BOTH = {"allow_parallel_tool_calls": True}
 
 
-class Chat(OpenAI):
+class LlamaChat(OpenAI):
     """A model with tools on Chat Completions: LlamaIndex knows only OpenAI's own models."""
 
     @property
@@ -28,7 +28,7 @@ class Responses(OpenAIResponses):
         return LLMMetadata(context_window=100_000, is_chat_model=True, is_function_calling_model=True, model_name=MODEL)  # fmt: skip
 
 
-model: Any = Chat(**OPTIONS) if WAY == "chat" else Responses(**OPTIONS)
+model: Any = LlamaChat(**OPTIONS) if WAY == "chat" else Responses(**OPTIONS)
 
 
 def text(prompt: str, stream: bool) -> object:

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from gateway.limits.key_store.store import KeyDatabase, open_database
-from tests.ledger.postgres import Server, server
+from tests.ledger.postgres import PostgresServer, server
 
 type Open = Callable[..., KeyDatabase]
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[Server]:
+def postgres() -> Iterator[PostgresServer]:
     """Start a real PostgreSQL server, once for the whole run."""
     with server() as running_server:
         yield running_server
@@ -23,7 +23,7 @@ def url(request: pytest.FixtureRequest) -> str:
     """Return the URL of an empty database."""
     if request.param == "sqlite":
         return "sqlite:///keys.db"
-    postgres: Server = request.getfixturevalue("postgres")
+    postgres: PostgresServer = request.getfixturevalue("postgres")
     return postgres.make_schema()
 
 

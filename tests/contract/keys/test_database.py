@@ -18,7 +18,7 @@ from gateway.limits.key_store.store import (
 )
 from gateway.state.audit import AuditQuery, AuditRow
 from tests.contract.keys.conftest import Open
-from tests.ledger.postgres import Server
+from tests.ledger.postgres import PostgresServer
 
 HASH = "a" * 64
 
@@ -246,7 +246,7 @@ def test_no_error_shows_the_password(tmp_path: Path, url: str, words: str) -> No
     assert "hunt" not in str(caught.value)
 
 
-def test_a_server_that_restarts_is_found_again(postgres: Server, tmp_path: Path) -> None:
+def test_a_server_that_restarts_is_found_again(postgres: PostgresServer, tmp_path: Path) -> None:
     follower = open_database(postgres.url(), tmp_path, keeps_connection=True)
     changes = follower.read_changes(None)
     assert changes is not None

@@ -10,7 +10,7 @@ from gateway.core.ledger_rows import Row
 from gateway.ledger.journal import encode_row
 from gateway.ledger.sql_store import SqlStore
 from gateway.ledger.sqlite import SqliteStore
-from tests.ledger.postgres import Server, server
+from tests.ledger.postgres import PostgresServer, server
 
 type Make = Callable[[], SqlStore]
 
@@ -18,7 +18,7 @@ _RUN = count(1)
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[Server]:
+def postgres() -> Iterator[PostgresServer]:
     """Start a real PostgreSQL server, once for the whole run."""
     with server() as running_server:
         yield running_server
@@ -43,7 +43,7 @@ def make(
         return
     from gateway.ledger.postgres import PostgresStore  # noqa: PLC0415 - needs its driver
 
-    running: Server = request.getfixturevalue("postgres")
+    running: PostgresServer = request.getfixturevalue("postgres")
     used: list[str] = []
 
     def make_store() -> SqlStore:

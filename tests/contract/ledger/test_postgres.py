@@ -16,17 +16,17 @@ from gateway.ledger.postgres import PostgresStore
 from gateway.ledger.schema import POSTGRES_MIGRATIONS
 from gateway.ledger.store import StoredRow, open_store
 from tests.contract.ledger.conftest import ask, fed, say
-from tests.ledger.postgres import Server, server
+from tests.ledger.postgres import PostgresServer, server
 from tests.ledger.rows import entry, intent, reprice
 
 
 @pytest.fixture
-def url(postgres: Server) -> str:
+def url(postgres: PostgresServer) -> str:
     return postgres.make_schema()
 
 
 @pytest.fixture
-def frail() -> Iterator[Server]:
+def frail() -> Iterator[PostgresServer]:
     """Start a server that a test may stop."""
     with server() as running_server:
         yield running_server
@@ -40,7 +40,7 @@ def test_a_url_of_postgresql_opens_its_store(url: str, folder: Path) -> None:
 
 
 def test_a_store_that_was_down_is_fed_later_from_its_last_offset(
-    frail: Server, folder: Path
+    frail: PostgresServer, folder: Path
 ) -> None:
     """Rows wait in the journal, never in memory."""
     store = PostgresStore(frail.url())

@@ -20,7 +20,7 @@ from gateway.ledger.sql_store import SqlStore
 from gateway.ledger.sqlite import SqliteStore
 from tests.contract.ledger.conftest import ask, fed
 from tests.docs.pages import ROOT
-from tests.ledger.postgres import Server
+from tests.ledger.postgres import PostgresServer
 from tests.ledger.rows import attempt, entry
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -250,7 +250,9 @@ def test_the_query_of_higher_tiers_returns_the_share_above_fast(full: SqlStore) 
     )
 
 
-def test_a_reader_role_reads_the_views_and_nothing_else(postgres: Server, folder: Path) -> None:
+def test_a_reader_role_reads_the_views_and_nothing_else(
+    postgres: PostgresServer, folder: Path
+) -> None:
     from gateway.ledger.postgres import PostgresStore  # noqa: PLC0415 - needs its driver
 
     url = postgres.make_schema()

@@ -8,7 +8,7 @@ from gateway.dialects.member_list import OTHER, WHOLE, Member, MemberList, find_
 from tests.dialects.request_strategies import Object
 
 
-class Place(NamedTuple):
+class SamplePlace(NamedTuple):
     """An object in a request: its path, and its name in the member list."""
 
     steps: tuple[str | int, ...]
@@ -39,7 +39,7 @@ class Place(NamedTuple):
         return value  # type: ignore[return-value]  # a list only as the parent of an object
 
 
-def list_places(sample: Any, members: MemberList, name: str = "request") -> list[Place]:
+def list_places(sample: Any, members: MemberList, name: str = "request") -> list[SamplePlace]:
     """List every object that the member list describes, of a sample of this name.
 
     The sample is an object, or a list of objects as the frames of a stream are.
@@ -49,14 +49,14 @@ def list_places(sample: Any, members: MemberList, name: str = "request") -> list
 
 def _search(
     value: Any, members: MemberList, name: str, steps: tuple[str | int, ...]
-) -> Iterator[Place]:
+) -> Iterator[SamplePlace]:
     if isinstance(value, list):
         for index, item in enumerate(value):
             yield from _search(item, members, name, (*steps, index))
     elif isinstance(value, dict):
         listed = find_object(value, members, name)
         if listed:
-            yield Place(steps, _find_list_name(value, members, name), WHOLE in listed)
+            yield SamplePlace(steps, _find_list_name(value, members, name), WHOLE in listed)
             for key, member in listed.items():
                 if member.inside and key in value:
                     yield from _search(value[key], members, member.inside, (*steps, key))
@@ -68,21 +68,21 @@ def _find_list_name(value: Object, members: MemberList, name: str) -> str:
     return next(name for name in names if name in members)
 
 
-def with_member[T](request: T, place: Place, name: str, value: object) -> T:
+def with_member[T](request: T, place: SamplePlace, name: str, value: object) -> T:
     """Return a sample with one more member in a place."""
     changed = copy.deepcopy(request)
     place.find(changed)[name] = value
     return changed
 
 
-def without_member[T](request: T, place: Place, name: str) -> T:
+def without_member[T](request: T, place: SamplePlace, name: str) -> T:
     """Return a sample without one member of a place, or with another type if it is a type word.
 
     If one decision covers an object, the whole object is left out.
     """
     changed = copy.deepcopy(request)
     if name == WHOLE:
-        parent = Place(place.steps[:-1], "").find(changed)
+        parent = SamplePlace(place.steps[:-1], "").find(changed)
         del parent[place.steps[-1]]  # type: ignore[arg-type]  # a list, where the step is a number
     elif name == "type":
         place.find(changed)[name] = "another"

@@ -31,7 +31,7 @@ from tests.dialects.members.answer_samples import (
     list_samples,
 )
 from tests.dialects.members.samples import (
-    Place,
+    SamplePlace,
     list_members,
     list_places,
     with_member,
@@ -112,7 +112,7 @@ def test_the_type_of_an_event_starts_the_path(kind: str, names: list[str]) -> No
     assert [*find_unread_in_frame(frame, TOY)] == names
 
 
-def list_changes(sample: AnswerSample, place: Place, key: str) -> Iterator[AnswerSample]:
+def list_changes(sample: AnswerSample, place: SamplePlace, key: str) -> Iterator[AnswerSample]:
     """Return samples without a member of a place, or with another value of it."""
     yield sample._replace(value=without_member(sample.value, place, key))
     if key != WHOLE:

@@ -14,7 +14,17 @@ from tests.e2e.child import until
 from tests.e2e.upstream import SILENT, Upstream, frames, stream, whole
 from tests.e2e.world import Config, Make, abort
 from tests.e2e.world import chat as chat_body
-from tests.server.gate import CHAT, MESSAGES, Gate, Reply, answers, chat, drain, request, valid_body
+from tests.server.gate import (
+    CHAT,
+    MESSAGES,
+    Gate,
+    GateReply,
+    answers,
+    chat,
+    drain,
+    request,
+    valid_body,
+)
 from tests.server.http1.fakes import FakeApp, FakeTransport, connect
 
 CLOSE = b"connection: close"
@@ -22,7 +32,7 @@ CALL = request(CHAT, chat(), CLOSE)
 HEAD = CALL.index(b"\r\n\r\n") + 4
 
 
-def drop_ids(reply: Reply) -> tuple[Any, ...]:
+def drop_ids(reply: GateReply) -> tuple[Any, ...]:
     """Return the parts of an answer that are the same for every call."""
     per_call = ("x-request-id", "request-id", "x-tiergate-decision")
     headers = {name: value for name, value in reply.headers.items() if name not in per_call}

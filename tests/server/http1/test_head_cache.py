@@ -60,7 +60,7 @@ class RecordingEndpoint:
         )  # fmt: skip
 
 
-class Client:
+class CountingClient:
     """One connection."""
 
     def __init__(self) -> None:
@@ -93,9 +93,9 @@ class Client:
         )  # fmt: skip
 
 
-def feed_both(first: bytes, *data: bytes) -> tuple[Client, Client]:
+def feed_both(first: bytes, *data: bytes) -> tuple[CountingClient, CountingClient]:
     """Make two connections that receive the same bytes; only one knows the first request's head."""
-    both = Client(), Client()
+    both = CountingClient(), CountingClient()
     for client in both:
         client.send(first)
         client.endpoint.requests.clear()
@@ -136,7 +136,7 @@ def head(lines: list[Line], at: int, name: bytes, number: bytes) -> bytes:
 
 async def test_the_objects_of_a_connection_have_no_dict() -> None:
     """The parts of a connection have none either."""
-    client = Client()
+    client = CountingClient()
     client.send(request(CHAT, b"{}"))
     exchange = client.connection._current
     assert exchange is not None
@@ -151,7 +151,7 @@ async def test_the_objects_of_a_connection_have_no_dict() -> None:
 
 
 async def test_the_connection_reports_calls_that_end_in_the_iteration_in_which_they_came() -> None:
-    client, may_answer = Client(), asyncio.Event()
+    client, may_answer = CountingClient(), asyncio.Event()
     for count in (1, 2):
         client.send(request(CHAT, b"{}"))
         assert client.immediate_counts == [*range(1, count + 1)]
@@ -262,7 +262,7 @@ async def test_a_stopping_gateway_closes_behind_a_repeated_head_too() -> None:
 
 
 async def test_heads_that_never_repeat_are_soon_not_remembered() -> None:
-    client = Client()
+    client = CountingClient()
     for number in range(20):
         client.send(request(CHAT, b"{}", b"x-request-id: %d" % number))
     last = client.connection._repeated_head

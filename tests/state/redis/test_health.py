@@ -9,12 +9,12 @@ import redis.asyncio as client
 
 from gateway.state.redis.health import _CALM_SECONDS, _MAX_FAILURES
 from gateway.state.redis.store import _MAX_BYTES, RedisStore
-from tests.state.line import Line
+from tests.state.line import RedisLine
 from tests.state.store_fixture import StoreFixture, quiet
 from tests.state.test_memory import at_once
 
 
-async def fail(store: RedisStore, line: Line) -> None:
+async def fail(store: RedisStore, line: RedisLine) -> None:
     """Make one call during a moment of silence that is over before the probe."""
     line.mode = "silent"
     assert await store.get("slow") is None
@@ -23,7 +23,7 @@ async def fail(store: RedisStore, line: Line) -> None:
 
 
 async def test_a_redis_that_fails_repeatedly_is_left_alone_longer_each_time(
-    line: Line, world: StoreFixture
+    line: RedisLine, world: StoreFixture
 ) -> None:
     """The probes succeed, but each return to the server would cost the next call a deadline."""
     store = world.store(line.url)
@@ -50,7 +50,7 @@ async def test_a_redis_that_fails_repeatedly_is_left_alone_longer_each_time(
 
 
 async def test_the_probe_repeats_the_failed_command(
-    line: Line, world: StoreFixture, admin: client.Redis
+    line: RedisLine, world: StoreFixture, admin: client.Redis
 ) -> None:
     """A proxy answers pings itself and routes by key, so the probe repeats the failed command."""
     store = world.store(line.url)
@@ -65,7 +65,7 @@ async def test_the_probe_repeats_the_failed_command(
     await store.close()
 
 
-async def test_protected_mode_counts_as_an_outage(line: Line, world: StoreFixture) -> None:
+async def test_protected_mode_counts_as_an_outage(line: RedisLine, world: StoreFixture) -> None:
     """Otherwise the gateway would connect for each call, and the server would refuse each."""
     store = world.store(line.url)
     line.mode, line.nonsense = "nonsense", b"-DENIED Redis is running in protected mode\r\n"
@@ -90,7 +90,7 @@ async def test_the_store_neither_puts_nor_gets_a_value_over_the_limit(
     await store.close()
 
 
-class Names:
+class NameServer:
     """A name server that answers when a test says so."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
@@ -110,10 +110,10 @@ class Names:
 
 
 async def test_a_silent_name_server_gets_one_lookup(
-    line: Line, world: StoreFixture, monkeypatch: pytest.MonkeyPatch
+    line: RedisLine, world: StoreFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each lookup takes one of the few threads that also look up providers' names."""
-    names = Names(monkeypatch)
+    names = NameServer(monkeypatch)
     store = world.store(line.url.replace("127.0.0.1", "redis.example"))
     assert await asyncio.gather(*(store.get("name") for _ in range(50))) == [None] * 50
     for _ in range(3):
@@ -135,9 +135,9 @@ async def test_a_silent_name_server_gets_one_lookup(
 
 
 async def test_closing_does_not_wait_for_a_lookup(
-    line: Line, world: StoreFixture, monkeypatch: pytest.MonkeyPatch
+    line: RedisLine, world: StoreFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names = Names(monkeypatch)
+    names = NameServer(monkeypatch)
     store = world.store(line.url.replace("127.0.0.1", "redis.example"))
     assert await store.get("name") is None
     await store.close()
@@ -145,9 +145,9 @@ async def test_closing_does_not_wait_for_a_lookup(
 
 
 async def test_an_unknown_host_name_is_reported(
-    line: Line, world: StoreFixture, monkeypatch: pytest.MonkeyPatch
+    line: RedisLine, world: StoreFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names = Names(monkeypatch)
+    names = NameServer(monkeypatch)
     names.unknown = True
     names.answers.set()
     store = world.store(line.url.replace("127.0.0.1", "redis.example"))

@@ -8,7 +8,7 @@ import redis.asyncio as client
 
 from gateway.state.errors import StoreUnavailable
 from gateway.state.redis.scripts import Script, ScriptRunner, make_key, make_tag
-from tests.state.line import Line, Mode
+from tests.state.line import Mode, RedisLine
 from tests.state.redis.test_store import FAULTS
 from tests.state.store_fixture import StoreFixture, in_time
 
@@ -37,7 +37,7 @@ async def quiet(runner: ScriptRunner) -> bool:
 @pytest.mark.parametrize(("mode", "nonsense", "why"), FAULTS)
 @pytest.mark.parametrize("warm", [False, True], ids=["from the start", "later"])
 async def test_an_outage_of_redis_costs_one_deadline(
-    line: Line, world: StoreFixture, mode: Mode | None, nonsense: bytes, why: str, warm: bool
+    line: RedisLine, world: StoreFixture, mode: Mode | None, nonsense: bytes, why: str, warm: bool
 ) -> None:
     """One call waits for its deadline, the next wait for nothing, and the store recovers."""
     slow = why in {"ValueError", "no answer in time"}
@@ -70,7 +70,7 @@ async def test_an_outage_of_redis_costs_one_deadline(
     await runner.close()
 
 
-async def test_a_moment_of_silence_is_no_outage(line: Line, world: StoreFixture) -> None:
+async def test_a_moment_of_silence_is_no_outage(line: RedisLine, world: StoreFixture) -> None:
     runner = counters(world, line.url)
     assert not await is_unavailable(runner)
     line.mode = "silent"
@@ -83,7 +83,7 @@ async def test_a_moment_of_silence_is_no_outage(line: Line, world: StoreFixture)
 
 
 async def test_many_calls_share_one_connection_and_report_one_outage(
-    line: Line, world: StoreFixture
+    line: RedisLine, world: StoreFixture
 ) -> None:
     patient = counters(world, line.url, 10.0)
     assert set(await asyncio.gather(*(is_unavailable(patient) for _ in range(200)))) == {False}
@@ -103,7 +103,7 @@ async def test_many_calls_share_one_connection_and_report_one_outage(
 async def test_counters_work_over_a_unix_socket(
     redis_url: str, tmp_path: Path, world: StoreFixture
 ) -> None:
-    line = Line(redis_url, path=str(tmp_path / "socket"))
+    line = RedisLine(redis_url, path=str(tmp_path / "socket"))
     await line.up()
     runner = counters(world, line.url)
     assert not await is_unavailable(runner)
@@ -114,7 +114,7 @@ async def test_counters_work_over_a_unix_socket(
     await runner.close()
 
 
-async def test_a_host_name_is_looked_up(line: Line, world: StoreFixture) -> None:
+async def test_a_host_name_is_looked_up(line: RedisLine, world: StoreFixture) -> None:
     runner = counters(world, line.url.replace("127.0.0.1", "localhost"))
     assert not await is_unavailable(runner)
     await runner.close()

@@ -26,7 +26,7 @@ LITERAL: list[tuple[bytes, Reply]] = [
 ASKED = b"*1\r\n$1\r\nx\r\n"
 
 
-class Peer:
+class RedisPeer:
     """A server's side of one connection, which writes what a test says."""
 
     def __init__(self) -> None:
@@ -69,15 +69,15 @@ class Peer:
 
 
 @pytest.fixture
-async def peer() -> AsyncIterator[Peer]:
-    new_peer = Peer()
+async def peer() -> AsyncIterator[RedisPeer]:
+    new_peer = RedisPeer()
     yield new_peer
     await new_peer.close()
 
 
-async def met(story: Callable[[Peer, ServerConnection], Awaitable[None]]) -> None:
+async def met(story: Callable[[RedisPeer, ServerConnection], Awaitable[None]]) -> None:
     """Run a test with both ends of a connection, then close it."""
-    peer = Peer()
+    peer = RedisPeer()
     wire = await peer.connect()
     try:
         await story(peer, wire)
@@ -89,7 +89,7 @@ async def met(story: Callable[[Peer, ServerConnection], Awaitable[None]]) -> Non
 
 @pytest.mark.parametrize(("data", "reply"), LITERAL)
 async def test_the_connection_reads_each_kind_of_reply(
-    peer: Peer, data: bytes, reply: Reply
+    peer: RedisPeer, data: bytes, reply: Reply
 ) -> None:
     wire = await peer.connect()
     answer = wire.send(b"x")
@@ -98,7 +98,7 @@ async def test_the_connection_reads_each_kind_of_reply(
     wire.close()
 
 
-async def test_an_error_reply_is_an_answer(peer: Peer) -> None:
+async def test_an_error_reply_is_an_answer(peer: RedisPeer) -> None:
     wire = await peer.connect()
     answers = [wire.send(b"x") for _ in range(2)]
     await peer.write(b"-MOVED 5 h:1\r\n-SOME thing\r\n")
@@ -111,7 +111,7 @@ async def test_an_error_reply_is_an_answer(peer: Peer) -> None:
     wire.close()
 
 
-async def test_a_request_is_an_array_of_bulk_strings(peer: Peer) -> None:
+async def test_a_request_is_an_array_of_bulk_strings(peer: RedisPeer) -> None:
     """Requests of one iteration of the event loop are one write."""
     wire = await peer.connect()
     answers = [wire.send(b"GET", b"", b"a\r\n"), wire.send(b"x")]
@@ -126,7 +126,7 @@ async def test_a_request_is_an_array_of_bulk_strings(peer: Peer) -> None:
     "data",
     [b"HTTP/1.1 400 Bad Request\r\n", b"\x00\xff\xfe", b":x\r\n", b"$many\r\n"],
 )  # fmt: skip
-async def test_an_invalid_reply_closes_the_connection(peer: Peer, data: bytes) -> None:
+async def test_an_invalid_reply_closes_the_connection(peer: RedisPeer, data: bytes) -> None:
     wire = await peer.connect()
     answer = wire.send(b"x")
     await peer.write(data)
@@ -144,7 +144,7 @@ def test_any_split_gives_the_same_answers_in_order(
     whole = b"".join(part for part, _ in parts)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=8)))
 
-    async def story(peer: Peer, wire: ServerConnection) -> None:
+    async def story(peer: RedisPeer, wire: ServerConnection) -> None:
         answers = [wire.send(b"x") for _ in parts]
         pairs = zip([0, *cuts], [*cuts, len(whole)], strict=True)
         await peer.write(*(whole[start:end] for start, end in pairs))
@@ -153,7 +153,7 @@ def test_any_split_gives_the_same_answers_in_order(
     asyncio.run(met(story))
 
 
-async def test_a_cancelled_request_does_not_shift_the_answers(peer: Peer) -> None:
+async def test_a_cancelled_request_does_not_shift_the_answers(peer: RedisPeer) -> None:
     wire = await peer.connect()
     first_answer, second_answer = wire.send(b"1"), wire.send(b"2")
     first_answer.cancel()
@@ -162,7 +162,7 @@ async def test_a_cancelled_request_does_not_shift_the_answers(peer: Peer) -> Non
     wire.close()
 
 
-async def test_a_reply_without_a_request_closes_the_connection(peer: Peer) -> None:
+async def test_a_reply_without_a_request_closes_the_connection(peer: RedisPeer) -> None:
     """Otherwise the next call would get the answer of another."""
     wire = await peer.connect()
     answer = wire.send(b"1")
@@ -175,7 +175,7 @@ async def test_a_reply_without_a_request_closes_the_connection(peer: Peer) -> No
 
 @pytest.mark.parametrize("half", [b"", b"$9\r\nabc"])
 async def test_every_waiting_request_fails_when_the_server_closes_the_connection(
-    peer: Peer, half: bytes
+    peer: RedisPeer, half: bytes
 ) -> None:
     wire = await peer.connect()
     answers = [wire.send(b"x") for _ in range(3)]
@@ -186,7 +186,7 @@ async def test_every_waiting_request_fails_when_the_server_closes_the_connection
             await answer
 
 
-async def test_a_retired_connection_answers_its_running_requests(peer: Peer) -> None:
+async def test_a_retired_connection_answers_its_running_requests(peer: RedisPeer) -> None:
     wire = await peer.connect()
     answers = [wire.send(b"x") for _ in range(2)]
     wire.retire()
@@ -196,7 +196,7 @@ async def test_a_retired_connection_answers_its_running_requests(peer: Peer) -> 
     assert [await answer for answer in answers] == [1, 2]
     await wire.wait_closed()
     assert await peer.reader.read() == ASKED * 2
-    idle = Peer()
+    idle = RedisPeer()
     idle_wire = await idle.connect()
     idle_wire.retire()
     await idle_wire.wait_closed()
@@ -205,7 +205,7 @@ async def test_a_retired_connection_answers_its_running_requests(peer: Peer) -> 
 
 async def test_a_connection_may_be_closed_before_its_first_request() -> None:
     """The connection closes even before anything was read from it."""
-    peer = Peer()
+    peer = RedisPeer()
     wire = await peer.connect()
     wire.close()
     await wire.wait_closed()
@@ -286,7 +286,7 @@ PIECES = st.lists(st.one_of(SEEDS, st.binary(max_size=9), st.sampled_from([b"*3\
 def test_any_bytes_of_a_server_are_an_answer_or_close_the_connection(parts: list[bytes]) -> None:
     """After the close no caller waits, and no other error is raised."""
 
-    async def story(peer: Peer, wire: ServerConnection) -> None:
+    async def story(peer: RedisPeer, wire: ServerConnection) -> None:
         answers = [wire.send(b"x") for _ in range(3)]
         await peer.write(*parts)
         peer.writer.close()

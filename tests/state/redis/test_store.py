@@ -7,7 +7,7 @@ import pytest
 import redis.asyncio as client
 
 from gateway.state.redis.store import _LARGE_BYTES
-from tests.state.line import Line, Mode
+from tests.state.line import Mode, RedisLine
 from tests.state.store_fixture import StoreFixture, in_time, quiet
 from tests.state.test_memory import at_once
 
@@ -33,7 +33,7 @@ async def test_two_processes_share_the_store(redis_url: str, world: StoreFixture
 async def test_the_store_works_over_a_unix_socket(
     redis_url: str, tmp_path: Path, world: StoreFixture
 ) -> None:
-    line = Line(redis_url, path=str(tmp_path / "socket"))
+    line = RedisLine(redis_url, path=str(tmp_path / "socket"))
     await line.up()
     store = world.store(line.url)
     await store.put("unix", b"value", 60)
@@ -64,7 +64,7 @@ FAULTS: list[tuple[Mode | None, bytes, str]] = [
 @pytest.mark.parametrize(("mode", "nonsense", "why"), FAULTS)
 @pytest.mark.parametrize("warm", [False, True], ids=["from the start", "later"])
 async def test_an_outage_of_redis_costs_no_request(
-    line: Line, world: StoreFixture, mode: Mode | None, nonsense: bytes, why: str, warm: bool
+    line: RedisLine, world: StoreFixture, mode: Mode | None, nonsense: bytes, why: str, warm: bool
 ) -> None:
     """One call waits for its deadline, the next wait for nothing, and the store recovers."""
     store = world.store(line.url)
@@ -107,7 +107,7 @@ async def test_an_outage_of_redis_costs_no_request(
 
 @pytest.mark.parametrize(("mode", "nonsense", "why"), FAULTS)
 async def test_put_nowait_notices_an_outage(
-    line: Line, world: StoreFixture, mode: Mode | None, nonsense: bytes, why: str
+    line: RedisLine, world: StoreFixture, mode: Mode | None, nonsense: bytes, why: str
 ) -> None:
     store = world.store(line.url)
     await store.put("posted", b"value", 60)
@@ -135,7 +135,9 @@ async def test_put_nowait_notices_an_outage(
     await store.close()
 
 
-async def test_refused_background_puts_are_logged_once(line: Line, world: StoreFixture) -> None:
+async def test_refused_background_puts_are_logged_once(
+    line: RedisLine, world: StoreFixture
+) -> None:
     store = world.store(line.url)
     await store.put("posted", b"value", 60)
     line.mode, line.nonsense = "nonsense", b"-OOM too much\r\n"
@@ -148,7 +150,7 @@ async def test_refused_background_puts_are_logged_once(line: Line, world: StoreF
     await store.close()
 
 
-async def test_a_moment_of_silence_is_not_reported(line: Line, world: StoreFixture) -> None:
+async def test_a_moment_of_silence_is_not_reported(line: RedisLine, world: StoreFixture) -> None:
     """A stall of the network or of this process costs the calls in flight, and is not reported."""
     store = world.store(line.url)
     await store.put("moment", b"value", 60)
@@ -164,7 +166,7 @@ async def test_a_moment_of_silence_is_not_reported(line: Line, world: StoreFixtu
 
 
 async def test_waiting_calls_end_at_once_when_redis_is_lost(
-    line: Line, world: StoreFixture
+    line: RedisLine, world: StoreFixture
 ) -> None:
     store = world.store(line.url)
     line.mode = "silent"
@@ -179,7 +181,7 @@ async def test_waiting_calls_end_at_once_when_redis_is_lost(
     await store.close()
 
 
-async def test_many_running_calls_report_one_outage(line: Line, world: StoreFixture) -> None:
+async def test_many_running_calls_report_one_outage(line: RedisLine, world: StoreFixture) -> None:
     store = world.store(line.url)
     await asyncio.gather(*(store.get("many") for _ in range(50)))
     line.mode = "silent"
@@ -190,7 +192,7 @@ async def test_many_running_calls_report_one_outage(line: Line, world: StoreFixt
     await store.close()
 
 
-async def test_all_calls_share_one_connection(line: Line, world: StoreFixture) -> None:
+async def test_all_calls_share_one_connection(line: RedisLine, world: StoreFixture) -> None:
     store = world.patient(line.url)
     keys = [f"few:{number}" for number in range(100)]
     await asyncio.gather(*(store.put(key, key.encode(), 60) for key in keys))
@@ -200,7 +202,7 @@ async def test_all_calls_share_one_connection(line: Line, world: StoreFixture) -
     await store.close()
 
 
-async def test_large_values_have_their_own_connection(line: Line, world: StoreFixture) -> None:
+async def test_large_values_have_their_own_connection(line: RedisLine, world: StoreFixture) -> None:
     """No call waits behind a large value; its connection opens when one is first needed."""
     store = world.patient(line.url)
     small, large = b"x" * (_LARGE_BYTES - 1), b"y" * _LARGE_BYTES
@@ -217,7 +219,7 @@ async def test_large_values_have_their_own_connection(line: Line, world: StoreFi
 
 
 async def test_after_an_outage_the_store_uses_only_new_connections(
-    line: Line, world: StoreFixture
+    line: RedisLine, world: StoreFixture
 ) -> None:
     """If an address died silently, each old connection would cost a deadline of its own."""
     store = world.store(line.url)
@@ -238,7 +240,7 @@ async def test_after_an_outage_the_store_uses_only_new_connections(
     await store.close()
 
 
-async def test_the_store_sends_one_ping_at_a_time(line: Line, world: StoreFixture) -> None:
+async def test_the_store_sends_one_ping_at_a_time(line: RedisLine, world: StoreFixture) -> None:
     store = world.store(line.url)
     line.mode = "silent"
     await store.get("ping")
@@ -255,7 +257,7 @@ async def test_the_store_sends_one_ping_at_a_time(line: Line, world: StoreFixtur
 
 @pytest.mark.parametrize(("length", "alive"), [(1000, False), (1_000_000, True)])
 async def test_a_slow_long_value_does_not_count_as_an_outage(
-    line: Line, world: StoreFixture, length: int, alive: bool
+    line: RedisLine, world: StoreFixture, length: int, alive: bool
 ) -> None:
     store = world.store(line.url)
     line.mode = "silent"
@@ -265,7 +267,7 @@ async def test_a_slow_long_value_does_not_count_as_an_outage(
 
 
 async def test_closing_during_an_outage_leaves_no_task_or_connection(
-    line: Line, world: StoreFixture
+    line: RedisLine, world: StoreFixture
 ) -> None:
     store = world.store(line.url)
     line.mode = "silent"
@@ -319,7 +321,7 @@ async def test_a_full_server_is_still_read_and_reported_once_a_minute(
 
 
 async def test_a_primary_that_became_a_replica_is_still_read_and_looked_up_again(
-    line: Line, admin: client.Redis, world: StoreFixture
+    line: RedisLine, admin: client.Redis, world: StoreFixture
 ) -> None:
     store = world.patient(line.url)
     await store.put("replica", b"before", 60)
@@ -383,7 +385,9 @@ def test_the_store_accepts_tls_and_unix_urls(world: StoreFixture, url: str) -> N
     assert world.store(url).alive
 
 
-async def test_options_in_the_url_cannot_lift_the_deadline(line: Line, world: StoreFixture) -> None:
+async def test_options_in_the_url_cannot_lift_the_deadline(
+    line: RedisLine, world: StoreFixture
+) -> None:
     """The URL may carry the options of other clients; they change nothing."""
     options = "socket_timeout=60&socket_connect_timeout=60&timeout=60&max_connections=9999"
     more = "&retry_on_timeout=yes&health_check_interval=1&decode_responses=yes&protocol=3"

@@ -8,7 +8,7 @@ from typing import Any
 from tests.clients.said import CHAT, GEMINI, MESSAGES, RESPONSES
 from tests.twin.configuration import DIALECTS, SHORT
 from tests.twin.exchanges.client_requests import ClientRequest, write
-from tests.twin.exchanges.exchange import Exchange, History, Json, body_of, http_request
+from tests.twin.exchanges.exchange import History, Json, TwinExchange, body_of, http_request
 from tests.twin.exchanges.provider_answers import answering
 
 _TURNS = (
@@ -20,7 +20,7 @@ _INPUT = {CHAT: "messages", MESSAGES: "messages", RESPONSES: "input", GEMINI: "c
 """The member that holds the turns of a request."""
 
 
-def talks() -> Iterator[Exchange]:
+def talks() -> Iterator[TwinExchange]:
     """Yield conversations that leave the choice of the model to the gateway, which keeps a target."""
     for dialect in DIALECTS:
         for model in _MODELS:
@@ -30,12 +30,12 @@ def talks() -> Iterator[Exchange]:
                     name = f"talk {SHORT[dialect]} at {model} for {key}, turn {number}"
                     request = ClientRequest(tuple(turns), system="Be kind.", stream=number % 2 == 1)
                     data = write(dialect, request, model, key=key)
-                    yield Exchange("talks", name, data, (answering(name, request),))
+                    yield TwinExchange("talks", name, data, (answering(name, request),))
                     turns.append(("assistant", f"Answer {number}, as the client kept it."))
                     turns.append(("user", text))
 
 
-def tool_loops() -> Iterator[Exchange]:
+def tool_loops() -> Iterator[TwinExchange]:
     """Yield loops in which the client sends tool calls back with the ids that it received."""
     for dialect in DIALECTS:
         for model in _MODELS:
@@ -44,12 +44,12 @@ def tool_loops() -> Iterator[Exchange]:
             request = ClientRequest((("user", question),), tools=2, effort="low", max_tokens=6000)
             answers = (answering(name, request),)
             data = write(dialect, request, model)
-            yield Exchange("tool loops", name, data, answers, keeps_body=True)
+            yield TwinExchange("tool loops", name, data, answers, keeps_body=True)
             for number, stream in enumerate((False, True)):
                 following = replace(request, tool_result=stream, stream=stream)
                 source = _with_results(dialect, replace(request, stream=stream), model, name)
                 title = f"{name}, result {number}"
-                yield Exchange("tool loops", title, source, (answering(title, following),))
+                yield TwinExchange("tool loops", title, source, (answering(title, following),))
 
 
 def _with_results(
@@ -118,7 +118,7 @@ _RESULTS: dict[str, Callable[[Json], list[Any]]] = {
 }  # fmt: skip
 
 
-def stored_answers() -> Iterator[Exchange]:
+def stored_answers() -> Iterator[TwinExchange]:
     """Yield answers of the Responses API that a client continues, references, reads and deletes."""
     following = ClientRequest((("user", "Which number was it?"),))
     for model in ("alpha/smart", "beta/smart", "delta/smart", "every/smart"):
@@ -134,19 +134,21 @@ def stored_answers() -> Iterator[Exchange]:
             yield _stored(f"{first}, referenced", _referencing(first, model), following)
             for method, title in (("GET", "read"), ("DELETE", "deleted"), ("GET", "read again"), ("DELETE", "deleted again")):  # fmt: skip
                 source = _reading(method, first)
-                yield Exchange("stored answers, read", f"{first}, {title}", source)
+                yield TwinExchange("stored answers, read", f"{first}, {title}", source)
             source = _continuing(first, following, model)
             yield _stored(f"{first}, continued after it is deleted", source, following)
     for key in ("batch", "main"):
         body = {"model": "auto", "input": "Hi", "previous_response_id": "resp_nobody_has_this"}
         data = http_request("POST", "/v1/responses", body, key)
-        yield Exchange("stored answers", f"an unknown answer, for {key}", data)
+        yield TwinExchange("stored answers", f"an unknown answer, for {key}", data)
 
 
 def _stored(
     name: str, source: bytes | Callable[[History], bytes], request: ClientRequest
-) -> Exchange:
-    return Exchange("stored answers", name, source, (answering(name, request),), keeps_body=True)
+) -> TwinExchange:
+    return TwinExchange(
+        "stored answers", name, source, (answering(name, request),), keeps_body=True
+    )
 
 
 def _id(history: History, name: str) -> str:

@@ -78,7 +78,7 @@ _LOCAL = frozenset({"queries", "rows", "routes"})
 
 
 @dataclass(frozen=True)
-class Exchange:
+class TwinExchange:
     """One exchange. Names are unique; the two gateways get the same bytes in the same order."""
 
     section: str
@@ -144,7 +144,7 @@ def _spaced_json(value: Any) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def unique(exchanges: Iterable[Exchange]) -> list[Exchange]:
+def unique(exchanges: Iterable[TwinExchange]) -> list[TwinExchange]:
     """List exchanges. Raises ValueError where two have one name: names identify them."""
     listed = list(exchanges)
     counts = Counter(exchange.name for exchange in listed)

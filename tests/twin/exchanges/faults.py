@@ -8,7 +8,7 @@ from tests.applications.provider.faults import Fault
 from tests.e2e.upstream import DROPPED, HTML, SILENT, SSE, Answer
 from tests.twin.configuration import DIALECTS, SHORT, fault_lab
 from tests.twin.exchanges.client_requests import ClientRequest, write
-from tests.twin.exchanges.exchange import Exchange, ProviderRequest, Script
+from tests.twin.exchanges.exchange import ProviderRequest, Script, TwinExchange
 from tests.twin.exchanges.provider_answers import answering, error, is_stream
 from tests.twin.provider import RawAnswer
 
@@ -117,7 +117,7 @@ def _cases() -> list[_Case]:
     ]  # fmt: skip
 
 
-def faults() -> Iterator[Exchange]:
+def faults() -> Iterator[TwinExchange]:
     """Yield every fault for two dialects of clients, whole and streamed."""
     for index, case in enumerate(_cases()):
         for stream in (False, True):
@@ -129,7 +129,7 @@ def faults() -> Iterator[Exchange]:
                 scripts = [case.fault] if case.lasts else [case.fault, answering(name, request)]
                 headers = {"x-stainless-retry-count": "1"} if case.lasts and variant else {}
                 data = write(dialect, request, f"{fault_lab(number)}/smart", headers)
-                yield Exchange("faults", name, data, tuple(scripts))
+                yield TwinExchange("faults", name, data, tuple(scripts))
 
 
 COUNT = 4 * len(_cases())

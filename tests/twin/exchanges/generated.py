@@ -9,7 +9,7 @@ from typing import Any
 from tests.clients.said import GEMINI, MESSAGES, RESPONSES
 from tests.twin.configuration import DIALECTS, SHORT
 from tests.twin.exchanges.client_requests import ClientRequest, write
-from tests.twin.exchanges.exchange import Exchange, body_of, http_request
+from tests.twin.exchanges.exchange import TwinExchange, body_of, http_request
 from tests.twin.exchanges.provider_answers import answering, token_count, vectors
 
 _SEED = 20_261_127
@@ -79,7 +79,7 @@ _FEATURES = {
 """Requests with one feature each."""
 
 
-def features() -> Iterator[Exchange]:
+def features() -> Iterator[TwinExchange]:
     """Yield each feature in each dialect, whole and streamed, at three models in turn."""
     models = cycle(_MODELS)
     for feature, request in _FEATURES.items():
@@ -90,10 +90,10 @@ def features() -> Iterator[Exchange]:
                     name = f"{SHORT[dialect]}: {feature}{' streamed' * stream} at {model}"
                     variant = replace(request, stream=stream)
                     data = write(dialect, variant, model)
-                    yield Exchange("features", name, data, (answering(name, variant),))
+                    yield TwinExchange("features", name, data, (answering(name, variant),))
 
 
-def mixed(count: int) -> Iterator[Exchange]:
+def mixed(count: int) -> Iterator[TwinExchange]:
     """Yield requests with random features, models, keys and headers."""
     chance = random.Random(_SEED)
     for number in range(count):
@@ -103,7 +103,7 @@ def mixed(count: int) -> Iterator[Exchange]:
         key = chance.choice(("main", "main", "batch", "globex", "stay", "cached"))
         name = f"mixed {number:04}"
         data = write(dialect, request, chance.choice(_MODELS), headers, key)
-        yield Exchange("mixed", name, data, (answering(name, request),))
+        yield TwinExchange("mixed", name, data, (answering(name, request),))
 
 
 def _random(chance: random.Random) -> ClientRequest:
@@ -137,7 +137,7 @@ def _random(chance: random.Random) -> ClientRequest:
     )
 
 
-def repeated() -> Iterator[Exchange]:
+def repeated() -> Iterator[TwinExchange]:
     """Yield equal calls one after the other, which the response cache answers."""
     for dialect in DIALECTS:
         answer = f"again {SHORT[dialect]}"
@@ -146,10 +146,10 @@ def repeated() -> Iterator[Exchange]:
                 request = replace(_PLAIN, temperature=0.0, stream=stream, stream_usage=number != 3)
                 data = write(dialect, request, "every/smart", key=key)
                 name = f"{answer} for {key}, {number}"
-                yield Exchange("repeated", name, data, (answering(answer, request),))
+                yield TwinExchange("repeated", name, data, (answering(answer, request),))
 
 
-def shipped(models: Sequence[str]) -> Iterator[Exchange]:
+def shipped(models: Sequence[str]) -> Iterator[TwinExchange]:
     """Yield calls of every name that ships, in each dialect, with members that some models refuse."""
     rich = replace(
         _PLAIN, system="Be terse.", tools=2, effort="low", max_tokens=5000, stop=("END",), temperature=0.4, seed=3,
@@ -164,11 +164,11 @@ def shipped(models: Sequence[str]) -> Iterator[Exchange]:
             request = next(requests)
             name = f"shipped {model} by {SHORT[dialect]}"
             data = write(dialect, request, model)
-            yield Exchange("shipped", name, data, (answering(name, request),))
+            yield TwinExchange("shipped", name, data, (answering(name, request),))
         next(requests)
 
 
-def embeddings() -> Iterator[Exchange]:
+def embeddings() -> Iterator[TwinExchange]:
     """Yield requests for embeddings, right and wrong ones, of OpenAI's and Google's clients."""
     inputs: list[Any] = ["one text", ["two", "texts"], [[1, 2, 3], [4, 5]], [], "", [1, 2, 3], {"a": 1}]  # fmt: skip
     for model in ("alpha/vectors-1", "vectors-1", "alpha/auto", "auto", "gamma/vectors-1", "able-1", "every-new-vectors", "openai/auto"):  # fmt: skip
@@ -176,17 +176,17 @@ def embeddings() -> Iterator[Exchange]:
             encoding = {"encoding_format": "base64"} if number % 2 else {}
             body = {"model": model, "input": value, **encoding}
             data = http_request("POST", "/v1/embeddings", body, "main")
-            yield Exchange("embeddings", f"embeddings {number} of {model}", data, (vectors,))
+            yield TwinExchange("embeddings", f"embeddings {number} of {model}", data, (vectors,))
             if not isinstance(value, str):
                 continue
             content = {"content": {"parts": [{"text": value}]}}
             batch = {"requests": [{"model": f"models/{model}", **content}] * 2}
             for method, body in (("embedContent", content), ("batchEmbedContents", batch)):
                 data = http_request("POST", f"/v1beta/models/{model}:{method}", body, "main")
-                yield Exchange("embeddings", f"{method} {number} of {model}", data, (vectors,))
+                yield TwinExchange("embeddings", f"{method} {number} of {model}", data, (vectors,))
 
 
-def token_counts() -> Iterator[Exchange]:
+def token_counts() -> Iterator[TwinExchange]:
     """Yield requests that count tokens, in the three dialects that have them."""
     rich = replace(_PLAIN, image="data", system="Be terse.", tools=2)
     paths = {MESSAGES: "/v1/messages/count_tokens", RESPONSES: "/v1/responses/input_tokens", GEMINI: "/v1beta/models/{}:countTokens"}  # fmt: skip
@@ -196,10 +196,10 @@ def token_counts() -> Iterator[Exchange]:
                 body = body_of(write(dialect, request, model))
                 data = http_request("POST", path.format(model), body, "main")
                 name = f"count {title} by {SHORT[dialect]} of {model}"
-                yield Exchange("counts", name, data, (token_count,))
+                yield TwinExchange("counts", name, data, (token_count,))
 
 
-def routes(count: int = 150) -> Iterator[Exchange]:
+def routes(count: int = 150) -> Iterator[TwinExchange]:
     """Yield requests for the explanation of a decision."""
     chance = random.Random(_SEED + 1)
     for number in range(count):
@@ -212,4 +212,4 @@ def routes(count: int = 150) -> Iterator[Exchange]:
         key = chance.choice(("main", "batch", "globex", "admin"))
         body = body_of(write(dialect, request, model))
         data = http_request("POST", path, body, key, chance.choice(_HEADERS))
-        yield Exchange("routes", f"route {number:03}", data)
+        yield TwinExchange("routes", f"route {number:03}", data)

@@ -6,7 +6,7 @@ from tests.clients.said import CHAT, GEMINI, MESSAGES, RESPONSES
 from tests.hostile.smuggled import mutations
 from tests.twin.configuration import HOST, SECRETS, SHORT
 from tests.twin.exchanges.client_requests import ClientRequest
-from tests.twin.exchanges.exchange import Exchange, Json, http_request
+from tests.twin.exchanges.exchange import Json, TwinExchange, http_request
 from tests.twin.exchanges.provider_answers import answering
 
 _ENDPOINTS = {
@@ -41,24 +41,24 @@ _HEADERS: tuple[dict[str, str], ...] = (
 )  # fmt: skip
 
 
-def bad_bodies() -> Iterator[Exchange]:
+def bad_bodies() -> Iterator[TwinExchange]:
     """Yield bodies that a gateway cannot serve, at each endpoint."""
     for dialect, path in _ENDPOINTS.items():
         for number, body in enumerate(_BODIES):
             name = f"body {number} at {SHORT[dialect]}"
             data = http_request("POST", path, body, "main")
-            yield Exchange("mistakes", name, data, (answering(name, _PLAIN),))
+            yield TwinExchange("mistakes", name, data, (answering(name, _PLAIN),))
     content = b'{"model": "every/smart", "messages": [{"role": "user", "content": "%b"}]}'
     large = http_request("POST", _ENDPOINTS[CHAT], content % (b"x" * 3_200_000), "main")
-    yield Exchange("mistakes", "a body that is too large", large, fresh=True)
+    yield TwinExchange("mistakes", "a body that is too large", large, fresh=True)
 
 
-def bad_requests() -> Iterator[Exchange]:
+def bad_requests() -> Iterator[TwinExchange]:
     """Yield wrong keys, paths, methods and headers."""
     body: Json = {"model": "every/smart", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi."}]}  # fmt: skip
 
-    def mistake(name: str, data: bytes, *, fresh: bool = False) -> Exchange:
-        return Exchange("mistakes", name, data, (answering("mistakes", _PLAIN),), fresh=fresh)
+    def mistake(name: str, data: bytes, *, fresh: bool = False) -> TwinExchange:
+        return TwinExchange("mistakes", name, data, (answering("mistakes", _PLAIN),), fresh=fresh)
 
     for key in ("", "old", "gone", "admin"):
         for path in _ENDPOINTS.values():
@@ -85,13 +85,13 @@ def bad_requests() -> Iterator[Exchange]:
         yield mistake(f"headers {number}: {next(iter(headers))}", data, fresh=True)
 
 
-def smuggled(count: int) -> Iterator[Exchange]:
+def smuggled(count: int) -> Iterator[TwinExchange]:
     """Yield requests that can be read in two ways, and nonsense."""
     host = f"host: {HOST}".encode()
     requests = [data.replace(b"host: localhost", host) for data, _ in mutations(count)]
     for number, data in enumerate([*requests, *_nonsense()]):
         answers = (answering("smuggled", _PLAIN),)
-        yield Exchange("smuggled", f"smuggled {number:03}", data, answers, raw=True)
+        yield TwinExchange("smuggled", f"smuggled {number:03}", data, answers, raw=True)
 
 
 def _nonsense() -> tuple[bytes, ...]:

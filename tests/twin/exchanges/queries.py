@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 
 from tests.twin.configuration import ADMIN
-from tests.twin.exchanges.exchange import Exchange, History, Json, http_request
+from tests.twin.exchanges.exchange import History, Json, TwinExchange, http_request
 
 _PATHS = (
     "/health", "/ready", "/v1/models", "/v1beta/models", "/v1/models/auto", "/v1/models/beta/able-1", "/v1/models/none", "/v1beta/models/auto",
@@ -20,31 +20,31 @@ _FIGURES = 5.5
 """Seconds after which a gateway has certainly counted budgets once more for its figures."""
 
 
-def before_calls() -> Iterator[Exchange]:
+def before_calls() -> Iterator[TwinExchange]:
     """Yield pages and lists, for clients with several keys and without one."""
     requests = [(path, key) for path in _PATHS for key in ("main", "globex", "")]
     requests += [(path, key) for path in _ADMIN_PATHS for key in (ADMIN, "")]
     for path, key in requests:
         yield _query(f"at first {path} for {key or 'nobody'}", "GET", path, key)
     google = http_request("GET", "/v1/models", key="main", headers={"x-goog-api-client": "x"})
-    yield Exchange("queries", "models for Google", google)
+    yield TwinExchange("queries", "models for Google", google)
     for key in ("", "first-wrong-key"):
         yield _query(f"admin costs for {key!r}", "GET", "/admin/costs", key)
 
 
-def rows(calls: Sequence[Exchange]) -> Iterator[Exchange]:
+def rows(calls: Sequence[TwinExchange]) -> Iterator[TwinExchange]:
     """Yield reads of the row and the decision of earlier calls, and feedback on some of them."""
     for number, call in enumerate(calls):
         for end in ("", "/decision"):
             source = _row(call.name, "/admin/entries/{}" + end)
-            yield Exchange("rows", f"row{end} of {call.name}", source)
+            yield TwinExchange("rows", f"row{end} of {call.name}", source)
         if number % 5 == 0:
             body = {"verdict": ("good", "bad")[number % 2], "score": 0.5, "tier": "fast"}
-            yield Exchange("rows", f"feedback on {call.name}", _feedback(call.name, body))
-    yield Exchange("rows", "an unknown row", http_request("GET", "/admin/entries/tg-none", key=ADMIN))  # fmt: skip
+            yield TwinExchange("rows", f"feedback on {call.name}", _feedback(call.name, body))
+    yield TwinExchange("rows", "an unknown row", http_request("GET", "/admin/entries/tg-none", key=ADMIN))  # fmt: skip
 
 
-def after_calls() -> Iterator[Exchange]:
+def after_calls() -> Iterator[TwinExchange]:
     """Yield sums, lists and figures after all calls."""
     for group in _GROUPS:
         yield _admin(f"/admin/costs?by={group}")
@@ -56,19 +56,19 @@ def after_calls() -> Iterator[Exchange]:
     yield _query("costs for a client's admin", "GET", "/admin/costs", "admin")
 
 
-def figures() -> Iterator[Exchange]:
+def figures() -> Iterator[TwinExchange]:
     """Yield the figures after all calls; some of them follow a clock."""
     health = http_request("GET", "/health", key="main")
-    yield Exchange("queries", "at last /health for a client", health, pause=_FIGURES)
+    yield TwinExchange("queries", "at last /health for a client", health, pause=_FIGURES)
     yield _admin("/health")
     yield _admin("/metrics")
 
 
-def _query(name: str, method: str, path: str, key: str) -> Exchange:
-    return Exchange("queries", name, http_request(method, path, key=key))
+def _query(name: str, method: str, path: str, key: str) -> TwinExchange:
+    return TwinExchange("queries", name, http_request(method, path, key=key))
 
 
-def _admin(path: str) -> Exchange:
+def _admin(path: str) -> TwinExchange:
     return _query(f"at last {path}", "GET", path, ADMIN)
 
 

@@ -13,7 +13,7 @@ from tests.clients.said import CHAT, GEMINI, MESSAGES, RESPONSES
 from tests.e2e.upstream import Answer
 from tests.twin.configuration import DIALECTS, SHORT
 from tests.twin.exchanges.client_requests import ClientRequest, write
-from tests.twin.exchanges.exchange import Exchange, Json, http_request
+from tests.twin.exchanges.exchange import Json, TwinExchange, http_request
 
 _DIALECTS = {
     "chat_completions": CHAT, "responses": RESPONSES, "messages": MESSAGES,
@@ -52,7 +52,7 @@ class Recording:
         return sum(len(piece or b"") for piece in self.answer.pieces)
 
 
-def exchanges(corpus: Path) -> Iterator[Exchange]:
+def exchanges(corpus: Path) -> Iterator[TwinExchange]:
     """Yield each recording natively, and translated into every other dialect.
 
     Errors come last. An error that refuses the credential closes the account for a while, and the
@@ -107,7 +107,7 @@ def _is_replayed(name: str, value: str) -> bool:
     return is_plain and name.lower() not in _CONNECTION_HEADERS
 
 
-def _exchange(recording: Recording, dialect: str, target: str, prefix: str) -> Exchange:
+def _exchange(recording: Recording, dialect: str, target: str, prefix: str) -> TwinExchange:
     """Give the answer of a recording to a client of the target dialect.
 
     Each exchange names a model of its own: what a gateway learns of one says nothing of another.
@@ -120,10 +120,10 @@ def _exchange(recording: Recording, dialect: str, target: str, prefix: str) -> E
         data = _plain_request(recording, target, model)
     section = "recorded, native" if is_native else "recorded, translated"
     name = f"{recording.id} {SHORT[dialect]} for {SHORT[target]}"
-    return Exchange(section, name, data, (recording.answer,))
+    return TwinExchange(section, name, data, (recording.answer,))
 
 
-def _other(recording: Recording) -> Exchange:
+def _other(recording: Recording) -> TwinExchange:
     """Replay embeddings and counts; give answers that no endpoint has to a chat client."""
     path = _PATHS.get(recording.endpoint)
     name = f"{recording.id} {recording.endpoint}"
@@ -135,7 +135,7 @@ def _other(recording: Recording) -> Exchange:
         request = ClientRequest((("user", "Hi."),), stream=recording.stream)
         data = write(CHAT, request, f"chat-{recording.id}-other", key="")
         name += " as chat"
-    return Exchange("recorded, others", name, data, (recording.answer,))
+    return TwinExchange("recorded, others", name, data, (recording.answer,))
 
 
 def _recorded_request(recording: Recording, request: Json, dialect: str, model: str) -> bytes:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Buffer, Callable
 from typing import Any
 
 
-class Line(asyncio.Transport):
+class ProviderLine(asyncio.Transport):
     """A connected transport; `sock` if the code under test may check for unread bytes."""
 
     def __init__(self, sock: socket.socket | None = None) -> None:

@@ -8,13 +8,13 @@ import pytest
 from gateway.upstream.http1 import StaleConnection, UnwrittenError
 from gateway.upstream.http1.connection import ProviderConnection
 from gateway.upstream.write_batch import WriteBatch
-from tests.upstream.http1.line import Line
+from tests.upstream.http1.line import ProviderLine
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
 
-def _connected(*, reused: bool = False) -> tuple[ProviderConnection, Line]:
-    line = Line()
+def _connected(*, reused: bool = False) -> tuple[ProviderConnection, ProviderLine]:
+    line = ProviderLine()
     connection = ProviderConnection(asyncio.get_running_loop())
     connection.connection_made(line)
     if reused:

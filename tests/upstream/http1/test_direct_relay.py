@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gateway.upstream.http1.connection import ProviderConnection
 from gateway.upstream.http1.transport import ResponseBody
-from tests.upstream.http1.line import Line, run_limited
+from tests.upstream.http1.line import ProviderLine, run_limited
 
 HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 
@@ -42,7 +42,7 @@ async def read(
     kept.
     """
     loop = asyncio.get_running_loop()
-    connection, wire = ProviderConnection(loop), Line()
+    connection, wire = ProviderConnection(loop), ProviderLine()
     connection.connection_made(wire)
     connection.begin(b"GET")
     reading = connection._response
@@ -136,7 +136,7 @@ def test_several_chunks_are_passed_on_together() -> None:
 
 async def _waiting() -> tuple[ProviderConnection, ResponseBody, RecordingSink]:
     connection, direct = ProviderConnection(asyncio.get_running_loop()), RecordingSink()
-    connection.connection_made(Line())
+    connection.connection_made(ProviderLine())
     connection.begin(b"GET")
     connection.data_received(HEAD)
     await connection.wait_for_head()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.upstream.http1.connection import ProviderConnection
 from gateway.upstream.http1.response import IncomingResponse
-from tests.upstream.http1.line import Line, run_limited
+from tests.upstream.http1.line import ProviderLine, run_limited
 
 _HEADERS = st.lists(
     st.sampled_from(
@@ -99,13 +99,13 @@ async def _read(connection: ProviderConnection) -> Outcome:
 
 def _open_connection() -> ProviderConnection:
     connection = ProviderConnection(asyncio.get_running_loop())
-    connection.connection_made(Line())
+    connection.connection_made(ProviderLine())
     return connection
 
 
 async def _exchange(pieces: Iterable[bytes], *, bodiless: bool = False) -> tuple[Outcome, bool]:
     """Return one answer that ends with the connection, and True if it could be kept before that."""
-    connection, wire = ProviderConnection(asyncio.get_running_loop()), Line()
+    connection, wire = ProviderConnection(asyncio.get_running_loop()), ProviderLine()
     connection.connection_made(wire)
     connection.begin(b"GET", bodiless=bodiless, silence_timeout=0)
     reading = connection._response

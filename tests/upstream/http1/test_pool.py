@@ -8,7 +8,7 @@ import pytest
 
 from gateway.upstream.http1.connection import Loop, ProviderConnection
 from gateway.upstream.http1.pool import ConnectionPool
-from tests.upstream.http1.line import Line
+from tests.upstream.http1.line import ProviderLine
 
 _NEVER = 3600.0
 
@@ -107,7 +107,7 @@ async def test_a_failed_connect_releases_its_slot() -> None:
     assert (pool.in_use_count, pool.queued_count) == (0, 0)
 
 
-class _Line(Line):
+class _PoolLine(ProviderLine):
     """A transport with a real socket that can be checked."""
 
     def __init__(self) -> None:
@@ -122,11 +122,14 @@ class _Line(Line):
 
 async def _kept(
     monkeypatch: pytest.MonkeyPatch,
-) -> tuple[ConnectionPool, ProviderConnection, _Line, list[float]]:
+) -> tuple[ConnectionPool, ProviderConnection, _PoolLine, list[float]]:
     """Make a pool with one idle connection, on a clock of our own."""
     loop, now = asyncio.get_running_loop(), [100.0]
     monkeypatch.setattr(loop, "time", lambda: now[0])
-    pool, line = ConnectionPool(loop, _dial, limit=5, max_idle=10, keepalive_expiry=30.0), _Line()
+    pool, line = (
+        ConnectionPool(loop, _dial, limit=5, max_idle=10, keepalive_expiry=30.0),
+        _PoolLine(),
+    )
     connection = await pool.acquire(connect_timeout=0, wait_timeout=0)
     connection.connection_made(line)
     connection.begin(b"request")

@@ -12,8 +12,8 @@ from gateway.upstream.http1.connection import ProviderConnection
 from gateway.upstream.http1.request import encode_request
 from gateway.upstream.http1.transport import Http1Transport
 from tests.contract.client import ask, opened, until, whole
-from tests.contract.server import CHUNKED, OK, Peer, Server, always
-from tests.upstream.http1.line import Line
+from tests.contract.server import CHUNKED, OK, RawPeer, RawServer, always
+from tests.upstream.http1.line import ProviderLine
 
 
 @pytest.mark.parametrize("url", ["ftp://provider.example/", "https:///path"])
@@ -55,7 +55,7 @@ def test_a_synchronous_stream_is_refused() -> None:
 
 
 async def test_a_body_of_bytes_may_be_sent_as_chunks() -> None:
-    async with Server(always(OK)) as server:
+    async with RawServer(always(OK)) as server:
         transport = Http1Transport()
         headers = {"host": "one", "transfer-encoding": "chunked"}
         for body in (b"", b"abc"):
@@ -74,12 +74,12 @@ def test_a_proxy_shows_no_password() -> None:
 
 
 async def test_a_read_during_a_close_is_an_error() -> None:
-    async def script(peer: Peer) -> None:
+    async def script(peer: RawPeer) -> None:
         await peer.request()
         await peer.send(CHUNKED)
         await peer.left()
 
-    async with Server(script) as server:
+    async with RawServer(script) as server:
         transport = Http1Transport()
         stream, body = await opened(transport, ask(server.url))
         reader = asyncio.ensure_future(anext(stream))
@@ -94,7 +94,7 @@ async def test_a_read_during_a_close_is_an_error() -> None:
 
 
 async def test_an_answer_that_was_read_can_be_iterated_again() -> None:
-    async with Server(always(OK)) as server:
+    async with RawServer(always(OK)) as server:
         transport = Http1Transport()
         stream, body = await opened(transport, ask(server.url))
         assert [data async for data in stream] == [b"ok"]
@@ -106,12 +106,12 @@ async def test_an_answer_that_was_read_can_be_iterated_again() -> None:
 async def test_an_idle_connection_that_closes_leaves_the_pool_at_once() -> None:
     leave = asyncio.Event()
 
-    async def script(peer: Peer) -> None:
+    async def script(peer: RawPeer) -> None:
         await peer.request()
         await peer.send(OK)
         await leave.wait()
 
-    async with Server(script) as server:
+    async with RawServer(script) as server:
         transport = Http1Transport()
         await whole(transport, ask(server.url))
         (pool,) = transport.list_pools()
@@ -138,7 +138,7 @@ async def test_reading_without_a_request_is_an_error() -> None:
 async def test_a_deadline_does_not_end_the_next_upload_on_the_connection() -> None:
     """The first exchange's timer may fire then, while no caller waits for a head yet."""
     loop = asyncio.get_running_loop()
-    connection, line = ProviderConnection(loop), Line()
+    connection, line = ProviderConnection(loop), ProviderLine()
     connection.connection_made(line)
     connection.begin(b"first")
     connection.overall_deadline = loop.time() + 0.02
@@ -155,7 +155,7 @@ async def test_a_deadline_does_not_end_the_next_upload_on_the_connection() -> No
 
 async def test_a_cancelled_wait_for_the_head_stays_cancelled() -> None:
     connection = ProviderConnection(asyncio.get_running_loop())
-    connection.connection_made(Line())
+    connection.connection_made(ProviderLine())
     connection.begin(b"first", silence_timeout=0.02)
     task = asyncio.create_task(connection.wait_for_head())
     await asyncio.sleep(0)
@@ -170,13 +170,13 @@ async def test_a_cancelled_wait_for_the_head_stays_cancelled() -> None:
 async def test_each_idle_connection_expires_at_its_own_time() -> None:
     meet = asyncio.Barrier(2)
 
-    async def script(peer: Peer) -> None:
+    async def script(peer: RawPeer) -> None:
         while True:
             if (await peer.request()).line.startswith(b"GET /both"):
                 await meet.wait()
             await peer.send(OK)
 
-    async with Server(script) as server:
+    async with RawServer(script) as server:
         transport = Http1Transport(keepalive_expiry=0.1)
         await asyncio.gather(*[whole(transport, ask(f"{server.url}/both")) for _ in range(2)])
         await asyncio.sleep(0.06)
@@ -191,7 +191,7 @@ async def test_each_idle_connection_expires_at_its_own_time() -> None:
 
 
 async def test_a_reset_is_a_read_error() -> None:
-    async def script(peer: Peer) -> None:
+    async def script(peer: RawPeer) -> None:
         await peer.request()
         await peer.send(CHUNKED)
         peer.writer.transport.get_extra_info("socket").setsockopt(
@@ -199,6 +199,6 @@ async def test_a_reset_is_a_read_error() -> None:
         )
         peer.writer.transport.abort()
 
-    async with Server(script) as server:
+    async with RawServer(script) as server:
         with pytest.raises(httpx.ReadError):
             await whole(Http1Transport(), ask(server.url))
