@@ -17,10 +17,10 @@ from gateway.core.rates import Rates
 from gateway.core.target import ModelFacts, Provider, Target
 from tests.corpus import oracle
 from tests.corpus.conftest import Say
-from tests.corpus.test_money import Account, find_price, read_account
+from tests.corpus.test_money import RecordedAccount, find_price, read_account
 from tests.corpus.translated_requests import read_recorded
 
-type Call = tuple[Account, Prompt, int]
+type Call = tuple[RecordedAccount, Prompt, int]
 """An exchange, its request, and the bytes of that."""
 
 _AGENT = "a system of models and tools, of which the request says nothing"
@@ -57,7 +57,7 @@ def calls(corpus: Path) -> list[Call]:
     ]
 
 
-def find_bounds(account: Account, prompt: Prompt, size: int) -> tuple[int, int]:
+def find_bounds(account: RecordedAccount, prompt: Prompt, size: int) -> tuple[int, int]:
     """Return the most tokens of prompt and answer."""
     name = account.row.provider
     target = Target(

@@ -15,7 +15,7 @@ from gateway.ledger.schema import POSTGRES_MIGRATIONS, SQLITE_MIGRATIONS
 from gateway.ledger.sql_store import SqlStore
 from gateway.ledger.sqlite import SqliteStore
 from tests.contract.ledger.conftest import ask, fed
-from tests.ledger.postgres import Server
+from tests.ledger.postgres import PostgresServer
 from tests.ledger.rows import entry
 
 type Json = dict[str, Any]
@@ -133,7 +133,7 @@ def test_sqlite_of_each_former_schema_keeps_its_sums(
 
 @pytest.mark.parametrize("schema", range(1, len(POSTGRES_MIGRATIONS)))
 def test_postgresql_of_each_former_schema_keeps_its_sums(
-    postgres: Server, folder: Path, schema: int
+    postgres: PostgresServer, folder: Path, schema: int
 ) -> None:
     url = postgres.make_schema()
     make_postgres_store(url, schema)
