@@ -42,7 +42,7 @@ class RedisPeer:
         wire = ServerConnection(
             Connection(
                 host="127.0.0.1", port=port, protocol=2, driver_info=None,
-                socket_connect_timeout=None,
+                socket_connect_timeout=600,
             ),
             deadline,
         )  # fmt: skip
