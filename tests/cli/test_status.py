@@ -94,6 +94,11 @@ STATUSES: list[tuple[str, int, list[str], str]] = [
     ("keys change", 2, ["keys", "change", "ann"], KEYED),
     ("keys import", 1, ["keys", "import", "golden.yaml"], KEYED),
     ("keys import", 2, ["keys", "import", "nothing.yaml"], KEYED),
+    ("ledger verify", 0, ["ledger", "verify"], GOOD),
+    ("ledger verify", 2, ["ledger", "verify", "x"], GOOD),
+    ("ledger rebuild", 1, ["ledger", "rebuild"], BAD),
+    ("ledger erase", 1, ["ledger", "erase", "--user", "0" * 16, "--yes"], BAD),
+    ("ledger erase", 2, ["ledger", "erase"], GOOD),
     ("audit", 0, ["audit"], GOOD),
     ("audit", 1, ["audit", "--since", "1h"], BAD),
     ("audit", 2, ["audit", "--since", "whenever"], GOOD),
@@ -167,6 +172,7 @@ JSON: list[tuple[str, list[str], str]] = [
     ("dial", ["dial", "golden.yaml", "--json"], GOOD),
     ("costs", ["costs", "--json"], GOOD),
     ("costs reprice", ["costs", "reprice", "--json"], GOOD),
+    ("ledger verify", ["ledger", "verify", "--json"], GOOD),
     ("keys add", ["keys", "add", "ann", "--json"], KEYED),
     ("keys rotate", ["keys", "rotate", "ann", "--json"], KEYED),
     ("keys change", ["keys", "change", "ann", "--tenant", "t", "--json"], KEYED),
@@ -199,5 +205,5 @@ def test_every_command_that_reports_has_a_json_option() -> None:
         for name, command in (commands | subcommands).items()
         if command is not None and any("--json" in option.opts for option in command.params)
     }
-    assert set(commands) - with_json == {"serve", "keys", "completion"}
+    assert set(commands) - with_json == {"serve", "keys", "ledger", "completion"}
     assert with_json == set(COMMANDS)
