@@ -205,17 +205,6 @@ class ChaosEnvironment:
         )
         return summary, wrong
 
-    def audit_ended(self, gateway: ChaosGateway, *, calls: bool = True) -> list[str]:
-        """List what is wrong with the files and rows of a gateway that a row has ended."""
-        started = next(it for it in self._started if it.gateway is gateway)
-        started.audited = True
-        started.pulse.stop()
-        return [
-            *(_check_rows(gateway) if calls else []),
-            *_list_bugs(gateway),
-            *_check_secrets(gateway, b""),
-        ]
-
     def list_unaudited(self) -> list[ChaosGateway]:
         """List gateways that run and were not audited."""
         return [started.gateway for started in self._started if not started.audited]
