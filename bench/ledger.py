@@ -109,7 +109,7 @@ def _round(books: CallRecorder, failures: int, calls: int, clock: Callable[[], f
     before = clock()
     for call in expected:
         tally = books.open(call, "c0ffee")
-        tally.record_prompt(_PROMPT, 2_100, 8_500)
+        tally.record_prompt(_PROMPT, 2100, 10_400)
         tally.make_decision_record = _CASE
         books.note_decision(tally, _DECISION)
         for _ in range(failures):

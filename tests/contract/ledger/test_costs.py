@@ -271,6 +271,7 @@ def test_sums_use_the_latest_price_of_a_call(store: SqlStore, folder: Path) -> N
         Decimal("4.5"),
         1,
     )
+    assert total.reserved is None  # the cost of a is known now
 
 
 def test_days_in_berlin_have_23_24_and_25_hours(store: SqlStore, folder: Path) -> None:
