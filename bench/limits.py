@@ -3,8 +3,9 @@
     python -m bench.limits
 
 Calls pass the limiter as they do in the gateway. Each needs five counters: requests, tokens and
-concurrent calls of its key, and USD of its key and of all keys. The limiter admits a call, others
-run meanwhile, and it settles the usage. 32 calls are in flight; their Redis commands of one
+concurrent calls of its key, and USD of its key and of all keys. `money alone` needs only the last
+two, and `leased` serves these from leases. The limiter admits a call, others run meanwhile, and it
+settles the usage. 32 calls are in flight; their Redis commands of one
 event-loop iteration share one write. The CPU of the Redis server is not counted. Exit status: 0 the
 bound holds, 1 it was missed.
 """
@@ -12,7 +13,7 @@ bound holds, 1 it was missed.
 import asyncio
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from datetime import UTC
 from decimal import Decimal
@@ -47,18 +48,17 @@ FLIGHT = 32
 _DEADLINE = 10.0
 _RUN = count()
 
-_LIMITS = LimitRules(
-    [
-        LimitPart.model_validate(
-            {"name": "team", "per": "key", "requests": "1000M/m", "tokens": "1000000M/m", "concurrency": 512}
-        )
-    ],
-    [
-        BudgetPart.model_validate({"name": "key", "per": "key", "usd": 100_000, "every": "day"}),
-        BudgetPart.model_validate({"name": "all", "usd": 1_000_000, "every": "month", "soft": 0.8}),
-    ],
-    UTC,
-)  # fmt: skip
+_LIMIT_PARTS = [
+    LimitPart.model_validate(
+        {"name": "team", "per": "key", "requests": "1000M/m", "tokens": "1000000M/m", "concurrency": 512}
+    )
+]  # fmt: skip
+_BUDGET_PARTS = [
+    BudgetPart.model_validate({"name": "key", "per": "key", "usd": 100_000, "every": "day"}),
+    BudgetPart.model_validate({"name": "all", "usd": 1_000_000, "every": "month", "soft": 0.8}),
+]
+_LIMITS = LimitRules(_LIMIT_PARTS, _BUDGET_PARTS, UTC)
+_MONEY_ALONE = LimitRules([], _BUDGET_PARTS, UTC)
 _KEYS = [Key(name=f"key-{number}") for number in range(10)]
 _PRICE = Price(rates=Rates(input=Decimal(1), output=Decimal(4)), version="v1")
 _TARGET = Target(provider=Provider(name="p", urls={}), model="m", price=_PRICE)
@@ -86,8 +86,11 @@ def measure(
 ) -> list[Cost]:
     """Measure admission and settlement. `clock` counts seconds; `program` is a Redis server."""
 
-    def run(url: str | None) -> float:
-        return min(uvloop.run(_pass(url, calls, clock)) for _ in range(rounds))
+    def run(url: str | None, limits: LimitRules = _LIMITS, *, leases: bool = False) -> float:
+        passes = (
+            uvloop.run(_pass(url, calls, clock, limits, leases=leases)) for _ in range(rounds)
+        )
+        return min(passes)
 
     with ExitStack() as stack:
         costs = [Cost("in memory", run(None), BOUND)]
@@ -95,6 +98,8 @@ def measure(
         if program is not None:
             url = stack.enter_context(redis_process.serving(program))
             costs.append(Cost("in Redis", run(url), BOUND))
+            costs.append(Cost("in Redis, money alone", run(url, _MONEY_ALONE), BOUND))
+            costs.append(Cost("in Redis, leased", run(url, _MONEY_ALONE, leases=True), BOUND))
         return costs
 
 
@@ -103,16 +108,31 @@ def main(arguments: list[str] | None = None, clock: Callable[[], float] = time.p
     return cost.main("bench.limits", __doc__, measure, BOUND, arguments, clock)
 
 
-async def _pass(url: str | None, calls: int, clock: Callable[[], float]) -> float:
+async def _pass(
+    url: str | None, calls: int, clock: Callable[[], float], limits: LimitRules, *, leases: bool
+) -> float:
     """Return the microseconds of CPU per call."""
     meter = _meter(url)
     gate = Limiter(
-        _LIMITS, meter, _silent, read_spent=_nothing, alert=_silent, make_local_store=MemoryCounters
+        limits, meter, _silent, read_spent=_nothing, alert=_silent, make_local_store=MemoryCounters
     )
-    for want in wants(10):  # creates the counters of money
-        await gate.reserve(want, _DECISION, _PLAN, _never)
-        gate.settle(_entry(want))
+    await _run_calls(gate, 10)  # creates the counters of money
+    if leases:
+        await _take_leases(gate, calls)
     made = [(want, _entry(want)) for want in wants(calls)]
+    before = clock()
+    await _run_all(gate, made)
+    microseconds = (clock() - before) / calls * 1e6
+    await gate.close()
+    await meter.close()
+    return microseconds
+
+
+async def _run_calls(gate: Limiter, calls: int) -> None:
+    await _run_all(gate, [(want, _entry(want)) for want in wants(calls)])
+
+
+async def _run_all(gate: Limiter, made: Iterable[tuple[UsageBound, FinalRow]]) -> None:
     queue = iter(made)
 
     async def client() -> None:
@@ -121,12 +141,20 @@ async def _pass(url: str | None, calls: int, clock: Callable[[], float]) -> floa
             await asyncio.sleep(0)  # let the call run
             gate.settle(entry)
 
-    before = clock()
     await asyncio.gather(*(client() for _ in range(FLIGHT)))
     await gate.wait_settled()
-    microseconds = (clock() - before) / calls * 1e6
-    await meter.close()
-    return microseconds
+
+
+async def _take_leases(gate: Limiter, calls: int) -> None:
+    """Make the counters busy, so that the gateway leases what twice as many calls reserve."""
+    looks = iter([0.0])
+
+    async def look_once(_: float) -> None:
+        if next(looks, None) is None:
+            raise asyncio.CancelledError
+
+    await _run_calls(gate, 2 * calls)
+    await asyncio.gather(gate.renew_leases(look_once), return_exceptions=True)
 
 
 def _meter(url: str | None) -> CounterStore:

@@ -110,6 +110,11 @@ class Leases:
         """Held while the gateway reports drawn calls to Redis. It settles a call after that."""
 
     @property
+    def has_lease(self) -> bool:
+        """True if a counter has a lease."""
+        return any(counter.lease is not None for counter in self._counters.values())
+
+    @property
     def has_drawn_calls(self) -> bool:
         """Return True if Redis has not heard of all calls that were served from leases."""
         return any(

@@ -67,6 +67,11 @@ from gateway.telemetry.log import Log
 _DEFAULT_OUTPUT = 1_000
 """Tokens of output that the limiter expects before it has seen an answer."""
 _SWEEP_SECONDS = 600.0
+_LEASED_SETTLE_SECONDS = 0.02
+"""Seconds in which calls that end are settled together while leases serve calls.
+
+The next call needs nothing of them then. One that asks the store settles them first.
+"""
 _CONFIRM_SECONDS = 0.5
 """Seconds between two looks if the counter store has forgotten running calls."""
 _MAX_FITS = 3
@@ -340,7 +345,11 @@ class Limiter:
             if excess:
                 self._reports.report_excess(row, excess)
         if not (self._ended_calls or self._local_ended_calls):
-            asyncio.get_running_loop().call_soon(self._begin_settling)
+            loop = asyncio.get_running_loop()
+            if self._leases is not None and self._leases.has_lease:
+                loop.call_later(_LEASED_SETTLE_SECONDS, self._begin_settling)
+            else:
+                loop.call_soon(self._begin_settling)
         group_key = reservation.tenant, reservation.scopes
         if reservation.counter_store is not self._counter_store:
             self._local_ended_calls.append((reservation, ended_call))
@@ -523,10 +532,10 @@ class Limiter:
             counter_store = earlier.counter_store
         is_single = decide_again is not None and earlier is None and len(options) == 1  # most calls
         self.tenants.add(tenant)
-        # Start this first: the last reservation of a client must not refuse its next call.
-        self._begin_settling()
         if is_single and options[0].template.has_only_money and self._lease(call, options[0], now):
             return PASSED
+        # Start this first: the last reservation of a client must not refuse its next call.
+        self._begin_settling()
         try:
             if is_single:
                 answer = await self._ask_single(usage_bound, options, now, decide_again)

@@ -28,6 +28,7 @@ from tests.limits.observed_limiter import (
     Shaky,
     budget,
     decision,
+    entry,
     limit,
     target,
 )
@@ -328,6 +329,23 @@ async def test_a_lease_serves_calls_that_only_money_counts_without_asking_the_st
     await stage.gate.extend(stage.want("c1"), decision(), target())
     await stage.end("c1")
     assert stage.store.heard[1:] == [f"draw c1 {HELD}", "end c1 19"]
+
+
+async def test_calls_that_leases_serve_are_settled_together_before_the_next_other_call() -> None:
+    stage = LeasingLimiter(budget("1"), grant=3 * HELD)
+    await stage.warm_up()
+    del stage.store.heard[:]
+    for id in ("c1", "c2"):
+        await stage.ask(id)
+        stage.gate.settle(entry(id))
+    await asyncio.sleep(0)
+    assert stage.store.heard == []
+    await asyncio.sleep(0.1)
+    assert stage.store.heard == [f"draw c1 {HELD}", f"draw c2 {HELD}", "end c1 19", "end c2 19"]
+    await stage.ask("c3")
+    stage.gate.settle(entry("c3"))
+    await stage.ask("c4")  # the lease has no room for it
+    assert stage.store.heard[4:] == [f"draw c3 {HELD}", "end c3 19"]
 
 
 async def test_calls_with_other_limits_ask_the_store() -> None:
