@@ -18,8 +18,8 @@ from tests.agents.wire import (
     PATHS,
     REMINDER,
     SUGGEST,
-    Said,
     Thread,
+    ThreadMessage,
     side,
 )  # fmt: skip
 from tests.e2e.four_labs import CHAT, MESSAGES, RESPONSES
@@ -149,23 +149,23 @@ class Play:
             body = {"stream": False, "messages": messages}
             self._door.ask(self._story.client, body, self.main.headers(), "", "title")
         else:
-            self._say(self.main, "beside", HostReply(summary), Said(texts=[order]))
-        self.main.said.clear()
+            self._say(self.main, "beside", HostReply(summary), ThreadMessage(texts=[order]))
+        self.main.history.clear()
         # Only Claude Code and Codex mark a summary as one; from other clients it looks like user
         # text.
         return [summary if order is None else CONTINUED + summary]
 
     def _turn(self, thread: Thread, turn: StoryTurn, texts: list[str]) -> None:
-        if not thread.said and thread.client == "claude-code":
+        if not thread.history and thread.client == "claude-code":
             texts = [REMINDER, *texts]
         if thread.client in ("codex", "claude-code"):
             for text in texts:
-                thread.said.append(Said(texts=[text]))
+                thread.history.append(ThreadMessage(texts=[text]))
             texts = []
-        thread.said.append(Said(texts=[*texts, turn.text]))
+        thread.history.append(ThreadMessage(texts=[*texts, turn.text]))
         self._loop(thread, "user", turn.steps, turn.answer)
         if turn.suggest:
-            self._say(thread, "beside", HostReply("Run the tests"), Said(texts=[SUGGEST]))
+            self._say(thread, "beside", HostReply("Run the tests"), ThreadMessage(texts=[SUGGEST]))
 
     def _loop(self, thread: Thread, kind: str, steps: tuple[Step, ...], answer: int) -> None:
         for step in steps:
@@ -176,9 +176,9 @@ class Play:
             if step.agent is not None:
                 self._agent(thread, step.agent)
             texts = [REMINDER] if step.remind and thread.client != "codex" else []
-            thread.said += [message, Said(results=results, texts=texts)]
+            thread.history += [message, ThreadMessage(results=results, texts=texts)]
             kind = "loop"
-        thread.said.append(self._say(thread, kind, HostReply(words(answer, self._asked))))
+        thread.history.append(self._say(thread, kind, HostReply(words(answer, self._asked))))
 
     def _call(self, thread: Thread, at: int) -> Json:
         self._asked += 1
@@ -195,7 +195,9 @@ class Play:
         turn = StoryTurn("Look around in the folder and say what each file is for.", steps, 60)
         self._turn(thread, turn, [])
 
-    def _say(self, thread: Thread, kind: str, reply: HostReply, more: Said | None = None) -> Said:
+    def _say(
+        self, thread: Thread, kind: str, reply: HostReply, more: ThreadMessage | None = None
+    ) -> ThreadMessage:
         """Ask once; return the model's answer."""
         self._door.host.replies[thread.ref] = reply
         body = thread.body("auto", more)
@@ -212,8 +214,8 @@ def _moved(switch: Json | None) -> Json:
     return {"moved": True, "cost": None if switch["cost"] is None else Decimal(switch["cost"])}
 
 
-def _messages(whole: Json) -> Said:
-    answer = Said(answer=True)
+def _messages(whole: Json) -> ThreadMessage:
+    answer = ThreadMessage(answer=True)
     for part in whole["content"]:
         if part["type"] == "text":
             answer.texts.append(part["text"])
@@ -222,8 +224,8 @@ def _messages(whole: Json) -> Said:
     return answer
 
 
-def _responses(whole: Json) -> Said:
-    answer = Said(answer=True)
+def _responses(whole: Json) -> ThreadMessage:
+    answer = ThreadMessage(answer=True)
     for item in whole["output"]:
         if item["type"] == "message":
             answer.texts += [part["text"] for part in item["content"]]
@@ -232,9 +234,11 @@ def _responses(whole: Json) -> Said:
     return answer
 
 
-def _chat(whole: Json) -> Said:
+def _chat(whole: Json) -> ThreadMessage:
     message = whole["choices"][0]["message"]
-    answer = Said(answer=True, texts=[message["content"]] if message.get("content") else [])
+    answer = ThreadMessage(
+        answer=True, texts=[message["content"]] if message.get("content") else []
+    )
     for call in message.get("tool_calls") or ():
         answer.calls.append({"id": call["id"], **call["function"]})
     return answer

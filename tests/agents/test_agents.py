@@ -33,7 +33,7 @@ from tests.agents.story import (
     seeds,
     story,
 )
-from tests.agents.wire import Said, Thread
+from tests.agents.wire import Thread, ThreadMessage
 from tests.e2e.upstream import Request
 from tests.e2e.world import Loop
 
@@ -228,7 +228,7 @@ class HostRequest:
         self.host.replies["x"] = HostReply("Yes.")
         words = "Be kind. " * 1_000
         self.thread = Thread(client, "x", "s", words, tools=1, stream=False)
-        self.thread.said.append(Said(texts=["Hello " * 100]))
+        self.thread.history.append(ThreadMessage(texts=["Hello " * 100]))
 
     def ask(self, account: str = "a", model: str = "", **more: str) -> HostBill:
         clay = self.thread.client == "claude-code"
@@ -243,7 +243,10 @@ class HostRequest:
         return self.host.bills[-1]
 
     def go_on(self, blocks: int = 1) -> None:
-        self.thread.said += [Said(texts=["x"] * blocks, answer=True), Said(texts=["More."])]
+        self.thread.history += [
+            ThreadMessage(texts=["x"] * blocks, answer=True),
+            ThreadMessage(texts=["More."]),
+        ]
 
 
 def test_a_provider_caches_marked_prefixes() -> None:

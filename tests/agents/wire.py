@@ -28,7 +28,7 @@ SUGGEST = "[SUGGESTION MODE: Suggest what the user might naturally type next int
 
 
 @dataclass
-class Said:
+class ThreadMessage:
     """One side's message: a user's texts, an answer, or tool results by the ids of their calls."""
 
     texts: list[str] = field(default_factory=list)
@@ -50,7 +50,7 @@ class Thread:
     agent: str = ""
     """The sub-agent's own id; empty in the main conversation."""
     parent: str = ""
-    said: list[Said] = field(default_factory=list)
+    history: list[ThreadMessage] = field(default_factory=list)
 
     @property
     def dialect(self) -> str:
@@ -71,20 +71,20 @@ class Thread:
             return {"user-agent": "opencode/1.18.33", "x-session-id": id, "x-session-affinity": id, **own}  # fmt: skip
         return {"user-agent": "python-httpx/1"}
 
-    def body(self, model: str, more: Said | None = None) -> Json:
+    def body(self, model: str, more: ThreadMessage | None = None) -> Json:
         """Write the next request, or a side request that also asks `more`."""
-        said = [*self.said, *([more] if more is not None else [])]
+        history = [*self.history, *([more] if more is not None else [])]
         write = {MESSAGES: self._messages, RESPONSES: self._responses, CHAT: self._chat}
-        return {"model": model, "stream": self.stream, **write[self.dialect](said)}
+        return {"model": model, "stream": self.stream, **write[self.dialect](history)}
 
     def _offered(self) -> list[tuple[str, str, Json]]:
         schema = {"type": "object", "properties": {"command": {"type": "string"}}}
         ref = f"(ref {self.ref})"
         return [(f"tool_{at}", f"{ref} {words(40, at)}", schema) for at in range(self.tools)]
 
-    def _messages(self, said: list[Said]) -> Json:
+    def _messages(self, history: list[ThreadMessage]) -> Json:
         messages: list[Json] = []
-        for turn in said:
+        for turn in history:
             if turn.answer:
                 texts = [{"type": "text", "text": text} for text in turn.texts]
                 uses = [{"type": "tool_use", "id": it["id"], "name": it["name"], "input": it["input"]} for it in turn.calls]  # fmt: skip
@@ -103,10 +103,10 @@ class Thread:
         tools = [{"name": name, "description": text, "input_schema": schema} for name, text, schema in self._offered()]  # fmt: skip
         return {"max_tokens": 32_000, "system": system, "tools": tools, "messages": messages}
 
-    def _responses(self, said: list[Said]) -> Json:
+    def _responses(self, history: list[ThreadMessage]) -> Json:
         items: list[Json] = [_item("developer", "input_text", self.instructions)]
         items.append(_item("user", "input_text", "<environment_context>\n  <cwd>/work</cwd>\n</environment_context>"))  # fmt: skip
-        for turn in said:
+        for turn in history:
             items += [{"type": "function_call_output", "call_id": id, "output": text} for id, text in turn.results]  # fmt: skip
             role, kind = ("assistant", "output_text") if turn.answer else ("user", "input_text")
             items += [_item(role, kind, text) for text in turn.texts]
@@ -114,9 +114,9 @@ class Thread:
         tools = [{"type": "function", "name": name, "description": text, "parameters": schema} for name, text, schema in self._offered()]  # fmt: skip
         return {"store": False, "prompt_cache_key": self.session, "tools": tools, "input": items}
 
-    def _chat(self, said: list[Said]) -> Json:
+    def _chat(self, history: list[ThreadMessage]) -> Json:
         messages: list[Json] = [{"role": "system", "content": self.instructions}]
-        for turn in said:
+        for turn in history:
             messages += [{"role": "tool", "tool_call_id": id, "content": text} for id, text in turn.results]  # fmt: skip
             if turn.answer:
                 calls = [{"id": it["id"], "type": "function", "function": {"name": it["name"], "arguments": it["arguments"]}} for it in turn.calls]  # fmt: skip

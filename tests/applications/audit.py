@@ -32,7 +32,7 @@ _ENDS = (b"data: [DONE]", b'"type":"message_stop"', b'"type":"response.completed
 
 
 @dataclass(frozen=True)
-class Call:
+class AuditedCall:
     """One request of a client, with its row in the ledger and its answer's place in the provider's bill."""
 
     exchange: Exchange
@@ -97,10 +97,10 @@ def _where(error: Exception) -> str:
     return f"{error!r} at `{here[-1].line}`" if here else repr(error)
 
 
-def _call(exchange: Exchange, rows: dict[str, Row], by_token: dict[str, Charge]) -> Call:
+def _call(exchange: Exchange, rows: dict[str, Row], by_token: dict[str, Charge]) -> AuditedCall:
     tokens = set(TOKEN.findall(exchange.body.decode("utf-8", "replace")))
     charge = by_token.get(tokens.pop()) if len(tokens) == 1 else None
-    return Call(exchange, rows.get(exchange.headers.get("x-request-id", "")), charge)
+    return AuditedCall(exchange, rows.get(exchange.headers.get("x-request-id", "")), charge)
 
 
 def _heard(applications: Iterable[Application], by_token: dict[str, Charge]) -> Iterator[str]:
@@ -117,7 +117,7 @@ def _heard(applications: Iterable[Application], by_token: dict[str, Charge]) -> 
                 yield f"{heard.ref} heard an answer that was to fail by {charge.fault}"
 
 
-def _rows(calls: Iterable[Call], rows: dict[str, Row]) -> Iterator[str]:
+def _rows(calls: Iterable[AuditedCall], rows: dict[str, Row]) -> Iterator[str]:
     """Check that each call has one row, and each row a call."""
     ids = Counter(call.row["id"] for call in calls if call.row is not None)
     yield from (f"{many} calls have the row {id}" for id, many in ids.items() if many > 1)
@@ -128,9 +128,9 @@ def _rows(calls: Iterable[Call], rows: dict[str, Row]) -> Iterator[str]:
     yield from (f"{it.ref}: {it.exchange.status} without a row" for it in lost if it.exchange.status)  # fmt: skip
 
 
-def _fresh(calls: Iterable[Call]) -> Iterator[str]:
+def _fresh(calls: Iterable[AuditedCall]) -> Iterator[str]:
     """Check that no answer comes twice, unless as a hit of the cache for the same key."""
-    first: dict[str, Call] = {}
+    first: dict[str, AuditedCall] = {}
     for call in sorted(calls, key=lambda it: it.hit):
         if call.charge is None:
             continue
@@ -141,7 +141,7 @@ def _fresh(calls: Iterable[Call]) -> Iterator[str]:
             yield f"{call.ref} got the answer of another key"
 
 
-def _tenants(gateway: Gateway, calls: Iterable[Call]) -> Iterator[str]:
+def _tenants(gateway: Gateway, calls: Iterable[AuditedCall]) -> Iterator[str]:
     """Check that rows, costs, budgets and end users are of the tenant whose key a client sent."""
     if gateway.keys != tuple(TENANTS.values()):
         return
@@ -173,12 +173,12 @@ def _tenants(gateway: Gateway, calls: Iterable[Call]) -> Iterator[str]:
             yield f"the budget of {tenant} has counted {used}, its rows {cost}"
 
 
-def _key(call: Call) -> str | None:
+def _key(call: AuditedCall) -> str | None:
     names = ("authorization", "x-api-key", "x-goog-api-key")
     return next((value for name in names if (value := call.exchange.request.header(name))), None)
 
 
-def _judge(call: Call, left: Container[str]) -> Iterator[str]:
+def _judge(call: AuditedCall, left: Container[str]) -> Iterator[str]:
     row, charge, exchange = call.row, call.charge, call.exchange
     if row is None:
         return
@@ -200,7 +200,7 @@ def _judge(call: Call, left: Container[str]) -> Iterator[str]:
         yield from _aborted(call, charge, row, left)
 
 
-def _aborted(call: Call, charge: Charge, row: Row, left: Container[str]) -> Iterator[str]:
+def _aborted(call: AuditedCall, charge: Charge, row: Row, left: Container[str]) -> Iterator[str]:
     """Check that a broken answer names who broke it, and costs the bill or an honest estimate."""
     by = "client" if call.ref in left and charge.fault is not Fault.CUT else "upstream"
     if row["aborted_by"] != by:
@@ -213,7 +213,7 @@ def _aborted(call: Call, charge: Charge, row: Row, left: Container[str]) -> Iter
         yield f"cost {row['cost']}, which no estimate explains; billed {charge.usd}"
 
 
-def _destination(call: Call, charge: Charge, row: Row) -> Iterator[str]:
+def _destination(call: AuditedCall, charge: Charge, row: Row) -> Iterator[str]:
     """Check that the answer is of this request, from the host and model that the client named."""
     if charge.ref != call.ref:
         yield f"the answer of {charge.ref}"
@@ -226,7 +226,7 @@ def _destination(call: Call, charge: Charge, row: Row) -> Iterator[str]:
                 yield f"answered by {charge.host}/{charge.model}"
 
 
-def _bill(call: Call, charge: Charge, row: Row) -> Iterator[str]:
+def _bill(call: AuditedCall, charge: Charge, row: Row) -> Iterator[str]:
     """Check that the ledger and the provider agree on money and tokens."""
     cost = None if row["cost"] is None else Decimal(row["cost"])
     if call.hit:

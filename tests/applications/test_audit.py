@@ -7,11 +7,11 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.applications.audit import Call, _fresh, _judge
+from tests.applications.audit import AuditedCall, _fresh, _judge
 from tests.applications.process import Row
 from tests.applications.provider.faults import Fault
 from tests.applications.provider.provider import Charge
-from tests.clients.said import Tokens
+from tests.clients.model_turns import Tokens
 from tests.e2e.recording_proxy import Exchange
 from tests.e2e.upstream import Request
 
@@ -34,7 +34,7 @@ CUT = replace(EXCHANGE, whole=False)
 
 
 def judged(exchange: Exchange = EXCHANGE, charge: Charge = CHARGE, **row: Any) -> list[str]:
-    return list(_judge(Call(exchange, {**ROW, **row}, charge), {"chat1.2"}))
+    return list(_judge(AuditedCall(exchange, {**ROW, **row}, charge), {"chat1.2"}))
 
 
 def test_a_good_call_is_good() -> None:
@@ -89,10 +89,10 @@ def test_what_broke_off(row: dict[str, Any], fault: Fault, wrong: list[str]) -> 
 
 def test_an_answer_is_given_once() -> None:
     """An answer may come again only if the gateway says so, and never for another key."""
-    call = Call(EXCHANGE, ROW, CHARGE)
+    call = AuditedCall(EXCHANGE, ROW, CHARGE)
     hit = replace(EXCHANGE, headers={**HEADERS, "x-tiergate-cache": "hit"})
     other = Request(b"POST / HTTP/1.1", [(b"authorization", b"Bearer y")], REQUEST.body)
-    assert list(_fresh([call, Call(hit, ROW, CHARGE)])) == []
+    assert list(_fresh([call, AuditedCall(hit, ROW, CHARGE)])) == []
     assert list(_fresh([call, call])) == []
-    assert list(_fresh([call, Call(EXCHANGE, ROW, CHARGE)])) == ["chat1.1 got the answer of chat1.1 again"]  # fmt: skip
-    assert list(_fresh([call, Call(replace(hit, request=other), ROW, CHARGE)])) == ["chat1.1 got the answer of another key"]  # fmt: skip
+    assert list(_fresh([call, AuditedCall(EXCHANGE, ROW, CHARGE)])) == ["chat1.1 got the answer of chat1.1 again"]  # fmt: skip
+    assert list(_fresh([call, AuditedCall(replace(hit, request=other), ROW, CHARGE)])) == ["chat1.1 got the answer of another key"]  # fmt: skip

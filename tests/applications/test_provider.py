@@ -9,7 +9,7 @@ from tests.applications.process import CONFIG
 from tests.applications.provider.hosts import CREDENTIALS
 from tests.applications.provider.prices import PriceList
 from tests.applications.provider.provider import Provider
-from tests.clients.said import Tokens
+from tests.clients.model_turns import Tokens
 from tests.e2e.upstream import Answer, Request
 
 BEARER = (b"authorization", b"Bearer " + CREDENTIALS["openai"].encode())
@@ -26,7 +26,7 @@ def ask(provider: Provider, path: str, body: Any, *headers: tuple[bytes, bytes])
     return provider.answer(Request(line, list(headers or (BEARER,)), orjson.dumps(body)))
 
 
-def said(answer: Answer) -> Any:
+def parse_answer(answer: Answer) -> Any:
     return orjson.loads(answer.pieces[0] or b"")
 
 
@@ -60,7 +60,7 @@ def test_the_provider_refuses_misdirected_requests(
 def test_a_request_at_its_place_is_answered_and_billed(provider: Provider) -> None:
     answer = ask(provider, "/openai/v1/chat/completions", CHAT)
     (charge,) = provider.charges
-    assert charge.text == said(answer)["choices"][0]["message"]["content"]
+    assert charge.text == parse_answer(answer)["choices"][0]["message"]["content"]
     assert (charge.ref, charge.model, charge.host) == ("chat1.1", "gpt-4o", "openai")
     assert charge.usd == PriceList(CONFIG).usd("openai", "gpt-4o", charge.tokens or Tokens(), 0)
     assert not provider.failures
@@ -85,15 +85,15 @@ def test_conversations_are_kept(provider: Provider) -> None:
     """A thread of Anthropic, and a response of OpenAI, continue from their ids."""
     tools = [{"name": "tides", "input_schema": {"properties": {"city": {"type": "string"}}}}]
     first = {"model": "claude-opus-5", "max_tokens": 9, "tools": tools, "thread": {"type": "create"}, "messages": CHAT["messages"]}  # fmt: skip
-    use = said(ask(provider, "/anthropic/v1/messages", first, *CLAUDE))
+    use = parse_answer(ask(provider, "/anthropic/v1/messages", first, *CLAUDE))
     result = {"type": "tool_result", "tool_use_id": use["content"][0]["id"], "content": "res-00001"}
     more = {
         "model": "claude-opus-5", "max_tokens": 9, "messages": [{"role": "user", "content": [result]}],
         "thread": {"type": "continue", "previous_message_id": use["id"]},
     }  # fmt: skip
-    again = said(ask(provider, "/anthropic/v1/messages", more, *CLAUDE))
+    again = parse_answer(ask(provider, "/anthropic/v1/messages", more, *CLAUDE))
     assert [block["type"] for block in again["content"]] == ["tool_use", "tool_use"]
-    begun = said(ask(provider, "/openai/v1/responses", {"model": "gpt-4o", "input": "Hi (ref a1.1)"}))  # fmt: skip
+    begun = parse_answer(ask(provider, "/openai/v1/responses", {"model": "gpt-4o", "input": "Hi (ref a1.1)"}))  # fmt: skip
     then = {"model": "gpt-4o", "input": "And? (ref a1.2)", "previous_response_id": begun["id"]}
     before = provider.charges[-1].tokens
     ask(provider, "/openai/v1/responses", then)

@@ -6,8 +6,8 @@ from typing import Any
 
 from gateway.core import jsonio
 from tests.clients.lab import TAKEN_OVER
+from tests.clients.model_turns import Turn
 from tests.clients.program import NODE, needs, run
-from tests.clients.said import Turn
 from tests.e2e.claude_code import ClaudeProgram
 from tests.e2e.four_labs import CHAT, MESSAGES, RESPONSES
 

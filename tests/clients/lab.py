@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from gateway.core import jsonio
-from tests.clients.said import Turn, said, state
+from tests.clients.model_turns import Turn, state, write_turn
 from tests.clients.shape import Wrong
 from tests.clients.strict import STRICT
 from tests.e2e.four_labs import CHAT, DIALECTS, ENDPOINTS, GEMINI, MESSAGES, RESPONSES, four
@@ -81,7 +81,7 @@ class Lab:
         if not turns:
             return failing(400, _problem(dialect, ODD))
         turn = ASIDE if aside else turns[rounds]
-        return said(dialect, turn, 9000 if aside else rounds, stream=stream)
+        return write_turn(dialect, turn, 9000 if aside else rounds, stream=stream)
 
 
 def _rounds(dialect: str, body: Json) -> int:

@@ -8,7 +8,7 @@ import pytest
 from gateway.core import jsonio
 from tests.clients.agents import AGENTS, CODEX, NOTE, Ask, codex
 from tests.clients.conftest import ClientPlace
-from tests.clients.said import Turn
+from tests.clients.model_turns import Turn
 from tests.e2e.four_labs import CHAT, DIALECTS, GEMINI
 
 PAIRS = [(*agent, lab) for agent in AGENTS for lab in DIALECTS if lab != agent[1]]

@@ -7,8 +7,8 @@ import pytest
 
 from tests.clients.conftest import ClientPlace
 from tests.clients.lab import ODD
+from tests.clients.model_turns import Turn
 from tests.clients.program import program
-from tests.clients.said import Turn
 from tests.e2e.four_labs import CHAT, COUNTS, DIALECTS, GEMINI, MESSAGES, RESPONSES
 
 CLIENTS = [

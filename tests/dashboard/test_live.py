@@ -104,7 +104,7 @@ def at(page: Page, place: str) -> None:
     page.evaluate("place => { location.hash = place }", place)
 
 
-def said(page: Page) -> str:
+def read_main_text(page: Page) -> str:
     return str(page.inner_text("main"))
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, expect
 
 from tests.server.gate import Gate
-from tests.server.identity.test_sign_in import Provider, find_free_port, make_settings
+from tests.server.identity.test_sign_in import IdentityProvider, find_free_port, make_settings
 
 
 def test_a_person_signs_in_and_sees_the_dashboard(browser: Browser, tmp_path: Path) -> None:
@@ -17,7 +17,7 @@ def test_a_person_signs_in_and_sees_the_dashboard(browser: Browser, tmp_path: Pa
 
     gate = Gate(tmp_path / "gateway", "http://127.0.0.1:9", set_sign_in)
     url = f"http://127.0.0.1:{gate.port}"
-    provider = Provider(tmp_path, port, f"{url}/dashboard/signed-in")
+    provider = IdentityProvider(tmp_path, port, f"{url}/dashboard/signed-in")
     try:
         for account, text, page_count in (
             ("eve", "have no role here. Ask the operator.", 0),

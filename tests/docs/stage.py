@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.core import jsonio
-from tests.clients.said import Turn, said
+from tests.clients.model_turns import Turn, write_turn
 from tests.clients.shape import Wrong
 from tests.clients.strict import STRICT
 from tests.docs.pages import ROOT
@@ -93,7 +93,7 @@ def _answer(dialect: str, strict: bool, request: Request) -> Answer:
         body = jsonio.dumps(dict.fromkeys(("input_tokens", "totalTokens"), COUNTS[0]))
         return Answer(pieces=(body,), length=len(body))
     stream = bool(body.get("stream")) or ":stream" in request.path
-    return said(dialect, _turn(dialect, body, request.body.decode()), 0, stream=stream)
+    return write_turn(dialect, _turn(dialect, body, request.body.decode()), 0, stream=stream)
 
 
 def _turn(dialect: str, body: Json, text: str) -> Turn:

@@ -66,7 +66,7 @@ _LATER = 5_000.0
 """Seconds after which every reservation has expired."""
 
 
-class Gateway:
+class TrialGateway:
     """`tiergate serve` on one port and one data folder, which a kill restarts."""
 
     def __init__(
@@ -148,7 +148,7 @@ class Load:
 
     def __init__(
         self,
-        gateways: list[Gateway],
+        gateways: list[TrialGateway],
         result: BudgetTrialResult,
         seed: str,
         *,
@@ -263,14 +263,14 @@ def trial(
     book.touch()
     command = [sys.executable, "-m", "tests.e2e.budget_provider", str(book), seed, *fates]
     provider = Child(command, folder / "provider", PYTHONPATH=str(ROOT))
-    gateways: list[Gateway] = []
+    gateways: list[TrialGateway] = []
     try:
         place.start()
         url = until(lambda: provider.out.strip(), "its address")  # noqa: PLW0108 - read anew each time
         config = write_config(folder, url, bounds, loss)
         for at in range(GATEWAYS):
             name = folder / f"gateway{at}"
-            gateways.append(Gateway(name, config, f"redis://127.0.0.1:{place.port}/0"))
+            gateways.append(TrialGateway(name, config, f"redis://127.0.0.1:{place.port}/0"))
         for gateway in gateways:
             gateway.start()
         load = Load(gateways, result, seed, streamed=streamed)
@@ -295,7 +295,7 @@ def trial(
 
 async def _run(
     calling: Load,
-    gateways: list[Gateway],
+    gateways: list[TrialGateway],
     result: BudgetTrialResult,
     seed: str,
     clients: int,
@@ -313,7 +313,7 @@ async def _run(
     await load
 
 
-def _counted(admin: redis.Redis, gateways: list[Gateway], result: BudgetTrialResult) -> None:
+def _counted(admin: redis.Redis, gateways: list[TrialGateway], result: BudgetTrialResult) -> None:
     """Read the counters of Redis after all gateways stopped, and match reservations to calls."""
     held: set[bytes] = set()
     for owner in OWNERS:
@@ -381,7 +381,7 @@ async def _expired(url: str, place: Place, result: BudgetTrialResult) -> None:
                 result.wrong.append(f"running for ever: {leftover}")
 
 
-def _logged(gateways: list[Gateway], result: BudgetTrialResult) -> None:
+def _logged(gateways: list[TrialGateway], result: BudgetTrialResult) -> None:
     rows = [row for gateway in gateways for row in gateway.log()]
     expected = ("budget", "call", "health", "limits", "pressure", "redis")
     unexpected = [row for row in rows if row["event"] not in expected]

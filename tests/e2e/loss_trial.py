@@ -22,7 +22,7 @@ from gateway.state.redis.scripts import make_keys
 from tests.conftest import redis_program
 from tests.e2e.budget_audit import MICRO, BudgetTrialResult, check_budget, cost
 from tests.e2e.budget_provider import read
-from tests.e2e.budget_trial import GATEWAYS, OWNERS, Bounds, Gateway, Load, write_config
+from tests.e2e.budget_trial import GATEWAYS, OWNERS, Bounds, Load, TrialGateway, write_config
 from tests.e2e.child import Child, until
 from tests.e2e.redis_path import RedisPath
 from tests.e2e.redis_port import Place
@@ -41,14 +41,14 @@ _FATES = ("answer", "slow")
 _ROOT = Path(__file__).parents[2]
 
 
-class Stage:
+class LossTrial:
     """Three gateways, their Redis with its replica, and the paths between them."""
 
     def __init__(self, folder: Path, program: str, chance: random.Random) -> None:
         self.chance = chance
         self.primary, self.replica = Place(program, folder), Place(program, folder)
         self.paths: list[RedisPath] = []
-        self.gateways: list[Gateway] = []
+        self.gateways: list[TrialGateway] = []
 
     async def kill_gateway(self) -> None:
         await asyncio.to_thread(self.chance.choice(self.gateways).kill)
@@ -124,19 +124,19 @@ class Stage:
         await asyncio.to_thread(gateway.start)
 
 
-FAULTS: dict[str, tuple[Callable[[Stage], Coroutine[Any, Any, None]], int]] = {
-    "none": (Stage.kill_gateway, 0),
-    "kill -9 of a gateway": (Stage.kill_gateway, 2),
-    "a gateway paused": (Stage.pause_gateway, 2),
-    "Redis paused": (Stage.pause_redis, 2),
-    "a gateway cut from Redis": (Stage.cut_path, 2),
-    "Redis killed for good": (Stage.lose_redis, 1),
-    "FLUSHALL": (Stage.forget_all, 2),
-    "failover to a replica": (Stage.fail_over, 1),
-    "FLUSHALL while a gateway is paused": (Stage.flush_beside_a_pause, 1),
-    "FLUSHALL while a gateway is dead": (Stage.flush_beside_a_kill, 1),
-    "FLUSHALL while a gateway is partitioned": (Stage.flush_beside_a_partition, 1),
-    "failover while a gateway is dead": (Stage.fail_over_beside_a_kill, 1),
+FAULTS: dict[str, tuple[Callable[[LossTrial], Coroutine[Any, Any, None]], int]] = {
+    "none": (LossTrial.kill_gateway, 0),
+    "kill -9 of a gateway": (LossTrial.kill_gateway, 2),
+    "a gateway paused": (LossTrial.pause_gateway, 2),
+    "Redis paused": (LossTrial.pause_redis, 2),
+    "a gateway cut from Redis": (LossTrial.cut_path, 2),
+    "Redis killed for good": (LossTrial.lose_redis, 1),
+    "FLUSHALL": (LossTrial.forget_all, 2),
+    "failover to a replica": (LossTrial.fail_over, 1),
+    "FLUSHALL while a gateway is paused": (LossTrial.flush_beside_a_pause, 1),
+    "FLUSHALL while a gateway is dead": (LossTrial.flush_beside_a_kill, 1),
+    "FLUSHALL while a gateway is partitioned": (LossTrial.flush_beside_a_partition, 1),
+    "failover while a gateway is dead": (LossTrial.fail_over_beside_a_kill, 1),
 }
 """Each fault, and how often it occurs in a round."""
 
@@ -184,7 +184,7 @@ def trial(
     program = redis_program()
     assert program is not None, "no server of the Redis protocol"
     result = BudgetTrialResult(Decimal(BOUNDS.all))
-    stage = Stage(folder, program, random.Random(f"{seed} {fault}"))
+    stage = LossTrial(folder, program, random.Random(f"{seed} {fault}"))
     book = folder / "book"
     book.touch()
     provider = Child(
@@ -226,7 +226,7 @@ def _is_synced(replica: Place) -> bool:
 
 
 async def _run(
-    stage: Stage,
+    stage: LossTrial,
     folder: Path,
     config: Path,
     result: BudgetTrialResult,
@@ -241,7 +241,7 @@ async def _run(
             stage.paths.append(RedisPath(folder, f"path{number}", port))
             port = stage.paths[-1].port
         stage.gateways.append(
-            Gateway(
+            TrialGateway(
                 folder / f"gateway{number}", config, f"redis://127.0.0.1:{port}/0", folder / "data"
             )
         )

@@ -25,7 +25,7 @@ from gateway.routing.tier_share import MIN_TURNS
 from gateway.runtime.build import build_config
 from gateway.settings.loader import load
 from tests.conftest import redis_program
-from tests.e2e.budget_trial import Gateway
+from tests.e2e.budget_trial import TrialGateway
 from tests.e2e.redis_port import Place
 from tests.e2e.upstream import PATIENCE
 
@@ -197,13 +197,17 @@ async def trial(
     """
     program = redis_program()
     assert program is not None, "no server of the Redis protocol"
-    place, gateways, results = Place(program, folder), list[Gateway](), list[ShareTrialResult]()
+    place, gateways, results = (
+        Place(program, folder),
+        list[TrialGateway](),
+        list[ShareTrialResult](),
+    )
     async with _provider() as url:
         try:
             await asyncio.to_thread(place.start)
             config = _written(folder, url)
             for at in range(2):
-                gateway = Gateway(
+                gateway = TrialGateway(
                     folder / f"gateway{at}", config, f"redis://127.0.0.1:{place.port}/0"
                 )
                 gateways.append(gateway)

@@ -16,7 +16,7 @@ from gateway.state.redis.scripts import make_keys
 from tests.conftest import redis_program
 from tests.e2e.budget_audit import BudgetTrialResult, cost
 from tests.e2e.budget_provider import BilledRequest, read
-from tests.e2e.budget_trial import GATEWAYS, OWNERS, ROOT, Bounds, Gateway, Load, write_config
+from tests.e2e.budget_trial import GATEWAYS, OWNERS, ROOT, Bounds, Load, TrialGateway, write_config
 from tests.e2e.child import Child, until
 from tests.e2e.redis_port import Place
 
@@ -25,10 +25,10 @@ _BOUNDS = Bounds("100", "50", "50", 0)
 _FIELD = b"usd|all|all|total"
 
 
-class Stage(NamedTuple):
+class LeaseStage(NamedTuple):
     """A gateway that was never started before, its new Redis, and its provider's book."""
 
-    gateway: Gateway
+    gateway: TrialGateway
     place: Place
     book: Path
     data: Path
@@ -46,7 +46,7 @@ class Stage(NamedTuple):
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
+def stage(tmp_path: Path) -> Iterator[LeaseStage]:
     program = redis_program()
     if program is None:
         pytest.skip("no server of the Redis protocol")
@@ -56,14 +56,16 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
         [sys.executable, "-m", "tests.e2e.budget_provider", str(book), "1", "answer"],
         tmp_path / "provider", PYTHONPATH=str(ROOT),
     )  # fmt: skip
-    gateway: Gateway | None = None
+    gateway: TrialGateway | None = None
     try:
         place.start()
         url = until(lambda: provider.out.strip(), "its address")  # noqa: PLW0108 - read anew each time
         config = write_config(tmp_path, url, _BOUNDS, "lease")
-        gateway = Gateway(tmp_path / "gateway", config, f"redis://127.0.0.1:{place.port}/0", data)
+        gateway = TrialGateway(
+            tmp_path / "gateway", config, f"redis://127.0.0.1:{place.port}/0", data
+        )
         gateway.start()
-        yield Stage(gateway, place, book, data)
+        yield LeaseStage(gateway, place, book, data)
     finally:
         if gateway is not None:
             gateway.close()
@@ -86,7 +88,9 @@ def _count_spent(admin: redis.Redis) -> int:
 
 
 @pytest.mark.parametrize("is_killed", [True, False])
-def test_a_gateway_that_ends_leaves_its_leases_to_others(stage: Stage, *, is_killed: bool) -> None:
+def test_a_gateway_that_ends_leaves_its_leases_to_others(
+    stage: LeaseStage, *, is_killed: bool
+) -> None:
     """After `kill -9` the next start returns them, except for up to a sixteenth of a slice."""
     gateway = stage.gateway
     stage.load(20, 8)
@@ -110,7 +114,7 @@ def test_a_gateway_that_ends_leaves_its_leases_to_others(stage: Stage, *, is_kil
 
 
 def test_the_first_call_at_a_new_redis_need_not_wait_but_after_a_flush_it_must(
-    stage: Stage,
+    stage: LeaseStage,
 ) -> None:
     """A new gateway has nobody to wait for. After a flush it cannot know of others."""
     with stage.place.admin() as admin:

@@ -10,7 +10,7 @@ from gateway.evaluation.training import from_traffic
 from tests.cli.run import run
 from tests.e2e.world import Make, World, chat
 from tests.evaluation.training.test_from_traffic import EASY, HARD
-from tests.evaluation.training.test_from_traffic import said as labelled_texts
+from tests.evaluation.training.test_from_traffic import make_judged_texts as labelled_texts
 
 HARD_TEXT = " ".join((*HARD, "word1", "word2", "word3"))
 EASY_TEXT = " ".join((*EASY, "word1", "word2", "word3"))

@@ -87,7 +87,7 @@ class LeasingStore(Shaky):
         return True
 
 
-class Stage:
+class LeasedLimiter:
     """Leases on a clock of the test."""
 
     def __init__(self, *grants: int, folder: Path | None = None) -> None:
@@ -106,7 +106,7 @@ class Stage:
 
     async def recover(self, folder: Path) -> list[str]:
         """Return what the store hears from the next process."""
-        successor = Stage(folder=folder)
+        successor = LeasedLimiter(folder=folder)
         await successor.leases.reclaim_dead()
         return successor.store.heard
 
@@ -120,7 +120,7 @@ class Stage:
 
 
 async def test_a_busy_counter_gets_a_lease_that_serves_calls() -> None:
-    stage = Stage(250)
+    stage = LeasedLimiter(250)
     stage.be_busy()
     assert not stage.draw("c1")
     await stage.leases.renew()
@@ -132,7 +132,7 @@ async def test_a_busy_counter_gets_a_lease_that_serves_calls() -> None:
 
 
 async def test_an_idle_counter_gets_no_lease_and_is_forgotten() -> None:
-    stage = Stage(250)
+    stage = LeasedLimiter(250)
     stage.be_busy(7)
     for _ in range(9):
         await stage.leases.renew()
@@ -140,7 +140,7 @@ async def test_an_idle_counter_gets_no_lease_and_is_forgotten() -> None:
 
 
 async def test_a_lease_is_returned_once_its_counter_is_idle() -> None:
-    stage = Stage(2_000)
+    stage = LeasedLimiter(2_000)
     stage.be_busy()
     await stage.leases.renew()
     assert stage.draw("c1")
@@ -151,7 +151,7 @@ async def test_a_lease_is_returned_once_its_counter_is_idle() -> None:
 
 
 async def test_a_lease_ends_earlier_here_than_in_redis_and_is_replaced_before() -> None:
-    stage = Stage(5_000, 5_000)
+    stage = LeasedLimiter(5_000, 5_000)
     stage.be_busy()
     await stage.leases.renew()
     stage.now = 1.99
@@ -166,7 +166,7 @@ async def test_a_lease_ends_earlier_here_than_in_redis_and_is_replaced_before() 
 
 
 async def test_a_lease_that_is_nearly_used_up_is_replaced() -> None:
-    stage = Stage(1_000, 1_000)
+    stage = LeasedLimiter(1_000, 1_000)
     stage.be_busy()
     await stage.leases.renew()
     assert stage.draw("c1", 900)
@@ -175,7 +175,7 @@ async def test_a_lease_that_is_nearly_used_up_is_replaced() -> None:
 
 
 async def test_what_redis_does_not_hear_is_told_later_and_leases_stay_charged_until_then() -> None:
-    stage = Stage(1_000)
+    stage = LeasedLimiter(1_000)
     stage.be_busy()
     await stage.leases.renew()
     assert stage.draw("c1")
@@ -191,7 +191,7 @@ async def test_what_redis_does_not_hear_is_told_later_and_leases_stay_charged_un
 
 
 async def test_a_lease_whose_answer_is_lost_is_returned() -> None:
-    stage = Stage()
+    stage = LeasedLimiter()
     stage.be_busy()
     stage.store.lost = True
     await stage.leases.renew()
@@ -201,7 +201,7 @@ async def test_a_lease_whose_answer_is_lost_is_returned() -> None:
 
 
 async def test_leases_of_an_owner_end_when_redis_has_forgotten_them() -> None:
-    stage = Stage(1_000)
+    stage = LeasedLimiter(1_000)
     stage.be_busy()
     await stage.leases.renew()
     assert stage.draw("c1")
@@ -215,7 +215,7 @@ async def test_leases_of_an_owner_end_when_redis_has_forgotten_them() -> None:
 
 
 async def test_a_lease_that_crosses_a_soft_limit_is_reported() -> None:
-    stage = Stage(1_000)
+    stage = LeasedLimiter(1_000)
     stage.store.crosses_soft = True
     stage.be_busy()
     await stage.leases.renew()
@@ -224,7 +224,7 @@ async def test_a_lease_that_crosses_a_soft_limit_is_reported() -> None:
 
 async def test_the_next_process_returns_what_a_dead_one_has_left(tmp_path: Path) -> None:
     """A lease claims a sixteenth of its slice ahead, so up to that much stays charged."""
-    stage = Stage(1_600, folder=tmp_path)
+    stage = LeasedLimiter(1_600, folder=tmp_path)
     stage.be_busy()
     await stage.leases.renew()
     assert all([stage.draw("c1", 10), stage.draw("c2", 80), stage.draw("c3", 20)])
@@ -235,7 +235,7 @@ async def test_the_next_process_returns_what_a_dead_one_has_left(tmp_path: Path)
 
 
 async def test_a_lease_whose_answer_never_came_is_reclaimed_whole(tmp_path: Path) -> None:
-    stage = Stage(folder=tmp_path)
+    stage = LeasedLimiter(folder=tmp_path)
     stage.be_busy()
     stage.store.lost = True
     await stage.leases.renew()
@@ -244,7 +244,7 @@ async def test_a_lease_whose_answer_never_came_is_reclaimed_whole(tmp_path: Path
 
 
 async def test_leases_that_were_returned_or_not_granted_are_not_reclaimed(tmp_path: Path) -> None:
-    stage = Stage(2_000, 0, folder=tmp_path)
+    stage = LeasedLimiter(2_000, 0, folder=tmp_path)
     stage.be_busy()
     await stage.leases.renew()
     stage.now = 2.0
@@ -255,7 +255,7 @@ async def test_leases_that_were_returned_or_not_granted_are_not_reclaimed(tmp_pa
 
 
 async def test_without_the_store_a_dead_lease_is_reclaimed_later(tmp_path: Path) -> None:
-    stage, successor = Stage(1_600, folder=tmp_path), Stage(folder=tmp_path)
+    stage, successor = LeasedLimiter(1_600, folder=tmp_path), LeasedLimiter(folder=tmp_path)
     stage.be_busy()
     await stage.leases.renew()
     stage.die()
@@ -268,7 +268,7 @@ async def test_without_the_store_a_dead_lease_is_reclaimed_later(tmp_path: Path)
 
 
 async def test_a_lease_whose_draws_the_disk_does_not_take_serves_no_call(tmp_path: Path) -> None:
-    stage = Stage(1_600, folder=tmp_path)
+    stage = LeasedLimiter(1_600, folder=tmp_path)
     stage.be_busy()
     await stage.leases.renew()
     stage.die()  # writes fail from now on
@@ -276,7 +276,7 @@ async def test_a_lease_whose_draws_the_disk_does_not_take_serves_no_call(tmp_pat
 
 
 async def test_a_stop_returns_a_lease_whose_request_it_interrupts(tmp_path: Path) -> None:
-    stage = Stage(1_600, folder=tmp_path)
+    stage = LeasedLimiter(1_600, folder=tmp_path)
 
     async def lease(*_: object) -> LeaseGrant:
         await asyncio.Event().wait()

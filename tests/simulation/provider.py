@@ -9,7 +9,7 @@ from gateway.core import jsonio
 from tests.e2e.budget_provider import BilledRequest, Cut, Ended, Fate, answer, drawn
 
 
-class Provider:
+class SimulatedProvider:
     """One provider; its requests and their ends are kept in order."""
 
     def __init__(self, seed: str, fates: dict[Fate, int], slowest: float) -> None:

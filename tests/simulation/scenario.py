@@ -28,7 +28,7 @@ from tests.simulation.event_loop import SimulatedLoop
 from tests.simulation.invariants import check
 from tests.simulation.machine import EPOCH, GatewayMachine
 from tests.simulation.network import Outage
-from tests.simulation.provider import Provider
+from tests.simulation.provider import SimulatedProvider
 from tests.simulation.redis_server import RedisServer
 
 _PROVIDER_PORT, _REDIS_PORT, _GATEWAY_PORT = 1001, 6379, 8000
@@ -152,7 +152,7 @@ class Simulation:
         self._secrets = {
             name: f"tg-{hashlib.sha256(name.encode()).hexdigest()}" for name in scenario.keys
         }
-        self._provider = Provider(scenario.seed, scenario.fates, scenario.slowest)
+        self._provider = SimulatedProvider(scenario.seed, scenario.fates, scenario.slowest)
         self._redis = RedisServer(lambda: EPOCH + self.loop.time(), scenario.seed)
         environ = {"REDIS_URL": f"redis://127.0.0.1:{_REDIS_PORT}/0"} if scenario.uses_redis else {}
         self._write_config()

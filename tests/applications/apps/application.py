@@ -17,7 +17,7 @@ _SPOILED = 0.15
 
 
 @dataclass(frozen=True)
-class Heard:
+class AppAnswer:
     """The answer of a turn, as the SDK returned it."""
 
     ref: str
@@ -33,7 +33,7 @@ class Application(ABC):
         self.name = name
         self.url = url
         self.key = key
-        self.heard: list[Heard] = []
+        self.heard: list[AppAnswer] = []
         self.left: list[str] = []
         """Turns whose answer it did not wait for."""
         self.failed: dict[str, Exception] = {}
@@ -66,7 +66,7 @@ class Application(ABC):
     def hear(self, ref: str, text: str | None) -> str:
         """Note an answer."""
         assert text, f"{ref} has no answer"
-        self.heard.append(Heard(ref[5:-1], text))
+        self.heard.append(AppAnswer(ref[5:-1], text))
         return text
 
     def leave(self, ref: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import anthropic
 import openai
 
-from tests.applications.bill.day import Day, Turn
+from tests.applications.bill.day import Day, ScriptedTurn
 
 type Json = Any
 
@@ -136,7 +136,7 @@ def _marked(messages: list[Json], mark: Mapping[str, Json]) -> list[Json]:
     return [*before, {**last, "content": [*blocks, {**block, **mark}]}]
 
 
-def _results(message: anthropic.types.Message, turn: Turn) -> list[Json]:
+def _results(message: anthropic.types.Message, turn: ScriptedTurn) -> list[Json]:
     return [
         {"type": "tool_result", "tool_use_id": block.id, "content": filler(turn.read, "screen")}
         for block in message.content

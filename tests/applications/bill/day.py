@@ -19,7 +19,7 @@ _SECONDS_PER_DAY = 86_400
 
 
 @dataclass(frozen=True)
-class Turn:
+class ScriptedTurn:
     """One prompt of a user."""
 
     at: float
@@ -39,7 +39,7 @@ class Day:
 
     name: str
     client: Literal["chat", "rag", "agent", "batch"]
-    conversations: tuple[tuple[Turn, ...], ...]
+    conversations: tuple[tuple[ScriptedTurn, ...], ...]
     script: Json
     """The whole file, for keys of one kind of client."""
 
@@ -52,20 +52,20 @@ def load(name: str) -> Day:
     return Day(name, script["client"], tuple(make(script, midnight)), script)
 
 
-def _conversations(script: Json, midnight: float) -> Iterator[tuple[Turn, ...]]:
+def _conversations(script: Json, midnight: float) -> Iterator[tuple[ScriptedTurn, ...]]:
     for conversation in script["conversations"]:
         at, turns = midnight + _seconds(conversation["at"]), []
         for number, turn in enumerate(conversation["turns"]):
             at += turn.get("after", _TURN) if number else 0.0
-            turns.append(Turn(at, turn["user"], turn["out"], turn.get("calls", 0), turn.get("read", 0)))  # fmt: skip
+            turns.append(ScriptedTurn(at, turn["user"], turn["out"], turn.get("calls", 0), turn.get("read", 0)))  # fmt: skip
         yield tuple(turns)
 
 
-def _rows(script: Json, midnight: float) -> Iterator[tuple[Turn, ...]]:
+def _rows(script: Json, midnight: float) -> Iterator[tuple[ScriptedTurn, ...]]:
     at = midnight + _seconds(script["at"])
     for task in script["tasks"]:
         for row in task["rows"]:
-            yield (Turn(at, task["template"].format(row=row), task["out"]),)
+            yield (ScriptedTurn(at, task["template"].format(row=row), task["out"]),)
             at += script["apart"]
 
 

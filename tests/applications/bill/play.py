@@ -15,7 +15,7 @@ from tests.applications.process import CONFIG, running
 from tests.applications.provider.prices import PriceList
 from tests.applications.provider.provider import Charge, Provider
 from tests.applications.provider.requests import ParsedRequest
-from tests.clients import said
+from tests.clients import model_turns
 from tests.e2e.world import Loop
 
 type Json = Any
@@ -48,13 +48,13 @@ class ScriptedProvider(Provider):
         self._plans[ref] = (out, calls)
         return f"{text} (ref {ref})"
 
-    def turn(self, request: ParsedRequest, charge: Charge) -> tuple[said.Turn, int]:
+    def turn(self, request: ParsedRequest, charge: Charge) -> tuple[model_turns.Turn, int]:
         out, calls = self._plans[charge.ref]
         if request.rounds < calls:
             (name, _), out = request.tools[request.rounds % len(request.tools)], 40
-            answer = said.Turn(calls=((name, {"path": f"src/{charge.token}.py"}),))
+            answer = model_turns.Turn(calls=((name, {"path": f"src/{charge.token}.py"}),))
         else:
-            answer = said.Turn(text=filler(out, "answer"))
+            answer = model_turns.Turn(text=filler(out, "answer"))
         fixed, share = _THOUGHT.get(request.effort, (0, 0.0))
         return answer, fixed + int(share * out)
 

@@ -4,13 +4,13 @@ from collections import Counter
 from random import Random
 from typing import Any
 
-from tests.applications.modalities.models import MEDIA, PROMPT, Answered, Model
-from tests.clients.said import CHAT, GEMINI, MESSAGES, RESPONSES
+from tests.applications.modalities.models import MEDIA, PROMPT, Answered, PricedModel
+from tests.clients.model_turns import CHAT, GEMINI, MESSAGES, RESPONSES
 
 type Json = Any
 
 
-def make_answered(model: Model, random: Random) -> Answered:
+def make_answered(model: PricedModel, random: Random) -> Answered:
     """Choose what an answer consists of.
 
     Written tokens are of one modality, as no provider tells more of them.

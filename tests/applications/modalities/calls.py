@@ -18,8 +18,8 @@ from urllib.parse import quote
 import orjson
 
 from tests.applications.modalities.answers import make_answered, write_members, write_usage
-from tests.applications.modalities.models import MODELS, Answered, Model, bill
-from tests.clients.said import CHAT, GEMINI, MESSAGES, RESPONSES, Turn, said
+from tests.applications.modalities.models import MODELS, Answered, PricedModel, bill
+from tests.clients.model_turns import CHAT, GEMINI, MESSAGES, RESPONSES, Turn, write_turn
 from tests.e2e.child import GatewayChild
 from tests.e2e.upstream import PATIENCE, Answer, Request, Upstream
 from tests.e2e.world import Loop
@@ -40,12 +40,12 @@ _DISCOUNT = Fraction(9, 10)
 
 
 @dataclass(frozen=True)
-class Call:
+class BilledCall:
     """One call, with all that its answer will have: the seed and its number decide both."""
 
     number: int
     dialect: str
-    model: Model
+    model: PricedModel
     key: str
     stream: bool
     answered: Answered
@@ -59,34 +59,34 @@ class Call:
         return Fraction(round(usd * _DISCOUNT * 1_000_000), 1_000_000)
 
 
-def make_call(seed: int, number: int) -> Call:
+def make_call(seed: int, number: int) -> BilledCall:
     random = Random(f"{seed} {number}")
     model = random.choice(MODELS)
     dialect = random.choice((model.dialect, *DIALECTS))
     key, stream = random.choice(list(KEYS)), random.random() < 0.5
-    call = Call(number, dialect, model, key, stream, make_answered(model, random))
+    call = BilledCall(number, dialect, model, key, stream, make_answered(model, random))
     return call if call.usd is not None else replace(call, key=KEY_OF_UNKNOWN)
 
 
 @dataclass(frozen=True)
-class Reply:
+class ProviderReply:
     """What the client of a call got."""
 
-    call: Call
+    call: BilledCall
     status: int
     headers: dict[str, str]
     body: bytes
 
 
 @dataclass
-class Bench:
+class ModalityBench:
     """The gateway, its provider, and all calls so far."""
 
     child: GatewayChild
-    provider: "Provider"
+    provider: "ModalityProvider"
     folder: Path
     redis_url: str
-    replies: list[Reply] = field(default_factory=list)
+    replies: list[ProviderReply] = field(default_factory=list)
 
     def run(self, number: int) -> None:
         """Make so many more calls."""
@@ -97,7 +97,7 @@ class Bench:
             )  # fmt: skip
             self.replies += [reply for replies in made for reply in replies]
 
-    def _run_share(self, numbers: range) -> list[Reply]:
+    def _run_share(self, numbers: range) -> list[ProviderReply]:
         connection = http.client.HTTPConnection("127.0.0.1", self.child.port, PATIENCE)
         replies = []
         for number in numbers:
@@ -108,12 +108,12 @@ class Bench:
             answer = connection.getresponse()
             data = answer.read()
             named = {name.lower(): value for name, value in answer.getheaders()}
-            replies.append(Reply(call, answer.status, named, data))
+            replies.append(ProviderReply(call, answer.status, named, data))
         connection.close()
         return replies
 
 
-class Provider:
+class ModalityProvider:
     """All providers in one: each answers as the number of the call says, and counts what it served."""
 
     def __init__(self, seed: int) -> None:
@@ -131,14 +131,14 @@ class Provider:
         usage = write_usage(dialect, call.answered)
         if model.states_bill and call.usd is not None:
             usage["cost"] = float(call.usd)
-        return said(
+        return write_turn(
             dialect, Turn(text=f"Answer {call.number}."), call.number, model=model.name,
             stream=":stream" in request.path or bool(request.json.get("stream")),
             usage=usage, members=write_members(dialect, call.answered),
         )  # fmt: skip
 
 
-def _write_request(call: Call) -> tuple[str, Json]:
+def _write_request(call: BilledCall) -> tuple[str, Json]:
     """Return the path and the body of a call in the client's dialect."""
     text, name = f"This is call {call.number}.", call.model.name
     messages = [{"role": "user", "content": text}]
@@ -158,9 +158,9 @@ def _write_request(call: Call) -> tuple[str, Json]:
 
 
 @contextmanager
-def running(loop: Loop, folder: Path, redis_url: str, seed: int) -> Iterator[Bench]:
+def running(loop: Loop, folder: Path, redis_url: str, seed: int) -> Iterator[ModalityBench]:
     """Run a gateway before a provider until the block ends."""
-    upstream, provider = Upstream(), Provider(seed)
+    upstream, provider = Upstream(), ModalityProvider(seed)
     upstream.on("/", provider.answer)
     loop.run(upstream.start())
     file = folder / "gateway.yaml"
@@ -172,7 +172,7 @@ def running(loop: Loop, folder: Path, redis_url: str, seed: int) -> Iterator[Ben
     (folder / "keys.yaml").write_bytes(orjson.dumps(keys))
     child = GatewayChild(file, REDIS_URL=redis_url, TIERGATE_ADMIN_KEY=ADMIN)
     try:
-        yield Bench(child, provider, folder, redis_url)
+        yield ModalityBench(child, provider, folder, redis_url)
     finally:
         child.stop()
         loop.run(upstream.stop())

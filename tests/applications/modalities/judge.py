@@ -17,10 +17,17 @@ import redis
 
 from gateway.core.ledger_rows import FinalRow
 from gateway.ledger import journal
-from tests.applications.modalities.calls import ADMIN, KEY_OF_UNKNOWN, KEYS, Bench, Call, Reply
+from tests.applications.modalities.calls import (
+    ADMIN,
+    KEY_OF_UNKNOWN,
+    KEYS,
+    BilledCall,
+    ModalityBench,
+    ProviderReply,
+)
 from tests.applications.modalities.models import MEDIA, PROMPT, Answered
 from tests.applications.process import ROOT
-from tests.clients.said import CHAT, GEMINI, MESSAGES, RESPONSES
+from tests.clients.model_turns import CHAT, GEMINI, MESSAGES, RESPONSES
 from tests.e2e.child import until
 from tests.e2e.upstream import PATIENCE
 
@@ -37,7 +44,7 @@ _WRITTEN = ("5m", "1h", "30m", "12h")
 class Sums:
     """What some calls cost and consist of, by the provider's count."""
 
-    def __init__(self, calls: Iterable[Call]) -> None:
+    def __init__(self, calls: Iterable[BilledCall]) -> None:
         self.calls = list(calls)
         costs = [call.usd for call in self.calls]
         self.unknown = costs.count(None)
@@ -62,7 +69,7 @@ def count_class(answered: Answered, name: str) -> int:
     return answered.sum(*_WRITTEN) if name == "cache_write" else answered.sum(name)
 
 
-def judge(bench: Bench) -> list[str]:
+def judge(bench: ModalityBench) -> list[str]:
     """List all that any interface tells otherwise than the provider's bill."""
     replies = bench.replies
     wrong = [f"call {number} was sent {times} times" for number, times in bench.provider.served.items() if times != 1]  # fmt: skip
@@ -78,14 +85,14 @@ def judge(bench: Bench) -> list[str]:
     return [*wrong, *_judge_budgets(bench, calls, rows)]
 
 
-def ask(bench: Bench, path: str, key: str = ADMIN) -> httpx.Response:
+def ask(bench: ModalityBench, path: str, key: str = ADMIN) -> httpx.Response:
     headers = {"authorization": f"Bearer {key}"}
     answer = httpx.get(bench.child.url + path, headers=headers, timeout=PATIENCE, trust_env=False)
     assert answer.status_code == 200, answer.text
     return answer
 
 
-def read_rows(bench: Bench) -> dict[str, Row]:
+def read_rows(bench: ModalityBench) -> dict[str, Row]:
     """Wait until the ledger has all calls; return its rows by id."""
     rows: dict[str, Row] = {}
     cursor = ""
@@ -101,7 +108,7 @@ def read_rows(bench: Bench) -> dict[str, Row]:
     return rows
 
 
-def _judge_reply(reply: Reply) -> Iterator[str]:
+def _judge_reply(reply: ProviderReply) -> Iterator[str]:
     """Check the cost and the counts that the client got."""
     call = reply.call
     told = reply.headers.get("x-tiergate-cost")
@@ -118,7 +125,7 @@ def _judge_reply(reply: Reply) -> Iterator[str]:
         yield f"told {counts} tokens, not {call.answered.prompt}, {call.answered.completion}"
 
 
-def _read_usage(call: Call, body: bytes) -> Json:
+def _read_usage(call: BilledCall, body: bytes) -> Json:
     """Return the usage that a client reads, of a stream with later counts over earlier ones."""
     if not call.stream:
         return _find_usage(orjson.loads(body))
@@ -162,7 +169,7 @@ _READ: dict[str, Callable[[Json], tuple[int, int]]] = {
 }  # fmt: skip
 
 
-def _judge_row(call: Call, row: Row) -> Iterator[str]:
+def _judge_row(call: BilledCall, row: Row) -> Iterator[str]:
     """Check the row of a call, class by class and modality by modality."""
     answered = call.answered
     cost = None if row["cost"] is None else Fraction(row["cost"])
@@ -190,7 +197,7 @@ def _judge_row(call: Call, row: Row) -> Iterator[str]:
         yield f"the row has {row['media']}, the provider {media}"
 
 
-def _group(calls: Iterable[Call], name: Callable[[Call], str]) -> dict[str, Sums]:
+def _group(calls: Iterable[BilledCall], name: Callable[[BilledCall], str]) -> dict[str, Sums]:
     groups = defaultdict(list)
     for call in calls:
         groups[name(call)].append(call)
@@ -206,15 +213,15 @@ def _differ(place: str, groups: dict[str, Sums], rows: Iterable[Json], name: str
         yield from sums.differ(f"{place} {group}", by_name[group])
 
 
-def _by_model(call: Call) -> str:
+def _by_model(call: BilledCall) -> str:
     return call.model.name
 
 
-def _by_key(call: Call) -> str:
+def _by_key(call: BilledCall) -> str:
     return call.key
 
 
-def _judge_costs(bench: Bench, calls: list[Call]) -> Iterator[str]:
+def _judge_costs(bench: ModalityBench, calls: list[BilledCall]) -> Iterator[str]:
     """Check what admins ask for, and what the charts of the dashboard show."""
     for path, groups in (("/admin/costs", "groups"), ("/admin/series", "totals")):
         for name, find_name in (("model", _by_model), ("key", _by_key)):
@@ -223,7 +230,7 @@ def _judge_costs(bench: Bench, calls: list[Call]) -> Iterator[str]:
             yield from Sums(calls).differ(path, answer["total"])
 
 
-def _judge_command(bench: Bench, calls: list[Call]) -> Iterator[str]:
+def _judge_command(bench: ModalityBench, calls: list[BilledCall]) -> Iterator[str]:
     """Check `tiergate costs`."""
     command = [sys.executable, "-m", "gateway", "--config", str(bench.folder / "gateway.yaml"), "costs", "--by", "model", "--json"]  # fmt: skip
     environ = {"PYTHONPATH": str(ROOT), "TIERGATE_DATA": str(bench.folder / "data"), "PATH": "/usr/bin:/bin"}  # fmt: skip
@@ -234,7 +241,7 @@ def _judge_command(bench: Bench, calls: list[Call]) -> Iterator[str]:
     yield from Sums(calls).differ("tiergate costs", answer["total"])
 
 
-def _judge_own_usage(bench: Bench, calls: list[Call]) -> Iterator[str]:
+def _judge_own_usage(bench: ModalityBench, calls: list[BilledCall]) -> Iterator[str]:
     """Check what the owner of each key sees."""
     for key, sums in _group(calls, _by_key).items():
         answer = ask(bench, "/v1/usage?since=2d", key).json()
@@ -246,7 +253,7 @@ def _judge_own_usage(bench: Bench, calls: list[Call]) -> Iterator[str]:
             yield from own.differ(f"/v1/usage of {key}, {model}", {**summed, "cost": cost})
 
 
-def _judge_metrics(bench: Bench, calls: list[Call]) -> Iterator[str]:
+def _judge_metrics(bench: ModalityBench, calls: list[BilledCall]) -> Iterator[str]:
     """Check what Prometheus reads: sums of doubles, of which the last digits may differ."""
     figures: dict[tuple[str, str], float] = defaultdict(float)
     tokens: Counter[tuple[str, str]] = Counter()
@@ -267,7 +274,7 @@ def _judge_metrics(bench: Bench, calls: list[Call]) -> Iterator[str]:
             yield f"/metrics: {had} of {model}, the provider counted {sums.tokens}"
 
 
-def _judge_files(bench: Bench, calls: list[Call]) -> Iterator[str]:
+def _judge_files(bench: ModalityBench, calls: list[BilledCall]) -> Iterator[str]:
     """Check the journal, and the store as SQL reads it."""
     sums = Sums(calls)
     segments = journal.list_segments(bench.folder / "data" / "ledger")
@@ -281,7 +288,9 @@ def _judge_files(bench: Bench, calls: list[Call]) -> Iterator[str]:
             yield f"{place}: {len(them)} calls, {them.count(None)} unknown, {float(total)} USD, billed {float(sums.cost)}"  # fmt: skip
 
 
-def _judge_budgets(bench: Bench, calls: list[Call], rows: dict[str, Row]) -> Iterator[str]:
+def _judge_budgets(
+    bench: ModalityBench, calls: list[BilledCall], rows: dict[str, Row]
+) -> Iterator[str]:
     """Check the counters in Redis. Each call counts in whole micro-USD, rounded up.
 
     A call whose cost is unknown stays charged with its reservation, which is no less than its row
@@ -309,7 +318,7 @@ def _judge_budgets(bench: Bench, calls: list[Call], rows: dict[str, Row]) -> Ite
     yield from (f"/admin/budgets: {what}" for what in differ(shown))
 
 
-def _read_counters(bench: Bench) -> dict[str, int]:
+def _read_counters(bench: ModalityBench) -> dict[str, int]:
     """Return the micro-USD of the budget of each key, and of the one of all."""
     with redis.Redis.from_url(bench.redis_url) as admin:
         hashes = [admin.hgetall(name) for name in admin.scan_iter("tiergate:*:spent")]

@@ -12,7 +12,7 @@ from typing import Any
 
 import genai_prices
 
-from tests.clients.said import CHAT, GEMINI, MESSAGES, RESPONSES
+from tests.clients.model_turns import CHAT, GEMINI, MESSAGES, RESPONSES
 
 type Json = Any
 type Part = tuple[str, str]
@@ -26,7 +26,7 @@ _MILLION = 1_000_000
 
 
 @dataclass(frozen=True)
-class Model:
+class PricedModel:
     """A model at a provider of its own."""
 
     name: str
@@ -82,7 +82,7 @@ _PAINTER = {
     "gpt-image-2:output": "0.00001", "gpt-image-2:output_image": "0.00003",
 }  # fmt: skip
 MODELS = (
-    Model(
+    PricedModel(
         "sound-1", CHAT, writes=("30m", "12h"), read=MEDIA, made=MEDIA,
         tools=("audio_seconds", "web_search", "search_low", "citation_tokens"),
         price={
@@ -94,7 +94,7 @@ MODELS = (
             "tools": {"audio_seconds": "0.0000667", "web_search": "0.005", "search_low": "0.006", "citation_tokens": "0.000002"},
         },
     ),
-    Model(
+    PricedModel(
         "painter-1", RESPONSES, writes=("30m", "12h"), read=("image",),
         tools=("web_search", *_PAINTER), services=("flex", "priority"),
         price={
@@ -108,14 +108,14 @@ MODELS = (
             "tools": {"web_search": "0.01", **_PAINTER},
         },
     ),
-    Model(
+    PricedModel(
         "adviser-1", MESSAGES, writes=("5m", "1h"), tools=("web_search", *_ADVISOR),
         price={
             "input": "3.01", "cache_read": "0.301", "cache_write": "3.7625", "output": "15.05",
             "cache_write_by": {"1h": "6.02"}, "tools": {"web_search": "0.01", **_ADVISOR},
         },
     ),
-    Model(
+    PricedModel(
         "watcher-1", GEMINI, read=MEDIA, made=("audio", "image"), tools=("web_search", "grounding"),
         price={
             "input": "0.31", "cache_read": "0.0775", "output": "2.53", "as_text": ["image", "video"],
@@ -124,21 +124,21 @@ MODELS = (
         },
     ),
     # Video, what is made and searches have no price: such answers have no cost.
-    Model(
+    PricedModel(
         "partial-1", CHAT, read=("image", "video"), made=("audio",), tools=("web_search",),
         price={"input": "0.1", "cache_read": "0.01", "output": "0.41"},
     ),
-    Model(
+    PricedModel(
         "broker-1", CHAT, read=("audio",), states_bill=True,
         price={"input": "0.8", "cache_read": "0.08", "output": "2.4", "audio": {"input": "8", "cache_read": "0.8"}},
     ),
-    Model("gemini-2.5-flash", GEMINI, seller="google", read=("audio",)),
-    Model("gpt-audio", CHAT, seller="openai", read=("audio",), made=("audio",), thinks=False, caches=False),
+    PricedModel("gemini-2.5-flash", GEMINI, seller="google", read=("audio",)),
+    PricedModel("gpt-audio", CHAT, seller="openai", read=("audio",), made=("audio",), thinks=False, caches=False),
 )  # fmt: skip
 BY_NAME = {model.name: model for model in MODELS}
 
 
-def bill(model: Model, answered: Answered) -> Fraction | None:
+def bill(model: PricedModel, answered: Answered) -> Fraction | None:
     """Return the exact USD of an answer; None if a part of it has no price."""
     if model.seller:
         return _bill_by_list(model, answered)
@@ -181,7 +181,7 @@ def _rate(price: Json, rates: Json, part: str, modality: str) -> str | None:
     return own.get(part)  # type: ignore[no-any-return]
 
 
-def _bill_by_list(model: Model, answered: Answered) -> Fraction:
+def _bill_by_list(model: PricedModel, answered: Answered) -> Fraction:
     """Let genai-prices itself price an answer."""
     usage = genai_prices.Usage(
         input_tokens=answered.prompt,

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.applications.modalities.calls import Bench, running
+from tests.applications.modalities.calls import ModalityBench, running
 from tests.applications.modalities.judge import judge
 from tests.applications.modalities.models import MODELS
 from tests.e2e.conftest import loop
@@ -18,20 +18,22 @@ CALLS = 400
 
 
 @pytest.fixture(scope="module")
-def bench(loop: Loop, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+def bench(
+    loop: Loop, redis_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ModalityBench]:
     own_database = f"{redis_url[:-1]}7"  # counters of other tests are in the first one
     with running(loop, tmp_path_factory.mktemp("modalities"), own_database, seed=26) as made:
         made.run(CALLS)
         yield made
 
 
-def test_every_interface_tells_what_the_provider_bills(bench: Bench) -> None:
+def test_every_interface_tells_what_the_provider_bills(bench: ModalityBench) -> None:
     """To the digit: headers, rows, sums, command, metrics, own usage, budgets, journal and store."""
     wrong = judge(bench)
     assert not wrong, "\n".join(wrong[:20])
 
 
-def test_the_calls_are_of_all_kinds(bench: Bench) -> None:
+def test_the_calls_are_of_all_kinds(bench: ModalityBench) -> None:
     """Each dialect calls each model, streamed and whole, and each part of each price is billed."""
     calls = [reply.call for reply in bench.replies]
     pairs = {(call.dialect, call.model.name, call.stream) for call in calls}
@@ -48,7 +50,7 @@ def test_the_calls_are_of_all_kinds(bench: Bench) -> None:
     assert sum(call.model.states_bill for call in calls) > 10
 
 
-def test_one_token_more_would_be_seen_everywhere(bench: Bench) -> None:
+def test_one_token_more_would_be_seen_everywhere(bench: ModalityBench) -> None:
     """The bill is held against each interface, and not against itself."""
     first = next(it for it in bench.replies if it.call.model.name == "sound-1" and it.call.key == "north")  # fmt: skip
     tokens = first.call.answered.tokens + Counter({("input", "text"): 1})

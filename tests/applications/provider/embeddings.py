@@ -7,7 +7,7 @@ from hashlib import blake2b
 from typing import Any
 
 from tests.applications.provider.prompt_cache import count
-from tests.clients.said import CHAT
+from tests.clients.model_turns import CHAT
 
 type Json = dict[str, Any]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from tests.clients.said import CHAT, GEMINI, MESSAGES, RESPONSES
+from tests.clients.model_turns import CHAT, GEMINI, MESSAGES, RESPONSES
 from tests.e2e.upstream import SSE, Answer, failing
 
 type Json = dict[str, Any]

@@ -13,7 +13,7 @@ from typing import Any
 import genai_prices
 from ruamel.yaml import YAML
 
-from tests.clients.said import Tokens
+from tests.clients.model_turns import Tokens
 
 type Json = Any
 

@@ -31,7 +31,7 @@ from tests.applications.provider.requests import (
     latest_ref,
     parse,
 )
-from tests.clients.said import CHAT, GEMINI, MESSAGES, RESPONSES, Tokens, Turn, said
+from tests.clients.model_turns import CHAT, GEMINI, MESSAGES, RESPONSES, Tokens, Turn, write_turn
 from tests.e2e.upstream import Answer, Request, failing
 
 type Json = Any
@@ -192,7 +192,7 @@ class Provider:
         charge = replace(charge, tokens=tokens, usd=usd, text=turn.text)
         if charge.dialect == CHAT and charge.host != "deepseek":
             turn = replace(turn, thought="")  # it thinks in secret
-        answer = said(charge.dialect, turn, charge.number, stream=charge.stream, model=charge.model, tokens=tokens)  # fmt: skip
+        answer = write_turn(charge.dialect, turn, charge.number, stream=charge.stream, model=charge.model, tokens=tokens)  # fmt: skip
         self._keep(charge, body, turn)
         if charge.dialect == CHAT and charge.stream and not (body.get("stream_options") or {}).get("include_usage"):  # fmt: skip
             answer = replace(answer, pieces=tuple(it for it in answer.pieces if b'"choices":[]' not in (it or b"")))  # fmt: skip
@@ -220,7 +220,7 @@ class Provider:
 
     def _keep(self, charge: Charge, body: Json, turn: Turn) -> None:
         """Store what a later request may name: the conversation, and reasoning states."""
-        whole = said(charge.dialect, turn, charge.number, stream=False)
+        whole = write_turn(charge.dialect, turn, charge.number, stream=False)
         answer = orjson.loads(whole.pieces[0] or b"")
         if charge.dialect == MESSAGES and body.get("thread"):
             message = {"role": "assistant", "content": answer["content"]}

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from tests.clients.said import CHAT, GEMINI, MESSAGES, RESPONSES
+from tests.clients.model_turns import CHAT, GEMINI, MESSAGES, RESPONSES
 
 type Json = Any
 

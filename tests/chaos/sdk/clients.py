@@ -23,7 +23,7 @@ _HELLO: Any = [{"role": "user", "content": PROMPT}]
 
 
 @dataclass(frozen=True)
-class Asked:
+class SdkCall:
     """One call that a program makes."""
 
     url: str
@@ -37,17 +37,17 @@ class Asked:
         return {"x-tiergate-tags": self.tag}
 
 
-type Ask = Callable[[Asked], str]
+type Ask = Callable[[SdkCall], str]
 """Returns the text that a program gets; may raise any error of its SDK."""
 
 
-def _openai(call: Asked) -> openai.OpenAI:
+def _openai(call: SdkCall) -> openai.OpenAI:
     return openai.OpenAI(
         base_url=f"{call.url}/v1", api_key=CLIENT_KEY, default_headers=call.headers
     )
 
 
-def _chat(call: Asked) -> str:
+def _chat(call: SdkCall) -> str:
     with _openai(call) as sdk:
         create = sdk.chat.completions.create
         if not call.stream:
@@ -56,7 +56,7 @@ def _chat(call: Asked) -> str:
         return "".join(it.choices[0].delta.content or "" for it in chunks if it.choices)
 
 
-def _responses(call: Asked) -> str:
+def _responses(call: SdkCall) -> str:
     with _openai(call) as sdk:
         if not call.stream:
             return sdk.responses.create(model=call.model, input=PROMPT, store=False).output_text
@@ -64,7 +64,7 @@ def _responses(call: Asked) -> str:
         return "".join(it.delta for it in events if it.type == "response.output_text.delta")
 
 
-def _messages(call: Asked) -> str:
+def _messages(call: SdkCall) -> str:
     with anthropic.Anthropic(
         base_url=call.url, api_key=CLIENT_KEY, default_headers=call.headers
     ) as sdk:
@@ -76,7 +76,7 @@ def _messages(call: Asked) -> str:
 
 
 def _google(retry: types.HttpRetryOptions | None) -> Ask:
-    def ask(call: Asked) -> str:
+    def ask(call: SdkCall) -> str:
         options = types.HttpOptions(base_url=call.url, headers=call.headers, retry_options=retry)
         sdk = genai.Client(api_key=CLIENT_KEY, http_options=options)
         try:
@@ -116,7 +116,7 @@ def outcome(name: str, gateway: ChaosGateway, model: str, tag: str, *, stream: b
     """Return what a program gets of one call: the answer, an exception or, wrongly, half a text."""
     _, ask = CLIENTS[name]
     try:
-        text = ask(Asked(f"http://127.0.0.1:{gateway.port}", model, tag, stream))
+        text = ask(SdkCall(f"http://127.0.0.1:{gateway.port}", model, tag, stream))
     except Exception as error:  # noqa: BLE001 - the test compares the kind of error
         status = getattr(error, "status_code", getattr(error, "code", None))
         kind = f"{type(error).__module__.partition('.')[0]}.{type(error).__name__}"

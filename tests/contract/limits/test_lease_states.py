@@ -69,7 +69,7 @@ class Counters(RedisCounters):
 
 
 @dataclass
-class Gateway:
+class LeasingGateway:
     """One gateway: what the limiter does, without its options and prices."""
 
     scripts: Scripts
@@ -117,7 +117,7 @@ class LeaseStates(RuleBasedStateMachine):
             self.spend_all(gateway)
         self.is_within_the_budget()
 
-    def spend_all(self, gateway: Gateway) -> None:
+    def spend_all(self, gateway: LeasingGateway) -> None:
         id = f"c{next(self.ids)}"
         while self.runner.run(self.serve(gateway, id, 1_500)):
             gateway.running[id] = 1_500, self.now + 60
@@ -131,7 +131,7 @@ class LeaseStates(RuleBasedStateMachine):
         self.admin.close()
         self.folder.cleanup()
 
-    async def start(self) -> Gateway:
+    async def start(self) -> LeasingGateway:
         scripts = Scripts(self.url, note=lambda _: None, clock=time.monotonic, deadline=10.0)
         store = Counters(
             scripts, time="caller", quiet_seconds=QUIET_SECONDS,
@@ -141,7 +141,7 @@ class LeaseStates(RuleBasedStateMachine):
             store, f"{next(self.ids)}", lambda _, __: None,
             wall=lambda: self.now, clock=lambda: self.now, folder=Path(self.folder.name),
         )  # fmt: skip
-        gateway = Gateway(scripts, store, leases)
+        gateway = LeasingGateway(scripts, store, leases)
 
         def find_running(owner: Owner) -> list[RunningCall]:
             leases.forget(owner)
@@ -159,7 +159,7 @@ class LeaseStates(RuleBasedStateMachine):
             needs_seed=True, soft=LIMIT // 2,
         )  # fmt: skip
 
-    async def serve(self, gateway: Gateway, id: str, amount: int) -> bool:
+    async def serve(self, gateway: LeasingGateway, id: str, amount: int) -> bool:
         """Serve a call as the limiter does; return True if it passes."""
         demand = self.need(amount)
         if gateway.leases.draw(id, self.tenant, [demand], self.now + 60):
@@ -184,7 +184,7 @@ class LeaseStates(RuleBasedStateMachine):
             seeds = ((self.tenant, demand.field, self.ledger),)
         return False
 
-    async def restore_open_calls(self, gateway: Gateway) -> None:
+    async def restore_open_calls(self, gateway: LeasingGateway) -> None:
         """Reserve what the journals of all gateways have, as the seed of a counter does."""
         with suppress(StoreUnavailable):
             age = await gateway.store.find_loss_age(self.tenant, self.now)
@@ -197,7 +197,7 @@ class LeaseStates(RuleBasedStateMachine):
                 ]
                 await gateway.store.restore(self.tenant, calls, self.now)
 
-    async def settle(self, gateway: Gateway) -> None:
+    async def settle(self, gateway: LeasingGateway) -> None:
         try:
             await gateway.leases.flush()
             while gateway.unsettled:

@@ -17,7 +17,7 @@ HARD = ("invoice", "ledger", "accrual", "escrow", "tariff", "levy")
 EASY = ("greeting", "reminder", "address", "holiday", "parking", "lunch")
 
 
-def said(
+def make_judged_texts(
     count: int, seed: int = 1, *, noise: float = 0.05, start: float = 0.0
 ) -> dict[str, ImplicitFeedback]:
     """Return labels by text, whose hard words no benchmark has."""
@@ -49,7 +49,7 @@ def base() -> ClassifierModel:
 
 @cache
 def first_outcome() -> TrafficOutcome:
-    return from_traffic.consider(base(), taught(said(160)))
+    return from_traffic.consider(base(), taught(make_judged_texts(160)))
 
 
 def consider_quickly(
@@ -78,7 +78,7 @@ def test_a_model_that_is_better_on_unseen_calls_is_accepted() -> None:
 
 
 def test_the_same_lessons_and_seed_give_the_same_bytes() -> None:
-    model, repeated = (consider_quickly(taught(said(60))).found for _ in range(2))
+    model, repeated = (consider_quickly(taught(make_judged_texts(60))).found for _ in range(2))
     assert model is not None
     assert repeated is not None
     assert write(repeated) == write(model)
@@ -86,7 +86,7 @@ def test_the_same_lessons_and_seed_give_the_same_bytes() -> None:
 
 def test_a_model_from_random_labels_is_refused() -> None:
     """Half of the labels are wrong, so any gain is chance."""
-    outcome = from_traffic.consider(base(), taught(said(100, seed=4, noise=0.5)))
+    outcome = from_traffic.consider(base(), taught(make_judged_texts(100, seed=4, noise=0.5)))
     assert outcome.refused.startswith(
         ("its gain may be chance", "shuffled labels may gain as much")
     )
@@ -99,7 +99,9 @@ def test_too_few_labels_are_refused_before_any_training() -> None:
         nonlocal ticks
         ticks += 1
 
-    outcome = from_traffic.consider(base(), taught(said(MIN_LABELS - 1)), textless=7, tick=tick)
+    outcome = from_traffic.consider(
+        base(), taught(make_judged_texts(MIN_LABELS - 1)), textless=7, tick=tick
+    )
     assert outcome.refused == f"{MIN_LABELS - 1} labels with their texts; {MIN_LABELS} are needed"
     assert (outcome.textless, outcome.found, ticks) == (7, None, 0)
 
@@ -111,12 +113,15 @@ def test_each_training_run_is_reported() -> None:
         nonlocal ticks
         ticks += 1
 
-    from_traffic.consider(base(), taught(said(60)), controls=1, tick=tick)
+    from_traffic.consider(base(), taught(make_judged_texts(60)), controls=1, tick=tick)
     assert ticks == from_traffic.ticks(1)
 
 
 def test_labels_that_are_all_good_are_refused() -> None:
-    good = [TrafficLesson(item.lesson, item.row._replace(fast=1.0)) for item in taught(said(60))]
+    good = [
+        TrafficLesson(item.lesson, item.row._replace(fast=1.0))
+        for item in taught(make_judged_texts(60))
+    ]
     outcome = consider_quickly(good)
     assert outcome.refused.startswith("smart is never better than fast")
     assert outcome.gain is None
@@ -125,13 +130,13 @@ def test_labels_that_are_all_good_are_refused() -> None:
 
 @cache
 def current_model(count: int = 160) -> ClassifierModel:
-    model = consider_quickly(taught(said(count))).found
+    model = consider_quickly(taught(make_judged_texts(count))).found
     assert model is not None
     return model
 
 
 def test_the_current_model_stays_until_enough_new_labels_exist() -> None:
-    lessons = taught(said(160))
+    lessons = taught(make_judged_texts(160))
     outcome = consider_quickly(lessons, current_model(), lessons[-5].lesson.received_at)
     assert (
         outcome.refused
@@ -142,7 +147,7 @@ def test_the_current_model_stays_until_enough_new_labels_exist() -> None:
 
 def test_a_new_model_is_compared_with_the_current_one_on_new_labels() -> None:
     """A classifier of few labels gives way to one of many."""
-    lessons = taught(said(60) | said(160, seed=2, start=1_000.0))
+    lessons = taught(make_judged_texts(60) | make_judged_texts(160, seed=2, start=1_000.0))
     outcome = consider_quickly(lessons, current_model(60), 999.0)
     assert outcome.since == 160
     assert outcome.old is not None
@@ -152,8 +157,8 @@ def test_a_new_model_is_compared_with_the_current_one_on_new_labels() -> None:
 
 def test_a_model_that_is_worse_than_the_current_one_is_refused() -> None:
     """The early labels are noise, and only the later ones can show that."""
-    early = taught(said(60, noise=1.0))
-    lessons = early + taught(said(200, seed=2, start=1_000.0))
+    early = taught(make_judged_texts(60, noise=1.0))
+    lessons = early + taught(make_judged_texts(200, seed=2, start=1_000.0))
     outcome = consider_quickly(lessons, current_model(), 999.0)
     assert outcome.old is not None
     assert outcome.new is not None
@@ -162,7 +167,7 @@ def test_a_model_that_is_worse_than_the_current_one_is_refused() -> None:
 
 
 def test_without_earlier_labels_the_base_is_compared_with_the_current_model() -> None:
-    lessons = taught(said(160, start=1_000.0))
+    lessons = taught(make_judged_texts(160, start=1_000.0))
     outcome = consider_quickly(lessons, current_model(), 1.0)
     assert outcome.since == 160
     assert outcome.new is not None
@@ -207,7 +212,7 @@ def test_feedback_without_a_stored_text_is_counted_and_left_out() -> None:
 
 def test_implicit_feedback_weighs_less_than_explicit_feedback() -> None:
     """Equal labels move a classifier less from its base as signs than as explicit feedback."""
-    lessons = said(100)
+    lessons = make_judged_texts(100)
     weak = {text: lesson_of_weight(item, 0.1) for text, item in lessons.items()}
     explicit, signs = consider_quickly(taught(lessons)), consider_quickly(taught(weak))
     assert explicit.found is not None

@@ -26,7 +26,7 @@ ROLES = {"viewer": "staff", "operator": ["oncall"], "admin": "platform"}
 KEYS = {team: {"sha256": digest(team), "team": team} for team in ("search", "ads")}
 
 
-class Provider:
+class IdentityProvider:
     """The identity provider in a process of its own."""
 
     def __init__(self, folder: Path, port: int, redirect_uri: str) -> None:
@@ -70,7 +70,7 @@ def world(make: Make, tmp_path: Path) -> Iterator[World]:
         value["keys"] = "keys.yaml"
 
     running: World = make(set_sign_in, files={"keys.yaml": KEYS})
-    provider = Provider(tmp_path, port, f"{running.url}/dashboard/signed-in")
+    provider = IdentityProvider(tmp_path, port, f"{running.url}/dashboard/signed-in")
     yield running
     provider.stop()
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from tests.clients.said import CHAT, GEMINI, MESSAGES, RESPONSES
+from tests.clients.model_turns import CHAT, GEMINI, MESSAGES, RESPONSES
 from tests.twin.configuration import DIALECTS, SHORT
 from tests.twin.exchanges.client_requests import ClientRequest, write
 from tests.twin.exchanges.exchange import History, Json, TwinExchange, body_of, http_request

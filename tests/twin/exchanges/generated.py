@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import cycle
 from typing import Any
 
-from tests.clients.said import GEMINI, MESSAGES, RESPONSES
+from tests.clients.model_turns import GEMINI, MESSAGES, RESPONSES
 from tests.twin.configuration import DIALECTS, SHORT
 from tests.twin.exchanges.client_requests import ClientRequest, write
 from tests.twin.exchanges.exchange import TwinExchange, body_of, http_request

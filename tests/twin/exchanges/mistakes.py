@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from tests.clients.said import CHAT, GEMINI, MESSAGES, RESPONSES
+from tests.clients.model_turns import CHAT, GEMINI, MESSAGES, RESPONSES
 from tests.hostile.smuggled import mutations
 from tests.twin.configuration import HOST, SECRETS, SHORT
 from tests.twin.exchanges.client_requests import ClientRequest

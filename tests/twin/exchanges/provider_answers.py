@@ -8,7 +8,7 @@ from zlib import crc32
 
 from tests.applications.provider import embeddings
 from tests.applications.provider.faults import Fault, problem, spoil
-from tests.clients.said import CHAT, GEMINI, MESSAGES, RESPONSES, Tokens, Turn, said
+from tests.clients.model_turns import CHAT, GEMINI, MESSAGES, RESPONSES, Tokens, Turn, write_turn
 from tests.e2e.upstream import Answer
 from tests.twin.exchanges.client_requests import SCHEMA_ANSWER, ClientRequest, tool_names
 from tests.twin.exchanges.exchange import ProviderRequest
@@ -35,7 +35,7 @@ def answering(name: str, request: ClientRequest, fault: Fault | None = None) -> 
 
     def respond(sent: ProviderRequest) -> Answer:
         dialect, stream = dialect_of(sent), is_stream(sent)
-        answer = said(dialect, turn, number, stream=stream, model="served-1", tokens=tokens)
+        answer = write_turn(dialect, turn, number, stream=stream, model="served-1", tokens=tokens)
         if fault is not None:
             answer = spoil(fault, dialect, answer, "twin-placeholder", stream=stream)
         return replace(answer, headers=(*answer.headers, ("x-request-id", f"up-{number}")))

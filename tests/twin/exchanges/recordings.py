@@ -9,7 +9,7 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
-from tests.clients.said import CHAT, GEMINI, MESSAGES, RESPONSES
+from tests.clients.model_turns import CHAT, GEMINI, MESSAGES, RESPONSES
 from tests.e2e.upstream import Answer
 from tests.twin.configuration import DIALECTS, SHORT
 from tests.twin.exchanges.client_requests import ClientRequest, write

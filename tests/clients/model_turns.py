@@ -52,7 +52,7 @@ class Tokens:
 
 
 @dataclass(frozen=True)
-class _Answered:
+class _TurnAnswer:
     """One answer before it takes the form of a dialect."""
 
     turn: Turn
@@ -63,7 +63,7 @@ class _Answered:
     members: Json
 
 
-def said(
+def write_turn(
     dialect: str,
     turn: Turn,
     number: int,
@@ -79,7 +79,9 @@ def said(
     `usage` is the whole object in place of that of `tokens`. `members` are more members of the
     answer; in Gemini's dialect they are those of the candidate.
     """
-    frames, whole = _SAID[dialect](_Answered(turn, number, model, tokens, usage, members or {}))
+    frames, whole = _WRITERS[dialect](
+        _TurnAnswer(turn, number, model, tokens, usage, members or {})
+    )
     if stream:
         return Answer(pieces=tuple(frames), headers=SSE)
     body = orjson.dumps(whole)
@@ -105,10 +107,10 @@ def _text(value: Json) -> str:
     return orjson.dumps(value).decode()
 
 
-type Told = tuple[Iterator[bytes] | list[bytes], Json]
+type WrittenTurn = tuple[Iterator[bytes] | list[bytes], Json]
 
 
-def _chat(answered: _Answered) -> Told:
+def _chat(answered: _TurnAnswer) -> WrittenTurn:
     turn, number, tokens = answered.turn, answered.number, answered.tokens
     calls = [
         {"id": f"call_{number}x{at}", "type": "function", "function": {"name": name, "arguments": _text(given)}}
@@ -156,7 +158,7 @@ def _details(tokens: Tokens, prompt: str, completion: str) -> Json:
     }
 
 
-def _messages(answered: _Answered) -> Told:
+def _messages(answered: _TurnAnswer) -> WrittenTurn:
     turn, number, tokens = answered.turn, answered.number, answered.tokens
     blocks = (
         [claude_answers.thinking(turn.thought, state(MESSAGES, number))] if turn.thought else []
@@ -182,7 +184,7 @@ def _messages(answered: _Answered) -> Told:
     ], whole  # fmt: skip
 
 
-def _responses(answered: _Answered) -> Told:
+def _responses(answered: _TurnAnswer) -> WrittenTurn:
     turn, number, tokens = answered.turn, answered.number, answered.tokens
     items: list[Json] = []
     if turn.thought:
@@ -246,7 +248,7 @@ def _item(item: Json, at: int) -> Iterator[Json]:
     yield {"type": "response.output_item.done", "output_index": at, "item": item}
 
 
-def _gemini(answered: _Answered) -> Told:
+def _gemini(answered: _TurnAnswer) -> WrittenTurn:
     turn, number, tokens = answered.turn, answered.number, answered.tokens
     usage: Json = {
         "promptTokenCount": tokens.prompt, "candidatesTokenCount": tokens.output - tokens.reasoning,
@@ -276,6 +278,6 @@ def _gemini(answered: _Answered) -> Told:
     ], value(thoughts + texts + calls, end)  # fmt: skip
 
 
-_SAID: dict[str, Callable[[_Answered], Told]] = {
+_WRITERS: dict[str, Callable[[_TurnAnswer], WrittenTurn]] = {
     CHAT: _chat, RESPONSES: _responses, MESSAGES: _messages, GEMINI: _gemini,
 }  # fmt: skip
