@@ -25,6 +25,8 @@ type Owner = str | None
 type Scopes = tuple[bool, ...]
 """The owners whose counters a call needs, in the order of asking: True is all tenants."""
 ALL_SCOPES: Scopes = (True, False)
+OPEN_CALL_SECONDS = 3_600.0
+"""Seconds after a loss of reservations in which calls from before it may still run."""
 MAX_COUNT = 2**53 - 1
 """The limit of a counter that never refuses: Redis scripts know no larger number exactly."""
 
@@ -199,6 +201,8 @@ class MissingCounter(msgspec.Struct, frozen=True):
     """Further missing counters of the same call."""
     wait: float = 0.0
     """Seconds until the counter may start; what is read before is too old."""
+    may_lack_calls: bool = False
+    """True if the store has forgotten reservations of calls that may still run."""
 
 
 class Admitted(msgspec.Struct, frozen=True):
@@ -232,6 +236,7 @@ def merge_answers(shared_answer: Answer, tenant_answer: Answer) -> Answer:
             shared_answer.demand,
             (*shared_answer.other_demands, tenant_answer.demand, *tenant_answer.other_demands),
             max(shared_answer.wait, tenant_answer.wait),
+            may_lack_calls=shared_answer.may_lack_calls or tenant_answer.may_lack_calls,
         )
     return tenant_answer if isinstance(shared_answer, Admitted) else shared_answer
 

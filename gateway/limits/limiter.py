@@ -96,16 +96,20 @@ class Reservation(msgspec.Struct, frozen=True):
         await self.limiter.extend(self.usage_bound, self.decision, target)
 
 
+async def _restore_nothing(owner: Owner, demand: CounterDemand) -> None:
+    """Leave a counter store as it is: it has forgotten no call, or no other gateway has calls."""
+
+
 class Limiter:
     """The limiter lets calls pass, and settles what they reserved.
 
     While `counter_store` is unavailable, a store from `make_local_store` counts in this process. It
     allows one of `share_count` equal parts of each limit, and never counts hard budgets of money:
     the limiter refuses their calls. If `fails_closed` is set, it refuses the calls of every budget.
-    `read_spent` returns the micro-USD spent on a missing
-    counter of an owner. `lease_folder` has the lease books of this and other processes. The limiter
-    calls `alert` for each soft limit that a call crosses, and for
-    each budget that is used up. `wall` returns seconds
+    `read_spent` returns the micro-USD spent on a missing counter of an owner. Before the shared
+    store seeds one, `restore_open_calls` reserves in it what calls of other gateways may cost.
+    `lease_folder` has the lease books of this and other processes. The limiter calls `alert` for
+    each soft limit that a call crosses, and for each budget that is used up. `wall` returns seconds
     since the epoch, `clock` monotonic seconds.
     """
 
@@ -116,6 +120,7 @@ class Limiter:
         log: Log,
         *,
         read_spent: Callable[[Owner, CounterDemand], Awaitable[int]],
+        restore_open_calls: Callable[[Owner, CounterDemand], Awaitable[None]] = _restore_nothing,
         alert: Callable[[Owner, CounterDemand], object],
         make_local_store: Callable[[], CounterStore],
         fails_closed: bool = False,
@@ -135,7 +140,7 @@ class Limiter:
         self._fails_closed = fails_closed
         self._share_count = share_count
         self._wall = wall
-        self._unsettled = UnsettledCalls(counter_store, read_spent, log, wall)
+        self._unsettled = UnsettledCalls(counter_store, read_spent, restore_open_calls, log, wall)
         self._ledger_spends = self._unsettled.ledger_spends
         counter_store.follow(self._find_running)
         self._user_bound = UserBound()
@@ -734,8 +739,9 @@ class Limiter:
                         missing[counter_key] = demand
             if answer.wait:  # until then the ledger may lack calls that have ended
                 await self._sleep(answer.wait)
+            restores = answer.may_lack_calls and not is_local
             spends = [
-                await self._ledger_spends.find(owner, demand)
+                await self._ledger_spends.find(owner, demand, restores=restores)
                 for (owner, _), demand in missing.items()
             ]
             pairs = zip(missing, spends, strict=True)

@@ -41,41 +41,49 @@ class LedgerSpend(msgspec.Struct, frozen=True):
 class LedgerSpends:
     """Amounts spent, by owner and counter, from the ledger; callers share one read.
 
-    `find_debts` returns the debts of a counter.
+    `restore_open_calls` reserves in the shared store what other gateways' calls have reserved of a
+    counter. `find_debts` returns the debts of a counter.
     """
 
     def __init__(
         self,
         read_spent: Callable[[Owner, CounterDemand], Awaitable[int]],
+        restore_open_calls: Callable[[Owner, CounterDemand], Awaitable[None]],
         log: Log,
         find_debts: Callable[[Owner, str], Debts],
     ) -> None:
         self._read_spent = read_spent
+        self._restore_open_calls = restore_open_calls
         self._log = log
         self._find_debts = find_debts
-        self._tasks: dict[tuple[Owner, str], asyncio.Task[LedgerSpend]] = {}
+        self._tasks: dict[tuple[Owner, str, bool], asyncio.Task[LedgerSpend]] = {}
 
-    async def find(self, owner: Owner, demand: CounterDemand) -> LedgerSpend:
-        """Return what was spent on a counter.
+    async def find(
+        self, owner: Owner, demand: CounterDemand, *, restores: bool = True
+    ) -> LedgerSpend:
+        """Return what was spent on a counter; first restore open calls if it `restores`.
 
         Raises ProblemError if the ledger cannot be read: unknown spending does not count as 0.
         Raises StoreUnavailable.
         """
-        counter = owner, demand.field
+        counter = owner, demand.field, restores
         task = self._tasks.get(counter)
         if task is None:
-            task = self._tasks[counter] = asyncio.create_task(self._load(owner, demand))
+            load = self._load(owner, demand, restores=restores)
+            task = self._tasks[counter] = asyncio.create_task(load)
             task.add_done_callback(lambda finished_task: self._finish(counter, finished_task))
         return await asyncio.shield(task)
 
-    def _finish(self, counter: tuple[Owner, str], task: asyncio.Task[LedgerSpend]) -> None:
+    def _finish(self, counter: tuple[Owner, str, bool], task: asyncio.Task[LedgerSpend]) -> None:
         del self._tasks[counter]
         if not task.cancelled():
             task.exception()  # fetch it, since all callers may have left
 
-    async def _load(self, owner: Owner, demand: CounterDemand) -> LedgerSpend:
+    async def _load(self, owner: Owner, demand: CounterDemand, *, restores: bool) -> LedgerSpend:
         debts = self._find_debts(owner, demand.field)
         try:
+            if restores:
+                await self._restore_open_calls(owner, demand)
             return LedgerSpend(await self._read_spent(owner, demand), debts)
         except StoreUnavailable:
             raise
@@ -91,11 +99,12 @@ class UnsettledCalls:
         self,
         counter_store: CounterStore,
         read_spent: Callable[[Owner, CounterDemand], Awaitable[int]],
+        restore_open_calls: Callable[[Owner, CounterDemand], Awaitable[None]],
         log: Log,
         wall: Callable[[], float],
     ) -> None:
         self._counter_store = counter_store
-        self.ledger_spends = LedgerSpends(read_spent, log, self._find_debts)
+        self.ledger_spends = LedgerSpends(read_spent, restore_open_calls, log, self._find_debts)
         self._wall = wall
         self._debts: Debts = {}
         """Micro-USD that another store has counted meanwhile."""

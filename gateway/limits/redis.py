@@ -26,6 +26,7 @@ from gateway.limits import window
 from gateway.limits.counter_epochs import CounterEpochs
 from gateway.limits.counters import (
     ALL_SCOPES,
+    OPEN_CALL_SECONDS,
     PASSED,
     AdmissionRequest,
     Admitted,
@@ -504,9 +505,13 @@ def _parse_answer(request: AdmissionRequest, status: int, choice: int, *values: 
         return PASSED
     demands = options[choice]
     if status == 2:
-        wait, *positions = values
+        opens_in, *positions = values
         demand, *other_demands = [demands[position - 1] for position in positions]
-        return MissingCounter(demand, tuple(other_demands), wait / _MICROS_PER_SECOND)
+        opening = opens_in / _MICROS_PER_SECOND
+        may_lack_calls = opening > -OPEN_CALL_SECONDS
+        return MissingCounter(
+            demand, tuple(other_demands), max(0.0, opening), may_lack_calls=may_lack_calls
+        )
     end = 1 + 2 * values[0]
     exhausted = tuple(
         options[position][demand_number - 1]

@@ -17,7 +17,14 @@ from gateway.core.ledger_rows import FinalRow
 from gateway.ledger.errors import StoreError
 from gateway.ledger.recovery import Recovered, read_open_calls
 from gateway.limits.cost_bounds import make_ended_call, to_micro_usd
-from gateway.limits.counters import CounterDemand, CounterStore, EndedCall, Owner, RunningCall
+from gateway.limits.counters import (
+    OPEN_CALL_SECONDS,
+    CounterDemand,
+    CounterStore,
+    EndedCall,
+    Owner,
+    RunningCall,
+)
 from gateway.limits.keys import KeyTable
 from gateway.limits.limiter import Limiter
 from gateway.limits.memory import MemoryCounters
@@ -39,8 +46,6 @@ _KEY_BUDGET_LABEL = "(of a key)"
 """The label for budgets of single keys, since their names are those of keys."""
 _MAX_CONFIRMED_TENANTS = 100
 """Tenants whose counters are confirmed at start, so that their first calls need not wait for it."""
-_OPEN_CALL_SECONDS = 3_600.0
-"""Seconds after a loss of reservations in which calls from before it may still run."""
 _MAX_EARLIER_RULES = 8
 """The number of rules that are remembered: a call may still ask for a counter of earlier ones."""
 
@@ -76,6 +81,7 @@ class LimitRuntime:
             counter_store,
             log,
             read_spent=self._sum_ledger_costs,
+            restore_open_calls=self._restore_open_calls,
             alert=self._alert_budget,
             make_local_store=MemoryCounters,
             fails_closed=config.on_redis_loss == "closed",
@@ -243,28 +249,25 @@ class LimitRuntime:
         Raises StoreError if the store lacks rows.
         """
         scope = self._find_scope(owner, demand)
-        await self._restore_open_calls(owner, demand, scope)
         if not await self._ledger_runtime.catch_up():
             raise StoreError("the store has not all rows yet")
         return await asyncio.to_thread(self._sum_scope_costs, scope)
 
-    async def _restore_open_calls(
-        self, owner: Owner, demand: CounterDemand, scope: CounterScope
-    ) -> None:
+    async def _restore_open_calls(self, owner: Owner, demand: CounterDemand) -> None:
         """Reserve what calls in the journals may cost, if the counter store may have forgotten it.
 
         A gateway that is paused, cut off or dead does not restore its calls. Those that share its
         data folder do it. A call that its gateway restores as well is reserved once.
         """
-        now = self._wall()
+        now, scope = self._wall(), self._find_scope(owner, demand)
         age = await self._counter_store.find_loss_age(owner, now)
-        if age is None or age > _OPEN_CALL_SECONDS:
+        if age is None or age > OPEN_CALL_SECONDS:
             return
         rows = await asyncio.to_thread(read_open_calls, self._ledger_runtime.journal_folder)
         calls = [
             RunningCall(
                 row.id,
-                now + _OPEN_CALL_SECONDS,
+                now + OPEN_CALL_SECONDS,
                 (msgspec.structs.replace(demand, amount=_compute_bound(row)),),
             )
             for row in rows

@@ -271,4 +271,5 @@ def test_the_first_target_finishes_the_answer_of_a_hedge_that_breaks_off(
     assert (entry.state, entry.provider, entry.attempts) == ("settled", "acme", 3)
     assert (entry.input, entry.output) == COUNTS
     assert entry.wasted is None  # the bill of the first is unknown
-    assert entry.reserved == lost[0].reserved
+    assert None not in (lost[0].reserved, lost[1].reserved)
+    assert entry.reserved == sum(row.reserved or 0 for row in lost)

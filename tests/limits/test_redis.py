@@ -43,7 +43,11 @@ def test_the_store_reads_the_answers_of_its_scripts() -> None:
     assert _parse_reply(ASK, _encode((1, 0, 0, 1, -1, 0, 0))) == Refusal(NEED, left=0)
     spent = Refusal(LOWER, None, 1, (NEED,), left=3)
     assert _parse_reply(ASK, _encode((1, 1, 1, 0, 1, 1, -1, 0, 3))) == spent
-    assert _parse_reply(ASK, _encode((2, 0, 500_000, 1))) == MissingCounter(NEED, (), 0.5)
+    early = MissingCounter(NEED, (), 0.5, may_lack_calls=True)
+    assert _parse_reply(ASK, _encode((2, 0, 500_000, 1))) == early
+    soon_after = MissingCounter(NEED, may_lack_calls=True)
+    assert _parse_reply(ASK, _encode((2, 0, -3_599_999_999, 1))) == soon_after
+    assert _parse_reply(ASK, _encode((2, 0, -3_600_000_000, 1))) == MissingCounter(NEED)
 
 
 @pytest.mark.parametrize(
@@ -232,7 +236,7 @@ RATES = _encode((2, 59, 1_500_000))
             [_encode((1, 0, 0, 1, -1, 0, 5)), RATES],
             Refusal(NEED, None, left=5, rates=(RateState(SHOWN, 59, 1.5),)),
         ),
-        ([_encode((2, 0, 0, 1)), RATES], MissingCounter(NEED)),
+        ([_encode((2, 0, 0, 1)), RATES], MissingCounter(NEED, may_lack_calls=True)),
     ],
     ids=repr,
 )

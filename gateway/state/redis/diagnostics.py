@@ -30,7 +30,9 @@ _SETTLE_ARGUMENT = b"\x91\x93\xa6doctor\xff\xff"
 """The argument of settle.lua for the end of a call without reservations."""
 VALUE_COMMANDS = frozenset({b"GETRANGE", b"SET", b"EXISTS"})
 """The commands that the gateway sends for cached values."""
-COUNTER_COMMANDS = frozenset({b"EVALSHA", b"EVAL", b"HSETNX", b"HGETALL", b"HSCAN"})
+COUNTER_COMMANDS = frozenset(
+    {b"EVALSHA", b"EVAL", b"HGET", b"HGETALL", b"HSCAN", b"HSETNX", b"TIME"}
+)
 """The commands that the gateway sends for counters, beside those that its scripts call."""
 _REMOVING_COMMANDS = frozenset({b"DEL", b"EXPIRE"})
 """Commands that remove what trials of the others have left, and so come last."""

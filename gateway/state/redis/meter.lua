@@ -124,14 +124,15 @@ local function sum(field)
   return found
 end
 
--- The time until counters may begin: before that, some calls may not be restored, see open.lua.
-local function closed()
-  return math.max(0, (count(told, '!seed_at') or 0) - now)
+-- The time until counters may begin, negative after it: before that, some calls may not be restored,
+-- see open.lua.
+local function opens_in()
+  return (count(told, '!seed_at') or 0) - now
 end
 
 -- A counter begins with what the ledger has, what running calls have reserved, and what was charged
 -- meanwhile; with no less than it had when it was put aside.
-for _, seed in ipairs(#seeds > 0 and closed() == 0 and seeds or {}) do
+for _, seed in ipairs(#seeds > 0 and opens_in() <= 0 and seeds or {}) do
   local field = seed[1]
   if not sum(field) then
     local begun = seed[2] + (count(running, field) or 0) + (count(told, '+' .. field) or 0)
@@ -263,7 +264,7 @@ while true do
   local over, wait, fields, busy = missing()
   if fields then
     kept()
-    return cmsgpack.pack({ 2, choice, closed(), unpack(fields) })
+    return cmsgpack.pack({ 2, choice, opens_in(), unpack(fields) })
   end
   if not over then
     break

@@ -406,7 +406,7 @@ def plain(row: FinalRow, price: RepriceRow | None) -> dict[str, Decimal | int | 
         "estimate": estimate,
         "baseline": None if cost is None else baseline,
         "saved": None if cost is None or baseline is None else baseline - cost,
-        "reserved": row.reserved if unknown else None,
+        "reserved": row.reserved if unknown or price is None else None,
     }
 
 

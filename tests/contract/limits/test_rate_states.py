@@ -153,7 +153,10 @@ def _rounded(answer: Answer) -> Answer:
         )
         for state in answer.rates
     ]
-    return msgspec.structs.replace(answer, rates=tuple(rates))
+    rounded = msgspec.structs.replace(answer, rates=tuple(rates))
+    if isinstance(rounded, Refusal) and rounded.retry_after is not None:
+        return msgspec.structs.replace(rounded, retry_after=round(rounded.retry_after, 2))
+    return rounded
 
 
 @pytest.mark.parametrize("seed", range(12))
