@@ -102,6 +102,20 @@ class HeldDemands(msgspec.Struct, frozen=True):
         """Return all demands of the call in `counter_store`, earlier ones first."""
         return (*self.earlier_demands, *self.template.fill(self.amounts))
 
+    def list_demands_in(self, counter_store: CounterStore) -> list[CounterDemand]:
+        """Return the demands of the call that a store counts."""
+        is_own = counter_store is self.counter_store
+        return [*(self.demands if is_own else ()), *self.shared_demands]
+
+    def list_money_owners(self, counter_store: CounterStore) -> set[Owner]:
+        """Return the owners of the hard budgets in a store that the call has reserved."""
+        is_own = counter_store is self.counter_store
+        scopes = self.template.money_scopes if is_own else ()
+        return {
+            *[None if all_tenants else self.tenant for all_tenants in scopes],
+            *[demand.owner(self.tenant) for demand in self.shared_demands],
+        }
+
     def compute_excess(self, micro_usd: int) -> int:
         """Return the micro-USD of a cost that hard budgets have not reserved."""
         reserved: dict[tuple[bool, str], int] = {}
@@ -133,6 +147,22 @@ def find_lower_options(
             options.append(make_option(decision, plan, ceiling))
             ceilings |= {demand.then for demand in options[-1].template.demands}
     return options
+
+
+def list_fallback_counters(
+    options: Sequence[AdmissionOption], tenant: str
+) -> dict[tuple[Owner, str], CounterDemand]:
+    """Return the counters, by owner and field, that only options after the first need seeded."""
+    first_counters = {
+        (demand.owner(tenant), demand.field) for demand in options[0].template.demands
+    }
+    return {
+        counter_key: demand
+        for option in options[1:]
+        for demand in option.demands
+        if demand.needs_seed
+        and (counter_key := (demand.owner(tenant), demand.field)) not in first_counters
+    }
 
 
 def drop_unbounded_targets(

@@ -17,6 +17,11 @@ from gateway.limits.counters import CounterDemand, DrawnCall, LeaseStore, Owner,
 from gateway.limits.lease_book import LeaseBook, list_dead_books, lock_dead_book
 from gateway.state.errors import StoreUnavailable
 
+SETTLE_SECONDS = 0.02
+"""Seconds in which calls that end are settled together while leases serve calls.
+
+The next call needs nothing of them then. One that asks the store settles them first.
+"""
 LEASE_SECONDS = 2.5
 """Seconds, on the clock of Redis, after which a lease has ended."""
 _MARGIN_SECONDS = 0.5

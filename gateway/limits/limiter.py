@@ -34,6 +34,7 @@ from gateway.limits.admission_options import (
     compute_lifetime,
     drop_unbounded_targets,
     find_lower_options,
+    list_fallback_counters,
     make_request,
 )
 from gateway.limits.budget_reports import BudgetReports
@@ -54,10 +55,10 @@ from gateway.limits.counters import (
     Scopes,
     collect_scopes,
 )
-from gateway.limits.leases import TICK_SECONDS, Leases
+from gateway.limits.leases import SETTLE_SECONDS, TICK_SECONDS, Leases
 from gateway.limits.output_fit import fit_plan
 from gateway.limits.rate_view import find_tightest
-from gateway.limits.reconciliation import UnsettledCalls
+from gateway.limits.reconciliation import UnsettledCalls, restore_nothing
 from gateway.limits.refusals import UNCOUNTED_PROBLEM, make_refusal_error, make_unbounded_error
 from gateway.limits.rules import LimitRules
 from gateway.limits.user_bound import UserBound
@@ -67,11 +68,6 @@ from gateway.telemetry.log import Log
 _DEFAULT_OUTPUT = 1_000
 """Tokens of output that the limiter expects before it has seen an answer."""
 _SWEEP_SECONDS = 600.0
-_LEASED_SETTLE_SECONDS = 0.02
-"""Seconds in which calls that end are settled together while leases serve calls.
-
-The next call needs nothing of them then. One that asks the store settles them first.
-"""
 _CONFIRM_SECONDS = 0.5
 """Seconds between two looks if the counter store has forgotten running calls."""
 _MAX_FITS = 3
@@ -96,21 +92,15 @@ class Reservation(msgspec.Struct, frozen=True):
         await self.limiter.extend(self.usage_bound, self.decision, target)
 
 
-async def _restore_nothing(owner: Owner, demand: CounterDemand) -> None:
-    """Leave a counter store as it is: it has forgotten no call, or no other gateway has calls."""
-
-
 class Limiter:
     """The limiter lets calls pass, and settles what they reserved.
 
     While `counter_store` is unavailable, a store from `make_local_store` counts in this process. It
     allows one of `share_count` equal parts of each limit, and never counts hard budgets of money:
     the limiter refuses their calls. If `fails_closed` is set, it refuses the calls of every budget.
-    `read_spent` returns the micro-USD spent on a missing counter of an owner. Before the shared
-    store seeds one, `restore_open_calls` reserves in it what calls of other gateways may cost.
-    `lease_folder` has the lease books of this and other processes. The limiter calls `alert` for
-    each soft limit that a call crosses, and for each budget that is used up. `wall` returns seconds
-    since the epoch, `clock` monotonic seconds.
+    `read_spent` returns the micro-USD spent on an owner's counter. Before the shared store seeds
+    one, `restore_open_calls` reserves in it what calls of other gateways may cost. `lease_folder`
+    has the lease books. `alert` is called for each crossed soft limit and each used-up budget.
     """
 
     def __init__(  # noqa: PLR0913 - its parts
@@ -120,7 +110,7 @@ class Limiter:
         log: Log,
         *,
         read_spent: Callable[[Owner, CounterDemand], Awaitable[int]],
-        restore_open_calls: Callable[[Owner, CounterDemand], Awaitable[None]] = _restore_nothing,
+        restore_open_calls: Callable[[Owner, CounterDemand], Awaitable[None]] = restore_nothing,
         alert: Callable[[Owner, CounterDemand], object],
         make_local_store: Callable[[], CounterStore],
         fails_closed: bool = False,
@@ -352,7 +342,7 @@ class Limiter:
         if not (self._ended_calls or self._local_ended_calls):
             loop = asyncio.get_running_loop()
             if self._leases is not None and self._leases.has_lease:
-                loop.call_later(_LEASED_SETTLE_SECONDS, self._begin_settling)
+                loop.call_later(SETTLE_SECONDS, self._begin_settling)
             else:
                 loop.call_soon(self._begin_settling)
         group_key = reservation.tenant, reservation.scopes
@@ -404,14 +394,9 @@ class Limiter:
         while True:
             await sleep(_CONFIRM_SECONDS)
             owners = {
-                None if all_tenants else reservation.tenant
+                owner
                 for reservation in self._reservations.values()
-                for all_tenants in reservation.template.money_scopes
-                if reservation.counter_store is self._counter_store
-            } | {
-                demand.owner(reservation.tenant)
-                for reservation in self._reservations.values()
-                for demand in reservation.shared_demands
+                for owner in reservation.list_money_owners(self._counter_store)
             }
             for owner in owners:
                 with suppress(StoreUnavailable):
@@ -426,13 +411,9 @@ class Limiter:
         if self._leases is not None:
             self._leases.forget(owner)
         for id, reservation in self._reservations.items():
-            is_shared = reservation.counter_store is self._counter_store
             demands = [
                 demand
-                for demand in (
-                    *(reservation.demands if is_shared else ()),
-                    *reservation.shared_demands,
-                )
+                for demand in reservation.list_demands_in(self._counter_store)
                 if demand.owner(reservation.tenant) == owner
             ]
             calls += [RunningCall(id, reservation.expires_at, demands)] if demands else []
@@ -726,17 +707,7 @@ class Limiter:
                 if is_local:
                     lower_options = self._find_local_options(lower_options)
                 options += lower_options
-                first_counters = {
-                    (demand.owner(tenant), demand.field) for demand in options[0].template.demands
-                }
-                for demand in [
-                    demand
-                    for option in options[1:]
-                    for demand in option.demands
-                    if demand.needs_seed
-                ]:
-                    if (counter_key := (demand.owner(tenant), demand.field)) not in first_counters:
-                        missing[counter_key] = demand
+                missing |= list_fallback_counters(options, tenant)
             if answer.wait:  # until then the ledger may lack calls that have ended
                 await self._sleep(answer.wait)
             restores = answer.may_lack_calls and not is_local

@@ -38,6 +38,10 @@ class LedgerSpend(msgspec.Struct, frozen=True):
     """Debts at the time of the read; `spent` includes them."""
 
 
+async def restore_nothing(owner: Owner, demand: CounterDemand) -> None:
+    """Leave a counter store as it is: it has forgotten no call, or no other gateway has calls."""
+
+
 class LedgerSpends:
     """Amounts spent, by owner and counter, from the ledger; callers share one read.
 

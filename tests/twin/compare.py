@@ -43,9 +43,7 @@ def parts(seen: Observation, masks: Masks, number: int, *, reaches_provider: boo
     masks.begin(str(number))
     masked = {
         "client status": masks.text(seen.status),
-        "client head": masks.text(
-            _without_rates(_without_length(b"\n".join(seen.head), seen.body))
-        ),
+        "client head": masks.text(_without_length(b"\n".join(seen.head), seen.body)),
         "client body": _body(seen, masks, measured=not reaches_provider),
         "client end": seen.end,
     }
@@ -74,13 +72,6 @@ def _request_head(sent: ProviderRequest, masks: Masks) -> str:
 def _without_length(head: bytes, body: bytes) -> bytes:
     """Mask a length that is right: the body is compared itself, with its masks."""
     return re.sub(rb"(?mi)^(content-length: )%d$" % len(body), rb"\1<of the body>", head)
-
-
-def _without_rates(head: bytes) -> bytes:
-    """Mask what rate limits have left: it depends on the time between calls."""
-    return re.sub(
-        rb"(?mi)^((?:x|anthropic)-ratelimit-\S*(?:remaining|reset)\S*: ).*$", rb"\1<left>", head
-    )
 
 
 def differences(exchange: TwinExchange, base: Parts, tree: Parts) -> Iterator[TwinDifference]:

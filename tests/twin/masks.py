@@ -44,6 +44,10 @@ _MEASURED = _mask(
 MASKS = (
     _mask(r"(?i)^(x-tiergate-hop: )[0-9a-f]{8}$", r"\1<process>", "each process has a random mark against loops"),
     _mask(r"(?i)^(retry-after: )[1-5]$", r"\1<1 to 5>", "a random wait of 1 to 5 s keeps clients from returning together"),
+    _mask(
+        r"(?i)^((?:x|anthropic)-ratelimit-\S*(?:remaining|reset)\S*: ).*$", r"\1<left>",
+        "what rate limits have left depends on the time between calls",
+    ),
     _mask(r'("retryDelay" ?: ?")[1-5](?:\.\d+)?s', r"\1<1 to 5>s", "the same wait, as Google writes it"),
     _mask(r"^(\w+_seconds_(?:sum|bucket)(?:\{[^}]*\})? ).*$", r"\1<measured>", "sums of durations; the count of calls is compared"),
     _mask(r"^tiergate_ledger_feed_lag_seconds .*\n", "", "the lag of the store, which is missing until the first batch"),

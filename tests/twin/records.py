@@ -18,6 +18,8 @@ type Json = dict[str, Any]
 type Rows = dict[str, list[Json]]
 """Rows by a label: a word that says what they are, if any, and the masked id of their call."""
 
+_SEAL = ("seq", "prev", "sum", "salt", "kept")
+"""Members of a line in a journal that depend on all bytes of it and of the lines before it."""
 _VIEWS = {"costs", "attempts", "feedback", "days"}
 """The public views of the store."""
 _BY_CLOCK = frozenset({"refused", "budget", "redis", "limits"})
@@ -43,6 +45,8 @@ def _journal(folder: Path, masks: Masks) -> Rows:
     for path in sorted(folder.glob("*.jsonl")):
         for line in path.read_text("utf-8").splitlines():
             row = json.loads(masks.text(line, measured=True))
+            for name in _SEAL:
+                row.pop(name, None)
             rows[str(row.get("id", "none"))].append(row)
     return rows
 
