@@ -85,16 +85,24 @@ def pair(
 
 
 def waited(
-    environment: ChaosEnvironment, healthy: float, first: Sequence[Reply], later: Sequence[Reply]
+    environment: ChaosEnvironment,
+    healthy: float,
+    first: Sequence[Reply],
+    later: Sequence[Reply],
+    *,
+    quiet: float = 0.0,
 ) -> str:
-    """Say if calls waited too long, and how long they waited."""
+    """Say if calls waited too long, and how long they waited.
+
+    `quiet` is the seconds in which no counter of a budget may begin.
+    """
     once = max(reply.seconds for reply in first) - healthy
     after = first_quartile(later) - healthy
     longest = max(reply.seconds for reply in (*first, *later))
     delay = f"+{max(0.0, once) * 1000:.0f} ms once, {after * 1000:+.1f} ms after"
-    late = longest > _NEVER
+    late = longest > _NEVER + quiet
     if environment.strict:
-        late = late or once > _ONCE + _STALL or after > _LATER
+        late = late or once > _ONCE + _STALL + quiet or after > _LATER
     return f"{'late' if late else 'in time'}: {delay}"
 
 
