@@ -92,7 +92,7 @@ async def test_no_counter_begins_while_running_calls_may_be_missing(server: Serv
     assert 0 < answer.wait <= QUIET
     assert isinstance(await server.ask("c1", seed=5), MissingCounter)
     await asyncio.sleep(QUIET)
-    assert await server.ask("c1") == MissingCounter(BUDGET)
+    assert await server.ask("c1") == MissingCounter(BUDGET, may_lack_calls=True)
     assert isinstance(await server.ask("c1", seed=5), Admitted)
     assert server.count() == 105
 
