@@ -91,13 +91,14 @@ def test_the_gateway_does_not_wait_for_a_silent_judge(make: Make, upstream: Upst
     for at in range(5):
         reply = world.ask(chat(f"{EASY} {'a' * at}", model="auto"))
         assert (reply.status_code, reply.headers["x-tiergate-tier"]) == (200, "fast")
-    assert upstream.called.count("other") == 3
+    # On a busy machine the time may be over before the request is sent.
+    assert upstream.called.count("other") <= 3
     assert [row["text"] for row in world.log if row["event"] == "judge"] != []
     rows = world.entries()
     silent = [row for row in rows if row.tags]
     assert {row.state for row in silent} <= {"aborted", "failed"}
     assert {row.aborted_by for row in silent} <= {None, "timeout"}
-    assert len(rows) == 8
+    assert (len(rows), len(silent)) == (8, 3)
 
 
 def test_the_limits_of_a_client_key_apply_to_its_judge_calls(
