@@ -367,6 +367,16 @@ async def test_a_dead_gateways_lease_is_returned_once_without_what_was_drawn(
     assert server.count() == 100 + 7 + 50
 
 
+async def test_a_dead_gateways_lease_alone_leaves_nothing_reserved(server: Server) -> None:
+    await server.begin()
+    store = server.stores[0]
+    assert await store.settle(server.tenant, "first", None, 7)
+    await store.lease(server.tenant, BUDGET, "lease g 1", 400, 1, time.time())
+    assert await store.reclaim(server.tenant, "lease g 1", 0)
+    assert server.count() == 7
+    assert server.admin.hgetall(server.running) == {}
+
+
 async def test_a_dead_gateways_lease_stays_charged_until_the_counter_has_begun(
     server: Server,
 ) -> None:
