@@ -55,8 +55,8 @@ def test_the_documented_statements_return_the_sums_of_the_journals(journal: Jour
         if number == 3:
             journal.write(attempt(id))
         if number < 5:
-            cost = Decimal("0.1") if number else None
-            model = "even" if number % 2 == 0 else "odd"
+            model, usd = ("odd", "0.1") if number % 2 else ("even", "0.2")
+            cost = Decimal(usd) if number else None
             row = entry(id, at=at, model=model, cost=cost, first_content=number / 4)
             journal.write(row)
     journal.close()
@@ -64,7 +64,7 @@ def test_the_documented_statements_return_the_sums_of_the_journals(journal: Jour
     assert len(segments) > 1  # each segment begins with the calls that were open
     with segments[0].open("ab") as file:
         file.write(b'{"kind":"final","id":"torn')
-    assert ask(COST) == [("even", 3, Decimal("0.2")), ("odd", 2, Decimal("0.2"))]
+    assert ask(COST) == [("even", 3, Decimal("0.4")), ("odd", 2, Decimal("0.2"))]
     assert [(str(day), *sums) for day, *sums in ask(TOKENS)] == [
         ("2026-10-26", 24, 60),
         ("2026-10-27", 24, 60),
