@@ -4,7 +4,7 @@ import msgspec
 
 
 class RateStatus(msgspec.Struct, frozen=True):
-    """What one rate limit has left, once the call has taken its part."""
+    """The rest of one rate limit, once the call has taken its part."""
 
     limit: int
     """Requests or tokens that the limit allows at once."""

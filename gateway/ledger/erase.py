@@ -13,7 +13,7 @@ from gateway.ledger.store import LedgerStore
 
 
 class ErasedRows(NamedTuple):
-    """What was erased."""
+    """The result of an erasure."""
 
     calls: int
     """The number of calls."""

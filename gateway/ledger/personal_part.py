@@ -1,4 +1,4 @@
-"""The personal part of a row, which can be erased in a file without a break of its chain.
+"""The personal part of a row, which can be erased and leaves the chain of its file whole.
 
 It is what leads from a row to its end user: hashes of the user and the conversation, and the ids by
 which a provider knows the answer. A line of such a row has a salt among these, and `kept`, the
@@ -40,7 +40,7 @@ def belongs_to(line: bytes, end_user: str) -> bool:
 
 
 def add_salt(row: bytes, make_salt: Callable[[], str] = _make_salt) -> bytes:
-    """Return a row, a JSON object, with a salt and the checksum of what is kept."""
+    """Return a row, a JSON object, with a salt and the checksum of all other members."""
     body = b'%b,"salt":"%b"' % (row[:-1], make_salt().encode())
     return b'%b,"kept":"%08x"}' % (body, _sum_kept(body, _find_values(body)))
 

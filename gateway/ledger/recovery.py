@@ -150,16 +150,21 @@ def read_open_calls(folder: Path) -> list[FinalRow]:
 def _is_finished(path: Path) -> bool:
     try:
         with path.open("rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - len(CLOSED_LINE)))
-            return file.read() in (b"", CLOSED_LINE)
+            return _read_tail(file.fileno()) in (b"", CLOSED_LINE)
     except FileNotFoundError:  # it was empty, and its owner removed it at its end
         return True
+
+
+def _read_tail(descriptor: int) -> bytes:
+    """Return the last bytes of a segment: `CLOSED_LINE` if it is finished."""
+    start = max(0, os.fstat(descriptor).st_size - len(CLOSED_LINE))
+    return os.pread(descriptor, len(CLOSED_LINE), start)
 
 
 def _find_open_calls(
     segments: Iterable[tuple[Path, ChainReader | None]], ended_rows: deque[FinalRow]
 ) -> Iterator[FinalRow]:
-    """Yield the final rows that calls lack, and add those that they have to `ended_rows`.
+    """Yield a final row for each call without one; add the final rows of others to `ended_rows`.
 
     Each segment that nobody writes has a chain reader, which learns of its end.
     """
@@ -206,7 +211,7 @@ def _lock_dead_segment(path: Path) -> Segment | None:
     # The lock first: before that, the owner may still write.
     if size and try_lock(descriptor):
         size = os.fstat(descriptor).st_size
-        tail = os.pread(descriptor, len(CLOSED_LINE), max(0, size - len(CLOSED_LINE)))
+        tail = _read_tail(descriptor)
         if tail != CLOSED_LINE:
             torn = not tail.endswith(b"\n")
             return Segment(path, descriptor, ends_at=0.0, size=size, is_torn=torn)

@@ -158,7 +158,7 @@ BUSY_RETRY_SECONDS = 1.0
 
 
 class RateState(msgspec.Struct, frozen=True):
-    """What a rate that the client may see has left, once a call has taken its part."""
+    """The rest of a rate that the client may see, once a call has taken its part."""
 
     demand: CounterDemand
     left: int

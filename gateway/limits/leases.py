@@ -50,7 +50,7 @@ class _Lease:
     def __init__(self, id: str, record: int | None, ends_at: float) -> None:
         self.id = id
         self.record = record
-        """Its record in the lease book, if it has one."""
+        """The number of its record in the lease book; None without a record."""
         self.amount = self.left = self.claimed = 0
         """Micro-USD: of the slice, what is left of it, and what the lease book has claimed."""
         self.epoch = ""

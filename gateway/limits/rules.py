@@ -539,9 +539,9 @@ def _compute_amount(
 
 
 def _shows_rate(rule: LimitRule, key: str, own_key: Key | None) -> bool:
-    """Return True if a client may see what a rule has left.
+    """Return True if a client may see the rest of a rule's rate.
 
-    It may see rates of its own tenant, but not those that would tell of other tenants' calls.
+    It may see rates of its own tenant. Other rates would tell of other tenants' calls.
     """
     return rule.kind in ("requests", "tokens") and (
         not rule.all_tenants or rule.keys == frozenset((key,)) or own_key is OPEN_KEY

@@ -256,8 +256,8 @@ class LimitRuntime:
     async def _restore_open_calls(self, owner: Owner, demand: CounterDemand) -> None:
         """Reserve what calls in the journals may cost, if the counter store may have forgotten it.
 
-        A gateway that is paused, cut off or dead does not restore its calls. Those that share its
-        data folder do it. A call that its gateway restores as well is reserved once.
+        A gateway that is paused, cut off or dead does not restore its calls. Gateways that share
+        its data folder do it. A call that its gateway restores as well is reserved once.
         """
         now, scope = self._wall(), self._find_scope(owner, demand)
         age = await self._counter_store.find_loss_age(owner, now)

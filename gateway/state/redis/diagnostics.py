@@ -33,7 +33,7 @@ VALUE_COMMANDS = frozenset({b"GETRANGE", b"SET", b"EXISTS"})
 COUNTER_COMMANDS = frozenset(
     {b"EVALSHA", b"EVAL", b"HGET", b"HGETALL", b"HSCAN", b"HSETNX", b"TIME"}
 )
-"""The commands that the gateway sends for counters, beside those that its scripts call."""
+"""The commands that the gateway sends for counters, without the commands of its scripts."""
 _REMOVING_COMMANDS = frozenset({b"DEL", b"EXPIRE"})
 """Commands that remove what trials of the others have left, and so come last."""
 _MAX_TRIAL_WORDS = 8
