@@ -1,6 +1,6 @@
 # Needs git, make, and either uv or a Python that can make a venv. Writes into .venv, .tools and data
 # alone, but for what bench-peers and bench-report say.
-.PHONY: help install dev run quick test check fmt screenshots clients newest law3 drift bench bench-peers bench-report bench-samples trace-call bench-quick bench-chunk bench-ledger bench-limits bench-routing timing hostile openapi classifier rerouting metamorphic sound versions lines budgets losses shares failover kill outage reload roll scale scale-figures leave dist sbom step chaos soak simulate applications bill agents replay twin clean
+.PHONY: help install dev engines run quick test check fmt screenshots clients newest law3 drift bench bench-peers bench-report bench-samples trace-call bench-quick bench-chunk bench-ledger bench-limits bench-routing timing hostile openapi classifier rerouting metamorphic sound versions lines budgets losses shares failover kill outage reload roll scale scale-figures leave dist sbom step chaos soak simulate applications bill agents replay twin clean
 .DEFAULT_GOAL := help
 # Some containers set it. Each of the processes that tests start would then compile all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -18,6 +18,9 @@ run: ## the gateway with a small local model beside the providers (TIERGATE_NO_L
 	@scripts/setup $(if $(filter-out 0,$(TIERGATE_NO_LOCAL)),,local)
 	@exec .venv/bin/tiergate serve
 
+engines: ## .venv with ClickHouse, an S3 server and Parquet too (0.8 GB), for the tests of the ledger's sinks
+	@scripts/setup local dev engines
+
 quick: dev ## format, lint, types, imports, and the tests of what only computes: a minute
 	@scripts/quick
 
@@ -26,7 +29,7 @@ test: dev ## the tests that compute, of the server, and applications against a g
 		"tests/cache tests/ledger tests/state" "tests/settings tests/upstream" \
 		"tests/core tests/evaluation tests/importers tests/limits tests/telemetry tests/wire"
 
-check: dev ## format, lint, types, imports, tests, coverage: what must hold before a change is taken
+check: engines ## format, lint, types, imports, tests, coverage: what must hold before a change is taken
 	@scripts/check
 
 fmt: dev ## the code in its one format
@@ -68,7 +71,10 @@ bench-samples: dev ## where the CPU of a call goes, plain and with everything on
 trace-call: dev ## the files and functions that one warm call passes, in order: a named model, auto, a stream, a cache hit (TREE=: of another checkout)
 	@.venv/bin/python -m bench.trace_call $(TREE)
 
-bench-quick: dev ## a short bench without other gateways that fails where this one costs more than it may
+bench-engines: ## .venv with ClickHouse, an S3 server and Parquet too (0.8 GB), for the tests of the ledger's sinks
+	@scripts/setup local dev engines
+
+quick: dev ## a short bench without other gateways that fails where this one costs more than it may
 	@.venv/bin/python -m bench --quick --floors --peers none
 
 bench-chunk: dev ## what the gateway's own code costs a chunk of a stream; fails where it is too much
