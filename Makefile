@@ -71,10 +71,7 @@ bench-samples: dev ## where the CPU of a call goes, plain and with everything on
 trace-call: dev ## the files and functions that one warm call passes, in order: a named model, auto, a stream, a cache hit (TREE=: of another checkout)
 	@.venv/bin/python -m bench.trace_call $(TREE)
 
-bench-engines: ## .venv with ClickHouse, an S3 server and Parquet too (0.8 GB), for the tests of the ledger's sinks
-	@scripts/setup local dev engines
-
-quick: dev ## a short bench without other gateways that fails where this one costs more than it may
+bench-quick: dev ## a short bench without other gateways that fails where this one costs more than it may
 	@.venv/bin/python -m bench --quick --floors --peers none
 
 bench-chunk: dev ## what the gateway's own code costs a chunk of a stream; fails where it is too much

@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,8 +17,9 @@ from gateway.cli.terminal import format_count
 from gateway.core import jsonio
 from gateway.core.ledger_rows import DamagedRow
 from gateway.ledger.erase import erase_user
-from gateway.ledger.errors import StoreError, StoreRebuildingError
+from gateway.ledger.errors import LedgerError, StoreError, StoreRebuildingError
 from gateway.ledger.recovery import read_removed_until
+from gateway.ledger.sinks.open_sink import open_sink
 from gateway.ledger.store import (
     FEED_WAIT_SECONDS,
     MAX_FEED_TRIES,
@@ -157,16 +159,20 @@ def erase(session: CommandSession, end_user: str, *, yes: bool) -> None:
     try:
         audit = AuditLog(find_data_folder(session.environ))
         audit.check()
-        store = open_store(location.store)
-        try:
+        with ExitStack() as stack:
+            store = open_store(location.store)
+            stack.callback(store.close)
+            sinks = [open_sink(name, url) for name, url in location.sinks.items()]
+            for sink in sinks:
+                stack.callback(sink.close)
             store.catch_up(location.journal_folder)
-            erased = erase_user(location.journal_folder, location.content_folder, store, end_user)
-        finally:
-            store.close()
+            erased = erase_user(
+                location.journal_folder, location.content_folder, store, end_user, sinks
+            )
         # Without the hash: it would lead to the person again.
         act = {"calls": erased.calls, "texts": erased.texts}
         audit.append("ledger.erase", who=find_user(), via="cli", after=act)
-    except (OSError, StoreError) as error:
+    except (OSError, LedgerError) as error:
         raise click.ClickException(f"not all is erased, run it again: {error}") from error
     click.echo(
         f"{_format_number(erased.calls, 'call')}: {_format_number(erased.lines, 'row')} of the"

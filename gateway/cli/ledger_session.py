@@ -1,7 +1,7 @@
 """Access to the ledger for commands: its store, and the options that select rows."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -31,6 +31,10 @@ class LedgerPlace(Protocol):
     @property
     def content_folder(self) -> Path:
         """The folder with the texts of calls, if they are kept."""
+
+    @property
+    def sinks(self) -> Mapping[str, str]:
+        """The URL of each sink, by its name."""
 
     @property
     def time_zone(self) -> str:

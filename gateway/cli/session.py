@@ -30,6 +30,8 @@ class LedgerLocation(msgspec.Struct, frozen=True):
     journal_folder: Path
     content_folder: Path
     time_zone: str
+    sinks: Mapping[str, str] = {}
+    """The URL of each sink, by its name."""
 
 
 class CommandSession:
@@ -108,6 +110,7 @@ class CommandSession:
             journal_folder=data_root / ledger.journal,
             content_folder=data_root / "content",
             time_zone=ledger.time_zone,
+            sinks=ledger.sinks,
         )
 
 

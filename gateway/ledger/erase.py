@@ -1,7 +1,7 @@
 """Erase the personal part of an end user's rows: in journals, in the store, and kept texts."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,6 +9,7 @@ from gateway.ledger import personal_part, transcripts
 from gateway.ledger.chain import is_intact, is_sealed
 from gateway.ledger.file_lock import lock_file
 from gateway.ledger.journal import decode_row, list_segments
+from gateway.ledger.sinks.base import LedgerSink
 from gateway.ledger.store import LedgerStore
 
 
@@ -23,11 +24,17 @@ class ErasedRows(NamedTuple):
     """The number of calls whose texts were deleted."""
 
 
-def erase_user(folder: Path, content_folder: Path, store: LedgerStore, end_user: str) -> ErasedRows:
+def erase_user(
+    folder: Path,
+    content_folder: Path,
+    store: LedgerStore,
+    end_user: str,
+    sinks: Sequence[LedgerSink] = (),
+) -> ErasedRows:
     """Erase the personal part of all rows of an end user (a hash); a second run finds none.
 
     Meanwhile no process feeds the store from the folder. Rows keep their costs. Raises OSError and
-    StoreError; then run it again.
+    LedgerError; then run it again.
     """
     with lock_file(folder / "feed.lock"):
         # Not yet known calls first: a crash in between must not lose the ids of kept texts.
@@ -39,6 +46,9 @@ def erase_user(folder: Path, content_folder: Path, store: LedgerStore, end_user:
         for path in list_segments(folder):
             line_count += _erase_lines(path, end_user)
         store.erase_user(end_user)
+    # After the journals: a sink that delivers now still has the rows as they were.
+    for sink in sinks:
+        sink.erase_user(folder, end_user)
     return ErasedRows(len(ids), line_count, text_count)
 
 

@@ -4,6 +4,7 @@ LedgerError
     JournalError                a row is not in the journal
     LedgerQueryError            the query is invalid
     GarbledValueError           no writer can have written this value (sqlite_damage.py)
+    SinkError                   a sink did not take rows
     StoreError                  the store cannot be used
         StoreDamagedError       its file is unreadable
         StoreRebuildingError    it does not have all rows of the journals yet
@@ -31,6 +32,10 @@ class StoreError(LedgerError):
 
     The text never contains the URL's password.
     """
+
+
+class SinkError(LedgerError):
+    """A sink cannot be used, or did not take rows; the text never contains a credential."""
 
 
 class StoreDamagedError(StoreError):

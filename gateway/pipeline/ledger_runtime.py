@@ -14,6 +14,8 @@ from gateway.ledger.errors import JournalError
 from gateway.ledger.journal import Journal
 from gateway.ledger.recovery import recover
 from gateway.ledger.redaction import Redactor
+from gateway.ledger.sinks.feeder import SinkFeeder
+from gateway.ledger.sinks.open_sink import open_sink
 from gateway.ledger.store import FEED_WAIT_SECONDS, MAX_FEED_TRIES, Rebuild, open_store
 from gateway.ledger.transcripts import TranscriptWriter
 from gateway.ledger.writer import LedgerWriter, Sink
@@ -22,7 +24,7 @@ from gateway.settings.schema.root import Config
 from gateway.telemetry import log as log_module
 from gateway.telemetry import tracing
 from gateway.telemetry.log import Log
-from gateway.telemetry.metrics import CounterMetric, GaugeMetric, Metrics
+from gateway.telemetry.metrics import CounterMetric, GaugeMetric, LabelledGauges, Metrics
 from gateway.telemetry.shared_metrics import SharedMemory
 from gateway.telemetry.spans import ProviderAddress
 from gateway.telemetry.tracing import Tracing
@@ -41,7 +43,7 @@ class LedgerRuntime:
 
     The journal lies in `data_folder`. `info` has the labels of the build's metric, `shared_memory`
     is the memory in which workers count, and `strikes` remove more than secrets from transcripts.
-    Raises StoreError, TraceError, and OSError if the folder cannot be written.
+    Raises StoreError, SinkError, TraceError, and OSError if the folder cannot be written.
     """
 
     def __init__(  # noqa: PLR0913 - its surroundings
@@ -69,6 +71,10 @@ class LedgerRuntime:
         """The number of files of the store that were found damaged or gone."""
         self._logged_damaged_rows = 0
         self.store = open_store(url, on_rebuild=self._log_rebuild)
+        self._sink_feeders = [
+            SinkFeeder(name, open_sink(name, sink_url), self.journal_folder, log, clocks.wall)
+            for name, sink_url in ledger.sinks.items()
+        ]
         metrics_config = config.metrics
         self.metrics = Metrics(
             keys=metrics_config.keys,
@@ -149,6 +155,10 @@ class LedgerRuntime:
             asyncio.create_task(
                 self._run_every(_REFRESH_SECONDS, self.metrics.refresh), name="figures"
             ),
+            *(
+                asyncio.create_task(feeder.run(asyncio.sleep), name=f"sink {feeder.name}")
+                for feeder in self._sink_feeders
+            ),
         ]
 
     async def stop(self) -> None:
@@ -220,10 +230,14 @@ class LedgerRuntime:
         now, ledger = self._wall(), self._ledger
         transcripts.sweep(self.content_folder, now - ledger.keep_content)
         if ledger.keep_journal:
-            offsets = self.store.read_offsets(self.journal_folder)
+            all_offsets = [
+                self.store.read_offsets(self.journal_folder),
+                *(feeder.sink.read_offsets(self.journal_folder) for feeder in self._sink_feeders),
+            ]
 
             def is_fed(path: Path) -> bool:
-                return offsets.get(path.name, 0) >= path.stat().st_size
+                size = path.stat().st_size
+                return all(offsets.get(path.name, 0) >= size for offsets in all_offsets)
 
             recovery.sweep(self.journal_folder, now - ledger.keep_journal, is_fed)
         if ledger.keep:
@@ -246,6 +260,8 @@ class LedgerRuntime:
         except Exception as error:  # noqa: BLE001 - the next start feeds it
             self._log_failure("feed", error)
         self.store.close()
+        for feeder in self._sink_feeders:
+            feeder.sink.close()
 
     def _log_rebuild(self, rebuild: Rebuild) -> None:
         """Log that a store's file was damaged or gone, and later that the new one has all rows."""
@@ -346,6 +362,39 @@ class LedgerRuntime:
                 ),
             ],
         )
+        feeders = self._sink_feeders
+        if feeders:
+            self.metrics.watch(
+                labelled_gauges=[
+                    LabelledGauges(
+                        "ledger_sink_lag_seconds",
+                        "How far a sink may be behind the journals.",
+                        ("sink",),
+                        lambda: {
+                            (feeder.name,): lag
+                            for feeder in feeders
+                            if (lag := feeder.measure_lag()) is not None
+                        },
+                        "min",
+                    ),
+                    LabelledGauges(
+                        "ledger_sink_pending_bytes",
+                        "Bytes of the journals that a sink has not acknowledged.",
+                        ("sink",),
+                        lambda: {
+                            (feeder.name,): float(feeder.count_pending_bytes())
+                            for feeder in feeders
+                        },
+                    ),
+                    LabelledGauges(
+                        "ledger_sink_failures",
+                        "Deliveries to a sink that failed since the gateway started.",
+                        ("sink",),
+                        lambda: {(feeder.name,): float(feeder.failures) for feeder in feeders},
+                        "sum",
+                    ),
+                ]
+            )
         traces = self.traces
         if traces is not None:
             dropped = CounterMetric(

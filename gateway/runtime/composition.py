@@ -22,6 +22,7 @@ from gateway.cache.session_store import LocalSessionStore, SessionStore, SharedS
 from gateway.core.clocks import SYSTEM_CLOCKS, Clocks
 from gateway.core.ledger_rows import FinalRow
 from gateway.core.target import Provider
+from gateway.ledger.errors import SinkError
 from gateway.ledger.journal import list_segments
 from gateway.ledger.recovery import Recovered
 from gateway.ledger.redaction_patterns import compile_redactor
@@ -241,6 +242,8 @@ class Gateway:
             )
         except TraceError as error:
             raise ConfigError([source.make_mistake(("traces", "endpoint"), str(error))]) from None
+        except SinkError as error:
+            raise ConfigError([source.make_mistake(("ledger", "sinks"), f"{error}.")]) from None
 
     def adopt_recovered(self, recovered: Recovered) -> None:
         """Add what a process that will not serve calls has recovered; `start` settles it."""

@@ -21,6 +21,7 @@ _NAMED_LISTS = ("guards", "choices", "limits", "budgets")
 _STARTUP_PATHS: tuple[Path, ...] = (
     ("server",), ("keys",), ("metrics",), ("redis",), ("traces",), ("cache", "max_bytes"),
     ("ledger", "journal"), ("ledger", "store"), ("ledger", "content"), ("ledger", "redact"),
+    ("ledger", "sinks"),
 )  # fmt: skip
 """Settings that a running gateway cannot change."""
 _STORE_PATH: Path = ("ledger", "store")

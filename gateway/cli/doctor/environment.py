@@ -18,10 +18,12 @@ from gateway.core.ledger_rows import DamagedRow
 from gateway.core.target import Provider
 from gateway.ledger import sqlite_damage
 from gateway.ledger.errors import (
+    LedgerError,
     StoreDamagedError,
     StoreError,
-    StoreRebuildingError,  # fmt: skip
+    StoreRebuildingError,
 )
+from gateway.ledger.sinks.open_sink import open_sink
 from gateway.ledger.store import count_damaged_rows, open_store
 from gateway.limits.key_store.store import is_database
 from gateway.limits.startup_check import find_unshared_limits
@@ -73,6 +75,7 @@ def check_environment(
         _check_workers,
         _check_data_folder,
         _check_store,
+        _check_sinks,
         _check_secret,
         _check_open_files,
         _check_keys,
@@ -218,6 +221,23 @@ def _check_store(session: CommandSession) -> Iterator[DoctorFinding]:
         fix = "tiergate ledger verify"
         yield DoctorFinding("warning", "ledger", message, hint, where="ledger.journal", fix=fix)
     yield DoctorFinding("ok", "ledger", f"{file or 'PostgreSQL'} answers queries")
+
+
+def _check_sinks(session: CommandSession) -> Iterator[DoctorFinding]:
+    for name, url in session.source.config.ledger.sinks.items():
+        try:
+            sink = open_sink(name, url)
+            try:
+                sink.check()
+            finally:
+                sink.close()
+        except (OSError, LedgerError) as error:
+            hint = "Calls continue, and their rows wait in the journal for the sink."
+            where = f"ledger.sinks.{name}"
+            message = f"The sink {name} takes no rows: {error}."
+            yield DoctorFinding("error", "ledger", message, hint, where=where, fix="tiergate check")
+        else:
+            yield DoctorFinding("ok", "ledger", f"the sink {name} takes rows")
 
 
 def _read_gaps(url: str, file: Path | None) -> tuple[float | None, list[DamagedRow]]:

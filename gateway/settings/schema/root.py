@@ -73,6 +73,8 @@ def _check_host(text: str) -> str:
     return text.lower()
 
 
+SINK_SCHEMES = ("clickhouse", "clickhouses", "s3", "file", "postgresql")
+"""The schemes of URLs of the ledger's sinks; each names an engine."""
 DATABASE_SCHEMES = ("sqlite:///", "postgresql://", "postgres://")
 """The schemes of databases."""
 _STORE_FORMS = "`open`, a file of keys, sqlite:///keys.db or postgresql://user:password@host/name"
@@ -228,12 +230,24 @@ class MediaPart(Part):
     """Media types that the gateway accepts; it reads the type from the first bytes."""
 
 
+def _check_sink_url(url: str) -> str:
+    if not url.startswith(tuple(f"{scheme}://" for scheme in SINK_SCHEMES)):
+        raise ValueError(f"must be a URL that begins with one of: {', '.join(SINK_SCHEMES)}")
+    return url
+
+
+type SinkName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
+type SinkUrl = Annotated[str, AfterValidator(_check_sink_url)]
+
+
 class LedgerPart(Part):
     """The ledger: the record of calls and their cost."""
 
     journal: str = "ledger"
     store: str = "sqlite:///ledger.db"
     """The database: sqlite:///PATH for one machine, postgresql://... for several."""
+    sinks: Annotated[dict[SinkName, SinkUrl], Field(repr=False)] = {}
+    """Engines that also get each row, by a name of your own: the URL of each."""
     time_zone: str = "UTC"
     baseline: str | None = None
     """The target that calls are compared with: a tier of their own lab, `lab/tier`, or

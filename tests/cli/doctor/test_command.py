@@ -22,6 +22,7 @@ from tests.e2e.redis_port import Place
 from tests.e2e.upstream import Upstream, answering, failing
 from tests.e2e.world import Loop
 from tests.ledger.rows import entry, sealed
+from tests.ledger.sinks.test_base import Clock, ListSink
 
 BUDGET = "budgets: [{name: all, usd: 5, every: day}]\n"
 FAR = "redis://redis.example.invalid:6379"
@@ -238,6 +239,21 @@ def test_a_store_that_is_no_database_is_an_error_and_an_empty_one_a_warning(tmp_
     sqlite3.connect(data / "ledger.db").close()
     report = doctor(tmp_path)  # an empty store must first be fed
     assert (report.status, report.levels["ledger"]) == (0, "warning")
+
+
+def test_doctor_says_whether_each_sink_takes_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sinks = {"lake": ListSink(Clock()), "warehouse": ListSink(Clock())}
+    sinks["warehouse"].is_away = True
+    monkeypatch.setattr(environment, "open_sink", lambda name, _: sinks[name])
+    sinks_text = "{lake: 'file:///lake', warehouse: 'clickhouse://pa55word@host'}"
+    text = f"{GOOD}\nledger: {{sinks: {sinks_text}}}\n"
+    report = doctor(tmp_path, text)
+    assert (report.status, report.levels["ledger"]) == (1, "error")
+    assert "the sink lake takes rows" in report.text
+    assert "The sink warehouse takes no rows: away." in report.text
+    assert "pa55word" not in report.text
 
 
 def test_doctor_finds_damage_in_a_part_of_the_store_that_feeding_does_not_read(

@@ -1,0 +1,1 @@
+"""Sinks: engines beside the store that get each row of the journals at least once."""
