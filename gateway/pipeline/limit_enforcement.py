@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -31,6 +32,7 @@ from gateway.limits.memory import MemoryCounters
 from gateway.limits.rules import BudgetLevel, CounterScope, LimitRules, describe_counter
 from gateway.limits.tier_share import LoweredTurns
 from gateway.pipeline.ledger_runtime import LedgerRuntime
+from gateway.pipeline.open_calls import OpenCallsReader
 from gateway.settings.schema.root import Config
 from gateway.state.errors import StoreUnavailable
 from gateway.telemetry.log import Log
@@ -73,6 +75,9 @@ class LimitRuntime:
         self._keys = keys
         self._log = log
         self._limit_rules = deque([_build_limit_rules(config)], maxlen=_MAX_EARLIER_RULES)
+        self._read_open_calls = OpenCallsReader(
+            partial(read_open_calls, ledger_runtime.journal_folder), clocks.wall
+        )
         self._alert_tasks: set[asyncio.Task[None]] = set()
         self.levels: tuple[BudgetLevel, ...] = ()
         """Levels of budgets in USD at the last look; budgets without a call are left out."""
@@ -263,7 +268,7 @@ class LimitRuntime:
         age = await self._counter_store.find_loss_age(owner, now)
         if age is None or age > OPEN_CALL_SECONDS:
             return
-        rows = await asyncio.to_thread(read_open_calls, self._ledger_runtime.journal_folder)
+        rows = await self._read_open_calls(now - age)
         calls = [
             RunningCall(
                 row.id,
