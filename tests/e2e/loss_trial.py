@@ -215,8 +215,7 @@ def trial(
         provider.stop()
         stage.primary.kill()
         stage.replica.kill()
-    # The row of a call whose gateway is dead has what the gateway has estimated.
-    return _judge(result, is_counted=fault != "Redis killed for good" and "is dead" not in fault)
+    return _judge(result, is_counted=fault != "Redis killed for good")
 
 
 def _is_synced(replica: Place) -> bool:
