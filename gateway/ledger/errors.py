@@ -8,6 +8,7 @@ LedgerError
     StoreError                  the store cannot be used
         StoreDamagedError       its file is unreadable
         StoreRebuildingError    it does not have all rows of the journals yet
+        QueryTooLongError       a query took longer than its limit
 """
 
 
@@ -44,3 +45,11 @@ class StoreDamagedError(StoreError):
 
 class StoreRebuildingError(StoreError):
     """The store is being rebuilt from the journals and does not have all of their rows yet."""
+
+
+class QueryTooLongError(StoreError):
+    """A query took longer than it may."""
+
+    def __init__(self, max_seconds: float) -> None:
+        super().__init__(f"the query takes longer than {max_seconds:g} s")
+        self.max_seconds = max_seconds

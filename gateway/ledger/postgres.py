@@ -9,7 +9,7 @@ import msgspec
 
 from gateway.core import jsonio
 from gateway.core.decision_record import DecisionRecord
-from gateway.ledger.errors import StoreError
+from gateway.ledger.errors import QueryTooLongError, StoreError
 from gateway.ledger.ingest import RowBatch, make_storable
 from gateway.ledger.query import Slots, SqlDialect
 from gateway.ledger.schema import (
@@ -109,6 +109,19 @@ class PostgresStore(SqlStore):
             # Without its frames, which refer to the error, in a cycle.
             message = postgres_url.describe_error(error.with_traceback(None), self._options)
             raise StoreError(f"the ledger's PostgreSQL store: {message}") from None
+
+    @contextmanager
+    def limit_time(self, connection: _Connection, max_seconds: float | None) -> Iterator[None]:
+        """Limit the time of each query of a transaction, see `SqlStore.limit_time`."""
+        if max_seconds is None:
+            yield
+            return
+        milliseconds = str(max(1, round(max_seconds * 1_000)))
+        connection.execute("SELECT set_config('statement_timeout', %s, true)", [milliseconds])
+        try:
+            yield
+        except psycopg.errors.QueryCanceled:
+            raise QueryTooLongError(max_seconds) from None
 
     @contextmanager
     def transaction(self, connection: _Connection) -> Iterator[None]:

@@ -8,11 +8,15 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from gateway.ledger.call_order import NEWEST_FIRST, SORT_NAMES, CallOrder
 from gateway.ledger.errors import LedgerQueryError
 from gateway.ledger.query import FILTER_NAMES, GROUP_BY_NAMES
 
 _UNSTORABLE_PATTERN = re.compile("[\0\ud800-\udfff]")
 """Characters that no text in a store contains, and that some stores refuse in queries."""
+_MAX_SEARCH_SECONDS = 90_000
+"""The longest time that a search covers: a day on which clocks go back has 25 hours."""
+_DEFAULT_SEARCH_SECONDS = 86_400
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 
@@ -78,6 +82,30 @@ def parse_moment(
     except (ValueError, OverflowError):
         message = f"{text[:80]!r} is no time: write 24h, 7d, 2026-11-01 or 2026-11-01T09:30"
         raise LedgerQueryError(parameter, message) from None
+
+
+def parse_order(text: str) -> CallOrder:
+    """Return the order of a `sort` parameter, as `cost` or `-cost`. Raises LedgerQueryError."""
+    if not text:
+        return NEWEST_FIRST
+    name = text.removeprefix("-")
+    if name not in SORT_NAMES:
+        message = f"{text[:80]!r} is none of {', '.join(SORT_NAMES)}, with - before it for the"
+        raise LedgerQueryError("sort", f"{message} highest first")
+    return CallOrder(name, text != name)
+
+
+def limit_search(query: LedgerQuery, now: float) -> LedgerQuery:
+    """Return a query of at most a day of calls, by default the last one. Raises LedgerQueryError.
+
+    Such a query reads each call of its time.
+    """
+    until = now if query.until is None else min(query.until, now)
+    since = until - _DEFAULT_SEARCH_SECONDS if query.since is None else query.since
+    if until - since > _MAX_SEARCH_SECONDS:
+        message = "a search, and each order but that of receipt, covers at most a day: set `since`"
+        raise LedgerQueryError("since", f"{message} and `until` at most 25 hours apart")
+    return msgspec.structs.replace(query, since=since)
 
 
 def load_time_zone(zone: str) -> tzinfo:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from gateway.core.ledger_rows import AttemptRow, DamagedRow, FeedbackRow, ReplayRow
+from gateway.ledger.call_order import NEWEST_FIRST, CallOrder, CallSearch
 from gateway.ledger.file_lock import try_lock_file
 from gateway.ledger.ingest import RowBatch, read_batches, read_folder_id, read_sizes
 from gateway.ledger.journal import list_segments
@@ -34,7 +35,7 @@ from gateway.ledger.store import (
     FEED_WAIT_SECONDS,
     MAX_FEED_TRIES,
     IngestState,
-    NewestRows,
+    OrderedRows,
     StoredRow,
     TierAnswers,
     count_damaged_rows,
@@ -121,6 +122,12 @@ class SqlStore(ABC):
     def open_feeder(self) -> AbstractContextManager[Any]:
         """Open a connection without a transaction, for a feed; may reuse that of the last feed."""
         return self.open_writer()
+
+    @abstractmethod
+    def limit_time(
+        self, connection: Any, max_seconds: float | None
+    ) -> AbstractContextManager[None]:
+        """Limit the time of each query of a block; None sets no limit. Raises QueryTooLongError."""
 
     @abstractmethod
     def transaction(self, connection: Any) -> AbstractContextManager[Any]:
@@ -323,38 +330,47 @@ class SqlStore(ABC):
             seq = 0 if after_cursor is None else _parse_cursor(after_cursor, store_id)
             return self._read_stored_rows(connection, store_id, condition, values, seq, limit)
 
-    def read_newest(
+    def read_ordered(  # noqa: PLR0913 - one for each filter
         self,
         *,
         since: float | None = None,
         until: float | None = None,
         zone: tzinfo = UTC,
         only: Filters | None = None,
+        order: CallOrder = NEWEST_FIRST,
+        search: CallSearch | None = None,
         before_id: str | None = None,
         limit: int = 1000,
-    ) -> NewestRows:
-        """Return final rows of the calls received last, see `LedgerStore.read_newest`."""
+        max_seconds: float | None = None,
+    ) -> OrderedRows:
+        """Return final rows in an order, see `LedgerStore.read_ordered`."""
         check_names((), only)
         condition, values = build_condition(
             self.sql_dialect, since=since, until=until, only=only, zone=zone
         )
-        columns = (*ENTRY_COLUMNS, "repriced", "seq")
-        placeholders = ", ".join([self.sql_dialect.placeholder] * 2)
-        with self.open_reader() as connection:
+        if search is not None:
+            search_condition, search_values = search.build_condition(self.sql_dialect)
+            condition, values = f"{condition} AND {search_condition}", [*values, *search_values]
+        columns, placeholder = (*ENTRY_COLUMNS, "repriced", "seq"), self.sql_dialect.placeholder
+        with self.open_reader() as connection, self.limit_time(connection, max_seconds):
             store_id, last_seq = self._read_ledger(connection)
             if before_id is not None:
-                time_query = f"SELECT at FROM entries WHERE id = {self.sql_dialect.placeholder}"  # noqa: S608
-                before_row = connection.execute(time_query, [before_id]).fetchone()
+                before_row = connection.execute(
+                    f"SELECT {order.expression} FROM priced AS c WHERE c.id = {placeholder}",  # noqa: S608 - of SORT_NAMES
+                    [before_id],
+                ).fetchone()
                 if before_row is None:
                     raise ValueError("there is no such call: start without one")
-                condition += f" AND (c.at, c.id) < ({placeholders})"
-                values += [before_row[0], before_id]
+                page_condition, page_values = order.build_page_condition(
+                    self.sql_dialect, before_row[0], before_id
+                )
+                condition, values = f"{condition} AND {page_condition}", [*values, *page_values]
             rows = connection.execute(
                 f"SELECT {', '.join(columns)} FROM priced AS c WHERE {condition}"  # noqa: S608 - of the schema
-                f" ORDER BY c.at DESC, c.id DESC LIMIT {self.sql_dialect.placeholder}",
+                f" ORDER BY {order.build_clause()} LIMIT {placeholder}",
                 [*values, limit],
             ).fetchall()
-            return NewestRows(
+            return OrderedRows(
                 [self._build_row(store_id, row) for row in rows], f"{store_id}.{last_seq}"
             )
 

@@ -18,7 +18,12 @@ from gateway.core import jsonio
 from gateway.core.decision_record import DecisionRecord
 from gateway.core.ledger_rows import FinalRow
 from gateway.ledger import sqlite_damage
-from gateway.ledger.errors import StoreDamagedError, StoreError, StoreRebuildingError
+from gateway.ledger.errors import (
+    QueryTooLongError,
+    StoreDamagedError,
+    StoreError,
+    StoreRebuildingError,
+)
 from gateway.ledger.file_lock import lock_file
 from gateway.ledger.ingest import RowBatch
 from gateway.ledger.query import Slots, SqlDialect
@@ -52,6 +57,7 @@ _GONE_REASON = "it was gone"
 _EMPTY_REASON = "it was empty"
 _REBUILD_HINT = "the gateway rebuilds it from the journals"
 _MAX_FEED_TRIES = 3  # all but the last may find the file damaged, gone or half made
+_STEPS_BETWEEN_CHECKS = 10_000  # of SQLite's machine, between looks at the clock
 _MAX_NAMED_TABLES = 3  # missing tables named in an error
 _ZERO = Decimal(0)
 _NO_SUMS = [None] * 6
@@ -234,6 +240,25 @@ class SqliteStore(SqlStore):
             kept_connection, self._kept_connection = self._kept_connection, None
         if kept_connection is not None:
             kept_connection[0].close()
+
+    @contextmanager
+    def limit_time(
+        self, connection: sqlite3.Connection, max_seconds: float | None
+    ) -> Iterator[None]:
+        """Limit the time of the queries of a block, see `SqlStore.limit_time`."""
+        if max_seconds is None:
+            yield
+            return
+        deadline = time.monotonic() + max_seconds
+        connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS_BETWEEN_CHECKS)
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
+                raise QueryTooLongError(max_seconds) from None
+            raise
+        finally:
+            connection.set_progress_handler(None, 0)
 
     @contextmanager
     def transaction(self, connection: sqlite3.Connection) -> Iterator[None]:

@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from gateway.core.ledger_rows import AttemptRow, DamagedRow, FeedbackRow, FinalRow, ReplayRow
+from gateway.ledger.call_order import NEWEST_FIRST, CallOrder, CallSearch
 from gateway.ledger.query import Filters, QueryGroup, Slots
 from gateway.ledger.time_series import LatencyTimes
 
@@ -42,11 +43,10 @@ class StoredRow(FinalRow, frozen=True, kw_only=True, tag="final", tag_field="kin
     """The position in the order in which rows came in, for `after_cursor`; opaque."""
 
 
-class NewestRows(NamedTuple):
-    """Rows of the calls received last, and a cursor for followers."""
+class OrderedRows(NamedTuple):
+    """Rows in an order, and a cursor for followers."""
 
     rows: list[StoredRow]
-    """The rows, newest first."""
     cursor: str
     """A cursor for `after_cursor` of `read_entries`: all rows that come in or come again after
     these were read."""
@@ -190,20 +190,24 @@ class LedgerStore(Protocol):
         """
         ...
 
-    def read_newest(
+    def read_ordered(  # noqa: PLR0913 - one for each filter
         self,
         *,
         since: float | None = None,
         until: float | None = None,
         zone: tzinfo = UTC,
         only: Filters | None = None,
+        order: CallOrder = NEWEST_FIRST,
+        search: CallSearch | None = None,
         before_id: str | None = None,
         limit: int = 1000,
-    ) -> NewestRows:
-        """Return final rows of the calls received last: newest first, at most `limit`.
+        max_seconds: float | None = None,
+    ) -> OrderedRows:
+        """Return final rows in an order, at most `limit`; by default those received last.
 
-        `before_id` is the id of the last row that the caller has seen: earlier calls follow. Raises
-        ValueError if there is no such call.
+        `before_id` is the id of the last row that the caller has seen: the next ones follow. Raises
+        ValueError if there is no such call, and QueryTooLongError after `max_seconds`. A search and
+        each order but that of receipt read all calls between `since` and `until`.
         """
         ...
 

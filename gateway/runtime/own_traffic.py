@@ -72,7 +72,7 @@ def _read_reference(store: LedgerStore) -> ReferenceSet | None:
 
     None if there are too few.
     """
-    rows = store.read_newest(only={"source": ["classifier"]}, limit=_MAX_CLASSIFIED_CALLS).rows
+    rows = store.read_ordered(only={"source": ["classifier"]}, limit=_MAX_CLASSIFIED_CALLS).rows
     worths = [
         worth
         for row in rows

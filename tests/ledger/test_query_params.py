@@ -5,8 +5,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from gateway.ledger.call_order import NEWEST_FIRST, CallOrder
 from gateway.ledger.errors import LedgerQueryError
-from gateway.ledger.query_params import parse_moment, parse_query
+from gateway.ledger.query_params import limit_search, parse_moment, parse_order, parse_query
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NOW = 1_793_000_000.0
@@ -88,3 +89,26 @@ def test_parse_query_names_the_wrong_parameter(
     assert caught.value.parameter == part
     assert message in str(caught.value)
     assert len(str(caught.value)) < 300
+
+
+def test_a_search_covers_at_most_a_day_by_default_the_last_one() -> None:
+    def limit(**times: str) -> tuple[float | None, float | None]:
+        query = limit_search(parse_query(now=NOW, **times), NOW)
+        return query.since, query.until
+
+    assert limit() == (NOW - 86_400, None)
+    assert limit(since="1h") == (NOW - 3_600, None)
+    assert limit(since="25h") == (NOW - 90_000, None)
+    assert limit(until="48h") == (NOW - 3 * 86_400, NOW - 2 * 86_400)
+    assert limit(since="24h", until="2099-01-01")[0] == NOW - 86_400, "the future has no calls"
+    with pytest.raises(LedgerQueryError, match="covers at most a day") as caught:
+        limit(since="26h")
+    assert caught.value.parameter == "since"
+
+
+def test_an_order_is_a_name_with_a_minus_for_the_highest_first() -> None:
+    assert parse_order("") == parse_order("-received") == NEWEST_FIRST
+    assert parse_order("cost") == CallOrder("cost", descending=False)
+    for text in ("price", "--cost", "-"):
+        with pytest.raises(LedgerQueryError, match="is none of received, cost, duration"):
+            parse_order(text)

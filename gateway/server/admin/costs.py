@@ -1,6 +1,7 @@
 """The costs of calls, and the calls themselves, for admins and their programs."""
 
 import re
+import time
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from typing import Annotated, Any
@@ -10,16 +11,22 @@ from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from gateway.core import jsonio
+from gateway.core.call import OPEN_KEY
 from gateway.core.errors import Problem, ProblemError, invalid_request
 from gateway.core.ledger_rows import AttemptRow
 from gateway.ledger import export
+from gateway.ledger.call_order import NEWEST_FIRST, CallOrder, CallSearch
 from gateway.ledger.query import QueryGroup
-from gateway.ledger.query_params import LedgerQuery, is_storable
+from gateway.ledger.query_params import LedgerQuery, is_storable, limit_search, parse_order
 from gateway.ledger.store import LedgerStore, StoredRow, count_damaged_rows
 from gateway.runtime.composition import Gateway
 from gateway.server.admin import budgets, series
 from gateway.server.admin.auth import AdminAuth, get_team, may_see_team
-from gateway.server.admin.query_params import check_parameters, read_ledger_query
+from gateway.server.admin.query_params import (
+    check_parameters,
+    read_ledger_query,
+    translate_query_errors,
+)
 from gateway.server.admin.worker_thread import WorkerThread
 
 _MAX_ROWS, _DEFAULT_ROWS = 10_000, 1_000
@@ -30,7 +37,10 @@ _CSV, _JSON = "text/csv; charset=utf-8", "application/json"
 _CONTENT_TYPES = {"ndjson": "application/x-ndjson", "csv": _CSV, "json": _JSON}
 
 _ORDERS = ("came", "newest")
-_PAGE_PARAMETERS = ("order", "after", "before")
+_PAGE_PARAMETERS = ("order", "sort", "search", "after", "before")
+_MAX_SEARCH_CHARS = 200
+_MAX_SEARCH_SECONDS = 10.0
+"""The longest time in which the store reads a page."""
 
 type Texts = Annotated[list[str], Query()]
 
@@ -74,7 +84,9 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
         until: str = "",
         only: Texts = [],  # noqa: B006 - FastAPI's way to declare
         zone: str = "",
-        order: str = _ORDERS[0],
+        order: str = "",
+        sort: str = "",
+        search: str = "",
         after: str = "",
         before: str = "",
         limit: str = str(_DEFAULT_ROWS),
@@ -84,17 +96,22 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
             request, "since", "until", "only", "zone", *_PAGE_PARAMETERS, "limit", "format"
         )
         _check_format(format, *_CONTENT_TYPES)
-        _check_order(order, after, before)
+        is_ordered = bool(sort or search) or order == _ORDERS[1]
+        _check_order(order, sort or search, after, before)
         zone = zone or gateway.built_config.source.config.ledger.time_zone
+        now = time.time()
         query = read_ledger_query(
-            (), since=since, until=until, only=only, zone=zone, team=get_team(request)
+            (), since=since, until=until, only=only, zone=zone, now=now, team=get_team(request)
         )
         remaining = _parse_limit(limit)
-        page = (
-            LatestRowPage(query, format, before)
-            if order == _ORDERS[1]
-            else RowPage(query, format, after)
-        )
+        page = RowPage(query, format, after)
+        if is_ordered:
+            with translate_query_errors():
+                call_order = parse_order(sort)
+                if search or call_order.name != NEWEST_FIRST.name:
+                    query = limit_search(query, now)
+            call_search = _build_search(gateway, search) if search else None
+            page = OrderedRowPage(query, format, before, call_order, call_search)
         await worker_thread.ingest_journals()
         # In batches, so that other requests get their turn: no call waits for a long page.
         while remaining and await worker_thread(
@@ -187,11 +204,23 @@ class RowPage:
         yield b'],"cursor":' + jsonio.dumps(self.cursor or None) + b"}"
 
 
-class LatestRowPage(RowPage):
-    """Rows like those of RowPage, but the calls received last come first."""
+class OrderedRowPage(RowPage):
+    """Rows like those of RowPage, but in an order of the caller, and of the calls with a text."""
 
     page_parameter = "before"
     _cursor = ""
+
+    def __init__(
+        self,
+        query: LedgerQuery,
+        format: str,
+        position: str,
+        order: CallOrder,
+        search: CallSearch | None,
+    ) -> None:
+        super().__init__(query, format, position)
+        self._order = order
+        self._search = search
 
     @property
     def cursor(self) -> str:
@@ -203,12 +232,30 @@ class LatestRowPage(RowPage):
     ) -> Sequence[StoredRow]:
         position = self.position if is_storable(self.position) else "\N{REPLACEMENT CHARACTER}"
         try:
-            rows, cursor = store.read_newest(**selection, before_id=position or None, limit=limit)
+            rows, cursor = store.read_ordered(
+                **selection,
+                order=self._order,
+                search=self._search,
+                before_id=position or None,
+                limit=limit,
+                max_seconds=_MAX_SEARCH_SECONDS,
+            )
         except ValueError:
             raise invalid_request("The ledger has no call of this id.", "before") from None
         self._cursor = self._cursor or cursor  # the first batch's: followers see later rows
         self.position = rows[-1].id if rows else self.position
         return rows
+
+
+def _build_search(gateway: Gateway, text: str) -> CallSearch:
+    """Return a search for a text, also as the name of an end user. Raises ProblemError."""
+    if not is_storable(text) or len(text) > _MAX_SEARCH_CHARS:
+        message = f"`search` is a text of at most {_MAX_SEARCH_CHARS} characters."
+        raise invalid_request(message, "search")
+    keys = [OPEN_KEY] if gateway.keys.is_open else gateway.keys.list_keys()
+    hasher = gateway.end_user_hasher
+    hashes = [hasher.hash_id(key.tenant, key.name, text) for key in keys]
+    return CallSearch(text, tuple(name for name in hashes if name is not None))
 
 
 def _read_sums(gateway: Gateway, query: LedgerQuery) -> tuple[list[QueryGroup], QueryGroup, int]:
@@ -227,16 +274,21 @@ def _read_call(gateway: Gateway, name: str) -> tuple[StoredRow | None, list[Atte
     return row, [] if row is None else gateway.store.read_attempts(name)
 
 
-def _check_order(order: str, after: str, before: str) -> None:
-    if order not in _ORDERS:
+def _check_order(order: str, sorts: str, after: str, before: str) -> None:
+    """Refuse parameters that contradict each other. `sorts` is set if there is another order."""
+    if order not in ("", *_ORDERS):
         raise invalid_request(f"The order is {' or '.join(_ORDERS)}.", "order")
-    if order == _ORDERS[0] and before:
+    if order == _ORDERS[0] and sorts:
+        raise invalid_request("order=came has neither `sort` nor `search`: leave it out.", "order")
+    is_ordered = bool(sorts) or order == _ORDERS[1]
+    if before and not is_ordered:
         raise invalid_request(
             "`before` needs order=newest. Without it, page with `after`.", "before"
         )
-    if order == _ORDERS[1] and after:
+    if after and is_ordered:
         raise invalid_request(
-            "order=newest pages with `before`. To use `after`, leave `order` out.", "after"
+            "order=newest, `sort` and `search` page with `before`. To use `after`, leave them out.",
+            "after",
         )
 
 

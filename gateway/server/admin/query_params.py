@@ -2,7 +2,8 @@
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import msgspec
 from fastapi import Request
@@ -48,12 +49,19 @@ def read_ledger_query(
     Raises ProblemError: invalid_request.
     """
     timestamp = time.time() if now is None else now
-    try:
+    with translate_query_errors():
         query = parse_query(by, since=since, until=until, only=only, zone=zone, now=timestamp)
+    if not team:
+        return query
+    return msgspec.structs.replace(query, only={**query.only, "team": [team]})
+
+
+@contextmanager
+def translate_query_errors() -> Iterator[None]:
+    """Translate a LedgerQueryError into a ProblemError, invalid_request."""
+    try:
+        yield
     except LedgerQueryError as error:
         raise invalid_request(
             f"{str(error)[:1].upper()}{str(error)[1:]}.", error.parameter
         ) from None
-    if not team:
-        return query
-    return msgspec.structs.replace(query, only={**query.only, "team": [team]})

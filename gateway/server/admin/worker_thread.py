@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from gateway.core.errors import Problem, ProblemError
-from gateway.ledger.errors import StoreError, StoreRebuildingError
+from gateway.core.errors import Problem, ProblemError, invalid_request
+from gateway.ledger.errors import QueryTooLongError, StoreError, StoreRebuildingError
 from gateway.runtime.composition import Gateway
 
 _MAX_CONCURRENT = 2
@@ -47,6 +47,12 @@ def _translate_errors() -> Iterator[None]:
         message = f"The gateway cannot query the ledger now: {error}."
         problem = Problem(kind="ledger", message=message, retry_after=_RETRY_SECONDS)
         raise ProblemError(problem) from None
+    except QueryTooLongError as error:
+        message = (
+            f"The ledger did not answer this within {error.max_seconds:g} s: ask for a shorter "
+            "time, or for fewer calls with `only`."
+        )
+        raise invalid_request(message) from None
     except (OSError, StoreError) as error:
         message = f"The gateway cannot read the ledger: {error}."
         raise ProblemError(Problem(kind="ledger", message=message)) from None

@@ -8,6 +8,8 @@ import pytest
 
 from gateway.core.decision_record import DecisionRecord
 from gateway.core.ledger_rows import Row
+from gateway.ledger.call_order import SORT_NAMES, CallOrder, CallSearch
+from gateway.ledger.errors import QueryTooLongError, StoreError
 from gateway.ledger.schema import ENTRY_COLUMNS
 from gateway.ledger.sql_store import SqlStore
 from tests.contract.ledger.conftest import Make, ask, fed
@@ -50,31 +52,31 @@ def test_a_follower_reads_a_changed_row_again(store: SqlStore, folder: Path) -> 
     assert sorted(ids(store)) == ["a", "b", "c", "d"]
 
 
-def test_read_newest_pages_from_the_newest_call_and_gives_a_cursor_to_follow(
+def test_rows_are_paged_from_the_newest_call_and_gives_a_cursor_to_follow(
     store: SqlStore, folder: Path
 ) -> None:
     """Calls stay in the order in which they were received, even those fed late or twice."""
     fed(store, folder, [entry(name, at=at) for name, at in (("c", 3.0), ("a", 1.0), ("b", 2.0))])
     fed(store, folder, [entry("b2", at=2.0, tier="smart"), reprice("a")], "b")
-    first = store.read_newest(limit=2)
+    first = store.read_ordered(limit=2)
     assert [row.id for row in first.rows] == ["c", "b2"]
-    assert [row.id for row in store.read_newest(before_id="b2", limit=2).rows] == ["b", "a"]
-    assert store.read_newest(before_id="a").rows == []
-    assert [row.id for row in store.read_newest(only={"tier": ["smart"]}, until=3.0).rows] == ["b2"]
+    assert [row.id for row in store.read_ordered(before_id="b2", limit=2).rows] == ["b", "a"]
+    assert store.read_ordered(before_id="a").rows == []
+    assert [row.id for row in store.read_ordered(only={"tier": ["smart"]}, until=3.0).rows] == [
+        "b2"
+    ]
     assert store.read_entries(after_cursor=first.cursor) == []
     fed(store, folder, [entry("d", at=0.5), reprice("c", at=9e9)], "c")
     assert ids(store, after_cursor=first.cursor) == ["d", "c"]
     with pytest.raises(ValueError, match="no such call: start without one"):
-        store.read_newest(before_id="nobody")
+        store.read_ordered(before_id="nobody")
     with pytest.raises(ValueError, match="colour"):
-        store.read_newest(only={"colour": ["red"]})
+        store.read_ordered(only={"colour": ["red"]})
 
 
-def test_read_newest_of_an_empty_store_gives_a_cursor_to_follow(
-    store: SqlStore, folder: Path
-) -> None:
+def test_an_empty_store_gives_a_cursor_to_follow(store: SqlStore, folder: Path) -> None:
     """A follower that begins with an empty store then misses nothing."""
-    none = store.read_newest()
+    none = store.read_ordered()
     assert none.rows == []
     fed(store, folder, [entry()])
     assert ids(store, after_cursor=none.cursor) == ["call-1"]
@@ -389,3 +391,82 @@ def test_output_tokens_of_the_newest_answers_are_summed_by_lab_and_tier(
     fed(store, folder, rows)
     assert store.sum_output_tokens(3) == [("openai", "fast", 2, 35), ("openai", "smart", 1, 7)]
     assert store.sum_output_tokens(9)[0] == ("openai", "fast", 3, 1_035)
+
+
+SORTED = {
+    "received": ["a", "b", "c", "d", "e"],
+    "cost": ["b", "a", "d", "c", "e"],
+    "duration": ["e", "d", "c", "b", "a"],
+    "first_content": ["c", "d", "a", "b", "e"],
+    "tokens": ["d", "c", "a", "e", "b"],
+}
+KNOWN = {"cost": 4, "first_content": 2, "tokens": 4}
+
+
+@pytest.mark.parametrize("name", SORT_NAMES)
+@pytest.mark.parametrize("descending", [False, True])
+def test_rows_are_paged_in_any_order_with_the_unknown_last(
+    store: SqlStore, folder: Path, name: str, *, descending: bool
+) -> None:
+    rows = [
+        entry("a", at=1.0, cost=Decimal(2), duration=5.0),
+        entry("b", at=2.0, cost=Decimal("1E-9"), duration=4.0, input=None, output=None),
+        entry(
+            "c", at=3.0, cost=Decimal(10), duration=3.0, first_content=0.1, cache_read=0, input=9
+        ),
+        entry("d", at=4.0, cost=Decimal(3), duration=2.0, first_content=0.2, input=1),
+        entry("e", at=5.0, cost=None, duration=1.0, reasoning=7, output=None, input=90),
+    ]
+    fed(store, folder, rows)
+    expected = SORTED[name]
+    known = KNOWN.get(name, 5)
+    if descending:
+        expected = [*reversed(expected[:known]), *reversed(expected[known:])]
+    order, listed, last = CallOrder(name, descending), list[str](), None
+    while page := store.read_ordered(order=order, before_id=last, limit=2).rows:
+        listed += [row.id for row in page]
+        last = listed[-1]
+    assert listed == expected
+
+
+def test_a_repriced_call_is_sorted_by_its_new_cost(store: SqlStore, folder: Path) -> None:
+    fed(store, folder, [entry("a", cost=Decimal(1)), entry("b", cost=Decimal(2))])
+    fed(store, folder, [reprice("a", cost=Decimal(3))], "b")
+    rows = store.read_ordered(order=CallOrder("cost")).rows
+    assert [row.id for row in rows] == ["a", "b"]
+
+
+def test_a_search_finds_a_text_in_ids_names_and_errors(store: SqlStore, folder: Path) -> None:
+    rows = [
+        entry("tg-Ann", key="website", model="gpt-5%nano", at=1.0),
+        entry("tg-2", problem="upstream_timeout", conversation="c0ffee", end_user="u1", at=2.0),
+        entry("tg-3", upstream_id="req_Zed", response_id="chatcmpl-9", asked="auto!", at=3.0),
+    ]
+    fed(store, folder, rows)
+    for text, expected in {
+        "ANN": ["tg-Ann"], "web": ["tg-Ann"], "5%n": ["tg-Ann"], "5_n": [], "timeout": ["tg-2"],
+        "C0FFEE": ["tg-2"], "req_z": ["tg-3"], "chatcmpl-9": ["tg-3"], "o!": ["tg-3"],
+        "tg-": ["tg-3", "tg-2", "tg-Ann"], "nobody": [],
+    }.items():  # fmt: skip
+        found = store.read_ordered(search=CallSearch(text)).rows
+        assert [row.id for row in found] == expected, text
+    found = store.read_ordered(search=CallSearch("bob", ("u1", "u2"))).rows
+    assert [row.id for row in found] == ["tg-2"]
+
+
+def test_a_query_that_takes_too_long_ends(store: SqlStore, folder: Path) -> None:
+    fed(store, folder, [entry(f"tg-{number}") for number in range(100)])
+    slow = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000000) SELECT sum(i) FROM n"  # fmt: skip
+    with (
+        pytest.raises(QueryTooLongError, match=r"longer than 0\.05 s"),
+        store.open_reader() as connection,
+        store.limit_time(connection, 0.05),
+    ):
+        connection.execute(slow).fetchall()
+    with (
+        pytest.raises(StoreError, match="nothing"),
+        store.open_reader() as connection,
+        store.limit_time(connection, 5.0),
+    ):
+        connection.execute("SELECT * FROM nothing")
+    assert len(store.read_ordered(max_seconds=5.0).rows) == 100

@@ -60,7 +60,7 @@ def test_erasure_leaves_nothing_that_leads_to_the_person(
     paths = fill(folder)
     store.feed(folder)
     sizes, totals = [path.stat().st_size for path in paths], store.sum_costs()
-    cursor = store.read_newest().cursor
+    cursor = store.read_ordered().cursor
     assert erase_user(folder, texts, store, USER) == ErasedRows(calls=2, lines=4, texts=2)
     data = b"".join(path.read_bytes() for path in paths)
     assert not any(secret in data for secret in SECRETS)

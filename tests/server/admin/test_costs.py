@@ -4,6 +4,7 @@ import csv
 import io
 import re
 import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any
@@ -14,6 +15,7 @@ from fastapi import FastAPI
 
 from gateway.core import jsonio
 from gateway.core.ledger_rows import AttemptRow, FinalRow, RepriceRow
+from gateway.ledger.errors import QueryTooLongError
 from gateway.ledger.journal import Journal
 from gateway.server.admin import costs, worker_thread
 from tests.e2e.upstream import PATIENCE, Upstream
@@ -246,13 +248,68 @@ def test_rows_can_be_listed_newest_first_and_followed_from_there(world: World) -
         ("order=oldest", "The order is came or newest."),
         (
             "order=newest&after=1",
-            "order=newest pages with `before`. To use `after`, leave `order` out.",
+            "order=newest, `sort` and `search` page with `before`. To use `after`, leave them out.",
         ),
         ("before=tg-1", "`before` needs order=newest. Without it, page with `after`."),
         ("order=newest&before=tg-none", "The ledger has no call of this id."),
         ("order=newest&before=%00", "The ledger has no call of this id."),
     ):
         assert check_error(get(world, f"{ENTRIES}?{query}"), 400) == problem
+
+
+def test_calls_of_a_day_are_sorted_and_searched(make: Make) -> None:
+    world, now = make(), time.time()
+    user = world.gateway.end_user_hasher.hash_id("default", "open", "ann")
+    write(
+        world,
+        entry("tg-1", at=now - 90, cost=Decimal(2), problem="upstream_timeout"),
+        entry("tg-2", at=now - 60, cost=Decimal(3), end_user=user),
+        entry("tg-3", at=now - 30, cost=None),
+        entry("tg-old", at=now - 90_000, cost=Decimal(9), problem="upstream_timeout"),
+    )
+
+    def ids(query: str) -> list[str]:
+        return [row["id"] for row in lines(get(world, f"{ENTRIES}?{query}"))]
+
+    assert ids("sort=cost") == ["tg-1", "tg-2", "tg-3"]
+    assert ids("sort=-cost") == ["tg-2", "tg-1", "tg-3"]
+    assert ids("sort=received") == ["tg-old", "tg-1", "tg-2", "tg-3"], "all time: no sort reads it"
+    assert ids("search=TIMEOUT") == ["tg-1"]
+    assert ids("search=timeout&since=26h&until=24h") == ["tg-old"]
+    assert ids("search=ann") == ids(f"search={user}") == ["tg-2"]
+    first = get(world, f"{ENTRIES}?sort=-cost&limit=1&search=tg&format=csv")
+    assert [row["id"] for row in csv.DictReader(io.StringIO(first.text))] == ["tg-2"]
+    second = get(world, first.links["next"]["url"])
+    assert [row["id"] for row in csv.DictReader(io.StringIO(second.text))] == ["tg-1"]
+    for query, problem in (
+        (
+            "sort=price",
+            "'price' is none of received, cost, duration, first_content, tokens, with -",
+        ),
+        (
+            "sort=cost&since=7d",
+            "A search, and each order but that of receipt, covers at most a day",
+        ),
+        (
+            "search=a&since=26h",
+            "A search, and each order but that of receipt, covers at most a day",
+        ),
+        ("search=%00", "`search` is a text of at most 200 characters."),
+        ("search=a&order=came", "order=came has neither `sort` nor `search`: leave it out."),
+        ("search=a&after=1", "order=newest, `sort` and `search` page with `before`."),
+    ):
+        assert check_error(get(world, f"{ENTRIES}?{query}"), 400).startswith(problem)
+
+
+def test_a_search_that_takes_too_long_says_so(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise QueryTooLongError(10.0)
+
+    monkeypatch.setattr(world.gateway.store, "read_ordered", fail)
+    message = check_error(get(world, f"{ENTRIES}?search=a"), 400)
+    assert message.startswith("The ledger did not answer this within 10 s: ask for a shorter time")
 
 
 def test_rows_can_be_filtered_by_status_and_conversation(world: World) -> None:
