@@ -15,6 +15,7 @@ import msgspec
 from gateway.core.ledger_rows import AttemptRow, DamagedRow, FeedbackRow, FinalRow, ReplayRow
 from gateway.ledger.call_order import NEWEST_FIRST, CallOrder, CallSearch
 from gateway.ledger.query import Filters, QueryGroup, Slots
+from gateway.ledger.sql_reader import SqlReader
 from gateway.ledger.time_series import LatencyTimes
 
 MAX_FEED_TRIES, FEED_WAIT_SECONDS = 100, 0.02
@@ -79,7 +80,7 @@ class IngestState(msgspec.Struct, frozen=True, kw_only=True):
     may lag behind by `now - fed_until`. None until a feed has ended."""
 
 
-class LedgerStore(Protocol):
+class LedgerStore(SqlReader, Protocol):
     """A store for ledger rows; any thread may use it, and all methods block.
 
     Every method raises StoreError if the store cannot be reached, read or written, and ValueError

@@ -39,6 +39,8 @@ _GROUPS = {
     "Admin: costs and calls": (
         "/admin/costs",
         "/admin/entries",
+        "/admin/conversations",
+        "/admin/month",
         "/admin/series",
         "/admin/latency",
         "/admin/budgets",

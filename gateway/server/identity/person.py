@@ -10,7 +10,10 @@ _READING_METHODS = frozenset({"GET", "HEAD"})
 _ADMIN_PATHS = ("/admin/keys", "/admin/sessions", "/admin/audit")
 """Prefixes of paths that only an admin may change or read: who may call, and who did what."""
 
-_TEAM_PATHS = ("/admin/costs", "/admin/entries", "/admin/series", "/admin/latency")
+_TEAM_PATHS = (
+    *("/admin/costs", "/admin/entries", "/admin/conversations", "/admin/month"),
+    *("/admin/series", "/admin/latency"),
+)
 """Prefixes of paths that tell of the calls of one team alone."""
 
 
