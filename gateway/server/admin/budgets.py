@@ -10,7 +10,6 @@ from fastapi import APIRouter, Request, Response
 
 from gateway.core import jsonio
 from gateway.ledger.export import format_exact
-from gateway.ledger.query import Slots
 from gateway.ledger.query_params import load_time_zone
 from gateway.limits.budget_forecast import (
     BudgetForecast,
@@ -21,8 +20,10 @@ from gateway.limits.budget_forecast import (
 from gateway.limits.budget_status import BudgetStatus, BudgetUse, compute_budget_uses, iter_budgets
 from gateway.limits.rules import split_user
 from gateway.runtime.composition import Gateway
+from gateway.server.admin.month import describe_forecast
 from gateway.server.admin.query_params import check_parameters
 from gateway.server.admin.worker_thread import WorkerThread
+from gateway.server.queries.spending_steps import count_spending, read_steps
 
 _JSON = "application/json"
 _HISTORY_SECONDS = 300.0
@@ -85,16 +86,11 @@ def read_spending(gateway: Gateway, status: BudgetStatus) -> dict[str | None, De
         )
         named_groups = [group for group in groups if group.names[1] is not None]
         return {
-            "/".join(map(str, group.names)): (group.cost or Decimal(0))
-            + (group.reserved or Decimal(0))
+            "/".join(map(str, group.names)): count_spending(group)
             for group in named_groups[:_MAX_USERS]
         }
     groups = gateway.store.sum_costs(by, only=status.filters, since=window.start, until=window.end)
-    return {
-        (group.names[0] if by else None): (group.cost or Decimal(0))
-        + (group.reserved or Decimal(0))
-        for group in groups
-    }
+    return {(group.names[0] if by else None): count_spending(group) for group in groups}
 
 
 class _SpendingHistory(msgspec.Struct, frozen=True):
@@ -136,18 +132,8 @@ def _find_history(
 def _read_history(
     gateway: Gateway, status: BudgetStatus, steps: SpendingSteps, now: float
 ) -> _SpendingHistory:
-    starts = steps.list_starts(now)
-    names = [str(index) for index in range(len(starts))]
     by = () if status.apart is None else (status.apart,)
-    groups = gateway.store.sum_costs(
-        by, only=status.filters, since=starts[0], until=now, slots=Slots(names, starts)
-    )
-    amounts: dict[str | None, list[Decimal]] = {}
-    for group in groups:
-        *subject, step = group.names
-        spent = amounts.setdefault(subject[0] if subject else None, [Decimal(0)] * steps.count)
-        index = min(int(step or 0), steps.count - 1)
-        spent[index] += (group.cost or Decimal(0)) + (group.reserved or Decimal(0))
+    amounts = read_steps(gateway.store, by, status.filters, steps, now)
     return _SpendingHistory(status.part, now, steps, amounts)
 
 
@@ -200,11 +186,7 @@ def _render_budget(
         "then": part.then,
         "rate": None if rate is None else format_exact(rate),
         "runs_out": budget_use.predict_exhaustion(now),
-        "forecast": None
-        if forecast is None
-        else {
-            name: format_exact(amount) for name, amount in msgspec.structs.asdict(forecast).items()
-        },
+        "forecast": describe_forecast(forecast),
         "only": [
             f"{name}={value}"
             for name, values in only.items()

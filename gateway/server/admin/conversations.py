@@ -7,26 +7,17 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from gateway.core import jsonio
 from gateway.core.errors import invalid_request
-from gateway.ledger.conversations import (
-    ConversationCursor,
-    ConversationSums,
-    read_conversations,
-)
-from gateway.ledger.export import build_group
-from gateway.ledger.query_params import LedgerQuery
-from gateway.ledger.store import LedgerStore, count_damaged_rows
+from gateway.ledger.conversations import ConversationCursor
 from gateway.runtime.composition import Gateway
 from gateway.server.admin.auth import get_team
 from gateway.server.admin.query_params import check_parameters, parse_limit, read_ledger_query
 from gateway.server.admin.worker_thread import WorkerThread
+from gateway.server.queries.conversations import render_conversations
 
 _JSON = "application/json"
 _DEFAULT_SINCE = "24h"
 _MAX_LISTED, _DEFAULT_LISTED = 200, 50
-_MAX_SECONDS = 10.0
-"""The longest time in which the store reads a page."""
 _CURSOR_PATTERN = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,20})?)-([0-9A-Za-z_-]{1,200})")
 
 type Texts = Annotated[list[str], Query()]
@@ -57,44 +48,10 @@ def add_routes(router: APIRouter, gateway: Gateway, worker_thread: WorkerThread)
         )
         page_limit, cursor = parse_limit(limit, _MAX_LISTED), _parse_cursor(before)
         await worker_thread.ingest_journals()
-        answer = await worker_thread(partial(read_page, gateway.store, query, cursor, page_limit))
+        answer = await worker_thread(
+            partial(render_conversations, gateway.store, query, cursor, page_limit)
+        )
         return Response(answer, media_type=_JSON)
-
-
-def read_page(
-    store: LedgerStore, query: LedgerQuery, before: ConversationCursor | None, limit: int
-) -> bytes:
-    """Return a page of conversations as JSON. Blocks."""
-    page = read_conversations(
-        store,
-        **query.selection,
-        zone=query.time_zone,
-        before=before,
-        limit=limit + 1,
-        max_seconds=_MAX_SECONDS,
-    )
-    last = page[limit - 1].cursor if len(page) > limit else None
-    damages = store.read_damages(since=query.since, until=query.until)
-    return jsonio.dumps(
-        {
-            "since": query.since,
-            "until": query.until,
-            "conversations": [_describe(item) for item in page[:limit]],
-            "next": None if last is None else f"{last.last!r}-{last.conversation}",
-            "damaged_rows": count_damaged_rows(damages),
-        }
-    )
-
-
-def _describe(item: ConversationSums) -> dict[str, object]:
-    return {
-        "conversation": item.conversation,
-        "first": item.first,
-        "last": item.last,
-        "keys": item.keys,
-        "last_call": item.last_call,
-        **build_group(item.sums, ()),
-    }
 
 
 def _parse_cursor(text: str) -> ConversationCursor | None:

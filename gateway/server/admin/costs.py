@@ -20,7 +20,7 @@ from gateway.ledger.query import QueryGroup
 from gateway.ledger.query_params import LedgerQuery, is_storable, limit_search, parse_order
 from gateway.ledger.store import LedgerStore, StoredRow, count_damaged_rows
 from gateway.runtime.composition import Gateway
-from gateway.server.admin import budgets, conversations, series
+from gateway.server.admin import budgets, conversations, month, series
 from gateway.server.admin.auth import AdminAuth, get_team, may_see_team
 from gateway.server.admin.query_params import (
     check_parameters,
@@ -142,6 +142,7 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
     series.add_routes(router, gateway, worker_thread)
     budgets.add_routes(router, gateway, worker_thread)
     conversations.add_routes(router, gateway, worker_thread)
+    month.add_routes(router, gateway, worker_thread)
     app.include_router(router)
 
 

@@ -47,9 +47,10 @@ def browse(world: World, role: Role, team: str = "") -> Iterator[httpx.Client]:
         yield browser
 
 
-def test_a_viewer_of_a_team_sees_its_conversations_alone(world: World) -> None:
+def test_a_viewer_of_a_team_sees_its_calls_alone(world: World) -> None:
     with browse(world, "viewer", "search") as browser:
         found = browser.get("/admin/conversations?only=team=ads").json()["conversations"]
         assert [item["conversation"] for item in found] == ["c1"]
         rows = browser.get("/admin/entries?sort=-cost&search=tg&format=json").json()["entries"]
         assert [row["id"] for row in rows] == ["tg-search"]
+        assert browser.get("/admin/month").json()["total"]["calls"] == 1
