@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar
 
 import msgspec
@@ -27,6 +27,7 @@ try:
     import psycopg
     from psycopg.types.json import Jsonb
 
+    from gateway.ledger.postgres_connections import Connection, PostgresConnections
     from gateway.state import postgres_url
 except ImportError as error:  # pragma: no cover - the extra is there where tests run
     raise StoreError(
@@ -36,9 +37,14 @@ except ImportError as error:  # pragma: no cover - the extra is there where test
 _MIGRATION_LOCK_ID = 0x7469_6572_6761_7465  # "tiergate", locked to create or change tables
 _CONNECTION_OPTIONS = {
     "connect_timeout": 10,  # seconds
-    "tcp_user_timeout": 30_000,  # milliseconds: do not wait longer for a server that is gone
+    "tcp_user_timeout": 20_000,  # milliseconds: do not wait longer for a server that is gone
+    "keepalives_idle": 10,  # seconds: notice it on a kept connection
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
     "application_name": "tiergate",
 }
+_QUERY_CONNECTIONS = 2
+"""The maximum number of connections for queries; a feed has one of its own."""
 _LIST_COLUMNS = frozenset({"tags", "dropped", "guards"})
 _INSERT_ENTRY, _INSERT_ATTEMPT, _INSERT_REPRICE, _INSERT_FEEDBACK, _INSERT_DAMAGE = build_inserts(
     "%s"
@@ -49,15 +55,13 @@ _INSERT_REPRICE = f"""
     SELECT count(*) FROM new
 """  # noqa: S608 - a statement of the schema
 
-type _Connection = psycopg.Connection[tuple[Any, ...]]
-
 
 class PostgresStore(SqlStore):
     """A PostgreSQL database; any number of machines feed it, each from its own journals.
 
-    Its tables are where the connection's search path points. The store connects only for a query or
-    a feed, and does not stay connected in between. So a server that is down only makes the store
-    lag behind. Raises StoreError.
+    Its tables are where the connection's search path points. After `keep_connection` a process
+    keeps at most two connections for queries and one for feeds, while it uses them. A server that
+    is down only makes the store lag behind. Raises StoreError.
     """
 
     sql_dialect: ClassVar = SqlDialect(
@@ -86,21 +90,45 @@ class PostgresStore(SqlStore):
             raise StoreError(f"the ledger's store {error}") from None
         self._options: dict[str, Any] = {**_CONNECTION_OPTIONS, **url_options}
         self._is_migrated = False
+        # A feed does not wait for queries. Their plans depend on their values.
+        self._query_connections = PostgresConnections(
+            lambda: self._connect(prepare_threshold=None), _QUERY_CONNECTIONS
+        )
+        self._feed_connections = PostgresConnections(self._connect, 1)
 
     @contextmanager
-    def open_reader(self) -> Iterator[_Connection]:
+    def open_reader(self) -> Iterator[Connection]:
         """Open a read-only connection; all its queries see one moment."""
         with self.open_writer() as connection:
             connection.read_only = True
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             with connection.transaction():
                 yield connection
+            connection.read_only = connection.isolation_level = None
+
+    def open_writer(self) -> AbstractContextManager[Connection]:
+        """Open a connection without a transaction."""
+        return self._open(self._query_connections)
+
+    def open_feeder(self) -> AbstractContextManager[Connection]:
+        """Open a connection without a transaction, for a feed."""
+        return self._open(self._feed_connections)
+
+    def keep_connection(self) -> None:
+        """Keep connections between uses, see `LedgerStore.keep_connection`."""
+        super().keep_connection()
+        self._query_connections.keep()
+        self._feed_connections.keep()
+
+    def close(self) -> None:
+        """Close the kept connections; one in use closes after its use."""
+        self._query_connections.close()
+        self._feed_connections.close()
 
     @contextmanager
-    def open_writer(self) -> Iterator[_Connection]:
-        """Open a connection without a transaction."""
+    def _open(self, connections: PostgresConnections) -> Iterator[Connection]:
         try:
-            with psycopg.connect(**self._options, autocommit=True) as connection:
+            with connections.connection() as connection:
                 if not self._is_migrated:
                     self._migrate(connection)
                     self._is_migrated = True
@@ -110,8 +138,11 @@ class PostgresStore(SqlStore):
             message = postgres_url.describe_error(error.with_traceback(None), self._options)
             raise StoreError(f"the ledger's PostgreSQL store: {message}") from None
 
+    def _connect(self, **options: Any) -> Connection:
+        return psycopg.connect(**self._options, autocommit=True, **options)
+
     @contextmanager
-    def limit_time(self, connection: _Connection, max_seconds: float | None) -> Iterator[None]:
+    def limit_time(self, connection: Connection, max_seconds: float | None) -> Iterator[None]:
         """Limit the time of each query of a transaction, see `SqlStore.limit_time`."""
         if max_seconds is None:
             yield
@@ -124,12 +155,12 @@ class PostgresStore(SqlStore):
             raise QueryTooLongError(max_seconds) from None
 
     @contextmanager
-    def transaction(self, connection: _Connection) -> Iterator[None]:
+    def transaction(self, connection: Connection) -> Iterator[None]:
         """Begin a transaction for a block."""
         with connection.transaction():
             yield
 
-    def put(self, connection: _Connection, batch: RowBatch) -> int:
+    def put(self, connection: Connection, batch: RowBatch) -> int:
         """Store rows. Return how many rows changed the store."""
         changed_rows = 0
         seq = self.reserve_numbers(connection, len(batch.entries) + len(batch.reprices))
@@ -164,7 +195,7 @@ class PostgresStore(SqlStore):
 
     def build_slot_expression(
         self,
-        connection: _Connection,  # noqa: ARG002 - SQLite needs it
+        connection: Connection,  # noqa: ARG002 - SQLite needs it
         slots: Slots,
     ) -> tuple[str, list[object]]:
         """Return an expression for the position of `at` among the slots, and its values."""
@@ -180,7 +211,7 @@ class PostgresStore(SqlStore):
         """Encode a row's field as a column's value."""
         return _encode_value(make_storable(name, value))
 
-    def reserve_numbers(self, connection: _Connection, count: int) -> int:
+    def reserve_numbers(self, connection: Connection, count: int) -> int:
         """Reserve numbers for the order in which rows come in. Return the first.
 
         Other feeds wait until this transaction ends. So a follower of that order sees no number
@@ -192,7 +223,7 @@ class PostgresStore(SqlStore):
         row = connection.execute(sql, [count]).fetchone()
         return int(row[0]) - count + 1 if row else 0
 
-    def _migrate(self, connection: _Connection) -> None:
+    def _migrate(self, connection: Connection) -> None:
         if _read_version(connection) == len(POSTGRES_MIGRATIONS):
             return
         with connection.transaction():
@@ -210,7 +241,7 @@ class PostgresStore(SqlStore):
             connection.execute("UPDATE ledger SET version = %s", [len(POSTGRES_MIGRATIONS)])
 
 
-def _read_version(connection: _Connection) -> int:
+def _read_version(connection: Connection) -> int:
     # Not to_regclass: within a transaction it may remember that there was no table.
     cursor = connection.execute(
         "SELECT true FROM pg_class WHERE relname = 'ledger' AND pg_table_is_visible(oid)"
