@@ -134,6 +134,10 @@ class ProblemError(Exception):
         super().__init__(problem.message)
         self.problem = problem
 
+    def __reduce__(self) -> tuple[type["ProblemError"], tuple[Problem]]:
+        """Pickle the problem: an error of a ledger query comes from another process."""
+        return ProblemError, (self.problem,)
+
 
 def invalid_request(message: str, param: str | None = None) -> ProblemError:
     """Return the error for a request that the gateway cannot serve as written."""

@@ -53,3 +53,7 @@ class QueryTooLongError(StoreError):
     def __init__(self, max_seconds: float) -> None:
         super().__init__(f"the query takes longer than {max_seconds:g} s")
         self.max_seconds = max_seconds
+
+    def __reduce__(self) -> tuple[type, tuple[float]]:
+        """Return what pickles the error: a query process sends it to the gateway."""
+        return type(self), (self.max_seconds,)

@@ -47,6 +47,7 @@ from gateway.pipeline.ledger_runtime import LedgerRuntime
 from gateway.pipeline.limit_enforcement import LimitRuntime
 from gateway.pipeline.llm_judge import Judge, JudgeMemory
 from gateway.routing.tier_share import ShareBounds
+from gateway.runtime import query_process
 from gateway.runtime.build import (
     BuiltConfig,
     adopt_classifiers,
@@ -54,6 +55,7 @@ from gateway.runtime.build import (
     find_refusals,
 )
 from gateway.runtime.own_traffic import OwnTrafficReader
+from gateway.runtime.query_pool import QueryPool
 from gateway.runtime.reloader import ConfigWatcher, Reloader
 from gateway.runtime.revision import Revision, is_same_provider
 from gateway.runtime.shadow import Shadow
@@ -108,12 +110,13 @@ class Gateway:
         watcher: ConfigWatcher | None = None,
         clocks: Clocks = SYSTEM_CLOCKS,
         jitter: Callable[[], float] = random.random,
+        start_query_process: Callable[[], Awaitable[query_process.QueryProcess]] | None = None,
     ) -> None:
         """`address_guard` says from where media may be fetched.
 
         `shared_memory` holds the metrics of all `workers`. `watcher` finds configurations that
         replace `built_config`; without it the first one stays. `jitter` returns a random fraction,
-        which spreads retries.
+        which spreads retries. `start_query_process` starts what runs ledger queries.
         """
         config = built_config.source.config
         self.built_config = built_config
@@ -128,8 +131,10 @@ class Gateway:
         self.host = host or config.server.host
         self._check_host()
         self.ledger_runtime = self._make_ledger_runtime(shared_memory)
-        self.journal_folder = self.ledger_runtime.journal_folder
-        self.store = self.ledger_runtime.store
+        self.journal_folder, self.store = (
+            self.ledger_runtime.journal_folder, self.ledger_runtime.store,
+        )  # fmt: skip
+        self.query_pool = self._make_query_pool(start_query_process)
         self.recovered = self.ledger_runtime.recovered
         self._recoveries = [self.recovered]
         self._root_secret = secret.load_root(self.data, environ)
@@ -245,6 +250,17 @@ class Gateway:
         except SinkError as error:
             raise ConfigError([source.make_mistake(("ledger", "sinks"), f"{error}.")]) from None
 
+    def _make_query_pool(
+        self, start_process: Callable[[], Awaitable[query_process.QueryProcess]] | None
+    ) -> QueryPool:
+        """Return what runs ledger queries outside this process."""
+        store_url = resolve_store_url(self.built_config.source.config.ledger.store, self.data)
+        return QueryPool(
+            start_process or partial(query_process.start, store_url, VERSION),
+            self.log,
+            self.clocks.monotonic,
+        )
+
     def adopt_recovered(self, recovered: Recovered) -> None:
         """Add what a process that will not serve calls has recovered; `start` settles it."""
         self._recoveries.append(recovered)
@@ -272,6 +288,9 @@ class Gateway:
             asyncio.create_task(self._watch_classifiers(asyncio.sleep), name="classifiers"),
             asyncio.create_task(self.own_traffic.watch(asyncio.sleep), name="own traffic"),
             asyncio.create_task(
+                self.query_pool.end_idle_periodically(asyncio.sleep), name="query processes"
+            ),
+            asyncio.create_task(
                 self._turn_counter.refresh_periodically(asyncio.sleep), name="traffic"
             ),
             asyncio.create_task(
@@ -292,6 +311,7 @@ class Gateway:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.query_pool.close()
         await self.limiter.close()
         await self.ledger_runtime.stop()  # first of the slow steps: rows must not be lost
         await asyncio.gather(
@@ -502,6 +522,7 @@ class Gateway:
         self._expect_targets(self.built_config)
         metrics.watch(*_make_process_metrics(self.load_shedder))
         metrics.watch(*self.reloader.measures())
+        metrics.watch(*self.query_pool.build_metrics())
         provider_state = self._provider_state
         metrics.watch(*build_metrics(provider_state))
         metrics.watch((), [self.limit_runtime.build_excess_metric()])

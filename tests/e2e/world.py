@@ -27,6 +27,7 @@ from gateway.settings.loader import load
 from gateway.upstream.client import Transports
 from gateway.upstream.media_fetch import PUBLIC_GUARD, AddressGuard
 from tests.e2e.upstream import PATIENCE, Request, Upstream
+from tests.query_thread import QueryThread
 
 type Config = dict[str, Any]
 type Body = dict[str, Any]
@@ -146,8 +147,16 @@ class World:
         transports: Transports | None,
         guard: AddressGuard,
     ) -> None:
+        async def start_query_thread() -> QueryThread:
+            return QueryThread(lambda: self.gateway.store)
+
         self.gateway = Gateway(
-            built, environ, self._note, transports=transports, address_guard=guard
+            built,
+            environ,
+            self._note,
+            transports=transports,
+            address_guard=guard,
+            start_query_process=start_query_thread,
         )
         upstream = self.gateway.engine._upstream
         upstream._sleep, upstream._jitter = self._wait, lambda: 1.0

@@ -1,11 +1,9 @@
 """The state of budgets, for admins: the amount used, its rate, and when the budget runs out."""
 
 import time
-from collections.abc import Mapping, Sequence
-from decimal import Decimal
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
-import msgspec
 from fastapi import APIRouter, Request, Response
 
 from gateway.core import jsonio
@@ -20,30 +18,20 @@ from gateway.limits.budget_forecast import (
 from gateway.limits.budget_status import BudgetStatus, BudgetUse, compute_budget_uses, iter_budgets
 from gateway.limits.rules import split_user
 from gateway.runtime.composition import Gateway
+from gateway.server.admin.ledger_queries import LedgerQueries
 from gateway.server.admin.month import describe_forecast
 from gateway.server.admin.query_params import check_parameters
-from gateway.server.admin.worker_thread import WorkerThread
-from gateway.server.queries.spending_steps import count_spending, read_steps
+from gateway.server.queries.budgets import SpendingHistory, read_all_spending
 
 _JSON = "application/json"
 _HISTORY_SECONDS = 300.0
 """Seconds for which a forecast uses the spending that it has read."""
 _MAX_HISTORIES = 10_000
-_MAX_USERS = 20
-"""The most end users of a budget, the dearest."""
 
 
-def add_routes(router: APIRouter, gateway: Gateway, worker_thread: WorkerThread) -> None:
-    """Add the route to an admin router. `worker_thread` works on the store off the event loop."""
-    histories: dict[tuple[str, str | None, str], _SpendingHistory] = {}
-
-    def read_all_spending(
-        statuses: Sequence[BudgetStatus], now: float
-    ) -> list[tuple[dict[str | None, Decimal], _SpendingHistory | None]]:
-        return [
-            (read_spending(gateway, status), _find_history(gateway, histories, status, now))
-            for status in statuses
-        ]
+def add_routes(router: APIRouter, gateway: Gateway, run_query: LedgerQueries) -> None:
+    """Add the route to an admin router."""
+    history_cache = _HistoryCache()
 
     @router.get("/budgets", summary="Get the state of budgets")
     async def all_budgets(request: Request) -> Response:
@@ -61,84 +49,80 @@ def add_routes(router: APIRouter, gateway: Gateway, worker_thread: WorkerThread)
             owner: await gateway.limit_runtime.read_counters(owner)
             for owner in {status.owner for status in statuses}
         }
-        await worker_thread.ingest_journals()
-        all_spending = await worker_thread(lambda: read_all_spending(statuses, now))
+        all_steps = [history_cache.choose_steps(status, now) for status in statuses]
+        all_spending = await run_query(read_all_spending, statuses, all_steps, now)
+        histories = [
+            history_cache.keep(status, spending.history, now)
+            for status, spending in zip(statuses, all_spending, strict=True)
+        ]
         rows = [
             _render_budget(
-                standing, config.ledger.time_zone, history, now, several=len(tenants) > 1
+                standing,
+                config.ledger.time_zone,
+                history,
+                now,
+                several=len(tenants) > 1,
             )
-            for status, (spending, history) in zip(statuses, all_spending, strict=True)
-            for standing in compute_budget_uses(status, used_by_owner[status.owner], spending)
+            for status, spending, history in zip(statuses, all_spending, histories, strict=True)
+            for standing in compute_budget_uses(
+                status, used_by_owner[status.owner], spending.amounts
+            )
         ]
         answer = {"at": now, "zone": config.ledger.time_zone, "budgets": rows}
         return Response(jsonio.dumps(answer), media_type=_JSON)
 
 
-def read_spending(gateway: Gateway, status: BudgetStatus) -> dict[str | None, Decimal]:
-    """Return a budget's spending in the ledger by subject. Unknown costs count at the maximum."""
-    if status.kind == "share":
-        return {}
-    by = () if status.apart is None else (status.apart,)
-    window = status.window
-    if status.apart == "user":
-        groups = gateway.store.sum_costs(
-            ("key", "user"), only=status.filters, since=window.start, until=window.end
-        )
-        named_groups = [group for group in groups if group.names[1] is not None]
-        return {
-            "/".join(map(str, group.names)): count_spending(group)
-            for group in named_groups[:_MAX_USERS]
-        }
-    groups = gateway.store.sum_costs(by, only=status.filters, since=window.start, until=window.end)
-    return {(group.names[0] if by else None): count_spending(group) for group in groups}
-
-
-class _SpendingHistory(msgspec.Struct, frozen=True):
-    """The spending in the steps before a moment, by subject."""
+class _CachedHistory(NamedTuple):
+    """A history, and the budget and the moment that it is of."""
 
     part: object
     """The budget as configured; a reload replaces it."""
     read_at: float
-    steps: SpendingSteps
-    amounts: Mapping[str | None, Sequence[Decimal]]
+    history: SpendingHistory
 
 
-def _find_history(
-    gateway: Gateway,
-    histories: dict[tuple[str, str | None, str], _SpendingHistory],
-    status: BudgetStatus,
-    now: float,
-) -> _SpendingHistory | None:
-    """Return the recent spending of a budget, which is read from the store every few minutes.
+class _HistoryCache:
+    """Keeps each budget's history for a few minutes."""
 
-    None for a share, and for a window without a forecast.
-    """
-    steps = choose_steps(status.window) if status.kind == "usd" else None
-    if steps is None:
-        return None
-    key = status.name, status.owner, status.key
-    history = histories.get(key)
-    if (
-        history is None
-        or history.part is not status.part
-        or now - history.read_at >= _HISTORY_SECONDS
-    ):
-        if len(histories) >= _MAX_HISTORIES:
-            histories.clear()
-        history = histories[key] = _read_history(gateway, status, steps, now)
-    return history
+    def __init__(self) -> None:
+        self._histories: dict[tuple[str, str | None, str], _CachedHistory] = {}
+
+    def choose_steps(self, status: BudgetStatus, now: float) -> SpendingSteps | None:
+        """Return the steps of the history that must be read.
+
+        None if a recent one is kept, for a share, and for a window without a forecast.
+        """
+        if status.kind != "usd" or self._find(status, now) is not None:
+            return None
+        return choose_steps(status.window)
+
+    def keep(
+        self, status: BudgetStatus, history: SpendingHistory | None, now: float
+    ) -> SpendingHistory | None:
+        """Keep the history, if it was read. Return it, or the recent one that is kept."""
+        if history is None:
+            return self._find(status, now)
+        if len(self._histories) >= _MAX_HISTORIES:
+            self._histories.clear()
+        self._histories[_make_key(status)] = _CachedHistory(status.part, now, history)
+        return history
+
+    def _find(self, status: BudgetStatus, now: float) -> SpendingHistory | None:
+        cached = self._histories.get(_make_key(status))
+        is_recent = (
+            cached is not None
+            and cached.part is status.part
+            and now - cached.read_at < _HISTORY_SECONDS
+        )
+        return cached.history if cached is not None and is_recent else None
 
 
-def _read_history(
-    gateway: Gateway, status: BudgetStatus, steps: SpendingSteps, now: float
-) -> _SpendingHistory:
-    by = () if status.apart is None else (status.apart,)
-    amounts = read_steps(gateway.store, by, status.filters, steps, now)
-    return _SpendingHistory(status.part, now, steps, amounts)
+def _make_key(status: BudgetStatus) -> tuple[str, str | None, str]:
+    return status.name, status.owner, status.key
 
 
 def _compute_forecast(
-    budget_use: BudgetUse, history: _SpendingHistory | None, now: float
+    budget_use: BudgetUse, history: SpendingHistory | None, now: float
 ) -> BudgetForecast | None:
     end = budget_use.budget.window.end
     if history is None or end is None:
@@ -150,7 +134,7 @@ def _compute_forecast(
 def _render_budget(
     budget_use: BudgetUse,
     ledger_zone: str,
-    history: _SpendingHistory | None,
+    history: SpendingHistory | None,
     now: float,
     *,
     several: bool,

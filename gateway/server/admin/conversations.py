@@ -2,7 +2,6 @@
 
 import re
 import time
-from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -11,8 +10,8 @@ from gateway.core.errors import invalid_request
 from gateway.ledger.conversations import ConversationCursor
 from gateway.runtime.composition import Gateway
 from gateway.server.admin.auth import get_team
+from gateway.server.admin.ledger_queries import LedgerQueries
 from gateway.server.admin.query_params import check_parameters, parse_limit, read_ledger_query
-from gateway.server.admin.worker_thread import WorkerThread
 from gateway.server.queries.conversations import render_conversations
 
 _JSON = "application/json"
@@ -23,8 +22,8 @@ _CURSOR_PATTERN = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,20})?)-([0-9A-Za-z_-]{1,
 type Texts = Annotated[list[str], Query()]
 
 
-def add_routes(router: APIRouter, gateway: Gateway, worker_thread: WorkerThread) -> None:
-    """Add the route to an admin router. `worker_thread` works on the store off the event loop."""
+def add_routes(router: APIRouter, gateway: Gateway, run_query: LedgerQueries) -> None:
+    """Add the route to an admin router. `run_query` runs a function on the store."""
 
     @router.get("/conversations", summary="List conversations, those with the newest calls first")
     async def conversations(
@@ -47,10 +46,7 @@ def add_routes(router: APIRouter, gateway: Gateway, worker_thread: WorkerThread)
             team=get_team(request),
         )
         page_limit, cursor = parse_limit(limit, _MAX_LISTED), _parse_cursor(before)
-        await worker_thread.ingest_journals()
-        answer = await worker_thread(
-            partial(render_conversations, gateway.store, query, cursor, page_limit)
-        )
+        answer = await run_query(render_conversations, query, cursor, page_limit)
         return Response(answer, media_type=_JSON)
 
 

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Sequence
 from decimal import Decimal
-from functools import partial
 from typing import Annotated, NamedTuple
 
 import msgspec
@@ -16,8 +15,8 @@ from gateway.limits.budget_forecast import BudgetForecast, choose_steps, compute
 from gateway.limits.window import find_window
 from gateway.runtime.composition import Gateway
 from gateway.server.admin.auth import get_team
+from gateway.server.admin.ledger_queries import LedgerQueries
 from gateway.server.admin.query_params import check_parameters, read_ledger_query
-from gateway.server.admin.worker_thread import WorkerThread
 from gateway.server.queries.month import read_month
 from gateway.server.queries.spending_steps import count_spending
 
@@ -34,8 +33,8 @@ class _MonthHistory(NamedTuple):
     amounts: Sequence[Decimal]
 
 
-def add_routes(router: APIRouter, gateway: Gateway, worker_thread: WorkerThread) -> None:
-    """Add the route to an admin router. `worker_thread` works on the store off the event loop."""
+def add_routes(router: APIRouter, gateway: Gateway, run_query: LedgerQueries) -> None:
+    """Add the route to an admin router. `run_query` runs a function on the store."""
     histories: dict[str, _MonthHistory] = {}
 
     @router.get("/month", summary="Sum the cost of this month's calls, with a forecast")
@@ -61,10 +60,7 @@ def add_routes(router: APIRouter, gateway: Gateway, worker_thread: WorkerThread)
         history = histories.get(key)
         if history is not None and now - history.read_at >= _HISTORY_SECONDS:
             history = None
-        await worker_thread.ingest_journals()
-        state = await worker_thread(
-            partial(read_month, gateway.store, query, None if history else steps, now)
-        )
+        state = await run_query(read_month, query, None if history else steps, now)
         if state.amounts is not None:
             if len(histories) >= _MAX_HISTORIES:
                 histories.clear()

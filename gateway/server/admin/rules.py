@@ -3,7 +3,6 @@
 import asyncio
 import time
 from functools import partial
-from typing import Literal
 
 import msgspec
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
@@ -20,9 +19,10 @@ from gateway.runtime.build import list_findings
 from gateway.runtime.composition import Gateway
 from gateway.server import request_headers
 from gateway.server.admin.auth import AdminAuth
+from gateway.server.admin.ledger_queries import LedgerQueries
 from gateway.server.admin.replay import RulesReplay
-from gateway.server.admin.worker_thread import WorkerThread
 from gateway.server.admission import Admission
+from gateway.server.queries.rules import RuleKind, RuleMatches, read_matches
 from gateway.settings import rule_source
 from gateway.settings.errors import Mistake
 from gateway.settings.loader import ConfigSource
@@ -32,8 +32,6 @@ _JSON = "application/json"
 _MAX_BYTES = 262_144
 """The maximum number of bytes of a replay request."""
 _MAX_LISTED = 200
-
-type RuleKind = Literal["guard", "choice"]
 
 
 class ReplayRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -55,7 +53,7 @@ def add_routes(app: FastAPI, gateway: Gateway, admission: Admission) -> None:
     """Add the routes to an app."""
     guard = AdminAuth.from_gateway(gateway)
     router = APIRouter(prefix="/admin", dependencies=[Depends(guard)])
-    worker_thread, rules_replay = WorkerThread(gateway), RulesReplay(gateway)
+    run_query, rules_replay = LedgerQueries(gateway), RulesReplay(gateway)
 
     @router.get("/rules", summary="List the rules in force, their matches, and unreachable rules")
     async def rules(request: Request, since: str = "", until: str = "") -> Response:
@@ -63,8 +61,7 @@ def add_routes(app: FastAPI, gateway: Gateway, admission: Admission) -> None:
             if name not in ("since", "until"):
                 raise invalid_request(f"There is no parameter {name[:80]!r} here.", name[:80])
         query = _build_query(gateway, since, until)
-        await worker_thread.ingest_journals()
-        matches = await worker_thread(partial(_read_matches, gateway, query))
+        matches = await run_query(read_matches, query)
         answer = await asyncio.to_thread(_render_rules, gateway, matches)
         answer |= {"since": query.since, "until": query.until, "total": _render_sums(matches.total)}
         return Response(jsonio.dumps(answer), media_type=_JSON)
@@ -123,34 +120,6 @@ async def _wait_for_disconnect(request: Request) -> None:
     """Wait until the client has left."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
-
-
-class RuleMatches(msgspec.Struct, frozen=True):
-    """Sums over the calls that each rule matched, from the ledger."""
-
-    hits: dict[RuleKind, dict[str, QueryGroup]]
-    """Calls that the choice decided, or to which the guard applied, by rule name."""
-    others: list[QueryGroup]
-    """Calls that no choice decided, by what decided them."""
-    total: QueryGroup
-
-
-def _read_matches(gateway: Gateway, query: LedgerQuery) -> RuleMatches:
-    (total,) = gateway.store.sum_costs((), **query.selection)
-    sources = gateway.store.sum_costs(("source", "rule"), **query.selection)
-    guards = gateway.store.sum_costs(("guard",), **query.selection)
-    return RuleMatches(
-        hits={
-            "guard": {group.names[0]: group for group in guards if group.names[0] is not None},
-            "choice": {str(group.names[1]): group for group in sources if _is_choice(group)},
-        },
-        others=[group for group in sources if not _is_choice(group)],
-        total=total,
-    )
-
-
-def _is_choice(group: QueryGroup) -> bool:
-    return group.names[0] == "rule"
 
 
 def _render_rules(gateway: Gateway, matches: RuleMatches) -> dict[str, Json]:

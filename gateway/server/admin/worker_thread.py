@@ -1,4 +1,4 @@
-"""Ledger work for admins: in threads outside the event loop, a few queries at a time."""
+"""Short ledger work for admins, as reads of one call: in threads, a few at a time."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -9,14 +9,14 @@ from gateway.ledger.errors import QueryTooLongError, StoreError, StoreRebuilding
 from gateway.runtime.composition import Gateway
 
 _MAX_CONCURRENT = 2
-"""The maximum number of concurrent queries. Others wait, so that the journal never has to."""
+"""The maximum number of concurrent reads. Others wait, so that the journal never has to."""
 
 _RETRY_SECONDS = 10.0
 """Seconds after which a client may retry while the store is being rebuilt."""
 
 
 class WorkerThread:
-    """Runs the queries of some endpoints, which share its slots."""
+    """Runs the short reads of some endpoints, which share its slots."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
@@ -24,7 +24,7 @@ class WorkerThread:
 
     async def __call__[T](self, work: Callable[[], T]) -> T:
         """Run work on the store outside the event loop. Raises ProblemError: ledger."""
-        with _translate_errors():
+        with translate_errors():
             async with self._slots:
                 return await asyncio.to_thread(work)
 
@@ -34,12 +34,12 @@ class WorkerThread:
         Does nothing while the store is being rebuilt, since that may take minutes.
         """
         if not self._gateway.store.state().rebuilding:
-            with _translate_errors():
+            with translate_errors():
                 await self._gateway.ledger_runtime.catch_up()
 
 
 @contextmanager
-def _translate_errors() -> Iterator[None]:
+def translate_errors() -> Iterator[None]:
     """Translate errors of the ledger into a ProblemError."""
     try:
         yield

@@ -1,7 +1,7 @@
 """`GET /v1/usage`: what a key has spent and what is left of its budgets; `/usage` is its page."""
 
-import functools
 import time
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 
@@ -11,15 +11,14 @@ from gateway.core import jsonio
 from gateway.core.call import Key
 from gateway.core.errors import invalid_request
 from gateway.ledger.export import build_group
-from gateway.ledger.query import QueryGroup
 from gateway.ledger.query_params import LedgerQuery, load_time_zone
 from gateway.limits.budget_status import BudgetStatus, compute_budget_uses, iter_budgets
 from gateway.runtime.composition import Gateway
 from gateway.server import request_headers
-from gateway.server.admin.budgets import read_spending
+from gateway.server.admin.ledger_queries import LedgerQueries
 from gateway.server.admin.query_params import check_parameters, read_ledger_query
-from gateway.server.admin.worker_thread import WorkerThread
 from gateway.server.inline_page import load_page, render_page
+from gateway.server.queries.usage import read_usage
 from gateway.server.usage.own_budgets import counts_key, is_shared, render_own_budget
 
 _MAX_SECONDS = 366 * 86_400
@@ -33,7 +32,7 @@ _SUMS = (
 
 def add_routes(app: FastAPI, gateway: Gateway) -> None:
     """Add the endpoint and its page to an app."""
-    worker_thread = WorkerThread(gateway)
+    run_query = LedgerQueries(gateway)
 
     @app.get("/v1/usage", summary="Get what the caller's key has spent, and what is left")
     async def usage(request: Request, since: str = "", until: str = "", zone: str = "") -> Response:
@@ -42,8 +41,9 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
         now = time.time()
         query = _read_query(gateway, key, since, until, zone, now)
         statuses = _list_budgets(gateway, key, now)
-        await worker_thread.ingest_journals()
-        groups, total = await worker_thread(functools.partial(_read_sums, gateway, query))
+        own_statuses = [status for status in statuses if not is_shared(status, key)]
+        groups, total, all_spending = await run_query(read_usage, query, own_statuses)
+        budgets = await _render_budgets(gateway, key, statuses, own_statuses, all_spending)
         answer = {
             "at": now,
             "zone": query.zone,
@@ -55,7 +55,7 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
                 {"day": row["day"], "model": row["model"], **_select_sums(row)}
                 for row in (build_group(group, query.by) for group in groups)
             ],
-            "budgets": await _render_budgets(gateway, key, statuses, worker_thread),
+            "budgets": budgets,
         }
         return Response(
             jsonio.dumps(answer),
@@ -91,11 +91,6 @@ def _read_query(
     )
 
 
-def _read_sums(gateway: Gateway, query: LedgerQuery) -> tuple[list[QueryGroup], QueryGroup]:
-    (total,) = gateway.store.sum_costs((), **query.selection)
-    return gateway.store.sum_costs(query.by, zone=query.time_zone, **query.selection), total
-
-
 def _select_sums(row: dict[str, object]) -> dict[str, object]:
     return {name: row[name] for name in _SUMS}
 
@@ -109,18 +104,24 @@ def _list_budgets(gateway: Gateway, key: Key, now: float) -> list[BudgetStatus]:
 
 
 async def _render_budgets(
-    gateway: Gateway, key: Key, statuses: list[BudgetStatus], worker_thread: WorkerThread
+    gateway: Gateway,
+    key: Key,
+    statuses: Sequence[BudgetStatus],
+    own_statuses: Sequence[BudgetStatus],
+    all_spending: Sequence[Mapping[str | None, Decimal]],
 ) -> list[dict[str, object]]:
-    own_statuses = [status for status in statuses if not is_shared(status, key)]
+    """Return all budgets; `all_spending` is the spending of those that are the key's own."""
     counters = {
         owner: await gateway.limit_runtime.read_counters(owner)
         for owner in {status.owner for status in own_statuses}
     }
+    spending_by_name = {
+        (status.name, status.owner, status.key): spending
+        for status, spending in zip(own_statuses, all_spending, strict=True)
+    }
     rows: list[dict[str, object]] = []
     for status in statuses:
-        spending: dict[str | None, Decimal] = {}
-        if not is_shared(status, key):
-            spending = await worker_thread(functools.partial(read_spending, gateway, status))
+        spending = spending_by_name.get((status.name, status.owner, status.key), {})
         uses = compute_budget_uses(status, counters.get(status.owner), spending)
         rows += render_own_budget(status, key, uses)
     return rows

@@ -17,7 +17,9 @@ from gateway.core import jsonio
 from gateway.core.ledger_rows import AttemptRow, FinalRow, RepriceRow
 from gateway.ledger.errors import QueryTooLongError
 from gateway.ledger.journal import Journal
-from gateway.server.admin import costs, worker_thread
+from gateway.runtime import query_pool
+from gateway.server.admin import costs
+from gateway.server.queries import entries
 from tests.e2e.upstream import PATIENCE, Upstream
 from tests.e2e.world import Make, World, chat
 from tests.ledger.busy import WAITS, feeding
@@ -214,20 +216,20 @@ def test_a_client_that_follows_the_ledger_misses_no_row(world: World) -> None:
 
 
 def test_many_rows_are_written_in_batches(world: World) -> None:
-    count = 2 * costs._BATCH_ROWS + 1
+    count = 2 * entries._BATCH_ROWS + 1
     write(world, *(entry(f"tg-{n}") for n in range(count)))
     assert len(lines(get(world, ENTRIES))) == count
     table = get(world, f"{ENTRIES}?format=csv").text.splitlines()
     assert len(table) == len(set(table)) == count + 1
     reply_json = get(world, f"{ENTRIES}?format=json").json()
     assert reply_json["entries"] == lines(get(world, ENTRIES))
-    for limit, has_next in ((count, True), (count + 1, False), (costs._BATCH_ROWS, True)):
+    for limit, has_next in ((count, True), (count + 1, False), (entries._BATCH_ROWS, True)):
         reply = get(world, f"{ENTRIES}?limit={limit}")
         assert (len(lines(reply)), "link" in reply.headers) == (min(limit, count), has_next)
 
 
 def test_rows_can_be_listed_newest_first_and_followed_from_there(world: World) -> None:
-    count = 2 * costs._BATCH_ROWS + 1
+    count = 2 * entries._BATCH_ROWS + 1
     write(world, *(entry(f"tg-{n:04}", at=1_793_000_000.0 + n) for n in range(count)))
     newest = [f"tg-{n:04}" for n in reversed(range(count))]
     reply = get(world, f"{ENTRIES}?order=newest&limit={count - 1}&only=tier:fast&format=json")
@@ -539,7 +541,7 @@ def test_slow_ledger_queries_do_not_delay_calls(
     monkeypatch.setattr(world.gateway.store, "sum_costs", hang)
     with ThreadPoolExecutor(8) as pool:
         replies = [pool.submit(httpx.get, f"{world.url}{COSTS}", timeout=30) for _ in range(8)]
-        for _ in range(worker_thread._MAX_CONCURRENT):
+        for _ in range(query_pool.MAX_PROCESSES):
             assert started.acquire(timeout=30)
         assert world.ask(chat()).status_code == 200
         assert not started.acquire(blocking=False), "more at once than there may be"
