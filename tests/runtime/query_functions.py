@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from gateway.core.errors import invalid_request
+from gateway.ledger.errors import QueryTooLongError
 from gateway.ledger.store import LedgerStore
 
 
@@ -52,3 +53,8 @@ def hang(store: LedgerStore, file: str) -> None:
     Path(file).write_text(str(os.getpid()), encoding="utf-8")
     while True:
         time.sleep(60)
+
+
+def take_too_long(_: LedgerStore) -> None:
+    """Fail as a query that takes longer than it may."""
+    raise QueryTooLongError(2.5)
