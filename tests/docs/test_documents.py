@@ -61,6 +61,7 @@ RUN = {
 }
 """Kinds of blocks, each with a test below; tests/contract/ledger/test_sql_page.py runs those of one store."""
 UNRUN = {
+    "sql parquet": "needs pyarrow: tests/ledger/sinks/test_parquet.py runs it over objects of the sink",
     "diff": "tests/docs/test_first_change.py applies each in a copy of the tree",
     "js": "needs packages of npm: tests/clients runs each (`make clients`)",
     "toml": "Codex reads it: tests/clients starts Codex with it; test_clients reads it",

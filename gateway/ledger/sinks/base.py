@@ -82,8 +82,12 @@ class JournalSink(ABC):
 
     batch_rows: ClassVar[int] = _BATCH_ROWS
     """The number of lines in one delivery, of which half are no rows for a sink."""
+    flush_rows: ClassVar[int] = 0
+    """The number of lines that `write` gets before `flush`; 0 for each batch by itself."""
+    batch_bytes: ClassVar[int] = 0
+    """Fewer new bytes of a segment than these wait for more, unread."""
     batch_seconds: ClassVar[float] = 0.0
-    """Seconds for which fewer lines than that wait for more; 0 delivers them at once."""
+    """Seconds for which they wait at most."""
 
     def __init__(self, name: str, clock: Callable[[], float] = time.time) -> None:
         """`name` is the sink's name in the configuration."""
@@ -91,7 +95,7 @@ class JournalSink(ABC):
         self._clock = clock
         self._state = IngestState()
         self._waiting_since: dict[str, float] = {}
-        """When lines at the end of a segment began to wait for more, by segment."""
+        """When new bytes of a segment began to wait for more, by segment."""
 
     @abstractmethod
     def check(self) -> None:
@@ -99,7 +103,13 @@ class JournalSink(ABC):
 
     @abstractmethod
     def write(self, batch: RowBatch, origin: BatchOrigin) -> None:
-        """Give rows to the engine. Return once it has acknowledged them; raises SinkError."""
+        """Give rows to the engine. Return once it has acknowledged them; raises SinkError.
+
+        A sink with a `flush` may gather them: rows that were not flushed come again.
+        """
+
+    def flush(self) -> None:  # noqa: B027 - few sinks gather rows
+        """Return once the engine has acknowledged all gathered rows; raises SinkError."""
 
     @abstractmethod
     def erase_in_engine(self, end_user: str) -> None:
@@ -129,15 +139,21 @@ class JournalSink(ABC):
                     continue
                 # A file shorter than what the engine has of it is another file.
                 start = offset if offset < size else 0
+                if self._holds_back(path.name, size - start):
+                    is_waiting = True
+                    continue
+                unflushed_lines = 0
                 for batch in self._read_batches(path, start):
-                    if self._holds_back(path.name, batch):
-                        is_waiting = True
-                        break
                     self.write(batch, BatchOrigin(folder_id, path.name, start, batch.end))
-                    offsets[path.name] = start = batch.end
-                    self._write_offsets(folder, offsets)
+                    start = batch.end
                     self._add_progress(batch)
                     lines += batch.lines
+                    unflushed_lines += batch.lines
+                    if unflushed_lines >= self.flush_rows:
+                        self._flush(folder, offsets, path.name, start)
+                        unflushed_lines = 0
+                if unflushed_lines:
+                    self._flush(folder, offsets, path.name, start)
         if not is_waiting:
             self._state = msgspec.structs.replace(self._state, fed_until=started_at)
         return lines
@@ -162,7 +178,7 @@ class JournalSink(ABC):
     def _read_batches(self, path: Path, start: int) -> Iterator[RowBatch]:
         """Yield the lines of a segment from `start` on, at least `batch_rows` at a time."""
         pending: RowBatch | None = None
-        for batch in read_batches(path, start, _rest):
+        for batch in read_batches(path, start, rest):
             pending = batch if pending is None else _join(pending, batch)
             if pending.lines >= self.batch_rows:
                 yield pending
@@ -170,15 +186,19 @@ class JournalSink(ABC):
         if pending is not None:
             yield pending
 
-    def _holds_back(self, segment: str, batch: RowBatch) -> bool:
-        """True if a batch is to wait for more lines."""
-        if batch.lines >= self.batch_rows or not self.batch_seconds:
-            self._waiting_since.pop(segment, None)
-            return False
-        since = self._waiting_since.setdefault(segment, self._clock())
-        if 0 <= self._clock() - since < self.batch_seconds:
-            return True
-        del self._waiting_since[segment]
+    def _flush(self, folder: Path, offsets: dict[str, int], segment: str, end: int) -> None:
+        """Flush, and note how much of a segment the engine has acknowledged."""
+        self.flush()
+        offsets[segment] = end
+        self._write_offsets(folder, offsets)
+
+    def _holds_back(self, segment: str, new_bytes: int) -> bool:
+        """True if new bytes of a segment are to wait for more."""
+        if new_bytes < self.batch_bytes:
+            now = self._clock()
+            if 0 <= now - self._waiting_since.setdefault(segment, now) < self.batch_seconds:
+                return True
+        self._waiting_since.pop(segment, None)
         return False
 
     def _add_progress(self, batch: RowBatch) -> None:
@@ -213,7 +233,7 @@ class JournalSink(ABC):
 _parse_offsets = jsonio.make_reader(dict[str, int])
 
 
-def _rest() -> None:
+def rest() -> None:
     """Let the thread that serves calls run for a moment."""
     time.sleep(_REST_SECONDS)
 

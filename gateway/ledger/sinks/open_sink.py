@@ -8,8 +8,11 @@ from typing import Final
 from gateway.ledger.errors import SinkError
 from gateway.ledger.sinks.base import LedgerSink
 
-_FACTORIES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({})
-"""The module and the class for each scheme of a URL; only a configured one is imported."""
+_PARQUET: Final = ("gateway.ledger.sinks.parquet", "ParquetSink", "parquet")
+_FACTORIES: Final[Mapping[str, tuple[str, str, str]]] = MappingProxyType(
+    {"s3": _PARQUET, "file": _PARQUET}
+)
+"""The module, class and extra for each scheme of a URL; only configured ones are imported."""
 
 
 def open_sink(name: str, url: str) -> LedgerSink:
@@ -20,6 +23,12 @@ def open_sink(name: str, url: str) -> LedgerSink:
     scheme = url.partition("://")[0]
     if scheme not in _FACTORIES:
         raise SinkError(f"the sink {name} must have a URL with one of: {', '.join(_FACTORIES)}")
-    module_name, class_name = _FACTORIES[scheme]
-    sink: LedgerSink = getattr(import_module(module_name), class_name)(name, url)
+    module_name, class_name, extra = _FACTORIES[scheme]
+    try:
+        module = import_module(module_name)
+    except ImportError:
+        raise SinkError(
+            f"the sink {name} needs the extra {extra}: pip install 'tiergate[{extra}]'"
+        ) from None
+    sink: LedgerSink = getattr(module, class_name)(name, url)
     return sink

@@ -46,9 +46,9 @@ class ListSink(JournalSink):
 
 
 class WaitingSink(ListSink):
-    """Waits for four lines, or ten seconds."""
+    """Waits for the lines of two calls, or ten seconds."""
 
-    batch_rows = 4
+    batch_bytes = len(sealed(intent("a"), entry("a"))) + 1
     batch_seconds = 10.0
 
 
@@ -170,6 +170,37 @@ def test_batches_are_joined_up_to_the_rows_that_a_sink_wants(tmp_path: Path, clo
     (tmp_path / SEGMENT).write_bytes(sealed(*(entry(f"call-{index}") for index in range(5000))))
     sink.feed(tmp_path)
     assert [batch.lines for _, batch in sink.deliveries] == [3072, 1928]
+
+
+class GatheringSink(ListSink):
+    """Gathers rows; the engine takes them at each flush."""
+
+    flush_rows = 3000
+
+    def __init__(self, clock: "Clock") -> None:
+        super().__init__(clock)
+        self.flushed: list[int] = []
+
+    def flush(self) -> None:
+        if self.is_away:
+            raise SinkError("away")
+        self.flushed.append(self.deliveries[-1][0].end)
+
+
+def test_rows_that_a_sink_gathers_count_once_they_are_flushed(tmp_path: Path, clock: Clock) -> None:
+    sink = GatheringSink(clock)
+    path = tmp_path / SEGMENT
+    path.write_bytes(sealed(*(entry(f"call-{index}") for index in range(5120))))
+    sink.is_away = True
+    with pytest.raises(SinkError):
+        sink.feed(tmp_path)
+    assert sink.read_offsets(tmp_path) == {}
+    sink.is_away = False
+    sink.deliveries.clear()
+    sink.feed(tmp_path)
+    assert [batch.lines for _, batch in sink.deliveries] == [1024] * 5
+    assert sink.flushed == [sink.deliveries[2][0].end, path.stat().st_size]
+    assert sink.read_offsets(tmp_path) == {SEGMENT: path.stat().st_size}
 
 
 def test_a_user_is_erased_while_nobody_delivers(tmp_path: Path, clock: Clock) -> None:

@@ -1,0 +1,165 @@
+"""Rows of the ledger as Arrow tables, for Parquet: a table for each kind of row.
+
+The columns are the fields of a row, without the record of the decision. An amount is a decimal with
+18 places. If an amount needs more digits, `inexact` has it as text.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from decimal import ROUND_HALF_EVEN, Context, Decimal
+from operator import attrgetter
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gateway.core.ledger_rows import AttemptRow, DamagedRow, FeedbackRow, FinalRow, RepriceRow
+from gateway.ledger.ingest import MAX_COUNT, RowBatch, make_storable
+from gateway.ledger.schema import (
+    ATTEMPT_COLUMNS,
+    DAMAGE_COLUMNS,
+    ENTRY_COLUMNS,
+    FEEDBACK_COLUMNS,
+    REPRICE_COLUMNS,
+)
+
+PERSONAL_COLUMNS: Final = ("end_user", "conversation", "upstream_id", "response_id")
+"""The columns of calls that lead to an end user."""
+_UNSTORED_COLUMNS: Final = frozenset({"basis"})
+_INEXACT: Final = "inexact"
+_MONEY_TYPE: Final = pa.decimal128(38, 18)
+_MONEY_STEP: Final = Decimal("1E-18")
+_MAX_MONEY: Final = Decimal(10) ** 20
+_MONEY_CONTEXT: Final = Context(prec=100, rounding=ROUND_HALF_EVEN)
+_TEXTS_TYPE: Final = pa.list_(pa.string())
+_COUNTS_TYPE: Final = pa.map_(pa.string(), pa.int64())
+_INEXACT_TYPE: Final = pa.map_(pa.string(), pa.string())
+_ARROW_TYPES: Final[Mapping[type[msgspec.inspect.Type], Any]] = MappingProxyType(
+    {
+        msgspec.inspect.StrType: pa.string(),
+        msgspec.inspect.LiteralType: pa.string(),
+        msgspec.inspect.BoolType: pa.bool_(),
+        msgspec.inspect.IntType: pa.int64(),
+        msgspec.inspect.FloatType: pa.float64(),
+        msgspec.inspect.DecimalType: _MONEY_TYPE,
+        msgspec.inspect.VarTupleType: _TEXTS_TYPE,
+        msgspec.inspect.DictType: _COUNTS_TYPE,
+    }
+)
+
+
+class RowKind(NamedTuple):
+    """A kind of rows: the name of its table, its schema, and where a batch has such rows."""
+
+    name: str
+    schema: Any
+    get_rows: Callable[[RowBatch], Sequence[Any]]
+    get_time: Callable[[Any], float]
+    """Returns the time of a row, in seconds since the epoch; it decides on the row's day."""
+
+
+def _build_kind(
+    name: str,
+    struct: type[msgspec.Struct],
+    columns: Iterable[str],
+    batch_field: str,
+    time_field: str = "at",
+) -> RowKind:
+    type_info = msgspec.inspect.type_info(struct)
+    fields = {field.name: field.type for field in type_info.fields}  # type: ignore[attr-defined]
+    arrow_fields = [
+        pa.field(column, _find_arrow_type(fields[column]))
+        for column in columns
+        if column not in _UNSTORED_COLUMNS
+    ]
+    if any(field.type == _MONEY_TYPE for field in arrow_fields):
+        arrow_fields.append(pa.field(_INEXACT, _INEXACT_TYPE))
+    return RowKind(name, pa.schema(arrow_fields), attrgetter(batch_field), attrgetter(time_field))
+
+
+def _find_arrow_type(field_type: msgspec.inspect.Type) -> Any:
+    if isinstance(field_type, msgspec.inspect.UnionType):  # with None
+        field_type = field_type.types[0]
+    return _ARROW_TYPES[type(field_type)]
+
+
+CALLS: Final = _build_kind("calls", FinalRow, ENTRY_COLUMNS, "entries")
+KINDS: Final = (
+    CALLS,
+    _build_kind("attempts", AttemptRow, ATTEMPT_COLUMNS, "attempts"),
+    _build_kind("reprices", RepriceRow, REPRICE_COLUMNS, "reprices"),
+    _build_kind("feedback", FeedbackRow, FEEDBACK_COLUMNS, "feedback"),
+    _build_kind("damages", DamagedRow, DAMAGE_COLUMNS, "damages", "until"),
+)
+"""All kinds of rows that a batch has."""
+
+
+def build_table(kind: RowKind, rows: Sequence[msgspec.Struct]) -> Any:
+    """Return rows of one kind as an Arrow table, with the values that every store holds."""
+    inexact_amounts: list[dict[str, str]] = [{} for _ in rows]
+    arrays = [
+        _build_array(field, [getattr(row, field.name) for row in rows], inexact_amounts)
+        for field in kind.schema
+        if field.name != _INEXACT
+    ]
+    if len(arrays) < len(kind.schema):
+        values = [[*amounts.items()] if amounts else None for amounts in inexact_amounts]
+        arrays.append(pa.array(values, _INEXACT_TYPE))
+    return pa.table(arrays, schema=kind.schema)
+
+
+def erase_personal_columns(table: Any, is_erased: Any) -> Any:
+    """Return a table of calls without the personal part of some rows; `is_erased` marks these."""
+    for name in PERSONAL_COLUMNS:
+        index = table.schema.get_field_index(name)
+        values = pc.if_else(is_erased, pa.scalar(None, pa.string()), table.column(index))
+        table = table.set_column(index, table.schema.field(index), values)
+    return table
+
+
+def _build_array(field: Any, values: list[Any], inexact_amounts: list[dict[str, str]]) -> Any:
+    name, arrow_type = field.name, field.type
+    if arrow_type == _TEXTS_TYPE:
+        return pa.array(
+            [make_storable(name, value) if value else () for value in values], arrow_type
+        )
+    if arrow_type == _COUNTS_TYPE:
+        pairs = [[*make_storable(name, value).items()] if value else () for value in values]
+        return pa.array(pairs, arrow_type)
+    if arrow_type == _MONEY_TYPE:
+        return _build_money(name, values, inexact_amounts)
+    try:
+        array = pa.array(values, arrow_type)
+    except OverflowError:
+        return pa.array([make_storable(name, value) for value in values], arrow_type)
+    if _needs_change(array):
+        return pa.array([make_storable(name, value) for value in values], arrow_type)
+    return array
+
+
+def _needs_change(array: Any) -> bool:
+    """True if a text has a NUL, or a count is too large."""
+    if array.type == pa.string():
+        return bool(pc.any(pc.match_substring(array, "\0")).as_py())
+    if array.type == pa.int64():
+        bounds = pc.min_max(array)
+        lowest, highest = bounds["min"].as_py(), bounds["max"].as_py()
+        return lowest is not None and not -MAX_COUNT <= lowest <= highest <= MAX_COUNT
+    return False
+
+
+def _build_money(
+    name: str, values: list[Decimal | None], inexact_amounts: list[dict[str, str]]
+) -> Any:
+    try:
+        return pa.array(values, _MONEY_TYPE)
+    except (pa.ArrowInvalid, ValueError):  # one of them has more digits, or is no number
+        amounts = [make_storable(name, value) for value in values]
+    for index, amount in enumerate(amounts):
+        if amount is not None:
+            rounded = _MONEY_CONTEXT.quantize(amount, _MONEY_STEP)
+            if rounded != amount or not -_MAX_MONEY < rounded < _MAX_MONEY:
+                inexact_amounts[index][name] = format(amount, "f")
+            amounts[index] = rounded if -_MAX_MONEY < rounded < _MAX_MONEY else None
+    return pa.array(amounts, _MONEY_TYPE)
