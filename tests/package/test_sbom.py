@@ -109,20 +109,19 @@ def test_vendored_code_of_the_dashboard_is_in_the_sbom(sbom: dict[str, Any]) -> 
         if component not in list_registry_components(sbom)
     ]
     files = sorted((ROOT / VENDOR).glob("*.js"))
-    assert (
-        [component["name"] for component in vendored] == [file.stem for file in files] == ["uplot"]
-    )
-    (component,), (file,) = vendored, files
-    assert f"uPlot](https://github.com/leeoniya/uPlot) {component['version']} (MIT)" in (
-        ROOT / "docs/dashboard.md"
-    ).read_text("utf-8")
-    assert component["purl"] == f"pkg:npm/uplot@{component['version']}"
-    assert component["hashes"] == [
-        {"alg": "SHA-256", "content": hashlib.sha256(file.read_bytes()).hexdigest()}
-    ]
+    names = [component["name"] for component in vendored]
+    assert names == [file.stem for file in files] == ["preact", "uplot"]
+    docs = (ROOT / "docs/dashboard.md").read_text("utf-8")
     root = sbom["metadata"]["component"]["bom-ref"]
     dependencies = {each["ref"]: each.get("dependsOn", []) for each in sbom["dependencies"]}
-    assert component["bom-ref"] in dependencies[root]
+    for component, file in zip(vendored, files, strict=True):
+        home = component["externalReferences"][0]["url"]
+        assert re.search(rf"\[\w+\]\({re.escape(home)}\) {component['version']} \(MIT\)", docs)
+        assert component["purl"] == f"pkg:npm/{component['name']}@{component['version']}"
+        assert component["hashes"] == [
+            {"alg": "SHA-256", "content": hashlib.sha256(file.read_bytes()).hexdigest()}
+        ]
+        assert component["bom-ref"] in dependencies[root]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 // Elements, tables and controls. Text is only ever set as text: nothing that was read becomes markup.
 
+import { render } from "./vendor/preact.js";
+
 const SVG = "http://www.w3.org/2000/svg";
 const ICONS = {
   mark: "M4 18h16 M4 12h10.5 M4 6h5",
@@ -43,8 +45,15 @@ export function h(what, ...rest) {
       else made.setAttribute(name, value === true ? "" : value);
     }
   }
-  made.append(...rest.flat(Infinity).filter((one) => one !== null && one !== undefined && one !== false));
+  made.append(...rest.flat(Infinity).filter((one) => one !== null && one !== undefined && one !== false).map((one) => (typeof one === "object" && !(one instanceof Node) ? drawn(one) : one)));
   return made;
+}
+
+/** What Preact draws, as a node. */
+function drawn(one) {
+  const place = document.createElement("span");
+  render(one, place);
+  return place;
 }
 
 export function icon(name) {

@@ -1,5 +1,5 @@
 // Figures as people read them. Unknown is said to be unknown; it is never drawn or added as 0.
-import { h } from "./draw.js";
+import { h } from "./elements.js";
 
 export const UNKNOWN = "unknown";
 const whole = new Intl.NumberFormat("en-US");
@@ -86,8 +86,11 @@ export function money(known, unknown) {
   return h("span", usd(known), h("span.unknown", { title: `The cost of ${count(unknown)} calls is not known` }, ` + ${count(unknown)} unknown`));
 }
 
-/** One large figure with its name. `value` is text or an element. */
-export function figure(name, value, { note, tone, href } = {}) {
-  const inside = [h("dt", name), h("dd.value", { class: tone ?? null }, value), [note].flat().filter(Boolean).map((one) => h("dd.faint", one))];
-  return h("div.figure", href ? h("a", { href }, inside) : inside);
+/** How much a figure has changed since the time before, in words; null where that is not known. */
+export function change(now, then, format) {
+  if (now === null || now === undefined || then === null || then === undefined) return null;
+  if (!then) return now ? `${format(then)} before` : "as before";
+  const part = (now - then) / Math.abs(then);
+  if (Math.abs(part) < 0.0005) return "as before";
+  return `${part > 0 ? "+" : "−"}${percent(Math.abs(part))} (${format(then)} before)`;
 }

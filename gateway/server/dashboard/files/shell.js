@@ -1,6 +1,7 @@
 // The frame of all pages: who is signed in, navigation by the address's hash, the theme.
 import { api, session, Refused, Signed } from "./api.js";
 import { clear, h, icon, say } from "./draw.js";
+import { readQuestion, sharedPairs } from "./question.js";
 
 const PAGES = [
   ["overview", "Overview", "chart"],
@@ -13,6 +14,8 @@ const PAGES = [
   ["rules", "Rules", "rules"],
 ];
 const FIRST = PAGES[0][0];
+/** The pages whose time and filters are the same. */
+const CARRYING = new Set(["overview", "calls", "latency"]);
 const TEAM_PAGES = ["overview", "calls", "latency"]; // for people who see one team alone
 
 let left = new AbortController(); // ends what the page before has begun
@@ -100,20 +103,23 @@ async function show() {
     clear(main).append(heading, root);
     if (moved) heading.focus({ preventScroll: true });
     scrollTo(0, 0);
-    await module.render(root, { api, params: new URLSearchParams(query), signal, go, keep, session, item: plain(item) });
+    if (CARRYING.has(page)) carry(query);
+    await module.render(root, { api, params: new URLSearchParams(query), signal, keep, session, item: plain(item) });
   } catch (error) {
     if (!signal.aborted) failed(error);
   }
 }
 
-/** Goes to a page. */
-export function go(page, params = {}) {
-  location.hash = address(page, params);
-}
-
-/** Keeps what was chosen on this page in the address, without drawing it again. */
+/** Keeps what was chosen on this page in the address, without drawing it again: an object, or `[name, value]` pairs. */
 function keep(params, item = "") {
   history.replaceState(null, "", address(item ? `${main.dataset.page}/${encodeURIComponent(item)}` : main.dataset.page, params));
+  carry(params);
+}
+
+/** Lets the links to pages of calls keep the time and the filters. */
+function carry(params) {
+  const shared = sharedPairs(readQuestion(new URLSearchParams(params), { range: "any" }));
+  for (const one of nav.querySelectorAll("a")) if (CARRYING.has(one.dataset.page)) one.href = address(one.dataset.page, shared);
 }
 
 /** A part of an address, where it can be read. */
@@ -126,7 +132,7 @@ function plain(part) {
 }
 
 function address(page, params) {
-  const query = new URLSearchParams(Object.entries(Object.fromEntries(new URLSearchParams(params))).filter(([, v]) => v !== ""));
+  const query = new URLSearchParams([...new URLSearchParams(params)].filter(([, value]) => value !== ""));
   return `#/${page}${query.size ? `?${query}` : ""}`;
 }
 

@@ -1,97 +1,135 @@
 // What calls cost, who made them, what that saved, and what went wrong.
-import { Chart } from "../chart.js";
-import { clear, empty, h, panel, table } from "../draw.js";
-import { brief, count, figure, money, percent, share, usd } from "../figures.js";
-import { follow } from "../follow.js";
-import { GROUPS, question } from "../range.js";
-import { missing, name, number, split, tokens, whole } from "../series.js";
+import { Chart, slotEnd } from "../chart.js";
+import { h, mount } from "../elements.js";
+import { brief, change, count, money, percent, share, usd } from "../figures.js";
+import { FilterBar } from "../filters.js";
+import { Empty, Figure, Panel, Table } from "../parts.js";
+import { usePolling } from "../polling.js";
+import { GROUPS, beat, callsLink, label, pairs, parameters, readQuestion, timeBefore } from "../question.js";
+import { OTHER, missing, name, number, split, tokens, whole } from "../series.js";
+import { useMemo, useState } from "../vendor/preact.js";
 
 export const title = "Overview";
+const FAILED = ["failed", "refused", "unknown_crash"].map((state) => ["state", state]);
 
-export async function render(root, page) {
-  const asked = question(page);
-  const body = h("div.page");
-  const again = follow(page, asked, body, {
-    path: "/admin/series", has: (total) => total.calls, nothing, page: pageOf, set: (parts, told) => parts.set?.(told),
-  });
-  root.append(asked.bar(again), body);
-  await again();
+export function render(root, page) {
+  mount(root, h(Overview, { page }), page.signal);
 }
 
-function nothing() {
-  return panel("No calls in this time", {}, empty("There is nothing to show yet",
-    "Point an application at this gateway, or choose a longer time. A call is here a second after it has ended."));
+function Overview({ page }) {
+  const [question, ask] = useState(() => readQuestion(page.params));
+  const change = (next) => { page.keep(pairs(next)); ask(next); };
+  const answer = usePolling((signal) => load(page, question, signal), beat(question), JSON.stringify(question));
+  return h("div.page",
+    h(FilterBar, { page, question, change, groups: GROUPS }),
+    answer ? (answer.series.total.calls ? h(Sums, { question: answer.question, ...answer }) : h(Nothing)) : null);
 }
 
-function pageOf(asked, signal) {
-  const label = GROUPS.find(([one]) => one === asked.by)[1].toLowerCase();
-  const strip = h("dl.figures");
-  const cost = new Chart("Cost", { format: usd, unit: "USD", signal });
-  const calls = new Chart("Calls", { format: brief, signal });
-  const used = new Chart("Tokens", { format: brief, signal });
-  const saved = new Chart("Cost against the baseline", { kind: "lines", format: usd, unit: "USD", signal });
-  const hits = new Chart("Answered from the cache", { kind: "lines", format: percent, unit: "of calls", signal, cap: 1 });
-  const wrong = new Chart("Errors and fallbacks", { format: brief, unit: "calls", signal });
-  const list = table(`Calls by ${label}`, columns(asked.by, GROUPS.find(([one]) => one === asked.by)[1]), [], { sort: "-cost" });
+async function load(page, question, signal) {
+  const { zone } = page.session;
+  const query = { by: question.by, ...parameters(question, zone) };
+  const series = await page.api("/admin/series", { query, signal });
+  if (!question.compare) return { question, series, former: null };
+  const end = series.until ?? Math.floor(Date.now() / 60000) * 60;
+  const former = await page.api("/admin/costs", { query: { ...query, ...timeBefore(question, series.starts[0], end, zone) }, signal });
+  return { question, series, former };
+}
+
+function Nothing() {
+  return h(Panel, { title: "No calls in this time" }, h(Empty, { title: "There is nothing to show yet" },
+    "Point an application at this gateway, or choose a longer time or fewer filters. A call is here a second after it has ended."));
+}
+
+function Sums({ question, series, former }) {
+  const { by } = question;
+  const text = label(by);
+  const charts = useMemo(() => chartData(series, by), [series]);
+  const columns = useMemo(() => tableColumns(question, text, former), [series, former]);
+  const slot = (at) => ({ since: String(series.starts[at]), until: String(slotEnd(series, at)) });
+  const toSlot = (more = []) => (at, group) => callsLink(question, group === undefined || group === OTHER || group === "none" ? more : [[by, group]], slot(at));
+  return [
+    h("dl.figures", figures(question, series, former)),
+    h("div.grid",
+      h(Chart, { title: "Cost", format: usd, unit: "USD", data: charts.cost, link: toSlot() }),
+      h(Chart, { title: "Calls", format: brief, data: charts.calls, link: toSlot() }),
+      h(Chart, { title: "Tokens", format: brief, data: charts.tokens, link: toSlot() }),
+      h(Chart, { title: "Cost against the baseline", kind: "lines", format: usd, unit: "USD", data: charts.saved, link: (at) => toSlot()(at) }),
+      h(Chart, { title: "Answered from the cache", kind: "lines", format: percent, unit: "of calls", cap: 1, data: charts.hits, link: (at) => toSlot([["state", "cache_hit"]])(at) }),
+      h(Chart, { title: "Errors and fallbacks", format: brief, unit: "calls", data: charts.wrong, link: (at) => toSlot(FAILED)(at) })),
+    h(Panel, { title: `By ${text.toLowerCase()}` },
+      h(Table, { key: by, caption: `Calls by ${text.toLowerCase()}`, columns, rows: series.totals, sort: "-cost" })),
+  ];
+}
+
+function chartData(series, by) {
+  const { starts, every, zone, until } = series;
+  const base = { starts, every, zone, until };
+  const hit = whole(series, (sum, row) => sum + row.cached);
+  const all = whole(series, (sum, row) => sum + row.calls);
   return {
-    parts: [strip, h("div.grid", cost.element, calls.element, used.element, saved.element, hits.element, wrong.element), panel(`By ${label}`, {}, list)],
-    set(told) {
-      const { starts, every: step, zone, until } = told;
-      const base = { starts, every: step, zone, until };
-      clear(strip).append(...figures(told.total, told.damaged_rows));
-      cost.set({ ...base, series: split(told, asked.by, (row) => number(row.cost)), missing: missing(told) });
-      calls.set({ ...base, series: split(told, asked.by, (row) => row.calls) });
-      used.set({ ...base, series: split(told, asked.by, tokens) });
-      saved.set({ ...base, series: against(told) });
-      const hit = whole(told, (sum, row) => sum + row.cached);
-      const all = whole(told, (sum, row) => sum + row.calls);
-      hits.set({ ...base, series: [{ name: "hits", tone: 6, values: hit.map((value, at) => (all[at] ? value / all[at] : null)) }] });
-      wrong.set({ ...base, series: [
-        { name: "failed", tone: 7, values: whole(told, (sum, row) => sum + row.failed) },
-        { name: "answered by another attempt", tone: 3, values: whole(told, (sum, row) => sum + row.retried) }] });
-      list.set(told.totals);
-    },
+    cost: { ...base, series: split(series, by, (row) => number(row.cost)), missing: missing(series) },
+    calls: { ...base, series: split(series, by, (row) => row.calls) },
+    tokens: { ...base, series: split(series, by, tokens) },
+    saved: { ...base, series: against(series) },
+    hits: { ...base, series: [{ name: "hits", tone: 6, values: hit.map((value, at) => (all[at] ? value / all[at] : null)) }] },
+    wrong: { ...base, series: [
+      { name: "failed", tone: 7, values: whole(series, (sum, row) => sum + row.failed) },
+      { name: "answered by another attempt", tone: 3, values: whole(series, (sum, row) => sum + row.retried) }] },
   };
 }
 
-function figures(total, damaged) {
+function figures(question, { total, damaged_rows: damaged }, former) {
+  const then = former?.total;
   const used = tokens(total);
-  const out = total.output === null ? null : total.output;
   const baseline = number(total.baseline);
   const each = total.cost === null || !total.calls ? null : (number(total.cost) / total.calls) * 1000;
+  const since = (now, before, format) => (then ? change(now, before, format) : null);
+  const part = (sums, field) => (sums?.calls ? sums[field] / sums.calls : null);
   return [
-    figure("Cost", money(total.cost, total.cost === null ? total.unknown : 0), { note: [
+    h(Figure, { name: "Cost", value: money(total.cost, total.cost === null ? total.unknown : 0), href: callsLink(question), notes: [
+      since(number(total.cost), number(then?.cost), usd),
       total.cost !== null && total.unknown ? h("span.unknown", `+ ${count(total.unknown)} of unknown cost`) : null,
       damaged ? h("span.unknown", `${count(damaged)} rows of the journal are damaged: calls may be missing`) : null,
       each === null ? null : `${usd(each)} per 1,000 calls`] }),
-    figure("Saved", money(total.saved, 0), { tone: number(total.saved) > 0 ? "good" : null, note: baseline ? `${percent(number(total.saved) / baseline)} of ${usd(baseline)}` : "no baseline is set" }),
-    figure("Calls", brief(total.calls), { note: `${count(total.retried)} by another attempt` }),
-    figure("Tokens", used === null ? "–" : brief(used), { note: used === null ? null : `${brief(out)} of them out` }),
-    figure("From the cache", share(total.cached, total.calls), { note: `${count(total.cached)} calls` }),
-    figure("Failed", share(total.failed, total.calls), { tone: total.failed ? "bad" : null, note: `${count(total.failed)} calls` }),
+    h(Figure, { name: "Saved", value: money(total.saved, 0), href: callsLink(question), tone: number(total.saved) > 0 ? "good" : null, notes: [
+      since(number(total.saved), number(then?.saved), usd),
+      baseline ? `${percent(number(total.saved) / baseline)} of ${usd(baseline)}` : "no baseline is set"] }),
+    h(Figure, { name: "Calls", value: brief(total.calls), href: callsLink(question), notes: [
+      since(total.calls, then?.calls, brief), `${count(total.retried)} by another attempt`] }),
+    h(Figure, { name: "Tokens", value: used === null ? "–" : brief(used), href: callsLink(question), notes: [
+      since(used, then && tokens(then), brief), used === null ? null : `${brief(total.output)} of them out`] }),
+    h(Figure, { name: "From the cache", value: share(total.cached, total.calls), href: callsLink(question, [["state", "cache_hit"]]), notes: [
+      since(part(total, "cached"), part(then, "cached"), percent), `${count(total.cached)} calls`] }),
+    h(Figure, { name: "Failed", value: share(total.failed, total.calls), href: callsLink(question, FAILED), tone: total.failed ? "bad" : null, notes: [
+      since(part(total, "failed"), part(then, "failed"), percent), `${count(total.failed)} calls`] }),
   ];
 }
 
 /** What was paid, and what the same calls would have cost on the baseline: of those that can be compared. */
-function against(told) {
-  const add = (of) => whole(told, (sum, row) => (of(row) === null ? sum : (sum ?? 0) + of(row)), null);
+function against(series) {
+  const add = (of) => whole(series, (sum, row) => (of(row) === null ? sum : (sum ?? 0) + of(row)), null);
   const baseline = (row) => number(row.baseline);
   const paid = (row) => (row.baseline === null || row.saved === null ? null : number(row.baseline) - number(row.saved));
-  if (told.total.baseline === null) return [{ name: "cost", tone: 1, values: add((row) => number(row.cost)) }];
+  if (series.total.baseline === null) return [{ name: "cost", tone: 1, values: add((row) => number(row.cost)) }];
   return [{ name: "baseline", tone: 0, dash: true, values: add(baseline) }, { name: "cost", tone: 1, values: add(paid) }];
 }
 
-function columns(by, label) {
+function tableColumns(question, text, former) {
+  const { by } = question;
   const of = (field) => ({ name: field, number: true, order: (row) => number(row[field]) });
+  const then = new Map((former?.groups ?? []).map((row) => [row[by], row]));
+  const calls = (row, more = []) => (row[by] === null ? null : callsLink(question, [[by, row[by]], ...more]));
+  const linked = (row, content, more) => (calls(row) && content !== "0" ? h("a", { href: calls(row, more) }, content) : content);
   return [
-    { name: "name", label, cell: (row) => name(row, by), order: (row) => name(row, by) },
-    { ...of("calls"), label: "Calls", cell: (row) => count(row.calls) },
+    { name: "name", label: text, cell: (row) => linked(row, name(row, by)), order: (row) => name(row, by) },
+    { ...of("calls"), label: "Calls", cell: (row) => linked(row, count(row.calls)) },
     { ...of("cost"), label: "Cost", unit: "USD", cell: (row) => money(row.cost, row.unknown) },
+    ...(former ? [{ name: "before", label: "Cost before", unit: "USD", number: true, order: (row) => number(then.get(row[by])?.cost ?? null), cell: (row) => (then.has(row[by]) ? money(then.get(row[by]).cost, then.get(row[by]).unknown) : "–") }] : []),
     { ...of("baseline"), label: "Baseline", unit: "USD", cell: (row) => money(row.baseline, 0) },
     { ...of("saved"), label: "Saved", unit: "USD", cell: (row) => money(row.saved, 0) },
     { name: "tokens", label: "Tokens", number: true, cell: (row) => brief(tokens(row)), order: tokens },
     { name: "cached", label: "From the cache", number: true, cell: (row) => share(row.cached, row.calls), order: (row) => row.cached / row.calls },
     { ...of("retried"), label: "Retried", cell: (row) => count(row.retried) },
-    { ...of("failed"), label: "Failed", cell: (row) => count(row.failed) },
+    { ...of("failed"), label: "Failed", cell: (row) => linked(row, count(row.failed), FAILED) },
   ];
 }

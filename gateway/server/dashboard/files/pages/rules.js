@@ -1,7 +1,6 @@
 // The rules in force, the calls that each matched, what is in vain, and what others would have done with past calls.
 import { choice, clear, empty, h, panel, say, segments } from "../draw.js";
 import { count, moment, money, share, usd } from "../figures.js";
-import { RANGES } from "../range.js";
 import { facts, grid, part } from "../trace.js";
 
 export const title = "Rules";
@@ -10,7 +9,7 @@ const SPANS = [["1h", "1 h", "Last hour"], ["24h", "24 h", "Last 24 hours"], ["7
 const REPLAYED = [["1h", "the last hour"], ["24h", "the last 24 hours"], ["7d", "the last 7 days"], ["30d", "the last 30 days"], ["", "all calls"]];
 
 export async function render(root, { api, params, signal, keep, session }) {
-  let range = Object.hasOwn(RANGES, params.get("range")) ? params.get("range") : "7d";
+  let range = SPANS.some(([name]) => name === params.get("range")) ? params.get("range") : "7d";
   let since = range;
   let running = null;
   let written = ""; // as it is in force

@@ -1,84 +1,63 @@
 // How targets, accounts and retries stand: who is asked, who is not, why, and until when.
-import { clear, empty, every, h, icon, meter, panel, table } from "../draw.js";
-import { ago, brief, count, figure, percent, seconds, span } from "../figures.js";
+import { h, icon, mount } from "../elements.js";
+import { ago, brief, count, percent, seconds, span } from "../figures.js";
+import { Empty, Figure, Meter, Panel, Table } from "../parts.js";
+import { usePolling } from "../polling.js";
 
 export const title = "Targets";
 const BEAT = 5;
 const TONES = { closed: ["good", "check", "asked"], open: ["bad", "off", "out"], "half-open": ["warn", "warn", "on trial"] };
 const ORDER = ["open", "half-open", "closed"];
+const RETRIES = [
+  { name: "lab", label: "Lab", cell: (row) => row.lab, order: (row) => row.lab },
+  { name: "calls", label: "Calls", number: true, cell: (row) => count(row.calls), order: (row) => row.calls },
+  { name: "retries", label: "Further attempts", number: true, cell: (row) => count(row.retries), order: (row) => row.retries },
+  { name: "denied", label: "Not made", number: true, cell: (row) => count(row.denied), order: (row) => row.denied, hint: "The lab had no more of them" },
+  { name: "left", label: "Left", number: true, cell: (row) => count(row.left), order: (row) => row.left },
+];
+const ACCOUNTS = columns({});
+const TARGETS = columns({ models: true });
+const LIMITED_TARGETS = columns({ models: true, limited: true });
 
-export async function render(root, page) {
-  let parts;
-  async function load() {
-    const told = await page.api("/admin/health", { signal: page.signal });
-    if (page.signal.aborted) return;
-    if (!told.targets.length) {
-      parts = undefined;
-      root.replaceChildren(panel("Targets", {}, empty("No target can be asked",
-        "No provider has a credential. `tiergate check` says which are off, and what turns them on.")));
-      return;
-    }
-    if (!parts) {
-      parts = pageOf();
-      root.replaceChildren(...parts.all);
-    }
-    parts.set(told);
-  }
-  await every(BEAT, load, page.signal);
+export function render(root, page) {
+  mount(root, h(Targets, { page }), page.signal);
 }
 
-function pageOf() {
-  const strip = h("dl.figures");
-  let limited = false;
-  const box = h("div");
-  let targets;
-  const accounts = table("Accounts", columns(false), [], { sort: "state" });
-  const retries = table("Retries", [
-    { name: "lab", label: "Lab", cell: (row) => row.lab, order: (row) => row.lab },
-    { name: "calls", label: "Calls", number: true, cell: (row) => count(row.calls), order: (row) => row.calls },
-    { name: "retries", label: "Further attempts", number: true, cell: (row) => count(row.retries), order: (row) => row.retries },
-    { name: "denied", label: "Not made", number: true, cell: (row) => count(row.denied), order: (row) => row.denied, hint: "The lab had no more of them" },
-    { name: "left", label: "Left", number: true, cell: (row) => count(row.left), order: (row) => row.left },
-  ], [], { sort: "lab" });
-  const keys = panel("Accounts", { note: "A credential that is refused is out at all of its targets" }, accounts);
-  const again = panel("Retries", { note: "A lab has only so many, so that one that is down is not asked ever more" }, retries);
-  return {
-    all: [strip, panel("Targets", { note: "As the worker that answered knows them; a pair of model and host, with each account" }, box), keys, again],
-    set(told) {
-      clear(strip).append(...figures(told.targets));
-      // Few providers tell their limits: where none does, there is no column for them.
-      const some = told.targets.some((row) => row.limits?.levels.length || row.limits?.parked > 0);
-      if (!targets || some !== limited) {
-        limited = some;
-        targets = table("Targets", columns(true, some), [], { sort: "state" });
-        clear(box).append(targets);
-      }
-      targets.set(told.targets);
-      accounts.set(told.accounts);
-      retries.set(told.retries);
-      keys.hidden = !told.accounts.length;
-      again.hidden = !told.retries.length;
-    },
-  };
+function Targets({ page }) {
+  const health = usePolling((signal) => page.api("/admin/health", { signal }), BEAT, "");
+  if (!health) return null;
+  const { targets, accounts, retries } = health;
+  if (!targets.length) {
+    return h(Panel, { title: "Targets" }, h(Empty, { title: "No target can be asked" },
+      "No provider has a credential. `tiergate check` says which are off, and what turns them on."));
+  }
+  // Few providers tell their limits: where none does, there is no column for them.
+  const limited = targets.some((row) => row.limits?.levels.length || row.limits?.parked > 0);
+  return h("div.page",
+    h("dl.figures", figures(targets)),
+    h(Panel, { title: "Targets", note: "As the worker that answered knows them; a pair of model and host, with each account" },
+      h(Table, { caption: "Targets", columns: limited ? LIMITED_TARGETS : TARGETS, rows: targets, sort: "state" })),
+    accounts.length ? h(Panel, { title: "Accounts", note: "A credential that is refused is out at all of its targets" },
+      h(Table, { caption: "Accounts", columns: ACCOUNTS, rows: accounts, sort: "state" })) : null,
+    retries.length ? h(Panel, { title: "Retries", note: "A lab has only so many, so that one that is down is not asked ever more" },
+      h(Table, { caption: "Retries", columns: RETRIES, rows: retries, sort: "lab" })) : null);
 }
 
 function figures(targets) {
-  const of = (...states) => targets.filter((row) => states.includes(row.state)).length;
-  const sum = (name) => targets.reduce((all, row) => all + row[name], 0);
-  const out = of("open");
-  const trial = of("half-open");
+  const of = (state) => targets.filter((row) => row.state === state).length;
+  const [out, trial] = [of("open"), of("half-open")];
   return [
-    figure("Targets", count(targets.length)),
-    figure("Asked", count(of("closed")), { tone: out + trial ? null : "good" }),
-    figure("Out", count(out), { tone: out ? "bad" : null, note: "others answer in their place" }),
-    figure("On trial", count(trial), { tone: trial ? "warn" : null, note: "one call finds out" }),
-    figure("In flight", count(sum("in_flight"))),
+    h(Figure, { name: "Targets", value: count(targets.length) }),
+    h(Figure, { name: "Asked", value: count(of("closed")), tone: out + trial ? null : "good" }),
+    h(Figure, { name: "Out", value: count(out), tone: out ? "bad" : null, notes: ["others answer in their place"] }),
+    h(Figure, { name: "On trial", value: count(trial), tone: trial ? "warn" : null, notes: ["one call finds out"] }),
+    h(Figure, { name: "In flight", value: count(targets.reduce((sum, row) => sum + row.in_flight, 0)) }),
   ];
 }
 
-function columns(whole, told = false) {
+function columns({ models = false, limited = false }) {
   return [
-    ...(whole ? [{ name: "model", label: "Model", cell: (row) => row.model, order: (row) => row.model }] : []),
+    ...(models ? [{ name: "model", label: "Model", cell: (row) => row.model, order: (row) => row.model }] : []),
     { name: "provider", label: "Provider", cell: (row) => row.provider, order: (row) => row.provider },
     { name: "account", label: "Account", cell: (row) => row.account, order: (row) => row.account },
     { name: "state", label: "State", cell: state, order: (row) => ORDER.indexOf(row.state) },
@@ -87,7 +66,7 @@ function columns(whole, told = false) {
     { name: "in_flight", label: "In flight", number: true, cell: (row) => count(row.in_flight), order: (row) => row.in_flight },
     { name: "usual", label: "Usual time", number: true, cell: (row) => seconds(row.usual), order: (row) => row.usual, hint: "Of first content" },
     { name: "error", label: "Last error", cell: (row) => (row.error ? [row.error, h("span.faint", ` ${ago(row.error_at)}`)] : "–"), order: (row) => row.error_at },
-    ...(told ? [{ name: "limits", label: "Left at the provider", cell: limits }] : []),
+    ...(limited ? [{ name: "limits", label: "Left at the provider", cell: limits }] : []),
   ];
 }
 
@@ -98,12 +77,13 @@ function state(row) {
     row.state === "closed" ? null : h("span.faint", ` ${[row.cause, row.since === null ? null : `for ${span(Date.now() / 1000 - row.since)}`, left > 0 ? `asked again in ${span(left)}` : null].filter(Boolean).join(", ")}`)];
 }
 
-/** What the provider has told of its own limits. */
-function limits({ limits: told }) {
-  if (!told) return "–";
-  const known = told.levels.filter((one) => one.limit);
+/** What the provider has reported of its own limits. */
+function limits({ limits: reported }) {
+  if (!reported) return "–";
+  const known = reported.levels.filter((one) => one.limit);
   return [
-    told.parked > 0 ? h("span.tag.warn", `waits ${span(told.parked)}`) : null,
-    known.length ? h("div.levels", known.map((one) => h("div", { title: `${brief(one.left)} of ${brief(one.limit)} ${one.name}` }, meter(one.left / one.limit, { tone: one.left / one.limit < 0.1 ? "bad" : "" }), h("span.faint", `${percent(one.left / one.limit)} of ${one.name}`)))) : told.parked > 0 ? null : "–",
+    reported.parked > 0 ? h("span.tag.warn", `waits ${span(reported.parked)}`) : null,
+    known.length ? h("div.levels", known.map((one) => h("div", { title: `${brief(one.left)} of ${brief(one.limit)} ${one.name}` },
+      h(Meter, { part: one.left / one.limit, tone: one.left / one.limit < 0.1 ? "bad" : "" }), h("span.faint", `${percent(one.left / one.limit)} of ${one.name}`)))) : reported.parked > 0 ? null : "–",
   ];
 }
