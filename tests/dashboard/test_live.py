@@ -20,6 +20,7 @@ from tests.dashboard.live_dashboard import (
     answer,
     slow,
 )
+from tests.dashboard.test_filters import add_filter
 from tests.e2e.child import until
 from tests.e2e.upstream import PATIENCE
 
@@ -159,31 +160,31 @@ def test_a_gateway_that_is_away_is_asked_again(page: Page, scene: LiveDashboard)
     page.wait_for_selector("tr.call")
     page.route("**/admin/entries?after=*", lambda route: route.abort(), times=1)
     page.clock.run_for(2_100)
-    page.wait_for_selector(".filters .tag >> text=not reached")
+    page.wait_for_selector(".liveness >> text=not reached")
     id = scene.call()
     page.clock.run_for(2_100)
     page.wait_for_selector(f"tr[data-id='{id}']")
-    page.wait_for_selector(".filters .tag >> text=live")
+    page.wait_for_selector(".liveness >> text=live")
 
 
 def test_calls_are_chosen_and_the_address_says_so(page: Page, scene: LiveDashboard) -> None:
     at(page, "#/calls?tag=draft")
     page.wait_for_selector("tr.call")
     assert page.locator("tr.call").count() == 1
-    page.fill("[data-filter=tag]", "")
-    page.press("[data-filter=tag]", "Enter")
-    page.select_option("select", "reasoning")
+    page.get_by_role("button", name="Remove the filter Tag draft").click()
+    add_filter(page, "tier", "reasoning")
     rows = scene.admin("/admin/entries?format=json&only=tier:reasoning")["entries"]
     expect(page.locator("tr.call")).to_have_text([re.compile("reasoning")] * len(rows))
     assert page.url.endswith("#/calls?tier=reasoning")
-    page.click("button:text-is('Clear')")
-    page.fill("[data-filter=status]", "404")
-    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Remove the filter Tier reasoning").click()
+    add_filter(page, "status", "404")
     expect(page.locator("tr.call")).to_have_count(1)
     assert BAD in page.inner_text("tr.call")
-    page.fill("[data-filter=key]", "nobody")
-    page.keyboard.press("Enter")
+    add_filter(page, "key", "nobody")
     page.wait_for_selector("text=No such calls")
+    page.get_by_role("button", name="Clear all").click()
+    page.wait_for_selector("tr.call")
+    assert page.url.endswith("#/calls")
 
 
 def test_a_call_shows_the_trace_that_explain_prints(page: Page, scene: LiveDashboard) -> None:

@@ -1,5 +1,5 @@
 // Elements of pages, on Preact. Text is only ever set as text: nothing that was read becomes markup.
-import { h as create, render } from "./vendor/preact.js";
+import { h as create } from "./vendor/preact.js";
 
 const ICONS = {
   mark: "M4 18h16 M4 12h10.5 M4 6h5",
@@ -45,12 +45,6 @@ export function h(what, ...rest) {
 
 export function icon(name) {
   return create("svg", { viewBox: "0 0 24 24", "aria-hidden": "true", class: `icon icon-${name}` }, ICONS[name].split(/ (?=M)/).map((d) => create("path", { d })));
-}
-
-/** Draws a page into its root, and takes it away when `signal` ends. */
-export function mount(root, page, signal) {
-  render(page, root);
-  signal.addEventListener("abort", () => render(null, root), { once: true });
 }
 
 /** Tells those who listen to the page rather than look at it. */

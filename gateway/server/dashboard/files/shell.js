@@ -1,7 +1,8 @@
-// The frame of all pages: who is signed in, navigation by the address's hash, the theme.
+// The frame of all pages: who is signed in, navigation by the address's hash, the theme, and what goes wrong.
 import { api, session, Refused, Signed } from "./api.js";
-import { clear, h, icon, say } from "./draw.js";
+import { h, icon, say } from "./elements.js";
 import { readQuestion, sharedPairs } from "./question.js";
+import { Component, render, useEffect, useLayoutEffect, useMemo, useRef, useState } from "./vendor/preact.js";
 
 const PAGES = [
   ["overview", "Overview", "chart"],
@@ -17,112 +18,54 @@ const FIRST = PAGES[0][0];
 /** The pages whose time and filters are the same. */
 const CARRYING = new Set(["overview", "calls", "latency"]);
 const TEAM_PAGES = ["overview", "calls", "latency"]; // for people who see one team alone
+const FAILURES = {
+  "no-role": "You are known to the identity provider, and have no role here. Ask the operator.",
+  away: "The identity provider cannot be reached. Try again soon.",
+  failed: "The sign-in has failed or took too long. Begin again.",
+};
 
-let left = new AbortController(); // ends what the page before has begun
-let main, heading, nav;
-let gone; // to this page, last of all
+addEventListener("unhandledrejection", (event) => { // what a control has asked for, and was refused
+  const { reason } = event;
+  if (reason?.name === "AbortError") event.preventDefault();
+  if (!(reason instanceof Refused)) return;
+  event.preventDefault();
+  dispatchEvent(new CustomEvent("trouble", { detail: reason }));
+});
 
-start();
+render(h(Dashboard), document.getElementById("dashboard"));
 
-async function start() {
-  addEventListener("hashchange", () => show());
-  try {
-    await session.load();
-  } catch (error) {
-    frame();
-    failed(error);
-    return;
-  }
-  enter();
-}
-
-/** Draws what whoever is here may see: the pages, or the door. */
-function enter() {
-  if (session.refused) door(h("p", session.refused.split(" Set TIERGATE")[0]), setting());
-  else if (session.signedIn) {
-    frame();
-    show();
-  } else door(form(failure()));
-}
-
-/** Why a sign-in by the identity provider has failed, as the address says. */
-function failure() {
-  const texts = {
-    "no-role": "You are known to the identity provider, and have no role here. Ask the operator.",
-    away: "The identity provider cannot be reached. Try again soon.",
-    failed: "The sign-in has failed or took too long. Begin again.",
+/** What those who are here may see: the pages, or the door. */
+function Dashboard() {
+  const [stage, setStage] = useState("");
+  const [message, setMessage] = useState(() => FAILURES[new URLSearchParams(location.search).get("sign-in")] ?? "");
+  const enter = (text = "") => {
+    setMessage(text);
+    setStage(session.refused ? "refused" : session.signedIn ? "pages" : "door");
   };
-  return texts[new URLSearchParams(location.search).get("sign-in")] ?? "";
+  useEffect(() => { session.load().then(() => enter(message), (error) => { setMessage(error.message); setStage("failed"); }); }, []);
+  const leave = (text) => { session.signedIn = false; enter(text); };
+  return [
+    stage === "pages" ? h(Frame, { leave }) : null,
+    stage === "door" ? h(Door, {}, h(SignIn, { message, enter })) : null,
+    stage === "refused" ? h(Door, {}, h("p", session.refused.split(" Set TIERGATE")[0]), h(AdminKeyHelp)) : null,
+    stage === "failed" ? h(Door, {}, h("div.notice.bad", { role: "alert" }, h("p", message), h("button", { type: "button", onclick: () => location.reload() }, "Try again"))) : null,
+    h("p#said.hidden", { role: "status", "aria-live": "polite" }),
+  ];
 }
 
-function frame() {
-  gone = undefined;
-  nav = h("nav", { "aria-label": "Pages" }, h("ul", seen().map(link)));
-  main = h("main#main", { tabindex: -1 });
-  heading = h("h1", { tabindex: -1 });
-  const tools = h("div.tools", session.person ? h("p.faint", `${session.person}, ${session.team ? `${session.role} of ${session.team}` : session.role}`) : null, theme(), session.needed ? leave() : null);
-  const skip = h("a.skip", { href: "#main", onclick: (event) => { event.preventDefault(); main.focus(); } }, "Skip to content");
-  const brand = h("a.brand", { href: `#/${FIRST}`, "aria-label": "tiergate, overview" }, icon("mark"), h("span", "tiergate"));
-  const side = h("header.side", brand, nav, tools);
-  document.body.replaceChildren(skip, h("div.frame", side, main), h("p#said.hidden", { role: "status", "aria-live": "polite" }));
+/** The page that the hash names: `#/name?a=b`, or `#/name/item?a=b`. */
+function readRoute() {
+  const [path, query = ""] = location.hash.replace(/^#\/?/, "").split("?");
+  const [name, item = ""] = path.split("/");
+  return { name: seen().some(([one]) => one === name) ? name : FIRST, item: plain(item), params: new URLSearchParams(query) };
 }
 
-/** The pages that whoever is here may see. */
+/** The pages that those who are here may see. */
 function seen() {
   return session.team ? PAGES.filter(([name]) => TEAM_PAGES.includes(name)) : PAGES;
 }
 
-function link([name, label, picture]) {
-  return h("li", h("a", { href: `#/${name}`, "data-page": name }, icon(picture), h("span", label)));
-}
-
-/** The page that the hash names: `#/name?a=b`, or `#/name/item?a=b`. */
-async function show() {
-  if (!main) return;
-  const [path, query = ""] = location.hash.replace(/^#\/?/, "").split("?");
-  const [name, item = ""] = path.split("/");
-  const page = seen().some(([one]) => one === name) ? name : FIRST;
-  left.abort();
-  left = new AbortController();
-  const { signal } = left;
-  for (const one of nav.querySelectorAll("a")) {
-    if (one.dataset.page === page) {
-      one.setAttribute("aria-current", "page");
-      one.scrollIntoView({ block: "nearest", inline: "center" });
-    } else one.removeAttribute("aria-current");
-  }
-  const moved = gone !== undefined && gone !== page;
-  gone = page;
-  try {
-    const module = await import(`./pages/${page}.js`);
-    if (signal.aborted) return;
-    main.dataset.page = page;
-    document.title = `${module.title} · tiergate`;
-    heading.textContent = module.title;
-    const root = h("div.page");
-    clear(main).append(heading, root);
-    if (moved) heading.focus({ preventScroll: true });
-    scrollTo(0, 0);
-    if (CARRYING.has(page)) carry(query);
-    await module.render(root, { api, params: new URLSearchParams(query), signal, keep, session, item: plain(item) });
-  } catch (error) {
-    if (!signal.aborted) failed(error);
-  }
-}
-
-/** Keeps what was chosen on this page in the address, without drawing it again: an object, or `[name, value]` pairs. */
-function keep(params, item = "") {
-  history.replaceState(null, "", address(item ? `${main.dataset.page}/${encodeURIComponent(item)}` : main.dataset.page, params));
-  carry(params);
-}
-
-/** Lets the links to pages of calls keep the time and the filters. */
-function carry(params) {
-  const shared = sharedPairs(readQuestion(new URLSearchParams(params), { range: "any" }));
-  for (const one of nav.querySelectorAll("a")) if (CARRYING.has(one.dataset.page)) one.href = address(one.dataset.page, shared);
-}
-
-/** A part of an address, where it can be read. */
+/** A part of an address, if it can be read. */
 function plain(part) {
   try {
     return decodeURIComponent(part);
@@ -136,77 +79,137 @@ function address(page, params) {
   return `#/${page}${query.size ? `?${query}` : ""}`;
 }
 
-function failed(error) {
-  if (error instanceof Signed) {
-    session.signedIn = false;
-    left.abort();
-    door(form("Your session has ended. Sign in again."));
-    return;
+function shared(params) {
+  return sharedPairs(readQuestion(new URLSearchParams(params), { range: "any" }));
+}
+
+function Frame({ leave }) {
+  const [route, setRoute] = useState(readRoute);
+  const [trouble, setTrouble] = useState("");
+  const [carried, carry] = useState([]);
+  const main = useRef();
+  useEffect(() => {
+    const go = () => setRoute(readRoute());
+    const hear = ({ detail: error }) => {
+      if (error instanceof Signed) leave("Your session has ended. Sign in again.");
+      else setTrouble(error?.message ?? "");
+    };
+    addEventListener("hashchange", go);
+    addEventListener("trouble", hear);
+    return () => { removeEventListener("hashchange", go); removeEventListener("trouble", hear); };
+  }, []);
+  useEffect(() => {
+    setTrouble("");
+    if (CARRYING.has(route.name)) carry(shared(route.params));
+  }, [route]);
+  const keep = (params, item = "") => {
+    history.replaceState(null, "", address(item ? `${route.name}/${encodeURIComponent(item)}` : route.name, params));
+    if (CARRYING.has(route.name)) carry(shared(params));
+  };
+  const page = useMemo(() => h(PlaceOfPage, { route, keep }), [route]);
+  const skip = (event) => { event.preventDefault(); main.current.focus(); };
+  return [
+    h("a.skip", { href: "#main", onclick: skip }, "Skip to content"),
+    h("div.frame",
+      h("header.side",
+        h("a.brand", { href: `#/${FIRST}`, "aria-label": "tiergate, overview" }, icon("mark"), h("span", "tiergate")),
+        h("nav", { "aria-label": "Pages" }, h("ul", seen().map((one) => h(PageLink, { one, current: route.name === one[0], carried })))),
+        h("div.tools",
+          session.person ? h("p.faint", `${session.person}, ${session.team ? `${session.role} of ${session.team}` : session.role}`) : null,
+          h(Theme),
+          session.needed ? h("button.quiet", { type: "button", onclick: async () => { await session.end(); leave(""); } }, icon("leave"), h("span", "Sign out")) : null)),
+      h("main#main", { tabindex: -1, ref: main, "data-page": route.name }, page,
+        trouble ? h("div.notice.warn.trouble", { role: "alert" }, h("p", trouble)) : null)),
+  ];
+}
+
+function PageLink({ one: [name, label, picture], current, carried }) {
+  const link = useRef();
+  useEffect(() => { if (current) link.current.scrollIntoView({ block: "nearest", inline: "center" }); }, [current]);
+  return h("li", h("a", { href: address(name, CARRYING.has(name) ? carried : []), "data-page": name, "aria-current": current ? "page" : null, ref: link }, icon(picture), h("span", label)));
+}
+
+/** The page of a route, once its file is here; whatever it has begun ends when another route comes. */
+function PlaceOfPage({ route, keep }) {
+  const [loaded, setLoaded] = useState(null);
+  const heading = useRef();
+  const former = useRef(route.name);
+  useEffect(() => {
+    let current = true;
+    const ending = new AbortController();
+    import(`./pages/${route.name}.js`).then(
+      (module) => { if (current) setLoaded({ module, route, ending }); },
+      () => { if (current) dispatchEvent(new CustomEvent("trouble", { detail: new Refused("This page could not be loaded. Load the dashboard again.", 0) })); });
+    return () => { current = false; ending.abort(); };
+  }, [route]);
+  useLayoutEffect(() => {
+    if (!loaded) return;
+    document.title = `${loaded.module.title} · tiergate`;
+    if (former.current !== loaded.route.name) heading.current.focus({ preventScroll: true });
+    former.current = loaded.route.name;
+    scrollTo(0, 0);
+  }, [loaded]);
+  const isCurrent = loaded?.route === route;
+  return [
+    h("h1", { tabindex: -1, ref: heading }, loaded?.module.title),
+    isCurrent ? h(Boundary, { key: location.hash }, h(loaded.module.Page, {
+      page: { api, session, keep, params: route.params, item: route.item, signal: loaded.ending.signal },
+    })) : null,
+  ];
+}
+
+/** Says so if a page cannot be drawn. */
+class Boundary extends Component {
+  componentDidCatch(error) {
+    console.error(error);
+    this.setState({ failed: true });
   }
-  if (error.name === "AbortError") return;
-  const known = error instanceof Refused;
-  if (!known) console.error(error);
-  const text = known ? error.message : "This page could not be drawn.";
-  clear(main).append(heading, h("div.notice.bad", { role: "alert" }, h("p", text), h("button", { type: "button", onclick: () => show() }, "Try again")));
-}
-/** What went wrong on a page that goes on, above it; it goes where nothing is wrong any more. */
-function trouble(error) {
-  if (error instanceof Signed) return failed(error);
-  const old = main?.querySelector(":scope > .trouble");
-  if (!error || !main) return old?.remove();
-  if (old?.textContent === error.message) return undefined;
-  old?.remove();
-  return heading.after(h("div.notice.warn.trouble", { role: "alert" }, h("p", error.message)));
-}
-addEventListener("trouble", (event) => trouble(event.detail));
-// What a control has asked for, and was refused.
-addEventListener("unhandledrejection", (event) => {
-  const { reason } = event;
-  if (reason?.name === "AbortError") event.preventDefault();
-  if (!(reason instanceof Refused)) return;
-  event.preventDefault();
-  trouble(reason);
-});
 
-function door(...parts) {
-  main = undefined;
-  document.title = "Sign in · tiergate";
-  const box = h("main.door", h("div.brand", icon("mark"), h("span", "tiergate")), ...parts);
-  document.body.replaceChildren(box, h("p#said.hidden", { role: "status", "aria-live": "polite" }));
-  box.querySelector("input")?.focus();
+  render() {
+    if (!this.state.failed) return this.props.children;
+    return h("div.notice.bad", { role: "alert" }, h("p", "This page could not be drawn."), h("button", { type: "button", onclick: () => this.setState({ failed: false }) }, "Try again"));
+  }
 }
 
-function form(told = "") {
-  const key = h("input#key", { type: "password", autocomplete: "current-password", required: true, spellcheck: false, "aria-describedby": "told hint" });
-  const note = h("p#told.wrong", { role: "alert" }, told);
-  const button = h("button.main", { type: "submit" }, "Sign in");
-  const provider = session.provider ? h("p", h("a.button.main", { href: "/dashboard/sign-in" }, "Sign in with your organisation")) : null;
-  const made = h("form", { onsubmit: enters },
-    h("h1", "Sign in"),
-    provider,
-    h("label", { for: "key" }, "Admin key"), key, note, button,
-    h("p#hint.faint", "It is the value of ", h("code", "TIERGATE_ADMIN_KEY"), ", or a key with ", h("code", "admin: true"), "."));
-  async function enters(event) {
+function Door({ children }) {
+  useEffect(() => {
+    document.title = "Sign in · tiergate";
+    document.querySelector(".door input")?.focus();
+  }, []);
+  return h("main.door", h("div.brand", icon("mark"), h("span", "tiergate")), children);
+}
+
+function SignIn({ message, enter }) {
+  const key = useRef();
+  const [wrong, setWrong] = useState(message);
+  const [busy, setBusy] = useState(false);
+  const submit = async (event) => {
     event.preventDefault();
-    button.disabled = true;
+    setBusy(true);
     try {
-      await session.begin(key.value);
-      key.value = "";
+      await session.begin(key.current.value);
+      key.current.value = "";
       enter();
     } catch (error) {
-      note.textContent = error.message;
-      key.setAttribute("aria-invalid", "true");
-      key.select();
-      key.focus();
-    } finally {
-      button.disabled = false;
+      setBusy(false);
+      setWrong(error.message);
+      key.current.setAttribute("aria-invalid", "true");
+      key.current.select();
+      key.current.focus();
     }
-  }
-  return made;
+  };
+  return h("form", { onsubmit: submit },
+    h("h1", "Sign in"),
+    session.provider ? h("p", h("a.button.main", { href: "/dashboard/sign-in" }, "Sign in with your organisation")) : null,
+    h("label", { for: "key" }, "Admin key"),
+    h("input#key", { type: "password", autocomplete: "current-password", required: true, spellcheck: "false", "aria-describedby": "wrong hint", ref: key }),
+    h("p#wrong.wrong", { role: "alert" }, wrong),
+    h("button.main", { type: "submit", disabled: busy }, "Sign in"),
+    h("p#hint.faint", "It is the value of ", h("code", "TIERGATE_ADMIN_KEY"), ", or a key with ", h("code", "admin: true"), "."));
 }
 
-/** How an admin key is set, for whoever may not see anything without one. */
-function setting() {
+/** How to set an admin key, for those who may not see anything without one. */
+function AdminKeyHelp() {
   return h("div",
     h("h1", "Set an admin key"),
     h("ol",
@@ -216,31 +219,24 @@ function setting() {
     h("p.faint", "Without one, only a browser on the gateway's own machine sees the dashboard."));
 }
 
-function leave() {
-  const act = async () => {
-    await session.end();
-    left.abort();
-    enter();
-  };
-  return h("button.quiet", { type: "button", onclick: act }, icon("leave"), h("span", "Sign out"));
-}
-
-function theme() {
+function Theme() {
   const root = document.documentElement;
-  const dark = () => (root.dataset.theme ?? (matchMedia("(prefers-color-scheme: light)").matches ? "light" : "dark")) === "dark";
-  const button = h("button.quiet", { type: "button" });
-  const tell = () => clear(button).append(icon(dark() ? "sun" : "moon"), h("span", dark() ? "Light theme" : "Dark theme"));
-  button.onclick = () => {
-    root.dataset.theme = dark() ? "light" : "dark";
-    localStorage.setItem("tiergate-theme", root.dataset.theme);
-    tell();
-    say(`${dark() ? "Dark" : "Light"} theme`);
+  const system = matchMedia("(prefers-color-scheme: light)");
+  const isDark = () => (root.dataset.theme ?? (system.matches ? "light" : "dark")) === "dark";
+  const [dark, setDark] = useState(isDark);
+  const change = () => {
+    setDark(isDark());
     dispatchEvent(new Event("themechange"));
   };
-  matchMedia("(prefers-color-scheme: light)").addEventListener("change", () => {
-    tell();
-    dispatchEvent(new Event("themechange"));
-  });
-  tell();
-  return button;
+  useEffect(() => {
+    system.addEventListener("change", change);
+    return () => system.removeEventListener("change", change);
+  }, []);
+  const press = () => {
+    root.dataset.theme = isDark() ? "light" : "dark";
+    localStorage.setItem("tiergate-theme", root.dataset.theme);
+    say(`${isDark() ? "Dark" : "Light"} theme`);
+    change();
+  };
+  return h("button.quiet", { type: "button", onclick: press }, icon(dark ? "sun" : "moon"), h("span", dark ? "Light theme" : "Dark theme"));
 }

@@ -1,6 +1,6 @@
 // How budgets stand: what of each is used, at which rate, and how that went in its window.
 import { Chart } from "../chart.js";
-import { h, icon, mount } from "../elements.js";
+import { h, icon } from "../elements.js";
 import { moment, percent, span, usd } from "../figures.js";
 import { Empty, Figure, Meter, Panel } from "../parts.js";
 import { usePolling } from "../polling.js";
@@ -10,11 +10,7 @@ import { useEffect, useState } from "../vendor/preact.js";
 export const title = "Budgets";
 const BEAT = 15;
 
-export function render(root, page) {
-  mount(root, h(Budgets, { page }), page.signal);
-}
-
-function Budgets({ page }) {
+export function Page({ page }) {
   const answer = usePolling((signal) => page.api("/admin/budgets", { signal }), BEAT, "");
   if (!answer) return null;
   if (!answer.budgets.length) return h(Nothing);

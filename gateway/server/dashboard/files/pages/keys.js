@@ -1,57 +1,60 @@
 // The keys of clients: who may call. A secret is shown once, when it is made, and kept nowhere.
-import { clear, empty, h, icon, panel, say, table } from "../draw.js";
+import { h, icon, say } from "../elements.js";
 import { moment } from "../figures.js";
+import { Empty, Panel, Table } from "../parts.js";
+import { usePolling } from "../polling.js";
+import { useMemo, useRef, useState } from "../vendor/preact.js";
 
 export const title = "Keys";
 const TONES = { live: "good", expired: "warn", revoked: "bad", invalid: "bad" };
 const PAGE_SIZE = 1000;
 
-export async function render(root, page) {
-  const shown = h("div", { role: "status" });
-  const body = h("div.page");
-  const state = { page, shown, list: null, load };
-  root.append(shown, body);
-  async function load() {
-    const told = await loadAll(page);
-    if (page.signal.aborted) return;
-    if (told.source === "open") {
-      body.replaceChildren(panel("No keys", {}, empty("Keys are open: every client that reaches the gateway may call",
-        "Set `keys` to a file or to a database; docs/keys.md has both.")));
-      return;
-    }
-    if (!state.list) {
-      const canChange = told.source === "database";
-      state.list = table("Keys", columns(state, canChange), [], { sort: "name", key: (row) => row.name });
-      const note = canChange ? "A change holds on all gateways within seconds." : `They come from ${told.place}: change them there, with tiergate keys.`;
-      body.replaceChildren(...[canChange ? form(state) : null, panel("Keys", { note }, state.list)].filter(Boolean));
-    }
-    state.list.set(told.keys);
+export function Page({ page }) {
+  const [version, setVersion] = useState(0); // of the list: it is read again after a change
+  const [secret, setSecret] = useState(null);
+  const keys = usePolling((signal) => loadAll(page, signal), 0, version);
+  const reload = () => setVersion((count) => count + 1);
+  const show = (made, note) => {
+    setSecret({ ...made, note });
+    say(`${made.name} has a new secret`);
+  };
+  const tools = { page, reload, show };
+  const canChange = keys?.source === "database";
+  const columns = useMemo(() => keyColumns(tools, canChange), [canChange]);
+  if (!keys) return null;
+  if (keys.source === "open") {
+    return h(Panel, { title: "No keys" }, h(Empty, { title: "Keys are open: every client that reaches the gateway may call" },
+      "Set `keys` to a file or to a database; docs/keys.md has both."));
   }
-  await load();
+  return h("div.page",
+    h("div", { role: "status" }, secret ? h(Secret, { secret, close: () => setSecret(null) }) : null),
+    canChange ? h(NewKey, tools) : null,
+    h(Panel, { title: "Keys", note: canChange ? "A change holds on all gateways within seconds." : `They come from ${keys.place}: change them there, with tiergate keys.` },
+      h(Table, { caption: "Keys", columns, rows: keys.keys, sort: "name", rowKey: (row) => row.name })));
 }
 
-async function loadAll(page) {
-  let told = await page.api("/admin/keys", { query: { limit: String(PAGE_SIZE) }, signal: page.signal });
-  const keys = told.keys;
-  while (told.next && !page.signal.aborted) {
-    told = await page.api("/admin/keys", { query: { limit: String(PAGE_SIZE), after: told.next }, signal: page.signal });
-    keys.push(...told.keys);
+async function loadAll(page, signal) {
+  let answer = await page.api("/admin/keys", { query: { limit: String(PAGE_SIZE) }, signal });
+  const keys = answer.keys;
+  while (answer.next && !signal.aborted) {
+    answer = await page.api("/admin/keys", { query: { limit: String(PAGE_SIZE), after: answer.next }, signal });
+    keys.push(...answer.keys);
   }
-  return { ...told, keys };
+  return { ...answer, keys };
 }
 
-function columns(state, canChange) {
-  const zone = state.page.session.zone;
-  const made = [
-    { name: "name", label: "Name", cell: (row) => row.name, order: (row) => row.name },
+function keyColumns(tools, canChange) {
+  const { zone } = tools.page.session;
+  const columns = [
+    { name: "name", label: "Name", cell: (row) => h("a", { href: `#/calls?${new URLSearchParams({ key: row.name })}` }, row.name), order: (row) => row.name },
     { name: "state", label: "State", cell: (row) => h(`span.tag.${TONES[row.state]}`, row.state), order: (row) => row.state },
-    { name: "settings", label: "Settings", cell: settings },
+    { name: "settings", label: "Settings", cell: (row) => h("span.wrap", settings(row)) },
     { name: "expires", label: "Expires", cell: (row) => expiry(row, zone), order: (row) => row.expires ?? null },
   ];
-  if (!canChange) return made;
-  return [...made,
+  if (!canChange) return columns;
+  return [...columns,
     { name: "changed", label: "Changed", cell: (row) => [moment(row.changed, zone), h("div.unit", `by ${row.changed_by}`)], order: (row) => row.changed },
-    { name: "act", label: "Act", cell: (row) => acts(state, row) },
+    { name: "act", label: "Act", cell: (row) => (row.state === "revoked" ? "" : h(Acts, { ...tools, row })) },
   ];
 }
 
@@ -74,60 +77,98 @@ function settings(row) {
   return parts.join(", ");
 }
 
-function acts(state, row) {
-  if (row.state === "revoked") return "";
-  const revoke = h("button.danger", { type: "button", "aria-label": `Revoke ${row.name}` }, "Revoke");
-  revoke.onclick = async () => {
-    if (!revoke.dataset.asked) {
-      revoke.dataset.asked = "yes";
-      revoke.textContent = "Revoke now?";
+function Acts({ page, reload, show, row }) {
+  const [asked, setAsked] = useState(false);
+  const [editing, setEditing] = useState(false);
+  const revoke = async () => {
+    if (!asked) {
+      setAsked(true);
       return;
     }
-    await state.page.api(path(row.name), { method: "DELETE" });
+    await page.api(path(row.name), { method: "DELETE" });
     say(`${row.name} is revoked`);
-    await state.load();
+    reload();
   };
-  const rotate = h("button", { type: "button", "aria-label": `Rotate ${row.name}`, disabled: row.state !== "live", onclick: async () => {
-    const told = await state.page.api(`${path(row.name)}/rotate`, { json: { keep: "24h" } });
-    show(state, told, "Its earlier secret works for 24 hours more.");
-    await state.load();
-  } }, "Rotate");
-  return h("span.bar", rotate, revoke);
+  const rotate = async () => {
+    show(await page.api(`${path(row.name)}/rotate`, { json: { keep: "24h" } }), "Its earlier secret works for 24 hours more.");
+    reload();
+  };
+  if (editing) return h(EditKey, { page, row, close: () => setEditing(false), reload });
+  return h("span.bar",
+    h("button", { type: "button", "aria-label": `Edit ${row.name}`, onclick: () => setEditing(true) }, "Edit"),
+    h("button", { type: "button", "aria-label": `Rotate ${row.name}`, disabled: row.state !== "live", onclick: rotate }, "Rotate"),
+    h("button.danger", { type: "button", "aria-label": `Revoke ${row.name}`, onclick: revoke }, asked ? "Revoke now?" : "Revoke"));
 }
 
-function form(state) {
-  const name = h("input", { type: "text", required: true, maxlength: 64, pattern: "[A-Za-z0-9][A-Za-z0-9._@\\-]*", placeholder: "website" });
-  const budget = h("input", { type: "number", min: 0, step: "any", placeholder: "none" });
-  const expires = h("input", { type: "date" });
-  const wrong = h("p.wrong", { role: "alert" });
-  async function create(event) {
+const PERIODS = ["hour", "day", "week", "month", "total"];
+
+/** The team, the budget and the end of a key. Of several budgets, the form changes the first. */
+function EditKey({ page, row, close, reload }) {
+  const [first, ...others] = row.budgets;
+  const [wrong, setWrong] = useState("");
+  const form = useRef();
+  const submit = async (event) => {
     event.preventDefault();
-    wrong.textContent = "";
-    const json = { name: name.value };
-    if (budget.value) json.budgets = [{ usd: Number(budget.value), every: "month" }];
-    if (expires.value) json.expires = expires.value;
+    const { team, usd, every, expires } = Object.fromEntries(new FormData(form.current));
+    const json = {};
+    if (team !== (row.team ?? "")) json.team = team || null;
+    if (usd !== String(first?.usd ?? "") || (usd && every !== first?.every)) json.budgets = usd ? [{ ...first, usd: Number(usd), every }, ...others] : others;
+    if (expires !== (row.expires ?? "").slice(0, 10)) json.expires = expires || null;
     try {
-      const told = await state.page.api("/admin/keys", { json });
-      show(state, told, "");
-      for (const one of [name, budget, expires]) one.value = "";
+      if (Object.keys(json).length) await page.api(path(row.name), { method: "PATCH", json });
+      say(`${row.name} is changed`);
+      close();
+      reload();
     } catch (error) {
-      wrong.textContent = error.message;
+      if (error.status === 401) throw error;
+      setWrong(error.message);
+    }
+  };
+  const field = (label, input) => h("label.field", h("span", label), input);
+  return h("form.bar.edit", { ref: form, onsubmit: submit, "aria-label": `Edit ${row.name}`, onkeydown: (event) => { if (event.key === "Escape") close(); } },
+    field("Team", h("input", { type: "text", name: "team", defaultValue: row.team ?? "", size: 10 })),
+    field("Budget, USD", h("input", { type: "number", name: "usd", min: 0, step: "any", defaultValue: first?.usd ?? "", placeholder: "none" })),
+    field("a", h("select", { name: "every" }, PERIODS.map((one) => h("option", { value: one, selected: one === (first?.every ?? "month") }, one)))),
+    field("Expires", h("input", { type: "date", name: "expires", defaultValue: (row.expires ?? "").slice(0, 10) })),
+    h("button.main", { type: "submit" }, "Save"), h("button", { type: "button", onclick: close }, "Cancel"),
+    wrong ? h("p.wrong", { role: "alert" }, wrong) : null);
+}
+
+function NewKey({ page, reload, show }) {
+  const form = useRef();
+  const [wrong, setWrong] = useState("");
+  const create = async (event) => {
+    event.preventDefault();
+    setWrong("");
+    const { name, usd, expires } = Object.fromEntries(new FormData(form.current));
+    const json = { name };
+    if (usd) json.budgets = [{ usd: Number(usd), every: "month" }];
+    if (expires) json.expires = expires;
+    try {
+      show(await page.api("/admin/keys", { json }), "");
+      form.current.reset();
+    } catch (error) {
+      if (error.status === 401) throw error;
+      setWrong(error.message);
       return;
     }
-    await state.load();
-  }
+    reload();
+  };
   const field = (label, input) => h("label.field", h("span", label), input);
-  return panel("New key", { note: "More settings: PATCH /admin/keys/NAME, or tiergate keys change." },
-    h("form.bar", { onsubmit: create }, field("Name", name), field("USD a month", budget), field("Expires", expires),
-      h("button.main", { type: "submit" }, "Create")), wrong);
+  return h(Panel, { title: "New key", note: "More settings: PATCH /admin/keys/NAME, or tiergate keys change." },
+    h("form.bar", { ref: form, onsubmit: create },
+      field("Name", h("input", { type: "text", name: "name", required: true, maxlength: 64, pattern: "[A-Za-z0-9][A-Za-z0-9._@\\-]*", placeholder: "website" })),
+      field("USD a month", h("input", { type: "number", name: "usd", min: 0, step: "any", placeholder: "none" })),
+      field("Expires", h("input", { type: "date", name: "expires" })),
+      h("button.main", { type: "submit" }, "Create")),
+    h("p.wrong", { role: "alert" }, wrong));
 }
 
-/** Shows a secret until it is closed; nobody can see it again. */
-function show(state, told, note) {
-  const close = h("button", { type: "button", onclick: () => clear(state.shown) }, icon("off"), h("span", "I have copied it"));
-  clear(state.shown).append(h("div.notice",
-    h("p", `The secret of ${told.name}, shown only once: `, h("code.secret", told.secret), note ? ` ${note}` : ""), close));
-  say(`${told.name} has a new secret`);
+/** A secret, until it is closed; nobody can see it again. */
+function Secret({ secret, close }) {
+  return h("div.notice",
+    h("p", `The secret of ${secret.name}, shown only once: `, h("code.secret", secret.secret), secret.note ? ` ${secret.note}` : ""),
+    h("button", { type: "button", onclick: close }, icon("off"), h("span", "I have copied it")));
 }
 
 const path = (name) => `/admin/keys/${encodeURIComponent(name)}`;

@@ -1,7 +1,7 @@
 // How long answers took: percentiles over time, of calls that a provider has answered.
 import { Chart, slotEnd } from "../chart.js";
 import { looks } from "../colours.js";
-import { h, mount } from "../elements.js";
+import { h } from "../elements.js";
 import { change, count, seconds } from "../figures.js";
 import { FilterBar } from "../filters.js";
 import { Empty, Figure, Panel, Segments, Table } from "../parts.js";
@@ -16,11 +16,7 @@ const MEASURES = [["duration", "Whole answer"], ["first_content", "First content
 const MOST = 8;
 const TONES = { p50: 2, p95: 3, p99: 7 };
 
-export function render(root, page) {
-  mount(root, h(Latency, { page }), page.signal);
-}
-
-function Latency({ page }) {
+export function Page({ page }) {
   const [question, ask] = useState(() => readQuestion(page.params));
   const [rank, setRank] = useState("p95");
   const change = (next) => { page.keep(pairs(next)); ask(next); };

@@ -1,6 +1,6 @@
 // What calls cost, who made them, what that saved, and what went wrong.
 import { Chart, slotEnd } from "../chart.js";
-import { h, mount } from "../elements.js";
+import { h } from "../elements.js";
 import { brief, change, count, money, percent, share, usd } from "../figures.js";
 import { FilterBar } from "../filters.js";
 import { Empty, Figure, Panel, Table } from "../parts.js";
@@ -12,11 +12,7 @@ import { useMemo, useState } from "../vendor/preact.js";
 export const title = "Overview";
 const FAILED = ["failed", "refused", "unknown_crash"].map((state) => ["state", state]);
 
-export function render(root, page) {
-  mount(root, h(Overview, { page }), page.signal);
-}
-
-function Overview({ page }) {
+export function Page({ page }) {
   const [question, ask] = useState(() => readQuestion(page.params));
   const change = (next) => { page.keep(pairs(next)); ask(next); };
   const answer = usePolling((signal) => load(page, question, signal), beat(question), JSON.stringify(question));

@@ -1,7 +1,10 @@
 // A prompt, what would be decided for it on every lab, and the real answer through the gateway's own endpoint.
-import { choice, clear, h, say } from "../draw.js";
+import { h, say } from "../elements.js";
 import { count, seconds, usd } from "../figures.js";
-import { decision, estimate, facts, part, tier } from "../trace.js";
+import { Choice } from "../parts.js";
+import { readEvents, readText } from "../stream.js";
+import { Decision, Facts, Part, estimate, tier } from "../trace.js";
+import { useEffect, useRef, useState } from "../vendor/preact.js";
 
 export const title = "Playground";
 
@@ -9,253 +12,142 @@ const CHAT = "/v1/chat/completions";
 const GUESSED = 500; // tokens of an answer whose length nobody has bounded
 const AT_ONCE = 4;
 const LOOKS = 20;
+const TIERS = [["", "As it is decided"], ["fast", "Fast"], ["smart", "Smart"], ["reasoning", "Reasoning"]];
+const BILLED = "Calls are billed to the key that you enter; it stays in this page only.";
 
-export async function render(root, { api, signal, session }) {
-  let running = null; // of an answer that is streaming
-  let labs = [];
+export function Page({ page }) {
+  const key = useRef();
+  const [known, setKnown] = useState({ note: page.session.open ? "" : BILLED, labs: [], models: [], asked: false });
+  const [prompt, setPrompt] = useState({ model: "auto", tags: "", most: "", lab: "", tier: "", system: "", turns: [{ role: "user", text: "" }] });
+  const [cards, setCards] = useState([]);
+  const [answer, setAnswer] = useState(null);
+  const [deciding, setDeciding] = useState(false);
+  const running = useRef(null);
+  useEffect(() => { learn(); return () => running.current?.abort(); }, []);
 
-  const key = h("input#key", { type: "password", autocomplete: "off", spellcheck: false, "aria-describedby": "key-note", onchange: () => know() });
-  const note = h("p#key-note.faint", { role: "status" });
-  const model = h("input#model", { type: "text", value: "auto", list: "models", autocomplete: "off", spellcheck: false });
-  const models = h("datalist#models");
-  const tags = h("input#tags", { type: "text", autocomplete: "off", spellcheck: false, placeholder: "support, eu" });
-  const most = h("input#most", { type: "number", min: 1, max: 1000000, step: 1 });
-  let lab = "";
-  let pin = "";
-  const places = h("div.bar");
-  const system = h("textarea#system", { rows: 2 });
-  const turns = h("div.turns");
-  const decide = h("button", { type: "button", onclick: () => decided() }, "Decide");
-  const send = h("button.main", { type: "submit" }, "Send");
-  const stop = h("button.danger", { type: "button", hidden: true, onclick: () => running?.abort() }, "Stop");
-  const answer = h("div.answer", { hidden: true });
-  const cards = h("div.cards");
-  const form = h("form.panel.ask", { "aria-label": "Prompt", autocomplete: "off", onsubmit: (event) => { event.preventDefault(); sent(); }, onkeydown: quick },
-    h("div.pair", named("Gateway key", key, note), named("Model", model), named("Tags", tags), named("Most tokens of the answer", most)),
-    places, named("System", system), turns,
-    h("div.bar", h("button.quiet", { type: "button", onclick: () => add("user", "", true) }, "Add a message"), h("div.end", decide, stop, send)));
-  root.append(form, models, answer, cards);
-  add("user", "");
-  signal.addEventListener("abort", () => running?.abort());
-  await know();
-
-  function named(label, box, ...more) {
-    return h("div.named", h("label", { for: box.id }, label), box, more);
-  }
-
-  function quick(event) {
-    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
-      event.preventDefault();
-      sent();
-    }
-  }
-
-  function add(role, text, go = false) {
-    const number = turns.children.length + 1;
-    const words = h("textarea", { rows: 4, "aria-label": `Message ${number}`, value: text });
-    const who = choice("Role", [["user", "User"], ["assistant", "Assistant"]], role, () => {}, { hide: true });
-    const turn = h("div.turn", h("div.turn-head", who, number > 1 ? h("button.quiet", { type: "button", "aria-label": `Remove message ${number}`, onclick: () => turn.remove() }, "Remove") : null), words);
-    turns.append(turn);
-    if (go) words.focus();
+  /** Asks as a client does: with the key alone, never with the session of those who are signed in. */
+  function ask(path, { headers = {}, json, signal } = {}) {
+    const own = { ...headers };
+    if (key.current.value) own.authorization = `Bearer ${key.current.value}`;
+    if (json !== undefined) own["content-type"] = "application/json";
+    return fetch(path, { method: json === undefined ? "GET" : "POST", headers: own, body: json === undefined ? undefined : JSON.stringify(json), signal, credentials: "omit", redirect: "error" });
   }
 
   /** What this key may ask for. The key stays in this page: it is in no address and in no storage. */
-  async function know() {
-    if (!key.value && !session.open) {
-      note.textContent = "Calls are billed to the key that you enter; it stays in this page only.";
+  async function learn() {
+    if (!key.current.value && !page.session.open) {
+      setKnown((former) => ({ ...former, note: BILLED }));
       return;
     }
     try {
-      const reply = await door("/v1/models", { signal });
-      const told = await reply.json();
+      const reply = await ask("/v1/models", { signal: page.signal });
+      const models = await reply.json();
       if (!reply.ok) {
-        note.textContent = told.error.message;
+        setKnown((former) => ({ ...former, note: models.error.message }));
         return;
       }
-      const names = told.data.map((one) => one.id);
-      labs = names.filter((name) => name.endsWith("/auto")).map((name) => name.slice(0, -"/auto".length));
-      models.replaceChildren(...names.map((name) => h("option", { value: name })));
-      note.textContent = key.value ? "Calls are billed to this key; it stays in this page only." : "Keys are open: none is needed.";
-      clear(places).append(
-        choice("Lab", [["", "As the key has it"], ...labs.map((name) => [name, name])], lab, (value) => { lab = value; }),
-        choice("Tier", [["", "As it is decided"], ["fast", "Fast"], ["smart", "Smart"], ["reasoning", "Reasoning"]], pin, (value) => { pin = value; }));
+      const names = models.data.map((one) => one.id);
+      const labs = names.filter((name) => name.endsWith("/auto")).map((name) => name.slice(0, -"/auto".length));
+      setKnown({ asked: true, models: names, labs, note: key.current.value ? "Calls are billed to this key; it stays in this page only." : "Keys are open: none is needed." });
     } catch (error) {
-      if (!signal.aborted) note.textContent = told(error);
+      if (!page.signal.aborted) setKnown((former) => ({ ...former, note: explain(error) }));
     }
-  }
-
-  /** Asks as a client does: with the key alone, never with the session of whoever is signed in. */
-  function door(path, { headers = {}, json, signal: ends } = {}) {
-    const own = { ...headers };
-    if (key.value) own.authorization = `Bearer ${key.value}`;
-    if (json !== undefined) own["content-type"] = "application/json";
-    return fetch(path, { method: json === undefined ? "GET" : "POST", headers: own, body: json === undefined ? undefined : JSON.stringify(json), signal: ends, credentials: "omit", redirect: "error" });
   }
 
   function body() {
-    const messages = [...turns.children].map((turn) => ({ role: turn.querySelector("select").value, content: turn.querySelector("textarea").value }));
-    if (system.value) messages.unshift({ role: "system", content: system.value });
-    return { model: model.value.trim(), messages, ...(most.value ? { max_completion_tokens: Number(most.value) } : {}) };
+    const messages = prompt.turns.map(({ role, text }) => ({ role, content: text }));
+    if (prompt.system) messages.unshift({ role: "system", content: prompt.system });
+    return { model: prompt.model.trim(), messages, ...(prompt.most ? { max_completion_tokens: Number(prompt.most) } : {}) };
   }
 
-  function steering(more = {}) {
-    const found = { ...more };
-    const said = tags.value.split(",").map((one) => one.trim()).filter(Boolean).join(",");
-    if (said) found["x-tiergate-tags"] = said;
-    if (lab && !found["x-tiergate-lab"]) found["x-tiergate-lab"] = lab;
-    if (pin) found["x-tiergate-tier"] = pin;
-    return found;
+  function steering(lab = prompt.lab) {
+    const tags = prompt.tags.split(",").map((one) => one.trim()).filter(Boolean).join(",");
+    return { ...(tags ? { "x-tiergate-tags": tags } : {}), ...(lab ? { "x-tiergate-lab": lab } : {}), ...(prompt.tier ? { "x-tiergate-tier": prompt.tier } : {}) };
   }
 
   /** The decision on every lab, without asking a provider. */
-  async function decided() {
-    decide.disabled = true;
-    clear(cards);
-    try {
-      const asked = body();
-      const places = labs.length ? labs : [""];
-      const boxes = places.map((name) => h("section.panel.card", { "aria-label": name || "Decision" }, h("div.panel-head", h("h2", name || "Decision")), h("p.faint", "Deciding")));
-      cards.append(...boxes);
-      let next = 0;
-      const work = async () => {
-        while (next < places.length) {
-          const at = next;
-          next += 1;
-          await one(places[at], boxes[at], asked);
-        }
-      };
-      await Promise.all(Array.from({ length: AT_ONCE }, work));
-      if (!signal.aborted) say(`Decided on ${count(places.length)} ${places.length === 1 ? "lab" : "labs"}`);
-    } finally {
-      decide.disabled = false;
-    }
+  async function decide() {
+    setDeciding(true);
+    const asked = body();
+    const labs = known.labs.length ? known.labs : [""];
+    const found = labs.map((name) => ({ name }));
+    setCards([...found]);
+    let next = 0;
+    const work = async () => {
+      while (next < labs.length) {
+        const at = next;
+        next += 1;
+        found[at] = { name: labs[at], asked, ...(await decideOn(labs[at], asked)) };
+        if (!page.signal.aborted) setCards([...found]);
+      }
+    };
+    await Promise.all(Array.from({ length: AT_ONCE }, work));
+    if (page.signal.aborted) return;
+    setDeciding(false);
+    say(`Decided on ${count(labs.length)} ${labs.length === 1 ? "lab" : "labs"}`);
   }
 
-  async function one(name, box, asked) {
-    const head = h("div.panel-head", h("h2", name || "Decision"));
+  async function decideOn(lab, asked) {
     try {
-      const reply = await door("/v1/route", { json: asked, headers: steering(name ? { "x-tiergate-lab": name } : {}), signal });
-      const found = await reply.json();
-      if (!reply.ok) box.replaceChildren(head, h("p.wrong", found.error.message));
-      else box.replaceChildren(head, ...card(found, asked));
+      const reply = await ask("/v1/route", { json: asked, headers: steering(lab || undefined), signal: page.signal });
+      const decision = await reply.json();
+      return reply.ok ? { decision } : { problem: decision.error.message };
     } catch (error) {
-      if (!signal.aborted) box.replaceChildren(head, h("p.wrong", told(error)));
+      return { problem: explain(error) };
     }
-  }
-
-  function card(found, asked) {
-    const length = asked.messages.reduce((sum, one) => sum + one.content.length, 0);
-    const input = Math.max(1, Math.ceil(length / 4));
-    const output = asked.max_completion_tokens ?? GUESSED;
-    const cost = estimate(found.plan[0]?.price, input, output);
-    const rules = found.trace.filter((step) => step.matched && ["rule", "guard"].includes(step.step)).map((step) => step.why);
-    const score = found.trace.find((step) => step.step === "classifier");
-    return [
-      facts([
-        ["Tier", tier(found.tier)],
-        ["Model", `${found.plan[0].provider}/${found.plan[0].model}`],
-        ["Decided by", found.rule ? `${found.source} “${found.rule}”` : found.source],
-        ["Rules that matched", rules.join(", ")],
-        ["Classifier", score && `${score.why}${found.confidence === null ? "" : `, confidence ${found.confidence < 0.5 ? "low" : found.confidence < 0.8 ? "medium" : "high"}`}`],
-        ["Estimate", cost === null ? "price unknown" : `${usd(cost)} for about ${count(input)} tokens in and ${count(output)} out`],
-      ]),
-      h("details", h("summary", "Why"), decision(found)),
-    ];
   }
 
   /** The answer, streamed by the same endpoint as every client's. */
-  async function sent() {
-    if (running) return;
-    running = new AbortController();
-    const ends = running.signal;
-    const text = h("pre.said", { tabindex: 0, "aria-label": "Answer" });
-    const thought = h("pre.said.thought", { tabindex: 0, "aria-label": "Reasoning" });
-    const thinking = h("details", { hidden: true }, h("summary", "Reasoning"), thought);
-    const state = h("span.tag", "waiting");
-    const after = h("div", { role: "status" });
-    answer.hidden = false;
-    answer.replaceChildren(h("section.panel", { "aria-label": "Answer" }, h("div.panel-head", h("h2", "Answer"), state), thinking, text, after));
-    send.disabled = true;
-    stop.hidden = false;
+  async function send() {
+    if (running.current) return;
+    const ending = new AbortController();
+    running.current = ending;
     const began = performance.now();
-    let first = null;
-    let usage = null;
-    let id = null;
+    let state = { text: "", thought: "", tone: "", state: "waiting", problem: "", first: null, usage: null, id: null, row: null, running: true, ended: false };
+    const set = (changes) => { state = { ...state, ...changes }; if (!page.signal.aborted) setAnswer(state); };
+    set({});
     const seen = () => {
-      if (first === null) {
-        first = (performance.now() - began) / 1000;
-        state.textContent = `first token after ${seconds(first)}`;
-      }
+      if (state.first !== null) return {};
+      const first = (performance.now() - began) / 1000;
+      return { first, state: `first token after ${seconds(first)}` };
     };
     try {
-      const asked = { ...body(), stream: true, stream_options: { include_usage: true } };
-      const reply = await door(CHAT, { json: asked, headers: steering(), signal: ends });
-      id = reply.headers.get("x-request-id");
+      const reply = await ask(CHAT, { json: { ...body(), stream: true, stream_options: { include_usage: true } }, headers: steering(), signal: ending.signal });
+      set({ id: reply.headers.get("x-request-id") });
       if (!reply.ok) {
-        state.className = "tag bad";
-        state.textContent = String(reply.status);
-        text.textContent = raw(await reply.text());
+        set({ tone: "bad", state: String(reply.status), text: errorText(await reply.text()) });
         return;
       }
-      for await (const event of events(reply.body)) {
+      for await (const event of readEvents(reply.body)) {
         if (event.error) {
-          state.className = "tag bad";
-          after.append(h("p.wrong", event.error.message ?? raw(JSON.stringify(event))));
+          set({ tone: "bad", problem: event.error.message ?? JSON.stringify(event) });
           continue;
         }
-        usage = event.usage ?? usage;
         const delta = event.choices?.[0]?.delta ?? {};
-        const reasoned = delta.reasoning_content ?? delta.reasoning;
-        if (reasoned) {
-          seen();
-          thinking.hidden = false;
-          thought.append(words(reasoned));
-        }
-        if (delta.content?.length) {
-          seen();
-          text.append(words(delta.content));
-        }
-        if (delta.refusal) text.append(delta.refusal);
+        const thought = readText(delta.reasoning_content ?? delta.reasoning ?? "");
+        const text = readText(delta.content ?? "");
+        set({ usage: event.usage ?? state.usage, ...(thought || text ? seen() : {}), thought: state.thought + thought, text: state.text + text + readText(delta.refusal ?? "") });
       }
-      if (!state.classList.contains("bad")) {
-        state.className = "tag good";
-        state.textContent = "complete";
-      }
+      if (state.tone !== "bad") set({ tone: "good", state: "complete" });
       say("The answer is complete");
     } catch (error) {
-      if (signal.aborted) return;
+      if (page.signal.aborted) return;
       const stopped = error.name === "AbortError";
-      state.className = stopped ? "tag warn" : "tag bad";
-      state.textContent = stopped ? "stopped" : "failed";
-      if (!stopped) after.append(h("p.wrong", told(error)));
+      set({ tone: stopped ? "warn" : "bad", state: stopped ? "stopped" : "failed", problem: stopped ? "" : explain(error) });
       say(stopped ? "Stopped" : "The answer has failed");
     } finally {
-      running = null;
-      send.disabled = false;
-      stop.hidden = true;
+      running.current = null;
+      set({ running: false, ended: true });
     }
-    if (!signal.aborted) await bill(id, first, usage, after);
+    await bill(() => state.id, (row) => set({ row }));
   }
 
-  /** What it came to, as the ledger has it. */
-  async function bill(id, first, usage, after) {
-    const shown = h("div.bill");
-    after.append(shown);
-    const draw = (row) => shown.replaceChildren(part("What it came to", facts([
-      ["First token here", first === null ? null : seconds(first)],
-      ["Tier", row && tier(row.tier)],
-      ["Model", row && `${row.provider}/${row.model}`],
-      ["Tokens in", count(row ? sum(row, ["input", "cache_read", "cache_write"]) : usage?.prompt_tokens)],
-      ["Tokens out", count(row ? sum(row, ["output", "reasoning"]) : usage?.completion_tokens)],
-      ["Cost", row ? (row.cost === null ? "unknown" : `${usd(row.cost)} (${row.cost})`) : null],
-      ["Billed to", row?.key],
-      ["State", row?.state],
-      ["Call", id && h("a", { href: `#/calls/${encodeURIComponent(id)}` }, id)],
-    ])));
-    draw(null);
-    for (let look = 0; id && look < LOOKS && !signal.aborted; look += 1) {
+  /** What it came to, as soon as the ledger has it. */
+  async function bill(readId, set) {
+    const id = readId();
+    for (let look = 0; id && look < LOOKS && !page.signal.aborted; look += 1) {
       try {
-        draw(await api(`/admin/entries/${encodeURIComponent(id)}`, { signal }));
+        set(await page.api(`/admin/entries/${encodeURIComponent(id)}`, { signal: page.signal }));
         return;
       } catch (error) {
         if (error.status !== 404) throw error;
@@ -263,33 +155,106 @@ export async function render(root, { api, signal, session }) {
       }
     }
   }
+
+  const set = (changes) => setPrompt((former) => ({ ...former, ...changes }));
+  const field = (name) => ({ value: prompt[name], oninput: (event) => set({ [name]: event.target.value }) });
+  const quick = (event) => {
+    if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+    event.preventDefault();
+    send();
+  };
+  return h("div.page",
+    h("form.panel.ask", { "aria-label": "Prompt", autocomplete: "off", onsubmit: (event) => { event.preventDefault(); send(); }, onkeydown: quick },
+      h("div.pair",
+        h(Named, { id: "key", label: "Gateway key" }, h("input#key", { type: "password", autocomplete: "off", spellcheck: "false", "aria-describedby": "key-note", ref: key, onchange: learn }), h("p#key-note.faint", { role: "status" }, known.note)),
+        h(Named, { id: "model", label: "Model" }, h("input#model", { type: "text", list: "models", autocomplete: "off", spellcheck: "false", ...field("model") })),
+        h(Named, { id: "tags", label: "Tags" }, h("input#tags", { type: "text", autocomplete: "off", spellcheck: "false", placeholder: "support, eu", ...field("tags") })),
+        h(Named, { id: "most", label: "Most tokens of the answer" }, h("input#most", { type: "number", min: 1, max: 1000000, step: 1, ...field("most") }))),
+      known.asked ? h("div.bar",
+        h(Choice, { label: "Lab", options: [["", "As the key has it"], ...known.labs.map((name) => [name, name])], value: prompt.lab, onchange: (lab) => set({ lab }) }),
+        h(Choice, { label: "Tier", options: TIERS, value: prompt.tier, onchange: (pin) => set({ tier: pin }) })) : null,
+      h(Named, { id: "system", label: "System" }, h("textarea#system", { rows: 2, ...field("system") })),
+      h(Turns, { turns: prompt.turns, set: (turns) => set({ turns }) }),
+      h("div.bar", h("button.quiet", { type: "button", onclick: () => set({ turns: [...prompt.turns, { role: "user", text: "", isNew: true }] }) }, "Add a message"),
+        h("div.end",
+          h("button", { type: "button", disabled: deciding, onclick: decide }, "Decide"),
+          answer?.running ? h("button.danger", { type: "button", onclick: () => running.current?.abort() }, "Stop") : null,
+          h("button.main", { type: "submit", disabled: Boolean(answer?.running) }, "Send")))),
+    h("datalist#models", known.models.map((name) => h("option", { value: name }))),
+    answer ? h(Answer, { answer }) : null,
+    cards.length ? h("div.cards", cards.map((one) => h(Card, { key: one.name, ...one }))) : null);
 }
 
-/** The events of a stream of Chat Completions. */
-async function* events(stream) {
-  const decoder = new TextDecoder();
-  const reader = stream.getReader();
-  let rest = "";
-  for (;;) {
-    const { done, value } = await reader.read();
-    rest += done ? decoder.decode() : decoder.decode(value, { stream: true });
-    const frames = rest.split(/\r?\n\r?\n/);
-    rest = frames.pop();
-    for (const frame of frames) {
-      const data = frame.split(/\r?\n/).filter((line) => line.startsWith("data:")).map((line) => line.slice(5).trimStart()).join("\n");
-      if (data && data !== "[DONE]") yield JSON.parse(data);
-    }
-    if (done) return;
-  }
+function Named({ id, label, children }) {
+  return h("div.named", h("label", { for: id }, label), children);
 }
 
-/** The text of a piece of an answer; some providers send lists of parts. */
-function words(piece) {
-  if (Array.isArray(piece)) return piece.map(words).join("");
-  return typeof piece === "string" ? piece : words(piece?.text ?? piece?.thinking ?? "");
+function Turns({ turns, set }) {
+  const change = (at, changes) => set(turns.map((turn, n) => (n === at ? { ...turn, ...changes } : turn)));
+  return h("div.turns", turns.map((turn, at) => h(Turn, { key: at, turn, number: at + 1, change: (changes) => change(at, changes), remove: () => set(turns.filter((_, n) => n !== at)) })));
 }
 
-function raw(text) {
+function Turn({ turn, number, change, remove }) {
+  const area = useRef();
+  useEffect(() => { if (turn.isNew) area.current.focus(); }, []);
+  return h("div.turn",
+    h("div.turn-head",
+      h("select", { "aria-label": `Role of message ${number}`, value: turn.role, onchange: (event) => change({ role: event.target.value }) }, h("option", { value: "user" }, "User"), h("option", { value: "assistant" }, "Assistant")),
+      number > 1 ? h("button.quiet", { type: "button", "aria-label": `Remove message ${number}`, onclick: remove }, "Remove") : null),
+    h("textarea", { rows: 4, "aria-label": `Message ${number}`, value: turn.text, oninput: (event) => change({ text: event.target.value }), ref: area }));
+}
+
+function Card({ name, asked, decision, problem }) {
+  return h("section.panel.card", { "aria-label": name || "Decision" }, h("div.panel-head", h("h2", name || "Decision")),
+    problem ? h("p.wrong", problem) : decision ? [
+      h(Facts, { pairs: facts(decision, asked) }),
+      h("details", h("summary", "Why"), h(Decision, { decision })),
+    ] : h("p.faint", "Deciding"));
+}
+
+function facts(decision, asked) {
+  const length = asked.messages.reduce((sum, one) => sum + one.content.length, 0);
+  const input = Math.max(1, Math.ceil(length / 4));
+  const output = asked.max_completion_tokens ?? GUESSED;
+  const [first] = decision.plan;
+  const cost = estimate(first?.price, input, output);
+  const rules = decision.trace.filter((step) => step.matched && ["rule", "guard"].includes(step.step)).map((step) => step.why);
+  const score = decision.trace.find((step) => step.step === "classifier");
+  const sure = decision.confidence < 0.5 ? "low" : decision.confidence < 0.8 ? "medium" : "high";
+  return [
+    ["Tier", tier(decision.tier)],
+    ["Model", `${first.provider}/${first.model}`],
+    ["Decided by", decision.rule ? `${decision.source} “${decision.rule}”` : decision.source],
+    ["Rules that matched", rules.join(", ")],
+    ["Classifier", score && `${score.why}${decision.confidence === null ? "" : `, confidence ${sure}`}`],
+    ["Estimate", cost === null ? "price unknown" : `${usd(cost)} for about ${count(input)} tokens in and ${count(output)} out`],
+  ];
+}
+
+function Answer({ answer }) {
+  const { text, thought, tone, state, problem, ended } = answer;
+  return h("div.answer", h("section.panel", { "aria-label": "Answer" },
+    h("div.panel-head", h("h2", "Answer"), h("span.tag", { class: tone || null }, state)),
+    thought ? h("details", h("summary", "Reasoning"), h("pre.said.thought", { tabindex: 0, "aria-label": "Reasoning" }, thought)) : null,
+    h("pre.said", { tabindex: 0, "aria-label": "Answer" }, text),
+    h("div", { role: "status" }, problem ? h("p.wrong", problem) : null, ended ? h("div.bill", h(Bill, answer)) : null)));
+}
+
+function Bill({ id, first, usage, row }) {
+  return h(Part, { title: "What it came to" }, h(Facts, { pairs: [
+    ["First token here", first === null ? null : seconds(first)],
+    ["Tier", row && tier(row.tier)],
+    ["Model", row && `${row.provider}/${row.model}`],
+    ["Tokens in", count(row ? sum(row, ["input", "cache_read", "cache_write"]) : usage?.prompt_tokens)],
+    ["Tokens out", count(row ? sum(row, ["output", "reasoning"]) : usage?.completion_tokens)],
+    ["Cost", row ? (row.cost === null ? "unknown" : `${usd(row.cost)} (${row.cost})`) : null],
+    ["Billed to", row?.key],
+    ["State", row?.state],
+    ["Call", id && h("a", { href: `#/calls/${encodeURIComponent(id)}` }, id)],
+  ] }));
+}
+
+function errorText(text) {
   try {
     return JSON.parse(text).error.message;
   } catch {
@@ -297,7 +262,7 @@ function raw(text) {
   }
 }
 
-function told(error) {
+function explain(error) {
   return error instanceof TypeError ? `It could not be sent: ${error.message}` : error.message;
 }
 

@@ -1,177 +1,183 @@
 // The rules in force, the calls that each matched, what is in vain, and what others would have done with past calls.
-import { choice, clear, empty, h, panel, say, segments } from "../draw.js";
+import { h, say } from "../elements.js";
 import { count, moment, money, share, usd } from "../figures.js";
-import { facts, grid, part } from "../trace.js";
+import { Choice, Empty, Panel, Segments } from "../parts.js";
+import { usePolling } from "../polling.js";
+import { Facts, Grid, Part } from "../trace.js";
+import { useEffect, useRef, useState } from "../vendor/preact.js";
 
 export const title = "Rules";
 
 const SPANS = [["1h", "1 h", "Last hour"], ["24h", "24 h", "Last 24 hours"], ["7d", "7 d", "Last 7 days"], ["30d", "30 d", "Last 30 days"]];
 const REPLAYED = [["1h", "the last hour"], ["24h", "the last 24 hours"], ["7d", "the last 7 days"], ["30d", "the last 30 days"], ["", "all calls"]];
+const FILTERED = { guard: "guard", choice: "rule" };
 
-export async function render(root, { api, params, signal, keep, session }) {
-  let range = SPANS.some(([name]) => name === params.get("range")) ? params.get("range") : "7d";
-  let since = range;
-  let running = null;
-  let written = ""; // as it is in force
-  const body = h("div.page");
-  const area = h("textarea.yaml", { rows: 22, spellcheck: false, wrap: "off", "aria-label": "Guards and choices, as YAML", "aria-describedby": "edit-note", autocapitalize: "off", oninput: () => gutter(), onscroll: () => { lines.scrollTop = area.scrollTop; } });
-  const lines = h("div.lines", { "aria-hidden": "true" });
-  const result = h("div.result");
-  const go = h("button.main", { type: "button", onclick: () => replay() }, "Replay");
-  const cancel = h("button.danger", { type: "button", hidden: true, onclick: () => running?.abort() }, "Cancel");
-  const place = h("span");
-  const editor = panel("Try other rules", { note: "Nothing here takes effect" },
-    h("p#edit-note.soft", "Edit the guards and choices, and decide past calls again by them. To put them in force, write them into ", place, "; the gateway reads its files again when they change, or by ", h("code", "POST /admin/reload"), "."),
-    h("div.editor", lines, area),
-    h("div.bar",
-      choice("Replay", REPLAYED, since, (value) => { since = value; }),
-      go, cancel,
-      h("div.end",
-        h("button.quiet", { type: "button", onclick: () => { area.value = written; gutter(); say("As in force"); } }, "Reset"),
-        h("button", { type: "button", onclick: copy }, "Copy"),
-        h("button", { type: "button", onclick: download }, "Download"))),
-    result);
-  root.append(
-    h("div.bar", segments("Range", SPANS, range, (value) => { range = value; keep({ range }); load(); })),
-    body, editor);
-  signal.addEventListener("abort", () => running?.abort());
-  await load();
+export function Page({ page }) {
+  const asked = page.params.get("range");
+  const [range, setRange] = useState(SPANS.some(([name]) => name === asked) ? asked : "7d");
+  const rules = usePolling((signal) => page.api("/admin/rules", { query: { since: range }, signal }), 0, range);
+  return h("div.page",
+    h("div.bar", h(Segments, { label: "Range", options: SPANS, value: range, onchange: (next) => { setRange(next); page.keep({ range: next }); } })),
+    rules ? [h(InForce, { rules, range }), h(Findings, { rules }), h(Editor, { page, written: rules.yaml, file: rules.file, range })] : null);
+}
 
-  async function load() {
-    const told = await api("/admin/rules", { query: { since: range }, signal });
-    if (signal.aborted) return;
-    if (!area.value || area.value === written) {
-      area.value = told.yaml;
-      gutter();
-    }
-    written = told.yaml;
-    place.replaceChildren(told.file ? h("code", told.file) : "the files of the configuration");
-    body.replaceChildren(...parts(told));
-  }
+function InForce({ rules, range }) {
+  const all = rules.total.calls;
+  const calls = (kind, name, hits) => {
+    const filter = FILTERED[kind.replace("former ", "")];
+    return filter && hits.calls ? h("a", { href: `#/calls?${new URLSearchParams({ range, [filter]: name })}` }, count(hits.calls)) : count(hits.calls);
+  };
+  const line = (kind, name, hits, where = "") => [
+    h("span.tag", kind), h("span.wrap", name), calls(kind, name, hits), share(hits.calls, all), hits.cost === undefined ? "–" : money(hits.cost, hits.unknown), where,
+  ];
+  const rows = [
+    ...rules.rules.map((one) => line(one.kind, one.name, one.hits, one.text ? h("details", h("summary", `${one.file}${one.line ? `:${one.line}` : ""}`), h("pre", { tabindex: 0 }, one.text)) : one.file)),
+    ...rules.former.map((one) => line(`former ${one.kind}`, one.name, one)),
+    ...rules.others.map((one) => line("other", one.source ?? "refused before a decision", one)),
+  ];
+  return h(Panel, { title: "Rules in force", note: `Version ${rules.version}, ${count(all)} calls` },
+    rows.length ? h(Grid, { caption: "Rules in order", heads: ["Kind", "Name", "#Calls", "#Share", "#Cost", "Where"], rows })
+      : h(Empty, { title: "There are no rules" }, "Every call is decided by its pin, its conversation, or the classifier."),
+    h("p.faint", "Calls that a choice decided, and calls that a guard applied to: several guards may apply to one call, and a choice decide it too."));
+}
 
-  function parts(told) {
-    const all = told.total.calls;
-    const line = (kind, name, hits, where = "") => [
-      h("span.tag", kind), h("span.wrap", name), count(hits.calls), share(hits.calls, all), hits.cost === undefined ? "–" : money(hits.cost, hits.unknown), where,
-    ];
-    const rules = told.rules.map((one) => {
-      const text = one.text ? h("details", h("summary", `${one.file}${one.line ? `:${one.line}` : ""}`), h("pre", { tabindex: 0 }, one.text)) : one.file;
-      return line(one.kind, one.name, one.hits, text);
-    });
-    const rest = [
-      ...told.former.map((one) => line(`former ${one.kind}`, one.name, one)),
-      ...told.others.map((one) => line("other", one.source ?? "refused before a decision", one)),
-    ];
-    const found = told.findings.filter((one) => /^(guards|choices)\b/.test(one.path));
-    const else_ = told.findings.length - found.length;
-    return [
-      panel("Rules in force", { note: `Version ${told.version}, ${count(all)} calls` },
-        rules.length + rest.length ? grid("Rules in order", ["Kind", "Name", "#Calls", "#Share", "#Cost", "Where"], [...rules, ...rest]) : empty("There are no rules", "Every call is decided by its pin, its conversation, or the classifier."),
-        h("p.faint", "Calls that a choice decided, and calls that a guard applied to: several guards may apply to one call, and a choice decide it too.")),
-      panel("Findings", { note: else_ ? `${count(else_)} more of other parts: tiergate check` : "" },
-        found.length ? h("ul.findings", found.map(finding)) : h("p.soft", "No rule is unreachable, contradictory or in vain.")),
-    ];
-  }
+const ofRules = (one) => /^(guards|choices)\b/.test(one.path);
 
-  function finding(one) {
-    const edited = one.file === "edited rules" && one.line;
+function Findings({ rules }) {
+  const found = rules.findings.filter(ofRules);
+  const others = rules.findings.length - found.length;
+  return h(Panel, { title: "Findings", note: others ? `${count(others)} more of other parts: tiergate check` : "" },
+    found.length ? h(FindingList, { findings: found }) : h("p.soft", "No rule is unreachable, contradictory or in vain."));
+}
+
+/** What is wrong, with its place; `jump(line)` goes to a line of the edited rules. */
+function FindingList({ findings, jump }) {
+  return h("ul.findings", findings.map((one) => {
     const where = `${one.file}${one.line ? `:${one.line}` : ""}`;
     return h("li",
       h("span.tag", { class: one.level === "error" ? "bad" : "warn" }, one.level),
-      edited ? h("button.quiet.link", { type: "button", onclick: () => jump(one.line) }, where) : h("code", where),
+      jump && one.file === "edited rules" && one.line ? h("button.quiet.link", { type: "button", onclick: () => jump(one.line) }, where) : h("code", where),
       h("span.wrap", `${one.path ? `${one.path}: ` : ""}${one.message}${one.hint ? ` ${one.hint}` : ""}`));
-  }
+  }));
+}
 
-  function jump(line) {
-    const rows = area.value.split("\n");
-    const start = rows.slice(0, line - 1).reduce((sum, row) => sum + row.length + 1, 0);
-    area.focus();
-    area.setSelectionRange(start, start + (rows[line - 1]?.length ?? 0));
-    area.scrollTop = Math.max(0, (area.scrollHeight / rows.length) * (line - 4));
-  }
+/** A copy of the rules to edit, and what they would have done with past calls. Nothing takes effect. */
+function Editor({ page, written, file, range }) {
+  const [since, setSince] = useState(range);
+  const [lines, setLines] = useState(written.split("\n").length);
+  const [outcome, setOutcome] = useState(null);
+  const [running, setRunning] = useState(null);
+  const area = useRef();
+  const gutter = useRef();
+  const recount = () => setLines(area.current.value.split("\n").length);
+  const fill = (text) => { area.current.value = text; recount(); };
+  const former = useRef(null);
+  useEffect(() => { // the rules in force, unless somebody has edited them
+    if (former.current === null || area.current.value === former.current) fill(written);
+    former.current = written;
+  }, [written]);
+  const live = useRef();
+  live.current = running;
+  useEffect(() => () => live.current?.abort(), []);
 
-  function gutter(wrong = new Set()) {
-    const many = area.value.split("\n").length;
-    lines.replaceChildren(...Array.from({ length: many }, (_, at) => h("div", { class: wrong.has(at + 1) ? "bad" : null }, String(at + 1))));
-    lines.scrollTop = area.scrollTop;
-  }
-
-  async function replay() {
+  const replay = async () => {
     if (running) return;
-    running = new AbortController();
-    go.disabled = true;
-    cancel.hidden = false;
-    clear(result).append(h("p.soft", { role: "status" }, "Deciding past calls again"));
+    const ending = new AbortController();
+    setRunning(ending);
+    setOutcome({ text: "Deciding past calls again" });
     try {
-      const told = await api("/admin/replay", { json: { rules: area.value, since, limit: 50 }, signal: running.signal });
-      if (signal.aborted) return;
-      gutter(new Set(told.findings.filter((one) => one.file === "edited rules" && one.level === "error").map((one) => one.line)));
-      result.replaceChildren(...(told.ok ? outcome(told) : wrong(told)));
+      const answer = await page.api("/admin/replay", { json: { rules: area.current.value, since, limit: 50 }, signal: ending.signal });
+      setOutcome({ answer });
+      say(answer.ok ? summary(answer.report) : "The rules have a mistake");
     } catch (error) {
-      if (signal.aborted) return;
+      if (page.signal.aborted) return;
+      setOutcome(error.name === "AbortError" ? { text: "Cancelled." } : { problem: error.message });
       if (error.status === 401) throw error;
-      const left = error.name === "AbortError";
-      result.replaceChildren(left ? h("p.soft", { role: "status" }, "Cancelled.") : h("div.notice.bad", { role: "alert" }, error.message));
     } finally {
-      running = null;
-      go.disabled = false;
-      cancel.hidden = true;
+      setRunning(null);
     }
-  }
-
-  function wrong(told) {
-    say("The rules have a mistake");
-    return [h("div.notice.bad", { role: "alert" }, "These rules cannot be used."), h("ul.findings", told.findings.map(finding))];
-  }
-
-  function outcome({ report, findings }) {
-    const decided = report.calls - report.undecided;
-    say(`${count(report.changed)} of ${count(decided)} calls would go elsewhere`);
-    const found = findings.filter((one) => /^(guards|choices)\b/.test(one.path));
-    const rows = Object.entries(report.tiers).map(([name, { before, after }]) => [name, count(before), count(after), sign(after - before)]);
-    const by = Object.entries(report.by).filter(([, one]) => one.before || one.after).sort(([, a], [, b]) => b.after - a.after)
-      .map(([name, { before, after }]) => [h("span.wrap", name), count(before), count(after), sign(after - before)]);
-    const difference = Number(report.usd.after) - Number(report.usd.before);
-    return [
-      h("p.headline", `${count(report.changed)} of ${count(decided)} calls would go elsewhere.`),
-      facts([
-        ["USD before", report.usd.before], ["USD after", report.usd.after], ["Difference", usd(difference)],
-        ["Of unknown cost, in no sum", report.usd.unknown ? count(report.usd.unknown) : null],
-        ["Undecided", report.undecided ? count(report.undecided) : null],
-        ["Refused before a decision", report.apart ? count(report.apart) : null],
-        ["Prompt caches lost", Number(report.cache.lost) ? usd(report.cache.lost) : null],
-        ["Prompt caches gained", Number(report.cache.gained) ? usd(report.cache.gained) : null],
-      ]),
-      ...Object.entries(report.unread).map(([what, many]) => h("p.soft", `${count(many)} cannot be decided again: the ledger does not have ${what}.`)),
-      part("Tiers", grid("Tiers before and after", ["Tier", "#Before", "#After", "#Change"], rows)),
-      part("Decided by", grid("What decides before and after", ["Rule or other", "#Before", "#After", "#Change"], by)),
-      Object.keys(report.guards).length ? part("Guards that apply", grid("Guards", ["Guard", "#Calls"], Object.entries(report.guards).map(([name, many]) => [h("span.wrap", name), count(many)]))) : null,
-      report.list.length ? part("Changed calls, those of most money first", grid("Changed calls", ["Call", "Received", "Key", "#USD", "Before", "After"], report.list.map(changed))) : null,
-      found.length ? part("Findings", h("ul.findings", found.map(finding))) : null,
-    ].filter(Boolean);
-  }
-
-  function changed(one) {
-    const end = (side) => h("span.wrap", `${side.target === null ? "refused" : `${side.tier ?? "untiered"} ${side.target}`} by ${side.by}`);
-    return [h("a.mono", { href: `#/calls/${encodeURIComponent(one.id)}` }, one.id), moment(one.at, session.zone), one.key, one.usd === null ? "unknown" : usd(one.usd), end(one.before), end(one.after)];
-  }
-
-  async function copy() {
+  };
+  const jump = (line) => {
+    const rows = area.current.value.split("\n");
+    const start = rows.slice(0, line - 1).reduce((sum, row) => sum + row.length + 1, 0);
+    area.current.focus();
+    area.current.setSelectionRange(start, start + (rows[line - 1]?.length ?? 0));
+    area.current.scrollTop = Math.max(0, (area.current.scrollHeight / rows.length) * (line - 4));
+  };
+  const copy = async () => {
     try {
-      await navigator.clipboard.writeText(area.value);
+      await navigator.clipboard.writeText(area.current.value);
       say("Copied");
     } catch {
-      area.focus();
-      area.select();
+      area.current.focus();
+      area.current.select();
       say("Selected: copy it with the keyboard");
     }
-  }
+  };
+  const download = () => {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([area.current.value], { type: "application/yaml" }));
+    link.download = "rules.yaml";
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  };
+  const mistakes = new Set((outcome?.answer?.findings ?? []).filter((one) => one.file === "edited rules" && one.level === "error").map((one) => one.line));
+  return h(Panel, { title: "Try other rules", note: "Nothing here takes effect" },
+    h("p#edit-note.soft", "Edit the guards and choices, and decide past calls again by them. To put them in force, write them into ",
+      file ? h("code", file) : "the files of the configuration", "; the gateway reads its files again when they change, or by ", h("code", "POST /admin/reload"), "."),
+    h("div.editor",
+      h("div.lines", { "aria-hidden": "true", ref: gutter }, Array.from({ length: lines }, (_, at) => h("div", { class: mistakes.has(at + 1) ? "bad" : null }, String(at + 1)))),
+      h("textarea.yaml", { rows: 22, spellcheck: "false", wrap: "off", "aria-label": "Guards and choices, as YAML", "aria-describedby": "edit-note", autocapitalize: "off", ref: area, oninput: recount, onscroll: () => { gutter.current.scrollTop = area.current.scrollTop; } })),
+    h("div.bar",
+      h(Choice, { label: "Replay", options: REPLAYED, value: since, onchange: setSince }),
+      h("button.main", { type: "button", disabled: Boolean(running), onclick: replay }, "Replay"),
+      running ? h("button.danger", { type: "button", onclick: () => running.abort() }, "Cancel") : null,
+      h("div.end",
+        h("button.quiet", { type: "button", onclick: () => { fill(written); say("As in force"); } }, "Reset"),
+        h("button", { type: "button", onclick: copy }, "Copy"),
+        h("button", { type: "button", onclick: download }, "Download"))),
+    outcome ? h("div.result", h(Outcome, { ...outcome, zone: page.session.zone, jump })) : null);
+}
 
-  function download() {
-    const url = URL.createObjectURL(new Blob([area.value], { type: "application/yaml" }));
-    h("a", { href: url, download: "rules.yaml" }).click();
-    setTimeout(() => URL.revokeObjectURL(url), 1000);
-  }
+function Outcome({ text, problem, answer, zone, jump }) {
+  if (text) return h("p.soft", { role: "status" }, text);
+  if (problem) return h("div.notice.bad", { role: "alert" }, problem);
+  if (!answer.ok) return [h("div.notice.bad", { role: "alert" }, "These rules cannot be used."), h(FindingList, { findings: answer.findings, jump })];
+  return h(Report, { report: answer.report, findings: answer.findings.filter(ofRules), zone, jump });
+}
+
+function summary(report) {
+  return `${count(report.changed)} of ${count(report.calls - report.undecided)} calls would go elsewhere`;
+}
+
+function Report({ report, findings, zone, jump }) {
+  const tiers = Object.entries(report.tiers).map(([name, { before, after }]) => [name, count(before), count(after), sign(after - before)]);
+  const by = Object.entries(report.by).filter(([, one]) => one.before || one.after).sort(([, a], [, b]) => b.after - a.after)
+    .map(([name, { before, after }]) => [h("span.wrap", name), count(before), count(after), sign(after - before)]);
+  const guards = Object.entries(report.guards).map(([name, calls]) => [h("span.wrap", name), count(calls)]);
+  return [
+    h("p.headline", `${summary(report)}.`),
+    h(Facts, { pairs: [
+      ["USD before", report.usd.before], ["USD after", report.usd.after], ["Difference", usd(Number(report.usd.after) - Number(report.usd.before))],
+      ["Of unknown cost, in no sum", report.usd.unknown ? count(report.usd.unknown) : null],
+      ["Undecided", report.undecided ? count(report.undecided) : null],
+      ["Refused before a decision", report.apart ? count(report.apart) : null],
+      ["Prompt caches lost", Number(report.cache.lost) ? usd(report.cache.lost) : null],
+      ["Prompt caches gained", Number(report.cache.gained) ? usd(report.cache.gained) : null],
+    ] }),
+    Object.entries(report.unread).map(([what, calls]) => h("p.soft", `${count(calls)} cannot be decided again: the ledger does not have ${what}.`)),
+    h(Part, { title: "Tiers" }, h(Grid, { caption: "Tiers before and after", heads: ["Tier", "#Before", "#After", "#Change"], rows: tiers })),
+    h(Part, { title: "Decided by" }, h(Grid, { caption: "What decides before and after", heads: ["Rule or other", "#Before", "#After", "#Change"], rows: by })),
+    guards.length ? h(Part, { title: "Guards that apply" }, h(Grid, { caption: "Guards", heads: ["Guard", "#Calls"], rows: guards })) : null,
+    report.list.length ? h(Part, { title: "Changed calls, those of most money first" },
+      h(Grid, { caption: "Changed calls", heads: ["Call", "Received", "Key", "#USD", "Before", "After"], rows: report.list.map((one) => changed(one, zone)) })) : null,
+    findings.length ? h(Part, { title: "Findings" }, h(FindingList, { findings, jump })) : null,
+  ];
+}
+
+function changed(one, zone) {
+  const end = (side) => h("span.wrap", `${side.target === null ? "refused" : `${side.tier ?? "untiered"} ${side.target}`} by ${side.by}`);
+  return [h("a.mono", { href: `#/calls/${encodeURIComponent(one.id)}` }, one.id), moment(one.at, zone), one.key, one.usd === null ? "unknown" : usd(one.usd), end(one.before), end(one.after)];
 }
 
 function sign(value) {

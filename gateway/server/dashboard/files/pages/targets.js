@@ -1,5 +1,5 @@
 // How targets, accounts and retries stand: who is asked, who is not, why, and until when.
-import { h, icon, mount } from "../elements.js";
+import { h, icon } from "../elements.js";
 import { ago, brief, count, percent, seconds, span } from "../figures.js";
 import { Empty, Figure, Meter, Panel, Table } from "../parts.js";
 import { usePolling } from "../polling.js";
@@ -19,11 +19,7 @@ const ACCOUNTS = columns({});
 const TARGETS = columns({ models: true });
 const LIMITED_TARGETS = columns({ models: true, limited: true });
 
-export function render(root, page) {
-  mount(root, h(Targets, { page }), page.signal);
-}
-
-function Targets({ page }) {
+export function Page({ page }) {
   const health = usePolling((signal) => page.api("/admin/health", { signal }), BEAT, "");
   if (!health) return null;
   const { targets, accounts, retries } = health;
