@@ -55,12 +55,13 @@ def show(session: CommandSession, call: str, *, as_json: bool) -> None:
             else searched_store.find_call(location.journal_folder, call)
         )
         attempts = [] if searched_store is None else searched_store.read_attempts(call)
+        feedback = {} if searched_store is None else searched_store.read_feedback([call])
     if row is None:
         raise click.ClickException(
             f"the ledger has no row of {call!r}. A call gets its row when it ends."
         )
     if as_json:
-        click.echo(jsonio.dumps_printable(export.build_call(row, attempts)))
+        click.echo(jsonio.dumps_printable(export.build_call(row, attempts, feedback.get(call))))
         return
     price_list = PriceList(session.built_config)
     _print_fields(row, location.time_zone)

@@ -10,10 +10,7 @@ from gateway.cli.ledger_session import LedgerPlace, open_ledger, parse_query_opt
 from gateway.cli.session import CommandSession
 from gateway.cli.terminal import progress
 from gateway.core import jsonio
-from gateway.core.call import Call
-from gateway.core.errors import ProblemError
 from gateway.core.ledger_rows import FeedbackRow, FinalRow
-from gateway.dialects import OPERATIONS
 from gateway.evaluation.implicit_feedback import ImplicitFeedback, infer_feedback
 from gateway.evaluation.training import from_traffic
 from gateway.evaluation.training.from_traffic import TrafficOutcome
@@ -141,22 +138,9 @@ def _read_user_texts(
         call_feedback = feedback_by_call.get(text.id)
         if call_feedback is None or text.cut:
             continue
-        dialect = OPERATIONS[call_feedback.dialect, "generate"]
-        call = Call(
-            id=text.id,
-            dialect=dialect.name,
-            operation=dialect.operation,
-            body=text.prompt.encode(),
-            path="models/auto:generateContent" if dialect.read_with_path is not None else "",
-            received_at=text.at,
-            started_at=0.0,
-        )
-        try:
-            user_text = dialect.read_call(call).prompt.user
-        except ProblemError:  # redaction has removed a part of the request
-            continue
-        if user_text:
-            user_texts[text.id] = user_text
+        prompt = transcripts.read_prompt(text, call_feedback.dialect)
+        if prompt is not None and prompt.user:
+            user_texts[text.id] = prompt.user
     return user_texts
 
 

@@ -1,8 +1,9 @@
 """Errors of evaluation and training.
 
 EvaluationError
-NoReader       DuckDB, which reads Parquet, is not installed
-TooFewError    there are too few labels to learn from
+NoReader                DuckDB, which reads Parquet, is not installed
+TooFewError             there are too few labels to learn from
+DuplicatePromptError    a golden file has this prompt already
 """
 
 
@@ -16,3 +17,12 @@ class NoReader(EvaluationError):
 
 class TooFewError(EvaluationError, ValueError):
     """There are too few labels to learn from; the text says what is missing."""
+
+
+class DuplicatePromptError(EvaluationError, ValueError):
+    """A golden file has this prompt already."""
+
+    def __init__(self, tier: str | None, line: int) -> None:
+        super().__init__(f"line {line} has this prompt already, for the tier {tier or 'any'}")
+        self.tier = tier
+        self.line = line

@@ -11,7 +11,7 @@ from decimal import Decimal
 import msgspec
 
 from gateway.core import jsonio
-from gateway.core.ledger_rows import AttemptRow
+from gateway.core.ledger_rows import AttemptRow, FeedbackRow
 from gateway.core.printable_text import make_printable
 from gateway.ledger.query import QueryGroup
 from gateway.ledger.query_params import LedgerQuery
@@ -32,6 +32,7 @@ def escape_cell(value: object) -> object:
 
 GROUP_FIELDS = tuple(name for name in QueryGroup.__struct_fields__ if name != "names")
 """The fields of a group of calls, without its names."""
+_FEEDBACK_FIELDS = ("at", "key", "verdict", "tier", "score")
 CALL_FIELDS = StoredRow.__struct_fields__
 """The fields of a call, in order."""
 
@@ -69,9 +70,16 @@ def format_groups_csv(by: Sequence[str], groups: Iterable[QueryGroup]) -> str:
     return _format_csv([*by, *GROUP_FIELDS], rows)
 
 
-def build_call(stored_row: StoredRow, attempts: Iterable[AttemptRow]) -> dict[str, object]:
-    """Return a call with its attempts that gave no answer."""
-    return build_row(stored_row) | {"tries": [build_attempt(item) for item in attempts]}
+def build_call(
+    stored_row: StoredRow, attempts: Iterable[AttemptRow], feedback: FeedbackRow | None
+) -> dict[str, object]:
+    """Return a call with its attempts that gave no answer, and the last feedback on it."""
+    return build_row(stored_row) | {
+        "tries": [build_attempt(item) for item in attempts],
+        "feedback": None
+        if feedback is None
+        else {name: getattr(feedback, name) for name in _FEEDBACK_FIELDS},
+    }
 
 
 def build_row(stored_row: StoredRow) -> dict[str, object]:

@@ -18,9 +18,11 @@ from pathlib import Path
 import msgspec
 
 from gateway.core import jsonio
+from gateway.core.call import Call
 from gateway.core.errors import ProblemError
 from gateway.core.ledger_rows import ReplayRow
-from gateway.dialects import TranslatableRequest
+from gateway.core.prompt import Prompt
+from gateway.dialects import OPERATIONS, TranslatableRequest
 from gateway.ledger.file_lock import FILE_MODE
 from gateway.ledger.journal import Segment, append
 from gateway.ledger.redaction import Redactor, redact
@@ -228,6 +230,24 @@ def make_features_reader(
         return call_features
 
     return read_features
+
+
+def read_prompt(transcript: Transcript, dialect_name: str) -> Prompt | None:
+    """Return the prompt in a call's text; None if redaction has removed a part of the request."""
+    dialect = OPERATIONS[dialect_name, "generate"]
+    call = Call(
+        id=transcript.id,
+        dialect=dialect.name,
+        operation=dialect.operation,
+        body=transcript.prompt.encode(),
+        path="models/auto:generateContent" if dialect.read_with_path is not None else "",
+        received_at=transcript.at,
+        started_at=0.0,
+    )
+    try:
+        return dialect.read_call(call).prompt
+    except ProblemError:
+        return None
 
 
 def read_all(folder: Path) -> Iterator[Transcript]:

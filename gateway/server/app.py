@@ -18,7 +18,16 @@ from gateway.routing import explain
 from gateway.routing.explanation_redaction import redact_explanation
 from gateway.runtime.composition import VERSION, Gateway
 from gateway.server import cors, feedback, health, metrics, models, openapi, paths, request_headers
-from gateway.server.admin import audit, config, costs, keys, recorded_call, rules, targets
+from gateway.server.admin import (
+    audit,
+    call_review,
+    config,
+    costs,
+    keys,
+    recorded_call,
+    rules,
+    targets,
+)
 from gateway.server.admission import Admission, RefusalLog
 from gateway.server.connections import ConnectionLimit, compute_limit
 from gateway.server.dashboard import routes as dashboard_routes
@@ -112,6 +121,7 @@ class App(FastAPI):
         usage_routes.add_routes(self, gateway)
         costs.add_routes(self, gateway)
         recorded_call.add_routes(self, gateway)
+        call_review.add_routes(self, gateway, admission)
         rules.add_routes(self, gateway, admission)
         config.add_routes(self, gateway)
         targets.add_routes(self, gateway)

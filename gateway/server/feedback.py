@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Annotated
 
 import msgspec
@@ -27,13 +28,18 @@ _MIN_GOOD_SCORE = 0.5
 _EXAMPLE_BODY = '{"id": "<x-request-id of the call>", "verdict": "good"}'
 
 
-class FeedbackBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The feedback on one call: at least one of `verdict`, `tier` and `score`."""
+class Opinion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What somebody thinks of an answer: at least one of `verdict`, `tier` and `score`."""
 
-    id: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
     verdict: Verdict | None = None
     tier: Tier | None = None
     score: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+
+
+class FeedbackBody(Opinion, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The feedback on one call."""
+
+    id: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 
 
 _decode_body = jsonio.make_reader(FeedbackBody)
@@ -47,33 +53,41 @@ def add_routes(app: FastAPI, gateway: Gateway, admission: Admission) -> None:
     async def feedback(request: Request) -> Response:
         headers = request_headers.RequestHeaders(request.headers.raw)
         caller = request_headers.identify(gateway.keys, headers)
-        body = _parse_body(await admission.read_body(request.receive, headers.length))
+        data = await admission.read_body(request.receive, headers.length)
+        body: FeedbackBody = parse_opinion(data, _decode_body, _EXAMPLE_BODY)
         async with lookup_slots:
-            call, previous_row = await _find_call(gateway, body.id)
+            call, previous_row = await find_rated_call(gateway, body.id)
         if call is None or not _may_judge(call, caller):
             message = "This key has no call with that id. Send the x-request-id of the answer."
             raise ProblemError(Problem(kind="not_found", message=message, param="id"))
-        row = FeedbackRow(
-            id=body.id,
-            at=time.time(),
-            key=caller.name,
-            tenant=caller.tenant,
-            verdict=body.verdict,
-            tier=body.tier,
-            score=body.score,
-        )
-        if previous_row is None or _get_opinion(previous_row) != _get_opinion(row):
-            gateway.ledger_runtime.writer(row)
-        if (
-            call.near is not None
-            and (semantic_cache := gateway.engine.semantic_cache) is not None
-            and _is_bad(row)
-        ):
-            await semantic_cache.report_bad(body.id)
+        await record_opinion(gateway, call, previous_row, caller.name, body)
         return Response(jsonio.dumps({"id": body.id, "taken": True}), media_type="application/json")
 
 
-async def _find_call(gateway: Gateway, id: str) -> tuple[FinalRow | None, FeedbackRow | None]:
+async def record_opinion(
+    gateway: Gateway, call: FinalRow, previous: FeedbackRow | None, rater: str, opinion: Opinion
+) -> None:
+    """Write an opinion on a call to the ledger, unless it is the one that the ledger has.
+
+    `rater` is the name of the key that gives it. A bad answer leaves the cache of near questions.
+    """
+    row = FeedbackRow(
+        id=call.id,
+        at=time.time(),
+        key=rater,
+        tenant=call.tenant,
+        verdict=opinion.verdict,
+        tier=opinion.tier,
+        score=opinion.score,
+    )
+    if previous is None or _get_opinion(previous) != _get_opinion(row):
+        gateway.ledger_runtime.writer(row)
+    semantic_cache = gateway.engine.semantic_cache
+    if call.near is not None and semantic_cache is not None and _is_bad(row):
+        await semantic_cache.report_bad(call.id)
+
+
+async def find_rated_call(gateway: Gateway, id: str) -> tuple[FinalRow | None, FeedbackRow | None]:
     """Return a call and its earlier feedback; feed the journals first, as the call may be new."""
 
     def read_rows() -> tuple[FinalRow | None, FeedbackRow | None]:
@@ -89,15 +103,16 @@ async def _find_call(gateway: Gateway, id: str) -> tuple[FinalRow | None, Feedba
         raise ProblemError(Problem(kind="ledger", message=message, retry_after=5)) from None
 
 
-def _parse_body(data: bytes) -> FeedbackBody:
+def parse_opinion[T: Opinion](data: bytes, decode: Callable[[bytes], T], example: str) -> T:
+    """Return the opinion in a body. Raises ProblemError: invalid_request, request_too_large."""
     if len(data) > _MAX_BYTES:
         raise ProblemError(
             Problem(kind="request_too_large", message=f"Feedback has at most {_MAX_BYTES} bytes.")
         )
     try:
-        body: FeedbackBody = _decode_body(data)
+        body = decode(data)
     except jsonio.JsonError as error:
-        message = f"It is {_EXAMPLE_BODY}, with a tier or a score (0 to 1) if you like: {error}."
+        message = f"It is {example}, with a tier or a score (0 to 1) if you like: {error}."
         raise invalid_request(message, None) from None
     if body.verdict is None and body.tier is None and body.score is None:
         raise invalid_request('Send a verdict ("good" or "bad"), a tier, or a score.', "verdict")

@@ -137,15 +137,30 @@ _ERROR_SCHEMAS: Mapping[str, Json] = {
 """Schemas of error answers, by dialect; Responses has the same one as Chat Completions."""
 
 
-_FEEDBACK_SCHEMA = {
+_OPINION_SCHEMA: Json = {
     "type": "object",
     "properties": {
-        "id": {"type": "string", "minLength": 1, "maxLength": 128},
         "verdict": {"enum": ["good", "bad", None]},
         "tier": {"enum": ["fast", "smart", "reasoning", None]},
         "score": {"anyOf": [{"type": "number", "minimum": 0, "maximum": 1}, {"type": "null"}]},
     },
+    "additionalProperties": False,
+}
+_FEEDBACK_SCHEMA: Json = {
+    **_OPINION_SCHEMA,
+    "properties": {
+        "id": {"type": "string", "minLength": 1, "maxLength": 128},
+        **_OPINION_SCHEMA["properties"],
+    },
     "required": ["id"],
+}
+_GOLDEN_SCHEMA: Json = {
+    "type": "object",
+    "properties": {
+        "tier": {"enum": ["fast", "smart", "reasoning"]},
+        "why": {"type": "string"},
+    },
+    "required": ["tier"],
     "additionalProperties": False,
 }
 
@@ -193,11 +208,11 @@ def complete_document(document: Json) -> Json:
             _CONTENTS_SCHEMA,
         ]  # of the dialect in the query
         paths["/v1/route"]["post"]["requestBody"] = _build_request_body({"anyOf": bodies})
-    if "/v1/feedback" in paths:
-        paths["/v1/feedback"]["post"]["requestBody"] = _build_request_body(_FEEDBACK_SCHEMA)
-    if "/admin/replay" in paths:
-        paths["/admin/replay"]["post"]["requestBody"] = _build_request_body(_REPLAY_SCHEMA)
     for path, method, schema in (
+        ("/v1/feedback", "post", _FEEDBACK_SCHEMA),
+        ("/admin/entries/{name}/rating", "post", _OPINION_SCHEMA),
+        ("/admin/entries/{name}/golden", "post", _GOLDEN_SCHEMA),
+        ("/admin/replay", "post", _REPLAY_SCHEMA),
         ("/admin/keys", "post", _KEY_SCHEMA),
         ("/admin/keys/{name}", "patch", _KEY_CHANGE_SCHEMA),
         ("/admin/keys/{name}/rotate", "post", _ROTATION_SCHEMA),
@@ -226,7 +241,8 @@ def _complete_operation(path: str, operation: Json) -> None:
         ]
         responses["default"]["content"]["application/json"]["schema"] = {"anyOf": schemas}
     content_types = _CONTENT_TYPES.get(path, ("application/json",))
-    responses["200"]["content"] = {
+    success = next(status for status in responses if status.startswith("2"))
+    responses[success]["content"] = {
         content_type: {
             "schema": _OBJECT_SCHEMA if content_type == "application/json" else {"type": "string"}
         }

@@ -137,7 +137,8 @@ def _make_reference(operations: list[tuple[str, str, Json]]) -> Iterator[str]:
             if parameter["in"] == "query"
         )
         body = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
-        answer = operation["responses"]["200"]["content"]
+        responses = operation["responses"]
+        answer = next(responses[status] for status in responses if status < "3")["content"]
         yield (
             f"| `{method} {path}` | {operation['summary']} | {query}"
             f" | {_show_body(body.get('schema', {}))} | {', '.join(_MEDIA[parameter] for parameter in answer)} |"

@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from gateway.core import jsonio
-from gateway.core.ledger_rows import AttemptRow
+from gateway.core.ledger_rows import AttemptRow, FeedbackRow
 from gateway.ledger import export
 from gateway.ledger.query import QueryGroup
 from gateway.ledger.store import StoredRow
@@ -80,11 +80,14 @@ def test_a_total_has_no_names() -> None:
     assert list(export.build_group(group(names=()), ())) == list(export.GROUP_FIELDS)
 
 
-def test_an_exported_call_has_its_attempts() -> None:
+def test_an_exported_call_has_its_attempts_and_its_feedback() -> None:
     lost = AttemptRow(
         id="a", attempt=1, at=1.5, provider="p", model="m", problem="x", cost=Decimal("1E-9")
     )
-    exported = export.build_call(stored(), [lost])
+    rating = FeedbackRow(id="a", at=2.5, key="ann", verdict="bad")
+    exported = export.build_call(stored(), [lost], rating)
+    assert exported["feedback"] == {"at": 2.5, "key": "ann", "verdict": "bad", "tier": None, "score": None}  # fmt: skip
+    assert export.build_call(stored(), [], None)["feedback"] is None
     assert exported["tries"] == [export.build_attempt(lost)]
     assert export.build_attempt(lost)["cost"] == "0.000000001"
     assert export.build_attempt(lost)["kind"] == "attempt"

@@ -13,7 +13,7 @@ from fastapi.responses import StreamingResponse
 from gateway.core import jsonio
 from gateway.core.call import OPEN_KEY
 from gateway.core.errors import Problem, ProblemError, invalid_request
-from gateway.core.ledger_rows import AttemptRow
+from gateway.core.ledger_rows import AttemptRow, FeedbackRow
 from gateway.ledger import export
 from gateway.ledger.call_order import NEWEST_FIRST, CallSearch
 from gateway.ledger.query_params import is_storable, limit_search, parse_order
@@ -123,13 +123,13 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
             _stream(page.chunks), media_type=_CONTENT_TYPES[format], headers=headers
         )
 
-    @router.get("/entries/{name}", summary="Get one call and its failed attempts")
+    @router.get("/entries/{name}", summary="Get one call, its failed attempts and its feedback")
     async def entry(request: Request, name: str) -> Response:
-        row, attempts = await worker_thread(partial(_read_call, gateway, name))
+        row, attempts, feedback = await worker_thread(partial(_read_call, gateway, name))
         if row is None or not may_see_team(request, row.team):
             message = "The ledger has no row of this call. A call gets its row when it ends."
             raise ProblemError(Problem(kind="not_found", message=message))
-        return Response(jsonio.dumps(export.build_call(row, attempts)), media_type=_JSON)
+        return Response(jsonio.dumps(export.build_call(row, attempts, feedback)), media_type=_JSON)
 
     series.add_routes(router, gateway, run_query)
     budgets.add_routes(router, gateway, run_query)
@@ -154,11 +154,16 @@ def _build_search(gateway: Gateway, text: str) -> CallSearch:
     return CallSearch(text, tuple(name for name in hashes if name is not None))
 
 
-def _read_call(gateway: Gateway, name: str) -> tuple[StoredRow | None, list[AttemptRow]]:
-    if not is_storable(name):
-        return None, []
-    row = gateway.store.find_call(gateway.journal_folder, name)
-    return row, [] if row is None else gateway.store.read_attempts(name)
+def _read_call(
+    gateway: Gateway, name: str
+) -> tuple[StoredRow | None, list[AttemptRow], FeedbackRow | None]:
+    """Return a call with its failed attempts, and the last feedback on it."""
+    row = None
+    if is_storable(name):
+        row = gateway.store.find_call(gateway.journal_folder, name)
+    if row is None:
+        return None, [], None
+    return row, gateway.store.read_attempts(name), gateway.store.read_feedback([name]).get(name)
 
 
 def _check_order(order: str, sorts: str, after: str, before: str) -> None:

@@ -51,7 +51,10 @@ def add_routes(app: FastAPI, gateway: Gateway, admission: Admission) -> None:
         return _render_json(await keys.list_keys(parse_limit(limit, _MAX_LISTED), after))
 
     @app.post(
-        "/admin/keys", summary="Create a key; the answer has its secret, once", dependencies=guards
+        "/admin/keys",
+        summary="Create a key; the answer has its secret, once",
+        status_code=_CREATED,
+        dependencies=guards,
     )
     async def create(request: Request) -> Response:
         check_parameters(request)

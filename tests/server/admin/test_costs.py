@@ -117,7 +117,7 @@ def test_a_call_is_listed_as_soon_as_it_has_ended(world: World, upstream: Upstre
     assert row["kind"] == "final"
     assert row["cost"] == reply.headers["x-tiergate-cost"]
     single_row = get(world, f"{ENTRIES}/{row['id']}").json()
-    assert single_row == {**row, "tries": []}
+    assert single_row == {**row, "tries": [], "feedback": None}
 
 
 def test_a_row_that_another_process_is_feeding_is_waited_for(
