@@ -8,11 +8,12 @@ import click
 from gateway.cli.ledger_session import adopt_ledger_traffic, open_ledger, parse_query_options
 from gateway.cli.session import CommandSession, pass_session
 from gateway.cli.terminal import progress
-from gateway.cli.test import find_golden_file, read_golden_prompts
+from gateway.cli.test import find_golden_file
 from gateway.core import jsonio
 from gateway.core.quality import DIAL_SHARES
 from gateway.core.target import TIERS
 from gateway.evaluation.dial_curve import DialPoint, LedgerCurve, compute_curve
+from gateway.evaluation.golden_file import read_golden_file
 from gateway.routing.quality_dial import USUAL_TOKENS, OwnTraffic
 
 
@@ -50,7 +51,7 @@ def command(session: CommandSession, file: str | None, *, since: str | None, as_
 
 
 def _decide_prompts(session: CommandSession, file: str | None) -> list[DialPoint]:
-    prompts = read_golden_prompts(find_golden_file(session, file))
+    prompts = read_golden_file(find_golden_file(session, file))
     keys = session.load_keys_by_name() if any(prompt.key is not None for prompt in prompts) else {}
     with open_ledger(session()) as store:
         adopt_ledger_traffic(session.built_config, store)

@@ -10,9 +10,8 @@ from gateway.cli.session import CommandSession, pass_session
 from gateway.cli.terminal import progress
 from gateway.core import jsonio
 from gateway.evaluation import golden
-from gateway.evaluation.golden import GoldenPrompt, GoldenResult
-from gateway.settings import yaml
-from gateway.settings.errors import ConfigError, Mistake
+from gateway.evaluation.golden import GoldenResult
+from gateway.evaluation.golden_file import read_golden_file
 
 
 @click.command("test")
@@ -41,7 +40,7 @@ def command(session: CommandSession, file: str | None, xml: Path | None, *, as_j
       2  the command itself was not understood
     """  # noqa: D301 - \b is click's sign that lines stay apart
     path = find_golden_file(session, file)
-    prompts = read_golden_prompts(path)
+    prompts = read_golden_file(path)
     keys = session.load_keys_by_name() if any(prompt.key is not None for prompt in prompts) else {}
     with progress("deciding", len(prompts)) as step:
         verdicts = golden.decide_prompts(session.built_config.router, prompts, keys, step)
@@ -65,18 +64,6 @@ def command(session: CommandSession, file: str | None, xml: Path | None, *, as_j
 def find_golden_file(session: CommandSession, file: str | None) -> Path:
     """Return the file of golden prompts: `file`, or golden.yaml beside the configuration."""
     return Path(file) if file else session.source.file.parent / "golden.yaml"
-
-
-def read_golden_prompts(path: Path) -> list[GoldenPrompt]:
-    """Read a file of golden prompts. Raises ConfigError."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        reason = (error.strerror or "").lower()
-        raise ConfigError([Mistake(file=str(path), message=f"cannot be read: {reason}.")]) from None
-    except UnicodeDecodeError:
-        raise ConfigError([Mistake(file=str(path), message="is not UTF-8.")]) from None
-    return golden.read_prompts(yaml.read(text, str(path)))
 
 
 def _describe_verdict(verdict: GoldenResult) -> list[str]:

@@ -1,5 +1,6 @@
-"""Add a golden prompt to the text of a golden file."""
+"""Golden files: read one, and add a golden prompt to the text of one."""
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -13,6 +14,18 @@ from gateway.settings.errors import ConfigError, Mistake
 _START = "prompts:\n"
 _OPINION_FIELDS = ("tier", "why")
 """Fields that say what somebody expects of a prompt; the others say how it is asked."""
+
+
+def read_golden_file(path: Path) -> list[GoldenPrompt]:
+    """Read a file of golden prompts. Raises ConfigError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        reason = (error.strerror or "").lower()
+        raise ConfigError([Mistake(file=str(path), message=f"cannot be read: {reason}.")]) from None
+    except UnicodeDecodeError:
+        raise ConfigError([Mistake(file=str(path), message="is not UTF-8.")]) from None
+    return golden.read_prompts(yaml.read(text, str(path)))
 
 
 def add_prompt(text: str, file: str, added: GoldenPrompt) -> tuple[str, int]:

@@ -23,6 +23,7 @@ from gateway.server.admin import (
     call_review,
     config,
     costs,
+    dial,
     keys,
     recorded_call,
     rules,
@@ -124,6 +125,7 @@ class App(FastAPI):
         call_review.add_routes(self, gateway, admission)
         rules.add_routes(self, gateway, admission)
         config.add_routes(self, gateway)
+        dial.add_routes(self, gateway)
         targets.add_routes(self, gateway)
         identity_routes.add_routes(self, gateway)
         keys.add_routes(self, gateway, admission)

@@ -37,6 +37,7 @@ UNTOLD = (
     "GET /admin/conversations",
     "GET /admin/month",
     "POST /admin/entries/{name}/rating",
+    "GET /admin/dial",
     "GET /admin/rules",
     "POST /admin/replay",
     "GET /admin/series",
