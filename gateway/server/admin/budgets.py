@@ -56,13 +56,17 @@ def add_routes(router: APIRouter, gateway: Gateway, run_query: LedgerQueries) ->
             for status, spending in zip(statuses, all_spending, strict=True)
         ]
         rows = [
-            _render_budget(
-                standing,
-                config.ledger.time_zone,
-                history,
-                now,
-                several=len(tenants) > 1,
-            )
+            {
+                **_render_budget(
+                    standing,
+                    config.ledger.time_zone,
+                    history,
+                    now,
+                    several=len(tenants) > 1,
+                ),
+                **_describe_place(gateway, status),
+                "damaged_rows": spending.damaged_rows,
+            }
             for status, spending, history in zip(statuses, all_spending, histories, strict=True)
             for standing in compute_budget_uses(
                 status, used_by_owner[status.owner], spending.amounts
@@ -70,6 +74,18 @@ def add_routes(router: APIRouter, gateway: Gateway, run_query: LedgerQueries) ->
         ]
         answer = {"at": now, "zone": config.ledger.time_zone, "budgets": rows}
         return Response(jsonio.dumps(answer), media_type=_JSON)
+
+
+def _describe_place(gateway: Gateway, status: BudgetStatus) -> dict[str, object]:
+    """Return where a budget is written, and whether /admin/keys can change it."""
+    if status.key:
+        store = gateway.key_store
+        place = None if store is None else store.place
+        return {"file": place, "line": None, "editable": gateway.keys.database is not None}
+    source = gateway.built_config.source
+    index = next(i for i, part in enumerate(source.config.budgets) if part is status.part)
+    location = source.make_mistake(("budgets", index), "")
+    return {"file": location.file, "line": location.line, "editable": False}
 
 
 class _CachedHistory(NamedTuple):

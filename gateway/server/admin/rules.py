@@ -63,7 +63,12 @@ def add_routes(app: FastAPI, gateway: Gateway, admission: Admission) -> None:
         query = _build_query(gateway, since, until)
         matches = await run_query(read_matches, query)
         answer = await asyncio.to_thread(_render_rules, gateway, matches)
-        answer |= {"since": query.since, "until": query.until, "total": _render_sums(matches.total)}
+        answer |= {
+            "since": query.since,
+            "until": query.until,
+            "total": _render_sums(matches.total),
+            "damaged_rows": matches.damaged_rows,
+        }
         return Response(jsonio.dumps(answer), media_type=_JSON)
 
     @router.post("/replay", summary="Replay past calls with other rules")

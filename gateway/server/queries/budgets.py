@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from gateway.ledger.store import LedgerStore
+from gateway.ledger.store import LedgerStore, count_damaged_rows
 from gateway.limits.budget_forecast import SpendingSteps
 from gateway.limits.budget_status import BudgetStatus
 from gateway.server.queries.spending_steps import count_spending, read_steps
@@ -29,6 +29,8 @@ class BudgetSpending(NamedTuple):
     """USD in its window by subject. Unknown costs count at the maximum."""
     history: SpendingHistory | None
     """None if it is not asked for."""
+    damaged_rows: int
+    """The number of rows that the journals lack in its window."""
 
 
 def read_all_spending(
@@ -42,6 +44,9 @@ def read_all_spending(
         BudgetSpending(
             read_spending(store, status),
             None if steps is None else _read_history(store, status, steps, now),
+            count_damaged_rows(
+                store.read_damages(since=status.window.start, until=status.window.end)
+            ),
         )
         for status, steps in zip(statuses, all_steps, strict=True)
     ]

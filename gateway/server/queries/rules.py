@@ -6,7 +6,7 @@ import msgspec
 
 from gateway.ledger.query import QueryGroup
 from gateway.ledger.query_params import LedgerQuery
-from gateway.ledger.store import LedgerStore
+from gateway.ledger.store import LedgerStore, count_damaged_rows
 
 type RuleKind = Literal["guard", "choice"]
 
@@ -19,6 +19,8 @@ class RuleMatches(msgspec.Struct, frozen=True):
     others: list[QueryGroup]
     """Calls that no choice decided, by what decided them."""
     total: QueryGroup
+    damaged_rows: int
+    """The number of rows that the journals lack in this time."""
 
 
 def read_matches(store: LedgerStore, query: LedgerQuery) -> RuleMatches:
@@ -33,6 +35,7 @@ def read_matches(store: LedgerStore, query: LedgerQuery) -> RuleMatches:
         },
         others=[group for group in sources if not _is_choice(group)],
         total=total,
+        damaged_rows=count_damaged_rows(store.read_damages(since=query.since, until=query.until)),
     )
 
 

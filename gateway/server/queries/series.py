@@ -86,6 +86,9 @@ def render_latency(store: LedgerStore, series_query: SeriesQuery) -> bytes:
         "total": _render_latency(overall_latencies[0], ())
         if overall_latencies
         else {"duration": None, "first_content": None},
+        "damaged_rows": count_damaged_rows(
+            store.read_damages(since=selection["since"], until=selection["until"])
+        ),
     }
     return jsonio.dumps(series)
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from gateway.ledger.query import QueryGroup
 from gateway.ledger.query_params import LedgerQuery
-from gateway.ledger.store import LedgerStore
+from gateway.ledger.store import LedgerStore, count_damaged_rows
 from gateway.limits.budget_status import BudgetStatus
 from gateway.server.queries.budgets import read_spending
 
@@ -18,6 +18,8 @@ class KeyUsage(NamedTuple):
     total: QueryGroup
     all_spending: list[Mapping[str | None, Decimal]]
     """The spending of each budget, by subject."""
+    damaged_rows: int
+    """The number of rows that the journals lack in this time; they may be another key's."""
 
 
 def read_usage(
@@ -26,4 +28,7 @@ def read_usage(
     """Sum the calls that a query selects, and those of some budgets."""
     (total,) = store.sum_costs((), **query.selection)
     groups = store.sum_costs(query.by, zone=query.time_zone, **query.selection)
-    return KeyUsage(groups, total, [read_spending(store, status) for status in statuses])
+    damaged_rows = count_damaged_rows(store.read_damages(since=query.since, until=query.until))
+    return KeyUsage(
+        groups, total, [read_spending(store, status) for status in statuses], damaged_rows
+    )

@@ -42,20 +42,23 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
         query = _read_query(gateway, key, since, until, zone, now)
         statuses = _list_budgets(gateway, key, now)
         own_statuses = [status for status in statuses if not is_shared(status, key)]
-        groups, total, all_spending = await run_query(read_usage, query, own_statuses)
-        budgets = await _render_budgets(gateway, key, statuses, own_statuses, all_spending)
+        key_usage = await run_query(read_usage, query, own_statuses)
+        budgets = await _render_budgets(
+            gateway, key, statuses, own_statuses, key_usage.all_spending
+        )
         answer = {
             "at": now,
             "zone": query.zone,
             "key": key.name,
             "since": query.since,
             "until": query.until,
-            "total": _select_sums(build_group(total, ())),
+            "total": _select_sums(build_group(key_usage.total, ())),
             "days": [
                 {"day": row["day"], "model": row["model"], **_select_sums(row)}
-                for row in (build_group(group, query.by) for group in groups)
+                for row in (build_group(group, query.by) for group in key_usage.groups)
             ],
             "budgets": budgets,
+            "damaged_rows": key_usage.damaged_rows,
         }
         return Response(
             jsonio.dumps(answer),

@@ -21,7 +21,7 @@ from gateway.runtime import query_pool
 from gateway.server.admin import costs
 from gateway.server.queries import entries
 from tests.e2e.upstream import PATIENCE, Upstream
-from tests.e2e.world import Make, World, chat
+from tests.e2e.world import Config, Make, World, chat
 from tests.ledger.busy import WAITS, feeding
 from tests.ledger.rows import entry, sealed
 from tests.server.gate import CLIENT_KEY, KEYS
@@ -550,7 +550,13 @@ def test_slow_ledger_queries_do_not_delay_calls(
 
 
 def test_sums_and_the_log_and_metrics_tell_of_damaged_rows(make: Make) -> None:
-    world = make()
+    def use_budget(value: Config) -> None:
+        value["budgets"] = [
+            {"name": "ever", "usd": 9, "every": "total"},
+            {"name": "now", "usd": 9, "every": "hour"},
+        ]
+
+    world = make(use_budget)
     folder = world.gateway.journal_folder
     rows = sealed(*map(entry, "abcd")).splitlines(keepends=True)
     assert get(world, COSTS).json()["damaged_rows"] == 0
@@ -562,6 +568,13 @@ def test_sums_and_the_log_and_metrics_tell_of_damaged_rows(make: Make) -> None:
     assert get(world, f"{COSTS}?format=csv").headers["x-tiergate-damaged-rows"] == "2"
     series = get(world, "/admin/series?since=2026-10-26&until=2026-10-27&every=hour")
     assert series.json()["damaged_rows"] == 2
+    for name in ("latency", "rules", "conversations"):
+        period = "since=2026-10-26&until=2026-10-27"
+        assert get(world, f"/admin/{name}?{period}").json()["damaged_rows"] == 2, name
+    assert get(world, "/v1/usage?since=2026-10-26").json()["damaged_rows"] == 2
+    assert get(world, "/v1/usage?since=2026-10-28").json()["damaged_rows"] == 0
+    budgets = get(world, "/admin/budgets").json()["budgets"]
+    assert {row["name"]: row["damaged_rows"] for row in budgets} == {"ever": 2, "now": 0}
     after = get(world, f"{COSTS}?since=2026-10-28")
     assert (after.json()["damaged_rows"], "x-tiergate-damaged-rows" in after.headers) == (0, False)
     assert "tiergate_ledger_damaged_rows_total 2.0\n" in get(world, "/metrics").text

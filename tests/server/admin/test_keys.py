@@ -76,6 +76,55 @@ def test_a_key_lives_from_its_creation_to_its_revocation(world: World) -> None:
             assert digest(secret) not in text
 
 
+def test_settings_of_a_key_are_changed_and_what_is_shown_can_be_sent(world: World) -> None:
+    budgets = [{"usd": 5, "every": "month", "tier": ["fast"]}, {"usd": "0.5", "every": "day"}]
+    limits = [{"requests": "60/m", "concurrency": 3}]
+    create(world, "web", budgets=budgets, limits=limits, team="search", expires="90d")
+    shown = ask(world, "GET", f"{KEYS}/web").json()
+    settings = {name: shown[name] for name in ("budgets", "limits", "team", "tags", "expires")}
+    again = ask(world, "PATCH", f"{KEYS}/web", settings)
+    assert again.status_code == 200, again.text
+    assert {name: again.json()[name] for name in settings} == settings
+    changes = {
+        "budgets": [{"usd": 20, "every": "week"}], "limits": {"tokens": "200k/m"}, "team": "ads",
+        "tags": ["eu"], "expires": "2099-01-31",
+    }  # fmt: skip
+    changed = ask(world, "PATCH", f"{KEYS}/web", changes).json()
+    assert [(part["usd"], part["every"]) for part in changed["budgets"]] == [("20", "week")]
+    assert (changed["limits"], changed["team"], changed["tags"]) == ([{"tokens": "200000/m"}], "ads", ["eu"])  # fmt: skip
+    assert changed["expires"] == "2099-01-31"
+    removed = ask(world, "PATCH", f"{KEYS}/web", dict.fromkeys(changes)).json()
+    assert {name: removed[name] for name in changes} == {
+        "budgets": [], "limits": [], "team": None, "tags": None, "expires": None,
+    }  # fmt: skip
+
+
+def test_budgets_say_where_they_are_changed(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A budget of a key in a database can be edited here, one of the configuration in its file."""
+    monkeypatch.setattr(followed_keys, "POLL_SECONDS", 0.01)
+
+    def use_both(value: Config) -> None:
+        use_database(value)
+        value["budgets"] = [{"name": "all", "usd": 10, "every": "day"}]
+
+    world: World = make(use_both)
+
+    def read() -> dict[str, Any]:
+        rows = ask(world, "GET", "/admin/budgets").json()["budgets"]
+        return {row["key"]: row for row in rows}
+
+    create(world, "web", budgets=[{"usd": 5, "every": "month"}])
+    until(lambda: "web" in read(), "the gateway knows the key")
+    rows = read()
+    places = {key: (row["file"], row["line"], row["editable"]) for key, row in rows.items()}
+    assert places == {
+        None: (str(world.folder / "gateway.yaml"), 1, False),
+        "web": ("the key database", None, True),
+    }
+    ask(world, "PATCH", f"{KEYS}/web", {"budgets": [{"usd": 7, "every": "month"}]})
+    until(lambda: read()["web"]["limit"] == "7", "the gateway knows the budget")
+
+
 def test_an_expiry_ends_a_key(world: World) -> None:
     secret = create(world, "web", expires="1h")
     reaches(world, secret, 200)
