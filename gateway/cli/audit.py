@@ -1,6 +1,5 @@
 """`tiergate audit`: shows who changed what through the gateway."""
 
-import math
 import time
 from datetime import UTC, datetime
 
@@ -10,19 +9,19 @@ from gateway.cli.session import CommandSession, pass_session
 from gateway.cli.terminal import TableColumn, print_table
 from gateway.core import jsonio
 from gateway.ledger.errors import LedgerQueryError
-from gateway.ledger.query_params import load_time_zone, parse_moment
+from gateway.ledger.query_params import parse_audit_query
 from gateway.limits.errors import KeyStoreError
 from gateway.limits.key_loading import list_audit_places, open_key_store
 from gateway.settings.data_folder import find_data_folder
-from gateway.state.audit import AuditLog, AuditQuery, AuditRow, read_audit
+from gateway.state.audit import AuditLog, AuditRow, read_audit
 
 _MAX_VALUE_CHARS = 60
 """Characters of a value in the table; `--json` has all of it."""
 
 
 @click.command("audit")
-@click.option("--since", help="From: 7d ago, a date or a date and time.")
-@click.option("--until", help="To: as above; a date is included.")
+@click.option("--since", default="", help="From: 7d ago, a date or a date and time.")
+@click.option("--until", default="", help="To: as above; a date is included.")
 @click.option("--who", default="", help="Only of this admin or user.")
 @click.option("--act", default="", help="Only this act or its kind, as key.rotate or key.")
 @click.option("--subject", default="", help="Only this key.")
@@ -31,8 +30,8 @@ _MAX_VALUE_CHARS = 60
 @pass_session
 def command(
     session: CommandSession,
-    since: str | None,
-    until: str | None,
+    since: str,
+    until: str,
     who: str,
     act: str,
     subject: str,
@@ -50,13 +49,19 @@ def command(
       tiergate audit --since 7d
       tiergate audit --act key --subject website --json
     """  # noqa: D301 - \b is click's sign that lines stay apart
-    query = AuditQuery(
-        since=_parse_time(session, "since", since, -math.inf),
-        until=_parse_time(session, "until", until, math.inf),
-        who=who,
-        act=act,
-        subject=subject,
-    )
+    zone = session.source.config.ledger.time_zone
+    try:
+        query = parse_audit_query(
+            since=since,
+            until=until,
+            who=who,
+            act=act,
+            subject=subject,
+            zone=zone,
+            now=time.time(),
+        )
+    except LedgerQueryError as error:
+        raise click.BadParameter(f"{error}.", param_hint=f"--{error.parameter}") from None
     data = find_data_folder(session.environ)
     audit, key_store = AuditLog(data), open_key_store(session.source, data)
     try:
@@ -73,16 +78,6 @@ def command(
     print_table([TableColumn(name) for name in names], [_format_row(row) for row in page.rows])
     if page.cursor is not None:
         click.echo("There are older rows: --limit or --until shows them.", err=True)
-
-
-def _parse_time(session: CommandSession, name: str, text: str | None, default: float) -> float:
-    if text is None:
-        return default
-    zone = load_time_zone(session.source.config.ledger.time_zone)
-    try:
-        return parse_moment(text, time.time(), zone, end=name == "until", parameter=name)
-    except LedgerQueryError as error:
-        raise click.BadParameter(f"{error}.", param_hint=f"--{name}") from None
 
 
 def _format_row(row: AuditRow) -> list[str]:

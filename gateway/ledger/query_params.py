@@ -1,5 +1,6 @@
 """Parse a ledger query from the command line or a URL."""
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta, tzinfo
@@ -11,6 +12,7 @@ import msgspec
 from gateway.ledger.call_order import NEWEST_FIRST, SORT_NAMES, CallOrder
 from gateway.ledger.errors import LedgerQueryError
 from gateway.ledger.query import FILTER_NAMES, GROUP_BY_NAMES
+from gateway.state.audit import AuditQuery
 
 _UNSTORABLE_PATTERN = re.compile("[\0\ud800-\udfff]")
 """Characters that no text in a store contains, and that some stores refuse in queries."""
@@ -58,6 +60,25 @@ def parse_query(
         until=parse_moment(until, now, time_zone, end=True, parameter="until") if until else None,
         zone=zone,
         only=_parse_filters(only),
+    )
+
+
+def parse_audit_query(
+    *, since: str, until: str, who: str, act: str, subject: str, zone: str, now: float
+) -> AuditQuery:
+    """Parse a query for rows of the audit; an empty text does not filter.
+
+    Raises LedgerQueryError.
+    """
+    time_zone = load_time_zone(zone)
+    return AuditQuery(
+        since=parse_moment(since, now, time_zone, parameter="since") if since else -math.inf,
+        until=parse_moment(until, now, time_zone, end=True, parameter="until")
+        if until
+        else math.inf,
+        who=who,
+        act=act,
+        subject=subject,
     )
 
 

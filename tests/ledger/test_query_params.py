@@ -1,5 +1,6 @@
 """Queries as people write them: names, periods and zones, on a command line or in a URL."""
 
+import math
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
@@ -7,7 +8,13 @@ import pytest
 
 from gateway.ledger.call_order import NEWEST_FIRST, CallOrder
 from gateway.ledger.errors import LedgerQueryError
-from gateway.ledger.query_params import limit_search, parse_moment, parse_order, parse_query
+from gateway.ledger.query_params import (
+    limit_search,
+    parse_audit_query,
+    parse_moment,
+    parse_order,
+    parse_query,
+)
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NOW = 1_793_000_000.0
@@ -104,6 +111,15 @@ def test_a_search_covers_at_most_a_day_by_default_the_last_one() -> None:
     with pytest.raises(LedgerQueryError, match="covers at most a day") as caught:
         limit(since="26h")
     assert caught.value.parameter == "since"
+
+
+def test_a_query_for_the_audit_has_no_bounds_unless_it_names_them() -> None:
+    names = {"who": "ann", "act": "key", "subject": "web", "zone": "UTC", "now": NOW}
+    query = parse_audit_query(since="", until="", **names)  # type: ignore[arg-type]  # as named
+    assert (query.since, query.until) == (-math.inf, math.inf)
+    assert (query.who, query.act, query.subject) == ("ann", "key", "web")
+    query = parse_audit_query(since="1h", until="2026-10-25", **names)  # type: ignore[arg-type]  # as named
+    assert (query.since, query.until) == (NOW - 3_600, datetime(2026, 10, 26, tzinfo=UTC).timestamp())  # fmt: skip
 
 
 def test_an_order_is_a_name_with_a_minus_for_the_highest_first() -> None:

@@ -1,7 +1,6 @@
 """The audit, for admins: who changed what. And how requests of admins write to it."""
 
 import asyncio
-import math
 import time
 from typing import Any
 
@@ -9,14 +8,13 @@ from fastapi import APIRouter, Depends, FastAPI, Request, Response
 
 from gateway.core import jsonio
 from gateway.core.errors import Problem, ProblemError, invalid_request
-from gateway.ledger.errors import LedgerQueryError
-from gateway.ledger.query_params import load_time_zone, parse_moment
+from gateway.ledger.query_params import parse_audit_query
 from gateway.limits.errors import KeyStoreError
 from gateway.limits.key_loading import list_audit_places
 from gateway.runtime.composition import Gateway
 from gateway.server.admin.auth import AdminAuth, get_admin
-from gateway.server.admin.query_params import check_parameters, parse_limit
-from gateway.state.audit import AuditQuery, is_cursor, read_audit
+from gateway.server.admin.query_params import check_parameters, parse_limit, translate_query_errors
+from gateway.state.audit import is_cursor, read_audit
 
 _JSON = "application/json"
 _MAX_ROWS = 1_000
@@ -41,13 +39,17 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
         check_parameters(request, "since", "until", "who", "act", "subject", "limit", "before")
         if before and not is_cursor(before):
             raise invalid_request("before is the `next` of an answer.", "before")
-        query = AuditQuery(
-            since=_parse_time(gateway, "since", since, -math.inf),
-            until=_parse_time(gateway, "until", until, math.inf),
-            who=who,
-            act=act,
-            subject=subject,
-        )
+        zone = gateway.built_config.source.config.ledger.time_zone
+        with translate_query_errors():
+            query = parse_audit_query(
+                since=since,
+                until=until,
+                who=who,
+                act=act,
+                subject=subject,
+                zone=zone,
+                now=time.time(),
+            )
         max_count = parse_limit(limit, _MAX_ROWS)
         places = list_audit_places(gateway.audit, gateway.key_store)
         try:
@@ -83,14 +85,3 @@ def make_audit_error(error: OSError) -> ProblemError:
     """Return the refusal of an act whose row cannot be written."""
     message = f"The gateway cannot write its audit, so it changes nothing: {error.strerror}."
     return ProblemError(Problem(kind="ledger", message=message, retry_after=_RETRY_SECONDS))
-
-
-def _parse_time(gateway: Gateway, name: str, text: str, default: float) -> float:
-    """Return a time of the query. Raises ProblemError: invalid_request."""
-    if not text:
-        return default
-    zone = load_time_zone(gateway.built_config.source.config.ledger.time_zone)
-    try:
-        return parse_moment(text, time.time(), zone, end=name == "until", parameter=name)
-    except LedgerQueryError as error:
-        raise invalid_request(f"{str(error)[:1].upper()}{str(error)[1:]}.", name) from None
