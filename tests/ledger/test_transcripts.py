@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.core import jsonio
-from gateway.ledger.transcripts import Transcript, TranscriptWriter, find, sweep
+from gateway.ledger.transcripts import Transcript, TranscriptWriter, find, read_prompt, sweep
 
 HOUR = 3600
 NOON = 1_793_016_000.0  # 2026-10-26 12:00 UTC
@@ -190,3 +190,15 @@ def test_a_failing_redactor_drops_the_transcript(tmp_path: Path) -> None:
 def test_a_torn_line_is_no_transcript(tmp_path: Path) -> None:
     (tmp_path / "20261026T10-1-a.jsonl").write_bytes(b'{"id":"a","at":1.5,"pro')
     assert find(tmp_path, "a") is None
+
+
+def test_a_kept_text_gives_its_prompt_unless_a_part_of_it_was_removed() -> None:
+    def read(dialect: str, body: str) -> str | None:
+        transcript = Transcript(id="tg-1", at=1.0, prompt=body, answer="")
+        prompt = read_prompt(transcript, dialect)
+        return None if prompt is None else prompt.user
+
+    chat = '{"model": "auto", "messages": [{"role": "user", "content": "Hi"}]}'
+    assert read("openai-chat", chat) == "Hi"
+    assert read("gemini", '{"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]}') == "Hi"
+    assert read("openai-chat", chat[:-2]) is None
