@@ -77,7 +77,7 @@ def test_figures_are_compared_with_the_time_before(sight: Sight) -> None:
     assert former["until"] == start
     assert 7 * 86_400 <= former["until"] - former["since"] <= 7 * 86_400 + 3_660
     calls = page.locator(".figure", has_text="by another attempt")
-    expect(calls).to_contain_text(f"({former['total']['calls']:,} before)")
+    expect(calls).to_contain_text(f"was {former['total']['calls']:,}")
     head = page.get_by_role("columnheader", name="Cost before")
     expect(head).to_be_visible()
     assert ("compare", "before") in read_query(page)

@@ -62,6 +62,40 @@ def test_a_key_is_made_rotated_and_revoked(browser: Browser, folder: Path) -> No
     gateway.stop()
 
 
+def test_a_key_is_edited(browser: Browser, folder: Path) -> None:
+    """Its team, its budget and its end; what is not changed stays as it was."""
+    gateway = DashboardGateway(folder, rows=False, keys="sqlite:///keys.db")
+    sight = Sight(browser, gateway.url, refused=True)
+    sight.enter()
+    sight.show("keys")
+    page = sight.page
+    row = page.locator("tr[data-key=chat-app]")
+    page.get_by_role("button", name="Edit chat-app").click()
+    form = page.get_by_role("form", name="Edit chat-app")
+    form.get_by_label("Team").fill("shop")
+    form.get_by_label("Budget, USD").fill("25")
+    form.get_by_label("Every").select_option("day")
+    form.get_by_label("Expires").fill("2027-06-30")
+    form.get_by_role("button", name="Save").click()
+    expect(row).to_contain_text("team shop, $25/day")
+    expect(row).to_contain_text("2027-06-30")
+    page.get_by_role("button", name="Edit chat-app").click()
+    form.get_by_label("Budget, USD").fill("")
+    page.keyboard.press("Enter")
+    expect(row.locator("td").nth(1)).to_have_text("team shop")
+    page.get_by_role("button", name="Edit support-bot").click()
+    other = page.get_by_role("form", name="Edit support-bot")
+    other.get_by_label("Budget, USD").fill("30")
+    away = {"error": {"message": "The gateway cannot use its database of keys."}}
+    page.route("**/admin/keys/support-bot", lambda route: route.fulfill(status=403, json=away))
+    other.get_by_role("button", name="Save").click()
+    expect(other.get_by_role("alert")).to_contain_text("cannot use its database")
+    page.keyboard.press("Escape")
+    expect(page.locator("tr[data-key=support-bot]")).to_contain_text("requests 600/m")
+    sight.close()
+    gateway.stop()
+
+
 def test_keys_of_a_file_are_shown(browser: Browser, stage: DashboardGateway) -> None:
     sight = Sight(browser, stage.url)
     sight.enter()

@@ -220,6 +220,28 @@ def test_a_call_shows_the_trace_that_explain_prints(page: Page, scene: LiveDashb
     assert "no row of this call" in page.inner_text(".detail")
 
 
+def test_a_call_is_rated_and_makes_a_golden_prompt(page: Page, scene: LiveDashboard) -> None:
+    """One click each; the page shows the last rating again."""
+    id = scene.call("Prove that seven is prime.")
+    at(page, f"#/calls/{id}")
+    page.get_by_role("button", name="Bad").click()
+    page.wait_for_selector("text=Rated bad.")
+    page.get_by_role("button", name="Good").click()
+    page.wait_for_selector("text=Rated good.")
+    expect(page.get_by_role("button", name="Good")).to_have_attribute("aria-pressed", "true")
+    assert scene.admin(f"/admin/entries/{id}")["feedback"]["verdict"] == "good"
+    page.reload()
+    expect(page.get_by_role("button", name="Good")).to_have_attribute("aria-pressed", "true")
+    page.get_by_label("Right tier").select_option("smart")
+    page.get_by_role("button", name="Make a golden prompt").click()
+    page.wait_for_selector("text=1 golden prompt.")
+    golden = (scene.folder / "data" / "golden.yaml").read_text("utf-8")
+    assert "Prove that seven is prime." in golden
+    assert "smart" in golden
+    page.get_by_role("button", name="Make a golden prompt").click()
+    expect(page.locator(".detail")).to_contain_text("golden.yaml")
+
+
 def test_the_page_shows_failed_attempts(page: Page, scene: LiveDashboard) -> None:
     rows = scene.admin("/admin/entries?format=json&only=status:200")["entries"]
     (row,) = [entry for entry in rows if entry["attempts"] > 1]

@@ -1,11 +1,13 @@
 // One call: why it was decided so, what was tried, what it came to, and the conversation that it belongs to.
 import { clock, status } from "./call_columns.js";
-import { h } from "./elements.js";
+import { h, icon } from "./elements.js";
 import { count, moment, seconds, usd } from "./figures.js";
+import { Choice } from "./parts.js";
 import { Decision, Facts, Grid, Part, Tree, tier } from "./trace.js";
 import { useEffect, useRef, useState } from "./vendor/preact.js";
 
 const MOST_IN_THREAD = 200;
+const TIERS = [["fast", "Fast"], ["smart", "Smart"], ["reasoning", "Reasoning"]];
 
 /** The call `id`, beside the list. `close()` goes back to the list; the detail takes the focus if `focused`. */
 export function CallDetail({ page, id, close, focused }) {
@@ -32,7 +34,7 @@ export function CallDetail({ page, id, close, focused }) {
 
 function Whole({ page, at, row, decision }) {
   const { zone } = page.session;
-  const { basis, tries, ...plain } = row;
+  const { basis, tries, feedback, ...plain } = row;
   return [
     h(Facts, { pairs: [
       ["Received", moment(row.at, zone)],
@@ -48,6 +50,7 @@ function Whole({ page, at, row, decision }) {
       ["User", row.end_user && h("a", { href: `#/calls?${new URLSearchParams({ user: row.end_user })}` }, row.end_user)],
       ["Tags", row.tags.join(", ")],
     ] }),
+    h(Rating, { page, at, row }),
     h(Decision, { decision }),
     row.conversation ? h(Thread, { page, row }) : null,
     tries.length ? h(Part, { title: "Attempts that gave no answer" }, h(Grid, { caption: "Attempts", heads: ["Nr", "Target", "Account", "Error", "Took", "Cost"], rows: tries.map(attempt) })) : null,
@@ -57,6 +60,33 @@ function Whole({ page, at, row, decision }) {
     h("details", h("summary", "The whole row"), h(Tree, { value: plain })),
     basis && !decision.basis ? h("details", h("summary", "All that it was decided on"), h(Tree, { value: basis })) : null,
   ];
+}
+
+/** What the answer was worth, in one click; and another for a golden prompt of the call, if its text is kept. */
+function Rating({ page, at, row }) {
+  const [verdict, setVerdict] = useState(row.feedback?.verdict ?? null);
+  const [right, setRight] = useState(row.feedback?.tier ?? row.tier ?? "smart");
+  const [note, setNote] = useState("");
+  const act = async (path, json, done) => {
+    try {
+      done(await page.api(`${at}/${path}`, { json, signal: page.signal }));
+    } catch (error) {
+      if (error.status === 401) throw error;
+      setNote(error.message);
+    }
+  };
+  const rate = (next) => act("rating", { verdict: next }, () => {
+    setVerdict(next);
+    setNote(`Rated ${next}.`);
+  });
+  const addGolden = () => act("golden", { tier: right }, ({ file, prompts }) => setNote(`Added to ${file}: ${count(prompts)} golden ${prompts === 1 ? "prompt" : "prompts"}.`));
+  const thumb = (name, text, picture) => h("button", { type: "button", "aria-pressed": String(verdict === name), onclick: () => rate(name) }, icon(picture), h("span", text));
+  return h(Part, { title: "Rating" },
+    h("div.bar.rating",
+      thumb("good", "Good", "thumb-up"), thumb("bad", "Bad", "thumb-down"),
+      h("span.end", h(Choice, { label: "Right tier", options: TIERS, value: right, onchange: setRight }),
+        h("button", { type: "button", onclick: addGolden }, icon("star"), h("span", "Make a golden prompt")))),
+    h("p.faint", { role: "status" }, note));
 }
 
 function attempt(one) {

@@ -89,8 +89,8 @@ export function money(known, unknown) {
 /** How much a figure has changed since the time before, in words; null where that is not known. */
 export function change(now, then, format) {
   if (now === null || now === undefined || then === null || then === undefined) return null;
-  if (!then) return now ? `${format(then)} before` : "as before";
+  if (!then) return now ? `was ${format(then)}` : "as before";
   const part = (now - then) / Math.abs(then);
   if (Math.abs(part) < 0.0005) return "as before";
-  return `${part > 0 ? "+" : "−"}${percent(Math.abs(part))} (${format(then)} before)`;
+  return `${part > 0 ? "+" : "−"}${percent(Math.abs(part))}, was ${format(then)}`;
 }

@@ -46,9 +46,19 @@ export function callsLink(question, more = [], time = null, extra = []) {
   return `#/calls?${new URLSearchParams([...sharedPairs(asked), ...extra])}`;
 }
 
+/** The question of the calls that a series has counted: it begins with its first slot, which may be earlier. */
+export function counted(question, { starts, until }) {
+  return { ...question, range: "custom", since: String(starts[0]), until: until === null ? "" : String(until) };
+}
+
 /** The parameters of the API: a time and filters. */
 export function parameters(question, zone) {
-  return { ...times(question, zone), only: question.filters.map(([name, value]) => `${name}=${value}`) };
+  return { ...times(question, zone), only: filterParameters(question) };
+}
+
+/** The filters as the API takes them. */
+export function filterParameters({ filters }) {
+  return filters.map(([name, value]) => `${name}=${value}`);
 }
 
 function times({ range, since, until }, zone) {

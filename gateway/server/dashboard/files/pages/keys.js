@@ -128,7 +128,7 @@ function EditKey({ page, row, close, reload }) {
   return h("form.bar.edit", { ref: form, onsubmit: submit, "aria-label": `Edit ${row.name}`, onkeydown: (event) => { if (event.key === "Escape") close(); } },
     field("Team", h("input", { type: "text", name: "team", defaultValue: row.team ?? "", size: 10 })),
     field("Budget, USD", h("input", { type: "number", name: "usd", min: 0, step: "any", defaultValue: first?.usd ?? "", placeholder: "none" })),
-    field("a", h("select", { name: "every" }, PERIODS.map((one) => h("option", { value: one, selected: one === (first?.every ?? "month") }, one)))),
+    field("Every", h("select", { name: "every" }, PERIODS.map((one) => h("option", { value: one, selected: one === (first?.every ?? "month") }, one)))),
     field("Expires", h("input", { type: "date", name: "expires", defaultValue: (row.expires ?? "").slice(0, 10) })),
     h("button.main", { type: "submit" }, "Save"), h("button", { type: "button", onclick: close }, "Cancel"),
     wrong ? h("p.wrong", { role: "alert" }, wrong) : null);

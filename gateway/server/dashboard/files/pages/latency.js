@@ -6,7 +6,7 @@ import { change, count, seconds } from "../figures.js";
 import { FilterBar } from "../filters.js";
 import { Empty, Figure, Panel, Segments, Table } from "../parts.js";
 import { usePolling } from "../polling.js";
-import { GROUPS, beat, callsLink, label, pairs, parameters, readQuestion, timeBefore } from "../question.js";
+import { GROUPS, beat, callsLink, counted, label, pairs, parameters, readQuestion, timeBefore } from "../question.js";
 import { name } from "../series.js";
 import { useMemo, useState } from "../vendor/preact.js";
 
@@ -50,10 +50,11 @@ function Times({ question, times, former, rank }) {
     all: { starts, every, zone, until, series: whole(times, field) },
     by: { starts, every, zone, until, series: groups(times, by, field, rank) },
   }])), [times, rank]);
-  const columns = useMemo(() => tableColumns(question), [times]);
+  const calls = counted(question, times);
+  const columns = useMemo(() => tableColumns(calls), [times]);
   const link = (at) => callsLink(question, [], { since: String(starts[at]), until: String(slotEnd(times, at)) });
   return [
-    h("dl.figures", figures(question, times.total, former?.total)),
+    h("dl.figures", figures(calls, times.total, former?.total)),
     h("div.grid", MEASURES.flatMap(([field, measure]) => [
       h(Chart, { title: `${measure}, all calls`, kind: "lines", format: seconds, data: data[field].all, link }),
       h(Chart, { key: `${field}-${by}`, title: `${measure} by ${text}`, kind: "lines", format: seconds, data: data[field].by, link }),

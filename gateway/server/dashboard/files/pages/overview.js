@@ -5,20 +5,23 @@ import { brief, change, count, money, percent, share, usd } from "../figures.js"
 import { FilterBar } from "../filters.js";
 import { Empty, Figure, Panel, Table } from "../parts.js";
 import { usePolling } from "../polling.js";
-import { GROUPS, beat, callsLink, label, pairs, parameters, readQuestion, timeBefore } from "../question.js";
+import { GROUPS, beat, callsLink, counted, filterParameters, label, pairs, parameters, readQuestion, timeBefore } from "../question.js";
 import { OTHER, missing, name, number, split, tokens, whole } from "../series.js";
 import { useMemo, useState } from "../vendor/preact.js";
 
 export const title = "Overview";
+const MONTH_BEAT = 300;
 const FAILED = ["failed", "refused", "unknown_crash"].map((state) => ["state", state]);
 
 export function Page({ page }) {
   const [question, ask] = useState(() => readQuestion(page.params));
   const change = (next) => { page.keep(pairs(next)); ask(next); };
   const answer = usePolling((signal) => load(page, question, signal), beat(question), JSON.stringify(question));
+  const only = filterParameters(question);
+  const month = usePolling((signal) => page.api("/admin/month", { query: { only }, signal }), MONTH_BEAT, JSON.stringify(only));
   return h("div.page",
     h(FilterBar, { page, question, change, groups: GROUPS }),
-    answer ? (answer.series.total.calls ? h(Sums, { question: answer.question, ...answer }) : h(Nothing)) : null);
+    answer ? (answer.series.total.calls ? h(Sums, { ...answer, month, zone: page.session.zone }) : h(Nothing)) : null);
 }
 
 async function load(page, question, signal) {
@@ -36,15 +39,16 @@ function Nothing() {
     "Point an application at this gateway, or choose a longer time or fewer filters. A call is here a second after it has ended."));
 }
 
-function Sums({ question, series, former }) {
+function Sums({ question, series, former, month, zone }) {
   const { by } = question;
   const text = label(by);
   const charts = useMemo(() => chartData(series, by), [series]);
-  const columns = useMemo(() => tableColumns(question, text, former), [series, former]);
+  const calls = counted(question, series);
+  const columns = useMemo(() => tableColumns(calls, text, former), [series, former]);
   const slot = (at) => ({ since: String(series.starts[at]), until: String(slotEnd(series, at)) });
   const toSlot = (more = []) => (at, group) => callsLink(question, group === undefined || group === OTHER || group === "none" ? more : [[by, group]], slot(at));
   return [
-    h("dl.figures", figures(question, series, former)),
+    h("dl.figures", h(Month, { question, month }), figures(calls, series, former)),
     h("div.grid",
       h(Chart, { title: "Cost", format: usd, unit: "USD", data: charts.cost, link: toSlot() }),
       h(Chart, { title: "Calls", format: brief, data: charts.calls, link: toSlot() }),
@@ -52,9 +56,25 @@ function Sums({ question, series, former }) {
       h(Chart, { title: "Cost against the baseline", kind: "lines", format: usd, unit: "USD", data: charts.saved, link: (at) => toSlot()(at) }),
       h(Chart, { title: "Answered from the cache", kind: "lines", format: percent, unit: "of calls", cap: 1, data: charts.hits, link: (at) => toSlot([["state", "cache_hit"]])(at) }),
       h(Chart, { title: "Errors and fallbacks", format: brief, unit: "calls", data: charts.wrong, link: (at) => toSlot(FAILED)(at) })),
-    h(Panel, { title: `By ${text.toLowerCase()}` },
+    h(Panel, { title: `By ${text.toLowerCase()}`, aside: h("a.button", { href: sumsLink(question, zone), download: "costs.csv" }, "Export CSV") },
       h(Table, { key: by, caption: `Calls by ${text.toLowerCase()}`, columns, rows: series.totals, sort: "-cost" })),
   ];
+}
+
+/** What calls have cost since the month began, and what they will come to. */
+function Month({ question, month }) {
+  if (!month) return h(Figure, { name: "This month", value: "…" });
+  const { total, forecast } = month;
+  return h(Figure, { name: "This month", value: money(total.cost, total.cost === null ? total.unknown : 0), href: callsLink({ ...question, range: "month" }), notes: [
+    total.cost !== null && total.unknown ? h("span.unknown", `+ ${count(total.unknown)} of unknown cost`) : null,
+    ...(forecast ? [`${usd(forecast.expected)} by its end`, `(${usd(forecast.low)} to ${usd(forecast.high)})`] : ["no forecast yet"])] });
+}
+
+/** The sums as a file. */
+function sumsLink(question, zone) {
+  const query = new URLSearchParams({ by: question.by, format: "csv" });
+  for (const [name, value] of Object.entries(parameters(question, zone))) for (const one of [value].flat()) if (one) query.append(name, one);
+  return `/admin/costs?${query}`;
 }
 
 function chartData(series, by) {

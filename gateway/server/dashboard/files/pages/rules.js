@@ -1,4 +1,5 @@
 // The rules in force, the calls that each matched, what is in vain, and what others would have done with past calls.
+import { Dial } from "../dial.js";
 import { h, say } from "../elements.js";
 import { count, moment, money, share, usd } from "../figures.js";
 import { Choice, Empty, Panel, Segments } from "../parts.js";
@@ -18,7 +19,7 @@ export function Page({ page }) {
   const rules = usePolling((signal) => page.api("/admin/rules", { query: { since: range }, signal }), 0, range);
   return h("div.page",
     h("div.bar", h(Segments, { label: "Range", options: SPANS, value: range, onchange: (next) => { setRange(next); page.keep({ range: next }); } })),
-    rules ? [h(InForce, { rules, range }), h(Findings, { rules }), h(Editor, { page, written: rules.yaml, file: rules.file, range })] : null);
+    rules ? [h(InForce, { rules, range }), h(Findings, { rules }), h(Dial, { page }), h(Editor, { page, written: rules.yaml, file: rules.file, range })] : null);
 }
 
 function InForce({ rules, range }) {
