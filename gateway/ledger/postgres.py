@@ -9,6 +9,8 @@ import msgspec
 
 from gateway.core import jsonio
 from gateway.core.decision_record import DecisionRecord
+from gateway.core.ledger_rows import AttemptRow, FinalRow
+from gateway.ledger import partitions
 from gateway.ledger.errors import QueryTooLongError, StoreError
 from gateway.ledger.ingest import RowBatch, make_storable
 from gateway.ledger.query import Slots, SqlDialect
@@ -19,6 +21,7 @@ from gateway.ledger.schema import (
     FEEDBACK_COLUMNS,
     POSTGRES_MIGRATIONS,
     REPRICE_COLUMNS,
+    build_insert,
     build_inserts,
 )
 from gateway.ledger.sql_store import SqlStore
@@ -43,17 +46,36 @@ _CONNECTION_OPTIONS = {
     "keepalives_count": 3,
     "application_name": "tiergate",
 }
+_FIRST_PARTITIONED_VERSION = 15
+_MIGRATION_TRIES, _MIGRATION_WAIT_SECONDS = 100, 0.1
+"""Tries for the lock of migrations, and seconds between them."""
+_MIGRATION_LOCK_WAIT = "SET LOCAL lock_timeout = '5s'"
+"""The time for which a migration waits for queries, and new queries for it."""
 _QUERY_CONNECTIONS = 2
 """The maximum number of connections for queries; a feed has one of its own."""
 _LIST_COLUMNS = frozenset({"tags", "dropped", "guards"})
-_INSERT_ENTRY, _INSERT_ATTEMPT, _INSERT_REPRICE, _INSERT_FEEDBACK, _INSERT_DAMAGE = build_inserts(
-    "%s"
+_, _, _INSERT_REPRICE, _INSERT_FEEDBACK, _INSERT_DAMAGE = build_inserts("%s")
+_INSERT_CRASHED = build_insert("entries", ("seq", *ENTRY_COLUMNS), "%s") + "(id, at) DO NOTHING"
+_INSERT_ATTEMPT = build_insert("failures", ATTEMPT_COLUMNS, "%s") + "(id, attempt, at) DO NOTHING"
+_ID_PLACE = ENTRY_COLUMNS.index("id")
+_FIND_INCOMING = "SELECT to_regclass('pg_temp.incoming')"
+_CREATE_INCOMING = (
+    "CREATE TEMPORARY TABLE incoming (LIKE entries INCLUDING DEFAULTS) ON COMMIT DELETE ROWS"
 )
+_COPY_INCOMING = f"COPY incoming (seq, {', '.join(ENTRY_COLUMNS)}) FROM STDIN"
+_INSERT_INCOMING = f"""
+    INSERT INTO entries (seq, {", ".join(ENTRY_COLUMNS)})
+    SELECT %s + seq, {", ".join(ENTRY_COLUMNS)} FROM incoming ON CONFLICT (id, at) DO NOTHING
+"""  # noqa: S608 - columns of the schema
+_DELETE_CRASHED = "DELETE FROM entries WHERE state = 'unknown_crash' AND id = ANY(%s)"
 _INSERT_REPRICE = f"""
     WITH new AS ({_INSERT_REPRICE} RETURNING id),
     moved AS (UPDATE entries SET seq = %s WHERE id IN (SELECT id FROM new))
     SELECT count(*) FROM new
 """  # noqa: S608 - a statement of the schema
+
+type _Cursor = psycopg.Cursor[tuple[Any, ...]]
+type _EncodedRow = tuple[int, list[object]]
 
 
 class PostgresStore(SqlStore):
@@ -90,6 +112,9 @@ class PostgresStore(SqlStore):
             raise StoreError(f"the ledger's store {error}") from None
         self._options: dict[str, Any] = {**_CONNECTION_OPTIONS, **url_options}
         self._is_migrated = False
+        self._known_months: dict[str, set[partitions.Month]]
+        """The months whose partitions exist, by table."""
+        self._forget_months()
         # A feed does not wait for queries. Their plans depend on their values.
         self._query_connections = PostgresConnections(
             lambda: self._connect(prepare_threshold=None), _QUERY_CONNECTIONS
@@ -134,6 +159,7 @@ class PostgresStore(SqlStore):
                     self._is_migrated = True
                 yield connection
         except psycopg.Error as error:
+            self._forget_months()  # a new partition was undone, or another process dropped one
             # Without its frames, which refer to the error, in a cycle.
             message = postgres_url.describe_error(error.with_traceback(None), self._options)
             raise StoreError(f"the ledger's PostgreSQL store: {message}") from None
@@ -163,15 +189,18 @@ class PostgresStore(SqlStore):
     def put(self, connection: Connection, batch: RowBatch) -> int:
         """Store rows. Return how many rows changed the store."""
         changed_rows = 0
-        seq = self.reserve_numbers(connection, len(batch.entries) + len(batch.reprices))
+        self._make_partitions(connection, "entries", batch.entries)
+        self._make_partitions(connection, "failures", batch.attempts)
         with connection.cursor() as cursor:
-            if batch.entries:
-                rows = [
-                    [*_encode_row(ENTRY_COLUMNS, row), seq + index]
-                    for index, row in enumerate(batch.entries)
-                ]
-                cursor.executemany(_INSERT_ENTRY, rows)
-                changed_rows += cursor.rowcount
+            own_rows, crashed_rows = _encode_entries(batch.entries)
+            if own_rows:
+                _copy_incoming(cursor, own_rows)
+            # Last: other feeds wait from here on.
+            seq = self.reserve_numbers(connection, len(batch.entries) + len(batch.reprices))
+            if own_rows:
+                changed_rows += _put_incoming(cursor, own_rows, seq)
+            if crashed_rows:
+                changed_rows += _put_crashed(cursor, crashed_rows, seq)
             if batch.attempts:
                 rows = [_encode_row(ATTEMPT_COLUMNS, row) for row in batch.attempts]
                 cursor.executemany(_INSERT_ATTEMPT, rows)
@@ -211,6 +240,13 @@ class PostgresStore(SqlStore):
         """Encode a row's field as a column's value."""
         return _encode_value(make_storable(name, value))
 
+    def prune(self, cutoff: float) -> int:
+        """Drop whole partitions, and delete other rows, see `LedgerStore.prune`."""
+        with self.open_writer() as connection:
+            count = partitions.drop_partitions(connection, cutoff)
+        self._forget_months()
+        return count + super().prune(cutoff)
+
     def reserve_numbers(self, connection: Connection, count: int) -> int:
         """Reserve numbers for the order in which rows come in. Return the first.
 
@@ -223,11 +259,25 @@ class PostgresStore(SqlStore):
         row = connection.execute(sql, [count]).fetchone()
         return int(row[0]) - count + 1 if row else 0
 
+    def _forget_months(self) -> None:
+        self._known_months = {
+            table: set[partitions.Month]() for table in partitions.PARTITIONED_TABLES
+        }
+
+    def _make_partitions(
+        self, connection: Connection, table: str, rows: Sequence[FinalRow | AttemptRow]
+    ) -> None:
+        known_months = self._known_months[table]
+        new_months = {partitions.find_month(row.at) for row in rows} - known_months
+        if new_months:
+            partitions.make_partitions(connection, table, new_months)
+            known_months |= new_months
+
     def _migrate(self, connection: Connection) -> None:
         if _read_version(connection) == len(POSTGRES_MIGRATIONS):
             return
-        with connection.transaction():
-            connection.execute("SELECT pg_advisory_xact_lock(%s)", [_MIGRATION_LOCK_ID])
+        self._lock_migration(connection)
+        try:
             version = _read_version(connection)  # again: another process may have been first
             if version > len(POSTGRES_MIGRATIONS):
                 message = (
@@ -235,10 +285,31 @@ class PostgresStore(SqlStore):
                     " update this one"
                 )
                 raise StoreError(message)
-            for statements in POSTGRES_MIGRATIONS[version:]:
-                for statement in statements:
-                    connection.execute(statement.encode())
-            connection.execute("UPDATE ledger SET version = %s", [len(POSTGRES_MIGRATIONS)])
+            if 0 < version < _FIRST_PARTITIONED_VERSION:
+                partitions.prepare_migration(connection, self._clock())
+            with connection.transaction():
+                connection.execute(_MIGRATION_LOCK_WAIT)
+                for statements in POSTGRES_MIGRATIONS[version:]:
+                    for statement in statements:
+                        connection.execute(statement.encode())
+                connection.execute("UPDATE ledger SET version = %s", [len(POSTGRES_MIGRATIONS)])
+        finally:
+            if not connection.closed:
+                connection.execute("SELECT pg_advisory_unlock(%s)", [_MIGRATION_LOCK_ID])
+
+    def _lock_migration(self, connection: Connection) -> None:
+        """Lock the tables' versions for this connection, without a transaction, which would wait.
+
+        A transaction that waits for a lock would keep the owner of the lock from making an index.
+        """
+        for _ in range(_MIGRATION_TRIES):
+            row = connection.execute(
+                "SELECT pg_try_advisory_lock(%s)", [_MIGRATION_LOCK_ID]
+            ).fetchone()
+            if row == (True,):
+                return
+            self._sleep(_MIGRATION_WAIT_SECONDS)
+        raise StoreError("another gateway upgrades the store's tables: try again later")
 
 
 def _read_version(connection: Connection) -> int:
@@ -250,6 +321,47 @@ def _read_version(connection: Connection) -> int:
         return 0
     row = connection.execute("SELECT version FROM ledger").fetchone()
     return int(row[0]) if row else 0
+
+
+def _encode_entries(entries: Sequence[FinalRow]) -> tuple[list[_EncodedRow], list[_EncodedRow]]:
+    """Return the calls' own rows and recovery's rows, each with its place in the batch."""
+    own_rows: list[_EncodedRow] = []
+    crashed_rows: list[_EncodedRow] = []
+    for place, entry in enumerate(entries):
+        rows = crashed_rows if entry.state == "unknown_crash" else own_rows
+        rows.append((place, _encode_row(ENTRY_COLUMNS, entry)))
+    return own_rows, crashed_rows
+
+
+def _copy_incoming(cursor: _Cursor, rows: list[_EncodedRow]) -> None:
+    """Copy entries into a table of the connection."""
+    cursor.execute(_FIND_INCOMING)
+    if cursor.fetchone() == (None,):
+        cursor.execute(_CREATE_INCOMING)
+    with cursor.copy(_COPY_INCOMING) as copy:
+        for place, values in rows:
+            copy.write_row((place, *values))
+
+
+def _put_incoming(cursor: _Cursor, rows: list[_EncodedRow], seq: int) -> int:
+    """Store copied entries, with numbers from `seq` on. Return how many were new.
+
+    A call's own row replaces recovery's row, which has another time, so another key.
+    """
+    cursor.execute(_DELETE_CRASHED, [[values[_ID_PLACE] for _, values in rows]])
+    cursor.execute(_INSERT_INCOMING, [seq])
+    return cursor.rowcount
+
+
+def _put_crashed(cursor: _Cursor, rows: list[_EncodedRow], seq: int) -> int:
+    """Store recovery's rows of calls that have no row. Return how many were new."""
+    # Reversed: the first row of a call stays.
+    rows_by_id = {values[_ID_PLACE]: [seq + place, *values] for place, values in reversed(rows)}
+    cursor.execute("SELECT id FROM entries WHERE id = ANY(%s)", [[*rows_by_id]])
+    for (id,) in cursor.fetchall():
+        del rows_by_id[id]
+    cursor.executemany(_INSERT_CRASHED, [*rows_by_id.values()])
+    return len(rows_by_id)
 
 
 def _encode_row(columns: Sequence[str], row: msgspec.Struct) -> list[object]:

@@ -18,6 +18,8 @@ covers the calls with a known cost.
 
 from typing import Final
 
+from gateway.ledger import partitions
+
 ENTRY_COLUMNS: Final = (
     *("v", "id", "at", "key", "tenant", "tags", "dialect", "asked", "stream", "state", "status"),
     *("problem", "aborted_by", "lab", "tier", "source", "rule", "confidence", "conversation"),
@@ -64,19 +66,20 @@ def build_inserts(placeholder: str) -> tuple[str, str, str, str, str]:
     feedback replaces an earlier one. Every other existing row stays.
     """
     return (
-        _build_insert("entries", (*ENTRY_COLUMNS, "seq"), placeholder) + ENTRY_CONFLICT_CLAUSE,
-        _build_insert("failures", ATTEMPT_COLUMNS, placeholder) + "(id, attempt) DO NOTHING",
-        _build_insert("reprices", REPRICE_COLUMNS, placeholder)
+        build_insert("entries", (*ENTRY_COLUMNS, "seq"), placeholder) + ENTRY_CONFLICT_CLAUSE,
+        build_insert("failures", ATTEMPT_COLUMNS, placeholder) + "(id, attempt) DO NOTHING",
+        build_insert("reprices", REPRICE_COLUMNS, placeholder)
         + f"(id) DO UPDATE SET {_build_assignments(REPRICE_COLUMNS)}"
         + " WHERE excluded.at > reprices.at",
-        _build_insert("verdicts", FEEDBACK_COLUMNS, placeholder)
+        build_insert("verdicts", FEEDBACK_COLUMNS, placeholder)
         + f"(id) DO UPDATE SET {_build_assignments(FEEDBACK_COLUMNS)}"
         + " WHERE excluded.at > verdicts.at",
-        _build_insert("gaps", DAMAGE_COLUMNS, placeholder) + "(id) DO NOTHING",
+        build_insert("gaps", DAMAGE_COLUMNS, placeholder) + "(id) DO NOTHING",
     )
 
 
-def _build_insert(table: str, columns: tuple[str, ...], placeholder: str) -> str:
+def build_insert(table: str, columns: tuple[str, ...], placeholder: str) -> str:
+    """Return a statement that stores a row, up to the key for which another row may be there."""
     placeholders = ", ".join([placeholder] * len(columns))
     return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({placeholders}) ON CONFLICT "  # noqa: S608
 
@@ -725,6 +728,16 @@ _POSTGRES_14 = (
         "CREATE VIEW", "CREATE OR REPLACE VIEW"
     ),
 )
+_POSTGRES_15 = partitions.build_migration(
+    *(
+        view.replace("CREATE VIEW", "CREATE OR REPLACE VIEW")
+        for view in (
+            _build_priced_view(*_BASIS_COLUMNS, *_LATER_PUBLIC_COLUMNS),
+            _build_attempts_view(**_POSTGRES_EXPRESSIONS),
+            _build_feedback_view(**_POSTGRES_EXPRESSIONS),
+        )
+    )
+)
 
 SQLITE_MIGRATIONS: tuple[tuple[str, ...], ...] = (
     *(_SQLITE_1, _SQLITE_2, _SQLITE_3, _SQLITE_4, _SQLITE_5, _SQLITE_6, _SQLITE_7, _SQLITE_8),
@@ -735,6 +748,6 @@ SQLITE_MIGRATIONS: tuple[tuple[str, ...], ...] = (
 POSTGRES_MIGRATIONS: tuple[tuple[str, ...], ...] = (
     *(_POSTGRES_1, _POSTGRES_2, _POSTGRES_3, _POSTGRES_4, _POSTGRES_5, _POSTGRES_6, _POSTGRES_7),
     *(_POSTGRES_8, _POSTGRES_9, _POSTGRES_10, _POSTGRES_11, _POSTGRES_12, _POSTGRES_13),
-    _POSTGRES_14,
+    *(_POSTGRES_14, _POSTGRES_15),
 )
 """Migrations from each `version` of the table `ledger` to the next; append only."""

@@ -10,6 +10,7 @@ import orjson
 import psycopg
 import pytest
 
+from gateway.ledger import partitions
 from gateway.ledger.postgres import PostgresStore
 from gateway.ledger.schema import POSTGRES_MIGRATIONS, SQLITE_MIGRATIONS
 from gateway.ledger.sql_store import SqlStore
@@ -30,6 +31,8 @@ _ROWS: list[Json] = [
 ]
 _FIRST_WITH_MEDIA = {"sqlite": 8, "postgres": 7}
 """The first schema with media, of which rows of version 3 were."""
+
+_FIRST_PARTITIONED = 15
 
 
 def find_row_version(kind: str, schema: int) -> int:
@@ -77,6 +80,10 @@ def make_postgres_store(url: str, schema: int) -> None:
     with psycopg.connect(url) as base:
         for statement in (text for step in POSTGRES_MIGRATIONS[:schema] for text in step):
             base.execute(statement.encode())
+        for table in partitions.PARTITIONED_TABLES if schema >= _FIRST_PARTITIONED else ():
+            partitions.make_partitions(
+                base, table, {partitions.find_month(row["at"]) for row in _ROWS}
+            )
         for seq, row in enumerate(_ROWS, 1):
             table = _TABLES[row["kind"]]
             found = base.execute(f"SELECT * FROM {table} LIMIT 0".encode())  # noqa: S608
