@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any, ClassVar
 
 import msgspec
@@ -24,7 +25,7 @@ from gateway.ledger.schema import (
     build_insert,
     build_inserts,
 )
-from gateway.ledger.sql_store import SqlStore
+from gateway.ledger.sql_store import FEED_LOCK, SqlStore
 
 try:
     import psycopg
@@ -104,8 +105,9 @@ class PostgresStore(SqlStore):
         clock: Callable[[], float] = time.time,
         *,
         sleep: Callable[[float], None] = time.sleep,
+        feed_lock: str = FEED_LOCK,
     ) -> None:
-        super().__init__(clock, sleep)
+        super().__init__(clock, sleep, feed_lock)
         try:
             url_options = postgres_url.parse(url)
         except ValueError as error:
@@ -239,6 +241,10 @@ class PostgresStore(SqlStore):
     def encode_value(self, name: str, value: Any) -> Any:
         """Encode a row's field as a column's value."""
         return _encode_value(make_storable(name, value))
+
+    def read_fed_sizes(self, folder: Path) -> dict[str, int]:
+        """Return the bytes of each segment at the end of this process's last feed, by name."""
+        return dict(self._fed_folders[folder][1]) if folder in self._fed_folders else {}
 
     def prune(self, cutoff: float) -> int:
         """Drop whole partitions, and delete other rows, see `LedgerStore.prune`."""

@@ -47,6 +47,8 @@ from gateway.ledger.time_series import (
     build_latency_times,
 )
 
+FEED_LOCK = "feed.lock"
+"""The file in a journal's folder that is locked while the gateway's store is fed from there."""
 _REST_SECONDS = 0.0002
 """Seconds of a rest: enough for half a call that runs alone."""
 _WORK_SECONDS = 0.0004
@@ -93,13 +95,20 @@ class SqlStore(ABC):
     """A store, except for the SQL of its database.
 
     `clock` returns seconds since the epoch; `sleep` waits a number of seconds for another process.
+    `feed_lock` names the lock of feeds in a journal's folder.
     """
 
     sql_dialect: ClassVar[SqlDialect]
     money_columns: ClassVar[str]
     """The columns that become the six of query.MONEY."""
 
-    def __init__(self, clock: Callable[[], float], sleep: Callable[[float], None]) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        sleep: Callable[[float], None],
+        feed_lock: str = FEED_LOCK,
+    ) -> None:
+        self._feed_lock = feed_lock
         self._clock = clock
         self._sleep = sleep
         self._keeps_connection = False
@@ -167,7 +176,7 @@ class SqlStore(ABC):
         if segment_sizes and (store_identity, segment_sizes) == self._fed_folders.get(folder):
             self._add_progress(0, None, started_at)
             return 0
-        with try_lock_file(folder / "feed.lock") as locked:
+        with try_lock_file(folder / self._feed_lock) as locked:
             if not locked:
                 return None
             changed_rows, fed_sizes = self._feed_segments(folder, paths, segment_sizes, started_at)
@@ -186,7 +195,7 @@ class SqlStore(ABC):
         """Replace rows by those of a folder's journals, see `LedgerStore.rebuild`."""
         if not folder.is_dir():
             return 0
-        with try_lock_file(folder / "feed.lock") as locked:
+        with try_lock_file(folder / self._feed_lock) as locked:
             if not locked:
                 return None
             paths, folder_id, stored_rows = list_segments(folder), read_folder_id(folder), 0

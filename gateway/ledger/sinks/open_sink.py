@@ -10,7 +10,11 @@ from gateway.ledger.sinks.base import LedgerSink
 
 _PARQUET: Final = ("gateway.ledger.sinks.parquet", "ParquetSink", "parquet")
 _FACTORIES: Final[Mapping[str, tuple[str, str, str]]] = MappingProxyType(
-    {"s3": _PARQUET, "file": _PARQUET}
+    {
+        "s3": _PARQUET,
+        "file": _PARQUET,
+        "postgresql": ("gateway.ledger.sinks.postgres", "PostgresSink", "postgres"),
+    }
 )
 """The module, class and extra for each scheme of a URL; only configured ones are imported."""
 
