@@ -1,17 +1,18 @@
-"""The queries of docs/sql.md return, on both stores, the sums that the store itself returns."""
+"""The queries of docs/sql.md return, on each engine, the sums that the gateway's store returns."""
 
 import math
 import re
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
+import duckdb
 import psycopg
 import pytest
 
@@ -22,6 +23,8 @@ from tests.contract.ledger.conftest import ask, fed
 from tests.docs.pages import ROOT
 from tests.ledger.postgres import PostgresServer
 from tests.ledger.rows import attempt, entry
+
+type Ask = Callable[[str], list[tuple[Any, ...]]]
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -73,23 +76,74 @@ def queries() -> dict[str, dict[str, str]]:
     return by_heading
 
 
-@pytest.fixture
-def full(store: SqlStore, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SqlStore]:
-    """Make a store with all rows, and set TZ to Europe/Berlin."""
+class Engine(NamedTuple):
+    """An engine that queries of the page run on."""
+
+    kind: str
+    """The kind of its own queries, for which there is one that runs on all engines otherwise."""
+    open: Callable[[pytest.FixtureRequest, Path], Ask]
+    """Feeds it from a folder of journals, and returns a function that runs a query."""
+
+
+def open_sqlite(request: pytest.FixtureRequest, folder: Path) -> Ask:
+    store = SqliteStore(f"sqlite:///{folder}/queried.db")
+    store.feed(folder)
+    return partial(ask, store)
+
+
+def open_postgres(request: pytest.FixtureRequest, folder: Path) -> Ask:
+    from gateway.ledger.postgres import PostgresStore  # noqa: PLC0415 - needs its driver
+
+    store = PostgresStore(request.getfixturevalue("postgres").make_schema())
+    store.feed(folder)
+    return partial(ask, store)
+
+
+def open_duckdb(request: pytest.FixtureRequest, folder: Path) -> Ask:
+    pytest.importorskip("pyarrow", reason="no pyarrow: make engines")
+    from tests.ledger.sinks.test_parquet import VIEWS, EagerSink  # noqa: PLC0415 - needs pyarrow
+
+    EagerSink("lake", f"file://{folder}/lake").feed(folder)
+    connection = duckdb.connect()
+    request.addfinalizer(connection.close)
+    connection.execute(VIEWS.replace("'lake/", f"'{folder}/lake/"))
+    return lambda sql: connection.execute(sql).fetchall()
+
+
+ENGINES = {
+    "sqlite": Engine("sql sqlite", open_sqlite),
+    "postgres": Engine("sql postgres", open_postgres),
+    "duckdb": Engine("sql postgres", open_duckdb),
+}
+
+
+class FullLedger(NamedTuple):
+    """An engine with all rows, and a store to compare it with."""
+
+    kind: str
+    ask: Ask
+    store: SqlStore
+
+    def answer(self, heading: str) -> list[tuple[Any, ...]]:
+        """Run a query of the page at the moment NOW, and return its rows with money as numbers."""
+        blocks = queries()[heading]
+        text = blocks.get(self.kind) or blocks["sql"]
+        text = text.replace("'now'", f"'{NOW:%Y-%m-%d %H:%M:%S}'").replace("now()", f"timestamptz '{NOW}'")  # fmt: skip
+        return [tuple(_plain(value) for value in row) for row in self.ask(text)]
+
+
+@pytest.fixture(params=ENGINES)
+def full(
+    request: pytest.FixtureRequest, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[FullLedger]:
+    """Make an engine with all rows, and set TZ to Europe/Berlin."""
     with monkeypatch.context() as patch:
         patch.setenv("TZ", "Europe/Berlin")
         time.tzset()
-        yield fed(store, folder, ROWS)
+        store = fed(SqliteStore(f"sqlite:///{folder}/ledger.db"), folder, ROWS)
+        engine = ENGINES[request.param]
+        yield FullLedger(engine.kind, engine.open(request, folder), store)
     time.tzset()
-
-
-def answer(store: SqlStore, heading: str) -> list[tuple[Any, ...]]:
-    """Run a query of the page at the moment NOW, and return its rows with money as numbers."""
-    blocks = queries()[heading]
-    kind = "sqlite" if isinstance(store, SqliteStore) else "postgres"
-    text = blocks.get(f"sql {kind}") or blocks["sql"]
-    text = text.replace("'now'", f"'{NOW:%Y-%m-%d %H:%M:%S}'").replace("now()", f"timestamptz '{NOW}'")  # fmt: skip
-    return [tuple(_plain(value) for value in row) for row in ask(store, text)]
 
 
 def _plain(value: object) -> object:
@@ -123,18 +177,18 @@ def test_every_heading_of_the_page_has_a_test() -> None:
     ]  # fmt: skip
 
 
-def test_the_query_of_tiers_by_day_returns_the_sums_in_the_time_zone(full: SqlStore) -> None:
+def test_the_query_of_tiers_by_day_returns_the_sums_in_the_time_zone(full: FullLedger) -> None:
     """Days are Berlin's, also the day of 25 hours, as in `tiergate costs --by day,tier --zone`."""
-    results = answer(full, "Each tier by day, in a time zone")
-    expected = full.sum_costs(("day", "tier"), zone=BERLIN)
+    results = full.answer("Each tier by day, in a time zone")
+    expected = full.store.sum_costs(("day", "tier"), zone=BERLIN)
     near(
         results,
         [(*group.names, group.calls, number(group.cost), group.unknown) for group in expected],
     )
-    assert full.sum_costs(("day", "tier")) != expected, "the zone matters"
+    assert full.store.sum_costs(("day", "tier")) != expected, "the zone matters"
 
 
-def test_the_query_of_savings_returns_the_stores_savings(full: SqlStore) -> None:
+def test_the_query_of_savings_returns_the_stores_savings(full: FullLedger) -> None:
     expected = [
         (
             *group.names,
@@ -142,50 +196,50 @@ def test_the_query_of_savings_returns_the_stores_savings(full: SqlStore) -> None
             number(group.saved),
             100 * float(group.saved / group.baseline),
         )
-        for group in full.sum_costs(("lab", "tier"))
+        for group in full.store.sum_costs(("lab", "tier"))
         if group.baseline and group.saved is not None
     ]
-    near(answer(full, "Savings"), expected)
+    near(full.answer("Savings"), expected)
 
 
-def test_the_query_of_spenders_returns_the_cost_of_each_key(full: SqlStore) -> None:
-    (total,) = full.sum_costs()
+def test_the_query_of_spenders_returns_the_cost_of_each_key(full: FullLedger) -> None:
+    (total,) = full.store.sum_costs()
     assert total.cost
     near(
-        answer(full, "Who spends most"),
+        full.answer("Who spends most"),
         [
             (*group.names, group.calls, number(group.cost), 100 * float(group.cost / total.cost), group.unknown)
-            for group in full.sum_costs(("key",))
+            for group in full.store.sum_costs(("key",))
             if group.cost is not None
         ],
     )  # fmt: skip
 
 
-def test_the_query_of_teams_returns_the_cost_of_each_user(full: SqlStore) -> None:
+def test_the_query_of_teams_returns_the_cost_of_each_user(full: FullLedger) -> None:
     near(
-        answer(full, "Who spends most within a team"),
+        full.answer("Who spends most within a team"),
         [
             (*group.names, group.calls, number(group.cost))
-            for group in full.sum_costs(("tenant", "team", "key", "user"))
+            for group in full.store.sum_costs(("tenant", "team", "key", "user"))
         ],
     )
 
 
-def test_the_query_of_the_cache_returns_the_savings_of_each_key(full: SqlStore) -> None:
+def test_the_query_of_the_cache_returns_the_savings_of_each_key(full: FullLedger) -> None:
     hits = {
         group.names: group.saved
-        for group in full.sum_costs(("key",), only={"state": ["cache_hit"]})
+        for group in full.store.sum_costs(("key",), only={"state": ["cache_hit"]})
     }
     near(
-        answer(full, "What the cache saves"),
+        full.answer("What the cache saves"),
         [
             (*group.names, group.calls, group.cached, number(hits[group.names]))
-            for group in full.sum_costs(("key",))
+            for group in full.store.sum_costs(("key",))
         ],
     )
 
 
-def test_the_query_of_waits_returns_the_95th_percentile_of_each_tier(full: SqlStore) -> None:
+def test_the_query_of_waits_returns_the_95th_percentile_of_each_tier(full: FullLedger) -> None:
     times: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for group in CALLS:
         if (
@@ -199,10 +253,12 @@ def test_the_query_of_waits_returns_the_95th_percentile_of_each_tier(full: SqlSt
         place = math.ceil(0.95 * len(some)) - 1
         first, whole = (sorted(pair[at] for pair in some)[place] for at in (0, 1))
         expected.append((tier, len(some), first, whole))
-    near(answer(full, "How long people wait"), expected)
+    near(full.answer("How long people wait"), expected)
 
 
-def test_the_query_of_failovers_counts_the_calls_that_another_target_served(full: SqlStore) -> None:
+def test_the_query_of_failovers_counts_the_calls_that_another_target_served(
+    full: FullLedger,
+) -> None:
     failed = {row.id: row for row in ROWS if isinstance(row, AttemptRow)}
     counted: dict[tuple[Any, ...], list[float]] = defaultdict(list)
     for group in CALLS:
@@ -210,42 +266,42 @@ def test_the_query_of_failovers_counts_the_calls_that_another_target_served(full
             place = (tried.provider, tried.model, tried.problem, group.provider, group.model)
             counted[place].append(float(group.wasted))
     near(
-        answer(full, "Who served in place of another"),
+        full.answer("Who served in place of another"),
         [(*place, len(wasted), sum(wasted)) for place, wasted in counted.items()],
     )
 
 
-def test_the_query_of_missing_prices_counts_the_calls_without_a_price(full: SqlStore) -> None:
+def test_the_query_of_missing_prices_counts_the_calls_without_a_price(full: FullLedger) -> None:
     """Calls whose cost was lost in a crash are left out."""
-    results = answer(full, "Whose price is missing")
+    results = full.answer("Whose price is missing")
     lost = [group for group in CALLS if group.cost is None and group.wasted is not None]
     assert sum(row[3] for row in results) == len(lost) > 0
-    (total,) = full.sum_costs()
+    (total,) = full.store.sum_costs()
     crashed = sum(group.state == "unknown_crash" for group in CALLS)
     assert total.unknown == len(lost) + crashed > len(lost)
 
 
-def test_the_query_of_the_month_predicts_its_cost(full: SqlStore) -> None:
-    ((spent, month),) = answer(full, "What the month comes to")
+def test_the_query_of_the_month_predicts_its_cost(full: FullLedger) -> None:
+    ((spent, month),) = full.answer("What the month comes to")
     now = NOW.timestamp()
     start = datetime(2026, 11, 1, tzinfo=BERLIN).timestamp()
     end = datetime(2026, 12, 1, tzinfo=BERLIN).timestamp()
-    (so_far,) = full.sum_costs(since=start, until=now + 1)
-    (week,) = full.sum_costs(since=now - 7 * 86_400, until=now + 1)
+    (so_far,) = full.store.sum_costs(since=start, until=now + 1)
+    (week,) = full.store.sum_costs(since=now - 7 * 86_400, until=now + 1)
     assert so_far.cost
     assert week.cost
     assert spent == pytest.approx(float(so_far.cost))
     assert month == pytest.approx(float(so_far.cost) + float(week.cost) / 7 / 86_400 * (end - now))
 
 
-def test_the_query_of_higher_tiers_returns_the_share_above_fast(full: SqlStore) -> None:
+def test_the_query_of_higher_tiers_returns_the_share_above_fast(full: FullLedger) -> None:
     decided: dict[tuple[str, str], list[bool]] = defaultdict(list)
     for group in CALLS:
         if group.source in ("rule", "classifier"):
             day = f"{datetime.fromtimestamp(group.at, UTC):%Y-%m-%d}"
             decided[day, group.key].append(group.tier != "fast")
     near(
-        answer(full, "What goes above fast"),
+        full.answer("What goes above fast"),
         [(*at, len(some), 100 * sum(some) / len(some)) for at, some in decided.items()],
     )
 
