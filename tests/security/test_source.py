@@ -63,7 +63,7 @@ SQL_PIECES = {
     "placeholder", "direction", "cells", "ENTRY_CONFLICT_CLAUSE", "_TEXTS_SUBQUERY", "len(SQLITE_MIGRATIONS)",
     "percent", "', '.join([*aliases, 'max(m)'])", "percentile_columns", "', '.join([*aliases, 'v'])", "window",
     "columns + ',' if columns else ''", "measured_column", "list_joins",
-    "partition_name", "partition.name", "of_calls", "bound_name", "former_bound", "bound_check", "index_name", "index_kind", "index_columns",
+    "partition_name", "partition.name", "of_calls", "bound_name", "former_bound", "by_time", "bound_check", "index_name", "index_kind", "index_columns",
     "key_columns", "former", "starts_at", "ends_at", "constraint", "_UNKNOWN_INDEX", "_BY_TIME", "', '.join(ENTRY_COLUMNS)",
 }  # fmt: skip
 """Expressions that SQL text may contain: column and table names, and marks for values."""
