@@ -70,7 +70,9 @@ def main() -> None:
     def get_store() -> LedgerStore:
         # At the first query, and again after an error: the error is then a query's.
         if not stores:
-            stores.append(open_store(url))
+            store = open_store(url)
+            store.keep_connection()
+            stores.append(store)
         return stores[0]
 
     while True:

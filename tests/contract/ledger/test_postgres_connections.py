@@ -11,6 +11,9 @@ import pytest
 from gateway.ledger.errors import StoreError
 from gateway.ledger.postgres import PostgresStore
 from gateway.ledger.postgres_connections import PostgresConnections
+from gateway.ledger.sql_store import SqlStore
+from gateway.runtime import query_process
+from gateway.runtime.composition import VERSION
 from tests.contract.ledger.conftest import fed, say
 from tests.ledger.postgres import PostgresServer, server
 from tests.ledger.rows import entry
@@ -44,6 +47,14 @@ def wait_until(is_done: Callable[[], bool]) -> None:
     while not is_done():
         assert time.monotonic() < deadline
         time.sleep(0.01)  # a thread of its own closes connections
+
+
+def count_connections(url: str) -> int:
+    """Count the connections of stores."""
+    with psycopg.connect(url) as base:
+        query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'tiergate'"
+        row = base.execute(query).fetchone()
+    return row[0] if row else 0
 
 
 def end(connection: psycopg.Connection, url: str) -> None:
@@ -117,23 +128,27 @@ def test_a_connection_in_use_is_closed_after_a_close(pool: PostgresConnections) 
 
 
 def test_a_process_that_serves_keeps_three_connections_at_most(url: str, folder: Path) -> None:
-    def count() -> int:
-        with psycopg.connect(url) as base:
-            query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'tiergate'"
-            row = base.execute(query).fetchone()
-        return row[0] if row else 0
-
     store = fed(PostgresStore(url), folder, [entry("before")])
-    wait_until(lambda: count() == 0)
+    wait_until(lambda: count_connections(url) == 0)
     store.keep_connection()
     for number in range(3):
         fed(store, folder, [entry(f"{number}")])
         with store.open_reader():
             assert store.sum_costs()[0].calls == number + 2
-            assert count() == 3
+            assert count_connections(url) == 3
     store.close()
-    wait_until(lambda: count() == 0)
+    wait_until(lambda: count_connections(url) == 0)
     assert store.sum_costs()[0].calls == 4
+
+
+async def test_a_query_process_keeps_its_connection(url: str) -> None:
+    process = await query_process.start(url, VERSION)
+    try:
+        reply = await process.run(SqlStore.count, ())
+        assert (reply.value, reply.error) == (0, None)
+        assert count_connections(url) == 1
+    finally:
+        await process.kill()
 
 
 def test_a_feed_does_not_wait_for_queries(url: str, folder: Path) -> None:
