@@ -7,9 +7,9 @@ import click
 
 from gateway.cli.app import CommandGroup
 from gateway.cli.costs_reprice import reprice
-from gateway.cli.costs_show import show
+from gateway.cli.costs_show import STORE_HELP, show
 from gateway.cli.costs_user import user
-from gateway.cli.ledger_session import LedgerPlace, open_ledger, parse_query_options
+from gateway.cli.ledger_session import LedgerPlace, open_ledger_reader, parse_query_options
 from gateway.cli.terminal import (
     TableColumn,
     format_count,
@@ -55,6 +55,7 @@ _HIDDEN_COLUMNS = ("reserved",)  # a note below the table has it
 @click.option("--until", help="To: as above; a date is included.")
 @click.option("--only", multiple=True, help="Only calls with NAME=VALUE.")
 @click.option("--zone", help="Time zone of days and dates, as Europe/Berlin.")
+@click.option("--store", "store_url", help=STORE_HELP)
 @click.option("--json", "form", flag_value="json", help="JSON, with exact decimals as strings.")
 @click.option("--csv", "form", flag_value="csv", help="CSV, with exact decimals.")
 @click.pass_context
@@ -65,6 +66,7 @@ def costs(
     until: str | None,
     only: tuple[str, ...],
     zone: str | None,
+    store_url: str | None,
     form: str | None,
 ) -> None:
     """Show what calls cost.
@@ -79,18 +81,19 @@ def costs(
       tiergate costs
       tiergate costs --by day,model --since 7d
       tiergate costs --only key=support --json
+      tiergate costs --store clickhouse://reader@warehouse.internal:8443/ledger --by team
       tiergate costs show tg-019ad9f5f0c7d3e8b3b0c1a
       tiergate costs reprice --dry-run
     """  # noqa: D301 - \b is click's sign that lines stay apart
     if ctx.invoked_subcommand is not None:
-        if any((by, since, until, only, zone, form)):
+        if any((by, since, until, only, zone, store_url, form)):
             raise click.UsageError(f"write options behind {ctx.invoked_subcommand!r}.", ctx)
         return
     location: LedgerPlace = ctx.obj()
     query = parse_query_options(
         by or ("tier",), since=since, until=until, only=only, zone=zone or location.time_zone
     )
-    groups, total, damages = _read_groups(location, query)
+    groups, total, damages = _read_groups(location, query, store_url)
     if form == "json":
         sums = export.build_sums(query, groups, total, damaged_rows=count_damaged_rows(damages))
         click.echo(jsonio.dumps_printable(sums))
@@ -113,9 +116,9 @@ costs.add_command(user)
 
 
 def _read_groups(
-    location: LedgerPlace, query: LedgerQuery
+    location: LedgerPlace, query: LedgerQuery, store_url: str | None
 ) -> tuple[list[QueryGroup], QueryGroup, list[DamagedRow]]:
-    with open_ledger(location) as store:
+    with open_ledger_reader(location, store_url) as store:
         if store is None:
             return [], _EMPTY_TOTAL, []
         selection = query.selection

@@ -8,11 +8,11 @@ import click
 import msgspec
 
 from gateway.cli.costs_reprice import PriceList, explain_missing_cost
-from gateway.cli.ledger_session import open_ledger
+from gateway.cli.ledger_session import LedgerPlace, open_ledger, open_ledger_reader
 from gateway.cli.session import CommandSession, pass_session
 from gateway.cli.terminal import TableColumn, format_count, format_usd, print_table
 from gateway.core import jsonio
-from gateway.core.ledger_rows import AttemptRow
+from gateway.core.ledger_rows import AttemptRow, FeedbackRow
 from gateway.core.price import Price
 from gateway.core.printable_text import make_printable
 from gateway.core.rates import Rates
@@ -22,6 +22,7 @@ from gateway.ledger.store import StoredRow
 
 _HIDDEN_FIELDS = ("v", "cursor", "basis")  # `explain` shows the last one
 _TIME_FIELDS = ("at", "repriced")
+STORE_HELP = "Read this store, as clickhouse://USER@HOST:8443/DATABASE. [that of the gateway]"
 
 
 @click.command
@@ -32,8 +33,9 @@ _TIME_FIELDS = ("at", "repriced")
     is_flag=True,
     help="Print JSON, as GET /admin/entries/CALL_ID returns it.",
 )
+@click.option("--store", "store_url", help=STORE_HELP)
 @pass_session
-def show(session: CommandSession, call: str, *, as_json: bool) -> None:
+def show(session: CommandSession, call: str, *, as_json: bool, store_url: str | None) -> None:
     """Show one call: its row, attempts, price, why its cost is unknown, and kept text.
 
     CALL_ID is what the client got as x-request-id. What is unknown, or never came to be, is left
@@ -47,15 +49,11 @@ def show(session: CommandSession, call: str, *, as_json: bool) -> None:
     from gateway.ledger import transcripts  # noqa: PLC0415 - slow, and `costs` does not need it
 
     location = session()
-    with open_ledger(location) as store:
-        searched_store = store if is_storable(call) else None
-        row = (
-            None
-            if searched_store is None
-            else searched_store.find_call(location.journal_folder, call)
-        )
-        attempts = [] if searched_store is None else searched_store.read_attempts(call)
-        feedback = {} if searched_store is None else searched_store.read_feedback([call])
+    row, attempts, feedback = (
+        _read_call(location, call)
+        if store_url is None
+        else _read_stored_call(location, call, store_url)
+    )
     if row is None:
         raise click.ClickException(
             f"the ledger has no row of {call!r}. A call gets its row when it ends."
@@ -74,6 +72,27 @@ def show(session: CommandSession, call: str, *, as_json: bool) -> None:
     if (text := transcripts.find(location.content_folder, call)) is not None:
         _print_text("The client sent", text.prompt)
         _print_text("The client got", text.answer)
+
+
+type _Call = tuple[StoredRow | None, list[AttemptRow], dict[str, FeedbackRow]]
+"""A call with its attempts and its feedback."""
+
+
+def _read_call(location: LedgerPlace, call: str) -> _Call:
+    """Read a call that may have just ended from the gateway's store."""
+    with open_ledger(location) as store:
+        if store is None or not is_storable(call):
+            return None, [], {}
+        row = store.find_call(location.journal_folder, call)
+        return row, store.read_attempts(call), store.read_feedback([call])
+
+
+def _read_stored_call(location: LedgerPlace, call: str, store_url: str) -> _Call:
+    with open_ledger_reader(location, store_url) as store:
+        if store is None or not is_storable(call):
+            return None, [], {}
+        rows = store.read_entries(only={"id": [call]}, limit=1)
+        return (rows[0] if rows else None), store.read_attempts(call), store.read_feedback([call])
 
 
 def _print_text(heading: str, text: str) -> None:

@@ -10,7 +10,7 @@ import click
 
 from gateway.ledger.errors import LedgerQueryError, StoreError
 from gateway.ledger.query_params import LedgerQuery, parse_query
-from gateway.ledger.store import LedgerStore, open_store
+from gateway.ledger.store import LedgerReader, LedgerStore, open_reader, open_store
 from gateway.settings.data_folder import SQLITE_SCHEME
 
 if TYPE_CHECKING:  # slow to import, and not every command needs it
@@ -58,6 +58,25 @@ def open_ledger(location: LedgerPlace) -> Iterator[LedgerStore | None]:
             yield store
         finally:
             store.close()
+    except (OSError, StoreError) as error:
+        raise click.ClickException(f"the ledger cannot be read: {error}") from error
+
+
+@contextmanager
+def open_ledger_reader(location: LedgerPlace, url: str | None) -> Iterator[LedgerReader | None]:
+    """Open the ledger for questions: the store at a URL as it is, or else as `open_ledger`."""
+    if url is None:
+        with open_ledger(location) as store:
+            yield store
+        return
+    if _is_missing(url):
+        raise click.ClickException("the ledger cannot be read: there is no such file")
+    try:
+        reader = open_reader(url)
+        try:
+            yield reader
+        finally:
+            reader.close()
     except (OSError, StoreError) as error:
         raise click.ClickException(f"the ledger cannot be read: {error}") from error
 

@@ -218,9 +218,9 @@ def _build_later_priced_column(name: str) -> str:
 _TOKEN_COLUMNS = ("input", "cache_read", "cache_write", "output", "reasoning")
 _MASKED_COLUMNS = (*_TOKEN_COLUMNS, "cache_write_by", "tools", "cost", "reserved")
 # `cache` also marks an aborted call whose answer came from the cache.
-_NOT_FROM_CACHE = "state <> 'cache_hit' AND cache <> 'hit'"
+NOT_FROM_CACHE = "state <> 'cache_hit' AND cache <> 'hit'"
 # Rows of version 1 do not have the cost of their failed attempts.
-_UNKNOWN_COST = f"""(
+UNKNOWN_COST = f"""(
     cost IS NULL AND (
         state IN ('settled', 'estimated', 'aborted', 'unknown_crash')
         OR state = 'failed' AND {" + ".join(f"coalesce({name}, 0)" for name in _TOKEN_COLUMNS)} > 0
@@ -245,7 +245,7 @@ def _build_costs_view(*later_columns: str, time: str, day: str, usd: str) -> str
         "reserved",
     ]
     token_columns = [
-        f"CASE WHEN {_NOT_FROM_CACHE} THEN {name} END AS {name}" for name in _TOKEN_COLUMNS
+        f"CASE WHEN {NOT_FROM_CACHE} THEN {name} END AS {name}" for name in _TOKEN_COLUMNS
     ]
     last_columns = "".join(f", {_build_later_column(name)}" for name in later_columns)
     return f"""
@@ -258,11 +258,11 @@ def _build_costs_view(*later_columns: str, time: str, day: str, usd: str) -> str
         {", ".join(plain_columns)}, repriced,
         {time} AS time, {day} AS day,
         {", ".join(token_columns)},
-        CASE WHEN {_NOT_FROM_CACHE} THEN cache_write_by ELSE '{{}}' END AS cache_write_by,
-        CASE WHEN {_NOT_FROM_CACHE} THEN tools ELSE '{{}}' END AS tools,
+        CASE WHEN {NOT_FROM_CACHE} THEN cache_write_by ELSE '{{}}' END AS cache_write_by,
+        CASE WHEN {NOT_FROM_CACHE} THEN tools ELSE '{{}}' END AS tools,
         CASE WHEN state = 'cache_hit' THEN coalesce(cost, '0') ELSE cost END AS cost,
-        CASE WHEN {_UNKNOWN_COST} OR repriced IS NULL THEN reserved END AS reserved,
-        {_UNKNOWN_COST} AS unknown{last_columns}
+        CASE WHEN {UNKNOWN_COST} OR repriced IS NULL THEN reserved END AS reserved,
+        {UNKNOWN_COST} AS unknown{last_columns}
     FROM priced) AS calls
     """  # noqa: S608 - columns of this module
 
@@ -270,7 +270,7 @@ def _build_costs_view(*later_columns: str, time: str, day: str, usd: str) -> str
 def _build_later_column(name: str) -> str:
     """Return a later column of `costs`: media are empty for an answer from the cache."""
     return (
-        f"CASE WHEN {_NOT_FROM_CACHE} THEN media ELSE '{{}}' END AS media"
+        f"CASE WHEN {NOT_FROM_CACHE} THEN media ELSE '{{}}' END AS media"
         if name == "media"
         else name
     )

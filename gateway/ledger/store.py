@@ -14,6 +14,7 @@ import msgspec
 
 from gateway.core.ledger_rows import AttemptRow, DamagedRow, FeedbackRow, FinalRow, ReplayRow
 from gateway.ledger.call_order import NEWEST_FIRST, CallOrder, CallSearch
+from gateway.ledger.errors import StoreError
 from gateway.ledger.query import Filters, QueryGroup, Slots
 from gateway.ledger.sql_reader import SqlReader
 from gateway.ledger.time_series import LatencyTimes
@@ -80,8 +81,8 @@ class IngestState(msgspec.Struct, frozen=True, kw_only=True):
     may lag behind by `now - fed_until`. None until a feed has ended."""
 
 
-class LedgerStore(SqlReader, Protocol):
-    """A store for ledger rows; any thread may use it, and all methods block.
+class LedgerReader(Protocol):
+    """Answers questions about calls; any thread may use it, and all methods block.
 
     Every method raises StoreError if the store cannot be reached, read or written, and ValueError
     for an unknown name or cursor. Times are seconds since the epoch. `since` is included and
@@ -89,50 +90,6 @@ class LedgerStore(SqlReader, Protocol):
     of the given values for each name. The names are those of `query.FILTER_NAMES`; days are days of
     `zone`.
     """
-
-    def feed(self, folder: Path) -> int | None:
-        """Feed new rows from a folder's journals. Return how many rows changed the store.
-
-        Memory does not grow with the number of rows. A feed continues where it stopped after a
-        failure. Only one process feeds from a folder at a time. If another does, this returns None,
-        and the store may not have all rows of the journals yet.
-        """
-        ...
-
-    def catch_up(self, folder: Path) -> None:
-        """Feed as `feed`; if another process is feeding, wait for it, for a few seconds at most."""
-        ...
-
-    def rebuild(self, folder: Path) -> int | None:
-        """Read all journals of a folder again, and replace what the store has of their rows.
-
-        Rows whose segments are gone or damaged stay. Queries see the old rows until the end. Return
-        the number of rows; None, without work, if another process feeds from the folder.
-        """
-        ...
-
-    def find_call(self, folder: Path, id: str) -> StoredRow | None:
-        """Feed the journals of a folder, then return the final row of a call.
-
-        If another process is feeding, this waits for it, for a few seconds at most. Returns None if
-        there is no such row.
-        """
-        ...
-
-    def state(self) -> IngestState:
-        """Return the progress of this process's feeds, without a query to the database."""
-        ...
-
-    def read_missing_until(self) -> float | None:
-        """Return the moment before which rows may be missing since a rebuild; None if none are.
-
-        The segments with these rows were removed before the store's file was damaged.
-        """
-        ...
-
-    def read_offsets(self, folder: Path) -> dict[str, int]:
-        """Return how many bytes of each segment of a folder the store has, by segment name."""
-        ...
 
     def sum_costs(
         self,
@@ -191,6 +148,72 @@ class LedgerStore(SqlReader, Protocol):
         """
         ...
 
+    def read_attempts(self, id: str) -> list[AttemptRow]:
+        """Return a call's attempts that gave no answer, in order."""
+        ...
+
+    def read_feedback(self, ids: Sequence[str]) -> dict[str, FeedbackRow]:
+        """Return the last feedback on each of some calls. Does not check who may give it."""
+        ...
+
+    def read_damages(
+        self, *, since: float | None = None, until: float | None = None
+    ) -> list[DamagedRow]:
+        """Return the gaps in the journals that calls received in some time may have fallen into."""
+        ...
+
+    def close(self) -> None:
+        """Close connections. A closed store opens them again on use."""
+        ...
+
+
+class LedgerStore(LedgerReader, SqlReader, Protocol):
+    """A store that a gateway feeds from its journals."""
+
+    def feed(self, folder: Path) -> int | None:
+        """Feed new rows from a folder's journals. Return how many rows changed the store.
+
+        Memory does not grow with the number of rows. A feed continues where it stopped after a
+        failure. Only one process feeds from a folder at a time. If another does, this returns None,
+        and the store may not have all rows of the journals yet.
+        """
+        ...
+
+    def catch_up(self, folder: Path) -> None:
+        """Feed as `feed`; if another process is feeding, wait for it, for a few seconds at most."""
+        ...
+
+    def rebuild(self, folder: Path) -> int | None:
+        """Read all journals of a folder again, and replace what the store has of their rows.
+
+        Rows whose segments are gone or damaged stay. Queries see the old rows until the end. Return
+        the number of rows; None, without work, if another process feeds from the folder.
+        """
+        ...
+
+    def find_call(self, folder: Path, id: str) -> StoredRow | None:
+        """Feed the journals of a folder, then return the final row of a call.
+
+        If another process is feeding, this waits for it, for a few seconds at most. Returns None if
+        there is no such row.
+        """
+        ...
+
+    def state(self) -> IngestState:
+        """Return the progress of this process's feeds, without a query to the database."""
+        ...
+
+    def read_missing_until(self) -> float | None:
+        """Return the moment before which rows may be missing since a rebuild; None if none are.
+
+        The segments with these rows were removed before the store's file was damaged.
+        """
+        ...
+
+    def read_offsets(self, folder: Path) -> dict[str, int]:
+        """Return how many bytes of each segment of a folder the store has, by segment name."""
+        ...
+
     def read_ordered(  # noqa: PLR0913 - one for each filter
         self,
         *,
@@ -241,10 +264,6 @@ class LedgerStore(SqlReader, Protocol):
         """Return the number of final rows."""
         ...
 
-    def read_attempts(self, id: str) -> list[AttemptRow]:
-        """Return a call's attempts that gave no answer, in order."""
-        ...
-
     def read_unpriced(
         self,
         *,
@@ -254,16 +273,6 @@ class LedgerStore(SqlReader, Protocol):
         only: Filters | None = None,
     ) -> Iterator[StoredRow]:
         """Yield rows with known tokens and no known cost or baseline, as of the first `next`."""
-        ...
-
-    def read_feedback(self, ids: Sequence[str]) -> dict[str, FeedbackRow]:
-        """Return the last feedback on each of some calls. Does not check who may give it."""
-        ...
-
-    def read_damages(
-        self, *, since: float | None = None, until: float | None = None
-    ) -> list[DamagedRow]:
-        """Return the gaps in the journals that calls received in some time may have fallen into."""
         ...
 
     def find_user_calls(self, end_user: str) -> set[str]:
@@ -285,14 +294,26 @@ class LedgerStore(SqlReader, Protocol):
         """
         ...
 
-    def close(self) -> None:
-        """Close connections. A closed store opens them again on use."""
-        ...
-
 
 def count_damaged_rows(damages: Iterable[DamagedRow]) -> int:
     """Return the number of rows that lie in some gaps."""
     return sum(row.last - row.first + 1 for row in damages)
+
+
+def open_reader(url: str) -> LedgerReader:
+    """Open a store, or a ClickHouse database that sinks of gateways write, for questions only.
+
+    The URL is one of `open_store`, or clickhouse://user:password@host:8443/database, which needs
+    the extra `clickhouse`. Raises StoreError.
+    """
+    if url.startswith("clickhouse://"):
+        try:
+            from gateway.ledger.clickhouse.store import ClickHouseStore  # noqa: PLC0415 - optional
+        except ImportError as error:
+            message = "ClickHouse needs a driver: pip install 'tiergate[clickhouse]'"
+            raise StoreError(message) from error
+        return ClickHouseStore(url)
+    return open_store(url)
 
 
 def open_store(url: str, *, on_rebuild: Callable[[Rebuild], object] | None = None) -> LedgerStore:

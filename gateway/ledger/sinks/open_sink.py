@@ -11,6 +11,7 @@ from gateway.ledger.sinks.base import LedgerSink
 _PARQUET: Final = ("gateway.ledger.sinks.parquet", "ParquetSink", "parquet")
 _FACTORIES: Final[Mapping[str, tuple[str, str, str]]] = MappingProxyType(
     {
+        "clickhouse": ("gateway.ledger.sinks.clickhouse", "ClickHouseSink", "clickhouse"),
         "s3": _PARQUET,
         "file": _PARQUET,
         "postgresql": ("gateway.ledger.sinks.postgres", "PostgresSink", "postgres"),

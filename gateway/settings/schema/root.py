@@ -73,7 +73,7 @@ def _check_host(text: str) -> str:
     return text.lower()
 
 
-SINK_SCHEMES = ("clickhouse", "clickhouses", "s3", "file", "postgresql")
+SINK_SCHEMES = ("clickhouse", "s3", "file", "postgresql")
 """The schemes of URLs of the ledger's sinks; each names an engine."""
 DATABASE_SCHEMES = ("sqlite:///", "postgresql://", "postgres://")
 """The schemes of databases."""
