@@ -65,6 +65,7 @@ UNRUN = {
     "diff": "tests/docs/test_first_change.py applies each in a copy of the tree",
     "js": "needs packages of npm: tests/clients runs each (`make clients`)",
     "toml": "Codex reads it: tests/clients starts Codex with it; test_clients reads it",
+    "sql clickhouse": "needs a ClickHouse server with users; the one of tests has a single user",
     "json": "Claude Code, opencode and Gemini CLI read it: tests/clients starts them with it; test_clients reads it",
 }
 """Kinds of blocks that do not run here, with the reason."""
@@ -81,6 +82,7 @@ REASONS = {
     "names folders of the image; tests/containers reads it with those of this one",
     "needs a program of its own; make clients runs it",
     "needs a package of its own; make clients runs it",
+    "needs a ClickHouse server; tests/cli/test_costs_store.py asks one",
     "tests/docs/test_first_change.py runs it in a copy of the tree",
 }
 """Reasons that a block may give for not running."""

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from datetime import date
 from decimal import Decimal
 from itertools import combinations
 from pathlib import Path
@@ -23,7 +24,9 @@ from gateway.ledger.sinks.open_sink import open_sink
 from gateway.ledger.sqlite import SqliteStore
 from gateway.ledger.store import StoredRow, open_reader
 from gateway.ledger.time_series import build_slots
-from tests.contract.ledger.conftest import say
+from tests.contract.ledger import test_sql_page
+from tests.contract.ledger.conftest import ask, say
+from tests.contract.ledger.test_sql_page import near
 from tests.ledger.clickhouse import PASSWORD, ClickHouseServer, clickhouse_server
 from tests.ledger.rows import attempt, entry, feedback, intent, reprice, sealed
 
@@ -66,6 +69,10 @@ def make_folder(tmp_path: Path, name: str) -> Path:
     folder = tmp_path / name
     folder.mkdir()
     return folder
+
+
+def read_database(url: str) -> str:
+    return url.rpartition("/")[2].partition("?")[0]
 
 
 def redeliver(sink: ClickHouseSink, folder: Path) -> None:
@@ -238,7 +245,7 @@ def test_the_last_price_and_feedback_count_in_the_public_views(
     folder = make_folder(tmp_path, "one")
     say(folder, rows[:-1])
     sink.feed(folder)
-    database = url.rpartition("/")[2].partition("?")[0]
+    database = read_database(url)
     assert server.ask("SELECT cost_usd, repriced FROM costs", database) == [(3.0, 3.0)]
     assert server.ask("SELECT verdict, given FROM feedback", database) == [("good", "fast")]
     assert server.ask("SELECT id, attempt, cost_usd FROM attempts", database) == [("a", 1, 0.0)]
@@ -275,7 +282,7 @@ def test_an_amount_with_too_many_digits_is_kept_as_text_and_told_as_unknown(
     sink.feed(folder)
     (group,) = reader.sum_costs()
     assert (group.cost, group.unknown) == (None, 1)
-    database = url.rpartition("/")[2].partition("?")[0]
+    database = read_database(url)
     ((kept,),) = server.ask("SELECT long_amounts FROM entries", database)
     assert {name: Decimal(text) for name, text in kept.items()} == {
         "cost": Decimal("1e-39"), "baseline": Decimal("1e38"),
@@ -308,7 +315,7 @@ def test_gateways_that_start_at_once_make_the_tables_once(
     for sink in [*sinks, *sinks]:
         sink.check()
         sink.close()
-    database = url.rpartition("/")[2].partition("?")[0]
+    database = read_database(url)
     assert server.ask("SELECT version FROM ledger", database) == [(1,)]
 
 
@@ -363,3 +370,24 @@ def test_questions_that_clickhouse_cannot_answer_are_refused(reader: ClickHouseS
     with pytest.raises(ValueError, match="cannot group by day"):
         reader.measure_latency(("day",))
     reader.close()  # nothing is open yet
+
+
+def test_the_queries_of_the_sql_page_return_what_they_return_in_sqlite(
+    tmp_path: Path, url: str, server: ClickHouseServer, sink: ClickHouseSink, sqlite: SqliteStore
+) -> None:
+    folder = make_folder(tmp_path, "one")
+    say(folder, test_sql_page.ROWS)
+    sink.feed(folder)
+    sqlite.feed(folder)
+    shared_queries = [
+        blocks["sql"] for blocks in test_sql_page.queries().values() if "sql" in blocks
+    ]
+    for query in shared_queries:
+        actual_rows = server.ask(query, read_database(url))
+        near(plain(actual_rows), plain(ask(sqlite, query)))
+    assert len(shared_queries) >= 8
+
+
+def plain(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """Return rows with days as text, and flags as numbers."""
+    return [tuple(str(item) if isinstance(item, date) else item for item in row) for row in rows]
