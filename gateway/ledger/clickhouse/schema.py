@@ -73,6 +73,9 @@ _TIME = "toDateTime64({}, 6, 'UTC') AS time, toDate(toDateTime({}, 'UTC')) AS da
 _TIMES = _TIME.format("at", "at")
 
 
+_IS_UNKNOWN = "if(p.cost IS NULL, p.unknown_without_cost, p.unknown_with_cost)"
+
+
 def _build_priced_view() -> str:
     """Return the view `priced`: each call as in the journal, at its latest price."""
     kept_columns = [
@@ -87,9 +90,10 @@ def _build_priced_view() -> str:
     CREATE OR REPLACE VIEW priced AS SELECT
         {", ".join(kept_columns)}, {", ".join(priced_columns)},
         coalesce(r.computed_cost, e.computed_cost) AS computed_cost,
-        if(r.priced_at > 0, r.priced_at, NULL) AS repriced
+        if(r.priced_at > 0, r.priced_at, NULL) AS repriced,
+        e.unknown_without_cost AS unknown_without_cost, e.unknown_with_cost AS unknown_with_cost
     FROM entries AS e FINAL
-    LEFT JOIN (SELECT *, at AS priced_at FROM reprices FINAL) AS r ON r.id = e.id
+    LEFT ANY JOIN (SELECT *, at AS priced_at FROM reprices FINAL) AS r ON r.id = e.id
     """  # noqa: S608 - columns of this module
 
 
@@ -100,13 +104,15 @@ def _build_costs_view() -> str:
         *(f"if({NOT_FROM_CACHE}, p.{name}, NULL) AS {name}" for name in _TOKEN_COLUMNS),
         *(f"mapFilter((k, n) -> {NOT_FROM_CACHE}, p.{name}) AS {name}" for name in _MAPS),
         "if(state = 'cache_hit', coalesce(p.cost, 0), p.cost) AS cost",
-        "if(p.unknown OR p.repriced IS NULL, p.reserved, NULL) AS reserved",
+        f"if({_IS_UNKNOWN} OR p.repriced IS NULL, p.reserved, NULL) AS reserved",
     ]
     return f"""
     CREATE OR REPLACE VIEW costs AS SELECT *, toFloat64(cost) AS cost_usd,
         toFloat64(baseline) AS baseline_usd, toFloat64(baseline) - toFloat64(cost) AS saved
-    FROM (SELECT {", ".join([*plain_columns, "repriced", _TIMES, *masked_columns, "unknown"])}
-    FROM (SELECT *, {UNKNOWN_COST} AS unknown FROM priced) AS p) AS calls
+    FROM (SELECT
+        {", ".join([*plain_columns, "repriced", _TIMES, *masked_columns])},
+        {_IS_UNKNOWN} AS unknown
+    FROM priced AS p) AS calls
     """  # noqa: S608 - columns of this module
 
 
@@ -143,6 +149,11 @@ TABLES_BY_MONTH: Final = ("entries", "failures")
 _MONTH = "month UInt32 CODEC(ZSTD(1))"
 _LONG_AMOUNTS = "long_amounts Map(String, String) CODEC(ZSTD(1))"
 """The column of amounts with more than MONEY_DIGITS digits, as text; they count as unknown."""
+# Computed as rows come in: for each question it would take as long as all sums together.
+_UNKNOWN_FLAGS = tuple(
+    f"{name} UInt8 MATERIALIZED {UNKNOWN_COST.replace('cost IS NULL', has_no_cost)} CODEC(ZSTD(1))"
+    for name, has_no_cost in (("unknown_without_cost", "true"), ("unknown_with_cost", "false"))
+)
 _CLICKHOUSE_1 = (
     _build_table(
         "entries",
@@ -150,6 +161,7 @@ _CLICKHOUSE_1 = (
         "ReplacingMergeTree(rank) PARTITION BY month ORDER BY id",
         _LONG_AMOUNTS,
         "rank UInt8 CODEC(ZSTD(1))",
+        *_UNKNOWN_FLAGS,
         _MONTH,
         "INDEX entries_at at TYPE minmax GRANULARITY 1",
     ),
