@@ -30,18 +30,19 @@ class OwnTrafficReader:
         self._store = store
         self._list_configs = list_configs
         self._log = log
-        self._own_traffic = OwnTraffic()
+        self.latest = OwnTraffic()
+        """The figures of the last read."""
 
     def adopt_into(self, built_config: BuiltConfig) -> None:
         """Give a configuration the figures of the last read."""
-        adopt_own_traffic(built_config, self._own_traffic)
+        adopt_own_traffic(built_config, self.latest)
 
     async def watch(self, sleep: Callable[[float], Awaitable[None]]) -> None:
         """Read now and every five minutes, until cancelled."""
         while True:
             try:
                 is_own = any(map(has_own_reference, self._list_configs()))
-                self._own_traffic = await asyncio.to_thread(
+                self.latest = await asyncio.to_thread(
                     read_own_traffic, self._store, is_reference_own=is_own
                 )
             except (OSError, StoreError) as error:  # keep the figures of the last read

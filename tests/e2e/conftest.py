@@ -57,7 +57,8 @@ def upstream(loop: Loop) -> Iterator[Upstream]:
 def make(loop: Loop, upstream: Upstream, tmp_path: Path) -> Iterator[Make]:
     """Make gateways before the one provider.
 
-    `make(*changes to the config, files=more files beside it, transports=..., guard=..., **environment)`.
+    `make(*changes to the config, files=more files beside it, transports=..., guard=..., query_processes=...,
+    **environment)`.
     """
     worlds: list[World] = []
 
@@ -66,6 +67,7 @@ def make(loop: Loop, upstream: Upstream, tmp_path: Path) -> Iterator[Make]:
         files: Mapping[str, object] | None = None,
         transports: Transports | None = None,
         guard: AddressGuard = PUBLIC_GUARD,
+        query_processes: bool = False,
         **environ: str,
     ) -> World:
         value = config(upstream.url)
@@ -75,7 +77,18 @@ def make(loop: Loop, upstream: Upstream, tmp_path: Path) -> Iterator[Make]:
         for name, content in (files or {}).items():
             folder.mkdir(exist_ok=True)
             (folder / name).write_bytes(jsonio.dumps(content))
-        worlds.append(World(loop, folder, upstream, value, environ, transports, guard))
+        worlds.append(
+            World(
+                loop,
+                folder,
+                upstream,
+                value,
+                environ,
+                transports,
+                guard,
+                query_processes=query_processes,
+            )
+        )
         return worlds[-1]
 
     yield make

@@ -119,7 +119,10 @@ class World:
         environ: Mapping[str, str],
         transports: Transports | None = None,
         guard: AddressGuard = PUBLIC_GUARD,
+        *,
+        query_processes: bool = False,
     ) -> None:
+        """Ledger queries run in threads, which start at once, or with `query_processes` as usual."""
         self.loop = loop
         self.upstream = upstream
         self.folder = folder
@@ -132,7 +135,7 @@ class World:
         environ = {"TIERGATE_DATA": str(folder / "data"), **environ}
         built = build_config(load(file, environ), datetime.now(UTC))
         self._tasks: set[asyncio.Task[Any]] = set()
-        loop.run(self._start(built, environ, transports, guard))
+        loop.run(self._start(built, environ, transports, guard, query_processes=query_processes))
         self.client = httpx.Client(
             base_url=self.url,
             timeout=PATIENCE,
@@ -146,6 +149,8 @@ class World:
         environ: Mapping[str, str],
         transports: Transports | None,
         guard: AddressGuard,
+        *,
+        query_processes: bool,
     ) -> None:
         async def start_query_thread() -> QueryThread:
             return QueryThread(lambda: self.gateway.store)
@@ -156,7 +161,7 @@ class World:
             self._note,
             transports=transports,
             address_guard=guard,
-            start_query_process=start_query_thread,
+            start_query_process=None if query_processes else start_query_thread,
         )
         upstream = self.gateway.engine._upstream
         upstream._sleep, upstream._jitter = self._wait, lambda: 1.0

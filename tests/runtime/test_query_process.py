@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,7 @@ from gateway.runtime.composition import VERSION
 from gateway.runtime.query_pool import QueryPool
 from gateway.runtime.query_program import NICENESS
 from gateway.telemetry.log import ignore_event
+from tests.contract.client import until
 from tests.e2e.upstream import PATIENCE
 from tests.ledger.rows import entry
 from tests.runtime import query_functions
@@ -58,13 +59,6 @@ async def process(store_url: str) -> AsyncIterator[query_process.QueryProcess]:
         process = await query_process.start(store_url, VERSION)
         yield process
         await process.kill()
-
-
-async def until(is_true: Callable[[], bool]) -> None:
-    """Wait until a condition is true."""
-    async with asyncio.timeout(PATIENCE):
-        while not is_true():  # noqa: ASYNC110 - another process sets no event
-            await asyncio.sleep(0.01)
 
 
 def wait_until_gone(pid: int) -> None:

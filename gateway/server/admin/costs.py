@@ -28,6 +28,7 @@ from gateway.server.admin.query_params import (
     translate_query_errors,
 )
 from gateway.server.admin.worker_thread import WorkerThread
+from gateway.server.disconnect import WatchedRoute
 from gateway.server.queries.costs import render_sums
 from gateway.server.queries.entries import RowOrder, read_page
 
@@ -48,7 +49,7 @@ type Texts = Annotated[list[str], Query()]
 def add_routes(app: FastAPI, gateway: Gateway) -> None:
     """Add the routes to an app."""
     guard = AdminAuth.from_gateway(gateway)
-    router = APIRouter(prefix="/admin", dependencies=[Depends(guard)])
+    router = APIRouter(prefix="/admin", dependencies=[Depends(guard)], route_class=WatchedRoute)
     worker_thread, run_query = WorkerThread(gateway), LedgerQueries(gateway)
 
     @router.get("/costs", summary="Sum the cost of calls")

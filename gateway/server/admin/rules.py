@@ -22,6 +22,7 @@ from gateway.server.admin.auth import AdminAuth
 from gateway.server.admin.ledger_queries import LedgerQueries
 from gateway.server.admin.replay import RulesReplay
 from gateway.server.admission import Admission
+from gateway.server.disconnect import WatchedRoute, wait_for_disconnect
 from gateway.server.queries.rules import RuleKind, RuleMatches, read_matches
 from gateway.settings import rule_source
 from gateway.settings.errors import Mistake
@@ -52,7 +53,7 @@ _decode_request = jsonio.make_reader(ReplayRequest)
 def add_routes(app: FastAPI, gateway: Gateway, admission: Admission) -> None:
     """Add the routes to an app."""
     guard = AdminAuth.from_gateway(gateway)
-    router = APIRouter(prefix="/admin", dependencies=[Depends(guard)])
+    router = APIRouter(prefix="/admin", dependencies=[Depends(guard)], route_class=WatchedRoute)
     run_query, rules_replay = LedgerQueries(gateway), RulesReplay(gateway)
 
     @router.get("/rules", summary="List the rules in force, their matches, and unreachable rules")
@@ -82,7 +83,7 @@ def add_routes(app: FastAPI, gateway: Gateway, admission: Admission) -> None:
             replay_request.rules,
             query,
             replay_request.limit,
-            partial(_wait_for_disconnect, request),
+            partial(wait_for_disconnect, request),
         )
         result["ok"] = "report" in result
         result["findings"] = [_render_mistake(mistake) for mistake in result["findings"]]
@@ -119,12 +120,6 @@ def _build_query(
         raise invalid_request(
             f"{str(error)[:1].upper()}{str(error)[1:]}.", error.parameter
         ) from None
-
-
-async def _wait_for_disconnect(request: Request) -> None:
-    """Wait until the client has left."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 def _render_rules(gateway: Gateway, matches: RuleMatches) -> dict[str, Json]:

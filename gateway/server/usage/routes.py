@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 
 from gateway.core import jsonio
 from gateway.core.call import Key
@@ -17,6 +17,7 @@ from gateway.runtime.composition import Gateway
 from gateway.server import request_headers
 from gateway.server.admin.ledger_queries import LedgerQueries
 from gateway.server.admin.query_params import check_parameters, read_ledger_query
+from gateway.server.disconnect import WatchedRoute
 from gateway.server.inline_page import load_page, render_page
 from gateway.server.queries.usage import read_usage
 from gateway.server.usage.own_budgets import counts_key, is_shared, render_own_budget
@@ -32,9 +33,9 @@ _SUMS = (
 
 def add_routes(app: FastAPI, gateway: Gateway) -> None:
     """Add the endpoint and its page to an app."""
-    run_query = LedgerQueries(gateway)
+    run_query, router = LedgerQueries(gateway), APIRouter(route_class=WatchedRoute)
 
-    @app.get("/v1/usage", summary="Get what the caller's key has spent, and what is left")
+    @router.get("/v1/usage", summary="Get what the caller's key has spent, and what is left")
     async def usage(request: Request, since: str = "", until: str = "", zone: str = "") -> Response:
         key = request_headers.identify_caller(gateway.keys, request)
         check_parameters(request, "since", "until", "zone")
@@ -66,9 +67,11 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
             headers={"cache-control": "no-store"},
         )
 
-    @app.get("/usage", include_in_schema=False)
+    @router.get("/usage", include_in_schema=False)
     def page() -> Response:
         return render_page(load_page(__package__))
+
+    app.include_router(router)
 
 
 def _read_query(

@@ -1,5 +1,6 @@
 """Test the sums and rows that admins read over HTTP, access to them, and how a program follows."""
 
+import asyncio
 import csv
 import io
 import re
@@ -461,7 +462,8 @@ async def _ask(app: FastAPI, peer: tuple[str, int] | None) -> str:
     messages: list[Any] = []
 
     async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": b""}
+        await asyncio.Event().wait()  # the client stays
+        return {"type": "http.disconnect"}
 
     async def send(message: Any) -> None:
         messages.append(message)
