@@ -19,15 +19,13 @@ from gateway.ledger.sinks.open_sink import open_sink
 from gateway.ledger.store import FEED_WAIT_SECONDS, MAX_FEED_TRIES, Rebuild, open_store
 from gateway.ledger.transcripts import TranscriptWriter
 from gateway.ledger.writer import LedgerWriter, Sink
+from gateway.pipeline import otlp
 from gateway.pipeline.response import Response
 from gateway.settings.schema.root import Config
 from gateway.telemetry import log as log_module
-from gateway.telemetry import tracing
 from gateway.telemetry.log import Log
 from gateway.telemetry.metrics import CounterMetric, GaugeMetric, LabelledGauges, Metrics
 from gateway.telemetry.shared_metrics import SharedMemory
-from gateway.telemetry.spans import ProviderAddress
-from gateway.telemetry.tracing import Tracing
 
 _FEED_SECONDS = 2.0
 """Seconds between feeds of the store from the journals."""
@@ -75,6 +73,13 @@ class LedgerRuntime:
             SinkFeeder(name, open_sink(name, sink_url), self.journal_folder, log, clocks.wall)
             for name, sink_url in ledger.sinks.items()
         ]
+        self._addresses = addresses = otlp.list_addresses(providers)
+        """Addresses of providers, which traces and logs share."""
+        if config.otlp.endpoint and "logs" in config.otlp.signals:
+            log_sink = otlp.make_log_sink(config.otlp, info.get("version", ""), addresses)
+            self._sink_feeders.append(
+                SinkFeeder(log_sink.name, log_sink, self.journal_folder, log, clocks.wall)
+            )
         metrics_config = config.metrics
         self.metrics = Metrics(
             keys=metrics_config.keys,
@@ -85,7 +90,7 @@ class LedgerRuntime:
         )
         for row in self.recovered.entries:
             self.metrics.count_row(row)
-        self.traces = _make_tracing(config, log, info, providers)
+        self.traces = otlp.make_tracing(config, log, info, addresses)
         self._transcript_writer: TranscriptWriter | None = None
         self._strikes = strikes
         self.keeps_content = ledger.content == "on"
@@ -125,8 +130,7 @@ class LedgerRuntime:
     def adopt(self, config: Config, version: str, providers: Mapping[str, Provider]) -> None:
         """Adopt another configuration; the places of rows and transcripts stay as they began."""
         self._ledger = config.ledger
-        if self.traces is not None:
-            self.traces.addresses = _list_addresses(providers)
+        self._addresses.update(otlp.list_addresses(providers))
         policy = config.ledger.on_disk_full
         self.writer.adopt(policy, self._make_row_sinks(), self._make_outcome_sinks(config))
         self.metrics.update_info(config=version)
@@ -144,7 +148,7 @@ class LedgerRuntime:
                 self.content_folder, self._strikes, on_error=log_error
             )
         if self.traces is not None:
-            self.traces.sender.start()
+            self.traces.start()
         self._tasks = [
             asyncio.create_task(
                 self.journal.sync_periodically(asyncio.sleep, self._log_sync_error), name="sync"
@@ -250,7 +254,7 @@ class LedgerRuntime:
 
     def _close_all(self) -> None:
         if self.traces is not None:
-            self.traces.sender.stop()
+            self.traces.stop()
         if self._transcript_writer is not None:
             self._transcript_writer.close()
         self.close()
@@ -395,30 +399,12 @@ class LedgerRuntime:
                     ),
                 ]
             )
-        traces = self.traces
-        if traces is not None:
+        sender = None if self.traces is None else self.traces.sender
+        if sender is not None:
             dropped = CounterMetric(
-                "traces_dropped", "Calls whose spans were not sent.", lambda: traces.sender.dropped
+                "traces_dropped", "Calls whose spans were not sent.", lambda: sender.dropped
             )
             self.metrics.watch(counters=[dropped])
-
-
-def _make_tracing(
-    config: Config, log: Log, info: Mapping[str, str], providers: Mapping[str, Provider]
-) -> Tracing | None:
-    traces_config = config.traces
-    if not traces_config.endpoint:
-        return None
-    sender = tracing.make_otlp_sender(
-        traces_config.endpoint, traces_config.headers, info.get("version", ""), log
-    )
-    return Tracing(sender, sample=traces_config.sample, addresses=_list_addresses(providers))
-
-
-def _list_addresses(providers: Mapping[str, Provider]) -> dict[str, ProviderAddress]:
-    """Return the address of each provider's first endpoint, by the provider's name."""
-    urls = {name: next(iter(provider.urls.values()), "") for name, provider in providers.items()}
-    return {name: address for name, url in urls.items() if (address := tracing.parse_address(url))}
 
 
 async def _record_stream(

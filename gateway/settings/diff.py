@@ -19,7 +19,8 @@ _HIDDEN = "(not shown)"
 _NAMED_LISTS = ("guards", "choices", "limits", "budgets")
 """Lists whose items have names. Items with different names are different items."""
 _STARTUP_PATHS: tuple[Path, ...] = (
-    ("server",), ("keys",), ("metrics",), ("redis",), ("traces",), ("cache", "max_bytes"),
+    ("server",), ("keys",), ("metrics",), ("redis",), ("traces",), ("otlp",),
+    ("cache", "max_bytes"),
     ("ledger", "journal"), ("ledger", "store"), ("ledger", "content"), ("ledger", "redact"),
     ("ledger", "sinks"),
 )  # fmt: skip

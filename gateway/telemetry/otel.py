@@ -1,4 +1,4 @@
-"""The only import of OpenTelemetry (the extra `otel`): its batch processor and OTLP exporter.
+"""Spans by OpenTelemetry (the extra `otel`): its batch processor and OTLP exporter.
 
 The processor keeps spans in memory and exports them in batches on its own thread. If its queue is
 full, this module drops whole calls, so that it can count each one.
@@ -6,7 +6,7 @@ full, this module drops whole calls, so that it can count each one.
 
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import requests
 from opentelemetry.exporter.otlp.proto.http import Compression
@@ -29,11 +29,33 @@ STOP_TIMEOUT_SECONDS = 2.0
 """Seconds that `stop` waits for unsent spans."""
 _BATCH_INTERVAL_MILLIS = 1000
 """Milliseconds between batches; a full batch leaves at once."""
-_EXPORT_TIMEOUT_SECONDS = 5.0
+EXPORT_TIMEOUT_SECONDS = 5.0
 """Seconds that the exporter tries to send a batch."""
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 _KINDS = {"server": SpanKind.SERVER, "client": SpanKind.CLIENT}
 _NANOS_PER_SECOND = 1_000_000_000
+
+
+def make_session() -> requests.Session:
+    """Make an HTTP session for an exporter."""
+    # The exporter would warn at each try; the gateway logs a failure once.
+    logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL)
+    session = requests.Session()
+    session.trust_env = False  # no proxy or password from the environment or ~/.netrc
+    return session
+
+
+def make_resource(version: str, **attributes: str) -> Resource:
+    """Make the description of this gateway, with more attributes."""
+    names = {name.replace("_", "."): value for name, value in attributes.items()}
+    return Resource.create({"service.name": "tiergate", "service.version": version, **names})
+
+
+def run_briefly(work: Callable[[], object]) -> None:
+    """Run work in a thread, and wait for it for `STOP_TIMEOUT_SECONDS` seconds at most."""
+    thread = threading.Thread(target=work, name="otlp", daemon=True)
+    thread.start()
+    thread.join(STOP_TIMEOUT_SECONDS)
 
 
 class _CountingExporter(SpanExporter):
@@ -75,23 +97,19 @@ class Otlp:
     """Sends spans to a URL by OTLP over HTTP, protobuf."""
 
     def __init__(self, url: str, headers: Mapping[str, str], version: str, log: Log) -> None:
-        # The exporter would warn at each try; `_CountingExporter` logs a failure once.
-        logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL)
-        session = requests.Session()
-        session.trust_env = False  # no proxy or password from the environment or ~/.netrc
         exporter = OTLPSpanExporter(
             endpoint=url,
             headers=dict(headers),
-            timeout=_EXPORT_TIMEOUT_SECONDS,
+            timeout=EXPORT_TIMEOUT_SECONDS,
             compression=Compression.NoCompression,
-            session=session,
+            session=make_session(),
         )
         self._exporter = _CountingExporter(exporter, log)
         self._processor: BatchSpanProcessor | None = None
         self._span_count = self._call_count = 0  # given to the processor
         self._refused_calls = 0  # calls that found the queue full
         self._is_stopped = False
-        self._resource = Resource.create({"service.name": "tiergate", "service.version": version})
+        self._resource = make_resource(version)
         self._scope = InstrumentationScope("tiergate", version)
 
     @property
@@ -130,11 +148,7 @@ class Otlp:
         """Send what waits, and stop; blocks for `STOP_TIMEOUT_SECONDS` seconds at most."""
         if self._processor is not None:
             # The processor's own shutdown waits up to 30 s for a slow receiver.
-            shutdown_thread = threading.Thread(
-                target=self._processor.shutdown, name="traces", daemon=True
-            )
-            shutdown_thread.start()
-            shutdown_thread.join(STOP_TIMEOUT_SECONDS)
+            run_briefly(self._processor.shutdown)
         self._exporter.shutdown()
         self._is_stopped = True
 

@@ -115,7 +115,7 @@ def build_spans(
         start=entry.at,
         end=end,
         attributes=_build_attributes(_describe_call(entry)),
-        failed=_is_server_error(entry),
+        failed=is_server_error(entry),
     )
     requests: tuple[AttemptRow | IntentRow, ...] = call_rows.attempts
     if intent is not None and intent.attempt not in {
@@ -133,13 +133,12 @@ def build_spans(
             "gen_ai.provider.name": _PROVIDER_NAMES.get(request.provider, request.provider),
             "gen_ai.request.model": request.model,
             "gen_ai.request.stream": entry.stream or None,
+            "gen_ai.conversation.id": entry.conversation,
             "tiergate.attempt": request.attempt,
             "tiergate.provider": request.provider,
             "tiergate.account": request.account,
         }
-        address = addresses.get(request.provider)
-        if address is not None:
-            request_fields |= {"server.address": address.host, "server.port": address.port}
+        request_fields |= _describe_address(addresses.get(request.provider))
         request_fields |= (
             _describe_failed_attempt(request)
             if isinstance(request, AttemptRow)
@@ -159,11 +158,39 @@ def build_spans(
         )
 
 
+def describe_call_event(
+    entry: FinalRow, addresses: Mapping[str, ProviderAddress]
+) -> dict[str, SpanValue]:
+    """Return the attributes of the one log record of a call, for OpenTelemetry's event."""
+    operation = entry.basis.operation if entry.basis is not None else "generate"
+    fields: dict[str, object] = {
+        "log.record.uid": entry.id,  # a record that comes twice can be dropped
+        "gen_ai.operation.name": _OPERATION_NAMES.get(operation, operation),
+        "gen_ai.request.model": entry.model,
+        "gen_ai.request.stream": entry.stream or None,
+        "gen_ai.conversation.id": entry.conversation,
+        **_describe_call(entry),
+        "tiergate.key": entry.key,  # not in spans, which more people read
+    }
+    if entry.provider is not None:
+        fields["gen_ai.provider.name"] = _PROVIDER_NAMES.get(entry.provider, entry.provider)
+        fields |= _describe_address(addresses.get(entry.provider))
+    if entry.state != "cache_hit" and entry.cache != "hit":
+        fields |= _describe_usage(entry)
+    return _build_attributes(fields)
+
+
+def _describe_address(address: ProviderAddress | None) -> dict[str, object]:
+    return {} if address is None else {"server.address": address.host, "server.port": address.port}
+
+
 def _describe_call(entry: FinalRow) -> dict[str, object]:
     return {
         "http.response.status_code": entry.status,
-        "error.type": (entry.problem or entry.state) if _is_server_error(entry) else None,
+        "error.type": (entry.problem or entry.state) if is_server_error(entry) else None,
         "tiergate.call.id": entry.id,
+        "tiergate.team": entry.team,
+        "tiergate.tenant": entry.tenant,
         "tiergate.dialect": entry.dialect,
         "tiergate.stream": entry.stream,
         "tiergate.state": entry.state,
@@ -195,15 +222,23 @@ def _describe_answer(entry: FinalRow, start: float) -> dict[str, object]:
     """Describe the attempt that answered, or that was about to."""
     first_content = entry.first_content
     cost, wasted = entry.cost, entry.wasted
-    cache_read, cache_write, reasoning = entry.cache_read, entry.cache_write, entry.reasoning
     is_cut = entry.state in ("aborted", "failed") and entry.aborted_by != _CLIENT
     return {
         "error.type": (entry.problem or entry.state) if is_cut else None,
-        "gen_ai.response.id": entry.response_id,
-        "gen_ai.response.model": entry.served,
         "gen_ai.response.time_to_first_chunk": None
         if first_content is None or not entry.stream
         else round(max(0.0, entry.at + first_content - start), 6),
+        **_describe_usage(entry),
+        "tiergate.attempt.cost_usd": None if cost is None or wasted is None else cost - wasted,
+    }
+
+
+def _describe_usage(entry: FinalRow) -> dict[str, object]:
+    """Describe what the provider has answered, and counted."""
+    cache_read, cache_write, reasoning = entry.cache_read, entry.cache_write, entry.reasoning
+    return {
+        "gen_ai.response.id": entry.response_id,
+        "gen_ai.response.model": entry.served,
         "gen_ai.usage.input_tokens": None
         if entry.input is None
         else entry.input + (cache_read or 0) + (cache_write or 0),
@@ -216,7 +251,6 @@ def _describe_answer(entry: FinalRow, start: float) -> dict[str, object]:
         "tiergate.usage": entry.usage,
         "tiergate.service": entry.service,
         "tiergate.upstream_id": entry.upstream_id,
-        "tiergate.attempt.cost_usd": None if cost is None or wasted is None else cost - wasted,
     }
 
 
@@ -230,7 +264,7 @@ def _describe_failed_attempt(attempt: AttemptRow) -> dict[str, object]:
     }
 
 
-def _is_server_error(entry: FinalRow) -> bool:
+def is_server_error(entry: FinalRow) -> bool:
     """Return True if the call ended in a server error.
 
     Mistakes of a client, and calls that it ended, are none.

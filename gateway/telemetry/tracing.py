@@ -1,11 +1,11 @@
-"""Traces: once a call has ended, its rows become spans.
+"""Traces and metrics by OTLP: once a call has ended, its rows become spans, and are measured.
 
 A call costs notes in memory, and at its end the time to make its spans. OpenTelemetry's SDK batches
-the spans and sends them on its own thread.
+spans and adds up metrics, and sends both on threads of its own.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 from urllib.parse import urlsplit
 
 from gateway.core.ledger_rows import AttemptRow, FinalRow, IntentRow, Row
@@ -22,11 +22,15 @@ from gateway.telemetry.spans import (
 
 _MAX_OPEN_CALLS = 16_384
 """The most running calls; beyond that the gateway forgets the oldest."""
-_TRACES_PATH = "/v1/traces"
+if TYPE_CHECKING:
+    from gateway.telemetry.otel_logs import OtlpLogSender
+
+type Signal = Literal["traces", "metrics", "logs"]
+"""What OTLP carries."""
 
 
 class TraceError(Exception):
-    """An error that says why traces are impossible, and what to do."""
+    """An error that says why OTLP is impossible, and what to do."""
 
 
 class Sender(Protocol):
@@ -50,44 +54,76 @@ class Sender(Protocol):
         ...
 
 
+class CallMeter(Protocol):
+    """A connection to a receiver of metrics."""
+
+    def start(self) -> None:
+        """Start to send, in the process that serves."""
+        ...
+
+    def record(self, entry: FinalRow, spans: Sequence[CallSpan]) -> None:
+        """Add the requests of a call to the sums; never blocks."""
+        ...
+
+    def stop(self) -> None:
+        """Send the last sums, and stop; blocks for a few seconds at most."""
+        ...
+
+
 class _OpenCall:
     """The rows of a running call so far, and its trace."""
 
-    __slots__ = ("attempts", "intent", "operation", "origin")
+    __slots__ = ("attempts", "intent", "is_in_sample", "operation", "origin")
 
-    def __init__(self, origin: TraceOrigin, operation: str) -> None:
+    def __init__(self, origin: TraceOrigin, operation: str, *, is_in_sample: bool) -> None:
         self.origin = origin
         self.operation = operation
+        self.is_in_sample = is_in_sample
         self.attempts: tuple[AttemptRow, ...] = ()
         self.intent: IntentRow | None = None
 
 
 class Tracing:
-    """Notes rows and gives their spans to a sender. `sample` is the share of traces to keep.
+    """Notes rows, and gives their spans to a sender and a meter; either may be None.
 
-    `addresses` are those of the providers.
+    `sample` is the share of traces to send; a meter gets all calls. `addresses` are those of the
+    providers; more may come.
     """
 
     def __init__(
         self,
-        sender: Sender,
+        sender: Sender | None,
         *,
+        meter: CallMeter | None = None,
         sample: float = 1.0,
         addresses: Mapping[str, ProviderAddress] | None = None,
     ) -> None:
         self.sender = sender
-        self._sample = sample
+        self._meter = meter
+        self._sample = sample if sender is not None else 0.0
         self.addresses = addresses or {}
-        """Addresses of the providers. A new configuration replaces them."""
         self._open_calls: dict[str, _OpenCall | None] = {}
+
+    def start(self) -> None:
+        """Start to send, in the process that serves."""
+        for part in (self.sender, self._meter):
+            if part is not None:
+                part.start()
+
+    def stop(self) -> None:
+        """Send what waits, and stop; blocks for a few seconds at most."""
+        for part in (self.sender, self._meter):
+            if part is not None:
+                part.stop()
 
     def begin(self, call: str, operation: str, traceparent: str | None) -> None:
         """Note, before its rows come, the facts about a call that no row has."""
         trace_origin = find_origin(call, traceparent)
+        in_sample = is_in_sample(trace_origin, self._sample)
         self._add_call(
             call,
-            _OpenCall(trace_origin, operation)
-            if is_in_sample(trace_origin, self._sample)
+            _OpenCall(trace_origin, operation, is_in_sample=in_sample)
+            if in_sample or self._meter is not None
             else None,
         )
 
@@ -121,7 +157,11 @@ class Tracing:
             call_rows = CallRows(
                 entry, open_call.origin, open_call.operation, open_call.attempts, open_call.intent
             )
-            self.sender.send([*build_spans(call_rows, self.addresses)])
+            spans = [*build_spans(call_rows, self.addresses)]
+            if self.sender is not None and open_call.is_in_sample:
+                self.sender.send(spans)
+            if self._meter is not None:
+                self._meter.record(entry, spans)
 
 
 def make_otlp_sender(endpoint: str, headers: Mapping[str, str], version: str, log: Log) -> Sender:
@@ -133,19 +173,46 @@ def make_otlp_sender(endpoint: str, headers: Mapping[str, str], version: str, lo
         # These imports take 0.4 s, and few operators want traces.
         from gateway.telemetry.otel import Otlp  # noqa: PLC0415
     except ImportError:
-        raise TraceError(
-            "Traces need the extra otel: pip install 'tiergate[otel]', or unset traces.endpoint."
-        ) from None
-    return Otlp(build_traces_url(endpoint), headers, version, log)
+        raise TraceError(_MISSING_EXTRA.format("traces.endpoint")) from None
+    return Otlp(build_signal_url(endpoint, "traces"), headers, version, log)
 
 
-def build_traces_url(endpoint: str) -> str:
-    """Return the URL of a receiver of traces; `endpoint` may lack the path."""
+def make_otlp_meter(
+    endpoint: str, headers: Mapping[str, str], version: str, labels: Sequence[str] = ()
+) -> CallMeter:
+    """Make a meter by OTLP over HTTP. Raises TraceError without the extra `otel`.
+
+    `labels` are those fields of rows that become attributes beside the usual ones.
+    """
+    try:
+        from gateway.telemetry.otel_metrics import OtlpMeter  # noqa: PLC0415 - as above
+    except ImportError:
+        raise TraceError(_MISSING_EXTRA.format("otlp.endpoint")) from None
+    return OtlpMeter(build_signal_url(endpoint, "metrics"), headers, version, labels)
+
+
+def make_otlp_log_sender(
+    endpoint: str,
+    headers: Mapping[str, str],
+    version: str,
+    addresses: Mapping[str, ProviderAddress],
+) -> "OtlpLogSender":
+    """Make a sender of log records by OTLP. Raises TraceError without the extra `otel`."""
+    try:
+        from gateway.telemetry.otel_logs import OtlpLogSender  # noqa: PLC0415 - as above
+    except ImportError:
+        raise TraceError(_MISSING_EXTRA.format("otlp.endpoint")) from None
+    return OtlpLogSender(build_signal_url(endpoint, "logs"), headers, version, addresses)
+
+
+_MISSING_EXTRA = "OTLP needs the extra otel: pip install 'tiergate[otel]', or unset {}."
+
+
+def build_signal_url(endpoint: str, signal: Signal) -> str:
+    """Return the URL for a signal at a receiver; `endpoint` may have its path already."""
     parts = urlsplit(endpoint)
-    path = parts.path.rstrip("/")
-    return parts._replace(
-        path=path if path.endswith(_TRACES_PATH) else path + _TRACES_PATH
-    ).geturl()
+    path, signal_path = parts.path.rstrip("/"), f"/v1/{signal}"
+    return parts._replace(path=path if path.endswith(signal_path) else path + signal_path).geturl()
 
 
 def parse_address(url: str) -> ProviderAddress | None:

@@ -53,6 +53,7 @@ PARTS: dict[str, type[BaseModel]] = {
     "ledger": root.LedgerPart,
     "metrics": root.MetricsPart,
     "redis": RedisPart,
+    "otlp": root.OtlpPart,
     "traces": root.TracesPart,
     "log": root.LogPart,
     "keys": root.KeysPart,

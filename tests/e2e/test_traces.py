@@ -67,6 +67,23 @@ def test_a_call_is_a_child_span_of_its_caller(make: Make, tap: TraceReceiver) ->
     assert SECRET not in tap.child.out
 
 
+def test_one_endpoint_gets_traces_metrics_and_logs(make: Make, tap: TraceReceiver) -> None:
+    """All three tell of the same call, and none has the prompt or a secret."""
+    headers = {"x-collector": SECRET}
+    otlp = {"endpoint": tap.url, "headers": headers}
+    world = make(_spare, lambda value: value.update(otlp=otlp))
+    world.upstream.on("/", _provider)
+    assert world.ask(chat(CANARY, stream=True)).status_code == 200
+    (record,) = tap.logs(1)
+    entry = world.entry()
+    assert read_attributes(record)["log.record.uid"] == entry.id
+    (call, *_) = tap.spans(2)
+    assert read_attributes(call)["tiergate.call.id"] == entry.id
+    assert "gen_ai.client.operation.duration" in tap.metrics(3)
+    assert CANARY not in tap.child.out
+    assert SECRET not in tap.child.out
+
+
 def _in_order(call: dict[str, Any], *attempts: dict[str, Any]) -> None:
     """Check that the attempts come one after the other, within the call."""
     ends = [int(call["startTimeUnixNano"])]
@@ -92,6 +109,7 @@ def test_a_missing_trace_receiver_fails_no_call(make: Make) -> None:
     assert lines == [{"event": "traces", "text": "not sent: the receiver took no spans"}]
     traces = world.gateway.ledger_runtime.traces
     assert traces is not None
+    assert traces.sender is not None
     assert traces.sender.dropped == 20
 
 

@@ -22,12 +22,22 @@ class TraceReceiver:
 
     def spans(self, number: int) -> list[dict[str, Any]]:
         """Return the received spans in order, once there are so many."""
+        return until(lambda: self._read("traceId", number), f"{number} spans")
 
-        def read_spans() -> list[dict[str, Any]]:
-            lines = [line for line in self.child.out.split("\n")[:-1] if line.startswith("{")]
-            return [jsonio.loads(line.encode()) for line in lines] if len(lines) >= number else []
+    def logs(self, number: int) -> list[dict[str, Any]]:
+        """Return the received log records in order, once there are so many."""
+        return until(lambda: self._read("severityText", number), f"{number} log records")
 
-        return until(read_spans, f"{number} spans")
+    def metrics(self, number: int) -> dict[str, dict[str, Any]]:
+        """Return the received metrics by name, once there are so many."""
+        metrics = until(lambda: self._read("unit", number), f"{number} metrics")
+        return {metric["name"]: metric for metric in metrics}
+
+    def _read(self, member: str, number: int) -> list[dict[str, Any]]:
+        """Return the lines that have a member, once there are so many."""
+        lines = [line for line in self.child.out.split("\n")[:-1] if line.startswith("{")]
+        found = [value for line in lines if member in (value := jsonio.loads(line.encode()))]
+        return found if len(found) >= number else []
 
 
 def read_attributes(span: dict[str, Any]) -> dict[str, Any]:

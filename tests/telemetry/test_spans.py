@@ -53,8 +53,11 @@ def test_a_call_and_its_attempts_become_spans() -> None:
 def test_the_span_of_an_answer_uses_the_words_of_the_conventions() -> None:
     """Prompt tokens include the provider's cache, and answer tokens include reasoning."""
     address = ProviderAddress("api.acme.test", 443)
-    _, answer = make_spans(entry(upstream_id="req-1", service="flex"), last=intent(), acme=address)
+    _, answer = make_spans(
+        entry(upstream_id="req-1", service="flex", conversation="c1"), last=intent(), acme=address
+    )
     assert answer.attributes == {
+        "gen_ai.conversation.id": "c1",
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": "acme",
         "gen_ai.request.model": "able-1",
@@ -81,7 +84,9 @@ def test_the_span_of_an_answer_uses_the_words_of_the_conventions() -> None:
 def test_gateway_attributes_are_on_the_span_of_the_call() -> None:
     """Tokens are not on it, or they would be counted twice."""
     call, *_ = make_spans(
-        entry(wasted=Decimal("0.0002"), confidence=0.75, effort="low", dropped=("seed",)),
+        entry(
+            wasted=Decimal("0.0002"), confidence=0.75, effort="low", dropped=("seed",), team="web"
+        ),
         last=intent(),
     )
     assert call.attributes == {
@@ -105,6 +110,8 @@ def test_gateway_attributes_are_on_the_span_of_the_call() -> None:
         "tiergate.state": "settled",
         "tiergate.stream": True,
         "tiergate.tags": ("web",),
+        "tiergate.team": "web",
+        "tiergate.tenant": "shop",
         "tiergate.tier": "smart",
         "tiergate.wasted_usd": 0.0002,
     }

@@ -12,7 +12,7 @@ from gateway.telemetry.spans import CallSpan, ProviderAddress
 from gateway.telemetry.tracing import (
     TraceError,
     Tracing,
-    build_traces_url,
+    build_signal_url,
     make_otlp_sender,
     parse_address,
 )
@@ -94,7 +94,7 @@ def test_calls_that_never_end_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> 
     ],
 )
 def test_the_endpoint_may_be_written_with_or_without_its_path(endpoint: str, url: str) -> None:
-    assert build_traces_url(endpoint) == url
+    assert build_signal_url(endpoint, "traces") == url
 
 
 @pytest.mark.parametrize(

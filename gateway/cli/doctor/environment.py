@@ -7,6 +7,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from shlex import quote
 from typing import Literal
@@ -23,10 +24,12 @@ from gateway.ledger.errors import (
     StoreError,
     StoreRebuildingError,
 )
+from gateway.ledger.sinks.base import LedgerSink
 from gateway.ledger.sinks.open_sink import open_sink
 from gateway.ledger.store import count_damaged_rows, open_store
 from gateway.limits.key_store.store import is_database
 from gateway.limits.startup_check import find_unshared_limits
+from gateway.pipeline.otlp import make_log_sink
 from gateway.settings.data_folder import SQLITE_SCHEME, find_data_folder, resolve_store_url
 from gateway.settings.errors import Mistake
 from gateway.state.redis.url import parse_url
@@ -224,20 +227,29 @@ def _check_store(session: CommandSession) -> Iterator[DoctorFinding]:
 
 
 def _check_sinks(session: CommandSession) -> Iterator[DoctorFinding]:
-    for name, url in session.source.config.ledger.sinks.items():
+    config = session.source.config
+    for name, url in config.ledger.sinks.items():
+        yield _check_sink(f"the sink {name}", f"ledger.sinks.{name}", partial(open_sink, name, url))
+    if config.otlp.endpoint and "logs" in config.otlp.signals:
+        yield _check_sink(
+            "the receiver of logs",
+            "otlp.endpoint",
+            lambda: make_log_sink(config.otlp, version="", addresses={}),
+        )
+
+
+def _check_sink(description: str, where: str, open_it: Callable[[], LedgerSink]) -> DoctorFinding:
+    try:
+        sink = open_it()
         try:
-            sink = open_sink(name, url)
-            try:
-                sink.check()
-            finally:
-                sink.close()
-        except (OSError, LedgerError) as error:
-            hint = "Calls continue, and their rows wait in the journal for the sink."
-            where = f"ledger.sinks.{name}"
-            message = f"The sink {name} takes no rows: {error}."
-            yield DoctorFinding("error", "ledger", message, hint, where=where, fix="tiergate check")
-        else:
-            yield DoctorFinding("ok", "ledger", f"the sink {name} takes rows")
+            sink.check()
+        finally:
+            sink.close()
+    except (OSError, LedgerError) as error:
+        hint = "Calls continue, and their rows wait in the journal for it."
+        message = f"{description.capitalize()} takes no rows: {error}."
+        return DoctorFinding("error", "ledger", message, hint, where=where, fix="tiergate check")
+    return DoctorFinding("ok", "ledger", f"{description} takes rows")
 
 
 def _read_gaps(url: str, file: Path | None) -> tuple[float | None, list[DamagedRow]]:

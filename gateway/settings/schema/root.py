@@ -283,6 +283,18 @@ class MetricsPart(Part):
     """True if /metrics needs no key, even if keys exist and others can reach the gateway."""
 
 
+class OtlpPart(Part):
+    """Traces, metrics and logs in OpenTelemetry's conventions for generative models."""
+
+    endpoint: str = ""
+    """The URL of an OTLP receiver (HTTP), such as http://collector:4318; none of it without."""
+    headers: Annotated[dict[str, str], Field(repr=False)] = {}
+    signals: Annotated[
+        list[Literal["traces", "metrics", "logs"]], BeforeValidator(wrap_in_list)
+    ] = ["traces", "metrics", "logs"]
+    """What the gateway sends. `traces.endpoint` sends traces elsewhere."""
+
+
 class TracesPart(Part):
     """Spans in OpenTelemetry's conventions for generative models; off without an endpoint."""
 
@@ -551,6 +563,7 @@ class Config(Part):
     metrics: MetricsPart = MetricsPart.model_construct()
     redis: RedisPart = RedisPart.model_construct()
     traces: TracesPart = TracesPart.model_construct()
+    otlp: OtlpPart = OtlpPart.model_construct()
     log: LogPart = LogPart.model_construct()
     keys: KeysPart = KeysPart.model_construct()
     """The keys of clients; a text is `keys.store`."""

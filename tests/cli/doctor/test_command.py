@@ -256,6 +256,19 @@ def test_doctor_says_whether_each_sink_takes_rows(
     assert "pa55word" not in report.text
 
 
+def test_doctor_says_whether_a_receiver_takes_logs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink = ListSink(Clock())
+    monkeypatch.setattr(environment, "make_log_sink", lambda *_, **__: sink)
+    text = f"{GOOD}\notlp: {{endpoint: 'http://collector:4318'}}\n"
+    assert "the receiver of logs takes rows" in doctor(tmp_path, text).text
+    sink.is_away = True
+    report = doctor(tmp_path, text)
+    assert report.status == 1
+    assert "The receiver of logs takes no rows: away." in report.text
+
+
 def test_doctor_finds_damage_in_a_part_of_the_store_that_feeding_does_not_read(
     tmp_path: Path,
 ) -> None:
