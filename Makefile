@@ -1,6 +1,6 @@
 # Needs git, make, and either uv or a Python that can make a venv. Writes into .venv, .tools and data
 # alone, but for what bench-peers and bench-report say.
-.PHONY: help install dev engines run quick test check fmt screenshots clients newest law3 drift bench bench-peers bench-report bench-samples trace-call bench-quick bench-chunk bench-ledger bench-limits bench-routing timing hostile openapi classifier rerouting metamorphic sound versions lines budgets losses shares failover kill outage reload roll scale scale-figures leave dist sbom step chaos soak simulate applications bill agents replay twin clean
+.PHONY: help install dev engines run quick test check fmt screenshots clients newest law3 drift bench bench-peers bench-report bench-samples trace-call bench-quick bench-chunk bench-ledger bench-limits bench-routing timing hostile openapi classifier rerouting metamorphic sound versions lines budgets losses shares failover kill outage queries reload roll scale scale-figures leave dist sbom step chaos soak simulate applications bill agents replay twin clean
 .DEFAULT_GOAL := help
 # Some containers set it. Each of the processes that tests start would then compile all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -131,6 +131,9 @@ kill: dev ## kill -9 under load, 100 times, and an audit of the ledger after it
 
 outage: dev ## the ledger's PostgreSQL away for ten minutes of load: nothing grows, nothing is lost
 	@.venv/bin/python -m tests.e2e.outage_trial 600
+
+queries: dev ## calls without and beside dashboard queries over 300,000 rows, then kill -9 of the query process and of the gateway
+	@.venv/bin/python -m tests.e2e.query_trial
 
 reload: dev ## ten other configurations a second under load, some broken: no call fails, and nothing grows
 	@.venv/bin/python -m tests.e2e.reload_trial --reloads 300

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import pickle
 import sys
 from asyncio.subprocess import Process
@@ -40,7 +41,15 @@ class ChildProcess:
 
     def is_running(self) -> bool:
         """Return True if it can take a query."""
-        return self._process.returncode is None
+        if self._process.returncode is not None:
+            return False
+        if not hasattr(os, "waitid"):  # on macOS before Python 3.13
+            return True
+        # Ask the kernel: the event loop may not have noticed yet.
+        with contextlib.suppress(ChildProcessError):
+            options = os.WEXITED | os.WNOHANG | os.WNOWAIT
+            return os.waitid(os.P_PID, self._process.pid, options) is None
+        return False
 
     async def run(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> QueryReply:
         """Run a query, see QueryProcess."""
@@ -72,6 +81,7 @@ async def start(store_url: str, version: str) -> QueryProcess:
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
+        start_new_session=True,
     )
     child = ChildProcess(process)
     try:

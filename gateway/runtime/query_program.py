@@ -56,9 +56,7 @@ def answer_query(
 def main() -> None:
     """Answer queries until the input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the gateway, which drains first
-    os.nice(NICENESS)
-    with contextlib.suppress(OSError):  # elsewhere than on Linux
-        Path("/proc/self/oom_score_adj").write_text(OOM_SCORE, encoding="ascii")
+    _yield_to_calls()
     reply_file = _take_stdout()
     url, version = pickle.load(sys.stdin.buffer)  # noqa: S301 - the gateway writes it
     if version != metadata.version("tiergate"):
@@ -80,6 +78,15 @@ def main() -> None:
         reply_file.write(len(reply).to_bytes(LENGTH_BYTES))
         reply_file.write(reply)
         reply_file.flush()
+
+
+def _yield_to_calls() -> None:
+    """Let the gateway go first, where processor or memory are short."""
+    os.nice(NICENESS)
+    # Linux shares processors among sessions first, and its session is its own.
+    for name, value in (("autogroup", f"{NICENESS}"), ("oom_score_adj", OOM_SCORE)):
+        with contextlib.suppress(OSError):  # another system, or a Linux without it
+            Path("/proc/self", name).write_text(value, encoding="ascii")
 
 
 def _take_stdout() -> BinaryIO:
