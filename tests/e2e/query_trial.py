@@ -100,7 +100,7 @@ def fill(path: Path, rows: int) -> None:
     """Make a store with rows of the last seven days."""
     chance, now = random.Random(7), time.time()
     store = SqliteStore(f"sqlite:///{path}")
-    for batch in itertools.batched(range(rows), _BATCH_ROWS, strict=False):
+    for batch in itertools.batched(range(rows), _BATCH_ROWS):
         entries = [_row(number, now - chance.random() * _WEEK_SECONDS, chance) for number in batch]
         with store.open_writer() as connection, store.transaction(connection):
             store.put(connection, RowBatch(entries=entries, end=0))
