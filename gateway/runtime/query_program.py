@@ -82,8 +82,9 @@ def main() -> None:
 
 def _yield_to_calls() -> None:
     """Let the gateway go first, where processor or memory are short."""
-    os.nice(NICENESS)
-    # Linux shares processors among sessions first, and its session is its own.
+    with contextlib.suppress(OSError):  # a sandbox may forbid it
+        os.nice(NICENESS)
+    # Linux shares processors among sessions first, and the process has one of its own.
     for name, value in (("autogroup", f"{NICENESS}"), ("oom_score_adj", OOM_SCORE)):
         with contextlib.suppress(OSError):  # another system, or a Linux without it
             Path("/proc/self", name).write_text(value, encoding="ascii")
