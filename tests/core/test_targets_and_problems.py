@@ -1,5 +1,6 @@
 """Facts, targets, problems and losses: the arithmetic of these values."""
 
+import pickle
 from decimal import Decimal
 from typing import get_args
 
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core import loss
-from gateway.core.errors import STATUS_BY_KIND, Problem, ProblemKind, invalid_request
+from gateway.core.errors import STATUS_BY_KIND, Problem, ProblemError, ProblemKind, invalid_request
 from gateway.core.price import Price
 from gateway.core.rates import Rates
 from gateway.core.target import (
@@ -208,3 +209,9 @@ def test_a_target_is_named_with_its_provider() -> None:
     price = Price(rates=Rates(input=Decimal(1)), version="v")
     target = Target(provider=Provider(name="openai", urls={}), model="gpt-6-luna", price=price)
     assert target.name == "openai/gpt-6-luna"
+
+
+def test_an_error_can_come_from_another_process() -> None:
+    problem = Problem(kind="ledger", message="Ask again.", retry_after=5)
+    error = pickle.loads(pickle.dumps(ProblemError(problem)))  # noqa: S301 - our own
+    assert (error.problem, str(error)) == (problem, "Ask again.")
