@@ -6,15 +6,14 @@ from fastapi import APIRouter, Depends, FastAPI, Request, Response
 
 from gateway.core import jsonio
 from gateway.core.errors import Problem, ProblemError
-from gateway.ledger import transcripts
 from gateway.ledger.query_params import is_storable
 from gateway.ledger.store import StoredRow
-from gateway.ledger.transcripts import Transcript
 from gateway.routing import replay_decision
 from gateway.routing.router import Router
 from gateway.runtime.composition import Gateway
 from gateway.server.admin.auth import AdminAuth, may_see_team
 from gateway.server.admin.worker_thread import WorkerThread
+from gateway.server.queries.golden import KeptTexts, find_transcript
 
 _JSON = "application/json"
 
@@ -53,22 +52,15 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
     @router.get("/{name}/text", summary="Get the text of a call, if the gateway keeps texts")
     async def text(request: Request, name: str) -> Response:
         stored_row = await get_row(request, name)
-        transcript = await worker_thread(partial(find_transcript, gateway, stored_row.id))
+        transcript = await worker_thread(
+            partial(find_transcript, describe_texts(gateway), stored_row.id)
+        )
         return Response(jsonio.dumps(transcript), media_type=_JSON)
 
     app.include_router(router)
 
 
-def find_transcript(gateway: Gateway, id: str) -> Transcript:
-    """Return the text of a call. Raises ProblemError: not_found, with the reason. Blocks."""
-    transcript = transcripts.find(gateway.ledger_runtime.content_folder, id)
-    if transcript is None:
-        keeps_texts = gateway.ledger_runtime.keeps_content
-        reason = (
-            "it was deleted, or another machine keeps it"
-            if keeps_texts
-            else "ledger.content is off"
-        )
-        message = f"The gateway does not have the text of this call: {reason}."
-        raise ProblemError(Problem(kind="not_found", message=message))
-    return transcript
+def describe_texts(gateway: Gateway) -> KeptTexts:
+    """Return where a gateway keeps texts."""
+    ledger_runtime = gateway.ledger_runtime
+    return KeptTexts(ledger_runtime.content_folder, ledger_runtime.keeps_content)

@@ -17,6 +17,7 @@ from gateway.ledger.query_params import LedgerQuery
 from gateway.runtime.composition import Gateway
 from gateway.server.admin.ledger_queries import LedgerQueries
 from gateway.server.disconnect import run_until
+from gateway.server.queries.config_files import ConfigFiles
 from gateway.server.queries.replay import ReplayQuery, collect_rule_texts, replay_calls
 
 MAX_SECONDS = 120
@@ -25,6 +26,16 @@ LOCK_SECONDS = 5.0
 """Seconds to wait for the end of another replay: one whose client has left ends within moments."""
 _LOCK_POLL_SECONDS = 0.05
 _CONFLICT = 409
+
+
+def describe_config_files(gateway: Gateway) -> ConfigFiles:
+    """Return what a query process builds the configuration of a gateway from."""
+    return ConfigFiles(
+        file=gateway.built_config.source.file,
+        environ=dict(gateway.environ),
+        data_folder=gateway.data,
+        own_traffic=gateway.own_traffic.latest,
+    )
 
 
 class RulesReplay:
@@ -55,12 +66,9 @@ class RulesReplay:
             rules=rules,
             query=query,
             limit=limit,
-            config_file=gateway.built_config.source.file,
-            environ=dict(gateway.environ),
+            files=describe_config_files(gateway),
             known_values=collect_rule_texts(gateway.built_config.source.raw),
-            data_folder=gateway.data,
             content_folder=gateway.ledger_runtime.content_folder,
-            own_traffic=gateway.own_traffic.latest,
             keys=[OPEN_KEY] if gateway.keys.is_open else gateway.keys.list_keys(),
         )
         async with self._lock(gateway.data / "replay.lock"):

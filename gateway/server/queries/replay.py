@@ -1,7 +1,6 @@
 """A replay of recorded calls under edited rules. It changes nothing."""
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -12,18 +11,11 @@ from gateway.core.errors import invalid_request
 from gateway.ledger import transcripts
 from gateway.ledger.query_params import LedgerQuery
 from gateway.ledger.store import LedgerStore
-from gateway.routing.quality_dial import OwnTraffic
-from gateway.runtime.build import (
-    BuiltConfig,
-    adopt_classifiers,
-    adopt_own_traffic,
-    build_config,
-    list_findings,
-)
-from gateway.runtime.tenant_classifiers import TenantClassifiers
+from gateway.runtime.build import list_findings
+from gateway.server.queries.config_files import ConfigFiles, build_from_files
 from gateway.settings import yaml
 from gateway.settings.errors import ConfigError, Mistake, Path, format_path
-from gateway.settings.loader import CandidateRules, load
+from gateway.settings.loader import CandidateRules
 from gateway.settings.rule_hints import RULE_SECTIONS
 
 RULES_NAME = "edited rules"
@@ -35,18 +27,15 @@ MAX_CALLS = 100_000
 class ReplayQuery(msgspec.Struct, frozen=True, kw_only=True):
     """The rules and the calls of a replay, and what a configuration is built from."""
 
+    files: ConfigFiles
     rules: str
     """The rules as YAML; empty for the rules in the configuration files."""
     query: LedgerQuery
     limit: int
     """The number of changed calls to list."""
-    config_file: FilePath
-    environ: Mapping[str, str]
     known_values: Collection[str]
     """The texts in the rules in force. Others may not read a variable or a file."""
-    data_folder: FilePath
     content_folder: FilePath
-    own_traffic: OwnTraffic
     keys: Sequence[Key]
 
 
@@ -62,7 +51,8 @@ def replay_calls(store: LedgerStore, replay: ReplayQuery) -> dict[str, Any]:
     if mistakes := find_foreign_values(replay.rules, replay.known_values):
         return {"findings": mistakes}
     try:
-        candidate = _build_candidate(replay)
+        rules = CandidateRules(RULES_NAME, replay.rules) if replay.rules else None
+        candidate = build_from_files(replay.files, rules)
     except ConfigError as error:
         return {"findings": error.mistakes}
     selection = {**replay.query.selection, "zone": replay.query.time_zone}
@@ -78,19 +68,6 @@ def replay_calls(store: LedgerStore, replay: ReplayQuery) -> dict[str, Any]:
         "report": report.describe_totals(walk.totals, router.catalogue.version),
         "findings": list_findings(candidate, replay.keys),
     }
-
-
-def _build_candidate(replay: ReplayQuery) -> BuiltConfig:
-    """Return the configuration as written, with the edited rules. Raises ConfigError."""
-    rules = CandidateRules(RULES_NAME, replay.rules) if replay.rules else None
-    built_config = build_config(
-        load(replay.config_file, replay.environ, rules=rules), datetime.now(UTC)
-    )
-    classifiers = TenantClassifiers(replay.data_folder)
-    classifiers.refresh()
-    adopt_classifiers(built_config, classifiers)
-    adopt_own_traffic(built_config, replay.own_traffic)
-    return built_config
 
 
 def find_foreign_values(text: str, known_values: Collection[str]) -> list[Mistake]:

@@ -149,7 +149,7 @@ def test_a_golden_file_that_takes_no_prompt_is_left_alone(
     file.unlink()
     file.mkdir()
     assert add() == f"{file} cannot be read or written: Is a directory."
-    monkeypatch.setattr("gateway.server.admin.call_review._MAX_FILE_BYTES", 1)
+    monkeypatch.setattr("gateway.server.queries.golden.MAX_FILE_BYTES", 1)
     file.rmdir()
     file.touch(0o600)
     file.write_text("prompts:\n")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.runtime import reloader
 from gateway.server.admin import dial
 from tests.cli.run import run
 from tests.e2e.world import Config, Make, World
@@ -50,7 +51,7 @@ def test_a_curve_is_remembered_until_its_prompts_change(world: World) -> None:
     assert get(world, PATH).json()["points"][0]["prompts"] == 3
     file.write_text("prompts: []\n")
     message = check_error(get(world, PATH), 409)
-    assert message.startswith(f"The golden prompts cannot be read: {file}: error: names no prompts")
+    assert message.startswith(f"There is no curve: {file}: error: names no prompts")
 
 
 def test_the_curve_of_own_calls(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,7 +65,7 @@ def test_the_curve_of_own_calls(make: Make, monkeypatch: pytest.MonkeyPatch) -> 
     assert [point["position"] for point in curve["points"]] == [None, None, *range(11)]
     assert curve["points"][1]["is_set"]
     assert get(world, f"{PATH}?since=2h").json()["points"] == curve["points"]
-    monkeypatch.setattr(dial, "_MAX_CALLS", 1)
+    monkeypatch.setattr("gateway.server.queries.dial.MAX_CALLS", 1)
     message = check_error(get(world, f"{PATH}?since=3h"), 400)
     assert message.startswith("A classifier decided 2 calls in this time, more than 1:")
 
@@ -75,3 +76,16 @@ def test_without_golden_prompts_the_gateway_says_where_it_looks(world: World) ->
     assert all(str(place / "golden.yaml") in message for place in places)
     assert check_error(get(world, f"{PATH}?since=soon"), 400).startswith("'soon' is no time")
     assert check_error(get(world, f"{PATH}?file=x"), 400).startswith("There is no parameter")
+
+
+def test_files_that_are_not_in_force_have_no_curve(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The curve is of the configuration that decides calls, not of an edit that is not in force."""
+    monkeypatch.setattr(reloader, "LOOK_SECONDS", 600.0)
+    world = make(set_dial)
+    (world.folder / "golden.yaml").write_text(GOLDEN)
+    file = world.folder / "gateway.yaml"
+    file.write_text(file.read_text().replace("able-1", "able-9"))
+    message = check_error(get(world, PATH), 409)
+    assert message == "The files of the configuration have changed: reload it first."
