@@ -32,6 +32,10 @@ _PATHS = (
     f"/admin/rules?{_SINCE}",
     "/admin/budgets",
     f"/v1/usage?{_SINCE}",
+    "/admin/entries?sort=-cost&search=tg&since=2026-10-26&until=2026-10-26",
+    f"/admin/conversations?{_SINCE}",
+    "/admin/month",
+    "/admin/dial",
 )
 
 
@@ -47,6 +51,8 @@ def ask_all(world: World) -> list[tuple[int, str, Any]]:
     replies = [world.client.get(path) for path in _PATHS]
     replies.append(world.client.post("/admin/replay", json={"rules": RULES}))
     replies.append(world.client.post("/admin/replay", json={"rules": "choices: 1"}))
+    id = world.client.get("/admin/entries?order=newest&limit=1&format=json").json()["entries"][0]["id"]  # fmt: skip
+    replies.append(world.client.post(f"/admin/entries/{id}/golden", json={"tier": "fast"}))
     return [
         (reply.status_code, reply.headers.get("x-tiergate-cursor", ""), strip_time(reply))
         for reply in replies
@@ -70,6 +76,7 @@ def test_all_queries_run_in_a_process_and_answer_as_in_this_one(make: Make) -> N
         *(entry(f"tg-{n}", end_user=f"u{n}", tags=("eu",), key="open") for n in range(3)),
     )
     assert world.ask(chat("hi")).status_code == 200
+    (world.folder / "golden.yaml").write_text("prompts:\n- {prompt: Hi, tier: fast}\n")
     pool = world.gateway.query_pool
     from_process = ask_all(world)
     assert [type(process) for process in pool._processes] == [ChildProcess]
@@ -80,8 +87,8 @@ def test_all_queries_run_in_a_process_and_answer_as_in_this_one(make: Make) -> N
     pool._idle.clear()
     pool._start_process = start_thread
     assert from_process == ask_all(world)
-    assert [status for status, _, _ in from_process] == [200] * 5 + [400] * 2 + [200] * 7
-    assert "tiergate_ledger_queries_total 28.0\n" in world.client.get("/metrics").text
+    assert [status for status, _, _ in from_process] == [200] * 5 + [400] * 2 + [200] * 11 + [404]
+    assert "tiergate_ledger_queries_total 39.0\n" in world.client.get("/metrics").text
 
 
 def test_a_client_that_leaves_ends_its_query(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
