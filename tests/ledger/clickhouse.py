@@ -101,6 +101,11 @@ def clickhouse_server(folder: Path) -> Iterator[ClickHouseServer]:
         server.stop()
 
 
+def read_database(url: str) -> str:
+    """Return the database of a URL."""
+    return url.rpartition("/")[2].partition("?")[0]
+
+
 class _Handler(BaseHTTPRequestHandler):
     """Answers one request with the engine."""
 

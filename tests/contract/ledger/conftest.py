@@ -10,6 +10,7 @@ from gateway.core.ledger_rows import Row
 from gateway.ledger.journal import encode_row
 from gateway.ledger.sql_store import SqlStore
 from gateway.ledger.sqlite import SqliteStore
+from tests.ledger.clickhouse import ClickHouseServer, clickhouse_server
 from tests.ledger.postgres import PostgresServer, server
 
 type Make = Callable[[], SqlStore]
@@ -21,6 +22,13 @@ _RUN = count(1)
 def postgres() -> Iterator[PostgresServer]:
     """Start a real PostgreSQL server, once for the whole run."""
     with server() as running_server:
+        yield running_server
+
+
+@pytest.fixture(scope="session")
+def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseServer]:
+    """Start ClickHouse's engine, once for the whole run."""
+    with clickhouse_server(tmp_path_factory.mktemp("clickhouse")) as running_server:
         yield running_server
 
 

@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Iterator
-from datetime import date
 from decimal import Decimal
 from itertools import combinations
 from pathlib import Path
@@ -24,10 +23,8 @@ from gateway.ledger.sinks.open_sink import open_sink
 from gateway.ledger.sqlite import SqliteStore
 from gateway.ledger.store import StoredRow, open_reader
 from gateway.ledger.time_series import build_slots
-from tests.contract.ledger import test_sql_page
-from tests.contract.ledger.conftest import ask, say
-from tests.contract.ledger.test_sql_page import near
-from tests.ledger.clickhouse import PASSWORD, ClickHouseServer, clickhouse_server
+from tests.contract.ledger.conftest import say
+from tests.ledger.clickhouse import PASSWORD, ClickHouseServer, read_database
 from tests.ledger.rows import attempt, entry, feedback, intent, reprice, sealed
 
 NOVEMBER = 1_793_491_200.0  # the first of November 2026, in UTC
@@ -35,10 +32,9 @@ KOLKATA = ZoneInfo("Asia/Kolkata")
 USER = "0123456789abcdef"
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseServer]:
-    with clickhouse_server(tmp_path_factory.mktemp("clickhouse")) as running:
-        yield running
+@pytest.fixture
+def server(clickhouse: ClickHouseServer) -> ClickHouseServer:
+    return clickhouse
 
 
 @pytest.fixture
@@ -69,10 +65,6 @@ def make_folder(tmp_path: Path, name: str) -> Path:
     folder = tmp_path / name
     folder.mkdir()
     return folder
-
-
-def read_database(url: str) -> str:
-    return url.rpartition("/")[2].partition("?")[0]
 
 
 def redeliver(sink: ClickHouseSink, folder: Path) -> None:
@@ -370,24 +362,3 @@ def test_questions_that_clickhouse_cannot_answer_are_refused(reader: ClickHouseS
     with pytest.raises(ValueError, match="cannot group by day"):
         reader.measure_latency(("day",))
     reader.close()  # nothing is open yet
-
-
-def test_the_queries_of_the_sql_page_return_what_they_return_in_sqlite(
-    tmp_path: Path, url: str, server: ClickHouseServer, sink: ClickHouseSink, sqlite: SqliteStore
-) -> None:
-    folder = make_folder(tmp_path, "one")
-    say(folder, test_sql_page.ROWS)
-    sink.feed(folder)
-    sqlite.feed(folder)
-    shared_queries = [
-        blocks["sql"] for blocks in test_sql_page.queries().values() if "sql" in blocks
-    ]
-    for query in shared_queries:
-        actual_rows = server.ask(query, read_database(url))
-        near(plain(actual_rows), plain(ask(sqlite, query)))
-    assert len(shared_queries) >= 8
-
-
-def plain(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """Return rows with days as text, and flags as numbers."""
-    return [tuple(str(item) if isinstance(item, date) else item for item in row) for row in rows]

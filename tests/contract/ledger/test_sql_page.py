@@ -21,6 +21,7 @@ from gateway.ledger.sql_store import SqlStore
 from gateway.ledger.sqlite import SqliteStore
 from tests.contract.ledger.conftest import ask, fed
 from tests.docs.pages import ROOT
+from tests.ledger.clickhouse import ClickHouseServer, read_database
 from tests.ledger.postgres import PostgresServer
 from tests.ledger.rows import attempt, entry
 
@@ -110,10 +111,22 @@ def open_duckdb(request: pytest.FixtureRequest, folder: Path) -> Ask:
     return lambda sql: connection.execute(sql).fetchall()
 
 
+def open_clickhouse(request: pytest.FixtureRequest, folder: Path) -> Ask:
+    from gateway.ledger.sinks.clickhouse import ClickHouseSink  # noqa: PLC0415 - needs its client
+
+    server: ClickHouseServer = request.getfixturevalue("clickhouse")
+    url = server.make_database()
+    sink = ClickHouseSink("warehouse", url)
+    request.addfinalizer(sink.close)
+    sink.feed(folder)
+    return lambda sql: server.ask(sql, read_database(url))
+
+
 ENGINES = {
     "sqlite": Engine("sql sqlite", open_sqlite),
     "postgres": Engine("sql postgres", open_postgres),
     "duckdb": Engine("sql postgres", open_duckdb),
+    "clickhouse": Engine("sql clickhouse", open_clickhouse),
 }
 
 
@@ -128,7 +141,11 @@ class FullLedger(NamedTuple):
         """Run a query of the page at the moment NOW, and return its rows with money as numbers."""
         blocks = queries()[heading]
         text = blocks.get(self.kind) or blocks["sql"]
-        text = text.replace("'now'", f"'{NOW:%Y-%m-%d %H:%M:%S}'").replace("now()", f"timestamptz '{NOW}'")  # fmt: skip
+        moment = f"'{NOW:%Y-%m-%d %H:%M:%S}'"
+        now = (
+            f"toDateTime({moment}, 'UTC')" if "clickhouse" in self.kind else f"timestamptz '{NOW}'"
+        )
+        text = text.replace("'now'", moment).replace("now()", now)
         return [tuple(_plain(value) for value in row) for row in self.ask(text)]
 
 
