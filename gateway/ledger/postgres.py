@@ -282,26 +282,23 @@ class PostgresStore(SqlStore):
     def _migrate(self, connection: Connection) -> None:
         if _read_version(connection) == len(POSTGRES_MIGRATIONS):
             return
-        self._lock_migration(connection)
-        try:
-            version = _read_version(connection)  # again: another process may have been first
-            if version > len(POSTGRES_MIGRATIONS):
-                message = (
-                    f"the store was made by a newer version of tiergate (schema {version}):"
-                    " update this one"
-                )
-                raise StoreError(message)
-            if 0 < version < _FIRST_PARTITIONED_VERSION:
-                partitions.prepare_migration(connection, self._clock())
-            with connection.transaction():
-                connection.execute(_MIGRATION_LOCK_WAIT)
-                for statements in POSTGRES_MIGRATIONS[version:]:
-                    for statement in statements:
-                        connection.execute(statement.encode())
-                connection.execute("UPDATE ledger SET version = %s", [len(POSTGRES_MIGRATIONS)])
-        finally:
-            if not connection.closed:
-                connection.execute("SELECT pg_advisory_unlock(%s)", [_MIGRATION_LOCK_ID])
+        self._lock_migration(connection)  # an error closes the connection, which unlocks it
+        version = _read_version(connection)  # again: another process may have been first
+        if version > len(POSTGRES_MIGRATIONS):
+            message = (
+                f"the store was made by a newer version of tiergate (schema {version}):"
+                " update this one"
+            )
+            raise StoreError(message)
+        if 0 < version < _FIRST_PARTITIONED_VERSION:
+            partitions.prepare_migration(connection, self._clock())
+        with connection.transaction():
+            connection.execute(_MIGRATION_LOCK_WAIT)
+            for statements in POSTGRES_MIGRATIONS[version:]:
+                for statement in statements:
+                    connection.execute(statement.encode())
+            connection.execute("UPDATE ledger SET version = %s", [len(POSTGRES_MIGRATIONS)])
+        connection.execute("SELECT pg_advisory_unlock(%s)", [_MIGRATION_LOCK_ID])
 
     def _lock_migration(self, connection: Connection) -> None:
         """Lock the tables' versions for this connection, without a transaction, which would wait.
