@@ -368,7 +368,10 @@ def _put_crashed(cursor: _Cursor, rows: list[_EncodedRow], seq: int) -> int:
 
 
 def _encode_row(columns: Sequence[str], row: msgspec.Struct) -> list[object]:
-    return [_encode_value(make_storable(name, getattr(row, name))) for name in columns]
+    return [
+        None if (value := getattr(row, name)) is None else _encode_value(make_storable(name, value))
+        for name in columns
+    ]
 
 
 def _encode_value(value: object) -> object:
