@@ -67,6 +67,18 @@ def test_a_url_that_cannot_be_read_is_refused_and_not_shown(url: str) -> None:
             open_sink("warehouse", url)
 
 
+@pytest.mark.parametrize("login", ["", "u:pa55@"])
+def test_a_server_that_does_not_answer_is_told_in_one_line(login: str) -> None:
+    store = open_reader(f"clickhouse://{login}127.0.0.1:1/db")
+    with pytest.raises(StoreError) as refusal:
+        store.sum_costs()
+    address, _, reason = str(refusal.value).partition(": ")
+    assert address == "ClickHouse at 127.0.0.1:1"
+    assert "Connection refused" in reason
+    assert "pa55" not in reason
+    assert "\n" not in reason
+
+
 def test_a_missing_driver_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in [name for name in sys.modules if "clickhouse" in name]:
         monkeypatch.delitem(sys.modules, module)

@@ -23,14 +23,13 @@ logging.getLogger("clickhouse_connect").addHandler(logging.NullHandler())  # it 
 URL_FORM = "clickhouse://user:password@host:8443/database"
 PASSWORD_VARIABLE = "CLICKHOUSE_PASSWORD"  # noqa: S105 - the name that ClickHouse's own client reads
 _TLS_PORT, _PLAIN_PORT = 8443, 8123
-_CONNECT_SECONDS, _ANSWER_SECONDS = 10, 300
+_CONNECT_SECONDS = 10
+_ANSWER_SECONDS = 300
+"""Seconds that a question may take."""
 _MAX_MESSAGE_CHARS = 300
 _NOISE_PATTERN = re.compile(r"^.*?DB::Exception: |^\w+\(host=.*?\): | ?\(for url .*?\)")
 """What the driver adds to the text of an error: the code, the address and the URL."""
-_SETTINGS = {
-    "precise_float_parsing": 1,  # times must come back as they were
-    "cast_keep_nullable": 1,  # as other databases do
-}
+_SETTINGS = {"cast_keep_nullable": 1}  # as in other databases
 
 
 class ClickHouseAddress(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,8 +94,8 @@ def _split_url(url: str) -> ClickHouseAddress | None:
     )
 
 
-def open_client(address: ClickHouseAddress) -> Client:
-    """Connect to a server. Raises StoreError."""
+def open_client(address: ClickHouseAddress, answer_seconds: int = _ANSWER_SECONDS) -> Client:
+    """Connect to a server, which has some seconds for each answer. Raises StoreError."""
     with describe_errors(address):
         return clickhouse_connect.get_client(
             interface="https" if address.secure else "http",
@@ -107,7 +106,7 @@ def open_client(address: ClickHouseAddress) -> Client:
             database=address.database,
             ca_cert=address.ca_cert,
             connect_timeout=_CONNECT_SECONDS,
-            send_receive_timeout=_ANSWER_SECONDS,
+            send_receive_timeout=answer_seconds,
             autogenerate_session_id=False,  # a session runs one query at a time
             client_name="tiergate",
             settings=_SETTINGS,

@@ -43,9 +43,15 @@ from gateway.ledger.sinks.base import BatchOrigin, JournalSink, rest
 
 _ID_PATTERN = re.compile(r"tg-([0-9a-f]{11})")
 _GZIP_LEVEL = 1
+_WRITE_SECONDS, _ERASE_SECONDS = 60, 3600
+"""The longest that an insert takes, and that the server takes to rewrite parts."""
 _ROWS_BETWEEN_RESTS = 16
 """About half a millisecond of work, after which calls of this process may run."""
-_INSERT_SETTINGS = {"async_insert": 1, "wait_for_async_insert": 1}
+_INSERT_SETTINGS = {
+    "async_insert": 1,
+    "wait_for_async_insert": 1,
+    "precise_float_parsing": 1,  # times stay as they are
+}
 _ERASE_STATEMENT = f"""
     ALTER TABLE entries UPDATE {", ".join(f"{name} = NULL" for name in PERSONAL_COLUMNS)}
     WHERE end_user = %s SETTINGS mutations_sync = 2
@@ -97,7 +103,12 @@ class ClickHouseSink(JournalSink):
         The server rewrites the parts that have such rows, and answers when it is done.
         """
         with _as_sink_error(), describe_errors(self._address):
-            self._connect().command(_ERASE_STATEMENT, parameters=[end_user])
+            client = open_client(self._address, _ERASE_SECONDS)
+            try:
+                migrate(client)
+                client.command(_ERASE_STATEMENT, parameters=[end_user])
+            finally:
+                client.close()
 
     def close(self) -> None:
         """Close connections, see `LedgerSink.close`."""
@@ -108,7 +119,7 @@ class ClickHouseSink(JournalSink):
     def _connect(self) -> Client:
         """Return the client; the first time connect it and migrate the tables."""
         if self._client is None:
-            client = open_client(self._address)
+            client = open_client(self._address, _WRITE_SECONDS)
             migrate(client)
             self._client = client
         return self._client
