@@ -17,8 +17,10 @@ from gateway.ledger.clickhouse import schema
 from gateway.ledger.clickhouse.connection import PASSWORD_VARIABLE
 from gateway.ledger.clickhouse.store import ClickHouseStore
 from gateway.ledger.errors import SinkError, StoreError
+from gateway.ledger.journal import Journal
 from gateway.ledger.query import GROUP_BY_NAMES
 from gateway.ledger.sinks.clickhouse import ClickHouseSink
+from gateway.ledger.sinks.feeder import SinkFeeder
 from gateway.ledger.sinks.open_sink import open_sink
 from gateway.ledger.sqlite import SqliteStore
 from gateway.ledger.store import StoredRow, open_reader
@@ -281,23 +283,49 @@ def test_an_amount_with_too_many_digits_is_kept_as_text_and_told_as_unknown(
     }  # fmt: skip
 
 
-def test_an_engine_that_was_away_gets_all_rows_once_it_is_back(
-    tmp_path: Path, server: ClickHouseServer, sink: ClickHouseSink, reader: ClickHouseStore
+def test_an_engine_that_is_away_for_an_hour_misses_no_row_and_delays_none(
+    tmp_path: Path,
+    url: str,
+    server: ClickHouseServer,
+    reader: ClickHouseStore,
+    sqlite: SqliteStore,
 ) -> None:
+    """The gateway goes on to write rows, and asks the engine once a minute."""
+    now, waits, events = NOVEMBER, list[float](), list[dict[str, object]]()
     folder = make_folder(tmp_path, "one")
-    say(folder, [entry("a")])
-    sink.feed(folder)
+    journal = Journal(folder, clock=lambda: now)
+    sink = ClickHouseSink("warehouse", url, clock=lambda: now)
+
+    def log(event: str, **fields: object) -> None:
+        events.append({"event": event, **fields})
+
+    feeder = SinkFeeder("warehouse", sink, folder, log, lambda: now)
+    journal.write(entry("before", at=now))
+    feeder.feed()
     server.stop()
     try:
-        for number in range(3):
-            say(folder, [entry(f"away-{number}")])
-            with pytest.raises(SinkError, match="Connection refused") as refusal:
-                sink.feed(folder)
-            assert PASSWORD not in str(refusal.value)
+        while now < NOVEMBER + 3_600:
+            journal.write(entry(f"away-{len(waits)}", at=now, cost=Decimal(len(waits))))
+            feeder.feed()
+            waits.append(feeder.wait_seconds)
+            now += feeder.wait_seconds
     finally:
         server.start()
-    sink.feed(folder)
-    assert reader.sum_costs()[0].calls == 4
+    assert (waits[:4], waits[-1]) == ([4.0, 8.0, 16.0, 32.0], 60.0)
+    assert feeder.failures == len(waits)
+    assert feeder.measure_lag() == now - NOVEMBER
+    assert feeder.count_pending_bytes() > 0
+    assert "Connection refused" in str(events[0])
+    assert PASSWORD not in str(events)
+
+    feeder.feed()
+    assert (feeder.measure_lag(), feeder.count_pending_bytes()) == (0.0, 0)
+    assert reader.sum_costs()[0].calls == len(waits) + 1
+    redeliver(sink, folder)
+    sink.close()
+    journal.close()
+    sqlite.feed(folder)
+    compare(reader, sqlite)
 
 
 def test_gateways_that_start_at_once_make_the_tables_once(
