@@ -68,7 +68,9 @@ def test_a_url_that_cannot_be_read_is_refused_and_not_shown(url: str) -> None:
 
 
 @pytest.mark.parametrize("login", ["", "u:pa55@"])
-def test_a_server_that_does_not_answer_is_told_in_one_line(login: str) -> None:
+def test_a_server_that_does_not_answer_is_told_in_one_line(
+    login: str, caplog: pytest.LogCaptureFixture
+) -> None:
     store = open_reader(f"clickhouse://{login}127.0.0.1:1/db")
     with pytest.raises(StoreError) as refusal:
         store.sum_costs()
@@ -77,6 +79,7 @@ def test_a_server_that_does_not_answer_is_told_in_one_line(login: str) -> None:
     assert "Connection refused" in reason
     assert "pa55" not in reason
     assert "\n" not in reason
+    assert caplog.records == []
 
 
 def test_a_missing_driver_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,8 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from gateway.ledger.clickhouse.schema import CLICKHOUSE_MIGRATIONS, VERSIONS_TABLE
 from gateway.ledger.errors import StoreError
 
-logging.getLogger("clickhouse_connect").addHandler(logging.NullHandler())  # it raises all it logs
+for _name in ("clickhouse_connect", "urllib3.connectionpool"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL)  # they raise what they log
 
 URL_FORM = "clickhouse://user:password@host:8443/database"
 PASSWORD_VARIABLE = "CLICKHOUSE_PASSWORD"  # noqa: S105 - the name that ClickHouse's own client reads

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from itertools import combinations
 from pathlib import Path
@@ -331,12 +332,15 @@ def test_an_engine_that_is_away_for_an_hour_misses_no_row_and_delays_none(
 def test_gateways_that_start_at_once_make_the_tables_once(
     url: str, server: ClickHouseServer
 ) -> None:
-    sinks = [open_sink("warehouse", url) for _ in range(3)]
-    for sink in [*sinks, *sinks]:
+    sinks = [open_sink("warehouse", url) for _ in range(4)]
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda sink: sink.check(), sinks))
+    for sink in sinks:
         sink.check()
         sink.close()
     database = read_database(url)
-    assert server.ask("SELECT version FROM ledger", database) == [(1,)]
+    assert server.ask("SELECT DISTINCT version FROM ledger", database) == [(1,)]
+    assert server.ask("SELECT count(*) FROM costs", database) == [(0,)]
 
 
 def test_a_database_without_this_versions_tables_is_refused(
