@@ -230,6 +230,8 @@ class ParquetSink(JournalSink):
             yield
         except (OSError, pa.ArrowException) as error:
             message = " ".join(str(error).split())[:_MAX_MESSAGE]
+            if "checksum" in message:
+                message = f"{message}: set AWS_REQUEST_CHECKSUM_CALCULATION=when_required"
             raise SinkError(f"{self._root}: {message}") from error
 
 

@@ -6,7 +6,10 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+from typing import Any
 from urllib.error import URLError
 
 import pytest
@@ -135,6 +138,34 @@ def test_a_server_that_was_away_gets_all_rows(tmp_path: Path, journal: Path) -> 
 def test_a_missing_bucket_is_an_error_of_the_sink(server: S3Server) -> None:
     with pytest.raises(SinkError, match=r"none/x: .*The specified bucket does not exist"):
         server.make_sink("none/x").check()
+
+
+class OldServerHandler(BaseHTTPRequestHandler):
+    """Answers as OpenStack Swift does."""
+
+    def do_PUT(self) -> None:
+        while size := int(self.rfile.readline(), 16):  # of a chunk
+            self.rfile.read(size + len("\r\n"))
+        self.rfile.readline()
+        message = "The x-amz-checksum-crc64nvme algorithm is not supported."
+        body = f"<Error><Code>NotImplemented</Code><Message>{message}</Message></Error>".encode()
+        self.send_response(501)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *arguments: Any) -> None:
+        pass
+
+
+def test_a_server_that_knows_no_newer_checksum_is_told_with_the_setting() -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), OldServerHandler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    sink = EagerSink("lake", f"s3://lake?endpoint=http://127.0.0.1:{server.server_port}&region=x")
+    with pytest.raises(SinkError, match="set AWS_REQUEST_CHECKSUM_CALCULATION=when_required"):
+        sink.check()
+    server.shutdown()
+    server.server_close()
 
 
 def test_an_erased_user_is_in_no_object_of_the_bucket(
