@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 
 from gateway.core.target import Provider
-from gateway.ledger.errors import SinkError
 from gateway.ledger.sinks.otlp_logs import CallLogSink
 from gateway.settings.schema.root import Config, OtlpPart
 from gateway.telemetry import tracing
 from gateway.telemetry.log import Log
 from gateway.telemetry.spans import ProviderAddress
-from gateway.telemetry.tracing import TraceError, Tracing
+from gateway.telemetry.tracing import Tracing
 
 LOG_SINK_NAME = "OTLP"
 """The name of the sink of logs. Names in a configuration are in small letters."""
@@ -45,13 +44,8 @@ def make_tracing(
 def make_log_sink(
     settings: OtlpPart, version: str, addresses: Mapping[str, ProviderAddress]
 ) -> CallLogSink:
-    """Return the sink of log records. Raises SinkError without the extra `otel`."""
-    try:
-        sender = tracing.make_otlp_log_sender(
-            settings.endpoint, settings.headers, version, addresses
-        )
-    except TraceError as error:
-        raise SinkError(f"{error}".removesuffix(".")) from None
+    """Return the sink of log records. Raises TraceError without the extra `otel`."""
+    sender = tracing.make_otlp_log_sender(settings.endpoint, settings.headers, version, addresses)
     return CallLogSink(LOG_SINK_NAME, sender)
 
 

@@ -246,7 +246,8 @@ class Gateway:
                 clocks=self.clocks,
             )
         except TraceError as error:
-            raise ConfigError([source.make_mistake(("traces", "endpoint"), str(error))]) from None
+            part = "traces" if source.config.traces.endpoint else "otlp"
+            raise ConfigError([source.make_mistake((part, "endpoint"), str(error))]) from None
         except SinkError as error:
             raise ConfigError([source.make_mistake(("ledger", "sinks"), f"{error}.")]) from None
 

@@ -6,6 +6,7 @@ messages itself, and knows from the answer whether the receiver has taken them.
 
 from collections.abc import Iterable, Mapping
 
+import requests
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import (
     AnyValue,
@@ -56,13 +57,17 @@ class OtlpLogSender:
         """Return once the receiver has taken the records; raises OSError."""
         scope_logs = ScopeLogs(scope=self._scope, log_records=map(self._build_record, entries))
         resource_logs = ResourceLogs(resource=self._resource, scope_logs=[scope_logs])
-        response = self._session.post(
-            self._url,
-            data=ExportLogsServiceRequest(resource_logs=[resource_logs]).SerializeToString(),
-            headers=self._headers,
-            timeout=EXPORT_TIMEOUT_SECONDS,
-            allow_redirects=False,
-        )
+        try:
+            response = self._session.post(
+                self._url,
+                data=ExportLogsServiceRequest(resource_logs=[resource_logs]).SerializeToString(),
+                headers=self._headers,
+                timeout=EXPORT_TIMEOUT_SECONDS,
+                allow_redirects=False,
+            )
+        except requests.RequestException as error:  # its text may have parts of the URL
+            kind = type(error).__name__
+            raise ReceiverError(f"the receiver of logs does not answer ({kind})") from error
         if not response.ok or response.is_redirect:
             raise ReceiverError(f"the receiver of logs answers {response.status_code}")
 

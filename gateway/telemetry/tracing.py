@@ -101,7 +101,7 @@ class Tracing:
         self.sender = sender
         self._meter = meter
         self._sample = sample if sender is not None else 0.0
-        self.addresses = addresses or {}
+        self.addresses = {} if addresses is None else addresses
         self._open_calls: dict[str, _OpenCall | None] = {}
 
     def start(self) -> None:
@@ -173,7 +173,7 @@ def make_otlp_sender(endpoint: str, headers: Mapping[str, str], version: str, lo
         # These imports take 0.4 s, and few operators want traces.
         from gateway.telemetry.otel import Otlp  # noqa: PLC0415
     except ImportError:
-        raise TraceError(_MISSING_EXTRA.format("traces.endpoint")) from None
+        raise TraceError(_MISSING_EXTRA) from None
     return Otlp(build_signal_url(endpoint, "traces"), headers, version, log)
 
 
@@ -187,7 +187,7 @@ def make_otlp_meter(
     try:
         from gateway.telemetry.otel_metrics import OtlpMeter  # noqa: PLC0415 - as above
     except ImportError:
-        raise TraceError(_MISSING_EXTRA.format("otlp.endpoint")) from None
+        raise TraceError(_MISSING_EXTRA) from None
     return OtlpMeter(build_signal_url(endpoint, "metrics"), headers, version, labels)
 
 
@@ -201,11 +201,11 @@ def make_otlp_log_sender(
     try:
         from gateway.telemetry.otel_logs import OtlpLogSender  # noqa: PLC0415 - as above
     except ImportError:
-        raise TraceError(_MISSING_EXTRA.format("otlp.endpoint")) from None
+        raise TraceError(_MISSING_EXTRA) from None
     return OtlpLogSender(build_signal_url(endpoint, "logs"), headers, version, addresses)
 
 
-_MISSING_EXTRA = "OTLP needs the extra otel: pip install 'tiergate[otel]', or unset {}."
+_MISSING_EXTRA = "OTLP needs the extra otel: pip install 'tiergate[otel]', or unset the endpoint."
 
 
 def build_signal_url(endpoint: str, signal: Signal) -> str:

@@ -11,6 +11,7 @@ from gateway.pipeline.ledger_runtime import LedgerRuntime
 from gateway.settings.schema.root import Config
 from gateway.telemetry import tracing
 from gateway.telemetry.log import ignore_event
+from gateway.telemetry.spans import ProviderAddress
 
 HERE, THERE = "http://here:4318", "http://there:4318"
 
@@ -74,3 +75,12 @@ def test_only_labels_of_the_metrics_become_attributes(monkeypatch: pytest.Monkey
         config = Config.model_validate({"version": 1, "otlp": settings, "metrics": metrics})
         otlp.make_tracing(config, ignore_event, {}, {})
     assert labels == ["key", "team", "tenant"]
+
+
+def test_addresses_of_a_later_configuration_reach_spans() -> None:
+    addresses: dict[str, ProviderAddress] = {}
+    config = Config.model_validate({"version": 1, "otlp": {"endpoint": HERE, "signals": "traces"}})
+    tracing_of_calls = otlp.make_tracing(config, ignore_event, {}, addresses)
+    assert tracing_of_calls is not None
+    addresses["acme"] = ProviderAddress("api.acme.test", 443)
+    assert tracing_of_calls.addresses == addresses

@@ -79,5 +79,5 @@ def test_without_the_extra_package_the_error_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "gateway.telemetry.otel_metrics", None)
-    with pytest.raises(TraceError, match=r"pip install 'tiergate\[otel\]', or unset otlp.endpoint"):
+    with pytest.raises(TraceError, match=r"pip install 'tiergate\[otel\]', or unset the endpoint"):
         make_otlp_meter("http://127.0.0.1:4318", {}, "1")

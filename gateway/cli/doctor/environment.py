@@ -34,6 +34,7 @@ from gateway.settings.data_folder import SQLITE_SCHEME, find_data_folder, resolv
 from gateway.settings.errors import Mistake
 from gateway.state.redis.url import parse_url
 from gateway.telemetry import process
+from gateway.telemetry.tracing import TraceError
 
 type Level = Literal["ok", "warning", "error"]
 
@@ -245,9 +246,9 @@ def _check_sink(description: str, where: str, open_it: Callable[[], LedgerSink])
             sink.check()
         finally:
             sink.close()
-    except (OSError, LedgerError) as error:
+    except (OSError, LedgerError, TraceError) as error:
         hint = "Calls continue, and their rows wait in the journal for it."
-        message = f"{description.capitalize()} takes no rows: {error}."
+        message = f"{description.capitalize()} takes no rows: {f'{error}'.removesuffix('.')}."
         return DoctorFinding("error", "ledger", message, hint, where=where, fix="tiergate check")
     return DoctorFinding("ok", "ledger", f"{description} takes rows")
 

@@ -17,6 +17,7 @@ from gateway.ledger.sinks.otlp_logs import CallLogSink
 from gateway.pipeline.otlp import make_log_sink
 from gateway.settings.schema.root import OtlpPart
 from gateway.telemetry.spans import ProviderAddress
+from gateway.telemetry.tracing import TraceError
 from tests.ledger.rows import sealed
 from tests.telemetry.rows import AT, CANARY, entry, hit, intent, refused
 from tests.telemetry.tap import TraceReceiver, read_attributes
@@ -117,7 +118,9 @@ def test_a_receiver_that_was_away_gets_all_records(tmp_path: Path, tap: TraceRec
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     write_journal(tmp_path, *(entry(id=f"tg-{number}") for number in range(1500)))
-    with pytest.raises(SinkError):
+    with pytest.raises(
+        SinkError, match=r"the receiver of logs does not answer \(ConnectionError\)"
+    ):
         make_sink(f"http://127.0.0.1:{port}").feed(tmp_path)
     make_sink(tap.url).feed(tmp_path)
     assert len(tap.logs(1500)) == 1500
@@ -163,5 +166,5 @@ def test_a_batch_without_calls_is_not_sent(tmp_path: Path) -> None:
 
 def test_the_missing_extra_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gateway.telemetry.otel_logs", None)
-    with pytest.raises(SinkError, match=r"pip install 'tiergate\[otel\]'"):
+    with pytest.raises(TraceError, match=r"pip install 'tiergate\[otel\]'"):
         make_sink("http://127.0.0.1:4318")
