@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import sqlite3
+import sys
 from contextlib import closing
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -296,3 +297,14 @@ def test_kinds_of_fetched_media_follow_from_types(
 ) -> None:
     text = f"{world.BASE}media: {media}\n"
     assert world.whole(tmp_path, text).router.fetched_media == kinds
+
+
+@pytest.mark.parametrize("part", ["traces", "otlp"])
+def test_a_receiver_without_the_extra_is_a_mistake_of_its_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    for name in ("otel", "otel_logs", "otel_metrics"):
+        monkeypatch.setitem(sys.modules, f"gateway.telemetry.{name}", None)
+    built = build(tmp_path, lambda value: value.update({part: {"endpoint": "http://here:4318"}}))
+    with pytest.raises(ConfigError, match=rf"{part}\.endpoint.*pip install 'tiergate\[otel\]'"):
+        Gateway(built, {"TIERGATE_DATA": str(tmp_path / "data")}, ignore_event)
