@@ -14,6 +14,13 @@ from tests.dashboard.sight import PAGES, PHONE, WIDE, Scheme, Sight
 CANARIES = (ADMIN, SECRET, PROMPT, "canary 4711", *map(secret, APPS))
 _NEVER = re.compile(r"\b(NaN|undefined|null|Infinity)\b|\[object")
 _ABOUT = {"overview": "?range=7d", "latency": "?range=7d&by=model"}
+_STATES = (
+    ("overview", "?range=custom&since=2020-01-01&compare=before&by=model&tier=fast&key=chat-app"),
+    ("latency", "?range=30d&compare=before&by=dialect&state=settled"),
+    ("calls", "?range=24h&sort=-cost&search=openai&tier=smart"),
+    ("calls", "?view=threads"),
+)
+"""Pages with filters, a comparison, an order and other views."""
 _RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
 
 
@@ -48,13 +55,13 @@ def test_pages_are_for_everybody(
     sight.page.get_by_label("Admin key").wait_for()
     wrong["door"] = _told(axe.run(sight.page, options=_RULES).response)
     sight.enter()
-    for name in PAGES:
-        sight.show(name)
+    for name, query in (*((page, "") for page in PAGES), *_STATES):
+        sight.show(name, query)
         for summary in sight.page.locator("details > summary:visible").all()[:1]:
             summary.click()
-        wrong[name] = _told(axe.run(sight.page, options=_RULES).response)
+        wrong[name + query] = _told(axe.run(sight.page, options=_RULES).response)
         wide = sight.page.evaluate("document.documentElement.scrollWidth - innerWidth")
-        assert wide <= 0, f"{name} is {wide} px wider than the window"
+        assert wide <= 0, f"{name}{query} is {wide} px wider than the window"
     sight.close()
     assert not {name: faults for name, faults in wrong.items() if faults}
 

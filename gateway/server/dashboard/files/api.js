@@ -75,7 +75,10 @@ async function ask(url, { method = "GET", json, headers = {}, signal, raw = fals
     throw new Refused("The gateway does not answer. Is it running?", 0);
   }
   if (raw && reply.ok) return reply;
-  const told = await reply.json().catch(() => null);
+  const told = await reply.json().catch((error) => {
+    if (error.name === "AbortError") throw error;
+    return null;
+  });
   if (!reply.ok) throw new Refused(told?.error?.message ?? `The gateway answered ${reply.status}.`, reply.status);
   return told;
 }

@@ -3,11 +3,11 @@ import { h } from "./elements.js";
 import { count, percent, usd } from "./figures.js";
 import { Panel, Segments } from "./parts.js";
 import { Grid } from "./trace.js";
-import { useEffect, useRef, useState } from "./vendor/preact.js";
+import { useEffect, useState } from "./vendor/preact.js";
 
 const SOURCES = [["", "Golden prompts", "Of golden prompts"], ["24h", "24 h", "Of calls of the last 24 hours"], ["7d", "7 d", "Of calls of the last 7 days"], ["30d", "30 d", "Of calls of the last 30 days"]];
 const TIERS = ["fast", "smart", "reasoning"];
-const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT] = [640, 260, 62, 40, 14, 20];
+const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT] = [640, 270, 68, 50, 14, 34];
 
 /** The gateway decides all prompts or calls once for each position: so it does that only when somebody asks. */
 export function Dial({ page }) {
@@ -58,7 +58,6 @@ function name(point) {
 
 /** Cost to the right, quality upwards: a line through the positions, and a ring where the gateway stands. */
 function Plot({ points, shown, show }) {
-  const box = useRef();
   const costs = points.map((point) => point.cost);
   const qualities = points.map((point) => point.quality);
   const most = Math.max(...costs) * 1.05 || 1;
@@ -70,10 +69,10 @@ function Plot({ points, shown, show }) {
   const rows = Array.from({ length: 5 }, (_, at) => low + ((high - low) * at) / 4);
   const columns = Array.from({ length: 5 }, (_, at) => (most * at) / 4);
   const best = line.at(-1);
-  return h("div.plot.curve", { ref: box },
+  return h("div.plot.curve",
     h("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `Quality by cost, ${line.length} positions: from ${percent(line[0]?.quality)} kept at ${usd(line[0]?.cost)} to ${percent(best?.quality)} at ${usd(best?.cost)} for 1,000 answers. The table has all.` },
       rows.map((quality) => [h("line.grid-line", { x1: LEFT, x2: WIDTH - RIGHT, y1: y(quality), y2: y(quality) }), h("text", { x: LEFT - 8, y: y(quality) + 4, "text-anchor": "end" }, percent(quality))]),
-      columns.map((cost) => h("text", { x: x(cost), y: HEIGHT - BOTTOM + 18, "text-anchor": "middle" }, usd(cost))),
+      columns.map((cost) => h("text", { x: x(cost), y: HEIGHT - BOTTOM + 20, "text-anchor": "middle" }, usd(cost))),
       h("text", { x: (WIDTH + LEFT) / 2, y: HEIGHT - 4, "text-anchor": "middle" }, "USD for 1,000 answers"),
       h("polyline.curve-line", { points: line.map((point) => `${x(point.cost)},${y(point.quality)}`).join(" ") }),
       points.map((point) => h("circle", {

@@ -1,7 +1,7 @@
 // What calls cost, who made them, what that saved, and what went wrong.
 import { Chart, slotEnd } from "../chart.js";
 import { h } from "../elements.js";
-import { brief, change, count, money, percent, share, usd } from "../figures.js";
+import { brief, change, count, money, percent, share, shareChange, usd } from "../figures.js";
 import { FilterBar } from "../filters.js";
 import { Empty, Figure, Panel, Table } from "../parts.js";
 import { usePolling } from "../polling.js";
@@ -115,9 +115,9 @@ function figures(question, { total, damaged_rows: damaged }, former) {
     h(Figure, { name: "Tokens", value: used === null ? "–" : brief(used), href: callsLink(question), notes: [
       since(used, then && tokens(then), brief), used === null ? null : `${brief(total.output)} of them out`] }),
     h(Figure, { name: "From the cache", value: share(total.cached, total.calls), href: callsLink(question, [["state", "cache_hit"]]), notes: [
-      since(part(total, "cached"), part(then, "cached"), percent), `${count(total.cached)} calls`] }),
+      then ? shareChange(part(total, "cached"), part(then, "cached")) : null, `${count(total.cached)} calls`] }),
     h(Figure, { name: "Failed", value: share(total.failed, total.calls), href: callsLink(question, FAILED), tone: total.failed ? "bad" : null, notes: [
-      since(part(total, "failed"), part(then, "failed"), percent), `${count(total.failed)} calls`] }),
+      then ? shareChange(part(total, "failed"), part(then, "failed")) : null, `${count(total.failed)} calls`] }),
   ];
 }
 
