@@ -1,6 +1,7 @@
 """Every page, served by a real gateway: complete, without errors or outside requests, and accessible."""
 
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,12 @@ from tests.dashboard.sight import PAGES, PHONE, WIDE, Scheme, Sight
 CANARIES = (ADMIN, SECRET, PROMPT, "canary 4711", *map(secret, APPS))
 _NEVER = re.compile(r"\b(NaN|undefined|null|Infinity)\b|\[object")
 _ABOUT = {"overview": "?range=7d", "latency": "?range=7d&by=model"}
+_TWO_DAYS_AGO = datetime.now(UTC) - timedelta(days=2)
 _STATES = (
-    ("overview", "?range=custom&since=2020-01-01&compare=before&by=model&tier=fast&key=chat-app"),
+    (
+        "overview",
+        f"?range=custom&since={_TWO_DAYS_AGO:%Y-%m-%d}&compare=before&by=model&tier=fast&key=chat-app",
+    ),
     ("latency", "?range=30d&compare=before&by=dialect&state=settled"),
     ("calls", "?range=24h&sort=-cost&search=openai&tier=smart"),
     ("calls", "?view=threads"),
