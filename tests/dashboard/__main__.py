@@ -16,13 +16,14 @@ LARGEST = 150_000
 """The most bytes that a picture may have."""
 _HEAD = 8
 _SHOTS: tuple[tuple[str, str, str, Scheme, tuple[int, int]], ...] = (
-    ("overview-dark", "overview", "?range=7d", "dark", (1280, 860)),
+    ("overview-dark", "overview", "?range=7d&compare=before", "dark", (1280, 800)),
     ("overview-light", "overview", "?range=7d", "light", (1280, 860)),
     ("overview-phone", "overview", "?range=7d", "dark", PHONE),
     ("latency", "latency", "?range=24h", "light", (1280, 720)),
     ("targets", "targets", "", "dark", (1440, 640)),
     ("budgets", "budgets", "", "dark", (1280, 860)),
-    ("calls", "calls", "", "dark", (1760, 600)),
+    ("calls", "calls", "", "dark", (1440, 640)),
+    ("conversations", "calls", "?view=threads", "light", (1280, 640)),
     ("keys", "keys", "", "dark", (1280, 640)),
     ("usage", "usage", "", "light", (1280, 860)),
     ("playground", "playground", "", "light", (1280, 860)),
@@ -60,6 +61,9 @@ def _take(
         sight.page.fill(".turn textarea", "Prove that there are infinitely many primes.")
         sight.page.get_by_role("button", name="Decide").click()
         sight.page.locator(".card > .pairs").last.wait_for()
+    if name == "conversations":
+        sight.page.locator(".threads summary").first.click()
+        sight.page.locator(".thread li").first.wait_for()
     if page == "budgets":
         sight.page.get_by_text("How it burns down").first.click()
         sight.page.locator("canvas").first.wait_for()

@@ -200,8 +200,9 @@ def test_a_call_shows_the_trace_that_explain_prints(page: Page, scene: LiveDashb
     assert page.url.endswith(f"#/calls/{id}")
     explained = scene.tiergate("explain", id)
     assert {**explained, "trace": 0} == {**scene.admin(f"/admin/entries/{id}/decision"), "trace": 0}
-    steps = page.locator(".detail section.part").first.locator("tbody tr").all()
-    cells = [[cell.inner_text() for cell in step.locator("th, td").all()] for step in steps]
+    steps = page.get_by_role("table", name="Steps of the decision").locator("tbody tr")
+    expect(steps).to_have_count(len(explained["trace"]))
+    cells = [[cell.inner_text() for cell in step.locator("th, td").all()] for step in steps.all()]
     drawn = [[re.sub(r" \d+\.\d ms$", "", text) for text in row] for row in cells]
     assert drawn == [[one["step"], one["effect"] or DASH, one["why"]] for one in explained["trace"]]
     assert any(BAD in cell for row in drawn for cell in row)

@@ -95,10 +95,10 @@ export function change(now, then, format) {
   return `${part > 0 ? "+" : "−"}${percent(Math.abs(part))}, was ${format(then)}`;
 }
 
-/** How much a share of calls has changed, in points of percent; null if it is not known. */
+/** How much a share of calls has changed, in percentage points; null if it is not known. */
 export function shareChange(now, then) {
   if (now === null || then === null) return null;
   const points = (now - then) * 100;
   if (Math.abs(points) < 0.05) return "as before";
-  return `${points > 0 ? "+" : "−"}${Math.abs(points).toFixed(1)} points, was ${percent(then)}`;
+  return `${points > 0 ? "+" : "−"}${Math.abs(points).toFixed(1)} pp, was ${percent(then)}`;
 }

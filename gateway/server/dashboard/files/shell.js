@@ -88,7 +88,7 @@ function Frame({ leave }) {
   const [trouble, setTrouble] = useState("");
   const [carried, carry] = useState([]);
   const main = useRef();
-  useEffect(() => {
+  useLayoutEffect(() => { // at once: an address that changes right after the first drawing counts
     const go = () => setRoute(readRoute());
     const hear = ({ detail: error }) => {
       if (error instanceof Signed) leave("Your session has ended. Sign in again.");
@@ -152,7 +152,7 @@ function PlaceOfPage({ route, keep }) {
   const isCurrent = loaded?.route === route;
   return [
     h("h1", { tabindex: -1, ref: heading }, loaded?.module.title),
-    isCurrent ? h(Boundary, { key: location.hash }, h(loaded.module.Page, {
+    isCurrent ? h(Boundary, {}, h(loaded.module.Page, {
       page: { api, session, keep, params: route.params, item: route.item, signal: loaded.ending.signal },
     })) : null,
   ];
