@@ -7,7 +7,7 @@ partition could be made for a month of which it has a row.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
@@ -101,10 +101,11 @@ def make_partitions(connection: Any, table: str, months: Iterable[Month]) -> Non
         )
 
 
-def drop_partitions(connection: Any, cutoff: float) -> int:
+def drop_partitions(connection: Any, cutoff: float, forget_sums: Callable[[float], object]) -> int:
     """Drop the partitions with no row from a moment on, and what belongs to their calls.
 
-    Return how many calls went. Raises psycopg.errors.LockNotAvailable while long queries run.
+    `forget_sums` deletes the sums of calls from before a moment, once they are gone. Return how
+    many calls went. Raises psycopg.errors.LockNotAvailable while long queries run.
     """
     count = 0
     for table in PARTITIONED_TABLES:
@@ -118,6 +119,8 @@ def drop_partitions(connection: Any, cutoff: float) -> int:
                 if table == "entries":
                     count += _forget_related_rows(connection, partition)
                 connection.execute(f"DROP TABLE {partition.name}")
+                if table == "entries":
+                    forget_sums(partition.until.starts_at)
     return count
 
 

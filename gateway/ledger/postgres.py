@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,6 +16,7 @@ from gateway.ledger import partitions
 from gateway.ledger.errors import QueryTooLongError, StoreError
 from gateway.ledger.ingest import RowBatch, make_storable
 from gateway.ledger.query import Slots, SqlDialect
+from gateway.ledger.rollup_schema import PostgresRollupSql
 from gateway.ledger.schema import (
     ATTEMPT_COLUMNS,
     DAMAGE_COLUMNS,
@@ -94,6 +96,7 @@ class PostgresStore(SqlStore):
         list_test="{} && %s::text[]",
         list_join="LEFT JOIN LATERAL unnest({column}) AS {name} (value) ON true",
     )
+    rollup_sql: ClassVar = PostgresRollupSql()
     money_columns: ClassVar = (
         "sum(cost), sum(wasted), sum(estimate), sum(baseline) FILTER (WHERE cost IS NOT NULL),"
         " sum(saved), sum(reserved)"
@@ -199,6 +202,7 @@ class PostgresStore(SqlStore):
                 _copy_incoming(cursor, own_rows)
             # Last: other feeds wait from here on.
             seq = self.reserve_numbers(connection, len(batch.entries) + len(batch.reprices))
+            self.rollups.mark_batch(connection, batch)
             if own_rows:
                 changed_rows += _put_incoming(cursor, own_rows, seq)
             if crashed_rows:
@@ -249,7 +253,9 @@ class PostgresStore(SqlStore):
     def prune(self, cutoff: float) -> int:
         """Drop whole partitions, and delete other rows, see `LedgerStore.prune`."""
         with self.open_writer() as connection:
-            count = partitions.drop_partitions(connection, cutoff)
+            count = partitions.drop_partitions(
+                connection, cutoff, partial(self.rollups.forget_until, connection)
+            )
         self._forget_months()
         return count + super().prune(cutoff)
 

@@ -115,9 +115,7 @@ class SqlDialect:
     def build_expressions(self, by: Sequence[str]) -> dict[str, str]:
         """Return an expression for each name to group by, except for the time."""
         return {
-            name: f"{name}.value"
-            if name in LIST_COLUMNS_BY_NAME
-            else f"c.{_COLUMNS_BY_NAME.get(name, name)}"
+            name: f"{name}.value" if name in LIST_COLUMNS_BY_NAME else f"c.{find_column(name)}"
             for name in by
         }
 
@@ -128,6 +126,11 @@ class SqlDialect:
             for name, column in LIST_COLUMNS_BY_NAME.items()
             if name in by
         )
+
+
+def find_column(name: str) -> str:
+    """Return the column of a name to group or filter calls by."""
+    return LIST_COLUMNS_BY_NAME.get(name) or _COLUMNS_BY_NAME.get(name, name)
 
 
 def check_names(
@@ -166,16 +169,12 @@ def build_condition(
             values.append(moment)
     for name, accepted_values in (only or {}).items():
         if name == "day":
-            spans = [span for text in accepted_values if (span := _parse_day(text, zone))]
+            spans = [span for text in accepted_values if (span := find_day(text, zone))]
             day_condition = f"c.at >= {dialect.placeholder} AND c.at < {dialect.placeholder}"
             conditions.append(f"({' OR '.join([day_condition] * len(spans)) or 'false'})")
             values.extend(moment for span in spans for moment in span)
         else:
-            column = (
-                "CAST(c.status AS TEXT)"
-                if name == "status"
-                else f"c.{_COLUMNS_BY_NAME.get(name, name)}"
-            )
+            column = "CAST(c.status AS TEXT)" if name == "status" else f"c.{find_column(name)}"
             list_column = LIST_COLUMNS_BY_NAME.get(name)
             conditions.append(
                 dialect.membership_test.format(column)
@@ -251,7 +250,8 @@ def make_sort_key(by: Sequence[str]) -> Callable[[QueryGroup], tuple[object, ...
     return key
 
 
-def _parse_day(text: str, zone: tzinfo) -> tuple[float, float] | None:
+def find_day(text: str, zone: tzinfo) -> tuple[float, float] | None:
+    """Return the beginning and the end of a day, YYYY-MM-DD; None for another text."""
     try:
         day = date.fromisoformat(text)
         return find_midnight(day, zone), find_midnight(day + timedelta(days=1), zone)

@@ -18,18 +18,18 @@ from gateway.ledger.ingest import RowBatch, read_batches, read_folder_id, read_s
 from gateway.ledger.journal import list_segments
 from gateway.ledger.personal_part import erase_basis
 from gateway.ledger.query import (
-    SLOT,
-    SUM_COLUMNS,
     Days,
     Filters,
     QueryGroup,
     Slots,
     SqlDialect,
     build_condition,
-    build_group,
     check_names,
-    make_sort_key,
 )
+from gateway.ledger.questions import QuestionReader
+from gateway.ledger.rollup_queries import Question
+from gateway.ledger.rollup_schema import RollupSql
+from gateway.ledger.rollups import Rollups
 from gateway.ledger.schema import ATTEMPT_COLUMNS, DAMAGE_COLUMNS, ENTRY_COLUMNS, FEEDBACK_COLUMNS
 from gateway.ledger.store import (
     FEED_WAIT_SECONDS,
@@ -40,12 +40,7 @@ from gateway.ledger.store import (
     TierAnswers,
     count_damaged_rows,
 )
-from gateway.ledger.time_series import (
-    LATENCY_COLUMNS,
-    LatencyTimes,
-    build_latency_query,
-    build_latency_times,
-)
+from gateway.ledger.time_series import LatencyTimes
 
 FEED_LOCK = "feed.lock"
 """The file in a journal's folder that is locked while the gateway's store is fed from there."""
@@ -58,6 +53,8 @@ _LONG_REST_SECONDS = 0.001
 _BUSY_WORK_FACTOR = 16
 """The factor by which a feed works longer between rests while busy: calls wait for each other
 anyway."""
+_SUMS_SECONDS = 0.2
+"""Seconds after a feed until it begins no further quarter or day to make sums of."""
 _PAGE_ROWS = 500  # rows in memory at a time while many are read
 _PRUNE_BATCH_CALLS = 1000  # calls deleted in one transaction
 _ORPHANS_QUERY = """
@@ -99,6 +96,7 @@ class SqlStore(ABC):
     """
 
     sql_dialect: ClassVar[SqlDialect]
+    rollup_sql: ClassVar[RollupSql]
     money_columns: ClassVar[str]
     """The columns that become the six of query.MONEY."""
 
@@ -111,6 +109,7 @@ class SqlStore(ABC):
         self._feed_lock = feed_lock
         self._clock = clock
         self._sleep = sleep
+        self.rollups = Rollups(self.rollup_sql, self.sql_dialect, self.transaction)
         self._keeps_connection = False
         self._work_seconds = _WORK_SECONDS
         """Seconds of work until the next rest."""
@@ -175,6 +174,7 @@ class SqlStore(ABC):
         segment_sizes, store_identity = read_sizes(paths), self.read_identity()
         if segment_sizes and (store_identity, segment_sizes) == self._fed_folders.get(folder):
             self._add_progress(0, None, started_at)
+            self._continue_sums(folder)
             return 0
         with try_lock_file(folder / self._feed_lock) as locked:
             if not locked:
@@ -182,6 +182,7 @@ class SqlStore(ABC):
             changed_rows, fed_sizes = self._feed_segments(folder, paths, segment_sizes, started_at)
         self._fed_folders[folder] = store_identity, fed_sizes
         self._add_progress(0, None, started_at)
+        self._continue_sums(folder)
         return changed_rows
 
     def catch_up(self, folder: Path) -> None:
@@ -212,6 +213,17 @@ class SqlStore(ABC):
                         stored_rows += self.put(connection, batch)
                         self._record_offset(connection, folder_id, path.name, batch)
         return stored_rows
+
+    def make_sums(self, *, until: float = math.inf) -> int:
+        """Make sums of past quarters and days, see `LedgerStore.make_sums`."""
+        count = 0
+        with self.open_feeder() as connection:
+            while self._clock() < until:
+                period = self.rollups.find_pending(connection, self._clock())
+                if period is None:
+                    break
+                count += self.rollups.make_sums(connection, period, self.yield_to_calls)
+        return count
 
     def find_call(self, folder: Path, id: str) -> StoredRow | None:
         """Return the final row of a call that may have just ended, see `LedgerStore.find_call`."""
@@ -258,33 +270,12 @@ class SqlStore(ABC):
     ) -> list[QueryGroup]:
         """Group calls and add them up, see `LedgerStore.sum_costs`."""
         by = check_names(by, only, slots)
-        condition, values = build_condition(
-            self.sql_dialect, since=since, until=until, only=only, zone=zone
-        )
-        expressions = self.sql_dialect.build_expressions(by)
         with self.open_reader() as connection:
-            slot_values = list[object]()
+            span = self._read_span(connection, since, until)
             if "day" in by:
-                slots = Days(zone, *self._read_span(connection, since, until))
-            if slots is not None:
-                expressions[SLOT if SLOT in by else "day"], slot_values = (
-                    self.build_slot_expression(connection, slots)
-                )
-            columns = [*expressions.values(), *SUM_COLUMNS, self.money_columns]
-            sql = " ".join(
-                [
-                    f"SELECT {', '.join(columns)} FROM costs AS c",  # noqa: S608 - names of BY only
-                    self.sql_dialect.build_joins(by),
-                    f"WHERE {condition}",
-                    f"GROUP BY {', '.join(str(index + 1) for index in range(len(by)))}"
-                    if by
-                    else "",
-                ]
-            )
-            rows = connection.execute(sql, [*slot_values, *values]).fetchall()
-        return sorted(
-            (build_group(by, self.decode_sums(row), slots) for row in rows), key=make_sort_key(by)
-        )
+                slots = Days(zone, *(span or (0.0, 0.0)))
+            question = Question(by, since, until, zone, only or {}, slots)
+            return QuestionReader(self, connection, question, span).sum_costs()
 
     def measure_latency(
         self,
@@ -300,24 +291,10 @@ class SqlStore(ABC):
         by = check_names(by, only, slots)
         if "day" in by:
             raise ValueError("cannot group by day: a series has slots")
-        condition, values = build_condition(
-            self.sql_dialect, since=since, until=until, only=only, zone=zone
-        )
-        expressions = self.sql_dialect.build_expressions(by)
-        rows_by_column = dict[str, list[Sequence[Any]]]()
+        question = Question(by, since, until, zone, only or {}, slots)
         with self.open_reader() as connection:
-            slot_values = list[object]()
-            if slots is not None:
-                expressions[SLOT], slot_values = self.build_slot_expression(connection, slots)
-            for column in LATENCY_COLUMNS:
-                sql = build_latency_query(
-                    expressions.values(),
-                    column,
-                    self.sql_dialect.build_joins(by),
-                    condition,
-                )
-                rows_by_column[column] = connection.execute(sql, [*slot_values, *values]).fetchall()
-        return build_latency_times(by, rows_by_column, slots)
+            span = self._read_span(connection, since, until)
+            return QuestionReader(self, connection, question, span).measure_latency()
 
     def read_entries(
         self,
@@ -598,6 +575,13 @@ class SqlStore(ABC):
             self.mark_complete(connection, folder, started_at)
         return changed_rows, {name: fed_sizes.get(name, 0) for name in segment_sizes}
 
+    def _continue_sums(self, folder: Path) -> None:
+        """Make some sums, in a process that feeds often; one process at a time does."""
+        if self._keeps_connection:
+            with try_lock_file(folder / "sums.lock") as locked:
+                if locked:
+                    self.make_sums(until=self._clock() + _SUMS_SECONDS)
+
     def _forget(self, connection: Any, sql: str, cutoff: float) -> int:
         """Delete the calls that a query selects, a bounded number in one transaction."""
         condition = self.sql_dialect.membership_test.format("id")
@@ -605,6 +589,7 @@ class SqlStore(ABC):
         while True:
             with self.transaction(connection):
                 rows = connection.execute(f"{sql} LIMIT {_PRUNE_BATCH_CALLS}", [cutoff]).fetchall()
+                self.rollups.mark_calls(connection, [row[0] for row in rows])
                 ids = self.sql_dialect.bind_texts([row[0] for row in rows])
                 for table in ("failures", "reprices", "verdicts"):
                     connection.execute(f"DELETE FROM {table} WHERE {condition}", [ids])  # noqa: S608
@@ -618,6 +603,9 @@ class SqlStore(ABC):
     def _forget_batch(self, connection: Any, batch: RowBatch) -> None:
         """Delete the rows of some calls of which a journal has rows of the same kind."""
         condition = self.sql_dialect.membership_test.format("id")
+        self.rollups.mark_calls(
+            connection, [*(row.id for row in batch.entries), *(row.id for row in batch.reprices)]
+        )
         for table, rows in (
             ("entries", batch.entries),
             ("failures", batch.attempts),
@@ -669,7 +657,8 @@ class SqlStore(ABC):
 
     def _read_span(
         self, connection: Any, since: float | None, until: float | None
-    ) -> tuple[float, float]:
+    ) -> tuple[float, float] | None:
+        """Return the times of the first and the last call of some time; None without calls."""
         condition, values = build_condition(self.sql_dialect, since=since, until=until, only=None)
         ends = [
             connection.execute(
@@ -678,7 +667,7 @@ class SqlStore(ABC):
             ).fetchone()
             for direction in ("ASC", "DESC")
         ]
-        return (ends[0][0], ends[1][0]) if ends[0] and ends[1] else (0.0, 0.0)
+        return (ends[0][0], ends[1][0]) if ends[0] and ends[1] else None
 
     def _read_stored_rows(
         self,

@@ -28,6 +28,7 @@ from gateway.ledger.file_lock import lock_file
 from gateway.ledger.ingest import RowBatch
 from gateway.ledger.query import Slots, SqlDialect
 from gateway.ledger.recovery import read_removed_until
+from gateway.ledger.rollup_schema import SqliteRollupSql
 from gateway.ledger.schema import (
     ENTRY_COLUMNS,
     ENTRY_CONFLICT_CLAUSE,
@@ -91,6 +92,7 @@ class SqliteStore(SqlStore):
         list_test=f"EXISTS (SELECT 1 FROM json_each({{}}) WHERE value IN {_TEXTS_SUBQUERY})",  # noqa: S608
         list_join="LEFT JOIN json_each({column}) AS {name}",
     )
+    rollup_sql: ClassVar = SqliteRollupSql()
     # One aggregate for all sums: calls into Python are the main cost of such a query. The first two
     # arguments are the cost of calls with a baseline, and the cost of all other calls.
     money_columns: ClassVar = f"""usd(
@@ -271,6 +273,7 @@ class SqliteStore(SqlStore):
         """Store rows. Return how many rows changed the store."""
         changed_rows = 0
         seq = self.reserve_numbers(connection, len(batch.entries) + len(batch.reprices))
+        self.rollups.mark_batch(connection, batch)
         if batch.entries:
             changed_rows += _insert_entries(connection, batch.entries, seq, self.yield_to_calls)
             self.yield_to_calls()

@@ -5,6 +5,7 @@ SQLite file for one machine, or a PostgreSQL database for many. The views `costs
 `feedback` and `days` are public, under the same names in both.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, tzinfo
 from pathlib import Path
@@ -188,6 +189,15 @@ class LedgerStore(LedgerReader, SqlReader, Protocol):
 
         Rows whose segments are gone or damaged stay. Queries see the old rows until the end. Return
         the number of rows; None, without work, if another process feeds from the folder.
+        """
+        ...
+
+    def make_sums(self, *, until: float = math.inf) -> int:
+        """Make the sums of quarters of an hour and of days that are over, as long as they lack any.
+
+        Begin none after a moment. Return how many were made. Questions are answered exactly with
+        and without them: they only save time. A feed does some of this work, after
+        `keep_connection`.
         """
         ...
 

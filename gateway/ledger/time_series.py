@@ -40,6 +40,9 @@ class LatencyTimes(msgspec.Struct, frozen=True):
     """Time from receipt to the last byte; None if no call has one."""
     first_content: LatencySpread | None
     """Time from receipt to the first content."""
+    relative_error: float | None = None
+    """The most by which a percentile may differ from the exact one, as a part of it; None if it is
+    exact."""
 
 
 def build_latency_query(
@@ -81,7 +84,7 @@ def build_latency_times(
     }
     names = {name for spread in spreads.values() for name in spread}
     return [
-        LatencyTimes(spread, **{column: spreads[column].get(spread) for column in LATENCY_COLUMNS})
+        LatencyTimes(spread, spreads["duration"].get(spread), spreads["first_content"].get(spread))
         for spread in sorted(
             names, key=lambda names: [(name is None, name or "") for name in names]
         )

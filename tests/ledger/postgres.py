@@ -39,7 +39,10 @@ _SETTINGS = {
 }
 
 
-_LEDGER_TABLES = ("segments", "entries", "failures", "reprices", "verdicts")
+_LEDGER_TABLES = (
+    *("segments", "entries", "failures", "reprices", "verdicts"),
+    *("rollup_sets", "rollups", "rollup_bins", "rollup_pending"),
+)
 _NUMBERS = count(1)
 """Numbers of schemas."""
 _INIT = ("-U", "tiergate", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C")

@@ -1,0 +1,270 @@
+"""Sums by 15 minutes and by day answer as the rows do, to the last digit, after any change."""
+
+from collections.abc import Sequence
+from datetime import UTC, timedelta, timezone, tzinfo
+from decimal import Decimal
+from itertools import count
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gateway.core.ledger_rows import Row
+from gateway.ledger.file_lock import try_lock_file
+from gateway.ledger.query import GROUP_BY_NAMES, QueryGroup
+from gateway.ledger.rollups import RELATIVE_ERROR, Period
+from gateway.ledger.sql_store import SqlStore
+from gateway.ledger.time_series import LatencyTimes, build_slots
+from tests.contract.ledger.conftest import Make, ask, fed
+from tests.ledger.rows import entry, reprice
+
+DAY = 1_792_972_800.0  # a midnight in UTC
+QUARTER = 900
+ZONES: list[tzinfo] = [
+    UTC,
+    ZoneInfo("Europe/Berlin"),
+    timezone(timedelta(hours=5, minutes=45)),
+    timezone(timedelta(minutes=7)),  # its days begin within a quarter
+]
+RUN = count()
+
+amounts = st.none() | st.sampled_from(
+    [
+        *(Decimal(text) for text in ("0", "0.10", "3", "0.000000123456789012345", "1E-9")),
+        *(Decimal(text) for text in ("0.0000000000000000000000001", "12345.6", "-0.5", "9999")),
+    ]
+)
+moments = st.builds(
+    lambda quarter, offset: DAY + quarter * QUARTER + offset,
+    st.sampled_from([0, 1, 2, 94, 95, 96, 97, 200]),
+    st.sampled_from([0.0, 0.25, 450.5, 899.99]),
+)
+entries = st.builds(
+    entry,
+    st.sampled_from([f"call-{number}" for number in range(12)]),
+    at=moments,
+    state=st.sampled_from(["settled", "failed", "cache_hit", "unknown_crash", "aborted"]),
+    tier=st.sampled_from(["fast", "smart", None]),
+    lab=st.sampled_from(["openai", "local"]),
+    key=st.sampled_from(["alice", 'bob "\\ ü']),
+    team=st.sampled_from([None, "red"]),
+    tags=st.sampled_from([(), ("a",), ("a", "b")]),
+    guards=st.sampled_from([(), ("g",)]),
+    status=st.sampled_from([200, 503]),
+    end_user=st.sampled_from([None, "3f9a0c1d2e4b5a67"]),
+    attempts=st.integers(0, 2),
+    input=st.none() | st.integers(0, 2**40),
+    cost=amounts,
+    baseline=amounts,
+    reserved=amounts,
+    wasted=amounts,
+    duration=st.none() | st.sampled_from([0.0, 0.001, 0.75, 3.0, 100.0]),
+    first_content=st.none() | st.floats(0.01, 10),
+)
+reprices = st.builds(
+    reprice,
+    st.sampled_from([f"call-{number}" for number in range(12)]),
+    at=st.floats(DAY, DAY + 9),
+    cost=amounts,
+    baseline=amounts,
+)
+changes = st.lists(
+    st.lists(entries | reprices, max_size=8) | st.just("sums") | st.just("prune"), max_size=4
+)
+filters = st.dictionaries(
+    st.sampled_from(["tier", "key", "tag", "state", "day", "status", "user", "guard"]),
+    st.just(["fast", "alice", "a", "settled", "200", "2026-10-27", "g"]),
+    max_size=2,
+)
+questions = st.fixed_dictionaries(
+    {
+        "by": st.lists(st.sampled_from(GROUP_BY_NAMES), max_size=2, unique=True),
+        "since": st.none() | moments,
+        "until": st.none() | moments,
+        "zone": st.sampled_from(ZONES),
+        "only": filters,
+    }
+)
+
+
+def change(store: SqlStore, folder: Path, steps: Sequence[list[Row] | str]) -> None:
+    for step in steps:
+        if step == "sums":
+            store.make_sums()
+        elif step == "prune":
+            store.prune(DAY + 20 * QUARTER)
+        else:
+            fed(store, folder, [row for row in step if not isinstance(row, str)])
+
+
+def sum_rows(
+    store: SqlStore, by: Sequence[str] = (), *, zone: tzinfo = UTC, **selection: Any
+) -> list[QueryGroup]:
+    """Return the answer from rows alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gateway.ledger.rollup_queries.find_kind", lambda *_, **__: None)
+        return store.sum_costs(by, zone=zone, **selection)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(steps=changes, asked=st.lists(questions, min_size=1, max_size=4))
+def test_sums_are_those_of_the_rows(
+    make: Make, tmp_path: Path, steps: list[Any], asked: list[dict[str, Any]]
+) -> None:
+    store, folder = make(), tmp_path / f"{next(RUN)}"
+    folder.mkdir()
+    change(store, folder, steps)
+    for question in asked:
+        assert store.sum_costs(**question) == sum_rows(store, **question), question
+    store.make_sums()
+    for question in asked:
+        assert store.sum_costs(**question) == sum_rows(store, **question), question
+
+
+def test_amounts_that_do_not_fit_are_read_from_rows(store: SqlStore, folder: Path) -> None:
+    rows = [
+        entry("a", at=DAY, cost=Decimal("0.1234567890123456789012345")),
+        entry("b", at=DAY + QUARTER, cost=Decimal(2)),
+        entry("c", at=DAY + 86_400, cost=Decimal(4)),
+    ]
+    fed(store, folder, rows)
+    store.make_sums()
+    (total,) = store.sum_costs()
+    assert total.cost == Decimal("6.1234567890123456789012345")
+    assert store.make_sums() == 0  # nor are they tried again
+
+
+def test_a_row_that_changes_while_its_sums_are_made_is_in_the_next_ones(
+    store: SqlStore, folder: Path
+) -> None:
+    fed(store, folder, [entry("a", at=DAY, cost=Decimal(1))])
+    with store.open_writer() as base:
+        period = store.rollups.find_pending(base, DAY + 2 * 86_400)
+        assert period is not None
+        late = iter([[entry("b", at=DAY, cost=Decimal(2))]])
+
+        def feed_late(*_: object) -> None:
+            fed(store, folder, next(late, []))
+
+        assert not store.rollups.make_sums(base, period, feed_late)
+    assert store.make_sums() == 2
+    assert [group.cost for group in store.sum_costs(["tier"])] == [Decimal(3)]
+
+
+def test_a_quarter_that_is_not_over_has_no_sums(store: SqlStore, folder: Path) -> None:
+    fed(store, folder, [entry("a", at=DAY)])
+    with store.open_writer() as base:
+        assert store.rollups.find_pending(base, DAY + QUARTER + 100) is None
+        period = store.rollups.find_pending(base, DAY + QUARTER + 130)
+        assert period is not None
+        assert not period.by_day
+
+
+def test_latencies_of_sums_are_within_their_error(store: SqlStore, folder: Path) -> None:
+    rows = [
+        entry(
+            f"{number}",
+            at=DAY + number * 100,
+            tier=("fast", "smart")[number % 2],
+            duration=0.001 * number**2,
+            first_content=None if number % 3 else 0.5,
+        )
+        for number in range(1_000)
+    ]
+    fed(store, folder, rows)
+    slots = build_slots("day", DAY, DAY + 100_000, UTC)
+    asked: list[dict[str, Any]] = [
+        {"by": ["tier"]},
+        {"by": []},
+        {"by": ["tier"], "slots": slots, "since": DAY},
+        {"by": ["lab", "tier"]},
+        {"by": ["lab"], "only": {"tier": ["fast"]}},
+    ]
+    exact = [store.measure_latency(**question) for question in asked]
+    store.make_sums()
+    for question, times in zip(asked, exact, strict=True):
+        answer = store.measure_latency(**question)
+        assert [time.names for time in answer] == [time.names for time in times]
+        for near, true in zip(answer, times, strict=True):
+            assert (true.relative_error, near.relative_error) == (None, RELATIVE_ERROR)
+            check_spreads(near, true)
+
+
+def check_spreads(near: LatencyTimes, true: LatencyTimes) -> None:
+    for one, other in (
+        (near.duration, true.duration),
+        (near.first_content, true.first_content),
+    ):
+        assert one is not None
+        assert other is not None
+        assert one.count == other.count
+        for name in ("p50", "p95", "p99"):
+            assert getattr(one, name) == pytest.approx(getattr(other, name), rel=RELATIVE_ERROR)
+
+
+def test_latencies_of_other_names_are_exact(store: SqlStore, folder: Path) -> None:
+    fed(store, folder, [entry("a", at=DAY, duration=0.0, first_content=1.0, tags=("x",))])
+    store.make_sums()
+    (times,) = store.measure_latency(["tag"])
+    assert (times.relative_error, times.duration and times.duration.p50) == (None, 0.0)
+    (times,) = store.measure_latency(["tier"])
+    assert times.duration is not None
+    assert (times.relative_error, times.duration.p99) == (RELATIVE_ERROR, 0.0)
+
+
+def test_sums_that_differ_from_rows_are_counted(store: SqlStore, folder: Path) -> None:
+    fed(store, folder, [entry("a", at=DAY, cost=Decimal("0.0000001234567890123"))])
+    store.make_sums()
+    with store.open_writer() as base:
+        days = [Period(True, int(DAY // 86_400), 0), Period(False, int(DAY // QUARTER), 0)]
+        assert [store.rollups.count_differences(base, day) for day in days] == [0, 0]
+        base.execute("UPDATE rollups SET calls = 2 WHERE kind = 0")
+        assert [store.rollups.count_differences(base, day) for day in days] == [0, 2]
+
+
+def test_a_process_that_feeds_often_makes_sums(store: SqlStore, folder: Path) -> None:
+    fed(store, folder, [entry("a", at=DAY)])
+    assert ask(store, "SELECT count(*) FROM rollup_pending") == [(2,)]
+    store.keep_connection()
+    try:
+        fed(store, folder, [entry("b", at=DAY)])
+        for _ in range(3):
+            store.feed(folder)
+        assert ask(store, "SELECT count(*) FROM rollup_pending") == [(0,)]
+    finally:
+        store.close()
+
+
+def test_another_process_may_make_sums_meanwhile(store: SqlStore, folder: Path) -> None:
+    fed(store, folder, [entry("a", at=DAY)])
+    store.keep_connection()
+    try:
+        with try_lock_file(folder / "sums.lock"):
+            store.feed(folder)
+        assert ask(store, "SELECT count(*) FROM rollup_pending") == [(2,)]
+    finally:
+        store.close()
+
+
+def test_many_scattered_changes_are_read_as_rows_at_once(store: SqlStore, folder: Path) -> None:
+    rows = [entry(f"{n}", at=DAY + n * QUARTER, cost=Decimal(n)) for n in range(240)]
+    fed(store, folder, rows)
+    with store.open_writer() as base:  # as if every second quarter had its sums
+        base.execute("DELETE FROM rollup_pending WHERE by_day = 0 AND start % 2 = 0")
+    (total,) = store.sum_costs(only={"key": ["alice"]})
+    assert total.calls == 240
+
+
+def test_sums_go_with_the_rows_that_were_kept_long_enough(store: SqlStore, folder: Path) -> None:
+    month = 1_793_491_200.0  # the beginning of November
+    fed(store, folder, [entry("a", at=DAY), entry("b", at=month, cost=Decimal(2))])
+    store.make_sums()
+    assert store.prune(month) == 1
+    assert [(group.calls, group.cost) for group in store.sum_costs(["tier"])] == [(1, Decimal(2))]
+    store.make_sums()
+    assert [(group.calls, group.cost) for group in store.sum_costs(["tier"])] == [(1, Decimal(2))]
+    early = f"SELECT count(*) FROM rollups WHERE start < {month / QUARTER} AND start > 1000000"
+    assert ask(store, early) == [(0,)]
