@@ -7,7 +7,8 @@ UTC. `rollup_bins` has counts of latencies in the same way.
 The store makes the sums of a quarter or day from its rows, once it is over. `rollup_pending` lists
 the quarters and days whose rows have changed since then, so a question reads their rows instead. A
 transaction that changes a row puts its quarter and day there. Nothing else keeps sums and rows
-equal, so no sum can drift.
+equal, so no sum can drift. A day later the store compares the sums with the rows all the same;
+`rollup_check` has the next quarter for that.
 """
 
 from abc import ABC, abstractmethod
@@ -25,6 +26,8 @@ _CHART_DIMENSIONS = (
     *("lab", "tier", "model", "provider", "key", "team", "tags", "state", "arm", "dialect"),
 )
 """The dimensions whose pairs are kept by quarter too, for a series with a filter."""
+_RULE_PAIR = ("rule", "source")
+"""Another such pair: rules are listed by what decided."""
 _DIMENSION_GROUPS = (
     ("lab", "tier", "model", "provider"),
     ("key", "team", "tenant", "dialect"),
@@ -64,7 +67,7 @@ def _group_kinds() -> dict[bool, tuple[KindGroup, ...]]:
     subsets_by_source: dict[bool, dict[tuple[str, ...], list[tuple[str, ...]]]] = {
         False: {
             _CHART_DIMENSIONS: _list_subsets(_CHART_DIMENSIONS, 2),
-            tuple(other_dimensions): [(name,) for name in other_dimensions],
+            tuple(other_dimensions): [*((name,) for name in other_dimensions), _RULE_PAIR],
         },
         True: {
             DIMENSIONS: [DIMENSIONS],
@@ -213,6 +216,8 @@ class RollupSql(ABC):
                 version {types["count"]} NOT NULL, PRIMARY KEY (by_day, start)
             ) {types["clustered"]}
             """,
+            f"CREATE TABLE rollup_check (next_start {types['count']} NOT NULL)",
+            "INSERT INTO rollup_check VALUES (0)",
             pending.format(0, self.quarter),
             pending.format(1, f"{self.quarter} / {QUARTERS_PER_DAY}"),
         )

@@ -27,6 +27,8 @@ _GRACE_SECONDS = 120
 """Seconds after a quarter until its sums are made: by then most of its calls have ended."""
 _MISFIT = -1
 """The version of a quarter or day whose amounts do not fit: questions read its rows for good."""
+_MAX_CHECKED_QUARTERS = 2 * QUARTERS_PER_DAY
+"""The most quarters that are checked later than a day after their end, as after an upgrade."""
 _BATCH_KINDS = 6
 """Kinds whose sums are stored in one transaction, for which other writers wait."""
 _PAGE_ROWS = 1_000
@@ -167,15 +169,51 @@ class Rollups:
             connection.execute(sql, [period.start])
         return True
 
-    def count_differences(self, connection: Any, period: Period) -> int:
+    def count_differences(
+        self, connection: Any, period: Period, yield_to_calls: Callable[[], object] = int
+    ) -> int:
         """Return how many sums of a quarter or day differ from its rows."""
         self._read_calls(connection, period)
         count = 0
         for group in KIND_GROUPS[period.by_day]:
             self._fill_part(connection, group)
             for kind in group.kinds:
+                yield_to_calls()
                 sql = self._sql.count_differences(kind)
                 count += int(connection.execute(sql, [period.start] * 2).fetchone()[0])
+        return count
+
+    def check_next(
+        self, connection: Any, now: float, yield_to_calls: Callable[[], object] = int
+    ) -> int:
+        """Compare sums with rows, outside a transaction: of the next quarter that ended a day ago.
+
+        With the first quarter of a day the method compares the sums of the day before too. Return
+        how many differ. Their quarter and day are pending then.
+        """
+        mark = self._sql.placeholder
+        end = int(now // QUARTER_SECONDS) - QUARTERS_PER_DAY
+        row = connection.execute("SELECT next_start FROM rollup_check").fetchone()
+        start = max(int(row[0]), end - _MAX_CHECKED_QUARTERS)
+        if start >= end:
+            return 0
+        periods = [Period(by_day=False, start=start, version=0)]
+        day, offset = divmod(start, QUARTERS_PER_DAY)
+        if offset == 0:
+            periods.append(Period(by_day=True, start=day - 1, version=0))
+        count = 0
+        for period in periods:
+            differences = self.count_differences(connection, period, yield_to_calls)
+            with self._transaction(connection):
+                # A row that changed meanwhile is no difference.
+                values = [int(period.by_day), period.start]
+                is_pending = connection.execute(self._sql.lock_pending, values).fetchone()
+                if differences and not is_pending:
+                    count += differences
+                    first = start if not period.by_day else start - QUARTERS_PER_DAY
+                    self.mark_quarters(connection, [first])
+        with self._transaction(connection):
+            connection.execute(f"UPDATE rollup_check SET next_start = {mark}", [start + 1])  # noqa: S608 - of this package
         return count
 
     def _read_calls(self, connection: Any, period: Period) -> bool:

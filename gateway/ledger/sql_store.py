@@ -581,6 +581,14 @@ class SqlStore(ABC):
             with try_lock_file(folder / "sums.lock") as locked:
                 if locked:
                     self.make_sums(until=self._clock() + _SUMS_SECONDS)
+                    with self.open_feeder() as connection:
+                        differences = self.rollups.check_next(
+                            connection, self._clock(), self.yield_to_calls
+                        )
+                    self._ingest_state = msgspec.structs.replace(
+                        self._ingest_state,
+                        wrong_sums=self._ingest_state.wrong_sums + differences,
+                    )
 
     def _forget(self, connection: Any, sql: str, cutoff: float) -> int:
         """Delete the calls that a query selects, a bounded number in one transaction."""

@@ -74,6 +74,8 @@ class IngestState(msgspec.Struct, frozen=True, kw_only=True):
     """The number of lines that were no row: torn, or of a kind that this version does not know."""
     damaged: int = 0
     """The number of rows of the journals that were found damaged or missing."""
+    wrong_sums: int = 0
+    """The number of sums that differed from their rows, and were made again."""
     rebuilding: bool = False
     """True while the store is rebuilt because its file was damaged or missing; it refuses
     queries."""

@@ -68,6 +68,7 @@ class LedgerRuntime:
         self.damaged_files = 0
         """The number of files of the store that were found damaged or gone."""
         self._logged_damaged_rows = 0
+        self._logged_wrong_sums = 0
         self.store = open_store(url, on_rebuild=self._log_rebuild)
         self._sink_feeders = [
             SinkFeeder(name, open_sink(name, sink_url), self.journal_folder, log, clocks.wall)
@@ -198,6 +199,14 @@ class LedgerRuntime:
                 folder=str(self.journal_folder),
             )
             self._logged_damaged_rows = damaged_rows
+        wrong_sums = self.store.state().wrong_sums
+        if wrong_sums > self._logged_wrong_sums:
+            self._log(
+                "ledger",
+                error="sums of the store differ from its rows; it makes them again",
+                sums=wrong_sums - self._logged_wrong_sums,
+            )
+            self._logged_wrong_sums = wrong_sums
 
     async def catch_up(self) -> bool:
         """Return True once the store has all that the journals have by now.
@@ -355,6 +364,11 @@ class LedgerRuntime:
                     "ledger_damaged_rows",
                     "Rows of the journals that were found damaged or missing.",
                     lambda: self.store.state().damaged,
+                ),
+                CounterMetric(
+                    "ledger_wrong_sums",
+                    "Sums of the store that differed from its rows, and were made again.",
+                    lambda: self.store.state().wrong_sums,
                 ),
                 CounterMetric(
                     "ledger_rows", "Rows written to the journal.", lambda: journal.written_rows

@@ -67,6 +67,8 @@ def render_latency(store: LedgerStore, series_query: SeriesQuery) -> bytes:
     group_selection = _select_dearest_users(store, series_query) if "user" in by else selection
     latencies = store.measure_latency(by, slots=series_query.slots, **group_selection)
     overall_latencies = store.measure_latency((), **selection)
+    whole_latencies = store.measure_latency((), slots=series_query.slots, **selection)
+    total_latencies = store.measure_latency(by, **group_selection) if by else []
     slot_indexes = _index_slots(series_query)
     series: dict[str, object] = {
         **_describe_series(series_query),
@@ -76,13 +78,15 @@ def render_latency(store: LedgerStore, series_query: SeriesQuery) -> bytes:
         ],
         "whole": [
             {"slot": slot_indexes[latency.names[-1]]} | _render_latency(latency, ())
-            for latency in store.measure_latency((), slots=series_query.slots, **selection)
+            for latency in whole_latencies
         ],
-        "totals": [
-            _render_latency(latency, by) for latency in store.measure_latency(by, **group_selection)
-        ]
-        if by
-        else [],
+        "totals": [_render_latency(latency, by) for latency in total_latencies],
+        "relative_error": max(
+            latency.relative_error or 0.0
+            for latency in (*latencies, *whole_latencies, *total_latencies, *overall_latencies)
+        )
+        if overall_latencies
+        else 0.0,
         "total": _render_latency(overall_latencies[0], ())
         if overall_latencies
         else {"duration": None, "first_content": None},
