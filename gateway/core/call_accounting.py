@@ -113,6 +113,7 @@ class CallAccount:
         "decision",
         "effort",
         "end_user",
+        "finish",
         "first_content",
         "is_closed",
         "is_complete",
@@ -133,7 +134,7 @@ class CallAccount:
         "usage",
     )  # fmt: skip
 
-    def __init__(self, call: Call, config: str) -> None:
+    def __init__(self, call: Call, config: str) -> None:  # noqa: PLR0915 - one for each fact
         self.call = call
         self.config = config
         self.requested_model: str | None = None
@@ -167,6 +168,8 @@ class CallAccount:
         self.served_model: str | None = None
         self.upstream_id: str | None = None
         self.response_id: str | None = None  # the one in the body of the provider's answer
+        self.finish: str | None = None
+        """The provider's own word for why its answer ended."""
         self.first_content: float | None = None
         self.prompt_tokens = 0
         """The estimated tokens of the prompt."""
@@ -496,6 +499,7 @@ class CallAccount:
             duration=round(now - call.started_at, 6),
             upstream_id=self.upstream_id,
             response_id=response_id,
+            finish=None if is_cache_hit else _shorten(self.finish),
             config=self.config,
             basis=decision_record,
         )

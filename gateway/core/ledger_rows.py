@@ -195,6 +195,8 @@ class FinalRow(msgspec.Struct, frozen=True, kw_only=True, tag="final", tag_field
     """The id in the headers of the provider's last answer, for its support."""
     response_id: str | None = None
     """The id in the body of that answer, as in the provider's exports and bills."""
+    finish: str | None = None
+    """The provider's own word for why the answer ended, as `stop` or `max_tokens`."""
     config: str
     """The version of the configuration."""
     basis: DecisionRecord | None = None

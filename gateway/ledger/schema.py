@@ -41,6 +41,7 @@ ENTRY_COLUMNS: Final = (
     *("cost", "wasted", "estimate", "billed", "reserved", "baseline", "price", "first_content"),
     *("duration", "upstream_id", "config", "basis"),
     *("media", "response_id", "arm", "guards", "team", "end_user", "computed_cost"),
+    "finish",
 )
 """Columns of `entries`: the fields of a FinalRow."""
 ATTEMPT_COLUMNS: Final = (
@@ -185,7 +186,9 @@ _COLUMNS_UP_TO_TEAM = (*_COLUMNS_UP_TO_GUARDS, *_TEAM_COLUMNS)
 _END_USER_COLUMNS = ("end_user",)  # came later
 _COLUMNS_UP_TO_END_USER = (*_COLUMNS_UP_TO_TEAM, *_END_USER_COLUMNS)
 _COMPUTED_COST_COLUMNS = ("computed_cost",)  # came later
-_LATER_PUBLIC_COLUMNS = (*_COLUMNS_UP_TO_END_USER, *_COMPUTED_COST_COLUMNS)
+_COLUMNS_UP_TO_COMPUTED_COST = (*_COLUMNS_UP_TO_END_USER, *_COMPUTED_COST_COLUMNS)
+_FINISH_COLUMNS = ("finish",)  # came later
+_LATER_PUBLIC_COLUMNS = (*_COLUMNS_UP_TO_COMPUTED_COST, *_FINISH_COLUMNS)
 _ORIGINAL_COLUMNS = tuple(
     name for name in ENTRY_COLUMNS if name not in (*_BASIS_COLUMNS, *_LATER_PUBLIC_COLUMNS)
 )
@@ -673,17 +676,17 @@ _SQLITE_14 = (
     "ALTER TABLE entries ADD COLUMN computed_cost TEXT",
     "ALTER TABLE reprices ADD COLUMN computed_cost TEXT",
     "DROP VIEW priced",
-    _build_priced_view(*_BASIS_COLUMNS, *_LATER_PUBLIC_COLUMNS),
+    _build_priced_view(*_BASIS_COLUMNS, *_COLUMNS_UP_TO_COMPUTED_COST),
     "DROP VIEW costs",
-    _build_costs_view(*_LATER_PUBLIC_COLUMNS, **_SQLITE_EXPRESSIONS),
+    _build_costs_view(*_COLUMNS_UP_TO_COMPUTED_COST, **_SQLITE_EXPRESSIONS),
 )
 _POSTGRES_12 = (
     "ALTER TABLE entries ADD COLUMN computed_cost NUMERIC",
     "ALTER TABLE reprices ADD COLUMN computed_cost NUMERIC",
-    _build_priced_view(*_BASIS_COLUMNS, *_LATER_PUBLIC_COLUMNS).replace(
+    _build_priced_view(*_BASIS_COLUMNS, *_COLUMNS_UP_TO_COMPUTED_COST).replace(
         "CREATE VIEW", "CREATE OR REPLACE VIEW"
     ),
-    _build_costs_view(*_LATER_PUBLIC_COLUMNS, **_POSTGRES_EXPRESSIONS).replace(
+    _build_costs_view(*_COLUMNS_UP_TO_COMPUTED_COST, **_POSTGRES_EXPRESSIONS).replace(
         "CREATE VIEW", "CREATE OR REPLACE VIEW"
     ),
 )
@@ -722,10 +725,10 @@ _POSTGRES_13 = (
 
 _SQLITE_16 = (
     "DROP VIEW costs",
-    _build_costs_view(*_LATER_PUBLIC_COLUMNS, **_SQLITE_EXPRESSIONS),
+    _build_costs_view(*_COLUMNS_UP_TO_COMPUTED_COST, **_SQLITE_EXPRESSIONS),
 )
 _POSTGRES_14 = (
-    _build_costs_view(*_LATER_PUBLIC_COLUMNS, **_POSTGRES_EXPRESSIONS).replace(
+    _build_costs_view(*_COLUMNS_UP_TO_COMPUTED_COST, **_POSTGRES_EXPRESSIONS).replace(
         "CREATE VIEW", "CREATE OR REPLACE VIEW"
     ),
 )
@@ -733,27 +736,44 @@ _POSTGRES_15 = partitions.build_migration(
     *(
         view.replace("CREATE VIEW", "CREATE OR REPLACE VIEW")
         for view in (
-            _build_priced_view(*_BASIS_COLUMNS, *_LATER_PUBLIC_COLUMNS),
+            _build_priced_view(*_BASIS_COLUMNS, *_COLUMNS_UP_TO_COMPUTED_COST),
             _build_attempts_view(**_POSTGRES_EXPRESSIONS),
             _build_feedback_view(**_POSTGRES_EXPRESSIONS),
         )
     )
 )
 
+_SQLITE_17 = (
+    "ALTER TABLE entries ADD COLUMN finish TEXT",
+    "DROP VIEW priced",
+    _build_priced_view(*_BASIS_COLUMNS, *_LATER_PUBLIC_COLUMNS),
+    "DROP VIEW costs",
+    _build_costs_view(*_LATER_PUBLIC_COLUMNS, **_SQLITE_EXPRESSIONS),
+)
+_POSTGRES_16 = (
+    "ALTER TABLE entries ADD COLUMN finish TEXT",
+    _build_priced_view(*_BASIS_COLUMNS, *_LATER_PUBLIC_COLUMNS).replace(
+        "CREATE VIEW", "CREATE OR REPLACE VIEW"
+    ),
+    _build_costs_view(*_LATER_PUBLIC_COLUMNS, **_POSTGRES_EXPRESSIONS).replace(
+        "CREATE VIEW", "CREATE OR REPLACE VIEW"
+    ),
+)
+
 # Calls that recovery closed: a call's own row may replace them.
 _OPEN_INDEX = "CREATE INDEX entries_unknown ON entries (id) WHERE state = 'unknown_crash'"
-_SQLITE_17 = (_OPEN_INDEX, *SqliteRollupSql().build_tables())
-_POSTGRES_16 = PostgresRollupSql().build_tables()
+_SQLITE_18 = (_OPEN_INDEX, *SqliteRollupSql().build_tables())
+_POSTGRES_17 = PostgresRollupSql().build_tables()
 
 SQLITE_MIGRATIONS: tuple[tuple[str, ...], ...] = (
     *(_SQLITE_1, _SQLITE_2, _SQLITE_3, _SQLITE_4, _SQLITE_5, _SQLITE_6, _SQLITE_7, _SQLITE_8),
     *(_SQLITE_9, _SQLITE_10, _SQLITE_11, _SQLITE_12, _SQLITE_13, _SQLITE_14, _SQLITE_15),
-    *(_SQLITE_16, _SQLITE_17),
+    *(_SQLITE_16, _SQLITE_17, _SQLITE_18),
 )
 """Migrations from each `PRAGMA user_version` to the next; append only."""
 POSTGRES_MIGRATIONS: tuple[tuple[str, ...], ...] = (
     *(_POSTGRES_1, _POSTGRES_2, _POSTGRES_3, _POSTGRES_4, _POSTGRES_5, _POSTGRES_6, _POSTGRES_7),
     *(_POSTGRES_8, _POSTGRES_9, _POSTGRES_10, _POSTGRES_11, _POSTGRES_12, _POSTGRES_13),
-    *(_POSTGRES_14, _POSTGRES_15, _POSTGRES_16),
+    *(_POSTGRES_14, _POSTGRES_15, _POSTGRES_16, _POSTGRES_17),
 )
 """Migrations from each `version` of the table `ledger` to the next; append only."""

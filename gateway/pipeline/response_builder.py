@@ -149,6 +149,6 @@ def record_answer(response: UpstreamResponse, account: RecordedAccount) -> None:
 def record_usage(summary: ResponseSummary, account: RecordedAccount) -> None:
     """Note what a whole answer used, unless the provider still works on it."""
     account.usage, account.served_model = summary.usage, summary.served_model
-    account.response_id = summary.response_id
+    account.response_id, account.finish = summary.response_id, summary.finish
     if not summary.is_pending:
         account.content_bytes, account.is_complete = summary.content_bytes, True

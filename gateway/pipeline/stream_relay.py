@@ -167,7 +167,7 @@ def _settle(
     """Settle a stream with what its inspector has seen; `ended_by` is empty if it is complete."""
     inspector = get_inspector(response)
     account.usage, account.served_model = inspector.usage, inspector.served_model
-    account.response_id = inspector.response_id
+    account.response_id, account.finish = inspector.response_id, inspector.finish
     account.content_bytes, account.is_complete = inspector.content_bytes, inspector.complete
     if response.dropped_names:
         account.losses = (*account.losses, *make_answer_losses(response.dropped_names))

@@ -239,6 +239,7 @@ def _describe_usage(entry: FinalRow) -> dict[str, object]:
     return {
         "gen_ai.response.id": entry.response_id,
         "gen_ai.response.model": entry.served,
+        "gen_ai.response.finish_reasons": None if entry.finish is None else (entry.finish,),
         "gen_ai.usage.input_tokens": None
         if entry.input is None
         else entry.input + (cache_read or 0) + (cache_write or 0),

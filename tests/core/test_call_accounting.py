@@ -120,6 +120,7 @@ def test_each_value_of_a_call_stands_in_its_own_column_of_the_final_row() -> Non
     account.make_decision_record = lambda: record
     account.decision = msgspec.structs.replace(DECISION, switch=SWITCH)
     account.effort, account.cache_similarity, account.response_id = "high", 0.9, "gen-1"
+    account.finish = "max_tokens"
     account.usage = Usage(
         input=1, cache_read=2, output=3, reasoning=4, tools={"web_search": 5}, media={"input_image": 6},
         service="priority", billed=Decimal(7),
@@ -134,7 +135,7 @@ def test_each_value_of_a_call_stands_in_its_own_column_of_the_final_row() -> Non
     assert (row.cache_write, row.cache_write_by) == (None, {})
     assert (row.tools, row.media) == ({"web_search": 5}, {"input_image": 6})
     assert (row.billed, row.price) == (Decimal(7), "provider")
-    assert (row.upstream_id, row.response_id) == ("req-1", "gen-1")
+    assert (row.upstream_id, row.response_id, row.finish) == ("req-1", "gen-1", "max_tokens")
 
 
 def test_rows_name_the_end_user_by_its_hash() -> None:
@@ -478,9 +479,10 @@ def test_a_failed_attempt_without_a_price_leaves_the_reservation_unknown() -> No
 
 def test_a_cache_hit_costs_nothing_and_has_no_price() -> None:
     tally = open_answered_account()
-    tally.cache = "hit"
+    tally.cache, tally.finish = "hit", "stop"
     entry = close_account(tally, "cache_hit", 200, 50.001)
     assert (entry.cost, entry.price, entry.input) == (Decimal(0), None, 1_000_000)
+    assert entry.finish is None
     assert (entry.usage, entry.billed) == ("recording", None)
     tally = open_answered_account()
     tally.cache, tally.usage = "hit", None

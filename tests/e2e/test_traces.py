@@ -61,6 +61,8 @@ def test_a_call_is_a_child_span_of_its_caller(make: Make, tap: TraceReceiver) ->
     assert answer["gen_ai.operation.name"] == "chat"
     assert answer["gen_ai.request.model"] == "able-2"
     assert answer["gen_ai.response.model"] == "served-1"
+    assert entry.finish == "stop"
+    assert answer["gen_ai.response.finish_reasons"]["values"] == [{"stringValue": "stop"}]
     assert (answer["gen_ai.usage.input_tokens"], answer["gen_ai.usage.output_tokens"]) == ("7", "3")
     _in_order(call, *attempts)
     assert CANARY not in tap.child.out

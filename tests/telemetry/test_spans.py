@@ -54,7 +54,9 @@ def test_the_span_of_an_answer_uses_the_words_of_the_conventions() -> None:
     """Prompt tokens include the provider's cache, and answer tokens include reasoning."""
     address = ProviderAddress("api.acme.test", 443)
     _, answer = make_spans(
-        entry(upstream_id="req-1", service="flex", conversation="c1"), last=intent(), acme=address
+        entry(upstream_id="req-1", service="flex", conversation="c1", finish="stop"),
+        last=intent(),
+        acme=address,
     )
     assert answer.attributes == {
         "gen_ai.conversation.id": "c1",
@@ -62,6 +64,7 @@ def test_the_span_of_an_answer_uses_the_words_of_the_conventions() -> None:
         "gen_ai.provider.name": "acme",
         "gen_ai.request.model": "able-1",
         "gen_ai.request.stream": True,
+        "gen_ai.response.finish_reasons": ("stop",),
         "gen_ai.response.model": "able-1-0924",
         "gen_ai.response.time_to_first_chunk": pytest.approx(0.3),
         "gen_ai.usage.input_tokens": 150,
