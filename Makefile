@@ -1,6 +1,6 @@
 # Needs git, make, and either uv or a Python that can make a venv. Writes into .venv, .tools and data
 # alone, but for what bench-peers and bench-report say.
-.PHONY: help install dev engines run quick test check fmt screenshots clients newest law3 drift bench bench-peers bench-report bench-samples trace-call bench-quick bench-chunk bench-ledger bench-limits bench-routing timing hostile openapi classifier rerouting metamorphic sound versions lines budgets losses shares failover kill outage queries reload roll scale scale-figures leave dist sbom step chaos soak simulate applications bill agents replay twin clean
+.PHONY: help install dev engines run quick test check fmt screenshots clients newest law3 drift bench bench-peers bench-report bench-samples trace-call bench-quick bench-chunk bench-ledger ledger-scale bench-limits bench-routing timing hostile openapi classifier rerouting metamorphic sound versions lines budgets losses shares failover kill outage queries reload roll scale scale-figures leave dist sbom step chaos soak simulate applications bill agents replay twin clean
 .DEFAULT_GOAL := help
 # Some containers set it. Each of the processes that tests start would then compile all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -79,6 +79,9 @@ bench-chunk: dev ## what the gateway's own code costs a chunk of a stream; fails
 
 bench-ledger: dev ## what the ledger costs a call; fails where it is too much
 	@.venv/bin/python -m bench.ledger
+
+ledger-scale: dev ## what questions to a ledger of 100 million calls cost; fails where one is too slow; 3 minutes
+	@.venv/bin/python -m bench.ledger_scale
 
 bench-limits: dev ## what limits and budgets cost a call; fails where it is too much
 	@.venv/bin/python -m bench.limits

@@ -43,7 +43,6 @@ from gateway.ledger.time_series import (
 
 _NUMBER_COUNT = len(COUNTS) + len(TOKENS)
 """The whole numbers in a row of sums; the six of query.MONEY follow."""
-_ZERO = Decimal(0)
 _PAGE_ROWS = 1_000
 """Rows in memory at a time, where each row is read."""
 
@@ -175,7 +174,7 @@ class QuestionReader:
 
     def _sum_sums(self, part: QuestionPart, kind: RollupKind) -> Iterable[Sequence[Any]]:
         sql = self._store.rollup_sql
-        columns = [f"sum(c.{name})" for name in sql.sum_columns]
+        columns = [sql.add_up(name, "c.") for name in sql.sum_columns]
         name_count, money_start = len(self._by), len(self._by) + _NUMBER_COUNT
         for row in self._read_sums(part, kind, "rollups", sql.sum_columns, columns):
             if row[name_count] is None:  # the one row of a query without names, of no sums
@@ -183,11 +182,12 @@ class QuestionReader:
             numbers = [
                 None if number is None else int(number) for number in row[name_count:money_start]
             ]
-            cost, lone, wasted, estimate, baseline, reserved = sql.read_amounts(row[money_start:])
+            cost, compared, wasted, estimate, baseline, reserved = sql.read_amounts(
+                row[money_start:]
+            )
             saved = None
-            if cost is not None and baseline is not None:
-                other_cost = EXACT_CONTEXT.subtract(cost, lone or _ZERO)
-                saved = EXACT_CONTEXT.subtract(baseline, other_cost)
+            if baseline is not None and compared is not None:
+                saved = EXACT_CONTEXT.subtract(baseline, compared)
             money = (cost, wasted, estimate, baseline, saved, reserved)
             yield [*row[:name_count], *numbers, *money]
 

@@ -14,7 +14,7 @@ equal, so no sum can drift. A day later the store compares the sums with the row
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from decimal import Context, Decimal
-from itertools import combinations
+from itertools import batched, combinations
 from typing import Any, ClassVar, Final, NamedTuple
 
 from gateway.ledger.query import TOKENS
@@ -129,18 +129,21 @@ COUNTS: Final = {
 """What a sum counts, and which calls."""
 AMOUNTS: Final = {
     "cost": "c.cost",
-    "lone": "CASE WHEN c.baseline IS NULL THEN c.cost END",
+    "compared": "CASE WHEN c.baseline IS NOT NULL THEN c.cost END",
     "wasted": "c.wasted",
     "estimate": "c.estimate",
     "baseline": "CASE WHEN c.cost IS NOT NULL THEN c.baseline END",
     "reserved": "c.reserved",
 }
-"""Amounts that are added up. `lone` is the cost of calls without a baseline: `baseline` minus the
-cost of the other calls is what was saved."""
+"""Amounts that are added up. `compared` is the cost of calls with a baseline: what is saved is
+`baseline` minus it."""
 EXACT_CONTEXT: Final = Context(prec=100)
 """Sums are exact: the default of 28 digits would round a large sum of very small costs."""
 _MAX_INTEGER_DIGITS = 4
-_UNIT = 10**12
+_UNIT_DIGITS, _REST_DIGITS = 9, 12
+_UNIT = 10**_REST_DIGITS
+_DIGITS = "_digits"
+"""The end of the name of a column with a number of decimals: the highest of all calls."""
 _LIST_DIMENSIONS = frozenset({"tags", "guards"})
 _SCRATCH_TABLES = ("rollup_scratch", "rollup_part")
 
@@ -164,6 +167,10 @@ class RollupSql(ABC):
     def sum_columns(self) -> tuple[str, ...]:
         """The columns of sums."""
         return (*COUNTS, *TOKENS, *self.amount_columns)
+
+    def add_up(self, column: str, table: str = "") -> str:
+        """Return an expression for one of `sum_columns` of several sums."""
+        return f"{'max' if column.endswith(_DIGITS) else 'sum'}({table}{column})"
 
     @abstractmethod
     def build_key(self, columns: Sequence[str]) -> str:
@@ -313,7 +320,7 @@ class RollupSql(ABC):
         )
 
     def _sum_up(self, table: str, group: str) -> str:
-        sums = ", ".join(f"sum({name}) AS {name}" for name in self.sum_columns)
+        sums = ", ".join(f"{self.add_up(name)} AS {name}" for name in self.sum_columns)
         return f"{sums} FROM {table} GROUP BY {group}"
 
     def _declare_dimensions(self) -> str:
@@ -332,7 +339,8 @@ class RollupSql(ABC):
 class SqliteRollupSql(RollupSql):
     """Sums in SQLite. An amount is two integers: units of 1e-9 USD, and a rest in 1e-21 USD.
 
-    They cannot hold an amount with more digits, or of 10,000 USD or more.
+    A third is the number of decimals that the sum is written with. They cannot hold an amount with
+    more digits, or of 10,000 USD or more.
     """
 
     placeholder: ClassVar = "?"
@@ -346,7 +354,9 @@ class SqliteRollupSql(RollupSql):
         "list": "TEXT",
         "clustered": "WITHOUT ROWID",
     }
-    amount_columns: ClassVar = (*AMOUNTS, *(f"{name}_rest" for name in AMOUNTS))
+    amount_columns: ClassVar = tuple(
+        f"{name}{suffix}" for suffix in ("", "_rest", _DIGITS) for name in AMOUNTS
+    )
 
     def build_key(self, columns: Sequence[str]) -> str:
         """Return a JSON list."""
@@ -354,20 +364,21 @@ class SqliteRollupSql(RollupSql):
 
     def measure_amounts(self) -> dict[str, str]:
         """Return the whole units and the rest of each amount."""
-        units, rests = {}, {}
+        units, rests, digits = {}, {}, {}
         for name, value in AMOUNTS.items():
             point = f"instr({value} || '.', '.')"
-            digits = f"CAST(substr(substr({value}, {point} + {{}}) || '{{}}', 1, {{}}) AS INTEGER)"
+            part = f"CAST(substr(substr({value}, {point} + {{}}) || '{{}}', 1, {{}}) AS INTEGER)"
             units[name] = (
                 f"CASE WHEN {value} IS NULL THEN NULL WHEN {value} = '0' THEN 0"
                 f" ELSE CAST({value} AS INTEGER) * 1000000000"
-                f" + {digits.format(1, '0' * 9, 9)} END"
+                f" + {part.format(1, '0' * 9, 9)} END"
             )
             rests[f"{name}_rest"] = (
                 f"CASE WHEN length({value}) > {point} + 9"
-                f" THEN {digits.format(10, '0' * 12, 12)} ELSE 0 END"
+                f" THEN {part.format(10, '0' * 12, 12)} ELSE 0 END"
             )
-        return units | rests
+            digits[f"{name}{_DIGITS}"] = f"max(length({value}) - {point}, 0)"
+        return units | rests | digits
 
     def find_misfit(self) -> str:
         """Return a condition: an amount has too many digits, or is none."""
@@ -376,7 +387,7 @@ class SqliteRollupSql(RollupSql):
             f" OR instr({value} || '.', '.') > {_MAX_INTEGER_DIGITS + 1}"
             f" OR length({value}) > instr({value} || '.', '.') + 21))"
             for name, value in AMOUNTS.items()
-            if name != "lone"  # which is `cost`
+            if name != "compared"  # which is `cost`
         )
 
     def combine_amounts(self) -> dict[str, str]:
@@ -386,20 +397,21 @@ class SqliteRollupSql(RollupSql):
         }
 
     def read_amounts(self, values: Sequence[Any]) -> list[Decimal | None]:
-        """Return AMOUNTS from the sums of their units and rests."""
-        count = len(AMOUNTS)
+        """Return AMOUNTS from the sums of their units and rests, and their decimals."""
+        amounts = batched(values, len(AMOUNTS))
         return [
-            None if units is None else _join_amount(units, rest)
-            for units, rest in zip(values[:count], values[count:], strict=True)
+            None if units is None else _join_amount(units, rest, digits)
+            for units, rest, digits in zip(*amounts, strict=True)
         ]
 
 
-def _join_amount(units: int, rest: int) -> Decimal:
-    # Without zeros at its end: most sums have few digits.
-    total = Decimal(units).scaleb(-9, EXACT_CONTEXT)
-    if rest:
-        total = EXACT_CONTEXT.add(total, Decimal(rest).scaleb(-21, EXACT_CONTEXT))
-    return total.normalize(EXACT_CONTEXT)
+def _join_amount(units: int, rest: int, digits: int) -> Decimal:
+    """Return an amount with as many decimals as the sum of the calls' amounts has."""
+    if digits <= _UNIT_DIGITS:
+        number = units // 10 ** (_UNIT_DIGITS - digits)
+    else:
+        number = (units * _UNIT + rest) // 10 ** (_UNIT_DIGITS + _REST_DIGITS - digits)
+    return Decimal(number).scaleb(-digits, EXACT_CONTEXT)
 
 
 class PostgresRollupSql(RollupSql):

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.core.ledger_rows import Row
+from gateway.core.ledger_rows import FinalRow, Row
 from gateway.ledger.file_lock import try_lock_file
 from gateway.ledger.query import GROUP_BY_NAMES, QueryGroup
 from gateway.ledger.rollups import RELATIVE_ERROR, Period
@@ -29,6 +29,8 @@ ZONES: list[tzinfo] = [
     timezone(timedelta(hours=5, minutes=45)),
     timezone(timedelta(minutes=7)),  # its days begin within a quarter
 ]
+QUARTERS = (0, 1, 2, 94, 95, 96, 97, 200)
+OFFSETS = (0.0, 0.25, 450.5, 899.99, 10.0)
 RUN = count()
 
 amounts = st.none() | st.sampled_from(
@@ -39,13 +41,21 @@ amounts = st.none() | st.sampled_from(
 )
 moments = st.builds(
     lambda quarter, offset: DAY + quarter * QUARTER + offset,
-    st.sampled_from([0, 1, 2, 94, 95, 96, 97, 200]),
-    st.sampled_from([0.0, 0.25, 450.5, 899.99]),
+    st.sampled_from(QUARTERS),
+    st.sampled_from(OFFSETS),
 )
+
+
+def make_entry(number: int, state: str, **changes: Any) -> FinalRow:
+    """Make a row of one of a few calls; recovery takes another time for that of the call."""
+    quarter = QUARTERS[number % len(QUARTERS)] + (state == "unknown_crash")
+    offset = OFFSETS[number % len(OFFSETS)]
+    return entry(f"call-{number}", at=DAY + quarter * QUARTER + offset, state=state, **changes)
+
+
 entries = st.builds(
-    entry,
-    st.sampled_from([f"call-{number}" for number in range(12)]),
-    at=moments,
+    make_entry,
+    st.integers(0, 11),
     state=st.sampled_from(["settled", "failed", "cache_hit", "unknown_crash", "aborted"]),
     tier=st.sampled_from(["fast", "smart", None]),
     lab=st.sampled_from(["openai", "local"]),
@@ -109,7 +119,7 @@ def sum_rows(
         return store.sum_costs(by, zone=zone, **selection)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(steps=changes, asked=st.lists(questions, min_size=1, max_size=4))
 def test_sums_are_those_of_the_rows(
     make: Make, tmp_path: Path, steps: list[Any], asked: list[dict[str, Any]]
@@ -118,10 +128,12 @@ def test_sums_are_those_of_the_rows(
     folder.mkdir()
     change(store, folder, steps)
     for question in asked:
-        assert store.sum_costs(**question) == sum_rows(store, **question), question
+        # As texts: as many decimals too.
+        assert str(store.sum_costs(**question)) == str(sum_rows(store, **question)), question
     store.make_sums()
     for question in asked:
-        assert store.sum_costs(**question) == sum_rows(store, **question), question
+        # As texts: as many decimals too.
+        assert str(store.sum_costs(**question)) == str(sum_rows(store, **question)), question
 
 
 def test_amounts_that_do_not_fit_are_read_from_rows(store: SqlStore, folder: Path) -> None:
