@@ -157,17 +157,15 @@ class Rollups:
                     if not self._is_current(connection, period):
                         return False
                     self._store_kinds(connection, period.start, kinds, spans)
+        mark = self._sql.placeholder
+        condition = f"WHERE by_day = {int(period.by_day)} AND start = {mark} AND version = {mark}"
+        if has_misfits:
+            sql = f"UPDATE rollup_pending SET version = {_MISFIT} {condition}"  # noqa: S608 - of this package
+        else:
+            sql = f"DELETE FROM rollup_pending {condition}"  # noqa: S608 - as above
         with self._transaction(connection):
-            if not self._is_current(connection, period):
-                return False
-            mark = self._sql.placeholder
-            condition = f"WHERE by_day = {int(period.by_day)} AND start = {mark}"
-            if has_misfits:
-                sql = f"UPDATE rollup_pending SET version = {_MISFIT} {condition}"  # noqa: S608 - of this package
-            else:
-                sql = f"DELETE FROM rollup_pending {condition}"  # noqa: S608 - as above
-            connection.execute(sql, [period.start])
-        return True
+            cursor = connection.execute(sql, [period.start, period.version])
+            return bool(cursor.rowcount == 1)
 
     def count_differences(
         self, connection: Any, period: Period, yield_to_calls: Callable[[], object] = int

@@ -19,7 +19,7 @@ from gateway.ledger.rollups import RELATIVE_ERROR, Period
 from gateway.ledger.sql_store import SqlStore
 from gateway.ledger.time_series import LatencyTimes, build_slots
 from tests.contract.ledger.conftest import Make, ask, fed
-from tests.ledger.rows import entry, reprice
+from tests.ledger.rows import attempt, entry, reprice
 
 DAY = 1_792_972_800.0  # a midnight in UTC
 QUARTER = 900
@@ -33,12 +33,11 @@ QUARTERS = (0, 1, 2, 94, 95, 96, 97, 200)
 OFFSETS = (0.0, 0.25, 450.5, 899.99, 10.0)
 RUN = count()
 
-amounts = st.none() | st.sampled_from(
-    [
-        *(Decimal(text) for text in ("0", "0.10", "3", "0.000000123456789012345", "1E-9")),
-        *(Decimal(text) for text in ("0.0000000000000000000000001", "12345.6", "-0.5", "9999")),
-    ]
+fitting = st.sampled_from(
+    [Decimal(text) for text in ("0", "0.10", "3", "0.000000123456789012345", "1E-9", "9999.5")]
 )
+misfits = st.sampled_from([Decimal(text) for text in ("1E-25", "12345.6", "-0.5")])
+amounts = st.none() | st.integers(0, 39).flatmap(lambda one: fitting if one else misfits)
 moments = st.builds(
     lambda quarter, offset: DAY + quarter * QUARTER + offset,
     st.sampled_from(QUARTERS),
@@ -119,7 +118,7 @@ def sum_rows(
         return store.sum_costs(by, zone=zone, **selection)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(steps=changes, asked=st.lists(questions, min_size=1, max_size=4))
 def test_sums_are_those_of_the_rows(
     make: Make, tmp_path: Path, steps: list[Any], asked: list[dict[str, Any]]
@@ -321,3 +320,27 @@ def test_a_row_that_comes_during_a_check_is_no_difference(store: SqlStore, folde
         base.execute("UPDATE rollup_check SET next_start = 1992192")  # the first of DAY
         fed(store, folder, [entry("a", at=DAY)])  # pending, and without sums
         assert store.rollups.check_next(base, now) == 0
+
+
+def test_sums_and_rows_answer_one_question(store: SqlStore, folder: Path) -> None:
+    rows = [
+        entry(f"{n}", at=DAY + n * 300, duration=float(n + 1), first_content=None, cost=Decimal(n))
+        for n in range(12)
+    ]
+    saving = entry("s", at=DAY + 9_000, cost=Decimal("0.000000000001"), baseline=Decimal("0.5"))
+    fed(store, folder, [*rows, attempt("0"), saving])
+    fed(store, folder, [attempt("1")])
+    store.make_sums()
+    part: dict[str, Any] = {"since": DAY + 300, "until": DAY + 11 * 300}
+    (total,) = store.sum_costs(**part)
+    assert (total.calls, total.cost) == (10, Decimal(55))
+    (times,) = store.measure_latency(["tier"], **part)
+    assert times.duration is not None
+    assert (times.duration.count, times.first_content) == (10, None)
+    assert times.duration.p50 == pytest.approx(6, rel=RELATIVE_ERROR)
+    (call,) = store.sum_costs(since=DAY + 300, until=DAY + 301)  # within a quarter
+    assert call.cost == 1
+    (whole,) = store.sum_costs()
+    assert (str(whole.cost), str(whole.saved)) == ("66.000000000001", "0.499999999999")
+    (nothing,) = store.sum_costs(only={"tier": ["none"]})
+    assert (nothing.calls, nothing.cost) == (0, None)
