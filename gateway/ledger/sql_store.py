@@ -579,16 +579,17 @@ class SqlStore(ABC):
         """Make some sums, in a process that feeds often; one process at a time does."""
         if self._keeps_connection:
             with try_lock_file(folder / "sums.lock") as locked:
-                if locked:
-                    self.make_sums(until=self._clock() + _SUMS_SECONDS)
-                    with self.open_feeder() as connection:
-                        differences = self.rollups.check_next(
-                            connection, self._clock(), self.yield_to_calls
-                        )
-                    self._ingest_state = msgspec.structs.replace(
-                        self._ingest_state,
-                        wrong_sums=self._ingest_state.wrong_sums + differences,
-                    )
+                until = self._clock() + _SUMS_SECONDS
+                if locked and not self.make_sums(until=until) and self._clock() < until:
+                    self._check_sums()
+
+    def _check_sums(self) -> None:
+        """Compare some sums with their rows."""
+        with self.open_feeder() as connection:
+            count = self.rollups.check_next(connection, self._clock(), self.yield_to_calls)
+        self._ingest_state = msgspec.structs.replace(
+            self._ingest_state, wrong_sums=self._ingest_state.wrong_sums + count
+        )
 
     def _forget(self, connection: Any, sql: str, cutoff: float) -> int:
         """Delete the calls that a query selects, a bounded number in one transaction."""
