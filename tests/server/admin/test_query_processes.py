@@ -115,7 +115,7 @@ def test_damage_that_a_query_process_meets_is_repaired_by_the_gateway(make: Make
     write(world, entry("tg-1"))
     assert world.client.get("/admin/costs").json()["total"]["calls"] == 1
     with closing(sqlite3.connect(world.folder / "data" / "ledger.db")) as connection:
-        connection.execute("DROP VIEW costs")
+        connection.execute("DROP VIEW damages")
     reply = world.client.get("/admin/costs")
     assert (reply.status_code, reply.headers["retry-after"]) == (503, "10")
     until(lambda: world.client.get("/admin/costs").status_code == 200, "rebuilt")
