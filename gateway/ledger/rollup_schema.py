@@ -246,10 +246,14 @@ class RollupSql(ABC):
             **self.measure_amounts(),
             "misfits": f"CASE WHEN {self.find_misfit()} THEN 1 ELSE 0 END",
         }
+        sums = (*self.sum_columns, "misfits")
+        expressions = ", ".join(f"{value} AS {name}" for name, value in columns.items())
         return (
-            f"INSERT INTO rollup_scratch ({', '.join(columns)})"  # noqa: S608 - of this module
-            f" SELECT {', '.join(columns.values())} FROM costs AS c"
-            f" WHERE c.at >= {self.placeholder} AND c.at < {self.placeholder}"
+            f"INSERT INTO rollup_scratch ({', '.join((*DIMENSIONS, *sums))})"  # noqa: S608 - of this module
+            f" SELECT {', '.join(DIMENSIONS)}, {', '.join(map(self.add_up, sums))}"
+            f" FROM (SELECT {expressions} FROM costs AS c"
+            f" WHERE c.at >= {self.placeholder} AND c.at < {self.placeholder}) AS calls"
+            f" GROUP BY {', '.join(DIMENSIONS)}"
         )
 
     def fill_part(self, dimensions: Sequence[str]) -> str:

@@ -259,7 +259,7 @@ class Rollups:
         self, connection: Any, period: Period, yield_to_calls: Callable[[], object]
     ) -> Mapping[RollupKind, Mapping[_Names, LatencyCounts]]:
         """Count the latencies of a period's answered calls, for each kind and its names."""
-        counts = {kind: dict[_Names, LatencyCounts]() for kind in LATENCY_KINDS[period.by_day]}
+        total_counts: dict[_Names, LatencyCounts] = {}
         first, end = period.seconds
         condition = f"c.at >= {self._sql.placeholder} AND c.at < {self._sql.placeholder}"
         sql = build_latencies_query([f"c.{name}" for name in LATENCY_DIMENSIONS], "", condition)
@@ -267,27 +267,26 @@ class Rollups:
             rows = connection.execute(sql, [start, start + QUARTER_SECONDS])
             while page := rows.fetchmany(_PAGE_ROWS):
                 yield_to_calls()
-                page_counts: dict[_Names, LatencyCounts] = {}
-                add_latencies(page_counts, page, len(LATENCY_DIMENSIONS))
-                for kind, positions in _LATENCY_POSITIONS[period.by_day]:
-                    _fold_names(counts[kind], page_counts, positions)
+                add_latencies(total_counts, page, len(LATENCY_DIMENSIONS))
+        counts: dict[RollupKind, dict[_Names, LatencyCounts]] = {}
+        for kind, positions in _LATENCY_POSITIONS[period.by_day]:
+            yield_to_calls()
+            counts[kind] = _fold_names(total_counts, positions)
         return counts
 
 
 def _fold_names(
-    counts: dict[_Names, LatencyCounts],
-    added: Mapping[_Names, LatencyCounts],
-    positions: Sequence[int],
-) -> None:
-    """Add counts to others that have fewer names: those at some positions."""
-    for names, spans in added.items():
+    counts: Mapping[_Names, LatencyCounts], positions: Sequence[int]
+) -> dict[_Names, LatencyCounts]:
+    """Return counts by fewer names: those at some positions."""
+    folded_counts: dict[_Names, LatencyCounts] = {}
+    for names, spans in counts.items():
         kept_names = tuple([names[position] for position in positions])
-        totals = counts.get(kept_names)
-        if totals is None:
-            totals = counts[kept_names] = ({}, {})
+        totals = folded_counts.setdefault(kept_names, ({}, {}))
         for total, bins in zip(totals, spans, strict=True):
             for bin_number, count in bins.items():
                 total[bin_number] = total.get(bin_number, 0) + count
+    return folded_counts
 
 
 def build_latencies_query(names: Sequence[str], list_joins: str, condition: str) -> str:
