@@ -388,11 +388,7 @@ class LedgerRuntime:
                         "ledger_sink_lag_seconds",
                         "How far a sink may be behind the journals.",
                         ("sink",),
-                        lambda: {
-                            (feeder.name,): lag
-                            for feeder in feeders
-                            if (lag := feeder.measure_lag()) is not None
-                        },
+                        lambda: {(feeder.name,): feeder.measure_lag() for feeder in feeders},
                         "min",
                     ),
                     LabelledGauges(

@@ -114,6 +114,10 @@ CASES: dict[str, tuple[list[dict[str, str]], str, list[dict[str, str]], str]] = 
         [series(f"tiergate_ledger_feed_lag_seconds{{{AT}}}", "0+60x30")], "20m",
         [series(f"tiergate_ledger_feed_lag_seconds{{{AT}}}", "4x30")], "20m",
     ),
+    "TiergateSinkLag": (
+        [series(f'tiergate_ledger_sink_lag_seconds{{{AT}, sink="lake"}}', "0+60x30")], "28m",
+        [series(f'tiergate_ledger_sink_lag_seconds{{{AT}, sink="lake"}}', "300x30")], "28m",
+    ),
     "TiergateLedgerFails": (
         [series(f'tiergate_ledger_failures_total{{{AT}, what="write"}}', "0+3x20")], "10m",
         [series(f'tiergate_ledger_failures_total{{{AT}, what="write"}}', "9x20"), series(f"tiergate_ledger_late_rows{{{AT}}}", "0x20")], "10m",

@@ -34,6 +34,7 @@ class SinkFeeder:
         self._log = log
         self._clock = clock
         self._failures_in_row = 0
+        self._started_at = clock()
 
     @property
     def wait_seconds(self) -> float:
@@ -60,10 +61,10 @@ class SinkFeeder:
                 self._log("sink", sink=self.name, text="takes rows again")
             self._failures_in_row = 0
 
-    def measure_lag(self) -> float | None:
-        """Return how far the engine may be behind, in seconds; None until a delivery has ended."""
+    def measure_lag(self) -> float:
+        """Return how far the engine may be behind, in seconds; until a delivery, since the start."""
         fed_until = self.sink.state().fed_until
-        return None if fed_until is None else max(0.0, self._clock() - fed_until)
+        return max(0.0, self._clock() - (self._started_at if fed_until is None else fed_until))
 
     def count_pending_bytes(self) -> int:
         """Return the bytes of the journals that the engine has not acknowledged. Reads files."""
