@@ -21,8 +21,6 @@ from gateway.ledger.rollup_queries import Question, QuestionPart, plan
 from gateway.ledger.rollup_schema import (
     COUNTS,
     EXACT_CONTEXT,
-    QUARTER_SECONDS,
-    QUARTERS_PER_DAY,
     RollupKind,
     RollupSql,
 )
@@ -200,17 +198,11 @@ class QuestionReader:
         columns: Sequence[str],
     ) -> list[Sequence[Any]]:
         """Read the names of sums, and some columns; `columns` may add them up."""
-        mark = self._store.rollup_sql.placeholder
-        length = QUARTER_SECONDS * (QUARTERS_PER_DAY if kind.by_day else 1)
-        inner_columns = [f"s.{name}" for name in kind.dimensions]
-        inner_columns += [f"r.{name}" for name in table_columns]
+        source = self._store.rollup_sql.read_sums(kind, table, table_columns)
         condition, values = self._build_condition(part)
         grouping = self._build_grouping() if table == "rollups" else ""
         query = (
-            f"SELECT {', '.join([*self._list_names(), *columns])} FROM ("  # noqa: S608 - names of BY only
-            f"SELECT CAST(r.start * {length} AS DOUBLE PRECISION) AS at, {', '.join(inner_columns)}"
-            f" FROM {table} AS r JOIN rollup_sets AS s ON s.set_id = r.set_id"
-            f" WHERE r.kind = {kind.number} AND r.start >= {mark} AND r.start < {mark}"
+            f"SELECT {', '.join([*self._list_names(), *columns])} FROM ({source}"  # noqa: S608 - names of BY only
             f") AS c {self._joins} WHERE {condition} {grouping}"
         )
         values = [*self._slot_values, part.first, part.end, *values]

@@ -2,7 +2,8 @@
 
 `rollups` has sums of calls. A row belongs to a kind, a start and a set. A **set** is a combination
 of values of the kind's dimensions. `start` counts quarters of an hour, or days, since the epoch, in
-UTC. `rollup_bins` has counts of latencies in the same way.
+UTC. `rollup_bins` has counts of latencies in the same way. `rollup_users` has the sums of end users
+by day. They have no sets, which nothing deletes: users are many, and can be erased.
 
 The store makes the sums of a quarter or day from its rows, once it is over. `rollup_pending` lists
 the quarters and days whose rows have changed since then, so a question reads their rows instead. A
@@ -38,6 +39,8 @@ _DIMENSION_GROUPS = (
 """Dimensions that depend on each other stand together: so sums of two groups are few."""
 DIMENSIONS: Final = tuple(name for group in _DIMENSION_GROUPS for name in group)
 """The columns that sums keep apart. A question about other columns reads rows."""
+USER_DIMENSIONS: Final = ("end_user", "key")
+"""The dimensions of the sums of end users."""
 LATENCY_DIMENSIONS: Final = ("lab", "tier", "model", "provider", "key", "team")
 """The dimensions for which the store counts latencies."""
 
@@ -48,6 +51,11 @@ class RollupKind(NamedTuple):
     number: int
     dimensions: tuple[str, ...]
     by_day: bool
+
+    @property
+    def has_sets(self) -> bool:
+        """True if the sums are in `rollups`; False if they are in `rollup_users`."""
+        return self.dimensions != USER_DIMENSIONS
 
 
 class KindGroup(NamedTuple):
@@ -75,6 +83,7 @@ def _group_kinds() -> dict[bool, tuple[KindGroup, ...]]:
                 (*left, *right): _list_subsets((*left, *right), 2)
                 for left, right in combinations(_DIMENSION_GROUPS, 2)
             },
+            USER_DIMENSIONS: [USER_DIMENSIONS],
         },
     }
     number, groups = 0, dict[bool, tuple[KindGroup, ...]]()
@@ -145,7 +154,7 @@ _UNIT = 10**_REST_DIGITS
 _DIGITS = "_digits"
 """The end of the name of a column with a number of decimals: the highest of all calls."""
 _LIST_DIMENSIONS = frozenset({"tags", "guards"})
-_SCRATCH_TABLES = ("rollup_scratch", "rollup_part")
+SCRATCH_TABLES: Final = ("rollup_scratch", "rollup_part")
 
 
 class RollupSql(ABC):
@@ -160,6 +169,8 @@ class RollupSql(ABC):
     """The quarter of a call in the table or view c."""
     types: ClassVar[Mapping[str, str]]
     """The types of columns: `id`, `count`, `amount`, `list`; and how a table is `clustered`."""
+    overwrite_deleted: ClassVar[tuple[str, ...]] = ()
+    """Statements that let a connection overwrite what it deletes: users may be erased later."""
     amount_columns: ClassVar[tuple[str, ...]]
     """The columns that hold AMOUNTS."""
 
@@ -229,18 +240,41 @@ class RollupSql(ABC):
             pending.format(1, f"{self.quarter} / {QUARTERS_PER_DAY}"),
         )
 
+    def build_user_table(self) -> tuple[str, ...]:
+        """Return the statements that create the table of end users. All days are pending."""
+        count = self.types["count"]
+        day_kinds = [kind for group in KIND_GROUPS[True] for kind in group.kinds]
+        totals = next(kind for kind in day_kinds if not kind.dimensions)  # each day has one
+        return (
+            f"""
+            CREATE TABLE rollup_users (
+                start {count} NOT NULL, number INTEGER NOT NULL, end_user TEXT, key TEXT,
+                {self._declare_sums()}, PRIMARY KEY (start, number)
+            ) {self.types["clustered"]}
+            """,
+            "UPDATE rollup_pending SET version = version + 1 WHERE by_day = 1",
+            f"""
+            INSERT INTO rollup_pending SELECT 1, start, 0 FROM rollups
+            WHERE kind = {totals.number} ON CONFLICT (by_day, start) DO NOTHING
+            """,  # noqa: S608 - of this module
+        )
+
     def build_scratch_tables(self) -> tuple[str, ...]:
         """Return the statements that create the temporary tables for sums in the making."""
-        return tuple(
-            f"CREATE TEMP TABLE IF NOT EXISTS {table}"
-            f" ({self._declare_dimensions()}, {self._declare_sums()}, misfits INTEGER)"
-            for table in _SCRATCH_TABLES
+        return (
+            *self.overwrite_deleted,
+            *(
+                f"CREATE TEMP TABLE IF NOT EXISTS {table}"
+                f" (end_user TEXT, {self._declare_dimensions()}, {self._declare_sums()},"
+                " misfits INTEGER)"
+                for table in SCRATCH_TABLES
+            ),
         )
 
     def read_calls(self) -> str:
         """Return a statement that fills `rollup_scratch` with the calls of some time."""
         columns = {
-            **{name: f"c.{name}" for name in DIMENSIONS},
+            **{name: f"c.{name}" for name in ("end_user", *DIMENSIONS)},
             **{name: f"CASE WHEN {test} THEN 1 ELSE 0 END" for name, test in COUNTS.items()},
             **{name: f"c.{name}" for name in TOKENS},
             **self.measure_amounts(),
@@ -281,11 +315,18 @@ class RollupSql(ABC):
         Its value is the start.
         """
         names = ", ".join(self.sum_columns)
-        values = {name: f"d.{name}" for name in self.sum_columns} | self.combine_amounts()
+        values = self._combine_sums()
+        if not kind.has_sets:
+            dimensions = ", ".join(kind.dimensions)
+            return (
+                f"INSERT INTO rollup_users (start, number, {dimensions}, {names})"  # noqa: S608 - of this module
+                f" SELECT CAST({self.placeholder} AS BIGINT), row_number() OVER (), {dimensions},"
+                f" {values} FROM rollup_part AS d"
+            )
         return (
             f"INSERT INTO rollups (kind, start, set_id, {names})"  # noqa: S608 - of this module
             f" SELECT {kind.number}, CAST({self.placeholder} AS BIGINT), s.set_id,"
-            f" {', '.join(values.values())} FROM ("
+            f" {values} FROM ("
             f"SELECT {self.build_key(kind.dimensions)} AS name, {self._sum_up('rollup_part', '1')}"
             f") AS d JOIN rollup_sets AS s ON s.kind = {kind.number} AND s.name = d.name"
         )
@@ -308,20 +349,51 @@ class RollupSql(ABC):
         Its values are the start, twice.
         """
         names = ", ".join(self.sum_columns)
-        values = {name: f"d.{name}" for name in self.sum_columns} | self.combine_amounts()
-        made = (
-            f"SELECT name, {', '.join(values.values())} FROM ("  # noqa: S608 - of this module
-            f"SELECT {self.build_key(kind.dimensions)} AS name, {self._sum_up('rollup_part', '1')}"
-            ") AS d"
-        )
-        stored = (
-            f"SELECT name, {names} FROM rollups JOIN rollup_sets USING (set_id)"  # noqa: S608 - as above
-            f" WHERE rollups.kind = {kind.number} AND start = {self.placeholder}"
-        )
+        if kind.has_sets:
+            made = (
+                f"SELECT name, {self._combine_sums()} FROM ("  # noqa: S608 - of this module
+                f"SELECT {self.build_key(kind.dimensions)} AS name,"
+                f" {self._sum_up('rollup_part', '1')}) AS d"
+            )
+            stored = (
+                f"SELECT name, {names} FROM rollups JOIN rollup_sets USING (set_id)"  # noqa: S608 - as above
+                f" WHERE rollups.kind = {kind.number} AND start = {self.placeholder}"
+            )
+        else:
+            dimensions = ", ".join(kind.dimensions)
+            made = f"SELECT {dimensions}, {self._combine_sums()} FROM rollup_part AS d"  # noqa: S608 - as above
+            stored = (
+                f"SELECT {dimensions}, {names} FROM rollup_users WHERE start = {self.placeholder}"  # noqa: S608 - as above
+            )
         return (
             f"SELECT (SELECT count(*) FROM ({made} EXCEPT {stored}) AS lacking)"  # noqa: S608 - as above
             f" + (SELECT count(*) FROM ({stored} EXCEPT {made}) AS wrong)"
         )
+
+    def read_sums(self, kind: RollupKind, table: str, columns: Sequence[str]) -> str:
+        """Return a query for the sums of a kind, with their time and their dimensions.
+
+        Its values are the first start and the end. `table` is `rollup_bins` for latencies.
+        """
+        length = QUARTER_SECONDS * (QUARTERS_PER_DAY if kind.by_day else 1)
+        source, dimensions, condition = "rollup_users AS r", "r", ""
+        if kind.has_sets:
+            source = f"{table} AS r JOIN rollup_sets AS s ON s.set_id = r.set_id"
+            dimensions, condition = "s", f"r.kind = {kind.number} AND "
+        names = [
+            *(f"{dimensions}.{name}" for name in kind.dimensions),
+            *(f"r.{name}" for name in columns),
+        ]
+        return (
+            f"SELECT CAST(r.start * {length} AS DOUBLE PRECISION) AS at, {', '.join(names)}"  # noqa: S608 - of this module
+            f" FROM {source} WHERE {condition}"
+            f"r.start >= {self.placeholder} AND r.start < {self.placeholder}"
+        )
+
+    def _combine_sums(self) -> str:
+        """Return an expression for each of `sum_columns`, from sums of them in d."""
+        values = {name: f"d.{name}" for name in self.sum_columns} | self.combine_amounts()
+        return ", ".join(values.values())
 
     def _sum_up(self, table: str, group: str) -> str:
         sums = ", ".join(f"{self.add_up(name)} AS {name}" for name in self.sum_columns)
@@ -351,6 +423,7 @@ class SqliteRollupSql(RollupSql):
     text_mark: ClassVar = "?"
     lock_pending: ClassVar = "SELECT version FROM rollup_pending WHERE by_day = ? AND start = ?"
     quarter: ClassVar = "CAST(c.at / 900 AS INTEGER)"
+    overwrite_deleted: ClassVar = ("PRAGMA main.secure_delete = ON",)
     types: ClassVar = {
         "id": "INTEGER PRIMARY KEY",
         "count": "INTEGER",

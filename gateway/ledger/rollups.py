@@ -1,8 +1,8 @@
 """Make the sums of `rollup_schema` from rows, and note which of them no longer equal the rows."""
 
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from itertools import batched
 from typing import Any, Final, NamedTuple
 
@@ -17,6 +17,7 @@ from gateway.ledger.rollup_schema import (
     LATENCY_KINDS,
     QUARTER_SECONDS,
     QUARTERS_PER_DAY,
+    SCRATCH_TABLES,
     KindGroup,
     RollupKind,
     RollupSql,
@@ -96,17 +97,32 @@ class Rollups:
         rows = connection.execute(sql, [self._bind_ids(ids)]).fetchall()
         self.mark_quarters(connection, [row[0] for row in rows])
 
+    def mark_erasure(self, connection: Any, ids: Sequence[str]) -> None:
+        """Note that calls lose their end user, within the transaction that erases it."""
+        sql = f"SELECT DISTINCT {self._sql.quarter} FROM entries AS c WHERE {self._ids_condition}"  # noqa: S608 - of this package
+        rows = connection.execute(sql, [self._bind_ids(ids)]).fetchall()
+        self._mark(connection, {(1, row[0] // QUARTERS_PER_DAY) for row in rows})
+
+    def forget_user(self, connection: Any, end_user: str) -> None:
+        """Delete the sums of an end user; `mark_erasure` has noted their days."""
+        sql = f"DELETE FROM rollup_users WHERE end_user = {self._sql.placeholder}"  # noqa: S608 - of this package
+        connection.execute(sql, [end_user])
+
     def _bind_ids(self, ids: Sequence[str]) -> object:
         """Bind ids as the store has them."""
         return self._bind_texts([make_storable("id", id) for id in ids])
 
     def mark_quarters(self, connection: Any, quarters: Iterable[int]) -> None:
         """Note that rows of some quarters change, within the transaction that changes them."""
-        starts = [(0, quarter) for quarter in sorted(set(quarters))]
-        starts += sorted({(1, quarter // QUARTERS_PER_DAY) for _, quarter in starts})
+        starts = {(0, quarter) for quarter in quarters}
+        starts |= {(1, quarter // QUARTERS_PER_DAY) for _, quarter in starts}
+        self._mark(connection, starts)
+
+    def _mark(self, connection: Any, starts: Iterable[tuple[int, int]]) -> None:
+        """Note that rows of some quarters (0) and days (1) change."""
         mark = self._sql.placeholder
         version = secrets.randbits(62)
-        for by_day, start in starts:
+        for by_day, start in sorted(starts):  # in one order: two processes may do so at once
             connection.execute(
                 f"INSERT INTO rollup_pending VALUES ({by_day}, {mark}, {mark})"  # noqa: S608 - of this package
                 " ON CONFLICT (by_day, start) DO UPDATE SET version = excluded.version",
@@ -125,6 +141,8 @@ class Rollups:
                 connection.execute(sql, [end])
             sql = f"DELETE FROM rollup_pending WHERE by_day = {int(by_day)} AND start < {mark}"  # noqa: S608 - as above
             connection.execute(sql, [end])
+        sql = f"DELETE FROM rollup_users WHERE start < {mark}"  # noqa: S608 - as above
+        connection.execute(sql, [int(moment // QUARTER_SECONDS) // QUARTERS_PER_DAY])
 
     def find_pending(self, connection: Any, now: float) -> Period | None:
         """Return the next quarter or day that is over and whose sums do not equal its rows."""
@@ -146,17 +164,17 @@ class Rollups:
         Return False if its rows changed meanwhile: then it is still pending. The method calls
         `yield_to_calls` before each piece of work.
         """
-        has_misfits = self._read_calls(connection, period)
-        spans = self._count_latencies(connection, period, yield_to_calls)
-        for group in KIND_GROUPS[period.by_day]:
-            yield_to_calls()
-            self._fill_part(connection, group)
-            for kinds in batched(group.kinds, _BATCH_KINDS):
+        with self._read_calls(connection, period) as has_misfits:
+            spans = self._count_latencies(connection, period, yield_to_calls)
+            for group in KIND_GROUPS[period.by_day]:
                 yield_to_calls()
-                with self._transaction(connection):
-                    if not self._is_current(connection, period):
-                        return False
-                    self._store_kinds(connection, period.start, kinds, spans)
+                self._fill_part(connection, group)
+                for kinds in batched(group.kinds, _BATCH_KINDS):
+                    yield_to_calls()
+                    with self._transaction(connection):
+                        if not self._is_current(connection, period):
+                            return False
+                        self._store_kinds(connection, period.start, kinds, spans)
         mark = self._sql.placeholder
         condition = f"WHERE by_day = {int(period.by_day)} AND start = {mark} AND version = {mark}"
         if has_misfits:
@@ -171,14 +189,14 @@ class Rollups:
         self, connection: Any, period: Period, yield_to_calls: Callable[[], object] = int
     ) -> int:
         """Return how many sums of a quarter or day differ from its rows."""
-        self._read_calls(connection, period)
         count = 0
-        for group in KIND_GROUPS[period.by_day]:
-            self._fill_part(connection, group)
-            for kind in group.kinds:
-                yield_to_calls()
-                sql = self._sql.count_differences(kind)
-                count += int(connection.execute(sql, [period.start] * 2).fetchone()[0])
+        with self._read_calls(connection, period):
+            for group in KIND_GROUPS[period.by_day]:
+                self._fill_part(connection, group)
+                for kind in group.kinds:
+                    yield_to_calls()
+                    sql = self._sql.count_differences(kind)
+                    count += int(connection.execute(sql, [period.start] * 2).fetchone()[0])
         return count
 
     def check_next(
@@ -214,14 +232,20 @@ class Rollups:
             connection.execute(f"UPDATE rollup_check SET next_start = {mark}", [start + 1])  # noqa: S608 - of this package
         return count
 
-    def _read_calls(self, connection: Any, period: Period) -> bool:
-        """Read the calls of a period. Return True if an amount does not fit."""
+    @contextmanager
+    def _read_calls(self, connection: Any, period: Period) -> Iterator[bool]:
+        """Read the calls of a period for a block. The value is True if an amount does not fit."""
         for statement in self._sql.build_scratch_tables():
             connection.execute(statement)
-        connection.execute("DELETE FROM rollup_scratch")
+        self._empty_scratch(connection)
         connection.execute(self._sql.read_calls(), period.seconds)
         sql = "SELECT coalesce(sum(misfits), 0) FROM rollup_scratch"
-        return bool(connection.execute(sql).fetchone()[0])
+        yield bool(connection.execute(sql).fetchone()[0])
+        self._empty_scratch(connection)  # they have end users
+
+    def _empty_scratch(self, connection: Any) -> None:
+        for table in SCRATCH_TABLES:
+            connection.execute(f"DELETE FROM {table}")  # noqa: S608 - of this package
 
     def _fill_part(self, connection: Any, group: KindGroup) -> None:
         connection.execute("DELETE FROM rollup_part")
@@ -249,7 +273,11 @@ class Rollups:
                 [start],
             )
         for kind in kinds:
-            connection.execute(self._sql.store_sets(kind))
+            if kind.has_sets:
+                connection.execute(self._sql.store_sets(kind))
+            else:
+                sql = f"DELETE FROM rollup_users WHERE start = {self._sql.placeholder}"  # noqa: S608 - as above
+                connection.execute(sql, [start])
             connection.execute(self._sql.store_sums(kind), [start])
             for names, counts in spans.get(kind, {}).items():
                 texts = [jsonio.dumps(bins).decode() for bins in counts]

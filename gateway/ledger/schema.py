@@ -764,16 +764,18 @@ _POSTGRES_16 = (
 _OPEN_INDEX = "CREATE INDEX entries_unknown ON entries (id) WHERE state = 'unknown_crash'"
 _SQLITE_18 = (_OPEN_INDEX, *SqliteRollupSql().build_tables())
 _POSTGRES_17 = PostgresRollupSql().build_tables()
+_SQLITE_19 = SqliteRollupSql().build_user_table()
+_POSTGRES_18 = PostgresRollupSql().build_user_table()
 
 SQLITE_MIGRATIONS: tuple[tuple[str, ...], ...] = (
     *(_SQLITE_1, _SQLITE_2, _SQLITE_3, _SQLITE_4, _SQLITE_5, _SQLITE_6, _SQLITE_7, _SQLITE_8),
     *(_SQLITE_9, _SQLITE_10, _SQLITE_11, _SQLITE_12, _SQLITE_13, _SQLITE_14, _SQLITE_15),
-    *(_SQLITE_16, _SQLITE_17, _SQLITE_18),
+    *(_SQLITE_16, _SQLITE_17, _SQLITE_18, _SQLITE_19),
 )
 """Migrations from each `PRAGMA user_version` to the next; append only."""
 POSTGRES_MIGRATIONS: tuple[tuple[str, ...], ...] = (
     *(_POSTGRES_1, _POSTGRES_2, _POSTGRES_3, _POSTGRES_4, _POSTGRES_5, _POSTGRES_6, _POSTGRES_7),
     *(_POSTGRES_8, _POSTGRES_9, _POSTGRES_10, _POSTGRES_11, _POSTGRES_12, _POSTGRES_13),
-    *(_POSTGRES_14, _POSTGRES_15, _POSTGRES_16, _POSTGRES_17),
+    *(_POSTGRES_14, _POSTGRES_15, _POSTGRES_16, _POSTGRES_17, _POSTGRES_18),
 )
 """Migrations from each `version` of the table `ledger` to the next; append only."""

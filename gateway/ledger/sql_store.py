@@ -495,11 +495,14 @@ class SqlStore(ABC):
             while len(rows) == _PAGE_ROWS:
                 with self.transaction(connection):
                     rows = connection.execute(select_sql, [end_user, _PAGE_ROWS]).fetchall()
+                    self.rollups.mark_erasure(connection, [row[0] for row in rows])
                     seq = self.reserve_numbers(connection, len(rows))
                     for place, (id, basis) in enumerate(rows):
                         erased = erase_basis(self.decode_value("basis", basis))
                         values = [self.encode_value("basis", erased), seq + place, id]
                         connection.execute(update_sql, values)
+            with self.transaction(connection):
+                self.rollups.forget_user(connection, end_user)
             self.end_erasure(connection)
 
     def begin_erasure(self, connection: Any) -> None:  # noqa: B027 - few databases need it

@@ -41,7 +41,7 @@ _SETTINGS = {
 
 _LEDGER_TABLES = (
     *("segments", "entries", "failures", "reprices", "verdicts"),
-    *("rollup_sets", "rollups", "rollup_bins", "rollup_pending"),
+    *("rollup_sets", "rollups", "rollup_bins", "rollup_users", "rollup_pending"),
 )
 _NUMBERS = count(1)
 """Numbers of schemas."""

@@ -33,6 +33,11 @@ _FIRST_WITH_MEDIA = {"sqlite": 8, "postgres": 7}
 """The first schema with media, of which rows of version 3 were."""
 
 _FIRST_PARTITIONED = 15
+_FIRST_WITH_SUMS = {"sqlite": 18, "postgres": 17}
+_MARK_PENDING = """
+    INSERT INTO rollup_pending SELECT DISTINCT 0, CAST(floor(at / 900) AS BIGINT), 1 FROM entries
+    UNION SELECT DISTINCT 1, CAST(floor(at / 86400) AS BIGINT), 1 FROM entries
+"""
 
 
 def find_row_version(kind: str, schema: int) -> int:
@@ -68,6 +73,8 @@ def make_sqlite_store(path: Path, schema: int) -> list[Json]:
             ]
             marks = ", ".join("?" * len(texts))
             base.execute(f"INSERT INTO {table} ({', '.join(members)}) VALUES ({marks})", texts)  # noqa: S608
+        if schema >= _FIRST_WITH_SUMS["sqlite"]:
+            base.execute(_MARK_PENDING)
         if schema > 1:
             base.execute("UPDATE ledger SET seq = (SELECT max(seq) FROM entries)")
         base.execute(f"PRAGMA user_version = {schema}")
@@ -96,6 +103,8 @@ def make_postgres_store(url: str, schema: int) -> None:
                 f" FROM jsonb_populate_record(NULL::{table}, %s)".encode(),
                 [orjson.dumps(members).decode()],
             )
+        if schema >= _FIRST_WITH_SUMS["postgres"]:
+            base.execute(_MARK_PENDING)
         base.execute(
             "UPDATE ledger SET version = %s, seq = (SELECT max(seq) FROM entries)", [schema]
         )

@@ -17,6 +17,7 @@ from gateway.ledger.file_lock import try_lock_file
 from gateway.ledger.query import GROUP_BY_NAMES, QueryGroup
 from gateway.ledger.rollups import RELATIVE_ERROR, Period
 from gateway.ledger.sql_store import SqlStore
+from gateway.ledger.sqlite import SqliteStore
 from gateway.ledger.time_series import LatencyTimes, build_slots
 from tests.contract.ledger.conftest import Make, ask, fed
 from tests.ledger.rows import attempt, entry, reprice
@@ -31,6 +32,7 @@ ZONES: list[tzinfo] = [
 ]
 QUARTERS = (0, 1, 2, 94, 95, 96, 97, 200)
 OFFSETS = (0.0, 0.25, 450.5, 899.99, 10.0)
+USER = "3f9a0c1d2e4b5a67"
 RUN = count()
 
 fitting = st.sampled_from(
@@ -63,7 +65,7 @@ entries = st.builds(
     tags=st.sampled_from([(), ("a",), ("a", "b")]),
     guards=st.sampled_from([(), ("g",)]),
     status=st.sampled_from([200, 503]),
-    end_user=st.sampled_from([None, "3f9a0c1d2e4b5a67"]),
+    end_user=st.sampled_from([None, USER, "0123456789abcdef"]),
     attempts=st.integers(0, 2),
     input=st.none() | st.integers(0, 2**40),
     cost=amounts,
@@ -81,16 +83,18 @@ reprices = st.builds(
     baseline=amounts,
 )
 changes = st.lists(
-    st.lists(entries | reprices, max_size=8) | st.just("sums") | st.just("prune"), max_size=4
+    st.lists(entries | reprices, max_size=8) | st.sampled_from(["sums", "prune", "erase"]),
+    max_size=4,
 )
 filters = st.dictionaries(
     st.sampled_from(["tier", "key", "tag", "state", "day", "status", "user", "guard"]),
-    st.just(["fast", "alice", "a", "settled", "200", "2026-10-27", "g"]),
+    st.just(["fast", "alice", "a", "settled", "200", "2026-10-27", "g", USER]),
     max_size=2,
 )
 questions = st.fixed_dictionaries(
     {
-        "by": st.lists(st.sampled_from(GROUP_BY_NAMES), max_size=2, unique=True),
+        "by": st.lists(st.sampled_from(GROUP_BY_NAMES), max_size=2, unique=True)
+        | st.sampled_from([["user"], ["user", "key"], ["day", "user"]]),
         "since": st.none() | moments,
         "until": st.none() | moments,
         "zone": st.sampled_from(ZONES),
@@ -105,6 +109,8 @@ def change(store: SqlStore, folder: Path, steps: Sequence[list[Row] | str]) -> N
             store.make_sums()
         elif step == "prune":
             store.prune(DAY + 20 * QUARTER)
+        elif step == "erase":
+            store.erase_user(USER)
         else:
             fed(store, folder, [row for row in step if not isinstance(row, str)])
 
@@ -320,6 +326,109 @@ def test_a_row_that_comes_during_a_check_is_no_difference(store: SqlStore, folde
         base.execute("UPDATE rollup_check SET next_start = 1992192")  # the first of DAY
         fed(store, folder, [entry("a", at=DAY)])  # pending, and without sums
         assert store.rollups.check_next(base, now) == 0
+
+
+def ask_users(store: SqlStore) -> list[tuple[object, ...]]:
+    """Return the table of end users, in order."""
+    return ask(
+        store,
+        "SELECT start, end_user, key, calls FROM rollup_users"
+        " ORDER BY start, coalesce(end_user, ''), key",
+    )
+
+
+def feed_users(store: SqlStore, folder: Path) -> None:
+    users: list[tuple[str, str | None, str, int]] = [
+        ("a", "u1", "alice", 0),
+        ("b", "u1", "alice", 1),
+        ("c", "u1", "bob", 2),
+    ]
+    users += [("d", None, "bob", 3), ("e", "u2", "bob", 86_400)]
+    fed(
+        store,
+        folder,
+        [
+            entry(id, at=DAY + offset, key=key, end_user=user, cost=Decimal("0.10"))
+            for id, user, key, offset in users
+        ],
+    )
+
+
+def test_end_users_have_sums_by_day_and_key(store: SqlStore, folder: Path) -> None:
+    feed_users(store, folder)
+    store.make_sums()
+    assert ask_users(store) == [
+        *((20752, None, "bob", 1), (20752, "u1", "alice", 2), (20752, "u1", "bob", 1)),
+        (20753, "u2", "bob", 1),
+    ]
+    with store.open_writer() as base:  # the answers are those of the sums
+        base.execute("UPDATE rollup_users SET calls = calls * 10")
+        days = [Period(True, start, 0) for start in (20752, 20753)]
+        assert [store.rollups.count_differences(base, day) for day in days] == [6, 2]
+        assert ask(store, "SELECT count(*) FROM rollup_pending") == [(0,)]
+    answers = {
+        ("user",): [("u1", 30), ("u2", 10), (None, 10)],
+        ("user", "key"): [("u1", 20), ("u1", 10), ("u2", 10), (None, 10)],
+        ("day", "user"): [("2026-10-26", 30), ("2026-10-26", 10), ("2026-10-27", 10)],
+    }
+    for by, answer in answers.items():
+        assert [(group.names[0], group.calls) for group in store.sum_costs(by)] == answer
+    (total,) = store.sum_costs(only={"user": ["u1"], "key": ["alice"]})
+    assert (total.calls, str(total.cost)) == (20, "0.20")
+    # A day that the question has no more than a part of is read from its rows.
+    assert [group.calls for group in store.sum_costs(["user"], since=DAY + 1)] == [2, 10, 1]
+
+
+def test_erasure_takes_a_user_out_of_the_sums(store: SqlStore, folder: Path) -> None:
+    feed_users(store, folder)
+    store.make_sums()
+    before = str(store.sum_costs(["key"]))
+    store.erase_user("u1")
+    assert ask_users(store) == [(20752, None, "bob", 1), (20753, "u2", "bob", 1)]
+    assert ask(store, "SELECT by_day, start FROM rollup_pending") == [(1, 20752)]
+    answer = store.sum_costs(["user", "key"])
+    assert [(*group.names, group.calls) for group in answer] == [
+        *((None, "alice", 2), (None, "bob", 2), ("u2", "bob", 1)),
+    ]
+    assert store.make_sums() == 1
+    assert str(store.sum_costs(["user", "key"])) == str(answer)
+    assert str(store.sum_costs(["key"])) == before
+    assert [row[1] for row in ask_users(store)] == [None, None, "u2"]
+
+
+def test_a_sqlite_file_has_no_trace_of_an_erased_user(tmp_path: Path, folder: Path) -> None:
+    store = SqliteStore(f"sqlite:///{tmp_path / 'ledger.db'}")
+    store.keep_connection()
+    try:
+        for number in range(3):  # days are made again
+            rows = [entry(f"{number}-{n}", at=DAY + n, end_user=USER) for n in range(200)]
+            fed(store, folder, [*rows, entry(f"{number}-x", at=DAY, key=f"key-{number}")])
+            store.make_sums()
+        assert USER in {row[1] for row in ask_users(store)}
+        store.erase_user(USER)
+        store.make_sums()
+    finally:
+        store.close()
+    assert not any(USER.encode() in path.read_bytes() for path in tmp_path.glob("ledger.db*"))
+
+
+def test_days_of_a_store_without_sums_of_users_are_pending(store: SqlStore, folder: Path) -> None:
+    feed_users(store, folder)
+    store.make_sums()
+    expected = str(store.sum_costs(["user"]))
+    fed(store, folder, [entry("late", at=DAY + 86_400, end_user="u2", cost=Decimal(0))])
+    (version,) = ask(store, "SELECT version FROM rollup_pending WHERE by_day = 1")
+    with store.open_writer() as base, store.transaction(base):
+        for sql in ("DROP TABLE rollup_users", *store.rollup_sql.build_user_table()):
+            base.execute(sql)
+    pending = ask(store, "SELECT start, version FROM rollup_pending WHERE by_day = 1 ORDER BY 1")
+    # A process of the earlier version that makes sums meanwhile has not made those of users.
+    assert pending == [(20752, 0), (20753, int(str(version[0])) + 1)]
+    answer = str(store.sum_costs(["user"]))
+    assert answer != expected
+    store.make_sums()
+    assert str(store.sum_costs(["user"])) == answer
+    assert len(ask_users(store)) == 5
 
 
 def test_sums_and_rows_answer_one_question(store: SqlStore, folder: Path) -> None:
