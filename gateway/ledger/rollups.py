@@ -104,8 +104,11 @@ class Rollups:
         self._mark(connection, {(1, row[0] // QUARTERS_PER_DAY) for row in rows})
 
     def forget_user(self, connection: Any, end_user: str) -> None:
-        """Delete the sums of an end user; `mark_erasure` has noted their days."""
-        sql = f"DELETE FROM rollup_users WHERE end_user = {self._sql.placeholder}"  # noqa: S608 - of this package
+        """Delete the sums of an end user, all of whose days are pending."""
+        sql = (
+            f"DELETE FROM rollup_users WHERE end_user = {self._sql.placeholder}"  # noqa: S608 - of this package
+            " AND start IN (SELECT start FROM rollup_pending WHERE by_day = 1)"
+        )
         connection.execute(sql, [end_user])
 
     def _bind_ids(self, ids: Sequence[str]) -> object:

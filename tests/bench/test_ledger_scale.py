@@ -9,8 +9,9 @@ from bench.ledger_scale import CALLS, main, measure
 
 def test_each_question_has_groups_of_all_days() -> None:
     answers = list(measure(400, 3))
-    assert len(answers) == 43
+    assert len(answers) == 47
     assert all(answer.groups for answer in answers)
+    assert {answer.bound for answer in answers} == {300, 600}
     groups = {answer.question: answer.groups for answer in answers}
     assert groups["3 days by day, by tier "] == 9
     assert groups["all by rule, source"] == 15
