@@ -21,6 +21,7 @@ from gateway.ledger.rollup_queries import Question, QuestionPart, plan
 from gateway.ledger.rollup_schema import (
     COUNTS,
     EXACT_CONTEXT,
+    QUARTER_SECONDS,
     RollupKind,
     RollupSql,
 )
@@ -43,6 +44,8 @@ _NUMBER_COUNT = len(COUNTS) + len(TOKENS)
 """The whole numbers in a row of sums; the six of query.MONEY follow."""
 _PAGE_ROWS = 1_000
 """Rows in memory at a time, where each row is read."""
+_EDGE_SECONDS = 4 * QUARTER_SECONDS
+"""The most seconds at the edges of a question: parts of two quarters, and two without sums yet."""
 
 
 class QuestionStore(Protocol):
@@ -78,6 +81,8 @@ class QuestionReader:
         self._connection = connection
         self._question = question
         self._span = span
+        self.reads_rows = False
+        """True if the question read single rows beyond its edges."""
         self._by = question.by
         self._expressions = store.sql_dialect.build_expressions(question.by)
         self._slot_values: list[object] = []
@@ -109,6 +114,7 @@ class QuestionReader:
         """Return the latencies of groups of answered calls, in order."""
         parts = self._plan(latency=True)
         if not any(part.kind and self._has_bins(part, part.kind) for part in parts):
+            self._note_rows([self._make_whole_part()])
             return self._measure_rows()
         counts: dict[tuple[str | None, ...], LatencyCounts] = {}
         for part in parts:
@@ -140,9 +146,25 @@ class QuestionReader:
         )
 
     def _plan(self, *, latency: bool = False) -> list[QuestionPart]:
-        return plan(
+        parts = plan(
             self._connection, self._store.rollup_sql, self._question, self._span, latency=latency
         )
+        self._note_rows(parts)
+        return parts
+
+    def _note_rows(self, parts: Sequence[QuestionPart]) -> None:
+        """Note if some parts read the rows of more time than there is at the edges."""
+        first, last = self._span or (0.0, 0.0)
+        seconds = sum(
+            max(0.0, min(_choose(part.until, last), last) - max(_choose(part.since, first), first))
+            for part in parts
+            if part.kind is None
+        )
+        self.reads_rows = seconds > _EDGE_SECONDS
+
+    def _make_whole_part(self) -> QuestionPart:
+        """Return the part that answers the whole question from rows."""
+        return QuestionPart(None, 0, 0, self._question.since, self._question.until)
 
     def _build_condition(self, part: QuestionPart) -> tuple[str, list[object]]:
         return build_condition(
@@ -220,10 +242,7 @@ class QuestionReader:
 
     def _measure_rows(self) -> list[LatencyTimes]:
         """Return exact latencies, from rows alone."""
-        question = self._question
-        condition, values = self._build_condition(
-            QuestionPart(None, 0, 0, question.since, question.until)
-        )
+        condition, values = self._build_condition(self._make_whole_part())
         rows_by_column = {
             column: self._connection.execute(
                 build_latency_query(self._list_names(), column, self._joins, condition),
@@ -232,6 +251,10 @@ class QuestionReader:
             for column in LATENCY_COLUMNS
         }
         return build_latency_times(self._by, rows_by_column, self._question.slots)
+
+
+def _choose(moment: float | None, otherwise: float) -> float:
+    return otherwise if moment is None else moment
 
 
 def _add_values(left: Sequence[Any], right: Sequence[Any]) -> list[Any]:

@@ -4,7 +4,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,6 +13,7 @@ import msgspec
 
 from gateway.core.ledger_rows import AttemptRow, DamagedRow, FeedbackRow, ReplayRow
 from gateway.ledger.call_order import NEWEST_FIRST, CallOrder, CallSearch
+from gateway.ledger.errors import QueryTooLongError
 from gateway.ledger.file_lock import try_lock_file
 from gateway.ledger.ingest import RowBatch, read_batches, read_folder_id, read_sizes
 from gateway.ledger.journal import list_segments
@@ -26,6 +27,7 @@ from gateway.ledger.query import (
     build_condition,
     check_names,
 )
+from gateway.ledger.question_limit import QuestionLimit
 from gateway.ledger.questions import QuestionReader
 from gateway.ledger.rollup_queries import Question
 from gateway.ledger.rollup_schema import RollupSql
@@ -267,15 +269,20 @@ class SqlStore(ABC):
         zone: tzinfo = UTC,
         only: Filters | None = None,
         slots: Slots | None = None,
+        question_limit: QuestionLimit | None = None,
     ) -> list[QueryGroup]:
         """Group calls and add them up, see `LedgerStore.sum_costs`."""
         by = check_names(by, only, slots)
-        with self.open_reader() as connection:
+        with self.open_reader() as connection, self._limit_question(connection, question_limit):
             span = self._read_span(connection, since, until)
             if "day" in by:
                 slots = Days(zone, *(span or (0.0, 0.0)))
             question = Question(by, since, until, zone, only or {}, slots)
-            return QuestionReader(self, connection, question, span).sum_costs()
+            reader = QuestionReader(self, connection, question, span)
+            groups = reader.sum_costs()
+        if question_limit is not None:
+            question_limit.reads_rows |= reader.reads_rows
+        return groups
 
     def measure_latency(
         self,
@@ -286,15 +293,20 @@ class SqlStore(ABC):
         zone: tzinfo = UTC,
         only: Filters | None = None,
         slots: Slots | None = None,
+        question_limit: QuestionLimit | None = None,
     ) -> list[LatencyTimes]:
         """Measure how long calls took, see `LedgerStore.measure_latency`."""
         by = check_names(by, only, slots)
         if "day" in by:
             raise ValueError("cannot group by day: a series has slots")
         question = Question(by, since, until, zone, only or {}, slots)
-        with self.open_reader() as connection:
+        with self.open_reader() as connection, self._limit_question(connection, question_limit):
             span = self._read_span(connection, since, until)
-            return QuestionReader(self, connection, question, span).measure_latency()
+            reader = QuestionReader(self, connection, question, span)
+            times = reader.measure_latency()
+        if question_limit is not None:
+            question_limit.reads_rows |= reader.reads_rows
+        return times
 
     def read_entries(
         self,
@@ -666,6 +678,20 @@ class SqlStore(ABC):
         """Return the store's own id, and the number of the last row that came in."""
         row: tuple[str, int] = connection.execute("SELECT id, seq FROM ledger").fetchone()
         return row
+
+    @contextmanager
+    def _limit_question(
+        self, connection: Any, question_limit: QuestionLimit | None
+    ) -> Iterator[None]:
+        """Limit the time of a question. Raises QueryTooLongError."""
+        if question_limit is None:
+            yield
+            return
+        try:
+            with self.limit_time(connection, question_limit.remaining_seconds):
+                yield
+        except QueryTooLongError:
+            raise QueryTooLongError(question_limit.max_seconds) from None
 
     def _read_span(
         self, connection: Any, since: float | None, until: float | None

@@ -17,6 +17,7 @@ from gateway.core.ledger_rows import AttemptRow, DamagedRow, FeedbackRow, FinalR
 from gateway.ledger.call_order import NEWEST_FIRST, CallOrder, CallSearch
 from gateway.ledger.errors import StoreError
 from gateway.ledger.query import Filters, QueryGroup, Slots
+from gateway.ledger.question_limit import QuestionLimit
 from gateway.ledger.sql_reader import SqlReader
 from gateway.ledger.time_series import LatencyTimes
 
@@ -172,6 +173,42 @@ class LedgerReader(Protocol):
 
 class LedgerStore(LedgerReader, SqlReader, Protocol):
     """A store that a gateway feeds from its journals."""
+
+    def sum_costs(
+        self,
+        by: Sequence[str] = (),
+        *,
+        since: float | None = None,
+        until: float | None = None,
+        zone: tzinfo = UTC,
+        only: Filters | None = None,
+        slots: Slots | None = None,
+        question_limit: QuestionLimit | None = None,
+    ) -> list[QueryGroup]:
+        """Group calls and add them up, as `LedgerReader.sum_costs`.
+
+        Raises QueryTooLongError after the time of `question_limit`, and notes there if the question
+        reads single rows.
+        """
+        ...
+
+    def measure_latency(
+        self,
+        by: Sequence[str] = (),
+        *,
+        since: float | None = None,
+        until: float | None = None,
+        zone: tzinfo = UTC,
+        only: Filters | None = None,
+        slots: Slots | None = None,
+        question_limit: QuestionLimit | None = None,
+    ) -> list[LatencyTimes]:
+        """Measure how long calls took, as `LedgerReader.measure_latency`.
+
+        Raises QueryTooLongError after the time of `question_limit`, and notes there if the question
+        reads single rows.
+        """
+        ...
 
     def feed(self, folder: Path) -> int | None:
         """Feed new rows from a folder's journals. Return how many rows changed the store.

@@ -2,3 +2,6 @@
 
 A query process imports these modules, so they import no web framework and nothing that serves.
 """
+
+MAX_SECONDS = 10.0
+"""The longest time in which the store answers the questions of one request that may read rows."""

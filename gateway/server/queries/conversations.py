@@ -9,9 +9,7 @@ from gateway.ledger.conversations import (
 from gateway.ledger.export import build_group
 from gateway.ledger.query_params import LedgerQuery
 from gateway.ledger.store import LedgerStore, count_damaged_rows
-
-_MAX_SECONDS = 10.0
-"""The longest time in which the store reads a page."""
+from gateway.server.queries import MAX_SECONDS
 
 
 def render_conversations(
@@ -24,7 +22,7 @@ def render_conversations(
         zone=query.time_zone,
         before=before,
         limit=limit + 1,
-        max_seconds=_MAX_SECONDS,
+        max_seconds=MAX_SECONDS,
     )
     last = page[limit - 1].cursor if len(page) > limit else None
     damages = store.read_damages(since=query.since, until=query.until)

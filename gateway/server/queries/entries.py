@@ -9,9 +9,8 @@ from gateway.ledger import export
 from gateway.ledger.call_order import CallOrder, CallSearch
 from gateway.ledger.query_params import LedgerQuery, is_storable
 from gateway.ledger.store import LedgerStore, StoredRow
+from gateway.server.queries import MAX_SECONDS
 
-_MAX_SEARCH_SECONDS = 10.0
-"""The longest time in which the store reads rows in another order."""
 _BATCH_ROWS = 200
 """The maximum number of rows in one read: the others are kept encoded."""
 
@@ -145,7 +144,7 @@ class _OrderedRowReader(_RowReader):
                 search=self._order.search,
                 before_id=position or None,
                 limit=limit,
-                max_seconds=_MAX_SEARCH_SECONDS,
+                max_seconds=MAX_SECONDS,
             )
         except ValueError:
             raise invalid_request("The ledger has no call of this id.", "before") from None

@@ -6,7 +6,9 @@ import msgspec
 
 from gateway.ledger.query import QueryGroup
 from gateway.ledger.query_params import LedgerQuery
+from gateway.ledger.question_limit import QuestionLimit
 from gateway.ledger.store import LedgerStore, count_damaged_rows
+from gateway.server.queries import MAX_SECONDS
 
 type RuleKind = Literal["guard", "choice"]
 
@@ -24,10 +26,14 @@ class RuleMatches(msgspec.Struct, frozen=True):
 
 
 def read_matches(store: LedgerStore, query: LedgerQuery) -> RuleMatches:
-    """Sum the calls of each rule, and of each other source of decisions."""
-    (total,) = store.sum_costs((), **query.selection)
-    sources = store.sum_costs(("source", "rule"), **query.selection)
-    guards = store.sum_costs(("guard",), **query.selection)
+    """Sum the calls of each rule, and of each other source of decisions.
+
+    Raises QueryTooLongError.
+    """
+    selection = {**query.selection, "question_limit": QuestionLimit(MAX_SECONDS)}
+    (total,) = store.sum_costs((), **selection)
+    sources = store.sum_costs(("source", "rule"), **selection)
+    guards = store.sum_costs(("guard",), **selection)
     return RuleMatches(
         hits={
             "guard": {group.names[0]: group for group in guards if group.names[0] is not None},

@@ -9,8 +9,10 @@ from gateway.core import jsonio
 from gateway.ledger import export
 from gateway.ledger.query import LIST_COLUMNS_BY_NAME, QueryGroup, Slots
 from gateway.ledger.query_params import LedgerQuery
+from gateway.ledger.question_limit import QuestionLimit
 from gateway.ledger.store import LedgerStore, count_damaged_rows
 from gateway.ledger.time_series import LatencyTimes, SlotLength, fold_names, sum_over_slots
+from gateway.server.queries import MAX_SECONDS
 
 _MAX_USERS = 100
 """The most end users in a series, the dearest. Sums of all others are added up."""
@@ -32,8 +34,9 @@ class SeriesQuery(msgspec.Struct, frozen=True):
 
 
 def render_costs(store: LedgerStore, series_query: SeriesQuery) -> bytes:
-    """Return a series of sums as JSON."""
-    by, selection = series_query.query.by, series_query.selection
+    """Return a series of sums as JSON. Raises QueryTooLongError."""
+    limit = QuestionLimit(MAX_SECONDS)
+    by, selection = series_query.query.by, {**series_query.selection, "question_limit": limit}
     groups = store.sum_costs(by, slots=series_query.slots, **selection)
     if "user" in by:
         groups = fold_names(groups, by.index("user"), _MAX_USERS)
@@ -49,6 +52,7 @@ def render_costs(store: LedgerStore, series_query: SeriesQuery) -> bytes:
         "totals": [export.build_group(group, by) for group in totals] if by else [],
         "total": export.build_group(overall_groups[0], ()),
         "damaged_rows": count_damaged_rows(damages),
+        "from_rows": limit.reads_rows,
     }
     return jsonio.dumps(series)
 
@@ -62,9 +66,10 @@ def _render_group(
 
 
 def render_latency(store: LedgerStore, series_query: SeriesQuery) -> bytes:
-    """Return a series of latencies as JSON."""
-    by, selection = series_query.query.by, series_query.selection
-    group_selection = _select_dearest_users(store, series_query) if "user" in by else selection
+    """Return a series of latencies as JSON. Raises QueryTooLongError."""
+    limit = QuestionLimit(MAX_SECONDS)
+    by, selection = series_query.query.by, {**series_query.selection, "question_limit": limit}
+    group_selection = _select_dearest_users(store, selection) if "user" in by else selection
     latencies = store.measure_latency(by, slots=series_query.slots, **group_selection)
     overall_latencies = store.measure_latency((), **selection)
     whole_latencies = store.measure_latency((), slots=series_query.slots, **selection)
@@ -93,13 +98,13 @@ def render_latency(store: LedgerStore, series_query: SeriesQuery) -> bytes:
         "damaged_rows": count_damaged_rows(
             store.read_damages(since=selection["since"], until=selection["until"])
         ),
+        "from_rows": limit.reads_rows,
     }
     return jsonio.dumps(series)
 
 
-def _select_dearest_users(store: LedgerStore, series_query: SeriesQuery) -> dict[str, Any]:
+def _select_dearest_users(store: LedgerStore, selection: Mapping[str, Any]) -> dict[str, Any]:
     """Return the filters of a series, for the `_MAX_USERS` dearest end users alone."""
-    selection = series_query.selection
     groups = store.sum_costs(("user",), **selection)
     names = [group.names[0] for group in groups if group.names[0] is not None]
     return {**selection, "only": {**selection["only"], "user": names[:_MAX_USERS]}}

@@ -13,8 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.core.ledger_rows import FinalRow, Row
+from gateway.ledger.errors import QueryTooLongError
 from gateway.ledger.file_lock import try_lock_file
 from gateway.ledger.query import GROUP_BY_NAMES, QueryGroup
+from gateway.ledger.question_limit import QuestionLimit
 from gateway.ledger.rollups import RELATIVE_ERROR, Period
 from gateway.ledger.sql_store import SqlStore
 from gateway.ledger.sqlite import SqliteStore
@@ -453,3 +455,41 @@ def test_sums_and_rows_answer_one_question(store: SqlStore, folder: Path) -> Non
     assert (str(whole.cost), str(whole.saved)) == ("66.000000000001", "0.499999999999")
     (nothing,) = store.sum_costs(only={"tier": ["none"]})
     assert (nothing.calls, nothing.cost) == (0, None)
+
+
+def test_a_question_notes_that_it_reads_single_rows(store: SqlStore, folder: Path) -> None:
+    fed(store, folder, [entry(f"{n}", at=DAY + n * 3_600, duration=1.0) for n in range(48)])
+    store.make_sums()
+
+    def reads_rows(by: Sequence[str], *, latency: bool = False, **selection: Any) -> bool:
+        limit = QuestionLimit(9.0)
+        (store.measure_latency if latency else store.sum_costs)(
+            by, question_limit=limit, **selection
+        )
+        return limit.reads_rows
+
+    assert not reads_rows(["tier"])
+    assert not reads_rows(["tier"], since=DAY + 100, until=DAY + 86_000)  # rows at both edges
+    assert not reads_rows(["tier"], since=DAY + 200_000)  # no calls
+    assert reads_rows(["user"])
+    assert not reads_rows(["user"], since=DAY, until=DAY + 3_600)
+    assert not reads_rows(["tier"], latency=True)
+    assert reads_rows(["tag"], latency=True)
+    fed(store, folder, [entry("late", at=DAY + 7_000)])
+    assert not reads_rows(["tier"])
+    fed(store, folder, [entry(f"late {n}", at=DAY + n * QUARTER) for n in range(9)])
+    assert reads_rows(["tier"])
+
+
+def test_questions_end_after_their_time(
+    store: SqlStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000000) SELECT sum(i) FROM n"  # fmt: skip
+    fed(store, folder, [entry("a")])
+    monkeypatch.setattr(store, "_read_span", lambda base, *_: base.execute(slow).fetchall())
+    now = count(step=10)
+    for question in store.sum_costs, store.measure_latency:
+        # An earlier question has taken its whole time.
+        limit = QuestionLimit(10.0, lambda: float(next(now)))
+        with pytest.raises(QueryTooLongError, match="longer than 10 s"):
+            question(question_limit=limit)

@@ -68,7 +68,8 @@ def test_sums_have_the_keys_of_the_command_and_exact_decimals(world: World) -> N
     """Sums have the command's keys; decimals are exact text, and unknown values are null."""
     write(world, *ROWS)
     report = get(world, f"{COSTS}?by=lab,tier&since=2026-10-01&zone=Europe/Berlin").json()
-    assert list(report) == ["since", "until", "zone", "by", "groups", "total", "damaged_rows"]
+    names = ["since", "until", "zone", "by", "groups", "total", "damaged_rows", "from_rows"]
+    assert list(report) == names
     assert (report["zone"], report["by"], report["until"]) == (
         "Europe/Berlin",
         ["lab", "tier"],
@@ -304,15 +305,32 @@ def test_calls_of_a_day_are_sorted_and_searched(make: Make) -> None:
         assert check_error(get(world, f"{ENTRIES}?{query}"), 400).startswith(problem)
 
 
-def test_a_search_that_takes_too_long_says_so(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_takes_too_long_says_so(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise QueryTooLongError(10.0)
 
-    monkeypatch.setattr(world.gateway.store, "read_ordered", fail)
-    message = check_error(get(world, f"{ENTRIES}?search=a"), 400)
-    assert message.startswith("The ledger did not answer this within 10 s: ask for a shorter time")
+    for name in "read_ordered", "sum_costs", "measure_latency":
+        monkeypatch.setattr(world.gateway.store, name, fail)
+    for path in (
+        f"{ENTRIES}?search=a",
+        f"{COSTS}?by=user",
+        "/admin/series?by=user",
+        "/admin/latency?by=tag",
+        "/admin/rules",
+        "/v1/usage",
+    ):
+        message = check_error(get(world, path), 400)
+        start = "The ledger did not answer this within 10 s: ask for a shorter time"
+        assert message.startswith(start), path
+
+
+def test_an_answer_says_if_single_rows_were_read(world: World) -> None:
+    write(world, entry("tg-1", at=time.time() - 20_000), entry("tg-2", at=time.time() - 10_000))
+    world.gateway.store.make_sums()
+    for path in "costs", "series", "latency":
+        for by, from_rows in ("user", True), ("tier", False):
+            report = get(world, f"/admin/{path}?by={by}&since=12h").json()
+            assert report["from_rows"] is from_rows, (path, by)
 
 
 def test_rows_can_be_filtered_by_status_and_conversation(world: World) -> None:
