@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from tests.dashboard.dashboard_gateway import ADMIN, APPS, PROMPT, SECRET, DashboardGateway, secret
 from tests.dashboard.sight import PAGES, PHONE, WIDE, Scheme, Sight
@@ -88,6 +88,31 @@ def test_unknown_costs_are_not_shown_as_zero(sight: Sight) -> None:
     cost = sight.page.get_by_role("region", name="Cost", exact=True)
     cost.get_by_text("Show as table").click()
     expect(cost.get_by_role("table")).to_contain_text("of unknown cost")
+
+
+@pytest.mark.parametrize("scheme", ["dark", "light"])
+def test_pages_note_damaged_rows_and_reads_of_single_calls(
+    browser: Browser, stage: DashboardGateway, scheme: Scheme
+) -> None:
+    def change(route: Route) -> None:
+        reply = route.fetch()
+        body = reply.json()
+        for part in body, *body.get("budgets", ()):
+            part.update(damaged_rows=3, from_rows=True)
+        route.fulfill(response=reply, json=body)
+
+    sight, axe = Sight(browser, stage.url, scheme=scheme), Axe()
+    sight.page.route(re.compile(r"/admin/(series|latency|rules|budgets)(\?|$)"), change)
+    sight.enter()
+    for name in "overview", "latency", "rules", "budgets":
+        sight.show(name)
+        expect(sight.page.locator("main")).to_contain_text(
+            "3 rows of the journal are damaged: calls may be missing"
+        )
+        note = sight.page.get_by_text("Read from single calls")
+        expect(note).to_have_count(int(name in {"overview", "latency"}))
+        assert not _told(axe.run(sight.page, options=_RULES).response)
+    sight.close()
 
 
 def test_sums_are_those_of_the_api(sight: Sight) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from tests.dashboard.dashboard_gateway import DashboardGateway, secret
 from tests.dashboard.sight import PHONE, WIDE, Scheme, Sight
@@ -34,6 +34,7 @@ def test_a_key_shows_its_spending_and_is_kept_nowhere(window: Sight) -> None:
     page.get_by_role("button", name="Show").click()
     expect(page.locator("#total")).to_contain_text("$")
     expect(page.locator("#summary")).to_contain_text("Key chat-app: ")
+    expect(page.locator("#damage")).to_be_hidden()
     expect(page.get_by_role("alert")).to_be_hidden()
     budgets = page.locator("#budget-table tbody tr")
     expect(budgets).to_have_count(2)
@@ -46,6 +47,18 @@ def test_a_key_shows_its_spending_and_is_kept_nowhere(window: Sight) -> None:
     assert kept == '[{},{},""]'
     for text in (page.content(), page.url, *window.asked):
         assert KEY not in text
+
+
+def test_damaged_rows_are_noted_under_the_sum(window: Sight) -> None:
+    def change(route: Route) -> None:
+        reply = route.fetch()
+        route.fulfill(response=reply, json={**reply.json(), "damaged_rows": 1})
+
+    window.page.route("**/v1/usage**", change)
+    show_usage(window, KEY)
+    note = "1 row of the journal is damaged: calls may be missing"
+    expect(window.page.locator("#damage")).to_have_text(note)
+    assert Axe().run(window.page).violations_count == 0
 
 
 def test_a_time_without_calls_shows_no_rows(window: Sight) -> None:

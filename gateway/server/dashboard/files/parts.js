@@ -1,5 +1,6 @@
 // What pages are made of: panels, choices, tables and figures.
 import { h, say } from "./elements.js";
+import { count } from "./figures.js";
 import { useMemo, useState } from "./vendor/preact.js";
 
 /** A box with a title, a note beside it, and controls at its right. */
@@ -68,6 +69,16 @@ export function Meter({ part, tone = "", mark }) {
     h("svg", { viewBox: "0 0 100 8", preserveAspectRatio: "none" },
       h("rect", { x: 0, y: 0, width: Math.max(part > 0 ? 0.8 : 0, Math.min(1, part) * 100), height: 8, class: `fill ${tone}` }),
       mark === undefined || mark === null ? null : h("rect.mark", { x: Math.min(99.4, mark * 100), y: 0, width: 0.6, height: 8 })));
+}
+
+/** The note on sums that may lack calls; null if they lack none. */
+export function damageNote({ damaged_rows: rows }) {
+  return rows ? h("span.unknown", `${count(rows)} ${rows === 1 ? "row of the journal is" : "rows of the journal are"} damaged: calls may be missing`) : null;
+}
+
+/** The note on an answer for which the gateway read single calls. */
+export function RowsNote({ answer }) {
+  return answer.from_rows ? h("p.faint", "Read from single calls, as this question has no sums: a shorter time answers sooner.") : null;
 }
 
 /** One large figure with its name; `notes` stand below, and `href` leads to its calls. */

@@ -2,7 +2,7 @@
 import { Chart } from "../chart.js";
 import { h, icon } from "../elements.js";
 import { moment, percent, span, usd } from "../figures.js";
-import { Empty, Figure, Meter, Panel } from "../parts.js";
+import { Empty, Figure, Meter, Panel, damageNote } from "../parts.js";
 import { usePolling } from "../polling.js";
 import { missing, number } from "../series.js";
 import { useEffect, useState } from "../vendor/preact.js";
@@ -55,6 +55,7 @@ function Budget({ page, row, answer }) {
       h("p", h("b.large", amount(row, row.used)), h("span.faint", ` of ${amount(row, row.limit)} `), h("span.soft", `(${percent(part(row))})`)),
       h(Meter, { part: part(row), tone: tone(row), mark: row.soft === null ? null : number(row.soft) })),
     h("dl.facts", facts(row, answer).map(([name, value, more]) => h("div", h("dt", name), h("dd", { class: more ?? null }, value)))),
+    damageNote(row),
     row.kind === "share" ? null : h("details", { ontoggle: (event) => setOpen(event.target.open) }, h("summary", "How it burns down"),
       open ? h(Burndown, { page, row, at: answer.at }) : null));
 }

@@ -4,7 +4,7 @@ import { looks } from "../colours.js";
 import { h } from "../elements.js";
 import { change, count, seconds } from "../figures.js";
 import { FilterBar } from "../filters.js";
-import { Empty, Figure, Panel, Segments, Table } from "../parts.js";
+import { Empty, Figure, Panel, RowsNote, Segments, Table, damageNote } from "../parts.js";
 import { usePolling } from "../polling.js";
 import { GROUPS, beat, callsLink, counted, label, pairs, parameters, readQuestion, timeBefore } from "../question.js";
 import { name } from "../series.js";
@@ -54,7 +54,8 @@ function Times({ question, times, former, rank }) {
   const columns = useMemo(() => tableColumns(calls), [times]);
   const link = (at) => callsLink(question, [], { since: String(starts[at]), until: String(slotEnd(times, at)) });
   return [
-    h("dl.figures", figures(calls, times.total, former?.total)),
+    h("dl.figures", figures(calls, times, former?.total)),
+    h(RowsNote, { answer: times }),
     h("div.grid", MEASURES.flatMap(([field, measure]) => [
       h(Chart, { title: `${measure}, all calls`, kind: "lines", format: seconds, data: data[field].all, link }),
       h(Chart, { key: `${field}-${by}`, title: `${measure} by ${text}`, kind: "lines", format: seconds, data: data[field].by, link }),
@@ -63,10 +64,11 @@ function Times({ question, times, former, rank }) {
   ];
 }
 
-function figures(question, total, then) {
-  return MEASURES.flatMap(([field, text]) => RANKS.map(([rank, short]) => h(Figure, {
+function figures(question, times, then) {
+  const { total } = times;
+  return MEASURES.flatMap(([field, text], measure) => RANKS.map(([rank, short], at) => h(Figure, {
     name: `${text}, ${short}`, value: total[field] ? seconds(total[field][rank]) : "–", href: callsLink(question),
-    notes: [then ? change(total[field]?.[rank], then[field]?.[rank], seconds) : null],
+    notes: [then ? change(total[field]?.[rank], then[field]?.[rank], seconds) : null, measure || at ? null : damageNote(times)],
   })));
 }
 

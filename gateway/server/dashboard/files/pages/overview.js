@@ -3,7 +3,7 @@ import { Chart, slotEnd } from "../chart.js";
 import { h } from "../elements.js";
 import { brief, change, count, money, percent, share, shareChange, usd } from "../figures.js";
 import { FilterBar } from "../filters.js";
-import { Empty, Figure, Panel, Table } from "../parts.js";
+import { Empty, Figure, Panel, RowsNote, Table, damageNote } from "../parts.js";
 import { usePolling } from "../polling.js";
 import { GROUPS, beat, callsLink, counted, filterParameters, label, pairs, parameters, readQuestion, timeBefore } from "../question.js";
 import { OTHER, missing, name, number, split, tokens, whole } from "../series.js";
@@ -49,6 +49,7 @@ function Sums({ question, series, former, month, zone }) {
   const toSlot = (more = []) => (at, group) => callsLink(question, group === undefined || group === OTHER || group === "none" ? more : [[by, group]], slot(at));
   return [
     h("dl.figures", h(Month, { question, month }), figures(calls, series, former)),
+    h(RowsNote, { answer: series }),
     h("div.grid",
       h(Chart, { title: "Cost", format: usd, unit: "USD", data: charts.cost, link: toSlot() }),
       h(Chart, { title: "Calls", format: brief, data: charts.calls, link: toSlot() }),
@@ -94,7 +95,8 @@ function chartData(series, by) {
   };
 }
 
-function figures(question, { total, damaged_rows: damaged }, former) {
+function figures(question, series, former) {
+  const { total } = series;
   const then = former?.total;
   const used = tokens(total);
   const baseline = number(total.baseline);
@@ -105,7 +107,7 @@ function figures(question, { total, damaged_rows: damaged }, former) {
     h(Figure, { name: "Cost", value: money(total.cost, total.cost === null ? total.unknown : 0), href: callsLink(question), notes: [
       since(number(total.cost), number(then?.cost), usd),
       total.cost !== null && total.unknown ? h("span.unknown", `+ ${count(total.unknown)} of unknown cost`) : null,
-      damaged ? h("span.unknown", `${count(damaged)} rows of the journal are damaged: calls may be missing`) : null,
+      damageNote(series),
       each === null ? null : `${usd(each)} per 1,000 calls`] }),
     h(Figure, { name: "Saved", value: money(total.saved, 0), href: callsLink(question), tone: number(total.saved) > 0 ? "good" : null, notes: [
       since(number(total.saved), number(then?.saved), usd),

@@ -2,7 +2,7 @@
 import { Dial } from "../dial.js";
 import { h, say } from "../elements.js";
 import { count, moment, money, share, usd } from "../figures.js";
-import { Choice, Empty, Panel, Segments } from "../parts.js";
+import { Choice, Empty, Panel, Segments, damageNote } from "../parts.js";
 import { usePolling } from "../polling.js";
 import { Facts, Grid, Part } from "../trace.js";
 import { useEffect, useRef, useState } from "../vendor/preact.js";
@@ -39,7 +39,7 @@ function InForce({ rules, range }) {
   return h(Panel, { title: "Rules in force", note: `Version ${rules.version}, ${count(all)} calls` },
     rows.length ? h(Grid, { caption: "Rules in order", heads: ["Kind", "Name", "#Calls", "#Share", "#Cost", "Where"], rows })
       : h(Empty, { title: "There are no rules" }, "Every call is decided by its pin, its conversation, or the classifier."),
-    h("p.faint", "Calls that a choice decided, and calls that a guard applied to: several guards may apply to one call, and a choice decide it too."));
+    h("p.faint", "Calls that a choice decided, and calls that a guard applied to: several guards may apply to one call, and a choice decide it too. ", damageNote(rules)));
 }
 
 const ofRules = (one) => /^(guards|choices)\b/.test(one.path);
