@@ -4,7 +4,6 @@ It also finds prices of providers that are off by now, and of models that are no
 """
 
 import functools
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +18,7 @@ import msgspec
 from gateway.cli.key_clients import find_user
 from gateway.cli.ledger_session import open_ledger, parse_query_options
 from gateway.cli.session import CommandSession, pass_session
-from gateway.cli.terminal import format_count
+from gateway.cli.terminal import count_progress, format_count
 from gateway.core import jsonio
 from gateway.core.ledger_rows import AttemptRow, FinalRow, RepriceRow
 from gateway.core.price import Price, explain_unknown_cost
@@ -96,8 +95,6 @@ class PriceList:
 
 _EXACT_CONTEXT = Context(prec=100)
 _PAGE_ROWS = 1_000
-_PROGRESS_DELAY, _PROGRESS_INTERVAL = 1.0, 0.5
-"""Seconds before progress is shown, and between two updates."""
 _MAX_REASON_LINES = 20
 """Maximum number of reasons that the report lists."""
 
@@ -135,7 +132,7 @@ def reprice(
         if store is not None:
             rows = _read_rows(store, query) if every else store.read_unpriced(**query.selection)
             new_rows = _reprice_rows(
-                _with_progress(rows), price_list, report, store.read_attempts, every=every
+                count_progress(rows, "calls"), price_list, report, store.read_attempts, every=every
             )
             if dry_run:
                 for _ in new_rows:
@@ -303,19 +300,3 @@ def _read_rows(store: LedgerStore, query: LedgerQuery) -> Iterator[StoredRow]:
         # A running gateway feeds the store meanwhile: a row that was repriced here may come again.
         yield from (row for row in page if row.repriced is None or row.repriced < started_at)
         cursor = page[-1].cursor
-
-
-def _with_progress(
-    rows: Iterable[StoredRow], clock: Callable[[], float] = time.monotonic
-) -> Iterator[StoredRow]:
-    """Yield the rows. On a terminal, print their number if it takes long."""
-    is_terminal = sys.stderr.isatty()
-    next_update_at = clock() + _PROGRESS_DELAY
-    has_printed = False
-    for count, row in enumerate(rows):
-        if is_terminal and (now := clock()) >= next_update_at:
-            next_update_at, has_printed = now + _PROGRESS_INTERVAL, True
-            click.echo(f"\r{count:,} calls", err=True, nl=False)
-        yield row
-    if has_printed:
-        click.echo("\r\x1b[K", err=True, nl=False)

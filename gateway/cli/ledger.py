@@ -1,4 +1,4 @@
-"""`tiergate ledger`: checks the journals for damage, and rebuilds the store from them."""
+"""`tiergate ledger`: checks journals and sums, and rebuilds the store from the journals."""
 
 import re
 import time
@@ -11,9 +11,9 @@ import click
 
 from gateway.cli.app import CommandGroup
 from gateway.cli.key_clients import find_user
-from gateway.cli.ledger_session import LedgerPlace
+from gateway.cli.ledger_session import LedgerPlace, is_missing
 from gateway.cli.session import CommandSession, pass_session
-from gateway.cli.terminal import format_count
+from gateway.cli.terminal import count_progress, format_count
 from gateway.core import jsonio
 from gateway.core.ledger_rows import DamagedRow
 from gateway.ledger.erase import erase_user
@@ -25,6 +25,7 @@ from gateway.ledger.store import (
     MAX_FEED_TRIES,
     LedgerStore,
     Rebuild,
+    SumsReport,
     count_damaged_rows,
     open_store,
 )
@@ -33,12 +34,15 @@ from gateway.ledger.verify import verify as verify_journals
 from gateway.settings.data_folder import find_data_folder
 from gateway.state.audit import AuditLog
 
+_DAY_SECONDS = 86_400
+_CHECKED_DAYS = 7
+"""The newest days whose sums `verify` checks, without --all."""
 _HASH_PATTERN = re.compile("[0-9a-f]{16}")
 
 
 @click.group(cls=CommandGroup)
 def ledger() -> None:
-    """Check the journals for damage, rebuild the store, and erase a person from rows.
+    """Check journals and sums for damage, rebuild the store, and erase a person from rows.
 
     \b
     Examples:
@@ -50,26 +54,25 @@ def ledger() -> None:
 
 
 @ledger.command("verify")
+@click.option("--all", "is_all", is_flag=True, help="Compare the sums of all days, not of 7 alone.")
 @click.option("--json", "as_json", is_flag=True, help="JSON, with a report of each file.")
 @click.pass_context
-def verify(ctx: click.Context, *, as_json: bool) -> None:
-    """Read all journals, and report rows that are damaged or missing.
+def verify(ctx: click.Context, *, is_all: bool, as_json: bool) -> None:
+    """Read all journals, and report rows that are damaged or missing. Compare sums with rows.
 
-    A gateway may run meanwhile. The exit status is 1 if rows are damaged or missing. Files without
-    `.sealed` in their names have no checksums: the command reports lines there that are no row.
+    A gateway may run meanwhile. The exit status is 1 if rows are damaged or missing, or if sums of
+    the store differ from its rows. Files without `.sealed` in their names have no checksums: the
+    command reports lines there that are no row.
 
     \b
     Examples:
       tiergate ledger verify
-      tiergate ledger verify --json
+      tiergate ledger verify --all --json
     """  # noqa: D301 - \b is click's sign that lines stay apart
     location: LedgerPlace = ctx.obj()
     reports = list(_verify(location.journal_folder))
     damaged_rows = sum(count_damaged_rows(report.damages) for report in reports)
-    if as_json:
-        answer = {"files": reports, "rows": _count_rows(reports), "damaged_rows": damaged_rows}
-        click.echo(jsonio.dumps_printable(jsonio.loads(jsonio.dumps(answer))))
-    else:
+    if not as_json:
         for report in reports:
             for text in _describe_report(report):
                 click.echo(f"{report.segment}: {text}")
@@ -78,23 +81,41 @@ def verify(ctx: click.Context, *, as_json: bool) -> None:
             f"{_format_number(files, 'file')}, {rows} intact,"
             f" {format_count(damaged_rows)} damaged or missing."
         )
-    if damaged_rows:
-        if not as_json:
-            click.echo(
-                "Check the disk. If a backup has such a file whole, put it in its place and run"
-                " `tiergate ledger rebuild`.",
-                err=True,
-            )
+    sums_reports = _check_sums(
+        location, 0.0 if is_all else time.time() - _CHECKED_DAYS * _DAY_SECONDS
+    )
+    sum_differences = sum(report.differences for report in sums_reports)
+    if as_json:
+        answer = {
+            "files": reports,
+            "rows": _count_rows(reports),
+            "damaged_rows": damaged_rows,
+            "sums": [report._asdict() for report in sums_reports if report.differences],
+            "sum_differences": sum_differences,
+        }
+        click.echo(jsonio.dumps_printable(jsonio.loads(jsonio.dumps(answer))))
+    elif sums_reports:
+        _print_sums(sums_reports, sum_differences)
+    if damaged_rows and not as_json:
+        click.echo(
+            "Check the disk. If a backup has such a file whole, put it in its place and run"
+            " `tiergate ledger rebuild`.",
+            err=True,
+        )
+    if sum_differences and not as_json:
+        click.echo("`tiergate ledger rebuild` has all sums made again.", err=True)
+    if damaged_rows or sum_differences:
         ctx.exit(1)
 
 
 @ledger.command("rebuild")
 @click.pass_context
 def rebuild(ctx: click.Context) -> None:
-    """Read all journals again, and replace what the store has of their rows.
+    """Read all journals again, and replace what the store has of their rows. Make all sums again.
 
     Use it after you restored a file of the journal, or if the store may be wrong. A gateway may run
     meanwhile: its store does not grow until the end. Rows stay whose journals are gone or damaged.
+    The gateway makes the sums afterwards; until then answers are the same, and take longer.
 
     \b
     Examples:
@@ -205,6 +226,34 @@ def _verify(folder: Path) -> Iterator[SegmentReport]:
         yield from verify_journals(folder)
     except OSError as error:
         raise click.ClickException(f"the journal cannot be read: {error}") from error
+
+
+def _check_sums(location: LedgerPlace, since: float) -> list[SumsReport]:
+    """Compare the sums of a store, as it is, with its rows. Raises click.ClickException."""
+    if is_missing(location.store):
+        return []
+    try:
+        store = open_store(location.store)
+        try:
+            return list(count_progress(store.check_sums(since=since), "quarters and days"))
+        finally:
+            store.close()
+    except StoreError as error:
+        raise click.ClickException(f"the sums cannot be checked: {error}") from error
+
+
+def _print_sums(reports: list[SumsReport], sum_differences: int) -> None:
+    for report in reports:
+        if report.differences:
+            span = f"{_format_time(report.since)} to {_format_time(report.until)}"
+            count = _format_number(report.differences, "difference")
+            click.echo(f"{span}: {count} of sums from their rows")
+    days = sum(report.until - report.since == _DAY_SECONDS for report in reports)
+    quarters = _format_number(len(reports) - days, "quarter hour")
+    click.echo(
+        f"Sums of {quarters} and {_format_number(days, 'day')}:"
+        f" {_format_number(sum_differences, 'difference')} from their rows."
+    )
 
 
 def _count_rows(reports: list[SegmentReport]) -> int:

@@ -49,7 +49,7 @@ def open_ledger(location: LedgerPlace) -> Iterator[LedgerStore | None]:
     """
     try:
         # Reading a ledger that does not exist must not create one, perhaps as another user.
-        if _is_missing(location.store) and not location.journal_folder.exists():
+        if is_missing(location.store) and not location.journal_folder.exists():
             yield None
             return
         store = open_store(location.store)
@@ -69,7 +69,7 @@ def open_ledger_reader(location: LedgerPlace, url: str | None) -> Iterator[Ledge
         with open_ledger(location) as store:
             yield store
         return
-    if _is_missing(url):
+    if is_missing(url):
         raise click.ClickException("the ledger cannot be read: there is no such file")
     try:
         reader = open_reader(url)
@@ -108,6 +108,7 @@ def parse_query_options(
         raise click.BadParameter(str(error), param_hint=f"--{error.parameter}") from None
 
 
-def _is_missing(url: str) -> bool:
+def is_missing(url: str) -> bool:
+    """True if a store is a file that does not exist: to open it would create it."""
     path = url.removeprefix(SQLITE_SCHEME)
     return path != url and not Path(path).exists()

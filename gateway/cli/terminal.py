@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 import textwrap
+import time
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -52,6 +53,26 @@ def progress(label: str, length: int) -> Iterator[Callable[[], None]]:
         update_min_steps=max(1, length // 200),
     ) as bar:
         yield lambda: bar.update(1)
+
+
+_PROGRESS_DELAY, _PROGRESS_INTERVAL = 1.0, 0.5
+"""Seconds before progress is shown, and between two updates."""
+
+
+def count_progress[T](
+    items: Iterable[T], noun: str, clock: Callable[[], float] = time.monotonic
+) -> Iterator[T]:
+    """Yield the items. On a terminal, print their number if it takes long."""
+    is_terminal = sys.stderr.isatty()
+    next_update_at = clock() + _PROGRESS_DELAY
+    has_printed = False
+    for count, item in enumerate(items):
+        if is_terminal and (now := clock()) >= next_update_at:
+            next_update_at, has_printed = now + _PROGRESS_INTERVAL, True
+            click.echo(f"\r{count:,} {noun}", err=True, nl=False)
+        yield item
+    if has_printed:
+        click.echo("\r\x1b[K", err=True, nl=False)
 
 
 _COLUMN_GAP = "   "

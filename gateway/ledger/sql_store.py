@@ -29,6 +29,7 @@ from gateway.ledger.query import (
 )
 from gateway.ledger.question_limit import QuestionLimit
 from gateway.ledger.questions import QuestionReader
+from gateway.ledger.rollup_check import check_sums, mark_all
 from gateway.ledger.rollup_queries import Question
 from gateway.ledger.rollup_schema import RollupSql
 from gateway.ledger.rollups import Rollups
@@ -39,6 +40,7 @@ from gateway.ledger.store import (
     IngestState,
     OrderedRows,
     StoredRow,
+    SumsReport,
     TierAnswers,
     count_damaged_rows,
 )
@@ -204,6 +206,7 @@ class SqlStore(ABC):
             paths, folder_id, stored_rows = list_segments(folder), read_folder_id(folder), 0
             names = self.sql_dialect.bind_texts([path.name for path in paths])
             with self.open_writer() as connection, self.transaction(connection):
+                mark_all(connection, self.rollups, self.rollup_sql)
                 # All first: a call may have rows in two segments.
                 for path in paths:
                     for batch in read_batches(path, 0):
@@ -215,6 +218,12 @@ class SqlStore(ABC):
                         stored_rows += self.put(connection, batch)
                         self._record_offset(connection, folder_id, path.name, batch)
         return stored_rows
+
+    def check_sums(self, *, since: float = 0.0) -> Iterator[SumsReport]:
+        """Compare sums with rows, see `LedgerStore.check_sums`."""
+        # Only the temporary tables of this connection change.
+        with self.open_writer() as connection:
+            yield from check_sums(connection, self.rollups, self.rollup_sql, since)
 
     def make_sums(self, *, until: float = math.inf) -> int:
         """Make sums of past quarters and days, see `LedgerStore.make_sums`."""

@@ -66,6 +66,16 @@ class TierAnswers(NamedTuple):
     """The output tokens of all answers, with reasoning."""
 
 
+class SumsReport(NamedTuple):
+    """The stored sums of a quarter of an hour, or of a day, compared with its rows."""
+
+    since: float
+    """Seconds since the epoch."""
+    until: float
+    differences: int
+    """The number of sums that the rows do not give, and of those that they give and that lack."""
+
+
 class IngestState(msgspec.Struct, frozen=True, kw_only=True):
     """The progress of this process's feeds; available also while the store is down."""
 
@@ -226,8 +236,16 @@ class LedgerStore(LedgerReader, SqlReader, Protocol):
     def rebuild(self, folder: Path) -> int | None:
         """Read all journals of a folder again, and replace what the store has of their rows.
 
-        Rows whose segments are gone or damaged stay. Queries see the old rows until the end. Return
-        the number of rows; None, without work, if another process feeds from the folder.
+        Rows whose segments are gone or damaged stay. All sums are to be made again. Queries see the
+        old rows until the end. Return the number of rows; None, without work, if another process
+        feeds from the folder.
+        """
+        ...
+
+    def check_sums(self, *, since: float = 0.0) -> Iterator[SumsReport]:
+        """Yield a comparison with rows for each quarter of an hour and day with sums, oldest first.
+
+        Quarters come before days. The store stays as it is.
         """
         ...
 

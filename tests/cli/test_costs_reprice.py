@@ -316,16 +316,3 @@ def test_list_prices_are_looked_up_by_the_day_of_the_call(tmp_path: Path) -> Non
         ("gone", "m", "2026-10-26"),
     ]
     assert prices.find_price(call("e", provider=None)) is None
-
-
-def test_a_terminal_shows_progress_when_reading_takes_long(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Without a terminal no progress is shown."""
-    rows = [object(), object(), object(), object()]
-    for is_terminal, expected in ((False, ""), (True, "\r1 calls\r3 calls\r\x1b[K")):
-        times = iter((0.0, 0.9, 1.0, 1.4, 1.5))
-        monkeypatch.setattr("sys.stderr.isatty", lambda value=is_terminal: value)
-        shown = costs_reprice._with_progress(rows, lambda: next(times))  # type: ignore[arg-type]  # noqa: B023 - they only pass
-        assert list(shown) == rows
-        assert capsys.readouterr().err == expected

@@ -11,6 +11,7 @@ from gateway.cli.ledger import ledger
 from gateway.cli.session import LedgerLocation
 from gateway.ledger.file_lock import try_lock_file
 from gateway.ledger.journal import Journal, list_segments
+from gateway.ledger.sqlite import SqliteStore
 from gateway.ledger.store import open_store
 from gateway.state.audit import AuditLog, AuditQuery, read_audit
 from tests.cli.run import ON, config
@@ -75,6 +76,57 @@ def test_verify_lists_damage_and_fails(place: LedgerLocation) -> None:
     (file,) = answer["files"]
     (row,) = file["damages"]
     assert (row["kind"], row["first"], row["last"]) == ("damaged", 3, 3)
+
+
+def make_sums(place: LedgerLocation, *, wrong: bool = False) -> None:
+    store = open_store(place.store)
+    assert isinstance(store, SqliteStore)
+    store.feed(place.journal_folder)
+    store.make_sums()
+    if wrong:
+        with store.open_writer() as connection:
+            connection.execute("UPDATE rollups SET calls = 1 WHERE calls = 8 AND kind = 0")
+    store.close()
+
+
+def test_verify_compares_sums_with_rows(
+    place: LedgerLocation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.cli.ledger.time.time", lambda: 1_793_100_000.0)
+    journals = "1 file, 8 rows intact, 0 damaged or missing."
+    make_sums(place)
+    result = run(place, "verify")
+    assert (result.exit_code, result.stdout.splitlines()) == (
+        0,
+        [journals, "Sums of 1 quarter hour and 1 day: 0 differences from their rows."],
+    )
+    make_sums(place, wrong=True)
+    result = run(place, "verify")
+    assert (result.exit_code, result.stdout.splitlines()) == (
+        1,
+        [
+            journals,
+            "2026-10-26 07:30:00 UTC to 2026-10-26 07:45:00 UTC: 2 differences of sums from their rows",
+            "Sums of 1 quarter hour and 1 day: 2 differences from their rows.",
+        ],
+    )
+    assert "`tiergate ledger rebuild` has all sums made again." in result.stderr
+    answer = json.loads(run(place, "verify", "--json").stdout)
+    assert (answer["damaged_rows"], answer["sum_differences"]) == (0, 2)
+    assert answer["sums"] == [{"since": 1_792_999_800, "until": 1_793_000_700, "differences": 2}]
+    monkeypatch.setattr("gateway.cli.ledger.time.time", lambda: 1_799_000_000.0)
+    assert run(place, "verify").stdout.splitlines() == [journals]
+    assert run(place, "verify", "--all").exit_code == 1
+    assert run(place, "rebuild").exit_code == 0
+    make_sums(place)
+    assert run(place, "verify", "--all").exit_code == 0
+
+
+def test_verify_says_if_sums_cannot_be_read(place: LedgerLocation, tmp_path: Path) -> None:
+    (tmp_path / "ledger.db").write_bytes(b"no database at all, and long enough" * 200)
+    result = run(place, "verify")
+    assert (result.exit_code, result.stdout.count("8 rows intact")) == (1, 1)
+    assert "the sums cannot be checked: " in result.stderr
 
 
 def test_verify_describes_all_that_it_finds(place: LedgerLocation) -> None:

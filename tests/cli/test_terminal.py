@@ -1,8 +1,8 @@
-"""Tables in a terminal that is too narrow for them."""
+"""Tables in a terminal that is too narrow for them, and progress."""
 
 import pytest
 
-from gateway.cli.terminal import TableColumn, print_table
+from gateway.cli.terminal import TableColumn, count_progress, print_table
 
 COLUMNS = [
     TableColumn("model"), TableColumn("calls", numeric=True), TableColumn("tokens", numeric=True, rank=1),
@@ -91,3 +91,16 @@ def test_a_pipe_gets_every_column(
     lines = print_lines(capsys)
     assert lines[0] == "model calls tokens cached failed USD"
     assert lines[-1] == "One two three four five."
+
+
+def test_a_terminal_shows_progress_when_it_takes_long(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a terminal no progress is shown."""
+    rows = [object(), object(), object(), object()]
+    for is_terminal, expected in ((False, ""), (True, "\r1 calls\r3 calls\r\x1b[K")):
+        times = iter((0.0, 0.9, 1.0, 1.4, 1.5))
+        monkeypatch.setattr("sys.stderr.isatty", lambda value=is_terminal: value)
+        shown = count_progress(rows, "calls", lambda: next(times))  # noqa: B023 - it ends here
+        assert list(shown) == rows
+        assert capsys.readouterr().err == expected

@@ -493,3 +493,61 @@ def test_questions_end_after_their_time(
         limit = QuestionLimit(10.0, lambda: float(next(now)))
         with pytest.raises(QueryTooLongError, match="longer than 10 s"):
             question(question_limit=limit)
+
+
+def test_a_check_compares_all_sums_that_are_not_pending(store: SqlStore, folder: Path) -> None:
+    at = [DAY, DAY + 3 * QUARTER, DAY + 86_400]
+    fed(store, folder, [entry(f"{n}", at=moment) for n, moment in enumerate(at)])
+    assert list(store.check_sums()) == []  # all are pending
+    store.make_sums()
+    before = ask(store, "SELECT * FROM rollups ORDER BY kind, start, set_id")
+    quarters = [(moment, moment + QUARTER) for moment in at]
+    days = [(DAY, DAY + 86_400), (DAY + 86_400, DAY + 2 * 86_400)]
+    assert [report[:2] for report in store.check_sums()] == [*quarters, *days]
+    assert not any(report.differences for report in store.check_sums())
+    assert ask(store, "SELECT * FROM rollups ORDER BY kind, start, set_id") == before
+    with store.open_writer() as base:
+        base.execute("UPDATE rollups SET calls = 5 WHERE start = 1992192")  # the first of DAY
+        base.execute("DELETE FROM rollups WHERE start = 20753")  # the day after DAY
+    reports = list(store.check_sums())
+    assert [bool(report.differences) for report in reports] == [True, False, False, False, True]
+    assert [report.since for report in store.check_sums(since=DAY + 86_400)] == [
+        DAY + 86_400,
+        DAY + 86_400,
+    ]
+    assert not ask(store, "SELECT * FROM rollup_pending")
+
+
+def test_rows_that_come_during_a_check_are_no_differences(
+    store: SqlStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fed(store, folder, [entry("a", at=DAY)])
+    store.make_sums()
+    compare, comparisons = store.rollups.count_differences, count()
+
+    def meanwhile(base: Any, period: Period) -> int:
+        if not next(comparisons):
+            fed(store, folder, [entry("b", at=DAY)])
+            store.make_sums()
+            return 7
+        if not period.by_day:
+            return compare(base, period)
+        fed(store, folder, [entry("c", at=DAY)])
+        return 7
+
+    monkeypatch.setattr(store.rollups, "count_differences", meanwhile)
+    assert [report.differences for report in store.check_sums()] == [0, 0]
+
+
+def test_a_rebuild_has_all_sums_made_again(store: SqlStore, folder: Path) -> None:
+    fed(store, folder, [entry("gone", at=DAY)], name="b")
+    fed(store, folder, [entry("a", at=DAY + 86_400)])
+    store.make_sums()
+    (folder / "b.jsonl").unlink()  # its rows stay in the store alone
+    with store.open_writer() as base:
+        base.execute("UPDATE rollups SET calls = 5")
+    assert store.rebuild(folder) == 1
+    assert [group.calls for group in store.sum_costs(["tier"])] == [2]
+    store.make_sums()
+    assert [group.calls for group in store.sum_costs(["tier"])] == [2]
+    assert not any(report.differences for report in store.check_sums())
