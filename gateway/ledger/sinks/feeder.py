@@ -62,7 +62,7 @@ class SinkFeeder:
             self._failures_in_row = 0
 
     def measure_lag(self) -> float:
-        """Return the seconds by which the engine may be behind; before a delivery, since the start."""
+        """Return the seconds by which the engine may be behind; at first, since the start."""
         fed_until = self.sink.state().fed_until
         return max(0.0, self._clock() - (self._started_at if fed_until is None else fed_until))
 
