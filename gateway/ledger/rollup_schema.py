@@ -271,10 +271,14 @@ class RollupSql(ABC):
             ),
         )
 
-    def read_calls(self) -> str:
-        """Return a statement that fills `rollup_scratch` with the calls of some time."""
+    def read_calls(self, table: str, dimensions: Sequence[str]) -> str:
+        """Return a statement that fills a scratch table with the calls of some time.
+
+        Its values are the first second, and the first after it.
+        """
+        names = ", ".join(dimensions)
         columns = {
-            **{name: f"c.{name}" for name in ("end_user", *DIMENSIONS)},
+            **{name: f"c.{name}" for name in dimensions},
             **{name: f"CASE WHEN {test} THEN 1 ELSE 0 END" for name, test in COUNTS.items()},
             **{name: f"c.{name}" for name in TOKENS},
             **self.measure_amounts(),
@@ -283,11 +287,11 @@ class RollupSql(ABC):
         sums = (*self.sum_columns, "misfits")
         expressions = ", ".join(f"{value} AS {name}" for name, value in columns.items())
         return (
-            f"INSERT INTO rollup_scratch ({', '.join((*DIMENSIONS, *sums))})"  # noqa: S608 - of this module
-            f" SELECT {', '.join(DIMENSIONS)}, {', '.join(map(self.add_up, sums))}"
+            f"INSERT INTO {table} ({names}, {', '.join(sums)})"  # noqa: S608 - of this module
+            f" SELECT {names}, {', '.join(map(self.add_up, sums))}"
             f" FROM (SELECT {expressions} FROM costs AS c"
             f" WHERE c.at >= {self.placeholder} AND c.at < {self.placeholder}) AS calls"
-            f" GROUP BY {', '.join(DIMENSIONS)}"
+            f" GROUP BY {names}"
         )
 
     def fill_part(self, dimensions: Sequence[str]) -> str:

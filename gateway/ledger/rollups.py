@@ -12,12 +12,14 @@ from gateway.core import jsonio
 from gateway.ledger.ingest import RowBatch, make_storable
 from gateway.ledger.query import SqlDialect
 from gateway.ledger.rollup_schema import (
+    DIMENSIONS,
     KIND_GROUPS,
     LATENCY_DIMENSIONS,
     LATENCY_KINDS,
     QUARTER_SECONDS,
     QUARTERS_PER_DAY,
     SCRATCH_TABLES,
+    USER_DIMENSIONS,
     KindGroup,
     RollupKind,
     RollupSql,
@@ -171,7 +173,7 @@ class Rollups:
             spans = self._count_latencies(connection, period, yield_to_calls)
             for group in KIND_GROUPS[period.by_day]:
                 yield_to_calls()
-                self._fill_part(connection, group)
+                self._fill_part(connection, period, group)
                 for kinds in batched(group.kinds, _BATCH_KINDS):
                     yield_to_calls()
                     with self._transaction(connection):
@@ -195,7 +197,7 @@ class Rollups:
         count = 0
         with self._read_calls(connection, period):
             for group in KIND_GROUPS[period.by_day]:
-                self._fill_part(connection, group)
+                self._fill_part(connection, period, group)
                 for kind in group.kinds:
                     yield_to_calls()
                     sql = self._sql.count_differences(kind)
@@ -241,7 +243,7 @@ class Rollups:
         for statement in self._sql.build_scratch_tables():
             connection.execute(statement)
         self._empty_scratch(connection)
-        connection.execute(self._sql.read_calls(), period.seconds)
+        connection.execute(self._sql.read_calls("rollup_scratch", DIMENSIONS), period.seconds)
         sql = "SELECT coalesce(sum(misfits), 0) FROM rollup_scratch"
         yield bool(connection.execute(sql).fetchone()[0])
         self._empty_scratch(connection)  # they have end users
@@ -250,9 +252,14 @@ class Rollups:
         for table in SCRATCH_TABLES:
             connection.execute(f"DELETE FROM {table}")  # noqa: S608 - of this package
 
-    def _fill_part(self, connection: Any, group: KindGroup) -> None:
+    def _fill_part(self, connection: Any, period: Period, group: KindGroup) -> None:
         connection.execute("DELETE FROM rollup_part")
-        connection.execute(self._sql.fill_part(group.dimensions))
+        if group.dimensions == USER_DIMENSIONS:
+            # From the rows: by end users too, the calls in the scratch table would be far more.
+            sql = self._sql.read_calls("rollup_part", group.dimensions)
+            connection.execute(sql, period.seconds)
+        else:
+            connection.execute(self._sql.fill_part(group.dimensions))
 
     def _is_current(self, connection: Any, period: Period) -> bool:
         """True if no row of a period has changed since its version; stays so in a transaction."""

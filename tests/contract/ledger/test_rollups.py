@@ -471,7 +471,7 @@ def test_a_question_notes_that_it_reads_single_rows(store: SqlStore, folder: Pat
     assert not reads_rows(["tier"])
     assert not reads_rows(["tier"], since=DAY + 100, until=DAY + 86_000)  # rows at both edges
     assert not reads_rows(["tier"], since=DAY + 200_000)  # no calls
-    assert reads_rows(["user"])
+    assert reads_rows(["user", "tier"])
     assert not reads_rows(["user"], since=DAY, until=DAY + 3_600)
     assert not reads_rows(["tier"], latency=True)
     assert reads_rows(["tag"], latency=True)
