@@ -319,18 +319,18 @@ class RollupSql(ABC):
         Its value is the start.
         """
         names = ", ".join(self.sum_columns)
-        values = self._combine_sums()
+        sums = self._combine_sums()
         if not kind.has_sets:
             dimensions = ", ".join(kind.dimensions)
             return (
                 f"INSERT INTO rollup_users (start, number, {dimensions}, {names})"  # noqa: S608 - of this module
                 f" SELECT CAST({self.placeholder} AS BIGINT), row_number() OVER (), {dimensions},"
-                f" {values} FROM rollup_part AS d"
+                f" {sums} FROM rollup_part AS d"
             )
         return (
             f"INSERT INTO rollups (kind, start, set_id, {names})"  # noqa: S608 - of this module
             f" SELECT {kind.number}, CAST({self.placeholder} AS BIGINT), s.set_id,"
-            f" {values} FROM ("
+            f" {sums} FROM ("
             f"SELECT {self.build_key(kind.dimensions)} AS name, {self._sum_up('rollup_part', '1')}"
             f") AS d JOIN rollup_sets AS s ON s.kind = {kind.number} AND s.name = d.name"
         )

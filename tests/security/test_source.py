@@ -85,7 +85,8 @@ SQL_PIECES = {
     "types['clustered']", "types['count']", "self._sql.quarter", "self._ids_condition", "int(period.by_day)",
     "int(by_day)", "_MISFIT", "by_day", "numbers", "self._sql.placeholder", "NOT_FROM_CACHE", "UNKNOWN_COST",
     "', '.join((f'{name} = NULL' for name in PERSONAL_COLUMNS))", "order.build_clause()", "order.expression",
-    "source", "values", "dimensions", "totals.number", "table", "self._combine_sums()",
+    "source", "dimensions", "totals.number", "self._combine_sums()", "sql.placeholder", "sql.quarter", "', '.join(kinds)",
+    "expressions", "', '.join(sums)", "', '.join(map(self.add_up, sums))", "', '.join(names)",
 }  # fmt: skip
 """Expressions that SQL text may contain: column and table names, and marks for values."""
 
