@@ -242,15 +242,15 @@ class RollupSql(ABC):
 
     def build_user_table(self) -> tuple[str, ...]:
         """Return the statements that create the table of end users. All days are pending."""
-        count = self.types["count"]
+        types = self.types
         day_kinds = [kind for group in KIND_GROUPS[True] for kind in group.kinds]
         totals = next(kind for kind in day_kinds if not kind.dimensions)  # each day has one
         return (
             f"""
             CREATE TABLE rollup_users (
-                start {count} NOT NULL, number INTEGER NOT NULL, end_user TEXT, key TEXT,
+                start {types["count"]} NOT NULL, number INTEGER NOT NULL, end_user TEXT, key TEXT,
                 {self._declare_sums()}, PRIMARY KEY (start, number)
-            ) {self.types["clustered"]}
+            ) {types["clustered"]}
             """,
             "UPDATE rollup_pending SET version = version + 1 WHERE by_day = 1",
             f"""
