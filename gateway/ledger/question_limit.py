@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 
 class QuestionLimit:
-    """The time that some questions may take together, as those of one answer over HTTP.
+    """The time that the questions of one answer over HTTP may take together.
 
     Questions that sums answer take milliseconds; those that read single rows take longer.
     """

@@ -61,7 +61,7 @@ class Period(NamedTuple):
 
     @property
     def seconds(self) -> tuple[int, int]:
-        """Its first second, and the first after it, since the epoch."""
+        """The first second of the period and the first after it, since the epoch."""
         length = QUARTER_SECONDS * (QUARTERS_PER_DAY if self.by_day else 1)
         return self.start * length, (self.start + 1) * length
 

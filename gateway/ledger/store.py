@@ -73,7 +73,7 @@ class SumsReport(NamedTuple):
     """Seconds since the epoch."""
     until: float
     differences: int
-    """The number of sums that the rows do not give, and of those that they give and that lack."""
+    """The number of wrong sums and of missing ones; a changed sum counts as both."""
 
 
 class IngestState(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,7 +22,7 @@ from gateway.ledger.store import LedgerStore, open_store
 from gateway.telemetry.log import locate_error
 
 NICENESS = 10
-"""How much less of a busy processor a query gets than calls do, in the kernel's steps."""
+"""The nice value of a query process: on a busy processor, calls run first."""
 OOM_SCORE = "500"
 """Added to the process's score if memory runs out: the kernel then ends it, not the gateway."""
 LENGTH_BYTES = 8
