@@ -170,6 +170,7 @@ def test_the_documents_list_every_metric(world: World) -> None:
     exposed = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
     some = {
         "tiergate_key_database_age_seconds", "tiergate_key_database_up", "tiergate_redis_up",
-        "tiergate_traces_dropped_total",
+        "tiergate_traces_dropped_total", "tiergate_ledger_sink_lag_seconds", "tiergate_ledger_sink_pending_bytes",
+        "tiergate_ledger_sink_failures",
     }  # fmt: skip
     assert rows.keys() == exposed | some
