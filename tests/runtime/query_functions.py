@@ -52,7 +52,7 @@ def hang(store: LedgerStore, file: str) -> None:
     del store
     Path(file).write_text(str(os.getpid()), encoding="utf-8")
     while True:
-        time.sleep(60)
+        time.sleep(60)  # a query that never ends
 
 
 def take_too_long(_: LedgerStore) -> None:

@@ -5,6 +5,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from packaging.markers import Marker, default_environment
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.tags import Tag
@@ -53,15 +54,38 @@ def list_pythons(project: dict[str, Any], locked: list[dict[str, Any]]) -> list[
 
 
 def list_missing_wheels(locked: list[dict[str, Any]], version: str) -> list[str]:
-    """List the locked packages that have wheels, but none for this Python on this machine."""
+    """List the locked packages that have wheels, but none for this Python on this machine.
+
+    Packages that are for other systems or Pythons alone are left out.
+    """
+    unneeded_names = _list_unneeded(locked, version)
     return [
         package["name"]
         for package in locked
         if package.get("wheels")
+        and package["name"] not in unneeded_names
         and not any(
             _serves(wheel["url"].rpartition("/")[2], version) for wheel in package["wheels"]
         )
     ]
+
+
+def _list_unneeded(locked: list[dict[str, Any]], version: str) -> set[str]:
+    """List the packages whose markers all exclude this Python or this system."""
+    environment: dict[str, str] = {
+        **{name: str(value) for name, value in default_environment().items()},
+        "python_version": version,
+        "python_full_version": f"{version}.0",
+    }
+    needed_by_name: dict[str, bool] = {}
+    for package in locked:
+        groups = [package.get("dependencies", [])]
+        groups += package.get("optional-dependencies", {}).values()
+        groups += package.get("dev-dependencies", {}).values()
+        for edge in (edge for group in groups for edge in group):
+            is_needed = "marker" not in edge or Marker(edge["marker"]).evaluate(environment)
+            needed_by_name[edge["name"]] = needed_by_name.get(edge["name"], False) or is_needed
+    return {name for name, is_needed in needed_by_name.items() if not is_needed}
 
 
 def _serves(wheel: str, version: str) -> bool:

@@ -100,3 +100,11 @@ def test_every_python_of_the_machine_runs(
     there.clear()
     with pytest.raises(SystemExit, match="no Python"):
         command.choose_interpreters()
+
+
+def test_a_package_for_other_systems_needs_no_wheel_here() -> None:
+    package = {"name": "one", "wheels": [{"url": "https://index/one-1-cp312-cp312-win_amd64.whl"}]}
+    elsewhere = {"name": "two", "dependencies": [{"name": "one", "marker": "os_name == 'nt'"}]}
+    needed = {"name": "two", "dependencies": [{"name": "one"}]}
+    assert bounds.list_missing_wheels([package, elsewhere], "3.12") == []
+    assert bounds.list_missing_wheels([package, elsewhere, needed], "3.12") == ["one"]

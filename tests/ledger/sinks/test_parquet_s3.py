@@ -55,7 +55,7 @@ class S3Server:
             try:
                 urllib.request.urlopen(bucket, timeout=5).close()  # noqa: S310 - of this machine
             except URLError:
-                time.sleep(_START_WAIT_SECONDS)
+                time.sleep(_START_WAIT_SECONDS)  # another process sets no event
             else:
                 return
         raise AssertionError("the S3 server does not start")
