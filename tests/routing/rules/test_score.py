@@ -160,6 +160,7 @@ def test_a_replay_uses_the_score_in_the_row(model: str) -> None:
     recorder = DecisionRecorder(router, world.call(TEXT, model=model), OPENAI_CHAT, EMPTY_CONTEXT)
     decision, _ = recorder.decide()
     row = entry(asked=model, basis=recorder())
+    assert recorder() is row.basis  # the row and a shadow share one record
     replayed, _ = decide_again(router, row)
     assert world.timeless(replayed) == world.timeless(decision)
     assert (replayed.tags, classifier.calls) == (("hard",), 1)
