@@ -35,11 +35,11 @@ FLOORS: dict[str, tuple[Floor, ...]] = {
     "tiergate-full": (
         Floor("plain", "ratio", base="tiergate", least=0.15),
         Floor("paced", "ratio", least=0.25),
-        Floor("idle", "value", most=95.0),
+        Floor("idle", "value", most=98.0),
     ),
     "tiergate-shipped": (
         Floor("plain", "ratio", base="tiergate", least=0.15),
-        Floor("idle", "value", most=90.0),
+        Floor("idle", "value", most=93.0),
     ),
     "tiergate-cache": (
         Floor("plain", "ratio", least=0.045),
