@@ -534,61 +534,57 @@ _POSTGRES_4 = (
     _build_priced_view(*_BASIS_COLUMNS).replace("CREATE VIEW", "CREATE OR REPLACE VIEW"),
 )
 
+
+def _replace_sqlite_views(*later_columns: str) -> tuple[str, ...]:
+    """Return the statements that give both views of calls later columns."""
+    return (
+        "DROP VIEW priced",
+        _build_priced_view(*_BASIS_COLUMNS, *later_columns),
+        "DROP VIEW costs",
+        _build_costs_view(*later_columns, **_SQLITE_EXPRESSIONS),
+    )
+
+
+def _replace_postgres_views(*later_columns: str) -> tuple[str, ...]:
+    """Return the statements that give both views of calls later columns."""
+    return tuple(
+        view.replace("CREATE VIEW", "CREATE OR REPLACE VIEW")
+        for view in (
+            _build_priced_view(*_BASIS_COLUMNS, *later_columns),
+            _build_costs_view(*later_columns, **_POSTGRES_EXPRESSIONS),
+        )
+    )
+
+
 _SQLITE_6 = (
     "ALTER TABLE entries ADD COLUMN conversation TEXT",
     "ALTER TABLE entries ADD COLUMN switch_cost TEXT",
-    "DROP VIEW priced",
-    _build_priced_view(*_BASIS_COLUMNS, *_CONVERSATION_COLUMNS),
-    "DROP VIEW costs",
-    _build_costs_view(*_CONVERSATION_COLUMNS, **_SQLITE_EXPRESSIONS),
+    *_replace_sqlite_views(*_CONVERSATION_COLUMNS),
 )
 _POSTGRES_5 = (
     "ALTER TABLE entries ADD COLUMN conversation TEXT",
     "ALTER TABLE entries ADD COLUMN switch_cost NUMERIC",
-    _build_priced_view(*_BASIS_COLUMNS, *_CONVERSATION_COLUMNS).replace(
-        "CREATE VIEW", "CREATE OR REPLACE VIEW"
-    ),
-    _build_costs_view(*_CONVERSATION_COLUMNS, **_POSTGRES_EXPRESSIONS).replace(
-        "CREATE VIEW", "CREATE OR REPLACE VIEW"
-    ),
+    *_replace_postgres_views(*_CONVERSATION_COLUMNS),
 )
 
 _SQLITE_7 = (
     "ALTER TABLE entries ADD COLUMN near REAL",
-    "DROP VIEW priced",
-    _build_priced_view(*_BASIS_COLUMNS, *_CONVERSATION_COLUMNS, *_NEAR_COLUMNS),
-    "DROP VIEW costs",
-    _build_costs_view(*_CONVERSATION_COLUMNS, *_NEAR_COLUMNS, **_SQLITE_EXPRESSIONS),
+    *_replace_sqlite_views(*_CONVERSATION_COLUMNS, *_NEAR_COLUMNS),
 )
 _POSTGRES_6 = (
     "ALTER TABLE entries ADD COLUMN near DOUBLE PRECISION",
-    _build_priced_view(*_BASIS_COLUMNS, *_CONVERSATION_COLUMNS, *_NEAR_COLUMNS).replace(
-        "CREATE VIEW", "CREATE OR REPLACE VIEW"
-    ),
-    _build_costs_view(*_CONVERSATION_COLUMNS, *_NEAR_COLUMNS, **_POSTGRES_EXPRESSIONS).replace(
-        "CREATE VIEW", "CREATE OR REPLACE VIEW"
-    ),
+    *_replace_postgres_views(*_CONVERSATION_COLUMNS, *_NEAR_COLUMNS),
 )
 
 _SQLITE_8 = (
     "ALTER TABLE entries ADD COLUMN media TEXT NOT NULL DEFAULT '{}'",
     "ALTER TABLE entries ADD COLUMN response_id TEXT",
-    "DROP VIEW priced",
-    _build_priced_view(*_BASIS_COLUMNS, *_CONVERSATION_COLUMNS, *_NEAR_COLUMNS, *_MEDIA_COLUMNS),
-    "DROP VIEW costs",
-    _build_costs_view(
-        *_CONVERSATION_COLUMNS, *_NEAR_COLUMNS, *_MEDIA_COLUMNS, **_SQLITE_EXPRESSIONS
-    ),
+    *_replace_sqlite_views(*_CONVERSATION_COLUMNS, *_NEAR_COLUMNS, *_MEDIA_COLUMNS),
 )
 _POSTGRES_7 = (
     "ALTER TABLE entries ADD COLUMN media JSONB NOT NULL DEFAULT '{}'",
     "ALTER TABLE entries ADD COLUMN response_id TEXT",
-    _build_priced_view(
-        *_BASIS_COLUMNS, *_CONVERSATION_COLUMNS, *_NEAR_COLUMNS, *_MEDIA_COLUMNS
-    ).replace("CREATE VIEW", "CREATE OR REPLACE VIEW"),
-    _build_costs_view(
-        *_CONVERSATION_COLUMNS, *_NEAR_COLUMNS, *_MEDIA_COLUMNS, **_POSTGRES_EXPRESSIONS
-    ).replace("CREATE VIEW", "CREATE OR REPLACE VIEW"),
+    *_replace_postgres_views(*_CONVERSATION_COLUMNS, *_NEAR_COLUMNS, *_MEDIA_COLUMNS),
 )
 
 _SQLITE_9 = (
@@ -606,89 +602,49 @@ _SQLITE_9 = (
 
 _SQLITE_10 = (
     "ALTER TABLE entries ADD COLUMN arm TEXT",
-    "DROP VIEW priced",
-    _build_priced_view(*_BASIS_COLUMNS, *_COLUMNS_UP_TO_ARM),
-    "DROP VIEW costs",
-    _build_costs_view(*_COLUMNS_UP_TO_ARM, **_SQLITE_EXPRESSIONS),
+    *_replace_sqlite_views(*_COLUMNS_UP_TO_ARM),
 )
 _POSTGRES_8 = (
     "ALTER TABLE entries ADD COLUMN arm TEXT",
-    _build_priced_view(*_BASIS_COLUMNS, *_COLUMNS_UP_TO_ARM).replace(
-        "CREATE VIEW", "CREATE OR REPLACE VIEW"
-    ),
-    _build_costs_view(*_COLUMNS_UP_TO_ARM, **_POSTGRES_EXPRESSIONS).replace(
-        "CREATE VIEW", "CREATE OR REPLACE VIEW"
-    ),
+    *_replace_postgres_views(*_COLUMNS_UP_TO_ARM),
 )
 
 _SQLITE_11 = (
     "ALTER TABLE entries ADD COLUMN guards TEXT NOT NULL DEFAULT '[]'",
-    "DROP VIEW priced",
-    _build_priced_view(*_BASIS_COLUMNS, *_COLUMNS_UP_TO_GUARDS),
-    "DROP VIEW costs",
-    _build_costs_view(*_COLUMNS_UP_TO_GUARDS, **_SQLITE_EXPRESSIONS),
+    *_replace_sqlite_views(*_COLUMNS_UP_TO_GUARDS),
 )
 _POSTGRES_9 = (
     "ALTER TABLE entries ADD COLUMN guards TEXT[] NOT NULL DEFAULT '{}'",
-    _build_priced_view(*_BASIS_COLUMNS, *_COLUMNS_UP_TO_GUARDS).replace(
-        "CREATE VIEW", "CREATE OR REPLACE VIEW"
-    ),
-    _build_costs_view(*_COLUMNS_UP_TO_GUARDS, **_POSTGRES_EXPRESSIONS).replace(
-        "CREATE VIEW", "CREATE OR REPLACE VIEW"
-    ),
+    *_replace_postgres_views(*_COLUMNS_UP_TO_GUARDS),
 )
 
 _SQLITE_12 = (
     "ALTER TABLE entries ADD COLUMN team TEXT",
-    "DROP VIEW priced",
-    _build_priced_view(*_BASIS_COLUMNS, *_COLUMNS_UP_TO_TEAM),
-    "DROP VIEW costs",
-    _build_costs_view(*_COLUMNS_UP_TO_TEAM, **_SQLITE_EXPRESSIONS),
+    *_replace_sqlite_views(*_COLUMNS_UP_TO_TEAM),
 )
 _POSTGRES_10 = (
     "ALTER TABLE entries ADD COLUMN team TEXT",
-    _build_priced_view(*_BASIS_COLUMNS, *_COLUMNS_UP_TO_TEAM).replace(
-        "CREATE VIEW", "CREATE OR REPLACE VIEW"
-    ),
-    _build_costs_view(*_COLUMNS_UP_TO_TEAM, **_POSTGRES_EXPRESSIONS).replace(
-        "CREATE VIEW", "CREATE OR REPLACE VIEW"
-    ),
+    *_replace_postgres_views(*_COLUMNS_UP_TO_TEAM),
 )
 
 _SQLITE_13 = (
     "ALTER TABLE entries ADD COLUMN end_user TEXT",
-    "DROP VIEW priced",
-    _build_priced_view(*_BASIS_COLUMNS, *_COLUMNS_UP_TO_END_USER),
-    "DROP VIEW costs",
-    _build_costs_view(*_COLUMNS_UP_TO_END_USER, **_SQLITE_EXPRESSIONS),
+    *_replace_sqlite_views(*_COLUMNS_UP_TO_END_USER),
 )
 _POSTGRES_11 = (
     "ALTER TABLE entries ADD COLUMN end_user TEXT",
-    _build_priced_view(*_BASIS_COLUMNS, *_COLUMNS_UP_TO_END_USER).replace(
-        "CREATE VIEW", "CREATE OR REPLACE VIEW"
-    ),
-    _build_costs_view(*_COLUMNS_UP_TO_END_USER, **_POSTGRES_EXPRESSIONS).replace(
-        "CREATE VIEW", "CREATE OR REPLACE VIEW"
-    ),
+    *_replace_postgres_views(*_COLUMNS_UP_TO_END_USER),
 )
 
 _SQLITE_14 = (
     "ALTER TABLE entries ADD COLUMN computed_cost TEXT",
     "ALTER TABLE reprices ADD COLUMN computed_cost TEXT",
-    "DROP VIEW priced",
-    _build_priced_view(*_BASIS_COLUMNS, *_COLUMNS_UP_TO_COMPUTED_COST),
-    "DROP VIEW costs",
-    _build_costs_view(*_COLUMNS_UP_TO_COMPUTED_COST, **_SQLITE_EXPRESSIONS),
+    *_replace_sqlite_views(*_COLUMNS_UP_TO_COMPUTED_COST),
 )
 _POSTGRES_12 = (
     "ALTER TABLE entries ADD COLUMN computed_cost NUMERIC",
     "ALTER TABLE reprices ADD COLUMN computed_cost NUMERIC",
-    _build_priced_view(*_BASIS_COLUMNS, *_COLUMNS_UP_TO_COMPUTED_COST).replace(
-        "CREATE VIEW", "CREATE OR REPLACE VIEW"
-    ),
-    _build_costs_view(*_COLUMNS_UP_TO_COMPUTED_COST, **_POSTGRES_EXPRESSIONS).replace(
-        "CREATE VIEW", "CREATE OR REPLACE VIEW"
-    ),
+    *_replace_postgres_views(*_COLUMNS_UP_TO_COMPUTED_COST),
 )
 
 _SQLITE_15 = (
@@ -745,19 +701,11 @@ _POSTGRES_15 = partitions.build_migration(
 
 _SQLITE_17 = (
     "ALTER TABLE entries ADD COLUMN finish TEXT",
-    "DROP VIEW priced",
-    _build_priced_view(*_BASIS_COLUMNS, *_LATER_PUBLIC_COLUMNS),
-    "DROP VIEW costs",
-    _build_costs_view(*_LATER_PUBLIC_COLUMNS, **_SQLITE_EXPRESSIONS),
+    *_replace_sqlite_views(*_LATER_PUBLIC_COLUMNS),
 )
 _POSTGRES_16 = (
     "ALTER TABLE entries ADD COLUMN finish TEXT",
-    _build_priced_view(*_BASIS_COLUMNS, *_LATER_PUBLIC_COLUMNS).replace(
-        "CREATE VIEW", "CREATE OR REPLACE VIEW"
-    ),
-    _build_costs_view(*_LATER_PUBLIC_COLUMNS, **_POSTGRES_EXPRESSIONS).replace(
-        "CREATE VIEW", "CREATE OR REPLACE VIEW"
-    ),
+    *_replace_postgres_views(*_LATER_PUBLIC_COLUMNS),
 )
 
 # Calls that recovery closed: a call's own row may replace them.
