@@ -12,15 +12,17 @@ import re
 import secrets
 from collections.abc import Callable
 from functools import partial
+from typing import Final
 from zlib import crc32
 
 from gateway.core import jsonio
 from gateway.core.decision_record import DecisionRecord
 
 _MARK = b'"end_user":"'
-_ROW_NAMES = (b'"end_user":', b'"conversation":', b'"upstream_id":', b'"response_id":')
-"""The personal members of a row, in their order there. No text has one in it: JSON escapes its
-quotation marks."""
+PERSONAL_COLUMNS: Final = ("end_user", "conversation", "upstream_id", "response_id")
+"""The personal members of a row, in their order there."""
+_ROW_NAMES = tuple(b'"%b":' % name.encode() for name in PERSONAL_COLUMNS)
+"""The members as they stand in a line. No text has one in it: JSON escapes its quotation marks."""
 _BASIS_MARK = b'"basis":{'
 _TURN_NAME = b'"turn":{"conversation":'
 _FIRST_NAME = b'"first":'

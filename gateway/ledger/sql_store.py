@@ -17,7 +17,7 @@ from gateway.ledger.errors import QueryTooLongError
 from gateway.ledger.file_lock import try_lock_file
 from gateway.ledger.ingest import RowBatch, read_batches, read_folder_id, read_sizes
 from gateway.ledger.journal import list_segments
-from gateway.ledger.personal_part import erase_basis
+from gateway.ledger.personal_part import PERSONAL_COLUMNS, erase_basis
 from gateway.ledger.query import (
     Days,
     Filters,
@@ -82,10 +82,10 @@ _OUTPUT_TOKENS_QUERY = """
 
 
 _USER_QUERY = "SELECT id, basis FROM entries WHERE end_user = {0} ORDER BY id LIMIT {0}"
-_ERASE_STATEMENT = """
-    UPDATE entries SET end_user = NULL, conversation = NULL, upstream_id = NULL, response_id = NULL,
-    basis = {0}, seq = {0} WHERE id = {0}
-"""
+_ERASE_STATEMENT = f"""
+    UPDATE entries SET {", ".join(f"{name} = NULL" for name in PERSONAL_COLUMNS)},
+    basis = {{0}}, seq = {{0}} WHERE id = {{0}}
+"""  # noqa: S608 - columns of a row
 _DAMAGES_QUERY = """
     SELECT v, id, segment, problem, first, last, since, until FROM damages
     WHERE until >= {0} AND (since IS NULL OR since < {0}) ORDER BY segment, first, last

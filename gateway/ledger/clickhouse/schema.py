@@ -12,6 +12,7 @@ ClickHouse merges them. Their times can differ.
 
 from typing import Final
 
+from gateway.ledger.personal_part import PERSONAL_COLUMNS
 from gateway.ledger.schema import (
     ATTEMPT_COLUMNS,
     DAMAGE_COLUMNS,
@@ -26,8 +27,6 @@ MONEY_DIGITS: Final = 38
 """The most digits of USD on each side of the point."""
 TABLE_ENTRY_COLUMNS: Final = tuple(name for name in ENTRY_COLUMNS if name != "basis")
 """Columns of `entries`, without what decisions rest on: a third of a row that no sum reads."""
-PERSONAL_COLUMNS: Final = ("end_user", "conversation", "upstream_id", "response_id")
-"""Columns of `entries` that lead to a person."""
 LIST_COLUMNS: Final = frozenset({"tags", "dropped", "guards"})
 COUNT_MAP_COLUMNS: Final = frozenset({"cache_write_by", "tools", "media"})
 MONEY_COLUMNS: Final = (

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from gateway.core.ledger_rows import AttemptRow, DamagedRow, FeedbackRow, FinalRow, RepriceRow
 from gateway.ledger.ingest import MAX_COUNT, RowBatch, make_storable
+from gateway.ledger.personal_part import PERSONAL_COLUMNS
 from gateway.ledger.schema import (
     ATTEMPT_COLUMNS,
     DAMAGE_COLUMNS,
@@ -24,8 +25,6 @@ from gateway.ledger.schema import (
     REPRICE_COLUMNS,
 )
 
-PERSONAL_COLUMNS: Final = ("end_user", "conversation", "upstream_id", "response_id")
-"""The columns of calls that lead to an end user."""
 _UNSTORED_COLUMNS: Final = frozenset({"basis"})
 _INEXACT: Final = "inexact"
 _MONEY_TYPE: Final = pa.decimal128(38, 18)

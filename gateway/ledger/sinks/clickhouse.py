@@ -27,12 +27,12 @@ from gateway.ledger.clickhouse.connection import (
 )
 from gateway.ledger.clickhouse.schema import (
     MONEY_DIGITS,
-    PERSONAL_COLUMNS,
     TABLE_ENTRY_COLUMNS,
     TABLES_BY_MONTH,
 )
 from gateway.ledger.errors import SinkError, StoreError
 from gateway.ledger.ingest import RowBatch, make_storable
+from gateway.ledger.personal_part import PERSONAL_COLUMNS
 from gateway.ledger.schema import (
     ATTEMPT_COLUMNS,
     DAMAGE_COLUMNS,
