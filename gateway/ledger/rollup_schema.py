@@ -23,6 +23,12 @@ from gateway.ledger.query import TOKENS
 QUARTER_SECONDS: Final = 900
 QUARTERS_PER_DAY: Final = 96
 
+
+def get_period_seconds(*, by_day: bool) -> int:
+    """Return the seconds of a day, or of a quarter of an hour."""
+    return QUARTER_SECONDS * (QUARTERS_PER_DAY if by_day else 1)
+
+
 _CHART_DIMENSIONS = (
     *("lab", "tier", "model", "provider", "key", "team", "tags", "state", "arm", "dialect"),
 )
@@ -379,7 +385,7 @@ class RollupSql(ABC):
 
         Its values are the first start and the end. `table` is `rollup_bins` for latencies.
         """
-        length = QUARTER_SECONDS * (QUARTERS_PER_DAY if kind.by_day else 1)
+        length = get_period_seconds(by_day=kind.by_day)
         source, dimensions, condition = "rollup_users AS r", "r", ""
         if kind.has_sets:
             source = f"{table} AS r JOIN rollup_sets AS s ON s.set_id = r.set_id"

@@ -23,6 +23,7 @@ from gateway.ledger.rollup_schema import (
     KindGroup,
     RollupKind,
     RollupSql,
+    get_period_seconds,
 )
 from gateway.ledger.time_series import LATENCY_COLUMNS, PERCENTILES, LatencySpread
 
@@ -62,7 +63,7 @@ class Period(NamedTuple):
     @property
     def seconds(self) -> tuple[int, int]:
         """The first second of the period and the first after it, since the epoch."""
-        length = QUARTER_SECONDS * (QUARTERS_PER_DAY if self.by_day else 1)
+        length = get_period_seconds(by_day=self.by_day)
         return self.start * length, (self.start + 1) * length
 
 
@@ -95,15 +96,12 @@ class Rollups:
 
     def mark_calls(self, connection: Any, ids: Sequence[str]) -> None:
         """Note that rows of some calls change, within the transaction that changes them."""
-        sql = f"SELECT DISTINCT {self._sql.quarter} FROM entries AS c WHERE {self._ids_condition}"  # noqa: S608 - of this package
-        rows = connection.execute(sql, [self._bind_ids(ids)]).fetchall()
-        self.mark_quarters(connection, [row[0] for row in rows])
+        self.mark_quarters(connection, self._list_quarters(connection, ids))
 
     def mark_erasure(self, connection: Any, ids: Sequence[str]) -> None:
         """Note that calls lose their end user, within the transaction that erases it."""
-        sql = f"SELECT DISTINCT {self._sql.quarter} FROM entries AS c WHERE {self._ids_condition}"  # noqa: S608 - of this package
-        rows = connection.execute(sql, [self._bind_ids(ids)]).fetchall()
-        self._mark(connection, {(1, row[0] // QUARTERS_PER_DAY) for row in rows})
+        quarters = self._list_quarters(connection, ids)
+        self._mark(connection, {(1, quarter // QUARTERS_PER_DAY) for quarter in quarters})
 
     def forget_user(self, connection: Any, end_user: str) -> None:
         """Delete the sums of an end user, all of whose days are pending."""
@@ -112,6 +110,11 @@ class Rollups:
             " AND start IN (SELECT start FROM rollup_pending WHERE by_day = 1)"
         )
         connection.execute(sql, [end_user])
+
+    def _list_quarters(self, connection: Any, ids: Sequence[str]) -> list[int]:
+        """List the quarters in which some calls were received."""
+        sql = f"SELECT DISTINCT {self._sql.quarter} FROM entries AS c WHERE {self._ids_condition}"  # noqa: S608 - of this package
+        return [row[0] for row in connection.execute(sql, [self._bind_ids(ids)]).fetchall()]
 
     def _bind_ids(self, ids: Sequence[str]) -> object:
         """Bind ids as the store has them."""
@@ -138,8 +141,7 @@ class Rollups:
         """Delete the sums of calls from before a midnight (UTC), of which there are none."""
         mark = self._sql.placeholder
         for by_day, groups in KIND_GROUPS.items():
-            length = QUARTER_SECONDS * (QUARTERS_PER_DAY if by_day else 1)
-            end = int(moment // length)
+            end = int(moment // get_period_seconds(by_day=by_day))
             numbers = ", ".join(str(kind.number) for group in groups for kind in group.kinds)
             for table in "rollups", "rollup_bins":
                 sql = f"DELETE FROM {table} WHERE kind IN ({numbers}) AND start < {mark}"  # noqa: S608 - of this package
@@ -147,7 +149,7 @@ class Rollups:
             sql = f"DELETE FROM rollup_pending WHERE by_day = {int(by_day)} AND start < {mark}"  # noqa: S608 - as above
             connection.execute(sql, [end])
         sql = f"DELETE FROM rollup_users WHERE start < {mark}"  # noqa: S608 - as above
-        connection.execute(sql, [int(moment // QUARTER_SECONDS) // QUARTERS_PER_DAY])
+        connection.execute(sql, [int(moment // get_period_seconds(by_day=True))])
 
     def find_pending(self, connection: Any, now: float) -> Period | None:
         """Return the next quarter or day that is over and whose sums do not equal its rows."""
