@@ -144,6 +144,11 @@ def invalid_request(message: str, param: str | None = None) -> ProblemError:
     return ProblemError(Problem(kind="invalid_request", message=message, param=param))
 
 
+def conflict(message: str) -> ProblemError:
+    """Return the error for a request that the present state does not allow."""
+    return ProblemError(Problem(kind="invalid_request", message=message, status=409))
+
+
 def ledger_unwritable() -> ProblemError:
     """Return the error for a request that is not sent, as its row cannot be written."""
     message = "The gateway cannot write its ledger, so it calls no provider. Try again soon."

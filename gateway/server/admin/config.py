@@ -7,13 +7,12 @@ import msgspec
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 
 from gateway.core import jsonio
-from gateway.core.errors import Problem, ProblemError, invalid_request
+from gateway.core.errors import Problem, ProblemError, conflict, invalid_request
 from gateway.runtime.composition import Gateway
 from gateway.runtime.reloader import ReloadResult
 from gateway.server.admin.audit import check_audit, record_act
 from gateway.server.admin.auth import AdminAuth
 
-_CONFLICT = 409
 _MAX_MISTAKES = 20
 """The maximum number of mistakes in one answer."""
 _JSON = "application/json"
@@ -77,12 +76,12 @@ def _parse_dry_run(request: Request, text: str) -> bool:
 
 def _render_result(gateway: Gateway, result: ReloadResult, *, is_dry_run: bool) -> Response:
     if result.kind == "unsteady":
-        raise _conflict("The files are still changing: the gateway reads them when they stop.")
+        raise conflict("The files are still changing: the gateway reads them when they stop.")
     if result.kind == "refused":
         lines = [str(item).removeprefix("error: ") for item in result.mistakes]
         omission = [f"and {len(lines) - _MAX_MISTAKES} more"] if len(lines) > _MAX_MISTAKES else []
         reason = "; ".join([*lines[:_MAX_MISTAKES], *omission])
-        raise _conflict(f"Nothing has changed, {gateway.revision.version} is in force: {reason}")
+        raise conflict(f"Nothing has changed, {gateway.revision.version} is in force: {reason}")
     answer = {
         "result": "would be taken" if is_dry_run and result.kind == "taken" else result.kind,
         "version": gateway.revision.version,
@@ -96,7 +95,3 @@ def _render_result(gateway: Gateway, result: ReloadResult, *, is_dry_run: bool) 
         else [],
     }
     return Response(jsonio.dumps(answer), media_type=_JSON)
-
-
-def _conflict(message: str) -> ProblemError:
-    return ProblemError(Problem(kind="invalid_request", message=message, status=_CONFLICT))

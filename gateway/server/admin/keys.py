@@ -13,7 +13,7 @@ from fastapi import Depends, FastAPI, Request, Response
 from pydantic import TypeAdapter, ValidationError
 
 from gateway.core import jsonio
-from gateway.core.errors import Problem, ProblemError, invalid_request
+from gateway.core.errors import Problem, ProblemError, conflict, invalid_request
 from gateway.limits.errors import KeyChangeError, KeyStoreError
 from gateway.limits.key_admin import KeyAdmin, KnownNames, NewSecret, describe_key
 from gateway.limits.key_file import KeyFile
@@ -29,7 +29,7 @@ from gateway.settings.schema.base import Duration
 from gateway.state.audit import AuditSource
 
 _JSON = "application/json"
-_CONFLICT, _CREATED = 409, 201
+_CREATED = 201
 _MAX_BYTES = 65_536
 """The maximum number of bytes of the body of a change."""
 _MAX_LISTED = 1_000
@@ -141,9 +141,9 @@ class KeyRequests:
         """Return the admin of keys that may be changed here. Raises ProblemError: a conflict."""
         store = self._gateway.key_store
         if store is None:
-            raise _make_conflict(f"Keys are open, so there is none to change: {_DATABASE_HINT}.")
+            raise conflict(f"Keys are open, so there is none to change: {_DATABASE_HINT}.")
         if isinstance(store, KeyFile):
-            raise _make_conflict(
+            raise conflict(
                 f"Keys come from the file {store.place}: change them there, with `tiergate keys`. "
                 f"To change them here, {_DATABASE_HINT}."
             )
@@ -186,7 +186,7 @@ class KeyRequests:
                 Problem(kind="keys_unavailable", message=message, retry_after=5.0)
             ) from None
         except (ConfigError, OSError) as error:
-            raise _make_conflict(f"The key file cannot be read: {error}") from None
+            raise conflict(f"The key file cannot be read: {error}") from None
         if (database := self._gateway.keys.database) is not None:
             database.hurry()
         return result
@@ -217,14 +217,10 @@ def _translate_refusal(error: KeyChangeError) -> ProblemError:
     message = str(error)
     message = message[:1].upper() + message[1:]
     if error.kind == "conflict":
-        return _make_conflict(message)
+        return conflict(message)
     if error.kind == "unknown":
         return ProblemError(Problem(kind="not_found", message=message))
     return invalid_request(message, error.setting or None)
-
-
-def _make_conflict(message: str) -> ProblemError:
-    return ProblemError(Problem(kind="invalid_request", message=message, status=_CONFLICT))
 
 
 def _render_json(value: dict[str, Any], status: int = 200) -> Response:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.core.call import OPEN_KEY
-from gateway.core.errors import Problem, ProblemError
+from gateway.core.errors import conflict
 from gateway.ledger.file_lock import try_lock_file
 from gateway.ledger.query_params import LedgerQuery
 from gateway.runtime.composition import Gateway
@@ -25,7 +25,6 @@ MAX_SECONDS = 120
 LOCK_SECONDS = 5.0
 """Seconds to wait for the end of another replay: one whose client has left ends within moments."""
 _LOCK_POLL_SECONDS = 0.05
-_CONFLICT = 409
 
 
 def describe_config_files(gateway: Gateway) -> ConfigFiles:
@@ -87,7 +86,5 @@ class RulesReplay:
                     yield
                     return
             if time.monotonic() >= deadline:
-                message = "Another replay is running: wait for its end, or cancel it."
-                problem = Problem(kind="invalid_request", message=message, status=_CONFLICT)
-                raise ProblemError(problem)
+                raise conflict("Another replay is running: wait for its end, or cancel it.")
             await self._sleep(_LOCK_POLL_SECONDS)

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from gateway.core.call import Key
-from gateway.core.errors import Problem, ProblemError, invalid_request
+from gateway.core.errors import conflict, invalid_request
 from gateway.core.quality import find_position
 from gateway.ledger.query_params import LedgerQuery
 from gateway.ledger.store import LedgerStore
@@ -16,7 +16,6 @@ from gateway.routing.router import Router
 from gateway.server.queries.config_files import ConfigFiles, build_from_files
 from gateway.settings.errors import ConfigError
 
-_CONFLICT = 409
 MAX_CALLS = 100_000
 """The maximum number of own calls of a curve."""
 
@@ -42,7 +41,7 @@ def compute_dial(store: LedgerStore, query: DialQuery) -> dict[str, Any]:
         router = build_from_files(query.files).router
         if router.catalogue.version != query.version:
             message = "The files of the configuration have changed: reload it first."
-            raise _make_conflict(message)
+            raise conflict(message)
         points = (
             _read_calls(store, router, query.calls)
             if query.golden_file is None
@@ -50,7 +49,7 @@ def compute_dial(store: LedgerStore, query: DialQuery) -> dict[str, Any]:
         )
     except ConfigError as error:
         reason = "; ".join(str(mistake) for mistake in error.mistakes[:3])
-        raise _make_conflict(f"There is no curve: {reason}") from None
+        raise conflict(f"There is no curve: {reason}") from None
     return {"points": points, "current": _describe_current(router)}
 
 
@@ -91,7 +90,3 @@ def _describe_current(router: Router) -> list[dict[str, object]]:
         position = None if share is None else round(find_position(share), 2)
         current.append({"lab": lab.name, "position": position, "share": share, "set_by": source})
     return current
-
-
-def _make_conflict(message: str) -> ProblemError:
-    return ProblemError(Problem(kind="invalid_request", message=message, status=_CONFLICT))

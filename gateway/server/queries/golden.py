@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from gateway.core.errors import Problem, ProblemError
+from gateway.core.errors import Problem, ProblemError, conflict
 from gateway.core.ledger_rows import FinalRow
 from gateway.core.target import Tier
 from gateway.ledger import transcripts
@@ -16,7 +16,6 @@ from gateway.ledger.transcripts import Transcript
 from gateway.settings.errors import ConfigError
 from gateway.state.private_file import open_private
 
-_CONFLICT = 409
 MAX_FILE_BYTES = 4_000_000
 """The size of the golden file from which it takes no more prompts: reading it takes seconds."""
 
@@ -78,12 +77,12 @@ def add_golden(_: LedgerStore, golden_call: GoldenCall) -> AddedPrompt:
     transcript = find_transcript(golden_call.texts, call.id)
     record = call.basis
     if record is None or record.operation != "generate":
-        raise _make_conflict("No tier was chosen for this call, so it makes no golden prompt.")
+        raise conflict("No tier was chosen for this call, so it makes no golden prompt.")
     if transcript.cut:
-        raise _make_conflict("The gateway kept a part of this text, so it makes no golden prompt.")
+        raise conflict("The gateway kept a part of this text, so it makes no golden prompt.")
     prompt = transcripts.read_prompt(transcript, call.dialect)
     if prompt is None or not prompt.user.strip():
-        raise _make_conflict("The kept text has no words of a user to make a golden prompt of.")
+        raise conflict("The kept text has no words of a user to make a golden prompt of.")
     turn = f", turn {prompt.user_turns} of its conversation" if prompt.user_turns > 1 else ""
     added = GoldenPrompt(
         prompt=prompt.user,
@@ -98,17 +97,17 @@ def add_golden(_: LedgerStore, golden_call: GoldenCall) -> AddedPrompt:
         with lock_file(file.with_suffix(".lock")):
             text = file.read_text("utf-8") if file.exists() else ""
             if len(text) > MAX_FILE_BYTES:
-                raise _make_conflict(f"{file} is full: move it to your other golden prompts.")
+                raise conflict(f"{file} is full: move it to your other golden prompts.")
             new_text, count = golden_file.add_prompt(text, str(file), added)
             _replace(file, new_text)
     except DuplicatePromptError as error:
-        raise _make_conflict(f"{file}, {error}.") from None
+        raise conflict(f"{file}, {error}.") from None
     except ConfigError as error:
         reason = "; ".join(str(mistake) for mistake in error.mistakes[:3])
-        raise _make_conflict(f"The golden file takes no prompt: {reason}") from None
+        raise conflict(f"The golden file takes no prompt: {reason}") from None
     except (OSError, UnicodeDecodeError) as error:
         problem = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise _make_conflict(f"{file} cannot be read or written: {problem}.") from None
+        raise conflict(f"{file} cannot be read or written: {problem}.") from None
     return AddedPrompt(count, prompt.user_turns)
 
 
@@ -120,7 +119,3 @@ def _replace(file: Path, text: str) -> None:
         out.flush()
         os.fsync(out.fileno())
     new_file.replace(file)
-
-
-def _make_conflict(message: str) -> ProblemError:
-    return ProblemError(Problem(kind="invalid_request", message=message, status=_CONFLICT))
