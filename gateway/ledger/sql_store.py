@@ -178,7 +178,6 @@ class SqlStore(ABC):
         segment_sizes, store_identity = read_sizes(paths), self.read_identity()
         if segment_sizes and (store_identity, segment_sizes) == self._fed_folders.get(folder):
             self._add_progress(0, None, started_at)
-            self._continue_sums(folder)
             return 0
         with try_lock_file(folder / self._feed_lock) as locked:
             if not locked:
@@ -186,7 +185,6 @@ class SqlStore(ABC):
             changed_rows, fed_sizes = self._feed_segments(folder, paths, segment_sizes, started_at)
         self._fed_folders[folder] = store_identity, fed_sizes
         self._add_progress(0, None, started_at)
-        self._continue_sums(folder)
         return changed_rows
 
     def catch_up(self, folder: Path) -> None:
@@ -235,6 +233,13 @@ class SqlStore(ABC):
                     break
                 count += self.rollups.make_sums(connection, period, self.yield_to_calls)
         return count
+
+    def continue_sums(self, folder: Path) -> None:
+        """Make some sums, or compare some with rows, see `LedgerStore.continue_sums`."""
+        with try_lock_file(folder / "sums.lock") as locked:
+            until = self._clock() + _SUMS_SECONDS
+            if locked and not self.make_sums(until=until) and self._clock() < until:
+                self._check_sums()
 
     def find_call(self, folder: Path, id: str) -> StoredRow | None:
         """Return the final row of a call that may have just ended, see `LedgerStore.find_call`."""
@@ -598,14 +603,6 @@ class SqlStore(ABC):
                     self._add_progress(rows, batch, self._ingest_state.fed_until)
             self.mark_complete(connection, folder, started_at)
         return changed_rows, {name: fed_sizes.get(name, 0) for name in segment_sizes}
-
-    def _continue_sums(self, folder: Path) -> None:
-        """Make some sums, in a process that feeds often; one process at a time does."""
-        if self._keeps_connection:
-            with try_lock_file(folder / "sums.lock") as locked:
-                until = self._clock() + _SUMS_SECONDS
-                if locked and not self.make_sums(until=until) and self._clock() < until:
-                    self._check_sums()
 
     def _check_sums(self) -> None:
         """Compare some sums with their rows."""

@@ -253,8 +253,15 @@ class LedgerStore(LedgerReader, SqlReader, Protocol):
         """Make the sums of quarters of an hour and of days that are over, as long as they lack any.
 
         Begin none after a moment. Return how many were made. Questions are answered exactly with
-        and without them: they only save time. A feed does some of this work, after
-        `keep_connection`.
+        and without them: they only save time.
+        """
+        ...
+
+    def continue_sums(self, folder: Path) -> None:
+        """Make some sums of past quarters and days; if none is lacking, compare some with rows.
+
+        Does nothing while another process does so for this folder. A day takes seconds, so nobody
+        should wait for it.
         """
         ...
 

@@ -188,8 +188,9 @@ class LedgerRuntime:
         return reply
 
     def feed(self) -> None:
-        """Feed the store with what the journals have, and log damage that it finds there."""
+        """Feed the store with what the journals have, make sums, and log damage found there."""
         self.store.feed(self.journal_folder)
+        self.store.continue_sums(self.journal_folder)
         damaged_rows = self.store.state().damaged
         if damaged_rows > self._logged_damaged_rows:
             self._log(

@@ -34,7 +34,9 @@ class PostgresSink:
     def feed(self, folder: Path) -> int | None:
         """Feed what the database lacks, see `LedgerSink.feed`."""
         self._store.keep_connection()
-        return self._store.feed(folder)
+        lines = self._store.feed(folder)
+        self._store.continue_sums(folder)
+        return lines
 
     def read_offsets(self, folder: Path) -> dict[str, int]:
         """Return the bytes of each segment at the end of this process's last feed."""

@@ -244,14 +244,17 @@ def test_sums_that_differ_from_rows_are_counted(store: SqlStore, folder: Path) -
         assert [store.rollups.count_differences(base, day) for day in days] == [0, 2]
 
 
-def test_a_process_that_feeds_often_makes_sums(store: SqlStore, folder: Path) -> None:
+def test_sums_are_made_bit_by_bit_and_by_no_feed(store: SqlStore, folder: Path) -> None:
+    """A question that waits for a feed does not wait for sums."""
     fed(store, folder, [entry("a", at=DAY)])
-    assert ask(store, "SELECT count(*) FROM rollup_pending") == [(2,)]
     store.keep_connection()
     try:
         fed(store, folder, [entry("b", at=DAY)])
         for _ in range(3):
             store.feed(folder)
+        assert ask(store, "SELECT count(*) FROM rollup_pending") == [(2,)]
+        for _ in range(3):
+            store.continue_sums(folder)
         assert ask(store, "SELECT count(*) FROM rollup_pending") == [(0,)]
     finally:
         store.close()
@@ -259,13 +262,9 @@ def test_a_process_that_feeds_often_makes_sums(store: SqlStore, folder: Path) ->
 
 def test_another_process_may_make_sums_meanwhile(store: SqlStore, folder: Path) -> None:
     fed(store, folder, [entry("a", at=DAY)])
-    store.keep_connection()
-    try:
-        with try_lock_file(folder / "sums.lock"):
-            store.feed(folder)
-        assert ask(store, "SELECT count(*) FROM rollup_pending") == [(2,)]
-    finally:
-        store.close()
+    with try_lock_file(folder / "sums.lock"):
+        store.continue_sums(folder)
+    assert ask(store, "SELECT count(*) FROM rollup_pending") == [(2,)]
 
 
 def test_many_scattered_changes_are_read_as_rows_at_once(store: SqlStore, folder: Path) -> None:
@@ -302,7 +301,7 @@ def test_a_wrong_sum_is_counted_and_made_again(make: Make, folder: Path) -> None
     store.keep_connection()
     try:
         for _ in range(250):
-            fed(store, folder, [])
+            store.continue_sums(folder)
     finally:
         store.close()
     assert store.state().wrong_sums == 4

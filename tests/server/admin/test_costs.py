@@ -326,6 +326,7 @@ def test_what_takes_too_long_says_so(world: World, monkeypatch: pytest.MonkeyPat
 
 def test_an_answer_says_if_single_rows_were_read(world: World) -> None:
     write(world, entry("tg-1", at=time.time() - 20_000), entry("tg-2", at=time.time() - 10_000))
+    world.gateway.store.feed(world.gateway.journal_folder)
     world.gateway.store.make_sums()
     for path in "costs", "series", "latency":
         for by, from_rows in ("user", True), ("tier", False):
