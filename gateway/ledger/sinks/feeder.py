@@ -8,7 +8,7 @@ from gateway.ledger.errors import LedgerError
 from gateway.ledger.ingest import read_sizes
 from gateway.ledger.journal import list_segments
 from gateway.ledger.sinks.base import LedgerSink
-from gateway.telemetry.log import Log
+from gateway.telemetry.log import Log, locate_error
 
 _FEED_SECONDS = 2.0
 _MAX_WAIT_SECONDS = 60.0
@@ -52,10 +52,9 @@ class SinkFeeder:
         try:
             self.sink.feed(self._folder)
         except (OSError, LedgerError) as error:
-            self.failures += 1
-            self._failures_in_row += 1
-            if self._failures_in_row % _LOG_FAILURES == 1:
-                self._log("sink", sink=self.name, error=str(error), failures=self._failures_in_row)
+            self._count_failure(str(error))
+        except Exception as error:  # noqa: BLE001 - a client's mistake must not end this work
+            self._count_failure(locate_error(error))  # its text may have parts of a row
         else:
             if self._failures_in_row:
                 self._log("sink", sink=self.name, text="takes rows again")
@@ -71,3 +70,9 @@ class SinkFeeder:
         offsets = self.sink.read_offsets(self._folder)
         sizes = read_sizes(list_segments(self._folder))
         return sum(max(0, size - offsets.get(name, 0)) for name, size in sizes.items())
+
+    def _count_failure(self, reason: str) -> None:
+        self.failures += 1
+        self._failures_in_row += 1
+        if self._failures_in_row % _LOG_FAILURES == 1:
+            self._log("sink", sink=self.name, error=reason, failures=self._failures_in_row)

@@ -49,6 +49,23 @@ def test_a_sink_that_is_away_is_asked_less_and_less_often(
     assert list_sink(feeder).ids == ["a"]
 
 
+def test_a_mistake_of_an_engines_client_is_a_failure_and_its_text_is_not_logged(
+    tmp_path: Path,
+    feeder: SinkFeeder,
+    events: list[dict[str, object]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a prompt")
+
+    write_lines(tmp_path, "a")
+    monkeypatch.setattr(ListSink, "write", fail)
+    feeder.feed()
+    assert feeder.failures == 1
+    assert str(events[0]["error"]).startswith("RuntimeError at test_feeder.py:")
+    assert "a prompt" not in str(events)
+
+
 def test_lag_and_pending_bytes_show_how_far_a_sink_is_behind(
     tmp_path: Path, feeder: SinkFeeder
 ) -> None:
