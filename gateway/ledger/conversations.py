@@ -42,7 +42,7 @@ class ConversationSums(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def cursor(self) -> ConversationCursor:
-        """Where the next page begins after this conversation."""
+        """The place at which the next page begins after this conversation."""
         return ConversationCursor(self.last, self.conversation)
 
 

@@ -52,7 +52,7 @@ class Partition(NamedTuple):
     until: Month
     """The first month after it."""
     month: Month | None
-    """Its month; None if it is the whole table of a store from before partitions."""
+    """The month; None if the partition is the whole table of a store from before partitions."""
 
 
 def find_month(timestamp: float) -> Month:

@@ -49,7 +49,7 @@ _EDGE_SECONDS = 4 * QUARTER_SECONDS
 
 
 class QuestionStore(Protocol):
-    """What a store knows of the SQL of its database."""
+    """A store that knows the SQL of its database."""
 
     sql_dialect: ClassVar[SqlDialect]
     rollup_sql: ClassVar[RollupSql]

@@ -34,7 +34,7 @@ _CHART_DIMENSIONS = (
 )
 """The dimensions whose pairs are kept by quarter too, for a series with a filter."""
 _RULE_PAIR = ("rule", "source")
-"""Another such pair: rules are listed by what decided."""
+"""One more pair by quarter: the page of rules asks for it."""
 _DIMENSION_GROUPS = (
     ("lab", "tier", "model", "provider"),
     ("key", "team", "tenant", "dialect"),
@@ -141,7 +141,7 @@ COUNTS: Final = {
     "unknown": "c.unknown",
     "retried": "c.attempts > 1 AND c.state IN ('settled', 'estimated', 'aborted')",
 }
-"""What a sum counts, and which calls."""
+"""The columns of a sum that count calls, each with the condition for a call."""
 AMOUNTS: Final = {
     "cost": "c.cost",
     "compared": "CASE WHEN c.baseline IS NOT NULL THEN c.cost END",

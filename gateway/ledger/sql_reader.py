@@ -1,4 +1,4 @@
-"""What a query needs of a SQL store, for queries that are in files of their own."""
+"""The part of a SQL store that queries in files of their own need."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager

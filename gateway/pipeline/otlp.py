@@ -1,4 +1,4 @@
-"""What a configuration sends by OTLP: spans, metrics, and a log record for each call."""
+"""Make the senders of OTLP that a configuration asks for: of spans, metrics and log records."""
 
 from collections.abc import Mapping
 

@@ -29,7 +29,7 @@ _EXAMPLE_BODY = '{"id": "<x-request-id of the call>", "verdict": "good"}'
 
 
 class Opinion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What somebody thinks of an answer: at least one of `verdict`, `tier` and `score`."""
+    """A judgement of an answer: at least one of `verdict`, `tier` and `score`."""
 
     verdict: Verdict | None = None
     tier: Tier | None = None

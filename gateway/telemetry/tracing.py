@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gateway.telemetry.otel_logs import OtlpLogSender
 
 type Signal = Literal["traces", "metrics", "logs"]
-"""What OTLP carries."""
+"""A kind of data that OTLP carries."""
 
 
 class TraceError(Exception):

@@ -29,7 +29,7 @@ _ANSWER_SECONDS = 300
 """Seconds that a question may take."""
 _MAX_MESSAGE_CHARS = 300
 _NOISE_PATTERN = re.compile(r"^.*?DB::Exception: |^\w+\(host=.*?\): | ?\(for url .*?\)")
-"""What the driver adds to the text of an error: the code, the address and the URL."""
+"""The parts that the driver adds to the text of an error: the code, the address and the URL."""
 _SETTINGS = {"cast_keep_nullable": 1}  # as in other databases
 
 

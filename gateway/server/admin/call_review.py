@@ -28,7 +28,7 @@ _EXAMPLE_RATING = '{"verdict": "good"}'
 
 
 class GoldenBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a call's prompt should get."""
+    """The body that makes a golden prompt: the tier that the prompt should get."""
 
     tier: Tier
     why: str = ""

@@ -1,4 +1,4 @@
-"""What calls have cost in this month, for admins, and what it will come to."""
+"""The cost of this month's calls for admins, with a forecast."""
 
 import time
 from collections.abc import Sequence

@@ -18,7 +18,7 @@ from gateway.settings.loader import CandidateRules, load
 
 
 class ConfigFiles(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a configuration is written, and what else a gateway decides by."""
+    """The file of a configuration, and all else that a gateway decides by."""
 
     file: Path
     environ: Mapping[str, str]

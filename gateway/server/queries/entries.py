@@ -29,7 +29,7 @@ class RowPage(NamedTuple):
 
 
 class RowOrder(NamedTuple):
-    """Another order than that in which calls ended, and a text that all of them contain."""
+    """An order of calls, other than that in which they ended, and a text that all contain."""
 
     order: CallOrder
     search: CallSearch | None

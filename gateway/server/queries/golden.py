@@ -21,7 +21,7 @@ MAX_FILE_BYTES = 4_000_000
 
 
 class KeptTexts(msgspec.Struct, frozen=True):
-    """Where texts of calls are."""
+    """The place of the texts of calls."""
 
     folder: Path
     is_on: bool

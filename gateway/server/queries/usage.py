@@ -14,7 +14,7 @@ from gateway.server.queries.budgets import read_spending
 
 
 class KeyUsage(NamedTuple):
-    """What a key has spent."""
+    """The spending of a key."""
 
     groups: list[QueryGroup]
     total: QueryGroup
