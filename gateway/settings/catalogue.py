@@ -9,6 +9,7 @@ from typing import cast
 import msgspec
 
 from gateway.core import jsonio
+from gateway.core.passthrough import PassThroughRoutes, ProviderEndpoint
 from gateway.core.price import Price
 from gateway.core.target import (
     DEFAULT_TIMERS,
@@ -30,6 +31,7 @@ from gateway.core.target import (
 from gateway.settings import environment as env
 from gateway.settings import pricing
 from gateway.settings.loader import ConfigSource
+from gateway.settings.passthrough import TABLES
 from gateway.settings.schema.root import (
     Config,
     EmbeddingPart,
@@ -52,6 +54,8 @@ class BuiltCatalogue(msgspec.Struct, frozen=True):
 
     catalogue: Catalogue
     providers: dict[str, Provider]
+    passthrough: PassThroughRoutes
+    """The endpoints that the providers which are on serve beside text and embeddings."""
 
 
 def build_catalogue(source: ConfigSource, list_price: ListPriceFinder) -> BuiltCatalogue:
@@ -101,7 +105,7 @@ def build_catalogue(source: ConfigSource, list_price: ListPriceFinder) -> BuiltC
         families=config.routing.families,
         version=_hash_version(source.version, labs),
     )
-    return BuiltCatalogue(catalogue, providers)
+    return BuiltCatalogue(catalogue, providers, _build_passthrough(config, providers))
 
 
 def _build_name_owners(
@@ -129,6 +133,23 @@ def _build_name_owners(
             targets=Targets(functools.partial(_build_unlisted, providers[name], *lookups)),
             embeddings=embeddings if embedding_providers[name].urls else None,
         )
+
+
+def _build_passthrough(config: Config, providers: Mapping[str, Provider]) -> PassThroughRoutes:
+    """Return the pass-through endpoints of the providers that are on, in their order."""
+    return PassThroughRoutes(
+        ProviderEndpoint(
+            endpoint=endpoint,
+            table=TABLES[table],
+            provider=providers[name],
+            lab=find_lab(config, name) or name,
+            base_url=url if "://" in url else provider_part.base_url.rstrip("/") + url,
+        )
+        for name, provider_part in config.providers.items()
+        if providers[name].enabled
+        for table, url in provider_part.endpoints.items()
+        for endpoint in TABLES[table].endpoints
+    )
 
 
 def find_lab(config: Config, provider: str) -> str | None:

@@ -22,6 +22,7 @@ from gateway.settings.model_names import (
     list_embedding_names,
     list_target_names,
 )
+from gateway.settings.passthrough import TABLES
 from gateway.settings.rule_hints import find_keyword_problem, find_value
 from gateway.settings.schema import pricing
 from gateway.settings.schema.root import EffortPart
@@ -54,12 +55,13 @@ def find_self_references(
         if name in disabled_providers or provider_part.command:
             continue
         urls = {("base_url",): provider_part.base_url} if provider_part.base_url else {}
-        dialect_urls = {
-            ("dialects", dialect): url
-            for dialect, url in provider_part.dialects.items()
+        absolute_urls = {
+            (member, name): url
+            for member in ("dialects", "endpoints")
+            for name, url in getattr(provider_part, member).items()
             if "://" in url
         }
-        for key_path, url in (urls | dialect_urls).items():
+        for key_path, url in (urls | absolute_urls).items():
             address = _parse_address(url)
             if (
                 address is not None
@@ -191,6 +193,13 @@ def _check_providers(source: ConfigSource, dialects: Collection[str]) -> Iterato
                 yield source.make_mistake(
                     (*provider_path, "dialects", dialect), "needs a `base_url`."
                 )
+        for table, url in provider_part.endpoints.items():
+            table_path: Path = (*provider_path, "endpoints", table)
+            if table not in TABLES:
+                hint = suggest_name(table, TABLES)
+                yield source.make_mistake(table_path, "no such table of endpoints.", hint)
+            elif "://" not in url and not provider_part.base_url:
+                yield source.make_mistake(table_path, "needs a `base_url`.")
         if provider_part.base_url and not provider_part.base_url.startswith(
             ("http://", "https://")
         ):

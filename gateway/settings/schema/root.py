@@ -345,6 +345,10 @@ class ProviderPart(Part):
     base_url: str = ""
     dialects: Annotated[dict[str, str], Field(min_length=1)]
     """The dialects that the provider speaks, each with its path or whole URL."""
+    endpoints: dict[str, str] = {}
+    """The tables of its endpoints beside text and embeddings, which the gateway passes through.
+
+    Each has the path or whole URL that comes before its paths; empty is `base_url` itself."""
     auth: Auth = "bearer"
     accounts: Annotated[dict[str, str], Field(repr=False)] = {}
     """Credentials by name. The gateway tries several in order."""
