@@ -1,8 +1,13 @@
 """Errors of state.
 
 StoreUnavailable   a store, or a connection to it, does not answer or refuses
+ObjectStoreError   the database of owned objects cannot be opened, read or written
 """
 
 
 class StoreUnavailable(Exception):
     """Raised if Redis was not asked, did not answer or refused. The reason quotes nothing."""
+
+
+class ObjectStoreError(Exception):
+    """An error of the database of owned objects. Its text never shows a password."""

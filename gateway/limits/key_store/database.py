@@ -11,9 +11,7 @@ is ever deleted: a revoked key keeps its name.
 
 import secrets
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from gateway.core import jsonio
@@ -26,6 +24,7 @@ from gateway.limits.key_store.store import (
     KeyRecord,
 )
 from gateway.state.audit import AuditQuery, AuditRow, parse_row
+from gateway.state.database.base import SqlDatabase
 
 _SCHEMA_VERSION = 1
 _TABLES = (
@@ -61,42 +60,22 @@ _INSERT = """
 """
 
 
-class SqlKeyDatabase(ABC):
-    """A key database, except for the connection. `clock` returns seconds since the epoch."""
+class SqlKeyDatabase(SqlDatabase):
+    """A key database, except for its engine. Without its tables there are no keys."""
 
-    place = "the key database"
-    placeholder: ClassVar[str]
+    place: ClassVar = "the key database"
+    error_class: ClassVar = KeyStoreError
+    main_table: ClassVar = "client_keys"
+    application_name: ClassVar = "tiergate-keys"
+    tables_lock_id: ClassVar = 0x7469_6572_6B65_7973  # "tierkeys"
     lock_query: ClassVar[str]
     """A query that locks the row of client_key_store until the transaction ends."""
-
-    def __init__(self, *, creates: bool, clock: Callable[[], float] = time.time) -> None:
-        """`creates`: the first use makes what is missing; without it, there are no keys then."""
-        self._creates = creates
-        self._clock = clock
-        self._is_prepared = False
-
-    @abstractmethod
-    def connect(self) -> AbstractContextManager[Any]:
-        """Open a connection without a transaction. Raises KeyStoreError in and after the block."""
-
-    @abstractmethod
-    def transaction(self, connection: Any) -> AbstractContextManager[Any]:
-        """Begin a transaction for a block, which no other writer runs beside."""
-
-    @abstractmethod
-    def has_tables(self, connection: Any) -> bool:
-        """Return True if the tables exist."""
-
-    def exists(self) -> bool:
-        """Return True if the tables exist."""
-        with self.connect() as connection:
-            return self.has_tables(connection)
 
     def read(self) -> dict[str, KeyRecord]:
         """Return all keys by name."""
         if not self._creates and not self.exists():
             return {}
-        with self._open() as connection:
+        with self.open() as connection:
             rows = connection.execute(_READ_ALL)
             return {row[0]: _make_record(row) for row in rows.fetchall()}
 
@@ -104,7 +83,7 @@ class SqlKeyDatabase(ABC):
         """Return the keys that changed since a cursor; None if none did."""
         if not self._creates and not self.exists():
             return KeyChanges([], DatabaseCursor("", 0), is_whole=True)
-        with self._open() as connection:
+        with self.open() as connection:
             current = _read_cursor(connection)
             if current == cursor:
                 return None
@@ -115,7 +94,7 @@ class SqlKeyDatabase(ABC):
                 or cursor.revision > current.revision
             )
             rows = connection.execute(
-                self._adapt(_READ_CHANGED),
+                self.adapt(_READ_CHANGED),
                 [-1 if is_whole or cursor is None else cursor.revision],
             )
             return KeyChanges([_make_record(row) for row in rows.fetchall()], current, is_whole)
@@ -125,15 +104,15 @@ class SqlKeyDatabase(ABC):
 
         The row of the audit is part of the same transaction.
         """
-        with self._open() as connection, self.transaction(connection):
+        with self.open() as connection, self.transaction(connection):
             # First: it locks the row, so changes have the order of their numbers.
             connection.execute(self.lock_query)
-            row = connection.execute(self._adapt(_READ_ONE), [name]).fetchone()
+            row = connection.execute(self.adapt(_READ_ONE), [name]).fetchone()
             before = None if row is None else _make_record(row)
             settings = dict(change(before))
             if before is not None and settings == before.settings:
                 return before
-            now, row = self._clock(), describe(before, settings)
+            now, row = time.time(), describe(before, settings)
             record = KeyRecord(
                 name=name,
                 settings=settings,
@@ -144,10 +123,10 @@ class SqlKeyDatabase(ABC):
             values = [name, jsonio.dumps(settings).decode(), record.created, now, row.who]
             connection.execute("UPDATE client_key_store SET revision = revision + 1")
             revision = _read_cursor(connection).revision
-            connection.execute(self._adapt(_INSERT), [*values, revision])
+            connection.execute(self.adapt(_INSERT), [*values, revision])
             entry = jsonio.dumps(row).decode()
             connection.execute(
-                self._adapt(_ADD_AUDIT_ROW), [revision, row.at, row.who, row.act, name, entry]
+                self.adapt(_ADD_AUDIT_ROW), [revision, row.at, row.who, row.act, name, entry]
             )
             return record
 
@@ -159,35 +138,22 @@ class SqlKeyDatabase(ABC):
         values = [query.since, query.until, who, who, subject, subject]
         values += [act, act, len(act) + 1, f"{act}.", limit]
         with self.connect() as connection:
-            entries = connection.execute(self._adapt(_READ_AUDIT), values).fetchall()
+            entries = connection.execute(self.adapt(_READ_AUDIT), values).fetchall()
         yield from filter(None, (parse_row(entry.encode()) for (entry,) in entries))
 
-    def close(self) -> None:  # noqa: B027 - a file has no kept connection
-        """Close the kept connection, if there is one."""
-
-    def _open(self) -> AbstractContextManager[Any]:
-        if not self._is_prepared:
-            with self.connect() as connection:
-                self._prepare(connection)
-            self._is_prepared = True
-        return self.connect()
-
-    def _prepare(self, connection: Any) -> None:
+    def prepare(self, connection: Any) -> None:
         """Make the tables unless they exist. Raises KeyStoreError for those of a newer version."""
         if not self.has_tables(connection):
             with self.transaction(connection):
                 for sql in _TABLES:
                     connection.execute(sql)
                 if connection.execute("SELECT 1 FROM client_key_store").fetchone() is None:
-                    sql = self._adapt("INSERT INTO client_key_store VALUES (?, ?, 0)")
+                    sql = self.adapt("INSERT INTO client_key_store VALUES (?, ?, 0)")
                     connection.execute(sql, [secrets.token_hex(16), _SCHEMA_VERSION])
         (version,) = connection.execute("SELECT version FROM client_key_store").fetchone()
         if version > _SCHEMA_VERSION:
             message = f"{self.place} was made by a newer version of tiergate: update this one"
             raise KeyStoreError(message)
-
-    def _adapt(self, sql: str) -> str:
-        return sql.replace("?", self.placeholder)
 
 
 def _read_cursor(connection: Any) -> DatabaseCursor:

@@ -1,0 +1,26 @@
+"""An object that a key has made at a provider."""
+
+import msgspec
+
+from gateway.core.jsonio import Json
+
+
+class OwnedObject(msgspec.Struct, frozen=True, kw_only=True):
+    """A file, batch, vector store or the like at a provider, and the key that made it."""
+
+    id: str
+    """The provider's id, or its name: `files/abc-123`."""
+    kind: str
+    """What it is: file, upload, batch, vector_store, fine_tuning_job, cached_content, ..."""
+    tenant: str
+    key: str
+    """The name of the key that made it."""
+    provider: str
+    account: str
+    """The account of the provider where it is."""
+    created_at: float
+    """Seconds since the epoch."""
+    expires_at: float | None = None
+    """When the provider deletes it by itself; None if it does not, or does not say."""
+    facts: dict[str, Json] = {}
+    """What the gateway must know of it later: bytes, purpose, model, bounds of a batch."""

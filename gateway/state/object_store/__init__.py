@@ -1,0 +1,1 @@
+"""The table of owned objects, in a SQLite file or in PostgreSQL."""

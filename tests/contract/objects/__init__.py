@@ -1,0 +1,1 @@
+"""What the database of owned objects promises: SQLite and PostgreSQL alike."""
