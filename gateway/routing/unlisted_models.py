@@ -25,7 +25,8 @@ from gateway.routing import capabilities, refusals
 from gateway.routing.features import Features
 from gateway.routing.rules.guards import GuardBounds
 
-_VIRTUAL_NAMES = frozenset({"auto", "claude-auto", *TIERS})
+VIRTUAL_NAMES = frozenset({"auto", "claude-auto", *TIERS})
+"""Names that leave the choice of a model to the gateway, with a lab before them or not."""
 
 
 class UnlistedModel(NamedTuple):
@@ -79,7 +80,7 @@ def make_target_factory(
     """
     requested_name = call.prompt.model
     name = catalogue.aliases.get(requested_name, requested_name)
-    if name in catalogue.models or name.rpartition("/")[2] in _VIRTUAL_NAMES:
+    if name in catalogue.models or name.rpartition("/")[2] in VIRTUAL_NAMES:
         return None
     unlisted_model = find(name, catalogue)
     targets = None if unlisted_model is None else unlisted_model.find_targets(operation)

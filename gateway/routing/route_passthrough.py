@@ -1,0 +1,218 @@
+"""Decide which provider serves a pass-through call: by the objects it names, its model, or a lab.
+
+No model and no tier is chosen: the provider gets the request as the client sent it.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from gateway.core.decision import Decision, TraceStep
+from gateway.core.decision_context import EMPTY_CONTEXT
+from gateway.core.errors import Problem, ProblemError
+from gateway.core.passthrough import PassThroughMatch, ProviderEndpoint
+from gateway.core.target import Catalogue, Target, Targets, Tier, find_own_name
+from gateway.routing import capabilities, refusals
+from gateway.routing.features import Features
+from gateway.routing.rules.compile import RuleSet
+from gateway.routing.rules.guards import GuardBounds, evaluate_guards
+from gateway.routing.rules.traffic import format_arms
+from gateway.routing.unlisted_models import VIRTUAL_NAMES
+
+
+class ObjectPlace(NamedTuple):
+    """The provider account where an object of the caller is."""
+
+    provider: str
+    account: str
+
+
+class PassThroughChoice(NamedTuple):
+    """The endpoint of a provider that serves a call, and the model that the call names."""
+
+    endpoint: ProviderEndpoint
+    model: str
+    """The model by the provider's own name; empty if the call names none."""
+    tier: Tier | None
+    """The tier that lists the model; None if none does."""
+    target: Target | None
+    """The target of the model; None if nothing is known of it yet."""
+    targets: Targets | None
+    """The targets that the model's owner makes; a thread should ask them, as it may take long."""
+    account: str | None
+    """The account that has the objects of the call; None leaves the choice to the gateway."""
+    reason: str
+
+
+def choose(
+    catalogue: Catalogue,
+    match: PassThroughMatch,
+    call: Features,
+    dialect: str,
+    places: Sequence[ObjectPlace] = (),
+) -> PassThroughChoice:
+    """Choose the endpoint for a call. Raises ProblemError if none may serve it.
+
+    `dialect` is that of the client, since two APIs may share a path. `places` are those of the
+    objects that the call names.
+    """
+    candidates = [
+        item
+        for item in match.candidates
+        if item.table.dialect == dialect
+        or not any(other.table.dialect == dialect for other in match.candidates)
+    ]
+    account, reason = None, ""
+    if places:
+        candidates, account = _follow_objects(candidates, places)
+        reason = "it has the objects that the request names"
+    candidates = _keep_allowed(candidates, call)
+    if call.options.lab is not None:
+        candidates = _keep_lab(candidates, call.options.lab)
+        reason = reason or "x-tiergate-lab"
+    requested = catalogue.aliases.get(call.prompt.model, call.prompt.model)
+    if requested:
+        return _find_model(catalogue, candidates, requested, account)
+    home_lab = call.key.lab or catalogue.default_lab
+    endpoint = next((item for item in candidates if item.lab == home_lab), candidates[0])
+    reason = reason or f"the first that has {endpoint.endpoint.name}"
+    return PassThroughChoice(endpoint, "", None, None, None, account, reason)
+
+
+def decide(rules: RuleSet, call: Features, choice: PassThroughChoice, target: Target) -> Decision:
+    """Return the decision for a call that goes to a chosen endpoint. Raises ProblemError."""
+    endpoint = choice.endpoint
+    rule_context = rules.make_context(call, EMPTY_CONTEXT)
+    bounds = evaluate_guards(rules, rule_context)
+    if bounds.refuse is not None:
+        raise ProblemError(Problem(kind="not_allowed", message=bounds.refuse))
+    _check_scope(call, choice, target, bounds)
+    effect = f"{endpoint.lab}, {endpoint.endpoint.name} at {endpoint.provider.name}"
+    pin = TraceStep(step="pin", matched=True, effect=effect, reason=choice.reason)
+    return Decision(
+        lab=endpoint.lab,
+        tier=choice.tier,
+        source="pin",
+        model=choice.model or None,
+        arm=format_arms(rule_context.arms),
+        guards=bounds.names,
+        tags=tuple(sorted(bounds.tags)),
+        trace=(*bounds.steps, *rule_context.list_steps(), pin),
+    )
+
+
+def _check_scope(
+    call: Features, choice: PassThroughChoice, target: Target, bounds: GuardBounds
+) -> None:
+    """Raise ProblemError if the key or a guard does not allow what may cost money here."""
+    key, tier, endpoint = call.key, choice.tier, choice.endpoint
+    subject = refusals.quote_name(choice.model) if choice.model else endpoint.endpoint.name
+    if not bounds.allows_lab(endpoint.lab):
+        raise refusals.not_allowed(subject)
+    if endpoint.endpoint.billing == "free":
+        return
+    is_named = bool(choice.model) and key.models is not None
+    if choice.model and not capabilities.may_use(key, endpoint.lab, target):
+        raise refusals.not_allowed(subject)
+    if not choice.model and key.models is not None:
+        raise refusals.not_allowed(subject, "the key names the models that it may use")
+    if tier is None:
+        is_within_tiers = not bounds.limits_tiers and (key.tiers is None or is_named)
+    else:
+        is_within_tiers = bounds.clamp_tier(tier) == tier and (
+            key.tiers is None or tier in key.tiers
+        )
+    if not is_within_tiers:
+        raise refusals.not_allowed(subject, "tiers are limited, and it belongs to no allowed one")
+
+
+def _follow_objects(
+    candidates: Sequence[ProviderEndpoint], places: Sequence[ObjectPlace]
+) -> tuple[list[ProviderEndpoint], str]:
+    """Return the candidates of the one provider, and the one account, where the objects are."""
+    first = places[0]
+    if any(place != first for place in places):
+        message = (
+            "The request names objects of different providers or accounts. Name objects of one."
+        )
+        raise ProblemError(Problem(kind="invalid_request", message=message))
+    remaining = [item for item in candidates if item.provider.name == first.provider]
+    if not remaining:
+        message = "The provider that has the objects of this request does not serve this endpoint."
+        raise ProblemError(Problem(kind="not_found", message=message))
+    return remaining, first.account
+
+
+def _keep_allowed(candidates: Sequence[ProviderEndpoint], call: Features) -> list[ProviderEndpoint]:
+    """Return the candidates in labs and regions of the key. Raises ProblemError without any."""
+    key = call.key
+    remaining = [
+        item
+        for item in candidates
+        if (key.labs is None or item.lab in key.labs)
+        and (key.regions is None or item.provider.region in key.regions)
+    ]
+    if not remaining:
+        raise refusals.not_allowed(candidates[0].endpoint.name)
+    return remaining
+
+
+def _keep_lab(candidates: Sequence[ProviderEndpoint], lab: str) -> list[ProviderEndpoint]:
+    """Return the candidates of a lab or provider that the caller names. Raises ProblemError."""
+    remaining = [item for item in candidates if lab in (item.lab, item.provider.name)]
+    if not remaining:
+        choices = ", ".join(dict.fromkeys(item.provider.name for item in candidates))
+        message = (
+            f"The lab {refusals.quote_name(lab)} does not serve this endpoint. These do: {choices}."
+        )
+        raise ProblemError(Problem(kind="model_not_found", message=message, param="x-tiergate-lab"))
+    return remaining
+
+
+def _find_model(
+    catalogue: Catalogue,
+    candidates: Sequence[ProviderEndpoint],
+    requested: str,
+    account: str | None,
+) -> PassThroughChoice:
+    """Choose the candidate that has a model. Raises ProblemError if several or none may have it."""
+    if requested.rpartition("/")[2] in VIRTUAL_NAMES:
+        message = (
+            f"This endpoint needs the name of a model: {refusals.quote_name(requested)} chooses "
+            "among models for text."
+        )
+        raise ProblemError(Problem(kind="model_not_found", message=message, param="model"))
+    for item in candidates:
+        for name in _list_names(item, requested):
+            for key in catalogue.models.get(f"{item.provider.name}/{name}", ()):
+                reason = f"the model {name}"
+                return PassThroughChoice(item, name, key.tier, key.target, None, account, reason)
+    for item in candidates:
+        for owner in catalogue.name_owners:
+            if owner.provider.name != item.provider.name:
+                continue
+            own_name = find_own_name(requested, owner.names, (owner.lab, owner.provider.name))
+            if own_name is not None:
+                reason = f"{requested} is a model of {owner.provider.name}"
+                return PassThroughChoice(item, own_name, None, None, owner.targets, account, reason)
+    for item in candidates:
+        if requested.startswith(f"{item.provider.name}/"):
+            name = requested.removeprefix(f"{item.provider.name}/")
+            return PassThroughChoice(
+                item, name, None, None, None, account, f"{requested} names the provider"
+            )
+    providers = list(dict.fromkeys(item.provider.name for item in candidates))
+    if len(providers) == 1:
+        reason = f"only {providers[0]} has this endpoint"
+        return PassThroughChoice(candidates[0], requested, None, None, None, account, reason)
+    bare_name = refusals.quote_name(requested)
+    choices = ", ".join(f"{name}/{requested[:100]}" for name in providers)
+    message = f"Several providers could have the model {bare_name}. Name one: {choices}."
+    raise ProblemError(Problem(kind="model_not_found", message=message, param="model"))
+
+
+def _list_names(item: ProviderEndpoint, requested: str) -> list[str]:
+    """Return a model's name, and the name without the lab or provider before it."""
+    prefix, slash, bare_name = requested.partition("/")
+    if slash and prefix in (item.lab, item.provider.name):
+        return [requested, bare_name]
+    return [requested]
