@@ -29,6 +29,7 @@ from gateway.core.price import (
 from gateway.core.prompt import Prompt
 from gateway.core.target import Account, Target
 from gateway.core.token_estimate import fill_usage
+from gateway.core.units import UnitBounds
 from gateway.core.usage import Usage
 
 _MAX_TEXT_CHARS = 200
@@ -39,6 +40,7 @@ BILLED_PRICE_VERSION = "provider"
 _EMBEDDINGS = "embeddings"
 _UNKNOWN_MEDIA = "input_other"
 """A class in `Usage.media`: tokens that may be text or not; the provider does not say."""
+_NO_UNITS: UnitBounds = {}
 _UNBILLED_OPERATION = "count_tokens"
 """The operation that no provider bills."""
 
@@ -117,9 +119,11 @@ class CallAccount:
         "first_content",
         "is_closed",
         "is_complete",
+        "is_unbilled",
         "losses",
         "make_decision_record",
         "max_output",
+        "operation",
         "prompt_bound",
         "prompt_media",
         "prompt_tokens",
@@ -130,6 +134,7 @@ class CallAccount:
         "service_tier",
         "stream",
         "target",
+        "unit_bounds",
         "upstream_id",
         "usage",
     )  # fmt: skip
@@ -137,6 +142,12 @@ class CallAccount:
     def __init__(self, call: Call, config: str) -> None:  # noqa: PLR0915 - one for each fact
         self.call = call
         self.config = config
+        self.operation: str | None = None
+        """The name of the pass-through endpoint; None for text and embeddings."""
+        self.is_unbilled = call.operation == _UNBILLED_OPERATION
+        """True if no provider bills such a call."""
+        self.unit_bounds = _NO_UNITS
+        """The most that the call may use of each unit that its provider bills beside tokens."""
         self.requested_model: str | None = None
         self.stream = self.compares_baseline = False
         """True if the client asks for a stream; and if the gateway compares with a baseline."""
@@ -232,8 +243,9 @@ class CallAccount:
                 max_output,
                 self.service_tier,
                 self.prompt_media,
+                self.unit_bounds,
             )
-        if call.operation == _UNBILLED_OPERATION:
+        if self.is_unbilled:
             reservation = _ZERO
         attempts = self.attempts
         attempt = AttemptAccount(
@@ -269,6 +281,7 @@ class CallAccount:
             end_user=self.end_user,
             tags=tags,
             dialect=call.dialect,
+            operation=self.operation,
             stream=self.stream,
             lab=lab,
             tier=tier,
@@ -305,7 +318,7 @@ class CallAccount:
             self._wasted_estimate += estimated_cost
         is_final = problem.spent == "no" or (usage is not None and usage.billed is not None)
         reserved = None
-        if not is_final and self.call.operation != _UNBILLED_OPERATION:
+        if not is_final and not self.is_unbilled:
             reserved = _find_open_cost(attempt.reservation, wasted_cost)
             self._open_cost_bound = _add_known(self._open_cost_bound, reserved)
         return AttemptRow(
@@ -349,11 +362,7 @@ class CallAccount:
 
     def explain_missing_price(self) -> str | None:
         """Say which price the answer lacks; None if it lacks none, or has no cost."""
-        if (
-            not self.has_open_attempt
-            or self.cache == "hit"
-            or self.call.operation == _UNBILLED_OPERATION
-        ):
+        if not self.has_open_attempt or self.cache == "hit" or self.is_unbilled:
             return None
         if self.usage is not None and self.usage.billed is not None:
             return None
@@ -373,7 +382,7 @@ class CallAccount:
             self.attempt is not None
             and self.attempt.is_open
             and self.cache != "hit"
-            and self.call.operation != _UNBILLED_OPERATION
+            and not self.is_unbilled
         ):
             answer_cost, estimated_answer_cost = _price_usage(usage, source, self.usage, price)
             if self.usage is not None and self.usage.billed is not None:
@@ -411,11 +420,11 @@ class CallAccount:
         `now` is on the monotonic clock of `call.started_at`.
         """
         call, decision, target, account = self.call, self.decision, self.target, self.account
-        key = call.key
+        key, losses = call.key, self.losses
         usage = totals.usage or _NO_USAGE
         source = totals.usage_source
         is_cache_hit = self.cache == "hit"
-        if state == "settled" and source != "provider":
+        if state == "settled" and source != "provider" and not self.is_unbilled:
             state = "estimated"
         lab = tier = decision_source = rule = arm = confidence = switch_cost = None
         tags: tuple[str, ...] = ()
@@ -453,6 +462,7 @@ class CallAccount:
             end_user=self.end_user,
             tags=tags,
             dialect=call.dialect,
+            operation=self.operation,
             asked=_shorten(self.requested_model),
             stream=self.stream,
             state=state,
@@ -477,7 +487,7 @@ class CallAccount:
             attempts=len(self.attempts),
             cache=self.cache,
             near=self.cache_similarity,
-            dropped=tuple(dict.fromkeys([loss.field for loss in self.losses])),
+            dropped=tuple(dict.fromkeys([loss.field for loss in losses])) if losses else (),
             usage=source,
             input=usage.input,
             cache_read=usage.cache_read,
@@ -487,6 +497,7 @@ class CallAccount:
             reasoning=usage.reasoning,
             tools=usage.tools,
             media=usage.media,
+            units=usage.units,
             cost=totals.cost,
             wasted=None if self._has_unknown_cost else self._wasted_cost,
             estimate=totals.estimate,
@@ -512,15 +523,12 @@ class CallAccount:
         self, target: Target, problem: Problem
     ) -> tuple[Decimal | None, Decimal | None, Usage | None]:
         """Return the USD of a failed attempt, their estimated part, and its usage."""
-        if problem.spent == "no" or self.call.operation == _UNBILLED_OPERATION:
+        if problem.spent == "no" or self.is_unbilled:
             return _ZERO, _ZERO, None
         if problem.usage is None:
             return None, None, None
-        usage, source = fill_usage(
-            problem.usage,
-            prompt_tokens=self.prompt_tokens,
-            content_bytes=problem.content_bytes,
-            is_complete=False,
+        usage, source = self._fill_usage(
+            problem.usage, content_bytes=problem.content_bytes, is_complete=False
         )
         price = self._find_target_price(target)
         return *_price_usage(usage, source, problem.usage, price), usage
@@ -532,7 +540,7 @@ class CallAccount:
         if not self.has_open_attempt:
             return None, None
         reported = self.usage
-        if self.call.operation == _UNBILLED_OPERATION:
+        if self.is_unbilled:
             return reported, None if reported is None else "provider"
         if (
             self.is_complete
@@ -541,16 +549,28 @@ class CallAccount:
             and not (self.prompt_media and self.call.operation == _EMBEDDINGS)
         ):
             return reported, "provider"  # the result of `fill_usage`, in the usual case
-        usage, source = fill_usage(
-            reported,
-            prompt_tokens=self.prompt_tokens,
-            content_bytes=self.content_bytes,
-            is_complete=self.is_complete,
+        if self.operation is not None and reported is None:
+            return None, None
+        usage, source = self._fill_usage(
+            reported, content_bytes=self.content_bytes, is_complete=self.is_complete
         )
         if self.prompt_media and self.call.operation == _EMBEDDINGS and not usage.media:
             # The provider does not separate them from text.
             usage = replace(usage, media={_UNKNOWN_MEDIA: usage.input or 0})
         return usage, source
+
+    def _fill_usage(
+        self, reported: Usage | None, *, content_bytes: int | None, is_complete: bool
+    ) -> tuple[Usage, UsageSource]:
+        """Return the usage with estimated tokens; a pass-through call keeps what is reported."""
+        if self.operation is not None and reported is not None:
+            return reported, "provider" if is_complete else "partial"
+        return fill_usage(
+            reported,
+            prompt_tokens=self.prompt_tokens,
+            content_bytes=content_bytes,
+            is_complete=is_complete,
+        )
 
     def _sanitize_id(self, provider_id: str) -> str:
         """Return a provider's id for a row: shortened, and without the credential."""
@@ -561,9 +581,7 @@ class CallAccount:
         """Return the USD of the same answer on the baseline; 0 for a call without an answer."""
         if self.decision is None:
             return None
-        if self.call.operation == _UNBILLED_OPERATION or not (
-            self.has_open_attempt or self.cache == "hit"
-        ):
+        if self.is_unbilled or not (self.has_open_attempt or self.cache == "hit"):
             return _ZERO
         if self.decision.source == "pin" or self.decision.tier is None:
             # The gateway did not choose the model.

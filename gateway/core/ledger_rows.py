@@ -19,7 +19,7 @@ import msgspec
 from gateway.core.decision_record import DecisionRecord
 from gateway.core.target import Tier
 
-ROW_VERSION = 4
+ROW_VERSION = 5
 """The version of the rows. A later version only adds fields, so older readers still work."""
 
 type CallState = Literal[
@@ -47,6 +47,7 @@ class IntentRow(msgspec.Struct, frozen=True, kw_only=True, tag="intent", tag_fie
     end_user: str | None = None
     tags: tuple[str, ...] = ()
     dialect: str
+    operation: str | None = None
     stream: bool = False
     lab: str
     tier: str
@@ -113,6 +114,8 @@ class FinalRow(msgspec.Struct, frozen=True, kw_only=True, tag="final", tag_field
     """A keyed hash of the end user whom the client names; None if it names none."""
     tags: tuple[str, ...] = ()
     dialect: str
+    operation: str | None = None
+    """The name of the pass-through endpoint, as `images.generate`; None for text and embeddings."""
     asked: str | None = None
     """The model name in the request; None if the gateway could not read it."""
     stream: bool = False
@@ -170,6 +173,8 @@ class FinalRow(msgspec.Struct, frozen=True, kw_only=True, tag="final", tag_field
     """Requests of the provider's own tools that it bills one by one."""
     media: dict[str, int] = {}
     """The tokens in `input` to `reasoning` that are not text, as in `Usage.media`."""
+    units: dict[str, Decimal] = {}
+    """What the provider bills beside tokens, by unit, as in `Usage.units`."""
     cost: Decimal | None = None
     """USD of the answer, and of earlier attempts as far as known. A bill that the provider states
     is the cost of its answer."""

@@ -1,6 +1,6 @@
 """Prices, and the one formula behind all money: price times usage, exactly."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from decimal import Decimal
 
 import msgspec
@@ -14,10 +14,12 @@ from gateway.core.rates import (
     find_write_rate,
 )
 from gateway.core.token_charges import list_charges
+from gateway.core.units import UnitBounds, find_unpriced_unit, sum_unit_costs
 from gateway.core.usage import UNKNOWN_MODALITY, Usage
 
 _MILLION = Decimal(1_000_000)
 _ZERO = Decimal(0)
+_NO_UNITS: Mapping[str, Decimal | None] = {}
 _BILL_TOLERANCE = Decimal("0.01")
 _BILL_ROUNDING = Decimal("0.000001")
 _MAX_BILL_ROUNDING = Decimal("0.0005")
@@ -81,8 +83,15 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     """Prices by the provider's service tier, for all tiers but its standard one."""
     tools: dict[str, Decimal] = {}
     """USD of one unit, by its name in `Usage.tools`."""
+    units: dict[str, Decimal] = {}
+    """USD of one unit, by its name in `Usage.units` or by the word that the name begins with."""
     as_text: frozenset[str] = IMAGES_AS_TEXT
     """The classes of `Usage.media` that the provider bills like text."""
+
+    @property
+    def bills_tokens(self) -> bool:
+        """True if the price has a rate of any token."""
+        return bool(self.steps) or self.rates != NO_RATES
 
     def find_in_force(self, timestamp: float) -> "Price":
         """Return the price and services in force at a time, in seconds since the epoch."""
@@ -132,10 +141,13 @@ def compute_cost(usage: Usage | None, price: Price | None) -> Decimal | None:
     `price` is the one in force when the gateway received the call, see `Price.find_in_force`. A
     provider without a price for cache writes bills written tokens as input. It bills its own tools
     by request, at the same price in every service tier. Tokens that are not text have rates of
-    their own (`Rates.media`), unless the provider bills them as text (`Price.as_text`).
+    their own (`Rates.media`), unless the provider bills them as text (`Price.as_text`). Tokens that
+    nobody counted cost nothing if the provider bills units and no tokens.
     """
-    if usage is None or price is None or usage.input is None or usage.output is None:
+    if usage is None or price is None:
         return None
+    if usage.input is None or usage.output is None:
+        return _compute_uncounted_cost(usage, price)
     service_price = price if usage.service is None else price.services.get(usage.service)
     if service_price is None:
         return None
@@ -143,7 +155,7 @@ def compute_cost(usage: Usage | None, price: Price | None) -> Decimal | None:
         service_price.find_rates(usage.prompt or 0) if service_price.steps else service_price.rates
     )
     if usage.media and not price.as_text.issuperset(usage.media):
-        return _sum_charges(usage, rates, price)
+        return _add_unit_costs(_sum_charges(usage, rates, price), usage, service_price)
     input_tokens = usage.input
     cache_read = usage.cache_read
     output_tokens = usage.output + (usage.reasoning or 0)
@@ -164,10 +176,27 @@ def compute_cost(usage: Usage | None, price: Price | None) -> Decimal | None:
         total = EXACT_CONTEXT.divide(amount, whole_rates.cached_divisor)
     else:
         return None
-    if total is None or not (usage.cache_write or usage.tools):
+    if total is None or not (usage.cache_write or usage.tools or usage.units):
         return total
     extra_cost = _sum_extra_costs(usage, rates, price)
-    return None if extra_cost is None else EXACT_CONTEXT.add(total, extra_cost)
+    total = None if extra_cost is None else EXACT_CONTEXT.add(total, extra_cost)
+    return _add_unit_costs(total, usage, service_price)
+
+
+def _compute_uncounted_cost(usage: Usage, price: Price) -> Decimal | None:
+    """Return the USD of an answer whose tokens nobody counted; None if they may cost something."""
+    service_price = price.find_service(usage.service)
+    if not usage.units or service_price is None or service_price.bills_tokens:
+        return None
+    return _add_unit_costs(_sum_tool_costs(usage, price), usage, service_price)
+
+
+def _add_unit_costs(total: Decimal | None, usage: Usage, service_price: Price) -> Decimal | None:
+    """Return USD with the units of an answer added; None if a part is unknown."""
+    if total is None or not usage.units:
+        return total
+    units_cost = sum_unit_costs(usage.units, service_price.units)
+    return None if units_cost is None else EXACT_CONTEXT.add(total, units_cost)
 
 
 def _sum_token_costs(usage: Usage, rates: Rates) -> Decimal | None:
@@ -260,14 +289,18 @@ def compute_reservation(
     max_output: int | None,
     service: str | None = None,
     media: Collection[str] = (),
+    units: UnitBounds = _NO_UNITS,
 ) -> Decimal | None:
     """Return the most USD that a call costs, without the provider's tools; None if unknown.
 
     The bound holds for every prompt of up to `prompt_tokens` tokens, however the provider's cache
     takes it, and for every answer of up to `max_output` tokens. It holds in the requested service
     tier, and in the standard one, which serves if the requested one is full. `media` are the
-    modalities that the prompt may have beside text, see `Prompt.media`.
+    modalities that the prompt may have beside text, see `Prompt.media`. `units` are the most of
+    each unit that the call may use. Tokens need no bound if the provider bills units and no tokens.
     """
+    if units:
+        return _compute_unit_reservation(price, prompt_tokens, max_output, service, media, units)
     if prompt_tokens is None or max_output is None:
         return None
     if service is None and not price.steps and not media:  # most calls
@@ -288,6 +321,28 @@ def compute_reservation(
     ]
     known_bounds = [bound for bound in bounds if bound is not None]
     return max(known_bounds) if len(known_bounds) == len(bounds) else None
+
+
+def _compute_unit_reservation(
+    price: Price,
+    prompt_tokens: int | None,
+    max_output: int | None,
+    service: str | None,
+    media: Collection[str],
+    units: UnitBounds,
+) -> Decimal | None:
+    """Return the most USD that a call with units costs; None if unknown."""
+    service_price = price.find_service(service)
+    if service_price is None:
+        return None
+    bound: Decimal | None = _ZERO
+    if service_price.bills_tokens or price.bills_tokens:
+        bound = compute_reservation(price, prompt_tokens, max_output, service, media)
+    unit_costs = [sum_unit_costs(units, item.units) for item in (service_price, price)]
+    known_costs = [cost for cost in unit_costs if cost is not None]
+    if bound is None or len(known_costs) < len(unit_costs):
+        return None
+    return EXACT_CONTEXT.add(bound, max(known_costs))
 
 
 def _compute_bound(rates: Rates, prompt_tokens: int, max_output: int) -> Decimal | None:
@@ -355,13 +410,17 @@ def explain_unknown_cost(usage: Usage | None, price: Price | None) -> str | None
 
     It lacks no price for tokens that its provider did not count.
     """
-    if usage is None or usage.input is None or usage.output is None:
+    if usage is None or not (usage.has_input_and_output or usage.units):
         return None
     if price is None:
         return "no price"
     service_price = price if usage.service is None else price.services.get(usage.service)
     if service_price is None:
         return f"no price of service tier {usage.service}"
+    if (unpriced_unit := find_unpriced_unit(usage.units, service_price.units)) is not None:
+        return f"no price of {unpriced_unit}"
+    if not usage.has_input_and_output:
+        return None
     rates = service_price.find_rates(usage.prompt or 0)
     for charge in list_charges(usage, rates, price.as_text):
         if charge.tokens and charge.rate is None:

@@ -1,4 +1,4 @@
-"""The usage of a call, in five classes of tokens that never overlap."""
+"""The usage of a call: five classes of tokens that never overlap, and other billed units."""
 
 from collections.abc import Iterable
 from decimal import Decimal
@@ -15,7 +15,7 @@ _STANDARD_WORDS = frozenset(
         "unspecified", "global",
     }
 )  # fmt: skip
-"""Providers' words for the standard service tier."""
+"""Providers' words for the standard service tier, and for the usual choice among variants."""
 _MAX_WORD_CHARS = 40
 MODALITIES = ("audio", "image", "video")
 """The kinds of tokens that are not text."""
@@ -24,7 +24,7 @@ UNKNOWN_MODALITY = "file"
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The tokens of one answer. None means that the provider did not say, never zero.
+    """The tokens and units of one answer. None means that the provider did not say, never zero.
 
     `input` counts the tokens that were neither read from nor written to a prompt cache. `output`
     leaves reasoning out if the provider counts it apart. Otherwise `output` has both, and
@@ -47,6 +47,12 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     provider read from its cache: 0 if it says that they are none, absent if it does not say.
     "output_audio" counts those of the answer. "input_other" counts tokens whose modality is mixed,
     or unknown.
+    """
+    units: dict[str, Decimal] = {}
+    """What the provider bills beside tokens, by unit ("image 1024x1024"), see `gateway.core.units`.
+
+    An answer that is billed by unit alone may leave `input` and `output` unknown: its tokens cost
+    nothing where the price has no rate of tokens.
     """
     service: str | None = None
     """The provider's service tier that served ("priority"); None for its standard tier."""
@@ -87,6 +93,11 @@ def parse_usd(value: object) -> Decimal | None:
     if value is None or isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return Decimal(str(value)) if 0 <= value <= _MAX_USD else None
+
+
+def is_standard_word(text: str) -> bool:
+    """Return True if a text is a provider's word for the usual choice, or empty."""
+    return text in _STANDARD_WORDS
 
 
 def parse_service_tier(*words: object) -> str | None:
@@ -180,6 +191,7 @@ def merge_usage(earlier: Usage | None, later: Usage) -> Usage:
         reasoning=output_usage.reasoning,
         tools=later.tools or earlier.tools,
         media={**earlier.media, **later.media} if earlier.media else later.media,
+        units=later.units or earlier.units,
         service=later.service or earlier.service,
         billed=earlier.billed if later.billed is None else later.billed,
     )
@@ -195,6 +207,7 @@ def _covers_all(later: Usage, earlier: Usage) -> bool:
         and (later.cache_write or not earlier.cache_write)
         and (later.tools or not earlier.tools)
         and (not earlier.media or later.media.keys() >= earlier.media.keys())
+        and (later.units or not earlier.units)
         and (later.service is not None or earlier.service is None)
         and (later.billed is not None or earlier.billed is None)
     )

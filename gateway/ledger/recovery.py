@@ -238,6 +238,7 @@ def _build_crash_row(call: _Call) -> FinalRow:
         end_user=last_intent.end_user,
         tags=last_intent.tags,
         dialect=last_intent.dialect,
+        operation=last_intent.operation,
         stream=last_intent.stream,
         state="unknown_crash",
         lab=last_intent.lab,

@@ -15,12 +15,14 @@ from gateway.core.ledger_rows import FinalRow
 from gateway.core.price import Price, compute_reservation, compute_token_slopes
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
+from gateway.core.units import UnitBounds
 from gateway.limits.counters import EndedCall
 
 type BoundGap = Literal["output", "input", "price"]
 """The reason why a cost has no bound: no cap on the answer, no window for the prompt, no price."""
 
 _MICRO_PER_USD = Decimal(1_000_000)
+_NO_UNITS: UnitBounds = {}
 _MAX_SLOPES = 4096
 _SLOPES: dict[int, tuple[Price, tuple[int, int] | None]] = {}
 """The token slopes of each price, by the `id` of the price. Every call needs them, and integer
@@ -39,26 +41,30 @@ def compute_max_cost(
     timestamp: float,
     *,
     has_answer: bool = True,
+    units: UnitBounds = _NO_UNITS,
 ) -> int | None:
     """Return the micro-USD that a call costs at most at the dearest target.
 
     None if the cost of one target has no bound. `prompt_bound` is the most tokens of the prompt;
     None is as many as the window of a model has. `timestamp` is in seconds since the epoch.
-    `has_answer` is True if output tokens are billed; embeddings have none.
+    `has_answer` is True if output tokens are billed; embeddings have none. `units` are the most of
+    each unit that the call may use.
     """
     highest = 0
     # Prompts of text alone, in the standard service tier, as most.
-    is_plain = prompt.service is None and not (prompt.images or prompt.files or prompt.audio)
+    is_plain = (
+        prompt.service is None and not (prompt.images or prompt.files or prompt.audio) and not units
+    )
     for target in targets:
         price, prompt_tokens = target.price, target.compute_max_input(prompt_bound)
-        if price is None or prompt_tokens is None:
+        if price is None or (prompt_tokens is None and not units):
             return None
         max_output = (
             target.compute_max_output(prompt.max_output, prompt.choices) if has_answer else 0
         )
         cached = _SLOPES.get(id(price))
         slopes = cached[1] if cached is not None and cached[0] is price else _cache_slopes(price)
-        if slopes is not None and is_plain and max_output is not None:
+        if slopes is not None and is_plain and prompt_tokens is not None and max_output is not None:
             cost = -(-(prompt_tokens * slopes[0] + max_output * slopes[1]) // 1_000_000)
         else:
             exact_cost = compute_reservation(
@@ -67,6 +73,7 @@ def compute_max_cost(
                 max_output,
                 prompt.service,
                 prompt.media,
+                units,
             )
             if exact_cost is None:
                 return None
@@ -95,19 +102,22 @@ class UsageBound(msgspec.Struct, frozen=True, kw_only=True):
     """The most tokens of the prompt; None if the request does not show it."""
     end_user: str | None = None
     """The name under which the end user is counted; None if the call names none."""
+    units: UnitBounds = {}
+    """The most that the call may use of each unit that its provider bills beside tokens."""
 
     def compute_max_cost(self, targets: Sequence[Target]) -> int | None:
         """Return the micro-USD that the call costs at most; None if one target has no bound."""
         call, prompt = self.call, self.prompt
         if call.operation == "count_tokens":
             return 0
-        has_answer = call.operation == "generate"
+        has_answer = call.operation != "embeddings"
         return compute_max_cost(
             targets,
             self.prompt_bound,
             prompt,
             call.received_at,
             has_answer=has_answer,
+            units=self.units,
         )
 
     def find_gap(self, targets: Sequence[Target]) -> BoundGap:

@@ -594,6 +594,75 @@ def test_counting_tokens_costs_nothing() -> None:
     assert close_account(tally, "failed", 504, 51.0).cost == 0
 
 
+SPEECH = msgspec.structs.replace(
+    TARGET,
+    price=Price(rates=Rates(), version="v1", units={"character": Decimal("0.00002")}),
+)
+
+
+def open_pass_through(units: dict[str, Decimal | None] | None = None) -> CallAccount:
+    """Open the account of a pass-through call with one request sent."""
+    account = CallAccount(CALL, "c1")
+    account.operation = "audio.speech"
+    account.unit_bounds = {"character": Decimal(1000)} if units is None else units
+    account.start_attempt(SPEECH, Account("main", "s"), 1000.5, 50.5)
+    return account
+
+
+def test_a_pass_through_call_costs_its_units_and_its_rows_name_the_endpoint() -> None:
+    account = open_pass_through()
+    row = account.make_intent_row(account.attempts[0])
+    assert (row.operation, row.reserved) == ("audio.speech", Decimal("0.02"))
+    account.usage, account.is_complete = Usage(units={"character": Decimal(500)}), True
+    entry = close_account(account, "settled", 200, 51.0)
+    assert (entry.operation, entry.units) == ("audio.speech", {"character": Decimal(500)})
+    assert (entry.state, entry.usage, entry.input, entry.output) == (
+        "settled",
+        "provider",
+        None,
+        None,
+    )
+    assert (entry.cost, entry.estimate) == (Decimal("0.01"), Decimal(0))
+    assert entry.reserved is None
+
+
+def test_a_pass_through_call_that_reports_no_usage_has_an_unknown_cost_and_a_bound() -> None:
+    account = open_pass_through()
+    account.is_complete, account.content_bytes = True, 4_000
+    entry = close_account(account, "settled", 200, 51.0)
+    assert (entry.state, entry.usage, entry.input) == ("estimated", None, None)
+    assert (entry.cost, entry.reserved) == (None, Decimal("0.02"))
+
+
+def test_a_cut_pass_through_call_stays_charged_at_its_bound() -> None:
+    account = open_pass_through()
+    account.usage = Usage(units={"character": Decimal(500)})
+    entry = close_account(account, "aborted", 499, 51.0)
+    assert (entry.usage, entry.cost, entry.estimate) == (
+        "partial",
+        Decimal("0.01"),
+        Decimal("0.01"),
+    )
+    assert entry.reserved == Decimal("0.01")
+
+
+def test_a_failed_pass_through_call_costs_the_units_that_its_provider_reported() -> None:
+    account = open_pass_through()
+    failure = msgspec.structs.replace(
+        MAYBE_BILLED, usage=Usage(units={"character": Decimal(100)}), content_bytes=50
+    )
+    row = fail_request(account, failure, 1002.5, 52.5)
+    assert row is not None
+    assert (row.cost, row.input, row.output) == (Decimal("0.002"), None, None)
+
+
+def test_a_pass_through_call_that_no_provider_bills_costs_nothing_without_usage() -> None:
+    account = open_pass_through({})
+    account.is_unbilled = account.is_complete = True
+    entry = close_account(account, "settled", 200, 51.0)
+    assert (entry.state, entry.cost, entry.reserved) == ("settled", Decimal(0), None)
+
+
 @pytest.mark.parametrize(
     ("start", "cost", "version"), [(1000.0, "2.000046", "v2"), (1000.5, "1.000023", "v1")]
 )

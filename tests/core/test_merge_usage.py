@@ -43,6 +43,16 @@ CASES = [
         Usage(service="priority", tools={"web_search": 2}, billed=Decimal(0)),
         Usage(input=1, output=2, service="priority", tools={"web_search": 2}, billed=Decimal(0)),
     ),
+    (
+        Usage(units={"second": Decimal(8)}),
+        Usage(input=1, output=2),
+        Usage(input=1, output=2, units={"second": Decimal(8)}),
+    ),
+    (
+        Usage(input=1, output=2, units={"second": Decimal(8)}),
+        Usage(input=1, output=2, units={"second": Decimal(9)}),
+        Usage(input=1, output=2, units={"second": Decimal(9)}),
+    ),
 ]  # fmt: skip
 
 

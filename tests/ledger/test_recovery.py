@@ -92,11 +92,19 @@ def test_recovery_writes_a_final_row_for_each_open_call(tmp_path: Path) -> None:
         tmp_path,
         "a",
         encode_row(intent("done"))
-        + encode_row(intent("lost", at=5.0))
+        + encode_row(intent("lost", at=5.0, operation="audio.speech"))
         + encode_row(entry("done"))
         + b"torn\n"
         + encode_row(
-            intent("lost", at=6.5, attempt=2, provider="groq", account="b", model="llama")
+            intent(
+                "lost",
+                at=6.5,
+                attempt=2,
+                operation="audio.speech",
+                provider="groq",
+                account="b",
+                model="llama",
+            )
         ),
     )
     journal = Journal(tmp_path)
@@ -107,6 +115,7 @@ def test_recovery_writes_a_final_row_for_each_open_call(tmp_path: Path) -> None:
         at=5.0,
         key="alice",
         dialect="openai-chat",
+        operation="audio.speech",
         state="unknown_crash",
         lab="openai",
         tier="fast",

@@ -380,3 +380,13 @@ async def test_spending_during_a_ledger_read_is_repaid_later() -> None:
     assert await stage.used() == 19 + HELD
     await stage.gate._unsettled.repay()
     assert await stage.used() == 2 * 19 + HELD
+
+
+def test_the_most_that_a_call_costs_covers_its_units() -> None:
+    """A price of units alone needs no bound of tokens."""
+    price = Price(rates=Rates(), version="v", units={"page": Decimal("0.001")})
+    targets = (target(price=price),)
+    assert compute_max_cost(targets, 0, PROMPT, 1e9, units={"page": Decimal(3)}) == 3_000
+    assert compute_max_cost(targets, None, PROMPT, 1e9, units={"page": Decimal(3)}) == 3_000
+    assert compute_max_cost(targets, None, PROMPT, 1e9, units={"page": None}) is None
+    assert compute_max_cost(targets, None, PROMPT, 1e9) is None
