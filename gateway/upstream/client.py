@@ -13,6 +13,7 @@ import msgspec
 from gateway.core.errors import Problem, ProblemError, ledger_unwritable
 from gateway.core.target import Account, Auth, Provider, Timers
 from gateway.dialects import Dialect
+from gateway.upstream.forwarded_request import ForwardedRequest
 from gateway.upstream.http1 import (
     ConnectionPool,
     DirectSink,
@@ -46,6 +47,8 @@ _FIXED_HEADERS = (
     ("accept-encoding", "identity"),
     ("user-agent", "tiergate"),
 )
+_FORWARDED_HEADERS = _FIXED_HEADERS[1:]
+"""The fixed headers of a forwarded request, whose content type is the client's."""
 _PUBLIC_HEADERS = (("accept", "*/*"), ("accept-encoding", "identity"), ("user-agent", "tiergate"))
 _UNSENT_ERRORS = (
     httpx.ConnectError, httpx.LocalProtocolError, httpx.ProxyError, httpx.UnsupportedProtocol,
@@ -203,7 +206,7 @@ class ProviderClient:
         The client waits for the head of the answer within `timers`, and at most until `deadline` on
         the loop's clock.
         """
-        extra_headers = _encode_headers(headers) if headers else []
+        extra_headers = _encode_headers(headers.items()) if headers else []
         started_at = asyncio.get_running_loop().time()
         head_deadline = min(started_at + timers.headers, deadline)
         endpoint: _PreparedEndpoint | None = None
@@ -245,6 +248,107 @@ class ProviderClient:
             raise ProblemError(problem) from None
         return _OwnResponse(provider.name, route.pool, *connection_and_head)
 
+    async def forward(
+        self,
+        provider: Provider,
+        account: Account,
+        request: ForwardedRequest,
+        timers: Timers,
+        *,
+        deadline: float = math.inf,
+        on_resend: OnResend | None = None,
+    ) -> ProviderResponse:
+        """Send a request as it is. Raises ProblemError if no answer comes, and the body's errors.
+
+        The provider must take more of the body every `timers.idle` seconds. The head of its answer
+        must come within `timers.headers` after the body, and before `deadline` on the loop's clock.
+        If the provider refuses the request before its end, the client sends no more of it.
+
+        A request is sent a second time as `send` does, but never one whose body is an iterator.
+        Raises ValueError if the URL leads to a host that is not the provider's.
+        """
+        started_at = asyncio.get_running_loop().time()
+        try:
+            try:
+                return await self._forward_once(provider, account, request, timers, deadline)
+            except StaleConnection:
+                is_late = asyncio.get_running_loop().time() - started_at > _CROSSING_SECONDS
+                if is_late or not request.is_repeatable:
+                    raise
+                if on_resend is not None:
+                    await on_resend(_build_crossed_problem(provider.name))
+                return await self._forward_once(provider, account, request, timers, deadline)
+        except UnwrittenError:
+            raise ledger_unwritable() from None
+        except (TimeoutError, httpx.HTTPError) as error:
+            is_late = isinstance(error, httpx.ReadTimeout)
+            problem = _build_failure(provider.name, TimeoutError() if is_late else error)
+            raise ProblemError(problem) from None  # bound to no name, as in `send`
+
+    async def _forward_once(
+        self,
+        provider: Provider,
+        account: Account,
+        request: ForwardedRequest,
+        timers: Timers,
+        deadline: float,
+    ) -> ProviderResponse:
+        url = self._find_own_url(provider, request.url)
+        host = url.netloc.decode("ascii")
+        headers = self._list_headers(provider, account, host, _FORWARDED_HEADERS)
+        own_names = {name.lower() for name, _ in headers}
+        headers += [pair for pair in request.headers.items() if pair[0] not in own_names]
+        headers += request.list_framing()
+        transport = self._pools(provider)
+        httpx_request = httpx.Request(
+            request.method,
+            url,
+            headers=_encode_headers(headers),
+            stream=_make_stream(request.body),
+            extensions={
+                "timeout": {
+                    "connect": timers.connect,
+                    "pool": timers.pool,
+                    "write": timers.idle,
+                }
+            },
+        )
+        if isinstance(transport, Http1Transport):
+            return _OwnResponse(
+                provider.name, *await transport.forward(httpx_request, timers, deadline)
+            )
+        if self._write_batch is not None and not self._write_batch.flush():
+            raise UnwrittenError("its row was not written")
+        return await _forward_by_httpx(transport, provider.name, httpx_request, timers, deadline)
+
+    def _find_own_url(self, provider: Provider, text: str) -> httpx.URL:
+        """Return a URL of a provider. Raises ValueError if its host is not the provider's."""
+        base = self.base_urls.get(provider.name, "") if self.base_urls else ""
+        url = httpx.URL(base + text if text.startswith("/") else text)
+        for own_text in provider.urls.values():
+            own = httpx.URL(base + own_text if own_text.startswith("/") else own_text)
+            if (own.scheme, own.netloc) == (url.scheme, url.netloc):
+                return url
+        raise ValueError(f"the URL is none of {provider.name}: its credential stays here")
+
+    def _list_headers(
+        self,
+        provider: Provider,
+        account: Account,
+        host: str,
+        fixed_headers: Iterable[tuple[str, str]],
+    ) -> list[tuple[str, str]]:
+        """Return the headers that the gateway itself sends to a provider."""
+        headers = [
+            ("host", host),
+            *fixed_headers,
+            (HOP_HEADER, self._hop),
+            *provider.headers.items(),
+        ]
+        if account.secret and provider.auth != "none":
+            headers.append(_AUTH_HEADERS[provider.auth](account.secret))
+        return headers
+
     def _get_endpoint(
         self, provider: Provider, account: Account, dialect: str, tail: str
     ) -> _PreparedEndpoint:
@@ -264,15 +368,7 @@ class ProviderClient:
                 )
             )
             host = url.netloc.decode("ascii")
-            headers = [
-                ("host", host),
-                *_FIXED_HEADERS,
-                (HOP_HEADER, self._hop),
-                *provider.headers.items(),
-            ]
-            if account.secret and provider.auth != "none":
-                headers.append(_AUTH_HEADERS[provider.auth](account.secret))
-            fields = [(name.encode("ascii"), value.encode("ascii")) for name, value in headers]
+            fields = _encode_headers(self._list_headers(provider, account, host, _FIXED_HEADERS))
             transport = self._pools(provider)
             own_route = None
             if isinstance(transport, Http1Transport):
@@ -307,6 +403,9 @@ def _build_failure(name: str, error: Exception) -> Problem:
         return _build_problem("upstream_timeout", f"The gateway cannot reach {name} in time.", "no")
     if isinstance(error, TimeoutError):
         return _build_problem("upstream_timeout", f"{name} did not answer in time.", "maybe")
+    if isinstance(error, httpx.WriteTimeout):
+        message = f"{name} stopped reading the request."
+        return _build_problem("upstream_timeout", message, "maybe")
     if not isinstance(error, _UNSENT_ERRORS):
         message = f"The connection to {name} broke ({_describe_error(error)})."
         return _build_problem("upstream_unreachable", message, "maybe")
@@ -318,8 +417,8 @@ def _build_failure(name: str, error: Exception) -> Problem:
     )
 
 
-def _encode_headers(headers: Mapping[str, str]) -> Fields:
-    return [(name.encode("ascii"), value.encode("ascii")) for name, value in headers.items()]
+def _encode_headers(headers: Iterable[tuple[str, str]]) -> Fields:
+    return [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers]
 
 
 async def _send_by_httpx(
@@ -340,6 +439,61 @@ async def _send_by_httpx(
     )
     async with asyncio.timeout_at(deadline):
         response = await endpoint.transport.handle_async_request(request)
+    return _wrap_response(name, response)
+
+
+class _IteratorStream(httpx.AsyncByteStream):
+    """The bytes of an iterator."""
+
+    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
+        self._chunks = chunks
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._chunks
+
+
+class _WatchedStream(httpx.AsyncByteStream):
+    """A body that calls `on_end` when a transport has taken all of it."""
+
+    def __init__(self, stream: httpx.AsyncByteStream, on_end: Callable[[], None]) -> None:
+        self._stream = stream
+        self._on_end = on_end
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for data in self._stream:
+            yield data
+        self._on_end()
+
+
+def _make_stream(body: bytes | AsyncIterator[bytes] | None) -> httpx.AsyncByteStream:
+    if body is None or isinstance(body, bytes):
+        return httpx.ByteStream(body or b"")
+    return _IteratorStream(body)
+
+
+async def _forward_by_httpx(
+    transport: httpx.AsyncBaseTransport,
+    name: str,
+    request: httpx.Request,
+    timers: Timers,
+    deadline: float,
+) -> ProviderResponse:
+    """Forward through any transport, as `Http1Transport.forward` does."""
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout_at(deadline) as scope:
+
+        def start_head_timer() -> None:
+            scope.reschedule(min(deadline, loop.time() + timers.headers))
+
+        body = request.stream
+        if not isinstance(body, httpx.AsyncByteStream):
+            raise TypeError("the body must be an async stream")
+        request.stream = _WatchedStream(body, start_head_timer)
+        response = await transport.handle_async_request(request)
+    return _wrap_response(name, response)
+
+
+def _wrap_response(name: str, response: httpx.Response) -> ProviderResponse:
     stream = response.stream
     if not isinstance(stream, httpx.AsyncByteStream):
         raise TypeError("this transport is async only")
@@ -411,10 +565,7 @@ class PublicWebClient:
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             message = f"The gateway cannot reach {host} ({_describe_error(error)})."
             raise _build_error("upstream_unreachable", message, "no") from None
-        stream = response.stream
-        if not isinstance(stream, httpx.AsyncByteStream):
-            raise TypeError("this transport is async only")
-        return HttpxSender(host, response.status_code, _lower_names(response.headers.raw), stream)
+        return _wrap_response(host, response)
 
 
 class ConnectionPools:

@@ -76,6 +76,7 @@ class ProviderConnection(asyncio.Protocol):
         "idle_timeout",
         "on_lost",
         "overall_deadline",
+        "upload_scope",
     )  # fmt: skip
 
     def __init__(self, loop: Loop) -> None:
@@ -107,6 +108,8 @@ class ProviderConnection(asyncio.Protocol):
         """Seconds that each wait for more of an answer may take."""
         self.overall_deadline = math.inf
         """When the wait for the head or the body must end, on the loop's clock."""
+        self.upload_scope: asyncio.Timeout | None = None
+        """The scope of an upload; it ends when the provider wants no more of the body."""
 
     # callbacks of asyncio
 
@@ -139,7 +142,8 @@ class ProviderConnection(asyncio.Protocol):
             return
         if response.head_complete and not had_head:
             _wake(self._head_waiter)
-            _wake(self._drain_waiter)  # a refusal stops the upload
+            if self._has_unsent_body:
+                self._stop_unwanted_upload()
         if response.chunks or response.complete:
             if (
                 not _wake(self._body_waiter)
@@ -179,7 +183,7 @@ class ProviderConnection(asyncio.Protocol):
         elif response.complete or (exc is None and self._error is None and response.feed_eof()):
             _wake(self._head_waiter)
             _wake(self._body_waiter)
-            _wake(self._drain_waiter)
+            self._stop_unwanted_upload()
         elif self._pending_data and not self._reused:
             self._fail(httpx.ConnectError("the connection was closed at once"))
         elif self._reused and not response.has_data:
@@ -278,7 +282,7 @@ class ProviderConnection(asyncio.Protocol):
         If it reads nothing for `timeout_seconds` (0: no limit), the exchange fails with
         httpx.WriteTimeout, which `wait_for_head` raises.
         """
-        while not self._writable and self._wants_more() and self._transport is not None:
+        while not self._writable and self.wants_more() and self._transport is not None:
             buffer_size = self._transport.get_write_buffer_size()
             self._drain_waiter = self._loop.create_future()
             try:
@@ -289,7 +293,11 @@ class ProviderConnection(asyncio.Protocol):
                     self._fail(httpx.WriteTimeout(f"it read nothing for {timeout_seconds:g} s"))
             finally:
                 self._drain_waiter = None
-        return self._wants_more()
+        return self.wants_more()
+
+    def has_unread_bytes(self) -> bool:
+        """Return True if the provider has sent bytes, or closed, and the loop has not read that."""
+        return self._poll is not None and bool(self._poll(0))
 
     async def wait_for_head(self) -> IncomingResponse:
         """Wait for the head of the answer. Raises httpx errors."""
@@ -407,12 +415,27 @@ class ProviderConnection(asyncio.Protocol):
                 body_waiter.set_result(None)
         return True
 
-    def _wants_more(self) -> bool:
+    def wants_more(self) -> bool:
         """Return True if more of the request may be sent."""
-        response = self._response
-        return self._error is None and (
-            response is None or not response.head_complete or response.status < _MIN_REFUSAL_STATUS
+        response, transport = self._response, self._transport
+        return (
+            self._error is None
+            and transport is not None
+            and not transport.is_closing()
+            and (
+                response is None
+                or not response.head_complete
+                or response.status < _MIN_REFUSAL_STATUS
+            )
         )
+
+    def _stop_unwanted_upload(self) -> None:
+        """End an upload if no more of it may be sent, even while it waits for the client."""
+        if not self.wants_more():
+            _wake(self._drain_waiter)
+            scope, self.upload_scope = self.upload_scope, None
+            if scope is not None:
+                scope.reschedule(self._loop.time())
 
     def _fail(self, error: httpx.TransportError) -> None:
         """End the exchange with an error and close the connection."""
@@ -420,7 +443,7 @@ class ProviderConnection(asyncio.Protocol):
             self._error = error
         _wake(self._head_waiter)
         _wake(self._body_waiter)
-        _wake(self._drain_waiter)
+        self._stop_unwanted_upload()
         self.abort()
 
     # time

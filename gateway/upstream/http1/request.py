@@ -1,5 +1,6 @@
 """A request as bytes: its head, checked, and its body in a form that can be sent."""
 
+import asyncio
 import re
 from typing import NamedTuple
 
@@ -9,6 +10,8 @@ from gateway.upstream.http1.connection import ProviderConnection
 
 MAX_SINGLE_WRITE_BYTES = 65_536
 """Bytes of the largest body that goes out together with its head."""
+_UNREAD_TURNS = 3
+"""Iterations of the event loop in which it reads a refusal that has arrived, at most."""
 type Fields = list[tuple[bytes, bytes]]
 
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -76,21 +79,47 @@ async def upload_body(
     body_stream: httpx.AsyncByteStream,
     write_timeout: float,
 ) -> None:
-    """Send the body that follows, unless the provider refuses it. Raises httpx errors."""
+    """Send the body that follows, unless the provider refuses it. Raises httpx errors.
+
+    A refusal also ends the wait for a client that sends its body slowly.
+    """
     sent_bytes = 0
-    async for data in body_stream:
-        if data:
-            sent_bytes += len(data)
-            if not message.chunked and sent_bytes > (message.length or 0):
-                break
-            connection.write(b"%x\r\n%b\r\n" % (len(data), data) if message.chunked else data)
-            if not await connection.wait_until_drained(write_timeout):
-                return
+    scope = connection.upload_scope = asyncio.timeout(None)
+    try:
+        async with scope:
+            async for data in body_stream:
+                if data:
+                    sent_bytes += len(data)
+                    if not message.chunked and sent_bytes > (message.length or 0):
+                        break
+                    if not await _send_piece(connection, data, message, write_timeout):
+                        return
+    except TimeoutError:
+        if scope.expired():
+            return
+        raise
+    finally:
+        connection.upload_scope = None
     if message.chunked:
         connection.write(b"0\r\n\r\n")
     elif sent_bytes != (message.length or 0):
         raise httpx.LocalProtocolError("the body has not the length that the head says")
     connection.finish_request()
+
+
+async def _send_piece(
+    connection: ProviderConnection, data: bytes, message: OutgoingRequest, write_timeout: float
+) -> bool:
+    """Send a piece of a body; return True if the provider wants more."""
+    for _ in range(_UNREAD_TURNS):
+        if not connection.has_unread_bytes():
+            break
+        # A write after the provider has closed loses its answer, which the loop has not read yet.
+        await asyncio.sleep(0)
+    if not connection.wants_more():
+        return False
+    connection.write(b"%x\r\n%b\r\n" % (len(data), data) if message.chunked else data)
+    return await connection.wait_until_drained(write_timeout)
 
 
 def _join_fields(fields: Fields) -> bytes:

@@ -14,6 +14,7 @@ from typing import Any, Self
 import httpx
 import msgspec
 
+from gateway.core.target import Timers
 from gateway.upstream.http1.connect import Connector, ProxySettings, create_tls_context
 from gateway.upstream.http1.connection import (
     DirectSink,
@@ -156,15 +157,8 @@ class Http1Transport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request and return when the head of the response has come. Raises httpx errors."""
-        url, extensions = request.url, request.extensions
-        scheme = url.scheme
-        origin = (scheme, url.raw_host, url.port, extensions.get("sni_hostname"))
-        pool = self._pools.get(origin) or self._open_pool(origin)
-        timeouts: Mapping[str, float | None] = extensions.get("timeout") or {}
-        proxy = self._proxy
-        message = encode_request(
-            request, proxy.auth_line if proxy is not None and scheme == "http" else None
-        )
+        timeouts: Mapping[str, float | None] = request.extensions.get("timeout") or {}
+        pool, message = self._prepare(request)
         connection = await pool.acquire(
             connect_timeout=timeouts.get("connect") or 0.0, wait_timeout=timeouts.get("pool") or 0.0
         )
@@ -244,6 +238,40 @@ class Http1Transport(httpx.AsyncBaseTransport):
             raise
         return connection, response
 
+    async def forward(
+        self, request: httpx.Request, timers: Timers, deadline: float
+    ) -> tuple[ConnectionPool, ProviderConnection, IncomingResponse]:
+        """Send a request of any method, whose body may arrive while it is sent.
+
+        The caller must give the connection back to the pool, as a `ResponseBody` does. The provider
+        must take something of the body every `timers.idle` seconds. The head of the answer must
+        come within `timers.headers` after the whole body. All that ends at `deadline`, on the
+        loop's clock. Raises TimeoutError then, and httpx errors.
+        """
+        async with asyncio.timeout_at(deadline):
+            pool, message = self._prepare(request)
+            self._write_rows()
+            connection = await pool.acquire(
+                connect_timeout=timers.connect, wait_timeout=timers.pool
+            )
+            response = await _send_and_wait(
+                connection,
+                pool,
+                message,
+                bodiless=request.method == "HEAD",
+                write_timeout=timers.idle,
+                head_timeout=timers.headers,
+            )
+        return pool, connection, response
+
+    def _prepare(self, request: httpx.Request) -> tuple[ConnectionPool, OutgoingRequest]:
+        """Return the pool of a request, and the request as it is sent. Raises httpx errors."""
+        url = request.url
+        origin = (url.scheme, url.raw_host, url.port, request.extensions.get("sni_hostname"))
+        pool = self._pools.get(origin) or self._open_pool(origin)
+        proxy = self._proxy if url.scheme == "http" else None
+        return pool, encode_request(request, proxy.auth_line if proxy is not None else None)
+
     def _write_rows(self) -> None:
         """Write the row of a request now. Raises UnwrittenError if that fails."""
         if self._write_batch is not None and not self._write_batch.flush():
@@ -286,8 +314,12 @@ async def _send_and_wait(
     bodiless: bool = False,
     silence_timeout: float = 0.0,
     write_timeout: float = 0.0,
+    head_timeout: float = math.inf,
 ) -> IncomingResponse:
-    """Send a request and wait for the head of its answer. Raises httpx errors."""
+    """Send a request and wait for the head of its answer. Raises httpx errors.
+
+    The head may take `head_timeout` seconds after the whole request.
+    """
     try:
         connection.begin(
             message.first_bytes,
@@ -297,6 +329,8 @@ async def _send_and_wait(
         )
         if message.body_stream is not None:
             await upload_body(connection, message, message.body_stream, write_timeout)
+        if head_timeout < math.inf:
+            connection.overall_deadline = asyncio.get_running_loop().time() + head_timeout
         return await connection.wait_for_head()
     except BaseException:
         connection.abort()
