@@ -143,6 +143,11 @@ class PassThroughMatch(msgspec.Struct, frozen=True):
     parameters: dict[str, str]
     """The decoded parameters in the path, by placeholder."""
 
+    def prefer_dialect(self, dialect: str) -> "PassThroughMatch":
+        """Return the endpoints for clients of a dialect, or all: two APIs may share a path."""
+        candidates = tuple(item for item in self.candidates if item.table.dialect == dialect)
+        return PassThroughMatch(candidates, self.parameters) if candidates else self
+
 
 class _Route(msgspec.Struct):
     pattern: re.Pattern[str]

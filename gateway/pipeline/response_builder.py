@@ -107,24 +107,13 @@ class ResponseBuilder:
 
         If nobody can count tokens, the response is an estimate instead.
         """
-        if not isinstance(error, ProblemError):
-            problem = make_bug_problem(self._log, error, account.call.id)
-        elif dialect.write_token_count is not None and is_uncounted(
-            error.problem, dialect, account
+        if (
+            isinstance(error, ProblemError)
+            and dialect.write_token_count is not None
+            and is_uncounted(error.problem, dialect, account)
         ):
             return await self._estimate_tokens(dialect.write_token_count, account)
-        else:
-            problem = error.problem
-        if not account.is_closed:
-            was_asked = account.attempts or account.cache == "hit"
-            state: CallState = "failed" if was_asked else "refused"
-            status = 200 if has_started else dialect.find_status(problem)
-            account.settle(state, status, problem=problem.kind)
-            await account.wait_for_sync()
-        if problem.rate_limits is not None:
-            account.rate_limits = problem.rate_limits
-        headers = make_decision_headers(account)
-        return make_problem_response(problem, dialect, account.call.id, headers)
+        return await respond_to_error(self._log, error, dialect, account, has_started=has_started)
 
     async def _estimate_tokens(
         self, encode_count: Callable[[int], bytes], account: RecordedAccount
@@ -134,6 +123,27 @@ class ResponseBuilder:
         await account.wait_for_sync()
         headers = [*make_headers(account, JSON_TYPE), ESTIMATED_HEADER]
         return Response(status=200, headers=headers, body=encode_count(account.prompt_tokens))
+
+
+async def respond_to_error(
+    log: Log, error: Exception, dialect: Dialect, account: RecordedAccount, *, has_started: bool
+) -> Response:
+    """Settle a call with a problem, and respond with it in the dialect of the client."""
+    problem = (
+        error.problem
+        if isinstance(error, ProblemError)
+        else make_bug_problem(log, error, account.call.id)
+    )
+    if not account.is_closed:
+        was_asked = account.attempts or account.cache == "hit"
+        state: CallState = "failed" if was_asked else "refused"
+        status = 200 if has_started else dialect.find_status(problem)
+        account.settle(state, status, problem=problem.kind)
+        await account.wait_for_sync()
+    if problem.rate_limits is not None:
+        account.rate_limits = problem.rate_limits
+    headers = make_decision_headers(account)
+    return make_problem_response(problem, dialect, account.call.id, headers)
 
 
 def record_answer(response: UpstreamResponse, account: RecordedAccount) -> None:

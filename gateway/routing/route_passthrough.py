@@ -47,23 +47,15 @@ def choose(
     catalogue: Catalogue,
     match: PassThroughMatch,
     call: Features,
-    dialect: str,
-    places: Sequence[ObjectPlace] = (),
+    place: ObjectPlace | None = None,
 ) -> PassThroughChoice:
     """Choose the endpoint for a call. Raises ProblemError if none may serve it.
 
-    `dialect` is that of the client, since two APIs may share a path. `places` are those of the
-    objects that the call names.
+    `place` is that of the objects which the call names.
     """
-    candidates = [
-        item
-        for item in match.candidates
-        if item.table.dialect == dialect
-        or not any(other.table.dialect == dialect for other in match.candidates)
-    ]
-    account, reason = None, ""
-    if places:
-        candidates, account = _follow_objects(candidates, places)
+    candidates, account, reason = list(match.candidates), None, ""
+    if place is not None:
+        candidates, account = _follow_objects(candidates, place), place.account
         reason = "it has the objects that the request names"
     candidates = _keep_allowed(candidates, call)
     if call.options.lab is not None:
@@ -126,20 +118,14 @@ def _check_scope(
 
 
 def _follow_objects(
-    candidates: Sequence[ProviderEndpoint], places: Sequence[ObjectPlace]
-) -> tuple[list[ProviderEndpoint], str]:
-    """Return the candidates of the one provider, and the one account, where the objects are."""
-    first = places[0]
-    if any(place != first for place in places):
-        message = (
-            "The request names objects of different providers or accounts. Name objects of one."
-        )
-        raise ProblemError(Problem(kind="invalid_request", message=message))
-    remaining = [item for item in candidates if item.provider.name == first.provider]
+    candidates: Sequence[ProviderEndpoint], place: ObjectPlace
+) -> list[ProviderEndpoint]:
+    """Return the candidates of the provider that has the objects. Raises ProblemError."""
+    remaining = [item for item in candidates if item.provider.name == place.provider]
     if not remaining:
         message = "The provider that has the objects of this request does not serve this endpoint."
         raise ProblemError(Problem(kind="not_found", message=message))
-    return remaining, first.account
+    return remaining
 
 
 def _keep_allowed(candidates: Sequence[ProviderEndpoint], call: Features) -> list[ProviderEndpoint]:

@@ -46,6 +46,8 @@ from gateway.pipeline.engine import Engine
 from gateway.pipeline.ledger_runtime import LedgerRuntime
 from gateway.pipeline.limit_enforcement import LimitRuntime
 from gateway.pipeline.llm_judge import Judge, JudgeMemory
+from gateway.pipeline.passthrough.engine import PassThroughEngine
+from gateway.pipeline.passthrough.objects import ObjectGuard
 from gateway.routing.tier_share import ShareBounds
 from gateway.runtime import query_process
 from gateway.runtime.build import (
@@ -69,6 +71,7 @@ from gateway.state import StateStore, secret
 from gateway.state.audit import AuditLog, AuditRow
 from gateway.state.ended_sessions import EndedSessions
 from gateway.state.memory import MemoryStore
+from gateway.state.object_owners import ObjectOwners, open_object_database
 from gateway.state.redis.store import RedisStore
 from gateway.telemetry import process
 from gateway.telemetry.log import Log, locate_error
@@ -436,24 +439,25 @@ class Gateway:
             context_loader.save_session(row)
 
         response_store = self._make_response_store(config.cache)
+        recorder = CallRecorder(
+            ledger_runtime.writer,
+            self.log,
+            record_opening=ledger_runtime.writer.add_intent,
+            record_ending=ledger_runtime.writer.add_ended_call,
+            sync_waiter=ledger_runtime.sync_waiter,
+            baseline=baseline.build_baseline(built_config.source, built_config.built_catalogue),
+            on_begin=ledger_runtime.trace_starter,
+            on_end=settle_call,
+            on_decision=self.shadow.enqueue if config.routing.shadow else None,
+            clock=self.clocks.monotonic,
+            wall=self.clocks.wall,
+        )
         engine = Engine(
             router=built_config.router,
             upstream=upstream,
             response_store=response_store,
             semantic_cache=self._make_semantic_cache(config.cache, response_store, lambda: engine),
-            recorder=CallRecorder(
-                ledger_runtime.writer,
-                self.log,
-                record_opening=ledger_runtime.writer.add_intent,
-                record_ending=ledger_runtime.writer.add_ended_call,
-                sync_waiter=ledger_runtime.sync_waiter,
-                baseline=baseline.build_baseline(built_config.source, built_config.built_catalogue),
-                on_begin=ledger_runtime.trace_starter,
-                on_end=settle_call,
-                on_decision=self.shadow.enqueue if config.routing.shadow else None,
-                clock=self.clocks.monotonic,
-                wall=self.clocks.wall,
-            ),
+            recorder=recorder,
             log=self.log,
             on_loss=config.routing.on_loss,
             memory=self._make_memory(config.responses),
@@ -467,7 +471,31 @@ class Gateway:
             clock=self.clocks.monotonic,
             wall=self.clocks.wall,
         )
-        return Revision(built_config, engine, upstream, client, local_engines, self.clocks.wall())
+        passthrough = PassThroughEngine(
+            router=built_config.router,
+            client=client,
+            recorder=recorder,
+            objects=ObjectGuard(
+                self.object_owners,
+                allows_foreign=config.passthrough.foreign == "pass",
+                wall=self.clocks.wall,
+            ),
+            limiter=self.limiter,
+            end_user_hasher=self.end_user_hasher,
+            wait_until_ready=ensure_ready,
+            log=self.log,
+            clock=self.clocks.monotonic,
+            wall=self.clocks.wall,
+        )
+        return Revision(
+            built_config,
+            engine,
+            passthrough,
+            upstream,
+            client,
+            local_engines,
+            self.clocks.wall(),
+        )
 
     def _make_local_engines(
         self, built_config: BuiltConfig, old_revision: Revision | None
@@ -512,6 +540,18 @@ class Gateway:
         bounds = ShareBounds(reasoning=max_share.reasoning, smart=max_share.smart)
         thresholds = classifier.thresholds if classifier is not None else None
         self._turn_counter.adopt(None if bounds == ShareBounds() else bounds, thresholds)
+
+    @cached_property
+    def object_owners(self) -> ObjectOwners:
+        """The owners of objects at providers; they outlive configurations."""
+        config = self.built_config.source.config
+        store_url = resolve_store_url(config.ledger.store, self.data)
+        return ObjectOwners(
+            open_object_database(store_url, self.data),
+            max_objects=config.passthrough.max_objects,
+            note=lambda text: self.log("objects", text=text),
+            clock=self.clocks.wall,
+        )
 
     @cached_property
     def end_user_hasher(self) -> EndUserHasher:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 from gateway.core.target import Provider
 from gateway.pipeline.engine import Engine
+from gateway.pipeline.passthrough.engine import PassThroughEngine
 from gateway.runtime.build import BuiltConfig
 from gateway.upstream.client import ProviderClient
 from gateway.upstream.failover import Upstream
@@ -17,6 +18,7 @@ class Revision:
         self,
         built_config: BuiltConfig,
         engine: Engine,
+        passthrough: PassThroughEngine,
         upstream: Upstream,
         client: ProviderClient,
         local_engines: Mapping[str, LocalEngine],
@@ -24,6 +26,7 @@ class Revision:
     ) -> None:
         self.built_config = built_config
         self.engine = engine
+        self.passthrough = passthrough
         self.upstream = upstream
         self.client = client
         self.local_engines = local_engines

@@ -37,6 +37,7 @@ from gateway.server.host_header import Headers
 from gateway.server.identity import routes as identity_routes
 from gateway.server.identity.client_tokens import ClientTokens
 from gateway.server.open_access import OpenAccess
+from gateway.server.passthrough import PassThroughServer
 from gateway.server.paths import find_dialect
 from gateway.server.readiness import Readiness
 from gateway.server.request_headers import Message, Receive, Scope, Send
@@ -110,6 +111,7 @@ class App(FastAPI):
             method: endpoints[GEMINI.name, operation]
             for method, operation in paths.GEMINI_OPERATIONS.items()
         }
+        self.passthrough = PassThroughServer(gateway, refusal_log, admission, self.client_tokens)
         metrics_guard = metrics.MetricsGuard(gateway)
         is_open = gateway.built_config.source.config.metrics.open
         self._unchecked_paths = health.PROBES | {"/metrics"} if is_open else health.PROBES
@@ -196,6 +198,12 @@ class App(FastAPI):
             await _render_problem(request_headers.TOO_MANY_HEADERS, scope["path"])(
                 scope, receive, send
             )
+        elif (
+            endpoint is None
+            and scope["type"] == "http"
+            and (match := self.passthrough.match(scope))
+        ):
+            await self.passthrough(scope, receive, send, match)
         elif endpoint is None:
             await self._serve_by_fastapi(scope, receive, send)
         elif scope["method"] == "POST" and _asks_for_json_list(call_path, scope["query_string"]):
@@ -377,6 +385,8 @@ def _add_call_routes(app: App, gateway: Gateway, admission: Admission) -> None:
             dialect.path for dialect in DIALECTS.values() if dialect.read_with_path is None
         )
         gemini_path = "/v1beta/models/{model}:generateContent"
+        if methods := app.passthrough.list_methods(request.scope):
+            return _render_not_allowed(request.method, path, ", ".join(methods))
         suggestion = paths.suggest_path(path, app.list_client_paths())
         message = (
             f"The gateway has no endpoint {path}. {suggestion}Calls go to POST {call_paths} "

@@ -8,6 +8,7 @@ from gateway.core.call import Call
 from gateway.core.errors import DRAINING, Problem, ProblemError
 from gateway.dialects import Dialect
 from gateway.dialects.embeddings import OPERATION as EMBEDDINGS
+from gateway.pipeline.passthrough.request import PassThroughRequest
 from gateway.pipeline.response import Response, make_problem_response
 from gateway.runtime.composition import Gateway
 from gateway.server import request_headers
@@ -68,12 +69,12 @@ class Endpoint:
                 key = await self._client_tokens.identify(headers, refusal)
             in_flight = self._admission.enter(key)
         except ProblemError as error:
-            await self._refuse(
-                send, error.problem, call_id, keep_alive=_keeps_connection(error.problem, length)
+            await self.refuse(
+                send, error.problem, call_id, keep_alive=keeps_connection(error.problem, length)
             )
             return
         try:
-            data = await self._read_body(receive, length, in_flight, send, call_id)
+            data = await self.read_body(receive, length, in_flight, send, call_id)
             if data is not None:
                 if model:
                     data = fill_model(data, model)
@@ -88,7 +89,7 @@ class Endpoint:
                     path=path,
                     clocks=self._clocks,
                 )
-                await self._serve(call, in_flight, receive, send, scope.get("exchange"))
+                await self.serve_call(call, in_flight, receive, send, scope.get("exchange"))
         finally:
             self._admission.leave(key, in_flight)
 
@@ -109,8 +110,8 @@ class Endpoint:
             in_flight = admission.enter(key)
         except ProblemError as error:
             length = None if headers is None or headers.length is None else len(data)
-            await self._refuse(
-                send, error.problem, call_id, keep_alive=_keeps_connection(error.problem, length)
+            await self.refuse(
+                send, error.problem, call_id, keep_alive=keeps_connection(error.problem, length)
             )
             return
         try:
@@ -120,11 +121,11 @@ class Endpoint:
                 call = request_headers.build_call(
                     dialect, headers, key, data, call_id, clocks=self._clocks
                 )
-                await self._serve(call, in_flight, None, send, exchange)
+                await self.serve_call(call, in_flight, None, send, exchange)
         finally:
             admission.leave(key, in_flight)
 
-    async def _read_body(
+    async def read_body(
         self,
         receive: Receive,
         length: int | None,
@@ -146,7 +147,7 @@ class Endpoint:
             if not in_flight.undo_cancellation():
                 raise
             problem = DRAINING
-        await self._refuse(send, problem, call_id)
+        await self.refuse(send, problem, call_id)
         return None
 
     async def _accepts_body(
@@ -160,27 +161,28 @@ class Endpoint:
                 allows_token_ids=self._allows_token_ids,
             )
         except ProblemError as error:
-            await self._refuse(send, error.problem, call_id)
+            await self.refuse(send, error.problem, call_id)
             return False
         return True
 
-    async def _serve(
+    async def serve_call(
         self,
         call: Call,
         in_flight: InFlightRequest,
         receive: Receive | None,
         send: Send,
         exchange: HttpExchange | None,
+        request: PassThroughRequest | None = None,
     ) -> None:
         """Serve a call under the configuration in force now, and write the reply.
 
-        If the client leaves, the gateway stops the work for this client alone. The engine records
-        how the call ended.
+        `request` is that of a pass-through call. If the client leaves, the gateway stops the work
+        for this client alone. The engine records how the call ended.
         """
         revision = self._gateway.revision
         engine = revision.enter()
         try:
-            in_flight.set_serving_app(engine, call)
+            in_flight.set_serving_app(engine if request is None else revision.passthrough, call)
             tracked_send = in_flight.track_send(send)
             writer = None if exchange is None else exchange.writer
             keepalive = Keepalive(self._dialect, call.id, tracked_send, writer)
@@ -190,7 +192,10 @@ class Endpoint:
             elif receive is not None:  # on another server: a task costs each call more
                 watcher = asyncio.create_task(_watch_disconnect(receive, in_flight))
             try:
-                reply = await engine.serve(call, keepalive)
+                if request is None:
+                    reply = await engine.serve(call, keepalive)
+                else:
+                    reply = await revision.passthrough.serve(request)
                 if exchange is not None and reply.stream is None and not keepalive.has_started:
                     in_flight.is_complete = True
                     in_flight.has_started = in_flight.is_complete = exchange.write_reply(reply)
@@ -227,7 +232,7 @@ class Endpoint:
                 elif keepalive.has_started:
                     await send({"type": "http.response.body", "body": reply.frame})
 
-    async def _refuse(
+    async def refuse(
         self, send: Send, problem: Problem, call_id: str, *, keep_alive: bool = False
     ) -> None:
         """Refuse a call before its body is read, and close the connection unless `keep_alive`."""
@@ -238,7 +243,7 @@ class Endpoint:
         await write_reply(reply, send)
 
 
-def _keeps_connection(problem: Problem, length: int | None) -> bool:
+def keeps_connection(problem: Problem, length: int | None) -> bool:
     """True if the connection stays open for the client's next attempt: a new one costs more.
 
     The client must be told to retry, and its body must be so small that it has been sent.

@@ -75,6 +75,18 @@ def resolve(path: str) -> NamedEndpoint:
     return NamedEndpoint(path)
 
 
+def list_spellings(raw_path: bytes) -> list[bytes]:
+    """Return a path, and the paths that it may stand for by an alias of its prefix."""
+    return [
+        raw_path,
+        *(
+            target_prefix.encode() + raw_path[len(prefix) :]
+            for prefix, target_prefix in ALIASES
+            if raw_path.startswith(prefix.encode())
+        ),
+    ]
+
+
 def find_dialect(path: str) -> Dialect:
     """Return the dialect that a client of this path speaks, even if the path is wrong."""
     path = resolve(path).path

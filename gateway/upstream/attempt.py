@@ -141,7 +141,7 @@ class AttemptRunner:
                 provider_response=provider_response,
                 attempt=attempt,
                 attempt_account=attempt_account,
-                upstream_id=_read_upstream_id(provider_response, account),
+                upstream_id=read_upstream_id(provider_response, account),
                 dialect_name=candidate.dialect_name,
                 reasoning_recorder=recorder,
                 dropped_names=dropped_names,
@@ -212,7 +212,7 @@ async def _read_response(
                 response, request, adapter, (timers.idle, first_content_deadline, deadline)
             )
         else:
-            body = await _collect_body(provider_response, timers, deadline, _MAX_RESPONSE_BYTES)
+            body = await collect_body(provider_response, timers, deadline, _MAX_RESPONSE_BYTES)
             _accept_body(response, request, adapter, body)
             await provider_response.close()
     except BaseException:
@@ -254,7 +254,7 @@ async def _raise_refusal(
 ) -> None:
     """Raise the problem in a provider's error, without the credential that it may quote."""
     body = credential_masking.mask_body(
-        account, await _collect_body(provider_response, timers, deadline, _MAX_ERROR_BYTES)
+        account, await collect_body(provider_response, timers, deadline, _MAX_ERROR_BYTES)
     )
     if retry_after is None and provider_response.status in REFUSAL_STATUSES:
         retry_after = read_retry_delay(body)
@@ -299,9 +299,10 @@ def _accept_body(
     response.summary = summary
 
 
-async def _collect_body(
+async def collect_body(
     provider_response: ProviderResponse, timers: Timers, deadline: float, max_bytes: int
 ) -> bytes:
+    """Read a whole body. Raises ProblemError if it breaks off or has more than `max_bytes`."""
     buffered_body = provider_response.take_buffered()
     if buffered_body is not None and len(buffered_body) <= max_bytes:
         return buffered_body
@@ -376,7 +377,8 @@ async def _read_until_commit(
     response.remaining_chunks = chunks
 
 
-def _read_upstream_id(provider_response: ProviderResponse, account: Account) -> str | None:
+def read_upstream_id(provider_response: ProviderResponse, account: Account) -> str | None:
+    """Return the provider's id of a request, from the headers of its answer."""
     request_id = b""
     for name, value in provider_response.fields:
         if name in _REQUEST_ID_HEADERS and value:

@@ -59,7 +59,7 @@ async def serve_one(
         revision=revision, write_batch=WriteBatch(rows), clocks=SYSTEM_CLOCKS
     )
     endpoint = Endpoint(gateway, OPENAI_CHAT, unused, unused, unused)
-    await endpoint._serve(CALL, InFlightRequest(), receive, send, None)
+    await endpoint.serve_call(CALL, InFlightRequest(), receive, send, None)
 
 
 def make_keepalive(send: Send) -> Keepalive:

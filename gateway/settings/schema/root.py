@@ -212,6 +212,18 @@ class ResponsesPart(Part):
     """
 
 
+class PassThroughPart(Part):
+    """Objects at providers that pass-through calls make and name: files, batches, vector stores."""
+
+    foreign: Literal["pass", "refuse"] = "refuse"
+    """The treatment of an id that no key has made through the gateway.
+
+    `pass` sends it to the provider; `refuse` answers 404.
+    """
+    max_objects: Annotated[int, Field(ge=1)] = 100_000
+    """The number of objects of one key that the gateway remembers, those used last."""
+
+
 class MediaPart(Part):
     """Images and files that a request has by URL, for targets that take only data."""
 
@@ -562,6 +574,7 @@ class Config(Part):
     """Timers by tier; those of a provider win over them."""
     retry: RetryPart = RetryPart.model_construct()
     responses: ResponsesPart = ResponsesPart.model_construct()
+    passthrough: PassThroughPart = PassThroughPart.model_construct()
     media: MediaPart = MediaPart.model_construct()
     ledger: LedgerPart = LedgerPart.model_construct()
     metrics: MetricsPart = MetricsPart.model_construct()

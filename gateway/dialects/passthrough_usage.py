@@ -1,0 +1,113 @@
+"""The usage of pass-through calls: tokens where an answer reports them, else units.
+
+Sources: the types of openai-python (`ImagesResponse.usage`, `Transcription.usage`,
+`TranscriptionVerbose.duration`), Cohere's `meta.billed_units`, Mistral's `usage_info` of OCR,
+Google's `usageMetadata`.
+"""
+
+from collections.abc import Mapping
+from decimal import Decimal
+
+import msgspec
+
+from gateway.core.jsonio import Json
+from gateway.core.passthrough import PassThroughEndpoint
+from gateway.core.units import UnitBounds, format_unit, parse_quantity
+from gateway.core.usage import Usage, parse_usd
+from gateway.dialects.anthropic_messages import usage as anthropic_usage
+from gateway.dialects.gemini import usage as gemini_usage
+from gateway.dialects.openai_chat import usage as chat_usage
+from gateway.dialects.openai_responses import usage as responses_usage
+
+type Object = Mapping[str, Json]
+
+_ONE = Decimal(1)
+
+
+def read_usage(
+    endpoint: PassThroughEndpoint, dialect: str, request: Object, answer: Object
+) -> Usage | None:
+    """Return the usage of an answer, or of an event of a stream; None if neither shows any.
+
+    `request` is empty where the body is no JSON object.
+    """
+    usage = _read_tokens(dialect, answer)
+    if usage is not None and usage.has_input_and_output:
+        return usage
+    quantity = _read_quantity(endpoint.unit, request, answer)
+    if quantity is None:
+        return usage
+    units = {_name_unit(endpoint.unit, request, answer): quantity}
+    return Usage(units=units, billed=_read_bill(answer))
+
+
+def list_unit_bounds(endpoint: PassThroughEndpoint, request: Object) -> UnitBounds:
+    """Return the most that a call may use of the unit of its endpoint; none without a unit."""
+    if not endpoint.unit:
+        return {}
+    quantity = _read_quantity(endpoint.unit, request, {})
+    if endpoint.unit == "image":
+        quantity = parse_quantity(request.get("n")) or _ONE
+    return {_name_unit(endpoint.unit, request, {}): quantity}
+
+
+def _read_tokens(dialect: str, answer: Object) -> Usage | None:
+    metadata = answer.get("usageMetadata")
+    if isinstance(metadata, dict):
+        return gemini_usage.read(metadata, ended=True)
+    usage = answer.get("usage")
+    if not isinstance(usage, dict):
+        return None
+    if dialect == "anthropic-messages":
+        return anthropic_usage.read(usage)
+    if "input_tokens" in usage:
+        return responses_usage.read(usage)
+    return chat_usage.find({"usage": usage})
+
+
+def _read_quantity(unit: str, request: Object, answer: Object) -> Decimal | None:
+    """Return the quantity of a unit, as far as an answer or its request shows it."""
+    match unit:
+        case "character":
+            text = request.get("input")
+            return Decimal(len(text)) if isinstance(text, str) else None
+        case "request":
+            return _ONE
+        case "image":
+            images = answer.get("data")
+            return Decimal(len(images)) if isinstance(images, list) else None
+        case "second":
+            usage = _as_object(answer.get("usage"))
+            seconds = usage.get("seconds", answer.get("duration", answer.get("seconds")))
+            return parse_quantity(_to_number(seconds))
+        case "page":
+            return parse_quantity(_as_object(answer.get("usage_info")).get("pages_processed"))
+        case "search":
+            billed_units = _as_object(_as_object(answer.get("meta")).get("billed_units"))
+            return parse_quantity(billed_units.get("search_units"))
+        case _:
+            return None
+
+
+def _name_unit(unit: str, request: Object, answer: Object) -> str:
+    if unit != "image":
+        return unit
+    return format_unit(unit, *(answer.get(name, request.get(name)) for name in ("size", "quality")))
+
+
+def _read_bill(answer: Object) -> Decimal | None:
+    return parse_usd(_as_object(answer.get("usage")).get("cost"))
+
+
+def _as_object(value: Json) -> Object:
+    return value if isinstance(value, dict) else {}
+
+
+def _to_number(value: Json) -> Json:
+    """Return a number that a provider writes as text (OpenAI's videos) as a number."""
+    if isinstance(value, str):
+        try:
+            return msgspec.convert(value, Decimal)
+        except msgspec.ValidationError:
+            return None
+    return value

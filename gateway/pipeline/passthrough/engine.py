@@ -1,0 +1,400 @@
+"""Serve one pass-through call: its objects, its provider, its reservation, its one attempt.
+
+The gateway sends such a request once and never retries it: a provider may have worked on it. The
+client's SDK retries by its own rule.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import NoReturn
+
+import msgspec
+
+from gateway.core.call import Call
+from gateway.core.call_accounting import AttemptAccount
+from gateway.core.decision import Decision, Plan
+from gateway.core.errors import Problem, ProblemError
+from gateway.core.ledger_rows import FinalRow
+from gateway.core.sse import FrameSplitter, split_data_frames
+from gateway.core.target import Account, Provider, Target, Tier, Timers, name_timers
+from gateway.core.usage import merge_usage
+from gateway.dialects.passthrough_usage import list_unit_bounds, read_usage
+from gateway.limits.limiter import Limiter
+from gateway.limits.passthrough_bound import PassThroughBound
+from gateway.pipeline.accounting import CallRecorder, RecordedAccount
+from gateway.pipeline.end_users import EndUserHasher
+from gateway.pipeline.passthrough import answer
+from gateway.pipeline.passthrough.objects import ObjectGuard, find_created, find_place
+from gateway.pipeline.passthrough.request import (
+    PassThroughRequest,
+    RequestFacts,
+    read_facts,
+    write_body,
+)
+from gateway.pipeline.response import (
+    Headers,
+    Response,
+    make_bug_problem,
+    make_decision_headers,
+    make_id_headers,
+)
+from gateway.pipeline.response_builder import respond_to_error
+from gateway.routing import refusals, route_passthrough
+from gateway.routing.features import Features
+from gateway.routing.route_passthrough import ObjectPlace, PassThroughChoice
+from gateway.routing.router import Router
+from gateway.telemetry.log import Log
+from gateway.upstream import credential_masking
+from gateway.upstream.attempt import collect_body, read_upstream_id
+from gateway.upstream.client import ProviderClient, ProviderResponse
+from gateway.upstream.forwarded_request import ForwardedRequest
+from gateway.upstream.rate_limit_headers import read_retry_after
+
+_MAX_ERROR_BYTES = 1_000_000
+_MAX_JSON_BYTES = 128_000_000
+"""Bytes of an answer that the gateway reads whole: images come as text within JSON."""
+_CONFLICT = 409
+
+
+class _Exchange(msgspec.Struct, kw_only=True):
+    """One request to a provider, with what the gateway must know once its answer comes."""
+
+    request: PassThroughRequest
+    facts: RequestFacts
+    choice: PassThroughChoice
+    account: RecordedAccount
+    provider_account: Account
+    attempt: AttemptAccount
+    timers: Timers
+    deadline: float
+
+    @property
+    def place(self) -> ObjectPlace:
+        """The provider account that serves the call."""
+        return ObjectPlace(self.choice.endpoint.provider.name, self.provider_account.name)
+
+
+class PassThroughEngine:
+    """Serves pass-through calls of one configuration."""
+
+    def __init__(  # noqa: PLR0913 - its parts
+        self,
+        *,
+        router: Router,
+        client: ProviderClient,
+        recorder: CallRecorder,
+        objects: ObjectGuard,
+        limiter: Limiter | None,
+        end_user_hasher: EndUserHasher,
+        wait_until_ready: Callable[[Provider], Awaitable[None]],
+        log: Log,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+    ) -> None:
+        """Take the clock of `Call.started_at` as `clock`; `wall` is seconds since the epoch."""
+        self._router = router
+        self._client = client
+        self._recorder = recorder
+        self._objects = objects
+        self._limiter = limiter
+        self._end_user_hasher = end_user_hasher
+        self._wait_until_ready = wait_until_ready
+        self._log = log
+        self._clock = clock
+        self._wall = wall
+
+    async def serve(self, request: PassThroughRequest) -> Response:
+        """Answer a call. Raises only CancelledError; every call leaves one final row."""
+        account = self._recorder.open(request.call, self._router.catalogue.version)
+        account.operation = request.call.operation
+        try:
+            return await self._handle(request, account)
+        except asyncio.CancelledError:
+            if not account.is_closed:
+                account.settle_aborted(503)
+            raise
+        except Exception as error:  # noqa: BLE001 - a bug is answered too
+            return await respond_to_error(
+                self._log, error, request.dialect, account, has_started=False
+            )
+
+    def abort(self, call: Call, cancel: Callable[[], object], ended_by: str = "client") -> None:
+        """End a call: `cancel` its task; `ended_by` says who ends it, for its row."""
+        account = self._recorder.find_open(call)
+        if account is not None and ended_by != "client":
+            account.aborted_by = ended_by
+        cancel()
+
+    async def _handle(self, request: PassThroughRequest, account: RecordedAccount) -> Response:
+        call, facts = request.call, read_facts(request)
+        user = call.end_user or facts.user or call.default_end_user
+        if user:
+            key = call.key
+            account.end_user = self._end_user_hasher.hash_id(key.tenant, key.name, user)
+        account.record_prompt(facts.prompt, 0, None)
+        features = Features(facts.prompt, call.dialect, call.key, call.options, None, call.hints)
+        named_objects = await self._objects.find(call.key, list_object_ids(request))
+        place = find_place(named_objects)
+        choice = route_passthrough.choose(self._router.catalogue, request.match, features, place)
+        target = await _find_target(choice)
+        decision = route_passthrough.decide(self._router.rules, features, choice, target)
+        self._recorder.note_decision(account, decision)
+        endpoint = choice.endpoint.endpoint
+        account.is_unbilled = endpoint.billing == "free"
+        if target.price is None or target.price.units:
+            account.unit_bounds = list_unit_bounds(endpoint, facts.value)
+        await self._reserve(account, facts, choice, target, decision)
+        return await self._exchange(request, facts, choice, target, account)
+
+    async def _reserve(
+        self,
+        account: RecordedAccount,
+        facts: RequestFacts,
+        choice: PassThroughChoice,
+        target: Target,
+        decision: Decision,
+    ) -> None:
+        """Reserve what the call may cost. Raises ProblemError if a limit or budget refuses it."""
+        if self._limiter is None or not self._limiter.applies_to(account.call.key):
+            return
+        bound = PassThroughBound(
+            call=account.call,
+            prompt=facts.prompt,
+            prompt_tokens=0,
+            prompt_bound=None,
+            end_user=account.end_user,
+            units=account.unit_bounds,
+            billing=choice.endpoint.endpoint.billing,
+        )
+        plan = Plan(targets=(target,), dialects=(account.call.dialect,))
+        account.reservation = await self._limiter.reserve(bound, decision, plan, _decide_again)
+        account.rate_limits = account.reservation.rate_limits
+
+    async def _exchange(
+        self,
+        request: PassThroughRequest,
+        facts: RequestFacts,
+        choice: PassThroughChoice,
+        target: Target,
+        account: RecordedAccount,
+    ) -> Response:
+        """Send the request, and respond with the answer. Raises ProblemError."""
+        provider = choice.endpoint.provider
+        provider_account = _find_account(provider, choice.account)
+        if provider.command:
+            await self._wait_until_ready(provider)
+        parameters = dict(request.match.parameters)
+        if "model" in parameters:
+            parameters["model"] = choice.model
+        timers = provider.timers[name_timers(choice.tier, "generate")]
+        exchange = _Exchange(
+            request=request,
+            facts=facts,
+            choice=choice,
+            account=account,
+            provider_account=provider_account,
+            attempt=await account.attempt_started(target, provider_account),
+            timers=timers,
+            deadline=asyncio.get_running_loop().time() + timers.total,
+        )
+        headers = dict(request.call.headers)
+        if request.content_type:
+            headers["content-type"] = request.content_type
+        has_upload = request.upload is not None
+
+        async def record_resend(problem: Problem) -> None:
+            account.attempt_failed(exchange.attempt, problem)
+            exchange.attempt = await account.attempt_started(target, provider_account)
+
+        try:
+            response = await self._client.forward(
+                provider,
+                provider_account,
+                ForwardedRequest(
+                    method=choice.endpoint.endpoint.method,
+                    url=choice.endpoint.build_url(parameters, request.query),
+                    headers=headers,
+                    body=request.upload if has_upload else write_body(request, facts, choice.model),
+                    length=request.upload_length,
+                ),
+                timers,
+                deadline=exchange.deadline,
+                on_resend=record_resend,
+            )
+            try:
+                return await self._respond(exchange, response)
+            except BaseException:
+                await response.close()
+                raise
+        except ProblemError as error:
+            account.attempt_failed(exchange.attempt, error.problem)
+            raise
+
+    async def _respond(self, exchange: _Exchange, response: ProviderResponse) -> Response:
+        """Respond with the answer of a provider. Raises ProblemError if it is an error."""
+        account = exchange.account
+        account.upstream_id = read_upstream_id(response, exchange.provider_account)
+        if not 200 <= response.status < 300:
+            await self._raise_refusal(exchange, response)
+        account.attempt_finished(exchange.attempt)
+        headers = answer.select_headers(response.fields, exchange.provider_account)
+        content_type = response.get_header(b"content-type") or ""
+        if answer.is_json(content_type):
+            return await self._respond_whole(exchange, response, headers)
+        usage = read_usage(
+            exchange.choice.endpoint.endpoint, account.call.dialect, exchange.facts.value, {}
+        )
+        account.usage = usage
+        account.stream = answer.is_event_stream(content_type)
+        account.record_first_content(self._clock())
+        account.is_streaming = True
+        return Response(
+            status=response.status,
+            headers=[*make_id_headers(account.call.id), *headers, *make_decision_headers(account)],
+            stream=self._relay(exchange, response),
+        )
+
+    async def _raise_refusal(self, exchange: _Exchange, response: ProviderResponse) -> NoReturn:
+        """Raise the problem in a provider's error, without the credential that it may quote."""
+        body = credential_masking.mask_body(
+            exchange.provider_account,
+            await collect_body(response, exchange.timers, exchange.deadline, _MAX_ERROR_BYTES),
+        )
+        retry_after = read_retry_after(response.fields, response.status, self._wall())
+        problem = exchange.request.dialect.read_problem(response.status, body, retry_after)
+        if response.status == _CONFLICT:  # the state of an object, no fault of the provider
+            problem = Problem(
+                kind="upstream_rejected",
+                message="The provider refused the request with HTTP 409.",
+                status=_CONFLICT,
+                body=body,
+                upstream_status=_CONFLICT,
+            )
+        raise ProblemError(problem)
+
+    async def _respond_whole(
+        self, exchange: _Exchange, response: ProviderResponse, headers: Headers
+    ) -> Response:
+        """Read a JSON answer, remember the objects that it tells of, and respond with it."""
+        account, endpoint = exchange.account, exchange.choice.endpoint.endpoint
+        body = await collect_body(response, exchange.timers, exchange.deadline, _MAX_JSON_BYTES)
+        await response.close()
+        value = answer.read_object(body)
+        account.usage = read_usage(endpoint, account.call.dialect, exchange.facts.value, value)
+        account.is_complete = True
+        account.record_first_content(self._clock())
+        await self._objects.add(account.call.key, exchange.place, find_created(endpoint, value), {})
+        row = account.settle("settled", response.status)
+        await account.wait_for_sync()
+        return Response(
+            status=response.status,
+            headers=[
+                *make_id_headers(account.call.id),
+                *headers,
+                *make_decision_headers(account),
+                *_make_cost_headers(row),
+            ],
+            body=body,
+        )
+
+    async def _relay(
+        self, exchange: _Exchange, response: ProviderResponse
+    ) -> AsyncGenerator[bytes]:
+        """Yield the bytes of an answer as they come; then write the row of the call."""
+        account, ended_by, problem = exchange.account, "client", None
+        events = _EventReader(exchange) if account.stream else None
+        try:
+            try:
+                async for data in response.read(exchange.timers.idle, exchange.deadline):
+                    if events is not None:
+                        events.feed(data)
+                    yield data
+                ended_by = ""
+                account.is_complete = True
+            except ProblemError as error:
+                problem, ended_by = error.problem, "upstream"
+            except Exception as error:  # noqa: BLE001 - a bug ends the answer too
+                problem = make_bug_problem(self._log, error, account.call.id)
+                ended_by = ""
+            _settle_stream(account, response.status, ended_by, problem)
+            await account.wait_for_sync()
+            if problem is not None:
+                if account.stream:
+                    yield exchange.request.dialect.write_problem_frame(problem)
+                else:
+                    raise ProblemError(problem)  # the client sees that the answer is not whole
+        finally:
+            if not account.is_closed:
+                _settle_stream(account, response.status, ended_by, problem)
+            await response.close()
+
+
+class _EventReader:
+    """Reads the usage in the events of a stream that passes."""
+
+    def __init__(self, exchange: _Exchange) -> None:
+        self._exchange = exchange
+        self._splitter = FrameSplitter()
+
+    def feed(self, data: bytes) -> None:
+        """Take the bytes of a read."""
+        frames = self._splitter.feed(data)
+        if b"usage" not in frames.lower():
+            return
+        exchange, account = self._exchange, self._exchange.account
+        for frame in split_data_frames(frames):
+            value = answer.read_event(frame)
+            usage = read_usage(
+                exchange.choice.endpoint.endpoint,
+                account.call.dialect,
+                exchange.facts.value,
+                value,
+            )
+            if usage is not None:
+                account.usage = merge_usage(account.usage, usage)
+
+
+def _decide_again(ceiling: Tier) -> NoReturn:
+    """Refuse to go to a cheaper tier: the client has named what it wants."""
+    raise refusals.not_allowed("this endpoint", f"a budget allows at most {ceiling}")
+
+
+def list_object_ids(request: PassThroughRequest) -> list[str]:
+    """Return the ids of the objects that a request names, each once."""
+    first = request.match.candidates[0]
+    return list(dict.fromkeys(first.list_object_ids(request.match.parameters)))
+
+
+async def _find_target(choice: PassThroughChoice) -> Target:
+    """Return the target of a call: its model at its provider, or the provider alone."""
+    if choice.target is not None:
+        return choice.target
+    if choice.targets is not None:
+        if choice.model in choice.targets:
+            return choice.targets[choice.model]
+        return await asyncio.to_thread(choice.targets.__getitem__, choice.model)
+    return Target(provider=choice.endpoint.provider, model=choice.model, is_listed=False)
+
+
+def _find_account(provider: Provider, name: str | None) -> Account:
+    """Return an account of a provider. Raises ProblemError if it has gone."""
+    for account in provider.accounts:
+        if name in (None, account.name):
+            return account
+    message = "The provider account that has the objects of this request is no longer configured."
+    raise ProblemError(Problem(kind="not_found", message=message))
+
+
+def _settle_stream(
+    account: RecordedAccount, status: int, ended_by: str, problem: Problem | None
+) -> FinalRow:
+    """Settle an answer that was relayed; `ended_by` is empty if it is complete."""
+    if ended_by == "client":
+        return account.settle_aborted(status)
+    if problem is not None:
+        return account.settle("aborted", status, problem=problem.kind, aborted_by=ended_by or None)
+    return account.settle("settled", status)
+
+
+def _make_cost_headers(row: FinalRow) -> Headers:
+    return [] if row.cost is None else [(b"x-tiergate-cost", f"{row.cost:f}".encode())]

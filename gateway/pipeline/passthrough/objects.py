@@ -1,0 +1,99 @@
+"""The objects that pass-through calls name, make, list and delete.
+
+A key reaches only objects that it has made. The provider cannot tell keys apart: all of them use
+its one account.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from gateway.core.call import Key
+from gateway.core.errors import Problem, ProblemError
+from gateway.core.jsonio import Json
+from gateway.core.owned_object import OwnedObject
+from gateway.core.passthrough import PassThroughEndpoint
+from gateway.routing import refusals
+from gateway.routing.route_passthrough import ObjectPlace
+from gateway.state.object_owners import ObjectOwners
+
+_MAX_NEW_OBJECTS = 1000
+"""The most objects of one answer that the gateway remembers."""
+
+
+class ObjectGuard:
+    """Lets a key reach its own objects at providers, and remembers those that it makes."""
+
+    def __init__(
+        self, owners: ObjectOwners, *, allows_foreign: bool, wall: Callable[[], float]
+    ) -> None:
+        """With `allows_foreign`, a key also reaches objects that nobody has made through here."""
+        self.owners = owners
+        self._allows_foreign = allows_foreign
+        self._wall = wall
+
+    async def find(self, key: Key, ids: Sequence[str]) -> list[OwnedObject]:
+        """Return the objects of a key with these ids. Raises ProblemError if one is not its own."""
+        if not ids:
+            return []
+        objects = await self.owners.find(key, ids)
+        own_ids = {item.id for item in objects}
+        for id in ids:
+            if id not in own_ids and not self._allows_foreign:
+                message = (
+                    f"This key has made no object {refusals.quote_name(id)} through the gateway. "
+                    "Create it with this key, or ask the operator about `passthrough.foreign`."
+                )
+                raise ProblemError(Problem(kind="not_found", message=message))
+        return objects
+
+    async def add(
+        self,
+        key: Key,
+        place: ObjectPlace,
+        ids_by_kind: Iterable[tuple[str, str]],
+        facts: dict[str, Json],
+    ) -> None:
+        """Remember new objects of a key, given as kind and id, before the client learns of them."""
+        now = self._wall()
+        objects = [
+            OwnedObject(
+                id=id,
+                kind=kind,
+                tenant=key.tenant,
+                key=key.name,
+                provider=place.provider,
+                account=place.account,
+                created_at=now,
+                facts=facts,
+            )
+            for kind, id in list(ids_by_kind)[:_MAX_NEW_OBJECTS]
+        ]
+        if objects:
+            await self.owners.add(objects)
+
+
+def find_place(objects: Iterable[OwnedObject]) -> ObjectPlace | None:
+    """Return the one provider account that has all of the objects; None if there are none.
+
+    Raises ProblemError if no account has them all. An id may stand for objects at two accounts.
+    """
+    places_by_id: dict[str, set[ObjectPlace]] = {}
+    for item in objects:
+        places_by_id.setdefault(item.id, set()).add(ObjectPlace(item.provider, item.account))
+    if not places_by_id:
+        return None
+    places = sorted(set.intersection(*places_by_id.values()))
+    if not places:
+        message = (
+            "The request names objects of different providers or accounts. Name objects of one."
+        )
+        raise ProblemError(Problem(kind="invalid_request", message=message))
+    return places[0]
+
+
+def find_created(endpoint: PassThroughEndpoint, value: Json) -> list[tuple[str, str]]:
+    """Return kind and id of the object that an answer describes as new; empty if there is none."""
+    if not endpoint.creates:
+        return []
+    for name in endpoint.id_member.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return [(endpoint.creates, value)] if isinstance(value, str) and value else []

@@ -1,0 +1,101 @@
+"""What the gateway reads of a pass-through request; all other bytes go on as they came."""
+
+from collections.abc import AsyncIterator
+from urllib.parse import parse_qsl, urlencode
+
+import msgspec
+
+from gateway.core import jsonio
+from gateway.core.call import Call
+from gateway.core.errors import Problem, ProblemError
+from gateway.core.jsonio import Json
+from gateway.core.passthrough import PassThroughMatch
+from gateway.core.prompt import Prompt
+from gateway.dialects import Dialect
+
+_TEXT_MEMBERS = ("prompt", "input", "text", "query")
+"""Members of requests that have a person's text."""
+_PRIVATE_QUERIES = frozenset({"key", "access_token", "api_key", "api-version"})
+"""Queries of the client that no provider gets: credentials, and Azure's version."""
+
+
+class PassThroughRequest(msgspec.Struct, kw_only=True):
+    """One request for a pass-through endpoint."""
+
+    call: Call
+    match: PassThroughMatch
+    dialect: Dialect
+    """The dialect of the client, for errors."""
+    query: str
+    """The query string that goes on to the provider."""
+    content_type: str = ""
+    body: bytes | None = None
+    """The whole body; None if there is none, or if it comes as an upload."""
+    upload: AsyncIterator[bytes] | None = None
+    upload_length: int | None = None
+    """The bytes of the upload, if the client has said so."""
+
+
+class RequestFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the gateway knows of a request from its body and path."""
+
+    prompt: Prompt
+    value: dict[str, Json] = {}
+    """The decoded body, if it is a JSON object."""
+    user: str = ""
+    """The end user whom the client names in the body."""
+
+
+def clean_query(query: str) -> str:
+    """Return a query string without credentials, encoded anew."""
+    pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=100)
+    return urlencode([pair for pair in pairs if pair[0].lower() not in _PRIVATE_QUERIES])
+
+
+def read_facts(request: PassThroughRequest) -> RequestFacts:
+    """Read a request. Raises ProblemError if its body is not what the endpoint takes."""
+    endpoint = request.match.candidates[0].endpoint
+    value: dict[str, Json] = {}
+    if endpoint.body == "json" and request.body:
+        value = _read_object(request.body)
+    model = value.get("model") if endpoint.model == "body" else None
+    if endpoint.model == "path":
+        model = request.match.parameters["model"]
+    if model is not None and not isinstance(model, str):
+        message = "The member `model` must be the name of a model."
+        raise ProblemError(Problem(kind="invalid_request", message=message, param="model"))
+    text = next((value[name] for name in _TEXT_MEMBERS if isinstance(value.get(name), str)), "")
+    user = value.get("user")
+    prompt = Prompt(
+        model=model or "",
+        stream=endpoint.streams and value.get("stream") is True,
+        user=text,
+        user_turns=1 if text else 0,
+        chars=len(text),
+    )
+    return RequestFacts(prompt=prompt, value=value, user=user if isinstance(user, str) else "")
+
+
+def write_body(request: PassThroughRequest, facts: RequestFacts, model: str) -> bytes | None:
+    """Return the body for the provider: the client's own bytes, unless its model is named anew."""
+    endpoint, body = request.match.candidates[0].endpoint, request.body
+    if body is None or endpoint.body != "json":
+        return body
+    members = jsonio.read_members(body) if body else {}
+    if endpoint.model == "body" and facts.prompt.model != model:
+        return jsonio.join_members({**members, "model": msgspec.Raw(jsonio.dumps(model))})
+    if jsonio.has_repeated_member(body, members):  # the gateway has read the last of them
+        return jsonio.join_members(members)
+    return body
+
+
+def _read_object(body: bytes) -> dict[str, Json]:
+    try:
+        value = jsonio.loads(body)
+    except jsonio.JsonError as error:
+        message = f"The body is not valid JSON: {error}."
+        raise ProblemError(Problem(kind="invalid_json", message=message)) from None
+    if not isinstance(value, dict):
+        message = "The body must be a JSON object."
+        raise ProblemError(Problem(kind="invalid_json", message=message))
+    return value

@@ -1,0 +1,142 @@
+"""Pass-through calls at the edge: which requests they are, their key, admission and body."""
+
+import msgspec
+
+from gateway.core.call import Call, Key
+from gateway.core.errors import ProblemError
+from gateway.core.passthrough import PassThroughMatch
+from gateway.dialects import ANTHROPIC_MESSAGES, DIALECTS, GEMINI, OPENAI_CHAT, Dialect
+from gateway.pipeline.passthrough.request import PassThroughRequest, clean_query
+from gateway.runtime.composition import Gateway
+from gateway.server import paths, request_headers
+from gateway.server.admission import Admission, RefusalLog
+from gateway.server.endpoint import Endpoint, keeps_connection
+from gateway.server.identity.client_tokens import ClientTokens
+from gateway.server.request_headers import Receive, RequestHeaders, Scope, Send
+
+_FORWARDED_HEADERS = frozenset(
+    {
+        b"accept", b"range", b"idempotency-key",
+        b"x-goog-upload-protocol", b"x-goog-upload-command", b"x-goog-upload-offset",
+        b"x-goog-upload-header-content-length", b"x-goog-upload-header-content-type",
+        b"x-goog-upload-file-name",
+    }
+)  # fmt: skip
+"""Client headers that go on beside those of the dialect. Headers that choose an organisation, a
+project or a billing account at the provider never do."""
+_ANTHROPIC_HEADER = b"anthropic-version"
+
+
+class PassThroughServer:
+    """Serves the pass-through endpoints of the configuration in force."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        refusal_log: RefusalLog,
+        admission: Admission,
+        client_tokens: ClientTokens,
+    ) -> None:
+        self._gateway = gateway
+        self._admission = admission
+        self._client_tokens = client_tokens
+        self._endpoints = {
+            dialect.name: Endpoint(gateway, dialect, refusal_log, admission, client_tokens)
+            for dialect in DIALECTS.values()
+        }
+
+    def match(self, scope: Scope) -> PassThroughMatch | None:
+        """Return the endpoints that a request means; None if it is no pass-through call."""
+        routes = self._gateway.revision.built_config.built_catalogue.passthrough
+        for path in paths.list_spellings(_get_raw_path(scope)):
+            match = routes.match(scope["method"], path)
+            if match is not None:
+                return match.prefer_dialect(_find_dialect(scope, path).name)
+        return None
+
+    def list_methods(self, scope: Scope) -> list[str]:
+        """Return the methods that pass-through endpoints at a path take."""
+        routes = self._gateway.revision.built_config.built_catalogue.passthrough
+        spellings = paths.list_spellings(_get_raw_path(scope))
+        return sorted({method for path in spellings for method in routes.list_methods(path)})
+
+    async def __call__(
+        self, scope: Scope, receive: Receive, send: Send, match: PassThroughMatch
+    ) -> None:
+        """Answer one request."""
+        call_id = request_headers.new_id()
+        dialect = DIALECTS[match.candidates[0].table.dialect]
+        endpoint, length = self._endpoints[dialect.name], None
+        try:
+            headers = RequestHeaders(
+                scope["headers"],
+                dialect.forwarded_headers | _FORWARDED_HEADERS,
+                dialect.default_headers,
+            )
+            length = headers.length
+            if dialect is GEMINI:
+                headers.add_query_key(scope["query_string"])
+            key = await self._identify(headers)
+            in_flight = self._admission.enter(key)
+        except ProblemError as error:
+            await endpoint.refuse(
+                send, error.problem, call_id, keep_alive=keeps_connection(error.problem, length)
+            )
+            return
+        try:
+            request = PassThroughRequest(
+                call=_build_call(self._gateway, dialect, headers, key, call_id, match),
+                match=match,
+                dialect=dialect,
+                query=clean_query(scope["query_string"].decode("latin-1")),
+                content_type=_read_content_type(scope),
+            )
+            if match.candidates[0].endpoint.body != "none":
+                data = await endpoint.read_body(receive, length, in_flight, send, call_id)
+                if data is None:
+                    return
+                request.body = data
+            await endpoint.serve_call(
+                request.call, in_flight, receive, send, scope.get("exchange"), request
+            )
+        finally:
+            self._admission.leave(key, in_flight)
+
+    async def _identify(self, headers: RequestHeaders) -> Key:
+        """Return the key of a request. Raises ProblemError."""
+        try:
+            return request_headers.identify(self._gateway.keys, headers)
+        except ProblemError as refusal:
+            return await self._client_tokens.identify(headers, refusal)
+
+
+def _get_raw_path(scope: Scope) -> bytes:
+    raw_path: bytes | None = scope.get("raw_path")
+    return scope["path"].encode() if raw_path is None else raw_path
+
+
+def _find_dialect(scope: Scope, path: bytes) -> Dialect:
+    """Return the dialect that the client of a path speaks: two APIs may share the path."""
+    if any(name == _ANTHROPIC_HEADER for name, _ in scope["headers"]):
+        return ANTHROPIC_MESSAGES
+    return GEMINI if path.startswith((b"/v1beta/", b"/upload/")) else OPENAI_CHAT
+
+
+def _read_content_type(scope: Scope) -> str:
+    """Return the content type of a request; empty if it names none, or not in ASCII."""
+    headers: list[tuple[bytes, bytes]] = scope["headers"]
+    return next(
+        (value.decode("ascii", "ignore") for name, value in headers if name == b"content-type"), ""
+    )
+
+
+def _build_call(
+    gateway: Gateway,
+    dialect: Dialect,
+    headers: RequestHeaders,
+    key: Key,
+    call_id: str,
+    match: PassThroughMatch,
+) -> Call:
+    call = request_headers.build_call(dialect, headers, key, b"", call_id, clocks=gateway.clocks)
+    return msgspec.structs.replace(call, operation=match.candidates[0].endpoint.name)

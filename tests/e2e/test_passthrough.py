@@ -1,0 +1,66 @@
+"""Pass-through calls over real sockets: bytes, rows, objects of keys, and what no table lists."""
+
+from decimal import Decimal
+
+import pytest
+
+from tests.e2e.upstream import Answer, Upstream
+from tests.e2e.world import Config, Make, World
+
+KEYS = {"alice": "tg-alice-0123456789abcdef0123456789", "bob": "tg-bob-0123456789abcdef0123456789"}
+IMAGE = b'{"created": 1,  "data": [{"b64_json": "aGk="}], "usage": {"input_tokens": 5, "output_tokens": 40,' \
+    b' "total_tokens": 45}}'  # fmt: skip
+
+
+def media(value: Config) -> None:
+    value["providers"]["acme"]["endpoints"] = {
+        "openai-images": "", "openai-moderations": "", "openai-files": "",
+    }  # fmt: skip
+    value["providers"]["acme"]["names"] = ["draw-*", "watch-*", "whole-*"]
+    value["models"] |= {
+        "draw-1": {"price": {"input": 5, "output": 40, "as_of": "2026-11-24"}},
+    }
+
+
+@pytest.fixture
+def world(make: Make) -> World:
+    return make(media)
+
+
+def answer(body: bytes) -> Answer:
+    return Answer(pieces=(body,), length=len(body))
+
+
+def test_an_image_goes_through_byte_for_byte_and_has_its_row(
+    world: World, upstream: Upstream
+) -> None:
+    upstream.on("/acme/images/generations", answer(IMAGE))
+    body = b'{"model": "draw-1",  "prompt": "a cat", "x_unknown": 1.50}'
+    reply = world.client.post("/v1/images/generations", content=body)
+    assert reply.content == IMAGE
+    (request,) = upstream.requests
+    assert (request.method, request.path) == ("POST", "/acme/images/generations")
+    assert request.body == body
+    assert request.header("authorization") == "Bearer sk-acme-0123456789-never-shown"
+    row = world.entries()[-1]
+    assert (row.operation, row.model, row.state) == ("images.generate", "draw-1", "settled")
+    assert (row.input, row.output) == (5, 40)
+    assert row.cost == Decimal("0.001625")
+    assert reply.headers["x-tiergate-cost"] == "0.001625"
+    assert reply.headers["x-content-type-options"] == "nosniff"
+
+
+def test_what_no_table_lists_does_not_exist(world: World, upstream: Upstream) -> None:
+    for path in (
+        "/v1/organization/admin_api_keys", "/v1/images/other", "/v1/files/a%2f..%2forganization",
+        "/v1/files/%2e%2e/organization/users",
+    ):  # fmt: skip
+        reply = world.client.get(path)
+        assert reply.status_code == 404, path
+    assert not upstream.requests
+
+
+def test_a_method_that_the_endpoint_has_not_is_refused(world: World) -> None:
+    reply = world.client.put("/v1/files")
+    assert reply.status_code == 405
+    assert reply.headers["allow"] == "GET, POST"
