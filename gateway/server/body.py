@@ -6,7 +6,7 @@ from gateway.core.errors import Problem, ProblemError
 from gateway.limits.load_shedding import MemoryReservation
 from gateway.server.json_value_count import ValueCount
 from gateway.server.request_headers import ClientGone, Receive
-from gateway.settings.schema.server import ServerPart
+from gateway.settings.schema.server import ServerPart, WaitPart
 
 _TOKEN_ID_FACTOR = 2
 """The factor by which a body of token ids may have more values.
@@ -23,8 +23,7 @@ class BodyReader:
     def __init__(self, server: ServerPart) -> None:
         self._max_bytes = server.max_body
         self._max_values = server.max_values
-        self._timeout = server.timeouts.body
-        self._bytes_per_second = server.timeouts.body_rate
+        self._timeouts = server.timeouts
 
     def check(
         self, data: bytes, memory: MemoryReservation, *, allows_token_ids: bool = False
@@ -60,14 +59,14 @@ class BodyReader:
                 raise self._make_too_large_error()
             memory.reserve_body(length)
         task = asyncio.current_task()
-        timer = _ReadTimer(task, self._timeout, self._bytes_per_second)
+        timer = _ReadTimer(task, self._timeouts.body, self._timeouts.body_rate)
         try:
             counter = self._make_counter(allows_token_ids=allows_token_ids)
             return await self._read(receive, timer, memory, counter, has_length=length is not None)
         except asyncio.CancelledError:
             if not timer.has_expired or task is None or task.uncancel() > 0:
                 raise
-            raise self._make_timeout_error() from None
+            raise make_timeout_error(self._timeouts) from None
         finally:
             timer.timer_handle.cancel()
 
@@ -115,12 +114,14 @@ class BodyReader:
         message = f"The request body is larger than {self._max_bytes:,} bytes (server.max_body)."
         return ProblemError(Problem(kind="request_too_large", message=message))
 
-    def _make_timeout_error(self) -> ProblemError:
-        message = (
-            f"The body did not arrive within {self._timeout:g} s and a second for each "
-            f"{self._bytes_per_second:,} bytes. Send it faster, or less."
-        )
-        return ProblemError(Problem(kind="request_timeout", message=message))
+
+def make_timeout_error(timeouts: WaitPart) -> ProblemError:
+    """Return the error of a body that arrives too slowly."""
+    message = (
+        f"The body did not arrive within {timeouts.body:g} s and a second for each "
+        f"{timeouts.body_rate:,} bytes. Send it faster, or less."
+    )
+    return ProblemError(Problem(kind="request_timeout", message=message))
 
 
 class _ReadTimer:

@@ -61,9 +61,10 @@ def test_nginx_parts_from_a_gateway_before_that_parts_from_it() -> None:
     assert most
     assert int(kept[1]) < ServerPart().lb_delay < ServerPart().drain - 2
     assert int(kept[1]) < ServerPart().timeouts.idle
-    assert int(most[1]) * 2**20 >= ServerPart().max_body
+    assert int(most[1]) * 2**20 >= ServerPart().max_upload
     assert "proxy_next_upstream error timeout;" in NGINX
     assert "proxy_buffering off;" in NGINX
+    assert "proxy_request_buffering off;" in NGINX
     assert "non_idempotent" not in NGINX
 
 

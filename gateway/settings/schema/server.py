@@ -125,6 +125,10 @@ class ServerPart(BaseModel):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8484
     max_body: ByteSize = 32_000_000
+    """The largest request body that the gateway reads whole, in bytes."""
+    max_upload: ByteSize = 2_200_000_000
+    """The largest body that the gateway passes on in pieces, in bytes: by default a little more
+    than the largest file that a provider takes (Gemini: 2 GiB)."""
     max_values: Annotated[int, Field(ge=1)] = 200_000
     """The most JSON values in a request body. Embeddings may have twice as many, for token ids."""
     in_flight: Annotated[int, Field(ge=1)] = 512
