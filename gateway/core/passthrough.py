@@ -18,7 +18,7 @@ from gateway.core.target import Provider
 
 type Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 type BodyKind = Literal["none", "json", "multipart", "bytes"]
-"""The body of a request: `bytes` are passed on unread."""
+"""The body of a request: `bytes` are passed on unread, `multipart` may also be JSON."""
 type ModelPlace = Literal["none", "body", "path"]
 """Where a request names its model; `none` if the endpoint has no model."""
 type Billing = Literal["free", "usage", "units", "job", "unknown"]
@@ -32,6 +32,7 @@ way that neither shows.
 OBJECT_KINDS: Mapping[str, str] = {
     "batch_id": "batch",
     "cache_id": "cached_content",
+    "character_id": "character",
     "container_id": "container",
     "conversation_id": "conversation",
     "file_id": "file",
@@ -81,6 +82,15 @@ class PassThroughEndpoint(msgspec.Struct, frozen=True, kw_only=True):
     """The member of the answer that has the list."""
     deletes: bool = False
     """True if the object in the path is gone after the call."""
+    makes: Mapping[str, str] = {}
+    """The kinds of further objects that the provider made, by the members that have their ids.
+
+    The members are those of the answer, or of each item of the list that it has."""
+    url_members: tuple[str, ...] = ()
+    """Members of the answer, or of each item of its list, with URLs of the provider that a client
+    opens: they must lead to the gateway."""
+    upload_header: str = ""
+    """The header of the answer with the URL of the provider to which the client sends its data."""
 
     @property
     def placeholders(self) -> tuple[str, ...]:
@@ -99,7 +109,7 @@ class PassThroughTable(msgspec.Struct, frozen=True, kw_only=True):
     """The dialect whose clients use the endpoints; errors have its form."""
     endpoints: tuple[PassThroughEndpoint, ...]
     has_resource_names: bool = False
-    """True if ids have their collection before them, as Gemini's `files/abc`."""
+    """True if an id is the path of its object, as Gemini's `files/abc`."""
 
 
 class ProviderEndpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,24 +125,22 @@ class ProviderEndpoint(msgspec.Struct, frozen=True, kw_only=True):
 
     def build_url(self, parameters: Mapping[str, str], query: str = "") -> str:
         """Return the provider's URL, with the parameters of the path encoded."""
-        path = _PLACEHOLDER_PATTERN.sub(
-            lambda match: quote(parameters[match[1]], safe=""), self.endpoint.path
-        )
+        path = _fill(self.endpoint.path, parameters)
         return f"{self.base_url}{path}?{query}" if query else f"{self.base_url}{path}"
 
     def list_object_ids(self, parameters: Mapping[str, str]) -> list[str]:
         """Return the ids of owned objects in a path, as the provider's answers have them."""
         return [
-            self._name_object(placeholder, parameters[placeholder])
+            self._name_object(placeholder, parameters)
             for placeholder in self.endpoint.placeholders
             if placeholder in OBJECT_KINDS
         ]
 
-    def _name_object(self, placeholder: str, value: str) -> str:
+    def _name_object(self, placeholder: str, parameters: Mapping[str, str]) -> str:
         if not self.table.has_resource_names:
-            return value
-        collection = self.endpoint.path.partition(f"/{{{placeholder}}}")[0].rpartition("/")[2]
-        return f"{collection}/{value}"
+            return parameters[placeholder]
+        before = self.endpoint.path.partition(f"{{{placeholder}}}")[0].lstrip("/")
+        return _fill(before, parameters) + parameters[placeholder]
 
 
 class PassThroughMatch(msgspec.Struct, frozen=True):
@@ -194,8 +202,9 @@ class PassThroughRoutes:
         )
 
 
-def _count_placeholders(route: tuple[str, _Route]) -> int:
-    return route[0].count("{")
+def _fill(template: str, parameters: Mapping[str, str]) -> str:
+    """Return a template with its parameters, encoded."""
+    return _PLACEHOLDER_PATTERN.sub(lambda match: quote(parameters[match[1]], safe=""), template)
 
 
 def _compile(template: str) -> re.Pattern[str]:

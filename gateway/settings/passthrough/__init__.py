@@ -7,7 +7,17 @@ its members, its keys or its webhooks are in none.
 from collections.abc import Mapping
 
 from gateway.core.passthrough import PassThroughTable
-from gateway.settings.passthrough import openai
+from gateway.settings.passthrough import anthropic, gemini, hosts, openai, openai_storage
 
-TABLES: Mapping[str, PassThroughTable] = {table.name: table for table in (*openai.TABLES,)}
+TABLES: Mapping[str, PassThroughTable] = {
+    table.name: table
+    for tables in (
+        openai.TABLES,
+        openai_storage.TABLES,
+        anthropic.TABLES,
+        gemini.TABLES,
+        hosts.TABLES,
+    )
+    for table in tables
+}
 """All tables by name."""
