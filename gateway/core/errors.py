@@ -127,6 +127,10 @@ DRAINING = Problem(
 """Refuses a call while the gateway stops."""
 
 
+class ClientGone(Exception):
+    """The client has left before its request was whole."""
+
+
 class ProblemError(Exception):
     """The exception that carries a Problem to the edge."""
 

@@ -2,10 +2,10 @@
 
 import asyncio
 
-from gateway.core.errors import Problem, ProblemError
+from gateway.core.errors import ClientGone, Problem, ProblemError
 from gateway.limits.load_shedding import MemoryReservation
 from gateway.server.json_value_count import ValueCount
-from gateway.server.request_headers import ClientGone, Receive
+from gateway.server.request_headers import Receive
 from gateway.settings.schema.server import ServerPart, WaitPart
 
 _TOKEN_ID_FACTOR = 2

@@ -5,7 +5,7 @@ import contextlib
 from typing import Any
 
 from gateway.core.call import Call
-from gateway.core.errors import DRAINING, Problem, ProblemError
+from gateway.core.errors import DRAINING, ClientGone, Problem, ProblemError
 from gateway.dialects import Dialect
 from gateway.dialects.embeddings import OPERATION as EMBEDDINGS
 from gateway.pipeline.passthrough.request import PassThroughRequest
@@ -18,7 +18,7 @@ from gateway.server.http1.response_writer import ResponseWriter
 from gateway.server.identity.client_tokens import ClientTokens
 from gateway.server.keepalive import Keepalive
 from gateway.server.paths import fill_model
-from gateway.server.request_headers import ClientGone, Receive, RequestHeaders, Scope, Send
+from gateway.server.request_headers import Receive, RequestHeaders, Scope, Send
 from gateway.server.shutdown import InFlightRequest
 
 _LAST_WRITE_SECONDS = 1.0
@@ -189,7 +189,8 @@ class Endpoint:
             watcher = None
             if exchange is not None:
                 exchange.serve_in(in_flight)
-            elif receive is not None:  # on another server: a task costs each call more
+            elif receive is not None and (request is None or not request.has_unread_body):
+                # On another server: a task costs each call more.
                 watcher = asyncio.create_task(_watch_disconnect(receive, in_flight))
             try:
                 if request is None:
@@ -202,6 +203,8 @@ class Endpoint:
                 if not in_flight.is_complete:
                     self._gateway.write_batch.flush()  # the row of the call may wait there
                     await _write_answer(reply, tracked_send, keepalive, writer)
+            except ClientGone:
+                return
             except asyncio.CancelledError:
                 if not in_flight.undo_cancellation():
                     raise

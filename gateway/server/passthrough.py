@@ -1,11 +1,14 @@
 """Pass-through calls at the edge: which requests they are, their key, admission and body."""
 
+import asyncio
+
 import msgspec
 
 from gateway.core.call import Call, Key
-from gateway.core.errors import ProblemError
+from gateway.core.errors import DRAINING, ClientGone, Problem, ProblemError
 from gateway.core.passthrough import PassThroughMatch
 from gateway.dialects import ANTHROPIC_MESSAGES, DIALECTS, GEMINI, OPENAI_CHAT, Dialect
+from gateway.pipeline.passthrough.answer import is_json
 from gateway.pipeline.passthrough.request import PassThroughRequest, clean_query
 from gateway.runtime.composition import Gateway
 from gateway.server import paths, request_headers
@@ -13,6 +16,8 @@ from gateway.server.admission import Admission, RefusalLog
 from gateway.server.endpoint import Endpoint, keeps_connection
 from gateway.server.identity.client_tokens import ClientTokens
 from gateway.server.request_headers import Receive, RequestHeaders, Scope, Send
+from gateway.server.shutdown import InFlightRequest
+from gateway.server.upload import UploadReader
 
 _FORWARDED_HEADERS = frozenset(
     {
@@ -38,6 +43,7 @@ class PassThroughServer:
         client_tokens: ClientTokens,
     ) -> None:
         self._gateway = gateway
+        self._server = gateway.built_config.source.config.server
         self._admission = admission
         self._client_tokens = client_tokens
         self._endpoints = {
@@ -91,16 +97,59 @@ class PassThroughServer:
                 query=clean_query(scope["query_string"].decode("latin-1")),
                 content_type=_read_content_type(scope),
             )
-            if match.candidates[0].endpoint.body != "none":
+            body_kind = match.candidates[0].endpoint.body
+            if body_kind == "json" or (body_kind == "multipart" and is_json(request.content_type)):
                 data = await endpoint.read_body(receive, length, in_flight, send, call_id)
                 if data is None:
                     return
                 request.body = data
+            elif body_kind != "none" and not await self._take_upload(
+                request, receive, length, in_flight, send
+            ):
+                return
             await endpoint.serve_call(
                 request.call, in_flight, receive, send, scope.get("exchange"), request
             )
         finally:
             self._admission.leave(key, in_flight)
+
+    async def _take_upload(
+        self,
+        request: PassThroughRequest,
+        receive: Receive,
+        length: int | None,
+        in_flight: InFlightRequest,
+        send: Send,
+    ) -> bool:
+        """Take a body that is no JSON: whole, or as an upload. Return False if it was refused."""
+        is_upload = request.match.candidates[0].endpoint.is_upload
+        problem: Problem | None = None
+        try:
+            reader = UploadReader(
+                receive,
+                length,
+                self._server,
+                self._admission.reserve_memory(in_flight),
+                setting="max_upload" if is_upload else "max_body",
+            )
+            if is_upload:
+                request.upload = reader
+            else:
+                await reader.read_ahead(self._server.max_body + 1)
+                request.body = reader.take_whole()
+        except ClientGone:
+            return False
+        except ProblemError as error:
+            problem = error.problem
+        except asyncio.CancelledError:
+            if not in_flight.undo_cancellation():
+                raise
+            problem = DRAINING
+        if problem is None:
+            return True
+        endpoint = self._endpoints[request.dialect.name]
+        await endpoint.refuse(send, problem, request.call.id)
+        return False
 
     async def _identify(self, headers: RequestHeaders) -> Key:
         """Return the key of a request. Raises ProblemError."""

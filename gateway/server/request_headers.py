@@ -73,10 +73,6 @@ TOO_MANY_HEADERS = Problem(
 )
 
 
-class ClientGone(Exception):
-    """The client has left."""
-
-
 def new_id() -> str:
     """Return a new id for a call: ordered by time, and unique without coordination."""
     try:

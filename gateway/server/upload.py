@@ -7,12 +7,12 @@ slows its client down, and an upload of any size needs the memory of a few piece
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol, Self
+from typing import Literal, Protocol, Self
 
-from gateway.core.errors import Problem, ProblemError
+from gateway.core.errors import ClientGone, Problem, ProblemError
 from gateway.limits.load_shedding import MemoryReservation
 from gateway.server.body import make_timeout_error
-from gateway.server.request_headers import ClientGone, Receive
+from gateway.server.request_headers import Receive
 from gateway.settings.schema.server import ServerPart
 
 _BUFFER_BYTES = 200_000
@@ -45,13 +45,16 @@ class UploadReader:
         server: ServerPart,
         memory: MemoryReservation,
         inspector: UploadInspector | None = None,
+        setting: Literal["max_upload", "max_body"] = "max_upload",
     ) -> None:
         """Take a request that announces `length` bytes, or None if it announces no number.
 
-        Raises ProblemError: request_too_large, overloaded.
+        `setting` is that of `server` which bounds the body. Raises ProblemError: request_too_large,
+        overloaded.
         """
         self._receive = receive
-        self._max_bytes = server.max_upload
+        self._setting = setting
+        self._max_bytes: int = getattr(server, setting)
         self._timeouts = server.timeouts
         self._memory = memory
         self._inspector = inspector
@@ -127,5 +130,5 @@ class UploadReader:
         return data
 
     def _make_too_large_error(self) -> ProblemError:
-        message = f"The upload is larger than {self._max_bytes:,} bytes (server.max_upload)."
+        message = f"The upload is larger than {self._max_bytes:,} bytes (server.{self._setting})."
         return ProblemError(Problem(kind="request_too_large", message=message))

@@ -1,15 +1,19 @@
 """Pass-through calls over real sockets: bytes, rows, objects of keys, and what no table lists."""
 
+import hashlib
 from decimal import Decimal
 
 import pytest
 
-from tests.e2e.upstream import Answer, Upstream
+from tests.e2e.upstream import Answer, Request, Upstream
 from tests.e2e.world import Config, Make, World
 
-KEYS = {"alice": "tg-alice-0123456789abcdef0123456789", "bob": "tg-bob-0123456789abcdef0123456789"}
-IMAGE = b'{"created": 1,  "data": [{"b64_json": "aGk="}], "usage": {"input_tokens": 5, "output_tokens": 40,' \
-    b' "total_tokens": 45}}'  # fmt: skip
+SECRETS = ("tg-alice-0123456789abcdef0123456789", "tg-bob-0123456789abcdef0123456789")
+KEYS = ",".join(
+    f"{name}={hashlib.sha256(secret.encode()).hexdigest()}"
+    for name, secret in zip(("alice", "bob"), SECRETS, strict=True)
+)
+IMAGE = b'{"created": 1,  "data": [{"b64_json": "aGk="}], "usage": {"input_tokens": 5, "output_tokens": 40}}'
 
 
 def media(value: Config) -> None:
@@ -25,6 +29,13 @@ def media(value: Config) -> None:
 @pytest.fixture
 def world(make: Make) -> World:
     return make(media)
+
+
+def serve_file(request: Request) -> Answer:
+    """Answer as a provider that has one file."""
+    if request.path.endswith("/content"):
+        return Answer(pieces=(b"one\n", b"two\n"), headers=())
+    return answer(b'{"id": "file-1", "object": "file"}')
 
 
 def answer(body: bytes) -> Answer:
@@ -64,3 +75,36 @@ def test_a_method_that_the_endpoint_has_not_is_refused(world: World) -> None:
     reply = world.client.put("/v1/files")
     assert reply.status_code == 405
     assert reply.headers["allow"] == "GET, POST"
+
+
+def test_a_file_goes_through_as_it_comes_and_belongs_to_its_key(
+    make: Make, upstream: Upstream
+) -> None:
+    world = make(media, TIERGATE_KEYS=KEYS)
+    upstream.on("/acme/files", serve_file)
+    alice, bob = ({"authorization": f"Bearer {secret}"} for secret in SECRETS)
+    data = b"x" * 500_000
+    reply = world.client.post(
+        "/v1/files", files={"file": ("a.jsonl", data)}, data={"purpose": "batch"}, headers=alice
+    )
+    assert reply.json()["id"] == "file-1"
+    (request,) = upstream.requests
+    assert data in request.body
+    assert (request.header("content-type") or "").startswith("multipart/form-data; boundary=")
+    assert world.client.get("/v1/files/file-1", headers=alice).status_code == 200
+    content = world.client.get("/v1/files/file-1/content", headers=alice)
+    assert content.content == b"one\ntwo\n"
+    count = len(upstream.requests)
+    for path in ("/v1/files/file-1", "/v1/files/file-1/content"):
+        refusal = world.client.get(path, headers=bob)
+        assert refusal.status_code == 404
+        assert "file-1" in refusal.json()["error"]["message"]
+    assert world.client.delete("/v1/files/file-1", headers=bob).status_code == 404
+    assert len(upstream.requests) == count
+    rows = world.entries()
+    assert [row.operation for row in rows][:3] == [
+        "files.create",
+        "files.retrieve",
+        "files.content",
+    ]
+    assert {row.cost for row in rows if row.state != "refused"} == {Decimal(0)}

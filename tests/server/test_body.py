@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator, Iterable
 
 import pytest
 
-from gateway.core.errors import ProblemError
+from gateway.core.errors import ClientGone, ProblemError
 from gateway.limits.load_shedding import LoadSample, LoadShedder, MemoryReservation
 from gateway.server.body import BodyReader
-from gateway.server.request_headers import ClientGone, Message, Receive
+from gateway.server.request_headers import Message, Receive
 from gateway.settings.schema.server import ServerPart, WaitPart
 
 

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from gateway.core.errors import Problem, ProblemError
+from gateway.core.errors import ClientGone, Problem, ProblemError
 from gateway.limits.load_shedding import LoadSample, LoadShedder, MemoryReservation
-from gateway.server.request_headers import ClientGone, Message, Receive
+from gateway.server.request_headers import Message, Receive
 from gateway.server.upload import UploadInspector, UploadReader
 from gateway.settings.schema.server import ServerPart, WaitPart
 from tests.server.test_body import client_sending

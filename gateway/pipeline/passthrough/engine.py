@@ -13,7 +13,7 @@ import msgspec
 from gateway.core.call import Call
 from gateway.core.call_accounting import AttemptAccount
 from gateway.core.decision import Decision, Plan
-from gateway.core.errors import Problem, ProblemError
+from gateway.core.errors import ClientGone, Problem, ProblemError
 from gateway.core.ledger_rows import FinalRow
 from gateway.core.sse import FrameSplitter, split_data_frames
 from gateway.core.target import Account, Provider, Target, Tier, Timers, name_timers
@@ -104,19 +104,25 @@ class PassThroughEngine:
         self._wall = wall
 
     async def serve(self, request: PassThroughRequest) -> Response:
-        """Answer a call. Raises only CancelledError; every call leaves one final row."""
+        """Answer a call; every call leaves one final row.
+
+        Raises CancelledError, and ClientGone if the client leaves during its upload.
+        """
         account = self._recorder.open(request.call, self._router.catalogue.version)
         account.operation = request.call.operation
         try:
-            return await self._handle(request, account)
-        except asyncio.CancelledError:
+            response = await self._handle(request, account)
+        except (asyncio.CancelledError, ClientGone):
             if not account.is_closed:
                 account.settle_aborted(503)
             raise
         except Exception as error:  # noqa: BLE001 - a bug is answered too
-            return await respond_to_error(
+            response = await respond_to_error(
                 self._log, error, request.dialect, account, has_started=False
             )
+        if request.has_unread_body:
+            response.add_connection_close()
+        return response
 
     def abort(self, call: Call, cancel: Callable[[], object], ended_by: str = "client") -> None:
         """End a call: `cancel` its task; `ended_by` says who ends it, for its row."""
@@ -200,7 +206,7 @@ class PassThroughEngine:
         headers = dict(request.call.headers)
         if request.content_type:
             headers["content-type"] = request.content_type
-        has_upload = request.upload is not None
+        upload = request.upload
 
         async def record_resend(problem: Problem) -> None:
             account.attempt_failed(exchange.attempt, problem)
@@ -214,8 +220,8 @@ class PassThroughEngine:
                     method=choice.endpoint.endpoint.method,
                     url=choice.endpoint.build_url(parameters, request.query),
                     headers=headers,
-                    body=request.upload if has_upload else write_body(request, facts, choice.model),
-                    length=request.upload_length,
+                    body=write_body(request, facts, choice.model) if upload is None else upload,
+                    length=None if upload is None else upload.length,
                 ),
                 timers,
                 deadline=exchange.deadline,

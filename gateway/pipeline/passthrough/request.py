@@ -1,6 +1,7 @@
 """What the gateway reads of a pass-through request; all other bytes go on as they came."""
 
 from collections.abc import AsyncIterator
+from typing import Protocol
 from urllib.parse import parse_qsl, urlencode
 
 import msgspec
@@ -19,6 +20,15 @@ _PRIVATE_QUERIES = frozenset({"key", "access_token", "api_key", "api-version"})
 """Queries of the client that no provider gets: credentials, and Azure's version."""
 
 
+class Upload(AsyncIterator[bytes], Protocol):
+    """A body that arrives in pieces, as they are taken."""
+
+    length: int | None
+    """The bytes of the body, if the client has said so."""
+    is_complete: bool
+    """True if the whole body has arrived."""
+
+
 class PassThroughRequest(msgspec.Struct, kw_only=True):
     """One request for a pass-through endpoint."""
 
@@ -31,9 +41,13 @@ class PassThroughRequest(msgspec.Struct, kw_only=True):
     content_type: str = ""
     body: bytes | None = None
     """The whole body; None if there is none, or if it comes as an upload."""
-    upload: AsyncIterator[bytes] | None = None
-    upload_length: int | None = None
-    """The bytes of the upload, if the client has said so."""
+    upload: "Upload | None" = None
+    """A body that still arrives."""
+
+    @property
+    def has_unread_body(self) -> bool:
+        """True if the client may still send its body."""
+        return self.upload is not None and not self.upload.is_complete
 
 
 class RequestFacts(msgspec.Struct, frozen=True, kw_only=True):
