@@ -1,0 +1,153 @@
+"""Read whose objects an answer is about: those that a provider has made, and those that it lists.
+
+A provider lists the objects of all keys that share an account. The gateway leaves out those of
+other keys; all other bytes of the list stay.
+"""
+
+from collections.abc import Container
+
+import msgspec
+
+from gateway.core import jsonio
+from gateway.core.jsonio import Json, Members
+
+_LIST_MEMBERS = ("data", "files", "cachedContents", "batches", "operations", "fileSearchStores")
+"""Members that have the objects of a list, by the API: OpenAI and Anthropic, then Gemini."""
+_RESULT_MEMBERS = ("output_file_id", "error_file_id", "result_files", "responsesFile")
+"""Members that name the files with the results of a batch or of a fine-tuning job."""
+_FACT_MEMBERS = {"bytes": "bytes", "size_bytes": "bytes", "sizeBytes": "bytes"} | {
+    name: name for name in ("purpose", "model", "status", "state", "endpoint", "input_file_id")
+}
+"""What the gateway notes of an object, by the member that has it."""
+_FIXED_EXPIRY_KINDS = frozenset({"file", "upload"})
+"""Kinds whose `expires_at` is the time of their deletion, which nothing changes later."""
+
+_read_list = jsonio.make_reader(list[msgspec.Raw])
+
+
+class MadeObject(msgspec.Struct, frozen=True, kw_only=True):
+    """An object that an answer shows."""
+
+    id: str
+    kind: str
+    expires_at: float | None = None
+    """When the provider deletes it, in seconds since the epoch; None if that may change."""
+    facts: dict[str, Json] = {}
+
+
+def find_made_objects(kind: str, body: bytes) -> list[MadeObject]:
+    """Return the object that an answer shows, which is of a kind, and files that it has made.
+
+    An answer that shows none gives an empty list: call this for an answer that is no error.
+    """
+    value = _parse_object(body)
+    objects = [item for item in (_read_object(kind, value), _read_file(value)) if item is not None]
+    response = value.get("response")
+    for holder in (value, response if isinstance(response, dict) else {}):
+        for name in _RESULT_MEMBERS:
+            result = holder.get(name)
+            ids = result if isinstance(result, list) else [result]
+            objects += [MadeObject(id=id, kind="file") for id in ids if isinstance(id, str) and id]
+    return objects
+
+
+class ObjectPage:
+    """One page of a list of objects."""
+
+    def __init__(self, members: Members, list_member: str) -> None:
+        self._members = members
+        self._list_member = list_member
+        self._items = _read_list(bytes(memoryview(members[list_member])))
+        self._ids = [_read_id(jsonio.loads(memoryview(item))) for item in self._items]
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of the objects of all keys, in their order."""
+        return [id for id in self._ids if id is not None]
+
+    @property
+    def has_more(self) -> bool:
+        """True if the provider has another page."""
+        return bool(self._read_member("has_more") or self._read_member("nextPageToken"))
+
+    def keep(self, ids: Container[str]) -> bytes:
+        """Return the page with those objects only.
+
+        A page without an object is the last one, since clients go on from the last object.
+        """
+        kept = [
+            (id, item)
+            for id, item in zip(self._ids, self._items, strict=True)
+            if id is not None and id in ids
+        ]
+        if len(kept) == len(self._items):
+            return jsonio.join_members(self._members)
+        data = b"[" + b",".join(bytes(memoryview(item)) for _, item in kept) + b"]"
+        changes: dict[str, bytes] = {self._list_member: data}
+        for name, index in (("first_id", 0), ("last_id", -1)):
+            changes[name] = jsonio.dumps(kept[index][0] if kept else None)
+        if not kept:
+            changes["has_more"] = b"false"
+        members = self._members | {
+            name: msgspec.Raw(raw) for name, raw in changes.items() if name in self._members
+        }
+        return jsonio.join_members(members)
+
+    def _read_member(self, name: str) -> Json:
+        raw = self._members.get(name)
+        return None if raw is None else jsonio.loads(memoryview(raw))
+
+
+def read_page(body: bytes) -> ObjectPage | None:
+    """Return the page that an answer to a list is; None if it is no page that the gateway knows.
+
+    Such an answer must not reach the client: it may show objects of other keys.
+    """
+    try:
+        members = jsonio.read_members(body)
+        name = next((name for name in _LIST_MEMBERS if name in members), None)
+        return ObjectPage(members, name) if name is not None else None
+    except jsonio.JsonError:
+        return None
+
+
+def _read_object(kind: str, value: dict[str, Json]) -> MadeObject | None:
+    id = _read_id(value)
+    if id is None:
+        return None
+    facts = {
+        fact: value[name] for name, fact in _FACT_MEMBERS.items() if _is_plain(value.get(name))
+    }
+    expires_at = value.get("expires_at") if kind in _FIXED_EXPIRY_KINDS else None
+    return MadeObject(
+        id=id,
+        kind=kind,
+        expires_at=float(expires_at) if isinstance(expires_at, int | float) else None,
+        facts=facts,
+    )
+
+
+def _read_file(value: dict[str, Json]) -> MadeObject | None:
+    """Return the file that an upload has made, or that Gemini wraps in its answer."""
+    file = value.get("file")
+    return _read_object("file", file) if isinstance(file, dict) else None
+
+
+def _read_id(value: Json) -> str | None:
+    """Return the id of an object, or the name that the Gemini API has in its place."""
+    if not isinstance(value, dict):
+        return None
+    id = value.get("id") or value.get("name")
+    return id if isinstance(id, str) and id else None
+
+
+def _is_plain(value: Json) -> bool:
+    return isinstance(value, str | int | float) and value != ""
+
+
+def _parse_object(body: bytes) -> dict[str, Json]:
+    try:
+        value = jsonio.loads(body)
+    except jsonio.JsonError:
+        return {}
+    return value if isinstance(value, dict) else {}
