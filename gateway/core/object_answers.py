@@ -4,17 +4,13 @@ A provider lists the objects of all keys that share an account. The gateway leav
 other keys; all other bytes of the list stay.
 """
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 
 import msgspec
 
 from gateway.core import jsonio
 from gateway.core.jsonio import Json, Members
 
-_LIST_MEMBERS = ("data", "files", "cachedContents", "batches", "operations", "fileSearchStores")
-"""Members that have the objects of a list, by the API: OpenAI and Anthropic, then Gemini."""
-_RESULT_MEMBERS = ("output_file_id", "error_file_id", "result_files", "responsesFile")
-"""Members that name the files with the results of a batch or of a fine-tuning job."""
 _FACT_MEMBERS = {"bytes": "bytes", "size_bytes": "bytes", "sizeBytes": "bytes"} | {
     name: name for name in ("purpose", "model", "status", "state", "endpoint", "input_file_id")
 }
@@ -35,19 +31,26 @@ class MadeObject(msgspec.Struct, frozen=True, kw_only=True):
     facts: dict[str, Json] = {}
 
 
-def find_made_objects(kind: str, body: bytes) -> list[MadeObject]:
-    """Return the object that an answer shows, which is of a kind, and files that it has made.
+def find_made_objects(kind: str, value: Mapping[str, Json]) -> list[MadeObject]:
+    """Return the object that an answer shows, which is of a kind, and the file that it holds.
 
     An answer that shows none gives an empty list: call this for an answer that is no error.
     """
-    value = _parse_object(body)
-    objects = [item for item in (_read_object(kind, value), _read_file(value)) if item is not None]
-    response = value.get("response")
-    for holder in (value, response if isinstance(response, dict) else {}):
-        for name in _RESULT_MEMBERS:
-            result = holder.get(name)
-            ids = result if isinstance(result, list) else [result]
-            objects += [MadeObject(id=id, kind="file") for id in ids if isinstance(id, str) and id]
+    return [item for item in (_read_object(kind, value), _read_file(value)) if item is not None]
+
+
+def find_result_objects(makes: Mapping[str, str], value: Json) -> list[MadeObject]:
+    """Return the objects that the provider itself has made, as the files of a batch.
+
+    `makes` has their kinds by the members that hold their ids, with dots between names.
+    """
+    objects: list[MadeObject] = []
+    for member, kind in makes.items():
+        held: Json = value
+        for name in member.split("."):
+            held = held.get(name) if isinstance(held, dict) else None
+        ids = held if isinstance(held, list) else [held]
+        objects += [MadeObject(id=id, kind=kind) for id in ids if isinstance(id, str) and id]
     return objects
 
 
@@ -98,20 +101,19 @@ class ObjectPage:
         return None if raw is None else jsonio.loads(memoryview(raw))
 
 
-def read_page(body: bytes) -> ObjectPage | None:
+def read_page(body: bytes, list_member: str) -> ObjectPage | None:
     """Return the page that an answer to a list is; None if it is no page that the gateway knows.
 
     Such an answer must not reach the client: it may show objects of other keys.
     """
     try:
         members = jsonio.read_members(body)
-        name = next((name for name in _LIST_MEMBERS if name in members), None)
-        return ObjectPage(members, name) if name is not None else None
+        return ObjectPage(members, list_member) if list_member in members else None
     except jsonio.JsonError:
         return None
 
 
-def _read_object(kind: str, value: dict[str, Json]) -> MadeObject | None:
+def _read_object(kind: str, value: Mapping[str, Json]) -> MadeObject | None:
     id = _read_id(value)
     if id is None:
         return None
@@ -127,7 +129,7 @@ def _read_object(kind: str, value: dict[str, Json]) -> MadeObject | None:
     )
 
 
-def _read_file(value: dict[str, Json]) -> MadeObject | None:
+def _read_file(value: Mapping[str, Json]) -> MadeObject | None:
     """Return the file that an upload has made, or that Gemini wraps in its answer."""
     file = value.get("file")
     return _read_object("file", file) if isinstance(file, dict) else None
@@ -135,7 +137,7 @@ def _read_file(value: dict[str, Json]) -> MadeObject | None:
 
 def _read_id(value: Json) -> str | None:
     """Return the id of an object, or the name that the Gemini API has in its place."""
-    if not isinstance(value, dict):
+    if not isinstance(value, Mapping):
         return None
     id = value.get("id") or value.get("name")
     return id if isinstance(id, str) and id else None
@@ -143,11 +145,3 @@ def _read_id(value: Json) -> str | None:
 
 def _is_plain(value: Json) -> bool:
     return isinstance(value, str | int | float) and value != ""
-
-
-def _parse_object(body: bytes) -> dict[str, Json]:
-    try:
-        value = jsonio.loads(body)
-    except jsonio.JsonError:
-        return {}
-    return value if isinstance(value, dict) else {}

@@ -108,3 +108,30 @@ def test_a_file_goes_through_as_it_comes_and_belongs_to_its_key(
         "files.content",
     ]
     assert {row.cost for row in rows if row.state != "refused"} == {Decimal(0)}
+
+
+def test_a_list_shows_the_objects_of_its_key_alone(make: Make, upstream: Upstream) -> None:
+    world = make(media, TIERGATE_KEYS=KEYS)
+    alice, bob = ({"authorization": f"Bearer {secret}"} for secret in SECRETS)
+    ids = iter(("file-1", "file-2"))
+
+    def serve(request: Request) -> Answer:
+        if request.method == "POST":
+            return answer(b'{"id": "%s"}' % next(ids).encode())
+        return answer(
+            b'{"data":[{"id":"file-1"},{"id":"file-2"},{"id":"file-3"}],"has_more":false}'
+        )
+
+    upstream.on("/acme/files", serve)
+    for headers in (alice, bob):
+        world.client.post("/v1/files", files={"file": b"1"}, headers=headers)
+    listing = world.client.get("/v1/files", headers=alice).content
+    assert listing == b'{"data":[{"id":"file-1"}],"has_more":false}'
+
+
+def test_deleted_objects_are_forgotten(make: Make, upstream: Upstream) -> None:
+    world = make(media)
+    upstream.on("/acme/files", lambda _: answer(b'{"id": "file-1", "deleted": true}'))
+    world.client.post("/v1/files", files={"file": b"1"})
+    assert world.client.delete("/v1/files/file-1").status_code == 200
+    assert world.client.delete("/v1/files/file-1").status_code == 404

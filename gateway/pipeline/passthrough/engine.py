@@ -5,7 +5,7 @@ client's SDK retries by its own rule.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import NoReturn
 
 import msgspec
@@ -14,7 +14,11 @@ from gateway.core.call import Call
 from gateway.core.call_accounting import AttemptAccount
 from gateway.core.decision import Decision, Plan
 from gateway.core.errors import ClientGone, Problem, ProblemError
+from gateway.core.jsonio import Json
 from gateway.core.ledger_rows import FinalRow
+from gateway.core.object_answers import find_made_objects, find_result_objects, read_page
+from gateway.core.object_ids import ObjectApi, find_objects, may_name_objects
+from gateway.core.owned_object import OwnedObject
 from gateway.core.sse import FrameSplitter, split_data_frames
 from gateway.core.target import Account, Provider, Target, Tier, Timers, name_timers
 from gateway.core.usage import merge_usage
@@ -24,7 +28,7 @@ from gateway.limits.passthrough_bound import PassThroughBound
 from gateway.pipeline.accounting import CallRecorder, RecordedAccount
 from gateway.pipeline.end_users import EndUserHasher
 from gateway.pipeline.passthrough import answer
-from gateway.pipeline.passthrough.objects import ObjectGuard, find_created, find_place
+from gateway.pipeline.passthrough.objects import ObjectGuard, find_place
 from gateway.pipeline.passthrough.request import (
     PassThroughRequest,
     RequestFacts,
@@ -54,6 +58,9 @@ _MAX_ERROR_BYTES = 1_000_000
 _MAX_JSON_BYTES = 128_000_000
 """Bytes of an answer that the gateway reads whole: images come as text within JSON."""
 _CONFLICT = 409
+_API_BY_DIALECT: Mapping[str, ObjectApi] = {
+    "openai-chat": "openai", "anthropic-messages": "anthropic", "gemini": "gemini",
+}  # fmt: skip
 
 
 class _Exchange(msgspec.Struct, kw_only=True):
@@ -63,6 +70,7 @@ class _Exchange(msgspec.Struct, kw_only=True):
     facts: RequestFacts
     choice: PassThroughChoice
     account: RecordedAccount
+    named_objects: Sequence[OwnedObject]
     provider_account: Account
     attempt: AttemptAccount
     timers: Timers
@@ -139,7 +147,7 @@ class PassThroughEngine:
             account.end_user = self._end_user_hasher.hash_id(key.tenant, key.name, user)
         account.record_prompt(facts.prompt, 0, None)
         features = Features(facts.prompt, call.dialect, call.key, call.options, None, call.hints)
-        named_objects = await self._objects.find(call.key, list_object_ids(request))
+        named_objects = await self._objects.find(call.key, list_object_ids(request, facts))
         place = find_place(named_objects)
         choice = route_passthrough.choose(self._router.catalogue, request.match, features, place)
         target = await _find_target(choice)
@@ -150,7 +158,7 @@ class PassThroughEngine:
         if target.price is None or target.price.units:
             account.unit_bounds = list_unit_bounds(endpoint, facts.value)
         await self._reserve(account, facts, choice, target, decision)
-        return await self._exchange(request, facts, choice, target, account)
+        return await self._exchange(request, facts, choice, target, account, named_objects)
 
     async def _reserve(
         self,
@@ -183,6 +191,7 @@ class PassThroughEngine:
         choice: PassThroughChoice,
         target: Target,
         account: RecordedAccount,
+        named_objects: Sequence[OwnedObject],
     ) -> Response:
         """Send the request, and respond with the answer. Raises ProblemError."""
         provider = choice.endpoint.provider
@@ -198,6 +207,7 @@ class PassThroughEngine:
             facts=facts,
             choice=choice,
             account=account,
+            named_objects=named_objects,
             provider_account=provider_account,
             attempt=await account.attempt_started(target, provider_account),
             timers=timers,
@@ -286,10 +296,10 @@ class PassThroughEngine:
         body = await collect_body(response, exchange.timers, exchange.deadline, _MAX_JSON_BYTES)
         await response.close()
         value = answer.read_object(body)
+        body = await self._apply_ownership(exchange, value, body)
         account.usage = read_usage(endpoint, account.call.dialect, exchange.facts.value, value)
         account.is_complete = True
         account.record_first_content(self._clock())
-        await self._objects.add(account.call.key, exchange.place, find_created(endpoint, value), {})
         row = account.settle("settled", response.status)
         await account.wait_for_sync()
         return Response(
@@ -302,6 +312,30 @@ class PassThroughEngine:
             ],
             body=body,
         )
+
+    async def _apply_ownership(
+        self, exchange: _Exchange, value: dict[str, Json], body: bytes
+    ) -> bytes:
+        """Remember the objects that an answer shows as new, and return the client's answer.
+
+        A list keeps only the objects of the key. Raises ProblemError.
+        """
+        endpoint, key = exchange.choice.endpoint.endpoint, exchange.account.call.key
+        made_objects = find_made_objects(endpoint.creates, value) if endpoint.creates else []
+        items: list[Json] = [value]
+        if endpoint.lists:
+            page = read_page(body, endpoint.list_member)
+            if page is None:
+                message = f"{exchange.place.provider} sent no list that the gateway can read."
+                raise ProblemError(Problem(kind="upstream_error", message=message))
+            body = page.keep(await self._objects.keep_own(key, exchange.place, page))
+            items = answer.read_object(body).get(endpoint.list_member) or []
+        for item in items if endpoint.makes else ():
+            made_objects += find_result_objects(endpoint.makes, item)
+        await self._objects.add(key, exchange.place, made_objects, {})
+        if endpoint.deletes:
+            await self._objects.remove(exchange.named_objects)
+        return body
 
     async def _relay(
         self, exchange: _Exchange, response: ProviderResponse
@@ -365,10 +399,17 @@ def _decide_again(ceiling: Tier) -> NoReturn:
     raise refusals.not_allowed("this endpoint", f"a budget allows at most {ceiling}")
 
 
-def list_object_ids(request: PassThroughRequest) -> list[str]:
-    """Return the ids of the objects that a request names, each once."""
-    first = request.match.candidates[0]
-    return list(dict.fromkeys(first.list_object_ids(request.match.parameters)))
+def list_object_ids(request: PassThroughRequest, facts: RequestFacts) -> list[str]:
+    """Return the ids of the objects that a request names in its path and body, each once.
+
+    Raises ProblemError if a body could name others than it seems to.
+    """
+    first, body = request.match.candidates[0], request.body
+    ids = first.list_object_ids(request.match.parameters)
+    api = _API_BY_DIALECT[first.table.dialect]
+    if facts.value and body and may_name_objects(api, body):
+        ids += [item.id for item in find_objects(api, body, facts.value)]
+    return list(dict.fromkeys(ids))
 
 
 async def _find_target(choice: PassThroughChoice) -> Target:

@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterable, Sequence
 from gateway.core.call import Key
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.jsonio import Json
+from gateway.core.object_answers import MadeObject, ObjectPage
 from gateway.core.owned_object import OwnedObject
-from gateway.core.passthrough import PassThroughEndpoint
 from gateway.routing import refusals
 from gateway.routing.route_passthrough import ObjectPlace
 from gateway.state.object_owners import ObjectOwners
+
+type Facts = dict[str, Json]
 
 _MAX_NEW_OBJECTS = 1000
 """The most objects of one answer that the gateway remembers."""
@@ -26,7 +28,7 @@ class ObjectGuard:
         self, owners: ObjectOwners, *, allows_foreign: bool, wall: Callable[[], float]
     ) -> None:
         """With `allows_foreign`, a key also reaches objects that nobody has made through here."""
-        self.owners = owners
+        self._owners = owners
         self._allows_foreign = allows_foreign
         self._wall = wall
 
@@ -34,7 +36,7 @@ class ObjectGuard:
         """Return the objects of a key with these ids. Raises ProblemError if one is not its own."""
         if not ids:
             return []
-        objects = await self.owners.find(key, ids)
+        objects = await self._owners.find(key, ids)
         own_ids = {item.id for item in objects}
         for id in ids:
             if id not in own_ids and not self._allows_foreign:
@@ -45,30 +47,40 @@ class ObjectGuard:
                 raise ProblemError(Problem(kind="not_found", message=message))
         return objects
 
+    async def keep_own(self, key: Key, place: ObjectPlace, page: ObjectPage) -> set[str]:
+        """Return the ids on a page that are objects of a key at a provider account."""
+        objects = await self._owners.find(key, page.ids)
+        return {item.id for item in objects if ObjectPlace(item.provider, item.account) == place}
+
+    async def remove(self, objects: Sequence[OwnedObject]) -> None:
+        """Forget objects that the provider has deleted."""
+        if objects:
+            await self._owners.remove(objects)
+
     async def add(
-        self,
-        key: Key,
-        place: ObjectPlace,
-        ids_by_kind: Iterable[tuple[str, str]],
-        facts: dict[str, Json],
+        self, key: Key, place: ObjectPlace, made_objects: Sequence[MadeObject], facts: Facts
     ) -> None:
-        """Remember new objects of a key, given as kind and id, before the client learns of them."""
+        """Remember new objects of a key before the client learns of them.
+
+        `facts` are what the request shows of them.
+        """
         now = self._wall()
         objects = [
             OwnedObject(
-                id=id,
-                kind=kind,
+                id=item.id,
+                kind=item.kind,
                 tenant=key.tenant,
                 key=key.name,
                 provider=place.provider,
                 account=place.account,
                 created_at=now,
-                facts=facts,
+                expires_at=item.expires_at,
+                facts={**facts, **item.facts},
             )
-            for kind, id in list(ids_by_kind)[:_MAX_NEW_OBJECTS]
+            for item in made_objects[:_MAX_NEW_OBJECTS]
         ]
         if objects:
-            await self.owners.add(objects)
+            await self._owners.add(objects)
 
 
 def find_place(objects: Iterable[OwnedObject]) -> ObjectPlace | None:
@@ -88,12 +100,3 @@ def find_place(objects: Iterable[OwnedObject]) -> ObjectPlace | None:
         )
         raise ProblemError(Problem(kind="invalid_request", message=message))
     return places[0]
-
-
-def find_created(endpoint: PassThroughEndpoint, value: Json) -> list[tuple[str, str]]:
-    """Return kind and id of the object that an answer describes as new; empty if there is none."""
-    if not endpoint.creates:
-        return []
-    for name in endpoint.id_member.split("."):
-        value = value.get(name) if isinstance(value, dict) else None
-    return [(endpoint.creates, value)] if isinstance(value, str) and value else []
