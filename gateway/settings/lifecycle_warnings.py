@@ -28,6 +28,7 @@ _OTHER_TERMS = {
     "above": "long-context steps",
     "services": "service tiers",
     "tools": "tools",
+    "units": "units",
 }
 """Parts of a price besides its rates, in the words of a warning."""
 
@@ -219,6 +220,6 @@ def _describe_change(earlier: RatesPart | Rates, later: RatesPart | Rates) -> st
 
 def _differs(earlier: RatesPart | Rates, later: RatesPart | Rates, name: str) -> bool:
     old, new = getattr(earlier, name, None), getattr(later, name, None)
-    if isinstance(earlier, DatedPart) and name in ("services", "tools"):
+    if isinstance(earlier, DatedPart) and name in ("services", "tools", "units"):
         return any((old or {}).get(key) != item for key, item in (new or {}).items())
     return old != new

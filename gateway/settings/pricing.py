@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import NamedTuple
 
 import msgspec
 
 from gateway.core.price import LaterPrice, Price, PriceHours, PriceStep, list_prompt_classes
-from gateway.core.rates import Rates, scale_rates
+from gateway.core.rates import EXACT_CONTEXT, Rates, scale_rates
 from gateway.core.usage import MODALITIES
 from gateway.settings.schema.root import (
     DatedPart,
@@ -20,8 +21,23 @@ from gateway.settings.schema.root import (
 )
 from gateway.settings.schema.schedule import WEEKDAYS, parse_hours
 
-type Services = Mapping[str, ServicePart]
-type Tools = Mapping[str, Decimal]
+
+class _LastingPart(NamedTuple):
+    """What goes on from day to day and from hour to hour, unless a day changes it."""
+
+    services: Mapping[str, ServicePart]
+    tools: Mapping[str, Decimal]
+    units: Mapping[str, Decimal]
+    as_text: frozenset[str]
+    """The modalities that a prompt costs as text."""
+
+    def merge(self, dated_part: DatedPart) -> "_LastingPart":
+        """Return what holds from a later day on."""
+        return self._replace(
+            services={**self.services, **dated_part.services},
+            tools={**self.tools, **dated_part.tools},
+            units={**self.units, **dated_part.units},
+        )
 
 
 def build_price(price_part: PricePart) -> Price:
@@ -30,25 +46,21 @@ def build_price(price_part: PricePart) -> Price:
     Each price includes its service tiers: a factor applies to the price that is in force.
     """
     version = f"config {price_part.as_of}".strip()
-    services, tools, later_prices = price_part.services, price_part.tools, []
-    as_text = frozenset[str](price_part.as_text)
-    for day, dated_part in sorted(price_part.from_.items()):
-        services, tools = {**services, **dated_part.services}, {**tools, **dated_part.tools}
-        built_price = _build_dated_price(
-            dated_part, f"{version} from {day}", services, tools, as_text
-        )
-        later_prices.append(LaterPrice(_midnight_timestamp(day), built_price))
-    built_price = _build_dated_price(
-        price_part, version, price_part.services, price_part.tools, as_text
+    lasting_part = _LastingPart(
+        price_part.services, price_part.tools, price_part.units, frozenset(price_part.as_text)
     )
+    built_price = _build_dated_price(price_part, version, lasting_part)
+    later_prices = []
+    for day, dated_part in sorted(price_part.from_.items()):
+        lasting_part = lasting_part.merge(dated_part)
+        later_price = _build_dated_price(dated_part, f"{version} from {day}", lasting_part)
+        later_prices.append(LaterPrice(_midnight_timestamp(day), later_price))
     return msgspec.structs.replace(built_price, later=tuple(later_prices))
 
 
-def _build_dated_price(
-    dated_part: DatedPart, version: str, services: Services, tools: Tools, as_text: frozenset[str]
-) -> Price:
+def _build_dated_price(dated_part: DatedPart, version: str, lasting_part: _LastingPart) -> Price:
     hours = tuple(
-        msgspec.structs.replace(item, price=_add_services(item.price, services, tools, as_text))
+        msgspec.structs.replace(item, price=_add_lasting_part(item.price, lasting_part))
         for item in _build_hours(dated_part.hours, version)
     )
     built_price = Price(
@@ -57,25 +69,24 @@ def _build_dated_price(
         version=version,
         hours=hours,
     )
-    return _add_services(built_price, services, tools, as_text)
+    return _add_lasting_part(built_price, lasting_part)
 
 
-def _add_services(
-    standard: Price, services: Services, tools: Tools, as_text: frozenset[str]
-) -> Price:
-    """Return a price with its service tiers, its tools, and the media that it bills as text.
+def _add_lasting_part(standard: Price, lasting_part: _LastingPart) -> Price:
+    """Return a price with its service tiers, tools and units, and the media that it bills as text.
 
     Media with a rate of their own for prompts do not cost as text does.
     """
-    text_modalities = as_text - list_priced_modalities(standard)
+    text_modalities = lasting_part.as_text - list_priced_modalities(standard)
+    standard = msgspec.structs.replace(standard, units=dict(lasting_part.units))
     service_prices = {
         name: _build_service_price(standard, name, service_part)
-        for name, service_part in services.items()
+        for name, service_part in lasting_part.services.items()
     }
     return msgspec.structs.replace(
         standard,
         services=service_prices,
-        tools=dict(tools),
+        tools=dict(lasting_part.tools),
         as_text=list_prompt_classes(text_modalities),
     )
 
@@ -93,12 +104,17 @@ def list_priced_modalities(price: Price) -> set[str]:
 def _build_service_price(standard: Price, name: str, service_part: ServicePart) -> Price:
     version = f"{standard.version}, {name}"
     if service_part.factor is None:
-        hours = tuple(_build_hours(service_part.hours, version))
+        units = dict(service_part.units)
+        hours = tuple(
+            msgspec.structs.replace(item, price=msgspec.structs.replace(item.price, units=units))
+            for item in _build_hours(service_part.hours, version)
+        )
         return Price(
             rates=_build_rates(service_part),
             steps=_build_steps(service_part.above),
             version=version,
             hours=hours,
+            units=units,
         )
     later = tuple(
         LaterPrice(
@@ -113,7 +129,10 @@ def _build_service_price(standard: Price, name: str, service_part: ServicePart) 
 
 def _scale_price(standard: Price, factor: Decimal, version: str) -> Price:
     steps = tuple(PriceStep(item.above, scale_rates(item.rates, factor)) for item in standard.steps)
-    return Price(rates=scale_rates(standard.rates, factor), steps=steps, version=version)
+    units = {name: EXACT_CONTEXT.multiply(usd, factor) for name, usd in standard.units.items()}
+    return Price(
+        rates=scale_rates(standard.rates, factor), steps=steps, version=version, units=units
+    )
 
 
 def _build_hours(parts: list[HoursPart], version: str) -> list[PriceHours]:

@@ -73,6 +73,9 @@ STEPS: list[tuple[str, list[str]]] = [
       "{input: 3, output: 4, hours: [{utc: '01:00-02:00', input: 1, output: 1}], tools: {a: 2}}}}"),
      [("2026-12-01: the price changes on 2026-12-01: only its hours and its tools. "
        "It serves acme/smart.")]),
+    ("{units: {image: 1, page: 2}, from: {2026-12-01: {units: {page: 3}}}}",
+     ["2026-12-01: the price changes on 2026-12-01: only its units. It serves acme/smart."]),
+    ("{units: {image: 1}, from: {2027-06-01: {}}, services: {flex: {units: {image: 2}}}}", []),
     ("{input: 3, output: 4, services: {flex: {factor: 0.5, from: {2026-12-09: 0.6, 2026-12-08: 1, 2027-02-01: 2}}}}",
      [("2026-12-08: the price of flex changes on 2026-12-08: 0.5 to 1 times. It serves acme/smart."),
       ("2026-12-09: the price of flex changes on 2026-12-09: 1 to 0.6 times. It serves acme/smart.")]),
@@ -267,6 +270,8 @@ INCOMPLETE_PRICES: list[tuple[str, str]] = [
      ".from.2027-06-01.services.fast"),
     # tools alone are no price
     ("{input: 1, output: 1, from: {2027-06-01: {tools: {web_search: 1}}}}", ".from.2027-06-01"),
+    # units alone are one, but not beside half of the rates
+    ("{input: 1, units: {image: 1}}", ""),
 ]  # fmt: skip
 
 

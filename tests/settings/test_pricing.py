@@ -205,6 +205,50 @@ def test_tool_prices_continue_through_hours_and_days(
     assert at.tools == {"web_search": Decimal(web), "file_search": Decimal(files)}
 
 
+UNITS = """\
+    price:
+      units: {image: 0.04, image 1024x1792 hd: 0.12}
+      hours: [{utc: "22:00-24:00"}]
+      services:
+        flex: {factor: 0.5}
+        own: {units: {image: 0.03}, hours: [{utc: "01:00-04:00"}]}
+      from: {2026-12-01: {units: {image: 0.05}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("moment", "service", "units"),
+    [
+        ("2026-11-24T12:00", None, {"image": "0.04", "image 1024x1792 hd": "0.12"}),
+        ("2026-11-24T22:30", None, {"image": "0.04", "image 1024x1792 hd": "0.12"}),
+        ("2026-12-01T00:00", None, {"image": "0.05", "image 1024x1792 hd": "0.12"}),
+        ("2026-11-24T12:00", "flex", {"image": "0.02", "image 1024x1792 hd": "0.06"}),
+        ("2026-12-01T00:00", "flex", {"image": "0.025", "image 1024x1792 hd": "0.06"}),
+        ("2026-11-24T12:00", "own", {"image": "0.03"}),
+        ("2026-11-24T01:30", "own", {"image": "0.03"}),
+    ],
+)
+def test_units_have_a_price_at_each_time_and_in_each_service_tier(
+    tmp_path: Path, moment: str, service: str | None, units: dict[str, str]
+) -> None:
+    at = price(tmp_path, UNITS).find_in_force(
+        datetime.fromisoformat(moment).replace(tzinfo=UTC).timestamp()
+    )
+    service_price = at.find_service(service)
+    assert service_price is not None
+    assert service_price.units == {name: Decimal(usd) for name, usd in units.items()}
+
+
+def test_a_unit_that_no_call_can_have_is_an_error(tmp_path: Path) -> None:
+    text = world.BASE.replace("input: 3, output: 4", "units: {Image: 0.04}")
+    assert world.mistakes(tmp_path, text) == [
+        (
+            "c.yaml:15: error: models.large.price.units.Image: must be a unit, as image, second or "
+            "image 1024x1792 hd."
+        )
+    ]
+
+
 AS_TEXT = """\
     price:
       input: 1

@@ -52,16 +52,27 @@ def find_mixed_services(source: ConfigSource) -> Iterator[Mistake]:
 
 
 def find_missing_rates(source: ConfigSource) -> Iterator[Mistake]:
-    """Yield a warning for each model whose price lacks a rate that every call needs."""
+    """Yield a warning for each model whose price lacks a rate that every call needs.
+
+    A price of units alone, as of a model of images, needs no rates of tokens.
+    """
     for name, model_part in source.config.models.items():
         if model_part.price is None:
             continue
         price_path: Path = ("models", name, "price")
         for path, rates in _list_rates(model_part.price, price_path):
+            if _bills_units_alone(model_part.price, rates):
+                continue
             if rates.input is None or rates.output is None:
                 message = "lacks `input` or `output`: calls have no cost where it is needed."
                 yield source.make_mistake(path, message, warn=True)
                 break
+
+
+def _bills_units_alone(price_part: PricePart, rates: RatesPart) -> bool:
+    """True if a price has USD of units, and these rates of it have none of input and output."""
+    has_units = any(part.units for part in (price_part, *price_part.from_.values()))
+    return has_units and rates.input is None and rates.output is None
 
 
 def list_services(price: PricePart, price_path: Path) -> Iterator[tuple[Path, str, ServicePart]]:

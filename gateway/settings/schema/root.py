@@ -67,6 +67,13 @@ def _parse_styles(value: object) -> object:
     return {"": value} if isinstance(value, str) else value
 
 
+def _check_unit(text: str) -> str:
+    """Return the name of a unit as it is. Raises ValueError if no call could have such a unit."""
+    if re.fullmatch(r"[a-z][a-z0-9_]*( [a-z0-9.:_-]+)*", text) is None:
+        raise ValueError("must be a unit, as image, second or image 1024x1792 hd")
+    return text
+
+
 def _check_host(text: str) -> str:
     if not re.fullmatch(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*(:[0-9]{1,5})?", text.lower()):
         raise ValueError("must be a host, as cdn.example.com, *.example.com or example.com:8443")
@@ -89,6 +96,8 @@ type MediaType = Literal[
     "audio/wav", "audio/mpeg", "audio/flac", "audio/ogg",
 ]  # fmt: skip
 type Usd = Annotated[Decimal, Field(ge=0, max_digits=18, decimal_places=9)]
+type UnitName = Annotated[str, AfterValidator(_check_unit)]
+"""A unit that a provider bills beside tokens, with its variants: `image 1024x1792 hd`."""
 type Factor = Annotated[Decimal, Field(ge=0, max_digits=9, decimal_places=6)]
 type TokenCount = Annotated[int, Field(ge=0)]
 
@@ -484,6 +493,8 @@ class ServicePart(RatesPart):
     """Later factors, by the day on which each begins."""
     above: list[StepPart] = []
     hours: list[HoursPart] = []
+    units: dict[UnitName, Usd] = {}
+    """USD of units in this tier, if it has no `factor`."""
 
 
 class DatedPart(RatesPart):
@@ -496,12 +507,15 @@ class DatedPart(RatesPart):
     tools: dict[Word, Usd] = {}
     """USD for one request of a provider's own tool, such as `web_search`, or for one token of a
     model that works as a tool, such as `claude-opus-5:input`."""
+    units: dict[UnitName, Usd] = {}
+    """USD for one unit beside tokens, such as `image`, `second` or `image 1024x1792 hd`."""
 
 
 class PricePart(DatedPart):
     """The price of a model. `above` is for long prompts, `hours` for times, `from` for later days.
 
-    Service tiers and tools stay in force from day to day; a later day names the ones that change.
+    Service tiers, tools and units stay in force from day to day; a later day names the ones that
+    change.
     """
 
     from_: Annotated[dict[IsoDate, DatedPart], Field(alias="from")] = {}
