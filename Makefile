@@ -49,7 +49,7 @@ newest: ## the newest versions of all clients that tests run, and those tests (n
 	@.venv/bin/pytest tests/applications tests/e2e/test_openai_sdk.py tests/e2e/test_translated_calls.py tests/docs/test_clients.py
 	@$(MAKE) clients
 
-law3: dev ## what clients of each dialect get of every recorded answer in CORPUS (or TIERGATE_CORPUS), and a list of failures
+law3: dev ## what clients of each dialect get of every recorded answer in CORPUS, a folder or a file (or TIERGATE_CORPUS), and a list of failures
 	@.venv/bin/python -W ignore -m tests.corpus $(CORPUS)
 
 drift: dev ## what the newest official SDKs can send and no member list decides on; fails where there is anything

@@ -174,6 +174,36 @@ def _find_unread(value: Json, members: MemberList, name: str, path: str, names: 
             names.append(path + key)
 
 
+def find_unknown_members(value: Json, members: MemberList, name: str) -> list[str]:
+    """Find the members and type words of an object of an answer that no list has, at any depth.
+
+    Return the path of each once. What is null says nothing.
+    """
+    names: dict[str, None] = {}
+    _find_unknown(value, members, name, "", names)
+    return [*names]
+
+
+def _find_unknown(
+    value: Json, members: MemberList, name: str, path: str, names: dict[str, None]
+) -> None:
+    if not isinstance(value, dict):
+        for item in value if isinstance(value, list) else ():
+            _find_unknown(item, members, name, path, names)
+        return
+    type_word = str(value.get("type") or "")
+    object_members = members.get(name) or members.get(f"{name}:{type_word}")
+    if object_members is None:
+        names[f"{path}{type_word or '(no type)'}"] = None
+        return
+    for key, item in value.items() if WHOLE not in object_members else ():
+        member = object_members.get(key)
+        if member is None and item is not None:
+            names[path + key] = None
+        elif member is not None and member.inside:
+            _find_unknown(item, members, member.inside, f"{path}{key}.", names)
+
+
 def to_camel_case(name: str) -> str:
     """Return a name as Google writes it: its clients may write snake_case too."""
     return _UNDERSCORE.sub(lambda match: match.group(1).upper(), name)

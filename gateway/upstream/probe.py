@@ -32,7 +32,7 @@ _TIMEOUT_SECONDS = 30.0
 _MAX_CONCURRENT_PROBES = 4
 
 
-class _ProbeAccount(CallAccount):
+class ProbeAccount(CallAccount):
     """The account of a probe, which writes no row to the ledger."""
 
     __slots__ = ()
@@ -40,9 +40,11 @@ class _ProbeAccount(CallAccount):
     async def attempt_started(
         self, target: Target, account: Account, *, is_parallel: bool
     ) -> AttemptAccount:
+        """Begin an attempt."""
         return self.start_attempt(target, account, 0.0, 0.0, is_parallel=is_parallel)
 
-    def attempt_failed(self, attempt: AttemptAccount, problem: Problem) -> None: ...
+    def attempt_failed(self, attempt: AttemptAccount, problem: Problem) -> None:
+        """Do nothing: the result of the probe has the problem."""
 
 
 class ProbeTarget(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,7 +133,7 @@ async def run_probes(
         client,
         provider_state.quota,
         provider_state.health,
-        wait_until_ready=_wait_until_ready,
+        wait_until_ready=wait_until_ready,
         media_fetcher=None,
         wall=wall,
     )
@@ -149,7 +151,8 @@ async def run_probes(
         await client.close()
 
 
-async def _wait_until_ready(_: Provider) -> None: ...
+async def wait_until_ready(_: Provider) -> None:
+    """Do nothing: no probe goes to an engine that the gateway starts."""
 
 
 async def _run_probe(
@@ -164,7 +167,7 @@ async def _run_probe(
     )  # fmt: skip
     request = UpstreamRequest(
         call=call,
-        call_account=_ProbeAccount(call, ""),
+        call_account=ProbeAccount(call, ""),
         body=OPENAI_CHAT.read(raw),
         translatable=translatable,
         dialect=OPENAI_CHAT,

@@ -1,8 +1,9 @@
 """Law 3 over a folder of recorded exchanges, as counts and a list of failures.
 
-    python -m tests.corpus [DIR]         or TIERGATE_CORPUS; exits with 1 if anything failed
+    python -m tests.corpus [PATH]        or TIERGATE_CORPUS; exits with 1 if anything failed
 
-A folder has `recorded/*.jsonl.gz`, or such files alone. It may have an oracle and groups.
+PATH is a folder, or one file, such as a recording of `tiergate doctor --live`. A folder has
+`recorded/*.jsonl.gz`, or such files alone. It may have an oracle and groups.
 """
 
 import os
@@ -14,20 +15,20 @@ from tests.corpus.oracle import Row, read_corpus
 from tests.corpus.sdk_clients import KNOWS_GEMINI
 from tests.corpus.verdict import Failure
 
-NO_FOLDER = "name a folder of recorded exchanges: make law3 CORPUS=DIR, or TIERGATE_CORPUS"
+NO_PATH = "name a folder or a file of recorded exchanges: make law3 CORPUS=PATH, or TIERGATE_CORPUS"
 
 
 def main(arguments: list[str]) -> int:
-    """Judge a folder; return 1 if anything failed or cannot be read."""
-    folder = Path(arguments[0] if arguments else os.environ.get("TIERGATE_CORPUS") or "/dev/null")
-    if not folder.is_dir():
-        print(NO_FOLDER)
+    """Judge a folder or a file; return 1 if anything failed or cannot be read."""
+    path = Path(arguments[0] if arguments else os.environ.get("TIERGATE_CORPUS") or "/dev/null")
+    if not (path.is_dir() or path.is_file()):
+        print(NO_PATH)
         return 1
-    rows, unreadable = read_corpus(folder)
+    rows, unreadable = read_corpus(path)
     for place, why in unreadable.items():
         print(f"UNREADABLE {place}: {why}", flush=True)
     if not rows:
-        print(f"no exchange of a dialect in {folder}")
+        print(f"no exchange of a dialect in {path}")
         return 1
     readers = "the official SDKs" if KNOWS_GEMINI else "the openai and anthropic SDKs"
     print(f"Answers: {len(rows)} exchanges, read by {readers} and by our own decoders\n")
@@ -40,7 +41,7 @@ def main(arguments: list[str]) -> int:
         f"\nOver HTTP: {judged} answers that end, by a gateway on a socket to official SDKs,"
         f" {len(failures)} failed; {unasked} that a client cannot ask for"
     )
-    bad += len(failures) + _judge_requests(folder, rows)
+    bad += len(failures) + _judge_requests(path, rows)
     print(f"\n{bad} failed")
     return 1 if bad else 0
 

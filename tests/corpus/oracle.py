@@ -82,6 +82,8 @@ class Row:
     path: str
     """The variable part of the path, for Gemini."""
     oracle: Object = field(repr=False)
+    left: bool = False
+    """True if the recorder left the stream before its end."""
 
     @property
     def raised(self) -> bool:
@@ -90,9 +92,11 @@ class Row:
 
     @property
     def cut(self) -> bool:
-        """True if a choice has no reason for its end, or the provider still works on the answer."""
+        """True if a choice has no reason for its end, or the rest of the answer is missing."""
         if self.status != 200 or self.raised:
             return False
+        if self.left:
+            return True
         if self.dialect == CHAT:
             return not self.oracle["choices"] or unreasoned(self.oracle)
         return self.dialect == RESPONSES and self.oracle.get("status") == "queued"
@@ -147,7 +151,10 @@ def read(folder: Path) -> list[Row]:
 
 
 def read_corpus(folder: Path) -> Corpus:
-    """Read every exchange of a dialect. Without a recorded oracle, the installed SDKs make one."""
+    """Read every exchange of a dialect in a folder, or in one file.
+
+    Without a recorded oracle, the installed SDKs make one.
+    """
     unreadable: dict[str, str] = {}
     oracle: dict[str, Object] = {}
     path = folder / "oracle" / "oracle.jsonl.gz"
@@ -156,7 +163,8 @@ def read_corpus(folder: Path) -> Corpus:
     clients = SdkClients()
     rows: list[Row] = []
     recorded = folder / "recorded" if (folder / "recorded").is_dir() else folder
-    for path in sorted({*recorded.rglob("*.jsonl.gz"), *recorded.rglob("*.jsonl")}):
+    files = {*recorded.rglob("*.jsonl.gz"), *recorded.rglob("*.jsonl")}
+    for path in [folder] if folder.is_file() else sorted(files):
         for place, value in _read_lines(path, unreadable):
             endpoint = value.get("endpoint") if isinstance(value, dict) else None
             if endpoint is None and isinstance(value, dict):
@@ -230,6 +238,7 @@ def make_row(
         request=request_body if isinstance(request_body, dict) else None,
         path=f"models/{path or 'm:generateContent'}",
         oracle=decoded or {"outcome": "error"},
+        left=bool((row.get("doctor") or {}).get("left")),
     )
 
 

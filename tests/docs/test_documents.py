@@ -72,6 +72,7 @@ UNRUN = {
 REASONS = {
     "there is no such file of labels",
     "there is no such file of another gateway",
+    "there is no such recording; tests/cli/doctor/test_live.py judges one",
     "it serves until it is stopped",
     "needs an admin key; tests/server runs the request",
     "needs kept text; tests/server runs the request",

@@ -11,6 +11,7 @@ from gateway.cli.doctor import targets
 from gateway.cli.doctor.environment import DoctorFinding, check_environment
 from gateway.cli.session import CommandSession, pass_session
 from gateway.core import jsonio
+from gateway.core.target import TIERS
 
 _LEVEL_COLORS = {"ok": "green", "warning": "yellow", "error": "red"}
 
@@ -45,15 +46,55 @@ def _parse_amount(_ctx: click.Context, option: click.Parameter, value: str) -> D
     metavar="LABELS",
     help="Check that each tier beats the one below on these labels.",
 )
+@click.option(
+    "--live",
+    is_flag=True,
+    help="Try each lab with fixed probes, and record what providers answer. This costs money.",
+)
+@click.option(
+    "--budget",
+    default="0.10",
+    show_default=True,
+    metavar="USD",
+    callback=_parse_amount,
+    help="The highest cost of --live.",
+)
+@click.option(
+    "--lab", "labs", multiple=True, metavar="LAB", help="A lab for --live; all by default."
+)
+@click.option(
+    "--tier",
+    "tiers",
+    multiple=True,
+    type=click.Choice(TIERS),
+    help="A tier for --live; all by default.",
+)
+@click.option(
+    "--record",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="The recording of --live; by default in `recordings` of the data folder.",
+)
+@click.option(
+    "--unpriced", is_flag=True, help="Let --live probe models without a price, beside the budget."
+)
+@click.option("--yes", is_flag=True, help="Let --live begin without a question.")
 @click.option("--strict", is_flag=True, help="Fail on warnings too.")
 @click.option("--json", "as_json", is_flag=True, help="Print findings as JSON.")
 @pass_session
-def command(
+def command(  # noqa: PLR0913 - its options
     session: CommandSession,
     most: Decimal,
     sample: Path | None,
+    budget: Decimal,
+    labs: tuple[str, ...],
+    tiers: tuple[str, ...],
+    record: Path | None,
     *,
     ask: bool,
+    live: bool,
+    unpriced: bool,
+    yes: bool,
     strict: bool,
     as_json: bool,
 ) -> None:
@@ -63,12 +104,14 @@ def command(
 
     Redis, disks, the ledger's store, secrets, open files, keys, providers, and whether tiers are
     worth their price: it asks what the configuration names and nothing else, and changes nothing
-    but a value in Redis for a second. Providers are asked nothing without --ask.
+    but a value in Redis for a second. Providers are asked nothing without --ask or --live.
 
     \b
     Examples:
       tiergate doctor
       tiergate doctor --ask --most 0.10
+      tiergate doctor --live --budget 0.10
+      tiergate doctor --live --lab openai --tier fast --record openai.jsonl
       tiergate doctor --sample labels.jsonl
       tiergate doctor --strict --json
 
@@ -85,6 +128,21 @@ def command(
         from gateway.cli.doctor.ask import ask_targets  # noqa: PLC0415 - slow to import
 
         results += ask_targets(session, most)
+    if live:
+        from gateway.cli.doctor.live.start import LiveOptions, check_live  # noqa: PLC0415 - likewise
+
+        results += check_live(
+            session,
+            LiveOptions(
+                budget=budget,
+                labs=labs,
+                tiers=tiers,
+                record=record,
+                sends_unpriced=unpriced,
+                is_confirmed=yes,
+                is_quiet=as_json,
+            ),
+        )
     counts: Counter[str] = Counter(finding.level for finding in results)
     has_failed = bool(counts["error"] or (strict and counts["warning"]))
     if as_json:

@@ -11,6 +11,7 @@ from gateway.dialects.member_list import (
     READ,
     WHOLE,
     MemberList,
+    find_unknown_members,
     find_unread_members,
     ignore,
     name_loss,
@@ -154,6 +155,25 @@ def test_an_unknown_member_is_named_in_every_place(name: str, sample: AnswerSamp
     events = everywhere.decode(dialect)
     names = [event.name for event in events if isinstance(event, AnswerMetadata)]
     assert len(names) == len({*names}), "each name comes once"
+
+
+@pytest.mark.parametrize(("name", "sample"), CASES)
+def test_only_what_no_list_has_is_unknown(name: str, sample: AnswerSample) -> None:
+    members = get_translation(DIALECTS[name]).answer_members
+    before = {*find_unknown_members(sample.value, members, sample.name)}
+    for place in list_places(sample.value, members, sample.name):
+        value = with_member(sample.value, place, CANARY, "sings")
+        more = {*find_unknown_members(value, members, sample.name)} - before
+        assert all(path.endswith(CANARY) for path in more)
+        assert bool(more) is not place.is_whole
+
+
+def test_an_unknown_type_word_is_named_by_its_path() -> None:
+    """Even if a decoder has one way for all others."""
+    members = {**TOY, f"part:{OTHER}": {WHOLE: READ}}
+    answer = {"parts": [{"type": "new"}, {"type": "text", "x": None}, {"size": 1}, 7], "size": 2}
+    assert find_unknown_members(answer, members, "answer") == ["parts.new", "parts.(no type)"]
+    assert find_unknown_members("text", members, "answer") == []
 
 
 @pytest.mark.parametrize("name", SAMPLES)

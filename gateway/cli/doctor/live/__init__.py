@@ -1,0 +1,1 @@
+"""The live check of `doctor`: probes of real providers, what differs, and a redacted recording."""

@@ -1,0 +1,75 @@
+"""The content of a probe's answer, as the gateway's decoder of its dialect reads it."""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from gateway.core.events import (
+    End,
+    Event,
+    Failed,
+    Finish,
+    ReasoningDelta,
+    TextDelta,
+    ToolDelta,
+    ToolStart,
+)
+from gateway.dialects import Dialect
+from gateway.dialects.translation import get_translation
+
+
+class ToolCall(msgspec.Struct):
+    """A call of a tool in an answer."""
+
+    name: str
+    arguments: str = ""
+
+
+class DecodedAnswer(msgspec.Struct):
+    """What the gateway makes of an answer."""
+
+    text: str = ""
+    reasoning_chars: int = 0
+    tool_calls: list[ToolCall] = []
+    finish: str | None = None
+    """The reason for its end, in no dialect; None if it has none."""
+    word: str | None = None
+    """The provider's own word for that."""
+    has_end: bool = False
+    """True if the answer ends as its dialect demands."""
+    error: str | None = None
+    """The error in place of the rest."""
+
+
+def decode_answer(dialect: Dialect, body: bytes, *, is_stream: bool) -> DecodedAnswer:
+    """Decode an answer, whole or streamed."""
+    functions = get_translation(dialect)
+    if not is_stream:
+        return _collect(functions.decode_response(body))
+    decoder = functions.make_decoder()
+    return _collect([*decoder.feed(body), *decoder.end()])
+
+
+def _collect(events: Iterable[Event]) -> DecodedAnswer:
+    answer = DecodedAnswer()
+    calls: dict[int, ToolCall] = {}
+    for event in events:
+        match event:
+            case TextDelta():
+                answer.text += event.text
+            case ReasoningDelta():
+                answer.reasoning_chars += len(event.text)
+            case ToolStart():
+                calls[event.index] = ToolCall(event.name)
+            case ToolDelta():
+                calls[event.index].arguments += event.text
+            case Finish():
+                answer.finish, answer.word = event.reason, event.word
+            case Failed():
+                answer.error = event.problem.message
+            case End():
+                answer.has_end = True
+            case _:
+                pass
+    answer.tool_calls = [*calls.values()]
+    return answer
