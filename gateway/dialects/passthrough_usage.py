@@ -47,7 +47,7 @@ def list_unit_bounds(endpoint: PassThroughEndpoint, request: Object) -> UnitBoun
         return {}
     quantity = _read_quantity(endpoint.unit, request, {})
     if endpoint.unit == "image":
-        quantity = parse_quantity(request.get("n")) or _ONE
+        quantity = parse_quantity(_to_number(request.get("n"))) or _ONE
     return {_name_unit(endpoint.unit, request, {}): quantity}
 
 

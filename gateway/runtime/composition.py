@@ -48,6 +48,7 @@ from gateway.pipeline.limit_enforcement import LimitRuntime
 from gateway.pipeline.llm_judge import Judge, JudgeMemory
 from gateway.pipeline.passthrough.engine import PassThroughEngine
 from gateway.pipeline.passthrough.objects import ObjectGuard
+from gateway.pipeline.passthrough.urls import UrlRewriter
 from gateway.routing.tier_share import ShareBounds
 from gateway.runtime import query_process
 from gateway.runtime.build import (
@@ -67,12 +68,13 @@ from gateway.settings.data_folder import SQLITE_SCHEME, find_data_folder, resolv
 from gateway.settings.errors import ConfigError
 from gateway.settings.loader import ConfigSource, load
 from gateway.settings.schema.root import CachePart, MediaPart, ResponsesPart
-from gateway.state import StateStore, secret
+from gateway.state import StateStore, secret, upload_tokens
 from gateway.state.audit import AuditLog, AuditRow
 from gateway.state.ended_sessions import EndedSessions
 from gateway.state.memory import MemoryStore
 from gateway.state.object_owners import ObjectOwners, open_object_database
 from gateway.state.redis.store import RedisStore
+from gateway.state.upload_tokens import UploadTokens
 from gateway.telemetry import process
 from gateway.telemetry.log import Log, locate_error
 from gateway.telemetry.metrics import CounterMetric, GaugeMetric
@@ -480,6 +482,7 @@ class Gateway:
                 allows_foreign=config.passthrough.foreign == "pass",
                 wall=self.clocks.wall,
             ),
+            urls=UrlRewriter(built_config.built_catalogue.passthrough, self.upload_tokens),
             limiter=self.limiter,
             end_user_hasher=self.end_user_hasher,
             wait_until_ready=ensure_ready,
@@ -552,6 +555,11 @@ class Gateway:
             note=lambda text: self.log("objects", text=text),
             clock=self.clocks.wall,
         )
+
+    @cached_property
+    def upload_tokens(self) -> UploadTokens:
+        """The tokens in upload URLs; they outlive configurations."""
+        return UploadTokens(secret.derive_key(self._root_secret, upload_tokens.HASH_KEY_LABEL))
 
     @cached_property
     def end_user_hasher(self) -> EndUserHasher:

@@ -1,15 +1,17 @@
 """Pass-through calls at the edge: which requests they are, their key, admission and body."""
 
 import asyncio
+from urllib.parse import parse_qs
 
 import msgspec
 
-from gateway.core.call import Call, Key
+from gateway.core.call import OPEN_KEY, Call, Key
 from gateway.core.errors import DRAINING, ClientGone, Problem, ProblemError
 from gateway.core.passthrough import PassThroughMatch
 from gateway.dialects import ANTHROPIC_MESSAGES, DIALECTS, GEMINI, OPENAI_CHAT, Dialect
 from gateway.pipeline.passthrough.answer import is_json
 from gateway.pipeline.passthrough.request import PassThroughRequest, clean_query
+from gateway.pipeline.passthrough.urls import UPLOAD_ID
 from gateway.runtime.composition import Gateway
 from gateway.server import paths, request_headers
 from gateway.server.admission import Admission, RefusalLog
@@ -18,6 +20,7 @@ from gateway.server.identity.client_tokens import ClientTokens
 from gateway.server.request_headers import Receive, RequestHeaders, Scope, Send
 from gateway.server.shutdown import InFlightRequest
 from gateway.server.upload import UploadReader
+from gateway.state.upload_tokens import QUERY_NAME
 
 _FORWARDED_HEADERS = frozenset(
     {
@@ -82,7 +85,7 @@ class PassThroughServer:
             length = headers.length
             if dialect is GEMINI:
                 headers.add_query_key(scope["query_string"])
-            key = await self._identify(headers)
+            key = self._find_upload_key(scope) or await self._identify(headers)
             in_flight = self._admission.enter(key)
         except ProblemError as error:
             await endpoint.refuse(
@@ -94,6 +97,7 @@ class PassThroughServer:
                 call=_build_call(self._gateway, dialect, headers, key, call_id, match),
                 match=match,
                 dialect=dialect,
+                origin=_find_origin(scope),
                 query=clean_query(scope["query_string"].decode("latin-1")),
                 content_type=_read_content_type(scope),
             )
@@ -151,6 +155,27 @@ class PassThroughServer:
         await endpoint.refuse(send, problem, request.call.id)
         return False
 
+    def _find_upload_key(self, scope: Scope) -> Key | None:
+        """Return the key that began an upload, by the token in its URL; None without a token.
+
+        Raises ProblemError if the token is not one of this upload, or the key is not active.
+        """
+        if QUERY_NAME.encode() not in scope["query_string"]:
+            return None
+        queries = parse_qs(scope["query_string"].decode("latin-1"), max_num_fields=100)
+        token, upload_id = queries.get(QUERY_NAME, [""])[0], queries.get(UPLOAD_ID, [""])[0]
+        owner = self._gateway.upload_tokens.read(token, upload_id)
+        if owner is None:
+            message = "The upload URL is not one that the gateway has given. Begin the upload anew."
+            raise ProblemError(Problem(kind="invalid_api_key", message=message))
+        if self._gateway.keys.is_open:
+            return OPEN_KEY
+        key = self._gateway.keys.find_active(owner.name).key
+        if key.tenant != owner.tenant:
+            message = "The key that began this upload is not active."
+            raise ProblemError(Problem(kind="not_allowed", message=message))
+        return key
+
     async def _identify(self, headers: RequestHeaders) -> Key:
         """Return the key of a request. Raises ProblemError."""
         try:
@@ -169,6 +194,16 @@ def _find_dialect(scope: Scope, path: bytes) -> Dialect:
     if any(name == _ANTHROPIC_HEADER for name, _ in scope["headers"]):
         return ANTHROPIC_MESSAGES
     return GEMINI if path.startswith((b"/v1beta/", b"/upload/")) else OPENAI_CHAT
+
+
+def _find_origin(scope: Scope) -> str:
+    """Return the scheme and host by which the client reaches the gateway.
+
+    A proxy that ends TLS says so in `x-forwarded-proto`. Only the client itself uses the result.
+    """
+    headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+    is_secure = "https" in (scope.get("scheme"), headers.get(b"x-forwarded-proto"))
+    return f"{'https' if is_secure else 'http'}://{headers.get(b'host', '')}"
 
 
 def _read_content_type(scope: Scope) -> str:

@@ -3,6 +3,7 @@
 import hashlib
 from decimal import Decimal
 
+import httpx
 import pytest
 
 from tests.e2e.upstream import Answer, Request, Upstream
@@ -135,3 +136,77 @@ def test_deleted_objects_are_forgotten(make: Make, upstream: Upstream) -> None:
     world.client.post("/v1/files", files={"file": b"1"})
     assert world.client.delete("/v1/files/file-1").status_code == 200
     assert world.client.delete("/v1/files/file-1").status_code == 404
+
+
+def google(value: Config) -> None:
+    base = value["providers"]["acme"]["base_url"].removesuffix("/acme")
+    value["providers"]["google"] = {
+        "base_url": base,
+        "dialects": {"gemini": "/google/v1beta"},
+        "endpoints": {"gemini-uploads": "/upload/v1beta", "gemini-files": "/google/v1beta"},
+        "auth": "x-goog-api-key",
+        "accounts": {"main": "google-secret-of-32-characters-x"},
+    }
+    value["labs"]["google"] = {"fast": [{"model": "gem-1"}]}
+
+
+def begin_upload(world: World, upstream: Upstream, url: str) -> httpx.Response:
+    upstream.on(
+        "/upload",
+        Answer(headers=(("x-goog-upload-url", url), ("x-goog-upload-status", "active")), length=0),
+        answer(b'{"file": {"name": "files/a", "uri": "https://x/files/a"}}'),
+    )
+    return world.client.post(
+        "/upload/v1beta/files",
+        json={"file": {}},
+        headers={
+            "x-goog-api-key": SECRETS[0],
+            "x-goog-upload-protocol": "resumable",
+            "x-goog-upload-command": "start",
+        },
+    )
+
+
+def test_an_upload_url_leads_to_the_gateway_and_holds_for_one_upload(
+    make: Make, upstream: Upstream
+) -> None:
+    world = make(media, google, TIERGATE_KEYS=KEYS)
+    reply = begin_upload(
+        world,
+        upstream,
+        f"{upstream.url}/upload/v1beta/files?upload_id=U1&upload_protocol=resumable",
+    )
+    url = reply.headers["x-goog-upload-url"]
+    assert url.startswith(f"{world.url}/upload/v1beta/files?upload_id=U1&")
+    sent = {"x-goog-upload-command": "upload, finalize", "x-goog-upload-offset": "0"}
+    for wrong in (url.replace("U1", "U2"), url.split("&tiergate")[0], url[:-3] + "xxx"):
+        assert world.client.post(wrong, content=b"data", headers=sent).status_code == 401
+    done = world.client.post(url, content=b"data", headers=sent)
+    assert done.json()["file"]["name"] == "files/a"
+    last = upstream.requests[-1]
+    assert last.path == "/upload/v1beta/files?upload_id=U1&upload_protocol=resumable"
+    assert (last.body, last.header("x-goog-upload-offset")) == (b"data", "0")
+    assert last.header("x-goog-api-key") == "google-secret-of-32-characters-x"
+    upstream.on("/google", lambda _: answer(b'{"name": "files/a"}'))
+    for secret, status in zip(SECRETS, (200, 404), strict=True):
+        found = world.client.get("/v1beta/files/a", headers={"x-goog-api-key": secret})
+        assert found.status_code == status
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:1/upload/v1beta/files?upload_id=U1",
+        "{own}/other/v1beta/files?upload_id=U1",
+        "{own}/upload/v1beta/organization?upload_id=U1",
+        "{own}/upload/v1beta/files",
+        "http://[",
+    ],
+)
+def test_an_upload_url_that_leads_elsewhere_reaches_no_client(
+    make: Make, upstream: Upstream, url: str
+) -> None:
+    world = make(media, google, TIERGATE_KEYS=KEYS)
+    reply = begin_upload(world, upstream, url.format(own=upstream.url))
+    assert reply.status_code == 502
+    assert "x-goog-upload-url" not in reply.headers

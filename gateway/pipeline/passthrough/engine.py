@@ -7,16 +7,23 @@ client's SDK retries by its own rule.
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import NoReturn
+from urllib.parse import parse_qs
 
 import msgspec
 
+from gateway.core import jsonio
 from gateway.core.call import Call
 from gateway.core.call_accounting import AttemptAccount
 from gateway.core.decision import Decision, Plan
 from gateway.core.errors import ClientGone, Problem, ProblemError
 from gateway.core.jsonio import Json
 from gateway.core.ledger_rows import FinalRow
-from gateway.core.object_answers import find_made_objects, find_result_objects, read_page
+from gateway.core.object_answers import (
+    MadeObject,
+    find_made_objects,
+    find_result_objects,
+    read_page,
+)
 from gateway.core.object_ids import ObjectApi, find_objects, may_name_objects
 from gateway.core.owned_object import OwnedObject
 from gateway.core.sse import FrameSplitter, split_data_frames
@@ -35,6 +42,7 @@ from gateway.pipeline.passthrough.request import (
     read_facts,
     write_body,
 )
+from gateway.pipeline.passthrough.urls import UPLOAD_ID, UrlRewriter
 from gateway.pipeline.response import (
     Headers,
     Response,
@@ -92,6 +100,7 @@ class PassThroughEngine:
         client: ProviderClient,
         recorder: CallRecorder,
         objects: ObjectGuard,
+        urls: UrlRewriter,
         limiter: Limiter | None,
         end_user_hasher: EndUserHasher,
         wait_until_ready: Callable[[Provider], Awaitable[None]],
@@ -104,6 +113,7 @@ class PassThroughEngine:
         self._client = client
         self._recorder = recorder
         self._objects = objects
+        self._urls = urls
         self._limiter = limiter
         self._end_user_hasher = end_user_hasher
         self._wait_until_ready = wait_until_ready
@@ -254,6 +264,7 @@ class PassThroughEngine:
             await self._raise_refusal(exchange, response)
         account.attempt_finished(exchange.attempt)
         headers = answer.select_headers(response.fields, exchange.provider_account)
+        headers += await self._pass_upload_url(exchange, response)
         content_type = response.get_header(b"content-type") or ""
         if answer.is_json(content_type):
             return await self._respond_whole(exchange, response, headers)
@@ -313,6 +324,21 @@ class PassThroughEngine:
             body=body,
         )
 
+    async def _pass_upload_url(self, exchange: _Exchange, response: ProviderResponse) -> Headers:
+        """Return the header with the URL for an upload's data, as one of the gateway.
+
+        The upload belongs to the key. Raises ProblemError if the URL leads elsewhere.
+        """
+        endpoint, key = exchange.choice.endpoint, exchange.account.call.key
+        name = endpoint.endpoint.upload_header.encode()
+        url = response.get_header(name) if name else None
+        if url is None:
+            return []
+        own_url, upload_id = self._urls.rewrite_upload(url, endpoint, exchange.request.origin, key)
+        upload = MadeObject(id=upload_id, kind="upload")
+        await self._objects.add(key, exchange.place, [upload], {})
+        return [(name, own_url.encode("latin-1"))]
+
     async def _apply_ownership(
         self, exchange: _Exchange, value: dict[str, Json], body: bytes
     ) -> bytes:
@@ -335,6 +361,10 @@ class PassThroughEngine:
         await self._objects.add(key, exchange.place, made_objects, {})
         if endpoint.deletes:
             await self._objects.remove(exchange.named_objects)
+        if endpoint.url_members:
+            body = self._urls.rewrite_members(
+                body, value, exchange.choice.endpoint, exchange.request.origin
+            )
         return body
 
     async def _relay(
@@ -406,7 +436,11 @@ def list_object_ids(request: PassThroughRequest, facts: RequestFacts) -> list[st
     """
     first, body = request.match.candidates[0], request.body
     ids = first.list_object_ids(request.match.parameters)
+    if first.endpoint.upload_header:
+        ids += parse_qs(request.query).get(UPLOAD_ID, [])
     api = _API_BY_DIALECT[first.table.dialect]
+    if facts.is_form:
+        body = jsonio.dumps(facts.value)
     if facts.value and body and may_name_objects(api, body):
         ids += [item.id for item in find_objects(api, body, facts.value)]
     return list(dict.fromkeys(ids))

@@ -10,13 +10,15 @@ from gateway.core import jsonio
 from gateway.core.call import Call
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.jsonio import Json
+from gateway.core.multipart import MultipartReader, replace_field
 from gateway.core.passthrough import PassThroughMatch
 from gateway.core.prompt import Prompt
 from gateway.dialects import Dialect
+from gateway.state.upload_tokens import QUERY_NAME
 
 _TEXT_MEMBERS = ("prompt", "input", "text", "query")
 """Members of requests that have a person's text."""
-_PRIVATE_QUERIES = frozenset({"key", "access_token", "api_key", "api-version"})
+_PRIVATE_QUERIES = frozenset({"key", "access_token", "api_key", "api-version", QUERY_NAME})
 """Queries of the client that no provider gets: credentials, and Azure's version."""
 
 
@@ -38,6 +40,8 @@ class PassThroughRequest(msgspec.Struct, kw_only=True):
     """The dialect of the client, for errors."""
     query: str
     """The query string that goes on to the provider."""
+    origin: str = ""
+    """The scheme and host by which the client reaches the gateway."""
     content_type: str = ""
     body: bytes | None = None
     """The whole body; None if there is none, or if it comes as an upload."""
@@ -55,7 +59,8 @@ class RequestFacts(msgspec.Struct, frozen=True, kw_only=True):
 
     prompt: Prompt
     value: dict[str, Json] = {}
-    """The decoded body, if it is a JSON object."""
+    """The decoded body if it is a JSON object, or the fields of a form."""
+    is_form: bool = False
     user: str = ""
     """The end user whom the client names in the body."""
 
@@ -70,11 +75,16 @@ def read_facts(request: PassThroughRequest) -> RequestFacts:
     """Read a request. Raises ProblemError if its body is not what the endpoint takes."""
     endpoint = request.match.candidates[0].endpoint
     value: dict[str, Json] = {}
-    if endpoint.body == "json" and request.body:
+    is_form = request.content_type.lower().startswith("multipart/")
+    if endpoint.body == "multipart" and is_form and request.body is not None:
+        value = _read_fields(request.body, request.content_type)
+    elif endpoint.body in ("json", "multipart") and request.body:
         value = _read_object(request.body)
     model = value.get("model") if endpoint.model == "body" else None
     if endpoint.model == "path":
         model = request.match.parameters["model"]
+    if isinstance(model, str) and endpoint.model == "body" and request.dialect.name == "gemini":
+        model = model.removeprefix("models/")
     if model is not None and not isinstance(model, str):
         message = "The member `model` must be the name of a model."
         raise ProblemError(Problem(kind="invalid_request", message=message, param="model"))
@@ -82,25 +92,56 @@ def read_facts(request: PassThroughRequest) -> RequestFacts:
     user = value.get("user")
     prompt = Prompt(
         model=model or "",
-        stream=endpoint.streams and value.get("stream") is True,
+        stream=endpoint.streams and value.get("stream") in (True, "true"),
         user=text,
         user_turns=1 if text else 0,
         chars=len(text),
     )
-    return RequestFacts(prompt=prompt, value=value, user=user if isinstance(user, str) else "")
+    return RequestFacts(
+        prompt=prompt,
+        value=value,
+        is_form=is_form,
+        user=user if isinstance(user, str) else "",
+    )
 
 
 def write_body(request: PassThroughRequest, facts: RequestFacts, model: str) -> bytes | None:
     """Return the body for the provider: the client's own bytes, unless its model is named anew."""
     endpoint, body = request.match.candidates[0].endpoint, request.body
-    if body is None or endpoint.body != "json":
+    if body is None or endpoint.body == "bytes":
         return body
+    if facts.is_form:
+        if endpoint.model != "body" or facts.prompt.model == model:
+            return body
+        return replace_field(body, request.content_type, "model", model.encode())
     members = jsonio.read_members(body) if body else {}
     if endpoint.model == "body" and facts.prompt.model != model:
         return jsonio.join_members({**members, "model": msgspec.Raw(jsonio.dumps(model))})
     if jsonio.has_repeated_member(body, members):  # the gateway has read the last of them
         return jsonio.join_members(members)
     return body
+
+
+def _read_fields(body: bytes, content_type: str) -> dict[str, Json]:
+    """Return the small fields of a form that are text, by name; a list for a repeated name.
+
+    Raises ProblemError if the body is no form that every parser reads alike.
+    """
+    reader = MultipartReader(content_type)
+    reader.feed(body)
+    reader.finish()
+    fields: dict[str, Json] = {}
+    for part in reader.parts:
+        if part.value is None:
+            continue
+        text = part.value.decode("utf-8", "replace")
+        name = part.name.removesuffix("[]")
+        fields[name] = text if name not in fields else [*_as_list(fields[name]), text]
+    return fields
+
+
+def _as_list(value: Json) -> list[Json]:
+    return value if isinstance(value, list) else [value]
 
 
 def _read_object(body: bytes) -> dict[str, Json]:
