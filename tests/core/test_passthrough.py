@@ -33,6 +33,9 @@ GEMINI = PassThroughTable(
             name="models.predict", method="POST", path="/models/{model}:predict", model="path"
         ),
         PassThroughEndpoint(name="files.get", method="GET", path="/files/{file_id}"),
+        PassThroughEndpoint(
+            name="operations.get", method="GET", path="/models/{model}/operations/{operation_id}"
+        ),
     ),
 )
 
@@ -72,10 +75,11 @@ def test_parts_of_an_object_are_no_objects_of_their_own() -> None:
     assert match.candidates[0].list_object_ids(match.parameters) == ["file-1"]
 
 
-def test_resource_names_have_their_collection_before_them() -> None:
-    match = make_routes("a").match("GET", b"/v1beta/files/abc")
+@pytest.mark.parametrize("name", ["files/abc", "models/veo-3.0/operations/abc"])
+def test_a_resource_name_is_the_whole_path_of_its_object(name: str) -> None:
+    match = make_routes("a").match("GET", b"/v1beta/" + name.encode())
     assert match is not None
-    assert match.candidates[0].list_object_ids(match.parameters) == ["files/abc"]
+    assert match.candidates[0].list_object_ids(match.parameters) == [name]
 
 
 def test_a_method_after_a_colon_is_part_of_the_template() -> None:

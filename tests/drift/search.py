@@ -1,4 +1,4 @@
-"""Print the members and betas that this Python's SDKs have and no list has a decision on.
+"""Print members, betas and endpoints that this Python's SDKs have and nothing decides on.
 
 python -m tests.drift.search         1 where there is anything
 """
@@ -22,6 +22,7 @@ from openai.types.responses.response_create_params import ResponseCreateParamsBa
 from gateway.dialects import DIALECTS
 from gateway.dialects.beta_headers import BetaHeader
 from gateway.dialects.translation import get_translation
+from tests.drift.endpoint_decisions import list_undecided_endpoints
 from tests.drift.sdk_types import find_undecided, read_fields, read_type_words
 
 SDKS = ("openai", "anthropic", "google-genai")
@@ -102,9 +103,13 @@ def main() -> int:
         for dialect in ANSWER_ROOTS
         for path in list_undecided_in_answers(dialect)
     ]
+    undecided += [f"{sdk} {path}" for sdk in SDKS for path in list_undecided_endpoints(sdk)]
     for line in undecided:
         print(f"UNDECIDED {line}")
-    print(f"{len(undecided)} without a decision, in requests and answers of {', '.join(ROOTS)}")
+    print(
+        f"{len(undecided)} without a decision, in requests and answers of {', '.join(ROOTS)},"
+        " and in the endpoints of the SDKs"
+    )
     return 1 if undecided else 0
 
 

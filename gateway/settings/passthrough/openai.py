@@ -87,6 +87,19 @@ MODERATIONS = PassThroughTable(
     ),
 )  # fmt: skip
 
+PROVENANCE = PassThroughTable(
+    name="openai-provenance",
+    prefix=_PREFIX,
+    dialect=_DIALECT,
+    endpoints=(
+        Endpoint(
+            name="provenance.check", method="POST", path="/content_provenance_checks",
+            body="multipart", is_upload=True, billing="unknown",
+        ),
+    ),
+)  # fmt: skip
+"""Whether an image or a sound is OpenAI's."""
+
 VIDEOS = PassThroughTable(
     name="openai-videos",
     prefix=_PREFIX,
@@ -186,6 +199,7 @@ TABLES = (
     IMAGES,
     AUDIO,
     MODERATIONS,
+    PROVENANCE,
     VIDEOS,
     RESPONSES,
     CONVERSATIONS,
