@@ -42,6 +42,15 @@ class LiveRun(NamedTuple):
             if finding["what"] == "live" and all(word in finding["message"] for word in words)
         ]
 
+    def find_probe(self, dialect: str, probe: str) -> list[dict[str, str]]:
+        """Return the findings about a probe."""
+        start = f"{dialect}/m-{dialect} {dialect} "
+        return [
+            finding
+            for finding in self.find(start)
+            if probe in finding["message"].removeprefix(start).partition(":")[0].split(", ")
+        ]
+
 
 class Place:
     """A folder with a configuration, and a provider in front of it."""
@@ -113,7 +122,7 @@ def test_each_dialect_is_probed_and_the_recording_can_be_judged(place: Place) ->
     for dialect in DIALECTS:
         asked = [item.name for item in done.provider.asked if item.dialect == dialect]
         assert asked == PROBES
-        assert done.find(f"{dialect}/m-{dialect} {dialect} stream: 11 tokens in, 5 out")
+        assert done.find(f"{dialect}/m-{dialect} {dialect} {', '.join(PROBES)}: as expected; 55")
     assert done.find("24 probes sent, 0 differ, 0 failed, 0 not sent; cost: 0.000420 USD, and with")
     assert len(done.lines) == 24
     status, text = judge(place.file)
@@ -188,7 +197,7 @@ NEW_BLOCK = b'event: mood\ndata: {"type":"mood","value":1}\n\n'
         (GEMINI, "stream", rename_usage, "the stream has no usage"),
         (GEMINI, "whole", rename_usage, "unknown to the gateway: uses"),
         (RESPONSES, "whole", rename_usage, "the answer has no usage"),
-        (MESSAGES, "stream", rename_usage, "unknown to the gateway: message.uses, uses; the stream has no usage"),
+        (MESSAGES, "stream", rename_usage, "the stream has no usage"),
         (MESSAGES, "stream", drop_usage_of_start, "no number of its input or output tokens"),
         (RESPONSES, "stream", add_frame(UNKNOWN_EVENT), "unknown to the gateway: response.mood"),
         (MESSAGES, "stream", add_frame(NEW_BLOCK), "unknown to the gateway: mood"),
@@ -214,10 +223,8 @@ def test_what_differs_is_told(
 ) -> None:
     """The line of the probe names it, the recording has it, and the target still counts as usable."""
     done = place.run(change, dialects=(dialect,), budget="2")
-    lines = done.find(f"{dialect}/m-{dialect} {dialect} {probe}:")
-    assert len(lines) == 1
-    assert text in lines[0]["message"]
-    assert lines[0]["level"] == ("warning" if text else "ok")
+    (line,) = [item for item in done.find_probe(dialect, probe) if text in item["message"]]
+    assert line["level"] == ("warning" if text else "ok")
     recorded = next(line for line in done.lines if line["doctor"]["probe"] == probe)
     assert bool(recorded["doctor"]["deviations"]) is bool(text)
 
@@ -233,9 +240,9 @@ def test_what_differs_is_told(
 )
 def test_an_answer_without_its_end_is_an_error(place: Place, dialect: str, change: Change) -> None:
     done = place.run(change, dialects=(dialect,))
-    (line,) = done.find(f"{dialect} stream:")
+    text = "The provider ended the answer before it was complete."
+    (line,) = [item for item in done.find_probe(dialect, "stream") if text in item["message"]]
     assert line["level"] == "error"
-    assert "The provider ended the answer before it was complete." in line["message"]
     assert done.status == 1
 
 
@@ -244,7 +251,7 @@ def test_an_answer_without_its_end_is_an_error(place: Place, dialect: str, chang
     [
         (refuse(401, "Incorrect API key."), "the provider refuses the key (401)", "error", 1),
         (refuse(404, "The model `m` does not exist."), "the provider does not know the model (404)", "error", 1),
-        (refuse(429, "Slow down.", retry_after="7"), "the provider limits the rate of this account (429)", "warning", 6),
+        (refuse(429, "Slow down.", retry_after="77"), "the provider limits the rate of this account (429)", "warning", 6),
         (refuse(400, "Unsupported parameter: max_tokens."), "the provider refuses the request that the gateway makes (400)", "error", 6),
         (refuse(500, "Oops."), "no answer (500)", "error", 6),
     ],
@@ -254,16 +261,42 @@ def test_a_refusal_is_told_and_costs_nothing(
 ) -> None:
     """After a refused key, or a model that is not there, the other probes are not sent."""
     done = place.run(change, dialects=(CHAT,))
-    (line,) = done.find(f"{CHAT} whole:")
+    (line,) = done.find_probe(CHAT, "whole")
     assert text in line["message"]
     assert line["level"] == level
     assert len(done.provider.asked) == asked
     assert done.find(f"{6 - asked} not sent; cost: 0.000000 USD, of 0.100000 USD allowed")
     if asked == 1:
-        assert done.find("stream, tools, result, cut, leave not sent: its probe whole has failed")
+        assert done.find("stream, tools, result, cut, leave: not sent, as an earlier probe has")
     if level == "warning":
-        assert "It may be asked again in 7 s." in line["message"]
+        assert "It may be asked again in 77 s." in line["message"]
     assert judge(place.file)[0] == 0
+
+
+def test_a_provider_that_asks_to_wait_a_little_is_asked_again(place: Place) -> None:
+    """The report and the recording have both answers."""
+    refused: list[str] = []
+
+    def refuse_once(asked: Asked, answer: Answer) -> Answer:
+        if asked.name != "stream" or refused:
+            return answer
+        refused.append(asked.name)
+        return refuse(429, "Slow down.", retry_after="1")(asked, answer)
+
+    done = place.run(refuse_once, dialects=(CHAT,))
+    limited, as_expected = done.find_probe(CHAT, "stream")
+    assert "It may be asked again in 1 s." in limited["message"]
+    assert "whole, stream, tools" in as_expected["message"]
+    assert [line["response"]["status"] for line in done.lines] == [
+        200,
+        429,
+        200,
+        200,
+        200,
+        200,
+        200,
+    ]
+    assert done.status == 0
 
 
 LEAKS = [
@@ -346,22 +379,22 @@ def test_the_budget_is_never_exceeded(place: Place) -> None:
     assert 0 < counts[2] <= counts[3] <= counts[4] == 24
     first = place.run(budget="0.25", price=price)
     assert [item.name for item in first.provider.asked][:4] == ["whole"] * 4
-    assert "the budget is too small for what they may cost" in first.find("not sent:")[0]["message"]
+    assert "the budget has less left than they may cost" in first.find(": not sent")[0]["message"]
 
 
 def skipped_names(done: LiveRun) -> list[str]:
     """List the probes that were not sent."""
     return [
         name
-        for finding in done.find(" not sent: ")
-        for name in finding["message"].partition(" not sent")[0].rpartition(": ")[2].split(", ")
+        for finding in done.find(": not sent")
+        for name in finding["message"].partition(": not sent")[0].split(" ", 2)[2].split(", ")
     ]
 
 
 def test_a_model_without_a_price_is_probed_only_if_the_caller_says_so(place: Place) -> None:
     done = place.run(dialects=(CHAT,), price="")
     assert done.provider.asked == []
-    assert "its price is unknown" in done.find("not sent")[0]["message"]
+    assert "its price is unknown" in done.find(": not sent")[0]["message"]
     done = place.run(dialects=(CHAT,), price="", words=("--unpriced",))
     assert len(done.provider.asked) == 6
     assert done.find("the cost is unknown: no price")
@@ -388,7 +421,7 @@ def test_the_list_with_its_greatest_cost_comes_first(
     result = run(*words)
     assert "whole stream tools result cut leave" in result.stdout
     assert "Send these probes?" not in result.stdout
-    assert result.stdout.index("at most USD") < result.stdout.index("tokens in, 5 out")
+    assert result.stdout.index("at most USD") < result.stdout.index("tokens in, 25 out")
     assert len(provider.asked) == 6
     monkeypatch.setattr("gateway.cli.doctor.live.start.is_terminal", lambda: True)
     assert run(*words, stdin="n\n").exit_code == EXIT_INTERRUPTED

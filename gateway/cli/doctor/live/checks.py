@@ -53,6 +53,8 @@ class Deviation(msgspec.Struct, frozen=True):
     level: Literal["warning", "error"]
     """`error` if the gateway cannot use the target; `warning` if it can, with this difference."""
     text: str
+    is_problem: bool = False
+    """True if it is the problem of the whole probe."""
 
 
 class ProbeCost(msgspec.Struct, frozen=True):
@@ -110,7 +112,9 @@ def _describe_problem(outcome: ProbeOutcome, problem: Problem) -> Deviation:
     level: Literal["warning", "error"] = (
         "warning" if problem.kind == "upstream_rate_limited" else "error"
     )
-    return Deviation(level, f"{reason}{status_note}: {problem.message}{retry_note}")
+    return Deviation(
+        level, f"{reason}{status_note}: {problem.message}{retry_note}", is_problem=True
+    )
 
 
 def _check_form(outcome: ProbeOutcome) -> Iterator[Deviation]:

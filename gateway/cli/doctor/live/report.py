@@ -1,6 +1,6 @@
-"""The findings of a live check, a line for each probe, and a summary with the cost."""
+"""The findings of a live check: what differs for each target, and a summary with the cost."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from gateway.cli.doctor.environment import DoctorFinding, Level
 from gateway.cli.doctor.live.checks import Deviation, compute_probe_cost
 from gateway.cli.doctor.live.recording import JudgedProbe
 from gateway.cli.doctor.live.redaction import RecordingRedactor
-from gateway.cli.doctor.live.run import OVER_BUDGET, UNKNOWN_PRICE, LiveReport
+from gateway.cli.doctor.live.run import AFTER_FAILURE, UNKNOWN_PRICE, LiveReport, SkippedProbe
 from gateway.cli.doctor.live.series import ProbeSeries
 from gateway.cli.terminal import format_upper_bound, format_usd
 from gateway.core.errors import ProblemKind
@@ -25,12 +25,21 @@ _HINTS: dict[ProblemKind, str] = {
 
 
 def list_findings(
-    report: LiveReport, budget_usd: Decimal, recording: Path, redactor: RecordingRedactor
+    report: LiveReport,
+    all_series: Iterable[ProbeSeries],
+    budget_usd: Decimal,
+    recording: Path,
+    redactor: RecordingRedactor,
 ) -> Iterator[DoctorFinding]:
-    """List a finding for each probe, one for those that were not sent, and the summary."""
-    for judged in report.judged:
-        yield _make_probe_finding(judged, redactor)
-    yield from _list_skipped(report)
+    """List what differs for each target, what was not sent, and the summary."""
+    for series in all_series:
+        judged = [item for item in report.judged if item.outcome.series is series]
+        skipped = [item for item in report.skipped if item.series is series]
+        yield from _list_deviations(series, judged, redactor)
+        as_expected = [item for item in judged if not item.deviations]
+        if as_expected:
+            yield DoctorFinding("ok", _WHAT, f"{series.name} {_describe_answers(as_expected)}")
+        yield from _list_skipped(series, skipped)
     yield _make_summary(report, budget_usd)
     if report.judged:
         yield DoctorFinding(
@@ -38,65 +47,68 @@ def list_findings(
         )
 
 
-def _make_probe_finding(judged: JudgedProbe, redactor: RecordingRedactor) -> DoctorFinding:
-    outcome = judged.outcome
-    name = f"{outcome.series.name} {outcome.probe.name}"
-    if not judged.deviations:
-        return DoctorFinding("ok", _WHAT, f"{name}: {_describe_answer(judged)}")
-    text = "; ".join(item.text for item in judged.deviations)
-    message = make_printable(redactor.mask_error(f"{name}: {text}".encode()).decode())
-    kind = outcome.problem.kind if outcome.problem is not None else None
-    hint = _SEND_HINT if kind is None else _HINTS.get(kind, _SEND_HINT)
-    where = outcome.series.provider_path
+def _list_deviations(
+    series: ProbeSeries, judged: list[JudgedProbe], redactor: RecordingRedactor
+) -> Iterator[DoctorFinding]:
+    """List each deviation once, with the probes in which it is."""
+    names: dict[tuple[Deviation, ProblemKind | None], list[str]] = {}
+    for item in judged:
+        problem = item.outcome.problem
+        for deviation in item.deviations:
+            kind = problem.kind if problem is not None and deviation.is_problem else None
+            names.setdefault((deviation, kind), []).append(item.outcome.probe.name)
+    for (deviation, kind), probe_names in names.items():
+        text = f"{series.name} {', '.join(dict.fromkeys(probe_names))}: {deviation.text}"
+        message = make_printable(redactor.mask_error(text.encode()).decode())
+        full_stop = "" if message.endswith(".") else "."
+        hint = _SEND_HINT if kind is None else _HINTS.get(kind, _SEND_HINT)
+        where = _find_place(series, kind)
+        yield DoctorFinding(deviation.level, _WHAT, f"{message}{full_stop}", hint, where=where)
+
+
+def _find_place(series: ProbeSeries, kind: ProblemKind | None) -> str:
+    """Return the path in the configuration that a finding is about."""
+    target = series.candidate.target
     if kind == "upstream_model":
-        where = f"labs.{outcome.series.lab}.{outcome.series.tier}"
-    elif kind == "upstream_auth":
-        where = f"{where}.accounts.{outcome.series.candidate.account.name}"
-    full_stop = "" if message.endswith(".") else "."
-    return DoctorFinding(
-        _find_level(judged.deviations), _WHAT, f"{message}{full_stop}", hint, where=where
+        return f"labs.{series.lab}.{series.tier}"
+    account_path = f".accounts.{series.candidate.account.name}" if kind == "upstream_auth" else ""
+    return f"providers.{target.provider.name}{account_path}"
+
+
+def _describe_answers(judged: list[JudgedProbe]) -> str:
+    """Describe answers that are as expected."""
+    names = ", ".join(item.outcome.probe.name for item in judged)
+    usages = [item.outcome.usage for item in judged if not item.outcome.probe.is_left]
+    tokens_in = sum(usage.prompt or 0 for usage in usages if usage is not None)
+    tokens_out = sum(usage.completion or 0 for usage in usages if usage is not None)
+    costs = [compute_probe_cost(item.outcome).usd for item in judged]
+    usd = sum((cost for cost in costs if cost is not None), Decimal(0))
+    seconds = max(item.outcome.seconds for item in judged)
+    return (
+        f"{names}: as expected; {tokens_in:,} tokens in, {tokens_out:,} out, {format_usd(usd)} "
+        f"USD, {seconds:.1f} s at most"
     )
 
 
-def _find_level(deviations: list[Deviation]) -> Level:
-    return "error" if any(item.level == "error" for item in deviations) else "warning"
-
-
-def _describe_answer(judged: JudgedProbe) -> str:
-    """Describe an answer that is as expected."""
-    outcome, usage = judged.outcome, judged.outcome.usage
-    if outcome.probe.is_left:
-        return f"left after the first content, in {outcome.seconds:.1f} s"
-    parts = []
-    if usage is not None:
-        parts.append(f"{usage.prompt or 0:,} tokens in, {usage.completion or 0:,} out")
-    parts.append(f"{format_usd(compute_probe_cost(outcome).usd)} USD, {outcome.seconds:.1f} s")
-    return ", ".join(parts)
-
-
-def _list_skipped(report: LiveReport) -> Iterator[DoctorFinding]:
-    """List the probes that were not sent, in a line for each series and reason."""
-    names: dict[tuple[str, str], list[str]] = {}
-    series_by_name: dict[str, ProbeSeries] = {}
-    for item in report.skipped:
-        names.setdefault((item.series.name, item.reason), []).append(item.name)
-        series_by_name[item.series.name] = item.series
-    for (series_name, reason), probe_names in names.items():
-        series = series_by_name[series_name]
-        message = f"{series_name}: {', '.join(probe_names)} not sent: {reason}."
-        if reason == UNKNOWN_PRICE:
+def _list_skipped(series: ProbeSeries, skipped: list[SkippedProbe]) -> Iterator[DoctorFinding]:
+    """List the probes that were not sent, in a line for each reason."""
+    names: dict[str, list[str]] = {}
+    for item in skipped:
+        names.setdefault(item.reason, []).append(item.name)
+    for reason, probe_names in names.items():
+        message = f"{series.name} {', '.join(probe_names)}: not sent, as {reason}."
+        if reason == AFTER_FAILURE:
+            hint, where = "The line of that probe says why.", _find_place(series, None)
+        elif reason == UNKNOWN_PRICE:
             hint = "Give the model a price under `models`, or add --unpriced."
             where = f"models.{series.candidate.target.model}.price"
-        elif reason == OVER_BUDGET:
-            hint, where = "Allow more with --budget.", "--budget"
         else:
-            hint, where = "The line of that probe says why.", series.provider_path
+            hint, where = "Allow more with --budget.", "--budget"
         yield DoctorFinding("warning", _WHAT, message, hint, where=where)
 
 
 def _make_summary(report: LiveReport, budget_usd: Decimal) -> DoctorFinding:
-    differing = [item for item in report.judged if item.deviations]
-    failed = sum(_find_level(item.deviations) == "error" for item in differing)
+    levels = [find_level(item.deviations) for item in report.judged]
     cost = f"{format_usd(report.known_usd)} USD"
     if report.charged_usd > report.known_usd:
         cost += f", and with what is unknown at most {format_upper_bound(report.charged_usd)} USD"
@@ -106,8 +118,14 @@ def _make_summary(report: LiveReport, budget_usd: Decimal) -> DoctorFinding:
         else ""
     )
     message = (
-        f"{len(report.judged)} probes sent, {len(differing) - failed} differ, {failed} failed, "
-        f"{len(report.skipped)} not sent; cost: {cost}, of {format_usd(budget_usd)} USD allowed"
-        f"{unpriced_note}"
+        f"{len(levels)} probes sent, {levels.count('warning')} differ, {levels.count('error')} "
+        f"failed, {len(report.skipped)} not sent; cost: {cost}, of {format_usd(budget_usd)} USD "
+        f"allowed{unpriced_note}"
     )
     return DoctorFinding("ok", _WHAT, message)
+
+
+def find_level(deviations: list[Deviation]) -> Level:
+    """Return the worst level of some deviations."""
+    levels = {item.level for item in deviations}
+    return "error" if "error" in levels else "warning" if levels else "ok"

@@ -1,7 +1,8 @@
 """Run a live check: all first probes, then all second ones, cheapest first, within the budget."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from decimal import Decimal
 
 import msgspec
@@ -15,10 +16,13 @@ from gateway.cli.doctor.live.send import ProbeOutcome, ProbeSender
 from gateway.cli.doctor.live.series import PlannedProbe, ProbeSeries
 from gateway.core.price import compute_reservation
 
-_MAX_CONCURRENT_PROBES = 4
+_MAX_PROBES_PER_PROVIDER = 2
+_MAX_WAIT_SECONDS = 30.0
+"""The longest wait for a provider that limits the rate."""
 _ZERO = Decimal(0)
+AFTER_FAILURE = "an earlier probe has failed"
 UNKNOWN_PRICE = "its price is unknown"
-OVER_BUDGET = "the budget is too small for what they may cost"
+OVER_BUDGET = "the budget has less left than they may cost"
 _FINAL_KINDS = frozenset({"upstream_auth", "upstream_model", "upstream_unreachable"})
 """Problems of a first probe after which all others of its series would fail too."""
 
@@ -48,15 +52,24 @@ class LiveCheck:
     """One run over some series of probes."""
 
     def __init__(
-        self, sender: ProbeSender, budget: ProbeBudget, *, sends_unpriced: bool = False
+        self,
+        sender: ProbeSender,
+        budget: ProbeBudget,
+        *,
+        sends_unpriced: bool = False,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """`sends_unpriced`: probe models without a price too, whose cost no budget bounds."""
         self._sender = sender
         self._budget = budget
         self._sends_unpriced = sends_unpriced
-        self._slots = asyncio.Semaphore(_MAX_CONCURRENT_PROBES)
-        self._final_problems: dict[str, str] = {}
-        """Why a series does not go on, by the name of the series."""
+        self._sleep = sleep
+        self._slots = defaultdict[str, asyncio.Semaphore](
+            lambda: asyncio.Semaphore(_MAX_PROBES_PER_PROVIDER)
+        )
+        """Places for probes in flight, by the name of a provider."""
+        self._failed_names: set[str] = set()
+        """Names of series that do not go on."""
         self._prompt_tokens: dict[str, int] = {}
         """The tokens of the question that `cut` and `leave` ask, by the name of the series."""
         self.report = LiveReport()
@@ -67,58 +80,56 @@ class LiveCheck:
             step = sorted(_pick(all_series, probe.name), key=lambda item: item[1].max_usd or _ZERO)
             async with asyncio.TaskGroup() as tasks:
                 for series, planned in step:
-                    await self._slots.acquire()
-                    reserved = await self._reserve(series, planned)
-                    if reserved is None:
-                        self._slots.release()
-                        tick()
-                        continue
-                    tasks.create_task(self._send(series, planned, reserved, tick))
+                    tasks.create_task(self._try(series, planned, tick))
         self.report.charged_usd = self._budget.charged
         return self.report
 
-    async def _reserve(self, series: ProbeSeries, planned: PlannedProbe) -> Decimal | None:
-        """Reserve what a probe may cost; return None, and note the reason, if it must not go."""
-        reason = self._final_problems.get(series.name, "")
-        max_usd = planned.max_usd
-        if not reason and max_usd is None:
-            if self._sends_unpriced:
-                self.report.unpriced += 1
-                max_usd = _ZERO
-            else:
-                reason = UNKNOWN_PRICE
-        if not reason and max_usd is not None and await self._budget.reserve(max_usd):
-            return max_usd
-        if not reason:
-            reason = OVER_BUDGET
-        self.report.skipped.append(SkippedProbe(series, planned.probe.name, reason))
-        return None
-
-    async def _send(
-        self,
-        series: ProbeSeries,
-        planned: PlannedProbe,
-        reserved: Decimal,
-        tick: Callable[[], None],
+    async def _try(
+        self, series: ProbeSeries, planned: PlannedProbe, tick: Callable[[], None]
     ) -> None:
-        outcome = None
-        try:
-            outcome = await self._sender.send(series, planned.probe)
-        finally:
-            charged = reserved if outcome is None else self._find_charge(outcome, reserved)
-            await self._budget.settle(reserved, charged)
-            self._slots.release()
-        self.report.judged.append(judge(outcome))
-        if outcome.problem is not None and outcome.problem.kind in _FINAL_KINDS:
-            self._final_problems[series.name] = f"its probe {planned.probe.name} has failed"
+        """Send a probe if it may be sent, once a connection to its provider is free."""
+        async with self._slots[series.candidate.target.provider.name]:
+            reason = await self._reserve(series, planned)
+            if reason:
+                self.report.skipped.append(SkippedProbe(series, planned.probe.name, reason))
+            else:
+                await self._send(series, planned)
         tick()
+
+    async def _reserve(self, series: ProbeSeries, planned: PlannedProbe) -> str:
+        """Reserve what a probe may cost; return why it must not be sent, or an empty text."""
+        if series.name in self._failed_names:
+            return AFTER_FAILURE
+        if planned.max_usd is None and not self._sends_unpriced:
+            return UNKNOWN_PRICE
+        if not await self._budget.reserve(planned.max_usd or _ZERO):
+            return OVER_BUDGET
+        self.report.unpriced += planned.max_usd is None
+        return ""
+
+    async def _send(self, series: ProbeSeries, planned: PlannedProbe) -> None:
+        """Send a probe; if the provider asks to wait a little, send it once more after that."""
+        outcome = await self._sender.send(series, planned.probe)
+        self.report.judged.append(judge(outcome))
+        problem = outcome.problem
+        if (
+            problem is not None
+            and problem.kind == "upstream_rate_limited"
+            and problem.retry_after is not None
+            and problem.retry_after <= _MAX_WAIT_SECONDS
+        ):
+            await self._sleep(problem.retry_after)
+            outcome = await self._sender.send(series, planned.probe)
+            self.report.judged.append(judge(outcome))
+        if outcome.problem is not None and outcome.problem.kind in _FINAL_KINDS:
+            self._failed_names.add(series.name)
+        reserved = planned.max_usd or _ZERO
+        await self._budget.settle(reserved, self._find_charge(outcome, reserved))
 
     def _find_charge(self, outcome: ProbeOutcome, reserved: Decimal) -> Decimal:
         """Return what a probe is charged with: its cost, or the most that it may have cost."""
         problem, probe = outcome.problem, outcome.probe
-        if outcome.exchange.status not in (0, 200) or (
-            problem is not None and problem.spent == "no"
-        ):
+        if problem is not None and problem.spent == "no":
             return _ZERO
         if probe.is_left:
             return self._bound_left(outcome, reserved)

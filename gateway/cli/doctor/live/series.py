@@ -41,11 +41,6 @@ class ProbeSeries(msgspec.Struct, frozen=True, kw_only=True):
         account_note = f" ({account.name})" if len(target.provider.accounts) > 1 else ""
         return f"{target.name}{account_note} {self.dialect.name}"
 
-    @property
-    def provider_path(self) -> str:
-        """The path of the provider in the configuration."""
-        return f"providers.{self.candidate.target.provider.name}"
-
 
 def list_series(
     catalogue: Catalogue, labs: Collection[str], tiers: Collection[str], timestamp: float

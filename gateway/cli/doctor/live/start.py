@@ -77,7 +77,7 @@ def check_live(session: CommandSession, options: LiveOptions) -> list[DoctorFind
     finally:
         if check.report.judged:
             write_recording(file, check.report.judged, redactor)
-    return [*list_findings(check.report, options.budget, file, redactor)]
+    return [*list_findings(check.report, all_series, options.budget, file, redactor)]
 
 
 def is_terminal() -> bool:
