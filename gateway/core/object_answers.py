@@ -73,6 +73,12 @@ class ObjectPage:
         """True if the provider has another page."""
         return bool(self._read_member("has_more") or self._read_member("nextPageToken"))
 
+    @property
+    def next_cursor(self) -> str:
+        """What asks for the next page: its token (Gemini), or the last id."""
+        token = self._read_member("nextPageToken")
+        return token if isinstance(token, str) else "".join(self.ids[-1:])
+
     def keep(self, ids: Container[str]) -> bytes:
         """Return the page with those objects only.
 

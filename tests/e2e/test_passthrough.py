@@ -6,7 +6,7 @@ from decimal import Decimal
 import httpx
 import pytest
 
-from tests.e2e.upstream import Answer, Request, Upstream
+from tests.e2e.upstream import SSE, Answer, Request, Upstream, failing
 from tests.e2e.world import Config, Make, World
 
 SECRETS = ("tg-alice-0123456789abcdef0123456789", "tg-bob-0123456789abcdef0123456789")
@@ -210,3 +210,59 @@ def test_an_upload_url_that_leads_elsewhere_reaches_no_client(
     reply = begin_upload(world, upstream, url.format(own=upstream.url))
     assert reply.status_code == 502
     assert "x-goog-upload-url" not in reply.headers
+
+
+def test_the_gateway_reads_on_until_a_page_has_an_object_of_the_key(
+    make: Make, upstream: Upstream
+) -> None:
+    world = make(media)
+
+    def serve(request: Request) -> Answer:
+        if request.method == "POST":
+            return answer(b'{"id": "file-9"}')
+        if "after=file-2" in request.path:
+            return answer(b'{"data":[{"id":"file-9"}],"has_more":false}')
+        return answer(b'{"data":[{"id":"file-1"},{"id":"file-2"}],"has_more":true}')
+
+    upstream.on("/acme/files", serve)
+    world.client.post("/v1/files", files={"file": b"1"})
+    listing = world.client.get("/v1/files?limit=2")
+    assert listing.content == b'{"data":[{"id":"file-9"}],"has_more":false}'
+    assert upstream.requests[-1].path == "/acme/files?limit=2&after=file-2"
+
+
+def test_a_stream_passes_and_its_last_event_has_the_usage(world: World, upstream: Upstream) -> None:
+    frames = (
+        b'event: image_generation.partial_image\ndata: {"b64_json": "aGk="}\n\n',
+        b'event: image_generation.completed\ndata: {"usage": {"input_tokens": 5, "output_tokens": 40}}\n\n',
+    )
+    upstream.on("/acme/images/generations", Answer(pieces=frames, headers=SSE))
+    body = {"model": "draw-1", "prompt": "a cat", "stream": True}
+    reply = world.client.post("/v1/images/generations", json=body)
+    assert reply.content == b"".join(frames)
+    row = world.entry()
+    assert (row.stream, row.state, row.cost) == (True, "settled", Decimal("0.001625"))
+
+
+def test_an_error_of_the_provider_goes_to_the_client_in_its_words(
+    world: World, upstream: Upstream
+) -> None:
+    upstream.on("/acme/images/generations", failing(400))
+    reply = world.client.post("/v1/images/generations", json={"model": "draw-1", "prompt": "x"})
+    assert (reply.status_code, reply.json()["error"]["type"]) == (400, "made_up")
+    row = world.entry()
+    assert (row.state, row.problem, row.cost) == ("failed", "upstream_rejected", Decimal(0))
+
+
+def test_a_hard_budget_refuses_what_nothing_bounds(make: Make, upstream: Upstream) -> None:
+    def capped(value: Config) -> None:
+        media(value)
+        value["budgets"] = [{"name": "all", "usd": 1, "every": "day"}]
+
+    world = make(capped)
+    upstream.on("/acme/moderations", answer(b"{}"))
+    reply = world.client.post("/v1/moderations", json={"model": "watch-2", "input": "x"})
+    assert (reply.status_code, reply.json()["error"]["code"]) == (400, "budget_unbounded")
+    assert not upstream.requests
+    upstream.on("/acme/files", answer(b'{"id": "file-1"}'))
+    assert world.client.post("/v1/files", files={"file": b"1"}).status_code == 200

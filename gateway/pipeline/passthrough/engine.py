@@ -7,7 +7,7 @@ client's SDK retries by its own rule.
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import NoReturn
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, parse_qsl, urlencode
 
 import msgspec
 
@@ -66,6 +66,13 @@ _MAX_ERROR_BYTES = 1_000_000
 _MAX_JSON_BYTES = 128_000_000
 """Bytes of an answer that the gateway reads whole: images come as text within JSON."""
 _CONFLICT = 409
+_MAX_PAGES = 20
+"""Pages of a list that the gateway reads in search of objects of the key."""
+_CURSOR_BY_DIALECT = {
+    "openai-chat": "after", "anthropic-messages": "after_id", "gemini": "pageToken",
+}  # fmt: skip
+"""The query that asks for the next page, by dialect."""
+_BACKWARD_CURSORS = frozenset({"before", "before_id"})
 _API_BY_DIALECT: Mapping[str, ObjectApi] = {
     "openai-chat": "openai", "anthropic-messages": "anthropic", "gemini": "gemini",
 }  # fmt: skip
@@ -324,6 +331,49 @@ class PassThroughEngine:
             body=body,
         )
 
+    async def _keep_own_objects(self, exchange: _Exchange, body: bytes) -> bytes:
+        """Return a list without the objects of other keys. Raises ProblemError.
+
+        Clients go on from the last object that they see. So while a page has none for the key, the
+        gateway reads on itself.
+        """
+        endpoint, key = exchange.choice.endpoint, exchange.account.call.key
+        cursor_name = _CURSOR_BY_DIALECT[endpoint.table.dialect]
+        queries = dict(parse_qsl(exchange.request.query))
+        pages_left = 1 if _BACKWARD_CURSORS & queries.keys() else _MAX_PAGES
+        while True:
+            page = read_page(body, endpoint.endpoint.list_member)
+            if page is None:
+                message = f"{exchange.place.provider} sent no list that the gateway can read."
+                raise ProblemError(Problem(kind="upstream_error", message=message))
+            own_ids = await self._objects.keep_own(key, exchange.place, page)
+            pages_left -= 1
+            if own_ids or not (page.has_more and page.next_cursor and pages_left):
+                return page.keep(own_ids)
+            queries[cursor_name] = page.next_cursor
+            body = await self._fetch_page(exchange, urlencode(queries))
+
+    async def _fetch_page(self, exchange: _Exchange, query: str) -> bytes:
+        """Return another page of a list. Raises ProblemError."""
+        endpoint, timers = exchange.choice.endpoint, exchange.timers
+        response = await self._client.forward(
+            endpoint.provider,
+            exchange.provider_account,
+            ForwardedRequest(
+                method="GET",
+                url=endpoint.build_url(exchange.request.match.parameters, query),
+                headers=exchange.request.call.headers,
+            ),
+            timers,
+            deadline=exchange.deadline,
+        )
+        try:
+            if response.status != 200:
+                await self._raise_refusal(exchange, response)
+            return await collect_body(response, timers, exchange.deadline, _MAX_JSON_BYTES)
+        finally:
+            await response.close()
+
     async def _pass_upload_url(self, exchange: _Exchange, response: ProviderResponse) -> Headers:
         """Return the header with the URL for an upload's data, as one of the gateway.
 
@@ -350,11 +400,7 @@ class PassThroughEngine:
         made_objects = find_made_objects(endpoint.creates, value) if endpoint.creates else []
         items: list[Json] = [value]
         if endpoint.lists:
-            page = read_page(body, endpoint.list_member)
-            if page is None:
-                message = f"{exchange.place.provider} sent no list that the gateway can read."
-                raise ProblemError(Problem(kind="upstream_error", message=message))
-            body = page.keep(await self._objects.keep_own(key, exchange.place, page))
+            body = await self._keep_own_objects(exchange, body)
             items = answer.read_object(body).get(endpoint.list_member) or []
         for item in items if endpoint.makes else ():
             made_objects += find_result_objects(endpoint.makes, item)
@@ -376,8 +422,8 @@ class PassThroughEngine:
         try:
             try:
                 async for data in response.read(exchange.timers.idle, exchange.deadline):
-                    if events is not None:
-                        events.feed(data)
+                    if events is not None and (made_objects := events.feed(data)):
+                        await self._objects.add(account.call.key, exchange.place, made_objects, {})
                     yield data
                 ended_by = ""
                 account.is_complete = True
@@ -400,28 +446,33 @@ class PassThroughEngine:
 
 
 class _EventReader:
-    """Reads the usage in the events of a stream that passes."""
+    """Reads the usage in the events of a stream that passes, and the object that it makes."""
 
     def __init__(self, exchange: _Exchange) -> None:
         self._exchange = exchange
         self._splitter = FrameSplitter()
+        self._awaits_object = bool(exchange.choice.endpoint.endpoint.creates)
 
-    def feed(self, data: bytes) -> None:
-        """Take the bytes of a read."""
+    def feed(self, data: bytes) -> list[MadeObject]:
+        """Take the bytes of a read, and return the objects that its events show as new."""
         frames = self._splitter.feed(data)
-        if b"usage" not in frames.lower():
-            return
         exchange, account = self._exchange, self._exchange.account
+        endpoint = exchange.choice.endpoint.endpoint
+        if not self._awaits_object and b"usage" not in frames.lower():
+            return []
+        made_objects: list[MadeObject] = []
         for frame in split_data_frames(frames):
             value = answer.read_event(frame)
-            usage = read_usage(
-                exchange.choice.endpoint.endpoint,
-                account.call.dialect,
-                exchange.facts.value,
-                value,
-            )
+            if self._awaits_object:
+                holder = value.get(endpoint.creates)
+                made_objects = find_made_objects(
+                    endpoint.creates, holder if isinstance(holder, dict) else value
+                )
+                self._awaits_object = not made_objects
+            usage = read_usage(endpoint, account.call.dialect, exchange.facts.value, value)
             if usage is not None:
                 account.usage = merge_usage(account.usage, usage)
+        return made_objects
 
 
 def _decide_again(ceiling: Tier) -> NoReturn:
