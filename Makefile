@@ -1,6 +1,6 @@
 # Needs git, make, and either uv or a Python that can make a venv. Writes into .venv, .tools and data
 # alone, but for what bench-peers and bench-report say.
-.PHONY: help install dev engines run quick test check fmt screenshots clients newest law3 drift bench bench-peers bench-report bench-samples trace-call bench-quick bench-chunk bench-ledger ledger-scale bench-limits bench-routing timing hostile openapi classifier rerouting metamorphic sound versions lines budgets losses shares failover kill outage queries reload roll scale scale-figures leave dist sbom step chaos soak simulate applications bill agents replay twin clean
+.PHONY: help install dev engines run quick test check fmt screenshots clients newest law3 drift bench bench-peers bench-report bench-samples trace-call bench-quick bench-chunk bench-ledger ledger-scale bench-limits bench-routing timing hostile openapi classifier rerouting metamorphic sound versions lines budgets losses shares failover kill outage queries reload roll scale scale-figures leave dist sbom step chaos soak upgrade simulate applications bill agents replay twin clean
 .DEFAULT_GOAL := help
 # Some containers set it. Each of the processes that tests start would then compile all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -173,6 +173,9 @@ bill: dev ## what four scripted days of applications cost with `model: auto`; WH
 
 agents: dev ## AGENTS_CONVERSATIONS (300) of agents through each strategy, at a provider with a prompt cache: hit rates, decisions, bills
 	@.venv/bin/python -m tests.agents $(or $(AGENTS_CONVERSATIONS),300)
+
+upgrade: dev ## the version before becomes this one: with its data and keys, and one gateway after the other of a fleet under load; 2 minutes
+	@.venv/bin/python -m tests.upgrade 30
 
 soak: dev ## mixed faults under steady load for SOAK_MINUTES (30): memory, and the bill of a provider, judged
 	@.venv/bin/python -m tests.soak $(or $(SOAK_MINUTES),30)

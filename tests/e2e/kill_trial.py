@@ -86,7 +86,7 @@ class KilledGateway:
             self._read = (self.folder / "log").stat().st_size
             self._process = subprocess.Popen(
                 [*command, "--port", str(self.port)],
-                env=self.environ, stdout=subprocess.PIPE, stderr=self._log, text=True,
+                env=self.environ, cwd=self.folder, stdout=subprocess.PIPE, stderr=self._log, text=True,
             )  # fmt: skip
             assert self._process.stdout is not None
             for line in self._process.stdout:

@@ -51,8 +51,14 @@ def missing() -> list[str]:
 
 
 @contextmanager
-def fleet(folder: Path, gateways: int, seed: str) -> Iterator[Fleet]:
-    """Start the fleet, and stop it at the end of the block."""
+def fleet(
+    folder: Path, gateways: int, seed: str, tree: Path = ROOT, lb_delay: int = 0
+) -> Iterator[Fleet]:
+    """Start the fleet with the gateways of a tree, and stop it at the end of the block.
+
+    Each gateway runs what the link `program` in its folder leads to. One that stops still takes
+    calls for `lb_delay` seconds.
+    """
     program, book = redis_program(), folder / "book"
     assert program is not None
     book.touch()
@@ -69,11 +75,21 @@ def fleet(folder: Path, gateways: int, seed: str) -> Iterator[Fleet]:
             data_folder = folder / f"gateway{number}"
             data_folder.mkdir()
             gateway = KilledGateway(data_folder, address, **parts)
+            link_program(gateway, tree)
             gateway.environ |= {"REDIS_URL": nodes.url, "TIERGATE_SECRET": secret}
+            gateway.environ["TIERGATE_SERVER__LB_DELAY"] = str(lb_delay)
             stack.callback(gateway.close)
             gateway.start()
             started.append(gateway)
         yield Fleet(nodes, store, started, _nginx(stack, folder, started), book)
+
+
+def link_program(gateway: KilledGateway, tree: Path) -> None:
+    """Install the gateway of a tree: the next start or replacement of workers runs it."""
+    link = gateway.folder / "program"
+    gateway.environ["PYTHONPATH"] = str(link)
+    link.unlink(missing_ok=True)
+    link.symlink_to(tree)
 
 
 def _nginx(stack: ExitStack, folder: Path, gateways: list[KilledGateway]) -> str:

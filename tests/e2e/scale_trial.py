@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -24,7 +25,7 @@ import psycopg
 from tests.e2e.budget_audit import RATES
 from tests.e2e.budget_provider import BilledRequest, Ended, read
 from tests.e2e.kill_audit import books
-from tests.e2e.kill_trial import KilledGateway
+from tests.e2e.kill_trial import ROOT, KilledGateway
 from tests.e2e.scale_fleet import BUDGET, KEYS, PLACES, RATE, Fleet, fleet, missing
 
 GATEWAYS = 3
@@ -36,6 +37,10 @@ _MILLION = Decimal(1_000_000)
 _HARD = "Prove by induction, step by step, that the sum of the first n odd numbers is n squared."
 _REFUSED = {"ann": (402, 403, 429), "bob": (429,), "cat": (429,), "dan": ()}
 """Statuses with which the gateway may refuse a key."""
+
+
+type Disturbance = Callable[[Fleet, ScaleTrialResult, float], Awaitable[None]]
+"""What happens to the fleet under load, within so many seconds or more."""
 
 
 @dataclass
@@ -93,11 +98,32 @@ class ScaleTrialResult:
         ]
 
 
-def trial(folder: Path, seconds: float, seed: str) -> ScaleTrialResult:
-    """Load the fleet for at least some seconds, and compare all its records."""
+async def kill_and_roll(place: Fleet, result: ScaleTrialResult, seconds: float) -> None:
+    """Kill one gateway under load, and replace the workers of another."""
+    await asyncio.sleep(seconds / 3)
+    await asyncio.to_thread(_kill, place.gateways[0], result)
+    await asyncio.sleep(seconds / 3)
+    await roll(place.gateways[1], result)
+    await asyncio.sleep(seconds / 3)
+
+
+def trial(
+    folder: Path,
+    seconds: float,
+    seed: str,
+    disturb: Disturbance = kill_and_roll,
+    tree: Path = ROOT,
+    *,
+    lb_delay: int = 0,
+    clients: int = CLIENTS,
+) -> ScaleTrialResult:
+    """Load a fleet of a tree for at least some seconds while something happens to it.
+
+    Compare all its records.
+    """
     result = ScaleTrialResult()
-    with fleet(folder, GATEWAYS, seed) as place:
-        asyncio.run(_run(place, result, seconds, seed))
+    with fleet(folder, GATEWAYS, seed, tree, lb_delay) as place:
+        asyncio.run(_run(place, result, seconds, seed, disturb, clients))
         result.wrong += (
             [] if all(gateway.stop() == 0 for gateway in place.gateways) else ["it did not stop"]
         )
@@ -115,18 +141,21 @@ def trial(folder: Path, seconds: float, seed: str) -> ScaleTrialResult:
     return result
 
 
-async def _run(place: Fleet, result: ScaleTrialResult, seconds: float, seed: str) -> None:
+async def _run(
+    place: Fleet,
+    result: ScaleTrialResult,
+    seconds: float,
+    seed: str,
+    disturb: Disturbance,
+    clients: int,
+) -> None:
     over = asyncio.Event()
     load = [
         asyncio.create_task(_client(place.url, result, number, seed, over))
-        for number in range(CLIENTS)
+        for number in range(clients)
     ]
     try:
-        await asyncio.sleep(seconds / 3)
-        await asyncio.to_thread(_kill, place.gateways[0], result)
-        await asyncio.sleep(seconds / 3)
-        await _roll(place.gateways[1], result)
-        await asyncio.sleep(seconds / 3)
+        await disturb(place, result, seconds)
     finally:
         over.set()
         await asyncio.gather(*load)
@@ -144,7 +173,8 @@ def _kill(gateway: KilledGateway, result: ScaleTrialResult) -> None:
     gateway.start()
 
 
-async def _roll(gateway: KilledGateway, result: ScaleTrialResult) -> None:
+async def roll(gateway: KilledGateway, result: ScaleTrialResult) -> None:
+    """Replace the workers of a gateway, with the program that is installed now."""
     began = time.monotonic()
     os.kill(gateway.supervisor, signal.SIGUSR2)
     while '"event":"restart","text":"done"' not in gateway.log():

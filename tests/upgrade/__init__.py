@@ -1,0 +1,1 @@
+"""Trials of an upgrade: the version before, with its data, becomes this one."""
