@@ -46,9 +46,6 @@ from gateway.pipeline.engine import Engine
 from gateway.pipeline.ledger_runtime import LedgerRuntime
 from gateway.pipeline.limit_enforcement import LimitRuntime
 from gateway.pipeline.llm_judge import Judge, JudgeMemory
-from gateway.pipeline.passthrough.engine import PassThroughEngine
-from gateway.pipeline.passthrough.objects import ObjectGuard
-from gateway.pipeline.passthrough.urls import UrlRewriter
 from gateway.routing.tier_share import ShareBounds
 from gateway.runtime import query_process
 from gateway.runtime.build import (
@@ -58,6 +55,7 @@ from gateway.runtime.build import (
     find_refusals,
 )
 from gateway.runtime.own_traffic import OwnTrafficReader
+from gateway.runtime.passthrough import PassThroughParts
 from gateway.runtime.query_pool import QueryPool
 from gateway.runtime.reloader import ConfigWatcher, Reloader
 from gateway.runtime.revision import Revision, is_same_provider
@@ -68,13 +66,11 @@ from gateway.settings.data_folder import SQLITE_SCHEME, find_data_folder, resolv
 from gateway.settings.errors import ConfigError
 from gateway.settings.loader import ConfigSource, load
 from gateway.settings.schema.root import CachePart, MediaPart, ResponsesPart
-from gateway.state import StateStore, secret, upload_tokens
+from gateway.state import StateStore, secret
 from gateway.state.audit import AuditLog, AuditRow
 from gateway.state.ended_sessions import EndedSessions
 from gateway.state.memory import MemoryStore
-from gateway.state.object_owners import ObjectOwners, open_object_database
 from gateway.state.redis.store import RedisStore
-from gateway.state.upload_tokens import UploadTokens
 from gateway.telemetry import process
 from gateway.telemetry.log import Log, locate_error
 from gateway.telemetry.metrics import CounterMetric, GaugeMetric
@@ -173,8 +169,8 @@ class Gateway:
             RedisTurnPool(self._state_store) if isinstance(self._state_store, RedisStore) else None,
             alert=self.limit_runtime.alert_share,
         )
-        self._address_guard = address_guard
-        self._jitter = jitter
+        self.passthrough = PassThroughParts(config, self.data, self._root_secret, log, clocks)
+        self._address_guard, self._jitter = address_guard, jitter
         self.waiting_calls = WaitingCalls(config.server.in_flight // _CALLS_PER_WAITING_CALL)
         """Calls that wait for providers."""
         self._provider_state = ProviderState(
@@ -324,6 +320,7 @@ class Gateway:
             *(local_engine.stop() for local_engine in _list_local_engines(revisions))
         )
         await self._pools.close()
+        await self.passthrough.owners.close()
         await self._state_store.close()
         await self._counter_store.close()
 
@@ -473,22 +470,13 @@ class Gateway:
             clock=self.clocks.monotonic,
             wall=self.clocks.wall,
         )
-        passthrough = PassThroughEngine(
-            router=built_config.router,
-            client=client,
-            recorder=recorder,
-            objects=ObjectGuard(
-                self.object_owners,
-                allows_foreign=config.passthrough.foreign == "pass",
-                wall=self.clocks.wall,
-            ),
-            urls=UrlRewriter(built_config.built_catalogue.passthrough, self.upload_tokens),
+        passthrough = self.passthrough.make_engine(
+            built_config,
+            client,
+            recorder,
             limiter=self.limiter,
             end_user_hasher=self.end_user_hasher,
             wait_until_ready=ensure_ready,
-            log=self.log,
-            clock=self.clocks.monotonic,
-            wall=self.clocks.wall,
         )
         return Revision(
             built_config,
@@ -543,23 +531,6 @@ class Gateway:
         bounds = ShareBounds(reasoning=max_share.reasoning, smart=max_share.smart)
         thresholds = classifier.thresholds if classifier is not None else None
         self._turn_counter.adopt(None if bounds == ShareBounds() else bounds, thresholds)
-
-    @cached_property
-    def object_owners(self) -> ObjectOwners:
-        """The owners of objects at providers; they outlive configurations."""
-        config = self.built_config.source.config
-        store_url = resolve_store_url(config.ledger.store, self.data)
-        return ObjectOwners(
-            open_object_database(store_url, self.data),
-            max_objects=config.passthrough.max_objects,
-            note=lambda text: self.log("objects", text=text),
-            clock=self.clocks.wall,
-        )
-
-    @cached_property
-    def upload_tokens(self) -> UploadTokens:
-        """The tokens in upload URLs; they outlive configurations."""
-        return UploadTokens(secret.derive_key(self._root_secret, upload_tokens.HASH_KEY_LABEL))
 
     @cached_property
     def end_user_hasher(self) -> EndUserHasher:

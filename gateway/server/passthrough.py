@@ -164,7 +164,7 @@ class PassThroughServer:
             return None
         queries = parse_qs(scope["query_string"].decode("latin-1"), max_num_fields=100)
         token, upload_id = queries.get(QUERY_NAME, [""])[0], queries.get(UPLOAD_ID, [""])[0]
-        owner = self._gateway.upload_tokens.read(token, upload_id)
+        owner = self._gateway.passthrough.upload_tokens.read(token, upload_id)
         if owner is None:
             message = "The upload URL is not one that the gateway has given. Begin the upload anew."
             raise ProblemError(Problem(kind="invalid_api_key", message=message))

@@ -1,0 +1,78 @@
+"""The parts of pass-through calls: what outlives configurations, and the engine of each one."""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from gateway.core.clocks import Clocks
+from gateway.core.target import Provider
+from gateway.limits.limiter import Limiter
+from gateway.pipeline.accounting import CallRecorder
+from gateway.pipeline.end_users import EndUserHasher
+from gateway.pipeline.passthrough.engine import PassThroughEngine
+from gateway.pipeline.passthrough.objects import ObjectGuard
+from gateway.pipeline.passthrough.responder import PassThroughResponder
+from gateway.pipeline.passthrough.urls import UrlRewriter
+from gateway.runtime.build import BuiltConfig
+from gateway.settings.data_folder import resolve_store_url
+from gateway.settings.schema.root import Config
+from gateway.state import secret, upload_tokens
+from gateway.state.object_owners import ObjectOwners, open_object_database
+from gateway.state.upload_tokens import UploadTokens
+from gateway.telemetry.log import Log
+from gateway.upstream.client import ProviderClient
+
+
+class PassThroughParts:
+    """What pass-through calls of all configurations share: whose objects there are, and tokens."""
+
+    def __init__(
+        self, config: Config, data: Path, root_secret: bytes, log: Log, clocks: Clocks
+    ) -> None:
+        self._log = log
+        self._clocks = clocks
+        self.owners = ObjectOwners(
+            open_object_database(resolve_store_url(config.ledger.store, data), data),
+            max_objects=config.passthrough.max_objects,
+            note=lambda text: log("objects", text=text),
+            clock=clocks.wall,
+        )
+        """Whose objects are at the providers."""
+        self.upload_tokens = UploadTokens(
+            secret.derive_key(root_secret, upload_tokens.HASH_KEY_LABEL)
+        )
+
+    def make_engine(
+        self,
+        built_config: BuiltConfig,
+        client: ProviderClient,
+        recorder: CallRecorder,
+        *,
+        limiter: Limiter,
+        end_user_hasher: EndUserHasher,
+        wait_until_ready: Callable[[Provider], Awaitable[None]],
+    ) -> PassThroughEngine:
+        """Return the engine of a configuration."""
+        objects = ObjectGuard(
+            self.owners,
+            allows_foreign=built_config.source.config.passthrough.foreign == "pass",
+            wall=self._clocks.wall,
+        )
+        responder = PassThroughResponder(
+            client,
+            objects,
+            UrlRewriter(built_config.built_catalogue.passthrough, self.upload_tokens),
+            self._log,
+            clock=self._clocks.monotonic,
+            wall=self._clocks.wall,
+        )
+        return PassThroughEngine(
+            router=built_config.router,
+            client=client,
+            recorder=recorder,
+            objects=objects,
+            responder=responder,
+            limiter=limiter,
+            end_user_hasher=end_user_hasher,
+            wait_until_ready=wait_until_ready,
+            log=self._log,
+        )
