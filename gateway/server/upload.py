@@ -17,6 +17,8 @@ from gateway.settings.schema.server import ServerPart
 
 _BUFFER_BYTES = 200_000
 """Bytes whose reservation covers the pieces of an upload that wait on both of its sides."""
+_INSPECTED_BYTES = 65_536
+"""Bytes that an inspector reads before other calls have their turn."""
 
 
 class UploadInspector(Protocol):
@@ -59,6 +61,11 @@ class UploadReader:
         self._memory = memory
         self._inspector = inspector
         self._waited_seconds = 0.0
+        self._piece = b""
+        """The piece that has arrived and is being inspected."""
+        self._inspected_bytes = 0
+        """The bytes of it that the inspector has read."""
+        self._is_last = False
         self._pieces_ahead: deque[bytes] = deque()
         """Pieces that were read ahead of the consumer."""
         self.length = length
@@ -104,7 +111,16 @@ class UploadReader:
         return data
 
     async def _read_piece(self) -> bytes:
-        """Return the next piece from the client, which may be empty."""
+        """Return the next piece, which may be empty; a call that is cancelled loses none."""
+        if not self._piece and not self._is_last:
+            await self._receive_piece()
+        if self._inspector is not None:
+            await self._inspect_piece(self._inspector)
+        piece, self._piece = self._piece, b""
+        self.is_complete = self._is_last
+        return piece
+
+    async def _receive_piece(self) -> None:
         loop = asyncio.get_running_loop()
         timeouts, started_at = self._timeouts, loop.time()
         allowed_seconds = timeouts.body + self.received_bytes / timeouts.body_rate
@@ -121,13 +137,18 @@ class UploadReader:
         self.received_bytes += len(data)
         if self.received_bytes > self._max_bytes:
             raise self._make_too_large_error()
-        is_last = not message.get("more_body", False)
-        if self._inspector is not None:
-            self._inspector.feed(data)
-            if is_last:
-                self._inspector.finish()
-        self.is_complete = is_last
-        return data
+        self._piece, self._is_last = data, not message.get("more_body", False)
+
+    async def _inspect_piece(self, inspector: UploadInspector) -> None:
+        piece = self._piece
+        while (start := self._inspected_bytes) < len(piece):
+            self._inspected_bytes += _INSPECTED_BYTES
+            inspector.feed(piece[start : start + _INSPECTED_BYTES])
+            if self._inspected_bytes < len(piece):
+                await asyncio.sleep(0)
+        self._inspected_bytes = 0
+        if self._is_last:
+            inspector.finish()
 
     def _make_too_large_error(self) -> ProblemError:
         message = f"The upload is larger than {self._max_bytes:,} bytes (server.{self._setting})."

@@ -126,6 +126,22 @@ async def test_a_piece_whose_wait_is_cancelled_is_not_lost() -> None:
     assert await collect(reader) == [b"a"]
 
 
+async def test_other_calls_have_their_turn_while_a_piece_is_inspected() -> None:
+    """A call that is cancelled meanwhile loses nothing, and inspects nothing twice."""
+    piece = b"abcdefgh" * 20_000
+    inspector = Inspector()
+    reader = make_reader(client_sending(piece), inspector=inspector)
+    task = asyncio.ensure_future(anext(reader))
+    await asyncio.sleep(0)
+    assert [len(item) for item in inspector.pieces] == [65_536]
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not reader.is_complete
+    assert await collect(reader) == [piece]
+    assert b"".join(inspector.pieces) == piece
+
+
 async def test_an_upload_reserves_the_memory_of_its_pieces_alone() -> None:
     memory = make_memory(20_000_000)
     make_reader(client_sending(b""), 10**9, memory=memory)
