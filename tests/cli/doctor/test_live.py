@@ -299,6 +299,57 @@ def test_a_provider_that_asks_to_wait_a_little_is_asked_again(place: Place) -> N
     assert done.status == 0
 
 
+HOSTILE = {
+    "HTML": (b"<html>maintenance</html>", "text/html"),
+    "cut JSON": (b'{"id": "x", "choices": [{', "application/json"),
+    "nothing": (b"", "application/json"),
+    "no UTF-8": (b'{"id": "\xff\xfe", "choices": 7}', "application/json"),
+    "other JSON": (b'[[{"choices": {"message": [1e999]}}]]', "application/json"),
+    "frames of rubbish": (b"data: {\n\ndata: 7\n\nevent: x\n\n", "text/event-stream"),
+    "zipped": (b"\x1f\x8b\x08\x00\x00", "application/json"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_answer_ends_the_check(place: Place, name: str) -> None:
+    """Whatever a provider sends, each probe has a line, and the recording can be read."""
+    body, kind = HOSTILE[name]
+
+    def spoil(_: Asked, answer: Answer) -> Answer:
+        return Answer(pieces=(body,), headers=(("content-type", kind),), length=len(body))
+
+    done = place.run(spoil, budget="2")
+    for dialect in DIALECTS:
+        assert done.find_probe(dialect, "stream")[0]["level"] == "error"
+    assert len(done.lines) == 24
+    judge(place.file)
+
+
+def test_a_connection_that_breaks_is_told(place: Place) -> None:
+    done = place.run(lambda _, __: Answer(status=0, end="cut"), dialects=(CHAT,))
+    assert done.find_probe(CHAT, "whole")[0]["level"] == "error"
+    assert {line["endpoint"] for line in done.lines} == {"unanswered"}
+
+
+def test_the_effort_of_a_tier_is_probed_apart(place: Place) -> None:
+    """All other probes get the lowest effort that the model accepts; parameters go nowhere."""
+    file = place.write(CHAT)
+    text = file.read_text()
+    text = text.replace("fast: [{model: m-openai-chat}]", "fast: [{model: m-openai-chat, effort: high, params: {plugins: [web]}}]")  # fmt: skip
+    text = text.replace("m-openai-chat: {price", "m-openai-chat: {effort: {style: reasoning_effort, accepts: [low, high]}, price")  # fmt: skip
+    file.write_text(text)
+    provider = LiveProvider()
+    place.upstream.on("/", provider)
+    result = run("--config", file, "doctor", "--live", "--record", place.file)
+    assert "openai-chat effort high: as expected" in result.stdout
+    efforts = [item.body["reasoning_effort"] for item in provider.asked]
+    assert sorted(efforts) == ["high", *["low"] * 6]
+    assert [
+        item.body["reasoning_effort"] for item in provider.asked if "plugins" in item.body
+    ] == []
+    assert judge(place.file)[0] == 0
+
+
 LEAKS = [
     f"Incorrect API key provided: {SECRETS['key']}.",
     f"Rate limit reached for m in organization {SECRETS['organisation']} ({SECRETS['address']}).",

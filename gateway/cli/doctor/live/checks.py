@@ -184,7 +184,9 @@ def _check_finish(outcome: ProbeOutcome, answer: DecodedAnswer) -> Iterator[Devi
     calls_nothing = expected == "tools" and not answer.tool_calls
     if answer.error is None and not calls_nothing:
         quoted_word = f"the word {word!r}" if word else "no word"
-        if answer.finish != expected:
+        if outcome.probe.keeps_effort and answer.finish == "length":
+            pass  # at a high effort a model may reason longer than it may here
+        elif answer.finish != expected:
             text = f"the answer ends with {quoted_word}, read as {answer.finish}, not {expected}"
             yield Deviation("warning", text)
         elif word and word.lower() not in _USUAL_WORDS[expected]:

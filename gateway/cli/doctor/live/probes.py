@@ -11,12 +11,13 @@ from gateway.core.target import EFFORTS, MIN_OUTPUT_CAP, Target
 from gateway.dialects import OPENAI_CHAT, Dialect, RequestBody
 from gateway.dialects.translation import get_translation
 
-type ProbeName = Literal["whole", "stream", "tools", "result", "cut", "leave"]
+type ProbeName = Literal["whole", "stream", "tools", "result", "cut", "effort", "leave"]
 
 TOOL_NAME, TOOL_ARGUMENT = "get_weather", "city"
 _MAX_OUTPUT = 64
 _MAX_OUTPUT_WITH_REASONING = 512
 """Tokens for a model that reasons even at its lowest effort: its reasoning counts too."""
+_MAX_OUTPUT_AT_EFFORT = 1024
 _GEMINI = "gemini"
 _TOOL: Json = {
     "type": "function",
@@ -59,10 +60,15 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
     is_left: bool = False
     """True if the gateway closes the stream after its first content, as a client that leaves."""
 
+    keeps_effort: bool = False
+    """True if the target keeps the effort that its tier gives it."""
+
     def find_max_output(self, target: Target) -> int:
         """Return the most tokens of the answer."""
         if self.is_capped:
             return MIN_OUTPUT_CAP
+        if self.keeps_effort:
+            return _MAX_OUTPUT_AT_EFFORT
         reasons = target.effort not in (None, "none") and not self.is_left
         return _MAX_OUTPUT_WITH_REASONING if reasons else _MAX_OUTPUT
 
@@ -73,20 +79,25 @@ PROBES = (
     Probe(name="tools", messages=_WEATHER, finish="tools", is_stream=True, has_tool=True),
     Probe(name="result", messages=_RESULT, has_tool=True),
     Probe(name="cut", messages=_COUNT, finish="length", is_capped=True),
+    Probe(name="effort", messages=_OK, keeps_effort=True),
     Probe(name="leave", messages=_COUNT, is_stream=True, is_left=True),
 )
 """The probes in the order in which they are sent: the first tells if a target answers at all."""
 
 
-def simplify_target(target: Target) -> Target:
-    """Return a target at the lowest effort that its model accepts, without settings of its tier."""
+def strip_target(target: Target) -> Target:
+    """Return a target at the effort of its tier, without all other settings of it.
+
+    They may ask for more than a budget bounds, such as a search.
+    """
+    return msgspec.structs.replace(target, max_output=None, params={})
+
+
+def lower_effort(target: Target) -> Target:
+    """Return a target at the lowest effort that its model accepts."""
     efforts = target.facts.efforts
-    return msgspec.structs.replace(
-        target,
-        effort=min(efforts, key=EFFORTS.index) if efforts else None,
-        max_output=None,
-        params={},
-    )
+    effort = min(efforts, key=EFFORTS.index) if efforts else None
+    return msgspec.structs.replace(target, effort=effort)
 
 
 def build_request(probe: Probe, dialect: Dialect, target: Target) -> RequestBody:

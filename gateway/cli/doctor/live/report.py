@@ -6,6 +6,7 @@ from pathlib import Path
 
 from gateway.cli.doctor.environment import DoctorFinding, Level
 from gateway.cli.doctor.live.checks import Deviation, compute_probe_cost
+from gateway.cli.doctor.live.probes import ProbeName
 from gateway.cli.doctor.live.recording import JudgedProbe
 from gateway.cli.doctor.live.redaction import RecordingRedactor
 from gateway.cli.doctor.live.run import AFTER_FAILURE, UNKNOWN_PRICE, LiveReport, SkippedProbe
@@ -56,7 +57,9 @@ def _list_deviations(
         problem = item.outcome.problem
         for deviation in item.deviations:
             kind = problem.kind if problem is not None and deviation.is_problem else None
-            names.setdefault((deviation, kind), []).append(item.outcome.probe.name)
+            names.setdefault((deviation, kind), []).append(
+                _name_probe(series, item.outcome.probe.name)
+            )
     for (deviation, kind), probe_names in names.items():
         text = f"{series.name} {', '.join(dict.fromkeys(probe_names))}: {deviation.text}"
         message = make_printable(redactor.mask_error(text.encode()).decode())
@@ -64,6 +67,11 @@ def _list_deviations(
         hint = _SEND_HINT if kind is None else _HINTS.get(kind, _SEND_HINT)
         where = _find_place(series, kind)
         yield DoctorFinding(deviation.level, _WHAT, f"{message}{full_stop}", hint, where=where)
+
+
+def _name_probe(series: ProbeSeries, name: ProbeName) -> str:
+    """Return the name of a probe in the report."""
+    return f"effort {series.candidate.target.effort}" if name == "effort" else name
 
 
 def _find_place(series: ProbeSeries, kind: ProblemKind | None) -> str:
@@ -77,7 +85,8 @@ def _find_place(series: ProbeSeries, kind: ProblemKind | None) -> str:
 
 def _describe_answers(judged: list[JudgedProbe]) -> str:
     """Describe answers that are as expected."""
-    names = ", ".join(item.outcome.probe.name for item in judged)
+    series = judged[0].outcome.series
+    names = ", ".join(_name_probe(series, item.outcome.probe.name) for item in judged)
     usages = [item.outcome.usage for item in judged if not item.outcome.probe.is_left]
     tokens_in = sum(usage.prompt or 0 for usage in usages if usage is not None)
     tokens_out = sum(usage.completion or 0 for usage in usages if usage is not None)
@@ -94,7 +103,7 @@ def _list_skipped(series: ProbeSeries, skipped: list[SkippedProbe]) -> Iterator[
     """List the probes that were not sent, in a line for each reason."""
     names: dict[str, list[str]] = {}
     for item in skipped:
-        names.setdefault(item.reason, []).append(item.name)
+        names.setdefault(item.reason, []).append(_name_probe(series, item.name))
     for reason, probe_names in names.items():
         message = f"{series.name} {', '.join(probe_names)}: not sent, as {reason}."
         if reason == AFTER_FAILURE:

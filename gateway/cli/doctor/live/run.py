@@ -68,10 +68,10 @@ class LiveCheck:
             lambda: asyncio.Semaphore(_MAX_PROBES_PER_PROVIDER)
         )
         """Places for probes in flight, by the name of a provider."""
-        self._failed_names: set[str] = set()
-        """Names of series that do not go on."""
-        self._prompt_tokens: dict[str, int] = {}
-        """The tokens of the question that `cut` and `leave` ask, by the name of the series."""
+        self._failed_endpoints: set[tuple[str, str, str]] = set()
+        """The endpoints of series that do not go on."""
+        self._prompt_tokens: dict[tuple[str, str, str], int] = {}
+        """The tokens of the question that `cut` and `leave` ask, by endpoint."""
         self.report = LiveReport()
 
     async def run(self, all_series: Sequence[ProbeSeries], tick: Callable[[], None]) -> LiveReport:
@@ -98,7 +98,7 @@ class LiveCheck:
 
     async def _reserve(self, series: ProbeSeries, planned: PlannedProbe) -> str:
         """Reserve what a probe may cost; return why it must not be sent, or an empty text."""
-        if series.name in self._failed_names:
+        if series.endpoint in self._failed_endpoints:
             return AFTER_FAILURE
         if planned.max_usd is None and not self._sends_unpriced:
             return UNKNOWN_PRICE
@@ -122,7 +122,7 @@ class LiveCheck:
             outcome = await self._sender.send(series, planned.probe)
             self.report.judged.append(judge(outcome))
         if outcome.problem is not None and outcome.problem.kind in _FINAL_KINDS:
-            self._failed_names.add(series.name)
+            self._failed_endpoints.add(series.endpoint)
         reserved = planned.max_usd or _ZERO
         await self._budget.settle(reserved, self._find_charge(outcome, reserved))
 
@@ -134,7 +134,7 @@ class LiveCheck:
         if probe.is_left:
             return self._bound_left(outcome, reserved)
         if probe.name == "cut" and outcome.usage is not None and outcome.usage.prompt:
-            self._prompt_tokens[outcome.series.name] = outcome.usage.prompt
+            self._prompt_tokens[outcome.series.endpoint] = outcome.usage.prompt
         cost = compute_probe_cost(outcome)
         costs = [usd for usd in (cost.computed, cost.billed) if usd is not None]
         if not costs or problem is not None:
@@ -145,7 +145,7 @@ class LiveCheck:
     def _bound_left(self, outcome: ProbeOutcome, reserved: Decimal) -> Decimal:
         """Return the most that a stream may have cost which the gateway has left."""
         price, target = find_price(outcome), outcome.series.candidate.target
-        prompt_tokens = self._prompt_tokens.get(outcome.series.name)
+        prompt_tokens = self._prompt_tokens.get(outcome.series.endpoint)
         if price is None:
             return reserved
         max_output = target.compute_max_output(outcome.probe.find_max_output(target), 1)
