@@ -49,6 +49,7 @@ PARTS: dict[str, type[BaseModel]] = {
     "cache": root.CachePart,
     "retry": root.RetryPart,
     "responses": root.ResponsesPart,
+    "passthrough": root.PassThroughPart,
     "media": root.MediaPart,
     "ledger": root.LedgerPart,
     "metrics": root.MetricsPart,

@@ -23,8 +23,8 @@ from gateway.pipeline.accounting import CallRecorder, RecordedAccount
 from gateway.pipeline.end_users import EndUserHasher
 from gateway.pipeline.passthrough.objects import ObjectGuard, find_place
 from gateway.pipeline.passthrough.request import (
+    PassThroughFacts,
     PassThroughRequest,
-    RequestFacts,
     read_facts,
     write_body,
 )
@@ -125,7 +125,7 @@ class PassThroughEngine:
     async def _reserve(
         self,
         account: RecordedAccount,
-        facts: RequestFacts,
+        facts: PassThroughFacts,
         choice: PassThroughChoice,
         target: Target,
         decision: Decision,
@@ -149,7 +149,7 @@ class PassThroughEngine:
     async def _exchange(
         self,
         request: PassThroughRequest,
-        facts: RequestFacts,
+        facts: PassThroughFacts,
         choice: PassThroughChoice,
         target: Target,
         account: RecordedAccount,
@@ -214,7 +214,7 @@ def _decide_again(ceiling: Tier) -> NoReturn:
     raise refusals.not_allowed("this endpoint", f"a budget allows at most {ceiling}")
 
 
-def list_object_ids(request: PassThroughRequest, facts: RequestFacts) -> list[str]:
+def list_object_ids(request: PassThroughRequest, facts: PassThroughFacts) -> list[str]:
     """Return the ids of the objects that a request names in its path and body, each once.
 
     Raises ProblemError if a body could name others than it seems to.

@@ -54,7 +54,7 @@ class PassThroughRequest(msgspec.Struct, kw_only=True):
         return self.upload is not None and not self.upload.is_complete
 
 
-class RequestFacts(msgspec.Struct, frozen=True, kw_only=True):
+class PassThroughFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What the gateway knows of a request from its body and path."""
 
     prompt: Prompt
@@ -71,7 +71,7 @@ def clean_query(query: str) -> str:
     return urlencode([pair for pair in pairs if pair[0].lower() not in _PRIVATE_QUERIES])
 
 
-def read_facts(request: PassThroughRequest) -> RequestFacts:
+def read_facts(request: PassThroughRequest) -> PassThroughFacts:
     """Read a request. Raises ProblemError if its body is not what the endpoint takes."""
     endpoint = request.match.candidates[0].endpoint
     value: dict[str, Json] = {}
@@ -97,7 +97,7 @@ def read_facts(request: PassThroughRequest) -> RequestFacts:
         user_turns=1 if text else 0,
         chars=len(text),
     )
-    return RequestFacts(
+    return PassThroughFacts(
         prompt=prompt,
         value=value,
         is_form=is_form,
@@ -105,7 +105,7 @@ def read_facts(request: PassThroughRequest) -> RequestFacts:
     )
 
 
-def write_body(request: PassThroughRequest, facts: RequestFacts, model: str) -> bytes | None:
+def write_body(request: PassThroughRequest, facts: PassThroughFacts, model: str) -> bytes | None:
     """Return the body for the provider: the client's own bytes, unless its model is named anew."""
     endpoint, body = request.match.candidates[0].endpoint, request.body
     if body is None or endpoint.body == "bytes":

@@ -25,8 +25,8 @@ from gateway.pipeline.accounting import RecordedAccount
 from gateway.pipeline.passthrough import answer
 from gateway.pipeline.passthrough.objects import ObjectGuard
 from gateway.pipeline.passthrough.request import (
+    PassThroughFacts,
     PassThroughRequest,
-    RequestFacts,
 )
 from gateway.pipeline.passthrough.urls import UrlRewriter
 from gateway.pipeline.response import (
@@ -61,7 +61,7 @@ class Exchange(msgspec.Struct, kw_only=True):
     """One request to a provider, with what the gateway must know once its answer comes."""
 
     request: PassThroughRequest
-    facts: RequestFacts
+    facts: PassThroughFacts
     choice: PassThroughChoice
     account: RecordedAccount
     named_objects: Sequence[OwnedObject]
