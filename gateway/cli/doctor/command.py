@@ -104,7 +104,8 @@ def command(  # noqa: PLR0913 - its options
 
     Redis, disks, the ledger's store, secrets, open files, keys, providers, and whether tiers are
     worth their price: it asks what the configuration names and nothing else, and changes nothing
-    but a value in Redis for a second. Providers are asked nothing without --ask or --live.
+    but a value in Redis for a second. Providers are asked nothing without --ask or --live, and
+    --live also writes its recording.
 
     \b
     Examples:

@@ -7,6 +7,7 @@
 - connection: one exchange at a time, bounded in memory and time
 - response: one response as the parser reports it, checked; one chunk of a body without the parser
 - httpx_transport: httpx's own transport, for providers that need it
+- recording_transport: keeps one exchange on its way, for `tiergate doctor --live`
 """
 
 from gateway.upstream.http1.connect import create_tls_context

@@ -9,8 +9,6 @@ import msgspec
 class RecordedExchange(msgspec.Struct, eq=False):
     """One request and its answer, as far as it was read."""
 
-    path: str = ""
-    """The path and the query of the URL."""
     request_headers: list[tuple[str, str]] = []
     request_body: bytes = b""
     status: int = 0
@@ -18,8 +16,6 @@ class RecordedExchange(msgspec.Struct, eq=False):
     response_headers: list[tuple[str, str]] = []
     chunks: list[bytes] = []
     """The bytes of each read."""
-    is_whole: bool = False
-    """True if the answer was read to its end."""
 
     @property
     def body(self) -> bytes:
@@ -41,7 +37,6 @@ class RecordingTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request, and record it with its answer. Raises httpx errors."""
         exchange = self._exchange
-        exchange.path = request.url.raw_path.decode("ascii")
         exchange.request_headers = request.headers.multi_items()
         exchange.request_body = await request.aread()
         response = await self._transport.handle_async_request(request)
@@ -69,7 +64,6 @@ class _RecordedStream(httpx.AsyncByteStream):
         async for data in self._stream:
             self._exchange.chunks.append(data)
             yield data
-        self._exchange.is_whole = True
 
     async def aclose(self) -> None:
         await self._stream.aclose()

@@ -395,18 +395,17 @@ def test_a_recording_has_no_secret(place: Place, status: int) -> None:
     assert judge(place.file)[0] == 0
 
 
+@pytest.mark.parametrize("dialect", [CHAT, GEMINI])
 def test_a_recording_does_not_name_the_place_of_a_provider_or_the_owner_of_a_model(
-    place: Place,
+    place: Place, dialect: str
 ) -> None:
-    config_file = place.write(CHAT)
-    text = config_file.read_text().replace(f"m-{CHAT}", "ft:gpt-9:planted-owner::x1")
-    text = text.replace(
-        "/chat/completions", "/openai/planted-resource/chat/completions?code=planted"
-    )
+    config_file = place.write(dialect)
+    text = config_file.read_text().replace(f"m-{dialect}", "ft:gpt-9:planted-owner::x1")
+    path = PATHS[dialect]
+    text = text.replace(f": {path}}}", f': "/planted-resource{path}?code=planted"}}')
     config_file.write_text(text)
-    place.upstream.on(
-        "/", LiveProvider([replace_text(b"m-openai-chat", b"ft:gpt-9:planted-owner::x1")])
-    )
+    change = replace_text(f"m-{dialect}".encode(), b"ft:gpt-9:planted-owner::x1")
+    place.upstream.on("/", LiveProvider([change]))
     run("--config", config_file, "doctor", "--live", "--record", place.file, "--json")
     recording = place.file.read_text()
     assert "planted" not in recording
@@ -468,15 +467,28 @@ def test_the_list_with_its_greatest_cost_comes_first(
     """On a terminal the command asks before it sends anything."""
     provider = LiveProvider()
     place.upstream.on("/", provider)
-    words = ("--config", place.write(CHAT), "doctor", "--live", "--record", place.file)
-    result = run(*words)
+    words = ("--config", place.write(CHAT), "doctor", "--live")
+    place_of_data = {"TIERGATE_DATA": str(place.folder / "data")}
+    result = run(*words, environ=place_of_data)
     assert "whole stream tools result cut leave" in result.stdout
     assert "Send these probes?" not in result.stdout
     assert result.stdout.index("at most USD") < result.stdout.index("tokens in, 25 out")
     assert len(provider.asked) == 6
     monkeypatch.setattr("gateway.cli.doctor.live.start.is_terminal", lambda: True)
-    assert run(*words, stdin="n\n").exit_code == EXIT_INTERRUPTED
+    assert run(*words, stdin="n\n", environ=place_of_data).exit_code == EXIT_INTERRUPTED
     assert len(provider.asked) == 6
-    assert "Send these probes?" in run(*words, stdin="y\n").stdout
+    assert (
+        "Send these probes?"
+        in run(*words, "--record", place.file, stdin="y\n", environ=place_of_data).stdout
+    )
     assert len(provider.asked) == 12
-    assert "Send these probes?" not in run(*words, "--yes").stdout
+    again = run(*words, "--record", place.file, "--yes", environ=place_of_data)
+    assert "recording.jsonl: file exists." in again.stderr  # before anything is sent
+    assert len(provider.asked) == 12
+    place.file.unlink()
+    again = run(*words, "--record", place.file, "--yes", environ=place_of_data)
+    assert "Send these probes?" not in again.stdout
+    assert len(provider.asked) == 18
+    assert place.file.stat().st_mode & 0o777 == 0o600
+    (recording,) = (place.folder / "data/recordings").iterdir()
+    assert len(recording.read_text().splitlines()) == 6

@@ -27,7 +27,6 @@ _ENDPOINTS: Mapping[str, str] = {
 """The names of endpoints in a corpus, by dialect."""
 _UNANSWERED = "unanswered"
 """The endpoint of a request to which no answer came: there is nothing to judge."""
-_GEMINI_PATH = "/v1beta/models/"
 
 
 class JudgedProbe(msgspec.Struct, frozen=True):
@@ -38,13 +37,17 @@ class JudgedProbe(msgspec.Struct, frozen=True):
     deviations: list[Deviation]
 
 
-def write_recording(file: Path, judged: Iterable[JudgedProbe], redactor: RecordingRedactor) -> None:
-    """Write the recording, readable by its owner alone. Raises OSError."""
+def create_recording(file: Path) -> None:
+    """Create an empty recording that only its owner can read. Raises OSError if there is one."""
     file.parent.mkdir(parents=True, exist_ok=True)
+    file.touch(mode=0o600, exist_ok=False)
+
+
+def write_recording(file: Path, judged: Iterable[JudgedProbe], redactor: RecordingRedactor) -> None:
+    """Write the recording. Raises OSError."""
     lines = [
         jsonio.dumps(make_line(item, redactor, number)) for number, item in enumerate(judged, 1)
     ]
-    file.touch(mode=0o600)
     file.write_bytes(b"".join(line + b"\n" for line in lines))
 
 
@@ -71,7 +74,7 @@ def make_line(judged: JudgedProbe, redactor: RecordingRedactor, number: int) -> 
         "authenticity": "recorded",
         "request": {
             "method": "POST",
-            "path": _make_path(judged, redactor),
+            "path": _make_path(outcome),
             "headers": redactor.select_headers(exchange.request_headers, is_request=True),
             "body": jsonio.loads(redactor.mask(exchange.request_body or b"null")),
         },
@@ -95,7 +98,10 @@ def make_line(judged: JudgedProbe, redactor: RecordingRedactor, number: int) -> 
             "seconds": round(outcome.seconds, 3),
             "text": redactor.mask_text(answer.text),
             "reasoning_chars": answer.reasoning_chars,
-            "tool_calls": [[call.name, call.arguments] for call in answer.tool_calls],
+            "tool_calls": [
+                [redactor.mask_text(call.name), redactor.mask_text(call.arguments)]
+                for call in answer.tool_calls
+            ],
             "finish": answer.finish,
             "word": answer.word,
             "usage": None if outcome.usage is None else msgspec.to_builtins(outcome.usage),
@@ -110,11 +116,13 @@ def make_line(judged: JudgedProbe, redactor: RecordingRedactor, number: int) -> 
     }
 
 
-def _make_path(judged: JudgedProbe, redactor: RecordingRedactor) -> str:
+def _make_path(outcome: ProbeOutcome) -> str:
     """Return the path of a request as its dialect has it: the user's own may name the user."""
-    dialect = judged.outcome.series.dialect
-    tail = judged.outcome.exchange.path.partition("/models/")[2]
-    return redactor.mask_text(f"{_GEMINI_PATH}{tail}") if dialect.name == "gemini" else dialect.path
+    dialect = outcome.series.dialect
+    if dialect.name != "gemini":
+        return dialect.path
+    method = "streamGenerateContent?alt=sse" if outcome.probe.is_stream else "generateContent"
+    return f"/v1beta/models/{mask_model(outcome.series.candidate.target.model)}:{method}"
 
 
 def _name_kind(content_type: str, body: bytes) -> str:

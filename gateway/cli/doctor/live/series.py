@@ -46,7 +46,7 @@ class ProbeSeries(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def endpoint(self) -> tuple[str, str, str]:
-        """What fails together: the target, the account, the dialect."""
+        """The target, the account and the dialect: a failed probe stops all others of these."""
         return (
             self.candidate.target.name,
             self.candidate.account.name,

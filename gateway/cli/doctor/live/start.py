@@ -13,7 +13,7 @@ import msgspec
 
 from gateway.cli.doctor.environment import DoctorFinding
 from gateway.cli.doctor.live.budget import ProbeBudget
-from gateway.cli.doctor.live.recording import write_recording
+from gateway.cli.doctor.live.recording import create_recording, write_recording
 from gateway.cli.doctor.live.redaction import RecordingRedactor, list_providers
 from gateway.cli.doctor.live.report import list_findings
 from gateway.cli.doctor.live.run import LiveCheck
@@ -58,7 +58,9 @@ def check_live(session: CommandSession, options: LiveOptions) -> list[DoctorFind
             raise click.BadParameter(message, param_hint="'--lab'")
     all_series = [*list_series(catalogue, options.labs, options.tiers, time.time())]
     if not all_series:
-        return [DoctorFinding("ok", "live", "no target is on that the options choose")]
+        message = "no target is on that the options choose."
+        hint = "`tiergate check` names the credential that turns a lab on."
+        return [DoctorFinding("warning", "live", message, hint, where="labs", fix="tiergate check")]
     if not options.is_quiet:
         _print_list(all_series, options.budget)
     if not options.is_confirmed and not options.is_quiet and is_terminal():
@@ -71,12 +73,15 @@ def check_live(session: CommandSession, options: LiveOptions) -> list[DoctorFind
     pools = ConnectionPools()
     budget = ProbeBudget(options.budget)
     check = LiveCheck(ProbeSender(pools), budget, sends_unpriced=options.sends_unpriced)
+    create_recording(file)
     try:
         with progress("probing", sum(len(series.planned) for series in all_series)) as step:
             asyncio.run(_run(check, all_series, pools, step))
     finally:
         if check.report.judged:
             write_recording(file, check.report.judged, redactor)
+        else:
+            file.unlink()
     return [*list_findings(check.report, all_series, options.budget, file, redactor)]
 
 
