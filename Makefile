@@ -1,6 +1,6 @@
 # Needs git, make, and either uv or a Python that can make a venv. Writes into .venv, .tools and data
 # alone, but for what bench-peers and bench-report say.
-.PHONY: help install dev engines run quick test check fmt screenshots clients newest law3 drift bench bench-peers bench-report bench-samples trace-call bench-quick bench-chunk bench-ledger ledger-scale bench-limits bench-routing timing hostile openapi classifier rerouting metamorphic sound versions lines budgets losses shares failover kill outage queries reload roll scale scale-figures leave dist sbom step chaos soak upgrade simulate applications bill agents replay twin clean
+.PHONY: help install dev engines run quick test check fmt screenshots clients newest law3 drift bench bench-peers bench-report bench-samples trace-call bench-quick bench-chunk bench-ledger ledger-scale bench-limits bench-routing timing hostile openapi classifier rerouting metamorphic sound versions lines budgets losses shares failover kill outage queries reload roll scale scale-figures leave dist sbom step chaos soak uploads upgrade simulate applications bill agents replay twin clean
 .DEFAULT_GOAL := help
 # Some containers set it. Each of the processes that tests start would then compile all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -176,6 +176,9 @@ agents: dev ## AGENTS_CONVERSATIONS (300) of agents through each strategy, at a 
 
 upgrade: dev ## the version before becomes this one: with its data and keys, and one gateway after the other of a fleet under load; 2 minutes
 	@.venv/bin/python -m tests.upgrade 30
+
+uploads: dev ## UPLOAD_MB (1000) through a gateway, alone and by eight clients, and what memory that takes; a minute
+	@TIERGATE_UPLOAD_MB=$(or $(UPLOAD_MB),1000) .venv/bin/pytest -q -s tests/e2e/test_uploads.py
 
 soak: dev ## mixed faults under steady load for SOAK_MINUTES (30): memory, and the bill of a provider, judged
 	@.venv/bin/python -m tests.soak $(or $(SOAK_MINUTES),30)

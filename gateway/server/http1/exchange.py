@@ -117,9 +117,14 @@ class HttpExchange(ABC):
             raise RuntimeError(f"Unexpected ASGI message {kind!r}.")
 
     def write_reply(self, reply: Response) -> bool:
-        """Write a whole reply in one piece. Return False if it must be sent by messages."""
+        """Write a whole reply in one piece. Return False if it must be sent by messages.
+
+        A reply to a client that still sends its body may close the connection, as its headers say.
+        """
         writer = self.writer
-        if self.connection.transport.is_write_paused or writer.is_started or not writer.keep_alive:
+        if self.more_body or writer.is_started or not writer.keep_alive:
+            return False
+        if self.connection.transport.is_write_paused:
             return False
         if (data := encode_response(reply)) is None:
             return False  # its headers need a check one by one
