@@ -47,7 +47,7 @@ OBJECT_KINDS: Mapping[str, str] = {
     "video_id": "video",
 }
 """The kinds of owned objects, by the placeholder in a path. Other placeholders, such as `item_id`,
-stand for parts of such an object."""
+stand for parts of such an object. No path names a part of an upload, which is an object too."""
 
 _MAX_PATH_BYTES = 2048
 _SEGMENT_PATTERN = re.compile(r"[A-Za-z0-9._~@+=\-]{1,256}")
@@ -74,8 +74,6 @@ class PassThroughEndpoint(msgspec.Struct, frozen=True, kw_only=True):
     """The unit that the provider bills, if that is not tokens: `image`, `second`, `page`."""
     creates: str = ""
     """The kind of object that the answer describes as new; empty if it creates none."""
-    id_member: str = "id"
-    """The member of such an answer with the new id, with dots: `file.name`."""
     lists: str = ""
     """The kind of object that the answer lists; empty if it lists none."""
     list_member: str = "data"

@@ -31,7 +31,7 @@ from gateway.core.target import (
 from gateway.settings import environment as env
 from gateway.settings import pricing
 from gateway.settings.loader import ConfigSource
-from gateway.settings.passthrough import TABLES
+from gateway.settings.passthrough import TABLES, select_tables
 from gateway.settings.schema.root import (
     Config,
     EmbeddingPart,
@@ -136,8 +136,11 @@ def _build_name_owners(
 
 
 def _build_passthrough(config: Config, providers: Mapping[str, Provider]) -> PassThroughRoutes:
-    """Return the pass-through endpoints of the providers that are on, in their order."""
-    return PassThroughRoutes(
+    """Return the pass-through endpoints of the providers that are on.
+
+    The provider of a lab's name comes before hosts of its models.
+    """
+    endpoints = [
         ProviderEndpoint(
             endpoint=endpoint,
             table=TABLES[table],
@@ -147,9 +150,10 @@ def _build_passthrough(config: Config, providers: Mapping[str, Provider]) -> Pas
         )
         for name, provider_part in config.providers.items()
         if providers[name].enabled
-        for table, url in provider_part.endpoints.items()
+        for table, url in select_tables(provider_part.endpoints).items()
         for endpoint in TABLES[table].endpoints
-    )
+    ]
+    return PassThroughRoutes(sorted(endpoints, key=lambda item: item.lab != item.provider.name))
 
 
 def find_lab(config: Config, provider: str) -> str | None:

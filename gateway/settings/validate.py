@@ -22,7 +22,7 @@ from gateway.settings.model_names import (
     list_embedding_names,
     list_target_names,
 )
-from gateway.settings.passthrough import TABLES
+from gateway.settings.passthrough import APIS, TABLES
 from gateway.settings.rule_hints import find_keyword_problem, find_value
 from gateway.settings.schema import pricing
 from gateway.settings.schema.root import EffortPart
@@ -195,8 +195,8 @@ def _check_providers(source: ConfigSource, dialects: Collection[str]) -> Iterato
                 )
         for table, url in provider_part.endpoints.items():
             table_path: Path = (*provider_path, "endpoints", table)
-            if table not in TABLES:
-                hint = suggest_name(table, TABLES)
+            if table not in TABLES and table not in APIS:
+                hint = suggest_name(table, (*TABLES, *APIS))
                 yield source.make_mistake(table_path, "no such table of endpoints.", hint)
             elif "://" not in url and not provider_part.base_url:
                 yield source.make_mistake(table_path, "needs a `base_url`.")

@@ -23,7 +23,7 @@ MODELS = PassThroughTable(
         Endpoint(
             name="models.predict_long_running", method="POST",
             path="/models/{model}:predictLongRunning", body="json", model="path", billing="units",
-            unit="second", creates="operation", id_member="name",
+            unit="second", creates="operation",
         ),
         Endpoint(
             name="operations.retrieve", method="GET",
@@ -41,16 +41,16 @@ BATCHES = PassThroughTable(
     endpoints=(
         Endpoint(
             name="batches.create", method="POST", path="/models/{model}:batchGenerateContent",
-            body="json", model="path", billing="job", creates="batch", id_member="name",
+            body="json", model="path", billing="job", creates="batch",
         ),
         Endpoint(
             name="batches.create_embeddings", method="POST",
             path="/models/{model}:asyncBatchEmbedContent", body="json", model="path",
-            billing="job", creates="batch", id_member="name",
+            billing="job", creates="batch",
         ),
         Endpoint(
             name="batches.list", method="GET", path="/batches",
-            lists="batch", list_member="operations", id_member="name", makes=_BATCH_FILES,
+            lists="batch", list_member="operations", makes=_BATCH_FILES,
         ),
         Endpoint(
             name="batches.retrieve", method="GET", path="/batches/{batch_id}",
@@ -73,11 +73,10 @@ CACHES = PassThroughTable(
         Endpoint(
             name="caches.create", method="POST", path="/cachedContents",
             body="json", model="body", billing="unknown", creates="cached_content",
-            id_member="name",
         ),
         Endpoint(
             name="caches.list", method="GET", path="/cachedContents",
-            lists="cached_content", list_member="cachedContents", id_member="name",
+            lists="cached_content", list_member="cachedContents",
         ),
         Endpoint(name="caches.retrieve", method="GET", path="/cachedContents/{cache_id}"),
         Endpoint(
@@ -97,10 +96,7 @@ FILES = PassThroughTable(
     dialect=_DIALECT,
     has_resource_names=True,
     endpoints=(
-        Endpoint(
-            name="files.list", method="GET", path="/files",
-            lists="file", list_member="files", id_member="name",
-        ),
+        Endpoint(name="files.list", method="GET", path="/files", lists="file", list_member="files"),
         Endpoint(name="files.retrieve", method="GET", path="/files/{file_id}"),
         Endpoint(name="files.delete", method="DELETE", path="/files/{file_id}", deletes=True),
         Endpoint(name="files.content", method="GET", path="/files/{file_id}:download"),
@@ -115,11 +111,11 @@ FILE_SEARCH = PassThroughTable(
     endpoints=(
         Endpoint(
             name="file_search_stores.create", method="POST", path="/fileSearchStores",
-            body="json", creates="file_search_store", id_member="name",
+            body="json", creates="file_search_store",
         ),
         Endpoint(
             name="file_search_stores.list", method="GET", path="/fileSearchStores",
-            lists="file_search_store", list_member="fileSearchStores", id_member="name",
+            lists="file_search_store", list_member="fileSearchStores",
         ),
         Endpoint(
             name="file_search_stores.retrieve", method="GET",
@@ -132,7 +128,7 @@ FILE_SEARCH = PassThroughTable(
         Endpoint(
             name="file_search_stores.import", method="POST",
             path="/fileSearchStores/{file_search_store_id}:importFile", body="json",
-            billing="unknown", creates="operation", id_member="name",
+            billing="unknown", creates="operation",
         ),
         Endpoint(
             name="file_search_stores.import_operation", method="GET",
@@ -169,13 +165,12 @@ UPLOADS = PassThroughTable(
     endpoints=(
         Endpoint(
             name="files.create", method="POST", path="/files",
-            body="bytes", is_upload=True, creates="file", id_member="file.name",
-            upload_header="x-goog-upload-url",
+            body="bytes", is_upload=True, creates="file", upload_header="x-goog-upload-url",
         ),
         Endpoint(
             name="file_search_stores.upload", method="POST",
             path="/fileSearchStores/{file_search_store_id}:uploadToFileSearchStore", body="bytes",
-            is_upload=True, billing="unknown", creates="operation", id_member="name",
+            is_upload=True, billing="unknown", creates="operation",
             upload_header="x-goog-upload-url",
         ),
     ),

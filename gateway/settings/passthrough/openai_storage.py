@@ -37,11 +37,11 @@ UPLOADS = PassThroughTable(
         ),
         Endpoint(
             name="uploads.parts", method="POST", path="/uploads/{upload_id}/parts",
-            body="multipart", is_upload=True,
+            body="multipart", is_upload=True, creates="upload_part",
         ),
         Endpoint(
             name="uploads.complete", method="POST", path="/uploads/{upload_id}/complete",
-            body="json", creates="file", id_member="file.id",
+            body="json", creates="file",
         ),
         Endpoint(name="uploads.cancel", method="POST", path="/uploads/{upload_id}/cancel"),
     ),

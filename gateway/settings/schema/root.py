@@ -369,7 +369,8 @@ class ProviderPart(Part):
     endpoints: dict[str, str] = {}
     """The tables of its endpoints beside text and embeddings, which the gateway passes through.
 
-    Each has the path or whole URL that comes before its paths; empty is `base_url` itself."""
+    Each has the path or whole URL that comes before its paths; empty is `base_url` itself. The name
+    of an API, `openai`, stands for all of its tables."""
     auth: Auth = "bearer"
     accounts: Annotated[dict[str, str], Field(repr=False)] = {}
     """Credentials by name. The gateway tries several in order."""
