@@ -4,9 +4,8 @@ The facts of a model (sizes, abilities and restrictions) are data, never branche
 """
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from datetime import date
-from fnmatch import fnmatchcase
 from typing import Literal, get_args
 
 import msgspec
@@ -18,6 +17,8 @@ MIN_OUTPUT_CAP = 16
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 """The scale of effort, from no reasoning to the most."""
 
+_TUNED_PREFIX = "ft:"
+"""The beginning of the names of fine-tuned models."""
 _SNAPSHOT_SUFFIX = re.compile(r"-(?:\d{8}|\d{4}-\d{2}-\d{2}|latest)\Z")
 
 type AnswerMedia = Literal["image", "audio"]
@@ -76,6 +77,27 @@ UNKNOWN_FACTS = ModelFacts()
 def base_name(model: str) -> str:
     """Return the name of a model without its snapshot date or `-latest`."""
     return _SNAPSHOT_SUFFIX.sub("", model)
+
+
+def list_price_names(model: str) -> tuple[str, ...]:
+    """Return the names under which the price of a model may stand, the nearest first.
+
+    A fine-tune `ft:gpt-4o-2024-08-06:org::id` has the price of `ft:gpt-4o-2024-08-06`, else that of
+    `ft:gpt-4o`. It never has the price of `gpt-4o`: makers bill fine-tunes at other rates.
+    """
+    tuned_name = ":".join(model.split(":")[:2]) if model.startswith(_TUNED_PREFIX) else model
+    return tuple(dict.fromkeys((model, tuned_name, base_name(tuned_name))))
+
+
+def list_fact_names(model: str) -> tuple[str, ...]:
+    """Return the names under which the facts of a model may stand, the nearest first.
+
+    A fine-tune has the facts of the model that it was made from.
+    """
+    price_names = list_price_names(model)
+    if not model.startswith(_TUNED_PREFIX):
+        return price_names
+    return price_names + tuple(name.removeprefix(_TUNED_PREFIX) for name in price_names)
 
 
 def find_nearest_effort(effort: str, accepted: tuple[str, ...]) -> str:
@@ -197,6 +219,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     """Members that the gateway adds unchanged, for openai-chat, if the client does not set them."""
     facts: ModelFacts = UNKNOWN_FACTS
     price: Price | None = None
+    bound_price: Price | None = None
+    """The price that hard budgets reserve if `price` is None; None if they refuse the call."""
     is_listed: bool = True
     """False if no lab lists it: a client named it."""
     lowered_output: int | None = None
@@ -284,41 +308,6 @@ class EndpointKey(msgspec.Struct, frozen=True):
     target: Target
 
 
-_NAME_PATTERN = re.compile(r"[A-Za-z0-9_@:+.-]+(?:/[A-Za-z0-9_@:+.-]+)*")
-"""The form of a name that no lab lists: it becomes a part of a URL, a header and a row."""
-_DOT_SEGMENTS = frozenset({".", ".."})
-_MAX_NAME_CHARS = 200
-"""The most characters of such a name: as many as a row keeps."""
-
-
-def find_own_name(
-    requested: str, patterns: Sequence[str], maker_names: Collection[str]
-) -> str | None:
-    """Return the maker's name for the model that a client asks for; None if it is not its own.
-
-    In `patterns` of its names `*` matches anything but a slash, and a leading `!` excludes names.
-    One of `maker_names` and a slash may come before the name.
-    """
-    if (
-        len(requested) > _MAX_NAME_CHARS
-        or _NAME_PATTERN.fullmatch(requested) is None
-        or not _DOT_SEGMENTS.isdisjoint(requested.split("/"))
-    ):
-        return None
-    prefix, _, suffix = requested.partition("/")
-    for name in (requested, suffix) if prefix in maker_names else (requested,):
-        matching_patterns = [
-            pattern for pattern in patterns if _matches(name, pattern.removeprefix("!"))
-        ]
-        if matching_patterns and not any(pattern.startswith("!") for pattern in matching_patterns):
-            return name
-    return None
-
-
-def _matches(name: str, pattern: str) -> bool:
-    return name.count("/") == pattern.count("/") and fnmatchcase(name, pattern)
-
-
 class Targets:
     """The targets of names that clients choose. Each is made when a client first asks for it."""
 
@@ -342,16 +331,26 @@ class Targets:
 
 
 class NameOwner(msgspec.Struct, frozen=True, kw_only=True):
-    """A provider that owns the names of its models, and serves models that no lab lists."""
+    """A provider that serves models which no lab lists: its own ones, and those that it hosts."""
 
     provider: Provider
-    lab: str
-    names: tuple[str, ...]
-    """Patterns of the names, in the form of `find_own_name`."""
+    labs: tuple[str, ...]
+    """The labs that use the provider; the first is the lab of its own models."""
+    names: tuple[str, ...] = ()
+    """Patterns of the names of its own models, see `gateway.core.name_patterns`."""
+    hosted_names: tuple[str, ...] = ()
+    """Patterns of the names of other makers' models that it hosts."""
     targets: Targets
     """The targets of its models by name."""
     embeddings: Targets | None = None
     """The targets of embedding models by name; None if the provider makes no embeddings."""
+    list_known_names: Callable[[], Collection[str]] = tuple
+    """Returns names of its models that a price list knows, for suggestions."""
+
+    @property
+    def lab(self) -> str:
+        """The lab of its own models."""
+        return self.labs[0]
 
 
 class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
@@ -365,7 +364,7 @@ class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
     models: dict[str, tuple[EndpointKey, ...]] = {}
     """Every place of a model, by its own name and by "provider/name", if its provider is on."""
     name_owners: tuple[NameOwner, ...] = ()
-    """All makers, on or off. If two make one name, the first that is on serves it."""
+    """All providers, on or off, that serve models which no lab lists."""
     families: dict[str, Tier] = {}
     """By prefix of a model's name: its tier if no provider of that model is on."""
     version: str

@@ -57,6 +57,9 @@ def compute_max_cost(
     )
     for target in targets:
         price, prompt_tokens = target.price, target.compute_max_input(prompt_bound)
+        has_price = price is not None
+        if price is None:
+            price = target.bound_price
         if price is None or (prompt_tokens is None and not units):
             return None
         max_output = (
@@ -71,8 +74,9 @@ def compute_max_cost(
                 price.find_in_force(timestamp),
                 prompt_tokens,
                 max_output,
-                prompt.service,
-                prompt.media,
+                # A bound for unknown prices holds for all tokens, in every service tier.
+                prompt.service if has_price else None,
+                prompt.media if has_price else (),
                 units,
             )
             if exact_cost is None:

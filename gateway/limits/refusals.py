@@ -98,7 +98,8 @@ def make_unbounded_error(demand: CounterDemand, dialect: str, gap: BoundGap) -> 
     if gap == "price":
         message = (
             f"No model that can serve this call has a known price, and {explanation}. "
-            "The operator of the gateway has to give one of them a price."
+            "The operator of the gateway has to give one of them a price, or all of them an "
+            "`unknown_price`."
         )
         return ProblemError(Problem(kind="budget_unbounded", message=message))
     cap_name = _CAP_NAMES.get(dialect, "max_tokens")

@@ -54,7 +54,8 @@ def _explain_gaps(
     """Yield why a hard budget cannot reserve the most that a call costs, and what helps."""
     if compute_max_cost((target,), 1, _CAPPED_PROMPT, timestamp, has_answer=has_answer) is None:
         message = f"{target.model} has no price, so calls under a hard budget skip it."
-        yield message, "Give the model a `price`, or make the budget `hard: false`."
+        hint = "Give the model a `price`, set `unknown_price`, or make the budget `hard: false`."
+        yield message, hint
     elif (
         is_capped
         and compute_max_cost((target,), 1, _UNCAPPED_PROMPT, timestamp, has_answer=has_answer)

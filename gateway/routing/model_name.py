@@ -1,18 +1,16 @@
 """The model name, the headers and the key: what a call asks for by name, before rules decide."""
 
-import difflib
 from typing import NamedTuple
 
 import msgspec
 
 from gateway.core.decision import TraceStep
 from gateway.core.errors import Problem, ProblemError
-from gateway.core.target import TIERS, Catalogue, Lab, Target, Tier
+from gateway.core.target import TIERS, Catalogue, Lab, Tier
 from gateway.routing import refusals, route_embeddings, unlisted_models, visible_models
 from gateway.routing.features import Features
+from gateway.routing.unlisted_models import UnlistedModel
 
-_MAX_NAME_CHARS = 100
-"""The number of characters of an unknown name that suggestions compare."""
 _AUTO_NAMES = ("auto", "claude-auto")
 """Names that leave the tier open. Claude Code lists only names that contain "claude"."""
 
@@ -28,8 +26,8 @@ class RequestedModel(msgspec.Struct, frozen=True, kw_only=True):
     """True if the caller named the lab, or a model of it: the gateway uses no other lab."""
     tier: Tier | None = None
     model: str | None = None
-    unlisted_target: Target | None = None
-    """The target of a model that no lab lists. `tier` may be None, and then stays None."""
+    unlisted_model: UnlistedModel | None = None
+    """The model, if no lab lists it. `tier` may be None, and then stays None."""
     family: str | None = None
     """The prefix of the model's name that chose the tier."""
     steps: tuple[TraceStep, ...] = ()
@@ -37,7 +35,7 @@ class RequestedModel(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_tier_open(self) -> bool:
         """True if the rules and the classifier choose the tier."""
-        return self.tier is None and self.unlisted_target is None
+        return self.tier is None and self.unlisted_model is None
 
 
 class _ResolvedName(NamedTuple):
@@ -46,7 +44,7 @@ class _ResolvedName(NamedTuple):
     lab: str
     tier: Tier | None = None
     model: str | None = None
-    unlisted_target: Target | None = None
+    unlisted_model: UnlistedModel | None = None
     family: str | None = None
     is_lab_fixed: bool = False
     """True if the lab makes the model: the gateway uses no other lab."""
@@ -79,9 +77,9 @@ def read(call: Features, catalogue: Catalogue) -> RequestedModel:
         steps.append(
             TraceStep(step="pin", matched=True, effect=f"tier {tier}", reason="x-tiergate-tier")
         )
-    elif resolved.unlisted_target is not None:
+    elif resolved.unlisted_model is not None:
         effect = f"{lab}/{tier}, model {model}" if tier is not None else f"{lab}, model {model}"
-        reason = f"no lab lists it; it is a model of {resolved.unlisted_target.provider.name}"
+        reason = f"no lab lists it; it is a model of {resolved.unlisted_model.owner.provider.name}"
         steps.append(TraceStep(step="pin", matched=True, effect=effect, reason=reason))
     elif model is not None:
         effect = f"{lab}/{tier}, model {model}"
@@ -105,7 +103,7 @@ def read(call: Features, catalogue: Catalogue) -> RequestedModel:
         is_lab_named=bool(named_lab) or model is not None or resolved.is_lab_fixed,
         tier=tier,
         model=model,
-        unlisted_target=resolved.unlisted_target,
+        unlisted_model=resolved.unlisted_model,
         family=resolved.family,
         steps=tuple(steps),
     )
@@ -128,12 +126,11 @@ def _find_prefix_lab(requested_name: str, catalogue: Catalogue) -> str | None:
         return lab
     if any(endpoint.lab == lab for endpoint in catalogue.models.get(bare_name, ())):
         return lab
-    unlisted_model = (
-        None
-        if requested_name in catalogue.models
-        else unlisted_models.find(requested_name, catalogue)
-    )
-    return lab if unlisted_model is not None and unlisted_model.maker.lab == lab else None
+    if requested_name in catalogue.models:
+        return None
+    models = unlisted_models.find_all(requested_name, catalogue)
+    is_lab = any(model.lab == lab and model.name != requested_name for model in models)
+    return lab if is_lab else None
 
 
 def _resolve_name(
@@ -164,14 +161,15 @@ def _resolve_name(
         raise _refuse_unserved(call, lab)
     if _is_embedding_name(requested_name, bare_name, catalogue):
         raise _refuse_unknown(requested_name, bare_name, catalogue, call)
-    unlisted_model = unlisted_models.find(requested_name, catalogue)
+    unlisted_model = unlisted_models.resolve(
+        requested_name, catalogue, call.key, lab=lab if is_lab_named else None
+    )
     if unlisted_model is not None:
-        if is_lab_named and unlisted_model.maker.lab != lab:
+        if is_lab_named and unlisted_model.lab != lab:
             raise _refuse_unserved(call, lab)
-        target = unlisted_model.maker.targets[unlisted_model.name]
         tier = unlisted_model.find_tier(catalogue)
         return _ResolvedName(
-            unlisted_model.maker.lab, tier, unlisted_model.name, target, is_lab_fixed=True
+            unlisted_model.lab, tier, unlisted_model.name, unlisted_model, is_lab_fixed=True
         )
     family = next((prefix for prefix in catalogue.families if bare_name.startswith(prefix)), None)
     if family is None:
@@ -193,8 +191,8 @@ def _resolve_family(
     If the maker's lab is on, or some lab lists a name of the same kind, the call stays in that lab.
     """
     tier, name_prefix = catalogue.families[family], f"{family.partition('-')[0]}-"
-    unlisted_model = unlisted_models.find(requested_name, catalogue, is_off=True)
-    maker_lab = None if unlisted_model is None else unlisted_model.maker.lab
+    off_models = unlisted_models.find_all(requested_name, catalogue, is_off=True)
+    maker_lab = off_models[0].lab if off_models else None
     if maker_lab is None or not catalogue.labs[maker_lab].enabled:
         endpoint_groups = catalogue.models.values()
         maker_lab = next(
@@ -269,12 +267,9 @@ def _refuse_unknown(
         ),
         "",
     )
-    if (
-        not off_reason
-        and (unlisted_model := unlisted_models.find(requested_name, catalogue, is_off=True))
-        is not None
-    ):
-        off_reason = unlisted_model.maker.provider.disabled_reason
+    if not off_reason:
+        off_models = unlisted_models.find_all(requested_name, catalogue, is_off=True)
+        off_reason = " or ".join(model.owner.provider.disabled_reason for model in off_models)
     if off_reason:
         message = f"The model {quoted_name} is off: none of its providers is on."
     elif _is_embedding_name(requested_name, bare_name, catalogue):
@@ -283,8 +278,8 @@ def _refuse_unknown(
         )
     else:
         names = visible_models.list_names(catalogue, key)
-        close_matches = difflib.get_close_matches(requested_name[:_MAX_NAME_CHARS], names, n=1)
-        hint = f" Did you mean {close_matches[0]!r}?" if close_matches else ""
+        nearest_name = visible_models.suggest_name(requested_name, catalogue, key)
+        hint = f" Did you mean {nearest_name!r}?" if nearest_name else ""
         virtual_names = ", ".join(name for name in ("auto", *TIERS) if name in names)
         message = (
             f"The gateway does not serve the model {quoted_name}.{hint} Ask for "

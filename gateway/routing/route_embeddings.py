@@ -13,6 +13,7 @@ from gateway.core.decision_context import EMPTY_CONTEXT, DecisionContext
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.target import Catalogue, Lab, Target
 from gateway.dialects import Dialect
+from gateway.dialects.embeddings import OPERATION
 from gateway.routing import capabilities, refusals, unlisted_models, visible_models
 from gateway.routing.features import Features
 from gateway.routing.rules.compile import RuleSet
@@ -57,11 +58,11 @@ def decide(
         if bounds.allows_lab(lab) and (allowed_labs is None or lab in allowed_labs)
     ]
     source: DecisionSource = "pin"
-    unlisted_model = _find_unlisted(catalogue, requested_name)
+    unlisted_model = _find_unlisted(catalogue, call, requested_name)
     if unlisted_model is None:
         lab, model, source = _find_model(catalogue, call, requested_name, usable_labs)
     else:
-        lab, model = catalogue.labs[unlisted_model.maker.lab], unlisted_model.name
+        lab, model = catalogue.labs[unlisted_model.lab], unlisted_model.name
     if call.options.lab not in (None, lab.name):
         reason = f"x-tiergate-lab: {call.options.lab} does not have this embedding model"
         steps.append(TraceStep(step="embed", matched=False, effect="ignored", reason=reason))
@@ -70,9 +71,9 @@ def decide(
             step="embed", matched=True, effect=f"{lab.name}, model {model}", reason=requested_name
         )
     )
-    if unlisted_model is not None and unlisted_model.maker.embeddings is not None:
-        target = unlisted_model.maker.embeddings[model]
-        plan = unlisted_models.plan(target, lab, None, call, dialect, bounds)
+    if unlisted_model is not None and unlisted_model.owner.embeddings is not None:
+        target = unlisted_model.owner.embeddings[model]
+        plan = unlisted_models.plan(target, unlisted_model.labs, None, call, dialect, bounds)
     else:
         plan = _make_plan(lab, model, call, dialect)
     if plan.skipped:
@@ -106,18 +107,19 @@ def list_model_names(lab: str, target: Target) -> frozenset[str]:
     )
 
 
-def _find_unlisted(catalogue: Catalogue, requested_name: str) -> UnlistedModel | None:
-    """Return the model of a name that no lab lists; None if its maker has no embeddings."""
+def _find_unlisted(
+    catalogue: Catalogue, call: Features, requested_name: str
+) -> UnlistedModel | None:
+    """Return the model of a name that no lab lists; None if no provider makes its embeddings."""
     is_listed = requested_name in catalogue.models or any(
         requested_name in list_model_names(lab.name, target)
         for lab in catalogue.labs.values()
         for target in lab.embeddings
     )
-    unlisted_model = None if is_listed else unlisted_models.find(requested_name, catalogue)
-    return (
-        None
-        if unlisted_model is None or unlisted_model.maker.embeddings is None
-        else unlisted_model
+    if is_listed or requested_name.rpartition("/")[2] == _AUTO_NAME:
+        return None
+    return unlisted_models.resolve(
+        requested_name, catalogue, call.key, operation=OPERATION, lab=call.options.lab
     )
 
 

@@ -10,13 +10,16 @@ from gateway.core.decision import Decision, TraceStep
 from gateway.core.decision_context import EMPTY_CONTEXT
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.passthrough import PassThroughMatch, ProviderEndpoint
-from gateway.core.target import Catalogue, Target, Targets, Tier, find_own_name
+from gateway.core.target import Catalogue, Target, Targets, Tier
 from gateway.routing import capabilities, refusals
 from gateway.routing.features import Features
 from gateway.routing.rules.compile import RuleSet
 from gateway.routing.rules.guards import GuardBounds, evaluate_guards
 from gateway.routing.rules.traffic import format_arms
-from gateway.routing.unlisted_models import VIRTUAL_NAMES
+from gateway.routing.unlisted_models import VIRTUAL_NAMES, find_all
+
+_MAX_CHOICES = 5
+"""The most providers that one message names."""
 
 
 class ObjectPlace(NamedTuple):
@@ -172,14 +175,18 @@ def _find_model(
             for key in catalogue.models.get(f"{item.provider.name}/{name}", ()):
                 reason = f"the model {name}"
                 return PassThroughChoice(item, name, key.tier, key.target, None, account, reason)
-    for item in candidates:
-        for owner in catalogue.name_owners:
-            if owner.provider.name != item.provider.name:
-                continue
-            own_name = find_own_name(requested, owner.names, (owner.lab, owner.provider.name))
-            if own_name is not None:
-                reason = f"{requested} is a model of {owner.provider.name}"
-                return PassThroughChoice(item, own_name, None, None, owner.targets, account, reason)
+    models = [
+        (item, model)
+        for model in find_all(requested, catalogue)
+        for item in candidates
+        if item.provider.name == model.owner.provider.name
+    ]
+    if len(models) > 1:
+        raise _refuse_ambiguous(requested, [model.full_name for _, model in models])
+    for item, model in models:
+        targets = model.owner.targets
+        reason = f"{requested} is a model of {item.provider.name}"
+        return PassThroughChoice(item, model.name, None, None, targets, account, reason)
     for item in candidates:
         if requested.startswith(f"{item.provider.name}/"):
             name = requested.removeprefix(f"{item.provider.name}/")
@@ -190,10 +197,17 @@ def _find_model(
     if len(providers) == 1:
         reason = f"only {providers[0]} has this endpoint"
         return PassThroughChoice(candidates[0], requested, None, None, None, account, reason)
-    bare_name = refusals.quote_name(requested)
-    choices = ", ".join(f"{name}/{requested[:100]}" for name in providers)
-    message = f"Several providers could have the model {bare_name}. Name one: {choices}."
-    raise ProblemError(Problem(kind="model_not_found", message=message, param="model"))
+    raise _refuse_ambiguous(requested, [f"{name}/{requested}" for name in providers])
+
+
+def _refuse_ambiguous(requested: str, names: Sequence[str]) -> ProblemError:
+    """Refuse a name that several providers could serve, and list the names that each has."""
+    choices = ", ".join(refusals.quote_name(name) for name in names[:_MAX_CHOICES])
+    message = (
+        f"Several providers may serve the model {refusals.quote_name(requested)}. Name one: "
+        f"{choices}."
+    )
+    return ProblemError(Problem(kind="model_not_found", message=message, param="model"))
 
 
 def _list_names(item: ProviderEndpoint, requested: str) -> list[str]:

@@ -12,7 +12,7 @@ from gateway.core.call import CompleteMode, Key, Strategy
 from gateway.core.decision import Decision, Plan, Trace
 from gateway.core.decision_context import EMPTY_CONTEXT, DecisionContext
 from gateway.core.errors import Problem, ProblemError
-from gateway.core.target import Catalogue, EndpointKey, Lab, Target, Tier
+from gateway.core.target import Catalogue, EndpointKey, Lab, Tier
 from gateway.dialects import Dialect, embeddings
 from gateway.routing import model_name as model_names
 from gateway.routing import plan as plans
@@ -29,6 +29,7 @@ from gateway.routing.rules.compile import CompiledChoice, RuleSet
 from gateway.routing.rules.context import RuleContext
 from gateway.routing.rules.guards import GuardBounds, evaluate_guards
 from gateway.routing.rules.traffic import format_arms
+from gateway.routing.unlisted_models import UnlistedModel
 
 _FIXED: tuple[Strategy, ...] = ("sticky", "pin")
 """Strategies under which evidence does not move a conversation."""
@@ -108,10 +109,10 @@ def decide(
     bounds = evaluate_guards(router.rules, rule_context)
     if bounds.steps or context.ceiling is not None:
         bounds = _apply_bounds(bounds, context.ceiling, trace)
-    if requested_model.unlisted_target is not None:
+    if requested_model.unlisted_model is not None:
         trace.add_steps(rule_context.list_steps())
         decision, plan = _decide_unlisted(
-            router, call, requested_model, requested_model.unlisted_target, dialect, bounds, trace
+            router, call, requested_model, requested_model.unlisted_model, dialect, bounds, trace
         )
         return msgspec.structs.replace(decision, arm=format_arms(rule_context.arms)), plan
     strategy = bounds.conversation or call.key.conversation or router.conversation
@@ -229,14 +230,16 @@ def _decide_unlisted(
     router: Router,
     call: Features,
     requested_model: RequestedModel,
-    target: Target,
+    unlisted_model: UnlistedModel,
     dialect: Dialect,
     bounds: GuardBounds,
     trace: Trace,
 ) -> tuple[Decision, Plan]:
     """Decide a call that names a model which no lab lists. Raises ProblemError."""
-    lab = router.catalogue.labs[requested_model.lab]
-    plan = unlisted_models.plan(target, lab, requested_model.tier, call, dialect, bounds)
+    target = unlisted_model.owner.targets[unlisted_model.name]
+    plan = unlisted_models.plan(
+        target, unlisted_model.labs, requested_model.tier, call, dialect, bounds
+    )
     complete, complete_source = decide_completion(router.complete, call, bounds)
     if complete != "off":
         trace.add("complete", complete_source, complete)

@@ -1,10 +1,17 @@
 """The names that a key may ask for: what lists of models show, and what errors may suggest."""
 
+import difflib
 from collections.abc import Container, Iterable, Mapping
+from itertools import takewhile
 
 from gateway.core.call import Key
 from gateway.core.target import TIERS, Catalogue, EndpointKey, Tier
 from gateway.routing import capabilities, unlisted_models
+
+_MAX_NAME_CHARS = 100
+"""The number of characters of an unknown name that suggestions compare."""
+_MAX_CLOSE_NAMES = 5
+"""The number of like names, of which the one with the most equal characters at its start wins."""
 
 
 def list_labs(catalogue: Catalogue, key: Key) -> dict[str, list[Tier]]:
@@ -59,12 +66,37 @@ def find_owner(catalogue: Catalogue, key: Key, name: str) -> str:
     listed_owner = list_names(catalogue, key).get(name, "")
     if listed_owner or name in catalogue.models:
         return listed_owner
-    unlisted_model = unlisted_models.find(name, catalogue)
-    return (
-        unlisted_model.maker.lab
-        if unlisted_model is not None and unlisted_model.is_open_to(key, catalogue)
-        else ""
+    open_models = [
+        model
+        for model in unlisted_models.find_all(name, catalogue)
+        if model.is_open_to(key, catalogue)
+    ]
+    return open_models[0].lab if len(open_models) == 1 else ""
+
+
+def suggest_name(requested_name: str, catalogue: Catalogue, key: Key) -> str:
+    """Return the name nearest to one that nobody serves; empty if none is near.
+
+    A key may ask for it. It is a name that `list_names` has, or one that a price list knows of the
+    provider. This may take a second, if nobody has read that list yet.
+    """
+    names = {name: name for name in list_names(catalogue, key)}
+    compared_name = requested_name
+    for model in unlisted_models.find_all(requested_name, catalogue):
+        names |= model.list_open_names(key, catalogue)
+        compared_name = model.name
+    short_name = compared_name[:_MAX_NAME_CHARS]
+    close_names = difflib.get_close_matches(short_name, names, n=_MAX_CLOSE_NAMES)
+    nearest_name = max(
+        close_names, key=lambda name: _count_equal_chars(name, short_name), default=""
     )
+    return names.get(nearest_name, "")
+
+
+def _count_equal_chars(name: str, other_name: str) -> int:
+    """Return the number of characters with which two names begin alike."""
+    pairs = zip(name, other_name, strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _is_alias_visible(
@@ -78,9 +110,9 @@ def _is_alias_visible(
     endpoints = [*catalogue.models.get(name, ()), *lab_endpoints]
     if endpoints:
         return bool(_find_owner(key, tiers_by_lab, endpoints))
-    unlisted_model = unlisted_models.find(name, catalogue)
-    if unlisted_model is not None:
-        return unlisted_model.is_open_to(key, catalogue)
+    models = unlisted_models.find_all(name, catalogue)
+    if models:
+        return any(model.is_open_to(key, catalogue) for model in models)
     tier = bare_name if lab in catalogue.labs else name
     return tier not in ("auto", *TIERS)
 

@@ -82,7 +82,9 @@ def build_config(source: ConfigSource, now: datetime) -> BuiltConfig:
     if mistakes:
         raise ConfigError(mistakes)
     built_catalogue = catalogue.build_catalogue(
-        source, lambda provider, model: list_prices.find_price(provider, model, now)
+        source,
+        lambda provider, model: list_prices.find_price(provider, model, now),
+        list_prices.list_names,
     )
     classifier = _load_classifier(source)
     if classifier is not None and exemplars:

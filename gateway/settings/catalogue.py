@@ -2,15 +2,16 @@
 
 import functools
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import date
-from typing import cast
+from typing import NamedTuple, cast
 
 import msgspec
 
 from gateway.core import jsonio
 from gateway.core.passthrough import PassThroughRoutes, ProviderEndpoint
 from gateway.core.price import Price
+from gateway.core.rates import Rates
 from gateway.core.target import (
     DEFAULT_TIMERS,
     TIERS,
@@ -24,9 +25,10 @@ from gateway.core.target import (
     Target,
     Targets,
     Tier,
-    base_name,
     build_timers,
     index_models,
+    list_fact_names,
+    list_price_names,
 )
 from gateway.settings import environment as env
 from gateway.settings import pricing
@@ -47,6 +49,15 @@ _COMPLETIONS_PATH, _EMBEDDINGS_PATH = "/chat/completions", "/embeddings"
 
 type ListPriceFinder = Callable[[str, str], Price | None]
 """Looks up the list price of a provider's model that the configuration does not price."""
+type ListNamesFinder = Callable[[str], Collection[str]]
+"""Looks up the names of a provider's models in the price list."""
+
+
+class Known[T](NamedTuple):
+    """What is known of a model, and the name under which it stands."""
+
+    value: T
+    name: str
 
 
 class BuiltCatalogue(msgspec.Struct, frozen=True):
@@ -58,7 +69,15 @@ class BuiltCatalogue(msgspec.Struct, frozen=True):
     """The endpoints that the providers which are on serve beside text and embeddings."""
 
 
-def build_catalogue(source: ConfigSource, list_price: ListPriceFinder) -> BuiltCatalogue:
+def _list_no_names(_provider: str) -> Collection[str]:
+    return ()
+
+
+def build_catalogue(
+    source: ConfigSource,
+    list_price: ListPriceFinder,
+    list_names: ListNamesFinder = _list_no_names,
+) -> BuiltCatalogue:
     """Build a valid configuration into values. `validate.find_errors` must have found nothing."""
     config = source.config
     providers = _build_providers(source)
@@ -72,15 +91,21 @@ def build_catalogue(source: ConfigSource, list_price: ListPriceFinder) -> BuiltC
         )
         for name, item in providers.items()
     }
+    unknown_bounds = _UnknownBounds(config)
     labs = {
         name: msgspec.structs.replace(
-            _cap_answers(
+            _bound_lab(
                 _build_lab(name, lab_part, providers, config.models, find_list_price),
-                config.unknown_output,
+                unknown_bounds,
             ),
             embeddings=tuple(
-                _build_embedding(
-                    item, embedding_providers[item.provider or name], config.models, find_list_price
+                unknown_bounds.bound_price_of(
+                    _build_embedding(
+                        item,
+                        embedding_providers[item.provider or name],
+                        config.models,
+                        find_list_price,
+                    )
                 )
                 for item in lab_part.embeddings
             ),
@@ -100,7 +125,9 @@ def build_catalogue(source: ConfigSource, list_price: ListPriceFinder) -> BuiltC
         aliases=config.aliases,
         models=index_models(labs),
         name_owners=tuple(
-            _build_name_owners(config, providers, embedding_providers, find_list_price)
+            _build_name_owners(
+                config, providers, embedding_providers, find_list_price, list_names, unknown_bounds
+            )
         ),
         families=config.routing.families,
         version=_hash_version(source.version, labs),
@@ -108,30 +135,66 @@ def build_catalogue(source: ConfigSource, list_price: ListPriceFinder) -> BuiltC
     return BuiltCatalogue(catalogue, providers, _build_passthrough(config, providers))
 
 
+class _UnknownBounds:
+    """What the configuration says of models without a known size or price."""
+
+    def __init__(self, config: Config) -> None:
+        self._max_output = config.unknown_output
+        part = config.unknown_price
+        self._price = (
+            None
+            if part is None
+            else Price(rates=Rates(input=part.input, output=part.output), version="unknown_price")
+        )
+
+    def bound(self, target: Target) -> Target:
+        """Return a target with a cap on its answers, and a price to reserve, if it has none."""
+        if self._max_output is not None and target.compute_max_output(None, 1) is None:
+            target = msgspec.structs.replace(target, max_output=self._max_output)
+        return self.bound_price_of(target)
+
+    def bound_price_of(self, target: Target) -> Target:
+        """Return a target with a price to reserve, if it has none."""
+        if self._price is None or target.price is not None:
+            return target
+        return msgspec.structs.replace(target, bound_price=self._price)
+
+
 def _build_name_owners(
     config: Config,
     providers: Mapping[str, Provider],
     embedding_providers: Mapping[str, Provider],
     list_price: ListPriceFinder,
+    list_names: ListNamesFinder,
+    unknown_bounds: _UnknownBounds,
 ) -> Iterator[NameOwner]:
-    """Yield an owner of model names for each provider with `names` and a lab.
+    """Yield an owner of model names for each provider that a lab uses.
 
     `embedding_providers` have the URLs for embeddings.
     """
+
+    def build(provider: Provider, name: str) -> Target:
+        return unknown_bounds.bound(_build_unlisted(provider, config.models, list_price, name))
+
+    def build_vectors(provider: Provider, name: str) -> Target:
+        target = _build_unlisted(provider, config.models, list_price, name)
+        return unknown_bounds.bound_price_of(_drop_window(target))
+
     for name, provider_part in config.providers.items():
-        lab = find_lab(config, name)
-        if not provider_part.names or lab is None:
+        labs = list_provider_labs(config, name)
+        if not labs:
             continue
-        lookups = config.models, list_price
-        embeddings = Targets(
-            functools.partial(_build_unlisted_vectors, embedding_providers[name], *lookups)
-        )
+        embedding_provider = embedding_providers[name]
         yield NameOwner(
             provider=providers[name],
-            lab=lab,
+            labs=labs,
             names=tuple(provider_part.names),
-            targets=Targets(functools.partial(_build_unlisted, providers[name], *lookups)),
-            embeddings=embeddings if embedding_providers[name].urls else None,
+            hosted_names=tuple(provider_part.hosted_names),
+            targets=Targets(functools.partial(build, providers[name])),
+            embeddings=Targets(functools.partial(build_vectors, embedding_provider))
+            if embedding_provider.urls
+            else None,
+            list_known_names=functools.partial(list_names, provider_part.prices or name),
         )
 
 
@@ -157,17 +220,19 @@ def _build_passthrough(config: Config, providers: Mapping[str, Provider]) -> Pas
 
 
 def find_lab(config: Config, provider: str) -> str | None:
-    """Return the lab of a provider's models: the one with its name, else the first that uses it.
+    """Return the lab of a provider's own models; None if no lab has a target of the provider."""
+    return next(iter(list_provider_labs(config, provider)), None)
 
-    None if no lab has a target of the provider.
-    """
-    labs = [
+
+def list_provider_labs(config: Config, provider: str) -> tuple[str, ...]:
+    """Return the labs that use a provider: the one with its name first, the others in order."""
+    labs = dict.fromkeys(
         name
         for name, lab_part in config.labs.items()
         for item in (*lab_part.fast, *lab_part.smart, *lab_part.reasoning)
         if (item.provider or name) == provider
-    ]
-    return provider if provider in labs else next(iter(labs), None)
+    )
+    return tuple(dict.fromkeys((provider, *labs)) if provider in labs else labs)
 
 
 def _hash_version(config_version: str, labs: Mapping[str, Lab]) -> str:
@@ -310,17 +375,10 @@ def _build_lab(
     )
 
 
-def _cap_answers(lab: Lab, cap: int | None) -> Lab:
-    """Give targets a cap on answers, in tokens, if nothing else is known to bound them."""
-    if cap is None:
-        return lab
+def _bound_lab(lab: Lab, unknown_bounds: _UnknownBounds) -> Lab:
+    """Return a lab whose targets have the bounds for what is unknown of them."""
     tiers = {
-        tier: tuple(
-            target
-            if target.compute_max_output(None, 1) is not None
-            else msgspec.structs.replace(target, max_output=cap)
-            for target in targets
-        )
+        tier: tuple([unknown_bounds.bound(target) for target in targets])
         for tier, targets in lab.tiers.items()
     }
     return msgspec.structs.replace(lab, tiers=tiers)
@@ -360,23 +418,46 @@ def _build_target(
 def _build_unlisted(
     provider: Provider, models: Mapping[str, ModelPart], list_price: ListPriceFinder, name: str
 ) -> Target:
-    """Build the target of a model that no lab lists, with the facts of its name or base name."""
-    names = dict.fromkeys((name, base_name(name)))
-    parts = [find_model(models, provider.name, candidate) for candidate in names]
-    model = next((model_part for model_part in parts if model_part is not None), None)
-    price = (
-        pricing.build_price(model.price) if model is not None and model.price is not None else None
+    """Build the target of a model that no lab lists, with what is known of its nearest name."""
+    facts = find_unlisted_facts(models, provider.name, name)
+    price = find_unlisted_price(models, list_price, provider.name, name)
+    return Target(
+        provider=provider,
+        model=name,
+        facts=UNKNOWN_FACTS if facts is None else facts.value,
+        price=None if price is None else price.value,
+        is_listed=False,
     )
-    for candidate in names if price is None else ():
-        price = price or list_price(provider.name, candidate)
-    facts = _build_facts(model) if model is not None else UNKNOWN_FACTS
-    return Target(provider=provider, model=name, facts=facts, price=price, is_listed=False)
 
 
-def _build_unlisted_vectors(
-    provider: Provider, models: Mapping[str, ModelPart], list_price: ListPriceFinder, name: str
-) -> Target:
-    return _drop_window(_build_unlisted(provider, models, list_price, name))
+def find_unlisted_facts(
+    models: Mapping[str, ModelPart], provider: str, name: str
+) -> Known[ModelFacts] | None:
+    """Return the facts of a model that no lab lists: those of its name, else of a base name."""
+    for candidate in list_fact_names(name):
+        model_part = find_model(models, provider, candidate)
+        if model_part is not None:
+            return Known(_build_facts(model_part), candidate)
+    return None
+
+
+def find_unlisted_price(
+    models: Mapping[str, ModelPart], list_price: ListPriceFinder, provider: str, name: str
+) -> Known[Price] | None:
+    """Return the price of a model that no lab lists: of its name, else of a base name.
+
+    The configuration's prices come first, then those of the price list.
+    """
+    names = list_price_names(name)
+    for candidate in names:
+        model_part = find_model(models, provider, candidate)
+        if model_part is not None and model_part.price is not None:
+            return Known(pricing.build_price(model_part.price), candidate)
+    for candidate in names:
+        price = list_price(provider, candidate)
+        if price is not None:
+            return Known(price, candidate)
+    return None
 
 
 def _build_embedding(

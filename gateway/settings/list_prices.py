@@ -32,10 +32,10 @@ def find_price(provider: str, model: str, now: datetime) -> Price | None:
     """
     if not is_installed():
         return None
-    try:
-        seller, model_info = _load_snapshot().find_provider_model(model, None, provider, None)
-    except LookupError:
+    entry = _find_entry(provider, model)
+    if entry is None:
         return None
+    seller, model_info = entry
     price_rows = (
         [item.prices for item in model_info.prices]
         if isinstance(model_info.prices, list)
@@ -79,6 +79,38 @@ def find_price(provider: str, model: str, now: datetime) -> Price | None:
     return msgspec.structs.replace(
         _build_day_price(seller.id, model_info, today, edges, version), later=later
     )
+
+
+def list_names(provider: str) -> tuple[str, ...]:
+    """Return the names of a provider's models in the list; `provider` is its name there."""
+    sellers = _load_snapshot().providers if is_installed() else ()
+    return tuple(
+        model_info.id for seller in sellers if seller.id == provider for model_info in seller.models
+    )
+
+
+def _find_entry(provider: str, model: str) -> tuple[Any, Any] | None:
+    """Return the list's provider and model of a name; None if it lacks the model.
+
+    The list finds a fine-tune by its whole name only, so its own names are tried too.
+    """
+    snapshot = _load_snapshot()
+    try:
+        seller, model_info = snapshot.find_provider_model(model, None, provider, None)
+    except LookupError:
+        if not model.startswith("ft:"):
+            return None
+        return next(
+            (
+                (seller, model_info)
+                for seller in snapshot.providers
+                if seller.id == provider
+                for model_info in seller.models
+                if model_info.id == model
+            ),
+            None,
+        )
+    return seller, model_info
 
 
 def _lacks_fee(model: str, prices: Any) -> bool:

@@ -1,6 +1,9 @@
 """The model names that a call may ask for, according to the configuration."""
 
-from gateway.core.target import TIERS, find_own_name
+import difflib
+
+from gateway.core.name_patterns import may_own_name
+from gateway.core.target import TIERS
 from gateway.settings.catalogue import find_lab
 from gateway.settings.lifecycle_warnings import list_targets
 from gateway.settings.loader import ConfigSource
@@ -17,16 +20,19 @@ def is_known_name(source: ConfigSource, name: str) -> bool:
     listed_names = (
         _list_lab_model_names(source) | list_target_names(source) | list_embedding_names(source)
     )
-    return name in ROUTED_NAMES or name in listed_names or is_provider_owned(source, name)
+    if name in ROUTED_NAMES or name in listed_names:
+        return True
+    is_like_tier = lab in source.config.labs and difflib.get_close_matches(suffix, ROUTED_NAMES)
+    return is_provider_owned(source, name) and not is_like_tier
 
 
 def is_provider_owned(source: ConfigSource, name: str) -> bool:
-    """Return True if a name matches a provider's `names`, on or off; no lab need list it."""
+    """Return True if a provider, on or off, may serve a model that no lab lists."""
     config = source.config
     return any(
-        find_own_name(name, provider_part.names, {provider, find_lab(config, provider) or provider})
-        is not None
-        for provider, provider_part in config.providers.items()
+        may_own_name((*part.names, *part.hosted_names), name, provider, lab)
+        for provider, part in config.providers.items()
+        if (lab := find_lab(config, provider)) is not None
     )
 
 

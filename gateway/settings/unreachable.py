@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 
-from gateway.core.target import TIERS, Catalogue, Lab, Tier, find_own_name
+from gateway.core.name_patterns import may_own_name
+from gateway.core.target import TIERS, Catalogue, Lab, Tier
 from gateway.settings.errors import Mistake
 from gateway.settings.loader import ConfigSource
 
@@ -95,7 +96,7 @@ def _is_served(catalogue: Catalogue, name: str) -> bool:
         or any(endpoint.lab == lab for endpoint in catalogue.models.get(model, ()))
         or any(
             owner.provider.enabled
-            and find_own_name(name, owner.names, (owner.lab, owner.provider.name))
+            and may_own_name(owner.names + owner.hosted_names, name, owner.provider.name, owner.lab)
             for owner in catalogue.name_owners
         )
         or any(

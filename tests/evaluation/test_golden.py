@@ -413,7 +413,7 @@ def test_a_conversation_can_name_a_model() -> None:
 def test_a_model_without_a_tier_leaves_the_conversation_without_a_session() -> None:
     """A model that no lab lists has no tier to keep, so each turn is decided as a call is."""
     targets = Targets(lambda name: Target(provider=world.OPENAI, model=name))
-    maker = NameOwner(provider=world.OPENAI, lab="openai", names=("gpt-*",), targets=targets)
+    maker = NameOwner(provider=world.OPENAI, labs=("openai",), names=("gpt-*",), targets=targets)
     router = world.router(
         known=msgspec.structs.replace(world.CATALOGUE, name_owners=(maker,)),
         classifier=HeuristicClassifier(),

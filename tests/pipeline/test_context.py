@@ -349,7 +349,9 @@ async def test_a_model_that_no_lab_lists_is_looked_up_in_a_thread(
         threads.append(threading.get_ident())
         return Target(provider=world.OPENAI, model=name)
 
-    owner = NameOwner(provider=world.OPENAI, lab="openai", names=("x-*",), targets=Targets(make))
+    owner = NameOwner(
+        provider=world.OPENAI, labs=("openai",), names=("x-*",), targets=Targets(make)
+    )
     catalogue = msgspec.structs.replace(world.CATALOGUE, name_owners=(owner,))
     router = world.router(known=catalogue)
     loader = ContextLoader(sessions, ttl=60)

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from gateway.core.name_patterns import excludes_name, matches_name, may_own_name
 from gateway.core.price import Price
 from gateway.core.rates import Rates
-from gateway.core.target import NameOwner, base_name, find_own_name
+from gateway.core.target import NameOwner, base_name, list_fact_names, list_price_names
 from gateway.settings.model_names import is_known_name
 from tests.settings import world
 
@@ -24,34 +25,44 @@ def name_owner(folder: Path, text: str = TEXT, environ: dict[str, str] = world.O
     return owner
 
 
+PATTERNS = ("small-*", "gpt-[0-9]*", "ft:gpt-*", "!gpt-5-oss*", "!*:free")
+
+
 @pytest.mark.parametrize(
-    ("requested", "name"),
+    ("name", "matches", "may_own"),
     [
-        ("small-9", "small-9"),
-        ("acme/small-9", "small-9"),
-        ("lab/small-9", "small-9"),
-        ("gpt-4o", "gpt-4o"),
-        ("ft:gpt-4o:me:mine:1", "ft:gpt-4o:me:mine:1"),
-        ("gpt-5-oss-1", None),
-        ("gpt-4:free", None),
-        ("gpt-x", None),
-        ("other/small-9", None),
-        ("small-9/x", None),
-        ("x/small-9", None),
-        ("", None),
+        ("small-9", True, True),
+        ("acme/small-9", False, True),
+        ("acme/any", False, True),
+        ("lab/small-9", False, True),
+        ("lab/any", False, False),
+        ("gpt-4o", True, True),
+        ("ft:gpt-4o:me:mine:1", True, True),
+        ("gpt-5-oss-1", False, False),
+        ("gpt-4:free", False, False),
+        ("gpt-x", False, False),
+        ("other/small-9", False, False),
+        ("small-9/x", False, False),
+        ("small-9?x", True, False),
+        ("acme", False, False),
+        ("acme/../x", False, False),
+        ("", False, False),
     ],
 )
 def test_a_name_belongs_to_the_provider_whose_patterns_match(
-    requested: str, name: str | None
+    name: str, matches: bool, may_own: bool
 ) -> None:
     """`*` matches no slash, and nobody owns a name that `!` excludes."""
-    patterns = ("small-*", "gpt-[0-9]*", "ft:gpt-*", "!gpt-5-oss*", "!*:free")
-    assert find_own_name(requested, patterns, {"acme", "lab"}) == name
+    assert matches_name(PATTERNS, name) is matches
+    assert may_own_name(PATTERNS, name, "acme", "lab") is may_own
 
 
-def test_a_host_can_own_names_with_a_slash() -> None:
-    assert find_own_name("maker/model-1", ("*/*",), ()) == "maker/model-1"
-    assert find_own_name("model-1", ("*/*",), ()) is None
+def test_patterns_can_have_a_slash_and_say_which_names_they_exclude() -> None:
+    assert matches_name(("*/*",), "maker/model-1")
+    assert not matches_name(("*/*",), "model-1")
+    assert not matches_name((), "model-1")
+    assert excludes_name(PATTERNS, "x:free")
+    assert not excludes_name(PATTERNS, "gpt-x")
 
 
 @pytest.mark.parametrize(
@@ -70,10 +81,32 @@ def test_the_base_name_leaves_out_the_date_of_a_snapshot(name: str, base: str) -
     assert base_name(name) == base
 
 
+@pytest.mark.parametrize(
+    ("name", "price_names", "fact_names"),
+    [
+        ("gpt-4o", ["gpt-4o"], ["gpt-4o"]),
+        ("gpt-4o-2024-08-06", ["gpt-4o-2024-08-06", "gpt-4o"], ["gpt-4o-2024-08-06", "gpt-4o"]),
+        (
+            "ft:gpt-4o-2024-08-06:org::id",
+            ["ft:gpt-4o-2024-08-06:org::id", "ft:gpt-4o-2024-08-06", "ft:gpt-4o"],
+            [
+                "ft:gpt-4o-2024-08-06:org::id", "ft:gpt-4o-2024-08-06", "ft:gpt-4o",
+                "gpt-4o-2024-08-06:org::id", "gpt-4o-2024-08-06", "gpt-4o",
+            ],
+        ),
+    ],
+)  # fmt: skip
+def test_a_fine_tune_has_the_facts_of_its_model_and_never_its_price(
+    name: str, price_names: list[str], fact_names: list[str]
+) -> None:
+    assert list(list_price_names(name)) == price_names
+    assert list(list_fact_names(name)) == fact_names
+
+
 def test_an_owner_has_the_lab_of_its_name_else_the_first_that_uses_it(tmp_path: Path) -> None:
     assert name_owner(tmp_path).lab == "acme"
     own = TEXT.replace("labs:\n", "labs:\n  ours: {fast: [{provider: acme, model: small}]}\n")
-    assert name_owner(tmp_path, own).lab == "acme"
+    assert name_owner(tmp_path, own).labs == ("acme", "ours")
     without_lab_of_its_name = TEXT.replace("labs:\n  acme:", "labs:\n  ours:").replace(
         "{model: small, effort: none}", "{provider: acme, model: small}"
     ).replace("{model: large}", "{provider: acme, model: large}")  # fmt: skip
@@ -126,6 +159,22 @@ def test_names_of_a_provider_without_a_lab_are_an_error(tmp_path: Path) -> None:
     assert world.mistakes(tmp_path, text) == [
         "c.yaml:11: error: providers.lonely.names: needs a lab that has a target of this provider."
     ]
+
+
+def test_a_model_without_a_price_has_the_one_to_reserve(tmp_path: Path) -> None:
+    text = f"{TEXT}{MODELS}unknown_price: {{input: 30, output: 60}}\nunknown_output: 4000\n"
+    owner = name_owner(tmp_path, text)
+    known, unknown = owner.targets["small-2"], owner.targets["small-8"]
+    assert (known.bound_price, known.max_output) == (None, None)
+    assert (unknown.price, unknown.max_output) == (None, 4000)
+    assert unknown.bound_price is not None
+    assert (unknown.bound_price.rates.input, unknown.bound_price.rates.output) == (
+        Decimal(30),
+        Decimal(60),
+    )
+    assert owner.embeddings is not None
+    vectors = owner.embeddings["small-8"]
+    assert (vectors.bound_price, vectors.max_output) == (unknown.bound_price, None)
 
 
 def test_an_alias_can_lead_to_an_unlisted_model(tmp_path: Path) -> None:

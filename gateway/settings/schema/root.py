@@ -411,8 +411,11 @@ class ProviderPart(Part):
     prices: str | None = None
     """The provider's name in genai-prices, if it differs from its name here."""
     names: Words = []
-    """Patterns of its models' names. The gateway passes a matching model that no lab lists to this
-    provider; `!` excludes."""
+    """Patterns of the names of models that it makes. The gateway passes a matching model that no
+    lab lists to this provider; `!` excludes."""
+    hosted_names: Words = []
+    """Patterns of the names of other makers' models that it hosts. They count if no maker of the
+    model is on; `!` excludes."""
 
 
 class TargetPart(Part):
@@ -575,6 +578,16 @@ class ModelPart(Part):
     note: str = ""
 
 
+class UnknownPricePart(Part):
+    """Rates in USD per million tokens that hard budgets reserve where a model has no price.
+
+    They bound what a call may cost. Its cost stays unknown, and it stays charged with them.
+    """
+
+    input: Usd
+    output: Usd
+
+
 class Config(Part):
     """The whole configuration."""
 
@@ -612,6 +625,9 @@ class Config(Part):
     refuse, or refuse at once."""
     unknown_output: Annotated[int, Field(ge=1)] | None = None
     """The cap in tokens on answers of models without a known `max_output` or `context`."""
+    unknown_price: UnknownPricePart | None = None
+    """The price that hard budgets reserve for a model without a price; unset, they refuse its
+    calls."""
     providers: dict[str, ProviderPart] = {}
     labs: dict[str, LabPart] = {}
     models: dict[str, ModelPart] = {}
