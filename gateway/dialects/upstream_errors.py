@@ -68,6 +68,22 @@ def read_problem(words: ErrorWords, status: int, body: bytes, retry_after: float
     )
 
 
+def add_sentence(problem: Problem, sentence: str) -> Problem:
+    """A provider's error with a sentence of the gateway after the provider's message.
+
+    A body whose message stands in no usual place stays as it is.
+    """
+    message = f"{problem.message} {sentence}"
+    body = problem.body
+    if body is not None:
+        value = jsonio.loads(body)
+        holder = value.get("error", value) if isinstance(value, dict) else None
+        if isinstance(holder, dict) and isinstance(text := holder.get("message"), str):
+            holder["message"] = f"{text} {sentence}"
+            body = jsonio.dumps(value)
+    return msgspec.structs.replace(problem, message=message, body=body)
+
+
 def read_error_answer(words: ErrorWords, status: int, body: bytes) -> Problem:
     """An error where an answer should be, in a 200 or a stream; `status` is what it stands for."""
     problem = read_problem(words, status, body, None)

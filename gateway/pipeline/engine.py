@@ -35,6 +35,7 @@ from gateway.pipeline.conversation_memory import (
     find_note_account,
 )
 from gateway.pipeline.end_users import EndUserHasher
+from gateway.pipeline.missing_models import MissingModels
 from gateway.pipeline.response import (
     SILENT_CLIENT,
     KeepaliveClient,
@@ -102,6 +103,7 @@ class Engine:
         self._coalescer = Coalescer(self._response_cache)
         self._responses = ResponseBuilder(self._coalescer, self.memory, log, clock)
         self._streams = StreamRelay(self._coalescer, self.memory, log)
+        self._missing_models = MissingModels(clock)
         self._recorder, self._keep_transcript, self._on_loss = recorder, keep_transcript, on_loss
         self._clock, self._large_body_lock = clock, asyncio.Lock()
         self._end_user_hasher = end_user_hasher
@@ -328,6 +330,21 @@ class Engine:
         self, request: UpstreamRequest, account: RecordedAccount, decision: Decision
     ) -> UpstreamResponse:
         """Run the plan; if the decision asks for it, until an answer is complete."""
+        target = request.plan.targets[0]
+        if target.is_listed:
+            return await self._run_until_complete(request, account, decision)
+        self._missing_models.check(request.call, target)
+        try:
+            return await self._run_until_complete(request, account, decision)
+        except ProblemError as error:
+            problem = await self._missing_models.explain(
+                request.call, target, error.problem, self.router.catalogue
+            )
+            raise ProblemError(problem) from None
+
+    async def _run_until_complete(
+        self, request: UpstreamRequest, account: RecordedAccount, decision: Decision
+    ) -> UpstreamResponse:
         if decision.complete == "off":
             return await self._upstream.run(request)
         response = await continuation.start_response(self._upstream, request)

@@ -30,7 +30,7 @@ FIRST_CONTENT_BOUNDS = (
 )  # fmt: skip
 """Bucket bounds in seconds of the time to the first content, closer where people wait for it."""
 
-UNLISTED_MODEL = "(unlisted)"
+UNLISTED_MODEL = "other"
 """The label of all models that no lab lists."""
 
 type LedgerFailure = Literal["write", "sync", "feed"]
@@ -178,7 +178,7 @@ class Metrics:
 
         Prometheus sees no increase in the first value of a series. If callers are labels,
         nothing is shown early: nobody knows which of them will call which target. From now on, a
-        model in no such list gets the label `(unlisted)`, since clients choose its name.
+        model in no such list gets the label `other`, since clients choose its name.
         """
         target_list = list(targets)
         self._listed_models.update(target[2:] for target in target_list)

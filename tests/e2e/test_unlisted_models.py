@@ -114,7 +114,11 @@ def test_the_cost_of_an_unlisted_model_without_a_price_is_unknown(world: World) 
     reply = world.ask(chat(model="gpt-nobody-knows"))
     assert reply.status_code == 200
     assert "x-tiergate-cost" not in reply.headers
-    assert world.entry().cost is None
+    assert reply.headers["x-tiergate-price"] == "unknown"
+    assert "x-tiergate-price" not in world.ask(chat(model="gpt-4o")).headers
+    entry, priced_entry = world.entries()
+    assert (entry.cost, entry.price) == (None, None)
+    assert priced_entry.cost is not None
 
 
 def test_a_hard_budget_refuses_an_unlisted_model_without_a_price(make: Make) -> None:
@@ -126,7 +130,24 @@ def test_a_hard_budget_refuses_an_unlisted_model_without_a_price(make: Make) -> 
     assert world.ask(chat(model="gpt-4o", max_tokens=9)).status_code == 200
     refused = world.ask(chat(model="gpt-nobody-knows", max_tokens=9))
     assert (refused.status_code, refused.json()["error"]["code"]) == (400, "budget_unbounded")
+    assert "unknown_price" in refused.json()["error"]["message"]
     assert len(world.upstream.requests) == 1
+
+
+def test_a_hard_budget_reserves_an_unknown_price_and_keeps_the_call_charged(make: Make) -> None:
+    """The cost of the call stays unknown, so the budget counts all that it reserved."""
+
+    def bounded(value: Config) -> None:
+        makers(value)
+        value["budgets"] = [{"name": "all", "usd": "0.0015", "every": "day"}]
+        value["unknown_price"] = {"input": 0, "output": 60}
+
+    world = started(make(bounded))
+    model = "gpt-nobody-knows"
+    assert world.ask(chat(model=model, max_tokens=16)).status_code == 200  # reserves 960 of 1,500
+    refused = world.ask(chat(model=model, max_tokens=16))
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "insufficient_quota")
+    assert [entry.cost for entry in world.entries() if entry.attempts] == [None]
 
 
 def test_a_model_with_an_unknown_output_limit_serves_another_dialect(
@@ -152,14 +173,49 @@ def test_streams_counts_and_embeddings_of_unlisted_models_reach_their_maker(worl
     assert path_and_model(world) == ("/oak/embeddings", "text-old")
 
 
-def test_the_client_gets_the_makers_error_unchanged(world: World) -> None:
-    """The maker refuses a name that nobody has, and the gateway asks nothing else."""
-    body = b'{"error": {"message": "no such model", "type": "not_found_error"}, "x": 1.50}'
+def test_the_client_gets_the_makers_error_unchanged_if_it_is_not_about_the_model(
+    world: World,
+) -> None:
+    """A request may name other things that do not exist. The gateway asks the maker each time."""
+    body = b'{"error": {"message": "no such file", "type": "not_found_error"}, "x": 1.50}'
     world.upstream.on(PATHS[CHAT], failing(404, body))
-    reply = world.ask(chat(model="gpt-4o-typo"))
-    assert (reply.status_code, reply.content) == (404, body)
+    for count in (1, 2):
+        reply = world.ask(chat(model="gpt-4o-typo"))
+        assert (reply.status_code, reply.content) == (404, body)
+        assert len(world.upstream.requests) == count
+    assert world.gateway.upstream.health.target_breakers == {}
+
+
+def test_a_refused_name_is_remembered_and_the_nearest_known_one_is_named(world: World) -> None:
+    text = "The model `gpt-4o-typo` does not exist"
+    body = jsonio.dumps({"error": {"message": text, "code": "model_not_found"}})
+    world.upstream.on(PATHS[CHAT], failing(404, body))
+    for _ in range(3):
+        reply = world.ask(chat(model="gpt-4o-typo"))
+        assert reply.status_code == 404
+        assert reply.json()["error"] == {
+            "message": f"{text} Did you mean 'gpt-4o'?", "code": "model_not_found",
+        }  # fmt: skip
+        assert reply.headers["x-should-retry"] == "false"
     assert len(world.upstream.requests) == 1
     assert world.gateway.upstream.health.target_breakers == {}
+    world.upstream.on(PATHS[CHAT], answer(CHAT))
+    assert world.ask(chat(model="gpt-4o")).status_code == 200, "other names are not held back"
+    rows = world.entries()
+    assert [(row.state, row.problem, row.attempts) for row in rows] == [
+        ("failed", "upstream_model", 1),
+        ("refused", "upstream_model", 0),
+        ("refused", "upstream_model", 0),
+        ("settled", None, 1),
+    ]
+
+
+def test_a_translated_call_gets_the_nearest_name_too(world: World) -> None:
+    body = b'{"type": "error", "error": {"type": "not_found_error", "message": "model: %s"}}'
+    world.upstream.on(PATHS[MESSAGES], failing(404, body % b"claude-haiku-10"))
+    reply = world.ask(chat(model="claude-haiku-10"))
+    assert (reply.status_code, reply.json()["error"]["code"]) == (404, "model_not_found")
+    assert "Did you mean 'claude-haiku-9'?" in reply.json()["error"]["message"]
 
 
 def test_model_lists_and_routes_agree(world: World) -> None:
@@ -183,7 +239,7 @@ def test_metrics_have_no_model_name_that_a_client_made_up(world: World) -> None:
         world.ask(chat(model=f"gpt-canary-{at}"))
     text = world.client.get("/metrics").text
     assert "canary" not in text
-    assert 'model="(unlisted)"' in text
+    assert 'model="other"' in text
     entries: list[FinalRow] = world.entries()
     assert [entry.model for entry in entries] == [f"gpt-canary-{at}" for at in range(3)]
 

@@ -261,7 +261,7 @@ def test_models_that_no_lab_lists_share_one_label() -> None:
     metrics.count_row(entry())
     assert CANARY not in metrics.render()[0].decode()
     samples = scrape(metrics)
-    unlisted = {**TARGET, "tier": "", "model": "(unlisted)"}
+    unlisted = {**TARGET, "tier": "", "model": "other"}
     assert (
         value(samples, "calls_total", unlisted, cache="miss", state="settled", stream="true") == 3
     )
