@@ -75,6 +75,8 @@ class DecisionRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     """Top-level members of the request that a target may refuse."""
     continuation_member: str = ""
     """The request member that names an earlier answer, which only its provider has."""
+    objects: str | None = None
+    """The provider and its account with the objects that the call names, as provider/account."""
     said: RecordedOptions | None = None
     scope: RecordedScope | None = None
     signals: dict[str, int | float | bool] | None = None

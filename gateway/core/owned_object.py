@@ -1,8 +1,17 @@
 """An object that a key has made at a provider."""
 
+from typing import NamedTuple
+
 import msgspec
 
 from gateway.core.jsonio import Json
+
+
+class ObjectPlace(NamedTuple):
+    """The provider account where an object of the caller is."""
+
+    provider: str
+    account: str
 
 
 class OwnedObject(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,6 +15,13 @@ from gateway.core.decision import Decision, Plan
 from gateway.core.decision_context import Session
 from gateway.core.errors import ProblemError
 from gateway.core.loss import Loss
+from gateway.core.object_ids import (
+    CALL_MARKS,
+    NamedObject,
+    call_may_name_objects,
+    find_objects,
+)
+from gateway.core.owned_object import ObjectPlace
 from gateway.core.prompt_bound import bound_prompt_tokens
 from gateway.core.target import name_timers
 from gateway.dialects import OPERATIONS, Dialect, RequestBody, TranslatableRequest
@@ -36,6 +43,7 @@ from gateway.pipeline.conversation_memory import (
 )
 from gateway.pipeline.end_users import EndUserHasher
 from gateway.pipeline.missing_models import MissingModels
+from gateway.pipeline.passthrough.objects import ObjectGuard, find_object_account
 from gateway.pipeline.response import (
     SILENT_CLIENT,
     KeepaliveClient,
@@ -90,6 +98,7 @@ class Engine:
         keep_transcript: Callable[[Call, Response], Response] | None = None,
         limiter: Limiter | None = None,
         load_shedder: LoadShedder | None = None,
+        objects: ObjectGuard | None = None,
         end_user_hasher: EndUserHasher | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
@@ -106,7 +115,7 @@ class Engine:
         self._missing_models = MissingModels(clock)
         self._recorder, self._keep_transcript, self._on_loss = recorder, keep_transcript, on_loss
         self._clock, self._large_body_lock = clock, asyncio.Lock()
-        self._end_user_hasher = end_user_hasher
+        self._end_user_hasher, self._objects = end_user_hasher, objects
 
     async def serve(self, call: Call, keepalive: KeepaliveClient = SILENT_CLIENT) -> Response:
         """Answer a call. Raises only CancelledError; every call leaves one final row.
@@ -150,6 +159,8 @@ class Engine:
         call_features = Features(
             prompt, call.dialect, call.key, call.options, translatable, call.hints
         )
+        if call_may_name_objects(dialect.name, body.raw, prompt.members):
+            call_features.object_place = await self._find_object_place(call, dialect, body)
 
         context = await context_loader.load(router, call, call_features)
         decision_recorder = DecisionRecorder(router, call_features, dialect, context)
@@ -177,7 +188,8 @@ class Engine:
             reasoning_notes=admitted.notes or {},
             records_reasoning=self.memory.records_reasoning(call, prompt),
             pinned_body=chain.native_body,
-            pinned_account=find_note_account(admitted.notes) or find_chain_account(chain)
+            pinned_account=find_object_account(call_features)
+            or find_note_account(admitted.notes) or find_chain_account(chain)
             or find_session_account(decision, plan)
             or find_conversation_account(admitted.session, plan),
         )  # fmt: skip
@@ -197,6 +209,19 @@ class Engine:
                 return response
         async with self._coalescer.start(account, cache_key, form) as subscriber:
             return await self._ask_upstream(request, account, decision, subscriber)
+
+    async def _find_object_place(
+        self, call: Call, dialect: Dialect, body: RequestBody
+    ) -> ObjectPlace | None:
+        """Find the provider account with the objects that a call names. Raises ProblemError."""
+        if self._objects is None:
+            return None
+
+        def find() -> list[NamedObject]:
+            return find_objects(CALL_MARKS[dialect.name].api, body.raw, body.value)
+
+        named_objects = await self._run_in_thread(find) if _is_large(call) else find()
+        return await self._objects.find_call_place(call.key, named_objects)
 
     def _check_load(self, decision: Decision) -> None:
         """Refuse the most expensive calls first if the gateway runs short. Raises ProblemError."""
@@ -380,6 +405,8 @@ class Engine:
         call_features = features.read(
             body.prompt, call.dialect, call.key, call.options, translatable, call.hints
         )
+        if call_may_name_objects(dialect.name, body.raw, body.prompt.members):
+            call_features.object_place = await self._find_object_place(call, dialect, body)
         context = await self._context_loader.load(self.router, call, call_features, may_ask=False)
         decision, plan = decide(self.router, call_features, dialect, context)
         plan = self._upstream.exclude_unavailable(plan, decision.tier)

@@ -5,6 +5,7 @@ from fnmatch import fnmatchcase
 
 from gateway.core.call import Key
 from gateway.core.decision import SkippedTarget
+from gateway.core.owned_object import ObjectPlace
 from gateway.core.prompt import Prompt
 from gateway.core.target import Lab, ModelFacts, Provider, Target, Tier
 from gateway.dialects import OPERATIONS, Dialect
@@ -19,6 +20,8 @@ OFF_REASON = "is off"
 """The reason that comes from the operator's settings alone."""
 NO_EARLIER_RESPONSES = "does not keep earlier answers"
 """The reason for a target that does not keep the earlier answer which a call names."""
+
+_NO_OBJECTS = "does not have the objects that the request names"
 
 
 def find_key_restriction(key: Key, target: Target) -> str:
@@ -60,6 +63,8 @@ def choose_dialect(target: Target, call: Features, dialect: Dialect) -> tuple[st
         return "", OFF_REASON
     if not _may_have_earlier_response(provider, call.prompt):
         return "", NO_EARLIER_RESPONSES
+    if call.object_place is not None and not _has_objects(provider, call.object_place):
+        return "", _explain_no_objects(provider, call.object_place)
     first_reason = ""
     if _serves(provider, dialect):
         first_reason = _check_capabilities(target, call.prompt, dialect) or _check_media_urls(
@@ -105,6 +110,8 @@ def make_skipped_target(target: Target, tier: Tier | None, reason: str) -> Skipp
 
 def can_reach_provider(provider: Provider, call: Features, dialect: Dialect) -> bool:
     """True if a call of a dialect can reach a provider."""
+    if call.object_place is not None and not _has_objects(provider, call.object_place):
+        return False
     return _may_have_earlier_response(provider, call.prompt) and (
         _serves(provider, dialect)
         or any(
@@ -115,6 +122,8 @@ def can_reach_provider(provider: Provider, call: Features, dialect: Dialect) -> 
 
 def explain_unreachable(call: Features, dialect: Dialect) -> str:
     """Return why a call of a dialect can reach no provider of a lab."""
+    if call.object_place is not None:
+        return f"{_NO_OBJECTS}, which are at {call.object_place.provider}"
     if call.prompt.continuation_member == PREVIOUS_RESPONSE:
         return NO_EARLIER_RESPONSES
     return f"does not speak {dialect.name}"
@@ -123,6 +132,19 @@ def explain_unreachable(call: Features, dialect: Dialect) -> str:
 def _may_have_earlier_response(provider: Provider, prompt: Prompt) -> bool:
     """True if a provider may keep the earlier answer that a call names, or the call names none."""
     return prompt.continuation_member != PREVIOUS_RESPONSE or provider.keeps_responses
+
+
+def _has_objects(provider: Provider, place: ObjectPlace) -> bool:
+    """True if a provider has the account with the objects that a call names."""
+    return provider.name == place.provider and any(
+        account.name == place.account for account in provider.accounts
+    )
+
+
+def _explain_no_objects(provider: Provider, place: ObjectPlace) -> str:
+    if provider.name == place.provider:
+        return f"{_NO_OBJECTS}: their account is no longer in the configuration"
+    return f"{_NO_OBJECTS}, which are at {place.provider}"
 
 
 def _check_answer_media(target: Target, dialect: Dialect) -> str:

@@ -50,6 +50,7 @@ class DecisionCache:
             or prompt.images
             or prompt.files
             or prompt.audio
+            or call.object_place is not None
             or (max_safe_tokens is not None and estimate_tokens(prompt) > max_safe_tokens)
         ):
             return decide(router, call, dialect, context)

@@ -181,6 +181,8 @@ class DecisionRecorder:
                 failed=failure,
                 outcomes=call.outcomes,
             )
+        if call.object_place is not None:
+            record = replace(record, objects="/".join(call.object_place))
         return record if prompt.is_plain_text else _add_rare_fields(record, prompt)
 
     def _make_rule_context(self) -> RuleContext:

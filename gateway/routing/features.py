@@ -5,6 +5,7 @@ from collections.abc import Container, Mapping
 from gateway.core.call import Key, RequestOptions
 from gateway.core.conversation import ConversationTurn
 from gateway.core.decision_context import Score
+from gateway.core.owned_object import ObjectPlace
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 from gateway.core.turn_evidence import TurnEvidence
@@ -47,6 +48,7 @@ class Features:
         "dialect",
         "hints",
         "key",
+        "object_place",
         "options",
         "outcomes",
         "prompt",
@@ -69,6 +71,9 @@ class Features:
         self.key = key
         self.options = options
         self.hints = hints
+        self.object_place: ObjectPlace | None = None
+        """The provider account with the objects that the call names, such as files; None if it
+        names none of its own."""
         self._language: Language | None = None
         self._conversation_start: ConversationStart | None = None
         self._evidence: tuple[TurnEvidence, ...] | None = None

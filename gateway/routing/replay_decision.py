@@ -22,6 +22,7 @@ from gateway.core.decision_record import (
 from gateway.core.errors import ProblemError
 from gateway.core.jsonio import Json
 from gateway.core.ledger_rows import FinalRow, ReplayRow
+from gateway.core.owned_object import ObjectPlace
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 from gateway.core.turn_evidence import TurnEvidence
@@ -80,6 +81,7 @@ class RecordedFeatures(Features):
             quality=recorded_options.quality,
         )
         super().__init__(_make_prompt(row, record), row.dialect, key, options)
+        self.object_place = _read_place(record.objects)
         self.record = record
         self.client_dialect = client_dialect
         self.assumes_translation = False
@@ -211,6 +213,10 @@ _UNIVERSAL_MEMBERS = frozenset(
 def estimate_recorded_worth(record: DecisionRecord) -> Worth | None:
     """Return the worth of each tier for a recorded call; None if it has no score."""
     return None if record.score is None else quality_dial.estimate_worth(record.score)
+
+
+def _read_place(recorded: str | None) -> ObjectPlace | None:
+    return None if recorded is None else ObjectPlace(*recorded.split("/", 1))
 
 
 def _read_complete(recorded: RecordedComplete | None) -> CompleteMode | None:

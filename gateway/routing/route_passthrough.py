@@ -9,6 +9,7 @@ from typing import NamedTuple
 from gateway.core.decision import Decision, TraceStep
 from gateway.core.decision_context import EMPTY_CONTEXT
 from gateway.core.errors import Problem, ProblemError
+from gateway.core.owned_object import ObjectPlace
 from gateway.core.passthrough import PassThroughMatch, ProviderEndpoint
 from gateway.core.target import Catalogue, Target, Targets, Tier
 from gateway.routing import capabilities, refusals
@@ -20,13 +21,6 @@ from gateway.routing.unlisted_models import VIRTUAL_NAMES, find_all
 
 _MAX_CHOICES = 5
 """The most providers that one message names."""
-
-
-class ObjectPlace(NamedTuple):
-    """The provider account where an object of the caller is."""
-
-    provider: str
-    account: str
 
 
 class PassThroughChoice(NamedTuple):

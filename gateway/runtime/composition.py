@@ -466,6 +466,7 @@ class Gateway:
             else None,
             limiter=self.limiter,
             load_shedder=self.load_shedder,
+            objects=self.passthrough.make_guard(built_config),
             end_user_hasher=self.end_user_hasher,
             clock=self.clocks.monotonic,
             wall=self.clocks.wall,

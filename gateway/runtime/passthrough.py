@@ -41,6 +41,14 @@ class PassThroughParts:
             secret.derive_key(root_secret, upload_tokens.HASH_KEY_LABEL)
         )
 
+    def make_guard(self, built_config: BuiltConfig) -> ObjectGuard:
+        """Return what lets keys reach their objects, also in text calls of a configuration."""
+        return ObjectGuard(
+            self.owners,
+            allows_foreign=built_config.source.config.passthrough.foreign == "pass",
+            wall=self._clocks.wall,
+        )
+
     def make_engine(
         self,
         built_config: BuiltConfig,
@@ -52,11 +60,7 @@ class PassThroughParts:
         wait_until_ready: Callable[[Provider], Awaitable[None]],
     ) -> PassThroughEngine:
         """Return the engine of a configuration."""
-        objects = ObjectGuard(
-            self.owners,
-            allows_foreign=built_config.source.config.passthrough.foreign == "pass",
-            wall=self._clocks.wall,
-        )
+        objects = self.make_guard(built_config)
         responder = PassThroughResponder(
             client,
             objects,

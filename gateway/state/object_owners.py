@@ -67,6 +67,10 @@ class ObjectOwners:
         """
         return await self._run(partial(self._database.find, owner, ids, self._clock()))
 
+    async def find_others(self, owner: Key, ids: Iterable[str]) -> set[str]:
+        """Return those of the ids that are objects of other keys."""
+        return await self._run(partial(self._database.find_others, owner, ids, self._clock()))
+
     async def add(self, objects: Collection[OwnedObject]) -> None:
         """Remember objects that a provider has made, before the client learns their ids."""
         await self._run(partial(self._add, list(objects)))

@@ -76,6 +76,8 @@ class PinnedAccount(msgspec.Struct, frozen=True):
     account: str
     model: str | None = None
     """The model; None if any model of the provider can use it."""
+    is_only: bool = False
+    """True if no other account may be asked: none has the objects that the call names."""
 
     def matches(self, candidate: Candidate) -> bool:
         """Return True if a candidate is the pinned one."""
@@ -87,7 +89,10 @@ class PinnedAccount(msgspec.Struct, frozen=True):
 
 
 def list_candidates(plan: Plan, pinned_account: PinnedAccount | None = None) -> list[Candidate]:
-    """Return every target of a plan with every account, in order; the pinned one comes first."""
+    """Return every target of a plan with every account, in order.
+
+    The pinned account comes first, or there is no other.
+    """
     targets = plan.targets
     if len(targets) == 1 and len(targets[0].provider.accounts) == 1:
         return [Candidate(targets[0], targets[0].provider.accounts[0], plan.dialects[0])]
@@ -96,6 +101,8 @@ def list_candidates(plan: Plan, pinned_account: PinnedAccount | None = None) -> 
         for target, dialect_name in zip(targets, plan.dialects, strict=True)
         for account in target.provider.accounts
     ]
+    if pinned_account is not None and pinned_account.is_only:
+        return [candidate for candidate in all_candidates if pinned_account.matches(candidate)]
     return (
         all_candidates
         if pinned_account is None

@@ -51,6 +51,8 @@ def test_a_call_with_its_own_constraints_gets_its_own_list() -> None:
         call.plan, seat
     )
     assert caching_upstream._list_candidates(replace(call, pinned_account=seat))[0] == every[3]
+    only = PinnedAccount(provider="zeta", account="spare", is_only=True)
+    assert caching_upstream._list_candidates(replace(call, pinned_account=only)) == [every[3]]
     assert caching_upstream._list_candidates(replace(call, candidates=(every[2],))) == [every[2]]
     assert (
         caching_upstream._list_candidates(

@@ -4,19 +4,27 @@ A key reaches only objects that it has made. The provider cannot tell keys apart
 its one account.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from gateway.core.call import Key
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.jsonio import Json
 from gateway.core.object_answers import MadeObject, ObjectPage
-from gateway.core.owned_object import OwnedObject
+from gateway.core.object_ids import NamedObject
+from gateway.core.owned_object import ObjectPlace, OwnedObject
 from gateway.routing import refusals
-from gateway.routing.route_passthrough import ObjectPlace
+from gateway.routing.features import Features
 from gateway.state.object_owners import ObjectOwners
+from gateway.upstream.retry import PinnedAccount
 
 type Facts = dict[str, Json]
 
+_FOREIGN_DETAIL = (
+    "`passthrough: {foreign: pass}` lets keys name objects that no key has made through the "
+    "gateway; docs/security.md has the risks"
+)
+_ANSWER_KINDS = frozenset({"response"})
+"""Kinds of objects that have their own owners: stored answers, see `responses.foreign`."""
 _MAX_NEW_OBJECTS = 1000
 """The most objects of one answer that the gateway remembers."""
 
@@ -27,24 +35,39 @@ class ObjectGuard:
     def __init__(
         self, owners: ObjectOwners, *, allows_foreign: bool, wall: Callable[[], float]
     ) -> None:
-        """With `allows_foreign`, a key also reaches objects that nobody has made through here."""
+        """With `allows_foreign`, a key also reaches objects that no key has made through here."""
         self._owners = owners
         self._allows_foreign = allows_foreign
         self._wall = wall
 
-    async def find(self, key: Key, ids: Sequence[str]) -> list[OwnedObject]:
-        """Return the objects of a key with these ids. Raises ProblemError if one is not its own."""
+    async def find(
+        self, key: Key, ids: Sequence[str], params: Mapping[str, str] = {}
+    ) -> list[OwnedObject]:
+        """Return the objects of a key with these ids. Raises ProblemError if one is not its own.
+
+        `params` are the members that name the objects, by id, for the error.
+        """
         if not ids:
             return []
         objects = await self._owners.find(key, ids)
         own_ids = {item.id for item in objects}
-        for id in ids:
-            if id not in own_ids and not self._allows_foreign:
-                message = (
-                    f"This key has made no object {refusals.quote_name(id)} through the gateway. "
-                    "Create it with this key, or ask the operator about `passthrough.foreign`."
+        unknown_ids = [id for id in ids if id not in own_ids]
+        if unknown_ids and self._allows_foreign:
+            others_ids = await self._owners.find_others(key, unknown_ids)
+            unknown_ids = [id for id in unknown_ids if id in others_ids]
+        if unknown_ids:
+            id = unknown_ids[0]
+            raise ProblemError(
+                Problem(
+                    kind="not_found",
+                    message=(
+                        f"This key has made no object {refusals.quote_name(id)} through the "
+                        "gateway. Create it through the gateway, with this key."
+                    ),
+                    detail=_FOREIGN_DETAIL,
+                    param=params.get(id),
                 )
-                raise ProblemError(Problem(kind="not_found", message=message))
+            )
         return objects
 
     async def keep_own(self, key: Key, place: ObjectPlace, page: ObjectPage) -> set[str]:
@@ -56,6 +79,16 @@ class ObjectGuard:
         """Forget objects that the provider has deleted."""
         if objects:
             await self._owners.remove(objects)
+
+    async def find_call_place(
+        self, key: Key, named_objects: Iterable[NamedObject]
+    ) -> ObjectPlace | None:
+        """Return the provider account that has the objects which a text call names.
+
+        Return None if it names none, or none that the gateway knows. Raises ProblemError.
+        """
+        params = {item.id: item.member for item in named_objects if item.kind not in _ANSWER_KINDS}
+        return find_place(await self.find(key, list(params), params))
 
     async def add(
         self, key: Key, place: ObjectPlace, made_objects: Sequence[MadeObject], facts: Facts
@@ -100,3 +133,10 @@ def find_place(objects: Iterable[OwnedObject]) -> ObjectPlace | None:
         )
         raise ProblemError(Problem(kind="invalid_request", message=message))
     return places[0]
+
+
+def find_object_account(call: Features) -> PinnedAccount | None:
+    """Return the one account that may serve a text call; None if it names no object."""
+    if call.object_place is None:
+        return None
+    return PinnedAccount(*call.object_place, is_only=True)

@@ -16,7 +16,7 @@ from gateway.core.object_answers import (
     find_result_objects,
     read_page,
 )
-from gateway.core.owned_object import OwnedObject
+from gateway.core.owned_object import ObjectPlace, OwnedObject
 from gateway.core.sse import FrameSplitter, split_data_frames
 from gateway.core.target import Account, Timers
 from gateway.core.usage import merge_usage
@@ -36,7 +36,7 @@ from gateway.pipeline.response import (
     make_decision_headers,
     make_id_headers,
 )
-from gateway.routing.route_passthrough import ObjectPlace, PassThroughChoice
+from gateway.routing.route_passthrough import PassThroughChoice
 from gateway.telemetry.log import Log
 from gateway.upstream import credential_masking
 from gateway.upstream.attempt import collect_body, read_upstream_id

@@ -47,6 +47,10 @@ _FIND = f"""
     SELECT {_COLUMNS} FROM owned_objects WHERE id IN ({{}}) AND tenant = ? AND key_name = ?
     AND (expires_at IS NULL OR expires_at > ?)
 """  # noqa: S608 - own columns
+_FIND_OTHERS = """
+    SELECT id FROM owned_objects WHERE id IN ({}) AND NOT (tenant = ? AND key_name = ?)
+    AND (expires_at IS NULL OR expires_at > ?)
+"""
 _LIST = f"""
     SELECT {_COLUMNS} FROM owned_objects WHERE tenant = ? AND key_name = ? AND kind = ?
     AND (? = '' OR provider = ?) AND (expires_at IS NULL OR expires_at > ?)
@@ -105,6 +109,17 @@ class ObjectDatabase(SqlDatabase):
                     for item in aged:
                         connection.execute(self.adapt(_TOUCH), [now, *_locate(item)])
         return found
+
+    def find_others(self, owner: Key, ids: Iterable[str], now: float) -> set[str]:
+        """Return those of the ids that are objects of other keys."""
+        others: set[str] = set()
+        known_ids = dict.fromkeys(filter(_is_storable, ids))
+        with self.open() as connection:
+            for batch in batched(known_ids, _IDS_PER_QUERY):
+                sql = _FIND_OTHERS.format(", ".join("?" * len(batch)))
+                values = [*batch, owner.tenant, owner.name, now]
+                others.update(row[0] for row in connection.execute(self.adapt(sql), values))
+        return others
 
     def list_newest(
         self, owner: Key, kind: str, provider: str, now: float, limit: int

@@ -192,3 +192,11 @@ def test_errors_name_no_password(tmp_path: Path) -> None:
     assert "sesame" not in str(raised.value)
     with pytest.raises(ObjectStoreError, match="the URL of the database of owned objects cannot"):
         open_object_database("postgresql://tiergate:p@ss@host/x", tmp_path)
+
+
+def test_objects_of_other_keys_are_told_from_unknown_ones(opened: Open) -> None:
+    database = opened()
+    database.add([make("file-1"), make("file-2", APP), make("file-3", APP, expires_at=1.0)], 0.5)
+    ids = ["file-1", "file-2", "file-3", "file-4", "file-\0"]
+    assert database.find_others(WEB, ids, 2.0) == {"file-2"}
+    assert database.find_others(APP, ids, 2.0) == {"file-1"}
