@@ -14,6 +14,8 @@ _SECTIONS = {
         "import": "Take over the configuration of LiteLLM, Portkey or ccr.",
         "check": "Find every mistake in the configuration.",
         "doctor": "Check what surrounds the gateway: disk, keys, Redis, labs.",
+        "models": "Say what is known of a model name, and why.",
+        "catalogue": "Show what the price list has changed; update the prices.",
     },
     "Route": {
         "explain": "Explain the decision for a prompt.",

@@ -93,7 +93,7 @@ def command(  # noqa: PLR0913, PLR0917 - one for each option
         return
     call = _ExplainedCall(
         dialect=DIALECTS[dialect],
-        key=_find_key(session, key_name),
+        key=find_key(session, key_name),
         options=RequestOptions(lab=lab or None, tier=tier or None, tags=tags),
         hints=describe_client(client),
         at=_read_moment(moment),
@@ -167,7 +167,7 @@ def _decide(session: CommandSession, body: bytes, model: str, call: _ExplainedCa
     )
 
 
-def _find_key(session: CommandSession, name: str | None) -> Key:
+def find_key(session: CommandSession, name: str | None) -> Key:
     """Find the key of a name. If no client has a key, return one that has only the name.
 
     Raises click.BadParameter.

@@ -89,6 +89,28 @@ def list_names(provider: str) -> tuple[str, ...]:
     )
 
 
+def find_list_date(today: date) -> date | None:
+    """Return the day of the newest price in the list that is in force; None if none has a day.
+
+    The list does not say when it was made. It is at least as new as that.
+    """
+    days = [
+        constraint.start_date
+        for seller in (_load_snapshot().providers if is_installed() else ())
+        for model_info in seller.models
+        if isinstance(model_info.prices, list)
+        for item in model_info.prices
+        if hasattr(constraint := item.constraint, "start_date") and constraint.start_date <= today
+    ]
+    return max(days, default=None)
+
+
+def is_deprecated(provider: str, model: str) -> bool:
+    """Return True if the list calls a model deprecated."""
+    entry = _find_entry(provider, model) if is_installed() else None
+    return entry is not None and bool(entry[1].deprecated)
+
+
 def _find_entry(provider: str, model: str) -> tuple[Any, Any] | None:
     """Return the list's provider and model of a name; None if it lacks the model.
 

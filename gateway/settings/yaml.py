@@ -10,7 +10,8 @@ it is installed, so that mistakes read alike everywhere.
 
 import functools
 import re
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from io import StringIO
 from typing import Any
 
@@ -28,7 +29,7 @@ from ruamel.yaml.events import (
     NodeEvent,
     ScalarEvent,
 )
-from ruamel.yaml.nodes import ScalarNode
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.parser import Parser
 from ruamel.yaml.reader import Reader
 from ruamel.yaml.resolver import VersionedResolver
@@ -122,6 +123,48 @@ def read(text: str, file: str) -> YamlDocument:
     if reader.events:
         document.value = reader.read_value(())
     return document
+
+
+type Span = tuple[int, int]
+"""The positions in a text where a part begins and ends."""
+
+
+def locate_scalars(text: str) -> dict[Path, Span]:
+    """Return where each value that is no collection stands in a text that `read` has accepted.
+
+    Parts that an alias repeats are left out: who changes one of them changes several.
+    """
+    root = YAML(pure=True).compose(text)
+    counts: Counter[int] = Counter()
+    _count_nodes(root, counts)
+    return dict(_iter_scalars(root, (), counts))
+
+
+def _count_nodes(node: Node | None, counts: Counter[int]) -> None:
+    if node is None:
+        return
+    counts[id(node)] += 1
+    if counts[id(node)] == 1:
+        for _, child in _list_children(node):
+            _count_nodes(child, counts)
+
+
+def _iter_scalars(
+    node: Node | None, path: Path, counts: Counter[int]
+) -> Iterator[tuple[Path, Span]]:
+    if node is None or counts[id(node)] > 1:
+        return
+    if isinstance(node, ScalarNode):
+        yield path, (node.start_mark.index, node.end_mark.index)
+    for step, child in _list_children(node):
+        yield from _iter_scalars(child, (*path, step), counts)
+
+
+def _list_children(node: Node) -> list[tuple[str | int, Node]]:
+    """Return the key or index of each child of a mapping or a list."""
+    if isinstance(node, MappingNode):
+        return [(key.value, child) for key, child in node.value if isinstance(key, ScalarNode)]
+    return list(enumerate(node.value)) if isinstance(node, SequenceNode) else []
 
 
 _BLANK_REST = re.compile(r"[ \t]*[#\r\n\0]")
