@@ -86,10 +86,10 @@ class MultipartReader:
             raise _make_error(f"its part {name} is a file, not a value")
         return parts[0]
 
-    def has_whole_field(self, name: str) -> bool:
-        """True if the value of a field has arrived: another part, or the end, has begun."""
-        part = self.find_field(name)
-        return part is not None and (part is not self.parts[-1] or self._state != "content")
+    @property
+    def is_in_part(self) -> bool:
+        """True while the content of the last part arrives."""
+        return self._state == "content"
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes. Raises ProblemError if they are no valid form."""

@@ -10,7 +10,8 @@ from gateway.core.errors import DRAINING, ClientGone, Problem, ProblemError
 from gateway.core.passthrough import PassThroughMatch
 from gateway.dialects import ANTHROPIC_MESSAGES, DIALECTS, GEMINI, OPENAI_CHAT, Dialect
 from gateway.pipeline.passthrough.answer import is_json
-from gateway.pipeline.passthrough.request import PassThroughRequest, clean_query
+from gateway.pipeline.passthrough.request import API_BY_DIALECT, PassThroughRequest, clean_query
+from gateway.pipeline.passthrough.upload_form import UploadForm
 from gateway.pipeline.passthrough.urls import UPLOAD_ID
 from gateway.runtime.composition import Gateway
 from gateway.server import paths, request_headers
@@ -32,6 +33,8 @@ _FORWARDED_HEADERS = frozenset(
 )  # fmt: skip
 """Client headers that go on beside those of the dialect. Headers that choose an organisation, a
 project or a billing account at the provider never do."""
+_FORM_BEGINNING_BYTES = 65_536
+"""Bytes of a form without a model that the gateway reads before it decides."""
 _ANTHROPIC_HEADER = b"anthropic-version"
 
 
@@ -126,21 +129,32 @@ class PassThroughServer:
         send: Send,
     ) -> bool:
         """Take a body that is no JSON: whole, or as an upload. Return False if it was refused."""
-        is_upload = request.match.candidates[0].endpoint.is_upload
+        first = request.match.candidates[0]
+        endpoint, is_upload = first.endpoint, first.endpoint.is_upload
+        names_model = endpoint.model == "body"
         problem: Problem | None = None
         try:
+            if endpoint.body == "multipart":
+                api = API_BY_DIALECT[first.table.dialect]
+                request.form = UploadForm(request.content_type, api, guards_fields=names_model)
             reader = UploadReader(
                 receive,
                 length,
                 self._server,
                 self._admission.reserve_memory(in_flight),
+                request.form,
                 setting="max_upload" if is_upload else "max_body",
             )
-            if is_upload:
-                request.upload = reader
-            else:
+            if names_model or not is_upload:
                 await reader.read_ahead(self._server.max_body + 1)
+            elif request.form is not None:
+                await reader.read_ahead(_FORM_BEGINNING_BYTES)
+            if reader.is_complete:
                 request.body = reader.take_whole()
+            else:
+                request.upload = reader
+                if request.form is not None:
+                    request.form.end_beginning()
         except ClientGone:
             return False
         except ProblemError as error:
@@ -151,8 +165,7 @@ class PassThroughServer:
             problem = DRAINING
         if problem is None:
             return True
-        endpoint = self._endpoints[request.dialect.name]
-        await endpoint.refuse(send, problem, request.call.id)
+        await self._endpoints[request.dialect.name].refuse(send, problem, request.call.id)
         return False
 
     def _find_upload_key(self, scope: Scope) -> Key | None:

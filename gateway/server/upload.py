@@ -102,6 +102,13 @@ class UploadReader:
                 self._pieces_ahead.append(data)
                 self._memory.reserve_body(self.received_bytes)
 
+    def replace_ahead(self, start: int, size: int, value: bytes) -> None:
+        """Put a value in place of bytes that were read ahead and that nobody has taken yet."""
+        data = b"".join(self._pieces_ahead)
+        self._pieces_ahead = deque([b"%b%b%b" % (data[:start], value, data[start + size :])])
+        if self.length is not None:
+            self.length += len(value) - size
+
     def take_whole(self) -> bytes | None:
         """Return the whole body if it was read ahead; otherwise None, and nothing is taken."""
         if not self.is_complete or sum(map(len, self._pieces_ahead)) < self.received_bytes:

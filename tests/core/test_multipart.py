@@ -114,15 +114,13 @@ def test_a_sink_takes_the_content_of_its_part() -> None:
     assert b"".join(taken) == b"{}\r\n--A\r\n\r\n"
 
 
-def test_a_field_is_whole_once_its_boundary_has_come() -> None:
+def test_a_part_ends_with_its_boundary() -> None:
     reader = MultipartReader(TYPE)
-    reader.feed(PURPOSE)
-    assert not reader.has_whole_field("purpose")
-    assert not reader.has_whole_field("model")
-    reader.feed(FILE[:7])
-    assert reader.has_whole_field("purpose")
-    reader.feed(FILE[7:-5])
-    assert reader.has_whole_field("purpose")
+    states = []
+    for data in (b"", PURPOSE, FILE[:7], FILE[7:], b"\r\n--B--"):
+        reader.feed(data)
+        states.append(reader.is_in_part)
+    assert states == [False, True, False, True, False]
 
 
 def test_a_value_that_is_large_is_not_kept_and_others_are() -> None:

@@ -173,3 +173,13 @@ async def test_what_is_read_ahead_needs_memory() -> None:
     with pytest.raises(ProblemError, match="more memory than the gateway has"):
         await reader.read_ahead(10**8)
     assert reader.received_bytes == 20_000_000
+
+
+async def test_bytes_that_were_read_ahead_may_be_replaced() -> None:
+    """The length changes with them, if the client has told one."""
+    for length, changed in ((9, 7), (None, None)):
+        reader = make_reader(client_sending(b"abc", b"def", b"ghi"), length)
+        await reader.read_ahead(6)
+        reader.replace_ahead(2, 3, b"x")
+        assert reader.length == changed
+        assert b"".join(await collect(reader)) == b"abxfghi"

@@ -5,7 +5,8 @@ client's SDK retries by its own rule.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import math
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NoReturn
 from urllib.parse import parse_qs
 
@@ -13,7 +14,7 @@ from gateway.core import jsonio
 from gateway.core.call import Call
 from gateway.core.decision import Decision, Plan
 from gateway.core.errors import ClientGone, Problem, ProblemError
-from gateway.core.object_ids import ObjectApi, find_objects, may_name_objects
+from gateway.core.object_ids import find_objects, may_name_objects
 from gateway.core.owned_object import OwnedObject
 from gateway.core.target import Account, Provider, Target, Tier, name_timers
 from gateway.dialects.passthrough_usage import list_unit_bounds
@@ -23,6 +24,7 @@ from gateway.pipeline.accounting import CallRecorder, RecordedAccount
 from gateway.pipeline.end_users import EndUserHasher
 from gateway.pipeline.passthrough.objects import ObjectGuard, find_place
 from gateway.pipeline.passthrough.request import (
+    API_BY_DIALECT,
     PassThroughFacts,
     PassThroughRequest,
     read_facts,
@@ -41,10 +43,6 @@ from gateway.routing.router import Router
 from gateway.telemetry.log import Log
 from gateway.upstream.client import ProviderClient
 from gateway.upstream.forwarded_request import ForwardedRequest
-
-_API_BY_DIALECT: Mapping[str, ObjectApi] = {
-    "openai-chat": "openai", "anthropic-messages": "anthropic", "gemini": "gemini",
-}  # fmt: skip
 
 
 class PassThroughEngine:
@@ -163,6 +161,7 @@ class PassThroughEngine:
         parameters = dict(request.match.parameters)
         if "model" in parameters:
             parameters["model"] = choice.model
+        loop = asyncio.get_running_loop()
         timers = provider.timers[name_timers(choice.tier, "generate")]
         exchange = Exchange(
             request=request,
@@ -173,12 +172,12 @@ class PassThroughEngine:
             provider_account=provider_account,
             attempt=await account.attempt_started(target, provider_account),
             timers=timers,
-            deadline=asyncio.get_running_loop().time() + timers.total,
+            deadline=loop.time() + timers.total,
         )
         headers = dict(request.call.headers)
         if request.content_type:
             headers["content-type"] = request.content_type
-        upload = request.upload
+        upload, body = request.upload, write_body(request, facts, choice.model)
 
         async def record_resend(problem: Problem) -> None:
             account.attempt_failed(exchange.attempt, problem)
@@ -192,13 +191,16 @@ class PassThroughEngine:
                     method=choice.endpoint.endpoint.method,
                     url=choice.endpoint.build_url(parameters, request.query),
                     headers=headers,
-                    body=write_body(request, facts, choice.model) if upload is None else upload,
+                    body=body,
                     length=None if upload is None else upload.length,
                 ),
                 timers,
-                deadline=exchange.deadline,
+                # An upload may take as long as it makes progress; then its answer has its own time.
+                deadline=exchange.deadline if upload is None else math.inf,
                 on_resend=record_resend,
             )
+            if upload is not None:
+                exchange.deadline = loop.time() + timers.total
             try:
                 return await self._responder.respond(exchange, response)
             except BaseException:
@@ -223,8 +225,8 @@ def list_object_ids(request: PassThroughRequest, facts: PassThroughFacts) -> lis
     ids = first.list_object_ids(request.match.parameters)
     if first.endpoint.upload_header:
         ids += parse_qs(request.query).get(UPLOAD_ID, [])
-    api = _API_BY_DIALECT[first.table.dialect]
-    if facts.is_form:
+    api = API_BY_DIALECT[first.table.dialect]
+    if request.form is not None:
         body = jsonio.dumps(facts.value)
     if facts.value and body and may_name_objects(api, body):
         ids += [item.id for item in find_objects(api, body, facts.value)]

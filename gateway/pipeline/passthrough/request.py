@@ -1,6 +1,6 @@
 """What the gateway reads of a pass-through request; all other bytes go on as they came."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Protocol
 from urllib.parse import parse_qsl, urlencode
 
@@ -10,12 +10,17 @@ from gateway.core import jsonio
 from gateway.core.call import Call
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.jsonio import Json
-from gateway.core.multipart import MultipartReader, replace_field
+from gateway.core.multipart import replace_field
+from gateway.core.object_ids import ObjectApi
 from gateway.core.passthrough import PassThroughMatch
 from gateway.core.prompt import Prompt
 from gateway.dialects import Dialect
+from gateway.pipeline.passthrough.upload_form import UploadForm
 from gateway.state.upload_tokens import QUERY_NAME
 
+API_BY_DIALECT: Mapping[str, ObjectApi] = {
+    "openai-chat": "openai", "anthropic-messages": "anthropic", "gemini": "gemini",
+}  # fmt: skip
 _TEXT_MEMBERS = ("prompt", "input", "text", "query")
 """Members of requests that have a person's text."""
 _PRIVATE_QUERIES = frozenset({"key", "access_token", "api_key", "api-version", QUERY_NAME})
@@ -29,6 +34,10 @@ class Upload(AsyncIterator[bytes], Protocol):
     """The bytes of the body, if the client has said so."""
     is_complete: bool
     """True if the whole body has arrived."""
+
+    def replace_ahead(self, start: int, size: int, value: bytes) -> None:
+        """Put a value in place of bytes that nobody has taken yet."""
+        ...
 
 
 class PassThroughRequest(msgspec.Struct, kw_only=True):
@@ -47,6 +56,8 @@ class PassThroughRequest(msgspec.Struct, kw_only=True):
     """The whole body; None if there is none, or if it comes as an upload."""
     upload: "Upload | None" = None
     """A body that still arrives."""
+    form: UploadForm | None = None
+    """The form in the body, as far as it has arrived; None if the body is no form."""
 
     @property
     def has_unread_body(self) -> bool:
@@ -60,7 +71,6 @@ class PassThroughFacts(msgspec.Struct, frozen=True, kw_only=True):
     prompt: Prompt
     value: dict[str, Json] = {}
     """The decoded body if it is a JSON object, or the fields of a form."""
-    is_form: bool = False
     user: str = ""
     """The end user whom the client names in the body."""
 
@@ -75,9 +85,8 @@ def read_facts(request: PassThroughRequest) -> PassThroughFacts:
     """Read a request. Raises ProblemError if its body is not what the endpoint takes."""
     endpoint = request.match.candidates[0].endpoint
     value: dict[str, Json] = {}
-    is_form = request.content_type.lower().startswith("multipart/")
-    if endpoint.body == "multipart" and is_form and request.body is not None:
-        value = _read_fields(request.body, request.content_type)
+    if request.form is not None:
+        value = request.form.read_fields()
     elif endpoint.body in ("json", "multipart") and request.body:
         value = _read_object(request.body)
     model = value.get("model") if endpoint.model == "body" else None
@@ -97,51 +106,32 @@ def read_facts(request: PassThroughRequest) -> PassThroughFacts:
         user_turns=1 if text else 0,
         chars=len(text),
     )
-    return PassThroughFacts(
-        prompt=prompt,
-        value=value,
-        is_form=is_form,
-        user=user if isinstance(user, str) else "",
-    )
+    return PassThroughFacts(prompt=prompt, value=value, user=user if isinstance(user, str) else "")
 
 
-def write_body(request: PassThroughRequest, facts: PassThroughFacts, model: str) -> bytes | None:
+def write_body(
+    request: PassThroughRequest, facts: PassThroughFacts, model: str
+) -> bytes | Upload | None:
     """Return the body for the provider: the client's own bytes, unless its model is named anew."""
-    endpoint, body = request.match.candidates[0].endpoint, request.body
-    if body is None or endpoint.body == "bytes":
-        return body
-    if facts.is_form:
-        if endpoint.model != "body" or facts.prompt.model == model:
-            return body
-        return replace_field(body, request.content_type, "model", model.encode())
+    endpoint, body, upload = request.match.candidates[0].endpoint, request.body, request.upload
+    if endpoint.body == "bytes":
+        return body if upload is None else upload
+    if request.form is not None:
+        part = request.form.find_field("model") if endpoint.model == "body" else None
+        if part is None or facts.prompt.model == model:
+            return body if upload is None else upload
+        if upload is not None:
+            upload.replace_ahead(part.start, part.size, model.encode())
+            return upload
+        return replace_field(body or b"", request.content_type, "model", model.encode())
+    if body is None:
+        return None
     members = jsonio.read_members(body) if body else {}
     if endpoint.model == "body" and facts.prompt.model != model:
         return jsonio.join_members({**members, "model": msgspec.Raw(jsonio.dumps(model))})
     if jsonio.has_repeated_member(body, members):  # the gateway has read the last of them
         return jsonio.join_members(members)
     return body
-
-
-def _read_fields(body: bytes, content_type: str) -> dict[str, Json]:
-    """Return the small fields of a form that are text, by name; a list for a repeated name.
-
-    Raises ProblemError if the body is no form that every parser reads alike.
-    """
-    reader = MultipartReader(content_type)
-    reader.feed(body)
-    reader.finish()
-    fields: dict[str, Json] = {}
-    for part in reader.parts:
-        if part.value is None:
-            continue
-        text = part.value.decode("utf-8", "replace")
-        name = part.name.removesuffix("[]")
-        fields[name] = text if name not in fields else [*_as_list(fields[name]), text]
-    return fields
-
-
-def _as_list(value: Json) -> list[Json]:
-    return value if isinstance(value, list) else [value]
 
 
 def _read_object(body: bytes) -> dict[str, Json]:

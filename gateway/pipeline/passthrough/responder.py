@@ -28,6 +28,7 @@ from gateway.pipeline.passthrough.request import (
     PassThroughFacts,
     PassThroughRequest,
 )
+from gateway.pipeline.passthrough.upload_form import describe_batch
 from gateway.pipeline.passthrough.urls import UrlRewriter
 from gateway.pipeline.response import (
     Headers,
@@ -238,7 +239,9 @@ class PassThroughResponder:
             items = answer.read_object(body).get(endpoint.list_member) or []
         for item in items if endpoint.makes else ():
             made_objects += find_result_objects(endpoint.makes, item)
-        await self._objects.add(key, exchange.place, made_objects, {})
+        form = exchange.request.form
+        facts = {} if form is None else describe_batch(form.batch)
+        await self._objects.add(key, exchange.place, made_objects, facts)
         if endpoint.deletes:
             await self._objects.remove(exchange.named_objects)
         if endpoint.url_members:
