@@ -169,6 +169,8 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     urls: dict[str, str]
     """The whole URLs, by dialect."""
+    realtime: dict[str, str] = {}
+    """The whole URLs of its WebSockets for sessions, by the form of their messages."""
     auth: Auth = "bearer"
     accounts: tuple[Account, ...] = ()
     """The accounts, in the order in which the gateway tries them."""

@@ -47,7 +47,7 @@ from gateway.pipeline.ledger_runtime import LedgerRuntime
 from gateway.pipeline.limit_enforcement import LimitRuntime
 from gateway.pipeline.llm_judge import Judge, JudgeMemory
 from gateway.routing.tier_share import ShareBounds
-from gateway.runtime import query_process
+from gateway.runtime import query_process, realtime
 from gateway.runtime.build import (
     BuiltConfig,
     adopt_classifiers,
@@ -437,7 +437,6 @@ class Gateway:
             self.limiter.settle(row)  # first: both then reach the store together
             context_loader.save_session(row)
 
-        response_store = self._make_response_store(config.cache)
         recorder = CallRecorder(
             ledger_runtime.writer,
             self.log,
@@ -451,6 +450,8 @@ class Gateway:
             clock=self.clocks.monotonic,
             wall=self.clocks.wall,
         )
+
+        response_store = self._make_response_store(config.cache)
         engine = Engine(
             router=built_config.router,
             upstream=upstream,
@@ -479,6 +480,19 @@ class Gateway:
             end_user_hasher=self.end_user_hasher,
             wait_until_ready=ensure_ready,
         )
+        make_realtime = partial(
+            realtime.make_engine,
+            config.realtime,
+            router=built_config.router,
+            context_loader=context_loader,
+            recorder=recorder,
+            limiter=self.limiter,
+            client=client,
+            wait_until_ready=ensure_ready,
+            flush_rows=self.write_batch.flush,
+            log=self.log,
+            clocks=self.clocks,
+        )
         return Revision(
             built_config,
             engine,
@@ -487,6 +501,7 @@ class Gateway:
             client,
             local_engines,
             self.clocks.wall(),
+            make_realtime,
         )
 
     def _make_local_engines(

@@ -1,6 +1,8 @@
 """A revision: one configuration in force, the parts that serve its calls, and their count."""
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from gateway.core.target import Provider
 from gateway.pipeline.engine import Engine
@@ -9,6 +11,9 @@ from gateway.runtime.build import BuiltConfig
 from gateway.upstream.client import ProviderClient
 from gateway.upstream.failover import Upstream
 from gateway.upstream.local_engine import LocalEngine
+
+if TYPE_CHECKING:
+    from gateway.pipeline.realtime.engine import RealtimeEngine
 
 
 class Revision:
@@ -23,7 +28,9 @@ class Revision:
         client: ProviderClient,
         local_engines: Mapping[str, LocalEngine],
         since: float,
+        make_realtime: "Callable[[], RealtimeEngine]",
     ) -> None:
+        """`make_realtime` makes the engine of sessions when the first one begins."""
         self.built_config = built_config
         self.engine = engine
         self.passthrough = passthrough
@@ -33,6 +40,7 @@ class Revision:
         """Local engines, by provider."""
         self.since = since
         """The time when it came into force, in seconds since the epoch."""
+        self._make_realtime = make_realtime
         self.calls = 0
         """The number of calls that run on it."""
         self._on_end: Callable[[], object] | None = None
@@ -41,6 +49,11 @@ class Revision:
     def version(self) -> str:
         """The version of the configuration, as shown on rows."""
         return self.built_config.built_catalogue.catalogue.version
+
+    @cached_property
+    def realtime(self) -> "RealtimeEngine":
+        """The engine of Realtime and Live sessions."""
+        return self._make_realtime()
 
     def enter(self) -> Engine:
         """Count a call that begins, and return its engine. The caller must `leave` at its end."""

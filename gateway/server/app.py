@@ -17,7 +17,17 @@ from gateway.pipeline.response import make_problem_response
 from gateway.routing import explain
 from gateway.routing.explanation_redaction import redact_explanation
 from gateway.runtime.composition import VERSION, Gateway
-from gateway.server import cors, feedback, health, metrics, models, openapi, paths, request_headers
+from gateway.server import (
+    cors,
+    feedback,
+    health,
+    metrics,
+    models,
+    openapi,
+    paths,
+    realtime_refusals,
+    request_headers,
+)
 from gateway.server.admin import (
     audit,
     call_review,
@@ -43,6 +53,7 @@ from gateway.server.readiness import Readiness
 from gateway.server.request_headers import Message, Receive, Scope, Send
 from gateway.server.start_page import routes as start_page_routes
 from gateway.server.usage import routes as usage_routes
+from gateway.server.websocket import WebSocketEndpoint
 from gateway.telemetry import process
 from gateway.telemetry.log import locate_error
 
@@ -99,6 +110,10 @@ class App(FastAPI):
             name: Endpoint(gateway, dialect, refusal_log, admission, self.client_tokens)
             for name, dialect in OPERATIONS.items()
         }
+        self.websockets = WebSocketEndpoint(
+            gateway, refusal_log, admission, self.client_tokens, self._cors, self._open_access
+        )
+        """Serves all WebSockets. Requests for one never reach `__call__`."""
         self._endpoints = {
             dialect.path: endpoints[name]
             for name, dialect in OPERATIONS.items()
@@ -121,6 +136,7 @@ class App(FastAPI):
         _add_call_routes(self, gateway, admission)
         health.add_routes(self, gateway, self.readiness, metrics_guard)
         feedback.add_routes(self, gateway, admission)
+        realtime_refusals.add_routes(self)
         usage_routes.add_routes(self, gateway)
         costs.add_routes(self, gateway)
         recorded_call.add_routes(self, gateway)

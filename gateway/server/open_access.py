@@ -65,18 +65,27 @@ class OpenAccess:
         return self._listens_on_any_address and parse_address(name) is not None
 
     def _allows_page(self, headers: Headers) -> bool:
-        """True if a request comes from no web page, or from one that may call.
+        """True if a request comes from no web page, from one that may call, or from this machine.
 
-        Desktop programs have a scheme of their own, such as `app://`.
+        Without keys no page of `null` may call, whatever `server.cors` says.
         """
         origin = find_value(headers, b"origin")
-        if not origin:
-            return True
         if origin == b"null":
             return False
-        scheme, _, authority = origin.lower().partition(b"://")
-        if scheme not in (b"http", b"https") or self._cors.allows(origin):
-            return True
-        if authority == (find_value(headers, b"host") or b"").lower():
-            return True  # a page of this gateway, by a name that it knows
-        return is_loopback(parse_name(authority))
+        page = find_foreign_page(headers, self._cors)
+        return page is None or is_loopback(parse_name(page.lower().partition(b"://")[2]))
+
+
+def find_foreign_page(headers: Headers, cors: CorsPolicy) -> bytes | None:
+    """Return the origin of the calling page if it may not call; None if it may, or is no page.
+
+    A page of this gateway may call. Desktop programs have a scheme of their own, such as `app://`.
+    """
+    origin = find_value(headers, b"origin")
+    if not origin or cors.allows(origin):
+        return None
+    scheme, _, authority = origin.lower().partition(b"://")
+    if scheme not in (b"http", b"https", b"null"):
+        return None
+    is_own_page = authority == (find_value(headers, b"host") or b"").lower()
+    return None if is_own_page and authority else origin

@@ -285,6 +285,10 @@ def _build_provider(name: str, provider_part: ProviderPart, source: ConfigSource
             dialect: path if "://" in path else base_url + path
             for dialect, path in provider_part.dialects.items()
         },
+        realtime={
+            form: path if "://" in path else base_url + path
+            for form, path in provider_part.realtime.items()
+        },
         auth=provider_part.auth if accounts else "none",
         accounts=accounts or (Account("main", ""),),
         headers=provider_part.headers,

@@ -16,6 +16,7 @@ from gateway.dialects import Dialect
 from gateway.upstream.forwarded_request import ForwardedRequest
 from gateway.upstream.http1 import (
     ConnectionPool,
+    Connector,
     DirectSink,
     Fields,
     Http1Transport,
@@ -50,6 +51,7 @@ _FIXED_HEADERS = (
 _FORWARDED_HEADERS = _FIXED_HEADERS[1:]
 """The fixed headers of a forwarded request, whose content type is the client's."""
 _PUBLIC_HEADERS = (("accept", "*/*"), ("accept-encoding", "identity"), ("user-agent", "tiergate"))
+_WEBSOCKET_SCHEMES = {"ws": "http", "wss": "https"}
 _UNSENT_ERRORS = (
     httpx.ConnectError, httpx.LocalProtocolError, httpx.ProxyError, httpx.UnsupportedProtocol,
 )  # fmt: skip
@@ -162,6 +164,15 @@ class _PreparedEndpoint(msgspec.Struct, frozen=True):
     """The shorter path through the gateway's own transport; None for another transport."""
 
 
+class UpgradeRoute(msgspec.Struct, frozen=True):
+    """The way to a provider's WebSocket: a maker of connections, the address, and the headers."""
+
+    connector: Connector
+    url: httpx.URL
+    headers: tuple[tuple[str, str], ...]
+    """The credential and the provider's own headers. The handshake adds its own."""
+
+
 class ProviderClient:
     """A client that sends calls to providers under one configuration."""
 
@@ -244,7 +255,7 @@ class ProviderClient:
             is_late = has_own_route and isinstance(error, httpx.ReadTimeout)
             # Bind the ProblemError to no name: its traceback refers to this frame, and would form a
             # cycle.
-            problem = _build_failure(provider.name, TimeoutError() if is_late else error)
+            problem = build_failure(provider.name, TimeoutError() if is_late else error)
             raise ProblemError(problem) from None
         return _OwnResponse(provider.name, route.pool, *connection_and_head)
 
@@ -282,7 +293,7 @@ class ProviderClient:
             raise ledger_unwritable() from None
         except (TimeoutError, httpx.HTTPError) as error:
             is_late = isinstance(error, httpx.ReadTimeout)
-            problem = _build_failure(provider.name, TimeoutError() if is_late else error)
+            problem = build_failure(provider.name, TimeoutError() if is_late else error)
             raise ProblemError(problem) from None  # bound to no name, as in `send`
 
     async def _forward_once(
@@ -380,6 +391,33 @@ class ProviderClient:
             )
         return endpoint
 
+    def prepare_upgrade(
+        self, provider: Provider, account: Account, address: str, headers: Mapping[str, str]
+    ) -> UpgradeRoute:
+        """Return the way to a WebSocket of a provider. Raises ProblemError if there is none.
+
+        `address` is a URL of ws, wss, http or https, or a path at a local engine.
+        """
+        base = self.base_urls.get(provider.name, "") if address.startswith("/") else ""
+        url = httpx.URL(base + address)
+        if url.scheme in _WEBSOCKET_SCHEMES:
+            url = url.copy_with(scheme=_WEBSOCKET_SCHEMES[url.scheme])
+        transport = self._pools(provider)
+        try:
+            connector = (
+                transport.make_connector(url) if isinstance(transport, Http1Transport) else None
+            )
+        except httpx.HTTPError as error:
+            raise ProblemError(build_failure(provider.name, error)) from None
+        if connector is None or connector.has_plain_proxy:
+            message = f"The gateway reaches {provider.name} over no WebSocket: see the proxy and "
+            raise _build_error("upstream_unreachable", f"{message}transport of it.", "no")
+        own_headers = [("user-agent", "tiergate"), (HOP_HEADER, self._hop)]
+        own_headers += [*provider.headers.items(), *headers.items()]
+        if account.secret and provider.auth != "none":
+            own_headers.append(_AUTH_HEADERS[provider.auth](account.secret))
+        return UpgradeRoute(connector, url, tuple(own_headers))
+
     async def close(self) -> None:
         """Close every transport."""
         await self._pools.close()
@@ -394,7 +432,7 @@ def _join_url(endpoint_url: str, tail: str) -> str:
     return f"{path}{added_path}?{queries}" if queries else f"{path}{added_path}"
 
 
-def _build_failure(name: str, error: Exception) -> Problem:
+def build_failure(name: str, error: Exception) -> Problem:
     """Return why no answer came, and whether the provider may have worked on one."""
     if isinstance(error, httpx.PoolTimeout):
         message = f"The gateway has no free connection to {name}. Try again soon."

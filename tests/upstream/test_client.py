@@ -340,16 +340,15 @@ def test_an_invalid_certificate_is_a_permanent_failure() -> None:
     garbage = httpx.ConnectError("TLS: wrong version number")
     garbage.__cause__ = ssl.SSLError("x")
     problems = [
-        door._build_failure("acme", item)
-        for item in (wrong, garbage, httpx.ConnectError("refused"))
+        door.build_failure("acme", item) for item in (wrong, garbage, httpx.ConnectError("refused"))
     ]
     assert [item.is_permanent for item in problems] == [True, False, False]
-    assert door._build_failure("acme", httpx.UnsupportedProtocol("x")).is_permanent
+    assert door.build_failure("acme", httpx.UnsupportedProtocol("x")).is_permanent
 
 
 def test_a_full_connection_pool_is_an_overloaded_error() -> None:
     """The client may retry: the gateway has sent nothing."""
-    problem = door._build_failure("acme", httpx.PoolTimeout("x"))
+    problem = door.build_failure("acme", httpx.PoolTimeout("x"))
     assert (problem.kind, problem.retry_after, problem.should_retry) == ("overloaded", 1.0, None)
 
 

@@ -25,6 +25,7 @@ from gateway.server.http1.exchange import EndpointExchange, HttpExchange
 from gateway.server.http1.head_cache import RepeatedHead
 from gateway.server.http1.request_parser import RequestHead, RequestParser, UnreadableRequestError
 from gateway.server.http1.response_writer import ResponseWriter
+from gateway.server.http1.websocket_exchange import WebSocketExchange
 from gateway.server.paths import find_dialect
 
 _NO_DEADLINE = math.inf
@@ -83,7 +84,8 @@ class ClientConnection(asyncio.Protocol):
         "_app", "_app_state", "_awaited_request", "_body_timer", "_connection_scope", "_context",
         "_current", "_head_timer", "_idle_deadline", "_idle_timer", "_is_over_limit",
         "_is_refused", "_loop", "_new_head_count", "_parser", "_pending_head", "_repeated_head",
-        "_request_data", "_server_state", "_skips_linger", "_timeouts", "_waiting", "transport",
+        "_request_data", "_server_state", "_skips_linger", "_timeouts", "_waiting", "_websocket",
+        "transport",
     )  # fmt: skip
 
     transport: ClientTransport
@@ -106,6 +108,8 @@ class ClientConnection(asyncio.Protocol):
         """The request that is being answered, or was answered last."""
         self._waiting: deque[HttpExchange] = deque()
         """Requests that were read and wait for their turn."""
+        self._websocket: WebSocketExchange | None = None
+        """The request for a WebSocket, which takes all bytes that follow; None without one."""
         self._awaited_request: _AwaitedRequest | None = None
         self._request_data = b""
         """All bytes of the awaited request, if nothing came before its head; else empty."""
@@ -151,6 +155,7 @@ class ClientConnection(asyncio.Protocol):
         # Cleared at once: reference cycles would stay until the garbage collector runs.
         self._parser.stop()
         self._current = self._awaited_request = self._pending_head = self._repeated_head = None
+        self._websocket = None
         self._waiting.clear()
 
     def eof_received(self) -> None:
@@ -170,6 +175,9 @@ class ClientConnection(asyncio.Protocol):
         transport = self.transport
         if self._is_refused or transport.is_lingering:
             transport.discard(len(data))
+            return
+        if self._websocket is not None:
+            self._websocket.feed(data)
             return
         if self._pending_head is not None:
             (pending_head, head_data, body_size), self._pending_head = self._pending_head, None
@@ -262,6 +270,25 @@ class ClientConnection(asyncio.Protocol):
             )
         elif isinstance(exchange := self._get_last_exchange(), AsgiExchange):
             exchange.end_body()
+
+    def on_upgrade(self, head: RequestHead, remaining_data: bytes) -> bool:
+        """Take a request that offers a WebSocket. Return False if its path has none."""
+        app = self._app
+        if self._is_over_limit or not self._is_answered() or not app.websockets.matches(head.url):
+            return False
+        self._cancel_head_timer()
+        app.connection_limit.mark_busy(self)
+        exchange = WebSocketExchange(
+            self,
+            self._make_writer(keep_alive=False),
+            app.websockets,
+            make_scope(self._connection_scope, head, self._app_state),
+        )
+        self._websocket = exchange
+        self._waiting.append(exchange)
+        if remaining_data:
+            exchange.feed(remaining_data)
+        return True
 
     # requests in their turn
 

@@ -1,7 +1,8 @@
 """Parse requests from the bytes of a connection: valid heads, and pieces of bodies.
 
 httptools parses. This module refuses what httptools accepts but RFC 9112 forbids, and heads that
-are too large. It ignores offers to upgrade: the gateway speaks no other protocol.
+are too large. It ignores offers to upgrade, unless the listener takes the request as the start of a
+WebSocket: then the parser has read its last byte of the connection.
 """
 
 from typing import NamedTuple, Protocol
@@ -14,6 +15,7 @@ from gateway.server import host_header, request_headers
 _HTTP_VERSIONS = ("1.0", "1.1")
 _ASGI_HEADERS = (b"transfer-encoding", b"origin")
 """Headers of requests for the ASGI application, which handles more than an endpoint does."""
+_BODY_HEADERS = (b"content-length", b"transfer-encoding")
 _UPGRADE_HEADERS = (b"upgrade", b"http2-settings", b"connection")
 UNREADABLE_PROBLEM = Problem(
     kind="invalid_request",
@@ -58,6 +60,13 @@ class RequestListener(Protocol):
 
     def on_message_complete(self) -> None:
         """Take the end of the request."""
+        ...
+
+    def on_upgrade(self, head: RequestHead, remaining_data: bytes) -> bool:
+        """Take a request that offers a WebSocket, and all bytes after it.
+
+        Return False to have it read as one without the offer.
+        """
         ...
 
 
@@ -129,12 +138,23 @@ class RequestParser:
         method = self._parser.get_method()
         if method == b"CONNECT":
             raise UnreadableRequestError(UNREADABLE_PROBLEM)
+        if method == b"GET" and self._offers_websocket():
+            head = RequestHead(
+                method, self.url, "1.1", self._headers, keep_alive=False,
+                expects_continue=False, is_plain=False,
+            )  # fmt: skip
+            if self._listener.on_upgrade(head, remaining_data):
+                return True
         header_lines = [
             name + b": " + value for name, value in self._headers if name not in _UPGRADE_HEADERS
         ]
         request_line = method + b" " + self.url + b" HTTP/1.1"
         self._parser = self._make_parser()
         return self.feed(b"\r\n".join([request_line, *header_lines, b"", remaining_data]))
+
+    def _offers_websocket(self) -> bool:
+        names = {name for name, _ in self._headers}
+        return b"sec-websocket-key" in names and names.isdisjoint(_BODY_HEADERS)
 
     # what httptools calls
 

@@ -207,6 +207,19 @@ class CachePart(Part):
     """Settings for near questions; unset, the cache does not look for them."""
 
 
+class RealtimePart(Part):
+    """Bounds of Realtime and Live sessions, which are WebSockets."""
+
+    max_message: Annotated[ByteSize, Field(ge=1_000)] = 16_000_000
+    """The most bytes of one message, all its frames together."""
+    idle: Annotated[Duration, Field(gt=0)] = 600.0
+    """Seconds without a message from either side after which a session ends."""
+    length: Annotated[Duration, Field(gt=0)] = 3600.0
+    """Seconds after which a session ends."""
+    ping: Annotated[Duration, Field(gt=0)] = 20.0
+    """Seconds between pings; a side that is silent for two of them is gone."""
+
+
 class ResponsesPart(Part):
     """Answers that a later request of the Responses API may continue."""
 
@@ -408,6 +421,9 @@ class ProviderPart(Part):
     embeddings: str | None = None
     """The path or whole URL of embeddings in OpenAI's shape. Unset, it is derived from the URL of
     Chat Completions."""
+    realtime: dict[Literal["openai", "gemini"], str] = {}
+    """The path or whole URL of WebSocket sessions, by the form of their messages: OpenAI's Realtime
+    API or Google's Live API. `{version}` stands for the version that the client asks for."""
     prices: str | None = None
     """The provider's name in genai-prices, if it differs from its name here."""
     names: Words = []
@@ -603,6 +619,7 @@ class Config(Part):
     retry: RetryPart = RetryPart.model_construct()
     responses: ResponsesPart = ResponsesPart.model_construct()
     passthrough: PassThroughPart = PassThroughPart.model_construct()
+    realtime: RealtimePart = RealtimePart.model_construct()
     media: MediaPart = MediaPart.model_construct()
     ledger: LedgerPart = LedgerPart.model_construct()
     metrics: MetricsPart = MetricsPart.model_construct()

@@ -10,7 +10,7 @@
 - recording_transport: keeps one exchange on its way, for `tiergate doctor --live`
 """
 
-from gateway.upstream.http1.connect import create_tls_context
+from gateway.upstream.http1.connect import Connector, create_tls_context
 from gateway.upstream.http1.connection import (
     DirectSink,
     ProviderConnection,
@@ -24,6 +24,7 @@ from gateway.upstream.http1.transport import Http1Transport, PreparedRoute, Resp
 
 __all__ = [
     "ConnectionPool",
+    "Connector",
     "DirectSink",
     "Fields",
     "Http1Transport",

@@ -70,16 +70,29 @@ class Connector:
         Raises httpx.ConnectError, httpx.ProxyError.
         """
         connection = ProviderConnection(loop)
+        await self.attach(loop, connection)
+        return connection
+
+    @property
+    def has_plain_proxy(self) -> bool:
+        """True if a proxy reads the requests: it tunnels only encrypted connections."""
+        return self._proxy is not None and self._tls is None
+
+    async def attach(self, loop: Loop, protocol: asyncio.Protocol) -> None:
+        """Connect, and give the connection to a protocol.
+
+        Raises httpx.ConnectError, httpx.ProxyError.
+        """
         proxy = self._proxy
         try:
             if proxy is None:
                 sock = await connect(loop, self._host, self._port)
-                await _attach_socket(loop, connection, sock, self._tls, self._tls_name)
+                await _attach_socket(loop, protocol, sock, self._tls, self._tls_name)
             elif self._tls is None:
                 sock = await connect(loop, proxy.host, proxy.port)
-                await _attach_socket(loop, connection, sock, proxy.tls, proxy.host)
+                await _attach_socket(loop, protocol, sock, proxy.tls, proxy.host)
             else:
-                await self._open_tunnel(loop, connection, proxy, self._tls)
+                await self._open_tunnel(loop, protocol, proxy, self._tls)
         except ssl.SSLError as error:
             reason = getattr(error, "verify_message", "") or error.reason or "failed"
             reason = reason.partition(",")[0]  # the host's name comes after the comma
@@ -88,10 +101,9 @@ class Connector:
             raise httpx.ConnectError(_describe_error(error)) from error
         except ValueError as error:  # the resolver or TLS cannot take the name
             raise httpx.ConnectError("the host's name is not valid") from error
-        return connection
 
     async def _open_tunnel(
-        self, loop: Loop, connection: ProviderConnection, proxy: ProxySettings, tls: ssl.SSLContext
+        self, loop: Loop, protocol: asyncio.Protocol, proxy: ProxySettings, tls: ssl.SSLContext
     ) -> None:
         """Open a TLS connection through a proxy's CONNECT."""
         sock = await connect(loop, proxy.host, proxy.port)
@@ -105,14 +117,14 @@ class Connector:
                 % (authority, authority, proxy.auth_line)
             )
             tls_transport = await loop.start_tls(
-                proxy_transport, connection, tls, server_hostname=self._tls_name
+                proxy_transport, protocol, tls, server_hostname=self._tls_name
             )
         except BaseException:
             tunnel.abort()
             raise
         if tls_transport is None:
             raise httpx.ConnectError("TLS: closed")
-        connection.connection_made(tls_transport)
+        protocol.connection_made(tls_transport)
 
 
 def _describe_error(error: OSError) -> str:

@@ -286,7 +286,11 @@ class Http1Transport(httpx.AsyncBaseTransport):
         for pool in self._pools.values():
             pool.close()
 
-    def _open_pool(self, origin: Origin) -> ConnectionPool:
+    def make_connector(self, url: httpx.URL) -> Connector:
+        """Return a maker of connections outside the pools, for an address. Raises httpx errors."""
+        return self._make_connector((url.scheme, url.raw_host, url.port, None))
+
+    def _make_connector(self, origin: Origin) -> Connector:
         scheme, raw_host, port, sni = origin
         host = raw_host.decode("ascii")
         default_port = _DEFAULT_PORTS.get(scheme)
@@ -295,9 +299,12 @@ class Http1Transport(httpx.AsyncBaseTransport):
         if scheme == "https" and self._tls is None:
             self._tls = create_tls_context()
         tls = self._tls if scheme == "https" else None
+        return Connector(host, port or default_port, tls, sni, self._proxy)
+
+    def _open_pool(self, origin: Origin) -> ConnectionPool:
         pool = ConnectionPool(
             asyncio.get_running_loop(),
-            Connector(host, port or default_port, tls, sni, self._proxy),
+            self._make_connector(origin),
             limit=self._limit,
             max_idle=self._max_idle,
             keepalive_expiry=self._keepalive_expiry,

@@ -1,0 +1,1 @@
+"""Messages of Realtime and Live sessions, as far as money depends on them. Nothing is rewritten."""

@@ -1,0 +1,1 @@
+"""Realtime and Live sessions: WebSockets between clients and providers, with money."""
