@@ -9,6 +9,7 @@ from typing import NamedTuple
 from gateway.core.decision import Decision, TraceStep
 from gateway.core.decision_context import EMPTY_CONTEXT
 from gateway.core.errors import Problem, ProblemError
+from gateway.core.name_patterns import is_safe_name
 from gateway.core.owned_object import ObjectPlace
 from gateway.core.passthrough import PassThroughMatch, ProviderEndpoint
 from gateway.core.target import Catalogue, Target, Targets, Tier
@@ -158,6 +159,9 @@ def _find_model(
     account: str | None,
 ) -> PassThroughChoice:
     """Choose the candidate that has a model. Raises ProblemError if several or none may have it."""
+    if not is_safe_name(requested):
+        message = f"The model {refusals.quote_name(requested)} has no valid name."
+        raise ProblemError(Problem(kind="model_not_found", message=message, param="model"))
     if requested.rpartition("/")[2] in VIRTUAL_NAMES:
         message = (
             f"This endpoint needs the name of a model: {refusals.quote_name(requested)} chooses "

@@ -87,7 +87,7 @@ def test_a_page_keeps_the_objects_of_a_key_byte_for_byte() -> None:
     )
     page = read_page(body, "data")
     assert page is not None
-    assert (page.ids, page.has_more) == (["f1", "f2", "f3"], True)
+    assert (page.ids, page.has_more, page.next_cursor) == (["f1", "f2", "f3"], True, "f3")
     assert page.keep({"f1", "f2", "f3"}) == (
         b'{"object":"list","data":[{"id":"f1", "n": 1.0}, {"id": "f2"},\n {"id":"f3","u":"\\u00e9"}],'
         b'"first_id":"f1","last_id":"f3","has_more":true,"extra":[ 1 ]}'

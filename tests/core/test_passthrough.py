@@ -1,9 +1,11 @@
 """Paths of clients against the templates of pass-through endpoints."""
 
+import msgspec
 import pytest
 
 from gateway.core.passthrough import (
     PassThroughEndpoint,
+    PassThroughMatch,
     PassThroughRoutes,
     PassThroughTable,
     ProviderEndpoint,
@@ -133,3 +135,13 @@ def test_a_method_that_no_endpoint_has_leads_nowhere() -> None:
     routes = make_routes("a")
     assert routes.match("PATCH", b"/v1/files/file-1") is None
     assert routes.list_methods(b"/v1/files/file-1") == ["DELETE", "GET"]
+
+
+def test_two_apis_may_share_a_path() -> None:
+    match = make_routes("a").match("GET", b"/v1/files/file-1")
+    assert match is not None
+    other = msgspec.structs.replace(match.candidates[0].table, dialect="anthropic-messages")
+    claude = msgspec.structs.replace(match.candidates[0], table=other)
+    both = PassThroughMatch((*match.candidates, claude), match.parameters)
+    assert both.prefer_dialect("anthropic-messages").candidates == (claude,)
+    assert both.prefer_dialect("gemini") is both
