@@ -20,7 +20,13 @@ _PACKAGED_CONFIG = Path(gateway.__file__).parent / "_config"
 
 @click.group("catalogue", cls=CommandGroup)
 def command() -> None:
-    """Compare the configuration's models and prices with the installed price list."""
+    """Compare the configuration's models and prices with the installed price list.
+
+    \b
+    Examples:
+      tiergate catalogue update
+      tiergate catalogue update --write
+    """  # noqa: D301 - the mark keeps click from filling these lines
 
 
 @command.command("update")
@@ -73,7 +79,8 @@ def update(session: CommandSession, day_text: str | None, *, write: bool) -> Non
         click.echo(_format_kept(kept), err=True)
     for name in _list_deprecated(source):
         click.echo(f"{name}: the list calls it deprecated.", err=True)
-    click.echo(_format_summary(planned, day, is_written=write), err=True)
+    has_diff = bool(planned.files) and not write
+    click.echo(_format_summary(planned, day, is_written=write), err=has_diff)  # no part of a diff
 
 
 def _read_day(text: str | None) -> date | None:

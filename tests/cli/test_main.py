@@ -19,6 +19,8 @@ COMMANDS = (
     "serve",
     "check",
     "doctor",
+    "models",
+    "catalogue",
     "explain",
     "test",
     "dial",

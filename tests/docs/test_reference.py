@@ -85,6 +85,7 @@ PARTS: dict[str, type[BaseModel]] = {
     "sign_in": SignInPart,
     "limit": LimitPart,
     "budget": BudgetPart,
+    "unknown_price": root.UnknownPricePart,
     "users": UsersPart,
     "alerts": AlertsPart,
     "key": KeyPart,
