@@ -1,5 +1,6 @@
 """Compare the outcome of a probe with what the gateway expects of a provider, in plain words."""
 
+import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Literal
@@ -36,6 +37,11 @@ _USUAL_WORDS: Mapping[str, frozenset[str]] = {
     "tools": frozenset({"tool_calls", "tool_use", "function_call", "completed", "stop"}),
 }
 """Providers' words for the reason of an end, in lower case."""
+_FRAME = re.compile(r"^(?:[a-z]+\.)+(?=[a-z])|:(?:\d+|[a-z-]+)$")
+"""Matches what hosts put around a name: `us.anthropic.` before it, `:0` or `:groq` behind it."""
+_WORD_GAP = re.compile("[-.@]")
+_SNAPSHOT_WORD = re.compile(r"\d{4,}|v\d|latest|preview|gguf")
+"""Matches a part of a name that tells the version of one model."""
 _MAX_NAMES = 8
 """The most unknown members that a line of the report names."""
 _REFUSALS: Mapping[ProblemKind, str] = {
@@ -151,7 +157,7 @@ def _find_unknown_names(outcome: ProbeOutcome, frames: list[bytes]) -> list[str]
         except jsonio.JsonError:
             continue
         names.update(dict.fromkeys(find_unknown_members(value, members, object_name)))
-    return [*names]
+    return [name for name in names if name.rpartition(".")[2] != "error"]  # a problem already
 
 
 def _check_content(outcome: ProbeOutcome, answer: DecodedAnswer) -> Iterator[Deviation]:
@@ -193,16 +199,17 @@ def _check_finish(outcome: ProbeOutcome, answer: DecodedAnswer) -> Iterator[Devi
             text = f"the answer ends with {quoted_word}, which the gateway takes for {expected}"
             yield Deviation("warning", text)
     requested, served = outcome.series.candidate.target.model, outcome.served_model
-    if served is not None and not _is_same_model(requested, served):
+    if served is not None and not is_same_model(requested, served):
         yield Deviation("warning", f"the answer is of {served}, not of {requested}")
 
 
-def _is_same_model(requested: str, served: str) -> bool:
-    """True if two names may mean one model, one with a date or a maker before it."""
-    names = [
-        base_name(name.rpartition("/")[2].lower().replace(".", "-")) for name in (requested, served)
+def is_same_model(requested: str, served: str) -> bool:
+    """Return True if two names mean one model: only a date, a version or the maker differs."""
+    words = [
+        frozenset(_WORD_GAP.split(base_name(_FRAME.sub("", name.rpartition("/")[2].lower()))))
+        for name in (requested, served)
     ]
-    return names[0].startswith(names[1]) or names[1].startswith(names[0])
+    return all(_SNAPSHOT_WORD.fullmatch(word) for word in words[0] ^ words[1])
 
 
 def _check_usage(outcome: ProbeOutcome) -> Iterator[Deviation]:

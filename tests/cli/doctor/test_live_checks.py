@@ -1,0 +1,54 @@
+"""Checks of `doctor --live` that need no provider."""
+
+import asyncio
+from decimal import Decimal
+
+import pytest
+
+from gateway.cli.doctor.live.budget import ProbeBudget
+from gateway.cli.doctor.live.checks import is_same_model
+
+
+@pytest.mark.parametrize(
+    ("requested", "served"),
+    [
+        ("gpt-4o", "gpt-4o-2024-08-06"),
+        ("claude-haiku-4.5", "anthropic/claude-4.5-haiku-20251001"),
+        ("anthropic.claude-haiku-5-5-v1:0", "claude-haiku-5-5"),
+        ("moonshotai/Kimi-K2-Instruct-0905:groq", "moonshotai/kimi-k2-instruct-0905"),
+        ("mistral-large-latest", "mistral-large-2512"),
+        ("Qwen3-1.7B-Q4_K_M", "/models/Qwen3-1.7B-Q4_K_M.gguf"),
+    ],
+)
+def test_names_of_one_model_are_the_same(requested: str, served: str) -> None:
+    assert is_same_model(requested, served)
+
+
+@pytest.mark.parametrize(
+    ("requested", "served"),
+    [
+        ("gpt-4o", "gpt-4o-mini-2024-07-18"),
+        ("gpt-6-luna", "gpt-6.1-luna"),
+        ("llama3.1:8b", "llama3.1:70b"),
+        ("deepseek-chat", "deepseek-v4-flash"),
+        ("grok-4-fast", "grok-4-fast-reasoning"),
+    ],
+)
+def test_another_model_is_told(requested: str, served: str) -> None:
+    assert not is_same_model(requested, served)
+
+
+async def test_a_probe_waits_for_what_others_leave() -> None:
+    """A probe that does not fit now may fit once another has cost less than it could."""
+    budget = ProbeBudget(Decimal(10))
+    assert await budget.reserve(Decimal(6))
+    waiting = asyncio.ensure_future(budget.reserve(Decimal(5)))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    await budget.settle(Decimal(6), Decimal(1))
+    assert await waiting
+    assert budget.charged == 6
+    late = asyncio.ensure_future(budget.reserve(Decimal(5)))
+    await budget.settle(Decimal(5), Decimal(9))  # more than it could: nothing more is sent
+    assert not await late
+    assert not await budget.reserve(Decimal("0.01"))
