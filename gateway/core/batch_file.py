@@ -104,7 +104,9 @@ class BatchFileReader:
     def finish(self) -> BatchFileFacts:
         """Take the end of the file, and return its facts."""
         facts = self.facts
-        is_read = not facts.problem and self._read_line(b"".join(self._line_pieces))
+        line = b"".join(self._line_pieces)
+        self._line_pieces.clear()
+        is_read = not facts.problem and self._read_line(line)
         if is_read and not facts.models:
             facts.problem = "The file has no request."
         facts.object_ids = list(self._object_ids)

@@ -5,6 +5,7 @@ from urllib.parse import parse_qs
 
 import msgspec
 
+from gateway.core.batch_file import BatchFileReader
 from gateway.core.call import OPEN_KEY, Call, Key
 from gateway.core.errors import DRAINING, ClientGone, Problem, ProblemError
 from gateway.core.passthrough import PassThroughMatch
@@ -137,12 +138,14 @@ class PassThroughServer:
             if endpoint.body == "multipart":
                 api = API_BY_DIALECT[first.table.dialect]
                 request.form = UploadForm(request.content_type, api, guards_fields=names_model)
+            elif endpoint.creates == "file":
+                request.file_reader = BatchFileReader()
             reader = UploadReader(
                 receive,
                 length,
                 self._server,
                 self._admission.reserve_memory(in_flight),
-                request.form,
+                request.form or request.file_reader,
                 setting="max_upload" if is_upload else "max_body",
             )
             if names_model or not is_upload:

@@ -28,7 +28,7 @@ class UploadInspector(Protocol):
         """Take a piece. Raises ProblemError if the upload must end."""
         ...
 
-    def finish(self) -> None:
+    def finish(self) -> object:
         """Take the end. Raises ProblemError if the body is not valid."""
         ...
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 
 from gateway.core.ledger_rows import FinalRow
-from tests.e2e.test_passthrough import KEYS, SECRETS, answer
+from tests.e2e.test_passthrough import KEYS, SECRETS, answer, begin_upload, google
 from tests.e2e.upstream import Request, Upstream
 from tests.e2e.world import Config, Make, World
 
@@ -20,7 +20,7 @@ ALICE, BOB = ({"authorization": f"Bearer {secret}"} for secret in SECRETS)
 def forms(value: Config) -> None:
     value["server"] = {"max_body": "400KB", "max_upload": "1MB"}
     value["providers"]["acme"]["endpoints"] = {
-        "openai-images": "", "openai-files": "", "openai-containers": "",
+        "openai-images": "", "openai-files": "", "openai-containers": "", "openai-batches": "",
     }  # fmt: skip
     value["providers"]["acme"]["names"] = ["draw-*"]
 
@@ -148,23 +148,99 @@ def test_a_form_cannot_name_the_file_of_another_key(
     assert len(upstream.requests) == count
 
 
-def test_the_gateway_keeps_what_it_must_know_of_a_batch_file(
-    world: World, upstream: Upstream
-) -> None:
-    upstream.on("/acme/files", answer(b'{"id": "file-1"}'))
-    line = (
-        b'{"custom_id": "1", "body": {"model": "able-1", "max_tokens": 9, "file_id": "file-9"}}\n'
-    )
-    reply = world.client.post(
-        "/v1/files",
-        data={"purpose": "batch"},
-        files={"file": ("a.jsonl", line * 5000)},
-        headers=ALICE,
-    )
+def line(*ids: str) -> bytes:
+    """Return a request of a batch that names files."""
+    parts = [{"type": "file", "file": {"file_id": id}} for id in ids]
+    body = {"model": "able-1", "messages": [{"role": "user", "content": parts}]}
+    return json.dumps({"custom_id": "1", "url": "/v1/chat/completions", "body": body}).encode()
+
+
+def make_batch(
+    world: World, upstream: Upstream, data: bytes, purpose: str = "batch"
+) -> tuple[int, str]:
+    """Upload a batch file and make a batch of it; return the status and the message."""
+    upstream.on("/acme/files", answer(b'{"id": "file-9"}'))
+    files = {"file": ("a.jsonl", data)}
+    reply = world.client.post("/v1/files", data={"purpose": purpose}, files=files, headers=ALICE)
     assert reply.status_code == 200
-    owners = world.gateway.passthrough.owners
-    key = world.gateway.keys.find(SECRETS[0])
-    (owned,) = world.loop.run(owners.find(key, ["file-1"]))
-    batch = owned.facts["batch"]
-    assert (batch["size"], batch["object_ids"]) == (5000 * len(line), ["file-9"])
-    assert batch["models"]["able-1"]["requests"] == 5000
+    upstream.on("/acme/batches", answer(b'{"id": "batch_1"}'))
+    body = {"input_file_id": "file-9", "endpoint": "/v1/chat/completions"}
+    reply = world.client.post("/v1/batches", json=body, headers=ALICE)
+    return reply.status_code, "" if reply.is_success else reply.json()["error"]["message"]
+
+
+def upload_file(world: World, upstream: Upstream, id: str, headers: dict[str, str]) -> None:
+    upstream.on("/acme/files", answer(b'{"id": "%b"}' % id.encode()))
+    world.client.post("/v1/files", files={"file": b"1"}, headers=headers)
+
+
+@pytest.mark.parametrize("count", [1, 6000], ids=["whole", "upload"])
+def test_the_requests_of_a_batch_name_only_files_of_their_key(
+    world: World, upstream: Upstream, count: int
+) -> None:
+    """The provider would read the files of other keys: they are in the same account."""
+    upload_file(world, upstream, "file-1", ALICE)
+    upload_file(world, upstream, "file-2", BOB)
+    filler = b"\n" + b"\n".join([line()] * (count - 1))
+    assert make_batch(world, upstream, line("file-1") + filler) == (200, "")
+    status, message = make_batch(world, upstream, line("file-1", "file-2") + filler)
+    assert (status, "file-2" in message) == (404, True)
+    assert [item.path for item in upstream.requests].count("/acme/batches") == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "purpose", "reason"),
+    [
+        (b"no JSON", "batch", "Line 1 of the file is no request of a batch."),
+        (line(), "user_data", "The gateway has not read it as one."),
+    ],
+)
+def test_no_batch_is_made_of_a_file_that_the_gateway_has_not_read(
+    world: World, upstream: Upstream, data: bytes, purpose: str, reason: str
+) -> None:
+    status, message = make_batch(world, upstream, data, purpose)
+    assert (status, reason in message) == (400, True), message
+    assert not [item for item in upstream.requests if item.path == "/acme/batches"]
+
+
+@pytest.mark.parametrize(
+    ("ids", "headers", "status"),
+    [
+        (["files/a"], {"x-goog-upload-command": "upload, finalize"}, 200),
+        (["files/b"], {"x-goog-upload-command": "upload, finalize"}, 404),
+        (["files/a"], {"x-goog-upload-command": "finalize", "x-goog-upload-offset": "9"}, 400),
+    ],
+    ids=["own", "foreign", "in pieces"],
+)
+def test_a_batch_at_gemini_names_only_files_of_its_key(
+    make: Make, upstream: Upstream, ids: list[str], headers: dict[str, str], status: int
+) -> None:
+    def batches(value: Config) -> None:
+        google(value)
+        endpoints = value["providers"]["google"]["endpoints"]
+        endpoints["gemini-batches"] = "/google/v1beta"
+
+    world = make(batches, TIERGATE_KEYS=KEYS)
+
+    def upload(name: str, data: bytes, more: dict[str, str]) -> None:
+        url = begin_upload(
+            world, upstream, f"{upstream.url}/upload/v1beta/files?upload_id=U{name[-1]}"
+        ).headers["x-goog-upload-url"]
+        upstream.on("/upload", answer(b'{"file": {"name": "%b"}}' % name.encode()))
+        sent = {"x-goog-upload-offset": "0", "x-goog-upload-command": "upload, finalize", **more}
+        assert world.client.post(url, content=data, headers=sent).status_code == 200
+
+    upload("files/a", b"1", {})
+    parts = [{"fileData": {"fileUri": id}} for id in ids]
+    upload(
+        "files/c",
+        json.dumps({"key": "1", "request": {"contents": [{"parts": parts}]}}).encode(),
+        headers,
+    )
+    upstream.on("/google", lambda _: answer(b'{"name": "batches/1"}'))
+    reply = world.client.post(
+        "/v1beta/models/gem-1:batchGenerateContent",
+        json={"batch": {"inputConfig": {"fileName": "files/c"}}},
+        headers={"x-goog-api-key": SECRETS[0]},
+    )
+    assert reply.status_code == status, reply.content

@@ -108,6 +108,8 @@ class PassThroughEngine:
         account.record_prompt(facts.prompt, 0, None)
         features = Features(facts.prompt, call.dialect, call.key, call.options, None, call.hints)
         named_objects = await self._objects.find(call.key, list_object_ids(request, facts))
+        if request.match.candidates[0].endpoint.creates == "batch":
+            named_objects += await self._objects.find_in_batch_files(call.key, named_objects)
         place = find_place(named_objects)
         choice = route_passthrough.choose(self._router.catalogue, request.match, features, place)
         target = await _find_target(choice)

@@ -7,7 +7,7 @@ its one account.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from gateway.core.call import Key
-from gateway.core.errors import Problem, ProblemError
+from gateway.core.errors import Problem, ProblemError, invalid_request
 from gateway.core.jsonio import Json
 from gateway.core.object_answers import MadeObject, ObjectPage
 from gateway.core.object_ids import NamedObject
@@ -69,6 +69,28 @@ class ObjectGuard:
                 )
             )
         return objects
+
+    async def find_in_batch_files(
+        self, key: Key, objects: Iterable[OwnedObject]
+    ) -> list[OwnedObject]:
+        """Return the objects that the requests in batch files name. Raises ProblemError.
+
+        The provider looks them up in its account, whichever key has them.
+        """
+        ids: dict[str, None] = {}
+        for item in objects:
+            if item.kind != "file":
+                continue
+            batch = item.facts.get("batch")
+            if batch is None or batch["problem"]:
+                reason = batch["problem"] if batch else "The gateway has not read it as one."
+                message = (
+                    f"No batch can be made of the file {refusals.quote_name(item.id)}: {reason} "
+                    "Send the whole file in one upload, at OpenAI with the purpose `batch`."
+                )
+                raise invalid_request(message)
+            ids |= dict.fromkeys(batch["object_ids"])
+        return await self.find(key, list(ids))
 
     async def keep_own(self, key: Key, place: ObjectPlace, page: ObjectPage) -> set[str]:
         """Return the ids on a page that are objects of a key at a provider account."""

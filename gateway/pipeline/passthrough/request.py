@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl, urlencode
 import msgspec
 
 from gateway.core import jsonio
+from gateway.core.batch_file import BatchFileReader
 from gateway.core.call import Call
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.jsonio import Json
@@ -58,6 +59,8 @@ class PassThroughRequest(msgspec.Struct, kw_only=True):
     """A body that still arrives."""
     form: UploadForm | None = None
     """The form in the body, as far as it has arrived; None if the body is no form."""
+    file_reader: BatchFileReader | None = None
+    """The reader of a file that is the body, which may be that of a batch."""
 
     @property
     def has_unread_body(self) -> bool:
@@ -132,6 +135,21 @@ def write_body(
     if jsonio.has_repeated_member(body, members):  # the gateway has read the last of them
         return jsonio.join_members(members)
     return body
+
+
+def describe_made_object(request: PassThroughRequest) -> dict[str, Json]:
+    """Return what the gateway keeps of a request with the object that it makes.
+
+    A batch is checked when it is made of its file, and then only the provider has that.
+    """
+    batch = None if request.form is None else request.form.batch
+    reader, headers = request.file_reader, request.call.headers
+    if reader is not None and headers.get("x-goog-upload-offset") == "0":
+        # A file in several pieces is never known as a whole.
+        is_last = "finalize" in headers.get("x-goog-upload-command", "")
+        is_whole = is_last and not request.has_unread_body
+        batch = reader.finish() if is_whole else None
+    return {} if batch is None else {"batch": msgspec.to_builtins(batch)}
 
 
 def _read_object(body: bytes) -> dict[str, Json]:

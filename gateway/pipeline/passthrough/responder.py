@@ -27,8 +27,8 @@ from gateway.pipeline.passthrough.objects import ObjectGuard
 from gateway.pipeline.passthrough.request import (
     PassThroughFacts,
     PassThroughRequest,
+    describe_made_object,
 )
-from gateway.pipeline.passthrough.upload_form import describe_batch
 from gateway.pipeline.passthrough.urls import UrlRewriter
 from gateway.pipeline.response import (
     Headers,
@@ -239,8 +239,7 @@ class PassThroughResponder:
             items = answer.read_object(body).get(endpoint.list_member) or []
         for item in items if endpoint.makes else ():
             made_objects += find_result_objects(endpoint.makes, item)
-        form = exchange.request.form
-        facts = {} if form is None else describe_batch(form.batch)
+        facts = describe_made_object(exchange.request)
         await self._objects.add(key, exchange.place, made_objects, facts)
         if endpoint.deletes:
             await self._objects.remove(exchange.named_objects)

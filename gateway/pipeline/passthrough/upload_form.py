@@ -6,8 +6,6 @@ could change what it has decided, so it is refused. The official SDKs can send f
 
 import re
 
-import msgspec
-
 from gateway.core.batch_file import BatchFileFacts, BatchFileReader
 from gateway.core.errors import ProblemError, invalid_request
 from gateway.core.jsonio import Json
@@ -128,8 +126,3 @@ def _make_late_error(part: FormPart) -> ProblemError:
 def _make_text_error(part: FormPart) -> ProblemError:
     name = _find_base(part)
     return invalid_request(f"The part `{name}` of the form must be a short text.", name)
-
-
-def describe_batch(batch: BatchFileFacts | None) -> dict[str, Json]:
-    """Return the facts of a file that the gateway keeps with it, for when a batch is made of it."""
-    return {} if batch is None else {"batch": msgspec.to_builtins(batch)}
