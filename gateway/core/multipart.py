@@ -21,12 +21,13 @@ _MAX_HEAD_BYTES = 8192
 _MAX_HEADS_BYTES = 262_144
 """Bytes of the headers of all parts."""
 
-_PARAMETER = r"""[ \t]*;[ \t]*([!#$%&'*+.^_`|~0-9A-Za-z-]+)=(?:"((?:[^"\\]|\\[^"])*)"|([^\s;"]+))"""
-_PARAMETERS = re.compile(rf"(?:{_PARAMETER})*[ \t]*")
+_PARAMETER = r""" *; *([!#$%&'*+.^_`|~0-9A-Za-z-]+)=(?:"((?:[^"\\]|\\[^"])*)"|([^\s;"]+))"""
+_PARAMETERS = re.compile(rf"(?:{_PARAMETER})* *")
 _ONE_PARAMETER = re.compile(_PARAMETER)
 _BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]")
 _HEADER_LINE = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\x00-\x08\x0a-\x1f\x7f]*)")
-_FIELD_NAME = re.compile(r"[^\\\s](?:[^\\]*[^\\\s])?")
+_FIELD_NAME = re.compile(r"(?!.*%(?:22|0[AaDd]))[^\\\s](?:[^\\]*[^\\\s])?")
+"""A name without escapes, be they those of mail (a backslash) or of browsers (%22)."""
 _PLAIN_CODINGS = frozenset({"7bit", "8bit", "binary"})
 _PLAIN_CHARSETS = frozenset({"utf-8", "us-ascii"})
 
