@@ -13,7 +13,12 @@ import msgspec
 from gateway.core import jsonio
 from gateway.core.errors import ProblemError
 from gateway.core.jsonio import Json, JsonError, Members
-from gateway.core.object_ids import ObjectApi, call_may_name_objects, find_objects
+from gateway.core.object_ids import (
+    ObjectApi,
+    call_may_name_objects,
+    find_item_references,
+    find_objects,
+)
 
 MAX_LINE_BYTES = 10_000_000
 _MAX_MODELS = 100
@@ -164,14 +169,15 @@ class BatchFileReader:
         may_name = "previous_response_id" in request or call_may_name_objects(
             dialect, body, request
         )
-        if may_name or _has_unsized_part(body) or _has_hosted_tool(request):
+        references = _find_references(body, request) if api == "openai" else []
+        if may_name or references or _has_unsized_part(body) or _has_hosted_tool(request):
             facts.unsized_requests += 1
         if may_name:
-            self._add_objects(api, body)
+            self._add_ids(item.id for item in find_objects(api, body, jsonio.loads(body)))
+        self._add_ids(references)
 
-    def _add_objects(self, api: ObjectApi, body: bytes) -> None:
-        for item in find_objects(api, body, jsonio.loads(body)):
-            self._object_ids[item.id] = None
+    def _add_ids(self, ids: Iterable[str]) -> None:
+        self._object_ids.update(dict.fromkeys(ids))
         if len(self._object_ids) > _MAX_IDS:
             self._stop(f"names more than {_MAX_IDS:,} objects together with those before it")
 
@@ -190,6 +196,13 @@ def _read_config(request: Members) -> Members:
     if len(given) > 1:
         raise JsonError("two configs")
     return _read_unique(bytes(request[given[0]])) if given else {}
+
+
+def _find_references(body: bytes, request: Members) -> list[str]:
+    """Return the ids of items of earlier answers that a request refers to."""
+    if "input" not in request or not (b'"id"' in body or b"\\u00" in body):
+        return []
+    return find_item_references({"input": _load(request, "input")})
 
 
 def _load(members: Members, name: str) -> Json:

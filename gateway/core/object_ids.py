@@ -31,6 +31,9 @@ _NAME = re.compile(rb'("[^"\\]*(?:\\.[^"\\]*)*")(?:[ \t\r\n]*(:))?', re.DOTALL)
 """A string of JSON, with the colon that makes it a name."""
 _GOOGLE_HOST = re.compile(r"(?!storage\.)(?:.*\.)?googleapis\.com\.?", re.IGNORECASE)
 """A host of Google's APIs. Objects of Cloud Storage have owners of their own."""
+_ITEM_MEMBERS = ("input", "items")
+"""The members of a request that have items."""
+_ITEM_REFERENCE = "item_reference"
 _BACKSLASH = ord("\\")
 _NONE: frozenset[str] = frozenset()
 _FILE_PATH = re.compile(r"/(?:(?:upload|download)/)?v\d\w*/(files/[^/?#:]+)(?::download)?")
@@ -226,6 +229,30 @@ def find_objects(api: ObjectApi, body: bytes, value: Json) -> list[NamedObject]:
             " write each such member once, as `file_id`."
         )
     return list(found.values())
+
+
+def find_item_references(value: Mapping[str, Json]) -> list[str]:
+    """Return the ids of items of earlier answers that a request of OpenAI refers to.
+
+    The provider puts the content of such an item in its place, whichever key has it. The type of a
+    reference may be left out.
+    """
+    items = [
+        item
+        for name in _ITEM_MEMBERS
+        if isinstance(held := value.get(name), list)
+        for item in held
+        if isinstance(item, dict)
+    ]
+    return [
+        id
+        for item in items
+        if isinstance(id := item.get("id"), str)
+        and (
+            item.get("type") == _ITEM_REFERENCE
+            or (item.get("type") is None and {*item} <= {"id", "type"})
+        )
+    ]
 
 
 def find_file_name(uri: str) -> str | None:

@@ -95,6 +95,12 @@ class PassThroughEndpoint(msgspec.Struct, frozen=True, kw_only=True):
         """The names in the path template, in order."""
         return tuple(_PLACEHOLDER_PATTERN.findall(self.path))
 
+    @property
+    def needs_answer(self) -> bool:
+        """True if the gateway must read a JSON answer: for money, objects or URLs."""
+        is_about_objects = bool(self.creates or self.lists or self.makes or self.deletes)
+        return self.billing != "free" or is_about_objects or bool(self.url_members)
+
 
 class PassThroughTable(msgspec.Struct, frozen=True, kw_only=True):
     """Endpoints that providers offer together. A provider names the tables that it serves."""

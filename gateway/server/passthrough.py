@@ -8,9 +8,9 @@ import msgspec
 from gateway.core.batch_file import BatchFileReader
 from gateway.core.call import OPEN_KEY, Call, Key
 from gateway.core.errors import DRAINING, ClientGone, Problem, ProblemError
-from gateway.core.passthrough import PassThroughMatch
+from gateway.core.passthrough import BodyKind, PassThroughMatch
 from gateway.dialects import ANTHROPIC_MESSAGES, DIALECTS, GEMINI, OPENAI_CHAT, Dialect
-from gateway.pipeline.passthrough.answer import is_json
+from gateway.pipeline.passthrough.answer import JSON_TYPE, is_json
 from gateway.pipeline.passthrough.request import API_BY_DIALECT, PassThroughRequest, clean_query
 from gateway.pipeline.passthrough.upload_form import UploadForm
 from gateway.pipeline.passthrough.urls import UPLOAD_ID
@@ -87,9 +87,11 @@ class PassThroughServer:
                 dialect.default_headers,
             )
             length = headers.length
+            query = clean_query(scope["query_string"].decode("latin-1"))
+            content_type = _read_content_type(scope, match.candidates[0].endpoint.body)
             if dialect is GEMINI:
                 headers.add_query_key(scope["query_string"])
-            key = self._find_upload_key(scope) or await self._identify(headers)
+            key = self._find_upload_key(scope, match) or await self._identify(headers)
             in_flight = self._admission.enter(key)
         except ProblemError as error:
             await endpoint.refuse(
@@ -102,8 +104,8 @@ class PassThroughServer:
                 match=match,
                 dialect=dialect,
                 origin=_find_origin(scope),
-                query=clean_query(scope["query_string"].decode("latin-1")),
-                content_type=_read_content_type(scope),
+                query=query,
+                content_type=content_type,
             )
             body_kind = match.candidates[0].endpoint.body
             if body_kind == "json" or (body_kind == "multipart" and is_json(request.content_type)):
@@ -171,12 +173,14 @@ class PassThroughServer:
         await self._endpoints[request.dialect.name].refuse(send, problem, request.call.id)
         return False
 
-    def _find_upload_key(self, scope: Scope) -> Key | None:
+    def _find_upload_key(self, scope: Scope, match: PassThroughMatch) -> Key | None:
         """Return the key that began an upload, by the token in its URL; None without a token.
 
-        Raises ProblemError if the token is not one of this upload, or the key is not active.
+        The token opens nothing but the upload: a page or a log may have the URL. Raises
+        ProblemError if the token is not one of this upload, or the key is not active.
         """
-        if QUERY_NAME.encode() not in scope["query_string"]:
+        is_upload_url = bool(match.candidates[0].endpoint.upload_header)
+        if not is_upload_url or QUERY_NAME.encode() not in scope["query_string"]:
             return None
         queries = parse_qs(scope["query_string"].decode("latin-1"), max_num_fields=100)
         token, upload_id = queries.get(QUERY_NAME, [""])[0], queries.get(UPLOAD_ID, [""])[0]
@@ -222,12 +226,23 @@ def _find_origin(scope: Scope) -> str:
     return f"{'https' if is_secure else 'http'}://{headers.get(b'host', '')}"
 
 
-def _read_content_type(scope: Scope) -> str:
-    """Return the content type of a request; empty if it names none, or not in ASCII."""
+def _read_content_type(scope: Scope, body_kind: BodyKind) -> str:
+    """Return the content type of a request; empty if it names none, or not in ASCII.
+
+    The provider must read a body as the gateway has read it. Raises ProblemError (media_type).
+    """
     headers: list[tuple[bytes, bytes]] = scope["headers"]
-    return next(
+    content_type = next(
         (value.decode("ascii", "ignore") for name, value in headers if name == b"content-type"), ""
     )
+    if body_kind == "json":
+        return JSON_TYPE
+    if body_kind == "multipart" and not (
+        is_json(content_type) or content_type.lower().startswith("multipart/form-data")
+    ):
+        message = "Send a form (content-type: multipart/form-data), or JSON (application/json)."
+        raise ProblemError(Problem(kind="media_type", message=message))
+    return content_type
 
 
 def _build_call(

@@ -1,6 +1,7 @@
 """Read a request's headers and turn them and the body into a Call, or refuse the request."""
 
 import functools
+import hashlib
 import math
 import os
 import time
@@ -25,6 +26,7 @@ type Receive = Callable[[], Awaitable[Message]]
 type Send = Callable[[Message], Awaitable[None]]
 
 _SECRET_HEADERS = (b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key")
+_IDEMPOTENCY_HEADER = "idempotency-key"
 _OPTION_PREFIX = b"x-tiergate-"
 _HOP_HEADER = HOP_HEADER.encode()
 _RETRY_COUNT_HEADER = b"x-stainless-retry-count"
@@ -290,6 +292,19 @@ def _refuse(kind: ProblemKind, message: str) -> ProblemError:
     return ProblemError(Problem(kind=kind, message=message))
 
 
+def _separate_idempotency_key(forwarded: dict[str, str], key: Key) -> dict[str, str]:
+    """Return the forwarded headers with an idempotency key that no other client key can send.
+
+    A provider answers a repeated idempotency key of its account with its former answer, whichever
+    client key of the gateway asks.
+    """
+    value = forwarded.get(_IDEMPOTENCY_HEADER)
+    if value is None or key is OPEN_KEY:
+        return forwarded
+    named = f"{key.tenant}\0{key.name}\0{value}".encode()
+    return {**forwarded, _IDEMPOTENCY_HEADER: hashlib.sha256(named).hexdigest()}
+
+
 def build_call(
     dialect: Dialect,
     headers: RequestHeaders,
@@ -314,7 +329,7 @@ def build_call(
         body=data,
         path=path,
         query=query if query in dialect.forwarded_queries else "",
-        headers=headers.forwarded,
+        headers=_separate_idempotency_key(headers.forwarded, key),
         hints=headers.hints,
         trace=headers.trace,
         key=key,

@@ -18,6 +18,7 @@ from gateway.core.object_ids import (
     ObjectApi,
     call_may_name_objects,
     find_file_name,
+    find_item_references,
     find_objects,
     list_kinds,
     may_name_objects,
@@ -348,3 +349,13 @@ def test_each_id_of_a_call_has_a_mark() -> None:
         if name in TABLES[marks.api].members:
             data = jsonio.dumps({"deep": [{name: "x"}]})
             assert call_may_name_objects(dialect, data, ["deep"])
+
+
+def test_references_to_items_are_found_with_and_without_their_type() -> None:
+    items: list[Any] = [
+        {"type": "item_reference", "id": "a", "x": 1}, {"type": None, "id": "b"}, {"id": "c"},
+        {"id": "d", "role": "user"}, {"type": "message", "id": "e"}, {"type": "item_reference"}, "f", {"id": 7},
+    ]  # fmt: skip
+    assert find_item_references({"input": items}) == ["a", "b", "c"]
+    assert find_item_references({"items": items[:1], "input": "text"}) == ["a"]
+    assert find_item_references({"output": items}) == []

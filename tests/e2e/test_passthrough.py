@@ -150,7 +150,9 @@ def google(value: Config) -> None:
     value["labs"]["google"] = {"fast": [{"model": "gem-1"}]}
 
 
-def begin_upload(world: World, upstream: Upstream, url: str) -> httpx.Response:
+def begin_upload(
+    world: World, upstream: Upstream, url: str, secret: str = SECRETS[0]
+) -> httpx.Response:
     upstream.on(
         "/upload",
         Answer(headers=(("x-goog-upload-url", url), ("x-goog-upload-status", "active")), length=0),
@@ -160,7 +162,7 @@ def begin_upload(world: World, upstream: Upstream, url: str) -> httpx.Response:
         "/upload/v1beta/files",
         json={"file": {}},
         headers={
-            "x-goog-api-key": SECRETS[0],
+            "x-goog-api-key": secret,
             "x-goog-upload-protocol": "resumable",
             "x-goog-upload-command": "start",
         },

@@ -7,6 +7,7 @@ from gateway.core.jsonio import Json
 from gateway.core.target import Account
 from gateway.upstream import credential_masking
 
+JSON_TYPE = "application/json"
 _PASSED_HEADERS = frozenset(
     {
         b"content-type", b"content-disposition", b"content-range", b"accept-ranges",
@@ -38,7 +39,7 @@ def select_headers(fields: Fields, account: Account) -> list[tuple[bytes, bytes]
 
 def is_json(content_type: str) -> bool:
     """Return True if an answer is one JSON value."""
-    return content_type.partition(";")[0].strip().lower() == "application/json"
+    return content_type.partition(";")[0].strip().lower() == JSON_TYPE
 
 
 def is_event_stream(content_type: str) -> bool:

@@ -14,7 +14,7 @@ from gateway.core import jsonio
 from gateway.core.call import Call
 from gateway.core.decision import Decision, Plan
 from gateway.core.errors import ClientGone, Problem, ProblemError
-from gateway.core.object_ids import find_objects, may_name_objects
+from gateway.core.object_ids import find_item_references, find_objects, may_name_objects
 from gateway.core.owned_object import OwnedObject
 from gateway.core.target import Account, Provider, Target, Tier, name_timers
 from gateway.dialects.passthrough_usage import list_unit_bounds
@@ -232,6 +232,8 @@ def list_object_ids(request: PassThroughRequest, facts: PassThroughFacts) -> lis
         body = jsonio.dumps(facts.value)
     if facts.value and body and may_name_objects(api, body):
         ids += [item.id for item in find_objects(api, body, facts.value)]
+    if api == "openai":
+        ids += find_item_references(facts.value)
     return list(dict.fromkeys(ids))
 
 

@@ -24,8 +24,18 @@ API_BY_DIALECT: Mapping[str, ObjectApi] = {
 }  # fmt: skip
 _TEXT_MEMBERS = ("prompt", "input", "text", "query")
 """Members of requests that have a person's text."""
-_PRIVATE_QUERIES = frozenset({"key", "access_token", "api_key", "api-version", QUERY_NAME})
-"""Queries of the client that no provider gets: credentials, and Azure's version."""
+_PRIVATE_QUERIES = frozenset(
+    {
+        "access_token", "alt", "api-version", "api_key", "bearer_token", "callback", "jsonp", "key",
+        "oauth_token", "quotauser", "userproject", QUERY_NAME,
+    }
+)  # fmt: skip
+"""Queries of the client that no provider gets: credentials, Azure's version, Google's words for who
+pays, and those that give an answer another form, in which the gateway could not read whose objects
+it lists."""
+_PASSED_ALT = ("json", "media", "sse")
+"""The values of `alt` that pass: JSON, the bytes of a file, and a stream."""
+_MAX_QUERIES = 100
 
 
 class Upload(AsyncIterator[bytes], Protocol):
@@ -79,9 +89,22 @@ class PassThroughFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def clean_query(query: str) -> str:
-    """Return a query string without credentials, encoded anew."""
-    pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=100)
-    return urlencode([pair for pair in pairs if pair[0].lower() not in _PRIVATE_QUERIES])
+    """Return a query string without what only the client's own account may set, encoded anew.
+
+    Raises ProblemError if it has too many parameters.
+    """
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=_MAX_QUERIES)
+    except ValueError:
+        message = f"The URL has more than {_MAX_QUERIES} query parameters. Send fewer."
+        raise ProblemError(Problem(kind="invalid_request", message=message)) from None
+    return urlencode([(name, value) for name, value in pairs if _passes_query(name, value)])
+
+
+def _passes_query(name: str, value: str) -> bool:
+    """Return True if a query parameter may go on. Google reads `$alt` as it reads `alt`."""
+    bare_name = name.lower().removeprefix("$")
+    return bare_name not in _PRIVATE_QUERIES or (bare_name == "alt" and value in _PASSED_ALT)
 
 
 def read_facts(request: PassThroughRequest) -> PassThroughFacts:

@@ -46,6 +46,7 @@ from gateway.upstream.forwarded_request import ForwardedRequest
 from gateway.upstream.rate_limit_headers import read_retry_after
 
 _MAX_ERROR_BYTES = 1_000_000
+_MAX_EVENT_BYTES = 64_000_000
 _MAX_JSON_BYTES = 128_000_000
 """Bytes of an answer that the gateway reads whole: images come as text within JSON."""
 _CONFLICT = 409
@@ -108,12 +109,12 @@ class PassThroughResponder:
         headers = answer.select_headers(response.fields, exchange.provider_account)
         headers += await self._pass_upload_url(exchange, response)
         content_type = response.get_header(b"content-type") or ""
-        if answer.is_json(content_type):
+        endpoint = exchange.choice.endpoint.endpoint
+        if answer.is_json(content_type) and endpoint.needs_answer:
             return await self._respond_whole(exchange, response, headers)
-        usage = read_usage(
-            exchange.choice.endpoint.endpoint, account.call.dialect, exchange.facts.value, {}
-        )
-        account.usage = usage
+        if endpoint.lists:
+            raise _make_unreadable_list_error(exchange)
+        account.usage = read_usage(endpoint, account.call.dialect, exchange.facts.value, {})
         account.stream = answer.is_event_stream(content_type)
         account.record_first_content(self._clock())
         account.is_streaming = True
@@ -179,8 +180,7 @@ class PassThroughResponder:
         while True:
             page = read_page(body, endpoint.endpoint.list_member)
             if page is None:
-                message = f"{exchange.place.provider} sent no list that the gateway can read."
-                raise ProblemError(Problem(kind="upstream_error", message=message))
+                raise _make_unreadable_list_error(exchange)
             own_ids = await self._objects.keep_own(key, exchange.place, page)
             pages_left -= 1
             if own_ids or not (page.has_more and page.next_cursor and pages_left):
@@ -289,6 +289,8 @@ class _EventReader:
 
     def feed(self, data: bytes) -> list[MadeObject]:
         """Take the bytes of a read, and return the objects that its events show as new."""
+        if self._splitter.size > _MAX_EVENT_BYTES:
+            return []  # an event without an end: its bytes pass, unread
         frames = self._splitter.feed(data)
         exchange, account = self._exchange, self._exchange.account
         endpoint = exchange.choice.endpoint.endpoint
@@ -307,6 +309,12 @@ class _EventReader:
             if usage is not None:
                 account.usage = merge_usage(account.usage, usage)
         return made_objects
+
+
+def _make_unreadable_list_error(exchange: Exchange) -> ProblemError:
+    """Return the error for an answer in which the gateway cannot tell whose objects it lists."""
+    message = f"{exchange.place.provider} sent no list that the gateway can read."
+    return ProblemError(Problem(kind="upstream_error", message=message))
 
 
 def _settle_stream(
