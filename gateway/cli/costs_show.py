@@ -16,6 +16,7 @@ from gateway.core.ledger_rows import AttemptRow, FeedbackRow
 from gateway.core.price import Price
 from gateway.core.printable_text import make_printable
 from gateway.core.rates import Rates
+from gateway.core.units import find_unit_price
 from gateway.ledger import export
 from gateway.ledger.query_params import is_storable, load_time_zone
 from gateway.ledger.store import StoredRow
@@ -119,12 +120,16 @@ def _format_field(name: str, value: object, zone: str) -> str:
     if isinstance(value, tuple):
         return ", ".join(map(str, value))
     if isinstance(value, Mapping):
-        return ", ".join(f"{key or 'unsaid'} {format_count(count)}" for key, count in value.items())
+        return ", ".join(f"{key or 'unsaid'} {_format_quantity(value[key])}" for key in value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int) and name != "status":
         return format_count(value)
     return str(export.format_exact(value))
+
+
+def _format_quantity(quantity: int | Decimal) -> str:
+    return f"{quantity:,f}" if isinstance(quantity, Decimal) else format_count(quantity)
 
 
 def _print_attempts(attempts: list[AttemptRow]) -> None:
@@ -159,10 +164,9 @@ def _print_price(row: StoredRow, price_list: PriceList) -> None:
         return
     price = price.find_in_force(row.at)
     price = price.find_service(row.service) or price
-    if price.version != row.price:
-        click.echo(f"\nThe price now would be {price.version}: {_format_rates(price, row)}.")
-    else:
-        click.echo(f"\nThe price, {price.version}: {_format_rates(price, row)}.")
+    label = "price now would be" if price.version != row.price else "price,"
+    rates = "; ".join(filter(None, [_format_rates(price, row), _format_units(price, row)]))
+    click.echo(f"\nThe {label} {price.version}: {rates or 'nothing is known of it'}.")
 
 
 def _format_rates(price: Price, row: StoredRow) -> str:
@@ -180,4 +184,11 @@ def _format_rates(price: Price, row: StoredRow) -> str:
         for name, value in msgspec.structs.asdict(media_rates).items()
         if isinstance(value, Decimal)
     ]
-    return f"{', '.join(phrases)} USD per million tokens"
+    return f"{', '.join(phrases)} USD per million tokens" if phrases else ""
+
+
+def _format_units(price: Price, row: StoredRow) -> str:
+    unit_prices = {unit: find_unit_price(price.units, unit) for unit in row.units}
+    return ", ".join(
+        f"{usd:f} USD for one {unit}" for unit, usd in unit_prices.items() if usd is not None
+    )

@@ -419,8 +419,8 @@ def explain_unknown_cost(usage: Usage | None, price: Price | None) -> str | None
         return f"no price of service tier {usage.service}"
     if (unpriced_unit := find_unpriced_unit(usage.units, service_price.units)) is not None:
         return f"no price of {unpriced_unit}"
-    if not usage.has_input_and_output:
-        return None
+    if not usage.has_input_and_output and service_price.bills_tokens:
+        return "no count of tokens"
     rates = service_price.find_rates(usage.prompt or 0)
     for charge in list_charges(usage, rates, price.as_text):
         if charge.tokens and charge.rate is None:

@@ -151,9 +151,8 @@ def make_storable(name: str, value: Any) -> Any:
         case tuple():  # a set, in order and without duplicates: a tag counts once
             return [make_storable(name, item) for item in dict.fromkeys(value)]
         case dict():
-            return {
-                make_storable(name, key): make_storable(name, item) for key, item in value.items()
-            }
+            items = ((make_storable(name, key), make_storable(name, value[key])) for key in value)
+            return {key: item for key, item in items if name != "units" or item is not None}
         case msgspec.Struct():
             return make_storable(name, msgspec.to_builtins(value))
     return value
@@ -177,6 +176,7 @@ def _add_row(batch: RowBatch, line: bytes) -> None:
 
 
 def _is_money(value: Decimal) -> bool:
+    """True if a number has no more digits than every database can hold."""
     if not value.is_finite():
         return False
     return (

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -240,6 +241,8 @@ class PostgresStore(SqlStore):
         """Decode a column's value into a row's field."""
         if name == "basis" and value is not None:
             return msgspec.convert(value, DecisionRecord)
+        if name == "units":
+            return {unit: Decimal(quantity) for unit, quantity in value.items()}
         return tuple(value) if name in _LIST_COLUMNS else value
 
     def encode_value(self, name: str, value: Any) -> Any:

@@ -25,7 +25,7 @@ GROUP_BY_NAMES: Final = (
         "state",
     ),
     *("source", "account", "cache", "problem", "config", "dialect", "served", "arm"),
-    "guard",
+    *("guard", "operation"),
 )
 """Names to group calls by."""
 

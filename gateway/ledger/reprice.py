@@ -78,7 +78,7 @@ def price_again(
 
 def read_usage(entry: FinalRow) -> Usage | None:
     """Return the usage of a row's answer; None if it was not counted."""
-    if entry.input is None or entry.output is None:
+    if (entry.input is None or entry.output is None) and not entry.units:
         return None
     cache_writes = entry.cache_write_by or ({"": entry.cache_write} if entry.cache_write else {})
     return Usage(
@@ -89,6 +89,7 @@ def read_usage(entry: FinalRow) -> Usage | None:
         reasoning=entry.reasoning,
         tools=entry.tools,
         media=entry.media,
+        units=entry.units,
         service=entry.service,
         billed=entry.billed,
     )
@@ -139,7 +140,7 @@ def _estimate_answer_cost(
     """Return USD of an answer that rest on estimates; for a partial answer only its output."""
     if entry.usage == "provider" or entry.billed is not None:
         return _ZERO
-    if entry.usage != "partial":
+    if entry.usage != "partial" or usage.input is None:
         return answer_cost
     input_cost = compute_cost(
         msgspec.structs.replace(usage, output=0, reasoning=None), target_price

@@ -3,7 +3,8 @@
 Five views are public, with the same columns in both:
 
 `costs` has a row for each call: the fields of `FinalRow` at its latest price, without `basis`.
-Tokens are usage at providers, so an answer from the cache has null. cost, wasted, estimate, billed,
+Tokens are usage at providers, so an answer from the cache has null. `units` are the quantities that
+providers bill beside tokens, as JSON with exact decimals as text. cost, wasted, estimate, billed,
 computed_cost, reserved and baseline are exact USD (text in SQLite, numeric in PostgreSQL).
 cost_usd, baseline_usd and saved are for charts (floating point in SQLite, numeric in PostgreSQL).
 `unknown`: something was or may have been billed, and nobody knows how much. `reserved` is the
@@ -41,7 +42,7 @@ ENTRY_COLUMNS: Final = (
     *("cost", "wasted", "estimate", "billed", "reserved", "baseline", "price", "first_content"),
     *("duration", "upstream_id", "config", "basis"),
     *("media", "response_id", "arm", "guards", "team", "end_user", "computed_cost"),
-    "finish",
+    *("finish", "operation", "units"),
 )
 """Columns of `entries`: the fields of a FinalRow."""
 ATTEMPT_COLUMNS: Final = (
@@ -188,7 +189,9 @@ _COLUMNS_UP_TO_END_USER = (*_COLUMNS_UP_TO_TEAM, *_END_USER_COLUMNS)
 _COMPUTED_COST_COLUMNS = ("computed_cost",)  # came later
 _COLUMNS_UP_TO_COMPUTED_COST = (*_COLUMNS_UP_TO_END_USER, *_COMPUTED_COST_COLUMNS)
 _FINISH_COLUMNS = ("finish",)  # came later
-_LATER_PUBLIC_COLUMNS = (*_COLUMNS_UP_TO_COMPUTED_COST, *_FINISH_COLUMNS)
+_COLUMNS_UP_TO_FINISH = (*_COLUMNS_UP_TO_COMPUTED_COST, *_FINISH_COLUMNS)
+_UNIT_COLUMNS = ("operation", "units")  # came later
+_LATER_PUBLIC_COLUMNS = (*_COLUMNS_UP_TO_FINISH, *_UNIT_COLUMNS)
 _ORIGINAL_COLUMNS = tuple(
     name for name in ENTRY_COLUMNS if name not in (*_BASIS_COLUMNS, *_LATER_PUBLIC_COLUMNS)
 )
@@ -272,10 +275,10 @@ def _build_costs_view(*later_columns: str, time: str, day: str, usd: str) -> str
 
 
 def _build_later_column(name: str) -> str:
-    """Return a later column of `costs`: media are empty for an answer from the cache."""
+    """Return a later column of `costs`: media and units are empty for an answer from the cache."""
     return (
-        f"CASE WHEN {NOT_FROM_CACHE} THEN media ELSE '{{}}' END AS media"
-        if name == "media"
+        f"CASE WHEN {NOT_FROM_CACHE} THEN {name} ELSE '{{}}' END AS {name}"
+        if name in ("media", "units")
         else name
     )
 
@@ -701,11 +704,11 @@ _POSTGRES_15 = partitions.build_migration(
 
 _SQLITE_17 = (
     "ALTER TABLE entries ADD COLUMN finish TEXT",
-    *_replace_sqlite_views(*_LATER_PUBLIC_COLUMNS),
+    *_replace_sqlite_views(*_COLUMNS_UP_TO_FINISH),
 )
 _POSTGRES_16 = (
     "ALTER TABLE entries ADD COLUMN finish TEXT",
-    *_replace_postgres_views(*_LATER_PUBLIC_COLUMNS),
+    *_replace_postgres_views(*_COLUMNS_UP_TO_FINISH),
 )
 
 # Calls that recovery closed: a call's own row may replace them.
@@ -715,15 +718,26 @@ _POSTGRES_17 = PostgresRollupSql().build_tables()
 _SQLITE_19 = SqliteRollupSql().build_user_table()
 _POSTGRES_18 = PostgresRollupSql().build_user_table()
 
+_SQLITE_20 = (
+    "ALTER TABLE entries ADD COLUMN operation TEXT",
+    "ALTER TABLE entries ADD COLUMN units TEXT NOT NULL DEFAULT '{}'",
+    *_replace_sqlite_views(*_LATER_PUBLIC_COLUMNS),
+)
+_POSTGRES_19 = (
+    "ALTER TABLE entries ADD COLUMN operation TEXT",
+    "ALTER TABLE entries ADD COLUMN units JSONB NOT NULL DEFAULT '{}'",
+    *_replace_postgres_views(*_LATER_PUBLIC_COLUMNS),
+)
+
 SQLITE_MIGRATIONS: tuple[tuple[str, ...], ...] = (
     *(_SQLITE_1, _SQLITE_2, _SQLITE_3, _SQLITE_4, _SQLITE_5, _SQLITE_6, _SQLITE_7, _SQLITE_8),
     *(_SQLITE_9, _SQLITE_10, _SQLITE_11, _SQLITE_12, _SQLITE_13, _SQLITE_14, _SQLITE_15),
-    *(_SQLITE_16, _SQLITE_17, _SQLITE_18, _SQLITE_19),
+    *(_SQLITE_16, _SQLITE_17, _SQLITE_18, _SQLITE_19, _SQLITE_20),
 )
 """Migrations from each `PRAGMA user_version` to the next; append only."""
 POSTGRES_MIGRATIONS: tuple[tuple[str, ...], ...] = (
     *(_POSTGRES_1, _POSTGRES_2, _POSTGRES_3, _POSTGRES_4, _POSTGRES_5, _POSTGRES_6, _POSTGRES_7),
     *(_POSTGRES_8, _POSTGRES_9, _POSTGRES_10, _POSTGRES_11, _POSTGRES_12, _POSTGRES_13),
-    *(_POSTGRES_14, _POSTGRES_15, _POSTGRES_16, _POSTGRES_17, _POSTGRES_18),
+    *(_POSTGRES_14, _POSTGRES_15, _POSTGRES_16, _POSTGRES_17, _POSTGRES_18, _POSTGRES_19),
 )
 """Migrations from each `version` of the table `ledger` to the next; append only."""

@@ -67,6 +67,7 @@ _ORPHANS_QUERY = """
 """
 _UNPRICED_CONDITION = """(
     (cost IS NULL OR baseline IS NULL) AND input IS NOT NULL AND output IS NOT NULL
+    OR cost IS NULL AND units <> '{}'
     OR state = 'failed' AND cost IS NOT NULL AND baseline IS NULL
 )"""
 

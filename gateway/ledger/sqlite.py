@@ -582,6 +582,9 @@ def _decode_value(name: str, value: Any) -> Any:
         return tuple(jsonio.loads(value.encode()))
     if name in _MAP_COLUMNS:
         return jsonio.loads(value.encode())
+    if name == "units":
+        units = jsonio.loads(value.encode())
+        return {unit: Decimal(quantity) for unit, quantity in units.items()}
     if name == "basis":
         return _parse_basis(value.encode())
     return bool(value) if name == "stream" else value

@@ -104,7 +104,8 @@ def build_spans(
     """Yield the spans of a call, its own first. `addresses` are those of the providers."""
     entry, intent = call_rows.entry, call_rows.intent
     root_id = _make_id(entry.id, 8)
-    operation = _OPERATION_NAMES.get(call_rows.operation, call_rows.operation)
+    name = entry.operation or call_rows.operation
+    operation = _OPERATION_NAMES.get(name, name)
     end = entry.at + (entry.duration or 0.0)
     yield CallSpan(
         name=f"{operation} {entry.tier or entry.model}" if entry.lab else operation,
@@ -162,7 +163,7 @@ def describe_call_event(
     entry: FinalRow, addresses: Mapping[str, ProviderAddress]
 ) -> dict[str, SpanValue]:
     """Return the attributes of the one log record of a call, for OpenTelemetry's event."""
-    operation = entry.basis.operation if entry.basis is not None else "generate"
+    operation = entry.operation or (entry.basis.operation if entry.basis else "generate")
     fields: dict[str, object] = {
         "log.record.uid": entry.id,  # a record that comes twice can be dropped
         "gen_ai.operation.name": _OPERATION_NAMES.get(operation, operation),
@@ -192,6 +193,7 @@ def _describe_call(entry: FinalRow) -> dict[str, object]:
         "tiergate.team": entry.team,
         "tiergate.tenant": entry.tenant,
         "tiergate.dialect": entry.dialect,
+        "tiergate.operation": entry.operation,
         "tiergate.stream": entry.stream,
         "tiergate.state": entry.state,
         "tiergate.problem": entry.problem,
@@ -249,10 +251,20 @@ def _describe_usage(entry: FinalRow) -> dict[str, object]:
         if entry.output is None
         else entry.output + (reasoning or 0),
         "gen_ai.usage.reasoning.output_tokens": reasoning,
+        **_sum_units(entry),
         "tiergate.usage": entry.usage,
         "tiergate.service": entry.service,
         "tiergate.upstream_id": entry.upstream_id,
     }
+
+
+def _sum_units(entry: FinalRow) -> dict[str, float]:
+    """Add up what the provider bills beside tokens, by the word of each unit."""
+    sums: dict[str, float] = {}
+    for unit, quantity in entry.units.items():
+        name = f"tiergate.units.{unit.partition(' ')[0]}"
+        sums[name] = sums.get(name, 0.0) + float(quantity)
+    return sums
 
 
 def _describe_failed_attempt(attempt: AttemptRow) -> dict[str, object]:

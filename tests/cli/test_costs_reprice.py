@@ -48,6 +48,7 @@ models:
     price: {input: 1, output: 2, as_of: "2026-01-01", from: {2026-11-01: {input: 10, output: 20}}}
   huge: {price: {input: 100, output: 200}}
   gone: {price: {input: 3, output: 3}}
+  painter: {price: {units: {image 1024x1792: 0.04}}}
 """
 OCTOBER, NOVEMBER = 1_793_000_000.5, 1_794_000_000.5
 

@@ -50,6 +50,18 @@ def test_costs_show_prints_the_old_price_and_the_price_of_now(tmp_path: Path) ->
     )
 
 
+def test_costs_show_prints_the_prices_of_units(tmp_path: Path) -> None:
+    units = {"image 1024x1792": Decimal("2.5"), "second": Decimal(1200)}
+    row = call("a", operation="images.generate", units=units, model="painter", price="old")
+    lines = show(tmp_path, row)
+    assert "operation images.generate" in lines
+    assert "units image 1024x1792 2.5, second 1,200" in lines
+    assert "The price now would be config: 0.04 USD for one image 1024x1792." in lines
+    assert "Unknown: acme/painter has no price of second: write one under `models`." in lines
+    lines = show(tmp_path, call("b", model="painter", price="old"), id="b")
+    assert "The price now would be config: nothing is known of it." in lines
+
+
 def test_costs_show_prints_the_attempts_of_a_call(tmp_path: Path) -> None:
     attempts = [
         AttemptRow(id="a", attempt=1, at=1.5, provider="acme", account="main", model="huge", status=500, problem="upstream_error",

@@ -110,13 +110,13 @@ def test_units_cost_nothing_if_they_are_none_or_free() -> None:
         (Usage(units={"second": Decimal(9)}), None, None, "no price"),
         (Usage(), SPEECH, None, None),
         # Nobody counted tokens that cost something.
-        (Usage(units={"image": Decimal(2)}), PICTURES, None, None),
+        (Usage(units={"image": Decimal(2)}), PICTURES, None, "no count of tokens"),
         (Usage(units={"image": Decimal(2)}, service="flex"), PICTURES, "0.04", None),
         (
             Usage(units={"image": Decimal(2)}, service="flex", tools={"web_search": 1}),
             PICTURES, "0.54", None,
         ),
-        (Usage(units={"image": Decimal(2)}, service="flex", tools={"maps": 1}), PICTURES, None, None),
+        (Usage(units={"image": Decimal(2)}, service="flex", tools={"maps": 1}), PICTURES, None, "no price of maps requests"),
         # Tokens and units.
         (Usage(input=1000, output=100, units={"image": Decimal(2)}), PICTURES, "0.029", None),
         (Usage(input=0, output=0, units={"image": Decimal(2)}), PICTURES, "0.02", None),

@@ -36,6 +36,7 @@ PRICE = Price(
     services={"flex": Price(rates=Rates(input=Decimal(1), output=Decimal(5)), version="new, flex")},
     tools={"web_search": Decimal("0.01")},
 )
+SPEECH = Price(rates=Rates(), version="new", units={"character": Decimal("0.00002")})
 OTHER = Price(rates=Rates(input=Decimal(20), output=Decimal(100)), version="other")
 NOW = 1_793_900_000.0
 
@@ -172,6 +173,15 @@ def test_a_row_of_unknown_cost_may_get_a_baseline() -> None:
     repriced = price_again(unpriced(), None, OTHER, NOW)
     assert repriced is not None
     assert (repriced.cost, repriced.estimate, repriced.baseline) == (None, None, Decimal(3))
+
+
+@pytest.mark.parametrize(("source", "estimate"), [("provider", "0"), ("partial", "0.01")])
+def test_units_of_a_row_without_tokens_get_a_price(source: str, estimate: str) -> None:
+    row = unpriced(input=None, output=None, usage=source, units={"character": Decimal(500)})
+    assert price_again(row, SPEECH, None, NOW) == RepriceRow(
+        id="call-1", at=NOW, cost=Decimal("0.01"), estimate=Decimal(estimate), price="new"
+    )
+    assert price_again(row, PRICE, None, NOW) is None
 
 
 def test_the_price_at_the_time_of_the_call_counts() -> None:

@@ -305,6 +305,8 @@ _ROW = st.fixed_dictionaries(
         "cost": st.sampled_from([None, Decimal(0), Decimal("0.10")]),
         "tools": st.sampled_from([{}, {"web_search": 1}]),
         "media": st.sampled_from([{}, {"input_audio": 1}]),
+        "operation": st.sampled_from([None, "images.generate"]),
+        "units": st.sampled_from([{}, {"image": Decimal(1)}, {"image": Decimal("1.0")}]),
         "basis": st.sampled_from([None, DecisionRecord(user_tokens=1)]),
     },
 )

@@ -120,6 +120,15 @@ def test_gateway_attributes_are_on_the_span_of_the_call() -> None:
     }
 
 
+def test_spans_of_a_pass_through_call_name_the_endpoint_and_its_units() -> None:
+    units = {"image hd": Decimal(2), "image": Decimal("0.5"), "second": Decimal(9)}
+    call, answer = make_spans(entry(operation="images.generate", units=units), last=intent())
+    assert call.attributes["tiergate.operation"] == "images.generate"
+    assert answer.attributes["gen_ai.operation.name"] == "images.generate"
+    assert answer.attributes["tiergate.units.image"] == 2.5
+    assert answer.attributes["tiergate.units.second"] == 9
+
+
 def test_the_span_of_a_failed_attempt() -> None:
     _, failed = make_spans(
         entry(state="failed", status=503), attempt(input=9, output=3, cost=Decimal("0.01"))

@@ -29,17 +29,21 @@ TABLE_ENTRY_COLUMNS: Final = tuple(name for name in ENTRY_COLUMNS if name != "ba
 """Columns of `entries`, without what decisions rest on: a third of a row that no sum reads."""
 LIST_COLUMNS: Final = frozenset({"tags", "dropped", "guards"})
 COUNT_MAP_COLUMNS: Final = frozenset({"cache_write_by", "tools", "media"})
+UNITS_COLUMN: Final = "units"
+"""The column of quantities by unit; a Map of numbers that are exact."""
 MONEY_COLUMNS: Final = (
     *("cost", "wasted", "estimate", "billed", "reserved", "baseline", "switch_cost"),
     "computed_cost",
 )
 
-_MONEY = f"Nullable(Decimal({2 * MONEY_DIGITS}, {MONEY_DIGITS}))"
+_EXACT = f"Decimal({2 * MONEY_DIGITS}, {MONEY_DIGITS})"
+_MONEY = f"Nullable({_EXACT})"
 _NAME, _OPTIONAL_NAME = "LowCardinality(String)", "LowCardinality(Nullable(String))"
 _TYPES: Final = {
     **dict.fromkeys(MONEY_COLUMNS, _MONEY),
     **dict.fromkeys(LIST_COLUMNS, "Array(LowCardinality(String))"),
     **dict.fromkeys(COUNT_MAP_COLUMNS, "Map(LowCardinality(String), Int64)"),
+    UNITS_COLUMN: f"Map(LowCardinality(String), {_EXACT})",
     **dict.fromkeys(PERSONAL_COLUMNS, "Nullable(String)"),
     **dict.fromkeys(("v", "attempt", "attempts", "first", "last"), "Int64"),
     **dict.fromkeys(("key", "tenant", "dialect", "state", "cache", "config"), _NAME),
@@ -56,17 +60,18 @@ _TYPES: Final = {
 """The types of columns; all others are names, and may be unknown."""
 
 
+def _define(column: str) -> str:
+    return f"`{column}` {_TYPES.get(column, _OPTIONAL_NAME)} CODEC(ZSTD(1))"
+
+
 def _build_table(name: str, columns: tuple[str, ...], engine: str, *more_definitions: str) -> str:
-    definitions = [
-        *(f"`{column}` {_TYPES.get(column, _OPTIONAL_NAME)} CODEC(ZSTD(1))" for column in columns),
-        *more_definitions,
-    ]
+    definitions = [*map(_define, columns), *more_definitions]
     return f"CREATE TABLE IF NOT EXISTS {name} ({', '.join(definitions)}) ENGINE = {engine}"
 
 
 _REPRICED_COLUMNS = ("cost", "estimate", "baseline", "price")
 _TOKEN_COLUMNS = ("input", "cache_read", "cache_write", "output", "reasoning")
-_MAPS = tuple(sorted(COUNT_MAP_COLUMNS))
+_MAPS = (*sorted(COUNT_MAP_COLUMNS), UNITS_COLUMN)
 _MASKED_COLUMNS = (*_TOKEN_COLUMNS, *_MAPS, "cost", "reserved")
 _TIME = "toDateTime64({}, 6, 'UTC') AS time, toDate(toDateTime({}, 'UTC')) AS day"
 _TIMES = _TIME.format("at", "at")
@@ -182,10 +187,20 @@ _CLICKHOUSE_1 = (
     _DAYS_VIEW,
 )
 
+# A new table has these columns already.
+_CLICKHOUSE_2 = (
+    *(
+        f"ALTER TABLE entries ADD COLUMN IF NOT EXISTS {_define(column)}"
+        for column in ("operation", UNITS_COLUMN)
+    ),
+    _build_priced_view(),
+    _build_costs_view(),
+)
+
 VERSIONS_TABLE: Final = """
     CREATE TABLE IF NOT EXISTS ledger (version UInt32, at DateTime DEFAULT now())
     ENGINE = MergeTree ORDER BY version
 """
 """The table of the versions that the tables and views have had."""
-CLICKHOUSE_MIGRATIONS: tuple[tuple[str, ...], ...] = (_CLICKHOUSE_1,)
+CLICKHOUSE_MIGRATIONS: tuple[tuple[str, ...], ...] = (_CLICKHOUSE_1, _CLICKHOUSE_2)
 """Migrations from each version to the next; append only. Each statement may run again."""

@@ -15,7 +15,12 @@ from gateway.ledger.clickhouse.connection import (
     open_client,
     parse_url,
 )
-from gateway.ledger.clickhouse.schema import LIST_COLUMNS, MONEY_COLUMNS, TABLE_ENTRY_COLUMNS
+from gateway.ledger.clickhouse.schema import (
+    LIST_COLUMNS,
+    MONEY_COLUMNS,
+    TABLE_ENTRY_COLUMNS,
+    UNITS_COLUMN,
+)
 from gateway.ledger.query import (
     LIST_COLUMNS_BY_NAME,
     SLOT,
@@ -245,9 +250,14 @@ def _number(expressions: Iterable[str]) -> list[str]:
 
 
 def _select_columns(names: Iterable[str]) -> str:
-    return ", ".join(
-        f"toString(c.{name}) AS {name}" if name in MONEY_COLUMNS else f"c.{name}" for name in names
-    )
+    """Return columns to select, with numbers that the driver would round as text."""
+    return ", ".join(map(_select_column, names))
+
+
+def _select_column(name: str) -> str:
+    if name == UNITS_COLUMN:
+        return f"mapApply((unit, quantity) -> (unit, toString(quantity)), c.{name}) AS {name}"
+    return f"toString(c.{name}) AS {name}" if name in MONEY_COLUMNS else f"c.{name}"
 
 
 def _decode_fields(names: Sequence[str], row: Sequence[Any]) -> dict[str, Any]:
@@ -257,6 +267,8 @@ def _decode_fields(names: Sequence[str], row: Sequence[Any]) -> dict[str, Any]:
 def _decode_value(name: str, value: Any) -> Any:
     if name in MONEY_COLUMNS:
         return _parse_money(value)
+    if name == UNITS_COLUMN:
+        return {unit: Decimal(quantity) for unit, quantity in value.items()}
     return tuple(value) if name in LIST_COLUMNS else value
 
 

@@ -1,7 +1,7 @@
 """Rows of the ledger as Arrow tables, for Parquet: a table for each kind of row.
 
 The columns are the fields of a row, without the record of the decision. An amount is a decimal with
-18 places. If an amount needs more digits, `inexact` has it as text.
+18 places, and so is a quantity in `units`. If one needs more digits, `inexact` has it as text.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -33,6 +33,7 @@ _MAX_MONEY: Final = Decimal(10) ** 20
 _MONEY_CONTEXT: Final = Context(prec=100, rounding=ROUND_HALF_EVEN)
 _TEXTS_TYPE: Final = pa.list_(pa.string())
 _COUNTS_TYPE: Final = pa.map_(pa.string(), pa.int64())
+_UNITS_TYPE: Final = pa.map_(pa.string(), _MONEY_TYPE)
 _INEXACT_TYPE: Final = pa.map_(pa.string(), pa.string())
 _ARROW_TYPES: Final[Mapping[type[msgspec.inspect.Type], Any]] = MappingProxyType(
     {
@@ -80,6 +81,10 @@ def _build_kind(
 def _find_arrow_type(field_type: msgspec.inspect.Type) -> Any:
     if isinstance(field_type, msgspec.inspect.UnionType):  # with None
         field_type = field_type.types[0]
+    if isinstance(field_type, msgspec.inspect.DictType) and isinstance(
+        field_type.value_type, msgspec.inspect.DecimalType
+    ):
+        return _UNITS_TYPE
     return _ARROW_TYPES[type(field_type)]
 
 
@@ -128,6 +133,8 @@ def _build_array(field: Any, values: list[Any], inexact_amounts: list[dict[str, 
         return pa.array(pairs, arrow_type)
     if arrow_type == _MONEY_TYPE:
         return _build_money(name, values, inexact_amounts)
+    if arrow_type == _UNITS_TYPE:
+        return _build_units(name, values, inexact_amounts)
     try:
         array = pa.array(values, arrow_type)
     except OverflowError:
@@ -157,8 +164,27 @@ def _build_money(
         amounts = [make_storable(name, value) for value in values]
     for index, amount in enumerate(amounts):
         if amount is not None:
-            rounded = _MONEY_CONTEXT.quantize(amount, _MONEY_STEP)
-            if rounded != amount or not -_MAX_MONEY < rounded < _MAX_MONEY:
-                inexact_amounts[index][name] = format(amount, "f")
-            amounts[index] = rounded if -_MAX_MONEY < rounded < _MAX_MONEY else None
+            amounts[index] = _round_amount(name, amount, inexact_amounts[index])
     return pa.array(amounts, _MONEY_TYPE)
+
+
+def _build_units(
+    name: str, values: list[dict[str, Decimal]], inexact_amounts: list[dict[str, str]]
+) -> Any:
+    pairs = [
+        [
+            (unit, _round_amount(f"{name} {unit}", quantity, inexact))
+            for unit, quantity in make_storable(name, value).items()
+        ]
+        for value, inexact in zip(values, inexact_amounts, strict=True)
+    ]
+    return pa.array(pairs, _UNITS_TYPE)
+
+
+def _round_amount(name: str, amount: Decimal, inexact: dict[str, str]) -> Decimal | None:
+    """Return an amount as a column holds it; `inexact` gets one that has more digits, as text."""
+    rounded = _MONEY_CONTEXT.quantize(amount, _MONEY_STEP)
+    is_held = -_MAX_MONEY < rounded < _MAX_MONEY
+    if rounded != amount or not is_held:
+        inexact[name] = format(amount, "f")
+    return rounded if is_held else None

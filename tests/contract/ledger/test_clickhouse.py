@@ -135,6 +135,8 @@ class Traffic:
             cache_write=choose((None, 7)),
             cache_write_by=choose(({}, {"5m": 7}, {"": 3, "1h": 4})),
             media={"input_audio": 5},
+            operation=choose(("images.generate", None)),
+            units=choose(({}, {"second": Decimal("8.5"), "image 1024x1792 hd": Decimal(2)})),
             reasoning=choose((None, 2**50, 11)),  # the second is no real count
             cost=self._make_amount(),
             wasted=self._make_amount(),
@@ -339,8 +341,34 @@ def test_gateways_that_start_at_once_make_the_tables_once(
         sink.check()
         sink.close()
     database = read_database(url)
-    assert server.ask("SELECT DISTINCT version FROM ledger", database) == [(1,)]
+    versions = [(number,) for number in range(1, len(schema.CLICKHOUSE_MIGRATIONS) + 1)]
+    assert server.ask("SELECT DISTINCT version FROM ledger ORDER BY 1", database) == versions
     assert server.ask("SELECT count(*) FROM costs", database) == [(0,)]
+
+
+def test_a_database_of_the_first_version_gets_operations_and_units(
+    tmp_path: Path,
+    url: str,
+    reader: ClickHouseStore,
+    sink: ClickHouseSink,
+    server: ClickHouseServer,
+) -> None:
+    folder = make_folder(tmp_path, "one")
+    say(folder, [entry("a")])
+    sink.feed(folder)
+    sink.close()
+    database = read_database(url)
+    for statement in (
+        "ALTER TABLE entries DROP COLUMN operation, DROP COLUMN units",
+        "ALTER TABLE ledger DELETE WHERE version > 1 SETTINGS mutations_sync = 2",
+    ):
+        server.ask(statement, database)
+    with pytest.raises(StoreError, match="an older version of tiergate made the ledger"):
+        reader.sum_costs()
+    say(folder, [entry("b", operation="audio.speech", units={"character": Decimal(12)})])
+    sink.feed(folder)
+    rows = {row.id: (row.operation, row.units) for row in reader.read_entries()}
+    assert rows == {"a": (None, {}), "b": ("audio.speech", {"character": Decimal(12)})}
 
 
 def test_a_database_without_this_versions_tables_is_refused(
@@ -364,7 +392,7 @@ def test_a_database_without_this_versions_tables_is_refused(
     assert reader.sum_costs()[0].calls == 1
     monkeypatch.undo()
     reader.close()
-    with pytest.raises(StoreError, match=r"a newer version .* \(schema 2\): update this one"):
+    with pytest.raises(StoreError, match=r"a newer version .* \(schema 3\): update this one"):
         reader.sum_costs()
     sink.close()
     with pytest.raises(SinkError, match="a newer version"):

@@ -219,6 +219,8 @@ def test_read_unpriced_returns_a_row_until_it_has_a_price(
         entry("no-baseline", cost=Decimal(1)),
         entry("hit", state="cache_hit", cost=Decimal(0)),
         entry("no-usage", cost=None, output=None),
+        entry("units", cost=None, input=None, output=None, units={"page": Decimal(3)}),
+        entry("priced-units", cost=Decimal(1), input=None, output=None, units={"page": Decimal(3)}),
         entry("other", cost=None, model="other"),
         entry("failed", state="failed", cost=Decimal(0), input=None, output=None),
         entry("failed-unknown", state="failed", cost=None, input=None, output=None),
@@ -229,7 +231,10 @@ def test_read_unpriced_returns_a_row_until_it_has_a_price(
         results.append(row.id)
         # A price that arrives during reading neither hides nor repeats a row.
         fed(store, folder, [reprice(row.id, cost=None)], f"price-{number}")
-    assert results == [*(f"none-{number}" for number in range(5)), "no-baseline", "hit", "failed"]
+    assert results == [
+        *(f"none-{number}" for number in range(5)),
+        *("no-baseline", "hit", "units", "failed"),
+    ]
     again = [row.id for row in store.read_unpriced()]
     fed(store, folder, [reprice(id, at=2e9, **priced) for id in again], "last")
     assert list(store.read_unpriced()) == []

@@ -73,6 +73,12 @@ def test_the_store_returns_every_field_of_a_row_and_exact_money(
         upstream_id="req_1",
         response_id="chatcmpl-1",
         media={"input_audio": 5},
+        operation="audio.transcriptions",
+        units={
+            "second": Decimal("8.470"),
+            "image 1024x1792 hd": Decimal(2),
+            "page": Decimal("1E-7"),
+        },
         basis=BASIS,
     )
     say(folder, [intent(), row, CLOSED_LINE])
@@ -81,6 +87,7 @@ def test_the_store_returns_every_field_of_a_row_and_exact_money(
     assert {name: getattr(stored, name) for name in row.__struct_fields__} == {
         name: getattr(row, name) for name in row.__struct_fields__
     }
+    assert str(stored.units["second"]) == "8.470"
     assert str(stored.cost) == "12345678901234.123456789012"
     assert str(stored.billed) == "12345678901234.1234567890"
     assert isinstance(stored, StoredRow)
@@ -111,6 +118,7 @@ def test_the_store_still_feeds_rows_of_version_1(store: SqlStore, folder: Path) 
     assert store.feed(folder) == 1
     (row,) = store.read_entries()
     assert (row.v, row.cost, row.wasted, row.cache_write_by) == (1, Decimal("0.0000126"), None, {})
+    assert (row.operation, row.units) == (None, {})
     assert (row.media, row.response_id, row.guards, row.team, row.end_user) == (
         {},
         None,

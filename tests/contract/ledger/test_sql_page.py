@@ -58,6 +58,8 @@ def rows() -> list[Row]:
             made_rows.append(attempt(id, provider="openai", model=f"{tier}-1", at=moment))
         elif at % 23 == 8:
             more |= {"state": "unknown_crash", "cost": None, "wasted": None, "estimate": None, "usage": None, "first_content": None}  # fmt: skip
+        if at % 5 == 2:
+            more |= {"operation": "images.generate", "units": {"image hd": Decimal(at % 4 + 1), "second": Decimal("0.5")}}  # fmt: skip
         made_rows.append(entry(id, **more))
     return made_rows
 
@@ -125,7 +127,7 @@ def open_clickhouse(request: pytest.FixtureRequest, folder: Path) -> Ask:
 ENGINES = {
     "sqlite": Engine("sql sqlite", open_sqlite),
     "postgres": Engine("sql postgres", open_postgres),
-    "duckdb": Engine("sql postgres", open_duckdb),
+    "duckdb": Engine("sql duckdb", open_duckdb),
     "clickhouse": Engine("sql clickhouse", open_clickhouse),
 }
 
@@ -140,7 +142,9 @@ class FullLedger(NamedTuple):
     def answer(self, heading: str) -> list[tuple[Any, ...]]:
         """Run a query of the page at the moment NOW, and return its rows with money as numbers."""
         blocks = queries()[heading]
-        text = blocks.get(self.kind) or blocks["sql"]
+        # DuckDB reads nearly all that PostgreSQL does.
+        like_postgres = blocks.get("sql postgres") if self.kind == "sql duckdb" else None
+        text = blocks.get(self.kind) or like_postgres or blocks["sql"]
         moment = f"'{NOW:%Y-%m-%d %H:%M:%S}'"
         now = (
             f"toDateTime({moment}, 'UTC')" if "clickhouse" in self.kind else f"timestamptz '{NOW}'"
@@ -190,7 +194,7 @@ def test_every_heading_of_the_page_has_a_test() -> None:
         "Connecting", "Each tier by day, in a time zone", "Savings", "Who spends most", "Who spends most within a team",
         "What the cache saves",
         "How long people wait", "Who served in place of another", "Whose price is missing",
-        "What the month comes to", "What goes above fast",
+        "What is billed by unit", "What the month comes to", "What goes above fast",
     ]  # fmt: skip
 
 
@@ -296,6 +300,18 @@ def test_the_query_of_missing_prices_counts_the_calls_without_a_price(full: Full
     (total,) = full.store.sum_costs()
     crashed = sum(group.state == "unknown_crash" for group in CALLS)
     assert total.unknown == len(lost) + crashed > len(lost)
+
+
+def test_the_query_of_units_adds_up_each_unit_of_each_endpoint(full: FullLedger) -> None:
+    counted: dict[tuple[Any, ...], list[float]] = defaultdict(list)
+    for group in CALLS:
+        for unit, quantity in group.units.items():
+            if group.cache != "hit":
+                counted[group.operation, group.model, unit].append(float(quantity))
+    near(
+        full.answer("What is billed by unit"),
+        [(*names, len(some), sum(some)) for names, some in counted.items()],
+    )
 
 
 def test_the_query_of_the_month_predicts_its_cost(full: FullLedger) -> None:

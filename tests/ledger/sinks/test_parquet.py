@@ -83,6 +83,9 @@ def plain(name: str, value: Any) -> Any:
     """Return a value of SQLite or DuckDB in one form."""
     if value is not None and name in MONEY:
         return Decimal(value)
+    if name == "units":
+        units = json.loads(value) if isinstance(value, str) else value
+        return {unit: Decimal(quantity) for unit, quantity in units.items()}
     if isinstance(value, str) and name in NESTED:
         value = json.loads(value)
     if name in {"stream", "unknown"}:
@@ -101,9 +104,11 @@ def many_rows() -> list[Row]:
             case 1:
                 more |= {"state": "cache_hit", "cache": "hit", "cost": None, "tools": {"web": 2}}
                 more |= {"cache_write_by": {"1h": 3}, "media": {"input_image": 5}}
+                more |= {"units": {"page": Decimal(1)}}
             case 2:
                 more |= {"tags": ("b", "a", "b"), "tools": {"web": 2}, "guards": ("pii",)}
                 more |= {"baseline": Decimal("0.3"), "end_user": "u1", "conversation": "c1"}
+                more |= {"operation": "images.generate", "units": {"image hd": Decimal("1.5")}}
             case 3:
                 more |= {"cost": None, "reserved": Decimal("0.5"), "attempts": 2, "asked": "a\0b"}
                 rows.append(attempt(id, at=at))

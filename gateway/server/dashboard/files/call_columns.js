@@ -28,6 +28,7 @@ export const COLUMNS = [
   { name: "user", label: "User", cell: (row) => row.end_user ?? "–" },
   { name: "tags", label: "Tags", cell: (row) => row.tags.join(", ") || "–" },
   { name: "dialect", label: "Client", cell: (row) => row.dialect },
+  { name: "operation", label: "Endpoint", cell: (row) => row.operation ?? "–" },
   { name: "arm", label: "Arm", cell: (row) => row.arm ?? "–" },
   { name: "state", label: "State", cell: (row) => row.state },
   { name: "saved", label: "Saved", number: true, cell: (row) => (row.cost === null || row.baseline === null ? "–" : usd(row.baseline - row.cost)) },

@@ -5,7 +5,7 @@ const SECONDS = { "1h": 3600, "24h": 86400, "7d": 7 * 86400, "30d": 30 * 86400 }
 /** Seconds between two looks; a time that is over is read once. */
 const BEATS = { "1h": 10, "24h": 30, "7d": 60, "30d": 300, month: 300, custom: 0, any: 0 };
 export const RANGES = [["1h", "1 h", "Last hour"], ["24h", "24 h", "Last 24 hours"], ["7d", "7 d", "Last 7 days"], ["30d", "30 d", "Last 30 days"], ["month", "Month", "This month"], ["custom", "Custom", "Custom range"]];
-export const GROUPS = [["tier", "Tier"], ["lab", "Lab"], ["model", "Model"], ["provider", "Provider"], ["key", "Key"], ["user", "User"], ["team", "Team"], ["tenant", "Tenant"], ["tag", "Tag"], ["dialect", "Client"], ["state", "State"], ["rule", "Rule"], ["guard", "Guard"], ["arm", "Arm"]];
+export const GROUPS = [["tier", "Tier"], ["lab", "Lab"], ["model", "Model"], ["provider", "Provider"], ["key", "Key"], ["user", "User"], ["team", "Team"], ["tenant", "Tenant"], ["tag", "Tag"], ["dialect", "Client"], ["state", "State"], ["rule", "Rule"], ["guard", "Guard"], ["arm", "Arm"], ["operation", "Endpoint"]];
 /** Names to filter calls by: those to group by, and those of single calls. */
 export const FILTERS = [...GROUPS, ["account", "Account"], ["cache", "Cache"], ["problem", "Problem"], ["status", "Status"], ["conversation", "Conversation"], ["id", "Call"]];
 const LABELS = Object.fromEntries(FILTERS);
