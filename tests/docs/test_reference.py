@@ -50,6 +50,7 @@ PARTS: dict[str, type[BaseModel]] = {
     "retry": root.RetryPart,
     "responses": root.ResponsesPart,
     "passthrough": root.PassThroughPart,
+    "realtime": root.RealtimePart,
     "media": root.MediaPart,
     "ledger": root.LedgerPart,
     "metrics": root.MetricsPart,
