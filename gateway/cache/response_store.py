@@ -25,6 +25,7 @@ from gateway.core import jsonio
 from gateway.core.call import Key
 from gateway.core.errors import Problem, ProblemError, invalid_request
 from gateway.core.jsonio import Json
+from gateway.core.owned_object import ObjectPlace
 from gateway.dialects import OPENAI_RESPONSES, RequestBody
 from gateway.dialects.openai_responses.request import PREVIOUS_RESPONSE, is_reference
 from gateway.dialects.openai_responses.stream import COMPLETE_EVENTS, list_answer_frames
@@ -299,6 +300,13 @@ class SavedResponses:
         if entry is None:
             raise make_missing_error(id)
         return entry.response
+
+    async def find_place(self, key: Key, id: str) -> ObjectPlace | None:
+        """Return the provider account that keeps an answer of a key too; None if none does."""
+        entry = await self._find_entry(key, id)
+        if entry is None or not entry.kept:
+            return None
+        return ObjectPlace(entry.provider, entry.account)
 
     async def delete(self, key: Key, id: str) -> bytes:
         """Delete a stored answer. Return the body for the client. Raises ProblemError: not_found.

@@ -14,6 +14,7 @@ from gateway.cache.response_store import (
 )
 from gateway.core.call import Call, Key
 from gateway.core.errors import Problem, ProblemError
+from gateway.core.owned_object import ObjectPlace
 from gateway.core.prompt import Prompt
 from gateway.dialects import OPENAI_CHAT, OPENAI_RESPONSES, OPERATIONS, Dialect, RequestBody
 from gateway.dialects.tool_reasoning import ReasoningNote
@@ -140,6 +141,10 @@ class ConversationMemory:
     async def delete(self, key: Key, id: str) -> bytes:
         """Delete a stored answer. Raises ProblemError (not_found)."""
         return await self._require_responses().delete(key, id)
+
+    async def find_place(self, key: Key, id: str) -> ObjectPlace | None:
+        """Return the provider account that keeps a stored answer; None if none does."""
+        return None if self._responses is None else await self._responses.find_place(key, id)
 
     def _require_responses(self) -> SavedResponses:
         if self._responses is None:

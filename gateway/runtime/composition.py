@@ -452,6 +452,7 @@ class Gateway:
         )
 
         response_store = self._make_response_store(config.cache)
+        memory = self._make_memory(config.responses)
         engine = Engine(
             router=built_config.router,
             upstream=upstream,
@@ -460,7 +461,7 @@ class Gateway:
             recorder=recorder,
             log=self.log,
             on_loss=config.routing.on_loss,
-            memory=self._make_memory(config.responses),
+            memory=memory,
             context_loader=context_loader,
             keep_transcript=ledger_runtime.keep_transcript
             if ledger_runtime.keeps_content
@@ -476,6 +477,7 @@ class Gateway:
             built_config,
             client,
             recorder,
+            memory,
             limiter=self.limiter,
             end_user_hasher=self.end_user_hasher,
             wait_until_ready=ensure_ready,

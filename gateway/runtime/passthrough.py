@@ -7,6 +7,7 @@ from gateway.core.clocks import Clocks
 from gateway.core.target import Provider
 from gateway.limits.limiter import Limiter
 from gateway.pipeline.accounting import CallRecorder
+from gateway.pipeline.conversation_memory import ConversationMemory
 from gateway.pipeline.end_users import EndUserHasher
 from gateway.pipeline.passthrough.engine import PassThroughEngine
 from gateway.pipeline.passthrough.objects import ObjectGuard
@@ -41,12 +42,18 @@ class PassThroughParts:
             secret.derive_key(root_secret, upload_tokens.HASH_KEY_LABEL)
         )
 
-    def make_guard(self, built_config: BuiltConfig) -> ObjectGuard:
-        """Return what lets keys reach their objects, also in text calls of a configuration."""
+    def make_guard(
+        self, built_config: BuiltConfig, memory: ConversationMemory | None = None
+    ) -> ObjectGuard:
+        """Return what lets keys reach their objects, also in text calls of a configuration.
+
+        With `memory`, stored answers are objects too; calls for text have their own way to them.
+        """
         return ObjectGuard(
             self.owners,
             allows_foreign=built_config.source.config.passthrough.foreign == "pass",
             wall=self._clocks.wall,
+            find_answer_place=None if memory is None else memory.find_place,
         )
 
     def make_engine(
@@ -54,13 +61,14 @@ class PassThroughParts:
         built_config: BuiltConfig,
         client: ProviderClient,
         recorder: CallRecorder,
+        memory: ConversationMemory,
         *,
         limiter: Limiter,
         end_user_hasher: EndUserHasher,
         wait_until_ready: Callable[[Provider], Awaitable[None]],
     ) -> PassThroughEngine:
         """Return the engine of a configuration."""
-        objects = self.make_guard(built_config)
+        objects = self.make_guard(built_config, memory)
         responder = PassThroughResponder(
             client,
             objects,

@@ -161,7 +161,7 @@ class PassThroughEngine:
         if provider.command:
             await self._wait_until_ready(provider)
         parameters = dict(request.match.parameters)
-        if "model" in parameters:
+        if choice.endpoint.endpoint.model == "path":
             parameters["model"] = choice.model
         loop = asyncio.get_running_loop()
         timers = provider.timers[name_timers(choice.tier, "generate")]

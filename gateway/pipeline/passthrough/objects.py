@@ -4,7 +4,7 @@ A key reaches only objects that it has made. The provider cannot tell keys apart
 its one account.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 from gateway.core.call import Key
 from gateway.core.errors import Problem, ProblemError, invalid_request
@@ -33,9 +33,18 @@ class ObjectGuard:
     """Lets a key reach its own objects at providers, and remembers those that it makes."""
 
     def __init__(
-        self, owners: ObjectOwners, *, allows_foreign: bool, wall: Callable[[], float]
+        self,
+        owners: ObjectOwners,
+        *,
+        allows_foreign: bool,
+        wall: Callable[[], float],
+        find_answer_place: Callable[[Key, str], Awaitable[ObjectPlace | None]] | None = None,
     ) -> None:
-        """With `allows_foreign`, a key also reaches objects that no key has made through here."""
+        """With `allows_foreign`, a key also reaches objects that no key has made through here.
+
+        `find_answer_place` finds the account that keeps an answer, which calls for text have made.
+        """
+        self._find_answer_place = find_answer_place
         self._owners = owners
         self._allows_foreign = allows_foreign
         self._wall = wall
@@ -50,6 +59,9 @@ class ObjectGuard:
         if not ids:
             return []
         objects = await self._owners.find(key, ids)
+        own_ids = {item.id for item in objects}
+        answers = [await self._find_answer(key, id) for id in ids if id not in own_ids]
+        objects += [answer for answer in answers if answer is not None]
         own_ids = {item.id for item in objects}
         unknown_ids = [id for id in ids if id not in own_ids]
         if unknown_ids and self._allows_foreign:
@@ -91,6 +103,23 @@ class ObjectGuard:
                 raise invalid_request(message)
             ids |= dict.fromkeys(batch["object_ids"])
         return await self.find(key, list(ids))
+
+    async def _find_answer(self, key: Key, id: str) -> OwnedObject | None:
+        """Return a stored answer of a key that its provider keeps too; None if there is none."""
+        place = None
+        if self._find_answer_place is not None:
+            place = await self._find_answer_place(key, id)
+        if place is None:
+            return None
+        return OwnedObject(
+            id=id,
+            kind="response",
+            tenant=key.tenant,
+            key=key.name,
+            provider=place.provider,
+            account=place.account,
+            created_at=self._wall(),
+        )
 
     async def keep_own(self, key: Key, place: ObjectPlace, page: ObjectPage) -> set[str]:
         """Return the ids on a page that are objects of a key at a provider account."""
