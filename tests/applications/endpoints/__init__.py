@@ -1,0 +1,1 @@
+"""Every endpoint of the three official SDKs through one client object each."""
