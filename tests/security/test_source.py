@@ -55,7 +55,7 @@ SQL = re.compile(
     r"\b(SELECT|INSERT INTO|UPDATE|DELETE FROM|CREATE|ALTER|WHERE|FROM|JOIN|PRAGMA|COPY)\b"
 )
 SQL_PIECES = {
-    "_COLUMNS", "_PLACE", "_INSERT_REPRICE", "_build_assignments((*ENTRY_COLUMNS, 'seq'))", "table", "', '.join(columns)", "placeholders",
+    "_COLUMNS", "_PLACE", "_define(column)", "_INSERT_REPRICE", "_build_assignments((*ENTRY_COLUMNS, 'seq'))", "table", "', '.join(columns)", "placeholders",
     "', '.join((f'e.{name}' for name in kept_columns))", "', '.join(repriced_columns)",
     "''.join((f', {_build_later_priced_column(name)}' for name in later_columns))",
     "', '.join([*columns, 'unknown']) if later_columns else '*'", "usd",
