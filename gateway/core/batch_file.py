@@ -147,7 +147,8 @@ class BatchFileReader:
         if api == "gemini":
             model, config, dialect = "", _read_config(request), "gemini"
         else:
-            model, config = _load(request, "model"), request
+            # Mistral names the model in the batch.
+            model, config = _load(request, "model") if "model" in request else "", request
             is_responses = _load(members, "url") == "/v1/responses"
             dialect = "openai-responses" if is_responses else "openai-chat"
         if not isinstance(model, str):

@@ -138,7 +138,7 @@ def test_what_a_prompt_has_beside_text_is_counted(
         b'{"custom_id": "1"}',
         b'{"body": {"model": "a"}, "request": {}}',
         b'{"body": 1}',
-        b'{"body": {}}',
+        b'{"body": {"model": null}}',
         b'{"body": {"model": 1}}',
         b'{"body": {"model": "a"}, "body": {"model": "b"}}',
         b'{"body": {"model": "a", "max_tokens": 1, "max_tokens": 9}}',
@@ -195,6 +195,11 @@ def test_models_and_objects_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None
         "Line 4 of the file names more than 2 objects together with those before it."
     )
     assert facts.object_ids == ["file-a", "file-b", "file-c"]
+
+
+def test_a_batch_may_name_its_model_elsewhere() -> None:
+    facts = read_file(b'{"custom_id": "1", "body": {"max_tokens": 9}}')
+    assert facts.models[""].capped_tokens == 9
 
 
 def test_an_empty_file_is_no_batch() -> None:
