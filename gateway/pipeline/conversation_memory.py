@@ -18,6 +18,7 @@ from gateway.core.owned_object import ObjectPlace
 from gateway.core.prompt import Prompt
 from gateway.dialects import OPENAI_CHAT, OPENAI_RESPONSES, OPERATIONS, Dialect, RequestBody
 from gateway.dialects.tool_reasoning import ReasoningNote
+from gateway.pipeline.answer_objects import AnswerObjects
 from gateway.telemetry.log import Log, ignore_event
 from gateway.upstream.retry import PinnedAccount
 from gateway.upstream.upstream_request import UpstreamRequest, UpstreamResponse
@@ -35,12 +36,14 @@ class ConversationMemory:
         responses: SavedResponses | None = None,
         *,
         passes_foreign: bool = False,
+        objects: AnswerObjects | None = None,
         log: Log = ignore_event,
     ) -> None:
         """Set `passes_foreign` to ask a provider for answers that the gateway has not stored."""
         self._notes = notes
         self._responses = responses
         self._passes_foreign = passes_foreign
+        self._objects = objects
         self._log = log
         self._has_logged_refusal = False
 
@@ -81,6 +84,8 @@ class ConversationMemory:
         """Store what later calls need of a whole answer, before its client has it."""
         if response.body is None:
             return
+        if request.makes_objects and self._objects is not None:
+            await self._objects.save(request, response)
         if response.reasoning_recorder is not None:
             await self._save_note(request, response)
         if (responses := self._select_store(request)) is not None:
@@ -112,6 +117,22 @@ class ConversationMemory:
 
         Set `is_first` if this call started the upstream call.
         """
+        listener = self._make_answer_listener(request, response, is_first=is_first)
+        if not request.makes_objects or self._objects is None:
+            return listener
+        note_objects = self._objects.make_listener(request, response)
+        if note_objects is None or listener is None:
+            return note_objects or listener
+
+        async def listen(data: bytes) -> None:
+            await note_objects(data)
+            await listener(data)
+
+        return listen
+
+    def _make_answer_listener(
+        self, request: UpstreamRequest, response: UpstreamResponse, *, is_first: bool
+    ) -> ChunkListener | None:
         if (responses := self._select_store(request)) is not None:
             tape = StreamTape()
 

@@ -10,6 +10,7 @@ from gateway.cache.cached_response import CachedResponse
 from gateway.cache.response_cache import ResponseStore
 from gateway.cache.response_store import ResponseChain
 from gateway.cache.semantic.cache import SemanticCache
+from gateway.core.answer_objects import may_make_objects
 from gateway.core.call import Call
 from gateway.core.decision import Decision, Plan
 from gateway.core.decision_context import Session
@@ -186,6 +187,9 @@ class Engine:
             lab=decision.lab, tier=name_timers(decision.tier, dialect.operation),
             started_at=started_at, client_deadline=client_deadline, call_account=account,
             reasoning_notes=admitted.notes or {},
+            makes_objects=may_make_objects(
+                dialect.name, body.raw, prompt.members, hosted_tools=prompt.hosted_tools
+            ),
             records_reasoning=self.memory.records_reasoning(call, prompt),
             pinned_body=chain.native_body,
             pinned_account=find_object_account(call_features)

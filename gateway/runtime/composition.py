@@ -38,6 +38,7 @@ from gateway.limits.memory import MemoryCounters
 from gateway.limits.redis import RedisCounters
 from gateway.limits.tier_share import RedisTurnPool, TurnCounter
 from gateway.pipeline.accounting import CallRecorder
+from gateway.pipeline.answer_objects import AnswerObjects
 from gateway.pipeline.context import ContextLoader
 from gateway.pipeline.conversation_memory import ConversationMemory
 from gateway.pipeline.embedder import EmbedderTrust, EmbeddingModel
@@ -46,6 +47,7 @@ from gateway.pipeline.engine import Engine
 from gateway.pipeline.ledger_runtime import LedgerRuntime
 from gateway.pipeline.limit_enforcement import LimitRuntime
 from gateway.pipeline.llm_judge import Judge, JudgeMemory
+from gateway.pipeline.passthrough.objects import ObjectGuard
 from gateway.routing.tier_share import ShareBounds
 from gateway.runtime import query_process, realtime
 from gateway.runtime.build import (
@@ -452,7 +454,8 @@ class Gateway:
         )
 
         response_store = self._make_response_store(config.cache)
-        memory = self._make_memory(config.responses)
+        objects = self.passthrough.make_guard(built_config)
+        memory = self._make_memory(config.responses, objects)
         engine = Engine(
             router=built_config.router,
             upstream=upstream,
@@ -468,7 +471,7 @@ class Gateway:
             else None,
             limiter=self.limiter,
             load_shedder=self.load_shedder,
-            objects=self.passthrough.make_guard(built_config),
+            objects=objects,
             end_user_hasher=self.end_user_hasher,
             clock=self.clocks.monotonic,
             wall=self.clocks.wall,
@@ -714,7 +717,9 @@ class Gateway:
             timeout=cache_part.near.timeout,
         )
 
-    def _make_memory(self, responses_part: ResponsesPart) -> ConversationMemory:
+    def _make_memory(
+        self, responses_part: ResponsesPart, objects: ObjectGuard
+    ) -> ConversationMemory:
         notes = ReasoningNoteStore(
             self._state_store, secret=secret.derive_key(self._root_secret, "notes")
         )
@@ -728,7 +733,11 @@ class Gateway:
         # All keys share a provider's account, which would give each key every answer.
         foreign = responses_part.foreign or ("pass" if self.keys.is_open else "refuse")
         return ConversationMemory(
-            notes, saved_responses, passes_foreign=foreign == "pass", log=self.log
+            notes,
+            saved_responses,
+            passes_foreign=foreign == "pass",
+            objects=AnswerObjects(objects),
+            log=self.log,
         )
 
 

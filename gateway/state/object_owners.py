@@ -4,8 +4,9 @@ All keys share the accounts of a provider, so the provider gives each key the ob
 gateway therefore remembers the key that made an object, and the account where it is. It writes that
 to disk before the client learns the id.
 
-The memory is bounded: for each key the gateway keeps a number of objects, and forgets those that
-were used longest ago. Such an object stays at its provider, but its key can no longer name it.
+The memory is bounded: for each key the gateway keeps a number of objects of each kind, and forgets
+those that were used longest ago. Such an object stays at its provider, but its key can no longer
+name it.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ from gateway.core.jsonio import Json
 from gateway.core.owned_object import OwnedObject
 from gateway.settings.data_folder import SQLITE_SCHEME
 from gateway.state.errors import ObjectStoreError
-from gateway.state.object_store.database import ObjectDatabase
+from gateway.state.object_store.database import ObjectDatabase, OwnerGroup
 
 _FILE_NAME = "objects.db"
 """The SQLite file, in the data folder."""
@@ -56,8 +57,8 @@ class ObjectOwners:
         self._note = note
         self._clock = clock
         self._executor = ThreadPoolExecutor(1, "object-owners")
-        self._grown: set[tuple[str, str]] = set()
-        """The owners of objects that were added since the last time that the process pruned."""
+        self._grown: set[OwnerGroup] = set()
+        """The groups that have had new objects since the process last pruned."""
         self._adds = 0
 
     async def find(self, owner: Key, ids: Iterable[str]) -> list[OwnedObject]:
@@ -71,9 +72,13 @@ class ObjectOwners:
         """Return those of the ids that are objects of other keys."""
         return await self._run(partial(self._database.find_others, owner, ids, self._clock()))
 
-    async def add(self, objects: Collection[OwnedObject]) -> None:
-        """Remember objects that a provider has made, before the client learns their ids."""
-        await self._run(partial(self._add, list(objects)))
+    async def add(self, objects: Collection[OwnedObject], *, replaces: bool = True) -> None:
+        """Remember objects that a provider has made, before the client learns their ids.
+
+        With `replaces`, a new object takes the place of one with its id at its account: the
+        provider gives an id anew only if the former object is gone.
+        """
+        await self._run(partial(self._add, list(objects), replaces=replaces))
 
     async def remove(self, objects: Collection[OwnedObject]) -> None:
         """Forget objects that the provider has deleted."""
@@ -98,10 +103,10 @@ class ObjectOwners:
         await loop.run_in_executor(self._executor, self._database.close)
         self._executor.shutdown(wait=False)
 
-    def _add(self, objects: list[OwnedObject]) -> None:
+    def _add(self, objects: list[OwnedObject], *, replaces: bool) -> None:
         now = self._clock()
-        self._database.add(objects, now)
-        self._grown.update((item.tenant, item.key) for item in objects)
+        self._database.add(objects, now, replaces=replaces)
+        self._grown.update((item.tenant, item.key, item.kind) for item in objects)
         self._adds += len(objects)
         if self._adds < _ADDS_PER_PRUNE:
             return
@@ -111,8 +116,8 @@ class ObjectOwners:
         if forgotten:
             text = (
                 f"forgot {forgotten} objects that were used longest ago: a key has more than"
-                f" {self._max_objects}. They stay at their providers; passthrough.max_objects"
-                " is the bound"
+                f" {self._max_objects} of a kind. They stay at their providers;"
+                " passthrough.max_objects is the bound"
             )
             self._note(text)
 

@@ -84,6 +84,8 @@ class UpstreamRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The account that has what the call continues: a model's reasoning, or an earlier answer."""
     reasoning_notes: Mapping[str, ReasoningNote] = {}
     """Reasoning that the client did not send back, by the first tool call of its answer."""
+    makes_objects: bool = False
+    """True if the provider may make objects while it answers, such as a container for code."""
     records_reasoning: bool = False
     """True if the gateway notes the reasoning of the answer."""
     compared_question: object | None = None

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.core.owned_object import OwnedObject
 from tests.e2e.four_labs import CHAT, ENDPOINTS, GEMINI, MESSAGES, RESPONSES, answer, four
-from tests.e2e.upstream import Upstream, failing
+from tests.e2e.upstream import Answer, Upstream, failing
 from tests.e2e.world import Change, Config, Make, World
 
 SECRETS = {name: f"tg-{name}-0123456789abcdef0123456789" for name in ("alice", "bob")}
@@ -213,3 +213,72 @@ def test_an_earlier_turn_keeps_a_conversation_at_its_objects(
     assert used_secrets(upstream) == ["key-2", "key-2"]
     assert b"file-1" in upstream.requests[1].body
     assert ask(world, RESPONSES, "", key="bob", **first).status_code == 404
+
+
+CODE: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    RESPONSES: (
+        "/v1/responses",
+        {"model": f"m-{RESPONSES}", "input": "Run it."},
+        {"tools": [{"type": "code_interpreter", "container": "ID"}]},
+    ),
+    MESSAGES: (
+        "/v1/messages",
+        {"model": f"m-{MESSAGES}", "max_tokens": 9, "messages": [{"role": "user", "content": "Go"}],
+         "tools": [{"type": "code_execution_20250825", "name": "code_execution"}]},
+        {"container": "ID"},
+    ),
+}  # fmt: skip
+"""A path, a body, and what a later body adds that goes on in the container of the answer."""
+
+
+def run_code(lab: str, *, stream: bool) -> Answer:
+    """Build an answer that shows the container where the provider ran code."""
+    made = answer(lab, stream=stream)
+    extra = {
+        RESPONSES: b'"output":[{"type":"code_interpreter_call","id":"ci_1","code":"1",'
+        b'"status":"completed","outputs":null,"container_id":"box"},{',
+        MESSAGES: b'"container":{"id":"box","expires_at":"2026-12-01T00:00:00Z"},"role":',
+    }[lab]
+    before = {RESPONSES: b'"output":[{', MESSAGES: b'"role":'}[lab]
+    pieces = tuple((piece or b"").replace(before, extra, 1) for piece in made.pieces)
+    assert any(b'"box"' in piece for piece in pieces)
+    return Answer(pieces=pieces, headers=made.headers, bill=made.bill)
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("lab", CODE)
+def test_a_key_goes_on_in_the_container_of_its_own_answer(
+    make: Make, upstream: Upstream, lab: str, stream: bool
+) -> None:
+    world = make(objects(), TIERGATE_KEYS=KEYS)
+    upstream.on(ENDPOINTS[lab], failing(429), run_code(lab, stream=stream), answer(lab))
+    path, body, later = CODE[lab]
+    if lab == RESPONSES:
+        body = {**body, "tools": [{"type": "code_interpreter", "container": {"type": "auto"}}]}
+
+    def send(key: str, **more: Any) -> int:
+        headers = {"authorization": f"Bearer {SECRETS[key]}"}
+        return world.client.post(path, json={**body, **more}, headers=headers).status_code
+
+    assert send("alice", **({"stream": True} if stream else {})) == 200
+    assert send("bob", **put_id(later, "box")) == 404
+    assert send("alice", **put_id(later, "box")) == 200
+    assert used_secrets(upstream) == ["key-1", "key-2", "key-2"]
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_a_thread_belongs_to_its_key(make: Make, upstream: Upstream, stream: bool) -> None:
+    world = make(objects(), TIERGATE_KEYS=KEYS)
+    upstream.on(ENDPOINTS[MESSAGES], answer(MESSAGES, stream=stream), answer(MESSAGES))
+    path, body, _ = CODE[MESSAGES]
+
+    def send(key: str, thread: dict[str, str], **more: Any) -> Any:
+        headers = {"authorization": f"Bearer {SECRETS[key]}"}
+        return world.client.post(path, json={**body, "thread": thread, **more}, headers=headers)
+
+    assert send("alice", {"type": "create"}, stream=stream).status_code == 200
+    going_on = {"type": "continue", "previous_message_id": "msg_1"}
+    refusal = send("bob", going_on)
+    assert refusal.status_code == 404
+    assert refusal.json()["error"]["details"] == {"error_code": "thread_not_found"}
+    assert send("alice", going_on).status_code == 200

@@ -138,7 +138,11 @@ class ObjectGuard:
 
         Return None if it names none, or none that the gateway knows. Raises ProblemError.
         """
-        params = {item.id: item.member for item in named_objects if item.kind not in _ANSWER_KINDS}
+        params = {
+            item.id: "thread" if item.kind == "message" else item.member
+            for item in named_objects
+            if item.kind not in _ANSWER_KINDS
+        }
         return find_place(await self.find(key, list(params), params))
 
     async def add(
@@ -148,8 +152,21 @@ class ObjectGuard:
 
         `facts` are what the request shows of them.
         """
+        if objects := self._describe(key, place, made_objects, facts):
+            await self._owners.add(objects)
+
+    async def add_unless_known(
+        self, key: Key, place: ObjectPlace, made_objects: Sequence[MadeObject]
+    ) -> None:
+        """Remember objects of a key that its answer shows; those of other keys stay theirs."""
+        if objects := self._describe(key, place, made_objects, {}):
+            await self._owners.add(objects, replaces=False)
+
+    def _describe(
+        self, key: Key, place: ObjectPlace, made_objects: Sequence[MadeObject], facts: Facts
+    ) -> list[OwnedObject]:
         now = self._wall()
-        objects = [
+        return [
             OwnedObject(
                 id=item.id,
                 kind=item.kind,
@@ -163,8 +180,6 @@ class ObjectGuard:
             )
             for item in made_objects[:_MAX_NEW_OBJECTS]
         ]
-        if objects:
-            await self._owners.add(objects)
 
 
 def find_place(objects: Iterable[OwnedObject]) -> ObjectPlace | None:

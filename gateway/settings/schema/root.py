@@ -243,7 +243,7 @@ class PassThroughPart(Part):
     `pass` sends it to the provider; `refuse` answers 404.
     """
     max_objects: Annotated[int, Field(ge=1)] = 100_000
-    """The number of objects of one key that the gateway remembers, those used last."""
+    """The number of objects of each kind that the gateway remembers for a key, those used last."""
 
 
 class MediaPart(Part):

@@ -39,10 +39,14 @@ _MIGRATIONS = (
 _COLUMNS = "provider, account, id, kind, tenant, key_name, created_at, expires_at, facts, used_at"
 _INSERT = f"""
     INSERT INTO owned_objects ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-    ON CONFLICT (provider, account, id) DO UPDATE SET kind = excluded.kind,
-    tenant = excluded.tenant, key_name = excluded.key_name, created_at = excluded.created_at,
-    expires_at = excluded.expires_at, facts = excluded.facts, used_at = excluded.used_at
+    ON CONFLICT (provider, account, id) DO
 """  # noqa: S608 - own columns
+_REPLACE = """
+    UPDATE SET kind = excluded.kind, tenant = excluded.tenant, key_name = excluded.key_name,
+    created_at = excluded.created_at, expires_at = excluded.expires_at, facts = excluded.facts,
+    used_at = excluded.used_at
+"""
+_KEEP = "NOTHING"
 _FIND = f"""
     SELECT {_COLUMNS} FROM owned_objects WHERE id IN ({{}}) AND tenant = ? AND key_name = ?
     AND (expires_at IS NULL OR expires_at > ?)
@@ -63,12 +67,16 @@ _CHANGE_FACTS = f"""
     UPDATE owned_objects SET facts = ? WHERE {_PLACE} AND facts = ?
 """  # noqa: S608 - own columns
 _DELETE_EXPIRED = "DELETE FROM owned_objects WHERE expires_at <= ?"
-_COUNT = "SELECT count(*) FROM owned_objects WHERE tenant = ? AND key_name = ?"
+_COUNT = "SELECT count(*) FROM owned_objects WHERE tenant = ? AND key_name = ? AND kind = ?"
 _DELETE_LEAST_USED = """
     DELETE FROM owned_objects WHERE (provider, account, id) IN (
-    SELECT provider, account, id FROM owned_objects WHERE tenant = ? AND key_name = ?
-    ORDER BY used_at, created_at LIMIT ?)
+    SELECT provider, account, id FROM owned_objects
+    WHERE tenant = ? AND key_name = ? AND kind = ? ORDER BY used_at, created_at LIMIT ?)
 """
+
+
+type OwnerGroup = tuple[str, str, str]
+"""A tenant, the name of a key, and a kind of objects."""
 
 
 class ObjectDatabase(SqlDatabase):
@@ -80,15 +88,17 @@ class ObjectDatabase(SqlDatabase):
     application_name: ClassVar = "tiergate-objects"
     tables_lock_id: ClassVar = 0x7469_6572_6F62_6A73  # "tierobjs"
 
-    def add(self, objects: Sequence[OwnedObject], used_at: float) -> None:
-        """Add objects, all or none. A new object takes the place of one with its id.
+    def add(self, objects: Sequence[OwnedObject], used_at: float, *, replaces: bool = True) -> None:
+        """Add objects, all or none.
 
-        The provider has given that id anew, so the former object no longer exists.
+        With `replaces`, a new object takes the place of one with its id: the provider has given
+        that id anew, so the former object no longer exists. Otherwise that one stays.
         """
+        sql = self.adapt(_INSERT + (_REPLACE if replaces else _KEEP))
         with self.open() as connection, self.transaction(connection):
             for item in objects:
                 if _is_storable(item.id):
-                    connection.execute(self.adapt(_INSERT), [*_encode(item), used_at])
+                    connection.execute(sql, [*_encode(item), used_at])
 
     def find(self, owner: Key, ids: Iterable[str], now: float) -> list[OwnedObject]:
         """Return the objects of a key that have these ids. They count as used."""
@@ -144,19 +154,18 @@ class ObjectDatabase(SqlDatabase):
             for item in objects:
                 connection.execute(self.adapt(_REMOVE), _locate(item))
 
-    def prune(self, owners: Collection[tuple[str, str]], max_objects: int, now: float) -> int:
-        """Remove expired objects, and those of each owner beyond a number; return the latter.
+    def prune(self, groups: Collection[OwnerGroup], max_objects: int, now: float) -> int:
+        """Remove expired objects, and those of each group beyond a number; return how many.
 
-        `owners` are pairs of a tenant and the name of a key. Those objects go first that were used
-        longest ago.
+        Those objects of a group go first that were used longest ago. Expired ones do not count.
         """
         forgotten = 0
         with self.open() as connection, self.transaction(connection):
             connection.execute(self.adapt(_DELETE_EXPIRED), [now])
-            for owner in owners:
-                (count,) = connection.execute(self.adapt(_COUNT), owner).fetchone()
+            for group in groups:
+                (count,) = connection.execute(self.adapt(_COUNT), group).fetchone()
                 if count > max_objects:
-                    values = [*owner, count - max_objects]
+                    values = [*group, count - max_objects]
                     connection.execute(self.adapt(_DELETE_LEAST_USED), values)
                     forgotten += count - max_objects
         return forgotten

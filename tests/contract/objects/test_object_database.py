@@ -68,6 +68,14 @@ def test_an_id_that_a_provider_gives_anew_belongs_to_its_new_key(opened: Open) -
     assert len(database.find(APP, ["files/logo"], 2.0)) == 1
 
 
+def test_an_object_that_an_answer_shows_takes_no_place(opened: Open) -> None:
+    database = opened()
+    database.add([make("cntr_1")], 1.0)
+    database.add([make("cntr_1", APP), make("cntr_2", APP)], 2.0, replaces=False)
+    assert list_ids(database, WEB) == ["cntr_1"]
+    assert list_ids(database, APP) == ["cntr_2"]
+
+
 def test_lists_have_the_newest_first(opened: Open) -> None:
     database = opened()
     database.add([make(f"file-{n}", created_at=float(n)) for n in range(5)], 1.0)
@@ -96,12 +104,14 @@ def test_each_key_keeps_the_objects_that_it_used_last(opened: Open) -> None:
     database.add([make("file-a", APP), make("file-b", APP, expires_at=2 * DAY)], 0.0)
     database.find(WEB, ["file-0"], 0.5 * DAY)  # within a day of its last use: not noted
     database.find(WEB, ["file-1"], 1.5 * DAY)
-    owners = [("default", "web"), ("default", "app"), ("default", "none")]
+    database.add([make("batch_1", kind="batch")], 0.0)
+    owners = [("default", key, "file") for key in ("web", "app", "none")]
     assert database.prune(owners, 6, 2 * DAY) == 0
     assert list_ids(database, APP) == ["file-a"], "the other one has expired"
     assert database.prune(owners, 1, 2 * DAY) == 5
     assert list_ids(database, WEB) == ["file-1"]
     assert list_ids(database, APP) == ["file-a"]
+    assert len(database.find(WEB, ["batch_1"], 2 * DAY)) == 1, "each kind has its own bound"
 
 
 @pytest.mark.parametrize("id", ["file-\0", "x" * 513])
