@@ -104,7 +104,7 @@ def _gemini(root: str) -> tuple[Endpoint, ...]:
     )  # fmt: skip
 
 
-_OPENAI_MODELS = r"gpt-[\w.-]+|o\d[\w.-]*|chatgpt-[\w.-]+|text-embedding-[\w.-]+"
+_OPENAI_MODELS = r"(ft:)?gpt-[\w.:-]+|o\d[\w.-]*|chatgpt-[\w.-]+|text-embedding-[\w.-]+"
 _DEEPSEEK = _openai("", embeddings=False) + _anthropic("/anthropic/v1")
 
 HOSTS: Mapping[str, Host] = {
