@@ -22,7 +22,7 @@ SECRETS = {
 }
 """What no recording may have, by what it is."""
 _PATHS = {
-    "/chat/completions": CHAT, "/responses": RESPONSES, "/messages": MESSAGES,
+    "/chat/completions": CHAT, "/embeddings": CHAT, "/responses": RESPONSES, "/messages": MESSAGES,
     "/v1beta/models/": GEMINI,
 }  # fmt: skip
 _LENGTH_WORDS = {
@@ -74,7 +74,9 @@ def _read(request: Request) -> Asked:
     body = request.json
     stream = bool(body.get("stream")) or ":stream" in request.path
     text = request.body
-    if b"sunny" in text.lower():
+    if "/embeddings" in request.path or ":embedContent" in request.path:
+        name = "embed"
+    elif b"sunny" in text.lower():
         name = "result"
     elif b"get_weather" in text:
         name = "tools"
@@ -92,6 +94,8 @@ def _answer(asked: Asked, number: int) -> Answer:
         "cut": Turn(text="1 2 3"),
         "leave": Turn(text=" ".join(map(str, range(30)))),
     }
+    if asked.name == "embed":
+        return _embed(asked)
     turn = turns.get(asked.name, Turn(text="OK."))
     tokens = Tokens(fresh=11, output=5)
     answer = write_turn(asked.dialect, turn, number, stream=asked.stream, model=f"m-{asked.dialect}", tokens=tokens)  # fmt: skip
@@ -101,6 +105,17 @@ def _answer(asked: Asked, number: int) -> Answer:
     if asked.name == "leave":  # it goes on until the client has left
         answer = replace(answer, pieces=answer.pieces[:-3], end="stall")
     return answer
+
+
+def _embed(asked: Asked) -> Answer:
+    vector = [0.5, -0.25, 0.125]
+    value: Any = {"embedding": {"values": vector}, "usageMetadata": {"promptTokenCount": 3}}
+    if asked.dialect == CHAT:
+        data = [{"object": "embedding", "index": 0, "embedding": vector}]
+        usage = {"prompt_tokens": 3, "total_tokens": 3}
+        value = {"object": "list", "data": data, "model": asked.body["model"], "usage": usage}
+    body = orjson.dumps(value)
+    return Answer(pieces=(body,), length=len(body))
 
 
 def edit(answer: Answer, change: Callable[[bytes], bytes]) -> Answer:

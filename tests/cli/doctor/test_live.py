@@ -350,6 +350,23 @@ def test_the_effort_of_a_tier_is_probed_apart(place: Place) -> None:
     assert judge(place.file)[0] == 0
 
 
+@pytest.mark.parametrize("dialect", [CHAT, GEMINI])
+def test_models_of_embeddings_are_probed_too(place: Place, dialect: str) -> None:
+    file = place.write(dialect)
+    text = file.read_text().replace("]}\nmodels:", "], embeddings: [{model: e-1}]}\nmodels:")
+    file.write_text(text.replace("\nmodels:\n", "\nmodels:\n  e-1: {price: {input: 1}}\n"))
+    empty = replace_text(b"0.5,-0.25,0.125", b"")
+    for change, text in (None, "as expected; 3 tokens in, 0 out, 0.000003 USD"), (empty, "no vector"):  # fmt: skip
+        place.upstream.renew()
+        place.upstream.on("/", LiveProvider([change] if change else []))
+        place.file.unlink(missing_ok=True)
+        result = run("--config", file, "doctor", "--live", "--record", place.file)
+        line = next(line for line in result.stdout.splitlines() if f"{dialect} embed: " in line)
+        assert text in line
+    endpoints = {CHAT: "embeddings", GEMINI: "gemini_embed"}
+    assert f'"endpoint":"{endpoints[dialect]}"' in place.file.read_text()
+
+
 LEAKS = [
     f"Incorrect API key provided: {SECRETS['key']}.",
     f"Rate limit reached for m in organization {SECRETS['organisation']} ({SECRETS['address']}).",

@@ -9,6 +9,7 @@ from gateway.core.events import (
     Event,
     Failed,
     Finish,
+    Opaque,
     ReasoningDelta,
     TextDelta,
     ToolDelta,
@@ -31,6 +32,8 @@ class DecodedAnswer(msgspec.Struct):
     text: str = ""
     reasoning_chars: int = 0
     tool_calls: list[ToolCall] = []
+    vector_size: int = 0
+    """Numbers in the vector of an embedding."""
     finish: str | None = None
     """The reason for its end, in no dialect; None if it has none."""
     word: str | None = None
@@ -63,6 +66,8 @@ def _collect(events: Iterable[Event]) -> DecodedAnswer:
                 calls[event.index] = ToolCall(event.name)
             case ToolDelta():
                 calls[event.index].arguments += event.text
+            case Opaque(source=list() as vector):
+                answer.vector_size = len(vector)
             case Finish():
                 answer.finish, answer.word = event.reason, event.word
             case Failed():

@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from gateway.cli.doctor.live.answer import DecodedAnswer
-from gateway.cli.doctor.live.probes import TOOL_ARGUMENT, TOOL_NAME, build_request
+from gateway.cli.doctor.live.probes import EMBEDDINGS, TOOL_ARGUMENT, TOOL_NAME, build_request
 from gateway.cli.doctor.live.send import ProbeOutcome
 from gateway.cli.terminal import format_usd
 from gateway.core import jsonio, sse
@@ -151,7 +151,7 @@ def _find_unknown_names(outcome: ProbeOutcome, frames: list[bytes]) -> list[str]
     members = get_translation(outcome.series.dialect).answer_members
     object_name = "event" if outcome.probe.is_stream else "answer"
     names: dict[str, None] = {}
-    for frame in frames:
+    for frame in frames if members else ():
         try:
             value = jsonio.loads(frame)
         except jsonio.JsonError:
@@ -165,6 +165,10 @@ def _check_content(outcome: ProbeOutcome, answer: DecodedAnswer) -> Iterator[Dev
     probe = outcome.probe
     if answer.error is not None:
         yield Deviation("warning", f"the gateway cannot translate the answer: {answer.error}")
+        return
+    if probe.operation == EMBEDDINGS:
+        if not answer.vector_size:
+            yield Deviation("warning", "the answer has no vector")
         return
     if probe.finish != "tools":
         if probe.finish == "stop" and answer.finish != "length" and not answer.text:

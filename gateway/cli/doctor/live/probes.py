@@ -8,11 +8,12 @@ from gateway.core import jsonio
 from gateway.core.events import FinishReason
 from gateway.core.jsonio import Json
 from gateway.core.target import EFFORTS, MIN_OUTPUT_CAP, Target
-from gateway.dialects import OPENAI_CHAT, Dialect, RequestBody
+from gateway.dialects import OPENAI_CHAT, OPERATIONS, Dialect, RequestBody, embeddings
 from gateway.dialects.translation import get_translation
 
-type ProbeName = Literal["whole", "stream", "tools", "result", "cut", "effort", "leave"]
+type ProbeName = Literal["whole", "stream", "tools", "result", "cut", "effort", "leave", "embed"]
 
+EMBEDDINGS = embeddings.OPERATION
 TOOL_NAME, TOOL_ARGUMENT = "get_weather", "city"
 _MAX_OUTPUT = 64
 _MAX_OUTPUT_WITH_REASONING = 512
@@ -51,6 +52,7 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
 
     name: ProbeName
     messages: Json
+    operation: str = "generate"
     finish: FinishReason = "stop"
     """The reason for which the answer should end."""
     is_stream: bool = False
@@ -75,6 +77,7 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
 
 PROBES = (
     Probe(name="whole", messages=_OK),
+    Probe(name="embed", messages=_OK, operation=EMBEDDINGS),
     Probe(name="stream", messages=_OK, is_stream=True),
     Probe(name="tools", messages=_WEATHER, finish="tools", is_stream=True, has_tool=True),
     Probe(name="result", messages=_RESULT, has_tool=True),
@@ -102,17 +105,15 @@ def lower_effort(target: Target) -> Target:
 
 def build_request(probe: Probe, dialect: Dialect, target: Target) -> RequestBody:
     """Return the request that a client of a dialect would send."""
-    value: dict[str, Json] = {
-        "model": target.model,
-        "max_tokens": probe.find_max_output(target),
-        "messages": probe.messages,
-    }
-    if probe.has_tool:
-        value["tools"] = [_TOOL]
-    if dialect is not OPENAI_CHAT:
-        request = get_translation(OPENAI_CHAT).decode_request(OPENAI_CHAT.read(jsonio.dumps(value)))
+    chat_dialect = OPERATIONS[OPENAI_CHAT.name, probe.operation]
+    value = _build_chat_value(probe, target)
+    if dialect is not chat_dialect:
+        body = chat_dialect.read(jsonio.dumps(value))
+        request = get_translation(chat_dialect).decode_request(body)
         encoded = get_translation(dialect).encode_request(request, target)
         value = {**encoded.value, "model": target.model}
+    if probe.operation == EMBEDDINGS:
+        return dialect.read(jsonio.dumps(value))
     if dialect.name == _GEMINI:
         del value["model"]
     elif probe.is_stream:
@@ -120,5 +121,25 @@ def build_request(probe: Probe, dialect: Dialect, target: Target) -> RequestBody
     raw = jsonio.dumps(value)
     if dialect.read_with_path is None:
         return dialect.read(raw)
-    method = "streamGenerateContent" if probe.is_stream else "generateContent"
-    return dialect.read_with_path(raw, f"models/{target.model}:{method}")
+    return dialect.read_with_path(raw, f"models/{target.model}:{name_gemini_method(probe)}")
+
+
+def _build_chat_value(probe: Probe, target: Target) -> dict[str, Json]:
+    """Return the request as a client of OpenAI's older API writes it."""
+    if probe.operation == EMBEDDINGS:
+        return {"model": target.model, "input": [probe.messages[0]["content"]]}
+    value: dict[str, Json] = {
+        "model": target.model,
+        "max_tokens": probe.find_max_output(target),
+        "messages": probe.messages,
+    }
+    if probe.has_tool:
+        value["tools"] = [_TOOL]
+    return value
+
+
+def name_gemini_method(probe: Probe) -> str:
+    """Return the method in the path of Gemini's API."""
+    if probe.operation == EMBEDDINGS:
+        return "embedContent"
+    return "streamGenerateContent" if probe.is_stream else "generateContent"

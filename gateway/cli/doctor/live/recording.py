@@ -13,18 +13,21 @@ import msgspec
 
 from gateway.cli.doctor.live.answer import DecodedAnswer
 from gateway.cli.doctor.live.checks import Deviation, compute_probe_cost
+from gateway.cli.doctor.live.probes import EMBEDDINGS, name_gemini_method
 from gateway.cli.doctor.live.redaction import RecordingRedactor, mask_model
 from gateway.cli.doctor.live.send import ProbeOutcome
 from gateway.core import jsonio
 from gateway.core.jsonio import Json
 
-_ENDPOINTS: Mapping[str, str] = {
-    "openai-chat": "chat_completions",
-    "openai-responses": "responses",
-    "anthropic-messages": "messages",
-    "gemini": "gemini_generate_content",
+_ENDPOINTS: Mapping[tuple[str, str], str] = {
+    ("openai-chat", "generate"): "chat_completions",
+    ("openai-responses", "generate"): "responses",
+    ("anthropic-messages", "generate"): "messages",
+    ("gemini", "generate"): "gemini_generate_content",
+    ("openai-chat", EMBEDDINGS): "embeddings",
+    ("gemini", EMBEDDINGS): "gemini_embed",
 }
-"""The names of endpoints in a corpus, by dialect."""
+"""The names of endpoints in a corpus, by dialect and operation."""
 _UNANSWERED = "unanswered"
 """The endpoint of a request to which no answer came: there is nothing to judge."""
 
@@ -67,7 +70,7 @@ def make_line(judged: JudgedProbe, redactor: RecordingRedactor, number: int) -> 
         "source_repo": "tiergate doctor --live",
         "source_commit": version("tiergate"),
         "provider": target.provider.name,
-        "endpoint": _ENDPOINTS[dialect_name] if is_answered else _UNANSWERED,
+        "endpoint": _ENDPOINTS[dialect_name, probe.operation] if is_answered else _UNANSWERED,
         "model": mask_model(target.model),
         "recorded": f"{sent_at:%Y-%m-%d}",
         "fidelity": "raw+chunks" if is_unchanged else "raw(redacted)",
@@ -104,6 +107,7 @@ def make_line(judged: JudgedProbe, redactor: RecordingRedactor, number: int) -> 
             ],
             "finish": answer.finish,
             "word": answer.word,
+            "vector_size": answer.vector_size,
             "usage": None if outcome.usage is None else msgspec.to_builtins(outcome.usage),
             "usd": None if cost.computed is None else str(cost.computed),
             "billed": None if cost.billed is None else str(cost.billed),
@@ -121,7 +125,7 @@ def _make_path(outcome: ProbeOutcome) -> str:
     dialect = outcome.series.dialect
     if dialect.name != "gemini":
         return dialect.path
-    method = "streamGenerateContent?alt=sse" if outcome.probe.is_stream else "generateContent"
+    method = f"{name_gemini_method(outcome.probe)}{'?alt=sse' if outcome.probe.is_stream else ''}"
     return f"/v1beta/models/{mask_model(outcome.series.candidate.target.model)}:{method}"
 
 

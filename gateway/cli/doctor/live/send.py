@@ -106,7 +106,7 @@ def _build_upstream_request(
     dialect, candidate = series.dialect, series.candidate
     body = build_request(probe, dialect, candidate.target)
     call = Call(
-        id="doctor", dialect=dialect.name, operation="generate", body=body.raw,
+        id="doctor", dialect=dialect.name, operation=probe.operation, body=body.raw,
         headers=dict(dialect.default_headers), received_at=sent_at, started_at=0.0,
     )  # fmt: skip
     return UpstreamRequest(

@@ -5,16 +5,25 @@ from decimal import Decimal
 
 import msgspec
 
-from gateway.cli.doctor.live.probes import PROBES, Probe, build_request, lower_effort, strip_target
+from gateway.cli.doctor.live.probes import (
+    EMBEDDINGS,
+    PROBES,
+    Probe,
+    build_request,
+    lower_effort,
+    strip_target,
+)
 from gateway.core.prompt_bound import bound_prompt_tokens
-from gateway.core.target import Catalogue, EndpointKey, Target, Tier
-from gateway.dialects import DIALECTS, Dialect
+from gateway.core.target import Catalogue, Target
+from gateway.dialects import OPERATIONS, Dialect
 from gateway.limits.cost_bounds import compute_max_cost
 from gateway.upstream.retry import Candidate
 
 _EFFORT_PROBES = tuple(probe for probe in PROBES if probe.keeps_effort)
-_PROBES = tuple(probe for probe in PROBES if not probe.keeps_effort)
-_FIRST_PROBES = _PROBES[:1]
+_PROBES = tuple(
+    probe for probe in PROBES if not probe.keeps_effort and probe.operation != EMBEDDINGS
+)
+_EMBEDDING_PROBES = tuple(probe for probe in PROBES if probe.operation == EMBEDDINGS)
 _MICRO_PER_USD = Decimal(1_000_000)
 _SEARCH_PREFIX = "search_"
 """The start of the names of units that a host bills for each request, whatever was asked."""
@@ -32,7 +41,8 @@ class ProbeSeries(msgspec.Struct, frozen=True, kw_only=True):
     """All probes of one target with one account in one dialect."""
 
     lab: str
-    tier: Tier
+    tier: str
+    """The tier, or `embeddings`."""
     candidate: Candidate
     dialect: Dialect
     planned: tuple[PlannedProbe, ...]
@@ -65,40 +75,50 @@ def list_series(
     running.
     """
     listed_targets: list[Target] = []
-    for place in _list_places(catalogue, labs, tiers):
-        target = strip_target(place.target)
+    for lab, tier, place_target in _list_places(catalogue, labs, tiers):
+        target = strip_target(place_target)
         simple_target = lower_effort(target)
+        operation = EMBEDDINGS if tier == EMBEDDINGS else "generate"
+        probes = _EMBEDDING_PROBES if tier == EMBEDDINGS else _PROBES
         is_new = target.name not in {listed.name for listed in listed_targets}
-        for dialect_name in [name for name in target.provider.urls if name in DIALECTS]:
+        for name in target.provider.urls:
+            dialect = OPERATIONS.get((name, operation))
+            if dialect is None:
+                continue
             for number, account in enumerate(target.provider.accounts if is_new else ()):
-                candidate = Candidate(simple_target, account, dialect_name)
-                yield _make_series(
-                    place, candidate, _FIRST_PROBES if number else _PROBES, timestamp
-                )
+                candidate = Candidate(simple_target, account, name)
+                chosen = probes[:1] if number else probes
+                yield _make_series(lab, tier, candidate, dialect, chosen, timestamp)
             if target != simple_target and target not in listed_targets:
-                candidate = Candidate(target, target.provider.accounts[0], dialect_name)
-                yield _make_series(place, candidate, _EFFORT_PROBES, timestamp)
+                candidate = Candidate(target, target.provider.accounts[0], name)
+                yield _make_series(lab, tier, candidate, dialect, _EFFORT_PROBES, timestamp)
         listed_targets.append(target)
 
 
 def _list_places(
     catalogue: Catalogue, labs: Collection[str], tiers: Collection[str]
-) -> Iterator[EndpointKey]:
+) -> Iterator[tuple[str, str, Target]]:
+    """Yield the lab and the tier of each target that the options choose, and itself."""
     for lab in catalogue.labs.values():
-        for tier, targets in lab.tiers.items():
+        for tier, targets in (*lab.tiers.items(), (EMBEDDINGS, lab.embeddings)):
             is_chosen = (not labs or lab.name in labs) and (not tiers or tier in tiers)
             for target in targets if is_chosen else ():
                 if target.provider.enabled and not target.provider.command:
-                    yield EndpointKey(lab.name, tier, target)
+                    yield lab.name, tier, target
 
 
 def _make_series(
-    place: EndpointKey, candidate: Candidate, probes: Iterable[Probe], timestamp: float
+    lab: str,
+    tier: str,
+    candidate: Candidate,
+    dialect: Dialect,
+    probes: Iterable[Probe],
+    timestamp: float,
 ) -> ProbeSeries:
-    dialect, target = DIALECTS[candidate.dialect_name], candidate.target
+    target = candidate.target
     return ProbeSeries(
-        lab=place.lab,
-        tier=place.tier,
+        lab=lab,
+        tier=tier,
         candidate=candidate,
         dialect=dialect,
         planned=tuple(
@@ -115,7 +135,10 @@ def compute_max_usd(
     """Return the most USD that a probe may cost; None if the price is unknown."""
     body = build_request(probe, dialect, target)
     prompt_bound = bound_prompt_tokens(body.prompt, len(body.raw))
-    micro_usd = compute_max_cost((target,), prompt_bound, body.prompt, timestamp)
+    has_answer = probe.operation != EMBEDDINGS
+    micro_usd = compute_max_cost(
+        (target,), prompt_bound, body.prompt, timestamp, has_answer=has_answer
+    )
     if micro_usd is None or target.price is None:
         return None
     tool_rates = target.price.find_in_force(timestamp).tools
