@@ -178,6 +178,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """The number of earlier attempts of the client, by its own count."""
     client_timeout: float | None = None
     """Seconds after which the client leaves if it gets no bytes; None if it does not say."""
+    lifetime: float | None = None
+    """Seconds for which a job of the call may run; None for a call that ends with its answer."""
     received_at: float
     """Seconds since the epoch."""
     started_at: float

@@ -129,6 +129,7 @@ class CallAccount:
         "prompt_tokens",
         "refused_guards",
         "requested_model",
+        "reserved_for_job",
         "response_id",
         "served_model",
         "service_tier",
@@ -146,6 +147,8 @@ class CallAccount:
         """The name of the pass-through endpoint; None for text and embeddings."""
         self.is_unbilled = call.operation == _UNBILLED_OPERATION
         """True if no provider bills such a call."""
+        self.reserved_for_job: Decimal | None = None
+        """The most USD that the job costs which the call begins; None if it begins none."""
         self.unit_bounds = _NO_UNITS
         """The most that the call may use of each unit that its provider bills beside tokens."""
         self.requested_model: str | None = None
@@ -247,6 +250,8 @@ class CallAccount:
             )
         if self.is_unbilled:
             reservation = _ZERO
+        elif self.reserved_for_job is not None:
+            reservation = self.reserved_for_job
         attempts = self.attempts
         attempt = AttemptAccount(
             len(attempts) + 1,

@@ -172,7 +172,9 @@ class PassThroughRoutes:
     def __init__(self, endpoints: Iterable[ProviderEndpoint] = ()) -> None:
         self._routes: dict[int, dict[str, dict[str, _Route]]] = {}
         """Routes by number of segments, method and template."""
+        self._by_name: dict[tuple[str, str], ProviderEndpoint] = {}
         for item in endpoints:
+            self._by_name.setdefault((item.provider.name, item.endpoint.name), item)
             template = item.table.prefix + item.endpoint.path
             by_method = self._routes.setdefault(template.count("/"), {})
             routes = by_method.setdefault(item.endpoint.method, {})
@@ -193,6 +195,10 @@ class PassThroughRoutes:
             if (match := route.pattern.fullmatch(path)) is not None:
                 return PassThroughMatch(tuple(route.candidates), match.groupdict())
         return None
+
+    def find(self, provider: str, name: str) -> ProviderEndpoint | None:
+        """Return an endpoint of a provider by its name; None if the provider has none."""
+        return self._by_name.get((provider, name))
 
     def list_methods(self, raw_path: bytes) -> list[str]:
         """Return the methods that a client's path takes; empty if there is no endpoint."""

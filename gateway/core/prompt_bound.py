@@ -4,18 +4,18 @@
   least. JSON has no fewer bytes than the text in it. So text has no more tokens than bytes.
 - **The form around it.** A chat template adds a few tokens to each message and tool. The JSON of a
   message or tool has more bytes than that: `{"role":"user","content":""}` has 28.
-- **What the provider adds by itself**: `_FRAMING_TOKENS`. Anthropic documents up to 804 for the use
+- **What the provider adds by itself**: `FRAMING_TOKENS`. Anthropic documents up to 804 for the use
   of tools, 499 for the use of a computer, and 735 for its tool. Venice adds 1,102 of its own.
-- **Images.** `_IMAGE_TOKENS` each, in place of the bytes of their data.
+- **Images.** `IMAGE_TOKENS` each, in place of the bytes of their data.
 - **Sound.** Its data has far more bytes than tokens: providers document 32 tokens a second at most.
 - **All else** has no bound but the model's window: see `Prompt.is_unsized`.
 """
 
 from gateway.core.prompt import Prompt
 
-_FRAMING_TOKENS = 2_000
+FRAMING_TOKENS = 2_000
 """Tokens that a provider adds to any request; the most in recorded answers are 1,514."""
-_IMAGE_TOKENS = 20_000
+IMAGE_TOKENS = 20_000
 """Tokens of an image at most. Documented maxima: Qwen 16,384, OpenAI 10,000, Anthropic 4,784."""
 
 
@@ -26,4 +26,4 @@ def bound_prompt_tokens(prompt: Prompt, body_bytes: int) -> int | None:
     """
     if prompt.is_unsized:
         return None
-    return body_bytes - prompt.image_bytes + _IMAGE_TOKENS * prompt.images + _FRAMING_TOKENS
+    return body_bytes - prompt.image_bytes + IMAGE_TOKENS * prompt.images + FRAMING_TOKENS

@@ -6,6 +6,7 @@ The facts of a model (sizes, abilities and restrictions) are data, never branche
 import re
 from collections.abc import Callable, Collection, Mapping
 from datetime import date
+from decimal import Decimal
 from typing import Literal, get_args
 
 import msgspec
@@ -193,6 +194,8 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     """True if its Responses API counts tokens; other dialects have no such setting."""
     keeps_responses: bool = False
     """True if its Responses API keeps answers, for requests that continue them."""
+    batch_price: Decimal | None = None
+    """What a batch costs of the usual price: 0.5 is half; None if unknown."""
     prompt_cache: float = 300.0
     """Seconds for which its prompt cache keeps an unused prompt."""
     timers: dict[str, Timers] = msgspec.field(default_factory=lambda: dict(DEFAULT_TIMERS))

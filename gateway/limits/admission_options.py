@@ -197,6 +197,8 @@ def drop_unbounded_targets(
 
 def compute_lifetime(call: Call, option: AdmissionOption) -> float:
     """Return the seconds after which a call that takes this option counts as dead."""
+    if call.lifetime is not None:
+        return call.lifetime
     kind, longest = name_timers(option.decision.tier, call.operation), 0.0
     for target in option.plan.targets:
         total = target.provider.timers[kind].total

@@ -61,21 +61,34 @@ def choose(
         reason = reason or "x-tiergate-lab"
     requested = catalogue.aliases.get(call.prompt.model, call.prompt.model)
     if requested:
-        return _find_model(catalogue, candidates, requested, account)
+        return find_model(catalogue, candidates, requested, account)
     home_lab = call.key.lab or catalogue.default_lab
     endpoint = next((item for item in candidates if item.lab == home_lab), candidates[0])
     reason = reason or f"the first that has {endpoint.endpoint.name}"
     return PassThroughChoice(endpoint, "", None, None, None, account, reason)
 
 
-def decide(rules: RuleSet, call: Features, choice: PassThroughChoice, target: Target) -> Decision:
-    """Return the decision for a call that goes to a chosen endpoint. Raises ProblemError."""
+def decide(
+    rules: RuleSet,
+    call: Features,
+    choice: PassThroughChoice,
+    target: Target,
+    *,
+    checks_model: bool = True,
+) -> Decision:
+    """Return the decision for a call that goes to a chosen endpoint. Raises ProblemError.
+
+    Without `checks_model` the caller checks the models of the call, as those in a batch file.
+    """
     endpoint = choice.endpoint
     rule_context = rules.make_context(call, EMPTY_CONTEXT)
     bounds = evaluate_guards(rules, rule_context)
     if bounds.refuse is not None:
         raise ProblemError(Problem(kind="not_allowed", message=bounds.refuse))
-    _check_scope(call, choice, target, bounds)
+    if not bounds.allows_lab(endpoint.lab):
+        raise refusals.not_allowed(endpoint.endpoint.name)
+    if checks_model and endpoint.endpoint.billing != "free":
+        _check_scope(call, choice, target, bounds)
     effect = f"{endpoint.lab}, {endpoint.endpoint.name} at {endpoint.provider.name}"
     pin = TraceStep(step="pin", matched=True, effect=effect, reason=choice.reason)
     return Decision(
@@ -96,10 +109,6 @@ def _check_scope(
     """Raise ProblemError if the key or a guard does not allow what may cost money here."""
     key, tier, endpoint = call.key, choice.tier, choice.endpoint
     subject = refusals.quote_name(choice.model) if choice.model else endpoint.endpoint.name
-    if not bounds.allows_lab(endpoint.lab):
-        raise refusals.not_allowed(subject)
-    if endpoint.endpoint.billing == "free":
-        return
     is_named = bool(choice.model) and key.models is not None
     if choice.model and not capabilities.may_use(key, endpoint.lab, target):
         raise refusals.not_allowed(subject)
@@ -152,7 +161,7 @@ def _keep_lab(candidates: Sequence[ProviderEndpoint], lab: str) -> list[Provider
     return remaining
 
 
-def _find_model(
+def find_model(
     catalogue: Catalogue,
     candidates: Sequence[ProviderEndpoint],
     requested: str,

@@ -292,6 +292,10 @@ class Gateway:
             asyncio.create_task(self._watch_classifiers(asyncio.sleep), name="classifiers"),
             asyncio.create_task(self.own_traffic.watch(asyncio.sleep), name="own traffic"),
             asyncio.create_task(
+                self.passthrough.poll_jobs(lambda: self.revision.passthrough, asyncio.sleep),
+                name="jobs",
+            ),
+            asyncio.create_task(
                 self.query_pool.end_idle_periodically(asyncio.sleep), name="query processes"
             ),
             asyncio.create_task(
@@ -312,6 +316,7 @@ class Gateway:
         revisions = (self.revision, *self._retiring)
         for revision in revisions:
             await revision.engine.drain()
+            await revision.passthrough.jobs.drain()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -482,6 +487,7 @@ class Gateway:
             recorder,
             memory,
             limiter=self.limiter,
+            record=ledger_runtime.writer,
             end_user_hasher=self.end_user_hasher,
             wait_until_ready=ensure_ready,
         )

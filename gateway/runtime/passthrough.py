@@ -4,12 +4,14 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from gateway.core.clocks import Clocks
+from gateway.core.ledger_rows import Row
 from gateway.core.target import Provider
 from gateway.limits.limiter import Limiter
 from gateway.pipeline.accounting import CallRecorder
 from gateway.pipeline.conversation_memory import ConversationMemory
 from gateway.pipeline.end_users import EndUserHasher
 from gateway.pipeline.passthrough.engine import PassThroughEngine
+from gateway.pipeline.passthrough.jobs import JobKeeper
 from gateway.pipeline.passthrough.objects import ObjectGuard
 from gateway.pipeline.passthrough.responder import PassThroughResponder
 from gateway.pipeline.passthrough.urls import UrlRewriter
@@ -31,6 +33,7 @@ class PassThroughParts:
     ) -> None:
         self._log = log
         self._clocks = clocks
+        self._poll_seconds = config.passthrough.poll
         self.owners = ObjectOwners(
             open_object_database(resolve_store_url(config.ledger.store, data), data),
             max_objects=config.passthrough.max_objects,
@@ -41,6 +44,16 @@ class PassThroughParts:
         self.upload_tokens = UploadTokens(
             secret.derive_key(root_secret, upload_tokens.HASH_KEY_LABEL)
         )
+
+    async def poll_jobs(
+        self,
+        get_engine: Callable[[], PassThroughEngine],
+        sleep: Callable[[float], Awaitable[None]],
+    ) -> None:
+        """Ask providers about open jobs, at intervals, until cancelled."""
+        while self._poll_seconds:
+            await sleep(self._poll_seconds)
+            await get_engine().jobs.poll()
 
     def make_guard(
         self, built_config: BuiltConfig, memory: ConversationMemory | None = None
@@ -64,15 +77,28 @@ class PassThroughParts:
         memory: ConversationMemory,
         *,
         limiter: Limiter,
+        record: Callable[[Row], None],
         end_user_hasher: EndUserHasher,
         wait_until_ready: Callable[[Provider], Awaitable[None]],
     ) -> PassThroughEngine:
         """Return the engine of a configuration."""
         objects = self.make_guard(built_config, memory)
+        routes = built_config.built_catalogue.passthrough
+        jobs = JobKeeper(
+            router=built_config.router,
+            routes=routes,
+            client=client,
+            owners=self.owners,
+            limiter=limiter,
+            record=record,
+            log=self._log,
+            wall=self._clocks.wall,
+        )
         responder = PassThroughResponder(
             client,
             objects,
-            UrlRewriter(built_config.built_catalogue.passthrough, self.upload_tokens),
+            UrlRewriter(routes, self.upload_tokens),
+            jobs,
             self._log,
             clock=self._clocks.monotonic,
             wall=self._clocks.wall,
@@ -83,6 +109,7 @@ class PassThroughParts:
             recorder=recorder,
             objects=objects,
             responder=responder,
+            jobs=jobs,
             limiter=limiter,
             end_user_hasher=end_user_hasher,
             wait_until_ready=wait_until_ready,

@@ -301,6 +301,7 @@ def _build_provider(name: str, provider_part: ProviderPart, source: ConfigSource
         media=provider_part.media,
         counts_tokens=provider_part.counts_tokens,
         keeps_responses=provider_part.keeps_responses,
+        batch_price=provider_part.batch_price,
         prompt_cache=provider_part.prompt_cache,
         timers={
             kind: build_timers(

@@ -97,6 +97,10 @@ class ObjectOwners:
             partial(self._database.list_newest, owner, kind, provider, now, limit)
         )
 
+    async def list_with_open_jobs(self, limit: int) -> list[OwnedObject]:
+        """Return objects of all keys that are jobs which have not ended, the oldest first."""
+        return await self._run(partial(self._database.list_with_open_jobs, limit))
+
     async def close(self) -> None:
         """Close the database once what was asked is done."""
         loop = asyncio.get_running_loop()

@@ -20,7 +20,9 @@ async def test_the_matrix_has_the_routes_of_model_calls_and_no_other() -> None:
         posts = {path for method, path in list_served_routes(app) if method == "POST"}
     own = {"/v1/route", "/v1/feedback", *(path for path in posts if path.startswith("/admin/"))}
     own |= {path for path in posts if path.startswith(("/v1/models/", "/dashboard"))}
-    own |= {path for path in posts if "/realtime" in path or path.endswith("/auth_tokens")}  # refused
+    own |= {
+        path for path in posts if "/realtime" in path or path.endswith("/auth_tokens")
+    }  # refused
     assert listed == {f"POST {path}" for path in posts - own}
     assert any(path.startswith(_PREFIX) for path in posts)
 

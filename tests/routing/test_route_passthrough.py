@@ -188,3 +188,11 @@ def test_a_key_may_use_what_its_scope_names(
 )
 def test_guards_bound_such_calls_too(model: str, guard: dict[str, Any], outcome: str) -> None:
     assert decide(model, rules=world.rules(guards=[{"when": {}, **guard}])) == outcome
+
+
+def test_a_batch_is_decided_without_a_model_where_its_file_names_them() -> None:
+    features = call(key=NAMED)
+    choice = route_passthrough.choose(ALL_ON, match(OPENAI, billing="job"), features)
+    target = Target(provider=OPENAI, model="")
+    decision = route_passthrough.decide(world.rules(), features, choice, target, checks_model=False)
+    assert decision.lab == "openai"

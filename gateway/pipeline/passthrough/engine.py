@@ -22,6 +22,7 @@ from gateway.limits.limiter import Limiter
 from gateway.limits.passthrough_bound import PassThroughBound
 from gateway.pipeline.accounting import CallRecorder, RecordedAccount
 from gateway.pipeline.end_users import EndUserHasher
+from gateway.pipeline.passthrough.jobs import JobKeeper, JobPlan, find_target
 from gateway.pipeline.passthrough.objects import ObjectGuard, find_place
 from gateway.pipeline.passthrough.request import (
     API_BY_DIALECT,
@@ -56,6 +57,7 @@ class PassThroughEngine:
         recorder: CallRecorder,
         objects: ObjectGuard,
         responder: PassThroughResponder,
+        jobs: JobKeeper,
         limiter: Limiter | None,
         end_user_hasher: EndUserHasher,
         wait_until_ready: Callable[[Provider], Awaitable[None]],
@@ -66,6 +68,8 @@ class PassThroughEngine:
         self._recorder = recorder
         self._objects = objects
         self._responder = responder
+        self.jobs = jobs
+        """The jobs that calls begin."""
         self._limiter = limiter
         self._end_user_hasher = end_user_hasher
         self._wait_until_ready = wait_until_ready
@@ -112,15 +116,22 @@ class PassThroughEngine:
             named_objects += await self._objects.find_in_batch_files(call.key, named_objects)
         place = find_place(named_objects)
         choice = route_passthrough.choose(self._router.catalogue, request.match, features, place)
-        target = await _find_target(choice)
-        decision = route_passthrough.decide(self._router.rules, features, choice, target)
-        self._recorder.note_decision(account, decision)
+        target, job = await find_target(choice), None
         endpoint = choice.endpoint.endpoint
+        decision = route_passthrough.decide(
+            self._router.rules, features, choice, target, checks_model=endpoint.creates != "batch"
+        )
+        self._recorder.note_decision(account, decision)
+        if endpoint.billing == "job":
+            job = await self.jobs.plan(account, features, choice, facts.value, named_objects)
+            target, account.reserved_for_job = job.target, job.bound
         account.is_unbilled = endpoint.billing == "free"
         if target.price is None or target.price.units:
             account.unit_bounds = list_unit_bounds(endpoint, facts.value)
         await self._reserve(account, facts, choice, target, decision)
-        return await self._exchange(request, facts, choice, target, account, named_objects)
+        if job is not None:
+            await self.jobs.reserve(account, features, job)
+        return await self._exchange(request, facts, choice, target, account, named_objects, job)
 
     async def _reserve(
         self,
@@ -133,6 +144,7 @@ class PassThroughEngine:
         """Reserve what the call may cost. Raises ProblemError if a limit or budget refuses it."""
         if self._limiter is None or not self._limiter.applies_to(account.call.key):
             return
+        endpoint = choice.endpoint.endpoint
         bound = PassThroughBound(
             call=account.call,
             prompt=facts.prompt,
@@ -140,7 +152,8 @@ class PassThroughEngine:
             prompt_bound=None,
             end_user=account.end_user,
             units=account.unit_bounds,
-            billing=choice.endpoint.endpoint.billing,
+            # A job that has a bound gets a reservation of its own.
+            billing="free" if account.reserved_for_job is not None else endpoint.billing,
         )
         plan = Plan(targets=(target,), dialects=(account.call.dialect,))
         account.reservation = await self._limiter.reserve(bound, decision, plan, _decide_again)
@@ -154,6 +167,7 @@ class PassThroughEngine:
         target: Target,
         account: RecordedAccount,
         named_objects: Sequence[OwnedObject],
+        job: JobPlan | None,
     ) -> Response:
         """Send the request, and respond with the answer. Raises ProblemError."""
         provider = choice.endpoint.provider
@@ -171,6 +185,7 @@ class PassThroughEngine:
             choice=choice,
             account=account,
             named_objects=named_objects,
+            job=job,
             provider_account=provider_account,
             attempt=await account.attempt_started(target, provider_account),
             timers=timers,
@@ -210,6 +225,8 @@ class PassThroughEngine:
                 raise
         except ProblemError as error:
             account.attempt_failed(exchange.attempt, error.problem)
+            if job is not None and not exchange.is_accepted and error.problem.spent == "no":
+                await self.jobs.release(account, job)
             raise
 
 
@@ -235,17 +252,6 @@ def list_object_ids(request: PassThroughRequest, facts: PassThroughFacts) -> lis
     if api == "openai":
         ids += find_item_references(facts.value)
     return list(dict.fromkeys(ids))
-
-
-async def _find_target(choice: PassThroughChoice) -> Target:
-    """Return the target of a call: its model at its provider, or the provider alone."""
-    if choice.target is not None:
-        return choice.target
-    if choice.targets is not None:
-        if choice.model in choice.targets:
-            return choice.targets[choice.model]
-        return await asyncio.to_thread(choice.targets.__getitem__, choice.model)
-    return Target(provider=choice.endpoint.provider, model=choice.model, is_listed=False)
 
 
 def _find_account(provider: Provider, name: str | None) -> Account:

@@ -23,6 +23,7 @@ from gateway.core.usage import merge_usage
 from gateway.dialects.passthrough_usage import read_usage
 from gateway.pipeline.accounting import RecordedAccount
 from gateway.pipeline.passthrough import answer
+from gateway.pipeline.passthrough.jobs import JobKeeper, JobPlan
 from gateway.pipeline.passthrough.objects import ObjectGuard
 from gateway.pipeline.passthrough.request import (
     PassThroughFacts,
@@ -67,10 +68,14 @@ class Exchange(msgspec.Struct, kw_only=True):
     choice: PassThroughChoice
     account: RecordedAccount
     named_objects: Sequence[OwnedObject]
+    job: JobPlan | None
+    """The job that the call creates."""
     provider_account: Account
     attempt: AttemptAccount
     timers: Timers
     deadline: float
+    is_accepted: bool = False
+    """True once the provider has answered that it does what was asked."""
 
     @property
     def place(self) -> ObjectPlace:
@@ -86,6 +91,7 @@ class PassThroughResponder:
         client: ProviderClient,
         objects: ObjectGuard,
         urls: UrlRewriter,
+        jobs: JobKeeper,
         log: Log,
         *,
         clock: Callable[[], float],
@@ -95,6 +101,7 @@ class PassThroughResponder:
         self._client = client
         self._objects = objects
         self._urls = urls
+        self._jobs = jobs
         self._log = log
         self._clock = clock
         self._wall = wall
@@ -106,6 +113,7 @@ class PassThroughResponder:
         if not 200 <= response.status < 300:
             await self._raise_refusal(exchange, response)
         account.attempt_finished(exchange.attempt)
+        exchange.is_accepted = True
         headers = answer.select_headers(response.fields, exchange.provider_account)
         headers += await self._pass_upload_url(exchange, response)
         content_type = response.get_header(b"content-type") or ""
@@ -240,6 +248,9 @@ class PassThroughResponder:
         for item in items if endpoint.makes else ():
             made_objects += find_result_objects(endpoint.makes, item)
         facts = describe_made_object(exchange.request)
+        if exchange.job is not None:
+            facts |= exchange.job.describe(exchange.account)
+        self._jobs.watch(exchange.named_objects, value)
         await self._objects.add(key, exchange.place, made_objects, facts)
         if endpoint.deletes:
             await self._objects.remove(exchange.named_objects)

@@ -242,6 +242,8 @@ class PassThroughPart(Part):
 
     `pass` sends it to the provider; `refuse` answers 404.
     """
+    poll: Duration = 300.0
+    """Seconds between two looks at jobs that run at providers; `0s` never looks."""
     max_objects: Annotated[int, Field(ge=1)] = 100_000
     """The number of objects of each kind that the gateway remembers for a key, those used last."""
 
@@ -407,6 +409,8 @@ class ProviderPart(Part):
     """True if its Responses API counts tokens, at `/input_tokens` below its URL."""
     keeps_responses: bool = False
     """True if its Responses API keeps answers and accepts `previous_response_id`."""
+    batch_price: Annotated[Decimal | None, Field(ge=0, le=1)] = None
+    """What its batches cost of the usual price: `0.5` is half. Unset, their cost is unknown."""
     prompt_cache: Duration = 300.0
     """Seconds that its prompt cache keeps a prompt that nobody uses."""
     timeouts: TimersPart = TimersPart.model_construct()

@@ -60,6 +60,11 @@ _LIST = f"""
     AND (? = '' OR provider = ?) AND (expires_at IS NULL OR expires_at > ?)
     ORDER BY created_at DESC, id LIMIT ?
 """  # noqa: S608 - own columns
+_OPEN_JOB_PATTERN = '%"state":"open"%'
+_LIST_OPEN_JOBS = f"""
+    SELECT {_COLUMNS} FROM owned_objects WHERE kind IN ('batch', 'fine_tuning_job')
+    AND facts LIKE ? ORDER BY created_at, id LIMIT ?
+"""  # noqa: S608 - own columns
 _PLACE = "provider = ? AND account = ? AND id = ? AND tenant = ? AND key_name = ?"
 _TOUCH = f"UPDATE owned_objects SET used_at = ? WHERE {_PLACE}"  # noqa: S608 - own columns
 _REMOVE = f"DELETE FROM owned_objects WHERE {_PLACE}"  # noqa: S608 - own columns
@@ -130,6 +135,14 @@ class ObjectDatabase(SqlDatabase):
                 values = [*batch, owner.tenant, owner.name, now]
                 others.update(row[0] for row in connection.execute(self.adapt(sql), values))
         return others
+
+    def list_with_open_jobs(self, limit: int) -> list[OwnedObject]:
+        """Return jobs of all keys that have not ended, the oldest first."""
+        with self.open() as connection:
+            rows = connection.execute(
+                self.adapt(_LIST_OPEN_JOBS), [_OPEN_JOB_PATTERN, limit]
+            ).fetchall()
+        return [_decode(row) for row in rows]
 
     def list_newest(
         self, owner: Key, kind: str, provider: str, now: float, limit: int

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import openai
-from openai.pagination import SyncConversationCursorPage, SyncCursorPage, SyncPage
+from openai.pagination import SyncConversationCursorPage, SyncPage
 from openai.types import (
     Batch,
     Completion,
@@ -110,7 +110,7 @@ def _sounds(client: Client, step: Recorder) -> None:
 def _films(client: Client, step: Recorder) -> None:
     videos, film = client.videos, ("a.mp4", FILM, "video/mp4")
     first = step("videos.create", Video, lambda: videos.create(model="sora-2", prompt="A fox", seconds="8"), units={"second": 8})  # fmt: skip
-    step("videos.list", SyncConversationCursorPage, lambda: videos.list())
+    step("videos.list", SyncConversationCursorPage, videos.list)
     step("videos.retrieve", Video, lambda: videos.retrieve(first.id), free=True)
     assert step("videos.content", bytes, lambda: videos.download_content(first.id).read(), free=True) == FILM  # fmt: skip
     second = step("videos.remix", Video, lambda: videos.remix(first.id, prompt="By night"))

@@ -210,3 +210,18 @@ def test_objects_of_other_keys_are_told_from_unknown_ones(opened: Open) -> None:
     ids = ["file-1", "file-2", "file-3", "file-4", "file-\0"]
     assert database.find_others(WEB, ids, 2.0) == {"file-2"}
     assert database.find_others(APP, ids, 2.0) == {"file-1"}
+
+
+def test_jobs_that_have_not_ended_are_listed_for_all_keys(opened: Open) -> None:
+    database = opened()
+
+    def job(id: str, state: str, kind: str = "batch", at: float = 1.0) -> OwnedObject:
+        return OwnedObject(
+            id=id, kind=kind, tenant="t", key=id, provider="p", account="a", created_at=at,
+            facts={"job": {"state": state}},
+        )  # fmt: skip
+
+    jobs = [job("b", "open", at=2.0), job("a", "open", "fine_tuning_job"), job("c", "ended")]
+    database.add([*jobs, job("d", "open", "file")], 1.0)
+    assert [item.id for item in database.list_with_open_jobs(10)] == ["a", "b"]
+    assert [item.id for item in database.list_with_open_jobs(1)] == ["a"]

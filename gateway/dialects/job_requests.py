@@ -1,0 +1,114 @@
+"""What a request for a job shows of its cost: the requests of a batch, the epochs of training."""
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+
+import msgspec
+
+from gateway.core import jsonio
+from gateway.core.batch_file import BatchFileReader, BatchModelFacts
+from gateway.core.jsonio import Json
+from gateway.core.owned_object import OwnedObject
+from gateway.core.target import Target
+from gateway.dialects.job_results import TRAINED_TOKEN
+
+_EPOCHS = "n_epochs"
+_UNSIZED_MARKS = (b'"type":"url"', b'"type":"file"', b'"mcp_servers"', b'"container"')
+"""Marks of a request whose model reads more than it shows, in compact JSON (Anthropic)."""
+_IMAGE_MARK = b'"type":"image"'
+
+
+def read_batch(
+    value: Mapping[str, Json], objects: Sequence[OwnedObject]
+) -> dict[str, BatchModelFacts]:
+    """Return the requests of a batch by model: in its files, or in its own body."""
+    facts_by_model: dict[str, BatchModelFacts] = {}
+    for item in objects:
+        batch = item.facts.get("batch") if item.kind == "file" else None
+        if batch is not None:
+            _merge_facts(
+                facts_by_model,
+                msgspec.convert(batch["models"], dict[str, BatchModelFacts]),
+            )
+    requests = value.get("requests")
+    for request in requests if isinstance(requests, list) else ():  # Anthropic
+        params = request.get("params") if isinstance(request, dict) else None
+        if isinstance(params, dict):
+            _merge_facts(facts_by_model, _read_message(params))
+    _merge_facts(facts_by_model, _read_inlined(value))
+    return facts_by_model
+
+
+def _read_message(params: Mapping[str, Json]) -> dict[str, BatchModelFacts]:
+    """Return the facts of one request for Anthropic's messages."""
+    body = jsonio.dumps(params)
+    given_cap, model = params.get("max_tokens"), params.get("model")
+    cap = given_cap if isinstance(given_cap, int) and given_cap > 0 else 0
+    tools = params.get("tools")
+    has_hosted_tool = any(
+        isinstance(tool, dict) and tool.get("type") not in (None, "custom")
+        for tool in (tools if isinstance(tools, list) else ())
+    )
+    facts = BatchModelFacts(
+        requests=1,
+        prompt_bytes=len(body),
+        images=body.count(_IMAGE_MARK),
+        unsized_requests=int(has_hosted_tool or any(mark in body for mark in _UNSIZED_MARKS)),
+        capped_tokens=cap,
+        uncapped_answers=0 if cap else 1,
+    )
+    return {model if isinstance(model, str) else "": facts}
+
+
+def _read_inlined(value: Mapping[str, Json]) -> dict[str, BatchModelFacts]:
+    """Return the facts of the requests in a Gemini batch, which names its model in the path."""
+    held: Json = value
+    for name in ("batch", "inputConfig", "requests", "requests"):
+        held = held.get(name) if isinstance(held, dict) else None
+    if not isinstance(held, list):
+        return {}
+    reader = BatchFileReader()
+    for request in held:
+        reader.feed(jsonio.dumps(request) + b"\n")
+    facts = reader.finish()
+    return {} if facts.problem else facts.models
+
+
+def _merge_facts(total: dict[str, BatchModelFacts], added: Mapping[str, BatchModelFacts]) -> None:
+    for name, facts in added.items():
+        earlier = total.setdefault(name, BatchModelFacts())
+        for field in BatchModelFacts.__struct_fields__:
+            setattr(earlier, field, getattr(earlier, field) + getattr(facts, field))
+
+
+def bound_training(
+    target: Target, value: Mapping[str, Json], objects: Sequence[OwnedObject]
+) -> Decimal | None:
+    """Return the USD that fine-tuning costs at most: its file's bytes in each epoch, as tokens.
+
+    None if the price of a trained token, the epochs or the size of the file are unknown.
+    """
+    rate = None if target.price is None else target.price.units.get(TRAINED_TOKEN)
+    epochs = _find_epochs(value)
+    sizes = [item.facts.get("bytes") for item in objects if item.kind == "file"]
+    if rate is None or epochs is None or not sizes:
+        return None
+    total = 0
+    for size in sizes:
+        if not isinstance(size, int):
+            return None
+        total += size
+    return rate * total * epochs
+
+
+def _find_epochs(value: Mapping[str, Json]) -> int | None:
+    """Return the number of epochs that a request for fine-tuning asks for."""
+    places: list[Json] = [value.get("hyperparameters")]
+    method = value.get("method")
+    parts = method.values() if isinstance(method, dict) else ()
+    places += [part.get("hyperparameters") for part in parts if isinstance(part, dict)]
+    for place in places:
+        epochs = place.get(_EPOCHS) if isinstance(place, dict) else None
+        if isinstance(epochs, int) and epochs > 0:
+            return epochs
+    return None
