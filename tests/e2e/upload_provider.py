@@ -43,6 +43,10 @@ class UploadProvider:
         self.may_read = threading.Event()
         """Cleared while the provider takes no more of any upload."""
         self.may_read.set()
+        self.file_megabytes = 0
+        """The size of the file that a client may read."""
+        self.sent_bytes = 0
+        """The bytes of it that the provider could send."""
         self.refuses_at: int | None = None
         """The bytes after which the provider refuses an upload, and reads no more."""
         self.dies_at: int | None = None
@@ -77,12 +81,24 @@ class UploadProvider:
             if not (line := handler.rfile.readline()):
                 return False
             head += line
+        if head.startswith(b"GET "):
+            return self._send_file(handler)
         upload = ReceivedUpload(head)
         self.uploads.append(upload)
         try:
             return self._read_upload(handler, upload)
         finally:
             upload.ended.set()
+
+    def _send_file(self, handler: socketserver.StreamRequestHandler) -> bool:
+        handler.wfile.write(
+            b"HTTP/1.1 200 OK\r\ncontent-type: application/octet-stream\r\n"
+            b"content-length: %d\r\n\r\n" % (self.file_megabytes * len(PIECE))
+        )
+        for _ in range(self.file_megabytes):
+            handler.wfile.write(PIECE)
+            self.sent_bytes += len(PIECE)
+        return True
 
     def _read_upload(
         self, handler: socketserver.StreamRequestHandler, upload: ReceivedUpload
