@@ -91,6 +91,7 @@ _OPENAI = IdTable(
         "file_id": "file",
         "file_ids": "file",
         "input_file_id": "file",
+        "input_files": "file",  # of Mistral
         "part_ids": "upload_part",
         "previous_response_id": "response",
         "skill_id": "skill",

@@ -178,6 +178,7 @@ def find(api: ObjectApi, value: Any) -> list[str]:
     ("api", "value", "ids"),
     [
         ("openai", {"input_file_id": "file-1", "endpoint": "/v1/responses"}, ["file-1"]),
+        ("openai", {"input_files": ["file-1"], "model": "x"}, ["file-1"]),
         ("openai", {"training_file": "file-1", "validation_file": "file-2"}, ["file-1", "file-2"]),
         ("openai", {"file_ids": ["file-1", "file-2", 3, None]}, ["file-1", "file-2"]),
         ("openai", {"conversation": "conv_1"}, ["conv_1"]),

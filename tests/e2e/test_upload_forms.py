@@ -120,14 +120,6 @@ def test_a_form_with_two_meanings_is_refused_before_anything_is_sent(
     assert not upstream.requests
 
 
-def test_a_form_needs_its_content_type(world: World, upstream: Upstream) -> None:
-    headers = {**ALICE, "content-type": "application/octet-stream"}
-    reply = world.client.post("/v1/files", content=b"x", headers=headers)
-    assert reply.status_code == 400
-    assert "its content type is not multipart/form-data" in reply.json()["error"]["message"]
-    assert not upstream.requests
-
-
 @pytest.mark.parametrize("size", [10, len(LARGE)], ids=["whole", "upload"])
 def test_a_form_cannot_name_the_file_of_another_key(
     world: World, upstream: Upstream, size: int
@@ -186,6 +178,25 @@ def test_the_requests_of_a_batch_name_only_files_of_their_key(
     status, message = make_batch(world, upstream, line("file-1", "file-2") + filler)
     assert (status, "file-2" in message) == (404, True)
     assert [item.path for item in upstream.requests].count("/acme/batches") == 1
+
+
+def test_a_batch_at_mistral_names_only_files_of_its_key(make: Make, upstream: Upstream) -> None:
+    def batches(value: Config) -> None:
+        forms(value)
+        value["providers"]["acme"]["endpoints"]["mistral-batches"] = ""
+
+    world = make(batches, TIERGATE_KEYS=KEYS)
+    upload_file(world, upstream, "file-2", BOB)
+    for ids, status in (((), 200), (("file-2",), 404)):
+        assert make_batch(world, upstream, line(*ids))[0] == status
+        body = {"input_files": ["file-9"], "model": "able-1", "endpoint": "/v1/chat/completions"}
+        upstream.on("/acme/batch/jobs", answer(b'{"id": "batch_1"}'))
+        reply = world.client.post("/v1/batch/jobs", json=body, headers=ALICE)
+        assert reply.status_code == status
+    reply = world.client.post(
+        "/v1/batch/jobs", json={**body, "input_files": ["file-2"]}, headers=ALICE
+    )
+    assert reply.status_code == 404
 
 
 @pytest.mark.parametrize(
