@@ -35,6 +35,8 @@ _ANSWER_COUNTS = ("best_of", "n", "candidateCount", "candidate_count")
 _GEMINI_CONFIGS = ("generationConfig", "generation_config")
 _IMAGE_NAME = re.compile(rb'"(?:image_url|inline_?[dD]ata)"[ \t\r\n]*:')
 """The member that has an image; the types of parts have the same words, and no colon."""
+_AUDIO_NAME = re.compile(rb'"input_audio"[ \t\r\n]*:|"mime_?[tT]ype"[ \t\r\n]*:[ \t\r\n]*"audio/')
+"""The member that has sound."""
 _IMAGE_URL_NAME = re.compile(rb'"image_url"[ \t\r\n]*:')
 _URL_NAME = re.compile(rb'_url"[ \t\r\n]*:')
 _INLINE_NAME = re.compile(rb'"inline_?[dD]ata"[ \t\r\n]*:')
@@ -53,9 +55,15 @@ class BatchModelFacts(msgspec.Struct, kw_only=True):
     requests: int = 0
     prompt_bytes: int = 0
     """The bytes of the requests, whose prompts have no more tokens than that, beside images."""
+    largest_bytes: int = 0
+    """The bytes of the largest request."""
     images: int = 0
+    most_images: int = 0
+    """The most images of one request."""
+    sounds: int = 0
     unsized_requests: int = 0
     """Requests whose model reads more than they show: files, earlier answers, search."""
+    answers: int = 0
     capped_tokens: int = 0
     """The sum of the caps on output, each times the number of answers."""
     uncapped_answers: int = 0
@@ -161,8 +169,14 @@ class BatchFileReader:
         cap = max(_read_counts(config, _CAPS[dialect]), default=None)
         facts.requests += 1
         facts.prompt_bytes += len(body)
+        facts.largest_bytes = max(facts.largest_bytes, len(body))
+        facts.answers += answers
         if b"image_url" in body or b'"inline' in body:  # most have none: this costs little
-            facts.images += len(_IMAGE_NAME.findall(body))
+            images = len(_IMAGE_NAME.findall(body))
+            facts.images += images
+            facts.most_images = max(facts.most_images, images)
+        if b"audio" in body:
+            facts.sounds += len(_AUDIO_NAME.findall(body))
         if cap is None:
             facts.uncapped_answers += answers
         else:

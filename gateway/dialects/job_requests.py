@@ -13,6 +13,7 @@ from gateway.core.target import Target
 from gateway.dialects.job_results import TRAINED_TOKEN
 
 _EPOCHS = "n_epochs"
+_LARGEST_FIELDS = frozenset({"largest_bytes", "most_images"})
 _UNSIZED_MARKS = (b'"type":"url"', b'"type":"file"', b'"mcp_servers"', b'"container"')
 """Marks of a request whose model reads more than it shows, in compact JSON (Anthropic)."""
 _IMAGE_MARK = b'"type":"image"'
@@ -52,7 +53,10 @@ def _read_message(params: Mapping[str, Json]) -> dict[str, BatchModelFacts]:
     facts = BatchModelFacts(
         requests=1,
         prompt_bytes=len(body),
-        images=body.count(_IMAGE_MARK),
+        largest_bytes=len(body),
+        images=(images := body.count(_IMAGE_MARK)),
+        most_images=images,
+        answers=1,
         unsized_requests=int(has_hosted_tool or any(mark in body for mark in _UNSIZED_MARKS)),
         capped_tokens=cap,
         uncapped_answers=0 if cap else 1,
@@ -78,7 +82,8 @@ def _merge_facts(total: dict[str, BatchModelFacts], added: Mapping[str, BatchMod
     for name, facts in added.items():
         earlier = total.setdefault(name, BatchModelFacts())
         for field in BatchModelFacts.__struct_fields__:
-            setattr(earlier, field, getattr(earlier, field) + getattr(facts, field))
+            values = getattr(earlier, field), getattr(facts, field)
+            setattr(earlier, field, max(values) if field in _LARGEST_FIELDS else sum(values))
 
 
 def bound_training(

@@ -18,8 +18,9 @@ from gateway.core.target import Target
 from gateway.core.units import UnitBounds
 from gateway.limits.counters import EndedCall
 
-type BoundGap = Literal["output", "input", "price"]
-"""The reason why a cost has no bound: no cap on the answer, no window for the prompt, no price."""
+type BoundGap = Literal["output", "input", "price", "operation"]
+"""The reason why a cost has no bound: no cap on the answer, no window for the prompt, no price, or
+an operation whose request does not show its cost."""
 
 _MICRO_PER_USD = Decimal(1_000_000)
 _NO_UNITS: UnitBounds = {}

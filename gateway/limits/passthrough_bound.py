@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from gateway.core.passthrough import Billing
 from gateway.core.target import Target
-from gateway.limits.cost_bounds import UsageBound
+from gateway.limits.cost_bounds import BoundGap, UsageBound
 
 
 class PassThroughBound(UsageBound, frozen=True, kw_only=True):
@@ -25,6 +25,10 @@ class PassThroughBound(UsageBound, frozen=True, kw_only=True):
         if self.billing == "job":
             return self.job_micro_usd
         return None if self.billing == "unknown" else super().compute_max_cost(targets)
+
+    def find_gap(self, targets: Sequence[Target]) -> BoundGap:
+        """Find out what would bound the cost; see UsageBound."""
+        return "operation" if self.billing in ("job", "unknown") else super().find_gap(targets)
 
     def compute_expected_cost(
         self,

@@ -95,6 +95,13 @@ def make_unbounded_error(demand: CounterDemand, dialect: str, gap: BoundGap) -> 
             "gateway has to give one of them a `context`."
         )
         return ProblemError(Problem(kind="budget_unbounded", message=message))
+    if gap == "operation":
+        message = (
+            f"The request does not show what it may cost, and {explanation}. A batch shows it if "
+            "its file went through the gateway in one upload, each request has a cap on its "
+            "answer, and each model has a price."
+        )
+        return ProblemError(Problem(kind="budget_unbounded", message=message))
     if gap == "price":
         message = (
             f"No model that can serve this call has a known price, and {explanation}. "

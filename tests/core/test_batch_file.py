@@ -55,9 +55,19 @@ def test_a_file_is_read_however_it_is_cut(cuts: list[int], ends: bytes) -> None:
         size=len(FILE + ends),
         models={
             "a": BatchModelFacts(
-                requests=2, prompt_bytes=bodies[0] + bodies[1], capped_tokens=30 + 50
+                requests=2,
+                prompt_bytes=bodies[0] + bodies[1],
+                largest_bytes=max(bodies[:2]),
+                answers=4,
+                capped_tokens=30 + 50,
             ),
-            "é": BatchModelFacts(requests=1, prompt_bytes=bodies[2], uncapped_answers=1),
+            "é": BatchModelFacts(
+                requests=1,
+                prompt_bytes=bodies[2],
+                largest_bytes=bodies[2],
+                answers=1,
+                uncapped_answers=1,
+            ),
         },
     )
 
@@ -158,6 +168,14 @@ def test_the_gateway_gives_up_at_a_line_that_is_no_request(bad: bytes) -> None:
     assert facts.problem == "Line 2 of the file is no request of a batch."
     assert facts.models["a"].requests == 1
     assert facts.size == 3 * len(LINES[0]) + len(bad) + 3
+
+
+def test_images_and_sounds_are_counted() -> None:
+    image = {"type": "image_url", "image_url": {"url": "http://a"}}
+    sound = {"type": "input_audio", "input_audio": {"data": "x", "format": "wav"}}
+    facts = read_file(chat(image, image) + b"\n" + chat(image, sound))
+    only = facts.models["a"]
+    assert (only.images, only.most_images, only.sounds, only.unsized_requests) == (3, 2, 1, 0)
 
 
 def test_the_gateway_gives_up_at_a_hidden_id() -> None:

@@ -61,7 +61,10 @@ def test_a_batch_of_messages_has_its_requests_in_its_body(
 ) -> None:
     (read,) = read_batch({"requests": [{"params": params}]}, []).values()
     assert read.prompt_bytes > 20
-    assert msgspec.structs.replace(read, prompt_bytes=0) == facts
+    assert read.largest_bytes == read.prompt_bytes
+    assert (read.most_images, read.answers) == (read.images, 1)
+    plain = msgspec.structs.replace(read, prompt_bytes=0, largest_bytes=0, most_images=0, answers=0)
+    assert plain == facts
 
 
 @pytest.mark.parametrize("requests", ["x", [5], [{"params": 5}], []])

@@ -187,16 +187,16 @@ def test_a_batch_at_mistral_names_only_files_of_its_key(make: Make, upstream: Up
 
     world = make(batches, TIERGATE_KEYS=KEYS)
     upload_file(world, upstream, "file-2", BOB)
-    for ids, status in (((), 200), (("file-2",), 404)):
-        assert make_batch(world, upstream, line(*ids))[0] == status
-        body = {"input_files": ["file-9"], "model": "able-1", "endpoint": "/v1/chat/completions"}
-        upstream.on("/acme/batch/jobs", answer(b'{"id": "batch_1"}'))
+    upstream.on("/acme/batch/jobs", lambda _: answer(b'{"id": "batch_1"}'))
+    for ids, named, status in (
+        ((), "file-9", 200),
+        (("file-2",), "file-9", 404),
+        ((), "file-2", 404),
+    ):
+        make_batch(world, upstream, line(*ids))
+        body = {"input_files": [named], "model": "able-1", "endpoint": "/v1/chat/completions"}
         reply = world.client.post("/v1/batch/jobs", json=body, headers=ALICE)
         assert reply.status_code == status
-    reply = world.client.post(
-        "/v1/batch/jobs", json={**body, "input_files": ["file-2"]}, headers=ALICE
-    )
-    assert reply.status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -212,6 +212,27 @@ def test_no_batch_is_made_of_a_file_that_the_gateway_has_not_read(
     status, message = make_batch(world, upstream, data, purpose)
     assert (status, reason in message) == (400, True), message
     assert not [item for item in upstream.requests if item.path == "/acme/batches"]
+
+
+def test_a_batch_reserves_what_its_file_may_cost(make: Make, upstream: Upstream) -> None:
+    """Its row has no cost yet, so the budget stays charged with what the batch reserved."""
+
+    def capped(value: Config) -> None:
+        forms(value)
+        value["budgets"] = [{"name": "all", "usd": "0.05", "every": "day"}]
+
+    world = make(capped, TIERGATE_KEYS=KEYS)
+    body = {"model": "able-1", "max_tokens": 5000, "messages": []}
+    request = json.dumps({"custom_id": "1", "url": "/v1/chat/completions", "body": body}).encode()
+    assert make_batch(world, upstream, request) == (200, "")
+    # It reserved 0.022 USD, and two requests may cost 0.044.
+    assert make_batch(world, upstream, request + b"\n" + request)[0] == 429
+    uncapped = request.replace(b'"max_tokens": 5000, ', b"")
+    status, message = make_batch(world, upstream, uncapped)
+    assert (status, "each request has a cap on its answer" in message) == (400, True), message
+    rows = [row for row in world.entries() if row.operation == "batches.create"]
+    assert rows[0].cost is None
+    assert [row.problem for row in rows] == [None, "budget_busy", "budget_unbounded"]
 
 
 @pytest.mark.parametrize(

@@ -56,3 +56,10 @@ def test_a_call_costs_at_most_what_its_units_cost(
 
 def test_a_job_costs_at_most_what_its_file_says() -> None:
     assert bound("job", 500).compute_max_cost([PRICED]) == 500
+
+
+@pytest.mark.parametrize(
+    ("billing", "gap"), [("job", "operation"), ("unknown", "operation"), ("usage", "price")]
+)
+def test_what_would_bound_the_cost_depends_on_how_it_is_billed(billing: Billing, gap: str) -> None:
+    assert bound(billing).find_gap((UNPRICED,)) == gap

@@ -111,7 +111,9 @@ class PassThroughEngine:
             account.end_user = self._end_user_hasher.hash_id(key.tenant, key.name, user)
         account.record_prompt(facts.prompt, 0, None)
         features = Features(facts.prompt, call.dialect, call.key, call.options, None, call.hints)
-        named_objects = await self._objects.find(call.key, list_object_ids(request, facts))
+        ids = list_object_ids(request, facts)
+        named_objects = await self._objects.find(call.key, ids)
+        knows_all = len({item.id for item in named_objects}) == len(ids)
         if request.match.candidates[0].endpoint.creates == "batch":
             named_objects += await self._objects.find_in_batch_files(call.key, named_objects)
         place = find_place(named_objects)
@@ -123,7 +125,9 @@ class PassThroughEngine:
         )
         self._recorder.note_decision(account, decision)
         if endpoint.billing == "job":
-            job = await self.jobs.plan(account, features, choice, facts.value, named_objects)
+            job = await self.jobs.plan(
+                account, features, choice, facts.value, named_objects, knows_all=knows_all
+            )
             target, account.reserved_for_job = job.target, job.bound
         account.is_unbilled = endpoint.billing == "free"
         if target.price is None or target.price.units:

@@ -31,8 +31,8 @@ from gateway.core.target import Target
 from gateway.dialects import DIALECTS
 from gateway.dialects.job_requests import bound_training, read_batch
 from gateway.dialects.job_results import ResultReader, UsageByModel, has_ended, read_job_usage
+from gateway.limits.batch_bound import compute_batch_cost
 from gateway.limits.cost_bounds import make_ended_call, to_micro_usd
-from gateway.limits.job_bound import compute_batch_bound
 from gateway.limits.limiter import Limiter
 from gateway.limits.passthrough_bound import PassThroughBound
 from gateway.pipeline.accounting import RecordedAccount
@@ -123,8 +123,12 @@ class JobKeeper:
         choice: PassThroughChoice,
         value: Mapping[str, Json],
         objects: Sequence[OwnedObject],
+        *,
+        knows_all: bool,
     ) -> JobPlan:
         """Plan a job; `value` is its request, and `objects` those that it names.
+
+        `knows_all` is True if it names no others.
 
         Raises ProblemError if the key may not use one of its models.
         """
@@ -134,17 +138,25 @@ class JobKeeper:
             bound = bound_training(target, value, objects)
             return JobPlan(id=id, models=(choice.model,), bound=bound, target=target)
         facts_by_model = read_batch(value, objects)
-        if not facts_by_model:  # nobody knows its models
+        if not (facts_by_model and knows_all):  # nobody knows all of its models
             route_passthrough.decide(self._router.rules, features, choice, target)
         targets = {
             name: target if not name else await self._find_model(features, choice, name)
             for name in facts_by_model
         }
-        bound = compute_batch_bound(facts_by_model, targets, account.call.received_at)
+        embeds = "embed" in f"{value.get('endpoint')} {choice.endpoint.endpoint.name}"
+        bound = compute_batch_cost(
+            facts_by_model, targets, account.call.received_at, has_answers=not embeds
+        )
         models = tuple(name or choice.model for name in facts_by_model)
         if len(targets) == 1:
             target = next(iter(targets.values()))
-        return JobPlan(id=id, models=models, bound=bound if facts_by_model else None, target=target)
+        return JobPlan(
+            id=id,
+            models=models,
+            bound=bound if facts_by_model and knows_all else None,
+            target=target,
+        )
 
     async def _find_model(self, features: Features, choice: PassThroughChoice, name: str) -> Target:
         """Return the target of a model in a batch.
