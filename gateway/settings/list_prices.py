@@ -114,25 +114,18 @@ def is_deprecated(provider: str, model: str) -> bool:
 def _find_entry(provider: str, model: str) -> tuple[Any, Any] | None:
     """Return the list's provider and model of a name; None if it lacks the model.
 
-    The list finds a fine-tune by its whole name only, so its own names are tried too.
+    The list finds a fine-tune by its whole name only, so the names of its models are tried too.
     """
     snapshot = _load_snapshot()
     try:
-        seller, model_info = snapshot.find_provider_model(model, None, provider, None)
+        # Not `find_provider_model`: it keeps each name for ever, and clients make up names.
+        seller = snapshot.find_provider(None, provider, None)
     except LookupError:
-        if not model.startswith("ft:"):
-            return None
-        return next(
-            (
-                (seller, model_info)
-                for seller in snapshot.providers
-                if seller.id == provider
-                for model_info in seller.models
-                if model_info.id == model
-            ),
-            None,
-        )
-    return seller, model_info
+        return None
+    model_info = seller.find_model(model.lower(), all_providers=snapshot.providers)
+    if model_info is None and model.startswith("ft:"):
+        model_info = next((item for item in seller.models if item.id == model), None)
+    return None if model_info is None else (seller, model_info)
 
 
 def _lacks_fee(model: str, prices: Any) -> bool:

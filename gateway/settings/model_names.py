@@ -20,19 +20,22 @@ def is_known_name(source: ConfigSource, name: str) -> bool:
     listed_names = (
         _list_lab_model_names(source) | list_target_names(source) | list_embedding_names(source)
     )
-    if name in ROUTED_NAMES or name in listed_names:
-        return True
-    is_like_tier = lab in source.config.labs and difflib.get_close_matches(suffix, ROUTED_NAMES)
-    return is_provider_owned(source, name) and not is_like_tier
+    return name in ROUTED_NAMES or name in listed_names or is_provider_owned(source, name)
 
 
 def is_provider_owned(source: ConfigSource, name: str) -> bool:
-    """Return True if a provider, on or off, may serve a model that no lab lists."""
+    """Return True if a provider, on or off, may serve a model that no lab lists.
+
+    After a lab, a word that is like a tier is a misspelt tier.
+    """
     config = source.config
+    lab, _, suffix = name.partition("/")
+    if lab in config.labs and difflib.get_close_matches(suffix, ROUTED_NAMES):
+        return False
     return any(
-        may_own_name((*part.names, *part.hosted_names), name, provider, lab)
+        may_own_name((*part.names, *part.hosted_names), name, provider, own_lab)
         for provider, part in config.providers.items()
-        if (lab := find_lab(config, provider)) is not None
+        if (own_lab := find_lab(config, provider)) is not None
     )
 
 

@@ -61,3 +61,8 @@ def test_check_ignores_a_provider_that_is_off(tmp_path: Path) -> None:
     text = f"{TEXT}budgets: [{{name: b, usd: 1, every: day}}]\n"
     whole = world.whole(tmp_path, text, {})
     assert find_unbounded_targets(whole.source, whole.built_catalogue.catalogue, (), NOW) == []
+
+
+def test_a_price_to_reserve_bounds_targets_without_a_price(tmp_path: Path) -> None:
+    more = "budgets: [{name: a, usd: 1, every: day}]\nunknown_price: {input: 3, output: 9}\n"
+    assert warnings(tmp_path, more) == [f"{NO_BOUND}: calls under a hard budget skip it if their client sets no max_tokens."]  # fmt: skip

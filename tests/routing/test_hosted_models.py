@@ -169,3 +169,28 @@ def test_embeddings_look_only_at_providers_that_make_them() -> None:
     assert world.names(plan) == ["groq/openai/gpt-oss-vec"]
     with pytest.raises(ProblemError, match="does not serve"):
         decide(world.router(known=ALL_ON), world.call("text", model="maker/x"), EMBEDDINGS)
+
+
+def test_the_nearest_known_name_is_one_that_the_key_may_ask_for() -> None:
+    known_names = ("gpt-4o", "gpt-4o-mini", "gpt-4.1")
+    maker = msgspec.structs.replace(ALL_ON.name_owners[0], list_known_names=lambda: known_names)
+    host = msgspec.structs.replace(ALL_ON.name_owners[2], list_known_names=lambda: ("llama-3",))
+    owners = (maker, ALL_ON.name_owners[1], host, ALL_ON.name_owners[3])
+    known = msgspec.structs.replace(ALL_ON, name_owners=owners)
+    suggest = visible_models.suggest_name
+    assert suggest("openai/gpt-4o-mini-typo", known, OPEN_KEY) == "gpt-4o-mini"
+    assert suggest("openai/gpt-4o", known, OPEN_KEY) != "gpt-4o", "it was just refused"
+    assert suggest("groq/llama-33", known, OPEN_KEY) == "groq/llama-3"
+    key = Key(name="k", models=("gpt-4.1",))
+    assert suggest("openai/gpt-4.1-x", known, key) == "gpt-4.1"
+    assert suggest("openai/gpt-4o-mini-x", known, key) != "gpt-4o-mini"
+    assert suggest("zzz", known, OPEN_KEY) == ""
+
+
+def test_a_listed_target_of_a_provider_stays_in_its_lab() -> None:
+    """The provider has the name of a lab, and another lab lists the model."""
+    labs = (lab("openai", [target(OPENAI, "gpt-6")]), lab("llama", [target(OPENAI, "own")]))
+    known = msgspec.structs.replace(
+        world.catalogue(labs), name_owners=(owner(OPENAI, ("openai", "llama")),)
+    )
+    assert route("openai/own", known) == ("llama", "openai/own")
