@@ -331,6 +331,10 @@ def find_cautions(
         )
         hint = "Configure keys, or list the names of this gateway."
         mistakes.append(source.make_mistake(("server", "hosts"), message, hint, warn=True))
+    if source.config.passthrough.foreign == "pass" and not keys.is_open:
+        message = "lets each key use files and other objects that no key has made through here."
+        hint = "Remove it, unless all clients may use all that is in the providers' accounts."
+        mistakes.append(source.make_mistake(("passthrough", "foreign"), message, hint, warn=True))
     return [*mistakes, *_check_foreign_responses(built_config, keys)]
 
 

@@ -71,6 +71,11 @@ CHANGED_DEFAULTS = (
         lambda config: config.responses.ttl <= 0 and config.keys.store != "open",
     ),
     ChangedDefault(
+        ("passthrough", "foreign"),
+        "`refuse`: a file or other object that no key has made through the gateway is not found",
+        "passthrough: {foreign: pass}",
+    ),
+    ChangedDefault(
         ("server", "max_values"),
         "`200000`: a body with more JSON values is refused",
         "server: {max_values: 32000000}",

@@ -322,11 +322,15 @@ def test_reasoning_in_a_conversation_returns_only_to_its_maker(
 
 @pytest.mark.parametrize("more", [{"conversation": "conv_1"}, {"background": True}])
 def test_the_gateway_refuses_provider_state_in_a_translated_call(
-    world: World, upstream: Upstream, more: dict[str, Any]
+    make: Make, upstream: Upstream, more: dict[str, Any]
 ) -> None:
+    def change(value: Config) -> None:
+        four(value)
+        value["passthrough"] = {"foreign": "pass"}
+
     (name,) = more
     with pytest.raises(openai.BadRequestError, match=name):
-        ask(world, CHAT, FIRST, **more)
+        ask(make(change), CHAT, FIRST, **more)
     assert not upstream.requests
 
 

@@ -258,14 +258,17 @@ def test_a_thread_continues_where_its_provider_keeps_threads(
     body = {"model": f"{MESSAGES}/smart", "max_tokens": 9, "messages": [], "thread": thread}
     details = {"error_code": "thread_not_found"}
     gone = {"type": "error", "error": {"type": "not_found_error", "message": "m", "details": details}}  # fmt: skip
-    upstream.on(ENDPOINTS[MESSAGES], answer(MESSAGES), failing(404, jsonio.dumps(gone)))
+    refusal = failing(404, jsonio.dumps(gone))
+    upstream.on(ENDPOINTS[MESSAGES], answer(MESSAGES), answer(MESSAGES), refusal)
+    begun = {**body, "thread": {"type": "create"}}
+    assert world.client.post("/v1/messages", json=begun).status_code == 200
     assert world.client.post("/v1/messages", json=body).status_code == 200
-    assert upstream.requests[0].json["thread"] == thread
+    assert upstream.requests[1].json["thread"] == thread
     for _ in range(4):
         reply = world.client.post("/v1/messages", json=body)
         assert (reply.status_code, reply.json()) == (404, gone)
     assert world.gateway.engine._upstream.health.all_closed
-    assert len(upstream.requests) == 5
+    assert len(upstream.requests) == 6
 
 
 @pytest.mark.parametrize("client", DIALECTS)

@@ -165,6 +165,16 @@ def test_the_gateway_warns_of_open_keys_for_every_host_name(make: Make) -> None:
     assert find_cautions(with_keys.gateway.built_config, with_keys.gateway.keys, {}) == []
 
 
+def test_the_gateway_warns_of_foreign_objects_if_keys_share_an_account(make: Make) -> None:
+    def pass_foreign(value: Config) -> None:
+        value["passthrough"] = {"foreign": "pass"}
+
+    world, with_keys = make(pass_foreign), make(pass_foreign, TIERGATE_KEYS=KEYS)
+    (warning,) = find_cautions(with_keys.gateway.built_config, with_keys.gateway.keys, {})
+    assert (warning.path, warning.level) == ("passthrough.foreign", "warning")
+    assert find_cautions(world.gateway.built_config, world.gateway.keys, {}) == []
+
+
 def test_the_gateway_warns_of_foreign_responses_if_keys_share_an_account(make: Make) -> None:
     def pass_foreign(value: Config) -> None:
         value["responses"] = {"foreign": "pass"}

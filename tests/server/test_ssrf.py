@@ -197,7 +197,6 @@ def test_sec_ssrf_5_addresses_in_messages_are_not_fetched(
         {"type": "input_image", "image_url": address},
         {"type": "input_file", "file_url": address},
         {"type": "image_url", "image_url": {"url": address}},
-        {"type": "file", "file": {"file_id": address}},
         {"type": "image", "source": {"type": "url", "url": address}},
         {"type": "document", "source": {"type": "url", "url": address}},
         {"type": "text", "text": address},
@@ -206,6 +205,9 @@ def test_sec_ssrf_5_addresses_in_messages_are_not_fetched(
     body = valid_body(path, **{_TURNS.get(path, "contents"): turn})
     assert gate.ask(path, body).status == 200
     assert provider.requests[-1].body == body
+    parts.append({"type": "file", "file": {"file_id": address}})
+    body = valid_body(path, **{_TURNS.get(path, "contents"): turn})
+    assert gate.ask(path, body).status == (200 if path in GOOGLE else 404)
 
 
 def test_sec_ssrf_1_credentials_go_to_their_provider_alone(gate: Gate, provider: Upstream) -> None:

@@ -31,6 +31,7 @@ def test_each_changed_default_that_affects_a_configuration_has_a_note(tmp_path: 
         "routing.conversation",
         "retry.preferred_wait",
         "retry.preferred_again",
+        "passthrough.foreign",
         "server.max_values",
     ]
 
@@ -52,6 +53,7 @@ def test_a_note_shows_the_old_setting(tmp_path: Path) -> None:
         ("routing: {classifier: 'off'}\n", "routing.conversation"),
         ("retry: {preferred_wait: 0s}\n", "retry.preferred_wait"),
         ("retry: {preferred_again: 0}\n", "retry.preferred_again"),
+        ("passthrough: {foreign: pass}\n", "passthrough.foreign"),
         ("server: {max_values: 32000000}\n", "server.max_values"),
     ],
 )

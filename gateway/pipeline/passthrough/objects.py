@@ -23,6 +23,8 @@ _FOREIGN_DETAIL = (
     "`passthrough: {foreign: pass}` lets keys name objects that no key has made through the "
     "gateway; docs/security.md has the risks"
 )
+_THREAD = "thread"
+"""The member of a request to Anthropic that names an answer, with which a conversation goes on."""
 _ANSWER_KINDS = frozenset({"response"})
 """Kinds of objects that have their own owners: stored answers, see `responses.foreign`."""
 _MAX_NEW_OBJECTS = 1000
@@ -69,12 +71,17 @@ class ObjectGuard:
             unknown_ids = [id for id in unknown_ids if id in others_ids]
         if unknown_ids:
             id = unknown_ids[0]
+            hint = (
+                f"Send the whole conversation without `{_THREAD}`."
+                if params.get(id) == _THREAD
+                else "Create it through the gateway, with this key."
+            )
             raise ProblemError(
                 Problem(
                     kind="not_found",
                     message=(
                         f"This key has made no object {refusals.quote_name(id)} through the "
-                        "gateway. Create it through the gateway, with this key."
+                        f"gateway. {hint}"
                     ),
                     detail=_FOREIGN_DETAIL,
                     param=params.get(id),
@@ -139,7 +146,7 @@ class ObjectGuard:
         Return None if it names none, or none that the gateway knows. Raises ProblemError.
         """
         params = {
-            item.id: "thread" if item.kind == "message" else item.member
+            item.id: _THREAD if item.kind == "message" else item.member
             for item in named_objects
             if item.kind not in _ANSWER_KINDS
         }
