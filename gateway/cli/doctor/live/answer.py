@@ -27,7 +27,7 @@ class ToolCall(msgspec.Struct):
 
 
 class DecodedAnswer(msgspec.Struct):
-    """What the gateway makes of an answer."""
+    """The content of an answer, as the gateway decodes it."""
 
     text: str = ""
     reasoning_chars: int = 0

@@ -30,7 +30,7 @@ class ProbeBudget:
             return True
 
     async def settle(self, reserved: Decimal, usd: Decimal) -> None:
-        """Charge a probe with what it cost in place of what was reserved."""
+        """Replace the reservation of a probe by its cost."""
         async with self._changed:
             self.charged += usd - reserved
             self._in_flight -= 1

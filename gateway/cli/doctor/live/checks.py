@@ -64,7 +64,7 @@ class Deviation(msgspec.Struct, frozen=True):
 
 
 class ProbeCost(msgspec.Struct, frozen=True):
-    """What an answer cost in USD; None if it is unknown."""
+    """The cost of an answer in USD; None if it is unknown."""
 
     computed: Decimal | None
     """The cost by the price list."""

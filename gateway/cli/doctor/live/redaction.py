@@ -108,7 +108,7 @@ def mask_model(model: str) -> str:
 
 
 def list_providers(catalogue: Catalogue) -> list[Provider]:
-    """List all providers of a catalogue, also those that are off."""
+    """List the providers of a catalogue, whether they are on or off."""
     providers = {
         id(target.provider): target.provider
         for lab in catalogue.labs.values()

@@ -43,7 +43,7 @@ class LiveReport(msgspec.Struct):
     known_usd: Decimal = _ZERO
     """The cost of all answers whose cost is known."""
     charged_usd: Decimal = _ZERO
-    """That cost, with the most that the other answers may have cost."""
+    """The known cost, and the most that all other answers may have cost."""
     unpriced: int = 0
     """Sent probes of which nothing bounds the cost, since their model has no price."""
 
