@@ -70,6 +70,13 @@ def _parse_amount(_ctx: click.Context, option: click.Parameter, value: str) -> D
     help="A tier for --live; all by default.",
 )
 @click.option(
+    "--model",
+    "models",
+    multiple=True,
+    metavar="NAME",
+    help="A model for --live, also one that no lab lists; in place of those of labs.",
+)
+@click.option(
     "--record",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
@@ -89,6 +96,7 @@ def command(  # noqa: PLR0913 - its options
     budget: Decimal,
     labs: tuple[str, ...],
     tiers: tuple[str, ...],
+    models: tuple[str, ...],
     record: Path | None,
     *,
     ask: bool,
@@ -112,6 +120,7 @@ def command(  # noqa: PLR0913 - its options
       tiergate doctor
       tiergate doctor --ask --most 0.10
       tiergate doctor --live --budget 0.10
+      tiergate doctor --live --model gpt-4o --model gpt-4o-mini
       tiergate doctor --live --lab openai --tier fast --record openai.jsonl
       tiergate doctor --sample labels.jsonl
       tiergate doctor --strict --json
@@ -138,6 +147,7 @@ def command(  # noqa: PLR0913 - its options
                 budget=budget,
                 labs=labs,
                 tiers=tiers,
+                models=models,
                 record=record,
                 sends_unpriced=unpriced,
                 is_confirmed=yes,

@@ -367,6 +367,25 @@ def test_models_of_embeddings_are_probed_too(place: Place, dialect: str) -> None
     assert f'"endpoint":"{endpoints[dialect]}"' in place.file.read_text()
 
 
+def test_a_model_that_no_lab_lists_is_probed_by_its_name(place: Place) -> None:
+    """A listed name is probed where labs list it; a name that nobody serves is told."""
+    file = place.write(CHAT)
+    text = file.read_text().replace("    auth: bearer", '    auth: bearer\n    names: ["gpt-*"]')
+    file.write_text(text)
+    provider = LiveProvider()
+    place.upstream.on("/", provider)
+    words = ("--config", file, "doctor", "--live", "--unpriced", "--record", place.file)
+    run(*words, "--model", "gpt-4o-1999-01-01")
+    assert {item.body["model"] for item in provider.asked} == {"gpt-4o-1999-01-01"}
+    assert len(provider.asked) == 6
+    place.file.unlink()
+    run(*words, "--model", f"{CHAT}/m-{CHAT}")
+    assert [item.body["model"] for item in provider.asked[6:]] == [f"m-{CHAT}"] * 6
+    result = run(*words, "--model", "llama-9")
+    assert result.exit_code == 2
+    assert "No provider that is on serves 'llama-9': `tiergate models llama-9`" in result.stderr
+
+
 LEAKS = [
     f"Incorrect API key provided: {SECRETS['key']}.",
     f"Rate limit reached for m in organization {SECRETS['organisation']} ({SECRETS['address']}).",

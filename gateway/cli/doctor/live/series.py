@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator
 from decimal import Decimal
+from typing import NamedTuple
 
 import msgspec
 
@@ -14,9 +15,10 @@ from gateway.cli.doctor.live.probes import (
     strip_target,
 )
 from gateway.core.prompt_bound import bound_prompt_tokens
-from gateway.core.target import Catalogue, Target
+from gateway.core.target import TIERS, Catalogue, Target
 from gateway.dialects import OPERATIONS, Dialect
 from gateway.limits.cost_bounds import compute_max_cost
+from gateway.routing import unlisted_models
 from gateway.upstream.retry import Candidate
 
 _EFFORT_PROBES = tuple(probe for probe in PROBES if probe.keeps_effort)
@@ -64,22 +66,57 @@ class ProbeSeries(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def list_series(
-    catalogue: Catalogue, labs: Collection[str], tiers: Collection[str], timestamp: float
-) -> Iterator[ProbeSeries]:
-    """Yield a series for each target that is on, in each of its dialects and with each account.
+class TargetPlace(NamedTuple):
+    """A target that is on, and where it stands."""
 
-    `labs` and `tiers` choose; empty is all. Accounts after the first get one probe: it tells if
-    their key works. If the tier of a target gives it another effort than the lowest, one more
-    series has one probe at that. Targets that the gateway itself starts are left out: they are not
-    running.
+    lab: str
+    row: str
+    """The tier, or `embeddings`."""
+    target: Target
+
+
+def list_places(
+    catalogue: Catalogue, labs: Collection[str] = (), tiers: Collection[str] = ()
+) -> Iterator[TargetPlace]:
+    """Yield the targets of labs that are on. `labs` and `tiers` choose; empty is all.
+
+    Targets that the gateway itself starts are left out: they are not running.
+    """
+    for lab in catalogue.labs.values():
+        for row, targets in (*lab.tiers.items(), (EMBEDDINGS, lab.embeddings)):
+            is_chosen = (not labs or lab.name in labs) and (not tiers or row in tiers)
+            for target in targets if is_chosen else ():
+                if target.provider.enabled and not target.provider.command:
+                    yield TargetPlace(lab.name, row, target)
+
+
+def find_model_places(catalogue: Catalogue, name: str) -> list[TargetPlace]:
+    """Find the targets of a model, by its name or provider/name, also if no lab lists it."""
+    listed = [
+        place for place in list_places(catalogue) if name in (place.target.model, place.target.name)
+    ]
+    return listed or [
+        TargetPlace(
+            model.lab,
+            model.find_tier(catalogue) or TIERS[-1],
+            model.owner.targets[model.name],
+        )
+        for model in unlisted_models.find_all(name, catalogue)
+    ]
+
+
+def list_series(places: Iterable[TargetPlace], timestamp: float) -> Iterator[ProbeSeries]:
+    """Yield a series for each target, in each of its dialects and with each account.
+
+    Accounts after the first get one probe: it tells if their key works. If the tier of a target
+    gives it another effort than the lowest, one more series has one probe at that.
     """
     listed_targets: list[Target] = []
-    for lab, tier, place_target in _list_places(catalogue, labs, tiers):
+    for lab, row, place_target in places:
         target = strip_target(place_target)
         simple_target = lower_effort(target)
-        operation = EMBEDDINGS if tier == EMBEDDINGS else "generate"
-        probes = _EMBEDDING_PROBES if tier == EMBEDDINGS else _PROBES
+        operation = EMBEDDINGS if row == EMBEDDINGS else "generate"
+        probes = _EMBEDDING_PROBES if row == EMBEDDINGS else _PROBES
         is_new = target.name not in {listed.name for listed in listed_targets}
         for name in target.provider.urls:
             dialect = OPERATIONS.get((name, operation))
@@ -88,23 +125,11 @@ def list_series(
             for number, account in enumerate(target.provider.accounts if is_new else ()):
                 candidate = Candidate(simple_target, account, name)
                 chosen = probes[:1] if number else probes
-                yield _make_series(lab, tier, candidate, dialect, chosen, timestamp)
+                yield _make_series(lab, row, candidate, dialect, chosen, timestamp)
             if target != simple_target and target not in listed_targets:
                 candidate = Candidate(target, target.provider.accounts[0], name)
-                yield _make_series(lab, tier, candidate, dialect, _EFFORT_PROBES, timestamp)
+                yield _make_series(lab, row, candidate, dialect, _EFFORT_PROBES, timestamp)
         listed_targets.append(target)
-
-
-def _list_places(
-    catalogue: Catalogue, labs: Collection[str], tiers: Collection[str]
-) -> Iterator[tuple[str, str, Target]]:
-    """Yield the lab and the tier of each target that the options choose, and itself."""
-    for lab in catalogue.labs.values():
-        for tier, targets in (*lab.tiers.items(), (EMBEDDINGS, lab.embeddings)):
-            is_chosen = (not labs or lab.name in labs) and (not tiers or tier in tiers)
-            for target in targets if is_chosen else ():
-                if target.provider.enabled and not target.provider.command:
-                    yield lab.name, tier, target
 
 
 def _make_series(

@@ -18,9 +18,16 @@ from gateway.cli.doctor.live.redaction import RecordingRedactor, list_providers
 from gateway.cli.doctor.live.report import list_findings
 from gateway.cli.doctor.live.run import LiveCheck
 from gateway.cli.doctor.live.send import ProbeSender
-from gateway.cli.doctor.live.series import ProbeSeries, list_series
+from gateway.cli.doctor.live.series import (
+    ProbeSeries,
+    TargetPlace,
+    find_model_places,
+    list_places,
+    list_series,
+)
 from gateway.cli.session import CommandSession
 from gateway.cli.terminal import TableColumn, format_upper_bound, print_table, progress
+from gateway.core.target import Catalogue
 from gateway.settings.data_folder import find_data_folder
 from gateway.settings.errors import suggest_name
 from gateway.upstream.client import ConnectionPools
@@ -40,6 +47,8 @@ class LiveOptions(msgspec.Struct, frozen=True, kw_only=True):
     budget: Decimal
     labs: tuple[str, ...] = ()
     tiers: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    """Names of models to probe in place of those of labs."""
     record: Path | None = None
     sends_unpriced: bool = False
     is_confirmed: bool = False
@@ -56,7 +65,10 @@ def check_live(session: CommandSession, options: LiveOptions) -> list[DoctorFind
             hint = suggest_name(name, catalogue.labs)
             message = f"No lab is called {name!r}. {hint}".rstrip()
             raise click.BadParameter(message, param_hint="'--lab'")
-    all_series = [*list_series(catalogue, options.labs, options.tiers, time.time())]
+    places = [place for name in options.models for place in _find_model(catalogue, name)]
+    if not options.models:
+        places = [*list_places(catalogue, options.labs, options.tiers)]
+    all_series = [*list_series(places, time.time())]
     if not all_series:
         message = "no target is on that the options choose."
         hint = "`tiergate check` names the credential that turns a lab on."
@@ -83,6 +95,14 @@ def check_live(session: CommandSession, options: LiveOptions) -> list[DoctorFind
         else:
             file.unlink()
     return [*list_findings(check.report, all_series, options.budget, file, redactor)]
+
+
+def _find_model(catalogue: Catalogue, name: str) -> list[TargetPlace]:
+    places = find_model_places(catalogue, name)
+    if not places:
+        message = f"No provider that is on serves {name!r}: `tiergate models {name}` says why."
+        raise click.BadParameter(message, param_hint="'--model'")
+    return places
 
 
 def is_terminal() -> bool:
