@@ -173,6 +173,7 @@ def _build_price(seller: str, prices: Any, version: str) -> Price:
         steps=steps,
         version=version,
         tools=tools,
+        units=_build_unit_prices(prices),
         as_text=_list_text_billed(seller, prices),
     )
 
@@ -205,6 +206,15 @@ def _build_tool_prices(seller: str, prices: Any) -> dict[str, Decimal]:
         prices_by_tool[_SEARCH_TOOL] = Decimal(0) if is_per_prompt else search_price
         prices_by_tool["grounding"] = search_price if is_per_prompt else Decimal(0)
     return prices_by_tool
+
+
+def _build_unit_prices(prices: Any) -> dict[str, Decimal]:
+    """Return the USD of one unit beside tokens. Seconds are rounded: the list has hours."""
+    return {
+        unit: (price / units).quantize(_UNIT_STEP).normalize()
+        for name, (unit, units) in _UNIT_FIELDS.items()
+        if (price := _find_rate(prices, name, 0)) is not None
+    }
 
 
 def _to_datetime(day: date, second: int) -> datetime:
@@ -248,6 +258,15 @@ _TOOL_FIELDS = {
     "output_citation_mtok": ("citation_tokens", Decimal(1_000_000)),
 }
 """Fields with prices of tools: the name of the tool in `Usage.tools`, and units for the price."""
+_UNIT_FIELDS = {
+    "audio_hours": ("second", Decimal(3600)),
+    "input_document_kpages": ("page", Decimal(1000)),
+    "input_annotated_document_kpages": ("page annotated", Decimal(1000)),
+    "input_mchars": ("character", Decimal(1_000_000)),
+}
+"""Fields with prices of units: the name in `Usage.units`, and how many of them the price is for."""
+_UNIT_STEP = Decimal("1E-15")
+"""The digits of a unit's price: so the cost of any call has fewer than stores can add up."""
 
 
 @functools.cache

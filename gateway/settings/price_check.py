@@ -127,9 +127,12 @@ def compare_prices(ours: Price, theirs: Price) -> list[PriceDifference]:
         ):
             if own_rate and list_rate and abs(own_rate - list_rate) > _ROUNDING:
                 differences.append((f"{name}{suffix}", own_rate, list_rate))
-    tools = sorted(ours.tools.keys() & theirs.tools.keys())
-    pairs = [(tool, ours.tools[tool], theirs.tools[tool]) for tool in tools]
-    return [*differences, *(pair for pair in pairs if pair[1] != pair[2])]
+    for own, listed in ((ours.tools, theirs.tools), (ours.units, theirs.units)):
+        names = sorted(own.keys() & listed.keys())
+        differences += [
+            (name, own[name], listed[name]) for name in names if own[name] != listed[name]
+        ]
+    return differences
 
 
 def _pair_rates(ours: Rates, theirs: Rates) -> Iterator[tuple[str, Decimal | None, Decimal | None]]:

@@ -129,6 +129,25 @@ def test_each_tool_request_has_a_price(provider: str, model: str, tools: dict[st
     assert price.tools == {name: Decimal(usd) for name, usd in tools.items()}
 
 
+@pytest.mark.parametrize(
+    ("provider", "model", "units"),
+    [
+        ("openai", "whisper-1", {"second": "0.0001"}),
+        ("groq", "whisper-large-v3-turbo", {"second": "0.000011111111111"}),
+        ("openai", "tts-1-hd", {"character": "0.00003"}),
+        ("mistral", "mistral-ocr-latest", {"page": "0.004", "page annotated": "0.005"}),
+        ("openai", "gpt-6-luna", {}),
+    ],
+)
+def test_each_unit_beside_tokens_has_a_price(
+    provider: str, model: str, units: dict[str, str]
+) -> None:
+    """The list has the price of an hour, of a thousand pages and of a million characters."""
+    price = list_prices.find_price(provider, model, NOON)
+    assert price is not None
+    assert price.units == {name: Decimal(usd) for name, usd in units.items()}
+
+
 @pytest.mark.parametrize("model", ["gemini-3.1-flash-lite", "gemini-2.5-pro"])
 def test_google_bills_each_search_or_each_grounded_prompt(model: str) -> None:
     """From Gemini 3 on Google bills each search, before that a prompt whatever it searched."""
@@ -265,7 +284,7 @@ UNPRICED = {
     "input_mchars": "letters, of models that speak",
     "input_text_messages_kcount": "messages, of models that speak",
 }
-"""Classes of the list that the gateway does not price. An answer with them has no cost."""
+"""Classes of the list that no answer of a dialect counts, so that it has no cost with them."""
 FILL = 10
 """Tokens of text beside those of the class, on each side of an answer that has a price."""
 UNITS = 1_000

@@ -100,15 +100,18 @@ def test_every_rate_in_both_prices_is_compared() -> None:
     ours = Price(
         rates=rates(1), steps=(PriceStep(100, rates(2)),), version="a",
         tools={"web_search": Decimal(1), "x_search": Decimal(1), "file_search": Decimal(1)},
+        units={"image": Decimal(1), "page": Decimal(1)},
     )  # fmt: skip
     theirs = Price(
         rates=rates(1, 8), version="b",
         tools={"web_search": Decimal(3), "file_search": Decimal(1)},
+        units={"image": Decimal(5), "second": Decimal(1)},
     )  # fmt: skip
     assert compare_prices(ours, theirs) == [
         ("cache_write 1h", Decimal(9), Decimal(8)),
         ("input above 100 tokens", Decimal(2), Decimal(1)),
         ("cache_write 1h above 100 tokens", Decimal(9), Decimal(8)),
         ("web_search", Decimal(1), Decimal(3)),
+        ("image", Decimal(1), Decimal(5)),
     ]
     assert compare_prices(ours, ours) == []
