@@ -22,6 +22,7 @@ from gateway.dialects.openai_responses import usage as responses_usage
 type Object = Mapping[str, Json]
 
 _ONE = Decimal(1)
+_ANNOTATION_MEMBERS = ("bbox_annotation_format", "document_annotation_format")
 
 
 def read_usage(
@@ -61,7 +62,8 @@ def _read_tokens(dialect: str, answer: Object) -> Usage | None:
     if dialect == "anthropic-messages":
         return anthropic_usage.read(usage)
     if "input_tokens" in usage:
-        return responses_usage.read(usage)
+        details = usage.get("input_token_details")  # transcriptions write it without an s
+        return responses_usage.read({"input_tokens_details": details, **usage})
     return chat_usage.find({"usage": usage})
 
 
@@ -90,9 +92,13 @@ def _read_quantity(unit: str, request: Object, answer: Object) -> Decimal | None
 
 
 def _name_unit(unit: str, request: Object, answer: Object) -> str:
-    if unit != "image":
-        return unit
-    return format_unit(unit, *(answer.get(name, request.get(name)) for name in ("size", "quality")))
+    if unit == "image":
+        variants = (answer.get(name, request.get(name)) for name in ("size", "quality"))
+        return format_unit(unit, *variants)
+    # Mistral bills a page that a model also describes at another price.
+    if unit == "page" and any(request.get(name) for name in _ANNOTATION_MEMBERS):
+        return format_unit(unit, "annotated")
+    return unit
 
 
 def _read_bill(answer: Object) -> Decimal | None:
