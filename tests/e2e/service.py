@@ -40,9 +40,10 @@ class Service:
         stdin: int = subprocess.DEVNULL,
         first: str = "",
         port: int = 0,
+        data: Path | None = None,
         **more: Config,
     ) -> None:
-        """Start the program.
+        """Start the program, on `data` if another one has left it.
 
         `before` is a command that runs the program, as `prlimit` does. `first` is Python that runs
         before it. `more` are other sections of the configuration.
@@ -52,6 +53,7 @@ class Service:
         value["server"] = {"lb_delay": 0, "drain": 3, **server}
         folder.mkdir()
         self.folder = folder
+        self.data = data or folder / "data"
         file = folder / "gateway.yaml"
         file.write_bytes(jsonio.dumps(value))
         inherited = {
@@ -63,7 +65,7 @@ class Service:
                 [*before, sys.executable, "-c", f"{first}\n{_SERVE}", "--config", str(file), "serve", "--port", str(port)],
                 env={
                     **inherited, "PYTHONPATH": _ROOT, "PYTHONUNBUFFERED": "1",
-                    "TIERGATE_DATA": str(folder / "data"),
+                    "TIERGATE_DATA": str(self.data),
                 },
                 stdin=stdin, stdout=out, stderr=err,
             )  # fmt: skip
@@ -131,7 +133,7 @@ class Service:
 
     def journal(self) -> list[Row]:
         """Return every row of its ledger."""
-        folder = self.folder / "data" / "ledger"
+        folder = self.data / "ledger"
         rows = [row for path in journal.list_segments(folder) for row, _ in journal.read_rows(path)]
         return [row for row in rows if row is not None]
 

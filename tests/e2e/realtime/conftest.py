@@ -79,12 +79,12 @@ async def provider() -> AsyncIterator[RealtimeProvider]:
 
 @pytest.fixture
 async def start_gateway(provider: RealtimeProvider, tmp_path: Path) -> AsyncIterator[StartGateway]:
-    """Start gateways; keyword arguments are sections of the configuration, or `folder`."""
+    """Start gateways; keyword arguments are sections of the configuration, or `data`."""
     services: list[Service] = []
 
-    async def start(folder: Path | None = None, **more: Any) -> Service:
+    async def start(data: Path | None = None, **more: Any) -> Service:
         server = more.pop("server", {})
-        place = folder or tmp_path / f"gateway-{len(services)}"
+        place = tmp_path / f"gateway-{len(services)}"
         if more.pop("keyed", False):
             keys = tmp_path / "keys.yaml"
             digest = hashlib.sha256(KEY.encode()).hexdigest()
@@ -92,7 +92,7 @@ async def start_gateway(provider: RealtimeProvider, tmp_path: Path) -> AsyncIter
             more["keys"] = str(keys)
         upstream: Any = SimpleNamespace(url=provider.url)
         service = await asyncio.to_thread(
-            lambda: Service(place, upstream, server, **sections(provider.url, **more))
+            lambda: Service(place, upstream, server, data=data, **sections(provider.url, **more))
         )
         services.append(service)
         return service
