@@ -427,7 +427,7 @@ class ProviderPart(Part):
     Chat Completions."""
     realtime: dict[Literal["openai", "gemini"], str] = {}
     """The path or whole URL of WebSocket sessions, by the form of their messages: OpenAI's Realtime
-    API or Google's Live API. `{version}` stands for the version that the client asks for."""
+    API, or Google's Live API, whose path goes on with the name of its service."""
     prices: str | None = None
     """The provider's name in genai-prices, if it differs from its name here."""
     names: Words = []
