@@ -14,6 +14,7 @@ from urllib.parse import parse_qs
 from gateway.core.call import Call, Key
 from gateway.core.errors import Problem, ProblemError
 from gateway.dialects import GEMINI, OPENAI_RESPONSES, Dialect
+from gateway.limits.load_shedding import MemoryReservation
 from gateway.pipeline.response import make_problem_response
 from gateway.runtime.composition import Gateway
 from gateway.server import request_headers
@@ -118,7 +119,8 @@ class WebSocketEndpoint:
             call = request_headers.build_call(
                 dialect, headers, key, b"", call_id, clocks=self._gateway.clocks
             )
-            socket = _ExchangeSocket(exchange, in_flight, revision.realtime.max_message)
+            memory = MemoryReservation(self._gateway.load_shedder)
+            socket = _ExchangeSocket(exchange, in_flight, memory, revision.realtime.max_message)
             exchange.serve_in(in_flight)
             request = _make_request(call, live, query, subprotocols, headers)
             try:
@@ -128,6 +130,7 @@ class WebSocketEndpoint:
                     return
                 raise
             finally:
+                memory.release()
                 in_flight.is_complete = True
                 exchange.in_flight = None
                 if socket.is_accepted:
@@ -160,6 +163,7 @@ class WebSocketEndpoint:
             make_id=request_headers.new_id,
             check_key=lambda: request_headers.identify(keys, headers),
             is_draining=lambda: shutdown.is_closed,
+            make_memory=lambda: MemoryReservation(self._gateway.load_shedder),
         )
 
 
@@ -167,10 +171,15 @@ class _ExchangeSocket:
     """The client's connection, as the engine sees it."""
 
     def __init__(
-        self, exchange: WebSocketExchange, in_flight: InFlightRequest, max_message: int
+        self,
+        exchange: WebSocketExchange,
+        in_flight: InFlightRequest,
+        memory: MemoryReservation,
+        max_message: int,
     ) -> None:
         self._exchange = exchange
         self._in_flight = in_flight
+        self._memory = memory
         self._max_message = max_message
         self.is_accepted = False
 
@@ -185,6 +194,7 @@ class _ExchangeSocket:
             exchange.connection.transport,
             max_message=self._max_message,
         )
+        peer.memory = self._memory
         self.is_accepted = True
         self._in_flight.has_started = True
         exchange.accept(response, peer)

@@ -22,6 +22,8 @@ MAX_UNPARSED_BYTES = 65_536
 """Bytes that wait unparsed before the side stops reading; one read may come on top."""
 _SLICE_BYTES = 16_384
 """Bytes that are parsed before others get their turn."""
+_SMALL_MESSAGE_BYTES = 65_536
+"""Bytes up to which a message that is arriving reserves no memory."""
 _MAX_REASON_BYTES = 123
 """The most bytes of a close reason (RFC 6455 5.5)."""
 _DATA_OPCODES = frozenset({Opcode.TEXT, Opcode.BINARY, Opcode.CONT})
@@ -58,6 +60,18 @@ class PeerTransport(Protocol):
         ...
 
 
+class MessageMemory(Protocol):
+    """A reservation of memory for a message that is arriving."""
+
+    def reserve_body(self, size: int) -> None:
+        """Reserve for so many bytes in all. Raises ProblemError if they do not fit."""
+        ...
+
+    def release(self) -> None:
+        """Release all that was reserved."""
+        ...
+
+
 class PeerClosedError(Exception):
     """The side takes no more messages: it has closed, or broken the protocol."""
 
@@ -78,6 +92,10 @@ class WebSocketPeer:
         self._arrival = asyncio.Event()
         self.last_heard_at = now
         """The time of the last byte that arrived, on the loop's clock."""
+        self.memory: MessageMemory | None = None
+        """The memory for a message that is arriving; None counts none."""
+        self._message_bytes = 0
+        """Bytes that arrived since the last whole message."""
         self.is_waiting = False
         """True while a reader waits for more bytes: a silent side then has nothing to say."""
 
@@ -100,7 +118,10 @@ class WebSocketPeer:
     # reading
 
     async def read(self) -> list[Frame]:
-        """Return the next frames with data, in order; none once the side has closed or is gone."""
+        """Return the next frames with data, in order; none once the side has closed or is gone.
+
+        Raises ProblemError if there is no memory for the message that is arriving.
+        """
         await self._fill()
         frames = [*self._frames]
         self._frames.clear()
@@ -115,11 +136,11 @@ class WebSocketPeer:
         """Parse bytes until there is a frame with data, or until there can be none."""
         is_first = True
         while True:
-            self._frames += [
-                event
-                for event in self._protocol.events_received()
-                if isinstance(event, Frame) and event.opcode in _DATA_OPCODES
-            ]
+            for event in self._protocol.events_received():
+                if isinstance(event, Frame) and event.opcode in _DATA_OPCODES:
+                    self._frames.append(event)
+                    if event.fin:
+                        self._count_message()
             if self._frames or self._protocol.state is not State.OPEN:
                 return
             if not self._chunks:
@@ -149,8 +170,17 @@ class WebSocketPeer:
             self._chunks.appendleft(data[_SLICE_BYTES:])
             data = data[:_SLICE_BYTES]
         self._unparsed_bytes -= len(data)
+        self._message_bytes += len(data)
+        if self.memory is not None and self._message_bytes > _SMALL_MESSAGE_BYTES:
+            self.memory.reserve_body(self._message_bytes)
         self._protocol.receive_data(data)
         self._flush()
+
+    def _count_message(self) -> None:
+        """Begin to count the bytes of the next message."""
+        if self.memory is not None and self._message_bytes > _SMALL_MESSAGE_BYTES:
+            self.memory.release()
+        self._message_bytes = 0
 
     # writing
 

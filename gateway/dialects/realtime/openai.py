@@ -7,6 +7,7 @@ Realtime reference, and the types of OpenAI's SDK.
 
 from gateway.core import jsonio
 from gateway.core.jsonio import Json
+from gateway.core.units import parse_quantity
 from gateway.core.usage import Usage, count_cached_media, parse_count, sum_media_tokens
 from gateway.dialects.json_values import read_text
 from gateway.dialects.realtime.base import (
@@ -83,8 +84,14 @@ class OpenAIMessageReader:
 
 
 def read_usage(value: Json) -> Usage | None:
-    """Read the usage of a response or a transcription; None if it counts no tokens."""
+    """Read the usage of a response or a transcription; None if it counts nothing.
+
+    Some models that transcribe are billed by the second.
+    """
     usage = _as_object(value)
+    if usage.get("type") == "duration":
+        seconds = parse_quantity(usage.get("seconds"))
+        return None if seconds is None else Usage(units={"second": seconds})
     prompt = parse_count(usage.get("input_tokens"))
     output = parse_count(usage.get("output_tokens"))
     if prompt is None and output is None:

@@ -38,6 +38,7 @@ from gateway.pipeline.accounting import CallRecorder, RecordedAccount
 from gateway.pipeline.realtime.session import POLICY, SessionEnd, SessionEndedError
 from gateway.routing.decision_record import DecisionRecorder
 from gateway.upstream.retry import Candidate
+from gateway.upstream.websocket_peer import MessageMemory
 
 _MAX_OPEN_RESPONSES = 16
 """The most responses of a session at the same time."""
@@ -53,6 +54,8 @@ class SessionPlan(msgspec.Struct, frozen=True):
     recorder: DecisionRecorder
     decision: Decision
     plan: Plan
+    operation: str
+    """The name of the endpoint in rows: `realtime` or `live`."""
 
 
 class AccountingServices(msgspec.Struct, frozen=True):
@@ -77,6 +80,8 @@ class SessionHooks(msgspec.Struct, frozen=True):
     """Raises ProblemError once the client's key is no longer valid."""
     is_draining: Callable[[], bool]
     """Returns True once the gateway stops."""
+    make_memory: Callable[[], MessageMemory]
+    """Returns a reservation of memory, for the provider's messages that are arriving."""
 
 
 class MessageAssembler:
@@ -309,6 +314,7 @@ class SessionAccounting:
         )
         self._has_first_call = True
         account = services.recorder.open(call, services.config_version)
+        account.operation = session_plan.operation
         model = model or recorder.call.prompt.model
         prompt = Prompt(model=model, stream=True, audio=1, images=1)
         account.record_prompt(prompt, self._prompt_tokens, None)

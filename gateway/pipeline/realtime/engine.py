@@ -40,6 +40,7 @@ from gateway.pipeline.realtime.session import (
     NORMAL,
     POLICY,
     RESTART,
+    TRY_LATER,
     RelaySession,
     SessionBounds,
     SessionEnd,
@@ -74,6 +75,8 @@ _MAX_RETRY_AFTER_CHARS = 9
 _INVALID_ARGUMENT = 1007
 """The close code with which Google's API refuses a setup."""
 _NO_MODEL_MESSAGE = "A session needs the name of a model, such as gpt-realtime; no tier serves one."
+_LIVE_SERVICE = "google.ai.generativelanguage.{version}.GenerativeService.BidiGenerateContent"
+"""The last segment of a path in Google's form."""
 _MODELLESS_TRANSCRIBER = "gpt-4o-transcribe"
 """The model of a transcription session whose address names none: its first message does."""
 
@@ -172,13 +175,12 @@ class RealtimeEngine:
         hooks: SessionHooks,
     ) -> None:
         client = socket.accept(None)
-        opcode, first = await _read_first_message(client)
-        model = gemini.read_setup_model(first)
-        if not model:
-            client.close(_INVALID_ARGUMENT, "the first message must be a setup with a model")
-            return
-        request = msgspec.structs.replace(request, model=model)
         try:
+            opcode, first = await _read_first_message(client)
+            model = gemini.read_setup_model(first)
+            if not model:
+                raise invalid_request("the first message must be a setup with a model")
+            request = msgspec.structs.replace(request, model=model)
             accounting, provider = await self._connect(request, hooks)
         except ProblemError as error:
             client.close(*_describe_refusal(error.problem))
@@ -209,11 +211,14 @@ class RealtimeEngine:
             client, provider.peer, accounting, self._bounds, is_draining=hooks.is_draining
         )
         socket.set_session(session, request.call)
+        memory = provider.peer.memory = hooks.make_memory()
         try:
             return await session.run()
         except Exception as error:  # noqa: BLE001 - a bug ends one session
             self._log("bug", call=request.call.id, error=locate_error(error))
             return _BUG_END
+        finally:
+            memory.release()
 
     # the way to a provider
 
@@ -279,7 +284,8 @@ class RealtimeEngine:
             labs=tuple(plan.labs[index] for index in indices) if plan.labs else (),
         )
         template = msgspec.structs.replace(call, body=b"")
-        return SessionPlan(template, recorder, decision, plan)
+        operation = "live" if request.form == "gemini" else "realtime"
+        return SessionPlan(template, recorder, decision, plan, operation)
 
     async def _find_transcriber(self, target: Target, model: str) -> Target:
         """Return the target of a transcribing model at the session's provider."""
@@ -346,7 +352,7 @@ def _write_address(request: SessionRequest, target: Target) -> str:
     """Return the address of a session at a provider."""
     address = target.provider.realtime[request.form]
     if request.form == "gemini":
-        return address.replace("{version}", request.version)
+        return f"{address}/{_LIVE_SERVICE.format(version=request.version)}"
     path, _, query = address.partition("?")
     members = {}
     if request.model or not request.intent:
@@ -385,6 +391,8 @@ def _describe_refusal(problem: Problem) -> tuple[int, str]:
     """Return the close code and reason for a session that is refused after its handshake."""
     if problem.kind == "draining":
         return RESTART, problem.message
+    if problem.kind == "overloaded":
+        return TRY_LATER, problem.message
     if problem.kind in ("upstream_rejected", "invalid_request"):
         return _INVALID_ARGUMENT, problem.message
     is_upstream = problem.kind.startswith("upstream_") and problem.kind != "upstream_model"

@@ -13,10 +13,11 @@ import msgspec
 from websockets.frames import Frame, Opcode
 
 from gateway.core.call import Call
-from gateway.core.errors import DRAINING, Problem
+from gateway.core.errors import DRAINING, Problem, ProblemError
 from gateway.upstream.websocket_peer import PeerClosedError, WebSocketPeer
 
-NORMAL, GOING_AWAY, POLICY, TOO_BIG, FAILED, RESTART = 1000, 1001, 1008, 1009, 1011, 1012
+NORMAL, GOING_AWAY, POLICY, TOO_BIG, FAILED = 1000, 1001, 1008, 1009, 1011
+RESTART, TRY_LATER = 1012, 1013
 _UNSENT_CODES = frozenset({1004, 1005, 1006, 1015})
 """Codes that no close frame may have (RFC 6455 7.4)."""
 _MAX_TICK_SECONDS = 1.0
@@ -130,6 +131,8 @@ class RelaySession:
                     await provider.send(Opcode(frame.opcode), frame.data, is_last=frame.fin)
         except SessionEndedError as error:
             return error.end
+        except ProblemError as error:  # the message that arrives needs more memory than there is
+            return _make_memory_end(error.problem)
         except PeerClosedError:  # what it sent before it closed still has to reach the client
             await asyncio.Event().wait()
         return self._explain_client_end()
@@ -144,6 +147,8 @@ class RelaySession:
                     await client.send(Opcode(frame.opcode), frame.data, is_last=frame.fin)
         except SessionEndedError as error:
             return error.end
+        except ProblemError as error:  # the message that arrives needs more memory than there is
+            return _make_memory_end(error.problem)
         except PeerClosedError:
             return self._explain_client_end()
         return self._explain_provider_end()
@@ -210,6 +215,10 @@ class RelaySession:
     def _is_gone(self, peer: WebSocketPeer, now: float) -> bool:
         """True if a side is silent although the gateway reads it and has pinged it."""
         return peer.is_waiting and now - peer.last_heard_at > 2 * self._bounds.ping
+
+
+def _make_memory_end(problem: Problem) -> SessionEnd:
+    return SessionEnd(ended_by="limit", code=TRY_LATER, reason=problem.message, problem=problem)
 
 
 def _make_upstream_end(message: str, code: int) -> SessionEnd:

@@ -115,7 +115,9 @@ def test_the_first_message_names_the_model(data: bytes, model: str | None) -> No
 
 
 def test_another_model_replaces_only_the_name() -> None:
-    data = b'{"setup":{"model":"models/voice","generationConfig":{ "temperature": 1.0e0 }},"x":[ 1 ]}'
+    data = (
+        b'{"setup":{"model":"models/voice","generationConfig":{ "temperature": 1.0e0 }},"x":[ 1 ]}'
+    )
     assert replace_setup_model(data, "gemini-live") == (
         b'{"setup":{"model":"models/gemini-live","generationConfig":{ "temperature": 1.0e0 }},"x":[ 1 ]}'
     )

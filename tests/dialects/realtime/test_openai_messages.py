@@ -1,5 +1,7 @@
 """OpenAI's Realtime events: what begins, carries and ends a response, and its usage."""
 
+from decimal import Decimal
+
 import pytest
 
 from gateway.core import jsonio
@@ -86,10 +88,13 @@ def test_a_transcription_has_the_model_of_the_session(session: Json, model: str)
     ]  # fmt: skip
 
 
-def test_a_transcription_billed_by_time_has_no_tokens() -> None:
+@pytest.mark.parametrize(
+    ("seconds", "usage"), [(3.5, Usage(units={"second": Decimal("3.5")})), ("3", None)]
+)
+def test_a_transcription_may_be_billed_by_the_second(seconds: Json, usage: Usage | None) -> None:
     kind = "conversation.item.input_audio_transcription.completed"
-    assert read({"type": kind, "usage": {"type": "duration", "seconds": 3.5}}) == [
-        TranscriptionEnded("", None)
+    assert read({"type": kind, "usage": {"type": "duration", "seconds": seconds}}) == [
+        TranscriptionEnded("", usage)
     ]
 
 

@@ -52,7 +52,7 @@ class RealtimeProvider:
             "127.0.0.1",
             0,
             process_request=self._process_request,
-            select_subprotocol=lambda _, offers: "realtime" if "realtime" in offers else None,
+            select_subprotocol=lambda _, offers: offers[0] if offers else None,
             max_size=None,
             compression="deflate",
             ping_interval=None,

@@ -61,9 +61,8 @@ async def test_the_sdk_talks_through_the_gateway(
                 "async_client_args": {"ssl": certificates.client()},
             },
         )
-        async with client.aio.live.connect(
-            model="gemini-live", config={"response_modalities": ["TEXT"]}
-        ) as session:
+        config: Any = {"response_modalities": ["TEXT"]}
+        async with client.aio.live.connect(model="gemini-live", config=config) as session:
             for _ in range(2):
                 turns: Any = {"role": "user", "parts": [{"text": "hi"}]}
                 await session.send_client_content(turns=turns)

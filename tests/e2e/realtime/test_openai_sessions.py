@@ -45,6 +45,7 @@ async def test_the_sdk_talks_through_the_gateway(
         ("settled", 200, "gpt-realtime", Decimal("0.00816")) for _ in range(2)
     ]
     assert [row.response_id for row in rows] == ["resp_1", "resp_2"]
+    assert [row.operation for row in rows] == ["realtime", "realtime"]
     assert rows[0].media == {"input_audio": 200, "cache_read_audio": 80, "output_audio": 60}
     assert rows[0].conversation
     assert rows[0].conversation == rows[1].conversation
@@ -113,7 +114,8 @@ async def test_a_refused_handshake_is_answered_in_the_dialect(
     assert caught.value.response.status_code == 404
     assert b"no such model" in caught.value.response.body
     [row] = await wait_for_rows(service, 1)
-    assert (row.state, row.problem, row.cost) == ("failed", "upstream_model", 0)
+    assert (row.state, row.problem) == ("failed", "upstream_model")
+    assert row.cost == 0
 
 
 async def test_an_unreachable_provider_is_a_bad_gateway(
@@ -143,6 +145,22 @@ async def test_a_transcription_has_a_row_at_its_own_price(start_gateway: StartGa
     assert row.cost == Decimal("0.00026")  # 30 tokens of audio at 6, 5 of text at 16
 
 
+async def test_a_transcription_session_names_its_model_in_a_message(
+    provider: RealtimeProvider, start_gateway: StartGateway
+) -> None:
+    service = await start_gateway()
+    async with dial(service, "/v1/realtime?intent=transcription") as connection:
+        transcription = {"model": "gpt-4o-transcribe"}
+        session = {"input_audio_transcription": transcription}
+        await send(connection, type="session.update", session=session)
+        await receive_until(connection, "session.updated")
+        await send(connection, type="input_audio_buffer.commit")
+        await receive_until(connection, "conversation.item.input_audio_transcription.completed")
+    assert provider.requests[0].path == "/v1/realtime?intent=transcription"
+    rows = await wait_for_rows(service, 2)
+    assert [row.cost for row in rows if row.state == "settled"] == [Decimal("0.00026")]
+
+
 async def test_a_session_without_a_response_leaves_one_free_row(
     start_gateway: StartGateway,
 ) -> None:
@@ -150,7 +168,8 @@ async def test_a_session_without_a_response_leaves_one_free_row(
     async with dial(service) as connection:
         await receive(connection)
     [row] = await wait_for_rows(service, 1)
-    assert (row.state, row.aborted_by, row.attempts, row.cost) == ("aborted", "client", 0, 0)
+    assert (row.state, row.aborted_by, row.attempts) == ("aborted", "client", 0)
+    assert row.cost == 0
     assert row.finish == "no_response"
 
 
@@ -166,6 +185,7 @@ async def test_a_client_that_vanishes_leaves_the_row_of_its_response(
         connection.transport.abort()
     [row] = await wait_for_rows(service, 1)
     assert (row.state, row.status, row.aborted_by) == ("aborted", 499, "client")
+    assert row.cost is None
     assert row.reserved is not None
     assert row.reserved > 1
 
