@@ -498,6 +498,7 @@ class Gateway:
             context_loader=context_loader,
             recorder=recorder,
             limiter=self.limiter,
+            objects=objects,
             client=client,
             wait_until_ready=ensure_ready,
             flush_rows=self.write_batch.flush,

@@ -8,6 +8,7 @@ from gateway.core.target import Provider
 from gateway.limits.limiter import Limiter
 from gateway.pipeline.accounting import CallRecorder
 from gateway.pipeline.context import ContextLoader
+from gateway.pipeline.passthrough.objects import ObjectGuard
 from gateway.routing.router import Router
 from gateway.settings.schema.root import RealtimePart
 from gateway.telemetry.log import Log
@@ -24,6 +25,7 @@ def make_engine(  # noqa: PLR0913 - its parts
     context_loader: ContextLoader,
     recorder: CallRecorder,
     limiter: Limiter,
+    objects: ObjectGuard,
     client: ProviderClient,
     wait_until_ready: Callable[[Provider], Awaitable[None]],
     flush_rows: Callable[[], bool],
@@ -41,6 +43,7 @@ def make_engine(  # noqa: PLR0913 - its parts
         context_loader=context_loader,
         recorder=recorder,
         limiter=limiter,
+        objects=objects,
         client=client,
         wait_until_ready=wait_until_ready,
         flush_rows=flush_rows,

@@ -7,12 +7,13 @@ A browser can set no headers here. Its key stands in the address, or in a subpro
 takes it from there for itself, and sends neither on.
 """
 
+import asyncio
 import re
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 from gateway.core.call import Call, Key
-from gateway.core.errors import Problem, ProblemError
+from gateway.core.errors import DRAINING, Problem, ProblemError
 from gateway.dialects import GEMINI, OPENAI_RESPONSES, Dialect
 from gateway.limits.load_shedding import MemoryReservation
 from gateway.pipeline.response import make_problem_response
@@ -125,10 +126,11 @@ class WebSocketEndpoint:
             request = _make_request(call, live, query, subprotocols, headers)
             try:
                 await revision.realtime.serve(request, socket, self._make_hooks(headers))
-            except BaseException:
-                if in_flight.ended_by and in_flight.undo_cancellation():
-                    return
-                raise
+            except asyncio.CancelledError:
+                if not in_flight.undo_cancellation():
+                    raise
+                if not (socket.is_accepted or exchange.is_disconnected):
+                    raise ProblemError(DRAINING) from None
             finally:
                 memory.release()
                 in_flight.is_complete = True
@@ -155,6 +157,14 @@ class WebSocketEndpoint:
         except ProblemError as refusal:
             return await self._client_tokens.identify(headers, refusal)
 
+    def _check_body(self, data: bytes) -> None:
+        """Check a message that is to be read whole. Raises ProblemError."""
+        memory = MemoryReservation(self._gateway.load_shedder)
+        try:
+            self._admission.check_body(data, memory, allows_token_ids=False)
+        finally:
+            memory.release()
+
     def _make_hooks(self, headers: RequestHeaders) -> "SessionHooks":
         from gateway.pipeline.realtime.accounting import SessionHooks  # noqa: PLC0415 - as above
 
@@ -163,6 +173,7 @@ class WebSocketEndpoint:
             make_id=request_headers.new_id,
             check_key=lambda: request_headers.identify(keys, headers),
             is_draining=lambda: shutdown.is_closed,
+            check_body=self._check_body,
             make_memory=lambda: MemoryReservation(self._gateway.load_shedder),
         )
 

@@ -5,6 +5,8 @@ transcription stands in an event of its own, and its model has a price of its ow
 Realtime reference, and the types of OpenAI's SDK.
 """
 
+import msgspec
+
 from gateway.core import jsonio
 from gateway.core.jsonio import Json
 from gateway.core.units import parse_quantity
@@ -44,6 +46,15 @@ _TRANSCRIPTION_TYPE = "conversation.item.input_audio_transcription.completed"
 _READ_TYPES = _SESSION_TYPES | _TEXT_DELTA_TYPES | _AUDIO_DELTA_TYPES | {
     "response.created", "response.done", _TRANSCRIPTION_TYPE,
 }  # fmt: skip
+
+
+class _TypedEvent(msgspec.Struct):
+    """The type of an event. Other members are skipped: they may be many, and large."""
+
+    type: str = ""
+
+
+_read_event = jsonio.make_reader(_TypedEvent)
 
 
 class OpenAIMessageReader:
@@ -130,10 +141,10 @@ def _find_transcribing_model(session: dict[str, Json]) -> str:
 def _read_type(data: bytes) -> str:
     """Return the type of an event; empty if it has none, or is no object."""
     try:
-        members = jsonio.read_members(data)
-        return read_text(jsonio.loads(memoryview(members["type"])))
-    except (jsonio.JsonError, KeyError):
+        event: _TypedEvent = _read_event(data)
+    except jsonio.JsonError:
         return ""
+    return event.type
 
 
 def _as_object(value: Json) -> dict[str, Json]:

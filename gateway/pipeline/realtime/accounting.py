@@ -22,6 +22,7 @@ from gateway.core.clocks import Clocks
 from gateway.core.decision import Decision, Plan
 from gateway.core.errors import Problem, ProblemError, ledger_unwritable
 from gateway.core.ledger_rows import CallState
+from gateway.core.owned_object import ObjectPlace
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 from gateway.core.usage import Usage, merge_usage
@@ -35,6 +36,8 @@ from gateway.dialects.realtime.base import (
 from gateway.limits.cost_bounds import UsageBound
 from gateway.limits.limiter import Limiter
 from gateway.pipeline.accounting import CallRecorder, RecordedAccount
+from gateway.pipeline.passthrough.objects import ObjectGuard
+from gateway.pipeline.realtime.named_objects import SessionObjectGuard
 from gateway.pipeline.realtime.session import POLICY, SessionEnd, SessionEndedError
 from gateway.routing.decision_record import DecisionRecorder
 from gateway.upstream.retry import Candidate
@@ -67,6 +70,7 @@ class AccountingServices(msgspec.Struct, frozen=True):
     """Writes the rows that wait. Returns False if that fails."""
     clocks: Clocks
     config_version: str
+    objects: ObjectGuard
     find_transcriber: Callable[[Target, str], Awaitable[Target]]
     """Returns the target of a transcribing model, for the target of the session."""
 
@@ -80,6 +84,8 @@ class SessionHooks(msgspec.Struct, frozen=True):
     """Raises ProblemError once the client's key is no longer valid."""
     is_draining: Callable[[], bool]
     """Returns True once the gateway stops."""
+    check_body: Callable[[bytes], object]
+    """Raises ProblemError for a message that has too many values to be read."""
     make_memory: Callable[[], MessageMemory]
     """Returns a reservation of memory, for the provider's messages that are arriving."""
 
@@ -110,11 +116,13 @@ class SessionAccounting:
         services: AccountingServices,
         session_plan: SessionPlan,
         reader: MessageReader,
+        objects: SessionObjectGuard,
         hooks: SessionHooks,
     ) -> None:
         self._services = services
         self._session_plan = session_plan
         self._reader = reader
+        self._objects = objects
         self._hooks = hooks
         self._plan = session_plan.plan
         self._candidate: Candidate | None = None
@@ -177,8 +185,20 @@ class SessionAccounting:
     async def see_client_frame(self, frame: Frame) -> None:
         """See FrameObserver."""
         message = self._client_message.add(frame)
-        if message is not None and self._next is None and self._reader.may_start_response(message):
+        if message is None:
+            return
+        try:
+            await self.check_message(message)
+        except ProblemError as error:
+            raise _end_by(error.problem) from None
+        if self._next is None and self._reader.may_start_response(message):
             self._next, _ = await self._begin(self._plan)
+
+    async def check_message(self, message: bytes) -> None:
+        """Check that a client's message names no foreign objects. Raises ProblemError."""
+        if self._candidate is not None:
+            place = ObjectPlace(*self._candidate.key[:2])
+            await self._objects.check(message, self._session_plan.template.key, place)
 
     async def see_provider_frame(self, frame: Frame) -> None:
         """See FrameObserver."""
@@ -225,6 +245,11 @@ class SessionAccounting:
             account, problem = await self._begin(self._plan, has_begun=True)
         if id:
             account.response_id = id
+        # The times of its row are those of the response: its reservation may have waited long.
+        clocks = self._services.clocks
+        account.call = msgspec.structs.replace(
+            account.call, received_at=clocks.wall(), started_at=clocks.monotonic()
+        )
         self._open[id] = account
         if problem is None and len(self._open) > _MAX_OPEN_RESPONSES:
             message = f"A session has at most {_MAX_OPEN_RESPONSES} responses at the same time."
@@ -248,7 +273,7 @@ class SessionAccounting:
         account = self._open.pop(id)
         if usage is not None:
             account.usage = merge_usage(account.usage, usage)
-        self._settle_whole(account, finish)
+        await self._settle_whole(account, finish)
 
     async def _record_transcription(self, model: str, usage: Usage | None) -> None:
         """Record a transcription, which the provider has made and billed already."""
@@ -259,17 +284,18 @@ class SessionAccounting:
         plan = _narrow_plan(self._session_plan.plan, candidate, target)
         account, problem = await self._begin(plan, model, has_begun=True)
         account.usage = usage
-        self._settle_whole(account, None)
+        await self._settle_whole(account, None)
         if problem is not None:
             raise _end_by(problem)
 
-    def _settle_whole(self, account: RecordedAccount, finish: str | None) -> None:
+    async def _settle_whole(self, account: RecordedAccount, finish: str | None) -> None:
         usage = account.usage
         account.is_complete = usage is not None
         account.finish = finish
         if usage is not None and usage.prompt:
             self._prompt_tokens = usage.prompt + (usage.completion or 0)
         account.settle("settled", 200)
+        await account.wait_for_sync()
 
     # reservations
 

@@ -17,7 +17,7 @@ from websockets.frames import Opcode
 from gateway.core import jsonio
 from gateway.core.call import Call
 from gateway.core.clocks import Clocks
-from gateway.core.errors import Problem, ProblemError, invalid_request
+from gateway.core.errors import DRAINING, Problem, ProblemError, invalid_request
 from gateway.core.target import Catalogue, Provider, Target
 from gateway.dialects import GEMINI, OPENAI_RESPONSES, Dialect, TranslatableRequest
 from gateway.dialects.realtime import gemini
@@ -27,6 +27,7 @@ from gateway.dialects.realtime.openai import OpenAIMessageReader
 from gateway.limits.limiter import Limiter
 from gateway.pipeline.accounting import CallRecorder
 from gateway.pipeline.context import ContextLoader
+from gateway.pipeline.passthrough.objects import ObjectGuard
 from gateway.pipeline.realtime.accounting import (
     AccountingServices,
     MessageAssembler,
@@ -34,6 +35,7 @@ from gateway.pipeline.realtime.accounting import (
     SessionHooks,
     SessionPlan,
 )
+from gateway.pipeline.realtime.named_objects import SessionObjectGuard
 from gateway.pipeline.realtime.session import (
     FAILED,
     GOING_AWAY,
@@ -122,6 +124,7 @@ class RealtimeEngine:
         context_loader: ContextLoader,
         recorder: CallRecorder,
         limiter: Limiter | None,
+        objects: ObjectGuard,
         client: ProviderClient,
         wait_until_ready: Callable[[Provider], Awaitable[None]],
         flush_rows: Callable[[], bool],
@@ -137,6 +140,7 @@ class RealtimeEngine:
         self._services = AccountingServices(
             recorder=recorder,
             limiter=limiter,
+            objects=objects,
             flush_rows=flush_rows,
             clocks=clocks,
             config_version=router.catalogue.version,
@@ -177,6 +181,7 @@ class RealtimeEngine:
         client = socket.accept(None)
         try:
             opcode, first = await _read_first_message(client)
+            hooks.check_body(first)
             model = gemini.read_setup_model(first)
             if not model:
                 raise invalid_request("the first message must be a setup with a model")
@@ -185,13 +190,20 @@ class RealtimeEngine:
         except ProblemError as error:
             client.close(*_describe_refusal(error.problem))
             return
+        except asyncio.CancelledError:
+            client.close(RESTART, DRAINING.message)
+            raise
         end = _FAILED_END
         try:
+            await accounting.check_message(first)
             target_model = accounting.target_model
             if target_model != model:
                 first = gemini.replace_setup_model(first, target_model)
             await provider.peer.send(opcode, first)
             end = await self._relay(request, socket, client, provider, accounting, hooks)
+        except ProblemError as error:
+            code, reason = _describe_refusal(error.problem)
+            end = SessionEnd(ended_by="limit", code=code, reason=reason, problem=error.problem)
         except PeerClosedError:
             end = SessionEnd(ended_by="upstream", code=FAILED, reason="the provider closed at once")
         finally:
@@ -228,7 +240,8 @@ class RealtimeEngine:
         """Decide, reserve and connect. Raises ProblemError; every session leaves a row."""
         session_plan = await self._decide(request)
         reader = GeminiMessageReader() if request.form == "gemini" else OpenAIMessageReader()
-        accounting = SessionAccounting(self._services, session_plan, reader, hooks)
+        objects = SessionObjectGuard(self._services.objects, request.form, hooks.check_body)
+        accounting = SessionAccounting(self._services, session_plan, reader, objects, hooks)
         plan = await accounting.reserve_first()
         problem: Problem | None = None
         try:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import signal
 import ssl
 from collections.abc import AsyncIterator
 from decimal import Decimal
@@ -134,3 +135,58 @@ async def test_a_session_by_an_ephemeral_token_is_refused(start_gateway: StartGa
     with pytest.raises(Exception, match="403"):
         async with dial(service, f"{PATH}Constrained"):
             pass
+
+
+@pytest.mark.parametrize(
+    ("first", "message"),
+    [
+        ('{"setup":{"model":"models/gemini-live","cachedContent":"cachedContents/z"}}', ""),
+        (
+            '{"setup":{"model":"models/gemini-live"}}',
+            (
+                '{"clientContent":{"turns":[{"parts":[{"fileData":{"fileUri":'
+                '"https://generativelanguage.googleapis.com/v1beta/files/of-another"}}]}]}}'
+            ),
+        ),
+    ],
+)
+async def test_an_object_of_another_key_ends_the_session(
+    provider: RealtimeProvider, start_gateway: StartGateway, first: str, message: str
+) -> None:
+    """The message does not reach the provider."""
+    service = await start_gateway(keyed=True)
+    headers = {"x-goog-api-key": KEY}
+    async with dial(service, PATH, additional_headers=headers) as connection:
+        await connection.send(first)
+        if message:
+            assert await receive(connection) == {"setupComplete": {}}
+            await connection.send(message)
+        with pytest.raises(ConnectionClosed):
+            await connection.recv()
+        assert connection.close_code == 1008
+        assert "This key has made no object" in (connection.close_reason or "")
+    assert provider.messages == ([first.encode()] if message else [])
+
+
+async def test_a_first_message_of_many_values_is_refused_unread(
+    start_gateway: StartGateway,
+) -> None:
+    """A message of 3 MB that would take a gigabyte as values."""
+    service = await start_gateway()
+    async with dial(service, PATH) as connection:
+        before = service.figure("VmHWM")
+        await connection.send('{"setup":{"model":"x","y":[' + "[]," * 1_000_000 + "[]]}}")
+        with pytest.raises(ConnectionClosed):
+            await connection.recv()
+        assert service.figure("VmHWM") - before < 30_000_000
+
+
+async def test_a_stop_before_the_first_message_closes_with_1012(
+    start_gateway: StartGateway,
+) -> None:
+    service = await start_gateway(server={"drain": 1})
+    async with dial(service, PATH) as connection:
+        service.send_signal(signal.SIGTERM)
+        with pytest.raises(ConnectionClosed):
+            await connection.recv()
+        assert connection.close_code == 1012

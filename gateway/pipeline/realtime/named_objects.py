@@ -1,0 +1,41 @@
+"""The objects that messages of a session name, as files: a key reaches its own alone."""
+
+from collections.abc import Callable
+
+from gateway.core import jsonio
+from gateway.core.call import Key
+from gateway.core.errors import invalid_request
+from gateway.core.object_ids import find_objects, may_name_objects
+from gateway.core.owned_object import ObjectPlace
+from gateway.dialects.realtime.base import SessionForm
+from gateway.pipeline.passthrough.objects import ObjectGuard
+
+
+class SessionObjectGuard:
+    """Checks the messages of clients in one form."""
+
+    def __init__(
+        self, guard: ObjectGuard, form: SessionForm, check_body: Callable[[bytes], object]
+    ) -> None:
+        """`check_body` raises ProblemError for a message with too many values to be read."""
+        self._guard = guard
+        self._form = form
+        self._check_body = check_body
+
+    async def check(self, message: bytes, key: Key, place: ObjectPlace) -> None:
+        """Check that a message names only objects of a key, at the account of its session.
+
+        Raises ProblemError.
+        """
+        if not may_name_objects(self._form, message):
+            return
+        self._check_body(message)
+        try:
+            value = jsonio.loads(message)
+        except jsonio.JsonError:
+            raise invalid_request("The message is not valid JSON.") from None
+        named_objects = find_objects(self._form, message, value)
+        found = await self._guard.find_call_place(key, named_objects)
+        if found is not None and found != place:
+            text = "The session is at another provider account than an object that it names."
+            raise invalid_request(text)
