@@ -4,12 +4,13 @@ A provider lists the objects of all keys that share an account. The gateway leav
 other keys; all other bytes of the list stay.
 """
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 
 import msgspec
 
 from gateway.core import jsonio
 from gateway.core.jsonio import Json, Members
+from gateway.core.object_ids import find_file_name
 
 _FACT_MEMBERS = {"bytes": "bytes", "size_bytes": "bytes", "sizeBytes": "bytes"} | {
     name: name for name in ("purpose", "model", "status", "state", "endpoint", "input_file_id")
@@ -42,16 +43,25 @@ def find_made_objects(kind: str, value: Mapping[str, Json]) -> list[MadeObject]:
 def find_result_objects(makes: Mapping[str, str], value: Json) -> list[MadeObject]:
     """Return the objects that the provider itself has made, as the files of a batch.
 
-    `makes` has their kinds by the members that hold their ids, with dots between names.
+    `makes` has their kinds by the members that hold their ids, with dots between names. A file of
+    the Gemini API may be there by its URI.
     """
     objects: list[MadeObject] = []
     for member, kind in makes.items():
-        held: Json = value
+        held: list[Json] = [value]
         for name in member.split("."):
-            held = held.get(name) if isinstance(held, dict) else None
-        ids = held if isinstance(held, list) else [held]
-        objects += [MadeObject(id=id, kind=kind) for id in ids if isinstance(id, str) and id]
+            held = _list_members(held, name)
+        names = (find_file_name(id) for id in held if isinstance(id, str))
+        objects += [MadeObject(id=name, kind=kind) for name in names if name]
     return objects
+
+
+def _list_members(values: Iterable[Json], name: str) -> list[Json]:
+    """Return a member of each object; a list there stands for its items."""
+    members = [value.get(name) for value in values if isinstance(value, dict)]
+    return [
+        item for member in members for item in (member if isinstance(member, list) else [member])
+    ]
 
 
 class ObjectPage:

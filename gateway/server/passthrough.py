@@ -37,6 +37,7 @@ project or a billing account at the provider never do."""
 _FORM_BEGINNING_BYTES = 65_536
 """Bytes of a form without a model that the gateway reads before it decides."""
 _ANTHROPIC_HEADER = b"anthropic-version"
+_GOOGLE_HEADERS = (b"x-goog-api-key", b"x-goog-api-client")
 
 
 class PassThroughServer:
@@ -61,7 +62,7 @@ class PassThroughServer:
     def match(self, scope: Scope) -> PassThroughMatch | None:
         """Return the endpoints that a request means; None if it is no pass-through call."""
         routes = self._gateway.revision.built_config.built_catalogue.passthrough
-        for path in paths.list_spellings(_get_raw_path(scope)):
+        for path in _list_spellings(scope):
             match = routes.match(scope["method"], path)
             if match is not None:
                 return match.prefer_dialect(_find_dialect(scope, path).name)
@@ -70,8 +71,9 @@ class PassThroughServer:
     def list_methods(self, scope: Scope) -> list[str]:
         """Return the methods that pass-through endpoints at a path take."""
         routes = self._gateway.revision.built_config.built_catalogue.passthrough
-        spellings = paths.list_spellings(_get_raw_path(scope))
-        return sorted({method for path in spellings for method in routes.list_methods(path)})
+        return sorted(
+            {method for path in _list_spellings(scope) for method in routes.list_methods(path)}
+        )
 
     async def __call__(
         self, scope: Scope, receive: Receive, send: Send, match: PassThroughMatch
@@ -207,6 +209,12 @@ class PassThroughServer:
 def _get_raw_path(scope: Scope) -> bytes:
     raw_path: bytes | None = scope.get("raw_path")
     return scope["path"].encode() if raw_path is None else raw_path
+
+
+def _list_spellings(scope: Scope) -> list[bytes]:
+    """Return the paths that a request may mean, the most likely first."""
+    is_google = any(name in _GOOGLE_HEADERS for name, _ in scope["headers"])
+    return paths.list_spellings(_get_raw_path(scope), is_google=is_google)
 
 
 def _find_dialect(scope: Scope, path: bytes) -> Dialect:

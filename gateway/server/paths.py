@@ -35,6 +35,8 @@ ALIASES = (
     ("/", "/v1/"),
 )
 """Path prefixes and their replacements. The first one that leads to an endpoint counts."""
+_GOOGLE_ALIASES = ((b"/v1/", b"/v1beta/"), (b"/upload/v1/", b"/upload/v1beta/"))
+"""Prefixes of the paths of Google's SDK, and those that the tables have."""
 _DEPLOYMENT_PATTERN = re.compile(
     r"(?:/openai)?/deployments/(?P<model>.+?)/(?P<rest>chat/completions|embeddings|responses)"
 )
@@ -75,9 +77,17 @@ def resolve(path: str) -> NamedEndpoint:
     return NamedEndpoint(path)
 
 
-def list_spellings(raw_path: bytes) -> list[bytes]:
-    """Return a path, and the paths that it may stand for by an alias of its prefix."""
+def list_spellings(raw_path: bytes, *, is_google: bool) -> list[bytes]:
+    """Return a path, and the paths that it may stand for by an alias of its prefix.
+
+    `is_google`: Google's own SDK sends the path; since its version 3 it says `/v1` for `/v1beta`.
+    """
     return [
+        *(
+            target_prefix + raw_path[len(prefix) :]
+            for prefix, target_prefix in _GOOGLE_ALIASES
+            if is_google and raw_path.startswith(prefix)
+        ),
         raw_path,
         *(
             target_prefix.encode() + raw_path[len(prefix) :]

@@ -17,7 +17,6 @@ _AGENTS = (
 _ACCOUNT_MODELS = "a model belongs to the account of all keys; its operator deletes or changes it"
 _CALLS = "answers a phone call or browser that speaks with the provider past the gateway"
 _RETIRED = "the provider has retired it"
-_VERTEX = "only Vertex AI has it, which wants Google's own tokens"
 _STORED_CHATS = (
     "the gateway keeps answers of Responses; chats go to many providers, which keep none"
 )
@@ -81,11 +80,6 @@ REFUSED: Mapping[str, Mapping[str, str]] = {
         "POST /v1beta/files:register": "opens files of Google Cloud Storage with an account's "
         "own rights",
         "* /v1beta/tunedModels*": _RETIRED,
-        "* /v1beta/tuningJobs*": _VERTEX,
-        "POST /v1beta/projects/*": _VERTEX,
-        "GET /v1beta/operations/{}": _VERTEX,
-        "POST /v1beta/models/{}:computeTokens": _VERTEX,
-        "POST /v1beta/models/{}:fetchPredictOperation": _VERTEX,
         "PATCH /v1beta/models/{}": _ACCOUNT_MODELS,
         "DELETE /v1beta/models/{}": _ACCOUNT_MODELS,
     },

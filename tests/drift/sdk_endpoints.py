@@ -44,9 +44,7 @@ _GEMINI_NAMES: Mapping[str, Sequence[str]] = {
         "fileSearchStores/{}/operations/{}",
         "fileSearchStores/{}/upload/operations/{}",
     ),
-    "operations:{resourceName}": ("models/{}",),
     "tunings:{name}": ("tunedModels/{}",),
-    "tunings:{parent}": ("projects/{}/locations/{}",),
 }
 """The paths that a placeholder stands for, by module: Google's SDK puts whole names in."""
 _LEADING_NAME = re.compile(r"(upload/v1beta/)?(\{\w+\})(.*)")
@@ -113,7 +111,9 @@ def _read_gemini_call(
     if name not in _GEMINI_CALLS:
         return
     method = _GEMINI_CALLS[name] or (_read_path(call.args[0]) or "").upper()
-    paths = [*_list_gemini_paths(function.body)] or [f"{_UNREADABLE} of {module}.{function.name}"]
+    paths = [*_list_gemini_paths(function.body)]
+    if not paths and not _raises_without_vertex(function):
+        paths = [f"{_UNREADABLE} of {module}.{function.name}"]
     for path in paths:
         for full_path in _resolve(module, path):
             yield f"{method} {full_path}"
@@ -123,13 +123,25 @@ def _list_gemini_paths(statements: Sequence[ast.stmt]) -> Iterator[str]:
     """Yield the texts that a function gives to `path`, where the client is not on Vertex AI."""
     for item in statements:
         if isinstance(item, ast.If):
-            is_vertex = ast.unparse(item.test) == "self._api_client.vertexai"
-            yield from _list_gemini_paths([] if is_vertex else item.body)
-            yield from _list_gemini_paths(item.orelse)
+            test = ast.unparse(item.test)
+            if test != "self._api_client.vertexai":
+                yield from _list_gemini_paths(item.body)
+            if test != "not self._api_client.vertexai":
+                yield from _list_gemini_paths(item.orelse)
         elif isinstance(item, ast.Assign) and ast.unparse(item.targets[0]) == "path":
             text = _read_path(item.value)
             if text is not None and text.partition("?")[0] != "{path}":  # it adds a query
                 yield text
+
+
+def _raises_without_vertex(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Return True if a function raises an error where the client is not on Vertex AI."""
+    return any(
+        isinstance(item, ast.If)
+        and ast.unparse(item.test) == "not self._api_client.vertexai"
+        and isinstance(item.body[0], ast.Raise)
+        for item in function.body
+    )
 
 
 def _resolve(module: str, path: str) -> Iterator[str]:

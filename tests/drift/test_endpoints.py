@@ -19,6 +19,8 @@ from tests.drift.endpoint_decisions import (
 from tests.drift.sdk_endpoints import list_endpoints, normalise
 from tests.drift.search import SDKS
 
+OLDER = {"POST /v1beta/models/{}:predict", "POST /v1beta/models/{}:predictLongRunning"}
+"""Endpoints that only older SDKs call: Imagen and Veo, which the newest calls on Vertex AI alone."""
 APIS = {"openai-": "openai", "anthropic-": "anthropic", "gemini-": "google-genai"}
 """The SDK of each API, by how the names of its tables begin."""
 
@@ -54,7 +56,7 @@ def test_every_reason_refuses_an_endpoint(sdk: str) -> None:
 
 @pytest.mark.parametrize("prefix", APIS)
 def test_the_tables_of_an_api_have_the_paths_of_its_sdk(prefix: str) -> None:
-    assert sorted(list_table_endpoints(prefix) - list_endpoints(APIS[prefix])) == []
+    assert sorted(list_table_endpoints(prefix) - list_endpoints(APIS[prefix]) - OLDER) == []
 
 
 def test_the_reader_finds_the_endpoints_of_every_kind_of_source() -> None:

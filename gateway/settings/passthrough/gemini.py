@@ -28,10 +28,11 @@ MODELS = PassThroughTable(
         Endpoint(
             name="operations.retrieve", method="GET",
             path="/models/{model}/operations/{operation_id}",
+            makes={"response.generateVideoResponse.generatedSamples.video.uri": "file"},
         ),
     ),
 )  # fmt: skip
-"""Imagen and Veo."""
+"""Imagen and Veo, as SDKs before python-genai 3 call them."""
 
 BATCHES = PassThroughTable(
     name="gemini-batches",
