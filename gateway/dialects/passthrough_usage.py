@@ -2,7 +2,7 @@
 
 Sources: the types of openai-python (`ImagesResponse.usage`, `Transcription.usage`,
 `TranscriptionVerbose.duration`), Cohere's `meta.billed_units`, Mistral's `usage_info` of OCR,
-Google's `usageMetadata`.
+Google's `usageMetadata`, the `Usage` of its Interactions, the parameters of Imagen and Veo.
 """
 
 from collections.abc import Mapping
@@ -23,6 +23,22 @@ type Object = Mapping[str, Json]
 
 _ONE = Decimal(1)
 _ANNOTATION_MEMBERS = ("bbox_annotation_format", "document_annotation_format")
+_INTERACTION_COUNTS = {
+    "total_input_tokens": "promptTokenCount",
+    "total_cached_tokens": "cachedContentTokenCount",
+    "total_output_tokens": "candidatesTokenCount",
+    "total_thought_tokens": "thoughtsTokenCount",
+    "total_tool_use_tokens": "toolUsePromptTokenCount",
+    "total_tokens": "totalTokenCount",
+}
+"""Counts of an interaction, and their names in `usageMetadata`."""
+_INTERACTION_DETAILS = {
+    "input_tokens_by_modality": "promptTokensDetails",
+    "cached_tokens_by_modality": "cacheTokensDetails",
+    "output_tokens_by_modality": "candidatesTokensDetails",
+    "tool_use_tokens_by_modality": "toolUsePromptTokensDetails",
+}
+"""The same for its lists of counts by modality."""
 
 
 def read_usage(
@@ -48,7 +64,8 @@ def list_unit_bounds(endpoint: PassThroughEndpoint, request: Object) -> UnitBoun
         return {}
     quantity = _read_quantity(endpoint.unit, request, {})
     if endpoint.unit == "image":
-        quantity = parse_quantity(_to_number(request.get("n"))) or _ONE
+        count = request.get("n", _as_object(request.get("parameters")).get("sampleCount"))
+        quantity = parse_quantity(_to_number(count)) or _ONE
     return {_name_unit(endpoint.unit, request, {}): quantity}
 
 
@@ -56,9 +73,11 @@ def _read_tokens(dialect: str, answer: Object) -> Usage | None:
     metadata = answer.get("usageMetadata")
     if isinstance(metadata, dict):
         return gemini_usage.read(metadata, ended=True)
-    usage = answer.get("usage")
+    usage = answer.get("usage", _as_object(answer.get("interaction")).get("usage"))
     if not isinstance(usage, dict):
         return None
+    if dialect == "gemini":
+        return gemini_usage.read(_rename_counts(usage), ended=True)
     if dialect == "anthropic-messages":
         return anthropic_usage.read(usage)
     if "input_tokens" in usage:
@@ -76,12 +95,12 @@ def _read_quantity(unit: str, request: Object, answer: Object) -> Decimal | None
         case "request":
             return _ONE
         case "image":
-            images = answer.get("data")
+            images = answer.get("data", answer.get("predictions"))
             return Decimal(len(images)) if isinstance(images, list) else None
         case "second":
             usage = _as_object(answer.get("usage"))
             seconds = usage.get("seconds", answer.get("duration", answer.get("seconds")))
-            return parse_quantity(_to_number(seconds))
+            return parse_quantity(_to_number(seconds)) or _read_film_length(request)
         case "page":
             return parse_quantity(_as_object(answer.get("usage_info")).get("pages_processed"))
         case "search":
@@ -89,6 +108,28 @@ def _read_quantity(unit: str, request: Object, answer: Object) -> Decimal | None
             return parse_quantity(billed_units.get("search_units"))
         case _:
             return None
+
+
+def _read_film_length(request: Object) -> Decimal | None:
+    """Return the seconds of all films that a request asks for; None if it does not say."""
+    parameters = _as_object(request.get("parameters"))
+    seconds = request.get("seconds", parameters.get("durationSeconds"))
+    length = parse_quantity(_to_number(seconds))
+    films = parse_quantity(parameters.get("sampleCount")) or _ONE
+    return None if length is None else length * films
+
+
+def _rename_counts(usage: Object) -> dict[str, Json]:
+    """Return the usage of an interaction with the names of `usageMetadata`."""
+    counts = {name: usage.get(own_name) for own_name, name in _INTERACTION_COUNTS.items()}
+    for own_name, name in _INTERACTION_DETAILS.items():
+        rows = usage.get(own_name)
+        counts[name] = [
+            {"modality": row.get("modality"), "tokenCount": row.get("tokens")}
+            for row in (rows if isinstance(rows, list) else [])
+            if isinstance(row, dict)
+        ]
+    return counts
 
 
 def _name_unit(unit: str, request: Object, answer: Object) -> str:

@@ -40,7 +40,26 @@ def endpoint(unit: str) -> PassThroughEndpoint:
          Usage(input=5, output=2)),
         ("", "gemini", {}, {"usageMetadata": {"promptTokenCount": 5, "candidatesTokenCount": 2}},
          Usage(input=5, output=2)),
+        (
+            "", "gemini", {},
+            {"usage": {
+                "total_input_tokens": 9, "total_cached_tokens": 4, "total_output_tokens": 3,
+                "total_thought_tokens": 2, "total_tokens": 14, "tool_use_tokens_by_modality": 1,
+                "input_tokens_by_modality": [{"modality": "audio", "tokens": 5}, "audio"],
+            }},
+            Usage(input=5, cache_read=4, output=3, reasoning=2, media={"input_audio": 5}),
+        ),
+        (
+            "", "gemini", {},
+            {"interaction": {"usage": {"total_input_tokens": 6, "total_output_tokens": 4}}},
+            Usage(input=6, output=4),
+        ),
         ("image", "openai-chat", {}, {"data": [{}, {}]}, Usage(units={"image": Decimal(2)})),
+        ("image", "gemini", {}, {"predictions": [{}, {}]}, Usage(units={"image": Decimal(2)})),
+        (
+            "second", "gemini", {"parameters": {"durationSeconds": 8, "sampleCount": 2}},
+            {"name": "models/veo-2/operations/1"}, Usage(units={"second": Decimal(16)}),
+        ),
         (
             "image", "openai-chat", {"size": "1024x1792", "quality": "hd"}, {"data": [{}]},
             Usage(units={"image 1024x1792 hd": Decimal(1)}),
@@ -83,7 +102,9 @@ def test_an_answer_shows_what_was_used(
         ("image", {"n": 4, "size": "256x256"}, {"image 256x256": Decimal(4)}),
         ("image", {"n": "3"}, {"image": Decimal(3)}),
         ("character", {"input": "hello"}, {"character": Decimal(5)}),
+        ("image", {"parameters": {"sampleCount": 4}}, {"image": Decimal(4)}),
         ("second", {}, {"second": None}),
+        ("second", {"seconds": "8"}, {"second": Decimal(8)}),
         ("request", {}, {"request": Decimal(1)}),
     ],
 )
