@@ -137,7 +137,8 @@ def trial(
         _ledger(place, result, bills)
         for gateway in place.gateways:
             lines = (gateway.folder / "log").read_text().splitlines()
-            result.wrong += [line for line in lines if "Traceback" in line or '"bug"' in line]
+            marks = ("Traceback", '"bug"', "StoreError")
+            result.wrong += [line for line in lines if any(mark in line for mark in marks)]
     return result
 
 

@@ -48,6 +48,8 @@ STATES = {
     "settled", "estimated", "aborted", "failed", "refused", "cache_hit", "unknown_crash",
 }  # fmt: skip
 """Every state of a call. The trial makes one of each."""
+_NEWER_STORE = ": update this one"
+"""The end of the message of a version that finds a newer store."""
 _ADMIN = "admin-of-the-trial-0123456789"
 _SETTINGS: dict[str, Config] = {
     "web": {"team": "shop", "budgets": [{"usd": "50", "every": "month"}]},
@@ -74,6 +76,25 @@ class DataReport:
     audit: list[Json]
     budgets: dict[str, Any]
     """The budgets that `/v1/usage` gives to each key."""
+
+
+def stop_gateway(gateway: KilledGateway) -> list[str]:
+    """Stop a gateway; return a line if it did not end in good order.
+
+    Some earlier versions end with status 1 if a newer one has changed the store. Their last rows
+    wait in the journal.
+    """
+    if gateway.stop() == 0 or gateway.log().rstrip().endswith(_NEWER_STORE):
+        return []
+    return [f"a gateway did not stop in good order: {gateway.log()[-500:]}"]
+
+
+def leave_out_newer_store(wrong: list[str]) -> list[str]:
+    """Leave out what such a version writes to its log at its end."""
+    lines = [line for line in wrong if not line.endswith(_NEWER_STORE)]
+    for _ in range(len(wrong) - len(lines)):
+        lines.remove("Traceback (most recent call last):")
+    return lines
 
 
 class DataTrial:
@@ -115,8 +136,7 @@ class DataTrial:
 
     def stop(self) -> None:
         """Stop it in good order."""
-        if self.gateway.stop() != 0:
-            self.wrong.append("a gateway did not stop in good order")
+        self.wrong += stop_gateway(self.gateway)
 
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run a command of the version that is installed."""
@@ -394,10 +414,11 @@ def compare_reports(before: DataReport, after: DataReport, wrong: list[str]) -> 
         columns = rows[0].keys() if rows else ()
         kept = sorted(({column: row.get(column) for column in columns} for row in later), key=repr)
         _compare(f"the view {name}", rows, kept, wrong)
+    places = {(finding["level"], finding["path"]) for finding in after.findings}
     wrong += [
         f"`check` no longer finds {finding}"
         for finding in before.findings
-        if finding not in after.findings
+        if (finding["level"], finding["path"]) not in places
     ]
     wrong += [
         f"`check` finds an error: {finding}"

@@ -134,7 +134,10 @@ def serve(
                 handover, worker_count, server.drain, sockets, shared_memory, log
             ),
         )
-        gateway.ledger_runtime.feed()  # the last rows of all workers: only one of them fed
+        try:
+            gateway.ledger_runtime.feed()  # the last rows of all workers: only one of them fed
+        except (OSError, StoreError) as error:  # away, or of a newer version
+            log("ledger", error=f"{error}; the last rows wait in the journal for the next start")
 
 
 def _serve(
