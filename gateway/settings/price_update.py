@@ -192,7 +192,9 @@ class _FileEditor:
 
 
 def _find_path(price_path: PartPath, price_part: PricePart, difference: str) -> PartPath:
-    """Return the path of the rate that a difference names, as `input above 200000 tokens`."""
+    """Return the path of what a difference names, as `input above 200000 tokens` or `page`."""
+    if difference in price_part.units:
+        return (*price_path, "units", difference)
     match = _ABOVE_PATTERN.fullmatch(difference)
     if match is None:
         return price_path

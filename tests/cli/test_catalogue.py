@@ -24,6 +24,7 @@ models:
   gpt-5-nano: {price: *shared}
   acme/o3: {price: {input: 9, output: 8, as_of: "2026-01-01"}}
   small: {price: {input: 1, output: 2, as_of: "2026-01-01"}}
+  acme/tts-1: {price: {units: {character: 0.001}, as_of: "2026-01-01"}}
 """
 TEXT = GOOD[: GOOD.index("models:")].replace(
     "    accounts:", '    prices: openai\n    names: ["gpt-*", "o3-*"]\n    accounts:'
@@ -46,6 +47,8 @@ def test_old_prices_change_as_a_diff_and_the_rest_stays_with_its_reason(file: Pa
         "+            tools: {web_search: 0.01}}",
         '-  acme/o3: {price: {input: 9, output: 8, as_of: "2026-01-01"}}',
         '+  acme/o3: {price: {input: 2, output: 8, as_of: "2026-11-30"}}',
+        '-  acme/tts-1: {price: {units: {character: 0.001}, as_of: "2026-01-01"}}',
+        '+  acme/tts-1: {price: {units: {character: 0.000015}, as_of: "2026-11-30"}}',
     ]
     assert file.read_text() == TEXT, "without --write no file changes"
     reasons = {
@@ -64,14 +67,14 @@ def test_old_prices_change_as_a_diff_and_the_rest_stays_with_its_reason(file: Pa
         "gpt-5-mini": shared,
         "gpt-5-nano": shared,
     }
-    assert result.stderr.splitlines()[-1].endswith("2 prices to update, 8 differ and stay.")
+    assert result.stderr.splitlines()[-1].endswith("3 prices to update, 8 differ and stay.")
 
 
 def test_write_changes_the_files_once(file: Path) -> None:
     words = ("--config", file, "catalogue", "update", "--date", "2026-11-30", "--write")
     first = run(*words)
     assert first.exit_code == 0
-    assert "2 prices written, 8 differ" in first.stdout
+    assert "3 prices written, 8 differ" in first.stdout
     assert 'input: 2.5, cache_read: 1.25, output: 10, as_of: "2026-11-30"' in file.read_text()
     assert "0 prices written, 8 differ" in run(*words).stdout
     assert run("--config", file, "check").exit_code == 0
