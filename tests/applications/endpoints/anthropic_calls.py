@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import anthropic
 from anthropic.types import DeletedFile, DeletedSkill, FileMetadata, Skill
 from anthropic.types.messages import DeletedMessageBatch, MessageBatch
 from anthropic.types.skills import DeletedSkillVersion, SkillVersion
@@ -10,7 +9,8 @@ from anthropic.types.skills import DeletedSkillVersion, SkillVersion
 from tests.applications.endpoints.recorder import Recorder
 
 type Json = Any
-type Client = anthropic.Anthropic
+type Client = Any
+"""A client of the SDK. Its deprecated methods are called too, as applications do."""
 
 SKILL = ("tables/SKILL.md", b"---\nname: tables\n---\n", "text/markdown")
 REQUEST: Json = {

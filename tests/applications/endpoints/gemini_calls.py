@@ -3,15 +3,14 @@
 import io
 from typing import Any
 
-import httpx
-from google import genai
 from google.genai import types
 
 from tests.applications.endpoints.gemini_api import FILM
 from tests.applications.endpoints.recorder import Recorder
 
 type Json = Any
-type Client = genai.Client
+type Client = Any
+"""A client of the SDK. Its deprecated methods are called too, as applications do."""
 
 FLASH = "gemini-2.0-flash-001"
 QUESTION: Json = {
@@ -19,34 +18,28 @@ QUESTION: Json = {
 }  # fmt: skip
 
 
-def run(client: Client, step: Recorder, url: str) -> None:
-    """Call every method once; what one makes, the next uses and deletes.
-
-    The SDK of today calls Imagen and Veo on Vertex AI alone. A request at `url` stands for those
-    of its earlier versions.
-    """
-    _models(client, step, f"{url}/v1beta/models")
-    for part in (_files, _caches, _stores, _interactions):
+def run(client: Client, step: Recorder) -> None:
+    """Call every method once; what one makes, the next uses and deletes."""
+    for part in (_models, _files, _caches, _stores, _interactions):
         part(client, step)
 
 
-def _models(client: Client, step: Recorder, url: str) -> None:
+def _models(client: Client, step: Recorder) -> None:
+    """Call Imagen and Veo by HTTP, as earlier versions do; today's calls them on Vertex AI alone."""
+    url = f"{step.url}/v1beta/models"
     imagen: Json = {"instances": [{"prompt": "A fox"}], "parameters": {"sampleCount": 2}}
-    pictures = step("models.predict", dict, lambda: _post(f"{url}/imagen-3.0-generate-002:predict", imagen), units={"image": 2})  # fmt: skip
+    pictures = step("models.predict", dict, lambda: step.post(f"{url}/imagen-3.0-generate-002:predict", imagen), units={"image": 2})  # fmt: skip
     assert len(pictures["predictions"]) == 2
     veo: Json = {"instances": [{"prompt": "A fox"}], "parameters": {"durationSeconds": 8}}
-    name = step("models.predict_long_running", dict, lambda: _post(f"{url}/veo-2.0-generate-001:predictLongRunning", veo), units={"second": 8})["name"]  # fmt: skip
-    begun = types.GenerateVideosOperation(name=name)
+    name = step("models.predict_long_running", dict, lambda: step.post(f"{url}/veo-2.0-generate-001:predictLongRunning", veo), units={"second": 8})["name"]  # fmt: skip
+    begun = types.GenerateVideosOperation.model_validate({"name": name})
     done = step("operations.retrieve", types.GenerateVideosOperation, lambda: client.operations.get(begun), free=True)  # fmt: skip
     assert done.response is not None
-    (film,) = done.response.generated_videos or ()
+    assert done.response.generated_videos is not None
+    film = done.response.generated_videos[0]
     assert step("files.content", bytes, lambda: client.files.download(file=film), free=True) == FILM
     answer = step("decisions.create", object, lambda: client.decisions.create(model=FLASH, input="2 + 2?", questions={"tier": QUESTION}), tokens=(6, 4))  # fmt: skip
     assert answer
-
-
-def _post(url: str, body: Json) -> Json:
-    return httpx.post(url, json=body, headers={"x-goog-api-key": "x"}, trust_env=False).json()
 
 
 def _files(client: Client, step: Recorder) -> None:

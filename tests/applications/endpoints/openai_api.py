@@ -398,7 +398,7 @@ def make_list(items: Iterable[Json]) -> Json:
 def make_message(id: str, role: str, text: str) -> Json:
     """Return a message as an item of a conversation."""
     kind = "input_text" if role == "user" else "output_text"
-    part = {"type": kind, "text": text} | ({} if role == "user" else {"annotations": []})
+    part: Json = {"type": kind, "text": text} | ({} if role == "user" else {"annotations": []})
     return {"id": id, "type": "message", "role": role, "status": "completed", "content": [part]}
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import openai
 from openai.pagination import SyncConversationCursorPage, SyncPage
 from openai.types import (
     Batch,
@@ -48,7 +47,8 @@ from tests.applications.endpoints.openai_api import ARCHIVE, FILM, PICTURE, SOUN
 from tests.applications.endpoints.recorder import Recorder
 
 type Json = Any
-type Client = openai.OpenAI
+type Client = Any
+"""A client of the SDK. Its deprecated methods are called too, as applications do."""
 
 QUESTION: Json = {
     "type": "choice", "name": "tier", "instructions": "How hard is it?",
@@ -70,14 +70,14 @@ def run(client: Client, step: Recorder) -> None:
 
 def _texts(client: Client, step: Recorder) -> None:
     text = {"model": "gpt-3.5-turbo-instruct", "prompt": "Hello"}
-    step("completions.create", Completion, lambda: client.completions.create(**text, max_tokens=7), tokens=(5, 7))  # fmt: skip
+    step("completions.create", Completion, lambda: client.completions.create(**text, max_tokens=7), tokens=(5, 7), usd="0.0000215")  # fmt: skip
     step("completions.create", list, lambda: [*client.completions.create(**text, max_tokens=7, stream=True)], tokens=(5, 7))  # fmt: skip
     answer = step("decisions.create", Decision, lambda: client.decisions.create(model="gpt-6-luna", input="2 + 2?", questions=[QUESTION]), tokens=(11, 5))  # fmt: skip
     assert answer.answers[0].type == "choice"
     verdict = step("moderations.create", ModerationCreateResponse, lambda: client.moderations.create(model="omni-moderation-latest", input="Hello."), units={"request": 1})  # fmt: skip
     assert not verdict.results[0].flagged
     step("provenance.check", ContentProvenanceCheck, lambda: client.content_provenance_checks.create(file=("a.png", PICTURE)))  # fmt: skip
-    step("responses.compact", CompactedResponse, lambda: client.responses.compact(model="gpt-4o", input="A long talk."), tokens=(11, 5))  # fmt: skip
+    step("responses.compact", CompactedResponse, lambda: client.responses.compact(model="gpt-4o", input="A long talk."), tokens=(11, 5), usd="0.0000775")  # fmt: skip
 
 
 def _pictures(client: Client, step: Recorder) -> None:
@@ -110,7 +110,7 @@ def _sounds(client: Client, step: Recorder) -> None:
 def _films(client: Client, step: Recorder) -> None:
     videos, film = client.videos, ("a.mp4", FILM, "video/mp4")
     first = step("videos.create", Video, lambda: videos.create(model="sora-2", prompt="A fox", seconds="8"), units={"second": 8})  # fmt: skip
-    step("videos.list", SyncConversationCursorPage, videos.list)
+    step("videos.list", SyncConversationCursorPage, videos.list, free=True)
     step("videos.retrieve", Video, lambda: videos.retrieve(first.id), free=True)
     assert step("videos.content", bytes, lambda: videos.download_content(first.id).read(), free=True) == FILM  # fmt: skip
     second = step("videos.remix", Video, lambda: videos.remix(first.id, prompt="By night"))

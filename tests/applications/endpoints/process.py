@@ -1,5 +1,6 @@
 """A gateway process with the shipped configuration, before the scripted APIs of three providers."""
 
+import hashlib
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,9 @@ from tests.e2e.world import Loop
 
 type Row = dict[str, Any]
 
+KEY, ADMIN_KEY = "tg-app-4f1d2c", "tg-admin-9b8a7c"
+"""The key of the application, and that of the operator who reads the ledger."""
+
 
 @dataclass
 class EndpointGateway:
@@ -33,7 +37,8 @@ class EndpointGateway:
 
         def has_all() -> bool:
             url = f"{self.url}/admin/entries?limit=1000&after={self._cursor}"
-            answer = httpx.get(url, timeout=PATIENCE, trust_env=False)
+            headers = {"authorization": f"Bearer {ADMIN_KEY}"}
+            answer = httpx.get(url, headers=headers, timeout=PATIENCE, trust_env=False)
             assert answer.status_code == 200, answer.text
             for line in answer.content.splitlines():
                 row = orjson.loads(line)
@@ -54,6 +59,7 @@ def running(
 ) -> Iterator[EndpointGateway]:
     """Run a gateway before a provider on loopback until the block ends."""
     file = copy_config(folder / "config", upstream.url)
+    _write_keys(file)
     child = GatewayChild(
         file,
         stem=folder / "gateway",
@@ -63,6 +69,16 @@ def running(
         yield EndpointGateway(child, child.url)
     finally:
         child.stop()
+
+
+def _write_keys(file: Path) -> None:
+    """Write a file of keys beside the configuration, which asks for it."""
+    text = file.read_text("utf-8")
+    assert "\nkeys: open\n" in text
+    file.write_text(text.replace("\nkeys: open\n", "\nkeys: keys.yaml\n"), "utf-8")
+    hashes = {name: hashlib.sha256(key.encode()).hexdigest() for name, key in (("app", KEY), ("admin", ADMIN_KEY))}  # fmt: skip
+    lines = (f"app: {{sha256: {hashes['app']}}}\n", f"admin: {{sha256: {hashes['admin']}, admin: true}}\n")  # fmt: skip
+    file.with_name("keys.yaml").write_text("".join(lines), "utf-8")
 
 
 def _list_credentials() -> Mapping[str, str]:

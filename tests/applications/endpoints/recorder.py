@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+import httpx
+
 from tests.e2e.upstream import Request, Upstream
 
 type Json = Any
@@ -40,10 +42,12 @@ class Step:
     """The endpoints that the method calls, in order."""
     received: tuple[Received, ...]
     units: Json
-    """What the rows must have in `units`; an empty mapping if nothing."""
+    """What the row must have in `units`; an empty mapping if nothing."""
     tokens: tuple[int, int] | None
     """The tokens of input and output that the row must have; None if none."""
     is_free: bool
+    usd: str | None
+    """The cost of the row where the price list that ships has one; None leaves it open."""
 
 
 @dataclass
@@ -53,6 +57,9 @@ class Recorder:
     upstream: Upstream
     prefix: str
     """The path before the API's own paths at the provider."""
+    url: str
+    """The URL that the client was given: the provider's, or the gateway's."""
+    key: str
     steps: list[Step] = field(default_factory=list)
 
     def __call__[T](
@@ -64,6 +71,7 @@ class Recorder:
         units: Json = None,
         tokens: tuple[int, int] | None = None,
         free: bool = False,
+        usd: str | None = None,
     ) -> T:
         """Run a call and return its result, which must be of a type."""
         before = len(self.upstream.requests)
@@ -75,8 +83,13 @@ class Recorder:
         assert isinstance(result, kind), f"{operations}: {type(result)} is no {kind}"
         requests = self.upstream.requests[before:]
         received = tuple(read_received(request, self.prefix) for request in requests)
-        self.steps.append(Step(tuple(operations.split()), received, units or {}, tokens, free))
+        self.steps.append(Step(tuple(operations.split()), received, units or {}, tokens, free, usd))
         return result
+
+    def post(self, url: str, body: Json) -> Json:
+        """Send JSON without an SDK, with the key as Google has it."""
+        headers = {"x-goog-api-key": self.key}
+        return httpx.post(url, json=body, headers=headers, trust_env=False).json()
 
 
 def read_received(request: Request, prefix: str) -> Received:
