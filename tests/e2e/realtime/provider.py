@@ -43,6 +43,8 @@ class RealtimeProvider:
         self.connections: list[ServerConnection] = []
         self.refusal: tuple[int, bytes] | None = None
         """The status and body with which it refuses handshakes."""
+        self.refused_secret = "no such secret"
+        """The credential whose handshakes it refuses."""
         self._response_count = 0
         self._server: Server | None = None
 
@@ -70,9 +72,12 @@ class RealtimeProvider:
 
     async def _process_request(self, _: ServerConnection, request: Request) -> Response | None:
         self.requests.append(request)
-        if self.refusal is None:
+        refusal = self.refusal
+        if self.refused_secret in request.headers.get("authorization", ""):
+            refusal = 401, b'{"error":{"message":"bad key","code":"invalid_api_key"}}'
+        if refusal is None:
             return None
-        status, body = self.refusal
+        status, body = refusal
         response = Response(status, "no", type(request.headers)(), body)
         response.headers["content-length"] = str(len(body))
         response.headers["content-type"] = "application/json"

@@ -15,6 +15,7 @@ from tests.e2e.realtime.conftest import (
     dial,
     receive,
     receive_until,
+    sections,
     send,
     wait_for_rows,
 )
@@ -116,6 +117,49 @@ async def test_a_refused_handshake_is_answered_in_the_dialect(
     [row] = await wait_for_rows(service, 1)
     assert (row.state, row.problem) == ("failed", "upstream_model")
     assert row.cost == 0
+
+
+async def test_another_account_takes_the_session(
+    provider: RealtimeProvider, start_gateway: StartGateway
+) -> None:
+    """Its row has the account that served, and tells of both attempts."""
+    value = sections(provider.url)["providers"]
+    value["acme"]["accounts"] = {"main": "sk-refused-0123456789", "spare": PROVIDER_SECRET}
+    provider.refused_secret = "sk-refused-0123456789"
+    service = await start_gateway(providers=value)
+    async with dial(service) as connection:
+        await receive(connection)
+        for _ in range(2):
+            await send(connection, type="response.create")
+            await receive_until(connection, "response.done")
+    rows = await wait_for_rows(service, 2)
+    assert [(row.account, row.attempts) for row in rows] == [("spare", 2), ("spare", 1)]
+    assert [row.cost for row in rows] == [Decimal("0.00816")] * 2
+
+
+async def test_a_session_ends_once_its_key_is_revoked(start_gateway: StartGateway) -> None:
+    """At the next response, at the latest."""
+    service = await start_gateway(keyed=True)
+    headers = {"authorization": f"Bearer {KEY}"}
+    async with dial(service, additional_headers=headers) as connection:
+        await receive(connection)
+        keys = service.folder.parent / "keys.yaml"
+        other = {"other": {"sha256": "0" * 64}}
+        keys.write_bytes(jsonio.dumps(other))
+        types = set[str]()
+
+        async def talk() -> None:
+            while True:
+                await send(connection, type="response.create")
+                types.add((event := await receive(connection))["type"])
+                while event["type"] != "response.done":
+                    types.add((event := await receive(connection))["type"])
+                await asyncio.sleep(0.2)
+
+        with pytest.raises(ConnectionClosed):
+            await asyncio.wait_for(talk(), 20)
+        assert connection.close_code == 1008
+    assert "error" in types
 
 
 async def test_an_unreachable_provider_is_a_bad_gateway(
