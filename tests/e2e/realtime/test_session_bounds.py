@@ -260,3 +260,58 @@ async def test_a_model_without_a_price_has_no_bound(start_gateway: StartGateway)
     assert caught.value.response.status_code == 400
     error = jsonio.loads(bytes(caught.value.response.body))["error"]
     assert error["code"] == "budget_unbounded"
+
+
+async def test_a_budget_that_would_lower_the_answer_refuses_the_session(
+    provider: RealtimeProvider, start_gateway: StartGateway
+) -> None:
+    """No message tells the provider of a session a lower cap."""
+    budget = {"usd": "1.2", "every": "day", "name": "all", "reserve": "fit"}
+    service = await start_gateway(budgets=[budget])
+    with pytest.raises(InvalidStatus) as caught:
+        async with dial(service):
+            pass
+    assert caught.value.response.status_code == 429
+    assert provider.requests == []
+    [row] = await wait_for_rows(service, 1)
+    assert (row.state, row.problem) == ("refused", "budget")
+
+
+async def test_a_budget_may_reserve_the_usual_cost(start_gateway: StartGateway) -> None:
+    """A budget of less than a response may cost at most serves sessions all the same."""
+    budget = {"usd": "0.20", "every": "day", "name": "all", "reserve": "expected"}
+    service = await start_gateway(budgets=[budget])
+    async with dial(service) as connection:
+        await receive(connection)
+        for _ in range(5):
+            await send(connection, type="response.create")
+            await receive_until(connection, "response.done")
+    rows = await wait_for_rows(service, 5)
+    assert [row.state for row in rows] == ["settled"] * 5
+
+
+async def test_rate_limits_count_responses(start_gateway: StartGateway) -> None:
+    service = await start_gateway(limits=[{"requests": "2/h", "name": "few"}])
+    async with dial(service) as connection:
+        await receive(connection)
+        for _ in range(2):
+            await send(connection, type="response.create")
+            await receive_until(connection, "response.done")
+        await send(connection, type="response.create")
+        event = await receive_until(connection, "error")
+        assert event["error"]["code"] == "rate_limited"
+
+
+async def test_a_limit_of_concurrency_counts_a_session_that_may_answer(
+    start_gateway: StartGateway,
+) -> None:
+    """The place is free again when the session has ended."""
+    service = await start_gateway(limits=[{"concurrency": 1, "name": "one"}])
+    async with dial(service) as connection:
+        await receive(connection)
+        with pytest.raises(InvalidStatus) as caught:
+            async with dial(service):
+                pass
+        assert caught.value.response.status_code == 429
+    async with dial(service) as connection:
+        await receive(connection)
