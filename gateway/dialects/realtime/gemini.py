@@ -71,12 +71,21 @@ def read_usage(value: Json) -> Usage | None:
 
 
 def read_setup_model(data: bytes) -> str | None:
-    """Return the model in the first message of a client; None if it is no setup with a model."""
+    """Return the model in the first message of a client; None if it is no setup with one model.
+
+    A member that stands twice has no meaning: the provider could read another model.
+    """
     try:
-        setup = _as_object(jsonio.loads(data)).get("setup")
-    except jsonio.JsonError:
+        members = jsonio.read_members(data)
+        setup = bytes(memoryview(members["setup"]))
+        setup_members = jsonio.read_members(setup)
+        model = jsonio.loads(memoryview(setup_members["model"]))
+    except (jsonio.JsonError, KeyError):
         return None
-    model = _as_object(setup).get("model")
+    if jsonio.has_repeated_member(data, members) or jsonio.has_repeated_member(
+        setup, setup_members
+    ):
+        return None
     return model.rpartition("models/")[2] if isinstance(model, str) else None
 
 
