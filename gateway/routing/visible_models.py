@@ -80,9 +80,16 @@ def suggest_name(requested_name: str, catalogue: Catalogue, key: Key) -> str:
     A key may ask for it. It is a name that `list_names` has, or one that a price list knows of the
     provider. This may take a second, if nobody has read that list yet.
     """
-    names = {name: name for name in list_names(catalogue, key)}
+    models = unlisted_models.find_all(requested_name, catalogue)
+    # If a provider has the name, its caller wants a model, not a tier.
+    omitted_names = unlisted_models.VIRTUAL_NAMES if models else ()
+    names = {
+        name: name
+        for name in list_names(catalogue, key)
+        if name.rpartition("/")[2] not in omitted_names
+    }
     compared_name = requested_name
-    for model in unlisted_models.find_all(requested_name, catalogue):
+    for model in models:
         names |= model.list_open_names(key, catalogue)
         compared_name = model.name
     short_name = compared_name[:_MAX_NAME_CHARS]
