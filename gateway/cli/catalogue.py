@@ -2,7 +2,6 @@
 
 import difflib
 from datetime import UTC, date, datetime
-from importlib import metadata
 from pathlib import Path
 
 import click
@@ -136,5 +135,5 @@ def _list_deprecated(source: ConfigSource) -> list[str]:
 def _format_summary(planned: PriceUpdate, day: date, *, is_written: bool) -> str:
     count, kept = len(planned.updated_names), len(planned.kept)
     verb = "written" if is_written else "to update"
-    version = metadata.version("genai-prices")
+    version = list_prices.find_version()
     return f"genai-prices {version}, of {day}: {count} prices {verb}, {kept} differ and stay."

@@ -24,6 +24,12 @@ def is_installed() -> bool:
     return find_spec("genai_prices") is not None
 
 
+@functools.cache
+def find_version() -> str:
+    """Return the version of the installed price list; reading it takes milliseconds."""
+    return metadata.version("genai-prices")
+
+
 def find_price(provider: str, model: str, now: datetime) -> Price | None:
     """Return a model's price from `now` on; `provider` and `model` are the names in the list.
 
@@ -67,7 +73,7 @@ def find_price(provider: str, model: str, now: datetime) -> Price | None:
             ),
         }
     )
-    version = f"genai-prices {metadata.version('genai-prices')}"
+    version = f"genai-prices {find_version()}"
     later = tuple(
         LaterPrice(
             _to_datetime(day, 0).timestamp(),
