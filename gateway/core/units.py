@@ -20,6 +20,7 @@ type UnitBounds = Mapping[str, Decimal | None]
 
 _MAX_QUANTITY = 10**12
 """The largest credible quantity. More is a provider's fault."""
+_MAX_DECIMALS = 18
 _MAX_NAME_CHARS = 80
 _OTHER_CHARS = re.compile(r"[^a-z0-9.:_-]")
 """Characters that no variant has. A client may have written any."""
@@ -37,12 +38,18 @@ def format_unit(word: str, *variants: object) -> str:
 
 
 def parse_quantity(value: object) -> Decimal | None:
-    """Return a quantity with the digits of its number; None if it is not credible."""
+    """Return a quantity with the digits of its number; None if it is not credible.
+
+    It has at most 18 decimals, as many as each store and sink holds.
+    """
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         return None
     if not math.isfinite(value) or not 0 <= value <= _MAX_QUANTITY:
         return None
-    return Decimal(str(value))
+    quantity = Decimal(str(value))
+    if -int(quantity.as_tuple().exponent) > _MAX_DECIMALS:
+        return quantity.quantize(Decimal((0, (1,), -_MAX_DECIMALS)), context=EXACT_CONTEXT)
+    return quantity
 
 
 def find_unit_price(prices: Units, unit: str) -> Decimal | None:

@@ -59,7 +59,7 @@ def test_a_unit_is_named_by_its_word_and_the_variants_that_are_not_standard(
 @pytest.mark.parametrize(
     ("value", "quantity"),
     [
-        (0, "0"), (7, "7"), (8.47, "8.47"), (Decimal("1.50"), "1.50"), (-1, None), (10**13, None), (True, None),
+        (0, "0"), (7, "7"), (8.47, "8.47"), (1.5e-18, "2E-18"), (1e-300, "0E-18"), (Decimal("1.50"), "1.50"), (-1, None), (10**13, None), (True, None),
         ("7", None), (None, None), (float("inf"), None), (float("nan"), None),
     ],
 )  # fmt: skip

@@ -29,6 +29,7 @@ from gateway.ledger.clickhouse.schema import (
     MONEY_DIGITS,
     TABLE_ENTRY_COLUMNS,
     TABLES_BY_MONTH,
+    UNITS_COLUMN,
 )
 from gateway.ledger.errors import SinkError, StoreError
 from gateway.ledger.ingest import RowBatch, make_storable
@@ -158,6 +159,10 @@ def _encode_row(table: str, columns: Sequence[str], row: msgspec.Struct) -> dict
                 value = text
             else:
                 value, long_amounts[name] = None, text
+        elif name == UNITS_COLUMN:
+            long_units = {unit: item for unit, item in value.items() if not _fits(item)}
+            long_amounts |= {f"{name} {unit}": f"{item:f}" for unit, item in long_units.items()}
+            value = {unit: f"{value[unit]:f}" for unit in value if unit not in long_units}
         values[name] = value
     if long_amounts:
         values["long_amounts"] = long_amounts

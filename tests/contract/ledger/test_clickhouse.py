@@ -275,14 +275,16 @@ def test_an_amount_with_too_many_digits_is_kept_as_text_and_told_as_unknown(
 ) -> None:
     folder = make_folder(tmp_path, "one")
     long_amounts = {"cost": Decimal("1e-39"), "baseline": Decimal("1e38"), "billed": Decimal(1)}
-    say(folder, [entry("a", **long_amounts)])
+    units = {"second": Decimal("1e-39"), "page": Decimal("1E-7")}
+    say(folder, [entry("a", **long_amounts, units=units)])
     sink.feed(folder)
     (group,) = reader.sum_costs()
+    assert reader.read_entries()[0].units == {"page": Decimal("1E-7")}
     assert (group.cost, group.unknown) == (None, 1)
     database = read_database(url)
     ((kept,),) = server.ask("SELECT long_amounts FROM entries", database)
     assert {name: Decimal(text) for name, text in kept.items()} == {
-        "cost": Decimal("1e-39"), "baseline": Decimal("1e38"),
+        "cost": Decimal("1e-39"), "baseline": Decimal("1e38"), "units second": Decimal("1e-39"),
     }  # fmt: skip
 
 

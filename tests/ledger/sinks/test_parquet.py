@@ -216,7 +216,7 @@ def test_an_amount_with_more_digits_than_the_column_is_told(
     many_digits, huge = Decimal("0.1234567890123456789"), Decimal("123456789012345678901.5")
     rows: list[Row] = [
         entry("exact", cost=Decimal("99999999999999999999.999999999999999999")),
-        entry("long", cost=many_digits, wasted=None),
+        entry("long", cost=many_digits, wasted=None, units={"second": many_digits, "page": huge}),
         entry("huge", cost=huge),
         entry("mad", cost=Decimal("1E-50")),
         reprice("exact", cost=Decimal("1E-19")),
@@ -226,7 +226,14 @@ def test_an_amount_with_more_digits_than_the_column_is_told(
     amounts = {row["id"]: (row["cost"], row["inexact"]) for row in ask(tmp_path, "FROM call_rows")}
     assert amounts == {
         "exact": (Decimal("99999999999999999999.999999999999999999"), None),
-        "long": (Decimal("0.123456789012345679"), {"cost": "0.1234567890123456789"}),
+        "long": (
+            Decimal("0.123456789012345679"),
+            {
+                "cost": "0.1234567890123456789",
+                "units second": "0.1234567890123456789",
+                "units page": "123456789012345678901.5",
+            },
+        ),
         "huge": (None, {"cost": "123456789012345678901.5"}),
         "mad": (None, None),  # no store keeps more than 40 digits
     }
