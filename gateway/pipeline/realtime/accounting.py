@@ -156,6 +156,9 @@ class SessionAccounting:
         except ProblemError as error:
             self.fail(error.problem, error.problem.http_status)
             raise
+        except BaseException:
+            account.settle_aborted(503)
+            raise
         if account.reservation is not None:
             self._plan = account.reservation.plan
         return self._plan

@@ -77,6 +77,8 @@ _MAX_RETRY_AFTER_CHARS = 9
 _INVALID_ARGUMENT = 1007
 """The close code with which Google's API refuses a setup."""
 _NO_MODEL_MESSAGE = "A session needs the name of a model, such as gpt-realtime; no tier serves one."
+_OPERATIONS: Mapping[SessionForm, str] = {"openai": "realtime", "gemini": "live"}
+"""The name of the endpoint in rows."""
 _LIVE_SERVICE = "google.ai.generativelanguage.{version}.GenerativeService.BidiGenerateContent"
 """The last segment of a path in Google's form."""
 _MODELLESS_TRANSCRIBER = "gpt-4o-transcribe"
@@ -238,7 +240,11 @@ class RealtimeEngine:
         self, request: SessionRequest, hooks: SessionHooks
     ) -> tuple[SessionAccounting, ProviderSocket]:
         """Decide, reserve and connect. Raises ProblemError; every session leaves a row."""
-        session_plan = await self._decide(request)
+        try:
+            session_plan = await self._decide(request)
+        except ProblemError as error:
+            self._record_refusal(request, error.problem)
+            raise
         reader = GeminiMessageReader() if request.form == "gemini" else OpenAIMessageReader()
         objects = SessionObjectGuard(self._services.objects, request.form, hooks.check_body)
         accounting = SessionAccounting(self._services, session_plan, reader, objects, hooks)
@@ -297,8 +303,15 @@ class RealtimeEngine:
             labs=tuple(plan.labs[index] for index in indices) if plan.labs else (),
         )
         template = msgspec.structs.replace(call, body=b"")
-        operation = "live" if request.form == "gemini" else "realtime"
-        return SessionPlan(template, recorder, decision, plan, operation)
+        return SessionPlan(template, recorder, decision, plan, _OPERATIONS[request.form])
+
+    def _record_refusal(self, request: SessionRequest, problem: Problem) -> None:
+        """Write the row of a session that no target may serve."""
+        services = self._services
+        account = services.recorder.open(request.call, services.config_version)
+        account.operation = _OPERATIONS[request.form]
+        account.requested_model, account.stream = request.model, True
+        account.settle("refused", problem.http_status, problem=problem.kind)
 
     async def _find_transcriber(self, target: Target, model: str) -> Target:
         """Return the target of a transcribing model at the session's provider."""

@@ -91,6 +91,9 @@ async def test_no_tier_serves_a_session(start_gateway: StartGateway, model: str)
             pass
     assert caught.value.response.status_code == 400
     assert b"needs the name of a model" in caught.value.response.body
+    [row] = await wait_for_rows(service, 1)
+    assert (row.state, row.status, row.asked) == ("refused", 400, model)
+    assert row.operation == "realtime"
 
 
 async def test_a_model_without_sessions_is_refused(start_gateway: StartGateway) -> None:
