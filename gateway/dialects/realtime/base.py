@@ -10,6 +10,10 @@ type SessionForm = Literal["openai", "gemini"]
 """The form of a session's messages: OpenAI's Realtime API, or Google's Live API."""
 
 
+type StartChance = Literal["none", "possible", "certain"]
+"""The chance that a client's message makes the provider begin something that it bills."""
+
+
 class ResponseStarted(msgspec.Struct, frozen=True):
     """The provider begins a response."""
 
@@ -49,8 +53,8 @@ type SessionEvent = ResponseStarted | ResponseContent | ResponseEnded | Transcri
 class MessageReader(Protocol):
     """Reads the messages of one session; it remembers what later ones depend on."""
 
-    def may_start_response(self, data: bytes) -> bool:
-        """True if a client's message may make the provider begin something that it bills."""
+    def find_start_chance(self, data: bytes) -> StartChance:
+        """Return the chance that a client's message begins a response."""
         ...
 
     def read(self, data: bytes) -> list[SessionEvent]:

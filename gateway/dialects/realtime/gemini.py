@@ -16,6 +16,7 @@ from gateway.dialects.realtime.base import (
     ResponseEnded,
     ResponseStarted,
     SessionEvent,
+    StartChance,
 )
 
 _COUNT_NAMES = {
@@ -24,6 +25,26 @@ _COUNT_NAMES = {
 }
 """Counts that have another name in a session than in an answer."""
 _TURN_ID = ""
+_NO_MEMBER = msgspec.Raw()
+
+
+class _ClientContent(msgspec.Struct):
+    """What a client says at once; both spellings of a name count."""
+
+    is_turn_complete: bool = msgspec.field(default=True, name="turnComplete")
+    is_complete: bool = msgspec.field(default=True, name="turn_complete")
+
+
+class _ClientMessage(msgspec.Struct):
+    """The members of a client's message that end its turn. Others are skipped."""
+
+    client_content: _ClientContent | None = msgspec.field(default=None, name="clientContent")
+    other_client_content: _ClientContent | None = msgspec.field(default=None, name="client_content")
+    tool_response: msgspec.Raw = msgspec.field(default=_NO_MEMBER, name="toolResponse")
+    other_tool_response: msgspec.Raw = msgspec.field(default=_NO_MEMBER, name="tool_response")
+
+
+_read_client_message = jsonio.make_reader(_ClientMessage)
 
 
 class GeminiMessageReader:
@@ -32,9 +53,19 @@ class GeminiMessageReader:
     def __init__(self) -> None:
         self._is_turn_open = False
 
-    def may_start_response(self, data: bytes) -> bool:  # noqa: ARG002 - one interface
-        """See MessageReader: any message after the first may start one."""
-        return True
+    def find_start_chance(self, data: bytes) -> StartChance:
+        """See MessageReader: any message may begin a turn; a finished turn of the client does."""
+        try:
+            message: _ClientMessage = _read_client_message(data)
+        except jsonio.JsonError:
+            return "possible"
+        contents = message.client_content, message.other_client_content
+        is_finished = any(
+            content is not None and content.is_complete and content.is_turn_complete
+            for content in contents
+        )
+        has_result = len(message.tool_response) + len(message.other_tool_response) > 0
+        return "certain" if is_finished or has_result else "possible"
 
     def read(self, data: bytes) -> list[SessionEvent]:
         """See MessageReader."""

@@ -17,6 +17,7 @@ from gateway.dialects.realtime.base import (
     ResponseEnded,
     ResponseStarted,
     SessionEvent,
+    StartChance,
     TranscriptionEnded,
 )
 
@@ -63,9 +64,12 @@ class OpenAIMessageReader:
     def __init__(self) -> None:
         self._transcribing_model = ""
 
-    def may_start_response(self, data: bytes) -> bool:
-        """See MessageReader; events that are not known may start one."""
-        return _read_type(data) not in _UNBILLED_TYPES
+    def find_start_chance(self, data: bytes) -> StartChance:
+        """See MessageReader; events that are not known may begin one."""
+        kind = _read_type(data)
+        if kind == "response.create":
+            return "certain"
+        return "none" if kind in _UNBILLED_TYPES else "possible"
 
     def read(self, data: bytes) -> list[SessionEvent]:
         """See MessageReader."""

@@ -31,6 +31,7 @@ from gateway.dialects.realtime.base import (
     ResponseContent,
     ResponseEnded,
     ResponseStarted,
+    StartChance,
     TranscriptionEnded,
 )
 from gateway.limits.cost_bounds import UsageBound
@@ -128,6 +129,8 @@ class SessionAccounting:
         self._candidate: Candidate | None = None
         self._next: RecordedAccount | None = None
         """The account of the next response, which has reserved."""
+        self._next_chance: StartChance = "none"
+        """The chance that the provider begins the next response, after what the client has sent."""
         self._open: dict[str, RecordedAccount] = {}
         """Accounts of responses that have begun, by the response's id."""
         self._has_first_call = False
@@ -140,6 +143,11 @@ class SessionAccounting:
     def has_open_response(self) -> bool:
         """See FrameObserver."""
         return bool(self._open)
+
+    @property
+    def may_begin_response(self) -> bool:
+        """True if the provider may begin a response after what the client has sent."""
+        return self._next_chance != "none"
 
     @property
     def target_model(self) -> str:
@@ -194,8 +202,14 @@ class SessionAccounting:
             await self.check_message(message)
         except ProblemError as error:
             raise _end_by(error.problem) from None
-        if self._next is None and self._reader.may_start_response(message):
+        chance = self._reader.find_start_chance(message)
+        if chance == "none":
+            return
+        if self._next is None:
             self._next, _ = await self._begin(self._plan)
+            self._next_chance = "none"
+        if self._next_chance != "certain":
+            self._next_chance = chance
 
     async def check_message(self, message: bytes) -> None:
         """Check that a client's message names no foreign objects. Raises ProblemError."""
@@ -223,11 +237,13 @@ class SessionAccounting:
             self._settle_cut(account, end)
         self._open.clear()
         unused, self._next = self._next, None
-        if unused is not None:
+        if unused is None:
+            return
+        if self._next_chance != "certain":
             if unused.attempt is not None and unused.attempt.is_open:
                 unused.cancel_attempt(unused.attempt)
             unused.finish = _UNUSED_FINISH
-            self._settle_cut(unused, end)
+        self._settle_cut(unused, end)
 
     def _settle_cut(self, account: RecordedAccount, end: SessionEnd) -> None:
         if account.is_closed:
@@ -243,7 +259,7 @@ class SessionAccounting:
             return
         problem: Problem | None = None
         account = self._next
-        self._next = None
+        self._next, self._next_chance = None, "none"
         if account is None:
             account, problem = await self._begin(self._plan, has_begun=True)
         if id:

@@ -46,6 +46,7 @@ from gateway.pipeline.realtime.session import (
     RelaySession,
     SessionBounds,
     SessionEnd,
+    SessionEndedError,
 )
 from gateway.routing import unlisted_models
 from gateway.routing.decision_record import DecisionRecorder
@@ -171,8 +172,7 @@ class RealtimeEngine:
             client = socket.accept(provider.subprotocol)
             end = await self._relay(request, socket, client, provider, accounting, hooks)
         finally:
-            accounting.close(end)
-            await _close(client, provider, end, request.form)
+            await _close(client, provider, accounting, end, request.form)
 
     async def _serve_gemini(
         self,
@@ -209,8 +209,7 @@ class RealtimeEngine:
         except PeerClosedError:
             end = SessionEnd(ended_by="upstream", code=FAILED, reason="the provider closed at once")
         finally:
-            accounting.close(end)
-            await _close(client, provider, end, request.form)
+            await _close(client, provider, accounting, end, request.form)
 
     async def _relay(
         self,
@@ -426,15 +425,37 @@ def _describe_refusal(problem: Problem) -> tuple[int, str]:
 
 
 async def _close(
-    client: WebSocketPeer | None, provider: ProviderSocket, end: SessionEnd, form: SessionForm
+    client: WebSocketPeer | None,
+    provider: ProviderSocket,
+    accounting: SessionAccounting,
+    end: SessionEnd,
+    form: SessionForm,
 ) -> None:
-    """Tell both sides that the session has ended."""
+    """Tell both sides that the session has ended, and close its accounts."""
     if client is not None:
         if end.problem is not None and form == "openai" and not client.is_mid_message:
             await _send_error(client, end.problem)
         client.close(end.code, end.reason)
+    try:
+        if accounting.may_begin_response:
+            await _listen(provider.peer, accounting)
+    finally:
+        accounting.close(end)
     provider.peer.close(NORMAL if end.code == NORMAL else GOING_AWAY, "")
     await provider.close()
+
+
+async def _listen(peer: WebSocketPeer, accounting: SessionAccounting) -> None:
+    """Hear for a moment if the provider begins the response that the client has not waited for.
+
+    Without it a client could make responses begin, and leave before they count.
+    """
+    try:
+        async with asyncio.timeout(_LISTEN_SECONDS):
+            while accounting.may_begin_response and (frame := await peer.read_one()):
+                await accounting.see_provider_frame(frame)
+    except (TimeoutError, SessionEndedError, ProblemError):
+        pass
 
 
 async def _send_error(client: WebSocketPeer, problem: Problem) -> None:
@@ -454,6 +475,8 @@ async def _send_error(client: WebSocketPeer, problem: Problem) -> None:
         pass
 
 
+_LISTEN_SECONDS = 1.0
+"""Seconds in which a provider begins a response, after what begins it."""
 _SEND_SECONDS = 1.0
 """Seconds in which a client must take the last message."""
 _BUG = Problem(

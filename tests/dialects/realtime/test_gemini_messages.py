@@ -77,8 +77,22 @@ def test_a_message_that_cannot_be_read_means_nothing(data: bytes) -> None:
     assert GeminiMessageReader().read(data) == []
 
 
-def test_every_message_of_a_client_may_start_a_turn() -> None:
-    assert GeminiMessageReader().may_start_response(b'{"realtimeInput":{}}')
+@pytest.mark.parametrize(
+    ("data", "chance"),
+    [
+        (b'{"realtimeInput":{"audio":{}}}', "possible"),
+        (b'{"clientContent":{"turns":[]}}', "certain"),
+        (b'{"client_content":{"turns":[],"turn_complete":true}}', "certain"),
+        (b'{"clientContent":{"turns":[],"turnComplete":false}}', "possible"),
+        (b'{"client_content":{"turns":[],"turn_complete":false}}', "possible"),
+        (b'{"toolResponse":{}}', "certain"),
+        (b'{"tool_response":{}}', "certain"),
+        (b'{"clientContent":7}', "possible"),
+        (b"no json", "possible"),
+    ],
+)
+def test_a_finished_turn_of_the_client_begins_one_of_the_model(data: bytes, chance: str) -> None:
+    assert GeminiMessageReader().find_start_chance(data) == chance
 
 
 def test_usage_has_its_media() -> None:

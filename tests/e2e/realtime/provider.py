@@ -156,6 +156,9 @@ class RealtimeProvider:
                     await connection.send(text)
             case "hang":
                 await self.begin_response(connection)
+            case "late":
+                await asyncio.sleep(0.2)
+                await self.begin_response(connection)
             case "vanish":
                 connection.transport.abort()
             case "close":

@@ -315,3 +315,29 @@ async def test_a_limit_of_concurrency_counts_a_session_that_may_answer(
         assert caught.value.response.status_code == 429
     async with dial(service) as connection:
         await receive(connection)
+
+
+@pytest.mark.parametrize("kind", ["response.create", "input_audio_buffer.append"])
+async def test_a_client_that_leaves_at_once_is_charged_for_what_begins(
+    provider: RealtimeProvider, start_gateway: StartGateway, kind: str
+) -> None:
+    """It sends what begins a response, and is gone before the response has begun."""
+    service = await start_gateway()
+    async with dial(service) as connection:
+        await receive(connection)
+        await send(connection, test="late", type=kind)
+        connection.transport.abort()
+    [row] = await wait_for_rows(service, 1)
+    assert (row.state, row.aborted_by, row.attempts) == ("aborted", "client", 1)
+    assert row.cost is None
+    assert row.reserved is not None
+
+
+async def test_sound_that_begins_no_response_costs_nothing(start_gateway: StartGateway) -> None:
+    service = await start_gateway()
+    async with dial(service) as connection:
+        await receive(connection)
+        await send(connection, test="nothing", type="input_audio_buffer.append")
+    [row] = await wait_for_rows(service, 1)
+    assert (row.finish, row.attempts) == ("no_response", 0)
+    assert row.cost == 0
