@@ -136,7 +136,6 @@ class App(FastAPI):
         _add_call_routes(self, gateway, admission)
         health.add_routes(self, gateway, self.readiness, metrics_guard)
         feedback.add_routes(self, gateway, admission)
-        realtime_refusals.add_routes(self)
         usage_routes.add_routes(self, gateway)
         costs.add_routes(self, gateway)
         recorded_call.add_routes(self, gateway)
@@ -389,6 +388,8 @@ def _add_call_routes(app: App, gateway: Gateway, admission: Admission) -> None:
     @app.exception_handler(HTTPException)
     async def handle_http_error(request: Request, error: HTTPException) -> Response:
         path = request.scope["path"][:200]
+        if (refusal := realtime_refusals.find_problem(path)) is not None:
+            return _render_problem(refusal, path)
         is_unknown_method = (
             request.method == "POST" and find_dialect(path) is GEMINI
         )  # no method of Gemini's

@@ -1,10 +1,6 @@
 """The parts of providers' session APIs that the gateway refuses: ephemeral secrets, and WebRTC."""
 
-from typing import NoReturn
-
-from fastapi import FastAPI
-
-from gateway.core.errors import Problem, ProblemError
+from gateway.core.errors import Problem
 
 EPHEMERAL_PROBLEM = Problem(
     kind="not_allowed",
@@ -21,32 +17,20 @@ _PLAIN_PROBLEM = Problem(
     message="Realtime sessions are WebSockets: connect with wss:// or ws://.",
     status=426,
 )
-_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
-_SECRET_PATHS = (
-    "/v1/realtime/client_secrets", "/v1/realtime/sessions", "/v1/realtime/transcription_sessions",
-    "/v1alpha/auth_tokens", "/v1beta/auth_tokens",
+_SECRET_PATHS = frozenset(
+    {
+        "/v1/realtime/client_secrets", "/v1/realtime/sessions",
+        "/v1/realtime/transcription_sessions", "/v1alpha/auth_tokens", "/v1beta/auth_tokens",
+    }
 )  # fmt: skip
-_CALL_PATHS = ("/v1/realtime/calls", "/v1/realtime/calls/{rest:path}")
+_CALLS_PATH = "/v1/realtime/calls"
+_SESSION_PATH = "/v1/realtime"
 
 
-def add_routes(app: FastAPI) -> None:
-    """Add the routes that say why."""
-
-    def refuse_secret() -> NoReturn:
-        raise ProblemError(EPHEMERAL_PROBLEM)
-
-    def refuse_call() -> NoReturn:
-        raise ProblemError(WEBRTC_PROBLEM)
-
-    def refuse_plain() -> NoReturn:
-        raise ProblemError(_PLAIN_PROBLEM)
-
-    for paths, refuse in (
-        (_SECRET_PATHS, refuse_secret),
-        (_CALL_PATHS, refuse_call),
-        (("/v1/realtime",), refuse_plain),
-    ):
-        for path in paths:
-            app.add_api_route(
-                path, refuse, methods=_METHODS, include_in_schema=False, response_model=None
-            )
+def find_problem(path: str) -> Problem | None:
+    """Return why the gateway serves a path of sessions in no way; None for all other paths."""
+    if path in _SECRET_PATHS:
+        return EPHEMERAL_PROBLEM
+    if path == _CALLS_PATH or path.startswith(f"{_CALLS_PATH}/"):
+        return WEBRTC_PROBLEM
+    return _PLAIN_PROBLEM if path == _SESSION_PATH else None
