@@ -196,7 +196,7 @@ def _format_decision_lines(call_account: RecordedAccount) -> str:
         lines = f"x-tiergate-decision: {decision.source}; {call_account.call.id}\r\n{lines}"
         if decision.family is not None:
             lines += f"x-tiergate-family: {_to_ascii(decision.family)}\r\n"
-    if target is not None and target.price is None:
+    if target is not None and target.price is None and not call_account.is_unbilled:
         lines += "x-tiergate-price: unknown\r\n"
     if similarity is not None:
         lines += f"x-tiergate-near: {similarity:.3f}\r\n"
