@@ -62,6 +62,7 @@ class UploadProvider:
                         pass
 
         self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+        self._server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 262_144)
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 
