@@ -132,12 +132,13 @@ class ProviderSocket(asyncio.Protocol):
     async def close(self) -> None:
         """Wait a moment for the provider to close the connection, then close it."""
         self.resume_reading()
-        if self._transport is not None:
-            try:
-                async with asyncio.timeout(_CLOSE_SECONDS):
-                    await self._lost.wait()
-            except TimeoutError:
-                self.abort()
+        try:
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await self._lost.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self.abort()
 
     def abort(self) -> None:
         """Close the connection at once."""

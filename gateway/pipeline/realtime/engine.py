@@ -232,6 +232,7 @@ class RealtimeEngine:
             return _BUG_END
         finally:
             memory.release()
+            provider.peer.memory = None
 
     # the way to a provider
 
@@ -432,16 +433,16 @@ async def _close(
     form: SessionForm,
 ) -> None:
     """Tell both sides that the session has ended, and close its accounts."""
-    if client is not None:
-        if end.problem is not None and form == "openai" and not client.is_mid_message:
-            await _send_error(client, end.problem)
-        client.close(end.code, end.reason)
     try:
+        if client is not None:
+            if end.problem is not None and form == "openai" and not client.is_mid_message:
+                await _send_error(client, end.problem)
+            client.close(end.code, end.reason)
         if accounting.may_begin_response:
             await _listen(provider.peer, accounting)
     finally:
         accounting.close(end)
-    provider.peer.close(NORMAL if end.code == NORMAL else GOING_AWAY, "")
+        provider.peer.close(NORMAL if end.code == NORMAL else GOING_AWAY, "")
     await provider.close()
 
 
