@@ -79,6 +79,7 @@ FINE_TUNING = PassThroughTable(
         Endpoint(
             name="fine_tuning.create", method="POST", path="/fine_tuning/jobs",
             body="json", model="body", billing="job", creates="fine_tuning_job",
+            makes=_RESULT_FILES,
         ),
         Endpoint(
             name="fine_tuning.list", method="GET", path="/fine_tuning/jobs",
@@ -99,14 +100,17 @@ FINE_TUNING = PassThroughTable(
         Endpoint(
             name="fine_tuning.cancel", method="POST",
             path="/fine_tuning/jobs/{fine_tuning_job_id}/cancel",
+            makes=_RESULT_FILES,
         ),
         Endpoint(
             name="fine_tuning.pause", method="POST",
             path="/fine_tuning/jobs/{fine_tuning_job_id}/pause",
+            makes=_RESULT_FILES,
         ),
         Endpoint(
             name="fine_tuning.resume", method="POST",
             path="/fine_tuning/jobs/{fine_tuning_job_id}/resume",
+            makes=_RESULT_FILES,
         ),
     ),
 )  # fmt: skip

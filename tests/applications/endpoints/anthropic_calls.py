@@ -42,7 +42,7 @@ def _files(client: Client, step: Recorder) -> None:
 
 def _batches(client: Client, step: Recorder) -> None:
     batches = client.messages.batches
-    batch = step("batches.create", MessageBatch, lambda: batches.create(requests=[REQUEST])).id
+    batch = step("batches.create", MessageBatch, lambda: batches.create(requests=[REQUEST]), usd="0.0000076").id  # fmt: skip
     assert step("batches.list", list, lambda: [item.id for item in batches.list()], free=True) == [batch]  # fmt: skip
     ended = step("batches.retrieve", MessageBatch, lambda: batches.retrieve(batch), free=True)
     assert ended.results_url is not None

@@ -17,6 +17,10 @@ from tests.e2e.upstream import Answer, Request
 type Json = Any
 
 FILM = b"ftypmp4 film"
+BATCH_RESULT = (
+    b'{"key":"1","response":{"candidates":[],"modelVersion":"gemini-2.0-flash-001",'
+    b'"usageMetadata":{"promptTokenCount":8,"candidatesTokenCount":2,"totalTokenCount":10}}}\n'
+)
 INTERACTION_USAGE = {"total_input_tokens": 6, "total_output_tokens": 4, "total_tokens": 10}
 
 
@@ -163,7 +167,7 @@ class GeminiApi(ScriptedApi):
         begun = {"name": name, "done": False, "metadata": metadata}
         self.batches[name] = begun
         if "fileName" in batch.get("inputConfig", {}):
-            result = {"responsesFile": self.add_file(b'{"key":"1"}\n', "application/jsonl")["name"]}
+            result = {"responsesFile": self.add_file(BATCH_RESULT, "application/jsonl")["name"]}
             metadata = {**metadata, "state": "BATCH_STATE_SUCCEEDED", "output": result}
             self.batches[name] = {"name": name, "done": True, "metadata": metadata, "response": result}  # fmt: skip
         return begun

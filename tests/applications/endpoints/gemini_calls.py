@@ -5,7 +5,7 @@ from typing import Any
 
 from google.genai import types
 
-from tests.applications.endpoints.gemini_api import FILM
+from tests.applications.endpoints.gemini_api import BATCH_RESULT, FILM
 from tests.applications.endpoints.recorder import Recorder
 
 type Json = Any
@@ -51,11 +51,11 @@ def _files(client: Client, step: Recorder) -> None:
     step("files.retrieve", types.File, lambda: files.get(name=name), free=True)
     listed = step("files.list", list, lambda: [item.name for item in files.list()], free=True)
     assert name in listed
-    batch = step("batches.create", types.BatchJob, lambda: batches.create(model=FLASH, src=name)).name or ""  # fmt: skip
+    batch = step("batches.create", types.BatchJob, lambda: batches.create(model=FLASH, src=name), usd="0.0000008").name or ""  # fmt: skip
     ended = step("batches.retrieve", types.BatchJob, lambda: batches.get(name=batch), free=True)
     assert ended.dest is not None
     result = ended.dest.file_name or ""
-    assert step("files.content", bytes, lambda: files.download(file=result), free=True) == b'{"key":"1"}\n'  # fmt: skip
+    assert step("files.content", bytes, lambda: files.download(file=result), free=True) == BATCH_RESULT  # fmt: skip
     inline: Json = [{"contents": [{"parts": [{"text": "Hi"}], "role": "user"}]}]
     other = step("batches.create", types.BatchJob, lambda: batches.create(model=FLASH, src=inline)).name or ""  # fmt: skip
     step("batches.cancel", type(None), lambda: batches.cancel(name=other), free=True)

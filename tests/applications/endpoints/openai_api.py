@@ -16,6 +16,11 @@ from tests.e2e.upstream import Answer
 type Json = Any
 
 PICTURE, SOUND, FILM, ARCHIVE = b"\x89PNG picture", b"ID3 sound", b"ftypmp4 film", b"PK archive"
+BATCH_RESULT = (
+    b'{"id":"batch_req_1","custom_id":"1","error":null,"response":{"status_code":200,"request_id":"1",'
+    b'"body":{"id":"chatcmpl-1","object":"chat.completion","created":1,"model":"gpt-4o-mini",'
+    b'"choices":[],"usage":{"prompt_tokens":10,"completion_tokens":5,"total_tokens":15}}}}\n'
+)
 CATEGORIES = (
     "harassment", "harassment/threatening", "hate", "hate/threatening", "illicit",
     "illicit/violent", "self-harm", "self-harm/instructions", "self-harm/intent", "sexual",
@@ -211,7 +216,7 @@ class OpenAiApi(ScriptedApi):
         """Answer as if the batch had ended meanwhile."""
         batch = self.batches.get_one(id)
         if batch["status"] == "validating":
-            output = self.add_file("output.jsonl", b'{"custom_id":"1"}\n', "batch_output")
+            output = self.add_file("output.jsonl", BATCH_RESULT, "batch_output")
             counts = {"total": 1, "completed": 1, "failed": 0}
             change(self.batches, id, status="completed", output_file_id=output["id"], request_counts=counts)  # fmt: skip
         return self.batches[id]

@@ -43,7 +43,13 @@ from openai.types.vector_stores import (
     VectorStoreFileDeleted,
 )
 
-from tests.applications.endpoints.openai_api import ARCHIVE, FILM, PICTURE, SOUND
+from tests.applications.endpoints.openai_api import (
+    ARCHIVE,
+    BATCH_RESULT,
+    FILM,
+    PICTURE,
+    SOUND,
+)
 from tests.applications.endpoints.recorder import Recorder
 
 type Json = Any
@@ -130,14 +136,14 @@ def _files(client: Client, step: Recorder) -> None:
     assert [item.id for item in _list(step, "files.list", files.list)] == [file.id]
     step("files.retrieve", FileObject, lambda: files.retrieve(file.id), free=True)
     assert step("files.content", bytes, lambda: files.content(file.id).read(), free=True) == BATCH_LINE  # fmt: skip
-    batch = step("batches.create", Batch, lambda: batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"))  # fmt: skip
+    batch = step("batches.create", Batch, lambda: batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"), usd="0.00000225")  # fmt: skip
     ended = step("batches.retrieve", Batch, lambda: batches.retrieve(batch.id), free=True)
     output = ended.output_file_id or ""
-    assert step("files.content", bytes, lambda: files.content(output).read(), free=True) == b'{"custom_id":"1"}\n'  # fmt: skip
+    assert step("files.content", bytes, lambda: files.content(output).read(), free=True) == BATCH_RESULT  # fmt: skip
     other = step("batches.create", Batch, lambda: batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"))  # fmt: skip
     assert step("batches.cancel", Batch, lambda: batches.cancel(other.id), free=True).status == "cancelling"  # fmt: skip
     assert [item.id for item in _list(step, "batches.list", batches.list)] == [batch.id, other.id]
-    job = step("fine_tuning.create", FineTuningJob, lambda: jobs.create(model="gpt-4o-mini-2024-07-18", training_file=file.id))  # fmt: skip
+    job = step("fine_tuning.create", FineTuningJob, lambda: jobs.create(model="gpt-4o-mini-2024-07-18", training_file=file.id), usd="0")  # fmt: skip
     assert [item.id for item in _list(step, "fine_tuning.list", jobs.list)] == [job.id]
     step("fine_tuning.retrieve", FineTuningJob, lambda: jobs.retrieve(job.id), free=True)
     result = job.result_files[0]

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,27 +29,33 @@ class EndpointGateway:
 
     child: Child
     url: str
-    _cursor: str = ""
-    _rows: list[Row] = field(default_factory=list)
+    _taken: set[str] = field(default_factory=set)
 
-    def take_rows(self, calls: int) -> list[Row]:
-        """Wait until the ledger has this many more calls, and return their rows, oldest first."""
+    def take_rows(self, are_priced: Sequence[bool]) -> list[Row]:
+        """Wait until the ledger has so many more calls, and return their rows, oldest first.
 
-        def has_all() -> bool:
-            url = f"{self.url}/admin/entries?limit=1000&after={self._cursor}"
+        `are_priced` says which of them have a cost, at last: that of a batch comes after its end.
+        """
+
+        def has_all() -> list[Row]:
             headers = {"authorization": f"Bearer {ADMIN_KEY}"}
+            url = f"{self.url}/admin/entries?limit=1000"
             answer = httpx.get(url, headers=headers, timeout=PATIENCE, trust_env=False)
             assert answer.status_code == 200, answer.text
-            for line in answer.content.splitlines():
-                row = orjson.loads(line)
-                self._rows.append(row)
-                self._cursor = row["cursor"]
-            if len(self._rows) < calls:
-                time.sleep(0.1)  # a pause between two questions to a real gateway
-            return len(self._rows) >= calls
+            rows = [orjson.loads(line) for line in answer.content.splitlines()]
+            new_rows = {row["id"]: row for row in rows if row["id"] not in self._taken}
+            rows = sorted(new_rows.values(), key=lambda row: row["at"])
+            is_whole = len(rows) == len(are_priced) and all(
+                row["cost"] is not None or not is_priced
+                for row, is_priced in zip(rows, are_priced, strict=True)
+            )
+            if is_whole:
+                return rows
+            time.sleep(0.1)  # a pause between two questions to a real gateway
+            return []
 
-        until(has_all, f"{calls} calls are in the ledger, which has {len(self._rows)}")
-        rows, self._rows = self._rows, []
+        rows = until(has_all, f"{len(are_priced)} calls are in the ledger, with their costs")
+        self._taken.update(row["id"] for row in rows)
         return rows
 
 

@@ -81,7 +81,7 @@ class Recorder:
             error.add_note(f"in the call of {operations}")
             raise
         assert isinstance(result, kind), f"{operations}: {type(result)} is no {kind}"
-        requests = self.upstream.requests[before:]
+        requests = [it for it in self.upstream.requests[before:] if not is_of_the_gateway(it)]
         received = tuple(read_received(request, self.prefix) for request in requests)
         self.steps.append(Step(tuple(operations.split()), received, units or {}, tokens, free, usd))
         return result
@@ -90,6 +90,14 @@ class Recorder:
         """Send JSON without an SDK, with the key as Google has it."""
         headers = {"x-goog-api-key": self.key}
         return httpx.post(url, json=body, headers=headers, trust_env=False).json()
+
+
+def is_of_the_gateway(request: Request) -> bool:
+    """True for a question of the gateway itself about a job, or for its results.
+
+    Each request of an SDK says what it accepts.
+    """
+    return request.method == "GET" and request.header("accept") is None
 
 
 def read_received(request: Request, prefix: str) -> Received:
