@@ -28,6 +28,8 @@ class PassThroughChoice(NamedTuple):
     """The endpoint of a provider that serves a call, and the model that the call names."""
 
     endpoint: ProviderEndpoint
+    labs: tuple[str, ...]
+    """The lab of the model. If nobody knows its maker: all labs that use the provider."""
     model: str
     """The model by the provider's own name; empty if the call names none."""
     tier: Tier | None
@@ -55,17 +57,17 @@ def choose(
     if place is not None:
         candidates, account = _follow_objects(candidates, place), place.account
         reason = "it has the objects that the request names"
-    candidates = _keep_allowed(candidates, call)
+    requested = catalogue.aliases.get(call.prompt.model, call.prompt.model)
+    candidates = _keep_allowed(candidates, call, checks_lab=not requested)
     if call.options.lab is not None:
         candidates = _keep_lab(candidates, call.options.lab)
         reason = reason or "x-tiergate-lab"
-    requested = catalogue.aliases.get(call.prompt.model, call.prompt.model)
     if requested:
         return find_model(catalogue, candidates, requested, account)
     home_lab = call.key.lab or catalogue.default_lab
     endpoint = next((item for item in candidates if item.lab == home_lab), candidates[0])
     reason = reason or f"the first that has {endpoint.endpoint.name}"
-    return PassThroughChoice(endpoint, "", None, None, None, account, reason)
+    return PassThroughChoice(endpoint, (endpoint.lab,), "", None, None, None, account, reason)
 
 
 def decide(
@@ -85,14 +87,17 @@ def decide(
     bounds = evaluate_guards(rules, rule_context)
     if bounds.refuse is not None:
         raise ProblemError(Problem(kind="not_allowed", message=bounds.refuse))
-    if not bounds.allows_lab(endpoint.lab):
-        raise refusals.not_allowed(endpoint.endpoint.name)
+    allowed_labs = call.key.labs
+    for lab in choice.labs:
+        if not bounds.allows_lab(lab) or (allowed_labs is not None and lab not in allowed_labs):
+            raise refusals.not_allowed(choice.model or endpoint.endpoint.name)
     if checks_model and endpoint.endpoint.billing != "free":
         _check_scope(call, choice, target, bounds)
-    effect = f"{endpoint.lab}, {endpoint.endpoint.name} at {endpoint.provider.name}"
+    lab = choice.labs[0]
+    effect = f"{lab}, {endpoint.endpoint.name} at {endpoint.provider.name}"
     pin = TraceStep(step="pin", matched=True, effect=effect, reason=choice.reason)
     return Decision(
-        lab=endpoint.lab,
+        lab=lab,
         tier=choice.tier,
         source="pin",
         model=choice.model or None,
@@ -110,7 +115,7 @@ def _check_scope(
     key, tier, endpoint = call.key, choice.tier, choice.endpoint
     subject = refusals.quote_name(choice.model) if choice.model else endpoint.endpoint.name
     is_named = bool(choice.model) and key.models is not None
-    if choice.model and not capabilities.may_use(key, endpoint.lab, target):
+    if choice.model and capabilities.find_key_restriction(key, target):
         raise refusals.not_allowed(subject)
     if not choice.model and key.models is not None:
         raise refusals.not_allowed(subject, "the key names the models that it may use")
@@ -135,13 +140,18 @@ def _follow_objects(
     return remaining
 
 
-def _keep_allowed(candidates: Sequence[ProviderEndpoint], call: Features) -> list[ProviderEndpoint]:
-    """Return the candidates in labs and regions of the key. Raises ProblemError without any."""
+def _keep_allowed(
+    candidates: Sequence[ProviderEndpoint], call: Features, *, checks_lab: bool
+) -> list[ProviderEndpoint]:
+    """Return the candidates in regions of the key, and in its labs. Raises ProblemError.
+
+    Without `checks_lab` the model of the call decides about its lab.
+    """
     key = call.key
     remaining = [
         item
         for item in candidates
-        if (key.labs is None or item.lab in key.labs)
+        if (not checks_lab or key.labs is None or item.lab in key.labs)
         and (key.regions is None or item.provider.region in key.regions)
     ]
     if not remaining:
@@ -181,7 +191,9 @@ def find_model(
         for name in _list_names(item, requested):
             for key in catalogue.models.get(f"{item.provider.name}/{name}", ()):
                 reason = f"the model {name}"
-                return PassThroughChoice(item, name, key.tier, key.target, None, account, reason)
+                return PassThroughChoice(
+                    item, (key.lab,), name, key.tier, key.target, None, account, reason
+                )
     models = [
         (item, model)
         for model in find_all(requested, catalogue)
@@ -193,18 +205,25 @@ def find_model(
     for item, model in models:
         targets = model.owner.targets
         reason = f"{requested} is a model of {item.provider.name}"
-        return PassThroughChoice(item, model.name, None, None, targets, account, reason)
+        return PassThroughChoice(item, model.labs, model.name, None, None, targets, account, reason)
     for item in candidates:
         if requested.startswith(f"{item.provider.name}/"):
             name = requested.removeprefix(f"{item.provider.name}/")
-            return PassThroughChoice(
-                item, name, None, None, None, account, f"{requested} names the provider"
-            )
+            reason = f"{requested} names the provider"
+            labs = _list_labs(catalogue, item)
+            return PassThroughChoice(item, labs, name, None, None, None, account, reason)
     providers = list(dict.fromkeys(item.provider.name for item in candidates))
     if len(providers) == 1:
         reason = f"only {providers[0]} has this endpoint"
-        return PassThroughChoice(candidates[0], requested, None, None, None, account, reason)
+        labs = _list_labs(catalogue, candidates[0])
+        return PassThroughChoice(candidates[0], labs, requested, None, None, None, account, reason)
     raise _refuse_ambiguous(requested, [f"{name}/{requested}" for name in providers])
+
+
+def _list_labs(catalogue: Catalogue, item: ProviderEndpoint) -> tuple[str, ...]:
+    """Return all labs that use a provider."""
+    owners = (owner for owner in catalogue.name_owners if owner.provider is item.provider)
+    return next((owner.labs for owner in owners), (item.lab,))
 
 
 def _refuse_ambiguous(requested: str, names: Sequence[str]) -> ProblemError:

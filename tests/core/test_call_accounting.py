@@ -778,3 +778,12 @@ def test_the_row_cuts_the_response_id_and_hides_the_credential_in_it() -> None:
     tally = open_answered_account()
     tally.response_id, tally.account = "gen-1", None
     assert close_account(tally, "settled", 200, 51.0).response_id == "gen-1"
+
+
+def test_a_call_that_begins_a_job_reserves_what_the_job_may_cost() -> None:
+    account = CallAccount(CALL, "c")
+    account.operation, account.reserved_for_job = "batches.create", Decimal("1.5")
+    attempt = account.start_attempt(TARGET, Account("main", "s"), 0.0, 0.0)
+    assert attempt.reservation == Decimal("1.5")
+    row = account.make_final_row(account.close(), "settled", 200, 1.0)
+    assert (row.cost, row.reserved, row.state) == (None, Decimal("1.5"), "estimated")

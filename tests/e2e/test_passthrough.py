@@ -35,7 +35,7 @@ def world(make: Make) -> World:
 def serve_file(request: Request) -> Answer:
     """Answer as a provider that has one file."""
     if request.path.endswith("/content"):
-        return Answer(pieces=(b"one\n", b"two\n"), headers=())
+        return Answer(pieces=(b"one\n", b"two\n"), headers=(), length=8)
     return answer(b'{"id": "file-1", "object": "file"}')
 
 
@@ -95,6 +95,7 @@ def test_a_file_goes_through_as_it_comes_and_belongs_to_its_key(
     assert world.client.get("/v1/files/file-1", headers=alice).status_code == 200
     content = world.client.get("/v1/files/file-1/content", headers=alice)
     assert content.content == b"one\ntwo\n"
+    assert content.headers["content-length"] == "8"
     count = len(upstream.requests)
     for path in ("/v1/files/file-1", "/v1/files/file-1/content"):
         refusal = world.client.get(path, headers=bob)

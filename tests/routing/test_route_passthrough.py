@@ -196,3 +196,26 @@ def test_a_batch_is_decided_without_a_model_where_its_file_names_them() -> None:
     target = Target(provider=OPENAI, model="")
     decision = route_passthrough.decide(world.rules(), features, choice, target, checks_model=False)
     assert decision.lab == "openai"
+
+
+@pytest.mark.parametrize(
+    ("model", "labs", "outcome"),
+    [
+        ("openrouter/maker/unheard-of", ("openai",), "not_allowed"),  # it may be of any lab
+        ("openrouter/maker/unheard-of", ("openai", "qwen", "llama"), "openai"),
+        ("openrouter/qwen/qwen4-vl", ("qwen",), "qwen"),  # a host's first lab is another one
+        ("openrouter/qwen/qwen4-vl", ("openai",), "not_allowed"),
+        ("unheard-of", ("openai",), "not_allowed"),
+    ],
+)
+def test_a_host_serves_a_key_only_models_of_its_labs(
+    model: str, labs: tuple[str, ...], outcome: str
+) -> None:
+    features = call(model, Key(name="k", labs=labs))
+    choice = route_passthrough.choose(ALL_ON, match(ROUTER), features)
+    target = Target(provider=ROUTER, model=choice.model)
+    try:
+        result = route_passthrough.decide(world.rules(), features, choice, target).lab
+    except ProblemError as error:
+        result = error.problem.kind
+    assert result == outcome

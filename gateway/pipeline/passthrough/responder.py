@@ -124,6 +124,8 @@ class PassThroughResponder:
             raise _make_unreadable_list_error(exchange)
         account.usage = read_usage(endpoint, account.call.dialect, exchange.facts.value, {})
         account.stream = answer.is_event_stream(content_type)
+        if not account.stream and (length := response.get_header(b"content-length")) is not None:
+            headers.append((b"content-length", length.encode("ascii")))
         account.record_first_content(self._clock())
         account.is_streaming = True
         return Response(
