@@ -248,7 +248,7 @@ class SessionAccounting:
     def _settle_cut(self, account: RecordedAccount, end: SessionEnd) -> None:
         if account.is_closed:
             return
-        status = 499 if end.ended_by == "client" else 200
+        status = 499 if end.ended_by.startswith("client") else 200
         problem = None if end.problem is None else end.problem.name or end.problem.kind
         account.settle("aborted", status, problem=problem, aborted_by=end.ended_by)
 

@@ -39,7 +39,7 @@ class SessionEnd(msgspec.Struct, frozen=True, kw_only=True):
     """The reason why a session ends, and what the client is told."""
 
     ended_by: str
-    """client, upstream, timeout, drain or limit, for rows."""
+    """client, client_slow, upstream, timeout, drain or limit, for rows."""
     code: int
     """The code of the close frame for the client."""
     reason: str = ""
@@ -103,6 +103,8 @@ class RelaySession:
         watcher = asyncio.create_task(self._watch())
         try:
             await asyncio.wait((*tasks, watcher), return_when=asyncio.FIRST_COMPLETED)
+            if self._end is not None and self._end.ended_by != "client":
+                return self._end
             # A provider that closes may also fail what is sent to it: its own word counts.
             return next(task.result() for task in (*tasks, watcher) if task.done())
         finally:

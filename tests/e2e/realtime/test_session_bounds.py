@@ -116,6 +116,19 @@ async def test_a_slow_reader_costs_no_memory(
         assert service.figure("VmHWM") - before < 30_000_000
 
 
+async def test_a_client_that_reads_nothing_is_dropped(
+    provider: RealtimeProvider, start_gateway: StartGateway
+) -> None:
+    service = await start_gateway(server={"timeouts": {"read": "500ms"}})
+    with socket.create_connection(("127.0.0.1", service.port)) as client:
+        client.sendall(HANDSHAKE)
+        flood = {"test": "flood", "size": 65_000, "count": 1_000, "type": "response.cancel"}
+        data = jsonio.dumps(flood)
+        client.sendall(bytes([0x81, 0x80 | len(data)]) + bytes(4) + data)
+        [row] = await wait_for_rows(service, 1)
+    assert (row.state, row.status, row.aborted_by) == ("aborted", 499, "client_slow")
+
+
 async def test_a_slow_provider_costs_no_memory(
     provider: RealtimeProvider, start_gateway: StartGateway
 ) -> None:
