@@ -21,6 +21,13 @@ type Row = dict[str, Any]
 
 KEY, ADMIN_KEY = "tg-app-4f1d2c", "tg-admin-9b8a7c"
 """The key of the application, and that of the operator who reads the ledger."""
+HOSTS = {
+    "MISTRAL_API_KEY": "key-of-mistral", "TOGETHER_API_KEY": "key-of-together",
+    "OPENROUTER_API_KEY": "key-of-openrouter", "GROQ_API_KEY": "key-of-groq",
+    "CO_API_KEY": "key-of-cohere",
+}  # fmt: skip
+"""Credentials of hosts that have some of these endpoints, too."""
+_COHERE = "https://api.cohere.com/v2"
 
 
 @dataclass
@@ -65,11 +72,15 @@ def running(
 ) -> Iterator[EndpointGateway]:
     """Run a gateway before a provider on loopback until the block ends."""
     file = copy_config(folder / "config", upstream.url)
+    cohere = file.with_name("labs") / "cohere.yaml"
+    text = cohere.read_text("utf-8")
+    assert _COHERE in text
+    cohere.write_text(text.replace(_COHERE, f"{upstream.url}/cohere/v2"), "utf-8")
     _write_keys(file)
     child = GatewayChild(
         file,
         stem=folder / "gateway",
-        **{"TIERGATE_DATA": str(folder / "data"), **_list_credentials(), **environ},
+        **{"TIERGATE_DATA": str(folder / "data"), **_list_credentials(), **HOSTS, **environ},
     )
     try:
         yield EndpointGateway(child, child.url)

@@ -15,14 +15,10 @@ from tests.applications.endpoints import anthropic_calls, gemini_calls, openai_c
 from tests.applications.endpoints.anthropic_api import AnthropicApi
 from tests.applications.endpoints.gemini_api import GeminiApi
 from tests.applications.endpoints.openai_api import OpenAiApi
-from tests.applications.endpoints.process import KEY, EndpointGateway, Row, running
+from tests.applications.endpoints.process import KEY, EndpointGateway, Row
 from tests.applications.endpoints.recorder import Received, Recorder, Step
 from tests.applications.endpoints.scripted import ScriptedApi
-from tests.e2e.conftest import loop
 from tests.e2e.upstream import Upstream
-from tests.e2e.world import Loop
-
-__all__ = ["loop"]
 
 pytestmark = [
     # google-genai's own class at aiohttp.
@@ -84,22 +80,6 @@ class Journey:
     direct: list[Step]
     through: list[Step]
     rows: list[Row]
-
-
-@pytest.fixture(scope="module")
-def upstream(loop: Loop) -> Iterator[Upstream]:
-    made = Upstream()
-    loop.run(made.start())
-    yield made
-    loop.run(made.stop())
-
-
-@pytest.fixture(scope="module")
-def gateway(
-    loop: Loop, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[EndpointGateway]:
-    with running(loop, upstream, tmp_path_factory.mktemp("endpoints")) as made:
-        yield made
 
 
 @pytest.fixture(scope="module", params=SDKS)
