@@ -27,6 +27,7 @@ class AnthropicApi(ScriptedApi):
         self.files, self.contents = Shelf("file_"), dict[str, bytes]()
         self.batches, self.requests = Shelf("msgbatch_"), dict[str, Json]()
         self.skills, self.versions = Shelf("skill_"), dict[str, Shelf]()
+        self.on("POST", "/v1/messages", respond)
         self.on("POST", "/v1/files", self._keep_file)
         self.on("GET", "/v1/files", lambda form: make_page(self.files.values()))
         self.on("GET", "/v1/files/{}", lambda form, id: self.files.get_one(id))
@@ -126,6 +127,16 @@ class AnthropicApi(ScriptedApi):
             "version": version_id,
         }  # fmt: skip
         return self.versions[id][version_id]
+
+
+def respond(form: Form) -> Json:
+    """Answer a message."""
+    return {
+        "id": "msg_1", "type": "message", "role": "assistant", "model": form.json["model"],
+        "content": [{"type": "text", "text": "Hello.", "citations": None}],
+        "stop_reason": "end_turn", "stop_sequence": None,
+        "usage": {"input_tokens": 9, "output_tokens": 2},
+    }  # fmt: skip
 
 
 def make_list(items: Iterable[Json]) -> Json:

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from anthropic.types import DeletedFile, DeletedSkill, FileMetadata, Skill
+from anthropic.types import DeletedFile, DeletedSkill, FileMetadata, Message, Skill
 from anthropic.types.messages import DeletedMessageBatch, MessageBatch
 from anthropic.types.skills import DeletedSkillVersion, SkillVersion
 
-from tests.applications.endpoints.recorder import Recorder
+from tests.applications.endpoints.recorder import TEXT_CALL, Recorder
 
 type Json = Any
 type Client = Any
@@ -24,9 +24,17 @@ REQUEST: Json = {
 
 def run(client: Client, step: Recorder) -> None:
     """Call every method once; what one makes, the next uses and deletes."""
+    _old_models(client, step)
     _files(client, step)
     _batches(client, step)
     _skills(client, step)
+
+
+def _old_models(client: Client, step: Recorder) -> None:
+    """Call models that no lab lists any more."""
+    messages: Json = [{"role": "user", "content": "Hello."}]
+    for model in ("claude-3-opus-20240229", "claude-3-5-sonnet-latest", "claude-2.1"):
+        step(TEXT_CALL, Message, lambda model=model: client.messages.create(model=model, max_tokens=9, messages=messages), tokens=(9, 2))  # type: ignore[misc] # fmt: skip
 
 
 def _files(client: Client, step: Recorder) -> None:

@@ -63,6 +63,7 @@ class GeminiApi(ScriptedApi):
         self.on("DELETE", f"{path}/{{}}", lambda form, id: shelf.remove(f"{collection}/{id}") and {})  # fmt: skip
 
     def _add_models(self) -> None:
+        self.on("POST", "/v1beta/models/{}:generateContent", respond)
         self.on("POST", "/v1beta/models/{}:predict", draw)
         self.on("POST", "/v1beta/models/{}:predictLongRunning", self._film)
         self.on("GET", "/v1beta/models/{}/operations/{}", self._finish_film)
@@ -255,6 +256,14 @@ def write_final(value: Json) -> Answer:
     answer = write_json(value)
     headers = (*answer.headers, ("x-goog-upload-status", "final"))
     return Answer(pieces=answer.pieces, headers=headers, length=answer.length)
+
+
+def respond(form: Form, model: str) -> Json:
+    """Answer a request for content."""
+    content = {"role": "model", "parts": [{"text": "Hello."}]}
+    usage = {"promptTokenCount": 9, "candidatesTokenCount": 2, "totalTokenCount": 11}
+    candidate = {"content": content, "finishReason": "STOP", "index": 0}
+    return {"candidates": [candidate], "usageMetadata": usage, "modelVersion": model}
 
 
 def draw(form: Form, model: str) -> Json:

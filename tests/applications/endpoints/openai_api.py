@@ -58,6 +58,8 @@ class OpenAiApi(ScriptedApi):
         self._add_containers_and_skills()
 
     def _add_media(self) -> None:
+        self.on("POST", "/chat/completions", chat)
+        self.on("POST", "/embeddings", embed)
         self.on("POST", "/completions", complete)
         self.on("POST", "/decisions", decide)
         self.on("POST", "/images/generations", draw)
@@ -422,6 +424,24 @@ def forget(shelf: Shelf, id: str, kind: str) -> Json:
 def count_files(total: int) -> Json:
     """Return the counts of a vector store's files."""
     return {"in_progress": 0, "completed": total, "failed": 0, "cancelled": 0, "total": total}
+
+
+def chat(form: Form) -> Json:
+    """Answer a chat."""
+    message = {"role": "assistant", "content": "Hello.", "refusal": None}
+    return {
+        "id": "chatcmpl-1", "object": "chat.completion", "created": CREATED_AT,
+        "model": form.json["model"],
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}],
+        "usage": {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11},
+    }  # fmt: skip
+
+
+def embed(form: Form) -> Json:
+    """Return a vector for each text."""
+    data = [{"object": "embedding", "index": n, "embedding": [0.5, 0.25]} for n, _ in enumerate(form.json["input"])]  # fmt: skip
+    usage = {"prompt_tokens": 4, "total_tokens": 4}
+    return {"object": "list", "data": data, "model": form.json["model"], "usage": usage}
 
 
 def complete(form: Form) -> Json | Answer:

@@ -10,6 +10,7 @@ from openai.types import (
     ContainerCreateResponse,
     ContainerRetrieveResponse,
     ContentProvenanceCheck,
+    CreateEmbeddingResponse,
     Decision,
     DeletedSkill,
     FileDeleted,
@@ -26,6 +27,7 @@ from openai.types import (
     VideoGetCharacterResponse,
 )
 from openai.types.audio import Transcription, Translation
+from openai.types.chat import ChatCompletion
 from openai.types.containers import FileCreateResponse, FileRetrieveResponse
 from openai.types.conversations import (
     Conversation,
@@ -50,7 +52,7 @@ from tests.applications.endpoints.openai_api import (
     PICTURE,
     SOUND,
 )
-from tests.applications.endpoints.recorder import Recorder
+from tests.applications.endpoints.recorder import TEXT_CALL, Recorder
 
 type Json = Any
 type Client = Any
@@ -69,9 +71,27 @@ SKILL = ("SKILL.md", b"---\nname: tables\n---\n", "text/markdown")
 
 def run(client: Client, step: Recorder) -> None:
     """Call every method once; what one makes, the next uses and deletes."""
-    for part in (_texts, _pictures, _sounds, _films, _files, _stores, _conversations, _containers):
+    for part in (
+        _old_models,
+        _texts,
+        _pictures,
+        _sounds,
+        _films,
+        _files,
+        _stores,
+        _conversations,
+        _containers,
+    ):
         part(client, step)
     _skills(client, step)
+
+
+def _old_models(client: Client, step: Recorder) -> None:
+    """Call models that no lab lists: snapshots, a fine-tune, and those of years ago."""
+    messages: Json = [{"role": "user", "content": "Hello."}]
+    for model in ("gpt-4o-2024-08-06", "gpt-3.5-turbo", "o1-mini", "chatgpt-4o-latest", "ft:gpt-4o-mini-2024-07-18:acme::AbC1"):  # fmt: skip
+        step(TEXT_CALL, ChatCompletion, lambda model=model: client.chat.completions.create(model=model, messages=messages), tokens=(9, 2))  # type: ignore[misc] # fmt: skip
+    step(TEXT_CALL, CreateEmbeddingResponse, lambda: client.embeddings.create(model="text-embedding-ada-002", input=["Hello."], encoding_format="float"), tokens=(4, 0))  # fmt: skip
 
 
 def _texts(client: Client, step: Recorder) -> None:
@@ -212,7 +232,7 @@ def _conversations(client: Client, step: Recorder) -> None:
     step("conversations.items.retrieve", Message, lambda: talks.items.retrieve(item, conversation_id=talk), free=True)  # fmt: skip
     step("conversations.items.delete", Conversation, lambda: talks.items.delete(item, conversation_id=talk), free=True)  # fmt: skip
     step("conversations.delete", ConversationDeletedResource, lambda: talks.delete(talk), free=True)
-    answer = step("generate", Response, lambda: client.responses.create(model="gpt-4o", input="Hello.", store=True), tokens=(11, 5))  # fmt: skip
+    answer = step(TEXT_CALL, Response, lambda: client.responses.create(model="gpt-4o", input="Hello.", store=True), tokens=(11, 5))  # fmt: skip
     assert len(_list(step, "responses.input_items", lambda: client.responses.input_items.list(answer.id))) == 1  # fmt: skip
     step("responses.cancel", Response, lambda: client.responses.cancel(answer.id), free=True)
 

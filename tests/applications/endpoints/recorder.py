@@ -12,6 +12,9 @@ from tests.e2e.upstream import Request, Upstream
 
 type Json = Any
 
+TEXT_CALL = "text"
+"""The operation of calls for text and embeddings, which have no table."""
+
 _BOUNDARY = re.compile(rb"boundary=\"?([^\";]+)")
 _OWN_HEADERS = re.compile(
     r"(authorization|x-api-key|api-key|x-goog-api-key|host|user-agent|connection|accept-encoding"

@@ -16,7 +16,7 @@ from tests.applications.endpoints.anthropic_api import AnthropicApi
 from tests.applications.endpoints.gemini_api import GeminiApi
 from tests.applications.endpoints.openai_api import OpenAiApi
 from tests.applications.endpoints.process import KEY, EndpointGateway, Row
-from tests.applications.endpoints.recorder import Received, Recorder, Step
+from tests.applications.endpoints.recorder import TEXT_CALL, Received, Recorder, Step
 from tests.applications.endpoints.scripted import ScriptedApi
 from tests.e2e.upstream import Upstream
 
@@ -28,9 +28,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:batches.create_embeddings"),
 ]
-
-TEXT_CALL = "generate"
-"""A call for text among the others, which makes what they name. The gateway rewrites its headers."""
 
 
 @dataclass(frozen=True)
