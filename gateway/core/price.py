@@ -14,7 +14,12 @@ from gateway.core.rates import (
     find_write_rate,
 )
 from gateway.core.token_charges import list_charges
-from gateway.core.units import UnitBounds, find_unpriced_unit, sum_unit_costs
+from gateway.core.units import (
+    UnitBounds,
+    find_greatest_unit_price,
+    find_unpriced_unit,
+    sum_unit_costs,
+)
 from gateway.core.usage import UNKNOWN_MODALITY, Usage
 
 _MILLION = Decimal(1_000_000)
@@ -338,7 +343,10 @@ def _compute_unit_reservation(
     bound: Decimal | None = _ZERO
     if service_price.bills_tokens or price.bills_tokens:
         bound = compute_reservation(price, prompt_tokens, max_output, service, media)
-    unit_costs = [sum_unit_costs(units, item.units) for item in (service_price, price)]
+    unit_costs = [
+        sum_unit_costs(units, item.units, find_greatest_unit_price)
+        for item in (service_price, price)
+    ]
     known_costs = [cost for cost in unit_costs if cost is not None]
     if bound is None or len(known_costs) < len(unit_costs):
         return None

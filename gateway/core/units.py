@@ -7,7 +7,7 @@ where no variant is named: a variant without a price has an unknown cost.
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 
 from gateway.core.rates import EXACT_CONTEXT
@@ -71,7 +71,26 @@ def find_unpriced_unit(quantities: Units, prices: Units) -> str | None:
     return None
 
 
-def sum_unit_costs(quantities: UnitBounds, prices: Units) -> Decimal | None:
+def find_greatest_unit_price(prices: Units, unit: str) -> Decimal | None:
+    """Return the USD that one unit costs at most; None if unknown.
+
+    A provider chooses what a request leaves open: the answer may name further variants.
+    """
+    words = {*unit.split()}
+    found = [
+        price
+        for name, price in prices.items()
+        if name.partition(" ")[0] == unit.partition(" ")[0] and words <= {*name.split()}
+    ]
+    price = find_unit_price(prices, unit)
+    return max(found, default=None) if price is None else max(price, *found, price)
+
+
+def sum_unit_costs(
+    quantities: UnitBounds,
+    prices: Units,
+    find_price: Callable[[Units, str], Decimal | None] = find_unit_price,
+) -> Decimal | None:
     """Return the exact USD of some units; None if unknown.
 
     A unit that is free needs no known quantity.
@@ -80,7 +99,7 @@ def sum_unit_costs(quantities: UnitBounds, prices: Units) -> Decimal | None:
     for unit, quantity in quantities.items():
         if quantity == 0:
             continue
-        price = find_unit_price(prices, unit)
+        price = find_price(prices, unit)
         if price is None or (quantity is None and price):
             return None
         total = EXACT_CONTEXT.fma(quantity or _ZERO, price, total)

@@ -65,8 +65,15 @@ def list_unit_bounds(endpoint: PassThroughEndpoint, request: Object) -> UnitBoun
     quantity = _read_quantity(endpoint.unit, request, {})
     if endpoint.unit == "image":
         count = request.get("n", _as_object(request.get("parameters")).get("sampleCount"))
-        quantity = parse_quantity(_to_number(count)) or _ONE
+        quantity = _ONE if count is None else _read_count(count)
     return {_name_unit(endpoint.unit, request, {}): quantity}
+
+
+def _read_count(value: Json) -> Decimal | None:
+    """Return a number of images or films; None if a provider might read another than the gateway."""
+    count = parse_quantity(_to_number(value))
+    is_whole = count is not None and count >= 1 and count == count.to_integral_value()
+    return count if is_whole else None
 
 
 def _read_tokens(dialect: str, answer: Object) -> Usage | None:
@@ -115,8 +122,9 @@ def _read_film_length(request: Object) -> Decimal | None:
     parameters = _as_object(request.get("parameters"))
     seconds = request.get("seconds", parameters.get("durationSeconds"))
     length = parse_quantity(_to_number(seconds))
-    films = parse_quantity(parameters.get("sampleCount")) or _ONE
-    return None if length is None else length * films
+    count = parameters.get("sampleCount")
+    films = _ONE if count is None else _read_count(count)
+    return None if length is None or films is None else length * films
 
 
 def _rename_counts(usage: Object) -> dict[str, Json]:

@@ -7,6 +7,7 @@ import pytest
 from gateway.core.price import Price, compute_cost, compute_reservation, explain_unknown_cost
 from gateway.core.rates import Rates
 from gateway.core.units import (
+    find_greatest_unit_price,
     find_unit_price,
     find_unpriced_unit,
     format_unit,
@@ -88,6 +89,16 @@ def test_a_variant_without_a_price_has_the_price_of_its_word_only_if_no_variant_
     assert find_unpriced_unit({"page": Decimal(1), unit: Decimal(1)}, IMAGES) == (
         unit if usd is None else None
     )
+
+
+def test_the_greatest_price_of_a_unit_is_that_of_the_dearest_that_an_answer_may_name() -> None:
+    prices = {name: Decimal(usd) for name, usd in {"image": 4, "image hd": 8, "image 1k hd": 12, "page": 99}.items()}  # fmt: skip
+    assert find_greatest_unit_price(prices, "image") == 12
+    assert find_greatest_unit_price(prices, "image 1k") == 12
+    assert find_greatest_unit_price(prices, "image 2k") is None
+    assert find_greatest_unit_price({"image": Decimal(4)}, "image 2k") == 4
+    assert find_greatest_unit_price({"image hd": Decimal(8)}, "image") == 8
+    assert find_greatest_unit_price({}, "image") is None
 
 
 def test_units_cost_nothing_if_they_are_none_or_free() -> None:

@@ -10,7 +10,7 @@ import httpx
 from gateway.core import jsonio
 from gateway.settings.passthrough import TABLES
 from tests.e2e.upstream import Answer, Request, Upstream, failing
-from tests.e2e.world import Config, Make, World
+from tests.e2e.world import Change, Config, Make, World
 
 type Json = dict[str, Any]
 
@@ -106,7 +106,7 @@ def all_tables(value: Config) -> None:
     value["models"]["draw-1"] = {"price": {"input": 5, "output": 40, "as_of": "2026-11-24"}}
 
 
-def make_site(make: Make, upstream: Upstream, *changes: Any, **environ: str) -> Site:
-    """Start a gateway with two keys."""
-    world = make(all_tables, *changes, **{"TIERGATE_KEYS": KEYS, **environ})
+def make_site(make: Make, upstream: Upstream, *changes: Change, **more: Any) -> Site:
+    """Start a gateway with two keys. `more` are variables of its environment, and `files`."""
+    world = make(all_tables, *changes, **{"TIERGATE_KEYS": KEYS, **more})
     return Site(world, SharedAccount(upstream))

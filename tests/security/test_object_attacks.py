@@ -1,12 +1,15 @@
 """One key tries to reach the files and other objects that another key has at the same account."""
 
+import hashlib
 from typing import Any
 
 import pytest
 
 from gateway.core import jsonio
-from tests.e2e.upstream import Answer
-from tests.security.shared_account import ALICE, BOB, Site, answer
+from tests.e2e.child import until
+from tests.e2e.upstream import Answer, Upstream
+from tests.e2e.world import Config, Make
+from tests.security.shared_account import ALICE, BOB, SECRETS, Site, answer, make_site
 
 type Json = dict[str, Any]
 
@@ -164,3 +167,32 @@ def test_an_idempotency_key_of_another_key_gets_no_answer_of_it(site: Site) -> N
         first, again, other = (request.header("idempotency-key") for request in requests)
         assert first == again
         assert other not in (None, first)
+
+
+def test_ids_of_a_former_key_open_nothing_and_a_rotated_key_keeps_its_own(
+    make: Make, upstream: Upstream
+) -> None:
+    """A key that is rotated is the same key. One that is revoked leaves its objects to nobody."""
+
+    def use_file(value: Config) -> None:
+        value["keys"] = "keys.yaml"
+
+    def digest(secret: str) -> str:
+        return hashlib.sha256(secret.encode()).hexdigest()
+
+    rows = {name: {"sha256": digest(secret)} for name, secret in SECRETS.items()}
+    site = make_site(make, upstream, use_file, files={"keys.yaml": rows}, TIERGATE_KEYS="")
+    file = site.make_object("/v1/files")
+    path = site.world.folder / "keys.yaml"
+    new = {"authorization": "Bearer a-new-secret-of-alice"}
+    path.write_bytes(jsonio.dumps({**rows, "alice": {"sha256": digest("a-new-secret-of-alice")}}))
+    until(lambda: site.ask("GET", f"/v1/files/{file}", new).status_code == 200, "rotated")
+    assert site.ask("GET", f"/v1/files/{file}").status_code == 401
+    carol = {"authorization": "Bearer the-secret-of-carol"}
+    path.write_bytes(jsonio.dumps({"bob": rows["bob"], "carol": {"sha256": digest("the-secret-of-carol")}}))  # fmt: skip
+    until(lambda: site.ask("GET", "/v1/files", carol).status_code == 200, "revoked")
+    count = len(site.sent)
+    for headers, statuses in ((new, (401, 429)), (carol, (404,)), (BOB, (404,))):
+        assert site.ask("GET", f"/v1/files/{file}", headers).status_code in statuses
+        assert site.ask("DELETE", f"/v1/files/{file}", headers).status_code in statuses
+    assert len(site.sent) == count
