@@ -445,7 +445,7 @@ class CallAccount:
         provider = model = None
         effort = self.effort or None
         if target is not None:
-            provider, model = target.provider.name, target.model
+            provider, model = target.provider.name, target.model or None
             effort = effort or target.effort
         decision_record = None if self.make_decision_record is None else self.make_decision_record()
         turn = None if decision_record is None else decision_record.turn

@@ -91,6 +91,11 @@ class PassThroughEndpoint(msgspec.Struct, frozen=True, kw_only=True):
     """The header of the answer with the URL of the provider to which the client sends its data."""
 
     @property
+    def bills_answer(self) -> bool:
+        """True if the provider bills what an answer gives; a job is billed when it ends."""
+        return self.billing not in ("free", "job")
+
+    @property
     def placeholders(self) -> tuple[str, ...]:
         """The names in the path template, in order."""
         return tuple(_PLACEHOLDER_PATTERN.findall(self.path))

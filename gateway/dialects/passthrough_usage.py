@@ -70,7 +70,7 @@ def list_unit_bounds(endpoint: PassThroughEndpoint, request: Object) -> UnitBoun
 
 
 def _read_count(value: Json) -> Decimal | None:
-    """Return a number of images or films; None if a provider might read another than the gateway."""
+    """Return a number of images or films; None if a provider might read another one."""
     count = parse_quantity(_to_number(value))
     is_whole = count is not None and count >= 1 and count == count.to_integral_value()
     return count if is_whole else None

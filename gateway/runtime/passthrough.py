@@ -95,6 +95,7 @@ class PassThroughParts:
             wall=self._clocks.wall,
         )
         responder = PassThroughResponder(
+            built_config.built_catalogue.catalogue,
             client,
             objects,
             UrlRewriter(routes, self.upload_tokens),

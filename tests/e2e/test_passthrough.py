@@ -62,6 +62,25 @@ def test_an_image_goes_through_byte_for_byte_and_has_its_row(
     assert reply.headers["x-content-type-options"] == "nosniff"
 
 
+def test_an_answer_may_name_the_model_that_its_request_left_out(
+    world: World, upstream: Upstream
+) -> None:
+    body = IMAGE.replace(b'{"created"', b'{"model": "draw-1", "created"')
+    upstream.on("/acme/images/generations", answer(body))
+    world.client.post("/v1/images/generations", json={"prompt": "a cat"})
+    row = world.entry()
+    assert (row.asked, row.model, row.cost) == (None, "draw-1", Decimal("0.001625"))
+
+
+def test_what_is_free_has_no_usage(world: World, upstream: Upstream) -> None:
+    upstream.on(
+        "/acme/files", answer(b'{"id": "file-1", "usage": {"input_tokens": 5, "output_tokens": 1}}')
+    )
+    world.client.post("/v1/files", files={"file": b"1"})
+    row = world.entry()
+    assert (row.input, row.output, row.cost, row.model) == (None, None, Decimal(0), None)
+
+
 def test_what_no_table_lists_does_not_exist(world: World, upstream: Upstream) -> None:
     for path in (
         "/v1/organization/admin_api_keys", "/v1/images/other", "/v1/files/a%2f..%2forganization",

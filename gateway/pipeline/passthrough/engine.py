@@ -110,6 +110,7 @@ class PassThroughEngine:
             key = call.key
             account.end_user = self._end_user_hasher.hash_id(key.tenant, key.name, user)
         account.record_prompt(facts.prompt, 0, None)
+        account.requested_model = facts.prompt.model or None
         features = Features(facts.prompt, call.dialect, call.key, call.options, None, call.hints)
         ids = list_object_ids(request, facts)
         named_objects = await self._objects.find(call.key, ids)

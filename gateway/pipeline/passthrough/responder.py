@@ -18,12 +18,12 @@ from gateway.core.object_answers import (
 )
 from gateway.core.owned_object import ObjectPlace, OwnedObject
 from gateway.core.sse import FrameSplitter, split_data_frames
-from gateway.core.target import Account, Timers
+from gateway.core.target import Account, Catalogue, Timers
 from gateway.core.usage import merge_usage
 from gateway.dialects.passthrough_usage import read_usage
 from gateway.pipeline.accounting import RecordedAccount
 from gateway.pipeline.passthrough import answer
-from gateway.pipeline.passthrough.jobs import JobKeeper, JobPlan
+from gateway.pipeline.passthrough.jobs import JobKeeper, JobPlan, find_target
 from gateway.pipeline.passthrough.objects import ObjectGuard
 from gateway.pipeline.passthrough.request import (
     PassThroughFacts,
@@ -38,6 +38,7 @@ from gateway.pipeline.response import (
     make_decision_headers,
     make_id_headers,
 )
+from gateway.routing import route_passthrough
 from gateway.routing.route_passthrough import PassThroughChoice
 from gateway.telemetry.log import Log
 from gateway.upstream import credential_masking
@@ -88,6 +89,7 @@ class PassThroughResponder:
 
     def __init__(
         self,
+        catalogue: Catalogue,
         client: ProviderClient,
         objects: ObjectGuard,
         urls: UrlRewriter,
@@ -98,6 +100,7 @@ class PassThroughResponder:
         wall: Callable[[], float],
     ) -> None:
         """Take the clock of `Call.started_at` as `clock`; `wall` is seconds since the epoch."""
+        self._catalogue = catalogue
         self._client = client
         self._objects = objects
         self._urls = urls
@@ -122,7 +125,8 @@ class PassThroughResponder:
             return await self._respond_whole(exchange, response, headers)
         if endpoint.lists:
             raise _make_unreadable_list_error(exchange)
-        account.usage = read_usage(endpoint, account.call.dialect, exchange.facts.value, {})
+        if endpoint.bills_answer:
+            account.usage = read_usage(endpoint, account.call.dialect, exchange.facts.value, {})
         account.stream = answer.is_event_stream(content_type)
         if not account.stream and (length := response.get_header(b"content-length")) is not None:
             headers.append((b"content-length", length.encode("ascii")))
@@ -161,7 +165,9 @@ class PassThroughResponder:
         await response.close()
         value = answer.read_object(body)
         body = await self._apply_ownership(exchange, value, body)
-        account.usage = read_usage(endpoint, account.call.dialect, exchange.facts.value, value)
+        if endpoint.bills_answer:
+            account.usage = read_usage(endpoint, account.call.dialect, exchange.facts.value, value)
+            await self._find_served_model(exchange, value)
         account.is_complete = True
         account.record_first_content(self._clock())
         row = account.settle("settled", response.status)
@@ -176,6 +182,19 @@ class PassThroughResponder:
             ],
             body=body,
         )
+
+    async def _find_served_model(self, exchange: Exchange, value: dict[str, Json]) -> None:
+        """Price a call that names no model by the model that its answer names."""
+        name, choice = value.get("model"), exchange.choice
+        if choice.model or choice.endpoint.endpoint.model != "body" or not isinstance(name, str):
+            return
+        try:
+            served = route_passthrough.find_model(
+                self._catalogue, [choice.endpoint], name, choice.account
+            )
+        except ProblemError:
+            return  # its price stays unknown
+        exchange.account.target = await find_target(served)
 
     async def _keep_own_objects(self, exchange: Exchange, body: bytes) -> bytes:
         """Return a list without the objects of other keys. Raises ProblemError.
