@@ -9,8 +9,8 @@ const KEPT = "tiergate-columns";
 export const COLUMNS = [
   { name: "time", label: "Time", sort: "received", cell: (row, zone) => h("time", { datetime: new Date(row.at * 1000).toISOString(), title: moment(row.at, zone) }, clock(row.at, zone)) },
   { name: "status", label: "Status", cell: status },
-  { name: "asked", label: "Asked", cell: (row) => row.asked ?? "–" },
-  { name: "served", label: "Served by", cell: (row) => row.served ?? row.model ?? "–" },
+  { name: "asked", label: "Asked", cell: (row) => row.asked ?? row.operation ?? "–" },
+  { name: "served", label: "Served by", cell: (row) => row.served ?? row.model ?? row.provider ?? "–" },
   { name: "tier", label: "Tier", cell: (row) => tier(row.tier) },
   { name: "key", label: "Key", cell: (row) => row.key },
   { name: "cost", label: "Cost", sort: "cost", number: true, cell: (row) => (row.cost === null ? h("span.unknown", "unknown") : usd(row.cost)) },
