@@ -36,7 +36,10 @@ _FORWARDED_HEADERS = frozenset(
 project or a billing account at the provider never do."""
 _FORM_BEGINNING_BYTES = 65_536
 """Bytes of a form without a model that the gateway reads before it decides."""
+_PLACE_HEADERS = frozenset({b"anthropic-workspace-id"})
+"""Headers of a dialect that choose where objects are: the gateway knows their accounts alone."""
 _ANTHROPIC_HEADER = b"anthropic-version"
+_UPLOAD_COMMAND = b"x-goog-upload-command"
 _GOOGLE_HEADERS = (b"x-goog-api-key", b"x-goog-api-client")
 
 
@@ -85,7 +88,7 @@ class PassThroughServer:
         try:
             headers = RequestHeaders(
                 scope["headers"],
-                dialect.forwarded_headers | _FORWARDED_HEADERS,
+                (dialect.forwarded_headers | _FORWARDED_HEADERS) - _PLACE_HEADERS,
                 dialect.default_headers,
             )
             length = headers.length
@@ -187,7 +190,11 @@ class PassThroughServer:
         queries = parse_qs(scope["query_string"].decode("latin-1"), max_num_fields=100)
         token, upload_id = queries.get(QUERY_NAME, [""])[0], queries.get(UPLOAD_ID, [""])[0]
         owner = self._gateway.passthrough.upload_tokens.read(token, upload_id)
-        if owner is None:
+        begins_upload = any(
+            name == _UPLOAD_COMMAND and b"start" in value.lower()
+            for name, value in scope["headers"]
+        )
+        if owner is None or begins_upload:
             message = "The upload URL is not one that the gateway has given. Begin the upload anew."
             raise ProblemError(Problem(kind="invalid_api_key", message=message))
         if self._gateway.keys.is_open:

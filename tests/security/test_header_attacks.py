@@ -1,9 +1,13 @@
 """Headers that smuggle something to the provider, and answers that carry something to a browser."""
 
+import socket
+
 import pytest
 
-from tests.e2e.upstream import Answer
-from tests.security.shared_account import SECRETS, Site, answer
+from tests.e2e.upstream import PATIENCE, Answer, Upstream
+from tests.e2e.world import Config, Make
+from tests.security.shared_account import BOB, KEYS, SECRETS, Site, answer
+from tests.server.gate import answers, drain, request
 
 SMUGGLED = {
     "openai-organization": "org-other", "openai-project": "proj_other", "anthropic-workspace-id": "wrk_other",
@@ -91,3 +95,56 @@ def test_an_error_of_a_provider_shows_no_credential(site: Site) -> None:
         reply = site.ask("GET", "/v1/files")
         assert reply.status_code >= 400
         assert secret not in reply.text
+
+
+def test_no_header_chooses_a_workspace_at_anthropic(make: Make, upstream: Upstream) -> None:
+    """Its files would be those of other applications of the organisation."""
+
+    def anthropic(value: Config) -> None:
+        value["providers"]["acme"]["dialects"]["anthropic-messages"] = "/messages"
+        value["providers"]["acme"]["endpoints"] = {"anthropic-files": ""}
+
+    world = make(anthropic, TIERGATE_KEYS=KEYS)
+    upstream.on("/acme", answer({"data": []}))
+    named = {"anthropic-workspace-id": "wrk_other", "anthropic-beta": "files-api-2025-04-14"}
+    headers = {**BOB, "anthropic-version": "2023-06-01", **named}
+    assert world.client.get("/v1/files", headers=headers).status_code == 200
+    (sent,) = upstream.requests
+    assert sent.header("anthropic-workspace-id") is None
+    assert sent.header("anthropic-beta") == named["anthropic-beta"]
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/v1/files"), ("DELETE", "/v1/files/x"), ("POST", "/v1/batches/x/cancel")])  # fmt: skip
+def test_no_request_hides_in_a_body_that_the_endpoint_does_not_have(
+    site: Site, method: str, path: str
+) -> None:
+    """The gateway reads over the body, or closes; it never answers what is in it."""
+    line = f"authorization: Bearer {SECRETS['alice']}".encode()
+    hidden = request("/v1/vector_stores", b"", line, method="GET")
+    with socket.create_connection(("127.0.0.1", site.world.port), PATIENCE) as connection:
+        connection.sendall(request(path, hidden, line, b"connection: close", method=method))
+        assert len(answers(drain(connection))) == 1
+    assert not [sent for sent in site.sent if "vector_stores" in sent.path]
+    assert all(sent.body == b"" for sent in site.sent)
+
+
+def test_what_clients_send_and_get_is_in_no_log_and_no_row(site: Site) -> None:
+    """Ids, names of files, queries, bodies and answers: rows have the name of the endpoint."""
+    file = site.make_object("/v1/files")
+    canary = "canary-0123456789"
+    site.account.answers[f"files/{file}"] = answer({"id": file, "filename": canary, "data": canary})
+    site.ask("GET", f"/v1/files/{file}?after={canary}", headers={"x-canary": canary})
+    site.ask("GET", f"/v1/files/{canary}")
+    site.ask("POST", "/v1/vector_stores", json={"name": canary, "metadata": {"a": canary}})
+    site.ask("POST", "/v1/files", files={"file": (canary, canary.encode())}, data={"purpose": canary})  # fmt: skip
+    site.ask("POST", "/v1/images/generations", json={"model": "draw-1", "prompt": canary})
+    metrics = site.world.client.get("/metrics", headers=BOB).text
+    rows = site.world.entries()
+    assert {row.operation for row in rows} >= {"files.create", "files.retrieve", "vector_stores.create"}  # fmt: skip
+    written = b"".join(
+        path.read_bytes()
+        for path in (site.world.folder / "data").rglob("*")
+        if path.is_file() and not path.name.startswith("objects.db")
+    )
+    for text in (repr(rows), repr(site.world.log), metrics, written.decode("latin-1")):
+        assert canary not in text
