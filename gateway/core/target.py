@@ -172,6 +172,8 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     """The whole URLs, by dialect."""
     realtime: dict[str, str] = {}
     """The whole URLs of its WebSockets for sessions, by the form of their messages."""
+    endpoint_urls: frozenset[str] = frozenset()
+    """The whole URLs before its pass-through endpoints."""
     auth: Auth = "bearer"
     accounts: tuple[Account, ...] = ()
     """The accounts, in the order in which the gateway tries them."""

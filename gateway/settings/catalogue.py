@@ -289,6 +289,9 @@ def _build_provider(name: str, provider_part: ProviderPart, source: ConfigSource
             form: path if "://" in path else base_url + path
             for form, path in provider_part.realtime.items()
         },
+        endpoint_urls=frozenset(
+            path if "://" in path else base_url + path for path in provider_part.endpoints.values()
+        ),
         auth=provider_part.auth if accounts else "none",
         accounts=accounts or (Account("main", ""),),
         headers=provider_part.headers,

@@ -183,6 +183,8 @@ def _check_near_cache(source: ConfigSource) -> Iterator[Mistake]:
 def _check_providers(source: ConfigSource, dialects: Collection[str]) -> Iterator[Mistake]:
     for name, provider_part in source.config.providers.items():
         provider_path: Path = ("providers", name)
+        if not provider_part.dialects and not provider_part.endpoints:
+            yield source.make_mistake(provider_path, "has neither `dialects` nor `endpoints`.")
         for dialect, path in provider_part.dialects.items():
             if dialect not in dialects:
                 hint = suggest_name(dialect, dialects)
@@ -238,6 +240,9 @@ def _check_labs(source: ConfigSource) -> Iterator[Mistake]:
                 hint = suggest_name(provider, config.providers)
                 yield source.make_mistake((*path, "provider"), f"no provider {provider!r}.", hint)
             continue
+        if config.providers[provider].endpoints and not config.providers[provider].dialects:
+            message = f"the provider {provider!r} has no `dialects`, only `endpoints`."
+            yield source.make_mistake(path, message)
         model = find_model(config.models, provider, target.model)
         effort = model.effort if model is not None else None
         if target.effort is None or model is None:

@@ -336,7 +336,7 @@ class ProviderClient:
         """Return a URL of a provider. Raises ValueError if its host is not the provider's."""
         base = self.base_urls.get(provider.name, "") if self.base_urls else ""
         url = httpx.URL(base + text if text.startswith("/") else text)
-        for own_text in provider.urls.values():
+        for own_text in (*provider.urls.values(), *provider.endpoint_urls):
             own = httpx.URL(base + own_text if own_text.startswith("/") else own_text)
             if (own.scheme, own.netloc) == (url.scheme, url.netloc):
                 return url

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gateway.settings.passthrough import TABLES, select_tables
-from tests.settings.world import built
+from tests.settings.world import built, mistakes
 
 TWO_PROVIDERS = """
 version: 1
@@ -58,4 +58,29 @@ def test_the_provider_of_a_lab_comes_before_hosts_of_its_models(tmp_path: Path) 
     assert [item.base_url for item in images.candidates] == [
         "https://acme.example/v1",
         "https://host.example/v1/pictures",
+    ]
+
+
+def test_a_provider_may_have_endpoints_alone(tmp_path: Path) -> None:
+    text = TWO_PROVIDERS.replace(", {provider: host, model: a}", "").replace(
+        """    base_url: https://host.example/v1
+    dialects: {openai-chat: /chat/completions}
+""",
+        "    base_url: https://host.example/v1\n",
+    )
+    routes = built(tmp_path, text).passthrough
+    match = routes.match("POST", b"/v1/images/generations")
+    assert match is not None
+    assert {item.lab for item in match.candidates} == {"acme", "host"}
+
+
+def test_no_lab_has_a_target_at_a_provider_without_dialects(tmp_path: Path) -> None:
+    text = TWO_PROVIDERS.replace(
+        """    base_url: https://host.example/v1
+    dialects: {openai-chat: /chat/completions}
+""",
+        "    base_url: https://host.example/v1\n",
+    )
+    assert mistakes(tmp_path, text) == [
+        "c.yaml:15: error: labs.acme.fast[1]: the provider 'host' has no `dialects`, only `endpoints`."
     ]

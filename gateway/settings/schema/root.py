@@ -379,8 +379,10 @@ class ProviderPart(Part):
     """An HTTP API that serves models."""
 
     base_url: str = ""
-    dialects: Annotated[dict[str, str], Field(min_length=1)]
-    """The dialects that the provider speaks, each with its path or whole URL."""
+    dialects: dict[str, str] = {}
+    """The dialects that the provider speaks, each with its path or whole URL.
+
+    Only a provider with `endpoints` may do without."""
     endpoints: dict[str, str] = {}
     """The tables of its endpoints beside text and embeddings, which the gateway passes through.
 

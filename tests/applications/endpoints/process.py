@@ -75,7 +75,8 @@ def running(
     cohere = file.with_name("labs") / "cohere.yaml"
     text = cohere.read_text("utf-8")
     assert _COHERE in text
-    cohere.write_text(text.replace(_COHERE, f"{upstream.url}/cohere/v2"), "utf-8")
+    other_origin = upstream.url.replace("127.0.0.1", "localhost")  # endpoints of another host
+    cohere.write_text(text.replace(_COHERE, f"{other_origin}/cohere/v2"), "utf-8")
     _write_keys(file)
     child = GatewayChild(
         file,
