@@ -41,6 +41,10 @@ _DEPLOYMENT_PATTERN = re.compile(
     r"(?:/openai)?/deployments/(?P<model>.+?)/(?P<rest>chat/completions|embeddings|responses)"
 )
 """Azure's older paths, which contain the model."""
+_DEPLOYED_ENDPOINT_PATTERN = re.compile(
+    rb"(?:/openai)?/deployments/[^/]+(?P<rest>/completions|/(?:audio|images)/[a-z]+)"
+)
+"""The same for endpoints of tables. Azure's SDK names the model in the body, too."""
 _ENDPOINT_PATTERNS = {
     "/v1/": re.compile(
         r"chat/completions|embeddings|responses|responses/[^/]+|messages|messages/count_tokens"
@@ -82,6 +86,8 @@ def list_spellings(raw_path: bytes, *, is_google: bool) -> list[bytes]:
 
     `is_google`: Google's own SDK sends the path; since its version 3 it says `/v1` for `/v1beta`.
     """
+    if (deployed := _DEPLOYED_ENDPOINT_PATTERN.fullmatch(raw_path)) is not None:
+        return [b"/v1" + deployed["rest"]]
     return [
         *(
             target_prefix + raw_path[len(prefix) :]

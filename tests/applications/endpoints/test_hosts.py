@@ -6,8 +6,10 @@ from decimal import Decimal
 from typing import Any
 
 import httpx
+import openai
 import pytest
 
+from tests.applications.endpoints.openai_api import SOUND, OpenAiApi
 from tests.applications.endpoints.process import HOSTS, KEY, EndpointGateway
 from tests.applications.endpoints.scripted import CREATED_AT, Form, ScriptedApi, write_json
 from tests.e2e.upstream import Answer, Request, Upstream
@@ -107,6 +109,25 @@ def test_a_model_that_several_hosts_may_have_is_refused_with_their_names(
     assert "together/sonic-speech" in message
     assert "groq/sonic-speech" in message
     gateway.take_rows([False])
+
+
+def test_a_client_for_azure_needs_no_change(gateway: EndpointGateway, upstream: Upstream) -> None:
+    """Its paths contain the deployment, and its queries a version, which no other provider knows."""
+    upstream.on("/openai", OpenAiApi("/openai/v1").answer)
+    client = openai.AzureOpenAI(
+        azure_endpoint=gateway.url, api_key=KEY, api_version="2024-10-21", max_retries=0
+    )
+    before = len(upstream.requests)
+    assert client.images.generate(model="dall-e-3", prompt="A fox").data
+    sound = ("hello.mp3", SOUND, "audio/mpeg")
+    assert client.audio.transcriptions.create(model="whisper-1", file=sound).text == "Hello."
+    assert client.files.list().data == []
+    assert [request.path for request in upstream.requests[before:]] == [
+        "/openai/v1/images/generations",
+        "/openai/v1/audio/transcriptions",
+        "/openai/v1/files",
+    ]
+    gateway.take_rows([False, False, True])
 
 
 def test_batches_of_mistral_have_owners(gateway: EndpointGateway, upstream: Upstream) -> None:
