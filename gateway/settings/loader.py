@@ -271,6 +271,8 @@ def _translate_finding(source: ConfigSource, finding: dict[str, object]) -> Mist
     hint = (
         "Write it as {min: 1, max: 30}." if context.get("class_name") == RangePart.__name__ else ""
     )
+    if kind == "value_error" and len(path) > 1:
+        hint = hint or suggest_name(str(path[-1]), _list_sibling_names(source, path))
     if kind == "string_type" and isinstance(value, int | float):
         hint = "Put it in quotes."
     return source.make_mistake(

@@ -183,8 +183,6 @@ def _check_near_cache(source: ConfigSource) -> Iterator[Mistake]:
 def _check_providers(source: ConfigSource, dialects: Collection[str]) -> Iterator[Mistake]:
     for name, provider_part in source.config.providers.items():
         provider_path: Path = ("providers", name)
-        if not provider_part.dialects and not provider_part.endpoints:
-            yield source.make_mistake(provider_path, "has neither `dialects` nor `endpoints`.")
         for dialect, path in provider_part.dialects.items():
             if dialect not in dialects:
                 hint = suggest_name(dialect, dialects)

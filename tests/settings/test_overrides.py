@@ -104,7 +104,7 @@ MISTAKES: list[tuple[dict[str, str], str]] = [
     # a part that only the variable has
     ({"TIERGATE_PROVIDERS__AZURE_OPNAI__BASE_URL": "https://x"},
      ("TIERGATE_PROVIDERS__AZURE_OPNAI__BASE_URL: error: providers.azure_opnai: "
-     "the key 'dialects' is missing. Did you mean 'azure-openai'?")),
+     "has neither `dialects` nor `endpoints`. Did you mean 'azure-openai'?")),
     ({"TIERGATE_MODELS__NEW__CONTXT": "1"},
      "TIERGATE_MODELS__NEW__CONTXT: error: models.new.contxt: no such key. Did you mean 'context'?"),
     # a part that stands in the file, too

@@ -7,7 +7,7 @@ become seconds, and sizes become bytes.
 import re
 from datetime import date
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -438,6 +438,12 @@ class ProviderPart(Part):
     hosted_names: Words = []
     """Patterns of the names of other makers' models that it hosts. They count if no maker of the
     model is on; `!` excludes."""
+
+    @model_validator(mode="after")
+    def _check_use(self) -> Self:
+        if not self.dialects and not self.endpoints:
+            raise ValueError("has neither `dialects` nor `endpoints`")
+        return self
 
 
 class TargetPart(Part):
