@@ -196,3 +196,20 @@ def test_ids_of_a_former_key_open_nothing_and_a_rotated_key_keeps_its_own(
         assert site.ask("GET", f"/v1/files/{file}", headers).status_code in statuses
         assert site.ask("DELETE", f"/v1/files/{file}", headers).status_code in statuses
     assert len(site.sent) == count
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("video[id]", "{id}"), ("video", '{{"id": "{id}"}}'), ("video", ' \n{{"id": "{id}"}}'), ("video[]", '{{"id": "{id}"}}'),
+        ("video[0][id]", "{id}"), ("characters[][id]", "{id}"), ("characters", '[{{"id": "{id}"}}]'), ("file_ids[]", "{id}"),
+        ("file_ids", '["{id}"]'), ("file_id", '"{id}"'), ("file_id", " {id}"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("path", ["/v1/videos/edits", "/v1/videos"])
+def test_no_field_of_a_form_names_an_object_of_another_key(
+    site: Site, file_id: str, path: str, name: str, value: str
+) -> None:
+    """In brackets, or as JSON in a field, which some parsers read."""
+    form = {"prompt": (None, "x"), "model": (None, "able-1"), name: (None, value.format(id=file_id))}  # fmt: skip
+    check_refused(site, "POST", path, files=form)

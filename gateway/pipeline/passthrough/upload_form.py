@@ -65,6 +65,9 @@ class UploadForm:
         fields: dict[str, Json] = {}
         for part in self._reader.parts:
             if part.value is not None:
+                is_named = _find_base(part) in self._table.names
+                if is_named and part.value.lstrip()[:1] in (b"{", b"["):
+                    raise _make_json_error(part)
                 _add_field(fields, part.name, part.value.decode("utf-8", "replace"))
             elif part.filename is None and _find_base(part) in self._table.names:
                 raise _make_text_error(part)
@@ -121,6 +124,13 @@ def _as_list(value: Json) -> list[Json]:
 def _make_late_error(part: FormPart) -> ProblemError:
     name = _find_base(part)
     return invalid_request(f"Send the field `{name}` of the form before its files.", name)
+
+
+def _make_json_error(part: FormPart) -> ProblemError:
+    name = _find_base(part)
+    return invalid_request(
+        f"Write `{name}` of the form as fields, `{name}[id]`, not as JSON.", name
+    )
 
 
 def _make_text_error(part: FormPart) -> ProblemError:
