@@ -79,7 +79,6 @@ def test_no_way_to_write_a_number_gets_more_images_than_are_paid(
         f'{{"model": "draw-1", "prompt": "x", "quality": "low", "n": [{quoted}]}}',
     ):
         site = make_site(make, upstream, price_images)
-        Painter.billed = Decimal(0)
         painter.billed = Decimal(0)
         upstream.on("/acme/images", painter.paint)
         spend(site, content=body.encode(), headers={"content-type": "application/json"})
@@ -101,7 +100,10 @@ def test_no_form_gets_more_images_than_are_paid(
     painter = Painter(upstream)
     site = make_site(make, upstream, price_images)
     upstream.on("/acme/images", painter.paint)
-    data = {"model": "draw-1", "prompt": "x", "quality": "low", **fields}
+    plain = {"model": "draw-1", "prompt": "x", "quality": "low"}
+    assert site.ask("POST", "/v1/images/generations", json=plain).status_code == 200
+    assert painter.billed == LOW
+    data = {**plain, **fields}
     spend(site, data=data, files={"image": ("a.png", b"x")})
     assert painter.billed <= BUDGET
 
@@ -116,3 +118,17 @@ def test_what_a_request_leaves_open_is_reserved_at_its_dearest(
     upstream.on("/acme/images", painter.paint)
     spend(site, json={"model": "draw-1", "prompt": "x", **quality})
     assert painter.billed <= BUDGET
+
+
+@pytest.mark.parametrize("url", ["/v1/images/generations", "/v1/images/edits", "/v1/videos", "/v1/responses"])  # fmt: skip
+def test_no_batch_makes_images_for_nothing(make: Make, upstream: Upstream, url: str) -> None:
+    """Its file bounds tokens; a price by the image has no bound there."""
+    site = make_site(make, upstream, price_images)
+    body = {"model": "draw-1", "prompt": "x", "n": 10, "max_output_tokens": 1}
+    line = {"custom_id": "1", "method": "POST", "url": url, "body": body}
+    file = {"file": ("a.jsonl", jsonio.dumps(line))}
+    made = site.ask("POST", "/v1/files", files=file, data={"purpose": "batch"})
+    batch = {"input_file_id": made.json()["id"], "endpoint": url, "completion_window": "24h"}
+    refused = site.ask("POST", "/v1/batches", json=batch)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "budget_unbounded")
+    assert site.sent[-1].path == "/acme/files"
