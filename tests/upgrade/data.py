@@ -33,6 +33,7 @@ from tests.e2e.four_labs import (
     host,
     make_request,
 )
+from tests.e2e.four_labs import whole as whole_json
 from tests.e2e.kill_trial import KilledGateway
 from tests.e2e.redis_port import Place
 from tests.e2e.scale_fleet import link_program
@@ -116,6 +117,7 @@ class DataTrial:
         file.write_bytes(jsonio.dumps(rows))
         value["keys"] = {"store": keys} if keys else str(file)
         self._in_database = bool(keys)
+        self._value = value
         self.gateway = KilledGateway(folder, upstream.url, **value)
         self.gateway.environ |= {
             "REDIS_URL": redis_url,
@@ -182,6 +184,29 @@ class DataTrial:
             connection.sendall("\r\n".join([*lines, "", ""]).encode() + body)
             until(lambda: len(self.upstream.requests) > count, "the provider has the call")
             yield connection
+
+    def use_new_settings(self, *, are_used: bool) -> None:
+        """Write a configuration with settings that the former version does not know, or without."""
+        value = self._value
+        if are_used:
+            provider = {**value["providers"][CHAT], "endpoints": {"openai-images": ""}, "names": ["draw-*"]}  # fmt: skip
+            price = {"units": {"image": "0.04"}, "as_of": "2026-11-24"}
+            value = {
+                **value,
+                "providers": {**value["providers"], CHAT: provider},
+                "models": {**value["models"], "draw-1": {"price": price}},
+            }
+        self.gateway.config.write_bytes(jsonio.dumps({"version": 1, **value}))
+
+    def make_new_rows(self) -> None:
+        """Make rows that the former version could not make: of an endpoint beside text."""
+        self.upstream.on("/images", whole_json({"data": [{}, {}]}))
+        named = {"authorization": f"Bearer {self.secrets['env']}"}
+        with self._client() as client:
+            body = {"model": "draw-1", "prompt": "x", "n": 2}
+            reply = client.post("/v1/images/generations", json=body, headers=named)
+        if reply.headers.get("x-tiergate-cost") != "0.08":
+            self.wrong.append(f"two images: {reply.status_code} {reply.text}")
 
     def make_keys(self) -> None:
         """Put the keys into the database, if they belong there."""
@@ -374,15 +399,20 @@ def run_data(trial: DataTrial, former: Program, this: Program) -> None:
     trial.install(this)
     trial.start()
     compare_reports(before, trial.report(), trial.wrong)
+    trial.stop()
+    trial.use_new_settings(are_used=True)
+    trial.start()
     if (now := trial.try_keys()) != statuses:
         trial.wrong.append(f"keys got {now}, and {statuses} before")
+    trial.make_new_rows()
     last = trial.report()
     count = len(last.views["costs"]) - len(before.views["costs"])
-    if count != (expected := sum(status != 401 for status in statuses.values())):
+    if count != (expected := 1 + sum(status != 401 for status in statuses.values())):
         trial.wrong.append(f"{expected} calls with a key made {count} rows")
     trial.run("ledger", "verify")
     trial.stop()
     trial.install(former)
+    trial.use_new_settings(are_used=False)
     come_back(trial, last, is_newer=trial.read_schema() != schema)
 
 

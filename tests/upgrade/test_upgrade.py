@@ -1,13 +1,10 @@
 """The version before becomes this one: short forms of `make upgrade`."""
 
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.e2e import scale_fleet
-from tests.e2e.kill_trial import KilledGateway
 from tests.upgrade.data import STORES, try_store
 from tests.upgrade.former import Program, unpack_former
 from tests.upgrade.rollout import run_rollout
@@ -38,22 +35,6 @@ def test_no_call_fails_while_gateways_of_two_versions_share_redis_and_postgresql
     refused = {(name, path) for name, path, status in rollout.statuses if status != 200}
     assert refused <= {(former.name, "/v1/usage")}, "it can no longer read the newer store"
     assert sum(rollout.versions.values()) == rollout.calls.rows
-
-
-def test_a_gateway_ends_in_good_order_though_a_newer_version_has_changed_its_store(
-    tmp_path: Path,
-) -> None:
-    """Its last rows wait in the journal, for the version that starts next."""
-    gateway = KilledGateway(tmp_path, "http://127.0.0.1:9")
-    try:
-        gateway.start()
-        with closing(sqlite3.connect(tmp_path / "data/ledger.db")) as base:
-            base.execute("PRAGMA user_version = 999")
-        assert gateway.stop() == 0
-        assert "the last rows wait in the journal for the next start" in gateway.log()
-        assert "Traceback" not in gateway.log()
-    finally:
-        gateway.close()
 
 
 def test_a_clone_without_the_former_commit_takes_this_tree(tmp_path: Path) -> None:

@@ -134,10 +134,15 @@ def serve(
                 handover, worker_count, server.drain, sockets, shared_memory, log
             ),
         )
-        try:
-            gateway.ledger_runtime.feed()  # the last rows of all workers: only one of them fed
-        except (OSError, StoreError) as error:  # away, or of a newer version
-            log("ledger", error=f"{error}; the last rows wait in the journal for the next start")
+        feed_last_rows(gateway.ledger_runtime.feed, log)
+
+
+def feed_last_rows(feed: Callable[[], object], log: Log) -> None:
+    """Feed the store with the last rows of all workers, of which only one fed."""
+    try:
+        feed()
+    except (OSError, StoreError) as error:  # the store is away, or of a newer version
+        log("ledger", error=f"{error}; the last rows wait in the journal for the next start")
 
 
 def _serve(
