@@ -45,6 +45,24 @@ def has_ended(job: Object) -> bool:
     return any(isinstance(word, str) and word.lower() in _END_WORDS for word in words)
 
 
+def may_have_worked(kind: str, job: Object) -> bool:
+    """Return True if a job without a usage may have cost something: it answered, or trained.
+
+    `kind` is that of its object.
+    """
+    if kind != "batch":
+        return job.get("status") != "failed"
+    counts = _as_object(job.get("request_counts"))
+    stats = _as_object(_as_object(job.get("metadata")).get("batchStats"))
+    answered = (
+        counts.get("completed"),
+        counts.get("succeeded"),
+        job.get("succeeded_requests"),  # Mistral
+        stats.get("successfulRequestCount"),  # Gemini, as text
+    )
+    return any(count not in (None, 0, "0") for count in answered)
+
+
 def read_job_usage(job: Object, model: str) -> UsageByModel | None:
     """Return what a job used by its own word; None if it does not say.
 

@@ -316,7 +316,7 @@ class Gateway:
         revisions = (self.revision, *self._retiring)
         for revision in revisions:
             await revision.engine.drain()
-            await revision.passthrough.jobs.drain()
+            await revision.passthrough.jobs.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -385,6 +385,7 @@ class Gateway:
 
         async def close() -> None:
             await revision.engine.drain()
+            await revision.passthrough.jobs.drain()
             self._retiring.discard(revision)
             remaining = (self.revision, *self._retiring)
             engines_in_use = _list_local_engines(remaining)

@@ -8,7 +8,12 @@ import pytest
 from gateway.core import jsonio
 from gateway.core.usage import Usage
 from gateway.dialects import job_results
-from gateway.dialects.job_results import ResultReader, has_ended, read_job_usage
+from gateway.dialects.job_results import (
+    ResultReader,
+    has_ended,
+    may_have_worked,
+    read_job_usage,
+)
 
 
 @pytest.mark.parametrize(
@@ -109,3 +114,22 @@ def test_sums_have_every_class_of_tokens() -> None:
 def test_a_line_that_is_too_long_makes_the_usage_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job_results, "MAX_LINE_BYTES", 100)
     assert read(chat("a" * 200, prompt_tokens=1, completion_tokens=1)) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "job", "expected"),
+    [
+        ("batch", {"status": "completed"}, False),
+        ("batch", {"request_counts": {"total": 2, "completed": 0, "failed": 2}}, False),
+        ("batch", {"request_counts": {"completed": 1}}, True),
+        ("batch", {"request_counts": {"succeeded": 1}}, True),
+        ("batch", {"succeeded_requests": 1}, True),
+        ("batch", {"metadata": {"batchStats": {"successfulRequestCount": "1"}}}, True),
+        ("fine_tuning_job", {"status": "failed"}, False),
+        ("fine_tuning_job", {"status": "succeeded"}, True),
+    ],
+)
+def test_a_job_without_a_usage_may_have_cost_something(
+    kind: str, job: dict[str, Any], expected: bool
+) -> None:
+    assert may_have_worked(kind, job) is expected

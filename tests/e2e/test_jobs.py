@@ -4,9 +4,11 @@ from decimal import Decimal
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from gateway.core import jsonio
+from gateway.core.errors import Problem, ProblemError
 from gateway.core.ledger_rows import FinalRow, RepriceRow
 from tests.e2e.test_passthrough import answer
 from tests.e2e.upstream import Answer, Request, Upstream, failing
@@ -252,3 +254,121 @@ def test_a_batch_may_use_only_the_models_of_its_key(make: Make, provider: Provid
     assert create(world).status_code == 403
     upload(world, LINE)
     assert create(world).status_code == 200
+
+
+def test_a_batch_of_messages_costs_its_factor_once(make: Make, upstream: Upstream) -> None:
+    def messages(value: Config) -> None:
+        capped(1)(value)
+        value["providers"]["acme"]["endpoints"] = {"anthropic-batches": ""}
+
+    usage = {"input_tokens": 1000, "output_tokens": 500, "service_tier": "batch"}
+    message = {"type": "message", "model": "swift-1", "usage": usage}
+    line = jsonio.dumps({"custom_id": "1", "result": {"type": "succeeded", "message": message}})
+    ended = {
+        "id": "msgbatch_1", "processing_status": "ended",
+        "results_url": f"{upstream.url}/acme/messages/batches/msgbatch_1/results",
+    }  # fmt: skip
+
+    def serve(request: Request) -> Answer:
+        if request.method == "POST":
+            return answer(b'{"id": "msgbatch_1", "processing_status": "in_progress"}')
+        if request.path.endswith("/results"):
+            return Answer(pieces=(line,), headers=(), length=len(line))
+        return answer(jsonio.dumps(ended))
+
+    upstream.on("/acme/messages/batches", serve)
+    world = make(messages)
+    params = {"model": "swift-1", "max_tokens": 1000, "messages": []}
+    body = {"requests": [{"custom_id": "1", "params": params}]}
+    assert world.client.post("/v1/messages/batches", json=body).status_code == 200
+    poll(world)
+    _, reprices = rows(world)
+    assert [item.cost for item in reprices] == [Decimal("0.00015")]
+
+
+def test_a_batch_whose_account_has_gone_reserves_nothing(make: Make, provider: Provider) -> None:
+    world = make(capped(1))
+    upload(world, LINE)
+    match = world.gateway.built_config.built_catalogue.passthrough.match("POST", b"/v1/batches")
+    assert match is not None
+    msgspec.structs.force_setattr(match.candidates[0].provider, "accounts", ())
+    assert create(world).status_code == 404
+    assert spent(world) == 0
+    row, _ = rows(world)
+    assert (row.cost, row.reserved, row.attempts) == (Decimal(0), None, 0)
+
+
+def test_a_batch_that_was_made_is_never_free(
+    make: Make, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make(capped(1))
+    upload(world, LINE)
+
+    async def fail(*_args: object, **_options: object) -> None:
+        raise ProblemError(Problem(kind="ledger", message="The disk is full."))
+
+    monkeypatch.setattr(world.gateway.passthrough.owners, "add", fail)
+    assert create(world).status_code == 503
+    reserved = spent(world)
+    assert reserved > 0
+    row, _ = rows(world)
+    assert (row.cost, row.attempts, row.state) == (None, 1, "failed")
+    assert row.reserved is not None
+    assert abs(int(row.reserved * 1_000_000) - reserved) <= 1
+
+
+def test_training_that_does_not_state_its_tokens_has_no_known_cost(
+    make: Make, provider: Provider, upstream: Upstream
+) -> None:
+    world = make(batches)
+    upload(world, LINE, purpose="fine-tune")
+    job = {"id": "ftjob-1", "status": "running", "trained_tokens": None}
+    upstream.on("/acme/fine_tuning/jobs", lambda _: answer(jsonio.dumps(job)))
+    body = {"model": "swift-1", "training_file": "file-1"}
+    assert world.client.post("/v1/fine_tuning/jobs", json=body).status_code == 200
+    job["status"] = "succeeded"
+    poll(world)
+    assert rows_of(world) == []
+
+
+def test_a_batch_whose_answers_lie_elsewhere_has_no_known_cost(
+    make: Make, provider: Provider
+) -> None:
+    world = make(capped(1))
+    upload(world, LINE)
+    create(world)
+    provider.end(output_file_id="", request_counts={"total": 1, "completed": 1, "failed": 0})
+    poll(world)
+    assert rows_of(world) == []
+
+
+def test_a_batch_that_its_client_deletes_still_gets_its_cost(
+    make: Make, upstream: Upstream, provider: Provider
+) -> None:
+    def google(value: Config) -> None:
+        capped(1)(value)
+        acme = value["providers"]["acme"]
+        acme["endpoints"] = {"gemini-batches": ""}
+
+    usage = {"promptTokenCount": 1000, "candidatesTokenCount": 500, "totalTokenCount": 1500}
+    response = {"response": {"modelVersion": "swift-1", "usageMetadata": usage}}
+    ended = {
+        "name": "batches/b1", "done": True,
+        "response": {"inlinedResponses": {"inlinedResponses": [response]}},
+    }  # fmt: skip
+
+    def serve(request: Request) -> Answer:
+        if request.method == "POST":
+            return answer(b'{"name": "batches/b1", "done": false}')
+        return answer(b"{}" if request.method == "DELETE" else jsonio.dumps(ended))
+
+    upstream.on("/acme/models", serve)
+    upstream.on("/acme/batches", serve)
+    world = make(google)
+    inlined = {"request": {"contents": [], "generationConfig": {"maxOutputTokens": 1000}}}
+    body = {"batch": {"inputConfig": {"requests": {"requests": [inlined]}}}}
+    url = "/v1beta/models/swift-1:batchGenerateContent"
+    assert world.client.post(url, json=body).status_code == 200
+    assert world.client.delete("/v1beta/batches/b1").status_code == 200
+    _, reprices = rows(world)
+    assert [item.cost for item in reprices] == [Decimal("0.00015")]

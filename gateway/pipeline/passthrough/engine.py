@@ -33,9 +33,7 @@ from gateway.pipeline.passthrough.request import (
 )
 from gateway.pipeline.passthrough.responder import Exchange, PassThroughResponder
 from gateway.pipeline.passthrough.urls import UPLOAD_ID
-from gateway.pipeline.response import (
-    Response,
-)
+from gateway.pipeline.response import Response
 from gateway.pipeline.response_builder import respond_to_error
 from gateway.routing import refusals, route_passthrough
 from gateway.routing.features import Features
@@ -133,10 +131,20 @@ class PassThroughEngine:
         account.is_unbilled = endpoint.billing == "free"
         if target.price is None or target.price.units:
             account.unit_bounds = list_unit_bounds(endpoint, facts.value)
+        if endpoint.deletes:
+            await self.jobs.finish(named_objects)
         await self._reserve(account, facts, choice, target, decision)
-        if job is not None:
-            await self.jobs.reserve(account, features, job)
-        return await self._exchange(request, facts, choice, target, account, named_objects, job)
+        try:
+            if job is not None:
+                await self.jobs.reserve(account, features, job)
+            exchange = await self._begin(
+                request, facts, choice, target, account, named_objects, job
+            )
+        except BaseException:
+            if job is not None:
+                self.jobs.release(account, job)
+            raise
+        return await self._exchange(exchange, target)
 
     async def _reserve(
         self,
@@ -164,7 +172,7 @@ class PassThroughEngine:
         account.reservation = await self._limiter.reserve(bound, decision, plan, _decide_again)
         account.rate_limits = account.reservation.rate_limits
 
-    async def _exchange(
+    async def _begin(
         self,
         request: PassThroughRequest,
         facts: PassThroughFacts,
@@ -173,8 +181,8 @@ class PassThroughEngine:
         account: RecordedAccount,
         named_objects: Sequence[OwnedObject],
         job: JobPlan | None,
-    ) -> Response:
-        """Send the request, and respond with the answer. Raises ProblemError."""
+    ) -> Exchange:
+        """Prepare the request, and note that it is sent. Raises ProblemError."""
         provider = choice.endpoint.provider
         provider_account = _find_account(provider, choice.account)
         if provider.command:
@@ -182,10 +190,21 @@ class PassThroughEngine:
         parameters = dict(request.match.parameters)
         if choice.endpoint.endpoint.model == "path":
             parameters["model"] = choice.model
-        loop = asyncio.get_running_loop()
+        headers = dict(request.call.headers)
+        if request.content_type:
+            headers["content-type"] = request.content_type
+        body = write_body(request, facts, choice.model)
+        forwarded = ForwardedRequest(
+            method=choice.endpoint.endpoint.method,
+            url=choice.endpoint.build_url(parameters, request.query),
+            headers=headers,
+            body=body,
+            length=None if request.upload is None else request.upload.length,
+        )
         timers = provider.timers[name_timers(choice.tier, "generate")]
-        exchange = Exchange(
+        return Exchange(
             request=request,
+            forwarded=forwarded,
             facts=facts,
             choice=choice,
             account=account,
@@ -194,44 +213,39 @@ class PassThroughEngine:
             provider_account=provider_account,
             attempt=await account.attempt_started(target, provider_account),
             timers=timers,
-            deadline=loop.time() + timers.total,
+            deadline=asyncio.get_running_loop().time() + timers.total,
         )
-        headers = dict(request.call.headers)
-        if request.content_type:
-            headers["content-type"] = request.content_type
-        upload, body = request.upload, write_body(request, facts, choice.model)
+
+    async def _exchange(self, exchange: Exchange, target: Target) -> Response:
+        """Send the request, and respond with the answer. Raises ProblemError."""
+        account, timers, upload = exchange.account, exchange.timers, exchange.request.upload
 
         async def record_resend(problem: Problem) -> None:
             account.attempt_failed(exchange.attempt, problem)
-            exchange.attempt = await account.attempt_started(target, provider_account)
+            exchange.attempt = await account.attempt_started(target, exchange.provider_account)
 
         try:
             response = await self._client.forward(
-                provider,
-                provider_account,
-                ForwardedRequest(
-                    method=choice.endpoint.endpoint.method,
-                    url=choice.endpoint.build_url(parameters, request.query),
-                    headers=headers,
-                    body=body,
-                    length=None if upload is None else upload.length,
-                ),
+                exchange.choice.endpoint.provider,
+                exchange.provider_account,
+                exchange.forwarded,
                 timers,
                 # An upload may take as long as it makes progress; then its answer has its own time.
                 deadline=exchange.deadline if upload is None else math.inf,
                 on_resend=record_resend,
             )
             if upload is not None:
-                exchange.deadline = loop.time() + timers.total
+                exchange.deadline = asyncio.get_running_loop().time() + timers.total
             try:
                 return await self._responder.respond(exchange, response)
             except BaseException:
                 await response.close()
                 raise
         except ProblemError as error:
-            account.attempt_failed(exchange.attempt, error.problem)
-            if job is not None and not exchange.is_accepted and error.problem.spent == "no":
-                await self.jobs.release(account, job)
+            if not exchange.is_accepted:
+                account.attempt_failed(exchange.attempt, error.problem)
+                if exchange.job is not None and error.problem.spent == "no":
+                    self.jobs.release(account, exchange.job)
             raise
 
 

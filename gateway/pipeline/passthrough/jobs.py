@@ -11,12 +11,12 @@ gateways learn of it does no harm: they all write the same cost, and a reservati
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from decimal import Decimal
 
 import msgspec
 
-from gateway.core import jsonio
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.jsonio import Json
 from gateway.core.ledger_rows import FinalRow, RepriceRow, Row
@@ -30,12 +30,19 @@ from gateway.core.price import compute_cost
 from gateway.core.target import Target
 from gateway.dialects import DIALECTS
 from gateway.dialects.job_requests import bound_training, read_batch
-from gateway.dialects.job_results import ResultReader, UsageByModel, has_ended, read_job_usage
+from gateway.dialects.job_results import (
+    ResultReader,
+    UsageByModel,
+    has_ended,
+    may_have_worked,
+    read_job_usage,
+)
 from gateway.limits.batch_bound import compute_batch_cost
 from gateway.limits.cost_bounds import make_ended_call, to_micro_usd
 from gateway.limits.limiter import Limiter
 from gateway.limits.passthrough_bound import PassThroughBound
 from gateway.pipeline.accounting import RecordedAccount
+from gateway.pipeline.passthrough.answer import read_object
 from gateway.routing import route_passthrough
 from gateway.routing.features import Features
 from gateway.routing.route_passthrough import PassThroughChoice
@@ -54,6 +61,8 @@ _ID_SUFFIX = ".job"
 _RETRIEVE_BY_KIND = {"batch": "batches.retrieve", "fine_tuning_job": "fine_tuning.retrieve"}
 """The endpoint that tells about a job, by its kind."""
 _MAX_JOBS_PER_POLL = 500
+_STOP_SECONDS = 2.0
+"""Seconds for which a gateway that stops waits for the work on jobs: another takes it up."""
 _MAX_JOB_BYTES = 64_000_000
 _RESULT_MEMBERS = frozenset(
     {
@@ -61,6 +70,8 @@ _RESULT_MEMBERS = frozenset(
     }
 )  # fmt: skip
 """Members of a job with the file of its answers, not that of its errors."""
+_BATCH_TIER = "batch"
+"""The service tier that Anthropic names in the answers of a batch."""
 _ZERO, _ONE = Decimal(0), Decimal(1)
 
 
@@ -112,9 +123,8 @@ class JobKeeper:
         self._record = record
         self._log = log
         self._wall = wall
-        self._ending: set[str] = set()
-        """The calls whose jobs are being ended."""
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._ending: dict[str, asyncio.Task[None]] = {}
+        """The tasks that end jobs, by the calls that began them."""
 
     async def plan(
         self,
@@ -188,9 +198,10 @@ class JobKeeper:
         )
         await self._limiter.extend(bound, decision, job.target)
 
-    async def release(self, account: RecordedAccount, job: JobPlan) -> None:
+    def release(self, account: RecordedAccount, job: JobPlan) -> None:
         """Give back what a job reserved that the provider has not begun."""
-        await self._settle(account.call.key.tenant, account.call.key.name, job.id, _ZERO)
+        key = account.call.key
+        self._limiter.settle(self._make_row(key.tenant, key.name, job.id, _ZERO))
 
     def watch(self, objects: Iterable[OwnedObject], value: Mapping[str, Json]) -> None:
         """Note an answer of a provider about a job: if it has ended, its cost is written soon."""
@@ -207,48 +218,78 @@ class JobKeeper:
         except ProblemError:
             return  # it is logged, and the next look comes
         for item in jobs:
-            try:
-                await self._look(item)
-            except ProblemError as error:
-                self._log("objects", text=f"no answer about a job: {error.problem.kind}")
-            except Exception as error:  # noqa: BLE001 - the other jobs are looked at
-                self._log("bug", error=locate_error(error))
+            if _is_open(item):
+                await self._look_safely(item)
         await self.drain()
+
+    async def finish(self, objects: Iterable[OwnedObject]) -> None:
+        """Write the cost of those objects that are jobs and have ended, before they are deleted."""
+        for item in objects:
+            if not _is_open(item):
+                continue
+            await self._look_safely(item)
+            if (task := self._ending.get(item.facts["job"]["call"])) is not None:
+                await asyncio.wait([task])
 
     async def drain(self) -> None:
         """Wait until the cost of all jobs that are known to have ended is written."""
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        while self._ending:
+            await asyncio.wait(self._ending.values())
+
+    async def stop(self) -> None:
+        """Wait a little for the work on jobs, then end it: the next look begins it anew."""
+        if not self._ending:
+            return
+        _, tasks = await asyncio.wait(self._ending.values(), timeout=_STOP_SECONDS)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _look_safely(self, item: OwnedObject) -> None:
+        """Ask a provider about one job; log what fails."""
+        try:
+            await self._look(item)
+        except ProblemError as error:
+            self._log("objects", text=f"no answer about a job: {error.problem.kind}")
+        except Exception as error:  # noqa: BLE001 - the other jobs are looked at
+            self._log("bug", error=locate_error(error))
 
     async def _look(self, item: OwnedObject) -> None:
         """Ask a provider about one job. Raises ProblemError."""
-        if self._wall() - item.facts["job"]["at"] > JOB_SECONDS:
+        try:
+            value = await self._retrieve(item)
+        except ProblemError:
+            if not self._is_late(item):
+                raise
+            value = {}
+        if has_ended(value):
+            self._start_end(item, value)
+        elif self._is_late(item):
             text = f"the {item.kind} {item.id} has not ended: what it reserved stays charged"
             self._log("objects", text=text)
             await self._close(item)
-            return
-        endpoint = self._routes.find(item.provider, _RETRIEVE_BY_KIND[item.kind])
-        if endpoint is None:
-            return
-        value = jsonio.loads(await self._fetch(endpoint, item, item.id))
-        if isinstance(value, dict) and has_ended(value):
-            self._start_end(item, value)
+
+    def _is_late(self, item: OwnedObject) -> bool:
+        """Return True if a job is so old that its reservation no longer holds."""
+        age: float = self._wall() - item.facts["job"]["at"]
+        return age > JOB_SECONDS
 
     def _start_end(self, item: OwnedObject, value: Mapping[str, Json]) -> None:
         call = item.facts["job"]["call"]
-        if call in self._ending:
-            return
-        self._ending.add(call)
-        task = asyncio.create_task(self._end(item, value))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(lambda _: self._ending.discard(call))
+        if call not in self._ending:
+            task = self._ending[call] = asyncio.create_task(self._end(item, value))
+            task.add_done_callback(lambda _: self._ending.pop(call))
 
     async def _end(self, item: OwnedObject, value: Mapping[str, Json]) -> None:
         """Write what an ended job cost, and give back the rest of its reservation. Never raises."""
         job = item.facts["job"]
         try:
-            usage = await self._read_usage(item, value)
+            try:
+                usage = await self._read_usage(item, value)
+            except ProblemError:
+                if not self._is_late(item):
+                    raise
+                usage = None
             cost, version = await self._price(item, usage)
             if cost is None:
                 text = f"the cost of the {item.kind} {item.id} is unknown: its row keeps `reserved`"
@@ -275,14 +316,13 @@ class JobKeeper:
             usage = read_job_usage(value, model)
             if usage is not None:
                 return usage
-        if item.kind != "batch":
-            return {}
-        endpoint, id = self._find_results(item, value)
+        endpoint, id = self._find_results(item, value) if item.kind == "batch" else (None, "")
         if endpoint is None:
-            return {} if not id else None
+            return None if id or may_have_worked(item.kind, value) else {}
         reader = ResultReader(model)
-        async for data in self._stream(endpoint, item, id):
-            reader.feed(data)
+        async with aclosing(self._stream(endpoint, item, id)) as pieces:
+            async for data in pieces:
+                reader.feed(data)
         return reader.finish()
 
     def _find_results(
@@ -313,6 +353,8 @@ class JobKeeper:
                 return None, None
             price = target.price.find_in_force(job["at"])
             factor = target.provider.batch_price if item.kind == "batch" else _ONE
+            if counts.service == _BATCH_TIER:  # the factor is its price
+                counts = msgspec.structs.replace(counts, service=None)  # noqa: PLW2901
             cost = compute_cost(counts, price)
             if cost is None or factor is None:
                 return None, None
@@ -340,7 +382,13 @@ class JobKeeper:
 
     async def _settle(self, tenant: str, key: str, id: str, cost: Decimal | None) -> None:
         """End a reservation; without a cost it stays charged."""
-        row = FinalRow(
+        row = self._make_row(tenant, key, id, cost)
+        self._limiter.settle(row)  # in this process, which may have granted it
+        await self._limiter.settle_dead(tenant, [make_ended_call(row)])
+
+    def _make_row(self, tenant: str, key: str, id: str, cost: Decimal | None) -> FinalRow:
+        """Return the row of a job alone, which ends its reservation and is never written."""
+        return FinalRow(
             id=id,
             at=self._wall(),
             key=key,
@@ -354,22 +402,30 @@ class JobKeeper:
             wasted=_ZERO,
             config="",
         )
-        self._limiter.settle(row)  # in this process, which may have granted it
-        await self._limiter.settle_dead(tenant, [make_ended_call(row)])
 
     async def _close(self, item: OwnedObject) -> None:
         """Note that a job has ended. Raises ProblemError."""
         facts = {**item.facts, "job": {**item.facts["job"], "state": "ended"}}
         await self._owners.change_facts(item, facts)
 
-    async def _fetch(self, endpoint: ProviderEndpoint, item: OwnedObject, id: str) -> bytes:
-        """Return the whole answer of an endpoint about an object. Raises ProblemError."""
-        pieces = [data async for data in self._stream(endpoint, item, id)]
-        return b"".join(pieces)
+    async def _retrieve(self, item: OwnedObject) -> dict[str, Json]:
+        """Return what a provider says of a job; nothing if it is not asked. Raises ProblemError."""
+        endpoint = self._routes.find(item.provider, _RETRIEVE_BY_KIND[item.kind])
+        if endpoint is None:
+            return {}
+        pieces, size = [], 0
+        async with aclosing(self._stream(endpoint, item, item.id)) as stream:
+            async for piece in stream:
+                pieces.append(piece)
+                size += len(piece)
+                if size > _MAX_JOB_BYTES:
+                    message = "The provider's answer about a job is too large."
+                    raise ProblemError(Problem(kind="upstream_error", message=message))
+        return read_object(b"".join(pieces))
 
     async def _stream(
         self, endpoint: ProviderEndpoint, item: OwnedObject, id: str
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes]:
         """Yield the answer of an endpoint about an object. Raises ProblemError."""
         provider = endpoint.provider
         account = next((one for one in provider.accounts if one.name == item.account), None)

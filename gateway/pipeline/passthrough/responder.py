@@ -65,6 +65,8 @@ class Exchange(msgspec.Struct, kw_only=True):
     """One request to a provider, with what the gateway must know once its answer comes."""
 
     request: PassThroughRequest
+    forwarded: ForwardedRequest
+    """The request as the provider gets it."""
     facts: PassThroughFacts
     choice: PassThroughChoice
     account: RecordedAccount
@@ -164,11 +166,12 @@ class PassThroughResponder:
         body = await collect_body(response, exchange.timers, exchange.deadline, _MAX_JSON_BYTES)
         await response.close()
         value = answer.read_object(body)
-        body = await self._apply_ownership(exchange, value, body)
+        # From here on the cost is known, also if the client gets an error.
         if endpoint.bills_answer:
             account.usage = read_usage(endpoint, account.call.dialect, exchange.facts.value, value)
             await self._find_served_model(exchange, value)
         account.is_complete = True
+        body = await self._apply_ownership(exchange, value, body)
         account.record_first_content(self._clock())
         row = account.settle("settled", response.status)
         await account.wait_for_sync()
