@@ -13,7 +13,7 @@ import msgspec
 from gateway.core.jsonio import Json
 from gateway.core.passthrough import PassThroughEndpoint
 from gateway.core.units import UnitBounds, format_unit, parse_quantity
-from gateway.core.usage import Usage, parse_usd
+from gateway.core.usage import Usage, parse_count, parse_usd
 from gateway.dialects.anthropic_messages import usage as anthropic_usage
 from gateway.dialects.gemini import usage as gemini_usage
 from gateway.dialects.openai_chat import usage as chat_usage
@@ -22,6 +22,7 @@ from gateway.dialects.openai_responses import usage as responses_usage
 type Object = Mapping[str, Json]
 
 _ONE = Decimal(1)
+_SEARCH = "search"
 _ANNOTATION_MEMBERS = ("bbox_annotation_format", "document_annotation_format")
 _INTERACTION_COUNTS = {
     "total_input_tokens": "promptTokenCount",
@@ -53,7 +54,7 @@ def read_usage(
         return usage
     quantity = _read_quantity(endpoint.unit, request, answer)
     if quantity is None:
-        return usage
+        return _read_search_tokens(answer) if endpoint.unit == _SEARCH else usage
     units = {_name_unit(endpoint.unit, request, answer): quantity}
     return Usage(units=units, billed=_read_bill(answer))
 
@@ -93,6 +94,12 @@ def _read_tokens(dialect: str, answer: Object) -> Usage | None:
     return chat_usage.find({"usage": usage})
 
 
+def _read_search_tokens(answer: Object) -> Usage | None:
+    """Return the tokens of a search among documents (Jina, Voyage): all are input."""
+    tokens = parse_count(_as_object(answer.get("usage")).get("total_tokens"))
+    return None if tokens is None else Usage(input=tokens, output=0, billed=_read_bill(answer))
+
+
 def _read_quantity(unit: str, request: Object, answer: Object) -> Decimal | None:
     """Return the quantity of a unit, as far as an answer or its request shows it."""
     match unit:
@@ -112,7 +119,8 @@ def _read_quantity(unit: str, request: Object, answer: Object) -> Decimal | None
             return parse_quantity(_as_object(answer.get("usage_info")).get("pages_processed"))
         case "search":
             billed_units = _as_object(_as_object(answer.get("meta")).get("billed_units"))
-            return parse_quantity(billed_units.get("search_units"))
+            usage = _as_object(answer.get("usage"))  # OpenRouter has them there
+            return parse_quantity(billed_units.get("search_units", usage.get("search_units")))
         case _:
             return None
 

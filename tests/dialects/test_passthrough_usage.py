@@ -78,6 +78,11 @@ def endpoint(unit: str) -> PassThroughEndpoint:
         ("page", "openai-chat", {"bbox_annotation_format": {"type": "json_schema"}},
          {"usage_info": {"pages_processed": 3}}, Usage(units={"page annotated": Decimal(3)})),
         ("page", "openai-chat", {}, {"usage_info": None}, None),
+        ("search", "openai-chat", {}, {"usage": {"total_tokens": 815}}, Usage(input=815, output=0)),
+        ("search", "openai-chat", {}, {"usage": {"total_tokens": 815, "cost": 0.002}},
+         Usage(input=815, output=0, billed=Decimal("0.002"))),
+        ("search", "openai-chat", {}, {"usage": {"total_tokens": 815, "search_units": 1}},
+         Usage(units={"search": Decimal(1)})),
         ("search", "openai-chat", {}, {"meta": {"billed_units": {"search_units": 1}}},
          Usage(units={"search": Decimal(1)})),
         (
