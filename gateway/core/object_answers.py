@@ -12,10 +12,8 @@ from gateway.core import jsonio
 from gateway.core.jsonio import Json, Members
 from gateway.core.object_ids import find_file_name
 
-_FACT_MEMBERS = {"bytes": "bytes", "size_bytes": "bytes", "sizeBytes": "bytes"} | {
-    name: name for name in ("purpose", "model", "status", "state", "endpoint", "input_file_id")
-}
-"""What the gateway notes of an object, by the member that has it."""
+_SIZE_MEMBERS = ("bytes", "size_bytes")
+"""The members that have the bytes of a file."""
 _FIXED_EXPIRY_KINDS = frozenset({"file", "upload"})
 """Kinds whose `expires_at` is the time of their deletion, which nothing changes later."""
 
@@ -133,15 +131,13 @@ def _read_object(kind: str, value: Mapping[str, Json]) -> MadeObject | None:
     id = _read_id(value)
     if id is None:
         return None
-    facts = {
-        fact: value[name] for name, fact in _FACT_MEMBERS.items() if _is_plain(value.get(name))
-    }
+    sizes = [value[name] for name in _SIZE_MEMBERS if isinstance(value.get(name), int)]
     expires_at = value.get("expires_at") if kind in _FIXED_EXPIRY_KINDS else None
     return MadeObject(
         id=id,
         kind=kind,
         expires_at=float(expires_at) if isinstance(expires_at, int | float) else None,
-        facts=facts,
+        facts={"bytes": sizes[0]} if sizes else {},
     )
 
 
@@ -157,7 +153,3 @@ def _read_id(value: Json) -> str | None:
         return None
     id = value.get("id") or value.get("name")
     return id if isinstance(id, str) and id else None
-
-
-def _is_plain(value: Json) -> bool:
-    return isinstance(value, str | int | float) and value != ""

@@ -32,4 +32,4 @@ class OwnedObject(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: float | None = None
     """When the provider deletes it by itself; None if it does not, or does not say."""
     facts: dict[str, Json] = {}
-    """What the gateway must know of it later: bytes, purpose, model, bounds of a batch."""
+    """What the gateway must know of it later: bytes, the job, bounds of a batch."""

@@ -21,7 +21,7 @@ from gateway.core.object_answers import (
             [
                 MadeObject(
                     id="file-1", kind="file", expires_at=9.0,
-                    facts={"bytes": 120, "purpose": "batch"},
+                    facts={"bytes": 120},
                 )
             ],
         ),
@@ -33,7 +33,7 @@ from gateway.core.object_answers import (
         (
             "fine_tuning_job",
             {"id": "ftjob-1", "model": "gpt", "status": ""},
-            [MadeObject(id="ftjob-1", kind="fine_tuning_job", facts={"model": "gpt"})],
+            [MadeObject(id="ftjob-1", kind="fine_tuning_job")],
         ),
         (
             "upload",
@@ -46,7 +46,7 @@ from gateway.core.object_answers import (
         (
             "file",
             {"file": {"name": "files/a", "sizeBytes": "12", "state": "ACTIVE", "expires_at": "x"}},
-            [MadeObject(id="files/a", kind="file", facts={"bytes": "12", "state": "ACTIVE"})],
+            [MadeObject(id="files/a", kind="file")],
         ),
         ("cached_content", {"name": "cachedContents/1"},
          [MadeObject(id="cachedContents/1", kind="cached_content")]),

@@ -56,7 +56,7 @@ class PassThroughEngine:
         objects: ObjectGuard,
         responder: PassThroughResponder,
         jobs: JobKeeper,
-        limiter: Limiter | None,
+        limiter: Limiter,
         end_user_hasher: EndUserHasher,
         wait_until_ready: Callable[[Provider], Awaitable[None]],
         log: Log,
@@ -155,7 +155,7 @@ class PassThroughEngine:
         decision: Decision,
     ) -> None:
         """Reserve what the call may cost. Raises ProblemError if a limit or budget refuses it."""
-        if self._limiter is None or not self._limiter.applies_to(account.call.key):
+        if not self._limiter.applies_to(account.call.key):
             return
         endpoint = choice.endpoint.endpoint
         bound = PassThroughBound(
