@@ -1,11 +1,13 @@
 """Pass-through calls over real sockets: bytes, rows, objects of keys, and what no table lists."""
 
 import hashlib
+import time
 from decimal import Decimal
 
 import httpx
 import pytest
 
+from gateway.core import jsonio
 from tests.e2e.upstream import SSE, Answer, Request, Upstream, failing
 from tests.e2e.world import Config, Make, World
 
@@ -288,3 +290,43 @@ def test_a_hard_budget_refuses_what_nothing_bounds(make: Make, upstream: Upstrea
     assert not upstream.requests
     upstream.on("/acme/files", answer(b'{"id": "file-1"}'))
     assert world.client.post("/v1/files", files={"file": b"1"}).status_code == 200
+
+
+def test_a_download_may_take_longer_than_a_call(make: Make, upstream: Upstream) -> None:
+    def hasty(value: Config) -> None:
+        media(value)
+        value["providers"]["acme"]["timeouts"] = {"total": "0.2s"}
+
+    def serve(request: Request) -> Answer:
+        if request.path.endswith("/content"):
+            return Answer(pieces=(b"one\n", None, b"two\n"), headers=(), length=8)
+        return answer(b'{"id": "file-1", "object": "file"}')
+
+    upstream.on("/acme/files", serve)
+    world = make(hasty)
+    world.client.post("/v1/files", files={"file": ("a.txt", b"x")}, data={"purpose": "user_data"})
+    with world.client.stream("GET", "/v1/files/file-1/content") as reply:
+        pieces = reply.iter_bytes()
+        assert next(pieces) == b"one\n"
+        time.sleep(0.4)
+        world.release()
+        assert b"".join(pieces) == b"two\n"
+
+
+def test_a_list_with_results_of_others_shows_the_own_ones(make: Make, upstream: Upstream) -> None:
+    def batches(value: Config) -> None:
+        value["providers"]["acme"]["endpoints"] = {"anthropic-batches": ""}
+
+    def serve(request: Request) -> Answer:
+        own = {"id": "msgbatch_1", "results_url": results.format("msgbatch_1")}
+        if request.method == "POST":
+            return answer(b'{"id": "msgbatch_1", "results_url": null}')
+        other = {"id": "msgbatch_2", "results_url": results.format("msgbatch_2")}
+        return answer(jsonio.dumps({"data": [other, own], "has_more": False}))
+
+    results = upstream.url + "/acme/messages/batches/{}/results"
+    upstream.on("/acme/messages/batches", serve)
+    world = make(batches)
+    assert world.client.post("/v1/messages/batches", json={"requests": []}).status_code == 200
+    (shown,) = world.client.get("/v1/messages/batches").json()["data"]
+    assert shown["results_url"] == f"{world.url}/v1/messages/batches/msgbatch_1/results"

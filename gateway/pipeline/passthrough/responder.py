@@ -1,5 +1,6 @@
 """Respond with a provider's answer to a pass-through call: whole, as a list, or as it comes."""
 
+import math
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import NoReturn
 from urllib.parse import parse_qsl, urlencode
@@ -51,6 +52,8 @@ _MAX_ERROR_BYTES = 1_000_000
 _MAX_EVENT_BYTES = 64_000_000
 _MAX_JSON_BYTES = 128_000_000
 """Bytes of an answer that the gateway reads whole: images come as text within JSON."""
+_MAX_LIST_BYTES = 16_000_000
+"""Bytes of one page of a list: it is of small parts, which take the gateway longer to read."""
 _CONFLICT = 409
 _MAX_PAGES = 20
 """Pages of a list that the gateway reads in search of objects of the key."""
@@ -163,9 +166,10 @@ class PassThroughResponder:
     ) -> Response:
         """Read a JSON answer, remember the objects that it tells of, and respond with it."""
         account, endpoint = exchange.account, exchange.choice.endpoint.endpoint
-        body = await collect_body(response, exchange.timers, exchange.deadline, _MAX_JSON_BYTES)
+        max_bytes = _MAX_LIST_BYTES if endpoint.lists else _MAX_JSON_BYTES
+        body = await collect_body(response, exchange.timers, exchange.deadline, max_bytes)
         await response.close()
-        value = answer.read_object(body)
+        value = {} if endpoint.lists else answer.read_object(body)
         # From here on the cost is known, also if the client gets an error.
         if endpoint.bills_answer:
             account.usage = read_usage(endpoint, account.call.dialect, exchange.facts.value, value)
@@ -237,7 +241,7 @@ class PassThroughResponder:
         try:
             if response.status != 200:
                 await self._raise_refusal(exchange, response)
-            return await collect_body(response, timers, exchange.deadline, _MAX_JSON_BYTES)
+            return await collect_body(response, timers, exchange.deadline, _MAX_LIST_BYTES)
         finally:
             await response.close()
 
@@ -268,7 +272,8 @@ class PassThroughResponder:
         items: list[Json] = [value]
         if endpoint.lists:
             body = await self._keep_own_objects(exchange, body)
-            items = answer.read_object(body).get(endpoint.list_member) or []
+            value = answer.read_object(body)
+            items = value.get(endpoint.list_member) or []
         for item in items if endpoint.makes else ():
             made_objects += find_result_objects(endpoint.makes, item)
         facts = describe_made_object(exchange.request)
@@ -288,9 +293,11 @@ class PassThroughResponder:
         """Yield the bytes of an answer as they come; then write the row of the call."""
         account, ended_by, problem = exchange.account, "client", None
         events = _EventReader(exchange) if account.stream else None
+        # A file may take as long as both sides make progress.
+        deadline = exchange.deadline if account.stream else math.inf
         try:
             try:
-                async for data in response.read(exchange.timers.idle, exchange.deadline):
+                async for data in response.read(exchange.timers.idle, deadline):
                     if events is not None and (made_objects := events.feed(data)):
                         await self._objects.add(account.call.key, exchange.place, made_objects, {})
                     yield data
