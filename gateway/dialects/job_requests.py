@@ -6,7 +6,7 @@ from decimal import Decimal
 import msgspec
 
 from gateway.core import jsonio
-from gateway.core.batch_file import BatchFileReader, BatchModelFacts
+from gateway.core.batch_file import BatchFileFacts, BatchFileReader, BatchModelFacts
 from gateway.core.jsonio import Json
 from gateway.core.owned_object import OwnedObject
 from gateway.core.target import Target
@@ -22,7 +22,10 @@ _IMAGE_MARK = b'"type":"image"'
 def read_batch(
     value: Mapping[str, Json], objects: Sequence[OwnedObject]
 ) -> dict[str, BatchModelFacts]:
-    """Return the requests of a batch by model: in its files, or in its own body."""
+    """Return the requests of a batch by model: in its files, or in its own body.
+
+    Return none if the gateway cannot read one of them.
+    """
     facts_by_model: dict[str, BatchModelFacts] = {}
     for item in objects:
         batch = item.facts.get("batch") if item.kind == "file" else None
@@ -32,11 +35,18 @@ def read_batch(
                 msgspec.convert(batch["models"], dict[str, BatchModelFacts]),
             )
     requests = value.get("requests")
-    for request in requests if isinstance(requests, list) else ():  # Anthropic
+    lines = _list_inlined(value)
+    for request in requests if isinstance(requests, list) else ():
         params = request.get("params") if isinstance(request, dict) else None
-        if isinstance(params, dict):
+        if isinstance(params, dict):  # Anthropic
             _merge_facts(facts_by_model, _read_message(params))
-    _merge_facts(facts_by_model, _read_inlined(value))
+        else:  # Mistral
+            lines.append(request)
+    if lines:
+        facts = _read_lines(lines)
+        if facts.problem:
+            return {}
+        _merge_facts(facts_by_model, facts.models)
     return facts_by_model
 
 
@@ -64,18 +74,20 @@ def _read_message(params: Mapping[str, Json]) -> dict[str, BatchModelFacts]:
     return {model if isinstance(model, str) else "": facts}
 
 
-def _read_inlined(value: Mapping[str, Json]) -> dict[str, BatchModelFacts]:
-    """Return the facts of the requests in a Gemini batch, which names its model in the path."""
+def _list_inlined(value: Mapping[str, Json]) -> list[Json]:
+    """Return the requests in a Gemini batch, which names its model in the path."""
     held: Json = value
     for name in ("batch", "inputConfig", "requests", "requests"):
         held = held.get(name) if isinstance(held, dict) else None
-    if not isinstance(held, list):
-        return {}
+    return list(held) if isinstance(held, list) else []
+
+
+def _read_lines(lines: list[Json]) -> BatchFileFacts:
+    """Return the facts of requests that could be the lines of a batch file."""
     reader = BatchFileReader()
-    for request in held:
-        reader.feed(jsonio.dumps(request) + b"\n")
-    facts = reader.finish()
-    return {} if facts.problem else facts.models
+    for line in lines:
+        reader.feed(jsonio.dumps(line) + b"\n")
+    return reader.finish()
 
 
 def _merge_facts(total: dict[str, BatchModelFacts], added: Mapping[str, BatchModelFacts]) -> None:

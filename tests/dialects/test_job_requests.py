@@ -109,3 +109,12 @@ def test_training_reads_its_files_in_each_epoch(
 ) -> None:
     target = Target(provider=Provider(name="p", urls={}), model="m", price=price)
     assert bound_training(target, value, objects) == bound
+
+
+def test_requests_beside_a_file_count_too() -> None:
+    """Mistral takes both, and names the model in the batch."""
+    request = {"custom_id": "1", "body": {"max_tokens": 5, "messages": []}}
+    files = [file(**{"": BatchModelFacts(requests=1, answers=1)})]
+    (facts,) = read_batch({"requests": [request, request]}, files).values()
+    assert (facts.requests, facts.capped_tokens) == (3, 10)
+    assert read_batch({"requests": [request, {"custom_id": "2"}]}, files) == {}
