@@ -1,6 +1,7 @@
 """Pass-through calls over real sockets: bytes, rows, objects of keys, and what no table lists."""
 
 import hashlib
+import threading
 import time
 from decimal import Decimal
 
@@ -8,6 +9,8 @@ import httpx
 import pytest
 
 from gateway.core import jsonio
+from gateway.pipeline.passthrough import engine
+from gateway.pipeline.passthrough.request import PassThroughFacts, PassThroughRequest, read_facts
 from tests.e2e.upstream import SSE, Answer, Request, Upstream, failing
 from tests.e2e.world import Config, Make, World
 
@@ -330,3 +333,21 @@ def test_a_list_with_results_of_others_shows_the_own_ones(make: Make, upstream: 
     assert world.client.post("/v1/messages/batches", json={"requests": []}).status_code == 200
     (shown,) = world.client.get("/v1/messages/batches").json()["data"]
     assert shown["results_url"] == f"{world.url}/v1/messages/batches/msgbatch_1/results"
+
+
+def test_a_large_body_is_read_beside_other_calls(
+    world: World, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upstream.on("/acme/images/generations", lambda _: answer(IMAGE))
+    threads: list[str] = []
+
+    def note(request: PassThroughRequest) -> PassThroughFacts:
+        threads.append(threading.current_thread().name)
+        return read_facts(request)
+
+    monkeypatch.setattr(engine, "read_facts", note)
+    for prompt in ("a cat", "a cat" * 250_000):
+        body = {"model": "draw-1", "prompt": prompt}
+        assert world.client.post("/v1/images/generations", json=body).status_code == 200
+    assert threads[0] == "loop"
+    assert threads[1] != "loop"

@@ -7,6 +7,7 @@ client's SDK retries by its own rule.
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import NoReturn
 from urllib.parse import parse_qs
 
@@ -43,6 +44,8 @@ from gateway.telemetry.log import Log
 from gateway.upstream.client import ProviderClient
 from gateway.upstream.forwarded_request import ForwardedRequest
 
+_LARGE_BODY_BYTES = 1_000_000
+
 
 class PassThroughEngine:
     """Serves pass-through calls of one configuration."""
@@ -72,6 +75,7 @@ class PassThroughEngine:
         self._end_user_hasher = end_user_hasher
         self._wait_until_ready = wait_until_ready
         self._log = log
+        self._large_body_lock = asyncio.Lock()
 
     async def serve(self, request: PassThroughRequest) -> Response:
         """Answer a call; every call leaves one final row.
@@ -102,7 +106,7 @@ class PassThroughEngine:
         cancel()
 
     async def _handle(self, request: PassThroughRequest, account: RecordedAccount) -> Response:
-        call, facts = request.call, read_facts(request)
+        call, facts = request.call, await self._read(request, partial(read_facts, request))
         user = call.end_user or facts.user or call.default_end_user
         if user:
             key = call.key
@@ -110,7 +114,7 @@ class PassThroughEngine:
         account.record_prompt(facts.prompt, 0, None)
         account.requested_model = facts.prompt.model or None
         features = Features(facts.prompt, call.dialect, call.key, call.options, None, call.hints)
-        ids = list_object_ids(request, facts)
+        ids = await self._read(request, partial(list_object_ids, request, facts))
         named_objects = await self._objects.find(call.key, ids)
         knows_all = len({item.id for item in named_objects}) == len(ids)
         if request.match.candidates[0].endpoint.creates == "batch":
@@ -145,6 +149,13 @@ class PassThroughEngine:
                 self.jobs.release(account, job)
             raise
         return await self._exchange(exchange, target)
+
+    async def _read[T](self, request: PassThroughRequest, work: Callable[[], T]) -> T:
+        """Read a body; for a large one in a thread, one at a time, so that other calls go on."""
+        if len(request.body or b"") <= _LARGE_BODY_BYTES:
+            return work()
+        async with self._large_body_lock:
+            return await asyncio.to_thread(work)
 
     async def _reserve(
         self,

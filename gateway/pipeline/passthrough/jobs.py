@@ -147,7 +147,8 @@ class JobKeeper:
         if choice.endpoint.endpoint.creates != "batch":
             bound = bound_training(target, value, objects)
             return JobPlan(id=id, models=(choice.model,), bound=bound, target=target)
-        facts_by_model = read_batch(value, objects)
+        # It may have 100,000 requests.
+        facts_by_model = await asyncio.to_thread(read_batch, value, objects)
         if not (facts_by_model and knows_all):  # nobody knows all of its models
             route_passthrough.decide(self._router.rules, features, choice, target)
         targets = {
