@@ -88,7 +88,7 @@ def content_fields(text: str) -> dict[str, Any]:
         "systemInstruction": {"parts": [{"text": text}]},
         "contents": [
             {"role": "user", "parts": [
-                {"text": text}, {"fileData": {"mimeType": text, "fileUri": text}},
+                {"text": text}, {"fileData": {"mimeType": text, "fileUri": f"gs://bucket/{text}"}},
                 {"inline_data": {"mime_type": text, "data": text}},
             ]},
             {"role": "model", "parts": [
