@@ -13,6 +13,7 @@ from gateway.core.call import NO_OPTIONS, Key
 from gateway.core.decision_context import DecisionContext
 from gateway.core.errors import ProblemError
 from gateway.core.name_patterns import matches_name
+from gateway.core.price import Price
 from gateway.core.prompt import Prompt
 from gateway.core.target import TIERS, Catalogue, Lab, Target
 from gateway.dialects import OPENAI_CHAT, Dialect
@@ -26,6 +27,7 @@ from gateway.settings.model_knowledge import (
     find_knowledge,
     list_known_facts,
     list_known_rates,
+    list_known_unit_prices,
 )
 
 _EXAMPLE_TEXT = "Hello"
@@ -186,7 +188,9 @@ def _explain_reservation(target: Target, budgets: list[str]) -> str:
 
 def _describe(place: _Place, budgets: list[str]) -> dict[str, object]:
     target, facts_source, price_source = place.knowledge
-    rates = {} if target.price is None else list_known_rates(target.price, time.time())
+    now, price = time.time(), target.price
+    rates = {} if price is None else list_known_rates(price, now)
+    units = {} if price is None else list_known_unit_prices(price, now)
     return {
         "provider": target.provider.name,
         "model": target.model,
@@ -197,6 +201,7 @@ def _describe(place: _Place, budgets: list[str]) -> dict[str, object]:
         "facts": list_known_facts(target.facts),
         "facts_from": facts_source or None,
         "price": {name: str(rate) for name, rate in rates.items()} or None,
+        "unit_prices": {unit: f"{usd:f}" for unit, usd in units.items()} or None,
         "price_from": price_source or None,
         "budgets": _explain_reservation(target, budgets) or None,
     }
@@ -206,16 +211,14 @@ def _print_place(place: _Place, budgets: list[str]) -> None:
     target, facts_source, price_source = place.knowledge
     facts = list_known_facts(target.facts)
     facts_text = ", ".join(f"{name} {_format(value)}" for name, value in facts.items())
-    rates = {} if target.price is None else list_known_rates(target.price, time.time())
-    rates_text = ", ".join(f"{name} {rate:f}" for name, rate in rates.items())
     lines = {
         "why": place.reason,
         "lab": place.lab,
         "tier": place.row or "none",
         "facts": f"{facts_text} ({facts_source})" if facts else "unknown, which refuses nothing",
-        "price": f"{rates_text} USD per million tokens ({price_source})"
-        if target.price is not None
-        else "unknown: its calls have no cost",
+        "price": "unknown: its calls have no cost"
+        if target.price is None
+        else f"{_format_price(target.price)} ({price_source})",
         "budgets": _explain_reservation(target, budgets),
         "off": target.provider.disabled_reason,
     }
@@ -223,6 +226,17 @@ def _print_place(place: _Place, budgets: list[str]) -> None:
     for name, text in lines.items():
         if text:
             click.echo(f"  {name:<{_WIDTH}}{text}")
+
+
+def _format_price(price: Price) -> str:
+    """Return the rates in force of a price, and the prices of its units."""
+    now = time.time()
+    rates = list_known_rates(price, now)
+    texts = [f"{usd:f} USD per {unit}" for unit, usd in list_known_unit_prices(price, now).items()]
+    if rates:
+        rates_text = ", ".join(f"{name} {rate:f}" for name, rate in rates.items())
+        texts.insert(0, f"{rates_text} USD per million tokens")
+    return "; ".join(texts) or "without a rate in force"
 
 
 def _format(value: object) -> str:

@@ -77,3 +77,8 @@ def list_known_rates(price: Price, timestamp: float) -> dict[str, Decimal]:
         "reasoning": rates.reasoning,
     }
     return {name: rate for name, rate in named_rates.items() if rate is not None}
+
+
+def list_known_unit_prices(price: Price, timestamp: float) -> dict[str, Decimal]:
+    """Return the USD in force of one unit beside tokens, by unit."""
+    return price.find_in_force(timestamp).units

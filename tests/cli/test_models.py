@@ -43,6 +43,25 @@ def test_an_unlisted_name_has_its_owner_and_the_source_of_its_price(file: Path) 
     assert verdict == "key open: may ask for it: acme, acme/gpt-4o-2024-08-06"
 
 
+def test_a_model_that_bills_units_has_the_price_of_each(tmp_path: Path) -> None:
+    models = (
+        "  gpt-draw: {price: {input: 5, output: 40, units: {image: 0.04}}}\n"
+        "  gpt-free: {price: {as_of: '2026-11-30'}}\n"
+    )
+    file = config(tmp_path, OWNERS.replace("models:\n", f"models:\n{models}"))
+    named = run("--config", file, "models", "acme/whisper-1")
+    assert "0.0001 USD per second (genai-prices" in named.stdout
+    drawn = run("--config", file, "models", "gpt-draw")
+    assert "input 5, output 40 USD per million tokens; 0.04 USD per image (gpt-draw in" in (
+        drawn.stdout
+    )
+    assert (
+        "without a rate in force (gpt-free in" in run("--config", file, "models", "gpt-free").stdout
+    )
+    (place,) = json.loads(run("--config", file, "models", "gpt-draw", "--json").stdout)["places"]
+    assert place["unit_prices"] == {"image": "0.04"}
+
+
 def test_a_listed_name_has_the_lines_of_its_facts_and_price(file: Path) -> None:
     result = run("--config", file, "models", "small", "--json")
     value = json.loads(result.stdout)
