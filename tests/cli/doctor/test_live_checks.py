@@ -7,6 +7,8 @@ import pytest
 
 from gateway.cli.doctor.live.budget import ProbeBudget
 from gateway.cli.doctor.live.checks import is_same_model
+from gateway.cli.doctor.live.redaction import RecordingRedactor
+from gateway.core.target import Provider
 
 
 @pytest.mark.parametrize(
@@ -52,3 +54,13 @@ async def test_a_probe_waits_for_what_others_leave() -> None:
     await budget.settle(Decimal(5), Decimal(9))  # more than it could: nothing more is sent
     assert not await late
     assert not await budget.reserve(Decimal("0.01"))
+
+
+def test_a_recording_does_not_quote_the_address_of_a_provider() -> None:
+    """A cloud's resource has the name of its owner, and providers quote it in errors."""
+    urls = {"openai-chat": "https://planted.openai.azure.example/openai/v1/chat/completions"}
+    redactor = RecordingRedactor([Provider(name="cloud", urls=urls), Provider(name="off", urls={})])
+    quoted = b'{"error":"no deployment at https://Planted.openai.azure.example:443/planted/x?y=1"}'
+    assert redactor.mask_error(quoted) == b'{"error":"no deployment at ***"}'
+    assert redactor.mask(b'{"host":"planted.openai.azure.example"}') == b'{"host":"***"}'
+    assert RecordingRedactor([]).mask(quoted) == quoted

@@ -6,6 +6,7 @@ these. Errors are redacted more: they quote what the caller sent, and who the ca
 
 import re
 from collections.abc import Iterable, Sequence
+from urllib.parse import urlsplit
 
 from gateway.core.target import Account, Catalogue, Provider
 from gateway.ledger.redaction import redact_text
@@ -50,7 +51,7 @@ class RecordingRedactor:
     def __init__(self, providers: Iterable[Provider], models: Iterable[str] = ()) -> None:
         """Take the credentials, headers and URLs of all providers, and the names of models."""
         self._accounts: list[Account] = []
-        masked_texts: set[str] = set()
+        masked_texts, hosts = set[str](), set[str]()
         for provider in providers:
             self._accounts += provider.accounts
             masked_texts.update(account.secret for account in provider.accounts)
@@ -59,6 +60,9 @@ class RecordingRedactor:
                 for name, value in provider.headers.items()
                 if name.lower() not in _REQUEST_HEADERS
             )
+            urls = (*provider.urls.values(), *provider.realtime.values())
+            hosts.update(urlsplit(url).hostname or "" for url in urls)
+        self._url_pattern = _compile_urls(hosts - {""})
         self._texts = sorted(
             (text for text in masked_texts if len(text) >= _MIN_SECRET_CHARS), key=len, reverse=True
         )
@@ -76,6 +80,8 @@ class RecordingRedactor:
             data = data.replace(text.encode(), _MASK.encode())
         for model, masked_model in self._models.items():
             data = data.replace(model.encode(), masked_model.encode())
+        if self._url_pattern is not None:
+            data = self._url_pattern.sub(_MASK.encode(), data)
         data = _ID_PATTERN.sub(rb"\1\2***", data)
         data = _PROJECT_PATTERN.sub(rb"\1/***", data)
         return _MEMBER_PATTERN.sub(rb'\1***"', data)
@@ -100,6 +106,15 @@ class RecordingRedactor:
             elif _LIMIT_HEADER_PATTERN.fullmatch(lower_name):
                 selected[lower_name] = _MASK
         return selected
+
+
+def _compile_urls(hosts: Iterable[str]) -> re.Pattern[bytes] | None:
+    """Return a pattern of URLs on some hosts, and of the hosts alone; None without a host."""
+    choice = "|".join(re.escape(host) for host in sorted(hosts, key=len, reverse=True))
+    if not choice:
+        return None
+    pattern = rf"""(?i:(?:\w+://)?(?:{choice})(?::\d+)?(?:/[^\s"'\\]*)?)"""
+    return re.compile(pattern.encode())
 
 
 def mask_model(model: str) -> str:
