@@ -487,6 +487,14 @@ def test_a_model_without_a_price_is_probed_only_if_the_caller_says_so(place: Pla
     assert done.find("6 more have no price, and nothing bounds their cost")
 
 
+def test_a_stream_that_was_left_is_charged_with_the_searches_of_a_host(place: Place) -> None:
+    """Such a host bills a search for each request, beside the tokens."""
+    price = "{input: 1, output: 2, tools: {search_low: 0.5}}"
+    done = place.run(dialects=(CHAT,), price=price, budget="9")
+    assert [item.name for item in done.provider.asked][-1] == "leave"
+    assert done.find("at most 0.5")
+
+
 def test_options_choose_labs_and_tiers(place: Place) -> None:
     done = place.run(words=("--lab", GEMINI, "--lab", CHAT))
     assert {item.dialect for item in done.provider.asked} == {GEMINI, CHAT}

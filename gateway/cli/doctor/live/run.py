@@ -13,7 +13,7 @@ from gateway.cli.doctor.live.checks import compute_probe_cost, find_deviations, 
 from gateway.cli.doctor.live.probes import PROBES, ProbeName
 from gateway.cli.doctor.live.recording import JudgedProbe
 from gateway.cli.doctor.live.send import ProbeOutcome, ProbeSender
-from gateway.cli.doctor.live.series import PlannedProbe, ProbeSeries
+from gateway.cli.doctor.live.series import PlannedProbe, ProbeSeries, sum_fees
 from gateway.core.price import compute_reservation
 
 _MAX_PROBES_PER_PROVIDER = 2
@@ -150,7 +150,7 @@ class LiveCheck:
             return reserved
         max_output = target.compute_max_output(outcome.probe.find_max_output(target), 1)
         bound = compute_reservation(price, prompt_tokens, max_output)
-        return reserved if bound is None else min(reserved, bound)
+        return reserved if bound is None else min(reserved, bound + sum_fees(price))
 
 
 def judge(outcome: ProbeOutcome) -> JudgedProbe:

@@ -14,6 +14,7 @@ from gateway.cli.doctor.live.probes import (
     lower_effort,
     strip_target,
 )
+from gateway.core.price import Price
 from gateway.core.prompt_bound import bound_prompt_tokens
 from gateway.core.target import TIERS, Catalogue, Target
 from gateway.dialects import OPERATIONS, Dialect
@@ -166,7 +167,10 @@ def compute_max_usd(
     )
     if micro_usd is None or target.price is None:
         return None
-    tool_rates = target.price.find_in_force(timestamp).tools
-    searches = any(name.startswith(_SEARCH_PREFIX) for name in tool_rates)
-    fees = sum(tool_rates.values(), Decimal(0)) if searches else Decimal(0)
-    return micro_usd / _MICRO_PER_USD + fees
+    return micro_usd / _MICRO_PER_USD + sum_fees(target.price.find_in_force(timestamp))
+
+
+def sum_fees(price: Price) -> Decimal:
+    """Return the most USD that a host bills for a request beside its tokens: for its searches."""
+    searches = any(name.startswith(_SEARCH_PREFIX) for name in price.tools)
+    return sum(price.tools.values(), Decimal(0)) if searches else Decimal(0)
