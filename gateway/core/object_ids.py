@@ -29,6 +29,7 @@ _ESCAPED_LETTER = re.compile(rb"\\u00(?:5[fF]|[46][1-9a-fA-F]|[57][0-9aA])")
 """A letter or underscore that is escaped, as a name that hides has it."""
 _NAME = re.compile(rb'("[^"\\]*(?:\\.[^"\\]*)*")(?:[ \t\r\n]*(:))?', re.DOTALL)
 """A string of JSON, with the colon that makes it a name."""
+_TYPE = re.compile(rb'"type"[ \t\r\n]*:')
 _GOOGLE_HOST = re.compile(r"(?!storage\.)(?:.*\.)?googleapis\.com\.?", re.IGNORECASE)
 """A host of Google's APIs. Objects of Cloud Storage have owners of their own."""
 _ITEM_MEMBERS = ("input", "items")
@@ -229,6 +230,8 @@ def find_objects(api: ObjectApi, body: bytes, value: Json) -> list[NamedObject]:
             "A member that names an object stands twice in one object, or has escapes in its name:"
             " write each such member once, as `file_id`."
         )
+    if _relies_on_types(table, body) and _count_types(value) != _count_matches(_TYPE, body):
+        raise invalid_request("A member `type` stands twice in one object: write it once.", "type")
     return list(found.values())
 
 
@@ -319,10 +322,30 @@ def _read_ids(table: IdTable, name: str, value: Json) -> Iterator[tuple[str, str
 
 def _count_names(table: IdTable, body: bytes) -> int:
     """Count the members that hold ids; a match within a longer name is none."""
+    return _count_matches(table.pattern, body)
+
+
+def _count_matches(pattern: re.Pattern[bytes], body: bytes) -> int:
     return sum(
         match.start() == 0 or body[match.start() - 1] != _BACKSLASH
-        for match in table.pattern.finditer(body)
+        for match in pattern.finditer(body)
     )
+
+
+def _relies_on_types(table: IdTable, body: bytes) -> bool:
+    """Return True if an object may have a type that makes its ids free."""
+    return any(kind.encode() in body for kind in table.free_form_by_type)
+
+
+def _count_types(value: Json) -> int:
+    """Count the objects in a value that have a type."""
+    count, stack = 0, [value]
+    while stack:
+        node = stack.pop()
+        count += isinstance(node, dict) and "type" in node
+        members = node.values() if isinstance(node, dict) else node
+        stack += [item for item in members if isinstance(item, dict | list)]
+    return count
 
 
 def _has_escaped_name(table: IdTable, body: bytes) -> bool:

@@ -360,3 +360,16 @@ def test_references_to_items_are_found_with_and_without_their_type() -> None:
     assert find_item_references({"input": items}) == ["a", "b", "c"]
     assert find_item_references({"items": items[:1], "input": "text"}) == ["a"]
     assert find_item_references({"output": items}) == []
+
+
+def test_a_type_that_stands_twice_frees_no_id() -> None:
+    """Else the type of an answer would hide a file from the gateway, and not from the provider."""
+    once = b'{"a": [{"type": "code_execution_output", "file_id": "x"}, {"type": "text"}, "type\\": 1"]}'
+    assert find_objects("anthropic", once, jsonio.loads(once)) == []
+    twice = b'{"source": {"type": "file", "type": "code_execution_output", "file_id": "x"}}'
+    for body in (twice, twice.replace(b'"file",  "type"', b'"file", "typ\\u0065"')):
+        with pytest.raises(ProblemError, match="`type` stands twice"):
+            find_objects("anthropic", body, jsonio.loads(body))
+    plain = b'{"source": {"type": "file", "type": "file", "file_id": "x"}}'
+    (found,) = find_objects("anthropic", plain, jsonio.loads(plain))
+    assert found.id == "x"
