@@ -128,7 +128,8 @@ class ObjectOwners:
     async def _run[T](self, work: Callable[[], T]) -> T:
         loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._executor, work)
+            # What a provider has made is remembered, also for a client that has left.
+            return await asyncio.shield(loop.run_in_executor(self._executor, work))
         except ObjectStoreError as error:
             self._note(str(error))
             raise ProblemError(_UNAVAILABLE) from None

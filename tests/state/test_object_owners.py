@@ -1,5 +1,7 @@
 """The owners of objects, as the event loop asks for them."""
 
+import asyncio
+import threading
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,20 @@ async def test_what_one_process_adds_another_finds(tmp_path: Path) -> None:
     assert await owners.find(WEB, ["file-1"]) == []
     await owners.close()
     await others.close()
+
+
+async def test_a_client_that_leaves_loses_no_object(tmp_path: Path) -> None:
+    owners = ObjectOwners(open_object_database("sqlite:///ledger.db", tmp_path), max_objects=9)
+    is_free = threading.Event()
+    owners._executor.submit(is_free.wait)
+    task = asyncio.create_task(owners.add([make("file-1")]))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    is_free.set()
+    assert await owners.find(WEB, ["file-1"]) == [make("file-1")]
+    await owners.close()
 
 
 async def test_a_key_has_at_most_so_many_objects(tmp_path: Path) -> None:
