@@ -187,6 +187,11 @@ class PassThroughServer:
         is_upload_url = bool(match.candidates[0].endpoint.upload_header)
         if not is_upload_url or QUERY_NAME.encode() not in scope["query_string"]:
             return None
+        if any(
+            name == _UPLOAD_COMMAND and b"start" in value.lower()
+            for name, value in scope["headers"]
+        ):
+            return None  # another upload would begin
         queries = parse_qs(scope["query_string"].decode("latin-1"), max_num_fields=100)
         token, upload_id = queries.get(QUERY_NAME, [""])[0], queries.get(UPLOAD_ID, [""])[0]
         owner = self._gateway.passthrough.upload_tokens.read(token, upload_id)

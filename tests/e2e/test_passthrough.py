@@ -208,6 +208,8 @@ def test_an_upload_url_leads_to_the_gateway_and_holds_for_one_upload(
     sent = {"x-goog-upload-command": "upload, finalize", "x-goog-upload-offset": "0"}
     for wrong in (url.replace("U1", "U2"), url.split("&tiergate")[0], url[:-3] + "xxx"):
         assert world.client.post(wrong, content=b"data", headers=sent).status_code == 401
+    another = {"x-goog-upload-command": "start"}
+    assert world.client.post(url, content=b"{}", headers=another).status_code == 401
     done = world.client.post(url, content=b"data", headers=sent)
     assert done.json()["file"]["name"] == "files/a"
     last = upstream.requests[-1]
