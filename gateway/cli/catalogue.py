@@ -96,7 +96,7 @@ def _write(file: FileUpdate) -> None:
     if file.file.resolve().is_relative_to(_PACKAGED_CONFIG):
         message = f"{file.file} belongs to the installed package. `tiergate init` makes your own."
         raise click.ClickException(message)
-    file.file.write_text(file.new_text, "utf-8")
+    file.file.write_bytes(file.new_text.encode())
 
 
 def _format_diff(file: FileUpdate) -> str:

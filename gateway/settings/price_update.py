@@ -141,7 +141,7 @@ class _FileEditor:
 
     def __init__(self, file: Path, list_date: date) -> None:
         self.file = file
-        self.text = file.read_text("utf-8")
+        self.text = file.read_bytes().decode()  # with its own ends of lines
         self._list_date = list_date.isoformat()
         self._spans: Mapping[PartPath, yaml.Span] = yaml.locate_scalars(self.text)
         self._changes: dict[yaml.Span, str] = {}

@@ -80,6 +80,16 @@ def test_write_changes_the_files_once(file: Path) -> None:
     assert run("--config", file, "check").exit_code == 0
 
 
+def test_a_file_keeps_its_ends_of_lines(file: Path) -> None:
+    """A file of Windows changes in its prices alone."""
+    file.write_bytes(file.read_bytes().replace(b"\n", b"\r\n"))
+    old_text = file.read_bytes()
+    run("--config", file, "catalogue", "update", "--date", "2026-11-30", "--write")
+    new_text = file.read_bytes()
+    assert new_text != old_text
+    assert new_text.count(b"\r\n") == old_text.count(b"\r\n") == new_text.count(b"\n")
+
+
 def test_without_a_date_the_day_is_that_of_the_newest_price_of_the_list(file: Path) -> None:
     result = run("--config", file, "catalogue", "update")
     assert "genai-prices " in result.stderr
