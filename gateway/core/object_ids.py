@@ -259,6 +259,11 @@ def find_item_references(value: Mapping[str, Json]) -> list[str]:
     ]
 
 
+def is_shared(kind: str, id: str) -> bool:
+    """Return True if every client of a provider has an object: a skill of the provider itself."""
+    return kind == "skill" and not id.startswith("skill_")
+
+
 def find_file_name(uri: str) -> str | None:
     """Return the name of the file of the Gemini API that a URI means; None if it means no file.
 
@@ -314,8 +319,8 @@ def _read_ids(table: IdTable, name: str, value: Json) -> Iterator[tuple[str, str
             continue
         if name in table.uris:
             id = find_file_name(id)
-        elif kind == "skill" and not id.startswith("skill_"):
-            continue  # a skill that every client of the provider has
+        elif is_shared(kind, id):
+            continue
         if id:
             yield id, kind
 

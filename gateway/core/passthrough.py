@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 import msgspec
 
+from gateway.core.object_ids import is_shared
 from gateway.core.target import Provider
 
 type Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -138,11 +139,16 @@ class ProviderEndpoint(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.base_url}{path}?{query}" if query else f"{self.base_url}{path}"
 
     def list_object_ids(self, parameters: Mapping[str, str]) -> list[str]:
-        """Return the ids of owned objects in a path, as the provider's answers have them."""
+        """Return the ids of owned objects in a path, as the provider's answers have them.
+
+        Everybody may look at what every client of the provider has.
+        """
+        is_look = self.endpoint.method == "GET"
         return [
             self._name_object(placeholder, parameters)
             for placeholder in self.endpoint.placeholders
-            if placeholder in OBJECT_KINDS
+            if (kind := OBJECT_KINDS.get(placeholder)) is not None
+            and not (is_look and is_shared(kind, parameters[placeholder]))
         ]
 
     def _name_object(self, placeholder: str, parameters: Mapping[str, str]) -> str:

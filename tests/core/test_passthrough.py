@@ -20,6 +20,8 @@ FILES = PassThroughTable(
         PassThroughEndpoint(name="files.retrieve", method="GET", path="/files/{file_id}"),
         PassThroughEndpoint(name="files.delete", method="DELETE", path="/files/{file_id}"),
         PassThroughEndpoint(name="files.latest", method="GET", path="/files/latest"),
+        PassThroughEndpoint(name="skills.retrieve", method="GET", path="/skills/{skill_id}"),
+        PassThroughEndpoint(name="skills.delete", method="DELETE", path="/skills/{skill_id}"),
         PassThroughEndpoint(
             name="parts.retrieve", method="GET", path="/files/{file_id}/parts/{item_id}"
         ),
@@ -69,6 +71,16 @@ def test_a_literal_segment_comes_before_a_placeholder() -> None:
     match = make_routes("a").match("GET", b"/v1/files/latest")
     assert match is not None
     assert match.candidates[0].endpoint.name == "files.latest"
+
+
+def test_a_skill_of_the_provider_itself_belongs_to_everybody_who_looks_at_it() -> None:
+    match = make_routes("a").match("GET", b"/v1/skills/xlsx")
+    assert match is not None
+    assert match.candidates[0].list_object_ids(match.parameters) == []
+    assert match.candidates[0].list_object_ids({"skill_id": "skill_1"}) == ["skill_1"]
+    match = make_routes("a").match("DELETE", b"/v1/skills/xlsx")
+    assert match is not None
+    assert match.candidates[0].list_object_ids(match.parameters) == ["xlsx"]
 
 
 def test_parts_of_an_object_are_no_objects_of_their_own() -> None:

@@ -17,6 +17,7 @@ from gateway.core.object_answers import (
     find_result_objects,
     read_page,
 )
+from gateway.core.object_ids import is_shared
 from gateway.core.owned_object import ObjectPlace, OwnedObject
 from gateway.core.sse import FrameSplitter, split_data_frames
 from gateway.core.target import Account, Catalogue, Timers
@@ -218,6 +219,7 @@ class PassThroughResponder:
             if page is None:
                 raise _make_unreadable_list_error(exchange)
             own_ids = await self._objects.keep_own(key, exchange.place, page)
+            own_ids |= {id for id in page.ids if is_shared(endpoint.endpoint.lists, id)}
             pages_left -= 1
             if own_ids or not (page.has_more and page.next_cursor and pages_left):
                 return page.keep(own_ids)

@@ -27,6 +27,7 @@ class AnthropicApi(ScriptedApi):
         self.files, self.contents = Shelf("file_"), dict[str, bytes]()
         self.batches, self.requests = Shelf("msgbatch_"), dict[str, Json]()
         self.skills, self.versions = Shelf("skill_"), dict[str, Shelf]()
+        self.skills["xlsx"] = make_skill("xlsx", "Excel", "1", "anthropic")  # every client has it
         self.on("POST", "/v1/messages", respond)
         self.on("POST", "/v1/files", self._keep_file)
         self.on("GET", "/v1/files", lambda form: make_page(self.files.values()))
@@ -112,11 +113,7 @@ class AnthropicApi(ScriptedApi):
         id = self.skills.new_id()
         self.versions[id] = Shelf(f"skillver_{id[-1]}")
         version = self._add_version(id)
-        self.skills[id] = {
-            "id": id, "type": "skill", "created_at": CREATED, "updated_at": CREATED,
-            "display_name": form.fields.get("display_name", "tables"),
-            "latest_version_id": version["id"], "source": {"type": "custom"},
-        }  # fmt: skip
+        self.skills[id] = make_skill(id, form.fields["display_name"], version["id"], "custom")
         return self.skills[id]
 
     def _add_version(self, id: str) -> Json:
@@ -136,6 +133,14 @@ def respond(form: Form) -> Json:
         "content": [{"type": "text", "text": "Hello.", "citations": None}],
         "stop_reason": "end_turn", "stop_sequence": None,
         "usage": {"input_tokens": 9, "output_tokens": 2},
+    }  # fmt: skip
+
+
+def make_skill(id: str, name: str, version: str, source: str) -> Json:
+    """Return a skill of the client, or of Anthropic itself."""
+    return {
+        "id": id, "type": "skill", "created_at": CREATED, "updated_at": CREATED,
+        "display_name": name, "latest_version_id": version, "source": {"type": source},
     }  # fmt: skip
 
 

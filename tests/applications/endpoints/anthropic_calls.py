@@ -65,8 +65,9 @@ def _batches(client: Client, step: Recorder) -> None:
 def _skills(client: Client, step: Recorder) -> None:
     skills = client.skills
     skill = step("skills.create", Skill, lambda: skills.create(files=[SKILL], display_name="Tables"), free=True).id  # fmt: skip
-    assert step("skills.list", list, lambda: [item.id for item in skills.list()], free=True) == [skill]  # fmt: skip
+    assert step("skills.list", list, lambda: [item.id for item in skills.list()], free=True) == ["xlsx", skill]  # fmt: skip
     step("skills.retrieve", Skill, lambda: skills.retrieve(skill), free=True)
+    step("skills.retrieve", Skill, lambda: skills.retrieve("xlsx"), free=True)
     second = step("skills.versions.create", SkillVersion, lambda: skills.versions.create(skill, files=[SKILL]), free=True).id  # fmt: skip
     assert len(step("skills.versions.list", list, lambda: [*skills.versions.list(skill)], free=True)) == 2  # fmt: skip
     where: Json = {"skill_id": skill}
