@@ -6,7 +6,7 @@ from gateway.core import jsonio
 from gateway.pipeline.passthrough import responder
 from tests.e2e.test_passthrough import begin_upload, google, media
 from tests.e2e.upstream import Upstream
-from tests.e2e.world import Make, World
+from tests.e2e.world import Config, Make, World
 from tests.security.shared_account import BOB, KEYS, SECRETS, Site, answer
 
 _OWN = "{own}/upload/v1beta/files?upload_id=U1&upload_protocol=resumable"
@@ -115,3 +115,24 @@ def test_a_large_file_of_json_passes_without_being_kept(
     site.account.answers[f"files/{file}/content"] = answer(data)
     reply = site.ask("GET", f"/v1/files/{file}/content")
     assert reply.content == data
+
+
+def test_a_url_in_an_answer_leads_nowhere_else(make: Make, upstream: Upstream) -> None:
+    """Anthropic's SDK opens `results_url` with the client's key."""
+
+    def anthropic(value: Config) -> None:
+        value["providers"]["acme"]["dialects"]["anthropic-messages"] = "/messages"
+        value["providers"]["acme"]["endpoints"] = {"anthropic-batches": ""}
+
+    world = make(anthropic)
+    own = f"{upstream.url}/acme/messages/batches/b1/results"
+    upstream.on("/acme", lambda _: answer({"id": "b1", "results_url": url}))
+    url = own
+    made = world.client.post("/v1/messages/batches", json={"requests": []})
+    assert made.json()["results_url"] == f"{world.url}/v1/messages/batches/b1/results"
+    for url in (
+        "https://evil.example/acme/messages/batches/b1/results", f"{own}@evil.example/", "//evil.example/results",
+        f"{upstream.url}/acme/organizations/users", f"{upstream.url}/other/messages/batches/b1/results", "javascript:x",
+    ):  # fmt: skip
+        reply = world.client.get("/v1/messages/batches/b1")
+        assert (reply.status_code, "evil" in reply.text) == (502, False), url
