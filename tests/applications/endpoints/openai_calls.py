@@ -163,7 +163,7 @@ def _files(client: Client, step: Recorder) -> None:
     other = step("batches.create", Batch, lambda: batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"))  # fmt: skip
     assert step("batches.cancel", Batch, lambda: batches.cancel(other.id), free=True).status == "cancelling"  # fmt: skip
     assert [item.id for item in _list(step, "batches.list", batches.list)] == [batch.id, other.id]
-    job = step("fine_tuning.create", FineTuningJob, lambda: jobs.create(model="gpt-4o-mini-2024-07-18", training_file=file.id), usd="0")  # fmt: skip
+    job = step("fine_tuning.create", FineTuningJob, lambda: jobs.create(model="gpt-4o-mini-2024-07-18", training_file=file.id))  # fmt: skip
     assert [item.id for item in _list(step, "fine_tuning.list", jobs.list)] == [job.id]
     step("fine_tuning.retrieve", FineTuningJob, lambda: jobs.retrieve(job.id), free=True)
     result = job.result_files[0]
