@@ -94,6 +94,12 @@ def format_config(
         ),
         "cache: {default: deterministic, ttl: 1h, scope: key}",
         "",
+        *_format_comment(
+            "A key reaches only files and other objects that it has made here; `pass`: also those "
+            "that nobody has made here."
+        ),
+        "passthrough: {foreign: refuse}",
+        "",
         *_format_comment("What each call cost and why: `tiergate costs`. Paths are inside ./data."),
         'ledger: {journal: ledger, store: "sqlite:///ledger.db", time_zone: UTC}',
         "",

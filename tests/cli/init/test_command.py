@@ -167,7 +167,7 @@ def test_init_overwrites_nothing_without_force(empty_folder: Path) -> None:
     result = init("--lab", "openai", "--yes")
     assert result.exit_code == 1
     assert result.stderr == (
-        "Error: config/gateway.yaml and 6 more are there already: --force overwrites, --output writes elsewhere.\n"
+        "Error: config/gateway.yaml and 9 more are there already: --force overwrites, --output writes elsewhere.\n"
     )
     assert edited.read_text("utf-8") == "# mine\n"
     assert init("--lab", "openai", "--yes", "--output", "other").exit_code == 1  # .env.example
