@@ -27,7 +27,9 @@ _NO_OBJECTS = "does not have the objects that the request names"
 def find_key_restriction(key: Key, target: Target) -> str:
     """Return why a key may not use a target; empty if it may."""
     if key.models is not None:
-        names = (target.model, target.name, target.model.rpartition("/")[2])
+        names = [target.model, target.name]
+        if target.is_listed:  # else the client has made up the path, and anybody's model may end so
+            names.append(target.model.rpartition("/")[2])
         if not any(fnmatchcase(name, pattern) for pattern in key.models for name in names):
             return _MODEL_NOT_ALLOWED
     if key.regions is not None and target.provider.region not in key.regions:

@@ -125,6 +125,27 @@ def test_the_scope_of_a_key_names_the_one_host_that_it_may_use() -> None:
 
 
 @pytest.mark.parametrize(
+    ("models", "model", "may"),
+    [
+        (("gpt-6",), "openrouter/openai/gpt-6", True),  # a lab lists it
+        (("gpt-6",), "openrouter/anybody/gpt-6", False),
+        (("gpt-6",), "groq/anybody/at/gpt-6", False),
+        (("anybody/gpt-6",), "openrouter/anybody/gpt-6", True),
+        (("*/gpt-6",), "openrouter/anybody/gpt-6", True),
+    ],
+)
+def test_a_path_that_a_client_makes_up_is_part_of_the_name(
+    models: tuple[str, ...], model: str, may: bool
+) -> None:
+    """On some hosts anybody can publish a model under a path and a name of their choice."""
+    key = Key(name="k", models=models)
+    if may:
+        assert route(model, key=key)[1] == model
+    else:
+        assert refusal(model, key=key).kind == "not_allowed"
+
+
+@pytest.mark.parametrize(
     ("labs", "model", "may"),
     [
         (("llama",), "groq/any-model", True),
