@@ -9,6 +9,7 @@ towards the provider is built anew from the template, so nothing of the client's
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from typing import Literal
 from urllib.parse import quote, unquote_to_bytes
 
@@ -172,9 +173,17 @@ class PassThroughMatch(msgspec.Struct, frozen=True):
         return PassThroughMatch(candidates, self.parameters) if candidates else self
 
 
-class _Route(msgspec.Struct):
-    pattern: re.Pattern[str]
-    candidates: list[ProviderEndpoint]
+class _Route:
+    """The endpoints that have one path template."""
+
+    def __init__(self, template: str) -> None:
+        self._template = template
+        self.candidates: list[ProviderEndpoint] = []
+
+    @cached_property
+    def pattern(self) -> re.Pattern[str]:
+        """The pattern of the template, compiled where a path first needs it: few commands do."""
+        return _compile(self._template)
 
 
 class PassThroughRoutes:
@@ -189,7 +198,7 @@ class PassThroughRoutes:
             template = item.table.prefix + item.endpoint.path
             by_method = self._routes.setdefault(template.count("/"), {})
             routes = by_method.setdefault(item.endpoint.method, {})
-            route = routes.setdefault(template, _Route(_compile(template), []))
+            route = routes.setdefault(template, _Route(template))
             route.candidates.append(item)
         for by_method in self._routes.values():
             for method, routes in by_method.items():  # `/a/b` comes before `/a/{b}`
