@@ -28,6 +28,8 @@ _CONFIG: Object = {
     "version": 1,
     "default": {"lab": "replay"},
     "cache": {"ttl": "0s"},
+    # Recorded requests name files that this gateway's clients did not upload.
+    "passthrough": {"foreign": "pass"},
     "providers": {"replay": {"auth": "none", "dialects": {"openai-chat": "/v1/chat/completions"}}},
     "labs": {"replay": {"smart": [{"model": "recorded"}]}},
 }
