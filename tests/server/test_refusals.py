@@ -31,7 +31,6 @@ def test_the_refusal_of_an_unknown_model_suggests_the_nearest(world: World) -> N
     for name, suggestion in (
         ("swfit-1", "swift-1"),
         ("reasonning", "reasoning"),
-        ("acme/fats", "acme/fast"),
     ):
         assert f"Did you mean {suggestion!r}?" in check_refusal(
             world.ask(chat(model=name)), 404, "model_not_found", "model"
