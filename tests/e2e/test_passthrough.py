@@ -313,7 +313,7 @@ def test_a_download_may_take_longer_than_a_call(make: Make, upstream: Upstream) 
     with world.client.stream("GET", "/v1/files/file-1/content") as reply:
         pieces = reply.iter_bytes()
         assert next(pieces) == b"one\n"
-        time.sleep(0.4)
+        time.sleep(0.4)  # longer than `total` allows a call
         world.release()
         assert b"".join(pieces) == b"two\n"
 

@@ -170,7 +170,7 @@ def test_a_slow_provider_slows_its_client_down(
         sent = -1
         while sent != client.sent_bytes:
             sent = client.sent_bytes
-            time.sleep(0.3)
+            time.sleep(0.3)  # a pause between two looks at real buffers
         assert sent < count_buffer_bytes()
         provider.may_read.set()
         sender.join(PATIENCE)
@@ -199,7 +199,7 @@ def test_a_download_of_any_size_needs_the_same_memory(
             sent = -1
             while sent != provider.sent_bytes:
                 sent = provider.sent_bytes
-                time.sleep(0.3)
+                time.sleep(0.3)  # a pause between two looks at real buffers
             assert sent < count_buffer_bytes()
             answer = connection.getresponse()
             while data := answer.read(262_144):
@@ -221,7 +221,7 @@ def test_a_slow_client_has_time_as_long_as_it_sends(
     client = dial(service, 4)
     for piece in client.pieces():
         client.send_piece(piece)
-        time.sleep(0.3)
+        time.sleep(0.3)  # the client sends slowly
     assert client.read_answer()[0] == 200
     client = dial(service, 4)
     for piece, _ in zip(client.pieces(), range(2), strict=False):

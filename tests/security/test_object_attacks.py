@@ -118,18 +118,19 @@ def test_no_reference_brings_an_item_of_another_key(site: Site, path: str, item:
 @pytest.mark.parametrize("path", OBJECTS)
 def test_a_list_shows_nothing_of_another_key(site: Site, path: str) -> None:
     kind = path.removeprefix("/v1/")
-    site.account.answers[kind] = answer({"id": "one", "object": kind})
+    own, other = "skill_one", "skill_two"  # a skill of another form is the provider's own, for all
+    site.account.answers[kind] = answer({"id": own, "object": kind})
     site.make_object(path)
     listed = {
-        "object": "list", "data": [{"id": "one", "x": 1}, {"id": "two", "name": "secret"}, {"x": "secret"}],
-        "first_id": "one", "last_id": "two", "has_more": False,
+        "object": "list", "data": [{"id": own, "x": 1}, {"id": other, "name": "secret"}, {"x": "secret"}],
+        "first_id": own, "last_id": other, "has_more": False,
     }  # fmt: skip
     site.account.answers[kind] = answer(listed)
     reply = site.ask("GET", path)
     if reply.status_code == 405:  # uploads have no list
         return
-    assert reply.json()["data"] == [{"id": "one", "x": 1}]
-    assert (reply.json()["first_id"], reply.json()["last_id"]) == ("one", "one")
+    assert reply.json()["data"] == [{"id": own, "x": 1}]
+    assert (reply.json()["first_id"], reply.json()["last_id"]) == (own, own)
     assert "secret" not in reply.text
     bobs = site.ask("GET", path, BOB)
     assert bobs.json()["data"] == []
