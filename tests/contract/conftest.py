@@ -1,10 +1,10 @@
-"""Shared fixtures of the contract tests: event loops, transports and certificates."""
+"""Shared fixtures of the contract tests: event loops, transports, certificates and PostgreSQL."""
 
 import asyncio
 import shutil
 import ssl
 import subprocess
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import uvloop
 
 from gateway.upstream.http1 import Http1Transport
 from gateway.upstream.http1.httpx_transport import create_httpx_transport
+from tests.ledger.postgres import PostgresServer, server
 
 type Make = Callable[..., httpx.AsyncBaseTransport]
 
@@ -34,6 +35,13 @@ authorityKeyIdentifier = keyid
 basicConstraints = critical, CA:{ca}
 {more}
 """
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """Start a real PostgreSQL server, once for the whole run."""
+    with server() as running_server:
+        yield running_server
 
 
 def pytest_asyncio_loop_factories(

@@ -9,7 +9,8 @@ from gateway.ledger.sinks.base import LedgerSink
 from gateway.ledger.sinks.open_sink import open_sink
 from gateway.ledger.store import open_reader
 from tests.applications.bill.play import play_days
-from tests.contract.ledger.conftest import clickhouse, postgres
+from tests.contract.conftest import postgres
+from tests.contract.ledger.conftest import clickhouse
 from tests.e2e.conftest import loop
 from tests.e2e.world import Loop
 from tests.ledger.clickhouse import PASSWORD, ClickHouseServer

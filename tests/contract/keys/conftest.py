@@ -1,21 +1,14 @@
 """Empty key databases of each kind, by URL."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from gateway.limits.key_store.store import KeyDatabase, open_database
-from tests.ledger.postgres import PostgresServer, server
+from tests.ledger.postgres import PostgresServer
 
 type Open = Callable[..., KeyDatabase]
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
-    """Start a real PostgreSQL server, once for the whole run."""
-    with server() as running_server:
-        yield running_server
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

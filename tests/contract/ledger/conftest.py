@@ -11,18 +11,11 @@ from gateway.ledger.journal import encode_row
 from gateway.ledger.sql_store import SqlStore
 from gateway.ledger.sqlite import SqliteStore
 from tests.ledger.clickhouse import ClickHouseServer, clickhouse_server
-from tests.ledger.postgres import PostgresServer, server
+from tests.ledger.postgres import PostgresServer
 
 type Make = Callable[[], SqlStore]
 
 _RUN = count(1)
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
-    """Start a real PostgreSQL server, once for the whole run."""
-    with server() as running_server:
-        yield running_server
 
 
 @pytest.fixture(scope="session")

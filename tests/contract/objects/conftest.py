@@ -7,16 +7,9 @@ import pytest
 
 from gateway.state.object_owners import open_object_database
 from gateway.state.object_store.database import ObjectDatabase
-from tests.ledger.postgres import PostgresServer, server
+from tests.ledger.postgres import PostgresServer
 
 type Open = Callable[[], ObjectDatabase]
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
-    """Start a real PostgreSQL server, once for the whole run."""
-    with server() as running_server:
-        yield running_server
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
