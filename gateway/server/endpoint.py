@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable
 from typing import Any
 
 from gateway.core.call import Call
@@ -63,10 +64,7 @@ class Endpoint:
             length = headers.length
             if path:
                 headers.add_query_key(scope["query_string"])
-            try:
-                key = request_headers.identify(self._gateway.keys, headers)
-            except ProblemError as refusal:
-                key = await self._client_tokens.identify(headers, refusal)
+            key = await self._client_tokens.identify(headers)
             in_flight = self._admission.enter(key)
         except ProblemError as error:
             await self.refuse(
@@ -103,10 +101,7 @@ class Endpoint:
                     exchange.headers, dialect.forwarded_headers, dialect.default_headers
                 )
                 exchange.request_headers = headers
-            try:
-                key = request_headers.identify(self._gateway.keys, headers)
-            except ProblemError as refusal:
-                key = await self._client_tokens.identify(headers, refusal)
+            key = await self._client_tokens.identify(headers)
             in_flight = admission.enter(key)
         except ProblemError as error:
             length = None if headers is None or headers.length is None else len(data)
@@ -134,11 +129,18 @@ class Endpoint:
         call_id: str,
     ) -> bytes | None:
         """Read the body of a request; None if it was refused or its client has left."""
+        memory = self._admission.reserve_memory(in_flight)
+        reading = self._admission.read_body(
+            receive, length, memory, allows_token_ids=self._allows_token_ids
+        )
+        return await self.finish_reading(reading, in_flight, send, call_id)
+
+    async def finish_reading[Body](
+        self, reading: Awaitable[Body], in_flight: InFlightRequest, send: Send, call_id: str
+    ) -> Body | None:
+        """Return what `reading` returns; None if it was refused or the client has left."""
         try:
-            memory = self._admission.reserve_memory(in_flight)
-            return await self._admission.read_body(
-                receive, length, memory, allows_token_ids=self._allows_token_ids
-            )
+            return await reading
         except ClientGone:
             return None
         except ProblemError as error:

@@ -1,13 +1,12 @@
 """Pass-through calls at the edge: which requests they are, their key, admission and body."""
 
-import asyncio
 from urllib.parse import parse_qs
 
 import msgspec
 
 from gateway.core.batch_file import BatchFileReader
 from gateway.core.call import OPEN_KEY, Call, Key
-from gateway.core.errors import DRAINING, ClientGone, Problem, ProblemError
+from gateway.core.errors import Problem, ProblemError
 from gateway.core.passthrough import BodyKind, PassThroughMatch
 from gateway.dialects import ANTHROPIC_MESSAGES, DIALECTS, GEMINI, OPENAI_CHAT, Dialect
 from gateway.pipeline.passthrough.answer import JSON_TYPE, is_json
@@ -96,7 +95,9 @@ class PassThroughServer:
             content_type = _read_content_type(scope, match.candidates[0].endpoint.body)
             if dialect is GEMINI:
                 headers.add_query_key(scope["query_string"])
-            key = self._find_upload_key(scope, match) or await self._identify(headers)
+            key = self._find_upload_key(scope, match)
+            if key is None:
+                key = await self._client_tokens.identify(headers)
             in_flight = self._admission.enter(key)
         except ProblemError as error:
             await endpoint.refuse(
@@ -118,10 +119,10 @@ class PassThroughServer:
                 if data is None:
                     return
                 request.body = data
-            elif body_kind != "none" and not await self._take_upload(
-                request, receive, length, in_flight, send
-            ):
-                return
+            elif body_kind != "none":
+                reading = self._take_upload(request, receive, length, in_flight)
+                if not await endpoint.finish_reading(reading, in_flight, send, call_id):
+                    return
             await endpoint.serve_call(
                 request.call, in_flight, receive, send, scope.get("exchange"), request
             )
@@ -134,49 +135,38 @@ class PassThroughServer:
         receive: Receive,
         length: int | None,
         in_flight: InFlightRequest,
-        send: Send,
     ) -> bool:
-        """Take a body that is no JSON: whole, or as an upload. Return False if it was refused."""
+        """Take a body that is no JSON: whole, or as an upload. Return True.
+
+        Raises ProblemError, and ClientGone if the client has left.
+        """
         first = request.match.candidates[0]
         endpoint, is_upload = first.endpoint, first.endpoint.is_upload
         names_model = endpoint.model == "body"
-        problem: Problem | None = None
-        try:
-            if endpoint.body == "multipart":
-                api = API_BY_DIALECT[first.table.dialect]
-                request.form = UploadForm(request.content_type, api, guards_fields=names_model)
-            elif endpoint.creates == "file":
-                request.file_reader = BatchFileReader()
-            reader = UploadReader(
-                receive,
-                length,
-                self._server,
-                self._admission.reserve_memory(in_flight),
-                request.form or request.file_reader,
-                setting="max_upload" if is_upload else "max_body",
-            )
-            if names_model or not is_upload:
-                await reader.read_ahead(self._server.max_body + 1)
-            elif request.form is not None:
-                await reader.read_ahead(_FORM_BEGINNING_BYTES)
-            if reader.is_complete:
-                request.body = reader.take_whole()
-            else:
-                request.upload = reader
-                if request.form is not None:
-                    request.form.end_beginning()
-        except ClientGone:
-            return False
-        except ProblemError as error:
-            problem = error.problem
-        except asyncio.CancelledError:
-            if not in_flight.undo_cancellation():
-                raise
-            problem = DRAINING
-        if problem is None:
-            return True
-        await self._endpoints[request.dialect.name].refuse(send, problem, request.call.id)
-        return False
+        if endpoint.body == "multipart":
+            api = API_BY_DIALECT[first.table.dialect]
+            request.form = UploadForm(request.content_type, api, guards_fields=names_model)
+        elif endpoint.creates == "file":
+            request.file_reader = BatchFileReader()
+        reader = UploadReader(
+            receive,
+            length,
+            self._server,
+            self._admission.reserve_memory(in_flight),
+            request.form or request.file_reader,
+            setting="max_upload" if is_upload else "max_body",
+        )
+        if names_model or not is_upload:
+            await reader.read_ahead(self._server.max_body + 1)
+        elif request.form is not None:
+            await reader.read_ahead(_FORM_BEGINNING_BYTES)
+        if reader.is_complete:
+            request.body = reader.take_whole()
+        else:
+            request.upload = reader
+            if request.form is not None:
+                request.form.end_beginning()
+        return True
 
     def _find_upload_key(self, scope: Scope, match: PassThroughMatch) -> Key | None:
         """Return the key that began an upload, by the token in its URL; None without a token.
@@ -195,11 +185,7 @@ class PassThroughServer:
         queries = parse_qs(scope["query_string"].decode("latin-1"), max_num_fields=100)
         token, upload_id = queries.get(QUERY_NAME, [""])[0], queries.get(UPLOAD_ID, [""])[0]
         owner = self._gateway.passthrough.upload_tokens.read(token, upload_id)
-        begins_upload = any(
-            name == _UPLOAD_COMMAND and b"start" in value.lower()
-            for name, value in scope["headers"]
-        )
-        if owner is None or begins_upload:
+        if owner is None:
             message = "The upload URL is not one that the gateway has given. Begin the upload anew."
             raise ProblemError(Problem(kind="invalid_api_key", message=message))
         if self._gateway.keys.is_open:
@@ -209,13 +195,6 @@ class PassThroughServer:
             message = "The key that began this upload is not active."
             raise ProblemError(Problem(kind="not_allowed", message=message))
         return key
-
-    async def _identify(self, headers: RequestHeaders) -> Key:
-        """Return the key of a request. Raises ProblemError."""
-        try:
-            return request_headers.identify(self._gateway.keys, headers)
-        except ProblemError as refusal:
-            return await self._client_tokens.identify(headers, refusal)
 
 
 def _get_raw_path(scope: Scope) -> bytes:

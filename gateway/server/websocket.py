@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
-from gateway.core.call import Call, Key
+from gateway.core.call import Call
 from gateway.core.errors import DRAINING, Problem, ProblemError
 from gateway.dialects import GEMINI, OPENAI_RESPONSES, Dialect
 from gateway.limits.load_shedding import MemoryReservation
@@ -112,7 +112,7 @@ class WebSocketEndpoint:
         _add_keys(headers, query, subprotocols)
         if "call_id" in query:
             raise ProblemError(WEBRTC_PROBLEM)
-        key = await self._identify(headers)
+        key = await self._client_tokens.identify(headers)
         in_flight = self._admission.enter(key)
         revision = self._gateway.revision
         revision.enter()
@@ -150,12 +150,6 @@ class WebSocketEndpoint:
             problem = _FOREIGN_PAGE if find_foreign_page(headers, self._cors) else None
         if problem is not None:
             raise ProblemError(problem)
-
-    async def _identify(self, headers: RequestHeaders) -> Key:
-        try:
-            return request_headers.identify(self._gateway.keys, headers)
-        except ProblemError as refusal:
-            return await self._client_tokens.identify(headers, refusal)
 
     def _check_body(self, data: bytes) -> None:
         """Check a message that is to be read whole. Raises ProblemError."""

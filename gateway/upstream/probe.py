@@ -128,15 +128,7 @@ async def run_probes(
 ) -> list[ProbeResult]:
     """Send each request once, a few at a time; call `tick` after each."""
     client = ProviderClient(transports)
-    provider_state = ProviderState(jitter=lambda: 0.0)
-    attempt_runner = AttemptRunner(
-        client,
-        provider_state.quota,
-        provider_state.health,
-        wait_until_ready=wait_until_ready,
-        media_fetcher=None,
-        wall=wall,
-    )
+    attempt_runner = build_probe_runner(client, wall)
     slots = asyncio.Semaphore(_MAX_CONCURRENT_PROBES)
 
     async def run_one(probe_target: ProbeTarget) -> ProbeResult:
@@ -151,7 +143,20 @@ async def run_probes(
         await client.close()
 
 
-async def wait_until_ready(_: Provider) -> None:
+def build_probe_runner(client: ProviderClient, wall: Callable[[], float]) -> AttemptRunner:
+    """Return what sends probes: nothing that it learns of a provider goes on to later calls."""
+    provider_state = ProviderState(jitter=lambda: 0.0)
+    return AttemptRunner(
+        client,
+        provider_state.quota,
+        provider_state.health,
+        wait_until_ready=_wait_until_ready,
+        media_fetcher=None,
+        wall=wall,
+    )
+
+
+async def _wait_until_ready(_: Provider) -> None:
     """Do nothing: no probe goes to an engine that the gateway starts."""
 
 

@@ -16,6 +16,7 @@ from gateway.core.call import Key
 from gateway.core.errors import Problem, ProblemError
 from gateway.limits.keys import TokenUser, hash_secret
 from gateway.runtime.composition import Gateway
+from gateway.server import request_headers
 from gateway.server.identity.claims import Claims, iter_claim_values
 from gateway.server.request_headers import RequestHeaders, looks_like_token
 from gateway.settings.schema.tokens import TokenIssuerPart
@@ -60,17 +61,20 @@ class ClientTokens:
             self._adopt_config()
         return bool(self._parts)
 
-    async def identify(self, headers: RequestHeaders, refusal: ProblemError) -> Key:
-        """Return the key of a request that the key table has refused, by its token.
+    async def identify(self, headers: RequestHeaders) -> Key:
+        """Return the key of a request, by a secret of the key table or by a token.
 
-        Raises `refusal` if the request has no token, and else as `learn`.
+        Raises ProblemError: the refusal of the key table if the request has no token, and else as
+        `learn`.
         """
-        await self.learn(headers)
-        if headers.secret_digest is None:
-            raise refusal
-        token = self._gateway.keys.find_token(headers.secret_digest)
-        if token is None:
-            raise refusal
+        try:
+            return request_headers.identify(self._gateway.keys, headers)
+        except ProblemError:
+            await self.learn(headers)
+            digest = headers.secret_digest
+            token = None if digest is None else self._gateway.keys.find_token(digest)
+            if token is None:
+                raise
         headers.token_user = token.end_user
         return token.key
 

@@ -13,11 +13,9 @@ from gateway.core.decision import Plan
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.usage import Usage
 from gateway.dialects import TranslatableRequest
-from gateway.upstream.attempt import AttemptRunner
 from gateway.upstream.client import ConnectionPools, ProviderClient
 from gateway.upstream.http1.recording_transport import RecordedExchange, RecordingTransport
-from gateway.upstream.probe import ProbeAccount, wait_until_ready
-from gateway.upstream.provider_state import ProviderState
+from gateway.upstream.probe import ProbeAccount, build_probe_runner
 from gateway.upstream.relay import get_inspector, iterate_frames
 from gateway.upstream.upstream_request import UpstreamRequest, UpstreamResponse
 
@@ -53,15 +51,7 @@ class ProbeSender:
         client = ProviderClient(
             lambda provider: RecordingTransport(self._pools(provider), exchange)
         )
-        provider_state = ProviderState(jitter=lambda: 0.0)
-        attempt_runner = AttemptRunner(
-            client,
-            provider_state.quota,
-            provider_state.health,
-            wait_until_ready=wait_until_ready,
-            media_fetcher=None,
-            wall=self._wall_clock,
-        )
+        attempt_runner = build_probe_runner(client, self._wall_clock)
         clock = asyncio.get_running_loop().time
         started_at, sent_at = clock(), self._wall_clock()
         outcome = ProbeOutcome(series, probe, exchange, sent_at)
