@@ -46,7 +46,7 @@ class NamedObject(msgspec.Struct, frozen=True):
 
     id: str
     kind: str
-    """What the request takes it for: file, vector_store, ... Only messages need it."""
+    """The kind that the request expects: file, vector_store, ... Only messages need it."""
     member: str
     """The member that names it, as the client wrote it."""
 
@@ -59,15 +59,15 @@ class IdTable(msgspec.Struct, frozen=True, kw_only=True):
     holders: Mapping[str, str] = {}
     """The kind of object by the name of the member whose value is `{"id": ...}`."""
     uris: frozenset[str] = frozenset()
-    """Those members that have a URI: of a file of the provider, or of anything else."""
+    """Members that have a URI: of a file of the provider, or of anything else."""
     words: Mapping[str, frozenset[str]] = {}
     """Values of a member that are no ids, by its name."""
     top_level: frozenset[str] = frozenset()
-    """Those members that hold an id only at the top of the request."""
+    """Members that hold an id only at the top of the request."""
     free_form: frozenset[str] = frozenset()
     """Members in whose values nothing is an id."""
     free_form_by_type: Mapping[str, frozenset[str]] = {}
-    """The same, for objects whose `type` has this value."""
+    """Members in whose values nothing is an id, by the `type` of the object that has them."""
     names: frozenset[str] = frozenset()
     """The names of all these members, set from the rest."""
     pattern: re.Pattern[bytes] = re.compile(b"")
@@ -172,7 +172,7 @@ TABLES: Mapping[ObjectApi, IdTable] = {
 
 
 class CallMarks(msgspec.Struct, frozen=True):
-    """What shows that a call of a dialect may name objects."""
+    """Texts by which a call of a dialect may name objects."""
 
     api: ObjectApi
     texts: tuple[bytes, ...]
@@ -358,8 +358,3 @@ def _has_escaped_name(table: IdTable, body: bytes) -> bool:
         match[2] and b"\\" in match[1] and jsonio.loads(match[1]) in table.names
         for match in _NAME.finditer(body)
     )
-
-
-def list_kinds(objects: Collection[NamedObject]) -> list[str]:
-    """Return the kinds of objects, each once, for messages."""
-    return sorted({item.kind.replace("_", " ") for item in objects})

@@ -6,7 +6,6 @@ slows its client down, and an upload of any size needs the memory of a few piece
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
 from typing import Literal, Protocol, Self
 
 from gateway.core.errors import ClientGone, Problem, ProblemError
@@ -92,12 +91,12 @@ class UploadReader:
                 return data
         raise StopAsyncIteration
 
-    async def read_ahead(self, max_bytes: int, is_enough: Callable[[], bool] = bool) -> None:
-        """Read until `is_enough`, the end of the body, or `max_bytes`; the consumer gets all later.
+    async def read_ahead(self, max_bytes: int) -> None:
+        """Read until the end of the body or `max_bytes`; the consumer gets all later.
 
         Raises ProblemError as iteration does, and if there is no memory for that many bytes.
         """
-        while not self.is_complete and self.received_bytes < max_bytes and not is_enough():
+        while not self.is_complete and self.received_bytes < max_bytes:
             if data := await self._read_piece():
                 self._pieces_ahead.append(data)
                 self._memory.reserve_body(self.received_bytes)

@@ -1,4 +1,4 @@
-"""Whose objects are at the providers: files, batches, vector stores and the like.
+"""Remember the owners of objects at providers: files, batches, vector stores and the like.
 
 All keys share the accounts of a provider, so the provider gives each key the objects of all. The
 gateway therefore remembers the key that made an object, and the account where it is. It writes that
@@ -87,15 +87,6 @@ class ObjectOwners:
     async def change_facts(self, item: OwnedObject, facts: dict[str, Json]) -> bool:
         """Replace the facts of an object; return False if another process has changed them."""
         return await self._run(partial(self._database.change_facts, item, facts))
-
-    async def list_newest(
-        self, owner: Key, kind: str, *, provider: str = "", limit: int = 10_000
-    ) -> list[OwnedObject]:
-        """Return the newest objects of a key and kind, at one provider or at all."""
-        now = self._clock()
-        return await self._run(
-            partial(self._database.list_newest, owner, kind, provider, now, limit)
-        )
 
     async def list_with_open_jobs(self, limit: int) -> list[OwnedObject]:
         """Return objects of all keys that are jobs which have not ended, the oldest first."""

@@ -20,7 +20,6 @@ from gateway.core.object_ids import (
     find_file_name,
     find_item_references,
     find_objects,
-    list_kinds,
     may_name_objects,
 )
 
@@ -252,7 +251,6 @@ def test_an_object_is_named_once_with_its_kind_and_its_member() -> None:
     value = {"a": {"vector_store_id": "vs_1"}, "vector_store_ids": ["vs_1"], "file_id": "f"}
     found = find_objects("openai", jsonio.dumps(value), value)
     assert {(item.id, item.kind) for item in found} == {("vs_1", "vector_store"), ("f", "file")}
-    assert list_kinds(found) == ["file", "vector store"]
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ async def test_what_one_process_adds_another_finds(tmp_path: Path) -> None:
     assert await others.find(WEB, ["file-1"]) == [make("file-1")]
     assert await others.find(Key(name="app"), ["file-1"]) == []
     assert await others.change_facts(make("file-1"), {"bytes": 1}) is True
-    assert [item.facts for item in await owners.list_newest(WEB, "file")] == [{"bytes": 1}]
+    assert [item.facts for item in await owners.find(WEB, ["file-1"])] == [{"bytes": 1}]
     await others.remove([make("file-1")])
     assert await owners.find(WEB, ["file-1"]) == []
     await owners.close()
@@ -65,7 +65,8 @@ async def test_a_key_has_at_most_so_many_objects(tmp_path: Path) -> None:
     assert "forgot 69 objects" in notes[0]
     assert "passthrough.max_objects" in notes[0]
     await owners.add([make("file-198")])
-    newest = {item.id for item in await owners.list_newest(WEB, "file")}
+    ids = [f"file-{number}" for number in range(199)]
+    newest = {item.id for item in await owners.find(WEB, ids)}
     assert newest == {f"file-{number}" for number in range(169, 199)}
     assert len(await owners.find(Key(name="app"), ["file-app"])) == 1
     await owners.close()

@@ -1,4 +1,4 @@
-"""What a SQLite file and a PostgreSQL database have in common: connections and transactions.
+"""Connections and transactions, alike for a SQLite file and a PostgreSQL database.
 
 A database has two base classes: one of the engine, in this package, and one of its own with the
 tables and the queries. The queries have `?` for each value.

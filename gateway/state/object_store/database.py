@@ -55,11 +55,6 @@ _FIND_OTHERS = """
     SELECT id FROM owned_objects WHERE id IN ({}) AND NOT (tenant = ? AND key_name = ?)
     AND (expires_at IS NULL OR expires_at > ?)
 """
-_LIST = f"""
-    SELECT {_COLUMNS} FROM owned_objects WHERE tenant = ? AND key_name = ? AND kind = ?
-    AND (? = '' OR provider = ?) AND (expires_at IS NULL OR expires_at > ?)
-    ORDER BY created_at DESC, id LIMIT ?
-"""  # noqa: S608 - own columns
 _OPEN_JOB_PATTERN = '%"state":"open"%'
 _LIST_OPEN_JOBS = f"""
     SELECT {_COLUMNS} FROM owned_objects WHERE kind IN ('batch', 'fine_tuning_job')
@@ -143,14 +138,6 @@ class ObjectDatabase(SqlDatabase):
                 self.adapt(_LIST_OPEN_JOBS), [_OPEN_JOB_PATTERN, limit]
             ).fetchall()
         return [_decode(row) for row in rows]
-
-    def list_newest(
-        self, owner: Key, kind: str, provider: str, now: float, limit: int
-    ) -> list[OwnedObject]:
-        """Return the newest objects of a key and kind, at one provider or, for "", at all."""
-        values = [owner.tenant, owner.name, kind, provider, provider, now, limit]
-        with self.open() as connection:
-            return [_decode(row) for row in connection.execute(self.adapt(_LIST), values)]
 
     def change_facts(self, item: OwnedObject, facts: dict[str, jsonio.Json]) -> bool:
         """Replace the facts of an object; return False if they are no longer those of `item`.
