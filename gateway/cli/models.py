@@ -1,4 +1,4 @@
-"""`tiergate models`: what is known of a model name, where that stands, and what a key may do."""
+"""`tiergate models`: facts and price of a model name, their sources, and what a key may do."""
 
 import sys
 import time
@@ -46,7 +46,7 @@ class _Place(NamedTuple):
 
 
 class _Verdict(NamedTuple):
-    """What a key may do with a name."""
+    """The permission of a key for a name, in words."""
 
     is_allowed: bool
     text: str

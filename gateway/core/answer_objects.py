@@ -14,7 +14,7 @@ _CODE_TOOLS: Mapping[str, tuple[bytes, ...]] = {
     "openai-responses": (b'"code_interpreter"', b'"container_auto"'),
     "anthropic-messages": (b'"code_execution',),
 }
-"""What a body has, by dialect, that offers a tool which runs code at the provider."""
+"""The bytes by which a body offers a tool that runs code at the provider, by dialect."""
 _HOLDING_MEMBERS: Mapping[str, frozenset[str]] = {
     "anthropic-messages": frozenset({"container", "thread"}),
 }
@@ -23,7 +23,7 @@ _MARKS: Mapping[str, tuple[bytes, ...]] = {
     "openai-responses": (b'"container_id"',),
     "anthropic-messages": (b'"container"', b'"file_id"', b'"message"'),
 }
-"""What a part of an answer has, by dialect, if it shows an object."""
+"""Bytes of which a part of an answer has one if it shows an object, by dialect."""
 _CODE_OUTPUTS = frozenset({"bash_code_execution_output", "code_execution_output"})
 _NONE: frozenset[str] = frozenset()
 

@@ -71,7 +71,7 @@ class BatchModelFacts(msgspec.Struct, kw_only=True):
 
 
 class BatchFileFacts(msgspec.Struct, kw_only=True):
-    """What the gateway knows of a batch file."""
+    """Facts that the gateway keeps of a batch file."""
 
     size: int = 0
     """The number of bytes."""

@@ -174,7 +174,7 @@ class FinalRow(msgspec.Struct, frozen=True, kw_only=True, tag="final", tag_field
     media: dict[str, int] = {}
     """The tokens in `input` to `reasoning` that are not text, as in `Usage.media`."""
     units: dict[str, Decimal] = {}
-    """What the provider bills beside tokens, by unit, as in `Usage.units`."""
+    """Amounts that the provider bills beside tokens, by unit, as in `Usage.units`."""
     cost: Decimal | None = None
     """USD of the answer, and of earlier attempts as far as known. A bill that the provider states
     is the cost of its answer."""

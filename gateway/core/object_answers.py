@@ -1,4 +1,4 @@
-"""Read whose objects an answer is about: those that a provider has made, and those that it lists.
+"""Read the objects of an answer: new ones that a provider has made, and the items of a list.
 
 A provider lists the objects of all keys that share an account. The gateway leaves out those of
 other keys; all other bytes of the list stay.
@@ -83,7 +83,7 @@ class ObjectPage:
 
     @property
     def next_cursor(self) -> str:
-        """What asks for the next page: its token (Gemini), or the last id."""
+        """The value that asks for the next page: its token (Gemini), or the last id."""
         token = self._read_member("nextPageToken")
         return token if isinstance(token, str) else "".join(self.ids[-1:])
 

@@ -20,7 +20,7 @@ class OwnedObject(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     """The provider's id, or its name: `files/abc-123`."""
     kind: str
-    """What it is: file, upload, batch, vector_store, fine_tuning_job, cached_content, ..."""
+    """The kind: file, upload, batch, vector_store, fine_tuning_job, cached_content, ..."""
     tenant: str
     key: str
     """The name of the key that made it."""
@@ -32,4 +32,4 @@ class OwnedObject(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: float | None = None
     """When the provider deletes it by itself; None if it does not, or does not say."""
     facts: dict[str, Json] = {}
-    """What the gateway must know of it later: bytes, the job, bounds of a batch."""
+    """Facts that the gateway needs later: bytes, the job, bounds of a batch."""

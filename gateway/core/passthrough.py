@@ -22,9 +22,9 @@ type Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 type BodyKind = Literal["none", "json", "multipart", "bytes"]
 """The body of a request: `bytes` are passed on unread, `multipart` may also be JSON."""
 type ModelPlace = Literal["none", "body", "path"]
-"""Where a request names its model; `none` if the endpoint has no model."""
+"""The place of the model in a request; `none` if the endpoint has no model."""
 type Billing = Literal["free", "usage", "units", "job", "unknown"]
-"""How a provider bills an endpoint.
+"""The way in which a provider bills an endpoint.
 
 `free`: not at all. `usage`: by tokens or units that the answer reports. `units`: by what the
 request shows, such as characters. `job`: when a job ends that the request begins. `unknown`: in a
@@ -115,7 +115,7 @@ class PassThroughTable(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     """The name in the configuration, as `openai-files`."""
     prefix: str
-    """What the paths of clients begin with, as `/v1`."""
+    """The beginning of the paths of clients, as `/v1`."""
     dialect: str
     """The dialect whose clients use the endpoints; errors have its form."""
     endpoints: tuple[PassThroughEndpoint, ...]

@@ -197,7 +197,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     keeps_responses: bool = False
     """True if its Responses API keeps answers, for requests that continue them."""
     batch_price: Decimal | None = None
-    """What a batch costs of the usual price: 0.5 is half; None if unknown."""
+    """The part of the usual price that a batch costs: 0.5 is half; None if unknown."""
     prompt_cache: float = 300.0
     """Seconds for which its prompt cache keeps an unused prompt."""
     timers: dict[str, Timers] = msgspec.field(default_factory=lambda: dict(DEFAULT_TIMERS))

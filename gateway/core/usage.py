@@ -49,7 +49,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     or unknown.
     """
     units: dict[str, Decimal] = {}
-    """What the provider bills beside tokens, by unit ("image 1024x1024"), see `gateway.core.units`.
+    """Amounts that the provider bills beside tokens, by unit as in `gateway.core.units`.
 
     An answer that is billed by unit alone may leave `input` and `output` unknown: its tokens cost
     nothing where the price has no rate of tokens.

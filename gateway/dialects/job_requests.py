@@ -1,4 +1,4 @@
-"""What a request for a job shows of its cost: the requests of a batch, the epochs of training."""
+"""Read from a request for a job what bounds its cost: requests of a batch, epochs of training."""
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal

@@ -17,7 +17,7 @@ from gateway.dialects.openai_responses import usage as responses_usage
 
 type Object = Mapping[str, Json]
 type UsageByModel = dict[str, Usage]
-"""What a job used, by the model that answered."""
+"""The usage of a job, by the model that answered."""
 
 MAX_LINE_BYTES = 16_000_000
 """Bytes of the longest line of a result file that the gateway reads."""

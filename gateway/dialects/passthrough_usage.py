@@ -39,7 +39,7 @@ _INTERACTION_DETAILS = {
     "output_tokens_by_modality": "candidatesTokensDetails",
     "tool_use_tokens_by_modality": "toolUsePromptTokensDetails",
 }
-"""The same for its lists of counts by modality."""
+"""Names of Interactions and of `usageMetadata` for lists of counts by modality."""
 
 
 def read_usage(

@@ -26,7 +26,7 @@ from gateway.upstream.client import ProviderClient
 
 
 class PassThroughParts:
-    """What pass-through calls of all configurations share: whose objects there are, and tokens."""
+    """Parts that pass-through calls of all configurations share: owners of objects, and tokens."""
 
     def __init__(
         self, config: Config, data: Path, root_secret: bytes, log: Log, clocks: Clocks
@@ -40,7 +40,7 @@ class PassThroughParts:
             note=lambda text: log("objects", text=text),
             clock=clocks.wall,
         )
-        """Whose objects are at the providers."""
+        """The owners of the objects at providers."""
         self.upload_tokens = UploadTokens(
             secret.derive_key(root_secret, upload_tokens.HASH_KEY_LABEL)
         )

@@ -36,7 +36,7 @@ ALIASES = (
 )
 """Path prefixes and their replacements. The first one that leads to an endpoint counts."""
 _GOOGLE_ALIASES = ((b"/v1/", b"/v1beta/"), (b"/upload/v1/", b"/upload/v1beta/"))
-"""Prefixes of the paths of Google's SDK, and those that the tables have."""
+"""Prefixes of the paths of Google's SDK, and the prefixes of the tables."""
 _DEPLOYMENT_PATTERN = re.compile(
     r"(?:/openai)?/deployments/(?P<model>.+?)/(?P<rest>chat/completions|embeddings|responses)"
 )
@@ -44,7 +44,7 @@ _DEPLOYMENT_PATTERN = re.compile(
 _DEPLOYED_ENDPOINT_PATTERN = re.compile(
     rb"(?:/openai)?/deployments/[^/]+(?P<rest>/completions|/(?:audio|images)/[a-z]+)"
 )
-"""The same for endpoints of tables. Azure's SDK names the model in the body, too."""
+"""Paths with a deployment, of endpoints of tables. Azure's SDK names the model in the body, too."""
 _ENDPOINT_PATTERNS = {
     "/v1/": re.compile(
         r"chat/completions|embeddings|responses|responses/[^/]+|messages|messages/count_tokens"

@@ -53,8 +53,8 @@ type ListNamesFinder = Callable[[str], Collection[str]]
 """Looks up the names of a provider's models in the price list."""
 
 
-class Known[T](NamedTuple):
-    """What is known of a model, and the name under which it stands."""
+class NamedValue[T](NamedTuple):
+    """A value of a model, and the name under which it stands."""
 
     value: T
     name: str
@@ -136,7 +136,7 @@ def build_catalogue(
 
 
 class _UnknownBounds:
-    """What the configuration says of models without a known size or price."""
+    """The configured bounds of models without a known size or price."""
 
     def __init__(self, config: Config) -> None:
         self._max_output = config.unknown_output
@@ -426,7 +426,7 @@ def _build_target(
 def _build_unlisted(
     provider: Provider, models: Mapping[str, ModelPart], list_price: ListPriceFinder, name: str
 ) -> Target:
-    """Build the target of a model that no lab lists, with what is known of its nearest name."""
+    """Build the target of a model that no lab lists, with facts and price of its nearest name."""
     facts = find_unlisted_facts(models, provider.name, name)
     price = find_unlisted_price(models, list_price, provider.name, name)
     return Target(
@@ -440,18 +440,18 @@ def _build_unlisted(
 
 def find_unlisted_facts(
     models: Mapping[str, ModelPart], provider: str, name: str
-) -> Known[ModelFacts] | None:
+) -> NamedValue[ModelFacts] | None:
     """Return the facts of a model that no lab lists: those of its name, else of a base name."""
     for candidate in list_fact_names(name):
         model_part = find_model(models, provider, candidate)
         if model_part is not None:
-            return Known(_build_facts(model_part), candidate)
+            return NamedValue(_build_facts(model_part), candidate)
     return None
 
 
 def find_unlisted_price(
     models: Mapping[str, ModelPart], list_price: ListPriceFinder, provider: str, name: str
-) -> Known[Price] | None:
+) -> NamedValue[Price] | None:
     """Return the price of a model that no lab lists: of its name, else of a base name.
 
     The configuration's prices come first, then those of the price list.
@@ -460,11 +460,11 @@ def find_unlisted_price(
     for candidate in names:
         model_part = find_model(models, provider, candidate)
         if model_part is not None and model_part.price is not None:
-            return Known(pricing.build_price(model_part.price), candidate)
+            return NamedValue(pricing.build_price(model_part.price), candidate)
     for candidate in names:
         price = list_price(provider, candidate)
         if price is not None:
-            return Known(price, candidate)
+            return NamedValue(price, candidate)
     return None
 
 

@@ -1,4 +1,4 @@
-"""What is known of a model at a provider, and where each part of it stands."""
+"""Facts and price of a model at a provider, and the source of each."""
 
 from decimal import Decimal
 from typing import NamedTuple

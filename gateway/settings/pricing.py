@@ -23,7 +23,7 @@ from gateway.settings.schema.schedule import WEEKDAYS, parse_hours
 
 
 class _LastingPart(NamedTuple):
-    """What goes on from day to day and from hour to hour, unless a day changes it."""
+    """Prices that stay from day to day and from hour to hour, unless a day changes them."""
 
     services: Mapping[str, ServicePart]
     tools: Mapping[str, Decimal]

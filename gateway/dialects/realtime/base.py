@@ -1,4 +1,4 @@
-"""What a session's messages mean for its responses, in no provider's form."""
+"""Events of a session's responses, in no provider's form, and the readers that find them."""
 
 from typing import Literal, Protocol
 

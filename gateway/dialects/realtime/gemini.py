@@ -29,7 +29,7 @@ _NO_MEMBER = msgspec.Raw()
 
 
 class _ClientContent(msgspec.Struct):
-    """What a client says at once; both spellings of a name count."""
+    """One `clientContent` of a client; both spellings of a name count."""
 
     is_turn_complete: bool = msgspec.field(default=True, name="turnComplete")
     is_complete: bool = msgspec.field(default=True, name="turn_complete")

@@ -1,4 +1,4 @@
-"""What the gateway reads of a provider's answer to a pass-through call, and what goes on of it."""
+"""Read a provider's answer to a pass-through call, and select the headers for the client."""
 
 from collections.abc import Iterable
 

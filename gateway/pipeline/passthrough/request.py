@@ -1,4 +1,4 @@
-"""What the gateway reads of a pass-through request; all other bytes go on as they came."""
+"""Read the model, prompt and ids of a pass-through request; all other bytes go on as they came."""
 
 from collections.abc import AsyncIterator, Mapping
 from typing import Protocol
@@ -79,7 +79,7 @@ class PassThroughRequest(msgspec.Struct, kw_only=True):
 
 
 class PassThroughFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What the gateway knows of a request from its body and path."""
+    """Facts of a request, from its body and path."""
 
     prompt: Prompt
     value: dict[str, Json] = {}

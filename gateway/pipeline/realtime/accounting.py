@@ -77,7 +77,7 @@ class AccountingServices(msgspec.Struct, frozen=True):
 
 
 class SessionHooks(msgspec.Struct, frozen=True):
-    """What a session needs from the server."""
+    """Functions of the server that a session calls."""
 
     make_id: Callable[[], str]
     """Returns a new id for a call."""

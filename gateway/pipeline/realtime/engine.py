@@ -111,7 +111,7 @@ class SessionRequest(msgspec.Struct, frozen=True, kw_only=True):
     version: str = "v1beta"
     """The version in the path, in Google's form."""
     subprotocols: tuple[str, ...] = ()
-    """The client's subprotocols, without those that are credentials."""
+    """The client's subprotocols, without credentials."""
     headers: Mapping[str, str] = {}
     """The client's headers that go to the provider."""
 

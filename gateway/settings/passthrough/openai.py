@@ -98,7 +98,7 @@ PROVENANCE = PassThroughTable(
         ),
     ),
 )  # fmt: skip
-"""Whether an image or a sound is OpenAI's."""
+"""Checks whether OpenAI has made an image or a sound."""
 
 VIDEOS = PassThroughTable(
     name="openai-videos",
@@ -152,7 +152,7 @@ RESPONSES = PassThroughTable(
         ),
     ),
 )  # fmt: skip
-"""What the dialect has beside its calls; the gateway itself serves stored responses."""
+"""Endpoints of the dialect beside calls; the gateway itself serves stored responses."""
 
 CONVERSATIONS = PassThroughTable(
     name="openai-conversations",
