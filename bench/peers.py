@@ -9,7 +9,6 @@ import http.client
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ import msgspec
 
 from bench import install_size, load, machine
 from bench import redis_process as servers
+from bench.free_port import find_free_port
 from bench.install_size import Weight
 from bench.load import Ask, Instruments
 
@@ -340,7 +340,7 @@ def start(
 
     Raises `Unstarted` if it ends, or has not answered with 200 after 90 seconds.
     """
-    place = Place(folder, _free_port(), upstream)
+    place = Place(folder, find_free_port(), upstream)
     folder.mkdir(parents=True, exist_ok=True)
     foreign = tuple(name for name in os.environ if name.upper().startswith(FOREIGN))
     environment = {k: v for k, v in os.environ.items() if k not in foreign}
@@ -415,9 +415,3 @@ def _ask(running: Running, body: bytes, timeout: float) -> int:
         return answer.status
     finally:
         connection.close()
-
-
-def _free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 
 from bench import machine
+from bench.free_port import find_free_port
 
 _PATIENCE = 10.0
 
@@ -38,8 +39,7 @@ def serving_any() -> AbstractContextManager[str]:
 @contextmanager
 def serving(program: str) -> Iterator[str]:
     """Run it on a free port of loopback; yield its URL."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = find_free_port()
     with tempfile.TemporaryDirectory() as folder:
         command = [program, "--bind", "127.0.0.1", "--port", str(port), "--save", ""]
         server = subprocess.Popen([*command, "--dir", folder], stdout=subprocess.DEVNULL)

@@ -21,6 +21,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from bench import redis_process
+from bench.free_port import find_free_port
 from tests.jumping_clock import JumpingClockLoop
 
 # A busy machine is no counterexample; runs that judge a change use the same cases every time.
@@ -161,8 +162,7 @@ def redis_server(folder: Path) -> Iterator[str]:
 @contextmanager
 def _serve(program: str, folder: Path) -> Iterator[int]:
     """Run a server that writes into the folder; yield its port."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = find_free_port()
     log = folder / "log"
     settings = {"bind": "127.0.0.1", "port": str(port), "dir": str(folder), "save": ""}
     options = [word for name, value in settings.items() for word in (f"--{name}", value)]

@@ -1,7 +1,6 @@
 """The compose file: a gateway that only this machine reaches, and a Redis that keeps counters."""
 
 import re
-import socket
 import subprocess
 import tomllib
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from bench.free_port import find_free_port
 from gateway.settings import environment, yaml
 from gateway.settings.environment import find_config_file
 from gateway.settings.loader import ConfigSource, load
@@ -160,8 +160,7 @@ def test_redis_starts_with_these_options_and_evicts_only_what_expires(tmp_path: 
         pytest.skip("no server of the Redis protocol: make dev, or apt-get install redis-server")
     name, *options = files.words(files.services()["redis"]["command"])
     assert name == "redis-server"
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = find_free_port()
     here = ["--bind 127.0.0.1", f"--port {port}", f"--dir {tmp_path}"]
     with subprocess.Popen(
         [program, *options, *here], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

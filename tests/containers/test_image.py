@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import threading
@@ -17,6 +16,7 @@ import pytest
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
+from bench.free_port import find_free_port
 from gateway.settings.environment import find_config_file
 from gateway.settings.loader import load
 from tests.containers import files
@@ -110,11 +110,6 @@ def check(stage: DockerfileStage, port: int) -> int:
     return ran.returncode
 
 
-def free() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
-
-
 @contextmanager
 def running(folder: Path, port: int) -> Iterator[None]:
     """Run the gateway on a port of loopback."""
@@ -146,7 +141,7 @@ def running(folder: Path, port: int) -> Iterator[None]:
 
 
 def test_the_health_check_passes_beside_a_running_gateway_and_fails_without(tmp_path: Path) -> None:
-    port = free()
+    port = find_free_port()
     with running(tmp_path, port):
         assert check(FINAL, port) == 0
     assert check(FINAL, port) != 0

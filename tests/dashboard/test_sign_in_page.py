@@ -4,8 +4,9 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, expect
 
+from bench.free_port import find_free_port
 from tests.server.gate import Gate
-from tests.server.identity.test_sign_in import IdentityProvider, find_free_port, make_settings
+from tests.server.identity.test_sign_in import IdentityProvider, make_settings
 
 
 def test_a_person_signs_in_and_sees_the_dashboard(browser: Browser, tmp_path: Path) -> None:

@@ -2,15 +2,14 @@
 
 import math
 import shutil
-import socket
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from bench.free_port import find_free_port
 from gateway.core import jsonio
 from tests.e2e.child import Child
 
@@ -31,8 +30,7 @@ class Prometheus:
     def __init__(
         self, folder: Path, place: str, rules: Sequence[Path] = (), secret: str | None = None
     ) -> None:
-        with closing(socket.create_server(("127.0.0.1", 0))) as free:
-            port = free.getsockname()[1]
+        port = find_free_port()
         file = folder / "prometheus.yml"
         often = {"scrape_interval": "200ms", "scrape_timeout": "200ms"}
         job: dict[str, Any] = {"job_name": "tiergate", "static_configs": [{"targets": [place]}]}

@@ -10,7 +10,6 @@ import itertools
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,7 +17,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -28,6 +27,7 @@ from typing import Any, cast
 import httpx
 
 from bench import load
+from bench.free_port import find_free_port
 from bench.load import Ask, Instruments, Load, Setting
 from gateway.core.ledger_rows import FinalRow
 from gateway.ledger.ingest import RowBatch
@@ -128,8 +128,7 @@ def _row(number: int, at: float, chance: random.Random) -> FinalRow:
 @contextmanager
 def mock(instruments: Instruments) -> Iterator[int]:
     """Start the provider, and yield its port."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as free:
-        port = free.getsockname()[1]
+    port = find_free_port()
     with subprocess.Popen([str(instruments.mock), str(port)]) as process:
         try:
             until(lambda: _answers(port), "the provider listens")

@@ -1,6 +1,5 @@
 """The place where a gateway looks for Redis: the real one, another program, or nothing."""
 
-import random
 import selectors
 import signal
 import socket
@@ -11,13 +10,11 @@ from pathlib import Path
 
 import redis
 
+from bench.free_port import find_free_port
 from tests.e2e.child import Child, until
 
 type Say = Callable[[bytes], bytes]
 """Returns the answer to the bytes that were read; empty sends nothing."""
-
-_PORTS = range(20_000, 30_000)
-"""Below the kernel's ports for outgoing connections, so that a free port stays free."""
 
 
 class Place:
@@ -26,7 +23,7 @@ class Place:
     def __init__(self, program: str, folder: Path) -> None:
         self._program = program
         self._folder = folder
-        self.port = _free()
+        self.port = find_free_port()
         self._server: Child | None = None
 
     def start(self, *options: str) -> None:
@@ -133,11 +130,3 @@ class Other:
                 end.sendall(self._tell(data))
                 return True
         return False
-
-
-def _free() -> int:
-    chance = random.SystemRandom()
-    while True:
-        port = chance.choice(_PORTS)
-        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port

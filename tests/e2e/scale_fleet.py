@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import machine
+from bench.free_port import find_free_port
 from gateway.core import jsonio
 from tests.conftest import redis_program
 from tests.e2e import load_balancer
@@ -17,7 +18,6 @@ from tests.e2e.budget_audit import RATES
 from tests.e2e.budget_provider import MOST
 from tests.e2e.child import Child, until
 from tests.e2e.kill_trial import ROOT, KilledGateway
-from tests.e2e.redis_port import _free
 from tests.ledger import postgres
 from tests.state.redis_groups import Nodes
 
@@ -94,7 +94,7 @@ def link_program(gateway: KilledGateway, tree: Path) -> None:
 
 def _nginx(stack: ExitStack, folder: Path, gateways: list[KilledGateway]) -> str:
     """Start nginx before the gateways, with the shipped file except for the addresses."""
-    port = _free()
+    port = find_free_port()
     child = load_balancer.start(
         "nginx", folder / "nginx", port, [gateway.port for gateway in gateways]
     )

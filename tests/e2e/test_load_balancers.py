@@ -1,11 +1,10 @@
 """nginx and HAProxy before two gateways, by the files of deploy/: what they pass, and what not."""
 
 import signal
-import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import cycle
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from bench.free_port import find_free_port
 from gateway.settings.schema.server import ServerPart
 from tests.e2e import load_balancer
 from tests.e2e.child import until
@@ -22,11 +22,6 @@ from tests.e2e.world import Loop, chat
 
 DELAY = ServerPart().lb_delay
 """The default: longer than nginx keeps a connection, and three health checks of HAProxy."""
-
-
-def free() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as listening:
-        return int(listening.getsockname()[1])
 
 
 @dataclass
@@ -68,7 +63,7 @@ def site(
     with ExitStack() as stack:
         loop.run(upstream.start())
         stack.callback(lambda: loop.run(upstream.stop()))
-        new_site, port = Site(upstream, folder, DELAY), free()
+        new_site, port = Site(upstream, folder, DELAY), find_free_port()
         for _ in range(2):
             new_site.gateways.append(new_site.start(0))
         stack.callback(new_site.stop)

@@ -24,6 +24,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
+from bench.free_port import find_free_port
+
 PASSWORD = "pa55/word"
 ENCODED_PASSWORD = "pa55%2Fword"
 _NUMBERS = count(1)
@@ -35,9 +37,7 @@ class ClickHouseServer:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
+        self.port = find_free_port()
         self.process: subprocess.Popen[bytes] | None = None
 
     def url(self, database: str, password: str = ENCODED_PASSWORD) -> str:

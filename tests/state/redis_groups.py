@@ -7,8 +7,9 @@ from typing import Self
 
 import redis
 
+from bench.free_port import find_free_port
 from tests.e2e.child import Child, until
-from tests.e2e.redis_port import Place, _free
+from tests.e2e.redis_port import Place
 
 SLOTS = 16384
 _AT_ONCE = ("--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1")
@@ -42,7 +43,7 @@ class Sentinels:
         self.primary.start(*_AT_ONCE)
         self.replica.start(*_AT_ONCE, "--replicaof", "127.0.0.1", str(self.primary.port))
         for _ in range(3):
-            port = _free()
+            port = find_free_port()
             file = self._folder / f"sentinel-{port}.conf"
             file.write_text(
                 f"port {port}\nbind 127.0.0.1\ndir {self._folder}\n"
@@ -109,7 +110,9 @@ class Nodes:
         used_ports = {place.port for place in self.places}
         buses: list[int] = []
         for place in self.places:
-            buses.append(next(port for _ in range(100) if (port := _free()) not in used_ports))
+            buses.append(
+                next(port for _ in range(100) if (port := find_free_port()) not in used_ports)
+            )
             used_ports.add(buses[-1])
             place.start(
                 *_AT_ONCE, "--cluster-enabled", "yes", "--cluster-port", str(buses[-1]),

@@ -1,10 +1,10 @@
 """A real receiver of traces, as a program of its own."""
 
-import socket
 import sys
 from pathlib import Path
 from typing import Any
 
+from bench.free_port import find_free_port
 from gateway.core import jsonio
 from tests.e2e.child import Child, until
 
@@ -13,8 +13,7 @@ class TraceReceiver:
     """A receiver that writes each span as a line."""
 
     def __init__(self, folder: Path) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = find_free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         command = [sys.executable, "-m", "oteltap", "--port", str(self.port)]
         self.child = Child(command, folder / "tap", PYTHONUNBUFFERED="1")

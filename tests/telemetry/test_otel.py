@@ -9,6 +9,7 @@ from threading import Thread
 
 import pytest
 
+from bench.free_port import find_free_port
 from gateway.telemetry.log import LibraryLogHandler, ignore_event
 from gateway.telemetry.otel import MAX_QUEUED_SPANS, STOP_TIMEOUT_SECONDS
 from gateway.telemetry.spans import ProviderAddress
@@ -74,9 +75,7 @@ def test_traces_use_no_proxy_of_the_environment(
 
 
 def _find_closed_port() -> tuple[str, Callable[[], object]]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    return f"http://127.0.0.1:{port}", lambda: None
+    return f"http://127.0.0.1:{find_free_port()}", lambda: None
 
 
 def _start_silent_server() -> tuple[str, Callable[[], object]]:

@@ -1,6 +1,5 @@
 """Test the sink of logs with a real receiver, one that is away, and one that refuses."""
 
-import socket
 import sys
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from bench.free_port import find_free_port
 from gateway.core.decision_record import DecisionRecord
 from gateway.core.ledger_rows import FinalRow
 from gateway.ledger.errors import SinkError
@@ -115,8 +115,7 @@ def test_a_receiver_gets_a_record_for_each_call(tmp_path: Path, tap: TraceReceiv
 
 
 def test_a_receiver_that_was_away_gets_all_records(tmp_path: Path, tap: TraceReceiver) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = find_free_port()
     write_journal(tmp_path, *(entry(id=f"tg-{number}") for number in range(1500)))
     with pytest.raises(
         SinkError, match=r"the receiver of logs does not answer \(ConnectionError\)"

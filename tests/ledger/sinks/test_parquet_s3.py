@@ -1,6 +1,5 @@
 """Test the Parquet sink on a real S3 server, over HTTP."""
 
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from urllib.error import URLError
 
 import pytest
 
+from bench.free_port import find_free_port
 from gateway.ledger.errors import SinkError
 from gateway.ledger.sinks.feeder import SinkFeeder
 from tests.ledger.rows import entry
@@ -39,9 +39,7 @@ class S3Server:
     """A server of S3, with an empty bucket `lake`."""
 
     def __init__(self) -> None:
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            self.port: int = listener.getsockname()[1]
+        self.port = find_free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:

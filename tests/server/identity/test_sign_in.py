@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
+from bench.free_port import find_free_port
 from gateway.server.dashboard.session import CSRF_HEADER
 from gateway.state.audit import AuditQuery
 from tests.e2e.child import Child, until
@@ -41,12 +41,6 @@ class IdentityProvider:
 
     def stop(self) -> None:
         self._child.stop()
-
-
-def find_free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 def make_settings(port: int) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from bench.free_port import find_free_port
 from gateway.settings.errors import Mistake
 from gateway.state.redis.diagnostics import (
     COUNTER_COMMANDS,
@@ -21,7 +22,7 @@ from gateway.state.redis.diagnostics import (
 from gateway.state.redis.scripts import list_script_commands
 from gateway.state.redis.url import parse_url
 from tests.conftest import redis_program
-from tests.e2e.redis_port import Place, _free
+from tests.e2e.redis_port import Place
 
 _ROOT = Path(__file__).parents[3]
 _ALL_COMMANDS = VALUE_COMMANDS | COUNTER_COMMANDS | list_script_commands()
@@ -162,7 +163,9 @@ def test_a_replica_is_an_error(place: Place) -> None:
 
 
 def test_a_cluster_node_named_as_a_single_server_is_an_error(place: Place) -> None:
-    place.start("--appendonly", "yes", "--cluster-enabled", "yes", "--cluster-port", str(_free()))
+    place.start(
+        "--appendonly", "yes", "--cluster-enabled", "yes", "--cluster-port", str(find_free_port())
+    )
     with place.admin() as admin:
         admin.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
     (warning,) = advise(url(place), has_counters=True, deadline=10.0)
