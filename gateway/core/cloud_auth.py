@@ -1,0 +1,39 @@
+"""How a provider in a cloud takes the gateway's own identity in place of a key."""
+
+import msgspec
+
+
+class AwsAuth(msgspec.Struct, frozen=True, kw_only=True):
+    """Requests are signed with the credential that AWS gives to this machine (SigV4)."""
+
+    service: str
+    """The service that the signature names, such as `bedrock`."""
+    region: str
+    profile: str | None = None
+    """The profile of AWS's own files; None takes AWS_PROFILE, else `default`."""
+    role: str | None = None
+    """The ARN of a role that the gateway assumes with that credential."""
+    proxy: str | None = None
+    """The proxy to AWS's token service; metadata addresses are asked without one."""
+
+
+class GoogleAuth(msgspec.Struct, frozen=True, kw_only=True):
+    """Requests have an access token of Google Cloud."""
+
+    file: str | None = None
+    """The file of a credential; None takes the application default credentials."""
+    proxy: str | None = None
+
+
+class AzureAuth(msgspec.Struct, frozen=True, kw_only=True):
+    """Requests have an access token of Entra ID."""
+
+    scope: str
+    """What the token is for, such as `https://cognitiveservices.azure.com/.default`."""
+    tenant: str | None = None
+    client: str | None = None
+    """The id of an application, or of a managed identity that the machine has beside others."""
+    proxy: str | None = None
+
+
+type CloudAuth = AwsAuth | GoogleAuth | AzureAuth
