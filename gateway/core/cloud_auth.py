@@ -1,9 +1,13 @@
 """How a provider in a cloud takes the gateway's own identity in place of a key."""
 
+from typing import Literal
+
 import msgspec
 
+type CloudName = Literal["aws", "google", "azure"]
 
-class AwsAuth(msgspec.Struct, frozen=True, kw_only=True):
+
+class AwsAuth(msgspec.Struct, frozen=True, kw_only=True, tag="aws"):
     """Requests are signed with the credential that AWS gives to this machine (SigV4)."""
 
     service: str
@@ -17,7 +21,7 @@ class AwsAuth(msgspec.Struct, frozen=True, kw_only=True):
     """The proxy to AWS's token service; metadata addresses are asked without one."""
 
 
-class GoogleAuth(msgspec.Struct, frozen=True, kw_only=True):
+class GoogleAuth(msgspec.Struct, frozen=True, kw_only=True, tag="google"):
     """Requests have an access token of Google Cloud."""
 
     file: str | None = None
@@ -25,7 +29,7 @@ class GoogleAuth(msgspec.Struct, frozen=True, kw_only=True):
     proxy: str | None = None
 
 
-class AzureAuth(msgspec.Struct, frozen=True, kw_only=True):
+class AzureAuth(msgspec.Struct, frozen=True, kw_only=True, tag="azure"):
     """Requests have an access token of Entra ID."""
 
     scope: str

@@ -11,6 +11,7 @@ from typing import Literal, get_args
 
 import msgspec
 
+from gateway.core.cloud_auth import CloudAuth
 from gateway.core.price import Price
 
 MIN_OUTPUT_CAP = 16
@@ -175,6 +176,8 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     endpoint_urls: frozenset[str] = frozenset()
     """The whole URLs before its pass-through endpoints."""
     auth: Auth = "bearer"
+    cloud_auth: CloudAuth | None = None
+    """How it takes the gateway's own identity in place of a key; None if it takes keys."""
     accounts: tuple[Account, ...] = ()
     """The accounts, in the order in which the gateway tries them."""
     headers: dict[str, str] = {}
@@ -190,6 +193,8 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     """`optional` if its answers may end without a reason."""
     refused_members: frozenset[str] = frozenset()
     """The top-level request members that the provider answers with 400."""
+    variant: Literal["vertex"] | None = None
+    """`vertex` for the Messages API as Google Cloud serves it; None for dialects as they are."""
     media: Literal["url", "data"] = "url"
     """The form of images and files: `data` if the provider opens no URL."""
     counts_tokens: bool = False

@@ -6,7 +6,7 @@ It is the only place that chooses the gateway's parts.
 import asyncio
 import random
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property, partial
@@ -56,6 +56,7 @@ from gateway.runtime.build import (
     build_config,
     find_refusals,
 )
+from gateway.runtime.local_engines import list_local_engines, make_local_engines
 from gateway.runtime.own_traffic import OwnTrafficReader
 from gateway.runtime.passthrough import PassThroughParts
 from gateway.runtime.query_pool import QueryPool
@@ -79,9 +80,10 @@ from gateway.telemetry.metrics import CounterMetric, GaugeMetric
 from gateway.telemetry.shared_metrics import SharedMemory
 from gateway.telemetry.tracing import TraceError
 from gateway.upstream import media_fetch
-from gateway.upstream.client import ConnectionPools, ProviderClient, Transports
+from gateway.upstream.client import ProviderClient
+from gateway.upstream.connection_pools import ConnectionPools, Transports
+from gateway.upstream.credentials.cloud_credentials import CloudCredentials
 from gateway.upstream.failover import Upstream
-from gateway.upstream.local_engine import LocalEngine
 from gateway.upstream.provider_state import ProviderState
 from gateway.upstream.retry import RetryPolicy
 from gateway.upstream.status import build_metrics
@@ -145,7 +147,9 @@ class Gateway:
         self._hop_id = secrets.token_hex(4)
         self.write_batch = WriteBatch(self.ledger_runtime.writer.flush, clocks.monotonic)
         self.ledger_runtime.writer.defer_rows(self.write_batch)
-        self._pools = ConnectionPools(transports, self.write_batch)
+        self._pools, self._credentials = (
+            ConnectionPools(transports, self.write_batch), CloudCredentials(environ),
+        )  # fmt: skip
         self._state_store = self._make_state_store(environ, config.cache.max_bytes)
         self.ended_sessions = self._make_ended_sessions()
         self._counter_store = self._make_counter_store()
@@ -324,9 +328,10 @@ class Gateway:
         await self.limiter.close()
         await self.ledger_runtime.stop()  # first of the slow steps: rows must not be lost
         await asyncio.gather(
-            *(local_engine.stop() for local_engine in _list_local_engines(revisions))
+            *(local_engine.stop() for local_engine in list_local_engines(revisions))
         )
         await self._pools.close()
+        await self._credentials.close()
         await self.passthrough.owners.close()
         await self._state_store.close()
         await self._counter_store.close()
@@ -341,7 +346,7 @@ class Gateway:
         old_revision, revision = self.revision, self._make_revision(built_config, self.revision)
         self.limit_runtime.adopt(built_config.source.config)
         self._adopt_share_bounds(built_config)
-        for local_engine in _list_local_engines((revision,)) - _list_local_engines((old_revision,)):
+        for local_engine in list_local_engines((revision,)) - list_local_engines((old_revision,)):
             self.log("engine", text=f"{local_engine.provider.name}: started, as its command is new")
             local_engine.start()
         self.ledger_runtime.adopt(
@@ -388,9 +393,9 @@ class Gateway:
             await revision.passthrough.jobs.drain()
             self._retiring.discard(revision)
             remaining = (self.revision, *self._retiring)
-            engines_in_use = _list_local_engines(remaining)
+            engines_in_use = list_local_engines(remaining)
             await asyncio.gather(
-                *(item.stop() for item in _list_local_engines((revision,)) - engines_in_use)
+                *(item.stop() for item in list_local_engines((revision,)) - engines_in_use)
             )
             await self._pools.close_unused(
                 provider
@@ -407,8 +412,16 @@ class Gateway:
         config, ledger_runtime = built_config.source.config, self.ledger_runtime
         adopt_classifiers(built_config, self._tenant_classifiers)
         self.own_traffic.adopt_into(built_config)
-        client = ProviderClient(self._pools, hop=self._hop_id, write_batch=self.write_batch)
-        local_engines = self._make_local_engines(built_config, old_revision)
+        client = ProviderClient(
+            self._pools, hop=self._hop_id, write_batch=self.write_batch,
+            credentials=self._credentials,
+        )  # fmt: skip
+        local_engines = make_local_engines(
+            built_config.built_catalogue.providers.values(),
+            {} if old_revision is None else old_revision.local_engines,
+            self.data,
+            lambda text: self.log("engine", text=text),
+        )
 
         async def ensure_ready(provider: Provider) -> None:
             if (local_engine := local_engines.get(provider.name)) is not None:
@@ -517,33 +530,6 @@ class Gateway:
             make_realtime,
         )
 
-    def _make_local_engines(
-        self, built_config: BuiltConfig, old_revision: Revision | None
-    ) -> dict[str, LocalEngine]:
-        """Return local engines by provider; an engine whose command is unchanged keeps running."""
-        providers = built_config.built_catalogue.providers.values()
-        provider_secrets = [
-            account.secret for provider in providers for account in provider.accounts
-        ]
-        engines: dict[str, LocalEngine] = {}
-        for local_provider in providers:
-            if not local_provider.enabled or not local_provider.command:
-                continue
-            engine = (
-                old_revision.local_engines.get(local_provider.name)
-                if old_revision is not None
-                else None
-            )
-            if engine is None or engine.provider.command != local_provider.command:
-                engine = LocalEngine(
-                    local_provider,
-                    self.data / f"{local_provider.name}.log",
-                    self._log_engine,
-                    secrets=provider_secrets,
-                )
-            engines[local_provider.name] = engine
-        return engines
-
     def _expect_targets(self, built_config: BuiltConfig) -> None:
         self.ledger_runtime.metrics.expect(
             (lab.name, tier, target.provider.name, target.model)
@@ -620,9 +606,6 @@ class Gateway:
         if not task.cancelled() and (error := task.exception()) is not None:
             text = "a background task has ended: restart the gateway, and report this line"
             self.log("task", name=task.get_name(), error=locate_error(error), text=text)
-
-    def _log_engine(self, text: str) -> None:
-        self.log("engine", text=text)
 
     def _make_state_store(self, environ: Mapping[str, str], max_bytes: int) -> StateStore:
         url = environ.get("REDIS_URL")
@@ -747,12 +730,6 @@ class Gateway:
             objects=AnswerObjects(objects),
             log=self.log,
         )
-
-
-def _list_local_engines(revisions: Iterable[Revision]) -> set[LocalEngine]:
-    return {
-        local_engine for revision in revisions for local_engine in revision.local_engines.values()
-    }
 
 
 def _make_key_metrics(database: DatabaseSecrets) -> list[GaugeMetric]:

@@ -87,6 +87,6 @@ def is_same_provider(provider: Provider, other_provider: Provider | None) -> boo
 
 def _get_connection_settings(provider: Provider) -> tuple[object, ...]:
     return (
-        provider.urls, provider.auth, provider.accounts, provider.headers, provider.proxy,
-        provider.transport, provider.command, provider.enabled,
+        provider.urls, provider.auth, provider.cloud_auth, provider.accounts, provider.headers,
+        provider.proxy, provider.transport, provider.command, provider.enabled, provider.variant,
     )  # fmt: skip

@@ -17,6 +17,7 @@ from gateway.core.target import (
     TIERS,
     UNKNOWN_FACTS,
     Account,
+    Auth,
     Catalogue,
     Lab,
     ModelFacts,
@@ -32,6 +33,7 @@ from gateway.core.target import (
 )
 from gateway.settings import environment as env
 from gateway.settings import pricing
+from gateway.settings.cloud_auth import KEYLESS_AUTHS, build_cloud_auth
 from gateway.settings.loader import ConfigSource
 from gateway.settings.passthrough import TABLES, select_tables
 from gateway.settings.schema.root import (
@@ -272,8 +274,11 @@ def _build_providers(source: ConfigSource) -> dict[str, Provider]:
 
 
 def _build_provider(name: str, provider_part: ProviderPart, source: ConfigSource) -> Provider:
+    cloud_auth = build_cloud_auth(provider_part)
     secrets = {key: secret.strip() for key, secret in provider_part.accounts.items()}
-    accounts = tuple(Account(key, secret) for key, secret in secrets.items() if secret)
+    accounts = tuple(
+        Account(key, secret) for key, secret in secrets.items() if secret and cloud_auth is None
+    )
     reason = _explain_disabled(name, provider_part, accounts, source)
     base_url = provider_part.base_url.rstrip("/")
     seconds_by_kind = {
@@ -292,7 +297,8 @@ def _build_provider(name: str, provider_part: ProviderPart, source: ConfigSource
         endpoint_urls=frozenset(
             path if "://" in path else base_url + path for path in provider_part.endpoints.values()
         ),
-        auth=provider_part.auth if accounts else "none",
+        auth=cast("Auth", provider_part.auth) if accounts else "none",
+        cloud_auth=cloud_auth,
         accounts=accounts or (Account("main", ""),),
         headers=provider_part.headers,
         region=provider_part.region,
@@ -301,6 +307,7 @@ def _build_provider(name: str, provider_part: ProviderPart, source: ConfigSource
         stream_usage=provider_part.stream_usage,
         finish=provider_part.finish,
         refused_members=frozenset(provider_part.refuses),
+        variant=provider_part.variant,
         media=provider_part.media,
         counts_tokens=provider_part.counts_tokens,
         keeps_responses=provider_part.keeps_responses,
@@ -333,7 +340,7 @@ def _explain_disabled(
     if provider_part.enable is not None and not provider_part.enable:
         variable = _find_variable(source, name, "enable")
         return f"set {variable}" if variable else "its `enable` is off"
-    if provider_part.auth == "none" or provider_part.optional_key or accounts:
+    if provider_part.auth in KEYLESS_AUTHS or provider_part.optional_key or accounts:
         return ""
     return f"set {_find_variable(source, name, 'accounts') or 'an account'}"
 

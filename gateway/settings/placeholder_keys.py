@@ -5,6 +5,7 @@ import re
 from collections.abc import Collection, Iterator
 from urllib.parse import urlsplit
 
+from gateway.settings.cloud_auth import KEYLESS_AUTHS
 from gateway.settings.errors import Mistake
 from gateway.settings.loader import ConfigSource
 from gateway.settings.schema.root import ProviderPart
@@ -27,7 +28,7 @@ def find_placeholders(
     for name, provider_part in source.config.providers.items():
         if (
             name in disabled_providers
-            or provider_part.auth == "none"
+            or provider_part.auth in KEYLESS_AUTHS
             or provider_part.optional_key
             or not _is_remote(provider_part)
         ):

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from gateway.core.target import TIERS
 from gateway.settings import baseline, placeholder_keys
 from gateway.settings.catalogue import find_embedding_urls, find_lab, find_model
+from gateway.settings.cloud_auth import KEYLESS_AUTHS, find_cloud_errors, find_cloud_warnings
 from gateway.settings.errors import Mistake, Path, suggest_name
 from gateway.settings.lifecycle_warnings import find_date_warnings, list_targets
 from gateway.settings.loader import EMBEDDING_MODEL_HINT, ConfigSource
@@ -30,6 +31,7 @@ from gateway.settings.schema.rules import MostPart, RangePart, WhenPart
 
 _SCORE_EXPRESSION = re.compile(r"\bcall\s*\.\s*(?:need|confidence)\b")
 """Matches the parts of an expression that read the classifier's score."""
+_MESSAGES = "anthropic-messages"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _WILDCARD_HOSTS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read in a URL, never bound
 
@@ -121,6 +123,7 @@ def find_errors(
     """Return the errors that make a configuration unusable, in the order of the files."""
     mistakes = [
         *_check_providers(source, dialects),
+        *find_cloud_errors(source),
         *_check_labs(source),
         *_check_embeddings(source),
         *_check_models(source, styles),
@@ -153,6 +156,7 @@ def find_warnings(
         *_check_near_cache(source),
         *_check_keywords(source),
         *placeholder_keys.find_placeholders(source, disabled_providers),
+        *find_cloud_warnings(source, disabled_providers),
     ]
     return sorted(mistakes, key=lambda item: (item.file, item.line or 0))
 
@@ -206,11 +210,14 @@ def _check_providers(source: ConfigSource, dialects: Collection[str]) -> Iterato
             yield source.make_mistake(
                 (*provider_path, "base_url"), "must start with http:// or https://."
             )
+        if provider_part.variant is not None and _MESSAGES not in provider_part.dialects:
+            message = f"is a variant of {_MESSAGES}, which is none of its `dialects`."
+            yield source.make_mistake((*provider_path, "variant"), message)
         if provider_part.names and find_lab(source.config, name) is None:
             message = "needs a lab that has a target of this provider."
             yield source.make_mistake((*provider_path, "names"), message)
         if (
-            provider_part.auth != "none"
+            provider_part.auth not in KEYLESS_AUTHS
             and not provider_part.accounts
             and not provider_part.optional_key
         ):

@@ -13,6 +13,9 @@ import msgspec
 from gateway.core.errors import Problem, ProblemError, ledger_unwritable
 from gateway.core.target import Account, Auth, Provider, Timers
 from gateway.dialects import Dialect
+from gateway.upstream.connection_pools import ConnectionPools, Transports
+from gateway.upstream.credentials.cloud_credentials import CloudCredentials
+from gateway.upstream.credentials.request_signer import CredentialError
 from gateway.upstream.forwarded_request import ForwardedRequest
 from gateway.upstream.http1 import (
     ConnectionPool,
@@ -29,11 +32,8 @@ from gateway.upstream.http1 import (
     create_tls_context,
     encode_header_lines,
 )
-from gateway.upstream.http1.httpx_transport import create_httpx_transport
 from gateway.upstream.write_batch import WriteBatch
 
-type Transports = Callable[[Provider], httpx.AsyncBaseTransport]
-"""A function that returns the transport of a provider."""
 type OnResend = Callable[[Problem], Awaitable[None]]
 """A function that takes the reason why a request is sent again; the client awaits it first."""
 
@@ -182,10 +182,12 @@ class ProviderClient:
         *,
         hop: str = "1",
         write_batch: WriteBatch | None = None,
+        credentials: CloudCredentials | None = None,
     ) -> None:
         """Create a client.
 
-        `write_batch` writes the rows that must be written before a request is sent.
+        `write_batch` writes the rows that must be written before a request is sent. `credentials`
+        sign requests to providers that take the gateway's own identity in place of a key.
         """
         self._write_batch = write_batch
         self._pools = (
@@ -193,6 +195,7 @@ class ProviderClient:
         )
         self._endpoints: dict[tuple[int, Account, str, str, str], _PreparedEndpoint] = {}
         self._hop = hop
+        self._credentials = credentials
         self.base_urls: dict[str, str] = {}
         """Base URLs of local engines by provider, for endpoints that are only a path."""
 
@@ -225,6 +228,10 @@ class ProviderClient:
             endpoint = self._get_endpoint(
                 provider, account, dialect.name, dialect.url_suffix if tail is None else tail
             )
+            if provider.cloud_auth is not None:
+                extra_headers += _encode_headers(
+                    await self._sign(provider, "POST", endpoint.url, body, head_deadline)
+                )
             if endpoint.own_route is None:
                 if self._write_batch is not None and not self._write_batch.flush():
                     raise ledger_unwritable()
@@ -307,6 +314,10 @@ class ProviderClient:
         url = self._find_own_url(provider, request.url)
         host = url.netloc.decode("ascii")
         headers = self._list_headers(provider, account, host, _FORWARDED_HEADERS)
+        if provider.cloud_auth is not None:
+            body = b"" if request.body is None else request.body
+            whole_body = body if isinstance(body, bytes) else None
+            headers += await self._sign(provider, request.method, url, whole_body, deadline)
         own_names = {name.lower() for name, _ in headers}
         headers += [pair for pair in request.headers.items() if pair[0] not in own_names]
         headers += request.list_framing()
@@ -391,7 +402,7 @@ class ProviderClient:
             )
         return endpoint
 
-    def prepare_upgrade(
+    async def prepare_upgrade(
         self, provider: Provider, account: Account, address: str, headers: Mapping[str, str]
     ) -> UpgradeRoute:
         """Return the way to a WebSocket of a provider. Raises ProblemError if there is none.
@@ -416,7 +427,32 @@ class ProviderClient:
         own_headers += [*provider.headers.items(), *headers.items()]
         if account.secret and provider.auth != "none":
             own_headers.append(_AUTH_HEADERS[provider.auth](account.secret))
+        if provider.cloud_auth is not None:
+            deadline = asyncio.get_running_loop().time() + provider.timers["fast"].headers
+            own_headers += await self._sign(provider, "GET", url, b"", deadline)
         return UpgradeRoute(connector, url, tuple(own_headers))
+
+    async def _sign(
+        self, provider: Provider, method: str, url: httpx.URL, body: bytes | None, deadline: float
+    ) -> list[tuple[str, str]]:
+        """Return the headers that authorize a request to a provider with `cloud_auth`.
+
+        Raises ProblemError if there is no credential until `deadline`, on the loop's clock.
+        """
+        if self._credentials is None or provider.cloud_auth is None:
+            raise ValueError(f"nothing signs requests to {provider.name}")
+        try:
+            async with asyncio.timeout_at(None if deadline == math.inf else deadline):
+                signer = self._credentials.get_signer(provider.cloud_auth)
+                return await signer.sign(method, url, body)
+        except TimeoutError:
+            problem = _build_problem(
+                "upstream_timeout", f"The gateway gets no credential for {provider.name}.", "no"
+            )
+        except CredentialError as error:
+            message = f"The gateway has no credential for {provider.name}."
+            problem = Problem(kind="upstream_auth", message=message, detail=str(error))
+        raise ProblemError(problem)
 
     async def close(self) -> None:
         """Close every transport."""
@@ -604,55 +640,6 @@ class PublicWebClient:
             message = f"The gateway cannot reach {host} ({_describe_error(error)})."
             raise _build_error("upstream_unreachable", message, "no") from None
         return _wrap_response(host, response)
-
-
-class ConnectionPools:
-    """The connections to providers, which outlive a configuration: a transport for each kind.
-
-    One transport of the gateway's own serves all providers, and one more serves each proxy. A
-    provider that asks for a stock transport, or has a SOCKS proxy, gets one for itself: the limit
-    of a stock transport is for all hosts. If `transports` is given, it makes one for each provider.
-    """
-
-    def __init__(
-        self, transports: Transports | None = None, write_batch: WriteBatch | None = None
-    ) -> None:
-        self._transports = transports
-        self._write_batch = write_batch
-        self._transports_by_kind: dict[tuple[str | None, ...], httpx.AsyncBaseTransport] = {}
-
-    def __call__(self, provider: Provider) -> httpx.AsyncBaseTransport:
-        """Return the transport of a provider."""
-        kind = self._get_kind(provider)
-        transport = self._transports_by_kind.get(kind)
-        if transport is None:
-            transport = self._transports_by_kind[kind] = self._create_transport(provider)
-        return transport
-
-    async def close_unused(self, providers: Iterable[Provider]) -> None:
-        """Close the transports that none of these providers uses."""
-        used_kinds = {self._get_kind(item) for item in providers}
-        for kind in [item for item in self._transports_by_kind if item not in used_kinds]:
-            await self._transports_by_kind.pop(kind).aclose()
-
-    async def close(self) -> None:
-        """Close every transport."""
-        await self.close_unused(())
-
-    def _get_kind(self, provider: Provider) -> tuple[str | None, ...]:
-        proxy = provider.proxy  # never from the environment: that was set for another program
-        if self._transports is not None:
-            return (provider.name,)
-        if provider.transport == "stock" or (proxy or "").startswith("socks"):
-            return (provider.name, proxy)
-        return (None, proxy)
-
-    def _create_transport(self, provider: Provider) -> httpx.AsyncBaseTransport:
-        if self._transports is not None:
-            return self._transports(provider)
-        if self._get_kind(provider)[0] is not None:
-            return create_httpx_transport(proxy=provider.proxy)
-        return Http1Transport(proxy=provider.proxy, write_batch=self._write_batch)
 
 
 class ResponseChunks:

@@ -20,6 +20,7 @@ from gateway.dialects import (  # fmt: skip
     media_urls,
     tool_reasoning,
 )
+from gateway.dialects.anthropic_messages import vertex
 from gateway.dialects.openai_chat.reasoning_state import restore_native_reasoning
 from gateway.dialects.reasoning_state import hash_maker
 from gateway.dialects.tool_reasoning import (
@@ -87,6 +88,7 @@ def prepare(request: UpstreamRequest, candidate: Candidate) -> PreparedRequest:
         or request.reasoning_notes
         or request.omits_reasoning
         or candidate.target.provider.finish == "optional"
+        or candidate.target.provider.variant is not None
     ):
         return _prepare_adapted(request, candidate)
     # The same as `_prepare_adapted`, for a native call without changes: nearly all are.
@@ -102,12 +104,16 @@ def _prepare_adapted(request: UpstreamRequest, candidate: Candidate) -> Prepared
     recorder = _build_recorder(request, candidate)
     target_dialect, adapter, headers = _choose_adapter(request, candidate, recorder)
     written_body = _write_body(request, candidate, adapter)
+    if candidate.target.provider.variant is not None and target_dialect.name == vertex.DIALECT:
+        written_body = vertex.rewrite(
+            written_body, headers, target_dialect.operation, stream=request.body.prompt.stream
+        )
     return PreparedRequest(
         target_dialect,
         adapter,
         headers,
         written_body,
-        _build_tail(request, target_dialect, written_body),
+        _build_tail(request, candidate, target_dialect, written_body),
         recorder,
         adapter.dropped_names if isinstance(adapter, Translation) else _NONE_DROPPED,
     )
@@ -281,12 +287,18 @@ def _choose_adapter(
 
 
 def _build_tail(
-    request: UpstreamRequest, target_dialect: Dialect, written_body: WrittenBody
+    request: UpstreamRequest,
+    candidate: Candidate,
+    target_dialect: Dialect,
+    written_body: WrittenBody,
 ) -> str:
     """Return the path and query to add to the provider's URL.
 
-    Only a native call keeps the client's query.
+    Only a native call keeps the client's query, where the provider has the dialect as it is.
     """
     tail = target_dialect.url_suffix if written_body.url_suffix is None else written_body.url_suffix
-    query = request.call.query if target_dialect.name == request.dialect.name else ""
+    is_same_form = (
+        target_dialect.name == request.dialect.name and candidate.target.provider.variant is None
+    )
+    query = request.call.query if is_same_form else ""
     return f"{tail}?{query}" if query else tail

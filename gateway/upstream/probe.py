@@ -18,7 +18,9 @@ from gateway.core.usage import Usage
 from gateway.dialects import OPENAI_CHAT, TranslatableRequest
 from gateway.routing import capabilities, features
 from gateway.upstream.attempt import AttemptRunner
-from gateway.upstream.client import ProviderClient, Transports
+from gateway.upstream.client import ProviderClient
+from gateway.upstream.connection_pools import Transports
+from gateway.upstream.credentials.cloud_credentials import CloudCredentials
 from gateway.upstream.provider_state import ProviderState
 from gateway.upstream.retry import Candidate, list_candidates
 from gateway.upstream.upstream_request import UpstreamRequest
@@ -123,11 +125,12 @@ async def run_probes(
     probe_targets: Iterable[ProbeTarget],
     *,
     transports: Transports | None = None,
+    credentials: CloudCredentials | None = None,
     wall: Callable[[], float] = time.time,
     tick: Callable[[], None] = lambda: None,
 ) -> list[ProbeResult]:
     """Send each request once, a few at a time; call `tick` after each."""
-    client = ProviderClient(transports)
+    client = ProviderClient(transports, credentials=credentials)
     attempt_runner = build_probe_runner(client, wall)
     slots = asyncio.Semaphore(_MAX_CONCURRENT_PROBES)
 
@@ -141,6 +144,8 @@ async def run_probes(
         return await asyncio.gather(*(run_one(probe_target) for probe_target in probe_targets))
     finally:
         await client.close()
+        if credentials is not None:
+            await credentials.close()
 
 
 def build_probe_runner(client: ProviderClient, wall: Callable[[], float]) -> AttemptRunner:

@@ -11,7 +11,7 @@ import openai
 import pytest
 
 from gateway.core import jsonio
-from gateway.upstream.client import Transports
+from gateway.upstream.connection_pools import Transports
 from gateway.upstream.media_fetch import PUBLIC_GUARD, AddressGuard
 from tests.conftest import redis_program
 from tests.e2e.redis_port import Place

@@ -186,7 +186,7 @@ def test_p_04_calls_are_served_until_the_load_balancer_sees_the_shutdown(
 
 @pytest.mark.parametrize(
     ("hangs", "status"),
-    [("upstream.client.ConnectionPools.close", 0), ("pipeline.engine.Engine.drain", 1)],
+    [("upstream.connection_pools.ConnectionPools.close", 0), ("pipeline.engine.Engine.drain", 1)],
 )
 def test_p_05_the_gateway_ends_in_time_although_a_task_hangs(
     tmp_path: Path, upstream: Upstream, hangs: str, status: int

@@ -24,7 +24,7 @@ from gateway.runtime.composition import Gateway
 from gateway.server.app import App
 from gateway.server.http1.protocol import ClientConnection
 from gateway.settings.loader import load
-from gateway.upstream.client import Transports
+from gateway.upstream.connection_pools import Transports
 from gateway.upstream.media_fetch import PUBLIC_GUARD, AddressGuard
 from tests.e2e.upstream import PATIENCE, Request, Upstream
 from tests.query_thread import QueryThread

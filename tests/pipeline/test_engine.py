@@ -25,7 +25,8 @@ from gateway.pipeline.response import Response
 from gateway.runtime.build import build_config
 from gateway.settings.loader import load
 from gateway.state.memory import MemoryStore
-from gateway.upstream.client import ConnectionPools, ProviderClient
+from gateway.upstream.client import ProviderClient
+from gateway.upstream.connection_pools import ConnectionPools
 from gateway.upstream.failover import Upstream
 from gateway.upstream.provider_state import ProviderState
 from tests.e2e.upstream import ROLE, WORDS, chunk, frames, whole

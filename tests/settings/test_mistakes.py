@@ -278,7 +278,7 @@ REPLACED: list[tuple[str, str, str]] = [
      "6: error: providers.acme.accounts.main: the file /no/such cannot be read."),
     ('accounts: {main: "${ACME_API_KEY}"}', "accounts: {main: a}\n    auth: token",
      ("7: error: providers.acme.auth: 'token' is not allowed. "
-      "Known: api-key, bearer, none, x-api-key, x-goog-api-key.")),
+      "Known: api-key, aws, azure, bearer, google, none, x-api-key, x-goog-api-key.")),
     ('accounts: {main: "${ACME_API_KEY}"}', "accounts: {main: a}\n    timeouts: {idle: soon}",
      ("7: error: providers.acme.timeouts.idle: "
       "must be a duration, as 500ms, 90s, 15m, 1h or 7d.")),

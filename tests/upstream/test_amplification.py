@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from gateway.pipeline.response import Response
-from gateway.upstream.client import ConnectionPools
+from gateway.upstream.connection_pools import ConnectionPools
 from tests.e2e.world import chat, spared
 from tests.pipeline.test_engine import EngineFixture, head, ok
 

@@ -15,6 +15,7 @@ from gateway.core.target import Account, Auth, Provider, Timers
 from gateway.dialects import OPENAI_CHAT
 from gateway.upstream import client as door
 from gateway.upstream.client import ProviderClient, ProviderResponse, read
+from gateway.upstream.connection_pools import ConnectionPools
 from gateway.upstream.http1 import Http1Transport
 from gateway.upstream.write_batch import WriteBatch
 
@@ -290,7 +291,7 @@ async def test_the_client_ignores_proxies_in_the_environment(
         "all_proxy",
     ):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    pools = door.ConnectionPools()
+    pools = ConnectionPools()
     plain = pools(provider())
     assert isinstance(plain, Http1Transport)
     assert plain._proxy is None
@@ -315,7 +316,7 @@ async def test_connections_are_closed_once_no_provider_uses_them() -> None:
         async def aclose(self) -> None:
             closed.append(self.name)
 
-    pools = door.ConnectionPools(lambda acme: Told(acme.name))
+    pools = ConnectionPools(lambda acme: Told(acme.name))
     acme, other = provider(), provider(name="other")
     first = pools(acme)
     assert pools(acme) is first
@@ -324,7 +325,7 @@ async def test_connections_are_closed_once_no_provider_uses_them() -> None:
     assert closed == ["other"]
     await pools.close()
     assert closed == ["other", "acme"]
-    own = door.ConnectionPools()
+    own = ConnectionPools()
     used_pool, unused_pool = own(acme), own(provider(proxy="http://p:1"))
     await own.close_unused([other])
     assert own(other) is used_pool

@@ -9,7 +9,8 @@ import pytest
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.target import Account, Provider, Timers
 from gateway.dialects import OPENAI_CHAT
-from gateway.upstream.client import ConnectionPools, ProviderClient, ProviderResponse
+from gateway.upstream.client import ProviderClient, ProviderResponse
+from gateway.upstream.connection_pools import ConnectionPools
 from gateway.upstream.http1 import Http1Transport
 from gateway.upstream.http1.request import MAX_SINGLE_WRITE_BYTES
 from gateway.upstream.write_batch import WriteBatch

@@ -12,11 +12,11 @@ import pytest
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.target import Account, Provider, Timers
 from gateway.upstream.client import (
-    ConnectionPools,
     ProviderClient,
     ProviderResponse,
     _IteratorStream,
 )
+from gateway.upstream.connection_pools import ConnectionPools
 from gateway.upstream.forwarded_request import ForwardedRequest
 from gateway.upstream.http1 import ProviderConnection
 from gateway.upstream.http1.request import OutgoingRequest, upload_body

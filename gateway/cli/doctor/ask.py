@@ -9,6 +9,7 @@ from gateway.cli.doctor.environment import DoctorFinding, Level
 from gateway.cli.session import CommandSession
 from gateway.cli.terminal import format_upper_bound, format_usd, progress
 from gateway.upstream import probe
+from gateway.upstream.credentials.cloud_credentials import CloudCredentials
 from gateway.upstream.probe import ProbeResult, ProbeTarget
 
 _PRICE_HINT = "Give it a price under `models`."
@@ -22,7 +23,8 @@ def ask_targets(
         [*probe.list_targets(session.built_config.built_catalogue.catalogue)], max_usd, wall_clock()
     )
     with progress("asking", len(affordable)) as step:
-        results = asyncio.run(probe.run_probes(affordable, tick=step))
+        credentials = CloudCredentials(session.environ)
+        results = asyncio.run(probe.run_probes(affordable, credentials=credentials, tick=step))
     findings = [*map(_make_probe_finding, results), *skipped_findings]
     if not findings:
         return [

@@ -132,6 +132,10 @@ def command(  # noqa: PLR0913 - its options
       2  the command itself was not understood
     """  # noqa: D301 - the mark keeps click from filling these lines
     results = [*check_environment(session), *targets.check_prices(session)]
+    if any(item.cloud_auth for item in session.built_config.built_catalogue.providers.values()):
+        from gateway.cli.doctor.credentials import check_credentials  # noqa: PLC0415 - slow to import
+
+        results += check_credentials(session)
     if sample is not None:
         results += targets.check_sample(session, sample)
     if ask:

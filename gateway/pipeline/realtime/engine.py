@@ -326,7 +326,7 @@ class RealtimeEngine:
         timers = provider.timers["fast"]
         try:
             await self._wait_until_ready(provider)
-            route = self._client.prepare_upgrade(
+            route = await self._client.prepare_upgrade(
                 provider, account, _write_address(request, target), request.headers
             )
             return await connect_websocket(

@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from gateway.core.call import CacheMode, Strategy
-from gateway.core.target import Auth, Tier
+from gateway.core.target import Tier
 from gateway.settings.schema.base import (
     STRICT_CONFIG,
     ByteSize,
@@ -31,6 +31,12 @@ from gateway.settings.schema.base import (
     Word,
     Words,
     wrap_in_list,
+)
+from gateway.settings.schema.cloud_auth import (
+    AuthSetting,
+    AwsAuthPart,
+    AzureAuthPart,
+    GoogleAuthPart,
 )
 from gateway.settings.schema.limits import AlertsPart, BudgetPart, LimitPart, UsersPart
 from gateway.settings.schema.redis import RedisPart
@@ -388,7 +394,12 @@ class ProviderPart(Part):
 
     Each has the path or whole URL that comes before its paths; empty is `base_url` itself. The name
     of an API, `openai`, stands for all of its tables."""
-    auth: Auth = "bearer"
+    auth: AuthSetting = "bearer"
+    """The header of the key; with `aws`, `google` or `azure` the gateway's own identity in that
+    cloud takes the place of a key."""
+    aws: AwsAuthPart = AwsAuthPart.model_construct()
+    google: GoogleAuthPart = GoogleAuthPart.model_construct()
+    azure: AzureAuthPart = AzureAuthPart.model_construct()
     accounts: Annotated[dict[str, str], Field(repr=False)] = {}
     """Credentials by name. The gateway tries several in order."""
     optional_key: bool = False
@@ -405,6 +416,8 @@ class ProviderPart(Part):
     finish: Literal["required", "optional"] = "required"
     """`optional`: answers may end without a finish reason and are still complete."""
     refuses: Words = []
+    variant: Literal["vertex"] | None = None
+    """`vertex`: its Messages API is that of Google Cloud, with the model in the path."""
     media: Literal["url", "data"] = "url"
     """`data`: the provider takes images and files only as data, and by URL in no dialect."""
     counts_tokens: bool = False

@@ -63,7 +63,7 @@ class RefreshingCredential[T]:
         if issued is not None and now < self._refresh_at:
             return issued
         if issued is not None and _is_valid(issued, now):
-            self._start_refresh()
+            _ = self._start_refresh()  # it goes on beside this call
             return issued
         if self._failure is not None and self._failure[0] <= now < self._failure[0] + (
             _FAILURE_SECONDS

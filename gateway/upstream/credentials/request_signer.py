@@ -32,7 +32,10 @@ class RequestSigner(Protocol):
         ...
 
     async def fetch_status(self) -> CredentialStatus:
-        """Return the status of the credential; fetch one if there is none. Raises CredentialError."""
+        """Return the status of the credential, which is fetched if there is none.
+
+        Raises CredentialError.
+        """
         ...
 
     async def close(self) -> None:

@@ -13,7 +13,9 @@ from gateway.core.decision import Plan
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.usage import Usage
 from gateway.dialects import TranslatableRequest
-from gateway.upstream.client import ConnectionPools, ProviderClient
+from gateway.upstream.client import ProviderClient
+from gateway.upstream.connection_pools import ConnectionPools
+from gateway.upstream.credentials.cloud_credentials import CloudCredentials
 from gateway.upstream.http1.recording_transport import RecordedExchange, RecordingTransport
 from gateway.upstream.probe import ProbeAccount, build_probe_runner
 from gateway.upstream.relay import get_inspector, iterate_frames
@@ -41,15 +43,22 @@ class ProbeOutcome(msgspec.Struct, eq=False):
 class ProbeSender:
     """A sender of probes. All share the connections of `pools`."""
 
-    def __init__(self, pools: ConnectionPools, wall_clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        pools: ConnectionPools,
+        credentials: CloudCredentials | None = None,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
         self._pools = pools
+        self._credentials = credentials
         self._wall_clock = wall_clock
 
     async def send(self, series: ProbeSeries, probe: Probe) -> ProbeOutcome:
         """Send a probe once, and read its answer."""
         exchange = RecordedExchange()
         client = ProviderClient(
-            lambda provider: RecordingTransport(self._pools(provider), exchange)
+            lambda provider: RecordingTransport(self._pools(provider), exchange),
+            credentials=self._credentials,
         )
         attempt_runner = build_probe_runner(client, self._wall_clock)
         clock = asyncio.get_running_loop().time

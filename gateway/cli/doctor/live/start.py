@@ -30,7 +30,8 @@ from gateway.cli.terminal import TableColumn, format_upper_bound, print_table, p
 from gateway.core.target import Catalogue
 from gateway.settings.data_folder import find_data_folder
 from gateway.settings.errors import suggest_name
-from gateway.upstream.client import ConnectionPools
+from gateway.upstream.connection_pools import ConnectionPools
+from gateway.upstream.credentials.cloud_credentials import CloudCredentials
 
 _FOLDER_NAME = "recordings"
 _COLUMNS = (
@@ -82,13 +83,14 @@ def check_live(session: CommandSession, options: LiveOptions) -> list[DoctorFind
         providers, {series.candidate.target.model for series in all_series}
     )
     file = options.record or _name_recording(session)
-    pools = ConnectionPools()
+    pools, credentials = ConnectionPools(), CloudCredentials(session.environ)
     budget = ProbeBudget(options.budget)
-    check = LiveCheck(ProbeSender(pools), budget, sends_unpriced=options.sends_unpriced)
+    sender = ProbeSender(pools, credentials)
+    check = LiveCheck(sender, budget, sends_unpriced=options.sends_unpriced)
     create_recording(file)
     try:
         with progress("probing", sum(len(series.planned) for series in all_series)) as step:
-            asyncio.run(_run(check, all_series, pools, step))
+            asyncio.run(_run(check, all_series, (pools, credentials), step))
     finally:
         if check.report.judged:
             write_recording(file, check.report.judged, redactor)
@@ -113,13 +115,14 @@ def is_terminal() -> bool:
 async def _run(
     check: LiveCheck,
     all_series: Sequence[ProbeSeries],
-    pools: ConnectionPools,
+    parts: Sequence[ConnectionPools | CloudCredentials],
     tick: Callable[[], None],
 ) -> None:
     try:
         await check.run(all_series, tick)
     finally:
-        await pools.close()
+        for part in parts:
+            await part.close()
 
 
 def _name_recording(session: CommandSession) -> Path:
