@@ -148,7 +148,8 @@ class Gateway:
         self.write_batch = WriteBatch(self.ledger_runtime.writer.flush, clocks.monotonic)
         self.ledger_runtime.writer.defer_rows(self.write_batch)
         self._pools, self._credentials = (
-            ConnectionPools(transports, self.write_batch), CloudCredentials(environ),
+            ConnectionPools(transports, self.write_batch),
+            CloudCredentials(environ, wall=clocks.wall, jitter=jitter),
         )  # fmt: skip
         self._state_store = self._make_state_store(environ, config.cache.max_bytes)
         self.ended_sessions = self._make_ended_sessions()

@@ -22,7 +22,13 @@ LABS = sorted((FOLDER / "labs").glob("*.yaml"))
 
 VARIABLES = sorted(
     {name for file in LABS for name in re.findall(r"\$\{([A-Z_]+)", file.read_text("utf-8"))}
-    - {"AWS_REGION", "VLLM_MODEL"}
+    - {
+        "AWS_REGION",
+        "GOOGLE_CLOUD_LOCATION",
+        "GOOGLE_CLOUD_PROJECT",
+        "VERTEX_BASE_URL",
+        "VLLM_MODEL",
+    }
 )
 """Every variable that is a credential or an address; the others only change a target."""
 

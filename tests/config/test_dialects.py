@@ -272,9 +272,11 @@ def test_the_url_for_google_ends_in_the_model_and_the_method() -> None:
 
 FIRST_ENDPOINTS = {
     "openai-responses": {"openai", "azure-openai", "xai", "meta"},
-    "anthropic-messages": {"anthropic", "bedrock-claude", "azure-claude", "openrouter-claude"},
-    "gemini": {"gemini"},
-}
+    "anthropic-messages": {
+        "anthropic", "bedrock-claude", "azure-claude", "openrouter-claude", "vertex-claude",
+    },
+    "gemini": {"gemini", "vertex"},
+}  # fmt: skip
 """Providers that get a dialect other than Chat Completions if the client speaks none of theirs."""
 
 

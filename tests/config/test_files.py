@@ -109,6 +109,8 @@ KEYS: dict[str, tuple[str, ...]] = {
     "GROQ_API_KEY": ("llama",),
     "CEREBRAS_API_KEY": ("llama",),
     "AWS_BEARER_TOKEN_BEDROCK": ("anthropic", "llama"),
+    "GOOGLE_GENAI_USE_ENTERPRISE": ("anthropic", "google"),
+    "GOOGLE_GENAI_USE_VERTEXAI": ("anthropic", "google"),
     "AZURE_OPENAI_API_KEY": ("openai",),
     "AZURE_AI_API_KEY": ("anthropic", "microsoft"),
     "VLLM_BASE_URL": ("llama",),

@@ -28,6 +28,7 @@ from gateway.runtime.build import EFFORT_STYLES
 from gateway.settings import yaml
 from gateway.settings.environment import RESERVED_WORDS
 from gateway.settings.schema import root, rules
+from gateway.settings.schema.cloud_auth import AwsAuthPart, AzureAuthPart, GoogleAuthPart
 from gateway.settings.schema.limits import AlertsPart, BudgetPart, LimitPart, UsersPart
 from gateway.settings.schema.redis import RedisPart
 from gateway.settings.schema.root import Part
@@ -60,6 +61,9 @@ PARTS: dict[str, type[BaseModel]] = {
     "log": root.LogPart,
     "keys": root.KeysPart,
     "provider": root.ProviderPart,
+    "aws": AwsAuthPart,
+    "google": GoogleAuthPart,
+    "azure": AzureAuthPart,
     "timeouts": TimersPart,
     "lab": root.LabPart,
     "embedding": root.EmbeddingPart,
