@@ -32,10 +32,7 @@ class RequestSigner(Protocol):
         ...
 
     async def fetch_status(self) -> CredentialStatus:
-        """Return the status of the credential, which is fetched if there is none.
-
-        Raises CredentialError.
-        """
+        """Return the status; fetch a credential if there is none. Raises CredentialError."""
         ...
 
     async def close(self) -> None:
