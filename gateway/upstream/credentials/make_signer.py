@@ -1,16 +1,28 @@
-"""The signer of each cloud. What a cloud needs is imported where a provider names it."""
+"""Make the signer of a way to authenticate."""
 
 from collections.abc import Callable, Mapping
+from typing import assert_never
 
-from gateway.core.cloud_auth import CloudAuth
+from gateway.core.cloud_auth import AzureAuth, GoogleAuth
+from gateway.upstream.credentials.azure_credentials import make_azure_signer
+from gateway.upstream.credentials.google_credentials import make_google_signer
 from gateway.upstream.credentials.request_signer import RequestSigner
 
 
 def make_signer(
-    auth: CloudAuth,
+    auth: GoogleAuth | AzureAuth,
     environ: Mapping[str, str],
     wall: Callable[[], float],
     jitter: Callable[[], float],
 ) -> RequestSigner:
-    """Return a signer. Raises CredentialError if a library is missing."""
-    raise NotImplementedError
+    """Return a signer, which gets its credential at the first request.
+
+    `wall` returns seconds since the epoch, `jitter` random numbers of 0 to 1.
+    """
+    match auth:
+        case GoogleAuth():
+            return make_google_signer(auth, environ, wall, jitter)
+        case AzureAuth():
+            return make_azure_signer(auth, environ, wall, jitter)
+        case _:
+            assert_never(auth)
