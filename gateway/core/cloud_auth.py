@@ -33,7 +33,7 @@ class AzureAuth(msgspec.Struct, frozen=True, kw_only=True, tag="azure"):
     """Requests have an access token of Entra ID."""
 
     scope: str
-    """What the token is for, such as `https://cognitiveservices.azure.com/.default`."""
+    """What the token is for, such as `https://ai.azure.com/.default`."""
     tenant: str | None = None
     client: str | None = None
     """The id of an application, or of a managed identity that the machine has beside others."""

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from gateway.core.errors import Problem, ProblemError
-from gateway.core.target import Account, Provider, Timers
+from gateway.core.target import Provider, Timers
 from gateway.dialects import StreamInspector
 from gateway.dialects.stream_frames import make_broken_problem
 from gateway.routing.features import estimate_tokens
@@ -141,7 +141,7 @@ class AttemptRunner:
                 provider_response=provider_response,
                 attempt=attempt,
                 attempt_account=attempt_account,
-                upstream_id=read_upstream_id(provider_response, account),
+                upstream_id=read_upstream_id(provider_response),
                 dialect_name=candidate.dialect_name,
                 reasoning_recorder=recorder,
                 dropped_names=dropped_names,
@@ -204,9 +204,7 @@ async def _read_response(
     provider_response, (first_content_deadline, deadline) = response.provider_response, deadlines
     try:
         if provider_response.status != 200:
-            await _raise_refusal(
-                provider_response, adapter, response.account, timers, deadline, retry_after
-            )
+            await _raise_refusal(provider_response, adapter, timers, deadline, retry_after)
         if request.body.prompt.stream:
             await _read_until_commit(
                 response, request, adapter, (timers.idle, first_content_deadline, deadline)
@@ -247,14 +245,14 @@ def _is_rate_limited(problem: Problem) -> bool:
 async def _raise_refusal(
     provider_response: ProviderResponse,
     adapter: Adapter,
-    account: Account,
     timers: Timers,
     deadline: float,
     retry_after: float | None,
 ) -> None:
     """Raise the problem in a provider's error, without the credential that it may quote."""
     body = credential_masking.mask_body(
-        account, await collect_body(provider_response, timers, deadline, _MAX_ERROR_BYTES)
+        provider_response.secret,
+        await collect_body(provider_response, timers, deadline, _MAX_ERROR_BYTES),
     )
     if retry_after is None and provider_response.status in REFUSAL_STATUSES:
         retry_after = read_retry_delay(body)
@@ -265,10 +263,10 @@ async def _raise_refusal(
 
 
 def _build_stream_error(
-    account: Account, problem: Problem, inspector: StreamInspector
+    response: UpstreamResponse, problem: Problem, inspector: StreamInspector
 ) -> ProblemError:
     """Return the error of a stream without content, with its usage as far as it has stated that."""
-    masked_problem = credential_masking.mask_problem(account, problem)
+    masked_problem = credential_masking.mask_problem(response.provider_response.secret, problem)
     return ProblemError(msgspec.structs.replace(masked_problem, usage=inspector.usage))
 
 
@@ -289,7 +287,7 @@ def _accept_body(
     ):
         problem = TRUNCATED_PROBLEM
     if problem is not None:
-        masked_problem = credential_masking.mask_problem(response.account, problem)
+        masked_problem = credential_masking.mask_problem(response.provider_response.secret, problem)
         raise ProblemError(
             msgspec.structs.replace(
                 masked_problem, usage=summary.usage, content_bytes=summary.content_bytes
@@ -343,7 +341,7 @@ async def _read_until_commit(
                 size += len(data)
                 first_bytes = inspector.feed(data)
                 if inspector.problem is not None and not inspector.committed:
-                    raise _build_stream_error(response.account, inspector.problem, inspector)
+                    raise _build_stream_error(response, inspector.problem, inspector)
                 if inspector.committed:
                     response.inspector = inspector
                     response.first_bytes = first_bytes
@@ -351,16 +349,14 @@ async def _read_until_commit(
                     return
                 if size > max_bytes:
                     description = f"more than {max_bytes:,} bytes without any content"
-                    raise _build_stream_error(
-                        response.account, make_broken_problem(description), inspector
-                    )
+                    raise _build_stream_error(response, make_broken_problem(description), inspector)
     except TimeoutError:
         message = f"{name} gave no content in time."
         timeout_problem = Problem(kind="upstream_timeout", message=message, spent="maybe")
-        raise _build_stream_error(response.account, timeout_problem, inspector) from None
+        raise _build_stream_error(response, timeout_problem, inspector) from None
     first_bytes = inspector.end()
     if inspector.problem is not None and not inspector.committed:
-        raise _build_stream_error(response.account, inspector.problem, inspector)
+        raise _build_stream_error(response, inspector.problem, inspector)
     if not inspector.committed:
         is_event_stream = content_type.startswith("text/event-stream")
         description = "an empty stream" if is_event_stream else f"{content_type or 'no'} content"
@@ -371,13 +367,13 @@ async def _read_until_commit(
             spent="maybe",
             is_permanent=not is_event_stream,
         )
-        raise _build_stream_error(response.account, truncated_problem, inspector)
+        raise _build_stream_error(response, truncated_problem, inspector)
     response.inspector = inspector
     response.first_bytes = first_bytes
     response.remaining_chunks = chunks
 
 
-def read_upstream_id(provider_response: ProviderResponse, account: Account) -> str | None:
+def read_upstream_id(provider_response: ProviderResponse) -> str | None:
     """Return the provider's id of a request, from the headers of its answer."""
     request_id = b""
     for name, value in provider_response.fields:
@@ -388,4 +384,6 @@ def read_upstream_id(provider_response: ProviderResponse, account: Account) -> s
             request_id = request_id or value
     if not request_id:
         return None
-    return credential_masking.mask_text(account, request_id.decode("latin-1"))[:200]
+    return credential_masking.mask_text(provider_response.secret, request_id.decode("latin-1"))[
+        :200
+    ]

@@ -77,6 +77,8 @@ class ProviderResponse(ABC):
     provider: str
     """The provider's name."""
     status: int
+    secret: str
+    """The credential that the request had, which an answer may quote; empty if it had none."""
 
     def get_header(self, name: bytes) -> str | None:
         """Return the first header of a name, which must be in lower case."""
@@ -107,13 +109,19 @@ class ProviderResponse(ABC):
 class HttpxSender(ProviderResponse):
     """A response that came through any httpx transport."""
 
-    __slots__ = ("_body", "fields", "provider", "status")
+    __slots__ = ("_body", "fields", "provider", "secret", "status")
 
     def __init__(
-        self, provider: str, status: int, fields: Fields, body: httpx.AsyncByteStream
+        self,
+        provider: str,
+        status: int,
+        fields: Fields,
+        body: httpx.AsyncByteStream,
+        secret: str = "",
     ) -> None:
         self.status = status
         self.provider = provider
+        self.secret = secret
         self.fields = fields
         self._body = body
 
@@ -129,7 +137,7 @@ class HttpxSender(ProviderResponse):
 class _OwnResponse(ResponseBody, ProviderResponse):
     """A response that came through the gateway's own transport."""
 
-    __slots__ = ("fields", "provider", "status")
+    __slots__ = ("fields", "provider", "secret", "status")
 
     def __init__(
         self,
@@ -137,12 +145,14 @@ class _OwnResponse(ResponseBody, ProviderResponse):
         pool: ConnectionPool,
         connection: ProviderConnection,
         incoming: IncomingResponse,
+        secret: str,
     ) -> None:
         self._connection = connection
         self._pool = pool
         self._is_complete = False
         self.status = incoming.status
         self.provider = provider
+        self.secret = secret
         self.fields = incoming.fields
 
     def read(self, idle: float, deadline: float) -> AsyncIterator[bytes]:
@@ -171,6 +181,8 @@ class UpgradeRoute(msgspec.Struct, frozen=True):
     url: httpx.URL
     headers: tuple[tuple[str, str], ...]
     """The credential and the provider's own headers. The handshake adds its own."""
+    secret: str = ""
+    """The credential, which a refusal may quote; empty if there is none."""
 
 
 class ProviderClient:
@@ -228,16 +240,18 @@ class ProviderClient:
             endpoint = self._get_endpoint(
                 provider, account, dialect.name, dialect.url_suffix if tail is None else tail
             )
+            secret = account.secret
             if provider.cloud_auth is not None:
-                extra_headers += _encode_headers(
-                    await self._sign(provider, "POST", endpoint.url, body, head_deadline)
-                )
+                signature = await self._sign(provider, "POST", endpoint.url, body, head_deadline)
+                extra_headers += _encode_headers(signature)
+                secret = _find_secret(signature)
             if endpoint.own_route is None:
                 if self._write_batch is not None and not self._write_batch.flush():
                     raise ledger_unwritable()
-                return await _send_by_httpx(
-                    endpoint, provider.name, body, extra_headers, timers, head_deadline
+                response = await _send_by_httpx(
+                    endpoint, body, extra_headers, timers, head_deadline
                 )
+                return _wrap_response(provider.name, response, secret)
             transport, route = endpoint.own_route
             extra_lines = encode_header_lines(extra_headers) if extra_headers else b""
             connect_timeout, pool_timeout = timers.connect, timers.pool
@@ -264,7 +278,7 @@ class ProviderClient:
             # cycle.
             problem = build_failure(provider.name, TimeoutError() if is_late else error)
             raise ProblemError(problem) from None
-        return _OwnResponse(provider.name, route.pool, *connection_and_head)
+        return _OwnResponse(provider.name, route.pool, *connection_and_head, secret)
 
     async def forward(
         self,
@@ -314,10 +328,13 @@ class ProviderClient:
         url = self._find_own_url(provider, request.url)
         host = url.netloc.decode("ascii")
         headers = self._list_headers(provider, account, host, _FORWARDED_HEADERS)
+        secret = account.secret
         if provider.cloud_auth is not None:
             body = b"" if request.body is None else request.body
             whole_body = body if isinstance(body, bytes) else None
-            headers += await self._sign(provider, request.method, url, whole_body, deadline)
+            signature = await self._sign(provider, request.method, url, whole_body, deadline)
+            headers += signature
+            secret = _find_secret(signature)
         own_names = {name.lower() for name, _ in headers}
         headers += [pair for pair in request.headers.items() if pair[0] not in own_names]
         headers += request.list_framing()
@@ -337,11 +354,12 @@ class ProviderClient:
         )
         if isinstance(transport, Http1Transport):
             return _OwnResponse(
-                provider.name, *await transport.forward(httpx_request, timers, deadline)
+                provider.name, *await transport.forward(httpx_request, timers, deadline), secret
             )
         if self._write_batch is not None and not self._write_batch.flush():
             raise UnwrittenError("its row was not written")
-        return await _forward_by_httpx(transport, provider.name, httpx_request, timers, deadline)
+        response = await _forward_by_httpx(transport, httpx_request, timers, deadline)
+        return _wrap_response(provider.name, response, secret)
 
     def _find_own_url(self, provider: Provider, text: str) -> httpx.URL:
         """Return a URL of a provider. Raises ValueError if its host is not the provider's."""
@@ -425,12 +443,15 @@ class ProviderClient:
             raise _build_error("upstream_unreachable", f"{message}transport of it.", "no")
         own_headers = [("user-agent", "tiergate"), (HOP_HEADER, self._hop)]
         own_headers += [*provider.headers.items(), *headers.items()]
-        if account.secret and provider.auth != "none":
+        secret = account.secret
+        if secret and provider.auth != "none":
             own_headers.append(_AUTH_HEADERS[provider.auth](account.secret))
         if provider.cloud_auth is not None:
             deadline = asyncio.get_running_loop().time() + provider.timers["fast"].headers
-            own_headers += await self._sign(provider, "GET", url, b"", deadline)
-        return UpgradeRoute(connector, url, tuple(own_headers))
+            signature = await self._sign(provider, "GET", url, b"", deadline)
+            own_headers += signature
+            secret = _find_secret(signature)
+        return UpgradeRoute(connector, url, tuple(own_headers), secret)
 
     async def _sign(
         self, provider: Provider, method: str, url: httpx.URL, body: bytes | None, deadline: float
@@ -491,18 +512,25 @@ def build_failure(name: str, error: Exception) -> Problem:
     )
 
 
+def _find_secret(signature: Iterable[tuple[str, str]]) -> str:
+    """Return what an answer may quote of a signature: an access token, or AWS's session token."""
+    for name, value in signature:
+        if name == "x-amz-security-token" or value.startswith("Bearer "):
+            return value.removeprefix("Bearer ")
+    return ""
+
+
 def _encode_headers(headers: Iterable[tuple[str, str]]) -> Fields:
     return [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers]
 
 
 async def _send_by_httpx(
     endpoint: _PreparedEndpoint,
-    name: str,
     body: bytes,
     extra_headers: Fields,
     timers: Timers,
     deadline: float,
-) -> ProviderResponse:
+) -> httpx.Response:
     """Send through any transport. Raises TimeoutError at `deadline`, on the loop's clock."""
     request = httpx.Request(
         "POST",
@@ -512,8 +540,7 @@ async def _send_by_httpx(
         extensions={"timeout": {"connect": timers.connect, "pool": timers.pool}},
     )
     async with asyncio.timeout_at(deadline):
-        response = await endpoint.transport.handle_async_request(request)
-    return _wrap_response(name, response)
+        return await endpoint.transport.handle_async_request(request)
 
 
 class _IteratorStream(httpx.AsyncByteStream):
@@ -547,11 +574,10 @@ def _make_stream(body: bytes | AsyncIterator[bytes] | None) -> httpx.AsyncByteSt
 
 async def _forward_by_httpx(
     transport: httpx.AsyncBaseTransport,
-    name: str,
     request: httpx.Request,
     timers: Timers,
     deadline: float,
-) -> ProviderResponse:
+) -> httpx.Response:
     """Forward through any transport, as `Http1Transport.forward` does."""
     loop = asyncio.get_running_loop()
     async with asyncio.timeout_at(deadline) as scope:
@@ -563,15 +589,15 @@ async def _forward_by_httpx(
         if not isinstance(body, httpx.AsyncByteStream):
             raise TypeError("the body must be an async stream")
         request.stream = _WatchedStream(body, start_head_timer)
-        response = await transport.handle_async_request(request)
-    return _wrap_response(name, response)
+        return await transport.handle_async_request(request)
 
 
-def _wrap_response(name: str, response: httpx.Response) -> ProviderResponse:
+def _wrap_response(name: str, response: httpx.Response, secret: str = "") -> ProviderResponse:
     stream = response.stream
     if not isinstance(stream, httpx.AsyncByteStream):
         raise TypeError("this transport is async only")
-    return HttpxSender(name, response.status_code, _lower_names(response.headers.raw), stream)
+    fields = _lower_names(response.headers.raw)
+    return HttpxSender(name, response.status_code, fields, stream, secret)
 
 
 def _build_crossed_problem(name: str) -> Problem:

@@ -10,40 +10,37 @@ import re
 import msgspec
 
 from gateway.core.errors import Problem
-from gateway.core.target import Account
 
 MIN_MASKED_LENGTH = 16
 """Characters of the shortest credential that is masked."""
 _MASK = "***"
+_MAX_SPELLED = 128
+"""Characters of a credential that the pattern spells. The rest of a cloud's token, which may have
+4,000, is what tokens consist of: to compile 4,000 would hold the event loop for half a second."""
+_REST = r"[\w.~+/=%\\-]*"
 _MAX_BACKSLASHES = 8
 """The most backslashes before a character: JSON within JSON, a few levels deep."""
 
 
-def mask_body(account: Account, data: bytes) -> bytes:
+def mask_body(secret: str, data: bytes) -> bytes:
     """Mask an error body; return the very same bytes if nothing is to be masked."""
-    if len(account.secret) < MIN_MASKED_LENGTH:
+    if len(secret) < MIN_MASKED_LENGTH:
         return data
-    substitution = _compile_pattern(account.secret).subn(
-        _MASK, data.decode("utf-8", "surrogateescape")
-    )
+    substitution = _compile_pattern(secret).subn(_MASK, data.decode("utf-8", "surrogateescape"))
     return substitution[0].encode("utf-8", "surrogateescape") if substitution[1] else data
 
 
-def mask_text(account: Account, value: str) -> str:
+def mask_text(secret: str, value: str) -> str:
     """Mask a provider's text: a message, or the value of a header."""
-    return (
-        value
-        if len(account.secret) < MIN_MASKED_LENGTH
-        else _compile_pattern(account.secret).sub(_MASK, value)
-    )
+    return value if len(secret) < MIN_MASKED_LENGTH else _compile_pattern(secret).sub(_MASK, value)
 
 
-def mask_problem(account: Account, provider_problem: Problem) -> Problem:
+def mask_problem(secret: str, provider_problem: Problem) -> Problem:
     """Mask a provider's error: its body and its message."""
     masked_body = (
-        None if provider_problem.body is None else mask_body(account, provider_problem.body)
+        None if provider_problem.body is None else mask_body(secret, provider_problem.body)
     )
-    message = mask_text(account, provider_problem.message)
+    message = mask_text(secret, provider_problem.message)
     if masked_body is provider_problem.body and message == provider_problem.message:
         return provider_problem
     return msgspec.structs.replace(provider_problem, body=masked_body, message=message)
@@ -51,7 +48,8 @@ def mask_problem(account: Account, provider_problem: Problem) -> Problem:
 
 def _compile_pattern(secret: str) -> re.Pattern[str]:
     """Return a pattern for a credential in plain text, in JSON a few levels deep, and in a URL."""
-    return re.compile("".join(map(_spell_character, secret)))
+    spelled = "".join(map(_spell_character, secret[:_MAX_SPELLED]))
+    return re.compile(spelled + (_REST if len(secret) > _MAX_SPELLED else ""))
 
 
 def _spell_character(char: str) -> str:

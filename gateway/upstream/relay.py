@@ -5,7 +5,6 @@ from typing import NoReturn, Protocol
 
 from gateway.core import sse
 from gateway.core.errors import Problem, ProblemError
-from gateway.core.target import Account
 from gateway.dialects import Dialect, RequestBody, StreamInspector
 from gateway.upstream import credential_masking
 from gateway.upstream.attempt import TRUNCATED_PROBLEM
@@ -104,7 +103,7 @@ async def iterate_frames(
 
     Raises ProblemError if the answer breaks off, even where it only looks like the end.
     """
-    account = response.account
+    secret = response.provider_response.secret
     first_bytes = response.first_bytes
     remaining_chunks = response.remaining_chunks
     feed = inspector.feed
@@ -115,15 +114,13 @@ async def iterate_frames(
         if inspector.problem is not None:
             remaining_chunks = None
         if first_bytes:
-            yield first_bytes if inspector.problem is None else _mask_error(account, first_bytes)
+            yield first_bytes if inspector.problem is None else _mask_error(secret, first_bytes)
         if remaining_chunks is not None:
             async for data in remaining_chunks:
                 ready_data = feed(data)
                 if ready_data:
                     yield (
-                        ready_data
-                        if inspector.problem is None
-                        else _mask_error(account, ready_data)
+                        ready_data if inspector.problem is None else _mask_error(secret, ready_data)
                     )
                 if inspector.problem is not None:
                     break
@@ -131,7 +128,7 @@ async def iterate_frames(
             if last_frame and inspector.complete:  # else it is half a frame
                 yield last_frame
         if inspector.problem is not None:
-            _raise_problem(credential_masking.mask_problem(account, inspector.problem))
+            _raise_problem(credential_masking.mask_problem(secret, inspector.problem))
         if not inspector.complete:
             _raise_problem(TRUNCATED_PROBLEM)
     except ProblemError as error:
@@ -139,10 +136,10 @@ async def iterate_frames(
         raise
 
 
-def _mask_error(account: Account, data: bytes) -> bytes:
+def _mask_error(secret: str, data: bytes) -> bytes:
     """Mask the last of some frames: the provider's error."""
     *content, error = sse.split_frames(data)
-    return b"".join([*content, credential_masking.mask_body(account, error)])
+    return b"".join([*content, credential_masking.mask_body(secret, error)])
 
 
 def _raise_problem(problem: Problem) -> NoReturn:

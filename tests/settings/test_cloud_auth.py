@@ -8,7 +8,7 @@ from gateway.core.cloud_auth import AwsAuth, AzureAuth, CloudAuth, GoogleAuth
 from tests.settings import world
 
 ACCOUNT = '    accounts: {main: "${ACME_API_KEY}"}\n'
-AZURE_SCOPE = "https://cognitiveservices.azure.com/.default"
+AZURE_SCOPE = "https://ai.azure.com/.default"
 
 
 def write_base(lines: str) -> str:

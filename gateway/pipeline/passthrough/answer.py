@@ -4,7 +4,6 @@ from collections.abc import Iterable
 
 from gateway.core import jsonio, sse
 from gateway.core.jsonio import Json
-from gateway.core.target import Account
 from gateway.upstream import credential_masking
 
 JSON_TYPE = "application/json"
@@ -27,10 +26,10 @@ _SAFETY_HEADERS = (
 type Fields = Iterable[tuple[bytes, bytes]]
 
 
-def select_headers(fields: Fields, account: Account) -> list[tuple[bytes, bytes]]:
+def select_headers(fields: Fields, secret: str) -> list[tuple[bytes, bytes]]:
     """Return the headers of an answer that go on to the client, without the credential."""
     passed = [
-        (name, credential_masking.mask_text(account, value.decode("latin-1")).encode("latin-1"))
+        (name, credential_masking.mask_text(secret, value.decode("latin-1")).encode("latin-1"))
         for name, value in fields
         if name in _PASSED_HEADERS
     ]

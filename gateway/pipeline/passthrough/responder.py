@@ -118,12 +118,12 @@ class PassThroughResponder:
     async def respond(self, exchange: Exchange, response: ProviderResponse) -> Response:
         """Respond with the answer of a provider. Raises ProblemError if it is an error."""
         account = exchange.account
-        account.upstream_id = read_upstream_id(response, exchange.provider_account)
+        account.upstream_id = read_upstream_id(response)
         if not 200 <= response.status < 300:
             await self._raise_refusal(exchange, response)
         account.attempt_finished(exchange.attempt)
         exchange.is_accepted = True
-        headers = answer.select_headers(response.fields, exchange.provider_account)
+        headers = answer.select_headers(response.fields, response.secret)
         headers += await self._pass_upload_url(exchange, response)
         content_type = response.get_header(b"content-type") or ""
         endpoint = exchange.choice.endpoint.endpoint
@@ -147,7 +147,7 @@ class PassThroughResponder:
     async def _raise_refusal(self, exchange: Exchange, response: ProviderResponse) -> NoReturn:
         """Raise the problem in a provider's error, without the credential that it may quote."""
         body = credential_masking.mask_body(
-            exchange.provider_account,
+            response.secret,
             await collect_body(response, exchange.timers, exchange.deadline, _MAX_ERROR_BYTES),
         )
         retry_after = read_retry_after(response.fields, response.status, self._wall())

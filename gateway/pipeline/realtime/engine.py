@@ -323,12 +323,13 @@ class RealtimeEngine:
         """Connect to a candidate. Raises ProblemError."""
         target, account = candidate.target, candidate.account
         provider = target.provider
-        timers = provider.timers["fast"]
+        timers, secret = provider.timers["fast"], account.secret
         try:
             await self._wait_until_ready(provider)
             route = await self._client.prepare_upgrade(
                 provider, account, _write_address(request, target), request.headers
             )
+            secret = route.secret
             return await connect_websocket(
                 route,
                 list(request.subprotocols),
@@ -342,7 +343,7 @@ class RealtimeEngine:
             )
             # No handshake is billed.
             problem = msgspec.structs.replace(
-                mask_problem(account, problem), upstream_status=error.status, spent="no"
+                mask_problem(secret, problem), upstream_status=error.status, spent="no"
             )
             raise ProblemError(problem) from None
         except (TimeoutError, httpx.HTTPError) as error:

@@ -41,7 +41,7 @@ class AzureAuthPart(BaseModel):
 
     model_config = STRICT_CONFIG
 
-    scope: str = "https://cognitiveservices.azure.com/.default"
+    scope: str = "https://ai.azure.com/.default"
     """What the token is for."""
     tenant: Word | None = None
     """The id of the tenant; unset, it is AZURE_TENANT_ID."""

@@ -27,6 +27,7 @@ from gateway.upstream.credentials.bearer_signer import (
     read_seconds,
 )
 from gateway.upstream.credentials.identity_request import (
+    PROBE_SECONDS,
     IdentityRequestError,
     IdentityResponse,
     send_identity_request,
@@ -106,6 +107,7 @@ class _AzureSource:
         if client := self._client:
             query["client_id"] = client
         endpoint, secret = self._get("IDENTITY_ENDPOINT"), self._get("IDENTITY_HEADER")
+        probe_url = ""
         if endpoint and secret:
             name = "managed identity (IDENTITY_ENDPOINT)"
             query["api-version"] = "2019-08-01"
@@ -114,8 +116,11 @@ class _AzureSource:
             name = "managed identity (IMDS)"
             query["api-version"] = "2018-02-01"
             host = (self._get("AZURE_POD_IDENTITY_AUTHORITY_HOST") or _METADATA).rstrip("/")
-            url, headers = f"{host}{_METADATA_PATH}?{urlencode(query)}", {"metadata": "true"}
+            probe_url = f"{host}{_METADATA_PATH}"
+            url, headers = f"{probe_url}?{urlencode(query)}", {"metadata": "true"}
         try:
+            if probe_url:  # IMDS refuses it at once; where there is none, nothing answers
+                await send_identity_request("GET", probe_url, headers={}, seconds=PROBE_SECONDS)
             response = await send_identity_request("GET", url, headers=headers)
         except IdentityRequestError as error:
             raise _NotConfiguredError(f"{name}: {error}.") from None

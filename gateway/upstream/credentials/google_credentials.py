@@ -23,6 +23,8 @@ from gateway.upstream.credentials.bearer_signer import (
     read_seconds,
 )
 from gateway.upstream.credentials.identity_request import (
+    ANSWER_SECONDS,
+    PROBE_SECONDS,
     IdentityRequestError,
     IdentityResponse,
     send_identity_request,
@@ -114,9 +116,8 @@ class _GoogleSource:
         Raises IdentityRequestError if it has none, and CredentialError for a wrong answer.
         """
         source = "Google Cloud, metadata server"
+        email = await self._fetch_email()
         response = await self._ask_metadata(f"/token?scopes={_SCOPE}")
-        if response.headers.get("metadata-flavor") != _FLAVOR:
-            raise IdentityRequestError(f"another server answers at {response.host}")
         if response.status != httpx.codes.OK:
             reason = response.describe()
             if response.status == httpx.codes.NOT_FOUND:
@@ -127,26 +128,34 @@ class _GoogleSource:
         return issue_token(
             value.get("access_token"),
             source=source,
-            identity=await self._fetch_email(),
+            identity=email,
             expires_at=None if life is None else now + life,
             now=now,
             headers=self._get_quota_headers(None),
         )
 
     async def _fetch_email(self) -> str | None:
-        """Return the address of the machine's service account, if the server tells it."""
-        try:
-            response = await self._ask_metadata("/email")
-        except IdentityRequestError:
-            return None
+        """Return the address of the machine's service account, if the server tells it.
+
+        Raises IdentityRequestError if there is no metadata server.
+        """
+        response = await self._ask_metadata("/email", PROBE_SECONDS)
         if response.status != httpx.codes.OK:
             return None
         return response.body.decode("utf-8", "replace")
 
-    async def _ask_metadata(self, path: str) -> IdentityResponse:
+    async def _ask_metadata(self, path: str, seconds: float = ANSWER_SECONDS) -> IdentityResponse:
+        """Ask the metadata server. Raises IdentityRequestError if another server answers."""
         host = self._environ.get("GCE_METADATA_HOST") or _METADATA_HOST
-        url = f"http://{host}{_ACCOUNT_PATH}{path}"
-        return await send_identity_request("GET", url, headers={"metadata-flavor": _FLAVOR})
+        response = await send_identity_request(
+            "GET",
+            f"http://{host}{_ACCOUNT_PATH}{path}",
+            headers={"metadata-flavor": _FLAVOR},
+            seconds=seconds,
+        )
+        if response.headers.get("metadata-flavor") != _FLAVOR:
+            raise IdentityRequestError(f"another server answers at {response.host}")
+        return response
 
     def _get_gcloud_path(self) -> str:
         """Return the file that `gcloud auth application-default login` writes."""

@@ -1,7 +1,7 @@
 """Requests to token services and metadata addresses: small answers, short limits, no redirects.
 
-A metadata address is on this machine or on its network. It is asked without a proxy, and must take
-the connection within a second: that is how the gateway learns that it does not run in this cloud.
+A metadata address is on this machine or on its network. It is asked without a proxy, and must
+answer the first request within a second: so the gateway learns that it does not run in this cloud.
 """
 
 import asyncio
@@ -15,14 +15,10 @@ import msgspec
 from gateway.core import jsonio
 from gateway.upstream.http1.connect import create_tls_context
 
-CONNECT_SECONDS = 1.0
-"""Seconds in which a metadata address must take a connection."""
+PROBE_SECONDS = 1.0
+"""Seconds in which a metadata address must take a connection, and answer the first request."""
 ANSWER_SECONDS = 5.0
-"""Seconds in which an answer must be there.
-
-Metadata services ask the token service themselves when they have no token, so that a second would
-be too short for them.
-"""
+"""Seconds in which another answer must be there: metadata services ask token services for it."""
 _MAX_BYTES = 100_000
 """Bytes that an answer may have. Tokens have some 2,000."""
 _LOCAL_NAMES = frozenset({"localhost", "metadata", "metadata.google.internal"})
@@ -87,10 +83,11 @@ async def send_identity_request(
     headers: Mapping[str, str],
     body: bytes | None = None,
     proxy: str | None = None,
+    seconds: float = ANSWER_SECONDS,
 ) -> IdentityResponse:
     """Send a request, and return the answer. Raises IdentityRequestError.
 
-    `proxy` is the proxy to hosts beyond this network.
+    `proxy` is the proxy to hosts beyond this network, `seconds` the limit for the answer.
     """
     host, way = "its address", ""
     try:
@@ -101,13 +98,11 @@ async def send_identity_request(
         way = " through the proxy" if proxy is not None else ""
         tls = await asyncio.to_thread(create_tls_context)  # takes 8 ms
         async with (
-            asyncio.timeout(ANSWER_SECONDS),
+            asyncio.timeout(seconds),
             httpx.AsyncClient(
                 verify=tls,
                 proxy=proxy,
-                timeout=httpx.Timeout(
-                    ANSWER_SECONDS, connect=CONNECT_SECONDS if is_local else ANSWER_SECONDS
-                ),
+                timeout=httpx.Timeout(seconds, connect=PROBE_SECONDS if is_local else seconds),
                 follow_redirects=False,
                 trust_env=False,
             ) as client,

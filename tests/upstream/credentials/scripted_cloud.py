@@ -64,6 +64,8 @@ class ScriptedCloud:
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
         self.requests: list[CloudRequest] = []
+        self.probe_count = 0
+        """Requests to IMDS without its header, which only ask whether it is there."""
         self.arrived = asyncio.Event()
         """Set by the first request."""
         self.connects: list[str] = []
@@ -117,6 +119,10 @@ class ScriptedCloud:
             writer.write(b"HTTP/1.1 200 connected\r\n\r\n")
             await writer.start_tls(self._tls)
             request = await _read_request(reader)
+        if _is_probe(request):
+            self.probe_count += 1
+            writer.write(b"HTTP/1.1 400 probe\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+            return
         self.requests.append(request)
         self.arrived.set()
         answer = self.answers.get(request.path, self._answer)
@@ -251,6 +257,11 @@ class ScriptedCloud:
 def _reply(status: int, body: Any, headers: dict[str, str] | None = None) -> Answer:
     data = body.encode() if isinstance(body, str) else jsonio.dumps(body)
     return status, {"content-type": "application/json", **(headers or {})}, data
+
+
+def _is_probe(request: CloudRequest) -> bool:
+    """True if a request only asks whether Azure's IMDS is there."""
+    return request.path == "/metadata/identity/oauth2/token" and "metadata" not in request.headers
 
 
 async def _read_request(reader: asyncio.StreamReader) -> CloudRequest:

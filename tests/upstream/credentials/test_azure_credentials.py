@@ -174,6 +174,7 @@ async def test_the_machine_has_a_managed_identity(cloud: ScriptedCloud, client: 
     assert status.identity == (client or "system-assigned")
     assert status.expires_at == NOW + 3600
     request = cloud.requests[0]
+    assert cloud.probe_count == 1
     assert request.query["resource"] == "https://cognitiveservices.azure.com"
     assert request.query.get("client_id") == client
 

@@ -306,16 +306,26 @@ async def test_the_metadata_server_gives_the_token_of_the_machine(
     status = await signer.fetch_status()
     assert (status.source, status.identity) == ("Google Cloud, metadata server", ACCOUNT)
     assert status.expires_at == now + 3600
-    assert cloud.paths == [f"{METADATA_PATH}/token", f"{METADATA_PATH}/email"]
+    assert cloud.paths == [f"{METADATA_PATH}/email", f"{METADATA_PATH}/token"]
 
 
-@pytest.mark.parametrize("answer", [(404, {}, b"no"), None])
-@pytest.mark.jumping_clock
 async def test_a_token_is_used_though_the_address_of_its_account_is_unknown(
-    cloud: ScriptedCloud, environ: dict[str, str], answer: Answer | None
+    cloud: ScriptedCloud, environ: dict[str, str]
 ) -> None:
-    cloud.answers[f"{METADATA_PATH}/email"] = answer
+    cloud.answers[f"{METADATA_PATH}/email"] = (404, {"metadata-flavor": "Google"}, b"no")
     assert (await make(environ).fetch_status()).identity is None
+
+
+@pytest.mark.jumping_clock
+async def test_a_silent_metadata_server_is_given_up_after_a_second(
+    cloud: ScriptedCloud, environ: dict[str, str]
+) -> None:
+    cloud.answers[f"{METADATA_PATH}/email"] = None
+    started_at = asyncio.get_running_loop().time()
+    with pytest.raises(CredentialError, match="does not answer in time"):
+        await make(environ).fetch_status()
+    assert asyncio.get_running_loop().time() - started_at == pytest.approx(1.0, abs=0.2)
+    assert cloud.paths == [f"{METADATA_PATH}/email"]
 
 
 @pytest.mark.parametrize(

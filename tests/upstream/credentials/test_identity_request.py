@@ -9,7 +9,7 @@ import pytest
 
 from gateway.upstream.credentials.identity_request import (
     ANSWER_SECONDS,
-    CONNECT_SECONDS,
+    PROBE_SECONDS,
     IdentityRequestError,
     IdentityResponse,
     send_identity_request,
@@ -43,7 +43,7 @@ async def test_a_metadata_address_that_takes_no_connection_is_given_up_after_a_s
         begin = loop.time()
         message = await fail(f"http://127.0.0.1:{address[1]}/metadata")
         assert message == f"127.0.0.1:{address[1]} does not answer in time"
-        assert loop.time() - begin == pytest.approx(CONNECT_SECONDS, abs=0.3)
+        assert loop.time() - begin == pytest.approx(PROBE_SECONDS, abs=0.3)
         for one in waiting:
             one.close()
 

@@ -59,6 +59,7 @@ def make_line(judged: JudgedProbe, redactor: RecordingRedactor, number: int) -> 
     outcome, answer = judged.outcome, judged.answer
     exchange, series, probe = outcome.exchange, outcome.series, outcome.probe
     dialect_name, target = series.dialect.name, series.candidate.target
+    redactor.note_credential(exchange.request_headers)
     sent_at = datetime.fromtimestamp(outcome.sent_at, UTC)
     is_answered = exchange.status != 0
     mask = redactor.mask if exchange.status == 200 else redactor.mask_error

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from urllib.parse import urlsplit
 
-from gateway.core.target import Account, Catalogue, Provider
+from gateway.core.target import Catalogue, Provider
 from gateway.ledger.redaction import redact_text
 from gateway.upstream import credential_masking
 
@@ -18,6 +18,7 @@ _MIN_SECRET_CHARS = 8
 _REQUEST_HEADERS = frozenset({
     "accept", "accept-encoding", "anthropic-version", "content-type", "user-agent",
 })  # fmt: skip
+_CREDENTIAL_HEADERS = frozenset({"authorization", "x-amz-security-token"})
 _RESPONSE_HEADERS = frozenset({
     "cache-control", "content-encoding", "content-type", "openai-version", "retry-after",
     "transfer-encoding", "vary",
@@ -50,10 +51,10 @@ class RecordingRedactor:
 
     def __init__(self, providers: Iterable[Provider], models: Iterable[str] = ()) -> None:
         """Take the credentials, headers and URLs of all providers, and the names of models."""
-        self._accounts: list[Account] = []
+        self._secrets: dict[str, None] = {}
         masked_texts, hosts = set[str](), set[str]()
         for provider in providers:
-            self._accounts += provider.accounts
+            self._secrets.update((account.secret, None) for account in provider.accounts)
             masked_texts.update(account.secret for account in provider.accounts)
             masked_texts.update(
                 value
@@ -68,14 +69,20 @@ class RecordingRedactor:
         )
         self._models = {model: mask_model(model) for model in models if mask_model(model) != model}
 
+    def note_credential(self, headers: Iterable[tuple[str, str]]) -> None:
+        """Mask the credential of a request from now on: those of clouds change with time."""
+        for name, value in headers:
+            if name.lower() in _CREDENTIAL_HEADERS:
+                self._secrets[value.removeprefix("Bearer ")] = None
+
     def mask_text(self, text: str) -> str:
         """Return a text without what belongs to the user."""
         return self.mask(text.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
 
     def mask(self, data: bytes) -> bytes:
         """Return bytes without what belongs to the user; the very same if there is nothing."""
-        for account in self._accounts:
-            data = credential_masking.mask_body(account, data)
+        for secret in self._secrets:
+            data = credential_masking.mask_body(secret, data)
         for text in self._texts:
             data = data.replace(text.encode(), _MASK.encode())
         for model, masked_model in self._models.items():
