@@ -471,7 +471,7 @@ class ProviderClient:
                 "upstream_timeout", f"The gateway gets no credential for {provider.name}.", "no"
             )
         except CredentialError as error:
-            message = f"The gateway has no credential for {provider.name}."
+            message = f"The gateway has no credential for {provider.name}. Tell its operator."
             problem = Problem(kind="upstream_auth", message=message, detail=str(error))
         raise ProblemError(problem)
 

@@ -128,7 +128,7 @@ async def test_without_a_credential_nothing_is_sent_and_only_the_operator_learns
     stage.credentials.signer.failure = CredentialError("no source has one")
     problem = await stage.read_problem()
     assert (problem.kind, problem.spent) == ("upstream_auth", "no")
-    assert problem.message == "The gateway has no credential for acme."
+    assert problem.message == "The gateway has no credential for acme. Tell its operator."
     assert problem.detail == "no source has one"
 
 
