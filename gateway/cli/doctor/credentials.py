@@ -45,7 +45,7 @@ async def _check(provider: str, auth: CloudAuth, credentials: CloudCredentials) 
         message = f"{provider}: its credential does not come in {_TIMEOUT_SECONDS:.0f} s."
         return DoctorFinding("error", "credentials", message, where=where)
     except CredentialError as error:
-        message = f"{provider} has no credential: {error}."
+        message = f"{provider} has no credential. {error}"
         return DoctorFinding("error", "credentials", message, where=where)
     return DoctorFinding("ok", "credentials", f"{provider}: {_describe(status)}")
 

@@ -420,6 +420,8 @@ def _suggest_export(*reasons: str) -> str:
 
 
 def _format_accounts(provider: Provider) -> str:
+    if provider.cloud_auth is not None:
+        return "by the gateway's own identity"
     count = len(provider.accounts)
     return "without an account" if not count else f"{count} account{'s' if count > 1 else ''}"
 
