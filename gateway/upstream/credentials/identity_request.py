@@ -98,7 +98,6 @@ async def send_identity_request(
         way = " through the proxy" if proxy is not None else ""
         tls = await asyncio.to_thread(create_tls_context)  # takes 8 ms
         async with (
-            asyncio.timeout(seconds),
             httpx.AsyncClient(
                 verify=tls,
                 proxy=proxy,
@@ -106,6 +105,7 @@ async def send_identity_request(
                 follow_redirects=False,
                 trust_env=False,
             ) as client,
+            asyncio.timeout(seconds),  # after the first client's imports: 0.1 to 1 s
             client.stream(
                 method,
                 parsed,
