@@ -8,4 +8,5 @@
 - identity_request: requests to token services and metadata addresses, within limits
 - google_credentials, google_files: access tokens of Google Cloud
 - azure_credentials: access tokens of Entra ID
+- aws: signatures with a credential of AWS
 """

@@ -3,14 +3,15 @@
 from collections.abc import Callable, Mapping
 from typing import assert_never
 
-from gateway.core.cloud_auth import AzureAuth, GoogleAuth
+from gateway.core.cloud_auth import AwsAuth, AzureAuth, CloudAuth, GoogleAuth
+from gateway.upstream.credentials.aws.aws_request_signer import make_aws_signer
 from gateway.upstream.credentials.azure_credentials import make_azure_signer
 from gateway.upstream.credentials.google_credentials import make_google_signer
 from gateway.upstream.credentials.request_signer import RequestSigner
 
 
 def make_signer(
-    auth: GoogleAuth | AzureAuth,
+    auth: CloudAuth,
     environ: Mapping[str, str],
     wall: Callable[[], float],
     jitter: Callable[[], float],
@@ -20,6 +21,8 @@ def make_signer(
     `wall` returns seconds since the epoch, `jitter` random numbers of 0 to 1.
     """
     match auth:
+        case AwsAuth():
+            return make_aws_signer(auth, environ, wall, jitter)
         case GoogleAuth():
             return make_google_signer(auth, environ, wall, jitter)
         case AzureAuth():

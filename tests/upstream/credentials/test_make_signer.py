@@ -2,7 +2,7 @@
 
 import httpx
 
-from gateway.core.cloud_auth import AzureAuth, GoogleAuth
+from gateway.core.cloud_auth import AwsAuth, AzureAuth, GoogleAuth
 from gateway.upstream.credentials.cloud_credentials import CloudCredentials
 from gateway.upstream.credentials.make_signer import make_signer
 from tests.upstream.credentials.scripted_cloud import ScriptedCloud
@@ -38,3 +38,16 @@ async def test_the_same_settings_share_a_signer(cloud: ScriptedCloud) -> None:
     assert other is not first
     await credentials.close()
     assert credentials.get_signer(auth) is not first
+
+
+async def test_aws_signs_with_the_key_of_the_environment() -> None:
+    environ = {"AWS_ACCESS_KEY_ID": "AKIA1", "AWS_SECRET_ACCESS_KEY": "s"}
+    auth = AwsAuth(service="bedrock", region="eu-central-1")
+    signer = make_signer(auth, environ, lambda: 1_800_000_000.0, lambda: 0.5)
+    assert (await signer.fetch_status()).source == "AWS, environment"
+    headers = dict(await signer.sign("POST", httpx.URL("https://h/x"), b""))
+    assert headers["x-amz-date"] == "20270115T080000Z"
+    assert headers["authorization"].startswith(
+        "AWS4-HMAC-SHA256 Credential=AKIA1/20270115/eu-central-1/bedrock/aws4_request, "
+    )
+    await signer.close()
