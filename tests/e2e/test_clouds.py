@@ -1,5 +1,7 @@
 """Providers in clouds without keys, over real sockets: tokens, their ends, and calls without any."""
 
+import math
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from urllib.parse import urlsplit
@@ -23,6 +25,7 @@ from tests.e2e.four_labs import (
 )
 from tests.e2e.upstream import Answer, Pieces, Request, Upstream, failing
 from tests.e2e.world import Change, Config, Make, World
+from tests.upstream.credentials.aws_signature_check import Key, check_signature
 
 PROJECT = "/vertex/projects/p/locations/global"
 CLAUDE, GOOGLE = f"{PROJECT}/publishers/anthropic", f"{PROJECT}/publishers/google"
@@ -50,6 +53,18 @@ def clouds(value: Config) -> None:
             "auth": "google",
         },
         CHAT: {"base_url": base, "dialects": {CHAT: "/chat"}, "auth": "azure"},
+    }
+
+
+def on_aws(value: Config) -> None:
+    """Configure Chat Completions on AWS, at an address that begins as Bedrock's."""
+    clouds(value)
+    base = value["providers"][CHAT]["base_url"]
+    value["providers"][CHAT] = {
+        "base_url": f"{base}/openai/v1",
+        "dialects": {CHAT: "/chat/completions"},
+        "auth": "aws",
+        "aws": {"region": "eu-central-1"},
     }
 
 
@@ -185,6 +200,36 @@ def test_a_request_to_azure_has_the_token_of_a_managed_identity(
     upstream.on("/chat", answer(CHAT))
     assert ASKS[CHAT](world, f"{CHAT}/smart", False, False).text == TEXT
     assert list_tokens(upstream, "/chat") == [bearer(1)]
+
+
+@pytest.mark.parametrize("transport", ["own", "stock"])
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_a_request_to_aws_has_a_signature_of_all_that_is_sent(
+    make: Make, upstream: Upstream, stream: bool, transport: str
+) -> None:
+    def choose_transport(value: Config) -> None:
+        value["providers"][CHAT]["transport"] = transport
+
+    world = make(
+        on_aws,
+        choose_transport,
+        AWS_ACCESS_KEY_ID="AKIDEXAMPLE",
+        AWS_SECRET_ACCESS_KEY="secret-of-aws-never-sent",
+        AWS_SESSION_TOKEN="session-token-0123456789",
+    )
+    upstream.on("/openai", answer(CHAT, stream=stream))
+    assert ASKS[CHAT](world, f"{CHAT}/smart", False, stream).text == TEXT
+    (request,) = list_requests(upstream, "/openai")
+    headers = [(name.decode(), value.decode()) for name, value in request.headers]
+    keys = {"AKIDEXAMPLE": Key("secret-of-aws-never-sent", "session-token-0123456789", math.inf)}
+    error = check_signature(
+        (request.method, request.path, headers, request.body),
+        keys,
+        region="eu-central-1",
+        service="bedrock",
+        now=time.time(),
+    )
+    assert error is None
 
 
 def test_one_token_serves_all_calls_until_three_quarters_of_its_life(
