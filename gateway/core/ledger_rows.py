@@ -8,7 +8,8 @@
     DamagedRow     made by readers where rows of a journal are missing
 
 The gateway never changes a row. The store joins rows by the id of the call. None means unknown,
-never zero. Times are in seconds. A `ReplayRow` has the fields that a replay of the decision reads.
+never zero. Times are in seconds. A `ReplayRow` has the fields that a replay of the decision reads,
+and an `ArmRow` those that the results of arms rest on.
 """
 
 from decimal import Decimal
@@ -31,6 +32,8 @@ type CacheOutcome = Literal["hit", "miss", "off"]
 type Verdict = Literal["good", "bad"]
 type DamageKind = Literal["missing", "altered"]
 type UsageSource = Literal["provider", "partial", "estimate", "recording"]
+_MIN_GOOD_SCORE = 0.5
+"""The score below which an answer counts as bad."""
 
 
 class IntentRow(msgspec.Struct, frozen=True, kw_only=True, tag="intent", tag_field="kind"):
@@ -240,6 +243,20 @@ class FeedbackRow(msgspec.Struct, frozen=True, kw_only=True, tag="feedback", tag
     """The quality of the answer, 0 to 1."""
 
 
+def has_failed(state: CallState, aborted_by: str | None) -> bool:
+    """True if a call has no answer, or a broken one although its client did not leave."""
+    if state == "aborted":
+        return aborted_by not in ("client", "client_slow")
+    return state in ("failed", "refused", "unknown_crash")
+
+
+def is_rated_good(verdict: Verdict | None, score: float | None) -> bool | None:
+    """True if feedback calls an answer good; None if it has neither a verdict nor a score."""
+    if verdict is None and score is None:
+        return None
+    return verdict != "bad" and (score is None or score >= _MIN_GOOD_SCORE)
+
+
 class DamagedRow(msgspec.Struct, frozen=True, kw_only=True, tag="damaged", tag_field="kind"):
     """Consecutive rows of a journal that cannot be read. Readers make it; no journal has one.
 
@@ -302,3 +319,23 @@ class ReplayRow(msgspec.Struct, frozen=True, kw_only=True):
     cost: Decimal | None = None
     config: str
     basis: DecisionRecord | None = None
+
+
+class ArmRow(msgspec.Struct, frozen=True, kw_only=True):
+    """The fields of a `FinalRow` for the results of its arms, at its latest cost."""
+
+    arm: str
+    """The rules whose `traffic` condition was evaluated, each with `in` or `out`."""
+    conversation: str | None
+    tenant: str
+    key: str
+    state: CallState
+    aborted_by: str | None
+    cost: Decimal | None
+    """USD, as far as known."""
+    has_unknown_cost: bool
+    """True if something was or may have been billed, and nobody knows how much."""
+    first_content: float | None
+    duration: float | None
+    is_good: bool | None
+    """True if the last feedback calls the answer good; None if nobody has rated it."""

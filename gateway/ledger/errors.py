@@ -9,6 +9,7 @@ LedgerError
         StoreDamagedError       its file is unreadable
         StoreRebuildingError    it does not have all rows of the journals yet
         QueryTooLongError       a query took longer than its limit
+        QueryTooLargeError      a query would read more calls than it may
 """
 
 
@@ -57,3 +58,15 @@ class QueryTooLongError(StoreError):
     def __reduce__(self) -> tuple[type, tuple[float]]:
         """Return what pickles the error: a query process sends it to the gateway."""
         return type(self), (self.max_seconds,)
+
+
+class QueryTooLargeError(StoreError):
+    """A query would read more calls than it may."""
+
+    def __init__(self, max_calls: int) -> None:
+        super().__init__(f"the query reads more than {max_calls:,} calls")
+        self.max_calls = max_calls
+
+    def __reduce__(self) -> tuple[type, tuple[int]]:
+        """Return what pickles the error: a query process sends it to the gateway."""
+        return type(self), (self.max_calls,)

@@ -27,3 +27,7 @@ class SqlReader(Protocol):
     def decode_sums(self, row: Sequence[Any]) -> Sequence[Any]:
         """Return a row with the six of query.MONEY in place of `money_columns` at its end."""
         ...
+
+    def decode_value(self, name: str, value: Any) -> Any:
+        """Decode a column's value into a row's field."""
+        ...

@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request, Response
 from gateway.core import jsonio
 from gateway.core.call import Key
 from gateway.core.errors import Problem, ProblemError, invalid_request
-from gateway.core.ledger_rows import FeedbackRow, FinalRow, Verdict
+from gateway.core.ledger_rows import FeedbackRow, FinalRow, Verdict, is_rated_good
 from gateway.core.target import Tier
 from gateway.ledger.errors import StoreError
 from gateway.ledger.query_params import is_storable
@@ -23,8 +23,6 @@ _MAX_BYTES = 4096
 """The maximum number of bytes of a feedback body."""
 _MAX_LOOKUPS = 2
 """The maximum number of concurrent lookups in the store."""
-_MIN_GOOD_SCORE = 0.5
-"""The score below which an answer counts as bad."""
 _EXAMPLE_BODY = '{"id": "<x-request-id of the call>", "verdict": "good"}'
 
 
@@ -83,7 +81,11 @@ async def record_opinion(
     if previous is None or _get_opinion(previous) != _get_opinion(row):
         gateway.ledger_runtime.writer(row)
     semantic_cache = gateway.engine.semantic_cache
-    if call.near is not None and semantic_cache is not None and _is_bad(row):
+    if (
+        call.near is not None
+        and semantic_cache is not None
+        and is_rated_good(row.verdict, row.score) is False
+    ):
         await semantic_cache.report_bad(call.id)
 
 
@@ -122,10 +124,6 @@ def parse_opinion[T: Opinion](data: bytes, decode: Callable[[bytes], T], example
 def _may_judge(call: FinalRow, caller: Key) -> bool:
     """True if the caller may judge a call: one of its key, or for an admin's key of its tenant."""
     return call.tenant == caller.tenant and (call.key == caller.name or caller.admin)
-
-
-def _is_bad(row: FeedbackRow) -> bool:
-    return row.verdict == "bad" or (row.score is not None and row.score < _MIN_GOOD_SCORE)
 
 
 def _get_opinion(row: FeedbackRow) -> tuple[object, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Literal, Protocol, TextIO
 
 from gateway.core import jsonio
-from gateway.core.ledger_rows import FinalRow, Row
+from gateway.core.ledger_rows import FinalRow, Row, has_failed
 
 
 class Log(Protocol):
@@ -36,7 +36,9 @@ def make_call_sink(log: Log, selection: Literal["off", "failed", "all"]) -> Call
     """
 
     def write(row: Row) -> None:
-        if not isinstance(row, FinalRow) or (selection == "failed" and not _has_failed(row)):
+        if not isinstance(row, FinalRow) or (
+            selection == "failed" and not has_failed(row.state, row.aborted_by)
+        ):
             return
         log(
             "call",
@@ -63,12 +65,6 @@ def make_call_sink(log: Log, selection: Literal["off", "failed", "all"]) -> Call
         )
 
     return _ignore_row if selection == "off" else write
-
-
-def _has_failed(row: FinalRow) -> bool:
-    if row.state == "aborted":
-        return row.aborted_by not in ("client", "client_slow")
-    return row.state in ("failed", "refused", "unknown_crash")
 
 
 def _ignore_row(_: Row) -> None:

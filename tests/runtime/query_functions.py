@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from gateway.core.errors import invalid_request
-from gateway.ledger.errors import QueryTooLongError
+from gateway.ledger.errors import QueryTooLargeError, QueryTooLongError
 from gateway.ledger.store import LedgerStore
 
 
@@ -58,3 +58,8 @@ def hang(store: LedgerStore, file: str) -> None:
 def take_too_long(_: LedgerStore) -> None:
     """Fail as a query that takes longer than it may."""
     raise QueryTooLongError(2.5)
+
+
+def read_too_much(_: LedgerStore) -> None:
+    """Fail as a query that would read more calls than it may."""
+    raise QueryTooLargeError(9)

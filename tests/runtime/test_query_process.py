@@ -13,7 +13,12 @@ from pathlib import Path
 import pytest
 
 from gateway.core.errors import ProblemError
-from gateway.ledger.errors import QueryTooLongError, StoreDamagedError, StoreError
+from gateway.ledger.errors import (
+    QueryTooLargeError,
+    QueryTooLongError,
+    StoreDamagedError,
+    StoreError,
+)
 from gateway.ledger.journal import Journal
 from gateway.ledger.store import open_store
 from gateway.runtime import query_process
@@ -103,6 +108,9 @@ async def test_errors_come_back_as_they_are(
     too_long = (await process.run(query_functions.take_too_long, ())).error
     assert isinstance(too_long, QueryTooLongError)
     assert too_long.max_seconds == 2.5
+    too_large = (await process.run(query_functions.read_too_much, ())).error
+    assert isinstance(too_large, QueryTooLargeError)
+    assert too_large.max_calls == 9
     reply = await process.run(query_functions.fail, ())
     assert reply.bug.startswith("KeyError at query_functions.py:")
     (tmp_path / "ledger.db").write_bytes(b"no database" * 1000)

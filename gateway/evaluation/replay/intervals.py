@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from operator import mul
 from random import Random
-from typing import NamedTuple
 from zlib import crc32
 
 from gateway.core.ledger_rows import ReplayRow
 from gateway.core.target import TIERS
 from gateway.evaluation.metrics.bootstrap import Weights, compute_intervals, make_unit_weights
+from gateway.evaluation.metrics.figure import Figure
 from gateway.evaluation.replay.output_tokens import count_output_tokens
 from gateway.routing.quality_dial import MIN_OWN_CALLS
 from gateway.routing.replay_decision import estimate_recorded_worth
@@ -28,15 +28,6 @@ _SEED = 0
 
 type _TierMove = tuple[str, str]
 """The tiers before and after."""
-
-
-class Figure(NamedTuple):
-    """A figure with its 95% interval."""
-
-    value: float
-    low: float | None = None
-    """None if the calls are too few for an interval."""
-    high: float | None = None
 
 
 class ReplaySample:

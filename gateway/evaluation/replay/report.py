@@ -5,7 +5,8 @@ from decimal import Decimal
 
 from gateway.core.jsonio import Json
 from gateway.core.target import TIERS
-from gateway.evaluation.replay.intervals import Figure, ReplaySample
+from gateway.evaluation.metrics.figure import describe_money, describe_number
+from gateway.evaluation.replay.intervals import ReplaySample
 from gateway.evaluation.replay.totals import (
     REFUSED_COLUMN,
     UNTIERED_COLUMN,
@@ -86,29 +87,11 @@ def _describe_group(group: ReplayGroup) -> dict[str, Json]:
 def _describe_sample(sample: ReplaySample) -> dict[str, Json]:
     """Return money and expected quality with their intervals, and the counts behind them."""
     figures = sample.compute_figures()
-    money = {side: _format_money(figures.get(f"usd {side}")) for side in _SIDES}
-    quality = {side: _round_figure(figures.get(f"quality {side}")) for side in _SIDES}
+    money = {side: describe_money(figures.get(f"usd {side}")) for side in _SIDES}
+    quality = {side: describe_number(figures.get(f"quality {side}"), digits=4) for side in _SIDES}
     return {
         "money": {**money, "usual_lengths": sample.count_usual_lengths()},
         "quality": {**quality, "calls": sample.scored_calls, "unscored": sample.unscored_calls},
-    }
-
-
-def _format_money(figure: Figure | None) -> dict[str, Json] | None:
-    """Return USD as text of six digits, because an interval is no exact sum."""
-    if figure is None:
-        return None
-    return {
-        name: None if usd is None else _format_usd(Decimal(f"{usd:.6g}"))
-        for name, usd in figure._asdict().items()
-    }
-
-
-def _round_figure(figure: Figure | None) -> dict[str, Json] | None:
-    if figure is None:
-        return None
-    return {
-        name: None if share is None else round(share, 4) for name, share in figure._asdict().items()
     }
 
 

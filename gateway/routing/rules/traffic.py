@@ -1,5 +1,6 @@
 """The condition `traffic`: the part of the traffic that a rule takes, the same in every process."""
 
+import re
 from collections.abc import Mapping
 from hashlib import blake2b
 
@@ -8,6 +9,8 @@ from gateway.routing.rules.context import RuleContext, Test
 
 _FRACTION_BITS = 53
 """The number of bits of a float's fraction, so that a place is always below 1."""
+
+_ARM_PATTERN = re.compile(r"(.+?):(in|out)(?:, |$)", re.DOTALL)
 
 
 def compile_traffic(part: float, rule: str) -> Test:
@@ -37,3 +40,8 @@ def format_arms(arms: Mapping[str, bool]) -> str | None:
     if not arms:
         return None
     return ", ".join(f"{rule}:{'in' if is_in else 'out'}" for rule, is_in in arms.items())
+
+
+def parse_arms(text: str) -> dict[str, bool]:
+    """Return the arms of a call from its row: True for each rule that the call is in."""
+    return {rule: side == "in" for rule, side in _ARM_PATTERN.findall(text)}

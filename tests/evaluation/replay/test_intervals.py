@@ -9,8 +9,9 @@ from gateway.core.conversation import ConversationTurn
 from gateway.core.decision_context import Score
 from gateway.core.decision_record import DecisionRecord
 from gateway.core.ledger_rows import ReplayRow
+from gateway.evaluation.metrics.figure import Figure
 from gateway.evaluation.replay import report
-from gateway.evaluation.replay.intervals import Figure, ReplaySample
+from gateway.evaluation.replay.intervals import ReplaySample
 from gateway.evaluation.replay.totals import ReplayTotals
 from gateway.routing.quality_dial import estimate_worth
 from tests.evaluation.replay.test_replay import row

@@ -18,7 +18,7 @@ from gateway.routing.decision_record import DecisionRecorder
 from gateway.routing.features import Features
 from gateway.routing.replay_decision import decide_again
 from gateway.routing.router import Router, decide
-from gateway.routing.rules.traffic import format_arms, place_call
+from gateway.routing.rules.traffic import format_arms, parse_arms, place_call
 from tests.ledger.rows import entry
 from tests.routing import world
 from tests.routing.test_route_embeddings import CATALOGUE
@@ -218,3 +218,11 @@ def test_a_call_without_a_traffic_condition_has_no_arm() -> None:
         ).arm
         is None
     )
+
+
+@pytest.mark.parametrize(
+    "arms",
+    [{"canary": True}, {"cap": False, "canary": True}, {"a, b: c": True, "in:": False}, {}],
+)
+def test_the_arms_of_a_row_are_read_as_they_were_written(arms: dict[str, bool]) -> None:
+    assert parse_arms(format_arms(arms) or "") == arms
