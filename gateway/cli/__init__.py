@@ -23,6 +23,7 @@ _SECTIONS = {
         "dial": "Show what each position of the quality dial gives.",
         "replay": "Decide past calls again with this configuration.",
         "shadow": "Compare a candidate configuration with the one in force.",
+        "arms": "Compare the calls in and out of a rule's part of the traffic.",
     },
     "Learn": {
         "train": "Train the classifier on labels.",

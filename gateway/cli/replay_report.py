@@ -1,13 +1,13 @@
 """The report of a replay as tables, for `tiergate replay` and `tiergate shadow`."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 import click
 
-from gateway.cli.terminal import TableColumn, format_count, format_usd, print_table
+from gateway.cli.terminal import TableColumn, format_count, format_figure, format_usd, print_table
 from gateway.evaluation.replay.totals import REFUSED_COLUMN, UNTIERED_COLUMN
 from gateway.ledger.query_params import load_time_zone
 
@@ -54,26 +54,18 @@ def print_report(report: JsonObject, zone: str) -> None:
 def _print_figures(money: JsonObject, quality: JsonObject) -> None:
     """Print money and expected quality, each with its 95% interval if it has one."""
     if money["change"] is not None and Decimal(money["change"]["value"]):
-        after, change = (_format_figure(money[side], _format_money) for side in ("after", "change"))
+        after, change = (format_figure(money[side], _format_money) for side in ("after", "change"))
         click.echo(f"USD after: {after}. Change: {change}.")
     if quality["after"] is None:
         click.echo("Expected quality: not known, as no call has a score.")
         return
     before, after, change = (
-        _format_figure(quality[side], "{:.3f}".format) for side in ("before", "after", "change")
+        format_figure(quality[side], "{:.3f}".format) for side in ("before", "after", "change")
     )
     click.echo(
         f"Expected quality, as a share of what reasoning would give: {before} before, "
         f"{after} after. Change: {change}."
     )
-
-
-def _format_figure(figure: JsonObject, format_value: Callable[[Any], str]) -> str:
-    """Return a value with its interval, as `0.912 (0.905 to 0.918)`."""
-    value, low, high = (figure[name] for name in ("value", "low", "high"))
-    if low is None:
-        return format_value(value)
-    return f"{format_value(value)} ({format_value(low)} to {format_value(high)})"
 
 
 def _format_money(usd: str) -> str:

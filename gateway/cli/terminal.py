@@ -13,7 +13,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import ROUND_CEILING, Decimal
-from typing import TextIO
+from typing import Any, TextIO
 
 import click
 import msgspec
@@ -143,6 +143,14 @@ def format_upper_bound(value: Decimal) -> str:
     """Format USD rounded up: to the cent, or to two significant digits if that is finer."""
     digits = max(2, 1 - value.adjusted())
     return f"{value.quantize(Decimal(1).scaleb(-digits), ROUND_CEILING):,f}"
+
+
+def format_figure(figure: Mapping[str, Any], format_value: Callable[[Any], str]) -> str:
+    """Return a value with its interval, as `0.912 (0.905 to 0.918)`; without one, the value."""
+    value, low, high = (figure[name] for name in ("value", "low", "high"))
+    if low is None:
+        return format_value(value)
+    return f"{format_value(value)} ({format_value(low)} to {format_value(high)})"
 
 
 def _wrap_note(note: str) -> list[str]:

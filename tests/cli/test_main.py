@@ -26,6 +26,7 @@ COMMANDS = (
     "dial",
     "replay",
     "shadow",
+    "arms",
     "train",
     "evaluate",
     "ledger",

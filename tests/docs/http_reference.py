@@ -43,6 +43,7 @@ _GROUPS = {
         "/admin/month",
         "/admin/series",
         "/admin/latency",
+        "/admin/arms",
         "/admin/budgets",
     ),
     "Admin: rules, configuration, targets": ("/admin/",),

@@ -35,6 +35,7 @@ UNTOLD = (
     "GET /admin/costs",
     "GET /admin/entries",
     "GET /admin/conversations",
+    "GET /admin/arms",
     "GET /admin/month",
     "POST /admin/entries/{name}/rating",
     "GET /admin/dial",

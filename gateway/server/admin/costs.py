@@ -19,7 +19,7 @@ from gateway.ledger.call_order import NEWEST_FIRST, CallSearch
 from gateway.ledger.query_params import is_storable, limit_search, parse_order
 from gateway.ledger.store import StoredRow
 from gateway.runtime.composition import Gateway
-from gateway.server.admin import budgets, conversations, month, series
+from gateway.server.admin import arms, budgets, conversations, month, series
 from gateway.server.admin.auth import AdminAuth, get_team, may_see_team
 from gateway.server.admin.ledger_queries import LedgerQueries
 from gateway.server.admin.query_params import (
@@ -133,6 +133,7 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
         return Response(jsonio.dumps(export.build_call(row, attempts, feedback)), media_type=_JSON)
 
     series.add_routes(router, gateway, run_query)
+    arms.add_routes(router, gateway, run_query)
     budgets.add_routes(router, gateway, run_query)
     conversations.add_routes(router, gateway, run_query)
     month.add_routes(router, gateway, run_query)

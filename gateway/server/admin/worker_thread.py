@@ -5,7 +5,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from gateway.core.errors import Problem, ProblemError, invalid_request
-from gateway.ledger.errors import QueryTooLongError, StoreError, StoreRebuildingError
+from gateway.ledger.errors import (
+    QueryTooLargeError,
+    QueryTooLongError,
+    StoreError,
+    StoreRebuildingError,
+)
 from gateway.runtime.composition import Gateway
 
 _MAX_CONCURRENT = 2
@@ -51,6 +56,12 @@ def translate_errors() -> Iterator[None]:
         message = (
             f"The ledger did not answer this within {error.max_seconds:g} s: ask for a shorter "
             "time, or for fewer calls with `only`."
+        )
+        raise invalid_request(message) from None
+    except QueryTooLargeError as error:
+        message = (
+            f"The gateway reads at most {error.max_calls:,} calls for this: ask for one rule, for "
+            "a shorter time, or for fewer calls with `only`."
         )
         raise invalid_request(message) from None
     except (OSError, StoreError) as error:

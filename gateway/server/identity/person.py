@@ -12,7 +12,7 @@ _ADMIN_PATHS = ("/admin/keys", "/admin/sessions", "/admin/audit")
 
 _TEAM_PATHS = (
     *("/admin/costs", "/admin/entries", "/admin/conversations", "/admin/month"),
-    *("/admin/series", "/admin/latency"),
+    *("/admin/series", "/admin/latency", "/admin/arms"),
 )
 """Prefixes of paths that tell of the calls of one team alone."""
 

@@ -15,7 +15,7 @@ import pytest
 from fastapi import FastAPI
 
 from gateway.core import jsonio
-from gateway.core.ledger_rows import AttemptRow, FinalRow, RepriceRow
+from gateway.core.ledger_rows import AttemptRow, FinalRow, RepriceRow, Row
 from gateway.ledger.errors import QueryTooLongError
 from gateway.ledger.journal import Journal
 from gateway.runtime import query_pool
@@ -32,7 +32,7 @@ COSTS, ENTRIES = "/admin/costs", "/admin/entries"
 ENDPOINTS = (COSTS, ENTRIES, f"{ENTRIES}/tg-1", "/admin/health")
 
 
-def write(world: World, *rows: FinalRow | AttemptRow | RepriceRow) -> None:
+def write(world: World, *rows: Row) -> None:
     """Write rows to the journals of a gateway, as another of its processes would."""
     journal = Journal(world.gateway.journal_folder)
     for row in rows:

@@ -34,6 +34,7 @@ _PATHS = (
     f"/v1/usage?{_SINCE}",
     "/admin/entries?sort=-cost&search=tg&since=2026-10-26&until=2026-10-26",
     f"/admin/conversations?{_SINCE}",
+    f"/admin/arms?rule=canary&{_SINCE}",
     "/admin/month",
     "/admin/dial",
 )
@@ -73,7 +74,10 @@ def test_all_queries_run_in_a_process_and_answer_as_in_this_one(make: Make) -> N
     world = make(budgets, query_processes=True)
     write(
         world,
-        *(entry(f"tg-{n}", end_user=f"u{n}", tags=("eu",), key="open") for n in range(3)),
+        *(
+            entry(f"tg-{n}", end_user=f"u{n}", tags=("eu",), key="open", arm="canary:in")
+            for n in range(3)
+        ),
     )
     assert world.ask(chat("hi")).status_code == 200
     (world.folder / "golden.yaml").write_text("prompts:\n- {prompt: Hi, tier: fast}\n")
@@ -87,8 +91,8 @@ def test_all_queries_run_in_a_process_and_answer_as_in_this_one(make: Make) -> N
     pool._idle.clear()
     pool._start_process = start_thread
     assert from_process == ask_all(world)
-    assert [status for status, _, _ in from_process] == [200] * 5 + [400] * 2 + [200] * 11 + [404]
-    assert "tiergate_ledger_queries_total 39.0\n" in world.client.get("/metrics").text
+    assert [status for status, _, _ in from_process] == [200] * 5 + [400] * 2 + [200] * 12 + [404]
+    assert "tiergate_ledger_queries_total 41.0\n" in world.client.get("/metrics").text
 
 
 def test_a_client_that_leaves_ends_its_query(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,8 +30,8 @@ def world(make: Make) -> World:
     now = time.time()
     write(
         world,
-        entry("tg-search", at=now - 1, team="search", conversation="c1"),
-        entry("tg-ads", at=now, team="ads", conversation="c2"),
+        entry("tg-search", at=now - 1, team="search", conversation="c1", arm="canary:in"),
+        entry("tg-ads", at=now, team="ads", conversation="c2", arm="canary:out"),
     )
     return world
 
@@ -54,3 +54,5 @@ def test_a_viewer_of_a_team_sees_its_calls_alone(world: World) -> None:
         rows = browser.get("/admin/entries?sort=-cost&search=tg&format=json").json()["entries"]
         assert [row["id"] for row in rows] == ["tg-search"]
         assert browser.get("/admin/month").json()["total"]["calls"] == 1
+        (canary,) = browser.get("/admin/arms").json()["rules"]
+        assert (canary["in"]["calls"], canary["out"]["calls"]) == (1, 0)
