@@ -41,7 +41,7 @@ class Service:
         first: str = "",
         port: int = 0,
         data: Path | None = None,
-        **more: Config,
+        **more: object,
     ) -> None:
         """Start the program, on `data` if another one has left it.
 

@@ -3,12 +3,13 @@
 import os
 import subprocess
 import sys
-from typing import Any
+from statistics import fmean, pstdev
+from typing import Any, get_args
 
 import msgspec
 import pytest
 
-from gateway.core.call import Key
+from gateway.core.call import Key, Strategy
 from gateway.core.conversation import ConversationTurn
 from gateway.core.decision import Decision
 from gateway.core.decision_context import EMPTY_CONTEXT, DecisionContext, Session
@@ -47,19 +48,42 @@ CONVERSATION_OUTSIDE = next(
 )
 
 
-@pytest.mark.parametrize("part", [0.0, 0.05, 0.5, 1.0])
-def test_a_traffic_condition_matches_its_share_of_conversations(part: float) -> None:
-    router = world.router(choices=[{"when": {"traffic": part}, "tier": "reasoning"}])
-    count = sum(
-        decide_call(router, call_of(str(number))).tier == "reasoning" for number in range(4_000)
-    )
-    assert abs(count / 4_000 - part) < 0.015
+def draw_inside(part: float, count: int = 10_000) -> set[int]:
+    """Return which of some conversations a rule takes, by their decisions."""
+    router = world.router(choices=[{**CANARY, "when": {"traffic": part}}])
+    decisions = {number: decide_call(router, call_of(str(number))) for number in range(count)}
+    assert {decision.arm for decision in decisions.values()} <= {"canary:in", "canary:out"}
+    inside = {number for number, decision in decisions.items() if decision.arm == "canary:in"}
+    assert inside == {number for number, decision in decisions.items() if decision.rule == "canary"}
+    return inside
+
+
+@pytest.mark.parametrize("part", [0.0, 0.05, 0.1, 0.5, 1.0])
+def test_a_rule_takes_its_share_of_ten_thousand_conversations_within_half_a_point(
+    part: float,
+) -> None:
+    assert abs(len(draw_inside(part)) / 10_000 - part) < 0.005
+
+
+@pytest.mark.parametrize("part", [0.01, 0.1, 0.5])
+def test_shares_of_other_conversations_differ_as_in_fair_draws(part: float) -> None:
+    """A hash is a draw: the share of 10,000 has a standard deviation of 0.3 points at 10%."""
+    deviation = (part * (1 - part) / 10_000) ** 0.5
+    shares = [
+        sum(place_call("canary", call_of(f"{group}-{number}")) < part for number in range(10_000))
+        / 10_000
+        for group in range(20)
+    ]
+    assert all(abs(share - part) < 4 * deviation for share in shares)
+    assert abs(fmean(shares) - part) < 3 * deviation / 20**0.5
+    assert 0.5 * deviation < pstdev(shares) < 1.5 * deviation
 
 
 def test_a_larger_share_keeps_the_conversations_of_a_smaller_one() -> None:
-    places = {number: place_call("canary", call_of(str(number))) for number in range(1_000)}
-    assert len({number for number, place in places.items() if place < 0.05}) > 20
-    assert all(0 <= place < 1 for place in places.values())
+    small, large, all_of_them = (draw_inside(part, 2_000) for part in (0.1, 0.2, 1.0))
+    assert small < large < all_of_them
+    assert len(all_of_them) == 2_000
+    assert draw_inside(0.1, 2_000) == small, "a share that is lowered again has those of before"
 
 
 def test_two_rules_take_conversations_independently_of_each_other() -> None:
@@ -163,6 +187,38 @@ def test_a_tool_loop_keeps_the_arm_of_its_conversation(tool_loop: bool, arm: str
     call.turn = msgspec.structs.replace(call.turn, loop=tool_loop)
     router = world.router(choices=[CANARY])
     assert decide_call(router, call, DecisionContext(seat=SEAT)).arm == arm
+
+
+@pytest.mark.parametrize("strategy", get_args(Strategy.__value__))
+def test_a_conversation_keeps_its_arm_with_every_strategy(strategy: Strategy) -> None:
+    """Turn after turn, each with the session that the turn before has left."""
+    router = msgspec.structs.replace(world.router(choices=[CANARY]), conversation=strategy)
+    for conversation, arm in (
+        (CONVERSATION_INSIDE, "canary:in"),
+        (CONVERSATION_OUTSIDE, "canary:out"),
+    ):
+        session = None
+        for turns in range(1, 6):
+            call = call_of(conversation, "Prove that 2 is prime." if turns % 2 else "hi")
+            decision, plan = decide(router, call, OPENAI_CHAT, DecisionContext(seat=session))
+            assert (decision.arm, turns) == (arm, turns)
+            session = Session(
+                lab=decision.lab, tier=decision.tier or "smart", target=plan.targets[0].name,
+                turns=turns, calls=turns, tokens=9_000 * turns, arm=decision.arm,
+            )  # fmt: skip
+
+
+@pytest.mark.parametrize("strategy", ["sticky", "pin"])
+def test_a_conversation_that_stays_keeps_its_arm_when_the_share_is_raised(
+    strategy: Strategy,
+) -> None:
+    """It is still served by the target of its arm; only new conversations are drawn anew."""
+    router = msgspec.structs.replace(
+        world.router(choices=[{**CANARY, "when": {"traffic": 1}}]), conversation=strategy
+    )
+    session = msgspec.structs.replace(SEAT, turns=1, arm="canary:out")
+    decision = decide_call(router, call_of(CONVERSATION_OUTSIDE), DecisionContext(seat=session))
+    assert (decision.arm, decision.source) == ("canary:out", "seat")
 
 
 def test_a_session_without_an_arm_leaves_the_arm_of_guards() -> None:
