@@ -10,6 +10,7 @@ from gateway.cli.ledger_session import LedgerPlace, open_ledger, parse_query_opt
 from gateway.cli.terminal import TableColumn, format_count, format_figure, format_usd, print_table
 from gateway.core import jsonio
 from gateway.core.ledger_rows import DamagedRow
+from gateway.core.printable_text import make_printable
 from gateway.evaluation.arm_results import (
     ARM_NAMES,
     RuleSample,
@@ -25,7 +26,6 @@ from gateway.settings.errors import suggest_name
 
 type JsonObject = Mapping[str, Any]
 
-_COUNTS = {"conversations": "conversations", "calls": "calls", "rated": "rated calls"}
 _TOO_FEW = "too few conversations"
 _FINDINGS = {"higher": "in is higher", "lower": "in is lower"}
 
@@ -39,6 +39,11 @@ def _format_number(number: str | float) -> str:
 
 def _format_share(share: float) -> str:
     return f"{100 * share:.1f}%"
+
+
+def _format_points(difference: float) -> str:
+    """Format the difference of two shares, in percentage points."""
+    return f"{100 * difference:.1f} pp"
 
 
 _FIGURES: Mapping[str, tuple[str, Callable[[Any], str]]] = {
@@ -136,36 +141,39 @@ def _compare(store: LedgerStore | None, query: LedgerQuery, rule: str) -> JsonOb
 
 def _print_result(result: JsonObject) -> None:
     arms = [result[name] for name in ARM_NAMES]
-    counts = [
-        [heading, *(format_count(arm[name]) for arm in arms), "", ""]
-        for name, heading in _COUNTS.items()
-    ]
-    total = [
-        "USD",
-        *("unknown" if arm["cost"] is None else format_usd(Decimal(arm["cost"])) for arm in arms),
-        "",
-        "",
-    ]
+    for name, arm in zip(ARM_NAMES, arms, strict=True):
+        click.echo(f"{make_printable(result['rule'])} {name}: {_describe_counts(arm)}")
     figures = [
         [
             heading,
             *(_format_cell(arm["figures"][name], format_value) for arm in arms),
-            _format_cell(result["differences"][name], format_value),
+            _format_cell(
+                result["differences"][name],
+                _format_points if format_value is _format_share else format_value,
+            ),
             _describe_finding(result, name),
         ]
         for name, (heading, format_value) in _FIGURES.items()
     ]
     print_table(
         [
-            TableColumn(result["rule"]),
+            TableColumn("figure"),
             TableColumn("in", numeric=True, rank=1),
             TableColumn("out", numeric=True, rank=1),
             TableColumn("in - out", numeric=True),
             TableColumn("finding"),
         ],
-        [*counts, total, *figures],
+        figures,
         notes=_build_notes(result),
     )
+
+
+def _describe_counts(arm: JsonObject) -> str:
+    usd = "unknown" if arm["cost"] is None else format_usd(Decimal(arm["cost"]))
+    conversations, calls, rated = (
+        format_count(arm[name]) for name in ("conversations", "calls", "rated")
+    )
+    return f"conversations {conversations}, calls {calls}, rated {rated}, USD {usd}"
 
 
 def _describe_finding(result: JsonObject, name: str) -> str:
@@ -189,7 +197,7 @@ def _build_notes(result: JsonObject) -> list[str]:
             "1 conversation has" if in_both == 1 else f"{format_count(in_both)} conversations have"
         )
         notes.append(
-            f"{subject} calls in both arms, as the share was changed: choose a time after that."
+            f"{subject} calls in both arms, as `traffic` was changed: choose a time after that."
         )
     return notes
 

@@ -8,8 +8,8 @@
     DamagedRow     made by readers where rows of a journal are missing
 
 The gateway never changes a row. The store joins rows by the id of the call. None means unknown,
-never zero. Times are in seconds. A `ReplayRow` has the fields that a replay of the decision reads,
-and an `ArmRow` those that the results of arms rest on.
+never zero. Times are in seconds. A `ReplayRow` has the fields that a replay of the decision reads.
+An `ArmRow` has the fields that the results of arms read.
 """
 
 from decimal import Decimal

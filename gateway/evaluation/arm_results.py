@@ -1,4 +1,4 @@
-"""Results of a rule's arms: how the calls that are in compare with those that are out.
+"""Results of a rule's arms: cost, time, failures and ratings of the calls in, and of the calls out.
 
 A rule with `traffic` assigns conversations to its arms, and the calls of a conversation are alike.
 So every interval comes from the differences between conversations (`metrics/clustered.py`). The
@@ -99,10 +99,10 @@ class RuleSample:
     def __init__(self) -> None:
         self.arms = {name: ArmSample() for name in ARM_NAMES}
         self.in_both = 0
-        """Conversations with calls in both arms: the rule's share was changed between them."""
+        """Conversations with calls in both arms: `traffic` was changed between them."""
 
     def add_conversation(self, rows: Mapping[bool, Sequence[ArmRow]]) -> None:
-        """Add all calls of a conversation: True has those that are in."""
+        """Add all calls of a conversation; True has the calls that are in."""
         self.in_both += len(rows) > 1
         for is_in, arm_rows in rows.items():
             self.arms[ARM_NAMES[not is_in]].add_conversation(arm_rows)

@@ -1,4 +1,4 @@
-"""What a row says of its call: whether it failed, and whether feedback calls it good."""
+"""Rows tell if their call failed, and if feedback calls its answer good."""
 
 import pytest
 

@@ -28,6 +28,7 @@ _SHOTS: tuple[tuple[str, str, str, Scheme, tuple[int, int]], ...] = (
     ("usage", "usage", "", "light", (1280, 860)),
     ("playground", "playground", "", "light", (1280, 860)),
     ("rules", "rules", "", "dark", (1280, 860)),
+    ("arms", "arms", "", "light", (1280, 860)),
 )
 
 

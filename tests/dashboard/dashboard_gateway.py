@@ -12,6 +12,7 @@ import math
 import random
 import signal
 import time
+import zlib
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from typing import Any
 import msgspec
 
 from gateway.core import jsonio
-from gateway.core.ledger_rows import FinalRow
+from gateway.core.ledger_rows import FeedbackRow, FinalRow, Verdict
 from gateway.ledger import journal
 from gateway.limits.key_admin import KeyAdmin
 from gateway.limits.key_store.store import open_database
@@ -38,6 +39,7 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     "nightly-jobs": {"team": "platform", "tags": ["batch"], "expires": "180d"},
 }
 """What each application's key may do, if the keys are in a database."""
+IN_ARM, OUT_ARM = "canary:in", "canary:out"
 DAYS, AN_HOUR = 30, 9
 """Days that the rows go back, and rows per hour on average."""
 _PROMPTS = (
@@ -228,18 +230,33 @@ def history(folder: Path) -> None:
         busy = 1.25 + math.sin((day.tm_hour - 8) / 24 * 2 * math.pi)
         busy *= 0.45 if day.tm_wday > 4 else 1.0
         for number in range(round(AN_HOUR * busy * chance.uniform(0.7, 1.3))):
-            row = chance.choice(served)
-            lines.append(journal.encode_row(_other(row, f"{hour}-{number}", start, chance)))
+            row = _other(chance.choice(served), f"{hour}-{number}", start, chance)
+            lines.append(journal.encode_row(row))
+            if chance.random() < 0.3:
+                lines.append(journal.encode_row(_rate(row, chance)))
     (folder / "0000-history.jsonl").write_bytes(b"".join(lines))
 
 
+def _rate(row: FinalRow, chance: random.Random) -> FeedbackRow:
+    """Rate an answer as the user of its arm would."""
+    verdict: Verdict = "good" if chance.random() < (0.6 if row.arm == IN_ARM else 0.85) else "bad"
+    return FeedbackRow(id=row.id, at=row.at + 20, key=row.key, verdict=verdict)
+
+
 def _other(row: FinalRow, name: str, start: float, chance: random.Random) -> FinalRow:
-    """Copy a row with other tokens at the same price, another time, and sometimes another outcome."""
-    times = chance.lognormvariate(2.6, 0.6)
+    """Copy a row with other tokens at the same price, another time, and sometimes another outcome.
+
+    The calls of a key in an hour are a conversation, and a canary had a part of these.
+    """
+    conversation = f"{row.key}-{name.partition('-')[0]}"
+    is_inside = zlib.crc32(conversation.encode()) % 4 == 0
+    times = chance.lognormvariate(2.6, 0.6) * (0.4 if is_inside else 1)
     dear = {"fast": 1.0, "smart": 1.9, "reasoning": 5.5}[row.tier or "smart"]
     first = chance.lognormvariate(-1.1, 0.35) * dear**0.7
     changes: dict[str, Any] = {
         "id": f"tg-{name}",
+        "conversation": conversation,
+        "arm": IN_ARM if is_inside else OUT_ARM,
         "at": start + chance.uniform(-1_700, 1_700),
         "first_content": first,
         "duration": first + chance.lognormvariate(0.2, 0.5) * dear,

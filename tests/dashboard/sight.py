@@ -11,7 +11,17 @@ from playwright.sync_api import Browser, ConsoleMessage, Route, sync_playwright
 from tests.dashboard.dashboard_gateway import ADMIN
 
 CHROMIUM = shutil.which("chromium")
-PAGES = ("overview", "calls", "latency", "targets", "budgets", "keys", "playground", "rules")
+PAGES = (
+    "overview",
+    "calls",
+    "latency",
+    "targets",
+    "budgets",
+    "keys",
+    "playground",
+    "rules",
+    "arms",
+)
 WIDE, PHONE = (1280, 800), (390, 844)
 PATIENCE = 20_000
 """Milliseconds."""

@@ -197,14 +197,18 @@ def test_each_team_has_a_budget_and_all_have_one() -> None:
     assert {need.then for need in needs if need.kind == "share"} == {"smart"}
 
 
-def test_one_call_in_twenty_is_a_canary() -> None:
-    at, second = made("13"), BY_DAY // 1
-    went_there = [
-        decided(at, DecisionContext(at=second + n / 1000))[0].model == "deepseek-flash"
-        for n in range(1000)
+def test_one_conversation_in_twenty_is_a_canary() -> None:
+    at = made("13")
+    decisions = [
+        decided(at, messages=[{"role": "user", "content": f"Hello {n}!"}])[0] for n in range(1000)
     ]
-    assert sum(went_there) == 50
-    assert decided(at, DecisionContext(at=second), model="smart")[0].model is None
+    assert 35 <= sum(decision.arm == "canary:in" for decision in decisions) <= 65
+    assert all(
+        (decision.model == "deepseek-flash") == (decision.arm == "canary:in")
+        for decision in decisions
+    )
+    decision, _ = decided(at, model="smart")
+    assert (decision.model, decision.arm) == (None, None)
 
 
 def test_the_candidate_of_the_shadow_is_a_configuration_too() -> None:

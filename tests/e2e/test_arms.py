@@ -50,7 +50,7 @@ def read_arms(service: Service) -> dict[str, set[str | None]]:
 def test_a_conversation_keeps_its_arm_in_every_process_and_after_a_restart(
     tmp_path: Path, upstream: Upstream
 ) -> None:
-    """Two gateways draw the same, a restart too, and a larger share keeps those that are in."""
+    """Two gateways and a restart draw the same. A larger share keeps the conversations that are in."""
     upstream.on("/acme", answering)
     upstream.on("/other", answering)
     conversations = [f"conversation {number}" for number in range(80)]

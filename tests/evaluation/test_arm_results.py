@@ -134,7 +134,7 @@ _RATED_SHARE = 0.4
 
 
 class Arm(NamedTuple):
-    """What is true of an arm."""
+    """The true figures of an arm."""
 
     usd: float
     """The median cost of a call."""
@@ -207,7 +207,7 @@ def is_covered(figure: Figure | None, truth: float) -> bool:
 
 @pytest.mark.parametrize("name", _INSIDE.truth)
 def test_intervals_and_those_of_differences_contain_the_truth(name: str) -> None:
-    """Of 200 experiments at least 90% for a nominal 95%: in, out and their difference."""
+    """At least 90% of 200 experiments do, for a nominal 95%: in, out and their difference."""
     truths = _INSIDE.truth[name], _OUTSIDE.truth[name]
     covered = [0, 0, 0]
     for inside, outside in simulate((150, 450)):

@@ -57,7 +57,7 @@ class ClusterSums:
     def estimate_mean(self) -> Figure | None:
         """Return the mean of values that are never negative; None without an observation.
 
-        The interval is Student's for the ratio of two sums over clusters (Cochran 1977, 6.4).
+        The interval is Student's for the ratio of two sums over clusters (Cochran 1977, chapter 6).
         """
         if not self.count:
             return None

@@ -116,7 +116,7 @@ def test_too_few_clusters_give_a_figure_without_an_interval() -> None:
 
 
 def test_a_quantile_lies_between_the_ranks_of_a_binomial() -> None:
-    """Of 100 single values the median lies between the 40th and the 61st with at least 95%."""
+    """The median of 100 single values lies between the 40th and the 61st with at least 95%."""
     values = ClusterValues()
     for value in range(100, 0, -1):
         values.add([float(value)])

@@ -212,7 +212,7 @@ def test_a_conversation_keeps_its_arm_with_every_strategy(strategy: Strategy) ->
 def test_a_conversation_that_stays_keeps_its_arm_when_the_share_is_raised(
     strategy: Strategy,
 ) -> None:
-    """It is still served by the target of its arm; only new conversations are drawn anew."""
+    """The target of its arm still serves it; only new conversations are drawn anew."""
     router = msgspec.structs.replace(
         world.router(choices=[{**CANARY, "when": {"traffic": 1}}]), conversation=strategy
     )

@@ -13,11 +13,12 @@ const PAGES = [
   ["keys", "Keys", "key"],
   ["playground", "Playground", "play"],
   ["rules", "Rules", "rules"],
+  ["arms", "Arms", "split"],
 ];
 const FIRST = PAGES[0][0];
 /** The pages whose time and filters are the same. */
-const CARRYING = new Set(["overview", "calls", "latency"]);
-const TEAM_PAGES = ["overview", "calls", "latency"]; // for people who see one team alone
+const CARRYING = new Set(["overview", "calls", "latency", "arms"]);
+const TEAM_PAGES = ["overview", "calls", "latency", "arms"]; // for people who see one team alone
 const FAILURES = {
   "no-role": "You are known to the identity provider, and have no role here. Ask the operator.",
   away: "The identity provider cannot be reached. Try again soon.",
