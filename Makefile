@@ -1,6 +1,6 @@
 # Needs git, make, and either uv or a Python that can make a venv. Writes into .venv, .tools and data
 # alone, but for what bench-peers and bench-report say.
-.PHONY: help install dev engines run quick test check fmt screenshots clients newest law3 drift bench bench-peers bench-report bench-samples trace-call bench-quick bench-chunk bench-ledger ledger-scale bench-limits bench-routing timing hostile openapi classifier rerouting metamorphic sound versions lines budgets losses shares failover kill outage queries reload roll scale scale-figures leave dist sbom step chaos soak uploads upgrade simulate applications bill agents replay twin clean
+.PHONY: help install dev engines run quick test check fmt screenshots clients newest law3 drift bench bench-peers bench-report bench-samples trace-call bench-quick bench-chunk bench-ledger ledger-scale bench-limits bench-routing timing hostile openapi classifier rerouting metamorphic sound versions lines budgets losses shares failover kill outage queries reload roll replicas scale scale-figures leave dist sbom step chaos soak uploads upgrade simulate applications bill agents replay twin clean
 .DEFAULT_GOAL := help
 # Some containers set it. Each of the processes that tests start would then compile all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -143,6 +143,9 @@ reload: dev ## ten other configurations a second under load, some broken: no cal
 
 roll: dev ## workers replaced 20 times under load: no call fails, and an audit of the ledger after it
 	@.venv/bin/python -m tests.e2e.roll_trial 20
+
+replicas: dev ## 2,000 conversations before four replicas with prefix caches: load and hits; one is killed and returns, one is slow
+	@.venv/bin/python -m tests.e2e.replica_trial 2000
 
 scale: dev ## three gateways behind nginx on a Redis Cluster and PostgreSQL, under load; one is killed, one replaces its workers; two minutes
 	@.venv/bin/python -m tests.e2e.scale_trial 60

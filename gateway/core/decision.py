@@ -19,7 +19,7 @@ class TraceStep(msgspec.Struct, frozen=True, kw_only=True):
 
     step: str
     """The step: pin, embed, constraint, guard, budget, evidence, seat, score, arm, rule, judge,
-    classifier, share, default, plan or complete."""
+    classifier, share, default, plan, balance or complete."""
     matched: bool
     effect: str = ""
     reason: str = ""

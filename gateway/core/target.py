@@ -117,12 +117,22 @@ TIERS: tuple[Tier, ...] = get_args(Tier.__value__)
 
 type Auth = Literal["bearer", "x-api-key", "api-key", "x-goog-api-key", "none"]
 
+type Balance = Literal["order", "hash", "p2c"]
+"""The way to choose among equals.
+
+`order`: the first that can serve. `hash`: by the conversation, so that it stays with its prompt
+cache. `p2c`: the less busy and faster of two that are drawn at random ("power of two choices").
+"""
+
 
 class Account(msgspec.Struct, frozen=True):
-    """One credential of a provider. No repr, log line or row has its secret."""
+    """One credential of a provider, or one replica. No repr, log line or row has its secret."""
 
     name: str
     secret: str
+    base_url: str = ""
+    """The replica's own address, for URLs of the provider that are only a path; empty if the
+    account has no server of its own."""
 
     def __repr__(self) -> str:
         return f"Account({self.name!r})"
@@ -179,7 +189,9 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     cloud_auth: CloudAuth | None = None
     """How it takes the gateway's own identity in place of a key; None if it takes keys."""
     accounts: tuple[Account, ...] = ()
-    """The accounts, in the order in which the gateway tries them."""
+    """The accounts or replicas, in the order of the configuration."""
+    balance: Balance = "order"
+    """The way to choose among the accounts."""
     headers: dict[str, str] = {}
     region: str | None = None
     """The region where it processes requests; None if the configuration does not say."""
@@ -220,6 +232,20 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
         return f"Provider({self.name!r})"
 
 
+class TargetGroup(msgspec.Struct, frozen=True, kw_only=True):
+    """A group of equal targets, which stand together in a tier of a lab."""
+
+    lab: str
+    tier: Tier
+    label: str
+    balance: Balance = "hash"
+
+    @property
+    def name(self) -> str:
+        """The name in traces, e.g. "mine/smart/qwen"."""
+        return f"{self.lab}/{self.tier}/{self.label}"
+
+
 class Target(msgspec.Struct, frozen=True, kw_only=True):
     """A model at a provider, and how to call it. A tier of a lab is a list of targets."""
 
@@ -233,6 +259,9 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     price: Price | None = None
     bound_price: Price | None = None
     """The price that hard budgets reserve if `price` is None; None if they refuse the call."""
+    group: TargetGroup | None = None
+    weight: float = 1.0
+    """The share of its group that it gets, relative to the others."""
     is_listed: bool = True
     """False if no lab lists it: a client named it."""
     lowered_output: int | None = None
@@ -279,6 +308,10 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         if not self.provider.caps_reasoning:
             cap += self.model_limit or 0
         return cap * max(1, choices)
+
+    def shares_group(self, other: "Target") -> bool:
+        """Return True if both are of one group."""
+        return self.group is not None and self.group == other.group
 
     def compute_max_input(self, shown: int | None) -> int | None:
         """Return the most tokens that a prompt may have here; None if unknown.

@@ -1,7 +1,7 @@
 """Load what a routing decision needs, and remember which target served the conversation."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import msgspec
@@ -89,11 +89,20 @@ class ContextLoader:
         ):
             session = await self._session_store.find(call.key, features.turn.conversation)
             if session is not None:
-                reason = self._unavailable_reason(_split_target(session))
+                reason = self._find_unavailable_reason(router.catalogue, session)
                 context = msgspec.structs.replace(context, seat=session, unseated=reason)
         if self._judge is None:
             return context
         return await self._judge(router, call, features, context, may_ask=may_ask)
+
+    def _find_unavailable_reason(self, catalogue: Catalogue, session: Session) -> str:
+        """Return why a session's account is not asked in its turn; empty if an equal one is."""
+        reason = self._unavailable_reason(_split_target(session))
+        if reason and any(
+            not self._unavailable_reason(key) for key in _list_equals(catalogue, session)
+        ):
+            return ""
+        return reason
 
     def note_decision(
         self,
@@ -205,8 +214,14 @@ def _is_session_call(call: Call, features: Features, decision: Decision) -> bool
 
 
 def _has_several_accounts(decision: Decision, plan: Plan) -> bool:
-    """Return True if a call that names its model or tier may be served by several accounts."""
-    return decision.source == "pin" and len(plan.targets[0].provider.accounts) > 1
+    """Return True if a call that names its model or tier may be served by several accounts.
+
+    Equal targets have an account each, at least.
+    """
+    target = plan.targets[0]
+    return decision.source == "pin" and (
+        len(target.provider.accounts) > 1 or target.group is not None
+    )
 
 
 def _has_earlier_turns(features: Features) -> bool:
@@ -233,15 +248,25 @@ def find_session_account(decision: Decision, plan: Plan) -> PinnedAccount | None
     if decision.account is None:
         return None
     target = plan.targets[0]
-    return PinnedAccount(target.provider.name, decision.account, target.model)
+    return PinnedAccount(target.provider.name, decision.account, target.model, is_session=True)
 
 
 def find_conversation_account(session: Session | None, plan: Plan) -> PinnedAccount | None:
-    """Find the account that has a pinned call's conversation, if its target comes first."""
-    target = plan.targets[0]
-    if session is None or session.target != target.name or session.account is None:
+    """Find the account that has a pinned call's conversation.
+
+    Return None unless its target comes first, or is equal to the first.
+    """
+    if session is None or session.account is None:
         return None
-    return PinnedAccount(target.provider.name, session.account, target.model)
+    first_target = plan.targets[0]
+    for target in plan.targets:
+        if target.name == session.target and (
+            target is first_target or target.shares_group(first_target)
+        ):
+            return PinnedAccount(
+                target.provider.name, session.account, target.model, is_session=True
+            )
+    return None
 
 
 def _get_location(session: Session) -> tuple[str, str, str, str | None]:
@@ -252,6 +277,22 @@ def _get_location(session: Session) -> tuple[str, str, str, str | None]:
 def _split_target(session: Session) -> AccountModelKey:
     provider, _, model = session.target.partition("/")
     return provider, session.account or "", model
+
+
+def _list_equals(catalogue: Catalogue, session: Session) -> Iterator[AccountModelKey]:
+    """Yield the accounts among which the gateway chooses for a session's target."""
+    lab = catalogue.labs.get(session.lab)
+    targets = () if lab is None else lab.tiers.get(session.tier, ())
+    own_target = next((target for target in targets if target.name == session.target), None)
+    if own_target is None:
+        return
+    for target in targets:
+        provider = target.provider
+        is_other = target is not own_target
+        if is_other and not (target.shares_group(own_target) and provider.enabled):
+            continue
+        for account in provider.accounts if is_other or provider.balance != "order" else ():
+            yield provider.name, account.name, target.model
 
 
 def _make_session(

@@ -191,6 +191,7 @@ class Engine:
                 dialect.name, body.raw, prompt.members, hosted_tools=prompt.hosted_tools
             ),
             records_reasoning=self.memory.records_reasoning(call, prompt),
+            get_conversation=lambda: call_features.turn.conversation,
             pinned_body=chain.native_body,
             pinned_account=find_object_account(call_features)
             or find_note_account(admitted.notes) or find_chain_account(chain)

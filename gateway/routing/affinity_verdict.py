@@ -160,14 +160,20 @@ def accumulate_session(previous: Session | None, session: Session) -> Session:
 
 
 def prefer_session_target(plan: Plan, session: Session) -> Plan:
-    """Return a plan with the session's target first, if the plan has that target."""
+    """Return a plan with the session's target first, if the plan has that target.
+
+    The targets that are equal to it come next.
+    """
     targets = plan.targets
-    index = next(
+    first = next(
         (index for index, target in enumerate(targets) if target.name == session.target), 0
     )
-    if index == 0:
+    if first == 0:
         return plan
-    order = [index, *(i for i in range(len(targets)) if i != index)]
+    order = sorted(
+        range(len(targets)),
+        key=lambda index: (index != first, not targets[index].shares_group(targets[first])),
+    )
     return msgspec.structs.replace(
         plan,
         targets=tuple([targets[i] for i in order]),

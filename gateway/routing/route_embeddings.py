@@ -15,6 +15,7 @@ from gateway.core.target import Catalogue, Lab, Target
 from gateway.dialects import Dialect
 from gateway.dialects.embeddings import OPERATION
 from gateway.routing import capabilities, refusals, unlisted_models, visible_models
+from gateway.routing.balance_trace import list_balance_steps
 from gateway.routing.features import Features
 from gateway.routing.rules.compile import RuleSet
 from gateway.routing.rules.guards import evaluate_guards
@@ -81,6 +82,7 @@ def decide(
         target_count = len(plan.targets)
         effect = f"{target_count} of {target_count + len(plan.skipped)} targets"
         steps.append(TraceStep(step="plan", matched=True, effect=effect, reason=reason))
+    steps += list_balance_steps(plan)
     decision = Decision(
         lab=lab.name,
         tier=None,

@@ -18,6 +18,7 @@ from gateway.routing import model_name as model_names
 from gateway.routing import plan as plans
 from gateway.routing import route_embeddings, unlisted_models
 from gateway.routing.affinity import UPGRADE_THRESHOLD, SessionAffinity, TierSelection
+from gateway.routing.balance_trace import list_balance_steps
 from gateway.routing.classifier import heuristic
 from gateway.routing.classify import classify
 from gateway.routing.evidence_rise import EvidenceTurn
@@ -169,9 +170,7 @@ def decide(
     if session_affinity is not None:
         rise = rise or session_affinity.continue_rise(tier)
         plan, switch, account = session_affinity.apply_to_plan(lab, tier, plan, trace.add)
-    complete, complete_source = decide_completion(router.complete, call, bounds, choice)
-    if complete != "off":
-        trace.add("complete", complete_source, complete)
+    complete = _add_last_steps(router, call, bounds, choice, plan, trace)
     decision = Decision(
         lab=lab,
         tier=tier,
@@ -240,9 +239,7 @@ def _decide_unlisted(
     plan = unlisted_models.plan(
         target, unlisted_model.labs, requested_model.tier, call, dialect, bounds
     )
-    complete, complete_source = decide_completion(router.complete, call, bounds)
-    if complete != "off":
-        trace.add("complete", complete_source, complete)
+    complete = _add_last_steps(router, call, bounds, None, plan, trace)
     decision = Decision(
         lab=requested_model.lab,
         tier=requested_model.tier,
@@ -256,6 +253,22 @@ def _decide_unlisted(
         trace=trace,
     )
     return decision, plan
+
+
+def _add_last_steps(
+    router: Router,
+    call: Features,
+    bounds: GuardBounds,
+    choice: CompiledChoice | None,
+    plan: Plan,
+    trace: Trace,
+) -> CompleteMode:
+    """Return what the gateway does if the answer breaks off; add that and the balance of equals."""
+    trace.add_steps(list_balance_steps(plan))
+    complete, source = decide_completion(router.complete, call, bounds, choice)
+    if complete != "off":
+        trace.add("complete", source, complete)
+    return complete
 
 
 def _apply_bounds(bounds: GuardBounds, ceiling: Tier | None, trace: Trace) -> GuardBounds:

@@ -2,9 +2,10 @@
 
 import functools
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import date
 from typing import NamedTuple, cast
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -24,6 +25,7 @@ from gateway.core.target import (
     NameOwner,
     Provider,
     Target,
+    TargetGroup,
     Targets,
     Tier,
     build_timers,
@@ -39,6 +41,7 @@ from gateway.settings.passthrough import TABLES, select_tables
 from gateway.settings.schema.root import (
     Config,
     EmbeddingPart,
+    GroupPart,
     LabPart,
     ModelPart,
     ProviderPart,
@@ -299,7 +302,10 @@ def _build_provider(name: str, provider_part: ProviderPart, source: ConfigSource
         ),
         auth=cast("Auth", provider_part.auth) if accounts else "none",
         cloud_auth=cloud_auth,
-        accounts=accounts or (Account("main", ""),),
+        accounts=_build_replicas(provider_part.replicas, accounts)
+        or accounts
+        or (Account("main", ""),),
+        balance=provider_part.balance or ("hash" if provider_part.replicas else "order"),
         headers=provider_part.headers,
         region=provider_part.region,
         max_tokens=provider_part.max_tokens,
@@ -324,6 +330,17 @@ def _build_provider(name: str, provider_part: ProviderPart, source: ConfigSource
         command=tuple(provider_part.command),
         enabled=not reason,
         disabled_reason=reason,
+    )
+
+
+def _build_replicas(urls: Sequence[str], accounts: tuple[Account, ...]) -> tuple[Account, ...]:
+    """Return an account for each replica; all have the one credential, if there is one."""
+    names = [urlsplit(url).netloc.rpartition("@")[2] for url in urls]
+    if len(set(names)) < len(names):  # replicas behind one host differ in their paths
+        names = [f"{name}{urlsplit(url).path}" for name, url in zip(names, urls, strict=True)]
+    secret = accounts[0].secret if accounts else ""
+    return tuple(
+        Account(name, secret, url.rstrip("/")) for name, url in zip(names, urls, strict=True)
     )
 
 
@@ -365,7 +382,10 @@ def _build_lab(
     parts = {"fast": lab_part.fast, "smart": lab_part.smart, "reasoning": lab_part.reasoning}
     for tier in TIERS:
         tiers[tier] = tuple(
-            _build_target(item, providers[item.provider or name], models, list_price)
+            msgspec.structs.replace(
+                _build_target(item, providers[item.provider or name], models, list_price),
+                group=_build_group(name, tier, lab_part, item),
+            )
             for item in parts[tier]
         )
     lab_providers = {
@@ -388,6 +408,16 @@ def _build_lab(
         enabled=not reason,
         disabled_reason=reason,
     )
+
+
+def _build_group(
+    lab: str, tier: Tier, lab_part: LabPart, target_part: TargetPart
+) -> TargetGroup | None:
+    label = target_part.group
+    if label is None:
+        return None
+    balance = lab_part.groups.get(label, GroupPart()).balance
+    return TargetGroup(lab=lab, tier=tier, label=label, balance=balance)
 
 
 def _bound_lab(lab: Lab, unknown_bounds: _UnknownBounds) -> Lab:
@@ -425,6 +455,7 @@ def _build_target(
         effort=target_part.effort,
         max_output=target_part.max_output,
         params=target_part.params,
+        weight=target_part.weight,
         facts=_build_facts(model) if model is not None else UNKNOWN_FACTS,
         price=price,
     )

@@ -52,10 +52,8 @@ def _is_remote(provider_part: ProviderPart) -> bool:
     """Return True if a provider is at somebody else's host."""
     if provider_part.command:
         return False
-    urls = [
-        url for url in (provider_part.base_url, *provider_part.dialects.values()) if "://" in url
-    ]
-    return any(map(_is_public_url, urls))
+    urls = (provider_part.base_url, *provider_part.replicas, *provider_part.dialects.values())
+    return any(_is_public_url(url) for url in urls if "://" in url)
 
 
 def _is_public_url(url: str) -> bool:

@@ -10,7 +10,7 @@ from datetime import date
 from urllib.parse import urlsplit
 
 from gateway.core.target import TIERS
-from gateway.settings import baseline, placeholder_keys
+from gateway.settings import balance_check, baseline, placeholder_keys
 from gateway.settings.catalogue import find_embedding_urls, find_lab, find_model
 from gateway.settings.cloud_auth import KEYLESS_AUTHS, find_cloud_errors, find_cloud_warnings
 from gateway.settings.errors import Mistake, Path, suggest_name
@@ -56,14 +56,16 @@ def find_self_references(
     for name, provider_part in source.config.providers.items():
         if name in disabled_providers or provider_part.command:
             continue
-        urls = {("base_url",): provider_part.base_url} if provider_part.base_url else {}
-        absolute_urls = {
-            (member, name): url
-            for member in ("dialects", "endpoints")
-            for name, url in getattr(provider_part, member).items()
-            if "://" in url
+        urls: dict[Path, str] = {
+            ("replicas", index): url for index, url in enumerate(provider_part.replicas)
         }
-        for key_path, url in (urls | absolute_urls).items():
+        if provider_part.base_url:
+            urls["base_url",] = provider_part.base_url
+        for member in ("dialects", "endpoints"):
+            for key, url in getattr(provider_part, member).items():
+                if "://" in url:
+                    urls[member, key] = url
+        for key_path, url in urls.items():
             address = _parse_address(url)
             if (
                 address is not None
@@ -125,6 +127,7 @@ def find_errors(
         *_check_providers(source, dialects),
         *find_cloud_errors(source),
         *_check_labs(source),
+        *balance_check.find_errors(source),
         *_check_embeddings(source),
         *_check_models(source, styles),
         *pricing.find_mixed_services(source),
@@ -150,6 +153,7 @@ def find_warnings(
         *find_self_references(source, disabled_providers),
         *_check_unknown_models(source, disabled_providers),
         *_check_unknown_styles(source, styles, disabled_providers),
+        *balance_check.find_warnings(source),
         *find_date_warnings(source, today, disabled_providers),
         *pricing.find_missing_rates(source),
         *_check_shares(source),
@@ -193,7 +197,9 @@ def _check_providers(source: ConfigSource, dialects: Collection[str]) -> Iterato
                 yield source.make_mistake(
                     (*provider_path, "dialects", dialect), "no such dialect.", hint
                 )
-            elif "://" not in path and not provider_part.base_url and not provider_part.command:
+            elif "://" not in path and not (
+                provider_part.base_url or provider_part.replicas or provider_part.command
+            ):
                 yield source.make_mistake(
                     (*provider_path, "dialects", dialect), "needs a `base_url`."
                 )
@@ -202,7 +208,7 @@ def _check_providers(source: ConfigSource, dialects: Collection[str]) -> Iterato
             if table not in TABLES and table not in APIS:
                 hint = suggest_name(table, (*TABLES, *APIS))
                 yield source.make_mistake(table_path, "no such table of endpoints.", hint)
-            elif "://" not in url and not provider_part.base_url:
+            elif "://" not in url and not (provider_part.base_url or provider_part.replicas):
                 yield source.make_mistake(table_path, "needs a `base_url`.")
         if provider_part.base_url and not provider_part.base_url.startswith(
             ("http://", "https://")

@@ -1,7 +1,8 @@
 """One upstream request of a call, up to its commit point: a begun answer, or a Problem."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 import msgspec
 
@@ -11,6 +12,7 @@ from gateway.dialects import StreamInspector
 from gateway.dialects.stream_frames import make_broken_problem
 from gateway.routing.features import estimate_tokens
 from gateway.upstream import credential_masking, prepare_request
+from gateway.upstream.balance.member_load import MemberLoads
 from gateway.upstream.client import ProviderClient, ProviderResponse
 from gateway.upstream.health import TargetHealth
 from gateway.upstream.media_fetch import MediaFetcher
@@ -48,6 +50,7 @@ class AttemptRunner:
         client: ProviderClient,
         quota: QuotaTracker,
         health: TargetHealth,
+        loads: MemberLoads,
         *,
         wait_until_ready: Callable[[Provider], Awaitable[None]],
         media_fetcher: MediaFetcher | None,
@@ -57,6 +60,7 @@ class AttemptRunner:
         self._client = client
         self._quota = quota
         self._health = health
+        self._loads = loads
         self._wait_until_ready = wait_until_ready
         self._media_fetcher = media_fetcher
         self._wall = wall
@@ -81,8 +85,31 @@ class AttemptRunner:
             raise ProblemError(problem)
         return await self.send_once(reduced_request, candidate)
 
-    async def send_once(self, request: UpstreamRequest, candidate: Candidate) -> UpstreamResponse:
+    def send_once(
+        self, request: UpstreamRequest, candidate: Candidate
+    ) -> Coroutine[Any, Any, UpstreamResponse]:
         """Send one request to a candidate. Raises ProblemError."""
+        send = self._send_balanced if candidate.is_balanced else self._send
+        return send(request, candidate)
+
+    async def _send_balanced(
+        self, request: UpstreamRequest, candidate: Candidate
+    ) -> UpstreamResponse:
+        """Send one request, which is a load of its candidate until the answer has ended."""
+        attempt = self._loads.begin(candidate, stream=request.body.prompt.stream)
+        try:
+            response = await self._send(request, candidate)
+        except BaseException:
+            attempt.end()
+            raise
+        attempt.succeed()
+        if response.inspector is None:
+            attempt.end()
+        else:
+            response.provider_response = attempt.track(response.provider_response)
+        return response
+
+    async def _send(self, request: UpstreamRequest, candidate: Candidate) -> UpstreamResponse:
         target, account = candidate.target, candidate.account
         provider, stream = target.provider, request.body.prompt.stream
         timers, clock = provider.timers[request.tier], asyncio.get_running_loop().time

@@ -209,7 +209,9 @@ class ProviderClient:
         self._hop = hop
         self._credentials = credentials
         self.base_urls: dict[str, str] = {}
-        """Base URLs of local engines by provider, for endpoints that are only a path."""
+        """Base URLs of local engines by provider, for endpoints that are only a path.
+
+        A replica has its own."""
 
     async def send(  # noqa: PLR0913, PLR0917 - what a request is made of, and how long it may take
         self,
@@ -325,7 +327,7 @@ class ProviderClient:
         timers: Timers,
         deadline: float,
     ) -> ProviderResponse:
-        url = self._find_own_url(provider, request.url)
+        url = self._find_own_url(provider, account, request.url)
         host = url.netloc.decode("ascii")
         headers = self._list_headers(provider, account, host, _FORWARDED_HEADERS)
         secret = account.secret
@@ -361,15 +363,19 @@ class ProviderClient:
         response = await _forward_by_httpx(transport, httpx_request, timers, deadline)
         return _wrap_response(provider.name, response, secret)
 
-    def _find_own_url(self, provider: Provider, text: str) -> httpx.URL:
+    def _find_own_url(self, provider: Provider, account: Account, text: str) -> httpx.URL:
         """Return a URL of a provider. Raises ValueError if its host is not the provider's."""
-        base = self.base_urls.get(provider.name, "") if self.base_urls else ""
+        base = self._find_base_url(provider, account)
         url = httpx.URL(base + text if text.startswith("/") else text)
         for own_text in (*provider.urls.values(), *provider.endpoint_urls):
-            own = httpx.URL(base + own_text if own_text.startswith("/") else own_text)
+            own = httpx.URL(own_text if "://" in own_text else base + own_text)
             if (own.scheme, own.netloc) == (url.scheme, url.netloc):
                 return url
         raise ValueError(f"the URL is none of {provider.name}: its credential stays here")
+
+    def _find_base_url(self, provider: Provider, account: Account) -> str:
+        """Return what stands before endpoints that are only a path; empty if there is nothing."""
+        return account.base_url or (self.base_urls.get(provider.name, "") if self.base_urls else "")
 
     def _list_headers(
         self,
@@ -397,16 +403,13 @@ class ProviderClient:
         Two providers may share a name: the one for embeddings differs in its URLs. So the key
         contains the identity of the provider, not its name.
         """
-        base = self.base_urls.get(provider.name, "") if self.base_urls else ""
+        base = self._find_base_url(provider, account)
         key = (id(provider), account, dialect, tail, base)
         endpoint = self._endpoints.get(key)
         if endpoint is None:
             endpoint_url = provider.urls[dialect]
-            url = httpx.URL(
-                _join_url(
-                    base + endpoint_url if endpoint_url.startswith("/") else endpoint_url, tail
-                )
-            )
+            whole_url = endpoint_url if "://" in endpoint_url else base + endpoint_url
+            url = httpx.URL(_join_url(whole_url, tail))
             host = url.netloc.decode("ascii")
             fields = _encode_headers(self._list_headers(provider, account, host, _FIXED_HEADERS))
             transport = self._pools(provider)
@@ -427,7 +430,7 @@ class ProviderClient:
 
         `address` is a URL of ws, wss, http or https, or a path at a local engine.
         """
-        base = self.base_urls.get(provider.name, "") if address.startswith("/") else ""
+        base = self._find_base_url(provider, account) if address.startswith("/") else ""
         url = httpx.URL(base + address)
         if url.scheme in _WEBSOCKET_SCHEMES:
             url = url.copy_with(scheme=_WEBSOCKET_SCHEMES[url.scheme])

@@ -17,7 +17,7 @@ from gateway.core.errors import Problem, ProblemError
 from gateway.core.usage import Usage
 from gateway.upstream.failover import Upstream
 from gateway.upstream.relay import get_inspector, iterate_frames
-from gateway.upstream.retry import Candidate, list_candidates
+from gateway.upstream.retry import Candidate
 from gateway.upstream.upstream_request import UpstreamRequest, UpstreamResponse
 
 _MAX_BUFFERED_BYTES = 64_000_000
@@ -50,7 +50,7 @@ async def start_response(upstream: Upstream, request: UpstreamRequest) -> Upstre
         ]
         open_candidates = [
             candidate
-            for candidate in list_candidates(request.plan, request.pinned_account)
+            for candidate in upstream.list_candidates(request)
             if asked_accounts.count(_get_account_key(candidate)) < _MAX_ACCOUNT_ATTEMPTS
         ]
         if not open_candidates:
@@ -108,7 +108,7 @@ async def _replace_response(
         raise ProblemError(problem)
     broken_candidates.append(Candidate(response.target, response.account, response.dialect_name))
     _record_failure(request, response, problem)
-    candidates = _list_replacements(request, broken_candidates)
+    candidates = _list_replacements(upstream.list_candidates(request), broken_candidates)
     if not candidates or not upstream.grant_retry(request, broken_candidates[-1], candidates[0]):
         raise ProblemError(problem)
     try:
@@ -122,26 +122,26 @@ async def _replace_response(
 
 
 def _list_replacements(
-    request: UpstreamRequest, broken_candidates: list[Candidate]
+    candidates: list[Candidate], broken_candidates: list[Candidate]
 ) -> tuple[Candidate, ...]:
     """Return the candidates to ask next, best first; none after too many broken answers.
 
-    First comes another target, then another account of the same one, and last a candidate whose
-    answer broke off.
+    First comes another target or replica, then another account of the same one, and last a
+    candidate whose answer broke off.
     """
     if len(broken_candidates) >= _MAX_BROKEN_ANSWERS:
         return ()
     broken_accounts = [_get_account_key(candidate) for candidate in broken_candidates]
-    last_target = broken_candidates[-1].target
+    last_candidate = broken_candidates[-1]
 
     def rank(candidate: Candidate) -> tuple[int, bool]:
-        return broken_accounts.count(
-            _get_account_key(candidate)
-        ), candidate.target.name == last_target.name
+        return broken_accounts.count(_get_account_key(candidate)), candidate.is_same_place(
+            last_candidate
+        )
 
     open_candidates = [
         candidate
-        for candidate in list_candidates(request.plan, request.pinned_account)
+        for candidate in candidates
         if broken_accounts.count(_get_account_key(candidate)) < _MAX_ACCOUNT_ATTEMPTS
     ]
     return tuple(sorted(open_candidates, key=rank))

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 import msgspec
 
@@ -15,6 +15,8 @@ from gateway.upstream.attempt import (
     build_account_model_key,
     estimate_request,
 )
+from gateway.upstream.balance.balancer import BalancedCall
+from gateway.upstream.balance.member_sets import MemberSet, build_member_sets
 from gateway.upstream.client import ProviderClient
 from gateway.upstream.hedging import Hedge
 from gateway.upstream.media_fetch import MediaFetcher
@@ -28,6 +30,7 @@ from gateway.upstream.retry import (
     add_jitter,
     build_client_problem,
     list_candidates,
+    pin_candidates,
     retry_candidates,
     sort_by_headroom,
 )
@@ -83,12 +86,18 @@ class Upstream:
             client,
             self.quota,
             self.health,
+            provider_state.balancer.loads,
             wait_until_ready=wait_until_ready,
             media_fetcher=media_fetcher,
             wall=wall,
         )
-        self._candidates_by_plan: dict[int, tuple[Plan, list[Candidate]]] = {}
-        """The candidates of a plan, by the `id()` of the plan, which is kept with them."""
+        self._candidates_by_plan: dict[
+            int, tuple[Plan, list[Candidate], tuple[MemberSet, ...]]
+        ] = {}
+        """The candidates of a plan, by the `id()` of the plan, which is kept with them.
+
+        The third item has the sets of equals, if the plan has any.
+        """
         self._hedge_seconds = hedge_seconds
         self._policy = policy
         self._continuation_policy = msgspec.structs.replace(policy, preferred_again=0)
@@ -104,7 +113,7 @@ class Upstream:
         return response
 
     async def _run_plan(self, request: UpstreamRequest) -> UpstreamResponse:
-        candidates = self._list_candidates(request)
+        candidates = self.list_candidates(request)
         retry_budget = self.provider_state.retry_budgets.get(request.lab) or self._get_retry_budget(
             request
         )
@@ -144,33 +153,52 @@ class Upstream:
             first_problem = error.problem
         return await self._retry(request, candidates, first_problem, waited_seconds=waited_seconds)
 
-    def _list_candidates(self, request: UpstreamRequest) -> list[Candidate]:
+    def list_candidates(self, request: UpstreamRequest) -> list[Candidate]:
         """Return the candidates that may be asked. Raises ProblemError if there are none.
 
-        All calls of a plan that ask for nothing else get the same list, so nobody may change it.
+        All calls of a plan without equals that ask for nothing else get the same list, so nobody
+        may change it.
         """
-        plan = request.plan
-        if (
-            request.pinned_account is None
-            and not request.candidates
-            and not request.excluded_targets
-        ):
-            cached_entry = self._candidates_by_plan.get(id(plan))
-            if cached_entry is None:
-                if len(self._candidates_by_plan) >= _MAX_CACHED_PLANS:
-                    self._candidates_by_plan.clear()
-                cached_entry = self._candidates_by_plan[id(plan)] = plan, list_candidates(plan)
-            return cached_entry[1]
-        ordered_candidates = (
-            list(request.candidates)
-            if request.candidates
-            else list_candidates(plan, request.pinned_account)
-        )
+        if request.candidates:
+            candidates = list(request.candidates)
+        else:
+            plan_candidates, member_sets = self._find_plan_candidates(request.plan)
+            candidates = (
+                self._balance(request, member_sets)
+                if member_sets
+                else pin_candidates(plan_candidates, request.pinned_account)
+            )
         return (
-            _exclude_targets(ordered_candidates, request.excluded_targets)
+            _exclude_targets(candidates, request.excluded_targets)
             if request.excluded_targets
-            else ordered_candidates
+            else candidates
         )
+
+    def _find_plan_candidates(self, plan: Plan) -> tuple[list[Candidate], tuple[MemberSet, ...]]:
+        """Return the candidates of a plan, and its sets of equals; both are found once."""
+        cached_entry = self._candidates_by_plan.get(id(plan))
+        if cached_entry is None:
+            if len(self._candidates_by_plan) >= _MAX_CACHED_PLANS:
+                self._candidates_by_plan.clear()
+            candidates = list_candidates(plan)
+            cached_entry = plan, candidates, build_member_sets(candidates)
+            self._candidates_by_plan[id(plan)] = cached_entry
+        return cached_entry[1], cached_entry[2]
+
+    def _balance(
+        self, request: UpstreamRequest, member_sets: Sequence[MemberSet]
+    ) -> list[Candidate]:
+        """Return the candidates of a plan with equals in the order in which a call asks them."""
+        health = self.health
+        call = BalancedCall(
+            conversation=request.get_conversation(),
+            stream=request.body.prompt.stream,
+            pinned_account=request.pinned_account,
+            is_fit=None
+            if health.all_closed
+            else lambda item: not health.get_skip_reason(build_account_model_key(request, item)),
+        )
+        return self.provider_state.balancer.order(member_sets, call)
 
     async def _run_hedged(
         self,
@@ -308,12 +336,11 @@ class Upstream:
     ) -> bool:
         """Return True if a candidate may be asked after another has failed.
 
-        A healthy candidate of another provider takes no retry: it does not worsen a bad minute.
+        A healthy candidate of another provider, or at another replica, takes no retry: it does not
+        worsen a bad minute.
         """
-        is_other_provider = (
-            failed_candidate.target.provider.name != next_candidate.target.provider.name
-        )
-        is_healthy = is_other_provider and self.health.is_healthy(
+        is_other_server = failed_candidate.server != next_candidate.server
+        is_healthy = is_other_server and self.health.is_healthy(
             build_account_model_key(request, next_candidate)
         )
         return is_healthy or self._get_retry_budget(request).take_retry()
@@ -400,6 +427,7 @@ class Upstream:
         """
         if (
             preferred_candidate.target is other_candidate.target
+            or preferred_candidate.target.shares_group(other_candidate.target)
             or request.candidates
             or not retry_budget.has_retry
         ):

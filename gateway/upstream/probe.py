@@ -155,6 +155,7 @@ def build_probe_runner(client: ProviderClient, wall: Callable[[], float]) -> Att
         client,
         provider_state.quota,
         provider_state.health,
+        provider_state.balancer.loads,
         wait_until_ready=_wait_until_ready,
         media_fetcher=None,
         wall=wall,

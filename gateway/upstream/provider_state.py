@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Collection
 
 from gateway.telemetry.log import Log, ignore_event
+from gateway.upstream.balance.balancer import Balancer
 from gateway.upstream.circuit_breaker import CircuitBreaker
 from gateway.upstream.health import TargetHealth
 from gateway.upstream.provider_quota import AccountModelKey, QuotaTracker
@@ -15,7 +16,7 @@ type OnBreakerOpen = Callable[[AccountModelKey, str], object]
 
 
 class ProviderState:
-    """The health of targets, the rest of the providers' own limits, and the retries of labs."""
+    """The health and load of targets, what is left of providers' limits, and labs' retries."""
 
     def __init__(
         self,
@@ -30,6 +31,8 @@ class ProviderState:
         self.quota = QuotaTracker()
         """The tracker of the providers' own limits."""
         self.health = TargetHealth(clock=clock, jitter=jitter, on_change=self._report_change)
+        self.balancer = Balancer(clock=clock, random=jitter)
+        """The load of equals, and the homes of conversations among them."""
         self.hedge_count = 0
         """The number of times that a second target was asked too."""
         self.retry_budgets: dict[str, RetryBudget] = {}

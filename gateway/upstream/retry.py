@@ -61,12 +61,27 @@ class Candidate(msgspec.Struct, frozen=True):
 
     Counting tokens has limits of its own.
     """
+    is_balanced: bool = False
+    """True if the gateway chooses it among equals by their load or the conversation, set too."""
 
     def __post_init__(self) -> None:
-        """Set the key."""
+        """Set the key, and if the candidate is balanced."""
         target = self.target
-        key = target.provider.name, self.account.name, target.model
+        provider = target.provider
+        key = provider.name, self.account.name, target.model
         msgspec.structs.force_setattr(self, "key", key)
+        has_equals = provider.balance != "order" and len(provider.accounts) > 1
+        is_balanced = has_equals or target.group is not None
+        msgspec.structs.force_setattr(self, "is_balanced", is_balanced)
+
+    @property
+    def server(self) -> tuple[str, str]:
+        """What fails as one: the provider with all its accounts, or one of its replicas."""
+        return self.key[0], self.account.name if self.account.base_url else ""
+
+    def is_same_place(self, other: "Candidate") -> bool:
+        """Return True if it is the same target at the same server."""
+        return self.target.name == other.target.name and self.server == other.server
 
 
 class PinnedAccount(msgspec.Struct, frozen=True):
@@ -78,6 +93,8 @@ class PinnedAccount(msgspec.Struct, frozen=True):
     """The model; None if any model of the provider can use it."""
     is_only: bool = False
     """True if no other account may be asked: none has the objects that the call names."""
+    is_session: bool = False
+    """True if only a session names it: another account lacks nothing but the prompt cache."""
 
     def matches(self, candidate: Candidate) -> bool:
         """Return True if a candidate is the pinned one."""
@@ -88,26 +105,24 @@ class PinnedAccount(msgspec.Struct, frozen=True):
         return is_same_account and self.model in (None, target.model)
 
 
-def list_candidates(plan: Plan, pinned_account: PinnedAccount | None = None) -> list[Candidate]:
-    """Return every target of a plan with every account, in order.
-
-    The pinned account comes first, or there is no other.
-    """
-    targets = plan.targets
-    if len(targets) == 1 and len(targets[0].provider.accounts) == 1:
-        return [Candidate(targets[0], targets[0].provider.accounts[0], plan.dialects[0])]
-    all_candidates = [
+def list_candidates(plan: Plan) -> list[Candidate]:
+    """Return every target of a plan with every account, in order."""
+    return [
         Candidate(target, account, dialect_name)
-        for target, dialect_name in zip(targets, plan.dialects, strict=True)
+        for target, dialect_name in zip(plan.targets, plan.dialects, strict=True)
         for account in target.provider.accounts
     ]
-    if pinned_account is not None and pinned_account.is_only:
-        return [candidate for candidate in all_candidates if pinned_account.matches(candidate)]
-    return (
-        all_candidates
-        if pinned_account is None
-        else sorted(all_candidates, key=lambda candidate: not pinned_account.matches(candidate))
-    )
+
+
+def pin_candidates(
+    candidates: list[Candidate], pinned_account: PinnedAccount | None
+) -> list[Candidate]:
+    """Return the candidates, the pinned account first; no other if no other may be asked."""
+    if pinned_account is None:
+        return candidates
+    if pinned_account.is_only:
+        return [item for item in candidates if pinned_account.matches(item)]
+    return sorted(candidates, key=lambda item: not pinned_account.matches(item))
 
 
 def sort_by_headroom(
@@ -202,22 +217,21 @@ class RetryState:
         ]
 
     @property
-    def other_provider_indices(self) -> list[int]:
-        """The indices of candidates that come next, other providers first."""
-        failed_name = self.candidates[self.current_index].target.provider.name
+    def other_server_indices(self) -> list[int]:
+        """The indices of candidates that come next, other providers and replicas first."""
+        failed_server = self.candidates[self.current_index].server
         return sorted(
-            self.next_indices,
-            key=lambda index: self.candidates[index].target.provider.name == failed_name,
+            self.next_indices, key=lambda index: self.candidates[index].server == failed_server
         )
 
     @property
-    def other_target_indices(self) -> list[int]:
-        """The indices of other targets that come next, with any account."""
-        failed_name = self.candidates[self.current_index].target.name
+    def other_place_indices(self) -> list[int]:
+        """The indices of other targets and replicas that come next, with any account."""
+        failed_candidate = self.candidates[self.current_index]
         return [
             index
             for index in self.next_indices
-            if self.candidates[index].target.name != failed_name
+            if not self.candidates[index].is_same_place(failed_candidate)
         ]
 
     def find_response_indices(self, problem: Problem) -> list[int]:
@@ -286,19 +300,22 @@ class RetryState:
         """Return the preferred target after a blip, if another target would take over now."""
         policy = self.policy
         failed_candidate = self.candidates[self.current_index]
-        preferred_name = self.candidates[0].target.name
-        attempt_count = sum(
-            self.candidates[index].target.name == preferred_name for index in self.tried_indices
-        )
+        preferred_target = self.candidates[0].target
+
+        def is_preferred(candidate: Candidate) -> bool:
+            target = candidate.target
+            return target.name == preferred_target.name or target.shares_group(preferred_target)
+
+        attempt_count = sum(is_preferred(self.candidates[index]) for index in self.tried_indices)
         if (
             self.client_retried
-            or failed_candidate.target.name != preferred_name
+            or not is_preferred(failed_candidate)
             or attempt_count > policy.preferred_again
         ):
             return None
         next_index = self.pick_soonest(self.next_indices)
-        if next_index is None or self.candidates[next_index].target.name == preferred_name:
-            return None  # no other target takes over, at most another account
+        if next_index is None or is_preferred(self.candidates[next_index]):
+            return None  # no other target takes over, at most an equal one or another account
         wait = max(problem.retry_after or 0.0, self.get_cooldown(failed_candidate))
         if self.waited_seconds + wait > policy.preferred_wait or self.is_excluded(failed_candidate):
             return None
@@ -327,11 +344,11 @@ def choose_next(problem: Problem, retry_state: RetryState) -> int | None:
         case "upstream_context":
             indices = retry_state.larger_window_indices
         case "upstream_model":
-            indices = retry_state.other_target_indices
+            indices = retry_state.other_place_indices
         case "upstream_auth":
             indices = retry_state.next_indices
         case "upstream_moved" | "overloaded":
-            indices = retry_state.other_provider_indices
+            indices = retry_state.other_server_indices
         # Likely: the provider says that it did not do the work.
         case "upstream_rate_limited" | "upstream_overloaded":
             indices = [*retry_state.next_indices, *retry_state.find_repeat_indices(problem)]
@@ -340,19 +357,19 @@ def choose_next(problem: Problem, retry_state: RetryState) -> int | None:
         # Likely: the provider was never reached.
         case "upstream_unreachable" if problem.spent == "no":
             indices = [
-                *retry_state.other_provider_indices,
+                *retry_state.other_server_indices,
                 *retry_state.find_repeat_indices(problem),
             ]
         case "upstream_timeout" if problem.spent == "no":
-            indices = retry_state.other_provider_indices
+            indices = retry_state.other_server_indices
         # Doubtful: the provider may have done the work, and billed it.
         case _ if retry_state.doubtful_attempts > 1:
             indices = []
         case "upstream_truncated" | "upstream_unreachable" if retry_state.stream:
             # The stream was cut before its first content: nobody has seen any of it.
-            indices = [*retry_state.other_target_indices, *retry_state.find_repeat_indices(problem)]
+            indices = [*retry_state.other_place_indices, *retry_state.find_repeat_indices(problem)]
         case "upstream_error" | "upstream_timeout" | "upstream_truncated" | "upstream_unreachable":
-            indices = retry_state.other_target_indices
+            indices = retry_state.other_place_indices
         # Certain: the request itself is at fault, or the gateway.
         case _:
             indices = retry_state.find_response_indices(problem)

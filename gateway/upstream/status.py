@@ -3,29 +3,42 @@
 from collections.abc import Iterable, Mapping
 
 from gateway.core.jsonio import Json
+from gateway.core.target import Target
 from gateway.telemetry.metrics import CounterMetric, GaugeMetric
+from gateway.upstream.balance.balancer import Balancer
 from gateway.upstream.circuit_breaker import CircuitBreaker
 from gateway.upstream.health import TargetHealth
-from gateway.upstream.provider_quota import AccountModelKey, QuotaState
+from gateway.upstream.provider_quota import QuotaState
 from gateway.upstream.provider_state import ProviderState
+from gateway.upstream.retry import Candidate
 from gateway.upstream.retry_budget import RetryBudget
+
+_NO_EQUALS: Mapping[str, Json] = {
+    "group": None, "balance": None, "load": None, "conversations": None
+}  # fmt: skip
 
 
 def build_view(
     health: TargetHealth,
     quota_states: Iterable[QuotaState],
     retry_budgets: Mapping[str, RetryBudget],
-    keys: Iterable[AccountModelKey],
+    balancer: Balancer,
+    targets: Iterable[Target],
     wall_time: float,
 ) -> dict[str, Json]:
-    """Return the whole state; `keys` are listed even if no call has asked them yet.
+    """Return the whole state; `targets` are listed even if no call has asked them yet.
 
     Times are seconds since the epoch, where `wall_time` is now.
     """
+    members_by_key = {
+        candidate.key: _describe_member(balancer, candidate)
+        for target in targets
+        for candidate in (Candidate(target, account, "") for account in target.provider.accounts)
+    }
     now = health.clock()
     skew = wall_time - now
     states_by_key = {(item.provider, item.account, item.model): item for item in quota_states}
-    all_keys = dict.fromkeys([*keys, *health.target_breakers, *states_by_key])
+    all_keys = dict.fromkeys([*members_by_key, *health.target_breakers, *states_by_key])
     unused_breaker = CircuitBreaker(lambda: 0.0)
     return {
         "targets": [
@@ -33,6 +46,7 @@ def build_view(
                 "provider": key[0],
                 "account": key[1],
                 "model": key[2],
+                **members_by_key.get(key, _NO_EQUALS),
                 **_describe_breaker(health.target_breakers.get(key, unused_breaker), now, skew),
                 "limits": _describe_limits(states_by_key.get(key)),
             }
@@ -52,6 +66,26 @@ def build_view(
             }
             for lab, item in retry_budgets.items()
         ],
+    }
+
+
+def _describe_member(balancer: Balancer, candidate: Candidate) -> Mapping[str, Json]:
+    """Return among which equals the gateway chooses a candidate, and what it has of their load.
+
+    `load` counts calls whose answer has not ended, `conversations` those at home there.
+    """
+    target, provider = candidate.target, candidate.target.provider
+    if not candidate.is_balanced:
+        return _NO_EQUALS
+    group, balance, member = provider.name, provider.balance, candidate.account.name
+    if target.group is not None:
+        group, balance, member = target.group.name, target.group.balance, target.name
+    has_homes = balance == "hash"
+    return {
+        "group": group,
+        "balance": balance,
+        "load": balancer.loads.find(candidate).in_flight,
+        "conversations": balancer.homes.count(group).get(member, 0) if has_homes else None,
     }
 
 

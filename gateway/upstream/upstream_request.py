@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -78,6 +78,8 @@ class UpstreamRequest(msgspec.Struct, frozen=True, kw_only=True):
     call_account: UpstreamAccount
     is_parallel: bool = False
     """True if the request runs beside another one of the call."""
+    get_conversation: Callable[[], str] = str
+    """Returns a hash that all calls of the conversation share; empty if nothing identifies it."""
     pinned_body: RequestBody | None = None
     """The body for `pinned_account`, which has the earlier answer that this body names."""
     pinned_account: PinnedAccount | None = None

@@ -10,7 +10,7 @@ from gateway.core.target import Account, Provider, Target
 from gateway.upstream.attempt import build_account_model_key
 from gateway.upstream.client import ProviderClient
 from gateway.upstream.failover import _MAX_CACHED_PLANS, Upstream
-from gateway.upstream.retry import PinnedAccount, list_candidates
+from gateway.upstream.retry import PinnedAccount, list_candidates, pin_candidates
 from tests.upstream.test_prepare_request import DOORS, job
 
 ACCOUNTS = (Account("main", "s"), Account("spare", "t"))
@@ -37,30 +37,28 @@ def asking(**more: Any) -> Any:
 
 def test_calls_of_a_plan_share_one_list_of_candidates() -> None:
     caching_upstream, call = upstream(), asking()
-    candidates = caching_upstream._list_candidates(call)
+    candidates = caching_upstream.list_candidates(call)
     assert candidates == list_candidates(call.plan)
-    assert caching_upstream._list_candidates(replace(call, tier="fast")) is candidates
-    assert caching_upstream._list_candidates(asking()) is not candidates
+    assert caching_upstream.list_candidates(replace(call, tier="fast")) is candidates
+    assert caching_upstream.list_candidates(asking()) is not candidates
 
 
 def test_a_call_with_its_own_constraints_gets_its_own_list() -> None:
     caching_upstream, call = upstream(), asking()
-    every = caching_upstream._list_candidates(call)
+    every = caching_upstream.list_candidates(call)
     seat = PinnedAccount(provider="zeta", account="spare")
-    assert caching_upstream._list_candidates(replace(call, pinned_account=seat)) == list_candidates(
-        call.plan, seat
+    assert caching_upstream.list_candidates(replace(call, pinned_account=seat)) == pin_candidates(
+        every, seat
     )
-    assert caching_upstream._list_candidates(replace(call, pinned_account=seat))[0] == every[3]
+    assert caching_upstream.list_candidates(replace(call, pinned_account=seat))[0] == every[3]
     only = PinnedAccount(provider="zeta", account="spare", is_only=True)
-    assert caching_upstream._list_candidates(replace(call, pinned_account=only)) == [every[3]]
-    assert caching_upstream._list_candidates(replace(call, candidates=(every[2],))) == [every[2]]
+    assert caching_upstream.list_candidates(replace(call, pinned_account=only)) == [every[3]]
+    assert caching_upstream.list_candidates(replace(call, candidates=(every[2],))) == [every[2]]
     assert (
-        caching_upstream._list_candidates(
-            replace(call, excluded_targets=frozenset({"acme/able-1"}))
-        )
+        caching_upstream.list_candidates(replace(call, excluded_targets=frozenset({"acme/able-1"})))
         == every[2:]
     )
-    assert caching_upstream._list_candidates(call) is every
+    assert caching_upstream.list_candidates(call) is every
 
 
 def test_the_cache_of_plans_is_bounded_and_confuses_no_plans() -> None:
@@ -68,7 +66,7 @@ def test_the_cache_of_plans_is_bounded_and_confuses_no_plans() -> None:
     for at in range(3 * _MAX_CACHED_PLANS):
         target = replace(TARGETS[at % 2], model=f"able-{at}")
         call = asking(plan=Plan(targets=(target,), dialects=("openai-chat",)))
-        assert [candidate.target for candidate in caching_upstream._list_candidates(call)] == [
+        assert [candidate.target for candidate in caching_upstream.list_candidates(call)] == [
             target
         ] * 2
         assert len(caching_upstream._candidates_by_plan) <= _MAX_CACHED_PLANS

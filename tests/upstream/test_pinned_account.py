@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.core.decision import Plan
-from gateway.upstream.retry import PinnedAccount, list_candidates
+from gateway.upstream.retry import PinnedAccount, list_candidates, pin_candidates
 from tests.upstream.test_retry import target
 
 
@@ -20,7 +20,8 @@ def test_the_pinned_account_comes_first_and_the_others_keep_their_order(
     seat: PinnedAccount | None, order: list[str]
 ) -> None:
     targets = (target("x/m", 2), target("y/m"), target("x/n", 2))
-    candidates = list_candidates(Plan(targets=targets, dialects=("openai-chat",) * 3), seat)
+    plan = Plan(targets=targets, dialects=("openai-chat",) * 3)
+    candidates = pin_candidates(list_candidates(plan), seat)
     assert [
         f"{candidate.target.name} {candidate.account.name}" for candidate in candidates
     ] == order

@@ -15,7 +15,13 @@ from gateway.upstream.provider_quota import (
     UsageSnapshot,
 )
 from gateway.upstream.rate_limit_headers import Fields
-from gateway.upstream.retry import Candidate, PinnedAccount, list_candidates, sort_by_headroom
+from gateway.upstream.retry import (
+    Candidate,
+    PinnedAccount,
+    list_candidates,
+    pin_candidates,
+    sort_by_headroom,
+)
 from tests.upstream.test_rate_limit_headers import HEAD, Head, head
 from tests.upstream.test_retry import target
 
@@ -375,5 +381,5 @@ def test_candidates_without_headroom_go_last(
     def room(candidate: Candidate) -> Headroom:
         return rooms.get(names([candidate])[0], FREE_HEADROOM)
 
-    candidates, headroom = sort_by_headroom(list_candidates(PLAN, seat), room, seat)
+    candidates, headroom = sort_by_headroom(pin_candidates(list_candidates(PLAN), seat), room, seat)
     assert (names(candidates), headroom) == (order, first_headroom)

@@ -1,10 +1,11 @@
 """Serve one pass-through call: its objects, its provider, its reservation, its one attempt.
 
 The gateway sends such a request once and never retries it: a provider may have worked on it. The
-client's SDK retries by its own rule.
+client's SDK retries by its own rule. Only a request that never reached a replica goes to the next.
 """
 
 import asyncio
+import itertools
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -41,7 +42,7 @@ from gateway.routing.features import Features
 from gateway.routing.route_passthrough import PassThroughChoice
 from gateway.routing.router import Router
 from gateway.telemetry.log import Log
-from gateway.upstream.client import ProviderClient
+from gateway.upstream.client import ProviderClient, ProviderResponse
 from gateway.upstream.forwarded_request import ForwardedRequest
 
 _LARGE_BODY_BYTES = 1_000_000
@@ -76,6 +77,7 @@ class PassThroughEngine:
         self._wait_until_ready = wait_until_ready
         self._log = log
         self._large_body_lock = asyncio.Lock()
+        self._turns = itertools.count()
 
     async def serve(self, request: PassThroughRequest) -> Response:
         """Answer a call; every call leaves one final row.
@@ -195,7 +197,7 @@ class PassThroughEngine:
     ) -> Exchange:
         """Prepare the request, and note that it is sent. Raises ProblemError."""
         provider = choice.endpoint.provider
-        provider_account = _find_account(provider, choice.account)
+        provider_account = self._find_account(provider, choice.account)
         if provider.command:
             await self._wait_until_ready(provider)
         parameters = dict(request.match.parameters)
@@ -230,21 +232,8 @@ class PassThroughEngine:
     async def _exchange(self, exchange: Exchange, target: Target) -> Response:
         """Send the request, and respond with the answer. Raises ProblemError."""
         account, timers, upload = exchange.account, exchange.timers, exchange.request.upload
-
-        async def record_resend(problem: Problem) -> None:
-            account.attempt_failed(exchange.attempt, problem)
-            exchange.attempt = await account.attempt_started(target, exchange.provider_account)
-
         try:
-            response = await self._client.forward(
-                exchange.choice.endpoint.provider,
-                exchange.provider_account,
-                exchange.forwarded,
-                timers,
-                # An upload may take as long as it makes progress; then its answer has its own time.
-                deadline=exchange.deadline if upload is None else math.inf,
-                on_resend=record_resend,
-            )
+            response = await self._forward(exchange, target)
             if upload is not None:
                 exchange.deadline = asyncio.get_running_loop().time() + timers.total
             try:
@@ -258,6 +247,60 @@ class PassThroughEngine:
                 if exchange.job is not None and error.problem.spent == "no":
                     self.jobs.release(account, exchange.job)
             raise
+
+    async def _forward(self, exchange: Exchange, target: Target) -> ProviderResponse:
+        """Send the request; to the next replica if one cannot be reached. Raises ProblemError."""
+        account, upload = exchange.account, exchange.request.upload
+
+        async def record_resend(problem: Problem) -> None:
+            account.attempt_failed(exchange.attempt, problem)
+            exchange.attempt = await account.attempt_started(target, exchange.provider_account)
+
+        replicas = self._list_other_replicas(exchange)
+        while True:
+            try:
+                return await self._client.forward(
+                    exchange.choice.endpoint.provider,
+                    exchange.provider_account,
+                    exchange.forwarded,
+                    exchange.timers,
+                    # An upload may take as long as it makes progress; then its answer has its own
+                    # time.
+                    deadline=exchange.deadline if upload is None else math.inf,
+                    on_resend=record_resend,
+                )
+            except ProblemError as error:
+                problem = error.problem
+            if problem.kind != "upstream_unreachable" or problem.spent != "no" or not replicas:
+                raise ProblemError(problem)
+            exchange.provider_account = replicas.pop(0)
+            await record_resend(problem)
+
+    def _find_account(self, provider: Provider, name: str | None) -> Account:
+        """Return an account of a provider; of replicas, each in its turn if none is named.
+
+        Raises ProblemError if the account has gone.
+        """
+        accounts = provider.accounts
+        if name is None and accounts[0].base_url:
+            return accounts[next(self._turns) % len(accounts)]
+        for account in accounts:
+            if name in (None, account.name):
+                return account
+        message = (
+            "The provider account that has the objects of this request is no longer configured."
+        )
+        raise ProblemError(Problem(kind="not_found", message=message))
+
+    @staticmethod
+    def _list_other_replicas(exchange: Exchange) -> list[Account]:
+        """Return the replicas that may take a request over, in turn."""
+        accounts, first = exchange.choice.endpoint.provider.accounts, exchange.provider_account
+        is_bound = exchange.choice.account is not None or not exchange.forwarded.is_repeatable
+        if is_bound or not first.base_url:
+            return []
+        index = accounts.index(first)
+        return [*accounts[index + 1 :], *accounts[:index]]
 
 
 def _decide_again(ceiling: Tier) -> NoReturn:
@@ -282,12 +325,3 @@ def list_object_ids(request: PassThroughRequest, facts: PassThroughFacts) -> lis
     if api == "openai":
         ids += find_item_references(facts.value)
     return list(dict.fromkeys(ids))
-
-
-def _find_account(provider: Provider, name: str | None) -> Account:
-    """Return an account of a provider. Raises ProblemError if it has gone."""
-    for account in provider.accounts:
-        if name in (None, account.name):
-            return account
-    message = "The provider account that has the objects of this request is no longer configured."
-    raise ProblemError(Problem(kind="not_found", message=message))

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from fastapi import APIRouter, Depends, FastAPI, Response
 
 from gateway.core import jsonio
+from gateway.core.target import Target
 from gateway.runtime.composition import Gateway
 from gateway.server.admin.auth import AdminAuth
-from gateway.upstream.provider_quota import AccountModelKey
 from gateway.upstream.status import build_view
 
 
@@ -25,7 +25,8 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
             upstream.health,
             upstream.quota.list_states(now),
             upstream.retry_budgets,
-            _list_account_model_keys(gateway),
+            upstream.provider_state.balancer,
+            _list_targets(gateway),
             now,
         )
         return Response(jsonio.dumps(status), media_type="application/json")
@@ -33,10 +34,10 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
     app.include_router(router)
 
 
-def _list_account_model_keys(gateway: Gateway) -> Iterator[AccountModelKey]:
-    """Yield every account of each target whose provider is enabled."""
+def _list_targets(gateway: Gateway) -> Iterator[Target]:
+    """Yield each target whose provider is enabled."""
     for lab in gateway.built_config.built_catalogue.catalogue.labs.values():
         for targets in (*lab.tiers.values(), lab.embeddings):
             for target in targets:
-                for account in target.provider.accounts if target.provider.enabled else ():
-                    yield target.provider.name, account.name, target.model
+                if target.provider.enabled:
+                    yield target

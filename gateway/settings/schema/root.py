@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from gateway.core.call import CacheMode, Strategy
-from gateway.core.target import Tier
+from gateway.core.target import Balance, Tier
 from gateway.settings.schema.base import (
     STRICT_CONFIG,
     ByteSize,
@@ -385,6 +385,11 @@ class ProviderPart(Part):
     """An HTTP API that serves models."""
 
     base_url: str = ""
+    replicas: Words = []
+    """In place of `base_url`, those of equal servers, each with its own health."""
+    balance: Balance | None = None
+    """The way to choose among its accounts or replicas. Unset, it is `hash` for replicas and
+    `order` for accounts."""
     dialects: dict[str, str] = {}
     """The dialects that the provider speaks, each with its path or whole URL.
 
@@ -401,7 +406,7 @@ class ProviderPart(Part):
     google: GoogleAuthPart = GoogleAuthPart.model_construct()
     azure: AzureAuthPart = AzureAuthPart.model_construct()
     accounts: Annotated[dict[str, str], Field(repr=False)] = {}
-    """Credentials by name. The gateway tries several in order."""
+    """Credentials by name. The gateway chooses among several by `balance`."""
     optional_key: bool = False
     """True if the provider also serves without a credential, as self-hosted engines do."""
     enable: Switch | None = None
@@ -468,6 +473,16 @@ class TargetPart(Part):
     effort: Effort | None = None
     max_output: Annotated[int, Field(ge=1)] | None = None
     params: dict[str, object] = {}
+    group: Word | None = None
+    """A name that equal targets of a tier share."""
+    weight: Annotated[float, Field(gt=0, le=1000)] = 1.0
+    """The share of its group that it gets, relative to the others."""
+
+
+class GroupPart(Part):
+    """The settings of a group of equal targets."""
+
+    balance: Balance = "hash"
 
 
 class EmbeddingPart(Part):
@@ -485,6 +500,8 @@ class LabPart(Part):
     fast: list[TargetPart] = []
     smart: list[TargetPart] = []
     reasoning: list[TargetPart] = []
+    groups: dict[Word, GroupPart] = {}
+    """Settings of groups of equal targets, by name."""
     quality: QualitySetting | None = None
     """The quality dial of this lab; it replaces `routing.quality`."""
     fallback: Words = []

@@ -16,8 +16,6 @@ const RETRIES = [
   { name: "left", label: "Left", number: true, cell: (row) => count(row.left), order: (row) => row.left },
 ];
 const ACCOUNTS = columns({});
-const TARGETS = columns({ models: true });
-const LIMITED_TARGETS = columns({ models: true, limited: true });
 
 export function Page({ page }) {
   const health = usePolling((signal) => page.api("/admin/health", { signal }), BEAT, "");
@@ -29,10 +27,11 @@ export function Page({ page }) {
   }
   // Few providers tell their limits: where none does, there is no column for them.
   const limited = targets.some((row) => row.limits?.levels.length || row.limits?.parked > 0);
+  const grouped = targets.some((row) => row.group !== null);
   return h("div.page",
     h("dl.figures", figures(targets)),
     h(Panel, { title: "Targets", note: "As the worker that answered knows them; a pair of model and host, with each account" },
-      h(Table, { caption: "Targets", columns: limited ? LIMITED_TARGETS : TARGETS, rows: targets, sort: "state" })),
+      h(Table, { caption: "Targets", columns: columns({ models: true, grouped, limited }), rows: targets, sort: "state" })),
     accounts.length ? h(Panel, { title: "Accounts", note: "A credential that is refused is out at all of its targets" },
       h(Table, { caption: "Accounts", columns: ACCOUNTS, rows: accounts, sort: "state" })) : null,
     retries.length ? h(Panel, { title: "Retries", note: "A lab has only so many, so that one that is down is not asked ever more" },
@@ -51,11 +50,15 @@ function figures(targets) {
   ];
 }
 
-function columns({ models = false, limited = false }) {
+function columns({ models = false, grouped = false, limited = false }) {
   return [
     ...(models ? [{ name: "model", label: "Model", cell: (row) => row.model, order: (row) => row.model }] : []),
     { name: "provider", label: "Provider", cell: (row) => row.provider, order: (row) => row.provider },
     { name: "account", label: "Account", cell: (row) => row.account, order: (row) => row.account },
+    ...(grouped ? [
+      { name: "group", label: "Group", cell: (row) => (row.group === null ? "–" : [row.group, h("span.faint", ` ${row.balance}`)]), order: (row) => row.group, hint: "Among these equals the gateway chooses" },
+      { name: "load", label: "Load", number: true, cell: (row) => (row.load === null ? "–" : count(row.load)), order: (row) => row.load, hint: "Calls whose answer has not ended" },
+    ] : []),
     { name: "state", label: "State", cell: state, order: (row) => ORDER.indexOf(row.state) },
     { name: "answered", label: "Answered", number: true, cell: (row) => count(row.answered), order: (row) => row.answered, hint: "Lately, as its breaker counts" },
     { name: "failed", label: "Failed", number: true, cell: (row) => (row.failed ? h("span.bad", count(row.failed)) : "0"), order: (row) => row.failed, hint: "Lately, as its breaker counts" },

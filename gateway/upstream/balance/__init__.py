@@ -1,0 +1,1 @@
+"""The choice among equals: targets of a group, and accounts or replicas of a provider."""
