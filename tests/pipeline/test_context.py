@@ -10,13 +10,18 @@ import pytest
 from gateway.cache.session_store import LocalSessionStore
 from gateway.core.call import NO_OPTIONS, OPEN_KEY, Call, Key, RequestOptions
 from gateway.core.conversation import ConversationTurn
+from gateway.core.decision import Plan
 from gateway.core.decision_context import DecisionContext, Session
 from gateway.core.ledger_rows import FinalRow
 from gateway.core.price import Price
 from gateway.core.rates import Rates
-from gateway.core.target import Account, NameOwner, Target, Targets
+from gateway.core.target import Account, Balance, NameOwner, Target, TargetGroup, Targets
 from gateway.dialects import OPENAI_CHAT
-from gateway.pipeline.context import ContextLoader, find_session_account
+from gateway.pipeline.context import (
+    ContextLoader,
+    find_conversation_account,
+    find_session_account,
+)
 from gateway.routing.features import Features
 from gateway.routing.router import Router, decide
 from tests.routing import world
@@ -28,6 +33,19 @@ SEAT = Session(
 PRICE = Price(
     rates=Rates(input=Decimal(1), cache_read=Decimal("0.1"), output=Decimal(4)), version="v"
 )
+
+
+def grouped(target: Target) -> Target:
+    return msgspec.structs.replace(
+        target, group=TargetGroup(lab="openai", tier="fast", label="equals")
+    )
+
+
+def several(target: Target, balance: Balance) -> Target:
+    """Return a target whose provider has a second account."""
+    accounts = (Account("main", "s"), Account("second", "t"))
+    provider = msgspec.structs.replace(target.provider, accounts=accounts, balance=balance)
+    return msgspec.structs.replace(target, provider=provider)
 
 
 class CountingSessionStore(LocalSessionStore):
@@ -377,6 +395,69 @@ def test_the_account_of_a_session_is_that_of_its_target() -> None:
     account = find_session_account(pinned, plan)
     assert account is not None
     assert (account.provider, account.account, account.model) == ("openai", "second", "terra")
+
+
+@pytest.mark.parametrize(
+    ("targets", "out", "reason"),
+    [
+        # the targets of the session's tier, what is out, why the session leaves
+        ([world.LUNA, world.LITE], {"openai/main"}, "openai/main/luna is out"),
+        ([grouped(world.LUNA), grouped(world.LITE)], {"openai/main"}, ""),
+        ([grouped(world.LUNA), grouped(world.LITE)], {"openai/main", "gemini/main"}, "openai/main/luna is out"),
+        ([grouped(world.LUNA), grouped(world.OPUS)], {"openai/main"}, "openai/main/luna is out"),
+        ([grouped(world.LUNA), world.LITE], {"openai/main"}, "openai/main/luna is out"),
+        ([several(world.LUNA, "order")], {"openai/main"}, "openai/main/luna is out"),
+        ([several(world.LUNA, "hash")], {"openai/main"}, ""),
+        ([several(world.LUNA, "hash")], {"openai/main", "openai/second"}, "openai/main/luna is out"),
+        ([world.LITE], {"openai/main"}, "openai/main/luna is out"),
+    ],
+)  # fmt: skip
+async def test_a_session_stays_while_an_equal_can_serve(
+    targets: list[Target], out: set[str], reason: str
+) -> None:
+    """Equals are other targets of its group that are on, and accounts that are balanced."""
+    fixture = ContextFixture()
+    fixture.loader = ContextLoader(
+        fixture.sessions,
+        ttl=60,
+        unavailable_reason=lambda key: (
+            f"{'/'.join(key)} is out" if f"{key[0]}/{key[1]}" in out else ""
+        ),
+    )
+    router = world.router(known=world.catalogue((world.lab("openai", targets, [world.TERRA]),)))
+    await fixture.save_session()
+    context = await fixture.loader.load(router, call(), make_features())
+    assert context.unseated == reason
+    await fixture.save_session(msgspec.structs.replace(SEAT, lab="gone"))
+    context = await fixture.loader.load(router, call(), make_features())
+    assert context.unseated == "openai/main/luna is out"
+
+
+def test_the_account_of_a_pinned_call_is_of_the_first_target_or_of_an_equal_one() -> None:
+    seat = msgspec.structs.replace(SEAT, account="second")
+    luna, lite = grouped(world.LUNA), grouped(world.LITE)
+    for targets in ((luna, lite), (lite, luna), (world.LUNA, lite)):
+        plan = Plan(targets=targets, dialects=("openai-chat",) * 2)
+        account = find_conversation_account(seat, plan)
+        assert account is not None
+        assert (account.provider, account.account, account.is_session) == ("openai", "second", True)
+    plan = Plan(targets=(lite, world.LUNA), dialects=("openai-chat",) * 2)
+    assert find_conversation_account(seat, plan) is None
+    assert find_conversation_account(msgspec.structs.replace(seat, account=None), plan) is None
+
+
+async def test_a_pinned_call_to_a_group_has_a_session_from_its_second_turn_on() -> None:
+    fixture = ContextFixture()
+    labs = (world.lab("openai", [grouped(world.LUNA), grouped(world.LITE)]),)
+    router = world.router(known=world.catalogue(labs))
+    features = make_features("fast", user_turns=1)
+    decision, plan = decide(router, features, OPENAI_CHAT, DecisionContext(at=NOW))
+    assert fixture.loader.find_session(call(), features, decision, plan) is None
+    session = await fixture.serve(features, entry(provider="gemini", model="lite"), router)
+    assert session is not None
+    finding = fixture.loader.find_session(call(), make_features("fast"), decision, plan)
+    assert finding is not None
+    assert await finding == session
 
 
 @pytest.mark.parametrize("turns", [1, 2])

@@ -66,3 +66,8 @@ def test_a_provider_that_needs_no_key_gets_no_warning(tmp_path: Path, setting: s
 def test_a_placeholder_at_a_provider_that_is_off_is_no_warning(tmp_path: Path) -> None:
     off = frozenset({"acme"})
     assert world.warnings(tmp_path, world.BASE, {"ACME_API_KEY": "none"}, off=off) == []
+
+
+def test_a_placeholder_for_public_replicas_is_a_warning(tmp_path: Path) -> None:
+    text = world.BASE.replace("base_url: https://acme.example/v1", "replicas: [https://acme.com]")
+    assert world.warnings(tmp_path, text, {"ACME_API_KEY": "none"}) == [SHORT_KEY_WARNING]

@@ -16,6 +16,7 @@ from gateway.dialects import OPENAI_CHAT
 from gateway.upstream import client as door
 from gateway.upstream.client import ProviderClient, ProviderResponse, read
 from gateway.upstream.connection_pools import ConnectionPools
+from gateway.upstream.forwarded_request import ForwardedRequest
 from gateway.upstream.http1 import Http1Transport
 from gateway.upstream.write_batch import WriteBatch
 
@@ -164,6 +165,30 @@ async def test_the_client_follows_a_local_engine_to_a_new_port(
     client.base_urls["acme"] = "http://127.0.0.1:2"
     await send(client, engine)
     assert (first.call_count, second.call_count) == (1, 1)
+
+
+async def test_each_replica_gets_its_requests_at_its_own_address(
+    client: ProviderClient, router: respx.MockRouter
+) -> None:
+    """Also what is passed through; no credential goes to another host."""
+    routes = [router.route(host=host).mock(return_value=OK) for host in ("a", "b")]
+    replicas = [Account(host, "sk-1", f"http://{host}:8000/v1") for host in ("a", "b")]
+    engine = provider(
+        urls={"openai-chat": "/chat"}, endpoint_urls=frozenset({""}), accounts=tuple(replicas)
+    )
+    for replica in (*replicas, *replicas):
+        await send(client, engine, account=replica)
+        request = ForwardedRequest(method="GET", url="/files?limit=1")
+        await client.forward(engine, replica, request, Timers())
+    for route, host in zip(routes, ("a", "b"), strict=True):
+        urls = [str(call.request.url) for call in route.calls]
+        base = f"http://{host}:8000/v1"
+        assert urls == [f"{base}/chat", f"{base}/files?limit=1"] * 2
+        headers = route.calls.last.request.headers
+        assert (headers["host"], headers["authorization"]) == (f"{host}:8000", "Bearer sk-1")
+    elsewhere = ForwardedRequest(method="GET", url="http://b:8000/v1/files")
+    with pytest.raises(ValueError, match="none of acme"):
+        await client.forward(engine, replicas[0], elsewhere, Timers())
 
 
 async def test_the_cache_of_endpoints_with_queries_is_bounded(

@@ -4,7 +4,7 @@ import pytest
 
 from gateway.core.decision import Plan
 from gateway.core.errors import Problem, ProblemError, ProblemKind
-from gateway.core.target import Account, ModelFacts, Provider, Target
+from gateway.core.target import Account, ModelFacts, Provider, Target, TargetGroup
 from gateway.upstream.retry import (
     Candidate,
     RetryPolicy,
@@ -18,16 +18,20 @@ from gateway.upstream.retry import (
 type Row = tuple[ProblemKind, str, str, int | None]
 
 
-def target(name: str, accounts: int = 1, window: int | None = None) -> Target:
+def target(
+    name: str, accounts: int = 1, window: int | None = None, *, replicas: int = 0, group: str = ""
+) -> Target:
     provider, _, model = name.partition("/")
     return Target(
         provider=Provider(
             name=provider,
             urls={},
-            accounts=tuple(Account(f"a{at}", f"s{at}") for at in range(accounts)),
+            accounts=tuple(Account(f"r{at}", "", f"http://r{at}") for at in range(replicas))
+            or tuple(Account(f"a{at}", f"s{at}") for at in range(accounts)),
         ),
         model=model,
         facts=ModelFacts(context=window),
+        group=TargetGroup(lab="x", tier="smart", label=group) if group else None,
     )
 
 
@@ -45,6 +49,8 @@ ORDERS: dict[str, list[Candidate]] = {
     "windows unknown": order(target("x/m"), target("y/m")),
     "a window known": order(target("x/m"), target("y/m", window=9)),
     "one unknown": order(target("x/m", window=8), target("y/m", 2), target("z/m", window=9)),
+    "replicas": order(target("x/m", replicas=3), target("y/m")),
+    "a group": order(target("x/m", group="g"), target("z/m", group="g"), target("y/m")),
     "only an unknown": order(target("x/m", window=8), target("y/m"), target("z/m", window=8)),
 }  # fmt: skip
 
@@ -95,6 +101,19 @@ AFTER: list[Row] = [
     ("upstream_truncated", "maybe", "two targets", 2),
     ("upstream_error", "maybe", "alone", None),
     ("upstream_error", "maybe", "two targets", 2),
+    # a replica fails alone; the next one takes over before another target
+    ("upstream_unreachable", "no", "replicas", 1),
+    ("upstream_unreachable", "maybe", "replicas", 1),
+    ("upstream_timeout", "no", "replicas", 1),
+    ("upstream_timeout", "maybe", "replicas", 1),
+    ("upstream_truncated", "maybe", "replicas", 1),
+    ("upstream_error", "no", "replicas", 1),
+    ("upstream_error", "maybe", "replicas", 1),
+    ("upstream_model", "no", "replicas", 1),
+    ("upstream_moved", "no", "replicas", 1),
+    ("upstream_context", "no", "replicas", 3),
+    ("upstream_error", "no", "a group", 1),
+    ("upstream_error", "maybe", "a group", 1),
 ]
 
 
@@ -537,6 +556,18 @@ async def test_another_account_of_the_preferred_target_is_tried_first() -> None:
     trial = Preferring(BUSY, None)
     assert await trial.run("two targets", BUSY) == "y/m:a0"
     assert trial.tried == ["x/m:a1", "y/m:a0"]
+
+
+@pytest.mark.parametrize(
+    ("order", "tried"),
+    [("replicas", ["x/m:r1", "x/m:r2", "y/m:a0"]), ("a group", ["z/m:a0", "y/m:a0"])],
+)
+async def test_equals_take_over_before_another_target(order: str, tried: list[str]) -> None:
+    """None of them is asked twice: its equals are as good."""
+    trial = Preferring(*[BUSY] * (len(tried) - 1), None)
+    assert await trial.run(order, BUSY) == tried[-1]
+    assert trial.tried == tried
+    assert trial.waits == [0.0] * len(tried)
 
 
 async def test_without_a_retry_in_the_budget_another_target_takes_over_at_once() -> None:

@@ -113,7 +113,3 @@ class MemberLoads:
     def begin(self, candidate: Candidate, *, stream: bool) -> MemberAttempt:
         """Note that a request is sent to a candidate."""
         return MemberAttempt(self.find(candidate), self.clock, stream=stream)
-
-    def list_in_flight(self) -> dict[AccountModelKey, int]:
-        """Return the attempts in flight of each candidate that was asked."""
-        return {key: load.in_flight for key, load in self._loads.items()}

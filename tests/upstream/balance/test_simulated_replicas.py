@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from gateway.core.call import RequestOptions
+from gateway.evaluation.replay.replay import LedgerReplay
+from tests.evaluation.replay.traffic import logged
 from tests.upstream.balance.simulated_replicas import (
     NAMES,
     Config,
@@ -125,3 +127,20 @@ def test_other_processes_choose_the_same_homes(tmp_path: Path) -> None:
         servers.append({name: names for name, ((_, names),) in world.served.items()})
     same = sum(servers[1][name] == server for name, server in servers[0].items())
     assert same >= 180
+
+
+def test_a_replay_of_what_replicas_served_changes_nothing(tmp_path: Path) -> None:
+    """Who of the equals served is no part of a decision: load and health chose it."""
+    world = ReplicaWorld(tmp_path, group_config())
+
+    async def kill() -> None:
+        await asyncio.sleep(60)
+        world.replicas["c"].kill()
+
+    world.loop.run(world.converse_all(40, 6, model="auto", between=kill))
+    replay = LedgerReplay(world.built.router)
+    for row in world.rows.values():
+        replay.replay_row(logged(row))
+    assert replay.totals.total.calls == 240
+    assert (replay.totals.total.changed, replay.totals.total.undecided) == (0, 0)
+    assert len({row.provider for row in world.rows.values()}) == 4
