@@ -49,7 +49,6 @@ def _check_replicas(
         elif url.rstrip("/") in [item.rstrip("/") for item in provider_part.replicas[:index]]:
             yield source.make_mistake(replica_path, "is given twice.")
     for key, value in (
-        ("base_url", provider_part.base_url),
         ("command", provider_part.command),
         ("realtime", provider_part.realtime),
     ):
@@ -91,7 +90,7 @@ def find_warnings(source: ConfigSource) -> Iterator[Mistake]:
                 message = f"{difference} The gateway takes targets of a group for equal."
                 yield source.make_mistake((*path, "group"), message, warn=True)
     for path, _, _, _, target in list_targets(source):
-        if target.group is None and "weight" in target.model_fields_set:
+        if target.group is None and target.weight is not None:
             message = "has no effect: the target has no `group`."
             yield source.make_mistake((*path, "weight"), message, warn=True)
     for name, provider_part in source.config.providers.items():

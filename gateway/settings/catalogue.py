@@ -214,7 +214,7 @@ def _build_passthrough(config: Config, providers: Mapping[str, Provider]) -> Pas
             table=TABLES[table],
             provider=providers[name],
             lab=find_lab(config, name) or name,
-            base_url=url if "://" in url else provider_part.base_url.rstrip("/") + url,
+            base_url=url if "://" in url else provider_part.path_prefix + url,
         )
         for name, provider_part in config.providers.items()
         if providers[name].enabled
@@ -283,7 +283,7 @@ def _build_provider(name: str, provider_part: ProviderPart, source: ConfigSource
         Account(key, secret) for key, secret in secrets.items() if secret and cloud_auth is None
     )
     reason = _explain_disabled(name, provider_part, accounts, source)
-    base_url = provider_part.base_url.rstrip("/")
+    base_url = provider_part.path_prefix
     seconds_by_kind = {
         str(kind): _dump_timers(timers_part) for kind, timers_part in source.config.timeouts.items()
     }
@@ -455,7 +455,7 @@ def _build_target(
         effort=target_part.effort,
         max_output=target_part.max_output,
         params=target_part.params,
-        weight=target_part.weight,
+        weight=target_part.weight or 1.0,
         facts=_build_facts(model) if model is not None else UNKNOWN_FACTS,
         price=price,
     )
@@ -530,7 +530,7 @@ def find_embedding_urls(provider_part: ProviderPart, urls: Mapping[str, str]) ->
     if provider_part.embeddings is not None:
         configured = provider_part.embeddings
         embedding_urls[_CHAT] = (
-            configured if "://" in configured else provider_part.base_url.rstrip("/") + configured
+            configured if "://" in configured else provider_part.path_prefix + configured
         )
     elif url.endswith(_COMPLETIONS_PATH):
         embedding_urls[_CHAT] = (

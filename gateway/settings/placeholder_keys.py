@@ -52,7 +52,7 @@ def _is_remote(provider_part: ProviderPart) -> bool:
     """Return True if a provider is at somebody else's host."""
     if provider_part.command:
         return False
-    urls = (provider_part.base_url, *provider_part.replicas, *provider_part.dialects.values())
+    urls = (provider_part.path_prefix, *provider_part.replicas, *provider_part.dialects.values())
     return any(_is_public_url(url) for url in urls if "://" in url)
 
 

@@ -59,7 +59,7 @@ def find_self_references(
         urls: dict[Path, str] = {
             ("replicas", index): url for index, url in enumerate(provider_part.replicas)
         }
-        if provider_part.base_url:
+        if provider_part.path_prefix:
             urls["base_url",] = provider_part.base_url
         for member in ("dialects", "endpoints"):
             for key, url in getattr(provider_part, member).items():

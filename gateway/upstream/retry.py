@@ -76,7 +76,7 @@ class Candidate(msgspec.Struct, frozen=True):
 
     @property
     def server(self) -> tuple[str, str]:
-        """What fails as one: the provider with all its accounts, or one of its replicas."""
+        """The provider with all its accounts, or one of its replicas: it fails as one."""
         return self.key[0], self.account.name if self.account.base_url else ""
 
     def is_same_place(self, other: "Candidate") -> bool:

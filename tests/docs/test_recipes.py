@@ -23,6 +23,8 @@ from gateway.routing.router import decide
 from gateway.runtime.build import BuiltConfig, build_config
 from gateway.settings import yaml
 from gateway.settings.loader import load
+from gateway.upstream.balance.member_sets import build_member_sets
+from gateway.upstream.retry import list_candidates
 from tests.docs.labs import every_key
 from tests.docs.pages import ROOT
 
@@ -260,6 +262,32 @@ def test_schemas_and_tools_are_no_small_work() -> None:
     assert went(at, messages=hi, response_format=SCHEMA)[1] == "smart"
     assert went(at, messages=hi, tools=tools(2))[1] == "smart"
     assert went(at, messages=hi, tools=tools(12))[1] == "reasoning"
+
+
+def test_a_conversation_stays_with_one_of_six_replicas() -> None:
+    decision, plan = decided(made("22"))
+    assert [(target.name, target.weight) for target in plan.targets] == [
+        ("vllm/qwen", 2.0),
+        ("sglang/qwen", 1.0),
+    ]
+    lines = [(line.effect, line.reason) for line in decision.trace if line.step == "balance"]
+    assert lines == [
+        ("hash", "the group own/smart/qwen: vllm/qwen, sglang/qwen"),
+        ("hash", "vllm has 4 replicas"),
+    ]
+    member_sets = build_member_sets(list_candidates(plan))
+    (group,) = member_sets
+    assert [len(member.candidates) for member in group.members] == [4, 2]
+
+
+def test_an_inference_pool_is_one_target() -> None:
+    decision, plan = decided(made("23"))
+    (target,) = plan.targets
+    assert target.provider.urls == {
+        "openai-chat": "http://inference-gateway.llm.svc.cluster.local/v1/chat/completions"
+    }
+    assert build_member_sets(list_candidates(plan)) == ()
+    assert "balance" not in {line.step for line in decision.trace}
 
 
 def test_the_cookbook_shows_each_recipe_as_it_is() -> None:

@@ -68,6 +68,7 @@ PARTS: dict[str, type[BaseModel]] = {
     "lab": root.LabPart,
     "embedding": root.EmbeddingPart,
     "target": root.TargetPart,
+    "group": root.GroupPart,
     "model": root.ModelPart,
     "effort": root.EffortPart,
     "chat": root.ChatPart,

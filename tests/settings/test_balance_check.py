@@ -62,6 +62,17 @@ def test_replicas_share_one_credential_and_may_be_chosen_otherwise(tmp_path: Pat
     assert (provider.balance, provider.auth) == ("p2c", "bearer")
 
 
+def test_replicas_replace_the_base_url(tmp_path: Path) -> None:
+    """So a variable of the environment alone gives replicas to a provider that ships."""
+    provider = world.built(tmp_path, with_provider("base_url: http://c:8000/v1")).providers["vllm"]
+    assert provider.urls == {"openai-chat": "/chat/completions"}
+    text = world.BASE.replace("acme.example", "127.0.0.1:8484")
+    environ = {**world.ON, "TIERGATE_PROVIDERS__ACME__REPLICAS": "[https://a, https://b]"}
+    provider = world.built(tmp_path, text, environ).providers["acme"]
+    assert [item.base_url for item in provider.accounts] == ["https://a", "https://b"]
+    assert world.warnings(tmp_path, text, environ) == []
+
+
 def test_replicas_behind_one_host_have_its_paths_in_their_names(tmp_path: Path) -> None:
     urls = "[https://user:word@h/one/v1, https://h/two/v1]"
     text = REPLICAS.replace('[http://a:8000/v1, "http://b:8000/v1/"]', urls)
@@ -81,12 +92,6 @@ def test_embeddings_and_other_endpoints_are_paths_of_each_replica(tmp_path: Path
 
 
 WRONG_REPLICAS = [
-    (
-        with_provider("base_url: http://c:8000/v1"),
-        [
-            "c.yaml:4: error: providers.vllm.replicas: does not go with `base_url`. Leave out `base_url`."
-        ],
-    ),
     (
         with_provider("command: [vllm]", "realtime: {openai: /realtime}"),
         [
@@ -210,6 +215,13 @@ SUSPECT = [
 @pytest.mark.parametrize(("text", "warnings"), SUSPECT)
 def test_equals_that_are_none_are_warnings(tmp_path: Path, text: str, warnings: list[str]) -> None:
     assert world.warnings(tmp_path, text) == warnings
+
+
+def test_equals_without_facts_are_equal_by_their_names_alone(tmp_path: Path) -> None:
+    text = GROUP.partition("models:")[0]
+    assert "nothing says" not in "".join(world.warnings(tmp_path, text))
+    text = text.replace("y, model: qwen", "y, model: else")
+    assert "nothing says that else is qwen." in "".join(world.warnings(tmp_path, text))
 
 
 def test_replicas_may_be_the_gateway_itself_by_mistake(tmp_path: Path) -> None:

@@ -304,7 +304,7 @@ REPLACED: list[tuple[str, str, str]] = [
      "10: error: labs.acme.smart: must be a list."),
     ("smart: [{model: large}]", "slow: [{model: large}]",
      ("10: error: labs.acme.slow: no such key. "
-      "Known: about, embeddings, fallback, fast, quality, reasoning, smart.")),
+      "Known: about, embeddings, fallback, fast, groups, quality, reasoning, smart.")),
     ("smart: [{model: large}]", "smart: [{model: large}]\n    fallback: acme",
      "11: error: labs.acme.fallback[0]: is this lab itself."),
     ("smart: [{model: large}]", "smart: [{model: large}]\n    fallback: [openai]",

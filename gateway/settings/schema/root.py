@@ -386,7 +386,7 @@ class ProviderPart(Part):
 
     base_url: str = ""
     replicas: Words = []
-    """In place of `base_url`, those of equal servers, each with its own health."""
+    """The base URLs of equal servers, each with its own health; they replace `base_url`."""
     balance: Balance | None = None
     """The way to choose among its accounts or replicas. Unset, it is `hash` for replicas and
     `order` for accounts."""
@@ -457,6 +457,11 @@ class ProviderPart(Part):
     """Patterns of the names of other makers' models that it hosts. They count if no maker of the
     model is on; `!` excludes."""
 
+    @property
+    def path_prefix(self) -> str:
+        """The beginning of its paths; empty if each replica has an address of its own."""
+        return "" if self.replicas else self.base_url.rstrip("/")
+
     @model_validator(mode="after")
     def _check_use(self) -> Self:
         if not self.dialects and not self.endpoints:
@@ -475,8 +480,8 @@ class TargetPart(Part):
     params: dict[str, object] = {}
     group: Word | None = None
     """A name that equal targets of a tier share."""
-    weight: Annotated[float, Field(gt=0, le=1000)] = 1.0
-    """The share of its group that it gets, relative to the others."""
+    weight: Annotated[float, Field(gt=0, le=1000)] | None = None
+    """The share of its group that it gets, relative to the others. Unset, it is 1."""
 
 
 class GroupPart(Part):

@@ -1,4 +1,4 @@
-"""Order the candidates of a call: who of several equals is asked first, and who takes over.
+"""Order the candidates of a call: which equal is asked first, and which takes over.
 
     order   as the configuration lists them
     hash    the home of the conversation first, then the others in the order of a hash
@@ -16,7 +16,7 @@ import msgspec
 
 from gateway.upstream.balance.conversation_homes import ConversationHomes
 from gateway.upstream.balance.member_load import MemberLoads
-from gateway.upstream.balance.member_sets import Member, MemberSet, rank_members
+from gateway.upstream.balance.member_sets import BalancedMember, MemberSet, rank_members
 from gateway.upstream.retry import Candidate, PinnedAccount, pin_candidates
 
 _MAX_LOAD_FACTOR = 2.0
@@ -47,7 +47,7 @@ class BalancedCall(msgspec.Struct, frozen=True, kw_only=True):
         pinned_account = self.pinned_account
         return None if pinned_account is None or pinned_account.is_session else pinned_account
 
-    def find_pinned_member(self, members: Sequence[Member]) -> Member | None:
+    def find_pinned_member(self, members: Sequence[BalancedMember]) -> BalancedMember | None:
         """Return the member that has the pinned account; None if none has."""
         pinned_account = self.pinned_account
         if pinned_account is None:
@@ -57,7 +57,7 @@ class BalancedCall(msgspec.Struct, frozen=True, kw_only=True):
                 return member
         return None
 
-    def is_member_fit(self, member: Member) -> bool:
+    def is_member_fit(self, member: BalancedMember) -> bool:
         """Return True if one of a member's candidates may be asked in its turn."""
         return self.is_fit is None or any(map(self.is_fit, member.candidates))
 
@@ -98,7 +98,7 @@ class Balancer:
 
     def _order_members(
         self, member_set: MemberSet, call: BalancedCall, *, is_preferred: bool
-    ) -> list[Member]:
+    ) -> list[BalancedMember]:
         members = list(member_set.members)
         pinned_member = call.find_pinned_member(members)
         if member_set.balance == "order":
@@ -122,7 +122,9 @@ class Balancer:
             members = _move_to_front(self._order_by_load(members, call), pinned_member)
         return self._put_free_first(members, call)
 
-    def _order_by_load(self, members: list[Member], call: BalancedCall) -> list[Member]:
+    def _order_by_load(
+        self, members: list[BalancedMember], call: BalancedCall
+    ) -> list[BalancedMember]:
         """Return the better of two random members first, then the others by calls in flight.
 
         Source: Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing" (2001).
@@ -138,7 +140,9 @@ class Balancer:
     def _draw(self, count: int) -> int:
         return min(count - 1, int(self._random() * count))
 
-    def _choose_better(self, first: Member, second: Member, call: BalancedCall) -> Member:
+    def _choose_better(
+        self, first: BalancedMember, second: BalancedMember, call: BalancedCall
+    ) -> BalancedMember:
         """Return the member with fewer calls in flight, weighed by latency if both are known."""
         first_cost, second_cost = self._compute_load(first), self._compute_load(second)
         latencies = self._get_latency(first, call), self._get_latency(second, call)
@@ -147,14 +151,14 @@ class Balancer:
             second_cost *= latencies[1]
         return first if first_cost <= second_cost else second
 
-    def _compute_load(self, member: Member) -> float:
+    def _compute_load(self, member: BalancedMember) -> float:
         """Return the calls in flight that a member would have with this one, by its weight."""
         return (self._count_in_flight(member) + 1) / member.weight
 
-    def _count_in_flight(self, member: Member) -> int:
+    def _count_in_flight(self, member: BalancedMember) -> int:
         return sum(self.loads.find(candidate).in_flight for candidate in member.candidates)
 
-    def _get_latency(self, member: Member, call: BalancedCall) -> float | None:
+    def _get_latency(self, member: BalancedMember, call: BalancedCall) -> float | None:
         """Return the latency of a member's fastest account; None if none is known."""
         now = self.loads.clock()
         latencies = [
@@ -163,7 +167,9 @@ class Balancer:
         ]
         return min([latency for latency in latencies if latency is not None], default=None)
 
-    def _put_free_first(self, members: list[Member], call: BalancedCall) -> list[Member]:
+    def _put_free_first(
+        self, members: list[BalancedMember], call: BalancedCall
+    ) -> list[BalancedMember]:
         """Return the members, the first one that is fit and within its bound in front."""
         fit_members = [member for member in members if call.is_member_fit(member)]
         share = 0.0
@@ -179,7 +185,9 @@ class Balancer:
         return members
 
 
-def _move_to_front(members: list[Member], member: Member | None) -> list[Member]:
+def _move_to_front(
+    members: list[BalancedMember], member: BalancedMember | None
+) -> list[BalancedMember]:
     if member is None or member is members[0]:
         return members
     return [member, *(item for item in members if item is not member)]

@@ -9,7 +9,7 @@ import math
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 
-from gateway.upstream.balance.member_sets import Member
+from gateway.upstream.balance.member_sets import BalancedMember
 
 BOUND_FACTOR = 1.25
 """The most conversations of a member, as a multiple of its share of all conversations."""
@@ -31,7 +31,11 @@ class ConversationHomes:
         """The conversations of each member, by set."""
 
     def settle(
-        self, set_name: str, conversation: str, ranked: Sequence[Member], preferred: str | None
+        self,
+        set_name: str,
+        conversation: str,
+        ranked: Sequence[BalancedMember],
+        preferred: str | None,
     ) -> str:
         """Return the name of a conversation's home among members that are ranked for it.
 
@@ -76,7 +80,7 @@ class ConversationHomes:
             del counts[home]
 
 
-def _find_room(ranked: Sequence[Member], counts: Counter[str]) -> str:
+def _find_room(ranked: Sequence[BalancedMember], counts: Counter[str]) -> str:
     """Return the first member in rank that may have one conversation more."""
     total_weight = sum(member.weight for member in ranked)
     bound_per_weight = BOUND_FACTOR * (counts.total() + 1) / total_weight

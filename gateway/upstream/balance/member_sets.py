@@ -18,7 +18,7 @@ _POINT_BITS = 52
 """The bits of a hash that make a point: a float holds each such point, also the one next to 1."""
 
 
-class Member(msgspec.Struct, frozen=True, kw_only=True):
+class BalancedMember(msgspec.Struct, frozen=True, kw_only=True):
     """One of several equals: a target of a group, or an account of a target."""
 
     name: str
@@ -30,12 +30,12 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MemberSet(msgspec.Struct, frozen=True, kw_only=True):
-    """Some equals, and the way to choose among them."""
+    """Equals, and the way to choose among them."""
 
     name: str
     """The name of the group, as "mine/smart/qwen", or of the provider."""
     balance: Balance
-    members: tuple[Member, ...]
+    members: tuple[BalancedMember, ...]
 
 
 def build_member_sets(candidates: Sequence[Candidate]) -> tuple[MemberSet, ...]:
@@ -57,7 +57,7 @@ def _build_sets(candidates: Sequence[Candidate]) -> Iterator[MemberSet]:
                 yield _build_account_set(items)
             continue
         members = tuple(
-            Member(
+            BalancedMember(
                 name=items[0].target.name,
                 weight=items[0].target.weight,
                 candidates=items,
@@ -83,12 +83,13 @@ def _build_account_set(candidates: tuple[Candidate, ...]) -> MemberSet:
         name=target.provider.name,
         balance=target.provider.balance,
         members=tuple(
-            Member(name=candidate.account.name, candidates=(candidate,)) for candidate in candidates
+            BalancedMember(name=candidate.account.name, candidates=(candidate,))
+            for candidate in candidates
         ),
     )
 
 
-def rank_members(member_set: MemberSet, conversation: str) -> list[Member]:
+def rank_members(member_set: MemberSet, conversation: str) -> list[BalancedMember]:
     """Return the members in the order in which a conversation prefers them.
 
     The order is random, but the same in each process: it depends on names and weights alone. If a
@@ -97,7 +98,7 @@ def rank_members(member_set: MemberSet, conversation: str) -> list[Member]:
     and Schomaker 2005).
     """
 
-    def score(member: Member) -> float:
+    def score(member: BalancedMember) -> float:
         text = f"{member.name}\n{conversation}"
         digest = blake2b(text.encode("utf-8", "replace"), digest_size=8).digest()
         point = (int.from_bytes(digest) >> 64 - _POINT_BITS) + 0.5
