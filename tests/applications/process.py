@@ -4,7 +4,7 @@ import hashlib
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,15 +38,25 @@ TENANTS = {
 _BUDGETS = "budgets: [{name: each tenant, per: tenant, usd: 1000, every: year, hard: false}]\n"
 
 
-def copy_config(folder: Path, url: str) -> Path:
-    """Copy the shipped configuration; each provider's base URL becomes a path of this URL."""
+def copy_config(folder: Path, url: str, second_url: str = "", equals: Collection[str] = ()) -> Path:
+    """Copy the shipped configuration; each provider's base URL becomes a path of this URL.
+
+    The providers in `equals` get a replica at each of both URLs.
+    """
     shutil.copytree(CONFIG, folder)
     for file in sorted((folder / "labs").glob("*.yaml")):
         name, lines = "", []
         for line in file.read_text("utf-8").splitlines(keepends=True):
             begins = _PROVIDER.match(line)
             name = begins[1] if begins else name
-            lines.append(_BASE_URL.sub(rf"\g<1>{url}/{name}\g<2>", line))
+            if name in equals and line.startswith("    realtime:"):
+                continue  # a provider with replicas has no sessions
+            base_url = _BASE_URL.match(line)
+            if base_url is not None and name in equals:
+                places = ", ".join(f"{item}/{name}{base_url[2]}" for item in (url, second_url))
+                lines.append(f"    replicas: [{places}]\n")
+            else:
+                lines.append(_BASE_URL.sub(rf"\g<1>{url}/{name}\g<2>", line))
         file.write_text("".join(lines), "utf-8")
     return folder / "gateway.yaml"
 
@@ -107,13 +117,19 @@ def running(
     tenants: bool = False,
     provider: Provider | None = None,
     command: Sequence[str] = (str(ROOT / ".venv/bin/tiergate"),),
+    equals: Collection[str] = (),
     **environ: str,
 ) -> Iterator[Gateway]:
-    """Run the gateway until the block ends; with `tenants`, it requires their keys."""
-    upstream, provider = Upstream(), provider or Provider(PriceList(CONFIG))
-    upstream.on("/", provider.answer)
-    loop.run(upstream.start())
-    file = copy_config(folder / "config", upstream.url)
+    """Run the gateway until the block ends; with `tenants`, it requires their keys.
+
+    The providers in `equals` have two replicas.
+    """
+    provider = provider or Provider(PriceList(CONFIG))
+    upstream, second_upstream = upstreams = Upstream(), Upstream()
+    for item in upstreams:
+        item.on("/", provider.answer)
+        loop.run(item.start())
+    file = copy_config(folder / "config", upstream.url, second_upstream.url, equals)
     if tenants:
         _ask_for_keys(file)
     data = folder / "data"
@@ -130,7 +146,8 @@ def running(
         if tap is not None:
             tap.close()
         child.stop()
-        loop.run(upstream.stop())
+        for item in upstreams:
+            loop.run(item.stop())
 
 
 def _credentials(url: str) -> Mapping[str, str]:

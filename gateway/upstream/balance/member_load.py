@@ -74,13 +74,14 @@ class MemberAttempt:
 class _TrackedResponse(ProviderResponse):
     """The response of a stream that has begun; its end is the end of an attempt."""
 
-    __slots__ = ("_attempt", "_response", "fields", "provider", "status")
+    __slots__ = ("_attempt", "_response", "fields", "provider", "secret", "status")
 
     def __init__(self, response: ProviderResponse, attempt: MemberAttempt) -> None:
         self._response = response
         self._attempt = attempt
         self.status = response.status
         self.provider = response.provider
+        self.secret = response.secret
         self.fields = response.fields
 
     def read(self, idle: float, deadline: float) -> AsyncIterator[bytes]:

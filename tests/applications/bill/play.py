@@ -3,6 +3,7 @@
 import struct
 import sys
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import count
@@ -87,10 +88,13 @@ class Sum:
     """Share of prompt tokens that came from the provider's prompt cache."""
 
 
-def play_days(loop: Loop, folder: Path, quality: int | None = None) -> dict[str, Sum]:
+def play_days(
+    loop: Loop, folder: Path, quality: int | None = None, equals: Collection[str] = ()
+) -> dict[str, Sum]:
     """Play all days in their order against one gateway; `quality` is a position of the dial.
 
-    The provider's bill gives each day's sum. The ledger must agree to the last digit.
+    The provider's bill gives each day's sum. The ledger must agree to the last digit. The providers
+    in `equals` have two replicas, each with a prompt cache of its own.
     """
     days = [load(name) for name in NAMES]
     clock = Clock(folder / "clock", days[0].conversations[0][0].at)
@@ -99,8 +103,9 @@ def play_days(loop: Loop, folder: Path, quality: int | None = None) -> dict[str,
     position = "off" if quality is None else str(quality)
     sums: dict[str, Sum] = {}
     with running(
-        loop, folder, provider=provider, command=command, TIERGATE_ROUTING__QUALITY=position
-    ) as gateway:
+        loop, folder, provider=provider, command=command, equals=equals,
+        TIERGATE_ROUTING__QUALITY=position,
+    ) as gateway:  # fmt: skip
         stage = DayContext(gateway.address, clock.wait_until, provider.plan)
         charges_before, ids_before = 0, frozenset[str]()
         for day in days:
@@ -110,8 +115,16 @@ def play_days(loop: Loop, folder: Path, quality: int | None = None) -> dict[str,
             rows = gateway.rows(len(provider.charges))
             new_rows = [row for id_, row in rows.items() if id_ not in ids_before]
             sums[day.name] = _sum(provider.charges[charges_before:], new_rows)
+            if equals:
+                _check_replicas(provider.charges[charges_before:])
             charges_before, ids_before = len(provider.charges), frozenset(rows)
     return sums
+
+
+def _check_replicas(charges: list[Charge]) -> None:
+    """Check that both replicas served calls."""
+    servers = {charge.request.header("host") for charge in charges}
+    assert len(servers) == 2, servers
 
 
 def _sum(charges: list[Charge], rows: list[Json]) -> Sum:

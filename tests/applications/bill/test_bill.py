@@ -29,6 +29,14 @@ def test_the_days_cost_what_the_table_says(loop: Loop, tmp_path: Path, quality: 
     assert not moved, f'{"; ".join(moved)}. If that is meant: make bill WHY="the reason"'
 
 
+def test_the_days_cost_the_same_over_two_replicas(loop: Loop, tmp_path: Path) -> None:
+    """Each replica has a prompt cache of its own: conversations must stay where theirs is."""
+    figures, equals = table.read(), ("openai", "anthropic")
+    days = play_days(loop, tmp_path, 5, equals)
+    moved = [f"{name} {change}" for name, day in days.items() for change in table.moved(figures[name], {5: day})]  # fmt: skip
+    assert moved == []
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_no_day_costs_less_at_a_higher_position_of_the_dial(name: str) -> None:
     costs = [(quality, bill.usd) for quality, bill in table.read()[name].bills.items() if quality]

@@ -199,7 +199,8 @@ class Provider:
         return charge, answer
 
     def _meter(self, charge: Charge, request: ParsedRequest, output: int, reasoning: int) -> Tokens:
-        place = f"{charge.host} {charge.model}"
+        server = charge.request.header("host")  # each server has a cache of its own
+        place = f"{server} {charge.host} {charge.model}"
         if charge.dialect == MESSAGES:
             hit = self._cache.marked(place, request.blocks, request.marks)
         else:
