@@ -300,7 +300,7 @@ class LiteLLMConfig:
             self._draft.add_note(
                 "changed",
                 path,
-                "The gateway tries targets in the order of the list. It has no weights.",
+                "The gateway tries targets in order, unless equal ones have a `group` and weights.",
             )
 
     def _add_model_facts(self, target: DraftTarget, info: Part, path: Path) -> None:

@@ -84,7 +84,10 @@ class PortkeyConfig:
             return self._convert_conditions(strategy, targets, path)
         if mode == "loadbalance":
             targets.sort(key=lambda item: -_get_weight(item[0]))
-            effect = "The gateway tries targets in order, the heaviest first. It has no shares."
+            effect = (
+                "The gateway tries targets in order, the heaviest first, unless equal ones have a "
+                "`group` and weights."
+            )
             self._draft.add_note("changed", (*path, "strategy"), effect)
         elif mode in ("fallback", "single"):
             self._draft.add_note(

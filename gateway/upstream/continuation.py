@@ -135,9 +135,8 @@ def _list_replacements(
     last_candidate = broken_candidates[-1]
 
     def rank(candidate: Candidate) -> tuple[int, bool]:
-        return broken_accounts.count(_get_account_key(candidate)), candidate.is_same_place(
-            last_candidate
-        )
+        count = broken_accounts.count(_get_account_key(candidate))
+        return count, candidate.is_same_place(last_candidate)
 
     open_candidates = [
         candidate

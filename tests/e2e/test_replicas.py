@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 
 from bench.free_port import find_free_port
@@ -181,6 +182,18 @@ def test_a_group_fails_over_inside_before_the_next_target(make: Make, upstream: 
     assert upstream.called[6:] == ["acme", "spare", "other"]
 
 
+def test_no_call_waits_for_a_busy_target_while_an_equal_is_free(
+    make: Make, upstream: Upstream
+) -> None:
+    """Neither the call that is refused, nor those after it: no other model answers."""
+    world = make(grouped("order"))
+    upstream.on("/acme", failing(429, retry_after="2"))
+    for _ in range(2):
+        assert world.ask(chat()).status_code == 200
+    assert upstream.called == ["acme", "spare", "spare"]
+    assert sum(world.waits) == 0
+
+
 def test_an_outage_of_one_equal_does_not_move_a_conversation_to_another_tier(
     make: Make, upstream: Upstream
 ) -> None:
@@ -282,6 +295,27 @@ def test_without_a_living_replica_the_client_gets_an_error(make: Make) -> None:
     body = {"model": "acme/able-1", "query": "q", "documents": ["d"]}
     assert world.client.post("/v1/rerank", json=body).status_code == 502
     assert sum(isinstance(row, AttemptRow) for row in world.rows()) == 2
+
+
+def test_a_file_is_asked_of_no_other_replica(make: Make) -> None:
+    """Not even if its own cannot be reached: no other has the file."""
+    urls: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        urls.append(f"{request.method} {request.url.path}")
+        if request.method == "GET":
+            raise httpx.ConnectError("refused")
+        return httpx.Response(200, json={"id": "file-1", "object": "file"})
+
+    world = make(
+        passing("one", "two"),
+        transports=lambda _: httpx.MockTransport(answer),
+        TIERGATE_KEYS=KEYS,
+    )
+    headers = {"authorization": f"Bearer {SECRET}"}
+    world.client.post("/v1/files", files={"file": b"1"}, headers=headers)
+    assert world.client.get("/v1/files/file-1", headers=headers).status_code == 502
+    assert urls == ["POST /one/files", "GET /one/files/file-1"]
 
 
 def test_a_file_is_asked_of_the_replica_that_has_it(make: Make, upstream: Upstream) -> None:

@@ -72,6 +72,20 @@ def test_the_cache_of_plans_is_bounded_and_confuses_no_plans() -> None:
         assert len(caching_upstream._candidates_by_plan) <= _MAX_CACHED_PLANS
 
 
+def test_another_replica_takes_no_retry_of_the_lab() -> None:
+    """As another provider: it does not worsen a bad minute. Another account of a provider does."""
+    accounts = (Account("a", "s", "http://a"), Account("b", "s", "http://b"))
+    for items, taken in ((accounts, 0.0), (ACCOUNTS, 1.0)):
+        provider = Provider(name="acme", urls={"openai-chat": "/chat"}, accounts=items)
+        call = asking(
+            plan=Plan(targets=(Target(provider=provider, model="m"),), dialects=("openai-chat",))
+        )
+        granting = upstream()
+        balance = granting.provider_state.get_retry_budget(call.lab).balance
+        assert granting.grant_retry(call, *list_candidates(call.plan))
+        assert balance - granting.retry_budgets[call.lab].balance == taken
+
+
 def test_counting_tokens_has_its_own_account_model_key() -> None:
     call = asking()
     candidate = list_candidates(call.plan)[3]

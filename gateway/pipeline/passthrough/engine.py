@@ -271,7 +271,8 @@ class PassThroughEngine:
                 )
             except ProblemError as error:
                 problem = error.problem
-            if problem.kind != "upstream_unreachable" or problem.spent != "no" or not replicas:
+            was_unreachable = problem.kind in ("upstream_unreachable", "upstream_timeout")
+            if not was_unreachable or problem.spent != "no" or not replicas:
                 raise ProblemError(problem)
             exchange.provider_account = replicas.pop(0)
             await record_resend(problem)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from gateway.upstream.balance.member_sets import BalancedMember
 
-BOUND_FACTOR = 1.25
+_BOUND_FACTOR = 1.25
 """The most conversations of a member, as a multiple of its share of all conversations."""
 _IDLE_SECONDS = 3600.0
 """Seconds after its last call for which a conversation counts, as long as sessions last."""
@@ -83,7 +83,7 @@ class ConversationHomes:
 def _find_room(ranked: Sequence[BalancedMember], counts: Counter[str]) -> str:
     """Return the first member in rank that may have one conversation more."""
     total_weight = sum(member.weight for member in ranked)
-    bound_per_weight = BOUND_FACTOR * (counts.total() + 1) / total_weight
+    bound_per_weight = _BOUND_FACTOR * (counts.total() + 1) / total_weight
     return next(
         member.name
         for member in ranked

@@ -119,6 +119,26 @@ def test_p2c_weighs_calls_by_latency_once_both_are_known() -> None:
     assert fixture.order(DRAWN)[0] == "v a"
 
 
+def test_p2c_draws_among_members_that_are_fit() -> None:
+    fixture = BalancerFixture(0.0, 0.0)
+    fixture.measure(DRAWN, "b", 1.0)
+    fixture.measure(DRAWN, "c", 0.1)
+    assert fixture.order(DRAWN, is_fit=out("a"))[0] == "v c"
+
+
+def test_a_bound_on_calls_in_flight_follows_the_weights() -> None:
+    group = make_group()
+    sets = make_sets(make_target("x/m", group=group, weight=3), make_target("y/m", group=group))
+    conversations = [f"chat {number}" for number in range(20)]
+    fixture = BalancerFixture()
+    homes = {name: fixture.order(sets, name)[0] for name in conversations}
+    fixture.begin(sets, "x/m", 20)
+    fixture.begin(sets, "y/m", 8)  # twice its share of 29 calls is 14.5; that of x is 43.5
+    assert {name: fixture.order(sets, name)[0] for name in conversations} == homes
+    fixture.begin(sets, "y/m", 17)
+    assert {fixture.order(sets, name)[0] for name in conversations} == {"x main"}
+
+
 def test_p2c_weighs_calls_by_weight() -> None:
     group = make_group(balance="p2c")
     sets = make_sets(make_target("x/m", group=group, weight=3), make_target("y/m", group=group))

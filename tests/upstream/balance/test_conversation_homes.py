@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.upstream.balance.conversation_homes import BOUND_FACTOR, ConversationHomes
+from gateway.upstream.balance.conversation_homes import ConversationHomes
 from gateway.upstream.balance.member_sets import MemberSet, rank_members
 from tests.upstream.balance.equals import make_group, make_sets, make_target
 
@@ -21,6 +21,7 @@ def members(*names: str, weights: tuple[float, ...] = ()) -> MemberSet:
     return member_set
 
 
+BOUND = 1.25
 FOUR = members("a", "b", "c", "d")
 
 
@@ -54,7 +55,7 @@ def test_no_member_gets_more_than_its_bound(count: int, weights: list[float]) ->
         fixture.settle(f"chat {total}", member_set)
         for member in member_set.members:
             share = member.weight / sum(weights) * total
-            assert fixture.counts.get(member.name, 0) <= math.ceil(BOUND_FACTOR * share)
+            assert fixture.counts.get(member.name, 0) <= math.ceil(BOUND * share)
 
 
 def test_a_conversation_keeps_its_home() -> None:
@@ -114,4 +115,4 @@ def test_few_conversations_are_even_too(count: int) -> None:
     fixture = HomesFixture()
     for number in range(count):
         fixture.settle(f"chat {number}")
-    assert max(fixture.counts.values()) <= math.ceil(BOUND_FACTOR * count / 4)
+    assert max(fixture.counts.values()) <= math.ceil(BOUND * count / 4)
