@@ -8,7 +8,7 @@ import pytest
 from gateway.cli.doctor.live.budget import ProbeBudget
 from gateway.cli.doctor.live.checks import is_same_model
 from gateway.cli.doctor.live.redaction import RecordingRedactor
-from gateway.core.target import Provider
+from gateway.core.target import Account, Provider
 
 
 @pytest.mark.parametrize(
@@ -64,3 +64,8 @@ def test_a_recording_does_not_quote_the_address_of_a_provider() -> None:
     assert redactor.mask_error(quoted) == b'{"error":"no deployment at ***"}'
     assert redactor.mask(b'{"host":"planted.openai.azure.example"}') == b'{"host":"***"}'
     assert RecordingRedactor([]).mask(quoted) == quoted
+    replica = Account("a", "", "https://planted.openai.azure.example/v1")
+    own = Provider(name="own", urls={"openai-chat": "/chat"}, accounts=(replica,))
+    assert RecordingRedactor([own]).mask(b'{"host":"planted.openai.azure.example"}') == (
+        b'{"host":"***"}'
+    )

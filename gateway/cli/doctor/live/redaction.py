@@ -61,7 +61,8 @@ class RecordingRedactor:
                 for name, value in provider.headers.items()
                 if name.lower() not in _REQUEST_HEADERS
             )
-            urls = (*provider.urls.values(), *provider.realtime.values())
+            urls = [*provider.urls.values(), *provider.realtime.values()]
+            urls += [account.base_url for account in provider.accounts]
             hosts.update(urlsplit(url).hostname or "" for url in urls)
         self._url_pattern = _compile_urls(hosts - {""})
         self._texts = sorted(
