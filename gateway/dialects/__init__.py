@@ -8,8 +8,10 @@ from gateway.dialects.base import (
     ResponseContext,
     ResponseSummary,
     StreamInspector,
+    TargetDialect,
     WrittenBody,
 )
+from gateway.dialects.bedrock_converse import DIALECT as BEDROCK_CONVERSE
 from gateway.dialects.gemini import DIALECT as GEMINI
 from gateway.dialects.media_urls import FetchedMedia
 from gateway.dialects.openai_chat import DIALECT as OPENAI_CHAT
@@ -19,7 +21,7 @@ from gateway.dialects.translation import TranslatableRequest, Translation, can_t
 DIALECTS = {
     dialect.name: dialect for dialect in (OPENAI_CHAT, OPENAI_RESPONSES, ANTHROPIC_MESSAGES, GEMINI)
 }
-"""By name, as providers and configurations call them."""
+"""The dialects that clients speak, by name."""
 
 OPERATIONS = {
     (dialect.name, dialect.operation): dialect
@@ -32,21 +34,30 @@ OPERATIONS = {
         gemini.EMBEDDINGS,
     )
 }
-"""Each operation that clients and providers know, by dialect and operation."""
+"""Each operation that clients know, by dialect and operation."""
+
+TARGET_OPERATIONS: dict[tuple[str, str], TargetDialect] = {
+    **OPERATIONS,
+    (BEDROCK_CONVERSE.name, BEDROCK_CONVERSE.operation): BEDROCK_CONVERSE,
+}
+"""Each operation that providers know, by dialect and operation."""
 
 __all__ = [
     "ANTHROPIC_MESSAGES",
+    "BEDROCK_CONVERSE",
     "DIALECTS",
     "GEMINI",
     "OPENAI_CHAT",
     "OPENAI_RESPONSES",
     "OPERATIONS",
+    "TARGET_OPERATIONS",
     "Dialect",
     "FetchedMedia",
     "RequestBody",
     "ResponseContext",
     "ResponseSummary",
     "StreamInspector",
+    "TargetDialect",
     "TranslatableRequest",
     "Translation",
     "WrittenBody",

@@ -11,6 +11,9 @@ A dialect reads and writes requests and whole answers as values. For translation
 
 A target of another dialect gets the result of `encode_request`. The target dialect's `write` then
 fits it to the model, as it fits a request of a native client.
+
+    TargetDialect    what the gateway speaks to providers; it has three of the six
+    Dialect          one that clients speak too
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -204,23 +207,23 @@ class StreamInspector(Protocol):
         ...
 
 
+type HeaderReader = Callable[[bytes], str | None]
+"""Returns the first header of an answer by its name in lower case; None if there is none."""
+
+
 def _keep_unchanged(body: bytes, _: Usage | None = None) -> bytes:
     """The answers of a dialect that tells usage to everybody: as they are."""
     return body
 
 
-class Dialect(msgspec.Struct, frozen=True, kw_only=True):
-    """One wire format."""
+class TargetDialect(msgspec.Struct, frozen=True, kw_only=True):
+    """A wire format in which the gateway calls providers; no client need speak it."""
 
     name: str
-    path: str
-    """The path to which clients send a request."""
     operation: str = "generate"
     url_suffix: str = ""
     """The end that an operation adds to a provider's URL."""
-    forwarded_queries: frozenset[str] = frozenset()
-    """Query strings that go on to a provider."""
-    forwarded_headers: frozenset[bytes]
+    forwarded_headers: frozenset[bytes] = frozenset()
     """Client headers that mean something to its providers, in lower case; others stay here."""
     default_headers: dict[str, str] = {}
     """Headers that a provider wants, where the client sends none of that name."""
@@ -229,6 +232,25 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     read: Callable[[bytes], RequestBody]
     """Raises ProblemError where the body is not a request of this dialect."""
     write: Callable[[RequestBody, Target], WrittenBody]
+    explain_unfit: Callable[[Prompt, Target], str]
+    """Why a model cannot be asked this in this dialect; empty where it can."""
+    read_problem: Callable[[int, bytes, float | None], Problem]
+    """A provider's error: status, body, seconds of Retry-After."""
+    complete_error: Callable[[bytes, HeaderReader], bytes] = lambda body, _: body
+    """Adds to an error body what its providers say in headers alone."""
+    needs_known_support: bool = False
+    """Only providers that are known to have the operation are asked."""
+    translation: "TargetTranslation | None" = None
+    """The functions that translate requests to it, and answers from it; None if it has none."""
+
+
+class Dialect(TargetDialect, frozen=True, kw_only=True):
+    """A wire format that clients speak to the gateway, and the gateway to providers."""
+
+    path: str
+    """The path to which clients send a request."""
+    forwarded_queries: frozenset[str] = frozenset()
+    """Query strings that go on to a provider."""
     summarize: Callable[[bytes], ResponseSummary]
     inspect_stream: StreamInspectorFactory
     asks_usage: Callable[[RequestBody], bool]
@@ -251,14 +273,8 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     """The HTTP status of an error."""
     write_rate_limits: Callable[[RateLimits], str] = lambda _: ""
     """The lines of headers that tell its SDKs of rate limits; none where they know none."""
-    explain_unfit: Callable[[Prompt, Target], str]
-    """Why a model cannot be asked this in this dialect; empty where it can."""
-    read_problem: Callable[[int, bytes, float | None], Problem]
-    """A provider's error: status, body, seconds of Retry-After."""
     write_token_count: Callable[[int], bytes] | None = None
     """The answer that tells a number of tokens, of an operation that counts them."""
-    needs_known_support: bool = False
-    """Only providers that are known to have the operation are asked."""
     keep_alive: bytes = b": ping\n\n"
     """A keep-alive in a stream, which its SDKs ignore."""
     answer_media: frozenset[MediaKind] = frozenset()
@@ -354,22 +370,27 @@ class Encoder(Protocol):
         ...
 
 
-class TranslationFunctions(msgspec.Struct, frozen=True, kw_only=True):
+class TargetTranslation(msgspec.Struct, frozen=True, kw_only=True):
+    """How requests are translated to a dialect, and answers from it; and its answers' members."""
+
+    encode_request: Callable[[CanonicalRequest, Target], EncodedRequest]
+    decode_response: Callable[[bytes], list[Event]]
+    """Never raises: what is no answer is a Failed."""
+    make_decoder: Callable[[], Decoder]
+    answer_members: MemberList = {}
+    """The member list of its answers: `answer` is a whole one, `event` a frame of a stream."""
+    tool_call_names: tuple[str, str] = ("", "")
+    """The names that answers have for the call of a function, and that of a custom tool."""
+
+
+class TranslationFunctions(TargetTranslation, frozen=True, kw_only=True):
     """The six functions of one dialect, and the members of requests and answers that it knows."""
 
     decode_request: Callable[[RequestBody], CanonicalRequest]
     """Raises ProblemError, invalid_request with the field, for what is no request at all."""
-    encode_request: Callable[[CanonicalRequest, Target], EncodedRequest]
-    decode_response: Callable[[bytes], list[Event]]
-    """Never raises: what is no answer is a Failed."""
     encode_response: Callable[[Iterable[Event], ResponseContext], bytes]
-    make_decoder: Callable[[], Decoder]
     make_encoder: Callable[[ResponseContext], Encoder]
     request_members: MemberList = {}
     """The member list of its requests; `request` is the whole body."""
-    answer_members: MemberList = {}
-    """The member list of its answers: `answer` is a whole one, `event` a frame of a stream."""
     beta_header: BetaHeader = NO_BETA_HEADER
     """The header in which its clients ask for betas."""
-    tool_call_names: tuple[str, str] = ("", "")
-    """The names that answers have for the call of a function, and that of a custom tool."""

@@ -6,8 +6,8 @@
     refused       the client depends on it: the target is skipped, or the call refused
 
 One table for the code, for `explain` and for the page in the documents. What a model or a host
-refuses beyond its dialect is in the catalogue. Sources: the API references of OpenAI, Anthropic and
-Google, and the types of their official SDKs.
+refuses beyond its dialect is in the catalogue. Sources: the API references of OpenAI, Anthropic,
+Google and AWS, and the types of their official SDKs.
 """
 
 from collections.abc import Iterator, Mapping
@@ -29,8 +29,8 @@ from gateway.dialects.member_list import to_camel_case
 
 type Treatment = Literal["mapped", "approximated", "dropped", "refused"]
 
-CHAT, RESPONSES, MESSAGES, GEMINI = (
-    "openai-chat", "openai-responses", "anthropic-messages", "gemini",
+CHAT, RESPONSES, MESSAGES, GEMINI, CONVERSE = (
+    "openai-chat", "openai-responses", "anthropic-messages", "gemini", "bedrock-converse",
 )  # fmt: skip
 
 
@@ -58,13 +58,16 @@ def _refuse(reason: str) -> FieldRule:
 
 def _by_dialect(**rules: FieldRule) -> dict[str, FieldRule]:
     """Rules by dialect; what is not named is mapped."""
-    dialect_names = {"chat": CHAT, "responses": RESPONSES, "messages": MESSAGES, "gemini": GEMINI}
+    dialect_names = {
+        "chat": CHAT, "responses": RESPONSES, "messages": MESSAGES, "gemini": GEMINI,
+        "converse": CONVERSE,
+    }  # fmt: skip
     return {name: rules.get(short_name, _MAPPED) for short_name, name in dialect_names.items()}
 
 
 def _for_all_dialects(rule: FieldRule) -> dict[str, FieldRule]:
     """One rule for every dialect."""
-    return dict.fromkeys((CHAT, RESPONSES, MESSAGES, GEMINI), rule)
+    return dict.fromkeys((CHAT, RESPONSES, MESSAGES, GEMINI, CONVERSE), rule)
 
 
 _LATER_SYSTEM_REASON = "has no later system turns: the text goes into the next user turn"
@@ -73,43 +76,58 @@ _FILE_ID_REASON = "cannot read a file of another provider: send its content"
 FIELD_RULES: Mapping[str, Mapping[str, FieldRule]] = {
     "system": _by_dialect(),
     "later_system": _by_dialect(
-        messages=_approximate(_LATER_SYSTEM_REASON), gemini=_approximate(_LATER_SYSTEM_REASON)
+        messages=_approximate(_LATER_SYSTEM_REASON),
+        gemini=_approximate(_LATER_SYSTEM_REASON),
+        converse=_approximate(_LATER_SYSTEM_REASON),
     ),
     "system_media": _by_dialect(
         messages=_refuse("accepts only text in a system prompt"),
         gemini=_refuse("accepts only text in a system prompt"),
+        converse=_refuse("accepts only text in a system prompt"),
     ),
     "turn_name": _by_dialect(
         responses=_drop("has no names for turns"),
         messages=_drop("has no names for turns"),
         gemini=_drop("has no names for turns"),
+        converse=_drop("has no names for turns"),
     ),
     "image": _by_dialect(),
-    "image_url": _by_dialect(gemini=_refuse("accepts images as data, not as a URL")),
+    "image_url": _by_dialect(
+        gemini=_refuse("accepts images as data, not as a URL"),
+        converse=_refuse("accepts images as data, not as a URL"),
+    ),
     "image_id": _for_all_dialects(_refuse(_FILE_ID_REASON)),
-    "image_detail": _by_dialect(messages=_drop(), gemini=_drop()),
+    "image_detail": _by_dialect(messages=_drop(), gemini=_drop(), converse=_drop()),
     "media_detail": _for_all_dialects(_drop("has a detail for images only")),
     "file": _by_dialect(),
     "file_url": _by_dialect(
         chat=_refuse("accepts files as data, not as a URL"),
         gemini=_refuse("accepts files as data, not as a URL"),
+        converse=_refuse("accepts files as data, not as a URL"),
     ),
     "file_id": _for_all_dialects(_refuse(_FILE_ID_REASON)),
     "file_name": _by_dialect(gemini=_drop("has no file names")),
     "media_name": _for_all_dialects(_drop("has names for files only")),
     "audio": _by_dialect(
-        responses=_refuse("does not accept audio"), messages=_refuse("does not accept audio")
+        responses=_refuse("does not accept audio"),
+        messages=_refuse("does not accept audio"),
+        converse=_refuse("does not accept audio"),
     ),
     "audio_url": _by_dialect(
         responses=_refuse("does not accept audio"),
         messages=_refuse("does not accept audio"),
         gemini=_refuse("accepts audio as data, not as a URL"),
+        converse=_refuse("does not accept audio"),
     ),
-    "video_url": _by_dialect(gemini=_refuse("accepts videos as data or from YouTube")),
+    "video_url": _by_dialect(
+        gemini=_refuse("accepts videos as data or from YouTube"),
+        converse=_refuse("does not accept video"),
+    ),
     "video": _by_dialect(
         chat=_refuse("does not accept video"),
         responses=_refuse("does not accept video"),
         messages=_refuse("does not accept video"),
+        converse=_refuse("does not accept video"),
     ),
     "prefill": _by_dialect(
         chat=_refuse("does not continue an answer that the client began"),
@@ -126,23 +144,34 @@ FIELD_RULES: Mapping[str, Mapping[str, FieldRule]] = {
         responses=_drop("caches prompts by itself"),
         messages=_approximate("caches for 5 minutes or 1 hour: the gateway asks for 1 hour"),
         gemini=_drop("caches prompts by itself"),
+        converse=_approximate("caches for 5 minutes"),
     ),
     "function_tool": _by_dialect(),
     "custom_tool": _by_dialect(
         chat=_approximate("gets a function with one text in its place"),
         messages=_approximate("gets a function with one text in its place"),
         gemini=_approximate("gets a function with one text in its place"),
+        converse=_approximate("gets a function with one text in its place"),
     ),
-    "tool_grammar": _by_dialect(chat=_drop(), messages=_drop(), gemini=_drop()),
+    "tool_grammar": _by_dialect(
+        chat=_drop(), messages=_drop(), gemini=_drop(), converse=_drop()
+    ),
     "hosted_tool": _for_all_dialects(
         _refuse("does not have this tool of another provider: leave it out")
     ),
-    "strict_tool": _by_dialect(gemini=_drop("has no strict mode for one function")),
+    "strict_tool": _by_dialect(
+        gemini=_drop("has no strict mode for one function"),
+        converse=_drop("has a strict mode for a few models: the gateway asks none for it"),
+    ),
     "tool_choice_required": _by_dialect(),
     "tool_choice_tool": _by_dialect(),
-    "tool_choice_allowed": _by_dialect(messages=_approximate("gets only the allowed tools")),
+    "tool_choice_allowed": _by_dialect(
+        messages=_approximate("gets only the allowed tools"),
+        converse=_approximate("gets only the allowed tools"),
+    ),
     "parallel_tools_off": _by_dialect(
-        gemini=_approximate("may call several tools at once: the client gets the first call")
+        gemini=_approximate("may call several tools at once: the client gets the first call"),
+        converse=_approximate("may call several tools at once: the client gets the first call"),
     ),
     "tool_result_media": _by_dialect(
         chat=_approximate("has text results only: the rest follows in a user turn")
@@ -157,38 +186,47 @@ FIELD_RULES: Mapping[str, Mapping[str, FieldRule]] = {
         gemini=_drop("accepts the schema without it"),
     ),
     "json_object": _by_dialect(
-        messages=_approximate("has no JSON mode without a schema: the gateway asks in words")
+        messages=_approximate("has no JSON mode without a schema: the gateway asks in words"),
+        converse=_approximate("has no JSON mode without a schema: the gateway asks in words"),
     ),
     "stop": _by_dialect(responses=_refuse("has no stop sequences")),
     "max_output": _by_dialect(),
     "temperature": _by_dialect(),
     "top_p": _by_dialect(),
     "top_k": _by_dialect(chat=_drop(), responses=_drop()),
-    "presence_penalty": _by_dialect(responses=_drop(), messages=_drop()),
-    "frequency_penalty": _by_dialect(responses=_drop(), messages=_drop()),
-    "seed": _by_dialect(responses=_drop(), messages=_drop()),
+    "presence_penalty": _by_dialect(responses=_drop(), messages=_drop(), converse=_drop()),
+    "frequency_penalty": _by_dialect(responses=_drop(), messages=_drop(), converse=_drop()),
+    "seed": _by_dialect(responses=_drop(), messages=_drop(), converse=_drop()),
     "choices": _by_dialect(
         responses=_refuse("gives only one answer to a request"),
         messages=_refuse("gives only one answer to a request"),
+        converse=_refuse("gives only one answer to a request"),
     ),
     "logit_bias": _by_dialect(
         responses=_refuse("has no logit_bias"),
         messages=_refuse("has no logit_bias"),
         gemini=_refuse("has no logit_bias"),
+        converse=_refuse("has no logit_bias"),
     ),
-    "logprobs": _by_dialect(messages=_refuse("sends no log probabilities")),
+    "logprobs": _by_dialect(
+        messages=_refuse("sends no log probabilities"),
+        converse=_refuse("sends no log probabilities"),
+    ),
     "top_logprobs": _by_dialect(
         messages=_refuse("sends no log probabilities"),
         gemini=_drop("sends none unless log probabilities are on"),
+        converse=_refuse("sends no log probabilities"),
     ),
-    "verbosity": _by_dialect(messages=_drop(), gemini=_drop()),
+    "verbosity": _by_dialect(messages=_drop(), gemini=_drop(), converse=_drop()),
     "effort": _by_dialect(),
     "budget": _by_dialect(
         chat=_approximate("gets an effort in its place"),
         responses=_approximate("gets an effort in its place"),
+        converse=_approximate("gets an effort in its place"),
     ),
     "thoughts_shown": _by_dialect(
-        chat=_approximate("has no such control: each host shows reasoning or not")
+        chat=_approximate("has no such control: each host shows reasoning or not"),
+        converse=_approximate("has no such control: each model shows reasoning or not"),
     ),
     "thought": _by_dialect(),
     "foreign_thought": _for_all_dialects(
@@ -196,12 +234,17 @@ FIELD_RULES: Mapping[str, Mapping[str, FieldRule]] = {
     ),
     "service_tier": _by_dialect(messages=_drop("has other service tiers")),
     "standard_tier": _by_dialect(),
-    "user": _by_dialect(gemini=_drop("does not accept the name of a user")),
+    "user": _by_dialect(
+        gemini=_drop("does not accept the name of a user"),
+        converse=_drop("does not accept the name of a user"),
+    ),
     "metadata": _by_dialect(
-        messages=_drop("does not accept metadata"), gemini=_drop("does not accept metadata")
+        messages=_drop("does not accept metadata"),
+        gemini=_drop("does not accept metadata"),
+        converse=_drop("gets none: there it goes into the logs of the account"),
     ),
     "cache_key": _by_dialect(
-        messages=_approximate("gets breakpoints in its place"), gemini=_drop()
+        messages=_approximate("gets breakpoints in its place"), gemini=_drop(), converse=_drop()
     ),
 }  # fmt: skip
 """By field and by the dialect of the target. A field of the target's own dialect is never asked."""

@@ -194,7 +194,7 @@ def _find_unknown(
     type_word = str(value.get("type") or "")
     object_members = members.get(name) or members.get(f"{name}:{type_word}")
     if object_members is None:
-        names[f"{path}{type_word or '(no type)'}"] = None
+        names[path + (type_word or name.partition(":")[2] or "(no type)")] = None
         return
     for key, item in value.items() if WHOLE not in object_members else ():
         member = object_members.get(key)

@@ -91,19 +91,18 @@ class UnreadNames:
 
 
 class FrameDecoder(ABC):
-    """The base of all stream decoders: bytes in, whatever was read of the stream; events out.
+    """The base of all stream decoders: frames in, events out.
 
-    A dialect turns one frame into events in `_decode`, and adds the last ones in `_close`.
+    A dialect turns one frame into events in `_decode`, and adds the last ones in `_close`. Its
+    framing (`feed` and `end` of base.Decoder) is another class's: see SseDecoder.
     """
 
-    __slots__ = ("_is_over", "_members", "_read_frame", "_splitter", "_unread_names")
+    __slots__ = ("_is_over", "_members", "_unread_names")
 
-    def __init__(self, read_frame: FrameReader, members: MemberList) -> None:
+    def __init__(self, members: MemberList) -> None:
         """`members`: the member list of the dialect's answers; `event` is a frame."""
-        self._read_frame = read_frame
         self._members = members
         self._unread_names = UnreadNames()
-        self._splitter = sse.FrameSplitter()
         self._is_over = False
         """True if the stream has ended or failed: the decoder reads no more of it."""
 
@@ -119,36 +118,8 @@ class FrameDecoder(ABC):
     def _close(self, out: list[Event], *, is_cut: bool) -> None:
         """Add the last events, if no frame ended the answer. `is_cut`: half a frame came last."""
 
-    def feed(self, data: bytes) -> list[Event]:
-        """Return the events in the next bytes. After a Failed no more events come."""
-        out: list[Event] = []
-        if self._is_over:
-            return out
-        data = self._splitter.feed(data)
-        for raw in sse.split_data_frames(data):
-            payload = sse.read_data(raw)
-            if payload and self._take(raw, payload, out):
-                return out
-        if self._splitter.size > MAX_FRAME_BYTES:
-            self._fail(make_broken_problem("a frame without an end"), out)
-        return out
-
-    def end(self) -> list[Event]:
-        """Return the last events. The last frame may lack its blank line; half a frame is none."""
-        out: list[Event] = []
-        rest = self._splitter.take_pending()
-        if self._is_over:
-            return out
-        is_whole = is_complete_frame(rest)
-        payload = sse.read_data(rest)
-        if not (is_whole and payload and self._take(rest, payload, out)):
-            self._close(out, is_cut=not is_whole)
-        self._is_over = True
-        return out
-
-    def _take(self, raw: bytes, payload: bytes, out: list[Event]) -> bool:
-        """Read one frame; return True if it was the last."""
-        frame = self._read_frame(raw, payload)
+    def _take(self, frame: Frame, out: list[Event]) -> bool:
+        """Add the events of one frame; return True if it was the last."""
         if frame.problem is not None:
             self._decode_error(frame, out)
             self._fail(frame.problem, out)
@@ -166,6 +137,45 @@ class FrameDecoder(ABC):
     def _fail(self, problem: Problem, out: list[Event]) -> None:
         out.append(Failed(problem))
         self._is_over = True
+
+
+class SseDecoder(FrameDecoder):
+    """The base of the decoders of server-sent events: bytes in, whatever was read of the stream."""
+
+    __slots__ = ("_read_frame", "_splitter")
+
+    def __init__(self, read_frame: FrameReader, members: MemberList) -> None:
+        """`members`: the member list of the dialect's answers; `event` is a frame."""
+        super().__init__(members)
+        self._read_frame = read_frame
+        self._splitter = sse.FrameSplitter()
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Return the events in the next bytes. After a Failed no more events come."""
+        out: list[Event] = []
+        if self._is_over:
+            return out
+        data = self._splitter.feed(data)
+        for raw in sse.split_data_frames(data):
+            payload = sse.read_data(raw)
+            if payload and self._take(self._read_frame(raw, payload), out):
+                return out
+        if self._splitter.size > MAX_FRAME_BYTES:
+            self._fail(make_broken_problem("a frame without an end"), out)
+        return out
+
+    def end(self) -> list[Event]:
+        """Return the last events. The last frame may lack its blank line; half a frame is none."""
+        out: list[Event] = []
+        rest = self._splitter.take_pending()
+        if self._is_over:
+            return out
+        is_whole = is_complete_frame(rest)
+        payload = sse.read_data(rest)
+        if not (is_whole and payload and self._take(self._read_frame(rest, payload), out)):
+            self._close(out, is_cut=not is_whole)
+        self._is_over = True
+        return out
 
 
 def find_unread_in_frame(frame: Frame, members: MemberList) -> list[str]:

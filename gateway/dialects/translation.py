@@ -48,6 +48,8 @@ from gateway.dialects.base import (
     RequestBody,
     ResponseContext,
     ResponseSummary,
+    TargetDialect,
+    TargetTranslation,
     TranslationFunctions,
     WrittenBody,
 )
@@ -60,7 +62,7 @@ from gateway.dialects.tool_call_filter import FILTERED_EVENTS, ToolCallFilter
 from gateway.dialects.tool_reasoning import EventListener
 
 
-def can_translate(client: Dialect, target_dialect: Dialect) -> bool:
+def can_translate(client: Dialect, target_dialect: TargetDialect) -> bool:
     """Return True if the gateway can translate requests of one dialect to another."""
     return (
         client.translation is not None
@@ -99,11 +101,11 @@ class TranslatableRequest:
             self._request = decode_request(self._client, self._body, self._headers)
         return self._request
 
-    def can_translate_to(self, target_dialect: Dialect) -> bool:
+    def can_translate_to(self, target_dialect: TargetDialect) -> bool:
         """Return True if the gateway can translate the request to another dialect."""
         return can_translate(self._client, target_dialect)
 
-    def translate_prompt(self, target_dialect: Dialect, target: Target) -> Prompt | str:
+    def translate_prompt(self, target_dialect: TargetDialect, target: Target) -> Prompt | str:
         """Return the prompt that a target would get, as routing sees it; or why it gets none."""
         request, reason = self._fill_stand_ins(target_dialect, target)
         if reason:
@@ -111,7 +113,7 @@ class TranslatableRequest:
         _, refusals = compatibility.check_request(request, target_dialect.name)
         return refusals[0] if refusals else _encode_body(request, target_dialect, target)[1].prompt
 
-    def list_losses(self, target_dialect: Dialect, target: Target) -> tuple[Loss, ...]:
+    def list_losses(self, target_dialect: TargetDialect, target: Target) -> tuple[Loss, ...]:
         """Return the losses of the request at a target."""
         return write_request(
             self._fill_stand_ins(target_dialect, target)[0], target_dialect, target
@@ -151,7 +153,9 @@ class TranslatableRequest:
         copy._request = media_urls.fill_request(self.request, fetched)
         return copy
 
-    def _fill_stand_ins(self, dialect: Dialect, target: Target) -> tuple[CanonicalRequest, str]:
+    def _fill_stand_ins(
+        self, dialect: TargetDialect, target: Target
+    ) -> tuple[CanonicalRequest, str]:
         return media_urls.fill_stand_ins(
             self.request, dialect.name, target.provider, self._fetched_kinds
         )
@@ -163,7 +167,7 @@ class Translation:
     def __init__(
         self,
         client: Dialect,
-        target_dialect: Dialect,
+        target_dialect: TargetDialect,
         request: CanonicalRequest,
         context: ResponseContext,
         listener: EventListener | None = None,
@@ -179,7 +183,7 @@ class Translation:
         self._finish_optional = finish_optional
         self._client_functions, self._target_functions = (
             get_translation(client),
-            get_translation(target_dialect),
+            get_target_translation(target_dialect),
         )
         self._request = request
         self.dropped_names: dict[str, None] = {}
@@ -471,6 +475,13 @@ def get_translation(dialect: Dialect) -> TranslationFunctions:
     return dialect.translation
 
 
+def get_target_translation(dialect: TargetDialect) -> TargetTranslation:
+    """Return the translation to a target's dialect. Raises LookupError where there is none."""
+    if dialect.translation is None:
+        raise LookupError(f"{dialect.name} is not translated")
+    return dialect.translation
+
+
 def decode_request(
     client: Dialect, body: RequestBody, headers: Mapping[str, str] = {}
 ) -> CanonicalRequest:
@@ -492,7 +503,7 @@ def decode_request(
 
 
 def write_request(
-    request: CanonicalRequest, target_dialect: Dialect, target: Target
+    request: CanonicalRequest, target_dialect: TargetDialect, target: Target
 ) -> WrittenBody:
     """A request for a target that speaks `target_dialect`."""
     losses, _ = compatibility.check_request(request, target_dialect.name)
@@ -511,9 +522,9 @@ def write_request(
 
 
 def _encode_body(
-    request: CanonicalRequest, target_dialect: Dialect, target: Target
+    request: CanonicalRequest, target_dialect: TargetDialect, target: Target
 ) -> tuple[EncodedRequest, RequestBody]:
-    encoded = get_translation(target_dialect).encode_request(request, target)
+    encoded = get_target_translation(target_dialect).encode_request(request, target)
     return encoded, target_dialect.read(jsonio.dumps({"model": target.model, **encoded.value}))
 
 

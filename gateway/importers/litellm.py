@@ -39,6 +39,10 @@ _CONVERTED_PARAMS = frozenset(
         "max_tokens", "max_completion_tokens", "organization", "extra_body", "order", "weight",
     }
 )  # fmt: skip
+_BEDROCK_APIS = {
+    "claude": "bedrock-claude", "amazon.nova": "bedrock-converse", "meta.llama": "bedrock-converse",
+}  # fmt: skip
+"""The providers of Bedrock beside its OpenAI API, by a word in the names of their models."""
 _AWS_REASON = "The gateway does not sign requests to AWS. Set AWS_BEARER_TOKEN_BEDROCK."
 _DROP_REASONS = {
     "rpm": "The gateway limits keys, tags and tiers, not deployments. It obeys a provider's 429.",
@@ -113,8 +117,9 @@ class LiteLLMConfig:
         )
         base = as_text(params.get("api_base") or params.get("base_url"))
         host = providers.SHIPPED_NAMES.get(prefix) or ("openai" if base else "")
-        if host == "bedrock" and "claude" in bare_name:
-            host = "bedrock-claude"
+        if host == "bedrock":
+            bare_name = bare_name.removeprefix("converse/").removeprefix("invoke/")
+            host = next((api for word, api in _BEDROCK_APIS.items() if word in bare_name), host)
         if model == "*":
             reason = "A lab must name its models. Add the models that clients ask for."
             self._draft.add_note("dropped", path, f"{name}: {reason}")

@@ -8,7 +8,7 @@ from gateway.core.decision import SkippedTarget
 from gateway.core.owned_object import ObjectPlace
 from gateway.core.prompt import Prompt
 from gateway.core.target import Lab, ModelFacts, Provider, Target, Tier
-from gateway.dialects import OPERATIONS, Dialect
+from gateway.dialects import TARGET_OPERATIONS, Dialect, TargetDialect
 from gateway.dialects.openai_responses.request import PREVIOUS_RESPONSE
 from gateway.routing.features import Features, estimate_tokens
 
@@ -87,7 +87,7 @@ def choose_dialect(target: Target, call: Features, dialect: Dialect) -> tuple[st
     return "", first_reason or _explain_no_dialect(provider, dialect)
 
 
-def _serves(provider: Provider, dialect: Dialect) -> bool:
+def _serves(provider: Provider, dialect: TargetDialect) -> bool:
     """True if a provider supports the dialect's operation; rare operations need known support."""
     return dialect.name in provider.urls and (
         provider.counts_tokens or not dialect.needs_known_support
@@ -157,7 +157,7 @@ def _check_answer_media(target: Target, dialect: Dialect) -> str:
     return f"answers with {' and '.join(lost)}, which {dialect.name} cannot carry"
 
 
-def _check_translation(target_dialect: Dialect, target: Target, call: Features) -> str:
+def _check_translation(target_dialect: TargetDialect, target: Target, call: Features) -> str:
     """Return why a target cannot serve a translated call; empty if it can."""
     check_key = f"{target_dialect.name} {target.name} {target.effort or ''}".rstrip()
     reason = call.translation_checks.get(check_key)
@@ -174,16 +174,16 @@ def _check_translation(target_dialect: Dialect, target: Target, call: Features) 
 
 def _find_translation(
     name: str, provider: Provider, call: Features, dialect: Dialect
-) -> Dialect | None:
+) -> TargetDialect | None:
     if name == dialect.name:
         return None
-    target_dialect = OPERATIONS.get((name, dialect.operation))
+    target_dialect = TARGET_OPERATIONS.get((name, dialect.operation))
     if target_dialect is None or not _serves(provider, target_dialect):
         return None
     return target_dialect if call.can_translate_to(target_dialect) else None
 
 
-def _check_capabilities(target: Target, prompt: Prompt, dialect: Dialect) -> str:
+def _check_capabilities(target: Target, prompt: Prompt, dialect: TargetDialect) -> str:
     """Return why a target may not get a prompt; empty if it may. Unknown facts refuse nothing."""
     facts, provider = target.facts, target.provider
     if prompt.tools:

@@ -9,7 +9,7 @@ from gateway.core.errors import Problem, ProblemError
 from gateway.core.jsonio import Json
 from gateway.core.loss import Loss
 from gateway.core.target import Target
-from gateway.dialects import OPERATIONS, Dialect, RequestBody, TranslatableRequest
+from gateway.dialects import TARGET_OPERATIONS, Dialect, RequestBody, TranslatableRequest
 
 
 def list_losses(
@@ -19,7 +19,7 @@ def list_losses(
     return [
         dialect.write(body, target).losses
         if dialect_name == dialect.name
-        else request.list_losses(OPERATIONS[dialect_name, dialect.operation], target)
+        else request.list_losses(TARGET_OPERATIONS[dialect_name, dialect.operation], target)
         for target, dialect_name in zip(plan.targets, plan.dialects, strict=True)
     ]
 

@@ -9,7 +9,7 @@ from gateway.core.owned_object import ObjectPlace
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 from gateway.core.turn_evidence import TurnEvidence
-from gateway.dialects import Dialect, TranslatableRequest
+from gateway.dialects import TargetDialect, TranslatableRequest
 from gateway.dialects.conversation_start import EMPTY_START, ConversationStart
 from gateway.dialects.request_facts import EMPTY_FACTS, RequestFacts
 from gateway.routing import conversation as conversations
@@ -253,11 +253,11 @@ class Features:
         """The estimated tokens of all that the model reads."""
         return estimate_tokens(self.prompt)
 
-    def can_translate_to(self, dialect: Dialect) -> bool:
+    def can_translate_to(self, dialect: TargetDialect) -> bool:
         """True if the call can be translated to another dialect."""
         return self.request is not None and self.request.can_translate_to(dialect)
 
-    def translate_prompt(self, dialect: Dialect, target: Target) -> Prompt | str:
+    def translate_prompt(self, dialect: TargetDialect, target: Target) -> Prompt | str:
         """Return the prompt that a target of another dialect would get, or why it can get none."""
         return "" if self.request is None else self.request.translate_prompt(dialect, target)
 

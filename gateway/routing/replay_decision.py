@@ -26,7 +26,7 @@ from gateway.core.owned_object import ObjectPlace
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 from gateway.core.turn_evidence import TurnEvidence
-from gateway.dialects import OPERATIONS, Dialect, can_translate
+from gateway.dialects import OPERATIONS, TargetDialect, can_translate
 from gateway.dialects.request_facts import RequestFacts
 from gateway.routing import explain, quality_dial
 from gateway.routing.classifier.heuristic import Classifier, reads_text
@@ -182,11 +182,11 @@ class RecordedFeatures(Features):
             raise MissingFeatureError(f"{_MISSING_TEXT}, for the classifier {classifier.version}")
         return classifier.score("", self.signals)
 
-    def can_translate_to(self, dialect: Dialect) -> bool:
+    def can_translate_to(self, dialect: TargetDialect) -> bool:
         """True if the call can be translated to another dialect."""
         return can_translate(self.client_dialect, dialect)
 
-    def translate_prompt(self, dialect: Dialect, target: Target) -> Prompt | str:
+    def translate_prompt(self, dialect: TargetDialect, target: Target) -> Prompt | str:
         """Return the prompt for a target of another dialect that the decision did not try.
 
         Raises MissingFeatureError if the call has anything that some dialect cannot express.

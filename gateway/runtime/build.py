@@ -13,6 +13,7 @@ from gateway.core.call import Key
 from gateway.core.quality import SHIPPED_POSITION, find_share
 from gateway.dialects import DIALECTS
 from gateway.dialects.anthropic_messages import effort as anthropic_effort
+from gateway.dialects.bedrock_converse import effort as converse_effort
 from gateway.dialects.gemini import effort as gemini_effort
 from gateway.dialects.openai_chat import effort as chat_effort
 from gateway.dialects.openai_responses import effort as responses_effort
@@ -48,8 +49,9 @@ EFFORT_STYLES = {
     "openai-responses": frozenset(responses_effort.STYLES),
     "anthropic-messages": frozenset(anthropic_effort.STYLES),
     "gemini": frozenset(gemini_effort.STYLES),
+    converse_effort.NAME: converse_effort.STYLES,
 }
-"""The styles of effort, by dialect."""
+"""The styles of effort, by the dialects that providers speak."""
 
 
 class BuiltConfig(msgspec.Struct, frozen=True, kw_only=True):

@@ -116,15 +116,18 @@ def _list_known_ips(host: str) -> set[ipaddress.IPv4Address | ipaddress.IPv6Addr
 __all__ = ["find_errors", "find_warnings", "list_targets"]
 
 type EffortStyles = Mapping[str, Collection[str]]
-"""The styles of effort of each dialect."""
+"""The styles of effort of each dialect that providers speak."""
 
 
 def find_errors(
     source: ConfigSource, dialects: Collection[str], styles: EffortStyles
 ) -> list[Mistake]:
-    """Return the errors that make a configuration unusable, in the order of the files."""
+    """Return the errors that make a configuration unusable, in the order of the files.
+
+    `dialects` are those that clients speak.
+    """
     mistakes = [
-        *_check_providers(source, dialects),
+        *_check_providers(source, styles),
         *find_cloud_errors(source),
         *_check_labs(source),
         *balance_check.find_errors(source),
@@ -188,12 +191,12 @@ def _check_near_cache(source: ConfigSource) -> Iterator[Mistake]:
         )
 
 
-def _check_providers(source: ConfigSource, dialects: Collection[str]) -> Iterator[Mistake]:
+def _check_providers(source: ConfigSource, styles: EffortStyles) -> Iterator[Mistake]:
     for name, provider_part in source.config.providers.items():
         provider_path: Path = ("providers", name)
         for dialect, path in provider_part.dialects.items():
-            if dialect not in dialects:
-                hint = suggest_name(dialect, dialects)
+            if dialect not in styles:
+                hint = suggest_name(dialect, styles)
                 yield source.make_mistake(
                     (*provider_path, "dialects", dialect), "no such dialect.", hint
                 )

@@ -32,6 +32,7 @@ _PROVIDER_NAMES = {
     "nova": "aws.bedrock",
     "bedrock": "aws.bedrock",
     "bedrock-claude": "aws.bedrock",
+    "bedrock-converse": "aws.bedrock",
     "azure-openai": "azure.ai.openai",
     "azure-foundry": "azure.ai.inference",
 }

@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.target import Provider, Timers
-from gateway.dialects import StreamInspector
+from gateway.dialects import StreamInspector, TargetDialect
 from gateway.dialects.stream_frames import make_broken_problem
 from gateway.routing.features import estimate_tokens
 from gateway.upstream import credential_masking, prepare_request
@@ -36,8 +36,10 @@ TRUNCATED_PROBLEM = Problem(
 )
 """The problem of an answer that has content, and no reason why it ended."""
 _PREFERRED_ID_HEADER = b"x-request-id"
-_REQUEST_ID_HEADERS = frozenset({_PREFERRED_ID_HEADER, b"request-id"})
+_REQUEST_ID_HEADERS = frozenset({_PREFERRED_ID_HEADER, b"request-id", b"x-amzn-requestid"})
 """Headers that have a provider's id of a request."""
+_STREAM_TYPES = ("text/event-stream", "application/vnd.amazon.eventstream")
+"""The content types of streams: server-sent events, and Amazon's own framing."""
 TIMER_TOLERANCE = 0.05
 """Seconds by which a timer may fire early."""
 
@@ -188,6 +190,7 @@ class AttemptRunner:
                 await _read_response(
                     response,
                     request,
+                    target_dialect,
                     adapter,
                     timers,
                     (first_content_deadline, request.compute_deadline(timers)),
@@ -219,6 +222,7 @@ class AttemptRunner:
 async def _read_response(
     response: UpstreamResponse,
     request: UpstreamRequest,
+    target_dialect: TargetDialect,
     adapter: Adapter,
     timers: Timers,
     deadlines: tuple[float, float],
@@ -231,7 +235,9 @@ async def _read_response(
     provider_response, (first_content_deadline, deadline) = response.provider_response, deadlines
     try:
         if provider_response.status != 200:
-            await _raise_refusal(provider_response, adapter, timers, deadline, retry_after)
+            body = await collect_body(provider_response, timers, deadline, _MAX_ERROR_BYTES)
+            body = target_dialect.complete_error(body, provider_response.get_header)
+            _raise_refusal(provider_response, body, adapter, retry_after)
         if request.body.prompt.stream:
             await _read_until_commit(
                 response, request, adapter, (timers.idle, first_content_deadline, deadline)
@@ -269,21 +275,17 @@ def _is_rate_limited(problem: Problem) -> bool:
     return problem.kind == limited or (problem.kind == busy and has_retry_after)
 
 
-async def _raise_refusal(
-    provider_response: ProviderResponse,
-    adapter: Adapter,
-    timers: Timers,
-    deadline: float,
-    retry_after: float | None,
-) -> None:
+def _raise_refusal(
+    provider_response: ProviderResponse, body: bytes, adapter: Adapter, retry_after: float | None
+) -> NoReturn:
     """Raise the problem in a provider's error, without the credential that it may quote."""
-    body = credential_masking.mask_body(
-        provider_response.secret,
-        await collect_body(provider_response, timers, deadline, _MAX_ERROR_BYTES),
+    body, status = (
+        credential_masking.mask_body(provider_response.secret, body),
+        provider_response.status,
     )
-    if retry_after is None and provider_response.status in REFUSAL_STATUSES:
+    if retry_after is None and status in REFUSAL_STATUSES:
         retry_after = read_retry_delay(body)
-    problem = adapter.read_problem(provider_response.status, body, retry_after)
+    problem = adapter.read_problem(status, body, retry_after)
     if retry_after is not None and retry_after >= DAY_SECONDS:
         problem = msgspec.structs.replace(problem, is_permanent=True)  # nobody waits for that
     raise ProblemError(problem)
@@ -385,7 +387,7 @@ async def _read_until_commit(
     if inspector.problem is not None and not inspector.committed:
         raise _build_stream_error(response, inspector.problem, inspector)
     if not inspector.committed:
-        is_event_stream = content_type.startswith("text/event-stream")
+        is_event_stream = content_type.startswith(_STREAM_TYPES)
         description = "an empty stream" if is_event_stream else f"{content_type or 'no'} content"
         message = f"{name} sent {description} in place of an answer."
         truncated_problem = Problem(

@@ -12,7 +12,7 @@ import msgspec
 
 from gateway.core.errors import Problem, ProblemError, ledger_unwritable
 from gateway.core.target import Account, Auth, Provider, Timers
-from gateway.dialects import Dialect
+from gateway.dialects import TargetDialect
 from gateway.upstream.connection_pools import ConnectionPools, Transports
 from gateway.upstream.credentials.cloud_credentials import CloudCredentials
 from gateway.upstream.credentials.request_signer import CredentialError
@@ -217,7 +217,7 @@ class ProviderClient:
         self,
         provider: Provider,
         account: Account,
-        dialect: Dialect,
+        dialect: TargetDialect,
         body: bytes,
         headers: Mapping[str, str],
         timers: Timers,

@@ -9,12 +9,12 @@ from gateway.core.errors import Problem
 from gateway.core.loss import Loss
 from gateway.core.target import Target
 from gateway.dialects import (  # fmt: skip
-    OPERATIONS,
-    Dialect,
+    TARGET_OPERATIONS,
     RequestBody,
     ResponseContext,
     ResponseSummary,
     StreamInspector,
+    TargetDialect,
     Translation,
     WrittenBody,
     media_urls,
@@ -66,7 +66,7 @@ class Adapter(Protocol):
 class PreparedRequest(NamedTuple):
     """A request as the gateway sends it to a candidate, with the reader of its answer."""
 
-    target_dialect: Dialect
+    target_dialect: TargetDialect
     adapter: Adapter
     headers: Mapping[str, str]
     """The client's headers that mean something to the provider, with the dialect's own."""
@@ -240,7 +240,7 @@ def _write_body(request: UpstreamRequest, candidate: Candidate, adapter: Adapter
 
 def _choose_adapter(
     request: UpstreamRequest, candidate: Candidate, recorder: ReasoningRecorder | None
-) -> tuple[Dialect, Adapter, dict[str, str]]:
+) -> tuple[TargetDialect, Adapter, dict[str, str]]:
     """Return the dialect of an attempt, its adapter, and the headers to send.
 
     A translated call sends no beta header: the gateway could not read an answer with a beta.
@@ -253,7 +253,7 @@ def _choose_adapter(
         if recorder is not None:
             adapter = PassThrough(request.dialect, recorder, finish_optional=is_finish_optional)
         return request.dialect, adapter, request.call.headers
-    target_dialect = OPERATIONS[candidate.dialect_name, request.dialect.operation]
+    target_dialect = TARGET_OPERATIONS[candidate.dialect_name, request.dialect.operation]
     call = request.call
     target = candidate.target
     context = ResponseContext(
@@ -289,7 +289,7 @@ def _choose_adapter(
 def _build_tail(
     request: UpstreamRequest,
     candidate: Candidate,
-    target_dialect: Dialect,
+    target_dialect: TargetDialect,
     written_body: WrittenBody,
 ) -> str:
     """Return the path and query to add to the provider's URL.

@@ -1,4 +1,4 @@
-"""Write one turn of a model as four labs do: reasoning, text and calls, streamed or whole.
+"""Write one turn of a model as labs do: reasoning, text and calls, streamed or whole.
 
 Nothing here imports the gateway.
 """
@@ -11,13 +11,14 @@ from typing import Any
 
 import orjson
 
+from tests.dialects.bedrock_converse import frames as converse
 from tests.e2e import claude_answers
 from tests.e2e.upstream import SSE, Answer
 
 type Json = dict[str, Any]
 
-CHAT, RESPONSES, MESSAGES, GEMINI = (
-    "openai-chat", "openai-responses", "anthropic-messages", "gemini",
+CHAT, RESPONSES, MESSAGES, GEMINI, CONVERSE = (
+    "openai-chat", "openai-responses", "anthropic-messages", "gemini", "bedrock-converse",
 )  # fmt: skip
 _MODEL = "served-model"
 _PIECE = re.compile(r"\s*\S+\s*")
@@ -77,13 +78,13 @@ def write_turn(
     """Return the answer of a lab; ids of different numbers differ.
 
     `usage` is the whole object in place of that of `tokens`. `members` are more members of the
-    answer; in Gemini's dialect they are those of the candidate.
+    answer; in Gemini's dialect they are those of the candidate. Converse names no model.
     """
     frames, whole = _WRITERS[dialect](
         _TurnAnswer(turn, number, model, tokens, usage, members or {})
     )
     if stream:
-        return Answer(pieces=tuple(frames), headers=SSE)
+        return Answer(pieces=tuple(frames), headers=_STREAMS.get(dialect, SSE))
     body = orjson.dumps(whole)
     return Answer(pieces=(body,), length=len(body))
 
@@ -107,6 +108,8 @@ def _text(value: Json) -> str:
     return orjson.dumps(value).decode()
 
 
+_STREAMS = {CONVERSE: (("content-type", "application/vnd.amazon.eventstream"),)}
+"""The headers of streams that are no server-sent events."""
 type WrittenTurn = tuple[Iterator[bytes] | list[bytes], Json]
 
 
@@ -278,6 +281,36 @@ def _gemini(answered: _TurnAnswer) -> WrittenTurn:
     ], value(thoughts + texts + calls, end)  # fmt: skip
 
 
+def _converse(answered: _TurnAnswer) -> WrittenTurn:
+    turn, number, tokens = answered.turn, answered.number, answered.tokens
+    usage: Json = answered.usage or {
+        "inputTokens": tokens.fresh, "outputTokens": tokens.output, "totalTokens": tokens.prompt + tokens.output,
+        "cacheReadInputTokens": tokens.read, "cacheWriteInputTokens": tokens.write,
+    }  # fmt: skip
+    reason = answered.members.get("stopReason", "tool_use" if turn.calls else "end_turn")
+    blocks: list[Json] = []
+    frames = [converse.start()]
+    if turn.thought:
+        signed = {"text": turn.thought, "signature": state(CONVERSE, number)}
+        blocks.append({"reasoningContent": {"reasoningText": signed}})
+        deltas = [{"text": piece} for piece in _cut(turn.thought)]
+        deltas.append({"signature": signed["signature"]})
+        frames += [converse.delta({"reasoningContent": delta}) for delta in deltas]
+        frames.append(converse.stop())
+    if turn.text:
+        at = len(blocks)
+        blocks.append({"text": turn.text})
+        frames += [converse.text(piece, at) for piece in _cut(turn.text)]
+        frames.append(converse.stop(at))
+    for index, (name, given) in enumerate(turn.calls):
+        at, id_ = len(blocks), f"tooluse_{number}x{index}"
+        blocks.append({"toolUse": {"toolUseId": id_, "name": name, "input": given}})
+        frames.append(converse.call(name, *_cut(_text(given)), index=at, id=id_))
+    frames += [converse.message_stop(reason), converse.metadata(usage)]
+    whole = orjson.loads(converse.whole(*blocks, reason=reason, usage=usage))
+    return frames, whole
+
+
 _WRITERS: dict[str, Callable[[_TurnAnswer], WrittenTurn]] = {
-    CHAT: _chat, RESPONSES: _responses, MESSAGES: _messages, GEMINI: _gemini,
+    CHAT: _chat, RESPONSES: _responses, MESSAGES: _messages, GEMINI: _gemini, CONVERSE: _converse,
 }  # fmt: skip

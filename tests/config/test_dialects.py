@@ -1,6 +1,7 @@
 """Dialects of the shipped labs: any client reaches any lab, and each target gets its effort."""
 
 from collections.abc import Mapping
+from urllib.parse import unquote
 
 import msgspec
 import pytest
@@ -10,7 +11,14 @@ from gateway.core.call import NO_OPTIONS, OPEN_KEY
 from gateway.core.decision import Decision, Plan
 from gateway.core.errors import ProblemError
 from gateway.core.target import TIERS, Target
-from gateway.dialects import DIALECTS, RequestBody, TranslatableRequest, WrittenBody, translation
+from gateway.dialects import (
+    DIALECTS,
+    TARGET_OPERATIONS,
+    RequestBody,
+    TranslatableRequest,
+    WrittenBody,
+    translation,
+)
 from gateway.routing import features
 from gateway.routing.classifier.heuristic import HeuristicClassifier
 from gateway.routing.router import Router, decide
@@ -82,20 +90,26 @@ def write_request(client: str, request: RequestBody, target: Target, endpoint: s
     dialect = DIALECTS[client]
     if endpoint == client:
         return dialect.write(request, target)
+    target_dialect = TARGET_OPERATIONS[endpoint, "generate"]
     return translation.write_request(
-        TranslatableRequest(dialect, request).request, DIALECTS[endpoint], target
+        TranslatableRequest(dialect, request).request, target_dialect, target
     )
 
 
-def read_written(endpoint: str, written: WrittenBody) -> RequestBody:
-    """Read a body as a request of the target's own dialect."""
+def read_written(endpoint: str, written: WrittenBody) -> tuple[str, str]:
+    """Return the model and the user's text that the target receives."""
+    if endpoint == "bedrock-converse":
+        assert written.url_suffix is not None
+        text = jsonio.loads(written.body)["messages"][0]["content"][0]["text"]
+        return unquote(written.url_suffix.split("/")[2]), text
     dialect = DIALECTS[endpoint]
     if dialect.read_with_path is not None:
         assert written.url_suffix is not None
-        return dialect.read_with_path(
-            written.body, written.url_suffix.removeprefix("/").partition("?")[0]
-        )
-    return dialect.read(written.body)
+        path = written.url_suffix.removeprefix("/").partition("?")[0]
+        received = dialect.read_with_path(written.body, path)
+    else:
+        received = dialect.read(written.body)
+    return received.prompt.model, received.prompt.user
 
 
 @clients
@@ -116,9 +130,7 @@ def test_any_client_reaches_every_tier_of_any_lab_without_losses(
         assert (endpoint == client) == (client in target.provider.urls)
         written = write_request(client, request, target, endpoint)
         assert written.losses == ()
-        received = read_written(endpoint, written)
-        assert received.prompt.model == target.model
-        assert received.prompt.user == TEXT
+        assert read_written(endpoint, written) == (target.model, TEXT)
         bare = msgspec.structs.replace(target, effort=None, params={})
         silent = write_request(client, request, bare, endpoint).body == written.body
         assert silent == (target.effort is None), (target.name, endpoint)
@@ -149,6 +161,10 @@ EFFORT_MEMBERS = {
     ("dashscope/qwen3.8-max", "openai-chat", "xhigh"):
         '"enable_thinking":true,"reasoning_effort":"xhigh"',
     ("moonshot/kimi-k2.6", "anthropic-messages", "none"): '"thinking":{"type":"disabled"}',
+    ("bedrock-converse/global.amazon.nova-2-lite-v1:0", "bedrock-converse", "none"):
+        '"additionalModelRequestFields":{"reasoningConfig":{"type":"disabled"}}',
+    ("bedrock-converse/global.amazon.nova-2-lite-v1:0", "bedrock-converse", "medium"):
+        '"reasoningConfig":{"type":"enabled","maxReasoningEffort":"medium"}',
 }  # fmt: skip
 """The members that set an effort, by target, dialect and effort."""
 
@@ -276,6 +292,7 @@ FIRST_ENDPOINTS = {
         "anthropic", "bedrock-claude", "azure-claude", "openrouter-claude", "vertex-claude",
     },
     "gemini": {"gemini", "vertex"},
+    "bedrock-converse": {"bedrock-converse"},
 }  # fmt: skip
 """Providers that get a dialect other than Chat Completions if the client speaks none of theirs."""
 

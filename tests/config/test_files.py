@@ -108,7 +108,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "TOGETHER_API_KEY": ("llama",),
     "GROQ_API_KEY": ("llama",),
     "CEREBRAS_API_KEY": ("llama",),
-    "AWS_BEARER_TOKEN_BEDROCK": ("anthropic", "llama"),
+    "AWS_BEARER_TOKEN_BEDROCK": ("anthropic", "llama", "amazon-nova"),
     "GOOGLE_GENAI_USE_ENTERPRISE": ("anthropic", "google"),
     "GOOGLE_GENAI_USE_VERTEXAI": ("anthropic", "google"),
     "AZURE_OPENAI_API_KEY": ("openai",),
@@ -187,6 +187,8 @@ def test_the_region_of_bedrock_can_be_chosen() -> None:
     assert url == "https://bedrock-runtime.eu-west-1.amazonaws.com/openai/v1/chat/completions"
     url = providers["bedrock-claude"].urls["anthropic-messages"]
     assert url == "https://bedrock-mantle.eu-west-1.api.aws/anthropic/v1/messages"
+    url = providers["bedrock-converse"].urls["bedrock-converse"]
+    assert url == "https://bedrock-runtime.eu-west-1.amazonaws.com"
 
 
 def test_vllm_serves_the_model_that_the_variable_names() -> None:
@@ -200,8 +202,11 @@ def test_vllm_serves_the_model_that_the_variable_names() -> None:
 def test_provider_urls_are_complete_and_encrypted_except_for_own_engines() -> None:
     own = {"vllm", "ollama", "llamacpp", "local"}
     for name, provider in shipped.built({}).providers.items():
-        for url in provider.urls.values():
-            assert name in own or re.fullmatch(r"https://[a-z0-9.-]+(/[\w.-]+)+", url), name
+        for dialect, url in provider.urls.items():
+            path = (
+                "" if dialect == "bedrock-converse" else r"(/[\w.-]+)+"
+            )  # whose path begins /model
+            assert name in own or re.fullmatch(rf"https://[a-z0-9.-]+{path}", url), name
         assert provider.auth != "x-goog-api-key" or set(provider.urls) == {"gemini"}
 
 

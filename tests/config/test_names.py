@@ -41,6 +41,10 @@ NAMES = [
     ("perplexity/sonar-pro", "openrouter"), ("accounts/fireworks/models/qwen3-8b", "fireworks"),
     ("azure-openai/my-deployment", "azure-openai"), ("openai.gpt-oss-20b-1:0", "bedrock"),
     ("us.anthropic.claude-sonnet-4-20250514-v1:0", "bedrock-claude"),
+    ("amazon.nova-pro-v1:0", "bedrock-converse"),
+    ("eu.amazon.nova-pro-v1:0", "bedrock-converse"),
+    ("meta.llama3-70b-instruct-v1:0", "bedrock-converse"),
+    ("us.meta.llama4-scout-17b-instruct-v1:0", "bedrock-converse"),
 ]  # fmt: skip
 """A name, and the provider that gets it if all are on; None if the name needs a provider."""
 HOSTED = [

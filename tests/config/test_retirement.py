@@ -87,6 +87,7 @@ def test_the_price_list_marks_no_target_as_deprecated() -> None:
         ("mistral/mistral-large-2512", "2027-04-30"),
         ("gemini/gemini-3.1-flash-lite", "2027-05-07"),
         ("gemini/gemini-embedding-001", "2028-05-14"),
+        ("bedrock-converse/us.meta.llama3-3-70b-instruct-v1:0", "2027-03-30"),
     ],
 )
 def test_retirement_dates_are_those_of_the_sources(model: str, day: str) -> None:

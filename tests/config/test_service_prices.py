@@ -41,6 +41,7 @@ SERVICES: list[tuple[str, str, tuple[str, str | None, str]]] = [
     ("xai/grok-4.7", "priority", ("4", "1", "12")),
     ("groq/openai/gpt-oss-120b", "flex", ("0.15", "0.075", "0.6")),
     ("bedrock/openai.gpt-oss-120b-1:0", "priority", ("0.2625", None, "1.05")),
+    ("bedrock-converse/global.amazon.nova-2-lite-v1:0", "priority", ("0.525", "0.13125", "4.375")),
 ]
 
 

@@ -10,11 +10,21 @@ from hypothesis import strategies as st
 from gateway.core import jsonio
 from gateway.core.canonical_request import CanonicalRequest, Media, Text, ToolResult, ToolUse
 from gateway.core.loss import Loss
-from gateway.dialects import DIALECTS, compatibility, translation
+from gateway.core.target import ModelFacts, Target
+from gateway.dialects import DIALECTS, TARGET_OPERATIONS, compatibility, translation
+from tests.dialects.bedrock_converse.read_back import read_back
 from tests.dialects.cases import target
 from tests.dialects.request_strategies import ASKS, Object, decoded
 
 PAIRS = [(client, door) for client in DIALECTS for door in DIALECTS if client != door]
+CONVERSE_MODELS = {
+    "nova": target(
+        "us.amazon.nova-2-lite-v1:0",
+        facts=ModelFacts(effort_style="nova", efforts=("none", "low", "medium", "high")),
+    ),
+    "llama": target("us.meta.llama3-3-70b-instruct-v1:0"),
+}
+"""Models that take much of what Converse has, and little."""
 
 _SETTINGS = (
     "max_output", "stop", "temperature", "top_p", "top_k", "presence_penalty", "frequency_penalty",
@@ -129,19 +139,24 @@ def text_of(value: Any) -> str:
 
 
 def list_unnamed_losses(
-    request: CanonicalRequest, target_dialect: str
+    request: CanonicalRequest, target_dialect: str, model: Target | None = None
 ) -> list[tuple[str, Any, str]]:
     """List what the other dialect neither gets nor names; nothing if the request is refused."""
     losses, refusals = compatibility.check_request(request, target_dialect)
     if refusals:
         return []
-    translation_ = translation.get_translation(DIALECTS[target_dialect])
-    encoded = translation_.encode_request(request, target())
+    dialect = TARGET_OPERATIONS[target_dialect, "generate"]
+    encoded = translation.get_target_translation(dialect).encode_request(request, model or target())
     named = {loss.field for loss in (*losses, *encoded.losses)}
     value = {**encoded.value, "model": "m"}
-    decoded_again = translation_.decode_request(DIALECTS[target_dialect].read(jsonio.dumps(value)))
+    if target_dialect == compatibility.CONVERSE:
+        decoded_again = read_back(jsonio.loads(jsonio.dumps(value)))
+    else:
+        decoded_again = decode_again(target_dialect, value)
     values_again = {what: value for what, value, _ in list_set_values(decoded_again)}
     words = text_of(value)
+    choice = request.tool_choice.mode if request.tool_choice is not None else ""
+    choice_name = request.names.get("tool_choice", "tool_choice")
     missing = []
     for what, value_, name in list_set_values(request):
         kind, _, content = what.partition(" ")
@@ -151,6 +166,8 @@ def list_unnamed_losses(
             continue  # it goes with its image
         if what == "parallel" and not decoded_again.tools:
             continue
+        if kind == "tool" and choice == "none" and choice_name in named:
+            continue  # the model must use none, and gets none
         if what == "thoughts_shown" and decoded_again.effort in _UNTHOUGHT.get(
             target_dialect, ("none",)
         ):
@@ -171,6 +188,12 @@ def list_unnamed_losses(
     return missing
 
 
+def decode_again(name: str, value: Object) -> CanonicalRequest:
+    """Read a body as a client of its dialect would have sent it."""
+    dialect = DIALECTS[name]
+    return translation.get_translation(dialect).decode_request(dialect.read(jsonio.dumps(value)))
+
+
 def _covers(loss: str, name: str) -> bool:
     """True if a loss names a field, or something within it or around it."""
     return loss == name or loss.startswith(f"{name}.") or name.startswith(f"{loss}.")
@@ -185,6 +208,17 @@ def test_every_field_that_a_client_sets_is_sent_or_named_as_a_loss(
     """Law 4 holds."""
     request = decoded(client, data.draw(ASKS[client]))
     assert list_unnamed_losses(request, target_dialect) == []
+
+
+@pytest.mark.parametrize("model", CONVERSE_MODELS)
+@pytest.mark.parametrize("client", DIALECTS)
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@given(st.data())
+def test_every_field_that_a_client_sets_reaches_converse_or_is_named(
+    client: str, model: str, data: st.DataObject
+) -> None:
+    request = decoded(client, data.draw(ASKS[client]))
+    assert list_unnamed_losses(request, compatibility.CONVERSE, CONVERSE_MODELS[model]) == []
 
 
 VALUES: dict[str, tuple[str, Object, str]] = {
@@ -218,7 +252,7 @@ def test_members_without_an_equivalent_are_refused_in_the_clients_spelling(
 ) -> None:
     """The refusal has the client's own spelling."""
     request = decoded(client, {**LEAST[client], **more})
-    for target_dialect in DIALECTS:
+    for target_dialect in (*DIALECTS, compatibility.CONVERSE):
         losses, refusals = compatibility.check_request(request, target_dialect)
         assert losses == []
         assert [refusal.partition(": ")[0] for refusal in refusals] == [name]
@@ -350,5 +384,5 @@ def test_a_cache_lifetime_that_messages_lacks_is_approximated_and_named(lifetime
 
 @pytest.mark.parametrize("rules", compatibility.FIELD_RULES.values(), ids=compatibility.FIELD_RULES)
 def test_every_field_has_a_rule_for_every_dialect(rules: Any) -> None:
-    assert set(rules) == set(DIALECTS)
+    assert set(rules) == {name for name, _ in TARGET_OPERATIONS}
     assert all(bool(rule.reason) is (rule.treatment != "mapped") for rule in rules.values())

@@ -161,6 +161,8 @@ def test_only_answers_are_translated_and_only_if_both_dialects_can() -> None:
     assert not TranslatableRequest(untranslated, body).can_translate_to(ANTHROPIC_MESSAGES)
     with pytest.raises(LookupError, match="openai-chat is not translated"):
         translation.get_translation(untranslated)
+    with pytest.raises(LookupError, match="openai-chat is not translated"):
+        translation.get_target_translation(untranslated)
 
 
 WHOLE = {

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from gateway.dialects import DIALECTS, GEMINI, OPERATIONS, Dialect, can_translate
+from gateway.dialects import GEMINI, OPERATIONS, TARGET_OPERATIONS, Dialect, can_translate
 from gateway.runtime.build import build_config
 from gateway.runtime.composition import Gateway
 from gateway.server.app import App
@@ -100,10 +100,11 @@ def _discard(event: str, **fields: object) -> None:
 
 
 def _make_matrix() -> Iterator[str]:
-    yield f"| model call | client's dialect | {' | '.join(DIALECTS)} |"
-    yield "|---|---|" + "---|" * len(DIALECTS)
+    providers = [name for name, operation in TARGET_OPERATIONS if operation == "generate"]
+    yield f"| model call | client's dialect | {' | '.join(providers)} |"
+    yield "|---|---|" + "---|" * len(providers)
     for path, dialect in list_calls().items():
-        cells = (find_service(dialect, provider) for provider in DIALECTS)
+        cells = (find_service(dialect, provider) for provider in providers)
         yield f"| `POST {path}` | {dialect.name} | {' | '.join(cells)} |"
 
 
@@ -111,7 +112,7 @@ def find_service(dialect: Dialect, provider: str) -> str:
     """Return how the gateway serves an operation at a provider that speaks one dialect only."""
     if dialect.name == provider:
         return "native"
-    target = OPERATIONS.get((provider, dialect.operation))
+    target = TARGET_OPERATIONS.get((provider, dialect.operation))
     if target is not None and can_translate(dialect, target):
         return "translated"
     return "estimated" if dialect.write_token_count is not None else ABSENT

@@ -11,7 +11,7 @@ from typing import Any
 
 from gateway.core.rates import Rates
 from gateway.core.target import TIERS, Lab, Target
-from gateway.dialects import DIALECTS
+from gateway.dialects import TARGET_OPERATIONS
 from gateway.runtime.build import build_config
 from gateway.settings import yaml
 from gateway.settings.loader import load
@@ -71,6 +71,7 @@ def _usd(rate: object) -> str:
 
 def _hosts(labs: Mapping[str, Lab]) -> str:
     lines = ["| set | provider | dialects | labs |", "|---|---|---|---|"]
+    dialects = [name for name, operation in TARGET_OPERATIONS if operation == "generate"]
     parts: dict[str, Any] = {}
     for file in ROOT.glob("config/labs/*.yaml"):
         value: Any = yaml.read(file.read_text("utf-8"), file.name).value
@@ -78,7 +79,7 @@ def _hosts(labs: Mapping[str, Lab]) -> str:
     for name, part in sorted(parts.items(), key=lambda item: (_variables(item[1]), item[0])):
         served = [f"`{lab}`" for lab, it in sorted(labs.items()) if name in _providers(it)]
         if served:
-            cell = ", ".join(f"`{dialect}`" for dialect in DIALECTS if dialect in part["dialects"])
+            cell = ", ".join(f"`{dialect}`" for dialect in dialects if dialect in part["dialects"])
             both = " and " if "enable" in part else " or "
             named = both.join(f"`{dialect}`" for dialect in _variables(part)) or "no key"
             lines.append(f"| {named} | `{name}` | {cell} | {', '.join(served)} |")

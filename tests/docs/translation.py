@@ -5,12 +5,18 @@
 
 from pathlib import Path
 
-from gateway.dialects import DIALECTS
+from gateway.dialects import DIALECTS, TARGET_OPERATIONS
 from gateway.dialects.beta_headers import UNKNOWN_WORD
 from gateway.dialects.compatibility import FIELD_RULES, UNREADABLE_VALUE_RULES, FieldRule
 from gateway.dialects.member_list import WHOLE, Member, MemberList
-from gateway.dialects.translation import get_translation
+from gateway.dialects.translation import get_target_translation, get_translation
 
+TARGET_DIALECTS = {
+    name: dialect
+    for (name, operation), dialect in TARGET_OPERATIONS.items()
+    if operation == "generate"
+}
+"""The dialects that providers speak, by name."""
 PAGE = Path(__file__).parents[2] / "docs" / "translation.md"
 _BEGIN, _END = "<!-- tables -->\n", "<!-- end of tables -->\n"
 
@@ -23,7 +29,7 @@ def page(text: str) -> str:
 
 
 def _fields() -> str:
-    names = list(DIALECTS)
+    names = list(TARGET_DIALECTS)
     lines = [f"| field | {' | '.join(names)} |", "|---|" + "---|" * len(names)]
     lines += [
         f"| `{field}` | {' | '.join(_cell(rules[name]) for name in names)} |"
@@ -54,12 +60,13 @@ def _members_of_answers() -> str:
     """Return a table of the members of answers that are not read unchanged, by what is done."""
     lines = ["## Members of answers\n"]
     lines += [
-        _count(name, get_translation(dialect).answer_members) for name, dialect in DIALECTS.items()
+        _count(name, get_target_translation(dialect).answer_members)
+        for name, dialect in TARGET_DIALECTS.items()
     ]
     lines += ["| dialect | member, or object as a whole | what translation does |", "|---|---|---|"]
-    for name, dialect in DIALECTS.items():
+    for name, dialect in TARGET_DIALECTS.items():
         names: dict[Member, dict[str, None]] = {}
-        for place, place_members in get_translation(dialect).answer_members.items():
+        for place, place_members in get_target_translation(dialect).answer_members.items():
             for key, member in place_members.items():
                 if member.decision in _DECISIONS:
                     group = names.setdefault(member._replace(inside="", path=""), {})

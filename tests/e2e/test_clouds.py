@@ -232,6 +232,43 @@ def test_a_request_to_aws_has_a_signature_of_all_that_is_sent(
     assert error is None
 
 
+def test_a_model_of_bedrock_is_asked_by_its_id_under_a_signature(
+    make: Make, upstream: Upstream
+) -> None:
+    """Its id has a colon, which AWS encodes once more in signatures than in the path."""
+    model = "us.amazon.nova-lite-v1:0"
+
+    def on_converse(value: Config) -> None:
+        on_aws(value)
+        base = value["providers"][CHAT]["base_url"].removesuffix("/openai/v1")
+        value["providers"][CHAT] |= {"base_url": base, "dialects": {"bedrock-converse": ""}}
+        value["labs"][CHAT]["smart"] = [{"model": model}]
+        value["models"][model] = {"price": {"input": 1, "output": 4}}
+
+    world = make(on_converse, AWS_ACCESS_KEY_ID="AKID", AWS_SECRET_ACCESS_KEY="a-secret-of-aws")
+    answer = {
+        "output": {"message": {"role": "assistant", "content": [{"text": TEXT}]}},
+        "stopReason": "end_turn",
+        "usage": {"inputTokens": 7, "outputTokens": 3, "totalTokens": 10},
+        "metrics": {"latencyMs": 1},
+    }
+    upstream.on("/model", Answer(pieces=(jsonio.dumps(answer),)))
+    parsed = ASKS[CHAT](world, f"{CHAT}/smart", False, False)
+    assert parsed == ParsedAnswer(text=TEXT, counts=COUNTS)
+    (request,) = list_requests(upstream, "/model")
+    assert request.path == "/model/us.amazon.nova-lite-v1%3A0/converse"
+    headers = [(name.decode(), value.decode()) for name, value in request.headers]
+    error = check_signature(
+        (request.method, request.path, headers, request.body),
+        {"AKID": Key("a-secret-of-aws", None, math.inf)},
+        region="eu-central-1",
+        service="bedrock",
+        now=time.time(),
+    )
+    assert error is None
+    assert world.entry().cost is not None
+
+
 def test_one_token_serves_all_calls_until_three_quarters_of_its_life(
     world: World, upstream: Upstream, metadata: Metadata, clock: MovingClock
 ) -> None:

@@ -201,6 +201,28 @@ def test_litellm_addresses_become_the_base_url_of_the_provider(
     assert part["base_url"] == url
 
 
+@pytest.mark.parametrize(
+    ("model", "provider", "name"),
+    [
+        ("bedrock/us.amazon.nova-pro-v1:0", "bedrock-converse", "us.amazon.nova-pro-v1:0"),
+        ("bedrock/converse/us.amazon.nova-2-lite-v1:0", "bedrock-converse", "us.amazon.nova-2-lite-v1:0"),
+        ("bedrock/meta.llama3-70b-instruct-v1:0", "bedrock-converse", "meta.llama3-70b-instruct-v1:0"),
+        ("bedrock/invoke/anthropic.claude-haiku-5-5", "bedrock-claude", "anthropic.claude-haiku-5-5"),
+        ("bedrock/openai.gpt-oss-120b-1:0", "bedrock", "openai.gpt-oss-120b-1:0"),
+    ],
+)  # fmt: skip
+def test_a_litellm_model_on_bedrock_goes_to_the_api_that_serves_it(
+    model: str, provider: str, name: str, tmp_path: Path
+) -> None:
+    params = {"model": model, "aws_region_name": "eu-west-1"}
+    imported = import_value(
+        "litellm", {"model_list": [{"model_name": "x", "litellm_params": params}]}
+    )
+    target = build_draft(imported, tmp_path).built_catalogue.catalogue.labs["x"].tiers["smart"][0]
+    assert target.name == f"{provider}/{name}"
+    assert ".eu-west-1." in next(iter(target.provider.urls.values()))
+
+
 def test_litellm_credentials_by_name_and_base_models_are_imported(tmp_path: Path) -> None:
     value = {
         "model_list": [

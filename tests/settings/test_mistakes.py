@@ -261,6 +261,8 @@ REPLACED: list[tuple[str, str, str]] = [
      "3: error: providers.acme: has neither `dialects` nor `endpoints`."),
     ("{openai-chat: /chat/completions}", "{openai_chat: /x}",
      "5: error: providers.acme.dialects.openai_chat: no such dialect. Did you mean 'openai-chat'?"),
+    ("{openai-chat: /chat/completions}", "{bedrock_converse: ''}",
+     "5: error: providers.acme.dialects.bedrock_converse: no such dialect. Did you mean 'bedrock-converse'?"),
     ("{openai-chat: /chat/completions}", "{openai-chat: /x}\n    endpoints: {openai-file: ''}",
      "6: error: providers.acme.endpoints.openai-file: no such table of endpoints. Did you mean 'openai-files'?"),
     ("https://acme.example/v1", "acme.example/v1",

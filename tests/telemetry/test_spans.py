@@ -197,7 +197,13 @@ def test_spans_show_errors_of_the_gateway_and_of_providers_and_not_of_clients(
 
 @pytest.mark.parametrize(
     ("provider", "expected"),
-    [("gemini", "gcp.gemini"), ("xai", "x_ai"), ("openai", "openai"), ("my-vllm", "my-vllm")],
+    [
+        ("gemini", "gcp.gemini"),
+        ("bedrock-converse", "aws.bedrock"),
+        ("xai", "x_ai"),
+        ("openai", "openai"),
+        ("my-vllm", "my-vllm"),
+    ],
 )
 def test_providers_have_the_names_of_the_conventions(provider: str, expected: str) -> None:
     _, answer = make_spans(entry(), last=intent(provider=provider))

@@ -1,36 +1,37 @@
 """A canonical request as a body, as a client of Anthropic's would write it.
 
-Neighbouring turns of one role become one message. All results of one assistant message come first
-in the user message that follows. A tool call without a result gets one that says so. Later system
-turns become text of the user. Sources: Anthropic's API reference, and what the API refuses: blank
-text, images in results that are errors, ids that are not plain or occur twice, and a conversation
-that the assistant begins. `request.write` removes what a single model or host refuses.
+See dialects.message_builder for the order of messages. Sources: Anthropic's API reference, and what
+the API refuses: blank text, images in results that are errors, ids that are not plain or occur
+twice, and a conversation that the assistant begins. `request.write` removes what a single model or
+host refuses.
 """
 
 import hashlib
 from collections.abc import Iterable
 
-from gateway.core import jsonio
 from gateway.core.canonical_request import (
     CanonicalRequest,
-    CanonicalTurn,
     Media,
-    Part,
-    Refused,
     Text,
     Thought,
     Tool,
     ToolResult,
-    ToolUse,
 )
 from gateway.core.jsonio import Json
 from gateway.core.loss import Loss
 from gateway.core.target import Target
-from gateway.dialects import reasoning_state, tool_ids
+from gateway.dialects import tool_ids
 from gateway.dialects.anthropic_messages import effort
 from gateway.dialects.anthropic_messages.content import write_cache, write_media, write_text
 from gateway.dialects.base import EncodedRequest
 from gateway.dialects.body_patch import LossAction
+from gateway.dialects.message_builder import (
+    CUSTOM_TOOL_SCHEMA,
+    JSON_INSTRUCTION,
+    NO_RESULT,
+    TOOL_PREFIX,
+    MessageBuilder,
+)
 
 type Object = dict[str, Json]
 
@@ -45,22 +46,6 @@ _UNMARKED_TYPES = ("thinking", "redacted_thinking")
 """Types of blocks that take no breakpoint."""
 _MAX_USER_LENGTH = 256
 """The most characters of `metadata.user_id`."""
-_JSON_INSTRUCTION = (
-    "Answer with one JSON object and nothing else: no text before or after it, and no code fence."
-)
-"""Replaces a JSON mode without a schema, which the API lacks: its schemas allow only members that
-they name. The gateway puts it behind the client's own instructions. It never changes, so that the
-prompt cache works as without it."""
-_CUSTOM_TOOL_SCHEMA = {
-    "type": "object",
-    "properties": {"input": {"type": "string"}},
-    "required": ["input"],
-    "additionalProperties": False,
-}
-"""The parameters of the function that replaces a custom tool."""
-_NO_CONTENT = "(no content)"
-"""Fills an empty message, which the API refuses."""
-_SYSTEM_ROLES = ("system", "developer")
 
 
 def encode_request(request: CanonicalRequest, target: Target) -> EncodedRequest:
@@ -68,200 +53,58 @@ def encode_request(request: CanonicalRequest, target: Target) -> EncodedRequest:
     return _BodyWriter(request, target).write()
 
 
-class _MessageDraft:
-    """A message in the making: neighbouring turns of one role."""
+class _MessageWriter(MessageBuilder):
+    """The system prompt and messages of one request."""
 
-    __slots__ = ("blocks", "results", "role", "uses")
-
-    def __init__(self, role: str) -> None:
-        self.role = role
-        self.blocks: list[Object] = []
-        self.results: list[ToolResult] = []
-        self.uses: list[tuple[str, str]] = []
-        """For each tool call of an assistant: the client's id, and the id that the target gets."""
-
-
-class MessageBuilder:
-    """The system prompt and messages that one target gets, built from the turns of a request."""
-
-    __slots__ = ("_drafts", "_losses", "_maker", "_sent_ids", "_turns_name", "messages", "system")
+    __slots__ = ()
 
     def __init__(self, request: CanonicalRequest, target: Target) -> None:
-        self._turns_name = request.names.get("turns", "messages")
-        self._maker = reasoning_state.hash_maker(target, "anthropic-messages")
-        self._losses: dict[Loss, None] = {}
-        self._drafts: list[_MessageDraft] = []
-        self._sent_ids: set[str] = set()
-        turns = request.turns
-        lead = next((at for at, it in enumerate(turns) if it.role not in _SYSTEM_ROLES), len(turns))
-        alone = 0 < lead == len(turns)
-        if alone:
-            lead -= 1
-            self._record_loss("", "approximated", "needs a user turn: the system turn becomes one")
-        self.system = [block for turn in turns[:lead] for block in self._write_parts(turn.parts)]
-        for turn in turns[lead:]:
-            if turn.role == "assistant":
-                self._add_assistant_turn(turn)
-            else:
-                self._add_user_turn(turn, later=turn.role in _SYSTEM_ROLES and not alone)
-        self.messages = self._join_drafts()
+        super().__init__(request, target, dialect_name="anthropic-messages", call_prefix="toolu_")
 
-    @property
-    def losses(self) -> tuple[Loss, ...]:
-        """Losses beyond the rules of dialects.compatibility."""
-        return tuple(self._losses)
+    def _write_text(self, part: Text) -> list[Object]:
+        block = write_text(part)
+        return [] if block is None else [block]
 
-    def _record_loss(self, member: str, action: LossAction, why: str) -> None:
-        field = f"{self._turns_name}.{member}" if member else self._turns_name
-        self._losses[Loss(field, action, f"anthropic-messages {why}")] = None
+    def _write_media(self, part: Media) -> list[Object]:
+        block = write_media(part)
+        return [] if block is None else [block]
 
-    def _take_draft(self, role: str) -> _MessageDraft:
-        if not self._drafts or self._drafts[-1].role != role:
-            self._drafts.append(_MessageDraft(role))
-        return self._drafts[-1]
+    def _write_call(self, id: str, name: str, arguments: Object) -> Object:
+        return {"type": "tool_use", "id": id, "name": name, "input": arguments}
 
-    def _add_user_turn(self, turn: CanonicalTurn, *, later: bool) -> None:
-        """Add a user turn, or a later system turn, which the API allows as user text only."""
-        draft = self._take_draft("user")
-        draft.results += [part for part in turn.parts if isinstance(part, ToolResult)]
-        blocks = self._write_parts(part for part in turn.parts if not isinstance(part, ToolResult))
-        for block in blocks if later else ():
-            if block["type"] == "text":
-                block["text"] = f"<system>\n{block['text']}\n</system>"
-        draft.blocks += blocks
-
-    def _add_assistant_turn(self, turn: CanonicalTurn) -> None:
-        for part in turn.parts:
-            match part:
-                case Text() | Refused():
-                    cached = part.cache if isinstance(part, Text) else None
-                    block = write_text(Text(text=part.text, cache=cached))
-                case ToolUse():
-                    block = self._write_tool_use(part)
-                case Thought():
-                    block = self._write_thought(part)
-                case _:
-                    self._record_dropped_part(part)
-                    block = None
-            if block is not None:
-                self._take_draft("assistant").blocks.append(block)
-
-    def _write_tool_use(self, part: ToolUse) -> Object:
-        sent = tool_ids.make_plain_id(part.id, "toolu_")
-        if sent in self._sent_ids:  # a client that counts anew in each turn
-            sent = tool_ids.make_plain_id(f"{sent} {len(self._sent_ids)}", "toolu_")
-        self._sent_ids.add(sent)
-        self._take_draft("assistant").uses.append((part.id, sent))
-        if part.state is not None:
-            self._record_foreign_reasoning()
-        name = tool_ids.make_plain_id(part.name, "tool_")
-        return {"type": "tool_use", "id": sent, "name": name, "input": self._write_input(part)}
-
-    def _write_input(self, part: ToolUse) -> Json:
-        """Return the input of a tool call as an object; text that is no object goes into `_raw`."""
-        if part.custom:
-            return {"input": part.arguments}
-        if part.arguments.strip() in ("", "null"):  # some hosts write null where there are none
-            return {}
-        try:
-            value = jsonio.loads(part.arguments.encode())
-        except jsonio.JsonError:
-            value = None
-        if isinstance(value, dict):
-            return value
-        self._record_loss(
-            "arguments",
-            "approximated",
-            "needs an object as input: the gateway puts the text in _raw",
-        )
-        return {"_raw": part.arguments}
-
-    def _write_thought(self, part: Thought) -> Object | None:
-        """Return a thinking block; None for reasoning that another model made."""
-        if part.state is None or part.maker != self._maker:
-            self._record_foreign_reasoning()
-            return None
+    def _write_own_thought(self, state: str, part: Thought) -> Object:
         if part.redacted:
-            return {"type": "redacted_thinking", "data": part.state}
-        return {"type": "thinking", "thinking": part.text, "signature": part.state}
+            return {"type": "redacted_thinking", "data": state}
+        return {"type": "thinking", "thinking": part.text, "signature": state}
 
-    def _record_foreign_reasoning(self) -> None:
-        why = "gets no reasoning of another model"
-        self._record_loss("reasoning", "dropped", why)
+    def _write_result(
+        self, id: str, result: ToolResult | None, blocks: list[Object]
+    ) -> tuple[list[Object], list[Object]]:
+        block: Object = {"type": "tool_result", "tool_use_id": id}
+        if result is None:
+            return [{**block, "is_error": True, "content": [_make_text(NO_RESULT)]}], []
+        behind: list[Object] = []
+        if result.error:
+            behind = [it for it in blocks if it["type"] != "text"]
+            blocks = [it for it in blocks if it["type"] == "text"] or [_make_text("Error")]
+            block["is_error"] = True
+        if blocks:
+            block["content"] = blocks
+        return [{**block, **write_cache(result.cache)}], behind
 
-    def _record_dropped_part(self, part: Part) -> None:
-        kind = part.kind if isinstance(part, Media) else type(part).__name__
-        self._record_loss(kind.lower(), "dropped", "has no such part in this place")
+    def _write_messages(
+        self, role: str, results: list[Object], blocks: list[Object]
+    ) -> list[Object]:
+        return [{"role": role, "content": [*results, *blocks]}]
 
-    def _write_parts(self, parts: Iterable[Part]) -> list[Object]:
-        """Return text, images and documents as blocks, without blank text."""
-        blocks: list[Object | None] = []
-        for part in parts:
-            block = write_media(part) if isinstance(part, Media) else None
-            if isinstance(part, Text):
-                blocks.append(write_text(part))
-            elif block is not None:
-                blocks.append(block)
-            else:
-                self._record_dropped_part(part)
-        return [block for block in blocks if block is not None]
-
-    def _join_drafts(self) -> list[Object]:
-        """Return the messages; each tool call has its result in the next message."""
-        messages: list[Object] = []
-        uses: list[tuple[str, str]] = []
-        drafts = self._drafts
-        if drafts and drafts[0].role == "assistant":
-            drafts = [_MessageDraft("user"), *drafts]
-        if drafts and drafts[-1].uses:
-            drafts = [*drafts, _MessageDraft("user")]
-        for draft in drafts:
-            content = draft.blocks
-            if draft.role == "user":
-                content = [*self._write_results(uses, draft.results), *draft.blocks]
-            messages.append({"role": draft.role, "content": content or [_make_text(_NO_CONTENT)]})
-            uses = draft.uses
-        if messages and drafts[-1].role == "assistant":
-            self._trim_prefill(messages[-1]["content"][-1])
-        return messages
-
-    def _trim_prefill(self, block: Object) -> None:
+    def _trim_prefill(self, message: Object) -> None:
         """Remove space from the end of a begun answer: the API refuses it there."""
+        block = message["content"][-1]
         if block["type"] == "text" and block["text"] != block["text"].rstrip():
             block["text"] = block["text"].rstrip()
             self._record_loss(
                 "", "approximated", "does not continue an answer that ends in a space"
             )
-
-    def _write_results(
-        self, uses: list[tuple[str, str]], results: list[ToolResult]
-    ) -> list[Object]:
-        """Return one result for each tool call, then the blocks that a result may not hold."""
-        open_, written, behind = list(uses), list[Object](), list[Object]()
-        for result in results:
-            use = next((it for it in open_ if it[0] == result.id), None)
-            blocks = self._write_parts(result.parts)
-            if use is None:
-                self._record_loss(
-                    "tool_result", "approximated", "gets a result without its call as text"
-                )
-                behind += blocks
-                continue
-            open_.remove(use)
-            block: Object = {"type": "tool_result", "tool_use_id": use[1]}
-            if result.error:
-                behind += [it for it in blocks if it["type"] != "text"]
-                blocks = [it for it in blocks if it["type"] == "text"] or [_make_text("Error")]
-                block["is_error"] = True
-            if blocks:
-                block["content"] = blocks
-            written.append({**block, **write_cache(result.cache)})
-        for _, sent in open_:
-            none = [_make_text("No result provided")]
-            written.append(
-                {"type": "tool_result", "tool_use_id": sent, "is_error": True, "content": none}
-            )
-        return written + behind
 
 
 class _BodyWriter:
@@ -276,7 +119,7 @@ class _BodyWriter:
     def write(self) -> EncodedRequest:
         """Write all members, in the order in which the provider caches a prompt."""
         request, target = self._request, self._target
-        turns = MessageBuilder(request, target)
+        turns = _MessageWriter(request, target)
         cap = next(
             it
             for it in (
@@ -297,7 +140,7 @@ class _BodyWriter:
             self._set("tool_choice", self._write_tool_choice(), "tool_choice")
         form = request.form
         if form is not None and form.schema is None:
-            turns.system.append({"type": "text", "text": _JSON_INSTRUCTION})
+            turns.system.append({"type": "text", "text": JSON_INSTRUCTION})
         self._set("system", turns.system or None, "turns")
         self._set("messages", turns.messages, "turns")
         self._write_sampling()
@@ -348,7 +191,7 @@ class _BodyWriter:
             return None
         choice: Object = {"type": _TOOL_CHOICE_TYPES[wanted.mode] if wanted is not None else "auto"}
         if wanted is not None and wanted.mode == "tool":
-            choice["name"] = tool_ids.make_plain_id(wanted.name or "", "tool_")
+            choice["name"] = tool_ids.make_plain_id(wanted.name or "", TOOL_PREFIX)
         if single and choice["type"] != "none":
             choice["disable_parallel_tool_use"] = True
         return choice
@@ -462,10 +305,10 @@ def _write_tool(tool: Tool) -> Object:
     """Return a tool as a function; a custom tool becomes one that takes a text."""
     given = tool.parameters if isinstance(tool.parameters, dict) else {}
     plain = {"type": "object", **(given or {"properties": {}})}
-    written: Object = {"name": tool_ids.make_plain_id(tool.name, "tool_")}
+    written: Object = {"name": tool_ids.make_plain_id(tool.name, TOOL_PREFIX)}
     if tool.description is not None:
         written["description"] = tool.description
-    written["input_schema"] = _CUSTOM_TOOL_SCHEMA if tool.kind == "custom" else plain
+    written["input_schema"] = CUSTOM_TOOL_SCHEMA if tool.kind == "custom" else plain
     if tool.strict and tool.kind == "function":
         written["strict"] = True
     return {**written, **write_cache(tool.cache)}

@@ -29,7 +29,7 @@ from gateway.core.jsonio import Json
 from gateway.dialects.anthropic_messages.schema import ANSWER
 from gateway.dialects.anthropic_messages.stream import MessageFacts, read_frame, read_stop_reason
 from gateway.dialects.json_values import read_text
-from gateway.dialects.stream_frames import Frame, FrameDecoder, UnreadNames
+from gateway.dialects.stream_frames import Frame, SseDecoder, UnreadNames
 
 type Object = dict[str, Json]
 
@@ -56,7 +56,7 @@ _DELTA_TYPES = {
 """By block type: the types of its deltas. Some hosts leave the type out."""
 
 
-class Decoder(FrameDecoder):
+class Decoder(SseDecoder):
     """The state of one stream; see gateway.dialects.base.Decoder."""
 
     __slots__ = ("_blocks", "_facts", "_last_delta")

@@ -43,7 +43,7 @@ from gateway.dialects.gemini.schema import ANSWER
 from gateway.dialects.gemini.stream import GeminiStreamFacts, read_frame
 from gateway.dialects.gemini.tools import CallJoiner
 from gateway.dialects.json_values import as_text
-from gateway.dialects.stream_frames import Frame, FrameDecoder, make_broken_problem
+from gateway.dialects.stream_frames import Frame, SseDecoder, make_broken_problem
 
 _REASONS: dict[str, FinishReason] = {
     "STOP": "stop",
@@ -84,7 +84,7 @@ type _Source = tuple[str | None, str | None, int | None, int | None, Json]
 _SOURCE_KINDS = ("web", "retrievedContext", "maps", "image")
 
 
-class Decoder(FrameDecoder):
+class Decoder(SseDecoder):
     """Decodes one stream; see base.Decoder."""
 
     __slots__ = ("_reader",)

@@ -45,7 +45,7 @@ from gateway.dialects.openai_chat.reasoning_state import (
 from gateway.dialects.openai_chat.schema import ANSWER
 from gateway.dialects.openai_chat.stream import ChatStreamFacts, read_frame
 from gateway.dialects.openai_chat.tools import ToolCallAssembler
-from gateway.dialects.stream_frames import Frame, FrameDecoder
+from gateway.dialects.stream_frames import Frame, SseDecoder
 
 type Object = dict[str, Json]
 
@@ -67,7 +67,7 @@ _FINISH_REASONS: Mapping[str, FinishReason] = {
 """Words of OpenAI and of other hosts: Mistral, Z.ai, Anthropic, DeepSeek, Together, vLLM."""
 
 
-class StreamDecoder(FrameDecoder):
+class StreamDecoder(SseDecoder):
     """One stream of chunks; see Decoder in gateway.dialects.base."""
 
     __slots__ = ("_choices", "_facts", "_is_started", "_sources", "_start", "_told_usage")

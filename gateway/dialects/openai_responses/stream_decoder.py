@@ -36,7 +36,7 @@ from gateway.dialects.openai_responses.stream import (
     ResponsesStreamFacts,
     read_frame,
 )
-from gateway.dialects.stream_frames import Frame, FrameDecoder, name_unread_members
+from gateway.dialects.stream_frames import Frame, SseDecoder, name_unread_members
 
 _CALL_ARGUMENTS = {"function_call": "arguments", "custom_tool_call": "input"}
 """Items that call the client's tools, and the member with their arguments."""
@@ -51,7 +51,7 @@ _REASONS: Mapping[str, FinishReason] = {
 }
 
 
-class Decoder(FrameDecoder):
+class Decoder(SseDecoder):
     """The state of one stream; see gateway.dialects.base."""
 
     __slots__ = (

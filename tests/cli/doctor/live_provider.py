@@ -9,7 +9,16 @@ from typing import Any
 
 import orjson
 
-from tests.clients.model_turns import CHAT, GEMINI, MESSAGES, RESPONSES, Tokens, Turn, write_turn
+from tests.clients.model_turns import (
+    CHAT,
+    CONVERSE,
+    GEMINI,
+    MESSAGES,
+    RESPONSES,
+    Tokens,
+    Turn,
+    write_turn,
+)
 from tests.e2e.upstream import Answer, Request
 
 SECRETS = {
@@ -23,7 +32,7 @@ SECRETS = {
 """What no recording may have, by what it is."""
 _PATHS = {
     "/chat/completions": CHAT, "/embeddings": CHAT, "/responses": RESPONSES, "/messages": MESSAGES,
-    "/v1beta/models/": GEMINI,
+    "/v1beta/models/": GEMINI, "/converse": CONVERSE,
 }  # fmt: skip
 _LENGTH_WORDS = {
     CHAT: (b'"finish_reason":"stop"', b'"finish_reason":"length"'),
@@ -72,7 +81,7 @@ class LiveProvider:
 def _read(request: Request) -> Asked:
     dialect = next(name for part, name in _PATHS.items() if part in request.path)
     body = request.json
-    stream = bool(body.get("stream")) or ":stream" in request.path
+    stream = bool(body.get("stream")) or "stream" in request.path
     text = request.body
     if "/embeddings" in request.path or ":embedContent" in request.path:
         name = "embed"
@@ -98,8 +107,10 @@ def _answer(asked: Asked, number: int) -> Answer:
         return _embed(asked)
     turn = turns.get(asked.name, Turn(text="OK."))
     tokens = Tokens(fresh=11, output=5)
-    answer = write_turn(asked.dialect, turn, number, stream=asked.stream, model=f"m-{asked.dialect}", tokens=tokens)  # fmt: skip
-    if asked.name == "cut":
+    is_cut = asked.dialect == CONVERSE and asked.name == "cut"
+    members = {"stopReason": "max_tokens"} if is_cut else None
+    answer = write_turn(asked.dialect, turn, number, stream=asked.stream, model=f"m-{asked.dialect}", tokens=tokens, members=members)  # fmt: skip
+    if asked.name == "cut" and not is_cut:
         before, after = _LENGTH_WORDS[asked.dialect]
         answer = edit(answer, lambda body: body.replace(b'"incomplete_details":null,', b"").replace(before, after, 1))  # fmt: skip
     if asked.name == "leave":  # it goes on until the client has left

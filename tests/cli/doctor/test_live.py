@@ -1,9 +1,11 @@
 """`tiergate doctor --live`: probes of each dialect, what differs, the budget and the recording."""
 
+import base64
 import contextlib
 import io
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,14 +14,15 @@ import pytest
 from gateway.cli.app import EXIT_INTERRUPTED
 from tests.cli.doctor.live_provider import SECRETS, Asked, Change, LiveProvider, edit, refuse
 from tests.cli.run import config, run
-from tests.clients.model_turns import CHAT, GEMINI, MESSAGES, RESPONSES
+from tests.clients.model_turns import CHAT, CONVERSE, GEMINI, MESSAGES, RESPONSES, Turn, write_turn
 from tests.corpus.__main__ import main as judge_recording
+from tests.dialects.bedrock_converse import frames as converse
 from tests.e2e.upstream import Answer, Upstream
 from tests.e2e.world import Loop
 
 DIALECTS = (CHAT, RESPONSES, MESSAGES, GEMINI)
 PROBES = ["whole", "stream", "tools", "result", "cut", "leave"]
-PATHS = {CHAT: "/chat/completions", RESPONSES: "/responses", MESSAGES: "/messages", GEMINI: "/v1beta"}  # fmt: skip
+PATHS = {CHAT: "/chat/completions", RESPONSES: "/responses", MESSAGES: "/messages", GEMINI: "/v1beta", CONVERSE: '""'}  # fmt: skip
 AUTH = {MESSAGES: "x-api-key", GEMINI: "x-goog-api-key"}
 
 
@@ -184,6 +187,70 @@ def set_type(kind: str) -> Change:
         return Answer(pieces=answer.pieces, headers=(("content-type", kind),), length=answer.length, end=answer.end)  # fmt: skip
 
     return change
+
+
+def test_a_target_that_speaks_converse_is_probed_by_a_client_of_chat_completions(
+    place: Place,
+) -> None:
+    """The recording has the event streams in base64, and no name of the user's own."""
+    done = place.run(dialects=(CONVERSE,))
+    assert [finding for finding in done.find() if finding["level"] != "ok"] == []
+    assert [item.name for item in done.provider.asked] == PROBES
+    assert done.find(f"{CONVERSE}/m-{CONVERSE} {CONVERSE} {', '.join(PROBES)}: as expected; 55")
+    first, second, *_ = done.lines
+    assert (first["endpoint"], first["response"]["body_kind"]) == ("bedrock_converse", "json")
+    assert first["request"]["path"] == f"/model/m-{CONVERSE}/converse"
+    assert second["request"]["path"] == f"/model/m-{CONVERSE}/converse-stream"
+    assert second["response"]["body_kind"] == "base64"
+    stream = base64.b64decode(second["response"]["body"])
+    pieces = write_turn(CONVERSE, Turn(text="OK."), 2, stream=True).pieces
+    assert stream[:12] == b"".join(piece or b"" for piece in pieces)[:12]
+    assert b"messageStop" in stream
+
+
+def give_whole_answer(asked: Asked, answer: Answer) -> Answer:
+    """Answer a stream as a whole, as models do that stream no tools."""
+    turn = (
+        Turn(calls=(("get_weather", {"city": "Paris"}),))
+        if asked.name == "tools"
+        else Turn(text="OK.")
+    )
+    return write_turn(CONVERSE, turn, 9, stream=False) if asked.stream else answer
+
+
+def add_event(name: str) -> Change:
+    """Add an event after the first one of each stream."""
+    return add_frame(converse.write_event(name, {"mood": "glad"}))
+
+
+def add_member(asked: Asked, answer: Answer) -> Answer:
+    """Add a member that no list has to whole answers."""
+    return (
+        answer
+        if asked.stream
+        else edit(answer, lambda body: body.replace(b'"output"', b'"mood":1,"output"', 1))
+    )
+
+
+@pytest.mark.parametrize(
+    ("probe", "change", "text"),
+    [
+        ("stream", give_whole_answer, ""),
+        ("stream", add_event("moodChange"), "unknown to the gateway: moodChange"),
+        ("stream", add_event("contentBlockStop"), "unknown to the gateway: mood"),
+        ("whole", add_member, "unknown to the gateway: mood"),
+        ("stream", set_type("text/event-stream"), "the content type is text/event-stream, not application/vnd.amazon.eventstream"),
+        ("stream", lambda asked, answer: replace(answer, pieces=answer.pieces[:-1]), "The provider ended the answer before it was complete."),
+        ("stream", lambda asked, answer: edit(answer, lambda piece: piece.replace(b"OK", b"KO")), "checksum"),
+    ],
+)  # fmt: skip
+def test_what_differs_in_converse_is_told(
+    place: Place, probe: str, change: Change, text: str
+) -> None:
+    done = place.run(change, dialects=(CONVERSE,), budget="2")
+    line = done.find_probe(CONVERSE, probe)[0]
+    assert text in line["message"]
+    assert (line["level"] == "ok") is not bool(text)
 
 
 UNKNOWN_EVENT = b'event: response.mood\ndata: {"type":"response.mood","mood":"glad","sequence_number":99}\n\n'  # fmt: skip

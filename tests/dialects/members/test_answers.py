@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 import pytest
 
 from gateway.core.events import AnswerMetadata, Failed
-from gateway.dialects import DIALECTS
+from gateway.dialects import TARGET_OPERATIONS
 from gateway.dialects.member_list import (
     OTHER,
     READ,
@@ -18,9 +18,10 @@ from gateway.dialects.member_list import (
     read_inside,
 )
 from gateway.dialects.stream_frames import Frame, find_unread_in_frame
-from gateway.dialects.translation import get_translation
+from gateway.dialects.translation import get_target_translation
 from tests.dialects.members import (
     anthropic_messages_answers,
+    bedrock_converse_answers,
     gemini_answers,
     openai_chat_answers,
     openai_responses_answers,
@@ -44,6 +45,7 @@ SAMPLES: Mapping[str, AnswerSamples] = {
     "anthropic-messages": anthropic_messages_answers.SAMPLES,
     "openai-responses": openai_responses_answers.SAMPLES,
     "gemini": gemini_answers.SAMPLES,
+    "bedrock-converse": bedrock_converse_answers.SAMPLES,
 }
 CANARY = "tiergate_canary"
 CASES = [
@@ -136,16 +138,18 @@ def change(value: object) -> object:
 
 @pytest.mark.parametrize(("name", "sample"), CASES)
 def test_the_samples_decode_to_answers(name: str, sample: AnswerSample) -> None:
-    events = sample.decode(DIALECTS[name])
+    events = sample.decode(TARGET_OPERATIONS[name, "generate"])
     assert events
     assert not any(isinstance(event, Failed) for event in events)
 
 
 @pytest.mark.parametrize(("name", "sample"), CASES)
 def test_an_unknown_member_is_named_in_every_place(name: str, sample: AnswerSample) -> None:
-    dialect = DIALECTS[name]
+    dialect = TARGET_OPERATIONS[name, "generate"]
     everywhere = sample
-    for place in list_places(sample.value, get_translation(dialect).answer_members, sample.name):
+    for place in list_places(
+        sample.value, get_target_translation(dialect).answer_members, sample.name
+    ):
         if not place.is_whole:
             value = with_member(sample.value, place, CANARY, "sings")
             names = list_names(sample._replace(value=value).decode(dialect))
@@ -159,7 +163,7 @@ def test_an_unknown_member_is_named_in_every_place(name: str, sample: AnswerSamp
 
 @pytest.mark.parametrize(("name", "sample"), CASES)
 def test_only_what_no_list_has_is_unknown(name: str, sample: AnswerSample) -> None:
-    members = get_translation(DIALECTS[name]).answer_members
+    members = get_target_translation(TARGET_OPERATIONS[name, "generate"]).answer_members
     before = {*find_unknown_members(sample.value, members, sample.name)}
     for place in list_places(sample.value, members, sample.name):
         value = with_member(sample.value, place, CANARY, "sings")
@@ -178,8 +182,8 @@ def test_an_unknown_type_word_is_named_by_its_path() -> None:
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_every_member_marked_as_read_changes_an_event(name: str) -> None:
-    dialect = DIALECTS[name]
-    members = get_translation(dialect).answer_members
+    dialect = TARGET_OPERATIONS[name, "generate"]
+    members = get_target_translation(dialect).answer_members
     unproven = {*list_members(members, ("read", "carried"))}
     for sample in list_samples(SAMPLES[name]):
         before = sample.decode(dialect)
@@ -195,8 +199,8 @@ def test_every_member_marked_as_read_changes_an_event(name: str) -> None:
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_every_member_that_is_left_out_is_named(name: str) -> None:
-    dialect = DIALECTS[name]
-    members = get_translation(dialect).answer_members
+    dialect = TARGET_OPERATIONS[name, "generate"]
+    members = get_target_translation(dialect).answer_members
     unproven = {*list_members(members, ("named",))}
     for sample in list_samples(SAMPLES[name]):
         before = {*list_names(sample.decode(dialect))}
@@ -211,5 +215,5 @@ def test_every_member_that_is_left_out_is_named(name: str) -> None:
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_members_of_answers_are_never_refused_or_approximated(name: str) -> None:
-    members = get_translation(DIALECTS[name]).answer_members
+    members = get_target_translation(TARGET_OPERATIONS[name, "generate"]).answer_members
     assert list_members(members, ("refused", "approximated")) == []

@@ -15,8 +15,8 @@ from gateway.core.events import (
     ToolDelta,
     ToolStart,
 )
-from gateway.dialects import Dialect
-from gateway.dialects.translation import get_translation
+from gateway.dialects import TargetDialect
+from gateway.dialects.translation import get_target_translation
 
 
 class ToolCall(msgspec.Struct):
@@ -44,9 +44,9 @@ class DecodedAnswer(msgspec.Struct):
     """The error in place of the rest."""
 
 
-def decode_answer(dialect: Dialect, body: bytes, *, is_stream: bool) -> DecodedAnswer:
+def decode_answer(dialect: TargetDialect, body: bytes, *, is_stream: bool) -> DecodedAnswer:
     """Decode an answer, whole or streamed."""
-    functions = get_translation(dialect)
+    functions = get_target_translation(dialect)
     if not is_stream:
         return _collect(functions.decode_response(body))
     decoder = functions.make_decoder()

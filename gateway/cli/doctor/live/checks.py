@@ -16,10 +16,16 @@ from gateway.core.errors import Problem, ProblemKind
 from gateway.core.price import Price, compute_bill_difference, compute_cost, explain_unknown_cost
 from gateway.core.prompt_bound import bound_prompt_tokens
 from gateway.core.target import base_name
+from gateway.dialects import BEDROCK_CONVERSE
+from gateway.dialects.bedrock_converse import stream_decoder as converse_stream
 from gateway.dialects.member_list import find_unknown_members
-from gateway.dialects.translation import get_translation
+from gateway.dialects.translation import get_target_translation
 
 _EVENT_STREAM, _JSON = "text/event-stream", "application/json"
+_STREAM_TYPES: Mapping[str, str] = {
+    BEDROCK_CONVERSE.name: "application/vnd.amazon.eventstream",
+}
+"""The content types of streams that are no server-sent events, by dialect."""
 _LAST_EVENTS: Mapping[str, tuple[bytes, ...]] = {
     "openai-chat": (b"[DONE]",),
     "openai-responses": (b'"response.completed"', b'"response.incomplete"'),
@@ -127,16 +133,16 @@ def _check_form(outcome: ProbeOutcome) -> Iterator[Deviation]:
     """Check the type of the content, the end of a stream, and members that no list has."""
     exchange, probe, dialect = outcome.exchange, outcome.probe, outcome.series.dialect
     content_type = exchange.get_header("content-type").partition(";")[0].strip().lower()
-    expected_type = _EVENT_STREAM if probe.is_stream else _JSON
+    is_streamed = _is_streamed(outcome)
+    expected_type = _STREAM_TYPES.get(dialect.name, _EVENT_STREAM) if is_streamed else _JSON
     if content_type != expected_type:
         yield Deviation(
             "warning", f"the content type is {content_type or 'missing'}, not {expected_type}"
         )
-    frames = [sse.read_data(frame) for frame in sse.split_frames(exchange.body)]
-    frames = [frame for frame in frames if frame] if probe.is_stream else [exchange.body]
-    if probe.is_stream and not probe.is_left:
+    frames = _list_frames(outcome) if is_streamed else [("answer", exchange.body)]
+    if is_streamed and not probe.is_left:
         last_events = _LAST_EVENTS.get(dialect.name)
-        last_frame = frames[-1] if frames else b""
+        last_frame = frames[-1][1] if frames else b""
         if last_events is not None and not any(text in last_frame for text in last_events):
             yield Deviation(
                 "warning", f"the stream does not end with {_LAST_EVENT_NAMES[dialect.name]}"
@@ -147,11 +153,27 @@ def _check_form(outcome: ProbeOutcome) -> Iterator[Deviation]:
         yield Deviation("warning", f"unknown to the gateway: {', '.join(names[:_MAX_NAMES])}{more}")
 
 
-def _find_unknown_names(outcome: ProbeOutcome, frames: list[bytes]) -> list[str]:
-    members = get_translation(outcome.series.dialect).answer_members
-    object_name = "event" if outcome.probe.is_stream else "answer"
+def _is_streamed(outcome: ProbeOutcome) -> bool:
+    """True if the answer is a stream: some models of Converse give a whole one in its place."""
+    is_whole = outcome.series.dialect is BEDROCK_CONVERSE and outcome.exchange.body[:1] == b"{"
+    return outcome.probe.is_stream and not is_whole
+
+
+def _list_frames(outcome: ProbeOutcome) -> list[tuple[str, bytes]]:
+    """List the payloads of a stream, each with the name of its object in the member list."""
+    if outcome.series.dialect is BEDROCK_CONVERSE:
+        return [
+            (f"event:{kind}", payload)
+            for kind, payload in converse_stream.list_events(outcome.exchange.body)
+        ]
+    payloads = [sse.read_data(frame) for frame in sse.split_frames(outcome.exchange.body)]
+    return [("event", payload) for payload in payloads if payload]
+
+
+def _find_unknown_names(outcome: ProbeOutcome, frames: list[tuple[str, bytes]]) -> list[str]:
+    members = get_target_translation(outcome.series.dialect).answer_members
     names: dict[str, None] = {}
-    for frame in frames if members else ():
+    for object_name, frame in frames if members else ():
         try:
             value = jsonio.loads(frame)
         except jsonio.JsonError:
@@ -229,7 +251,7 @@ def _check_usage(outcome: ProbeOutcome) -> Iterator[Deviation]:
     if max_output is not None and (usage.completion or 0) > max_output:
         text = f"{usage.completion:,} output tokens, above the {max_output:,} that were allowed"
         yield Deviation("warning", text)
-    body = build_request(probe, outcome.series.dialect, target)
+    body = build_request(probe, outcome.series.client_dialect, target)
     prompt_bound = bound_prompt_tokens(body.prompt, len(body.raw))
     if prompt_bound is not None and (usage.prompt or 0) > prompt_bound:
         text = (

@@ -4,6 +4,7 @@ A line has the members of a corpus of recorded exchanges (`id`, `provider`, `end
 `response`, ...), and in `doctor` what the gateway made of the answer.
 """
 
+import base64
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -18,16 +19,19 @@ from gateway.cli.doctor.live.redaction import RecordingRedactor, mask_model
 from gateway.cli.doctor.live.send import ProbeOutcome
 from gateway.core import jsonio
 from gateway.core.jsonio import Json
+from gateway.dialects import BEDROCK_CONVERSE
 
 _ENDPOINTS: Mapping[tuple[str, str], str] = {
     ("openai-chat", "generate"): "chat_completions",
     ("openai-responses", "generate"): "responses",
     ("anthropic-messages", "generate"): "messages",
     ("gemini", "generate"): "gemini_generate_content",
+    ("bedrock-converse", "generate"): "bedrock_converse",
     ("openai-chat", EMBEDDINGS): "embeddings",
     ("gemini", EMBEDDINGS): "gemini_embed",
 }
 """The names of endpoints in a corpus, by dialect and operation."""
+_EVENT_STREAM_TYPE = "application/vnd.amazon.eventstream"
 _UNANSWERED = "unanswered"
 """The endpoint of a request to which no answer came: there is nothing to judge."""
 
@@ -86,7 +90,7 @@ def make_line(judged: JudgedProbe, redactor: RecordingRedactor, number: int) -> 
             "status": exchange.status,
             "headers": redactor.select_headers(exchange.response_headers, is_request=False),
             "body_kind": _name_kind(exchange.get_header("content-type"), body),
-            "body": body.decode("utf-8", "replace"),
+            "body": _write_body(exchange.get_header("content-type"), body),
             "wire": {
                 "chunk_lens": [len(chunk) for chunk in exchange.chunks] if is_unchanged else []
             },
@@ -123,11 +127,21 @@ def make_line(judged: JudgedProbe, redactor: RecordingRedactor, number: int) -> 
 
 def _make_path(outcome: ProbeOutcome) -> str:
     """Return the path of a request as its dialect has it: the user's own may name the user."""
-    dialect = outcome.series.dialect
+    dialect, is_stream = outcome.series.dialect, outcome.probe.is_stream
+    model = mask_model(outcome.series.candidate.target.model)
+    if dialect is BEDROCK_CONVERSE:
+        return f"/model/{model}/converse{'-stream' if is_stream else ''}"
     if dialect.name != "gemini":
-        return dialect.path
-    method = f"{name_gemini_method(outcome.probe)}{'?alt=sse' if outcome.probe.is_stream else ''}"
-    return f"/v1beta/models/{mask_model(outcome.series.candidate.target.model)}:{method}"
+        return outcome.series.client_dialect.path
+    method = f"{name_gemini_method(outcome.probe)}{'?alt=sse' if is_stream else ''}"
+    return f"/v1beta/models/{model}:{method}"
+
+
+def _write_body(content_type: str, body: bytes) -> str:
+    """Return a body as text: Amazon's event streams are no text, and stand in base64."""
+    if content_type.startswith(_EVENT_STREAM_TYPE):
+        return base64.b64encode(body).decode()
+    return body.decode("utf-8", "replace")
 
 
 def _name_kind(content_type: str, body: bytes) -> str:
@@ -136,4 +150,6 @@ def _name_kind(content_type: str, body: bytes) -> str:
         return "empty"
     if content_type.startswith("text/event-stream"):
         return "sse"
+    if content_type.startswith(_EVENT_STREAM_TYPE):
+        return "base64"
     return "json" if body.lstrip()[:1] in (b"{", b"[") else "text"

@@ -102,7 +102,7 @@ async def _read_answer(response: UpstreamResponse, outcome: ProbeOutcome) -> Non
 def _build_upstream_request(
     series: ProbeSeries, probe: Probe, started_at: float, sent_at: float
 ) -> UpstreamRequest:
-    dialect, candidate = series.dialect, series.candidate
+    dialect, candidate = series.client_dialect, series.candidate
     body = build_request(probe, dialect, candidate.target)
     call = Call(
         id="doctor", dialect=dialect.name, operation=probe.operation, body=body.raw,

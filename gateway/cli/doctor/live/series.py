@@ -17,7 +17,7 @@ from gateway.cli.doctor.live.probes import (
 from gateway.core.price import Price
 from gateway.core.prompt_bound import bound_prompt_tokens
 from gateway.core.target import TIERS, Catalogue, Target
-from gateway.dialects import OPERATIONS, Dialect
+from gateway.dialects import OPENAI_CHAT, OPERATIONS, TARGET_OPERATIONS, Dialect, TargetDialect
 from gateway.limits.cost_bounds import compute_max_cost
 from gateway.routing import unlisted_models
 from gateway.upstream.retry import Candidate
@@ -47,8 +47,14 @@ class ProbeSeries(msgspec.Struct, frozen=True, kw_only=True):
     tier: str
     """The tier, or `embeddings`."""
     candidate: Candidate
-    dialect: Dialect
+    dialect: TargetDialect
+    """The dialect that the target is asked in."""
     planned: tuple[PlannedProbe, ...]
+
+    @property
+    def client_dialect(self) -> Dialect:
+        """The dialect of the client that asks: the same, or Chat Completions if none speaks it."""
+        return find_client_dialect(self.dialect)
 
     @property
     def name(self) -> str:
@@ -120,7 +126,7 @@ def list_series(places: Iterable[TargetPlace], timestamp: float) -> Iterator[Pro
         probes = _EMBEDDING_PROBES if row == EMBEDDINGS else _PROBES
         is_new = target.name not in {listed.name for listed in listed_targets}
         for name in target.provider.urls:
-            dialect = OPERATIONS.get((name, operation))
+            dialect = TARGET_OPERATIONS.get((name, operation))
             if dialect is None:
                 continue
             for number, account in enumerate(target.provider.accounts if is_new else ()):
@@ -137,7 +143,7 @@ def _make_series(
     lab: str,
     tier: str,
     candidate: Candidate,
-    dialect: Dialect,
+    dialect: TargetDialect,
     probes: Iterable[Probe],
     timestamp: float,
 ) -> ProbeSeries:
@@ -155,11 +161,16 @@ def _make_series(
     )
 
 
+def find_client_dialect(dialect: TargetDialect) -> Dialect:
+    """Return the dialect of a client that asks a target in a dialect."""
+    return OPERATIONS.get((dialect.name, dialect.operation), OPENAI_CHAT)
+
+
 def compute_max_usd(
-    probe: Probe, dialect: Dialect, target: Target, timestamp: float
+    probe: Probe, dialect: TargetDialect, target: Target, timestamp: float
 ) -> Decimal | None:
     """Return the most USD that a probe may cost; None if the price is unknown."""
-    body = build_request(probe, dialect, target)
+    body = build_request(probe, find_client_dialect(dialect), target)
     prompt_bound = bound_prompt_tokens(body.prompt, len(body.raw))
     has_answer = probe.operation != EMBEDDINGS
     micro_usd = compute_max_cost(
