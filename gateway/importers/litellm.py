@@ -7,6 +7,7 @@ import re
 
 from gateway.core.target import TIERS, Tier
 from gateway.importers import providers
+from gateway.importers.cloud_identity import find_cloud_identity
 from gateway.importers.draft import (
     ConfigDraft,
     DraftTarget,
@@ -43,18 +44,17 @@ _BEDROCK_APIS = {
     "claude": "bedrock-claude", "amazon.nova": "bedrock-converse", "meta.llama": "bedrock-converse",
 }  # fmt: skip
 """The providers of Bedrock beside its OpenAI API, by a word in the names of their models."""
-_AWS_REASON = "The gateway does not sign requests to AWS. Set AWS_BEARER_TOKEN_BEDROCK."
+_VERTEX_PREFIX = "vertex_ai"
+_VERTEX_APIS = {"claude": "vertex-claude", "gemini": "vertex"}
+"""The providers of Google Cloud, by a word in the names of their models."""
 _DROP_REASONS = {
     "rpm": "The gateway limits keys, tags and tiers, not deployments. It obeys a provider's 429.",
     "tpm": "The gateway limits keys, tags and tiers, not deployments. It obeys a provider's 429.",
     "max_parallel_requests": "The gateway limits keys, tags and tiers, not deployments.",
     "api_version": "Not needed: the provider's v1 endpoint has no version.",
-    "aws_access_key_id": _AWS_REASON,
-    "aws_secret_access_key": _AWS_REASON,
     "drop_params": DROP_PARAMS_REASON,
     "num_retries": RETRIES_REASON,
     "mock_response": "The gateway sends no mock answers.",
-    "vertex_project": "Vertex AI needs a Google sign-in. Use Gemini with a key.",
 }
 _CHAT_MODES = ("", "chat", "completion", "responses")
 
@@ -117,6 +117,8 @@ class LiteLLMConfig:
         )
         base = as_text(params.get("api_base") or params.get("base_url"))
         host = providers.SHIPPED_NAMES.get(prefix) or ("openai" if base else "")
+        if prefix == _VERTEX_PREFIX:
+            host = next((name for word, name in _VERTEX_APIS.items() if word in bare_name), "")
         if host == "bedrock":
             bare_name = bare_name.removeprefix("converse/").removeprefix("invoke/")
             host = next((api for word, api in _BEDROCK_APIS.items() if word in bare_name), host)
@@ -125,11 +127,7 @@ class LiteLLMConfig:
             self._draft.add_note("dropped", path, f"{name}: {reason}")
             return
         if not host:
-            reason = (
-                _DROP_REASONS["vertex_project"]
-                if prefix.startswith("vertex")
-                else "tiergate does not ship it. Add it under `providers`."
-            )
+            reason = "tiergate does not ship it. Add it under `providers`."
             self._draft.add_note("dropped", path, f"{name}: provider {prefix!r}: {reason}")
             return
         if "*" in model:
@@ -191,6 +189,7 @@ class LiteLLMConfig:
         if url is not None and host == "openai" and "openai.com" not in url:
             part = {"dialects": {"openai-chat": "/chat/completions"}, "refuses": ["store"]}
             part |= {"enable": f"${{{variable}:-}}"} if variable else {}
+        identity = find_cloud_identity(host, self._shipped.providers.get(host, {}), params)
         credential = self._draft.add_credential(
             params.get("api_key"),
             prefix,
@@ -199,13 +198,16 @@ class LiteLLMConfig:
         )
         if (
             credential is None
+            and identity is None
             and (own_variable := self._shipped.find_variable(host))
             and url is None
         ):
             credential = self._draft.add_credential(
                 None, prefix, params_path, named_variable=own_variable
             )
-        if credential is None and host not in providers.LOCAL_PROVIDERS:
+        if identity is not None:
+            self._draft.add_note("changed", params_path, identity.note)
+        elif credential is None and host not in providers.LOCAL_PROVIDERS:
             part["auth"] = "none"
             part.pop("optional_key", None)
         account = providers.make_account(host, credential)
@@ -214,12 +216,16 @@ class LiteLLMConfig:
         timeouts = (
             {"timeouts": {"total": format_duration(timeout_seconds)}} if timeout_seconds else {}
         )
-        provider_part = providers.merge_parts(part, {"base_url": url}, account, headers, timeouts)
-        self._apply_region(host, provider_part, params, params_path)
-        self._note_leftover_params(params, params_path)
-        return self._draft.add_provider(
-            host if prefix in providers.SHIPPED_NAMES else make_slug(prefix), provider_part
+        identity_part = {} if identity is None else identity.part
+        provider_part = providers.merge_parts(
+            part, {"base_url": url}, account, headers, timeouts, identity_part
         )
+        self._apply_region(host, provider_part, params, params_path)
+        self._note_leftover_params(
+            params, params_path, frozenset() if identity is None else identity.params
+        )
+        is_shipped = prefix in providers.SHIPPED_NAMES or prefix == _VERTEX_PREFIX
+        return self._draft.add_provider(host if is_shipped else make_slug(prefix), provider_part)
 
     def _clean_base_url(self, host: str, base: str, path: Path) -> str | None:
         url = strip_variables(base).rstrip("/")
@@ -248,6 +254,8 @@ class LiteLLMConfig:
             provider_part["base_url"] = re.sub(
                 r"\$\{AWS_REGION[^}]*\}", region, str(provider_part["base_url"])
             )
+            if "aws" in provider_part:
+                provider_part["aws"] = {**provider_part["aws"], "region": region}
             self._draft.add_note(
                 "kept", (*path, "aws_region_name"), f"The gateway calls the region {region}."
             )
@@ -295,9 +303,10 @@ class LiteLLMConfig:
         )
         return DraftTarget(host, strip_variables(model), max_output, sent_params)
 
-    def _note_leftover_params(self, params: Part, path: Path) -> None:
+    def _note_leftover_params(self, params: Part, path: Path, identity: frozenset[str]) -> None:
+        converted = _CONVERTED_PARAMS | _SENT_PARAMS | identity | {"aws_region_name"}
         for name in params:
-            if name in _CONVERTED_PARAMS or name in _SENT_PARAMS or name == "aws_region_name":
+            if name in converted:
                 continue
             reason = _DROP_REASONS.get(name, "The gateway has no such setting.")
             self._draft.add_note("dropped", (*path, name), reason)

@@ -46,7 +46,7 @@ class ShippedProviders:
         An imported configuration serves the models that it lists, as it did before.
         """
         part = self.providers.get(name, {})
-        skipped_keys = ("accounts", "enable", "prices", "names")
+        skipped_keys = ("accounts", "enable", "prices", "names", "hosted_names")
         return {key: value for key, value in part.items() if key not in skipped_keys}
 
     def find_variable(self, name: str) -> str:

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core import jsonio
+from gateway.core.cloud_auth import AwsAuth, AzureAuth, CloudAuth, GoogleAuth
 from gateway.importers import reader, writer
 from gateway.importers.providers import SHIPPED_NAMES
 from gateway.importers.reader import convert_config
@@ -48,12 +49,11 @@ def notes(imported: Any, fate: str) -> dict[str, str]:
     return {item.path: item.text for item in imported.notes if item.fate == fate}
 
 
-def build_draft(imported: Any, folder: Path) -> BuiltConfig:
+def build_draft(imported: Any, folder: Path, **environ: str) -> BuiltConfig:
     file = folder / "gateway.yaml"
     file.write_text(writer.format_config(imported, "a test"), "utf-8")
-    return build_config(
-        load(file, dict.fromkeys(imported.required_variables, "set")), datetime.now(UTC)
-    )
+    environ = {**dict.fromkeys(imported.required_variables, "set"), **environ}
+    return build_config(load(file, environ), datetime.now(UTC))
 
 
 @pytest.mark.parametrize("kind", FILES)
@@ -163,7 +163,7 @@ def test_a_litellm_budget_becomes_one_of_the_nearest_window(
 @pytest.mark.parametrize(
     ("model", "params", "reason"),
     [
-        ("vertex_ai/gemini-pro", {}, "Vertex AI needs a Google sign-in"),
+        ("vertex_ai/mistral-large", {}, "does not ship it"),
         ("sagemaker/x", {}, "does not ship it"),
         ("*", {}, "must name its models"),
     ],
@@ -221,6 +221,41 @@ def test_a_litellm_model_on_bedrock_goes_to_the_api_that_serves_it(
     target = build_draft(imported, tmp_path).built_catalogue.catalogue.labs["x"].tiers["smart"][0]
     assert target.name == f"{provider}/{name}"
     assert ".eu-west-1." in next(iter(target.provider.urls.values()))
+
+
+@pytest.mark.parametrize(
+    ("params", "auth", "url"),
+    [
+        ({"model": "vertex_ai/gemini-3.8-flash", "vertex_project": "p", "vertex_location": "europe-west4"},
+         GoogleAuth(), "https://europe-west4-aiplatform.googleapis.com/v1beta1/projects/p/locations/europe-west4/publishers/google"),
+        ({"model": "vertex_ai/claude-haiku-5-5", "vertex_project": "os.environ/PROJECT", "vertex_credentials": "/run/key.json"},
+         GoogleAuth(file="/run/key.json"), "https://aiplatform.googleapis.com/v1/projects/own/locations/global/publishers/anthropic/models"),
+        ({"model": "vertex_ai/gemini-3.8-flash", "vertex_credentials": '{"type": "service_account"}'},
+         GoogleAuth(), "https://aiplatform.googleapis.com/v1beta1/projects/your-project/locations/global/publishers/google"),
+        ({"model": "bedrock/anthropic.claude-haiku-5-5", "aws_role_name": "arn:aws:iam::1:role/r", "aws_region_name": "eu-west-1",
+          "aws_secret_access_key": "never-shown"},
+         AwsAuth(service="bedrock-mantle", region="eu-west-1", role="arn:aws:iam::1:role/r"),
+         "https://bedrock-mantle.eu-west-1.api.aws/anthropic/v1/messages"),
+        ({"model": "azure/d", "api_base": "https://r.openai.azure.com", "tenant_id": "t", "client_id": "c", "client_secret": "never-shown"},
+         AzureAuth(scope="https://ai.azure.com/.default", tenant="t", client="c"), "https://r.openai.azure.com/openai/v1/responses"),
+        ({"model": "azure/d", "api_base": "https://r.openai.azure.com", "azure_ad_token": "never-shown"},
+         AzureAuth(scope="https://ai.azure.com/.default"), "https://r.openai.azure.com/openai/v1/responses"),
+        ({"model": "bedrock/anthropic.claude-haiku-5-5", "aws_profile_name": "x", "api_key": "os.environ/K"},
+         None, "https://bedrock-mantle.us-east-1.api.aws/anthropic/v1/messages"),
+    ],
+)  # fmt: skip
+def test_a_litellm_deployment_without_a_key_gets_the_identity_of_its_cloud(
+    params: dict[str, str], auth: CloudAuth | None, url: str, tmp_path: Path
+) -> None:
+    imported = import_value(
+        "litellm", {"model_list": [{"model_name": "x", "litellm_params": params}]}
+    )
+    text = f"{imported.providers}{imported.notes}"
+    assert "never-shown" not in text
+    built = build_draft(imported, tmp_path, PROJECT="own")
+    (target,) = built.built_catalogue.catalogue.labs["x"].tiers["smart"]
+    assert target.provider.cloud_auth == auth
+    assert next(iter(target.provider.urls.values())) == url
 
 
 def test_litellm_credentials_by_name_and_base_models_are_imported(tmp_path: Path) -> None:
