@@ -28,10 +28,9 @@ _GLOBAL_HOST = "https://aiplatform.googleapis.com"
 
 
 class CloudIdentity(NamedTuple):
-    """How a provider takes the gateway's own identity."""
+    """The keys of a provider that takes the gateway's own identity."""
 
     part: Part
-    """Keys of the provider."""
     params: frozenset[str]
     """The parameters that these keys stand for."""
     note: str
@@ -72,7 +71,7 @@ def _read_vertex(shipped: Part, params: Part) -> Part:
 
 
 def _read_texts(params: Part, names: dict[str, str]) -> Part:
-    """Return settings by name, those that the parameters have."""
+    """Return the settings whose parameters have a text."""
     texts = {setting: _read_text(params.get(name)) for setting, name in names.items()}
     return {setting: text for setting, text in texts.items() if text}
 

@@ -1,4 +1,4 @@
-"""What each maker's models take on Converse beyond, or short of, what the API allows.
+"""The members that each maker's models take on Converse, beyond or short of the API's own.
 
 The id of a model names its maker, also behind the region of an inference profile:
 `us.amazon.nova-micro-v1:0`. So this holds for models that no configuration lists too. A family that

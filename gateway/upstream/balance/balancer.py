@@ -1,4 +1,4 @@
-"""Order the candidates of a call: which equal is asked first, and which takes over.
+"""Order the candidates of a call: the equal that the gateway asks first, and those behind it.
 
     order   as the configuration lists them
     hash    the home of the conversation first, then the others in the order of a hash
@@ -6,7 +6,7 @@
 
 With `hash` and `p2c` a member that is out, or has more calls in flight than its bound, does not go
 first. The next one in order then serves the call. Nothing here is shared between processes: a hash
-is the same everywhere, and the bounds are of what this process has sent.
+is the same everywhere, and the bounds count the calls of this process.
 """
 
 import math

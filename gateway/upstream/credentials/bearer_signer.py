@@ -17,7 +17,7 @@ type Headers = tuple[tuple[str, str], ...]
 """The headers that authorize a request."""
 
 _TOKEN = re.compile(r"[\x21-\x7e]+")
-"""What can stand in a header."""
+"""The characters that a header may have."""
 _UNKNOWN_LIFE_SECONDS = 300.0
 """The life of a token whose end its source leaves out (RFC 6749, 5.1, allows that)."""
 

@@ -23,7 +23,7 @@ _MAX_BYTES = 100_000
 """Bytes that an answer may have. Tokens have some 2,000."""
 _LOCAL_NAMES = frozenset({"localhost", "metadata", "metadata.google.internal"})
 _ERROR_CODE = re.compile(r"[A-Za-z_.]{1,60}")
-"""What services write as the code of an error: RFC 6749's, and those of Google's APIs."""
+"""Codes of errors: RFC 6749's, and those of Google's APIs."""
 _ENTRA_CODE = re.compile(r"AADSTS\d{4,9}")
 _ENTRA_REASONS = {
     "AADSTS50034": "the client is not in the tenant",

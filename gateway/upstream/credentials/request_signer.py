@@ -14,9 +14,9 @@ class CredentialStatus(msgspec.Struct, frozen=True, kw_only=True):
     """A credential for people; it has no secret."""
 
     source: str
-    """Where it comes from, such as `the role of this machine (IMDSv2)`."""
+    """The source, such as `the role of this machine (IMDSv2)`."""
     identity: str | None = None
-    """Whose it is, such as an access key id or the address of a service account."""
+    """The owner, such as an access key id or the address of a service account."""
     expires_at: float | None = None
     """When it ends, in seconds since the epoch; None if it has no end."""
 
