@@ -52,8 +52,8 @@ def notes(imported: Any, fate: str) -> dict[str, str]:
 def build_draft(imported: Any, folder: Path, **environ: str) -> BuiltConfig:
     file = folder / "gateway.yaml"
     file.write_text(writer.format_config(imported, "a test"), "utf-8")
-    environ = {**dict.fromkeys(imported.required_variables, "set"), **environ}
-    return build_config(load(file, environ), datetime.now(UTC))
+    required = dict.fromkeys(imported.required_variables, "https://set.example")
+    return build_config(load(file, {**required, **environ}), datetime.now(UTC))
 
 
 @pytest.mark.parametrize("kind", FILES)
