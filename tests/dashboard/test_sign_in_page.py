@@ -22,8 +22,8 @@ def test_a_person_signs_in_and_sees_the_dashboard(browser: Browser, tmp_path: Pa
     try:
         for account, text, page_count in (
             ("eve", "have no role here. Ask the operator.", 0),
-            ("oli", "oli@example.com, operator", 8),
-            ("tim", "tim@example.com, viewer of search", 3),
+            ("oli", "oli@example.com, operator", 9),
+            ("tim", "tim@example.com, viewer of search", 4),
         ):
             page = browser.new_context().new_page()
             page.goto(f"{url}/dashboard")
