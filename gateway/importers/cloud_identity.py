@@ -56,18 +56,24 @@ def find_cloud_identity(host: str, shipped: Part, params: Part) -> CloudIdentity
 
 
 def _read_vertex(shipped: Part, params: Part) -> Part:
-    base_url = str(shipped["base_url"])
-    if project := _read_text(params.get("vertex_project")):
-        base_url = re.sub(r"\$\{GOOGLE_CLOUD_PROJECT[^}]*\}", lambda _: project, base_url)
+    base_url, dialects = str(shipped["base_url"]), dict(shipped["dialects"])
+    project = _read_text(params.get("vertex_project"))
     location = _read_text(params.get("vertex_location"))
-    if location and re.fullmatch(r"[a-z0-9-]+", location):
-        base_url = re.sub(r"\$\{GOOGLE_CLOUD_LOCATION[^}]*\}", location, base_url)
-        if location != "global":
-            host = f"https://{location}-aiplatform.googleapis.com"
-            base_url = base_url.replace(_GLOBAL_HOST, host)
+    location = location if re.fullmatch(r"[a-z0-9-]+", location) else ""
+    if location not in ("", "global"):
+        base_url = base_url.replace(_GLOBAL_HOST, f"https://{location}-aiplatform.googleapis.com")
+    for name, value in (("PROJECT", project), ("LOCATION", location)):
+        pattern = re.compile(rf"\$\{{GOOGLE_CLOUD_{name}[^}}]*\}}")
+        for dialect, path in dialects.items():
+            dialects[dialect] = _replace(pattern, value, path) if value else path
     file = _read_text(params.get("vertex_credentials"))
     is_file = file and "{" not in file.removeprefix("${")
-    return {"base_url": base_url, **({"google": {"file": file}} if is_file else {})}
+    identity = {"google": {"file": file}} if is_file else {}
+    return {"base_url": base_url, "dialects": dialects, **identity}
+
+
+def _replace(pattern: re.Pattern[str], value: str, path: str) -> str:
+    return pattern.sub(lambda _: value, path)
 
 
 def _read_texts(params: Part, names: dict[str, str]) -> Part:
