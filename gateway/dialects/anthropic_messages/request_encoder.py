@@ -24,7 +24,7 @@ from gateway.dialects import tool_ids
 from gateway.dialects.anthropic_messages import effort
 from gateway.dialects.anthropic_messages.content import write_cache, write_media, write_text
 from gateway.dialects.base import EncodedRequest
-from gateway.dialects.body_patch import LossAction
+from gateway.dialects.body_writer import BodyWriter
 from gateway.dialects.message_builder import (
     CUSTOM_TOOL_SCHEMA,
     JSON_INSTRUCTION,
@@ -107,14 +107,11 @@ class _MessageWriter(MessageBuilder):
             )
 
 
-class _BodyWriter:
+class _BodyWriter(BodyWriter):
     """Writes the body of one request for one target."""
 
     def __init__(self, request: CanonicalRequest, target: Target) -> None:
-        self._request, self._target = request, target
-        self._body: Object = {}
-        self._names: dict[str, str] = {}
-        self._losses: list[Loss] = []
+        super().__init__(request, target, dialect_name="anthropic-messages")
 
     def write(self) -> EncodedRequest:
         """Write all members, in the order in which the provider caches a prompt."""
@@ -157,23 +154,7 @@ class _BodyWriter:
         self._set("stream", request.stream or None, "stream")
         self._add_breakpoints(tools, turns)
         self._limit_breakpoints([*tools, *turns.system, *turns.messages])
-        return EncodedRequest(
-            value=self._body,
-            client_names=self._names,
-            losses=tuple(dict.fromkeys([*turns.losses, *self._losses])),
-        )
-
-    def _client_name(self, field: str) -> str:
-        return self._request.names.get(field, field)
-
-    def _set(self, member: str, value: Json, field: str) -> None:
-        """Set a member from a field of the request, unless the value is None."""
-        if value is not None:
-            self._body[member] = value
-            self._names[member] = self._client_name(field)
-
-    def _record_loss(self, field: str, action: LossAction, why: str) -> None:
-        self._losses.append(Loss(self._client_name(field), action, f"anthropic-messages {why}"))
+        return self._finish(turns)
 
     def _list_tools(self) -> list[Tool]:
         """Return the tools that the model may call, without hosted ones."""

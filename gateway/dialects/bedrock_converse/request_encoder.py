@@ -24,7 +24,7 @@ from gateway.dialects import tool_ids
 from gateway.dialects.base import EncodedRequest
 from gateway.dialects.bedrock_converse import content, effort
 from gateway.dialects.bedrock_converse.model_families import ModelFamily, find_family
-from gateway.dialects.body_patch import LossAction
+from gateway.dialects.body_writer import BodyWriter
 from gateway.dialects.message_builder import (
     CUSTOM_TOOL_SCHEMA,
     JSON_INSTRUCTION,
@@ -137,15 +137,12 @@ class _MessageWriter(MessageBuilder):
         """Leave the answer as it is: the models that continue it take a space at its end."""
 
 
-class _BodyWriter:
+class _BodyWriter(BodyWriter):
     """Writes the body of one request for one target."""
 
     def __init__(self, request: CanonicalRequest, target: Target) -> None:
-        self._request, self._target = request, target
+        super().__init__(request, target, dialect_name=effort.NAME)
         self._family = find_family(target.model)
-        self._body: Object = {}
-        self._names: dict[str, str] = {}
-        self._losses: list[Loss] = []
 
     def write(self) -> EncodedRequest:
         """Write all members, in the order in which the provider caches a prompt."""
@@ -172,23 +169,7 @@ class _BodyWriter:
         elif request.service_tier not in (None, "default"):
             self._record_loss("service_tier", "dropped", "has no such service tier")
         self._set("stream", request.stream or None, "stream")
-        return EncodedRequest(
-            value=self._body,
-            client_names=self._names,
-            losses=tuple(dict.fromkeys([*turns.losses, *self._losses])),
-        )
-
-    def _client_name(self, field: str) -> str:
-        return self._request.names.get(field, field)
-
-    def _set(self, member: str, value: Json, field: str) -> None:
-        """Set a member from a field of the request, unless the value is None."""
-        if value is not None:
-            self._body[member] = value
-            self._names[member] = self._client_name(field)
-
-    def _record_loss(self, field: str, action: LossAction, why: str) -> None:
-        self._losses.append(Loss(self._client_name(field), action, f"{effort.NAME} {why}"))
+        return self._finish(turns)
 
     def _write_tools(self) -> list[Object]:
         """Return the tools that the model may call, without hosted ones.
