@@ -30,6 +30,7 @@ from gateway.upstream.retry import (
     add_jitter,
     build_client_problem,
     list_candidates,
+    move_to_front,
     pin_candidates,
     retry_candidates,
     sort_by_headroom,
@@ -401,14 +402,7 @@ class Upstream:
         if ordered_candidates[0] is not preferred_candidate and self._waits_for(
             request, preferred_candidate, ordered_candidates[0], retry_budget
         ):
-            ordered_candidates = [
-                preferred_candidate,
-                *(
-                    candidate
-                    for candidate in ordered_candidates
-                    if candidate is not preferred_candidate
-                ),
-            ]
+            ordered_candidates = move_to_front(ordered_candidates, preferred_candidate)
             headroom = self.quota.get_parked_headroom(
                 build_account_model_key(request, preferred_candidate), self._wall()
             )

@@ -114,6 +114,13 @@ def list_candidates(plan: Plan) -> list[Candidate]:
     ]
 
 
+def move_to_front[T](items: list[T], item: T | None) -> list[T]:
+    """Return the items, the given one first; as they are if it is None."""
+    if item is None or item is items[0]:
+        return items
+    return [item, *(other for other in items if other is not item)]
+
+
 def pin_candidates(
     candidates: list[Candidate], pinned_account: PinnedAccount | None
 ) -> list[Candidate]:

@@ -17,7 +17,7 @@ import msgspec
 from gateway.upstream.balance.conversation_homes import ConversationHomes
 from gateway.upstream.balance.member_load import MemberLoads
 from gateway.upstream.balance.member_sets import BalancedMember, MemberSet, rank_members
-from gateway.upstream.retry import Candidate, PinnedAccount, pin_candidates
+from gateway.upstream.retry import Candidate, PinnedAccount, move_to_front, pin_candidates
 
 _MAX_LOAD_FACTOR = 2.0
 """The most calls in flight of a member, as a multiple of its share of all.
@@ -102,7 +102,7 @@ class Balancer:
         members = list(member_set.members)
         pinned_member = call.find_pinned_member(members)
         if member_set.balance == "order":
-            return _move_to_front(members, pinned_member)
+            return move_to_front(members, pinned_member)
         if member_set.balance == "hash" and call.conversation:
             members = rank_members(member_set, call.conversation)
             if is_preferred:
@@ -115,11 +115,11 @@ class Balancer:
                     members,
                     pinned_member.name if pinned_member is not None and knows_home else None,
                 )
-                members = _move_to_front(
+                members = move_to_front(
                     members, next(member for member in members if member.name == home)
                 )
         else:
-            members = _move_to_front(self._order_by_load(members, call), pinned_member)
+            members = move_to_front(self._order_by_load(members, call), pinned_member)
         return self._put_free_first(members, call)
 
     def _order_by_load(
@@ -135,7 +135,7 @@ class Balancer:
         best = first
         if fit_members:
             best = self._choose_better(first, fit_members[self._draw(len(fit_members))], call)
-        return _move_to_front(sorted(members, key=self._compute_load), best)
+        return move_to_front(sorted(members, key=self._compute_load), best)
 
     def _draw(self, count: int) -> int:
         return min(count - 1, int(self._random() * count))
@@ -176,18 +176,10 @@ class Balancer:
         for member in fit_members:
             in_flight = self._count_in_flight(member)
             if in_flight < _IGNORED_CALLS:
-                return _move_to_front(members, member)
+                return move_to_front(members, member)
             if not share:
                 total = sum(map(self._count_in_flight, fit_members)) + 1
                 share = _MAX_LOAD_FACTOR * total / sum(item.weight for item in fit_members)
             if in_flight < math.ceil(share * member.weight):
-                return _move_to_front(members, member)
+                return move_to_front(members, member)
         return members
-
-
-def _move_to_front(
-    members: list[BalancedMember], member: BalancedMember | None
-) -> list[BalancedMember]:
-    if member is None or member is members[0]:
-        return members
-    return [member, *(item for item in members if item is not member)]
