@@ -1,4 +1,4 @@
-"""How a provider in a cloud takes the gateway's own identity in place of a key."""
+"""Settings of providers that take the gateway's own identity in a cloud in place of a key."""
 
 from typing import Literal
 
@@ -33,7 +33,7 @@ class AzureAuth(msgspec.Struct, frozen=True, kw_only=True, tag="azure"):
     """Requests have an access token of Entra ID."""
 
     scope: str
-    """What the token is for, such as `https://ai.azure.com/.default`."""
+    """The scope of the token, such as `https://ai.azure.com/.default`."""
     tenant: str | None = None
     client: str | None = None
     """The id of an application, or of a managed identity that the machine has beside others."""

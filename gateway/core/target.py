@@ -187,7 +187,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     """The whole URLs before its pass-through endpoints."""
     auth: Auth = "bearer"
     cloud_auth: CloudAuth | None = None
-    """How it takes the gateway's own identity in place of a key; None if it takes keys."""
+    """The gateway's own identity that it takes in place of a key; None if it takes keys."""
     accounts: tuple[Account, ...] = ()
     """The accounts or replicas, in the order of the configuration."""
     balance: Balance = "order"

@@ -371,7 +371,7 @@ class Encoder(Protocol):
 
 
 class TargetTranslation(msgspec.Struct, frozen=True, kw_only=True):
-    """How requests are translated to a dialect, and answers from it; and its answers' members."""
+    """The functions that translate to and from a dialect, and the members of its answers."""
 
     encode_request: Callable[[CanonicalRequest, Target], EncodedRequest]
     decode_response: Callable[[bytes], list[Event]]

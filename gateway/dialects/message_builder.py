@@ -127,7 +127,7 @@ class MessageBuilder(ABC):
     def _write_result(
         self, id: str, result: ToolResult | None, blocks: list[Object]
     ) -> tuple[list[Object], list[Object]]:
-        """Return the blocks of a result, and those that follow all results.
+        """Return the blocks of a result, and further blocks to put behind all results.
 
         Without a `result` the client has sent none.
         """

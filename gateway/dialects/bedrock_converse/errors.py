@@ -51,7 +51,7 @@ _STATUS_BY_WORDS: tuple[tuple[str, int], ...] = (
     ("access to the model", 404),  # the account lacks this model, not the gateway its credential
     ("did not allow prompt caching", 400),
 )
-"""The same for messages that say more than their type: AWS sends these with 400 and 403."""
+"""Statuses by words of messages that AWS sends with 400 and 403, where the type says too little."""
 _WORDS = ErrorWords(
     account_words=(),
     context_words=(

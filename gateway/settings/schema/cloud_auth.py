@@ -42,7 +42,7 @@ class AzureAuthPart(BaseModel):
     model_config = STRICT_CONFIG
 
     scope: str = "https://ai.azure.com/.default"
-    """What the token is for."""
+    """The scope of the token, which names the service."""
     tenant: Word | None = None
     """The id of the tenant; unset, it is AZURE_TENANT_ID."""
     client: Word | None = None
