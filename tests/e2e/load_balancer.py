@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from bench import machine
 from tests.docs.pages import ROOT
-from tests.e2e.child import Child
+from tests.e2e.child import Child, until
 
 NAMES = ("nginx", "haproxy")
 PACKAGES = {"nginx": "nginx-light", "haproxy": "haproxy"}
@@ -39,10 +40,20 @@ def program(name: str) -> str:
 
 
 def start(name: str, folder: Path, port: int, gateways: Sequence[int]) -> Child:
-    """Start the program on a loopback port, before gateways on the given ports."""
+    """Start the program on a loopback port, before gateways on the given ports, and await its start."""
     folder.mkdir()
     command = [program(name), *(_nginx if name == "nginx" else _haproxy)(folder, port, gateways)]
-    return Child(command, folder / "run")
+    child = Child(command, folder / "run")
+    until(lambda: _listens(port) or child.ended, f"{name} listens")
+    return child
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except ConnectionRefusedError:
+        return False
+    return True
 
 
 def _nginx(folder: Path, port: int, gateways: Sequence[int]) -> list[str]:
