@@ -21,16 +21,19 @@ import msgspec
 
 from gateway.core import jsonio
 from gateway.core.call import Call, Key, RequestOptions
-from gateway.core.decision import Decision
 from gateway.core.decision_context import DecisionContext, Score
-from gateway.core.errors import ProblemError
 from gateway.core.target import Tier
-from gateway.dialects import OPENAI_CHAT, OPERATIONS
-from gateway.pipeline.subrequest import CoolDown, SubrequestServer, serve_subrequest
+from gateway.dialects import OPENAI_CHAT
+from gateway.pipeline.subrequest import (
+    CoolDown,
+    SubrequestServer,
+    restrict_key,
+    serve_subrequest,
+)
 from gateway.routing.classifier.text_signals import HEAD_CHARS, MAX_CHARS
+from gateway.routing.classifier_decision import find_classifier_decision
 from gateway.routing.features import Features
-from gateway.routing.router import Router, decide
-from gateway.routing.rules.guards import evaluate_guards
+from gateway.routing.router import Router
 from gateway.telemetry.log import Log
 from gateway.telemetry.metrics import CounterMetric
 
@@ -138,7 +141,9 @@ class Judge:
 
         Set `may_ask` if a model may be asked; otherwise only a remembered verdict counts.
         """
-        decision = self._decide_if_due(router, call, features, context)
+        decision = None
+        if not call.id.endswith(ID_SUFFIX):
+            decision = find_classifier_decision(router, call, features, context)
         if decision is None:
             return context
         verdict_key = _make_verdict_key(call.key, self._model, features.text)
@@ -154,7 +159,7 @@ class Judge:
         elif tier is None and self._memory.is_paused:
             reason = "the gateway pauses the judge after failures"
         elif tier is None:
-            key = _restrict_key(call.key, router, features, context, decision.tags)
+            key = restrict_key(call.key, router, features, context, (*decision.tags, TAG))
             tier, reason = await self._ask_verdict(call, key, features.text)
             if tier is not None and may_reuse:
                 self._memory.save(verdict_key, tier)
@@ -163,27 +168,6 @@ class Judge:
             self._memory.unjudged_turns += tier is None
         score = None if tier is None else SCORE_BY_TIER[tier]
         return msgspec.structs.replace(context, judged=score, unjudged=reason)
-
-    def _decide_if_due(
-        self, router: Router, call: Call, features: Features, context: DecisionContext
-    ) -> Decision | None:
-        """Return the decision if the classifier made it for a user's turn, without an exemplar.
-
-        If a score was used to keep a conversation at its target, the classifier made that decision
-        too. Otherwise return None.
-        """
-        if call.operation != "generate" or call.id.endswith(ID_SUFFIX) or not features.has_text:
-            return None
-        if features.turn.kind == "side":
-            return None
-        try:
-            decision, _ = decide(
-                router, features, OPERATIONS[call.dialect, call.operation], context
-            )
-        except ProblemError:
-            return None
-        score = decision.score
-        return None if score is None or score.exemplar else decision
 
     async def _ask_verdict(self, call: Call, key: Key, text: str) -> tuple[Tier | None, str | None]:
         """Ask for the verdict; return it, or the reason why there is none."""
@@ -218,21 +202,6 @@ class Judge:
             received_at=self._wall(),
             started_at=self._clock(),
         )
-
-
-def _restrict_key(
-    key: Key, router: Router, features: Features, context: DecisionContext, tags: tuple[str, ...]
-) -> Key:
-    """Return a key with the tags of a call, limited to the labs that may read that call."""
-    labs, rules = key.labs, router.rules
-    if rules.guards:
-        bounds = evaluate_guards(
-            rules, rules.make_context(features, context, router.find_classifier(key))
-        )
-        all_labs = router.catalogue.labs if labs is None else labs
-        allowed_labs = tuple(lab for lab in all_labs if bounds.allows_lab(lab))
-        labs = labs if len(allowed_labs) == len(all_labs) else allowed_labs
-    return msgspec.structs.replace(key, tags=(*tags, TAG), labs=labs)
 
 
 def make_request_body(model: str, text: str) -> bytes:

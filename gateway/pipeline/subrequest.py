@@ -8,8 +8,14 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from gateway.core.call import Call
+import msgspec
+
+from gateway.core.call import Call, Key
+from gateway.core.decision_context import DecisionContext
 from gateway.pipeline.response import Response
+from gateway.routing.features import Features
+from gateway.routing.router import Router
+from gateway.routing.rules.guards import evaluate_guards
 
 _MAX_FAILURES = 3
 """Failures in a row after which a model is paused."""
@@ -94,3 +100,18 @@ async def serve_subrequest(
     server.abort(call, task.cancel, "timeout")
     await asyncio.gather(task, return_exceptions=True)
     return None
+
+
+def restrict_key(
+    key: Key, router: Router, features: Features, context: DecisionContext, tags: tuple[str, ...]
+) -> Key:
+    """Return a key with some tags, limited to the labs that may read a call."""
+    labs, rules = key.labs, router.rules
+    if rules.guards:
+        bounds = evaluate_guards(
+            rules, rules.make_context(features, context, router.find_classifier(key))
+        )
+        all_labs = router.catalogue.labs if labs is None else labs
+        allowed_labs = tuple(lab for lab in all_labs if bounds.allows_lab(lab))
+        labs = labs if len(allowed_labs) == len(all_labs) else allowed_labs
+    return msgspec.structs.replace(key, tags=tags, labs=labs)

@@ -12,12 +12,8 @@ from datetime import UTC, datetime
 from functools import cached_property, partial
 from importlib import metadata
 
-from gateway.cache.policy import CachePolicy
 from gateway.cache.reasoning_note_store import ReasoningNoteStore
-from gateway.cache.response_cache import ResponseStore
 from gateway.cache.response_store import SavedResponses
-from gateway.cache.semantic.cache import SemanticCache, VectorIndex
-from gateway.cache.semantic.vector_index import LocalVectorIndex, RedisVectorIndex
 from gateway.cache.session_store import LocalSessionStore, SessionStore, SharedSessionStore
 from gateway.core.clocks import SYSTEM_CLOCKS, Clocks
 from gateway.core.ledger_rows import FinalRow
@@ -41,12 +37,10 @@ from gateway.pipeline.accounting import CallRecorder
 from gateway.pipeline.answer_objects import AnswerObjects
 from gateway.pipeline.context import ContextLoader
 from gateway.pipeline.conversation_memory import ConversationMemory
-from gateway.pipeline.embedder import EmbedderTrust, EmbeddingModel
 from gateway.pipeline.end_users import HASH_KEY_LABEL, EndUserHasher
 from gateway.pipeline.engine import Engine
 from gateway.pipeline.ledger_runtime import LedgerRuntime
 from gateway.pipeline.limit_enforcement import LimitRuntime
-from gateway.pipeline.llm_judge import Judge, JudgeMemory
 from gateway.pipeline.passthrough.objects import ObjectGuard
 from gateway.routing.tier_share import ShareBounds
 from gateway.runtime import query_process, realtime
@@ -56,11 +50,13 @@ from gateway.runtime.build import (
     build_config,
     find_refusals,
 )
+from gateway.runtime.decision_models import DecisionModels
 from gateway.runtime.local_engines import list_local_engines, make_local_engines
 from gateway.runtime.own_traffic import OwnTrafficReader
 from gateway.runtime.passthrough import PassThroughParts
 from gateway.runtime.query_pool import QueryPool
 from gateway.runtime.reloader import ConfigWatcher, Reloader
+from gateway.runtime.response_caching import ResponseCaching
 from gateway.runtime.revision import Revision, is_same_provider
 from gateway.runtime.shadow import Shadow
 from gateway.runtime.tenant_classifiers import TenantClassifiers
@@ -68,7 +64,7 @@ from gateway.settings import baseline
 from gateway.settings.data_folder import SQLITE_SCHEME, find_data_folder, resolve_store_url
 from gateway.settings.errors import ConfigError
 from gateway.settings.loader import ConfigSource, load
-from gateway.settings.schema.root import CachePart, MediaPart, ResponsesPart
+from gateway.settings.schema.root import MediaPart, ResponsesPart
 from gateway.state import StateStore, secret
 from gateway.state.audit import AuditLog, AuditRow
 from gateway.state.ended_sessions import EndedSessions
@@ -155,9 +151,8 @@ class Gateway:
         self.ended_sessions = self._make_ended_sessions()
         self._counter_store = self._make_counter_store()
         self._session_store = self._make_session_store()
-        self._judge_memory = JudgeMemory(log)
-        self._vector_index = self._make_vector_index()
-        self._embedder_trust = EmbedderTrust(log)
+        self._decision_models = DecisionModels(log)
+        self._response_caching = ResponseCaching(self._state_store, self._root_secret, log, clocks)
         self.workers = workers or config.server.workers
         self.load_shedder = self._make_load_shedder()
         self._tenant_classifiers = self._make_tenant_classifiers()
@@ -448,11 +443,7 @@ class Gateway:
             ttl=config.routing.seats.ttl,
             unavailable_reason=self._provider_state.health.get_skip_reason,
             turn_counter=self._turn_counter,
-            judge=None
-            if (judge_part := config.routing.judge) is None
-            else Judge(
-                judge_part.model, judge_part.timeout, self._judge_memory, server=lambda: engine
-            ),
+            judge=self._decision_models.make_judge(config.routing, lambda: engine),
         )
 
         def settle_call(row: FinalRow) -> None:
@@ -473,14 +464,16 @@ class Gateway:
             wall=self.clocks.wall,
         )
 
-        response_store = self._make_response_store(config.cache)
+        response_store = self._response_caching.make_response_store(config.cache)
         objects = self.passthrough.make_guard(built_config)
         memory = self._make_memory(config.responses, objects)
         engine = Engine(
             router=built_config.router,
             upstream=upstream,
             response_store=response_store,
-            semantic_cache=self._make_semantic_cache(config.cache, response_store, lambda: engine),
+            semantic_cache=self._response_caching.make_semantic_cache(
+                config.cache, response_store, lambda: engine
+            ),
             recorder=recorder,
             log=self.log,
             on_loss=config.routing.on_loss,
@@ -569,8 +562,8 @@ class Gateway:
                 tenants=metrics.has_tenant_labels,
             )
         )
-        metrics.watch((), [*self._turn_counter.build_metrics(), *self._judge_memory.measures()])
-        metrics.watch((), self._embedder_trust.measures())
+        metrics.watch((), [*self._turn_counter.build_metrics(), *self._decision_models.measures()])
+        metrics.watch((), self._response_caching.measures())
         if (database := self.keys.database) is not None:
             metrics.watch(_make_key_metrics(database))
         if not isinstance(state, MemoryStore):
@@ -665,49 +658,6 @@ class Gateway:
             timeout=media_part.timeout,
         )
         return media_fetch.MediaFetcher(bounds, self._address_guard)
-
-    def _make_response_store(self, cache_part: CachePart) -> ResponseStore | None:
-        if cache_part.ttl <= 0:
-            return None
-        return ResponseStore(
-            self._state_store,
-            secret=secret.derive_key(self._root_secret, "cache"),
-            ttl=cache_part.ttl,
-            clock=self.clocks.wall,
-            sharing=cache_part.scope,
-            policy=CachePolicy(cache_part.default, sampled=cache_part.sampled),
-            is_sealed=isinstance(self._state_store, RedisStore),
-            note=lambda text: self.log("cache", text=text),
-        )
-
-    def _make_vector_index(self) -> VectorIndex:
-        """Return the index of near questions, shared through Redis or local to this process."""
-        local_index, state = LocalVectorIndex(clock=self.clocks.monotonic), self._state_store
-        if not isinstance(state, RedisStore):
-            return local_index
-        return RedisVectorIndex(
-            state, local_index, lambda text: self.log("near", text=f"the Redis {text}")
-        )
-
-    def _make_semantic_cache(
-        self,
-        cache_part: CachePart,
-        response_store: ResponseStore | None,
-        server: Callable[[], Engine],
-    ) -> SemanticCache | None:
-        """Return the cache of near questions; None if it is off."""
-        if response_store is None or cache_part.near is None:
-            return None
-        return SemanticCache(
-            response_store,
-            self._vector_index,
-            EmbeddingModel(cache_part.near.embed, self._embedder_trust, server=server),
-            self._state_store,
-            secret=secret.derive_key(self._root_secret, "near"),
-            ttl=cache_part.ttl,
-            threshold=cache_part.near.threshold,
-            timeout=cache_part.near.timeout,
-        )
 
     def _make_memory(
         self, responses_part: ResponsesPart, objects: ObjectGuard
