@@ -12,9 +12,10 @@ the bounds of guards and shares. If no verdict comes in time, the classifier dec
 says so.
 """
 
+import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 
 import msgspec
@@ -24,13 +25,14 @@ from gateway.core.call import Call, Key, RequestOptions
 from gateway.core.decision_context import DecisionContext, Score
 from gateway.core.target import Tier
 from gateway.dialects import OPENAI_CHAT
+from gateway.ledger.redaction import Redactor
+from gateway.pipeline.judged_text import prepare_judged_text
 from gateway.pipeline.subrequest import (
     CoolDown,
     SubrequestServer,
     restrict_key,
     serve_subrequest,
 )
-from gateway.routing.classifier.text_signals import HEAD_CHARS, MAX_CHARS
 from gateway.routing.classifier_decision import find_classifier_decision
 from gateway.routing.features import Features
 from gateway.routing.router import Router
@@ -117,6 +119,7 @@ class Judge:
         memory: JudgeMemory,
         *,
         server: Callable[[], SubrequestServer],
+        redactors: Sequence[Redactor] = (),
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -125,6 +128,7 @@ class Judge:
         self._timeout = timeout
         self._memory = memory
         self._server = server
+        self._redactors = redactors
         self._clock = clock
         self._wall = wall
 
@@ -144,7 +148,7 @@ class Judge:
         decision = None
         if not call.id.endswith(ID_SUFFIX):
             decision = find_classifier_decision(router, call, features, context)
-        if decision is None:
+        if decision is None or decision.no_judge:
             return context
         verdict_key = _make_verdict_key(call.key, self._model, features.text)
         may_reuse = (
@@ -173,6 +177,7 @@ class Judge:
         """Ask for the verdict; return it, or the reason why there is none."""
         memory = self._memory
         memory.start_call()
+        text = await asyncio.to_thread(prepare_judged_text, text, self._redactors)
         reply = await serve_subrequest(
             self._server(), self._make_call(call, key, text), self._timeout
         )
@@ -206,8 +211,6 @@ class Judge:
 
 def make_request_body(model: str, text: str) -> bytes:
     """Return the body of a judge's call."""
-    if len(text) > MAX_CHARS:
-        text = f"{text[: HEAD_CHARS - 1]}\n{text[HEAD_CHARS - MAX_CHARS :]}"
     return jsonio.dumps(
         {
             "model": model,

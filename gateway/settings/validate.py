@@ -161,6 +161,7 @@ def find_warnings(
         *pricing.find_missing_rates(source),
         *_check_shares(source),
         *_check_near_cache(source),
+        *_check_judge_guards(source),
         *_check_keywords(source),
         *placeholder_keys.find_placeholders(source, disabled_providers),
         *find_cloud_warnings(source, disabled_providers),
@@ -189,6 +190,16 @@ def _check_near_cache(source: ConfigSource) -> Iterator[Mistake]:
         yield source.make_mistake(
             ("cache", "near"), message, "Give `cache.ttl` some time.", warn=True
         )
+
+
+def _check_judge_guards(source: ConfigSource) -> Iterator[Mistake]:
+    """Yield a warning for each guard that keeps texts from a judge that nobody configured."""
+    if source.config.routing.judge is not None:
+        return
+    for index, guard in enumerate(source.config.guards):
+        if guard.judge is not None:
+            message = "has no effect: `routing.judge` names no judge."
+            yield source.make_mistake(("guards", index, "judge"), message, warn=True)
 
 
 def _check_providers(source: ConfigSource, styles: EffortStyles) -> Iterator[Mistake]:
@@ -402,7 +413,7 @@ def _check_guards(source: ConfigSource) -> Iterator[Mistake]:
             yield source.make_mistake((*path, "allow"), "is all denied: no lab is left.")
         effects = (low, high, guard.allow, guard.deny, guard.refuse, guard.tag, guard.complete)
         has_setting = guard.no_cache or guard.quality is not None
-        if not any((*effects, guard.conversation, guard.cache)) and not has_setting:
+        if not any((*effects, guard.conversation, guard.cache, guard.judge)) and not has_setting:
             yield source.make_mistake(path, "has no effect.", "Give it one, as `max_tier: smart`.")
 
 

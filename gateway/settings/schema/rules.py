@@ -226,6 +226,8 @@ class GuardPart(BaseModel):
     no_cache: bool = False
     cache: Literal["on"] | None = None
     """`on` turns the response cache on for the call; `no_cache` of another guard wins over it."""
+    judge: Literal["off"] | None = None
+    """`off`: no model but the call's own sees its text, neither a judge nor an embedding model."""
     complete: CompleteSetting | None = None
     quality: QualitySetting | None = None
     """The quality that the classifier keeps, written as in `routing.quality`."""
