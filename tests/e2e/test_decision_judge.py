@@ -8,6 +8,7 @@ import pytest
 
 from gateway.core import jsonio
 from gateway.evaluation.replay.replay import LedgerReplay
+from tests.cli.run import run
 from tests.e2e.decision_model import (
     FORMS,
     SURE_OF_REASONING,
@@ -233,6 +234,34 @@ def test_replay_calls_no_decision_model_and_decides_the_same(
     total = walk.totals.total
     assert (total.calls, total.changed, total.undecided) == (4, 0, 0)
     assert [row.tier for row in judged_rows] == tiers
+
+
+def test_the_ledger_calibrates_a_judge_from_feedback_and_asks_nobody(
+    make: Make, upstream: Upstream
+) -> None:
+    """A model that is right in half of what it is sure of is less sure after calibration."""
+    world = make(judged_by_model())
+    upstream.on("/acme", whole())
+    for number in range(80):
+        says_fast, is_right = number % 2 == 0, number % 5 != 0
+        probabilities = (0.95, 0.03, 0.02) if says_fast else (0.02, 0.03, 0.95)
+        upstream.on("/decider", decides(*probabilities))
+        reply = world.ask(chat(f"{EASY} {number}", model="auto"))
+        tier = "fast" if says_fast is is_right else "reasoning"
+        feedback = {"id": reply.headers["x-request-id"], "tier": tier}
+        assert world.client.post("/v1/feedback", json=feedback).status_code == 200
+    world.close()
+    asked = len(upstream.requests)
+    result = run(
+        "--config", world.folder / "gateway.yaml", "judge", "calibrate", "--from-ledger", "--json",
+        environ={"TIERGATE_DATA": str(world.folder / "data")},
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    report = jsonio.loads(result.stdout.encode())
+    assert (report["fast"]["labels"], report["smart"]["labels"], report["asked"]) == (80, 80, None)
+    assert 0 < report["calibration"]["fast"][0] < 0.6
+    assert report["fast"]["after"]["ece"] < report["fast"]["before"]["ece"]
+    assert len(upstream.requests) == asked
 
 
 def test_a_hard_budget_that_cannot_pay_for_the_judge_lets_the_call_go_on(
