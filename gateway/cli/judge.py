@@ -45,7 +45,13 @@ _COLUMNS = (
 
 @click.group("judge", cls=CommandGroup)
 def command() -> None:
-    """Calibrate the judge: the model that the gateway asks which tier a turn needs."""
+    """Calibrate the judge: the model that the gateway asks which tier a turn needs.
+
+    \b
+    Examples:
+      tiergate judge calibrate labels.jsonl --budget 0.50
+      tiergate judge calibrate --from-ledger --since 30d
+    """  # noqa: D301 - \b is click's sign that lines stay apart
 
 
 @command.command("calibrate")

@@ -19,6 +19,7 @@ from tests.e2e.decision_model import (
     make_system_one,
     read_text,
 )
+from tests.e2e.test_chat_judge import leave_while_judged
 from tests.e2e.upstream import DROPPED, HTML, SILENT, Answer, Upstream, failing, whole
 from tests.e2e.world import Config, Make, World, chat
 from tests.evaluation.replay.traffic import logged
@@ -396,14 +397,6 @@ def test_a_provider_of_the_judge_that_is_off_is_not_asked(make: Make, upstream: 
 
 
 def test_a_client_that_leaves_ends_the_question(make: Make, upstream: Upstream) -> None:
-    world = make(judged_by_model())
+    world: World = make(judged_by_model())
     upstream.on("/decider", SILENT)
-    with world.leaving(chat(EASY, model="auto")) as client:
-        request = upstream.arrived()
-        client.close()
-        assert request.left.wait(20)
-    rows = world.entries()
-    assert sorted((row.tags, row.state, row.aborted_by) for row in rows) == [
-        ((), "aborted", "client"),
-        (("judge",), "aborted", "client"),
-    ]
+    leave_while_judged(world, upstream)

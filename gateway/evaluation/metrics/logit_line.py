@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 _NEWTON_STEPS = 25
 _SMALL = 1e-3
-"""What the fit adds to the curvature, so that outcomes which are all the same have a line."""
+"""A small curvature that the fit adds: outcomes which are all the same have a line then."""
 _LEAST_STEP = 1e-12
 """The step below which the line is found: no artefact keeps as many digits."""
 _MAX_LOGIT = 30.0
