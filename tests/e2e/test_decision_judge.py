@@ -23,6 +23,7 @@ from tests.e2e.test_chat_judge import leave_while_judged
 from tests.e2e.upstream import DROPPED, HTML, SILENT, Answer, Upstream, failing, whole
 from tests.e2e.world import Config, Make, World, chat
 from tests.evaluation.replay.traffic import logged
+from tests.server.test_scopes import digest
 
 EASY = "Hello"
 UNSURE = "Explain how a hash map works and when to use one in a program that stores words."
@@ -361,6 +362,43 @@ def test_sec_judge_3_no_text_goes_to_a_provider_that_a_key_or_guard_denies(
     assert [ask(world, "Hello contract"), ask(world, "Hello patient")] == ["fast", "fast"]
     assert set(upstream.called) == {"acme"}
     assert ask(world, EASY) == "reasoning"
+
+
+def test_sec_judge_4_the_labs_models_and_regions_of_a_key_bind_its_judge(
+    make: Make, upstream: Upstream
+) -> None:
+    scopes: dict[str, Config] = {
+        "open": {}, "labs": {"labs": ["acme", "other"]}, "models": {"models": ["*-1"]},
+        "few": {"models": ["swift-1", "able-1", "deep-1"]}, "tiers": {"tiers": ["fast", "smart"]},
+        "region": {"regions": ["eu"]},
+    }  # fmt: skip
+    keys = {name: {"sha256": digest(name), **scope} for name, scope in scopes.items()}
+
+    def change(value: Config) -> None:
+        judged_by_model()(value)
+        value["keys"] = "keys.yaml"
+        value["providers"]["acme"]["region"] = "eu"
+
+    world = make(change, files={"keys.yaml": keys})
+    upstream.on("/decider", decides(*SURE_OF_REASONING))
+    upstream.on("/acme", whole())
+    judged_keys = set()
+    for name in scopes:
+        ask(world, authorization=f"Bearer {name}")
+        judged_keys |= {name} if "decider" in upstream.called else set()
+        upstream.requests.clear()
+    assert judged_keys == {"open", "models", "tiers"}
+
+
+def test_the_metrics_count_questions_failures_and_seconds(make: Make, upstream: Upstream) -> None:
+    world = make(judged_by_model())
+    upstream.on("/decider", decides(*SURE_OF_REASONING), failing(500))
+    upstream.on("/acme", whole())
+    for text in (EASY, EASY, "Hi"):
+        ask(world, text)
+    counters = {metric.name: metric.read() for metric in world.gateway._decision_models.measures()}
+    assert counters.pop("judge_seconds") > 0
+    assert counters == {"judged": 2, "unjudged": 1, "judge_asked": 2, "judge_failed": 1}
 
 
 def test_limits_on_tiers_do_not_keep_the_judge_away(make: Make, upstream: Upstream) -> None:

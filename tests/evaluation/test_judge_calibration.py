@@ -109,3 +109,11 @@ def test_a_fitted_line_gives_the_probabilities_of_its_outcomes() -> None:
     for first_slope in (0.0, 1.0):
         fitted = fit_line(numbers, outcomes, [1.0] * len(numbers), first_slope=first_slope)
         assert (fitted.slope, fitted.level) == pytest.approx((0.7, -0.2), abs=0.08)
+
+
+def test_from_a_slope_that_is_far_too_steep_no_line_is_found() -> None:
+    """The outcomes have nothing to do with the numbers, so their line is nearly level."""
+    numbers, outcomes = [-7.0, -6.0, -5.0, 5.0, 6.0, 7.0] * 10, [1.0, 0.0, 1.0, 0.0, 0.0, 1.0] * 10
+    weights = [1.0] * len(numbers)
+    assert abs(fit_line(numbers, outcomes, weights, first_slope=0.0).slope) < 0.2
+    assert abs(fit_line(numbers, outcomes, weights, first_slope=5.0).slope) > 5
