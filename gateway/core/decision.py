@@ -144,6 +144,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """True if a guard keeps the call out of the response cache."""
     cache: bool = False
     """True if a guard turns the response cache on for the call."""
+    no_judge: bool = False
+    """True if a guard keeps the text from models that help to decide."""
     complete: CompleteMode = "off"
     trace: Sequence[TraceStep] = ()
 

@@ -116,8 +116,7 @@ def redact(
 
 def redact_text(text: str, redactors: Sequence[Redactor] = ()) -> str:
     """Return a text without its secrets."""
-    if "-----BEGIN" in text:
-        text = _PEM_PATTERN.sub("[PEM]", text)
+    text = redact_pem_blocks(text)
     chunks: list[str] = []
     for chunk in _split_chunks(text):
         if chunks:
@@ -130,6 +129,11 @@ def redact_text(text: str, redactors: Sequence[Redactor] = ()) -> str:
             data = redactor(data)
         text = data.decode(errors="replace")
     return text
+
+
+def redact_pem_blocks(text: str) -> str:
+    """Return a text without PEM blocks, which may be longer than any other secret."""
+    return _PEM_PATTERN.sub("[PEM]", text) if "-----BEGIN" in text else text
 
 
 def is_luhn_valid(digits: Sequence[int]) -> bool:

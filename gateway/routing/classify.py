@@ -82,6 +82,8 @@ def classify(
     score: Score | None
     reason: LazyReason
     score, reason = context.judged, "judged by a model"
+    if score is not None and context.judge_kind == "decision":
+        reason = partial(_describe_probabilities, score)
     if score is None:
         try:
             score = _compute_score(classifier, call)
@@ -99,6 +101,7 @@ def classify(
             worth, quality.costs, quality.share, dial_terms.price
         )
         dial_reason = partial(quality_dial.explain, worth, quality)
+    confidence: float | None
     tier, unbounded_tier, confidence, thresholds = _choose_tier(
         classifier, score, context, dialled_tier
     )
@@ -108,7 +111,13 @@ def classify(
     if tier != unbounded_tier:
         reason = f"max_share keeps {unbounded_tier} for turns that need it more ({thresholds.id})"
         add_step("share", reason, tier)
-    return ScoredTier(tier, None if context.judged else confidence, score, thresholds, dial_terms)
+    if context.judged is not None and context.judge_kind == "chat":
+        confidence = None  # a word is no probability
+    return ScoredTier(tier, confidence, score, thresholds, dial_terms)
+
+
+def _describe_probabilities(score: Score) -> str:
+    return f"judged by a decision model: fast suffices {score.fast:.2f}, smart {score.smart:.2f}"
 
 
 def restate_confidence(verdict: ScoredTier | None, tier: Tier) -> ScoredTier | None:

@@ -192,6 +192,7 @@ def decide(
         tags=tuple(sorted(bounds.tags)) if bounds.tags else (),
         no_cache=bounds.no_cache,
         cache=bounds.cache,
+        no_judge=bounds.no_judge,
         complete=complete,
         trace=trace,
     )
@@ -367,6 +368,8 @@ def _classify(
     bounds: GuardBounds,
     trace: Trace,
 ) -> TierSelection:
+    if bounds.no_judge:  # also in the replay of a row that has a verdict
+        context = msgspec.structs.replace(context, judged=None, unjudged=None)
     verdict = classify(
         router.find_classifier(call.key),
         call,

@@ -20,7 +20,9 @@ CATALOGUE = world.catalogue(world.CATALOGUE.labs.values(), **ALIASES)
 def guards(dice: Dice) -> list[GuardPart]:
     """Return up to six guards, one of which may have several effects."""
     definitions = [dice.guard() for _ in range(dice.pick([2, 4, 6]))]
-    definitions += [{**dice.guard(), "no_cache": True, "complete": dice.pick(["hold", "off"])}]
+    definitions += [
+        {**dice.guard(), "no_cache": True, "judge": "off", "complete": dice.pick(["hold", "off"])}
+    ]
     definitions += [{**dice.guard(), "quality": dice.pick([0, 5, {"keep": 0.97}])}]
     return [
         GuardPart.model_validate({"name": f"g{at}", **definition})
@@ -32,7 +34,7 @@ def meaning(bounds: GuardBounds) -> tuple[object, ...]:
     """Return all bounds without texts: order decides whose refusal and `complete` win."""
     return (
         bounds.low, bounds.high, bounds.allow, bounds.deny, bounds.refuse is not None,
-        bounds.no_cache, bounds.complete is not None, bounds.quality is not None, bounds.tags,
+        bounds.no_cache, bounds.no_judge, bounds.complete is not None, bounds.quality is not None, bounds.tags,
         sorted((step.reason, step.effect) for step in bounds.steps),
     )  # fmt: skip
 
@@ -94,4 +96,5 @@ def test_all_matching_guards_together_bound_the_requested_model(seed: int) -> No
         assert all(decision.lab not in (part.deny or ()) for part in hits)
         assert all(part.allow is None or decision.lab in part.allow for part in hits)
         assert decision.no_cache is any(part.no_cache for part in hits)
+        assert decision.no_judge is any(part.judge == "off" for part in hits)
         assert set(decision.tags) == bounds.tags >= {tag for part in hits for tag in part.tag or ()}

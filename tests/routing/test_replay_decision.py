@@ -163,6 +163,7 @@ EVIDENCE = st.builds(
     ceiling=st.sampled_from([None, None, *TIERS]),
     thresholds=st.sampled_from([None, Thresholds(0.1, 0.2, "mine")]),
     judged=st.sampled_from([None, None, Score(0.25, 0.5)]),
+    judge_kind=st.sampled_from(["chat", "decision"]),
 )
 
 type Decided = tuple[Decision, Plan] | Problem

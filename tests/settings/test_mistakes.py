@@ -451,6 +451,8 @@ WARNINGS: list[tuple[str, str, str]] = [
      "large: {price: {input: 3, output: 4, above: [{tokens: 9, input: 5}]}}",
      ("15: warning: models.large.price.above[0]: lacks `input` or `output`: "
       "calls have no cost where it is needed.")),
+    ("models:", "guards:\n- {name: g, judge: off}\nmodels:",
+     ("12: warning: guards[0].judge (rule 'g'): has no effect: `routing.judge` names no judge.")),
     ("style: reasoning_effort", "style: anthropic",
      ("9: warning: labs.acme.fast[0].effort: the gateway does not know how to send an effort "
       "to small on openai-chat. Give it `effort: {style: {openai-chat: ...}}`.")),

@@ -28,6 +28,8 @@ class GuardBounds(msgspec.Struct, frozen=True, kw_only=True):
     no_cache: bool = False
     cache: bool = False
     """True if a guard turns the response cache on."""
+    no_judge: bool = False
+    """True if a guard keeps the text from models that help to decide."""
     complete: tuple[CompleteMode, str] | None = None
     """The mode of the first guard that sets one, and the guard's name."""
     quality: tuple[float, str] | None = None
@@ -113,6 +115,7 @@ def _combine_guards(definitions: list[GuardPart], tags: frozenset[str]) -> Guard
         ),
         no_cache=any(definition.no_cache for definition in definitions),
         cache=any(definition.cache == "on" for definition in definitions),
+        no_judge=any(definition.judge == "off" for definition in definitions),
         conversation=next(
             (p.conversation for p in definitions if p.conversation is not None), None
         ),
@@ -138,6 +141,7 @@ def _describe_effect(definition: GuardPart) -> str:
         "deny": definition.deny and " ".join(definition.deny),
         "tag": definition.tag and " ".join(definition.tag),
         "cache": definition.cache,
+        "judge": definition.judge,
         "complete": definition.complete,
         "conversation": definition.conversation,
         "quality": None if definition.quality is None else f"{find_position(definition.quality):g}",

@@ -135,6 +135,42 @@ def test_the_guards_of_a_call_apply_to_its_judge(make: Make, upstream: Upstream)
     ]
 
 
+def test_a_guard_keeps_a_text_from_the_judge(make: Make, upstream: Upstream) -> None:
+    """The classifier decides then, also in a replay under a later guard."""
+    guard = {"name": "private", "when": {"keywords": ["contract"]}, "judge": "off"}
+    world = make(judged(guards=[guard]))
+    upstream.on("/other", says("reasoning"))
+    upstream.on("/acme", whole())
+    reply = world.ask(chat("Hello contract", model="auto"))
+    assert (reply.headers["x-tiergate-tier"], upstream.called) == ("fast", ["acme"])
+    route = world.client.post("/v1/route", json=chat("Hello contract", model="auto")).json()
+    assert {"guard", "classifier"} <= {step["step"] for step in route["trace"]}
+    assert "judge" not in {step["step"] for step in route["trace"]}
+    assert [row.tags for row in world.entries()] == [()]
+
+
+def test_a_judge_sees_neither_secrets_nor_other_turns(make: Make, upstream: Upstream) -> None:
+    def change(value: Config) -> None:
+        judged()(value)
+        value["ledger"] = {**value.get("ledger", {}), "redact": [r"PRJ-\d+"]}
+
+    world = make(change)
+    upstream.on("/other", says("smart"))
+    upstream.on("/acme", whole())
+    body = chat("Mail jo@example.com about PRJ-7", model="auto")
+    body["messages"] = [
+        {"role": "system", "content": "Our system prompt"},
+        {"role": "user", "content": "An earlier turn"},
+        {"role": "assistant", "content": "An earlier answer"},
+        *body["messages"],
+    ]
+    assert world.ask(body).status_code == 200
+    sent = upstream.requests[0].json["messages"][1]["content"]
+    assert jsonio.loads(sent.encode()) == {"request": "Mail [e-mail] about [struck out]"}
+    assert "earlier" not in str(upstream.requests[0].json)
+    assert "Our system prompt" not in str(upstream.requests[0].json)
+
+
 def test_a_call_that_must_not_be_cached_is_judged_each_time(make: Make, upstream: Upstream) -> None:
     world = make(judged())
     upstream.on("/other", says("smart"))
@@ -166,9 +202,8 @@ def test_replay_calls_no_judge_and_decides_the_same(make: Make, upstream: Upstre
     assert (total.calls, total.changed, total.undecided) == (8, 0, 0)
 
 
-def test_a_client_that_leaves_ends_the_judge_call(make: Make, upstream: Upstream) -> None:
-    world: World = make(judged())
-    upstream.on("/other", SILENT)
+def leave_while_judged(world: World, upstream: Upstream) -> None:
+    """Leave while a silent judge is asked; both calls end, and the rows say who ended them."""
     with world.leaving(chat(EASY, model="auto")) as client:
         request = upstream.arrived()
         client.close()
@@ -178,3 +213,9 @@ def test_a_client_that_leaves_ends_the_judge_call(make: Make, upstream: Upstream
         ((), "aborted", "client"),
         (("judge",), "aborted", "client"),
     ]
+
+
+def test_a_client_that_leaves_ends_the_judge_call(make: Make, upstream: Upstream) -> None:
+    world: World = make(judged())
+    upstream.on("/other", SILENT)
+    leave_while_judged(world, upstream)
