@@ -27,7 +27,7 @@ from gateway.settings.passthrough import APIS, TABLES
 from gateway.settings.rule_hints import find_keyword_problem, find_value
 from gateway.settings.schema import pricing
 from gateway.settings.schema.root import EffortPart
-from gateway.settings.schema.rules import MostPart, RangePart, WhenPart
+from gateway.settings.schema.rules import LOCAL_EMBEDDER, MostPart, RangePart, WhenPart
 
 _SCORE_EXPRESSION = re.compile(r"\bcall\s*\.\s*(?:need|confidence)\b")
 """Matches the parts of an expression that read the classifier's score."""
@@ -160,6 +160,7 @@ def find_warnings(
         *find_date_warnings(source, today, disabled_providers),
         *pricing.find_missing_rates(source),
         *_check_shares(source),
+        *_check_meaning_use(source),
         *_check_near_cache(source),
         *_check_judge_guards(source),
         *_check_keywords(source),
@@ -173,14 +174,27 @@ def _check_shares(source: ConfigSource) -> Iterator[Mistake]:
     """Yield warnings about exemplars and bounds on shares that do nothing, or leave only fast."""
     routing = source.config.routing
     max_share, path = routing.max_share, ("routing", "max_share")
-    if routing.classifier == "off" and source.config.exemplars:
-        message = "have no effect: the classifier is off."
-        yield source.make_mistake(("exemplars",), message, warn=True)
+    for section in ("exemplars", "routes"):
+        if routing.classifier == "off" and getattr(source.config, section):
+            message = "have no effect: the classifier is off."
+            yield source.make_mistake((section,), message, warn=True)
     if routing.classifier == "off" and max_share != MostPart():
         yield source.make_mistake(path, "has no effect: the classifier is off.", warn=True)
     elif max_share.reasoning == max_share.smart == 0:
         message = "leaves the classifier nothing but fast."
         yield source.make_mistake(path, message, "Turn it off instead.", warn=True)
+
+
+def _check_meaning_use(source: ConfigSource) -> Iterator[Mistake]:
+    """Yield warnings about routes that nothing compares, and a comparison with nothing."""
+    config = source.config
+    if config.routing.meaning is None and config.routes:
+        message = "have no effect: nothing compares meanings."
+        hint = "Name an embedder in `routing.meaning.embed`."
+        yield source.make_mistake(("routes",), message, hint, warn=True)
+    elif config.routing.meaning is not None and not (config.routes or config.exemplars):
+        message = "has no effect: there are neither exemplars nor routes."
+        yield source.make_mistake(("routing", "meaning"), message, warn=True)
 
 
 def _check_near_cache(source: ConfigSource) -> Iterator[Mistake]:
@@ -351,6 +365,7 @@ def _check_defaults(source: ConfigSource) -> Iterator[Mistake]:
         )
     yield from _check_judge(source)
     yield from _check_near(source)
+    yield from _check_meaning(source)
     for alias, name in config.aliases.items():
         path: Path = ("aliases", alias)
         cycle = find_alias_cycle(config.aliases, alias)
@@ -394,6 +409,14 @@ def _check_near(source: ConfigSource) -> Iterator[Mistake]:
         if near_part.embed == "words":
             message = "near questions are no longer found by words."
         yield source.make_mistake(path, message, EMBEDDING_MODEL_HINT)
+
+
+def _check_meaning(source: ConfigSource) -> Iterator[Mistake]:
+    """Yield an error if no lab has the embedding model that compares meanings."""
+    part, path = source.config.routing.meaning, ("routing", "meaning", "embed")
+    if part is not None and part.embed not in {LOCAL_EMBEDDER, *list_embedding_names(source)}:
+        message = f"no embedding model {part.embed!r}."
+        yield source.make_mistake(path, message, f"{EMBEDDING_MODEL_HINT} Or take `local`.")
 
 
 def _check_guards(source: ConfigSource) -> Iterator[Mistake]:
@@ -499,6 +522,7 @@ def _check_names(source: ConfigSource) -> Iterator[Mistake]:
         "guards": [rule.name for rule in config.guards],
         "choices": [rule.name for rule in config.choices],
         "exemplars": [part.name or str(index) for index, part in enumerate(config.exemplars, 1)],
+        "routes": [part.name or str(index) for index, part in enumerate(config.routes, 1)],
         "limits": [part.name for part in config.limits],
         "budgets": [part.name for part in config.budgets],
     }

