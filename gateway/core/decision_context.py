@@ -7,6 +7,9 @@ import msgspec
 from gateway.core.target import Tier
 from gateway.core.turn_evidence import EvidenceRise
 
+type JudgeKind = Literal["chat", "decision"]
+"""The kind of a judge: `chat` names a tier, `decision` gives each tier a probability."""
+
 
 class Score(msgspec.Struct, frozen=True, omit_defaults=True):
     """A classifier's score of one prompt; 0 <= fast <= smart <= 1."""
@@ -131,6 +134,10 @@ class DecisionContext(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     """The reason why meanings that should have been compared were not; None otherwise."""
     judged: Score | None = None
     """The score by a model that judged the prompt; None if none did."""
+    judge_kind: JudgeKind = "chat"
+    """The kind of the model that gave `judged`."""
+    uncalibrated: Score | None = None
+    """The score as the judge gave it; None if no calibration changed it."""
     dial: DialTerms | None = None
     """The terms of a recorded decision; None uses the current ones, from own traffic."""
     unjudged: str | None = None

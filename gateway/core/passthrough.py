@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote_to_bytes
 import msgspec
 
 from gateway.core.object_ids import is_shared
-from gateway.core.target import Provider
+from gateway.core.target import Provider, Targets
 
 type Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 type BodyKind = Literal["none", "json", "multipart", "bytes"]
@@ -133,6 +133,8 @@ class ProviderEndpoint(msgspec.Struct, frozen=True, kw_only=True):
     """The lab of the provider's models."""
     base_url: str
     """The URL before the endpoint's path."""
+    targets: Targets | None = None
+    """The targets of the provider's models by name, with their facts and prices."""
 
     def build_url(self, parameters: Mapping[str, str], query: str = "") -> str:
         """Return the provider's URL, with the parameters of the path encoded."""
@@ -219,6 +221,10 @@ class PassThroughRoutes:
     def find(self, provider: str, name: str) -> ProviderEndpoint | None:
         """Return an endpoint of a provider by its name; None if the provider has none."""
         return self._by_name.get((provider, name))
+
+    def list_endpoints(self, name: str) -> list[ProviderEndpoint]:
+        """Return the endpoints of a name at all providers that have it."""
+        return [item for item in self._by_name.values() if item.endpoint.name == name]
 
     def list_methods(self, raw_path: bytes) -> list[str]:
         """Return the methods that a client's path takes; empty if there is no endpoint."""

@@ -14,7 +14,7 @@ from gateway.core.ledger_rows import FinalRow
 from gateway.core.prompt_cache import count_cached_tokens, parse_lifetime
 from gateway.core.target import Account, Catalogue, Target, Tier
 from gateway.limits.tier_share import TurnCounter
-from gateway.pipeline.llm_judge import Judge
+from gateway.pipeline.judge.judge import Judge
 from gateway.routing import model_name, unlisted_models
 from gateway.routing.affinity_verdict import accumulate_session
 from gateway.routing.features import Features

@@ -86,6 +86,8 @@ def classify(
     is_judged = score is None and context.judged is not None
     if is_judged:
         score, reason = context.judged, "judged by a model"
+    if is_judged and score is not None and context.judge_kind == "decision":
+        reason = partial(_describe_probabilities, score)
     if score is None:
         try:
             score = _compute_score(classifier, call)
@@ -103,6 +105,7 @@ def classify(
             worth, quality.costs, quality.share, dial_terms.price
         )
         dial_reason = partial(quality_dial.explain, worth, quality)
+    confidence: float | None
     tier, unbounded_tier, confidence, thresholds = _choose_tier(
         classifier, score, context, dialled_tier
     )
@@ -112,7 +115,13 @@ def classify(
     if tier != unbounded_tier:
         reason = f"max_share keeps {unbounded_tier} for turns that need it more ({thresholds.id})"
         add_step("share", reason, tier)
-    return ScoredTier(tier, None if is_judged else confidence, score, thresholds, dial_terms)
+    if is_judged and context.judge_kind == "chat":
+        confidence = None  # a word is no probability
+    return ScoredTier(tier, confidence, score, thresholds, dial_terms)
+
+
+def _describe_probabilities(score: Score) -> str:
+    return f"judged by a decision model: fast suffices {score.fast:.2f}, smart {score.smart:.2f}"
 
 
 def _read_match(

@@ -77,10 +77,12 @@ def decide(
     target: Target,
     *,
     checks_model: bool = True,
+    checks_tier: bool = True,
 ) -> Decision:
     """Return the decision for a call that goes to a chosen endpoint. Raises ProblemError.
 
     Without `checks_model` the caller checks the models of the call, as those in a batch file.
+    Without `checks_tier` limits on tiers do not apply: the client has not chosen the model.
     """
     endpoint = choice.endpoint
     rule_context = rules.make_context(call, EMPTY_CONTEXT)
@@ -92,7 +94,9 @@ def decide(
         if not bounds.allows_lab(lab) or (allowed_labs is not None and lab not in allowed_labs):
             raise refusals.not_allowed(choice.model or endpoint.endpoint.name)
     if checks_model and endpoint.endpoint.billing != "free":
-        _check_scope(call, choice, target, bounds)
+        _check_scope(call, choice, target)
+        if checks_tier:
+            _check_tier(call, choice, bounds)
     lab = choice.labs[0]
     effect = f"{lab}, {endpoint.endpoint.name} at {endpoint.provider.name}"
     pin = TraceStep(step="pin", matched=True, effect=effect, reason=choice.reason)
@@ -108,17 +112,24 @@ def decide(
     )
 
 
-def _check_scope(
-    call: Features, choice: PassThroughChoice, target: Target, bounds: GuardBounds
-) -> None:
-    """Raise ProblemError if the key or a guard does not allow what may cost money here."""
-    key, tier, endpoint = call.key, choice.tier, choice.endpoint
-    subject = refusals.quote_name(choice.model) if choice.model else endpoint.endpoint.name
-    is_named = bool(choice.model) and key.models is not None
+def _name_subject(choice: PassThroughChoice) -> str:
+    """Return the model that a call names, else its endpoint."""
+    return refusals.quote_name(choice.model) if choice.model else choice.endpoint.endpoint.name
+
+
+def _check_scope(call: Features, choice: PassThroughChoice, target: Target) -> None:
+    """Raise ProblemError if the key does not allow the model of what may cost money here."""
+    key, subject = call.key, _name_subject(choice)
     if choice.model and capabilities.find_key_restriction(key, target):
         raise refusals.not_allowed(subject)
     if not choice.model and key.models is not None:
         raise refusals.not_allowed(subject, "the key names the models that it may use")
+
+
+def _check_tier(call: Features, choice: PassThroughChoice, bounds: GuardBounds) -> None:
+    """Raise ProblemError if the key or a guard limits tiers, and not to one of the model."""
+    key, tier, subject = call.key, choice.tier, _name_subject(choice)
+    is_named = bool(choice.model) and key.models is not None
     if tier is None:
         is_within_tiers = not bounds.limits_tiers and (key.tiers is None or is_named)
     else:
@@ -211,12 +222,13 @@ def find_model(
             name = requested.removeprefix(f"{item.provider.name}/")
             reason = f"{requested} names the provider"
             labs = _list_labs(catalogue, item)
-            return PassThroughChoice(item, labs, name, None, None, None, account, reason)
+            return PassThroughChoice(item, labs, name, None, None, item.targets, account, reason)
     providers = list(dict.fromkeys(item.provider.name for item in candidates))
     if len(providers) == 1:
         reason = f"only {providers[0]} has this endpoint"
-        labs = _list_labs(catalogue, candidates[0])
-        return PassThroughChoice(candidates[0], labs, requested, None, None, None, account, reason)
+        item = candidates[0]
+        labs = _list_labs(catalogue, item)
+        return PassThroughChoice(item, labs, requested, None, None, item.targets, account, reason)
     raise _refuse_ambiguous(requested, [f"{name}/{requested}" for name in providers])
 
 

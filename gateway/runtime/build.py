@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 
 from gateway.core.call import Key
+from gateway.core.errors import ProblemError
 from gateway.core.quality import SHIPPED_POSITION, find_share
 from gateway.dialects import DIALECTS
 from gateway.dialects.anthropic_messages import effort as anthropic_effort
@@ -23,6 +24,7 @@ from gateway.routing.classifier import model_file
 from gateway.routing.classifier.exemplars import Exemplar, ExemplarClassifier, find_clashes
 from gateway.routing.classifier.heuristic import Classifier, HeuristicClassifier
 from gateway.routing.classifier.learned import LearnedClassifier
+from gateway.routing.decision_endpoint import find_decision_endpoint
 from gateway.routing.errors import ModelFileError, RuleError
 from gateway.routing.lint import unreachable_rules
 from gateway.routing.quality_dial import OwnTraffic
@@ -88,6 +90,7 @@ def build_config(source: ConfigSource, now: datetime) -> BuiltConfig:
         lambda provider, model: list_prices.find_price(provider, model, now),
         list_prices.list_names,
     )
+    _check_judge_provider(source, built_catalogue)
     classifier = _load_classifier(source)
     if classifier is not None and exemplars:
         classifier = ExemplarClassifier(exemplars, classifier, source.config.routing.near)
@@ -246,6 +249,20 @@ def _check_time_zone(source: ConfigSource) -> list[Mistake]:
         message = f"no time zone {name!r}."
         return [source.make_mistake(("ledger", "time_zone"), message, "Write it as Europe/Berlin.")]
     return []
+
+
+def _check_judge_provider(source: ConfigSource, built_catalogue: BuiltCatalogue) -> None:
+    """Raise ConfigError if several providers that are on could have the judge's model."""
+    judge_part = source.config.routing.judge
+    if judge_part is None or judge_part.kind != "decision":
+        return
+    try:
+        find_decision_endpoint(
+            built_catalogue.catalogue, built_catalogue.passthrough, judge_part.model
+        )
+    except ProblemError as error:
+        path = ("routing", "judge", "model")
+        raise ConfigError([source.make_mistake(path, error.problem.message)]) from None
 
 
 def _check_redactions(source: ConfigSource) -> Iterator[Mistake]:

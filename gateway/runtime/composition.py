@@ -443,7 +443,9 @@ class Gateway:
             ttl=config.routing.seats.ttl,
             unavailable_reason=self._provider_state.health.get_skip_reason,
             turn_counter=self._turn_counter,
-            judge=self._decision_models.make_judge(config, lambda: engine),
+            judge=self._decision_models.make_judge(
+                built_config, lambda: engine, lambda: passthrough
+            ),
         )
 
         def settle_call(row: FinalRow) -> None:

@@ -137,7 +137,8 @@ def build_catalogue(
         families=config.routing.families,
         version=_hash_version(source.version, labs),
     )
-    return BuiltCatalogue(catalogue, providers, _build_passthrough(config, providers))
+    passthrough = _build_passthrough(config, providers, find_list_price, unknown_bounds)
+    return BuiltCatalogue(catalogue, providers, passthrough)
 
 
 class _UnknownBounds:
@@ -177,9 +178,7 @@ def _build_name_owners(
 
     `embedding_providers` have the URLs for embeddings.
     """
-
-    def build(provider: Provider, name: str) -> Target:
-        return unknown_bounds.bound(_build_unlisted(provider, config.models, list_price, name))
+    build = _make_target_builder(config, list_price, unknown_bounds)
 
     def build_vectors(provider: Provider, name: str) -> Target:
         target = _build_unlisted(provider, config.models, list_price, name)
@@ -203,11 +202,31 @@ def _build_name_owners(
         )
 
 
-def _build_passthrough(config: Config, providers: Mapping[str, Provider]) -> PassThroughRoutes:
+def _make_target_builder(
+    config: Config, list_price: ListPriceFinder, unknown_bounds: _UnknownBounds
+) -> Callable[[Provider, str], Target]:
+    """Return a function that builds the target of a provider's model which no lab lists."""
+
+    def build(provider: Provider, name: str) -> Target:
+        return unknown_bounds.bound(_build_unlisted(provider, config.models, list_price, name))
+
+    return build
+
+
+def _build_passthrough(
+    config: Config,
+    providers: Mapping[str, Provider],
+    list_price: ListPriceFinder,
+    unknown_bounds: _UnknownBounds,
+) -> PassThroughRoutes:
     """Return the pass-through endpoints of the providers that are on.
 
     The provider of a lab's name comes before hosts of its models.
     """
+    build = _make_target_builder(config, list_price, unknown_bounds)
+    targets = {
+        name: Targets(functools.partial(build, provider)) for name, provider in providers.items()
+    }
     endpoints = [
         ProviderEndpoint(
             endpoint=endpoint,
@@ -215,6 +234,7 @@ def _build_passthrough(config: Config, providers: Mapping[str, Provider]) -> Pas
             provider=providers[name],
             lab=find_lab(config, name) or name,
             base_url=url if "://" in url else provider_part.path_prefix + url,
+            targets=targets[name],
         )
         for name, provider_part in config.providers.items()
         if providers[name].enabled

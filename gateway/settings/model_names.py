@@ -7,6 +7,8 @@ from gateway.core.target import TIERS
 from gateway.settings.catalogue import find_lab
 from gateway.settings.lifecycle_warnings import list_targets
 from gateway.settings.loader import ConfigSource
+from gateway.settings.passthrough import DECISION_TABLES, select_tables
+from gateway.settings.schema.root import Config
 
 ROUTED_NAMES = ("auto", *TIERS)
 """Names that stand alone, or after a lab and a slash."""
@@ -64,6 +66,15 @@ def list_target_names(source: ConfigSource) -> set[str]:
 
 def _list_lab_model_names(source: ConfigSource) -> set[str]:
     return {f"{lab}/{target.model}" for _, lab, _, _, target in list_targets(source)}
+
+
+def list_decision_providers(config: Config) -> list[str]:
+    """Return the providers that have an endpoint for decision models."""
+    return [
+        name
+        for name, part in config.providers.items()
+        if not select_tables(part.endpoints).keys().isdisjoint(DECISION_TABLES)
+    ]
 
 
 def list_embedding_names(source: ConfigSource) -> set[str]:

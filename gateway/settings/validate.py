@@ -10,8 +10,12 @@ from datetime import date
 from urllib.parse import urlsplit
 
 from gateway.core.target import TIERS
-from gateway.settings import balance_check, baseline, placeholder_keys
-from gateway.settings.catalogue import find_embedding_urls, find_lab, find_model
+from gateway.settings import balance_check, baseline, judge_check, placeholder_keys
+from gateway.settings.catalogue import (
+    find_embedding_urls,
+    find_lab,
+    find_model,
+)
 from gateway.settings.cloud_auth import KEYLESS_AUTHS, find_cloud_errors, find_cloud_warnings
 from gateway.settings.errors import Mistake, Path, suggest_name
 from gateway.settings.lifecycle_warnings import find_date_warnings, list_targets
@@ -23,7 +27,10 @@ from gateway.settings.model_names import (
     list_embedding_names,
     list_target_names,
 )
-from gateway.settings.passthrough import APIS, TABLES
+from gateway.settings.passthrough import (
+    APIS,
+    TABLES,
+)
 from gateway.settings.rule_hints import find_keyword_problem, find_value
 from gateway.settings.schema import pricing
 from gateway.settings.schema.root import EffortPart
@@ -136,6 +143,7 @@ def find_errors(
         *pricing.find_mixed_services(source),
         *baseline.find_errors(source),
         *_check_defaults(source),
+        *judge_check.find_errors(source),
         *_check_guards(source),
         *_check_choices(source),
         *_check_conditions(source, dialects),
@@ -162,7 +170,7 @@ def find_warnings(
         *_check_shares(source),
         *_check_meaning_use(source),
         *_check_near_cache(source),
-        *_check_judge_guards(source),
+        *judge_check.find_warnings(source),
         *_check_keywords(source),
         *placeholder_keys.find_placeholders(source, disabled_providers),
         *find_cloud_warnings(source, disabled_providers),
@@ -204,16 +212,6 @@ def _check_near_cache(source: ConfigSource) -> Iterator[Mistake]:
         yield source.make_mistake(
             ("cache", "near"), message, "Give `cache.ttl` some time.", warn=True
         )
-
-
-def _check_judge_guards(source: ConfigSource) -> Iterator[Mistake]:
-    """Yield a warning for each guard that keeps texts from a judge that nobody configured."""
-    if source.config.routing.judge is not None:
-        return
-    for index, guard in enumerate(source.config.guards):
-        if guard.judge is not None:
-            message = "has no effect: `routing.judge` names no judge."
-            yield source.make_mistake(("guards", index, "judge"), message, warn=True)
 
 
 def _check_providers(source: ConfigSource, styles: EffortStyles) -> Iterator[Mistake]:
@@ -363,7 +361,6 @@ def _check_defaults(source: ConfigSource) -> Iterator[Mistake]:
         yield source.make_mistake(
             ("default", "lab"), message, suggest_name(config.default.lab, config.labs)
         )
-    yield from _check_judge(source)
     yield from _check_near(source)
     yield from _check_meaning(source)
     for alias, name in config.aliases.items():
@@ -379,26 +376,6 @@ def _check_defaults(source: ConfigSource) -> Iterator[Mistake]:
         elif not is_known_name(source, name):
             message = f"no model or alias is called {name!r}."
             yield source.make_mistake(path, message, suggest_name(name, list_common_names(source)))
-
-
-def _check_judge(source: ConfigSource) -> Iterator[Mistake]:
-    """Yield an error if the judge's model is unknown, or is `auto`.
-
-    With `auto`, the judge's own calls would be judged.
-    """
-    judge_part, path = source.config.routing.judge, ("routing", "judge", "model")
-    if judge_part is None:
-        return
-    name = source.config.aliases.get(judge_part.model, judge_part.model)
-    if not is_known_name(source, name):
-        message = f"no model or alias is called {name!r}."
-        yield source.make_mistake(path, message, suggest_name(name, list_common_names(source)))
-    elif name.rpartition("/")[2] == "auto":
-        yield source.make_mistake(
-            path,
-            f"{name!r} cannot judge: the gateway would have to judge the judge's own call.",
-            "Use a tier or a model.",
-        )
 
 
 def _check_near(source: ConfigSource) -> Iterator[Mistake]:

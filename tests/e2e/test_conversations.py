@@ -8,7 +8,7 @@ import pytest
 
 from gateway.core.ledger_rows import FinalRow
 from gateway.evaluation.replay.replay import LedgerReplay
-from tests.e2e.test_llm_judge import judged, says
+from tests.e2e.test_chat_judge import judged, says
 from tests.e2e.test_sessions import (
     EASY,
     HARD,

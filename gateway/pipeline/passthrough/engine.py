@@ -12,6 +12,8 @@ from functools import partial
 from typing import NoReturn
 from urllib.parse import parse_qs
 
+import msgspec
+
 from gateway.core import jsonio
 from gateway.core.call import Call
 from gateway.core.decision import Decision, Plan
@@ -126,7 +128,12 @@ class PassThroughEngine:
         target, job = await find_target(choice), None
         endpoint = choice.endpoint.endpoint
         decision = route_passthrough.decide(
-            self._router.rules, features, choice, target, checks_model=endpoint.creates != "batch"
+            self._router.rules,
+            features,
+            choice,
+            target,
+            checks_model=endpoint.creates != "batch",
+            checks_tier=not request.is_operators_choice,
         )
         self._recorder.note_decision(account, decision)
         if endpoint.billing == "job":
@@ -139,7 +146,7 @@ class PassThroughEngine:
             account.unit_bounds = list_unit_bounds(endpoint, facts.value)
         if endpoint.deletes:
             await self.jobs.finish(named_objects)
-        await self._reserve(account, facts, choice, target, decision)
+        await self._reserve(account, request, facts, choice, target, decision)
         try:
             if job is not None:
                 await self.jobs.reserve(account, features, job)
@@ -162,6 +169,7 @@ class PassThroughEngine:
     async def _reserve(
         self,
         account: RecordedAccount,
+        request: PassThroughRequest,
         facts: PassThroughFacts,
         choice: PassThroughChoice,
         target: Target,
@@ -170,12 +178,14 @@ class PassThroughEngine:
         """Reserve what the call may cost. Raises ProblemError if a limit or budget refuses it."""
         if not self._limiter.applies_to(account.call.key):
             return
-        endpoint = choice.endpoint.endpoint
+        endpoint, bounds, prompt = choice.endpoint.endpoint, request.token_bounds, facts.prompt
+        if bounds is not None:
+            prompt = msgspec.structs.replace(prompt, max_output=bounds.answer)
         bound = PassThroughBound(
             call=account.call,
-            prompt=facts.prompt,
+            prompt=prompt,
             prompt_tokens=0,
-            prompt_bound=None,
+            prompt_bound=None if bounds is None else bounds.prompt,
             end_user=account.end_user,
             units=account.unit_bounds,
             # A job that has a bound gets a reservation of its own.

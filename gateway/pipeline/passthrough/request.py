@@ -51,6 +51,14 @@ class Upload(AsyncIterator[bytes], Protocol):
         ...
 
 
+class TokenBounds(msgspec.Struct, frozen=True, kw_only=True):
+    """The most tokens of a request and of its answer."""
+
+    prompt: int
+    """The most tokens of the request; no token is less than a byte."""
+    answer: int
+
+
 class PassThroughRequest(msgspec.Struct, kw_only=True):
     """One request for a pass-through endpoint."""
 
@@ -71,6 +79,10 @@ class PassThroughRequest(msgspec.Struct, kw_only=True):
     """The form in the body, as far as it has arrived; None if the body is no form."""
     file_reader: BatchFileReader | None = None
     """The reader of a file that is the body, which may be that of a batch."""
+    token_bounds: TokenBounds | None = None
+    """The most tokens that the call may use, if the gateway has written the request itself."""
+    is_operators_choice: bool = False
+    """True if the configuration names the model, not the client: no limit on tiers applies."""
 
     @property
     def has_unread_body(self) -> bool:

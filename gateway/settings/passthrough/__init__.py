@@ -23,6 +23,8 @@ TABLES: Mapping[str, PassThroughTable] = {
 }
 """All tables by name."""
 
+DECISION_TABLES = ("openai-decisions", "systemone")
+"""The tables with an endpoint for decision models, each in its form; the preferred one first."""
 APIS = tuple(dict.fromkeys(name.partition("-")[0] for name in TABLES if "-" in name))
 """The names that stand for all tables of an API."""
 

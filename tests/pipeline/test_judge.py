@@ -5,14 +5,12 @@ from typing import Any
 import pytest
 
 from gateway.core import jsonio
-from gateway.pipeline.llm_judge import (
-    SCORE_BY_TIER,
-    SYSTEM_PROMPT,
-    JudgeMemory,
-    make_request_body,
-    parse_verdict,
-)
+from gateway.pipeline.judge.chat_question import SCORE_BY_TIER, SYSTEM_PROMPT, ChatQuestion
+from gateway.pipeline.judge.verdict_memory import VerdictMemory
 from gateway.routing.classifier.heuristic import THRESHOLDS, choose_tier
+
+QUESTION = ChatQuestion("fast")
+FAST, SMART = SCORE_BY_TIER["fast"], SCORE_BY_TIER["smart"]
 
 
 def answer(content: object, **more: object) -> bytes:
@@ -23,9 +21,9 @@ def answer(content: object, **more: object) -> bytes:
 @pytest.mark.parametrize("tier", SCORE_BY_TIER)
 def test_a_verdict_is_one_of_three_tiers(tier: str) -> None:
     """The verdict's score falls in the tier that it names."""
-    verdict = parse_verdict(answer(f' {{"tier": "{tier}"}}\n'))
-    assert verdict == tier
-    assert choose_tier(SCORE_BY_TIER[verdict], THRESHOLDS) == tier
+    score = QUESTION.read_score(answer(f' {{"tier": "{tier}"}}\n'))
+    assert score is not None
+    assert choose_tier(score, THRESHOLDS) == tier
 
 
 @pytest.mark.parametrize(
@@ -37,7 +35,7 @@ def test_a_verdict_is_one_of_three_tiers(tier: str) -> None:
      jsonio.dumps({"choices": []}), jsonio.dumps({"choices": [{"message": {"content": '{"tier": "fast"}'}}] * 2})],
 )  # fmt: skip
 def test_any_other_answer_is_no_verdict(body: bytes) -> None:
-    assert parse_verdict(body) is None
+    assert QUESTION.read_score(body) is None
 
 
 @pytest.mark.parametrize(
@@ -46,17 +44,17 @@ def test_any_other_answer_is_no_verdict(body: bytes) -> None:
 )  # fmt: skip
 def test_the_prompt_is_one_json_string_in_the_judges_request(text: str) -> None:
     """Whatever the text contains, it stays inside its JSON string."""
-    body: Any = jsonio.loads(make_request_body("fast", text))
+    body: Any = jsonio.loads(QUESTION.make_body(text))
     system, user = body["messages"]
     assert system == {"role": "system", "content": SYSTEM_PROMPT}
     assert jsonio.loads(user["content"].encode()) == {"request": text}
 
 
-class JudgeMemoryFixture:
+class VerdictMemoryFixture:
     def __init__(self) -> None:
         self.now = 0.0
         self.log: list[object] = []
-        self.verdicts = JudgeMemory(
+        self.verdicts = VerdictMemory(
             lambda event, **fields: self.log.append(fields["text"]), self.clock
         )
 
@@ -68,28 +66,28 @@ class JudgeMemoryFixture:
 
 
 def test_verdicts_are_remembered_for_an_hour() -> None:
-    fixture = JudgeMemoryFixture()
-    fixture.verdicts.save(b"a", "fast")
-    assert (fixture.verdicts.find(b"a"), fixture.verdicts.find(b"b")) == ("fast", None)
+    fixture = VerdictMemoryFixture()
+    fixture.verdicts.save(b"a", FAST)
+    assert (fixture.verdicts.find(b"a"), fixture.verdicts.find(b"b")) == (FAST, None)
     fixture.now = 3_599.0
-    assert fixture.verdicts.find(b"a") == "fast"
+    assert fixture.verdicts.find(b"a") == FAST
     fixture.now = 3_600.0
     assert fixture.verdicts.find(b"a") is None
 
 
 def test_the_oldest_verdicts_are_forgotten_first() -> None:
     """A verdict that was looked up counts as recent."""
-    fixture = JudgeMemoryFixture()
+    fixture = VerdictMemoryFixture()
     for number in range(4096):
-        fixture.verdicts.save(b"%d" % number, "smart")
-    assert fixture.verdicts.find(b"0") == "smart"
-    fixture.verdicts.save(b"new", "smart")
-    assert (fixture.verdicts.find(b"0"), fixture.verdicts.find(b"1")) == ("smart", None)
+        fixture.verdicts.save(b"%d" % number, SMART)
+    assert fixture.verdicts.find(b"0") == SMART
+    fixture.verdicts.save(b"new", SMART)
+    assert (fixture.verdicts.find(b"0"), fixture.verdicts.find(b"1")) == (SMART, None)
 
 
 def test_a_judge_that_keeps_failing_is_paused() -> None:
     """The judge pauses for 30 s after three failures in a row; then one call tests if it is back."""
-    fixture = JudgeMemoryFixture()
+    fixture = VerdictMemoryFixture()
     verdicts = fixture.verdicts
     for _ in range(2):
         verdicts.start_call()
