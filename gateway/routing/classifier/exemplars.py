@@ -151,9 +151,7 @@ def score_match(match: MeaningMatch, thresholds: Thresholds) -> Score:
     return Score(fast, smart, match.name, match.near)
 
 
-def make_probabilities(
-    tier: Tier, nearness: float, thresholds: Thresholds
-) -> tuple[float, float]:
+def make_probabilities(tier: Tier, nearness: float, thresholds: Thresholds) -> tuple[float, float]:
     """Return probabilities (`Score.fast`, `Score.smart`) for a tier: surer the nearer."""
     if tier == "fast":
         fast, smart = thresholds.fast + (1 - thresholds.fast) * nearness, 1.0

@@ -144,6 +144,13 @@ class MeaningPart(BaseModel):
     timeout: Annotated[Duration, Field(gt=0)] = 0.3
     """The longest wait of a call, in seconds, for the comparison."""
 
+    @property
+    def least(self) -> float:
+        """The cosine from which on a turn gets the tier."""
+        if self.near is not None:
+            return self.near
+        return DEFAULT_LOCAL_NEAR if self.embed == LOCAL_EMBEDDER else DEFAULT_MODEL_NEAR
+
 
 type Language = Literal[
     "en", "de", "fr", "es", "pt", "it", "nl", "pl", "ru", "uk", "zh", "ja", "ko", "ar", "hi", "tr",
