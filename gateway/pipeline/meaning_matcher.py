@@ -62,7 +62,7 @@ class MeaningMemory:
         self.saved_vectors = saved_vectors
         self.matches = MemoryStore(_MEMORY_BYTES, clock=clock)
         self.compared_turns = self.matched_turns = self.uncompared_turns = 0
-        self.note: Callable[[str], object] = lambda text: log(TAG, text=text)
+        self.note: Callable[[str], object] = lambda text: log("meaning", text=text)
 
     def measures(self) -> list[CounterMetric]:
         """Return the metrics of comparisons for /metrics."""
@@ -82,7 +82,7 @@ class MeaningMemory:
 
 
 class MeaningSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How turns are compared with exemplars and routes."""
+    """The settings of a comparison: the texts, and when a turn is near one."""
 
     references: Sequence[Reference]
     least: float

@@ -82,6 +82,8 @@ PARTS: dict[str, type[BaseModel]] = {
     "judge": rules.JudgePart,
     "cache.near": root.NearPart,
     "exemplar": rules.ExemplarPart,
+    "route": rules.RoutePart,
+    "meaning": rules.MeaningPart,
     "guard": rules.GuardPart,
     "choice": rules.ChoicePart,
     "when": rules.WhenPart,

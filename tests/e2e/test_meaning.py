@@ -1,5 +1,6 @@
 """Exemplars by meaning over real sockets: a scripted embedding model, its calls, and its bounds."""
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -7,6 +8,7 @@ import pytest
 
 from gateway.core import jsonio
 from gateway.evaluation.replay.replay import build_replay
+from tests.e2e.test_cache import keyed
 from tests.e2e.test_chat_judge import says
 from tests.e2e.upstream import DROPPED, SILENT, Answer, Request, Upstream, failing, whole
 from tests.e2e.world import Change, Config, Make, World, chat
@@ -192,6 +194,16 @@ def test_a_restart_asks_for_no_vector_of_an_exemplar(make: Make, upstream: Upstr
 def world_config(world: World) -> Config:
     value: Config = jsonio.loads((world.folder / "gateway.yaml").read_bytes())
     return value
+
+
+def test_no_key_finds_what_another_key_had_compared(
+    make: Make, upstream: Upstream, tmp_path: Path
+) -> None:
+    """Each key asks for the vector of the same text."""
+    world = make(meaning(), keyed(tmp_path))
+    for name in ("a", "a", "b"):
+        assert ask(world, NEAR, authorization=f"Bearer {name}") == "reasoning"
+    assert upstream.called.count("vectors") == 3  # the exemplar's, and one for each key
 
 
 def test_guards_limits_and_keys_bind_the_embedding_model(make: Make, upstream: Upstream) -> None:

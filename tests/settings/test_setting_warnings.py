@@ -144,8 +144,10 @@ def test_wordings_and_routes_that_contradict_each_other_are_reported(tmp_path: P
 def test_routes_that_nothing_compares_are_a_warning(tmp_path: Path) -> None:
     routes = "routes:\n- {description: a, tier: fast}\n"
     assert world.warnings(tmp_path, world.BASE + routes) == [
-        "c.yaml:16: warning: routes: have no effect: nothing compares meanings. "
-        "Name an embedder in `routing.meaning.embed`."
+        (
+            "c.yaml:16: warning: routes: have no effect: nothing compares meanings. "
+            "Name an embedder in `routing.meaning.embed`."
+        )
     ]
     meaning = "routing: {meaning: {embed: local}}\n"
     assert world.warnings(tmp_path, world.BASE + routes + meaning) == []
