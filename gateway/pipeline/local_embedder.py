@@ -43,6 +43,8 @@ class LocalEmbedder:
                 return await asyncio.shield(future)
         except TimeoutError:
             return f"no vector within {timeout_seconds:.3g} s"
+        except Exception as error:  # noqa: BLE001 - no call fails because it was not compared
+            return f"the local embedder failed: {type(error).__name__}"
 
     def _release(self, _: object) -> None:
         self._waiting_count -= 1

@@ -29,7 +29,7 @@ from gateway.routing.classifier.meaning import (
     list_passages,
     normalize,
 )
-from gateway.routing.classifier_decision import find_classifier_decision
+from gateway.routing.classifier_decision import find_classifier_decision, may_reuse_opinion
 from gateway.routing.features import Features
 from gateway.routing.router import Router
 from gateway.state.memory import MemoryStore
@@ -133,11 +133,7 @@ class MeaningMatcher:
             return context
         memory = self._memory
         match_key = make_verdict_key(call.key, self._identity, features.text).hex()
-        may_reuse = (
-            not decision.no_cache
-            and call.options.cache != "off"
-            and not call.options.wants_new_answer
-        )
+        may_reuse = may_reuse_opinion(decision, call)
         data = await memory.matches.get(match_key) if may_reuse else None
         match: MeaningMatch | str | None
         if data is not None:

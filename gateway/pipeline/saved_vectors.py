@@ -25,14 +25,13 @@ class SavedVectors:
 
     def __init__(self, file: Path | None) -> None:
         self._file = file
-        self._vectors: dict[str, tuple[float, ...]] | None = None
+        self._vectors: dict[str, tuple[float, ...]] = {}
 
     def find(self, embedder: str, texts: Iterable[str]) -> dict[str, tuple[float, ...]]:
-        """Return the known vectors of texts, by text."""
-        if self._vectors is None:
-            self._vectors = self._read()
+        """Return the known vectors of texts, by text; another process may have saved some."""
+        vectors = self._read() | self._vectors
         names = {text: make_name(embedder, text) for text in texts}
-        return {text: self._vectors[name] for text, name in names.items() if name in self._vectors}
+        return {text: vectors[name] for text, name in names.items() if name in vectors}
 
     def save(self, embedder: str, vectors: Mapping[str, Vector]) -> None:
         """Save the vectors of texts in place of all others. Raises OSError."""

@@ -10,7 +10,7 @@ from datetime import date
 from urllib.parse import urlsplit
 
 from gateway.core.target import TIERS
-from gateway.settings import balance_check, baseline, judge_check, placeholder_keys
+from gateway.settings import balance_check, baseline, judge_check, meaning_check, placeholder_keys
 from gateway.settings.catalogue import (
     find_embedding_urls,
     find_lab,
@@ -34,7 +34,7 @@ from gateway.settings.passthrough import (
 from gateway.settings.rule_hints import find_keyword_problem, find_value
 from gateway.settings.schema import pricing
 from gateway.settings.schema.root import EffortPart
-from gateway.settings.schema.rules import LOCAL_EMBEDDER, MostPart, RangePart, WhenPart
+from gateway.settings.schema.rules import MostPart, RangePart, WhenPart
 
 _SCORE_EXPRESSION = re.compile(r"\bcall\s*\.\s*(?:need|confidence)\b")
 """Matches the parts of an expression that read the classifier's score."""
@@ -168,7 +168,7 @@ def find_warnings(
         *find_date_warnings(source, today, disabled_providers),
         *pricing.find_missing_rates(source),
         *_check_shares(source),
-        *_check_meaning_use(source),
+        *meaning_check.find_warnings(source),
         *_check_near_cache(source),
         *judge_check.find_warnings(source),
         *_check_keywords(source),
@@ -191,18 +191,6 @@ def _check_shares(source: ConfigSource) -> Iterator[Mistake]:
     elif max_share.reasoning == max_share.smart == 0:
         message = "leaves the classifier nothing but fast."
         yield source.make_mistake(path, message, "Turn it off instead.", warn=True)
-
-
-def _check_meaning_use(source: ConfigSource) -> Iterator[Mistake]:
-    """Yield warnings about routes that nothing compares, and a comparison with nothing."""
-    config = source.config
-    if config.routing.meaning is None and config.routes:
-        message = "have no effect: nothing compares meanings."
-        hint = "Name an embedder in `routing.meaning.embed`."
-        yield source.make_mistake(("routes",), message, hint, warn=True)
-    elif config.routing.meaning is not None and not (config.routes or config.exemplars):
-        message = "has no effect: there are neither exemplars nor routes."
-        yield source.make_mistake(("routing", "meaning"), message, warn=True)
 
 
 def _check_near_cache(source: ConfigSource) -> Iterator[Mistake]:
@@ -362,7 +350,7 @@ def _check_defaults(source: ConfigSource) -> Iterator[Mistake]:
             ("default", "lab"), message, suggest_name(config.default.lab, config.labs)
         )
     yield from _check_near(source)
-    yield from _check_meaning(source)
+    yield from meaning_check.find_errors(source)
     for alias, name in config.aliases.items():
         path: Path = ("aliases", alias)
         cycle = find_alias_cycle(config.aliases, alias)
@@ -386,14 +374,6 @@ def _check_near(source: ConfigSource) -> Iterator[Mistake]:
         if near_part.embed == "words":
             message = "near questions are no longer found by words."
         yield source.make_mistake(path, message, EMBEDDING_MODEL_HINT)
-
-
-def _check_meaning(source: ConfigSource) -> Iterator[Mistake]:
-    """Yield an error if no lab has the embedding model that compares meanings."""
-    part, path = source.config.routing.meaning, ("routing", "meaning", "embed")
-    if part is not None and part.embed not in {LOCAL_EMBEDDER, *list_embedding_names(source)}:
-        message = f"no embedding model {part.embed!r}."
-        yield source.make_mistake(path, message, f"{EMBEDDING_MODEL_HINT} Or take `local`.")
 
 
 def _check_guards(source: ConfigSource) -> Iterator[Mistake]:

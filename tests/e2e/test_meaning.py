@@ -206,6 +206,26 @@ def test_no_key_finds_what_another_key_had_compared(
     assert upstream.called.count("vectors") == 3  # the exemplar's, and one for each key
 
 
+def test_a_key_that_may_not_use_the_lab_compares_nothing(
+    make: Make, upstream: Upstream, tmp_path: Path
+) -> None:
+    """The vectors of exemplars that another key has paid for do not help it either."""
+    make_keys = keyed(tmp_path)
+
+    def change(value: Config) -> None:
+        meaning()(value)
+        make_keys(value)
+        file = tmp_path / "keys.yaml"
+        table: Any = jsonio.loads(file.read_bytes())
+        table["c"]["labs"] = ["acme"]
+        file.write_bytes(jsonio.dumps(table))
+
+    world = make(change)
+    tiers = [ask(world, NEAR, authorization=f"Bearer {name}") for name in ("c", "a", "c")]
+    assert tiers == ["fast", "reasoning", "fast"]
+    assert upstream.called.count("vectors") == 2
+
+
 def test_guards_limits_and_keys_bind_the_embedding_model(make: Make, upstream: Upstream) -> None:
     """A denied lab, a limit of the tag, and `judge: off` each keep the text from it."""
     guards = [
@@ -237,12 +257,8 @@ def test_the_model_sees_the_last_turn_alone_and_no_secrets(make: Make, upstream:
 
     world = make(change)
     body = chat("Mail jo@example.com about PRJ-7", model="auto")
-    body["messages"] = [
-        {"role": "system", "content": "Our system prompt"},
-        {"role": "user", "content": "An earlier turn"},
-        {"role": "assistant", "content": "An earlier answer"},
-        *body["messages"],
-    ]
+    for role in ("assistant", "user", "system"):
+        body["messages"].insert(0, {"role": role, "content": "Something earlier"})
     assert world.ask(body).status_code == 200
     sent = [item.json["input"] for item in upstream.requests if "input" in item.json]
     assert sent == [CONTRACTS, "Mail [e-mail] about [struck out]"]

@@ -161,6 +161,26 @@ def test_routes_that_nothing_compares_are_a_warning(tmp_path: Path) -> None:
     )
 
 
+def test_a_maker_that_gets_texts_for_the_comparison_alone_is_a_warning(tmp_path: Path) -> None:
+    acme = "    smart: [{model: large}]\n"
+    meaning = "routing: {meaning: {embed: vec}}\nexemplars: [{prompt: a, tier: fast}]\n"
+    own = world.BASE.replace(acme, acme + "    embeddings: [{model: vec}]\n")
+    assert world.warnings(tmp_path, own + meaning) == []
+    provider = "  other:\n    base_url: https://other.example/v1\n    dialects: {openai-chat: /chat/completions}\n    auth: none\nlabs:\n"  # fmt: skip
+    foreign = world.BASE.replace("labs:\n", provider).replace(
+        acme, acme + "  other:\n    embeddings: [{model: vec}]\n"
+    )
+    (warning,) = world.warnings(tmp_path, foreign + meaning)
+    assert "routing.meaning.embed: sends texts of users to other, which serves no tier." in warning
+
+
+def test_a_guard_may_keep_texts_from_a_comparison_without_a_judge(tmp_path: Path) -> None:
+    guard = "guards: [{name: g, when: {keywords: [a]}, judge: 'off'}]\n"
+    meaning = "routing: {meaning: {embed: local}}\nexemplars: [{prompt: a, tier: fast}]\n"
+    assert world.warnings(tmp_path, world.BASE + guard + meaning) == []
+    assert len(world.warnings(tmp_path, world.BASE + guard)) == 1
+
+
 def test_the_default_cosine_depends_on_the_embedder() -> None:
     parts = [MeaningPart(embed="local"), MeaningPart(embed="a"), MeaningPart(embed="a", near=0.7)]
     assert [part.least for part in parts] == [0.35, 0.5, 0.7]

