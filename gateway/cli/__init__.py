@@ -28,6 +28,7 @@ _SECTIONS = {
     "Learn": {
         "train": "Train the classifier on labels.",
         "evaluate": "Compare decisions with labels: quality and savings.",
+        "judge": "Calibrate the judge on labels.",
     },
     "Account": {
         "costs": "Show what calls have cost.",

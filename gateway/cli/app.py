@@ -3,6 +3,7 @@
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal, InvalidOperation
 
 import click
 
@@ -114,6 +115,17 @@ class TiergateCommand(CommandGroup):
         for heading, rows in self.sections.items():
             with formatter.section(heading):
                 formatter.write_dl([(f"{name:<{width}}", text) for name, text in rows.items()])
+
+
+def parse_amount(_ctx: click.Context, option: click.Parameter, value: str) -> Decimal:
+    """Return an amount of USD of an option. Raises click.BadParameter."""
+    try:
+        amount = Decimal(value)
+    except InvalidOperation:
+        amount = Decimal(-1)
+    if not amount.is_finite() or amount < 0:
+        raise click.BadParameter(f"{value!r} is not an amount of USD, as 0.05.", param=option)
+    return amount
 
 
 def format_mistake(mistake: Mistake) -> str:

@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Protocol
 
 import click
 
+from gateway.core.ledger_rows import FeedbackRow, FinalRow
 from gateway.ledger.errors import LedgerQueryError, StoreError
 from gateway.ledger.query_params import LedgerQuery, parse_query
 from gateway.ledger.store import LedgerReader, LedgerStore, open_reader, open_store
 from gateway.settings.data_folder import SQLITE_SCHEME
+
+_PAGE_ROWS = 500
+"""Rows that are read from the store at a time."""
 
 if TYPE_CHECKING:  # slow to import, and not every command needs it
     from gateway.runtime.build import BuiltConfig
@@ -106,6 +110,20 @@ def parse_query_options(
         )
     except LedgerQueryError as error:
         raise click.BadParameter(str(error), param_hint=f"--{error.parameter}") from None
+
+
+def read_calls(
+    store: LedgerStore, query: LedgerQuery
+) -> Iterator[tuple[FinalRow, FeedbackRow | None]]:
+    """Yield final rows, each with its latest feedback."""
+    cursor = None
+    while rows := store.read_entries(
+        **query.selection, zone=query.time_zone, after_cursor=cursor, limit=_PAGE_ROWS
+    ):
+        feedback_by_call = store.read_feedback([row.id for row in rows])
+        for row in rows:
+            yield row, feedback_by_call.get(row.id)
+        cursor = rows[-1].cursor
 
 
 def is_missing(url: str) -> bool:

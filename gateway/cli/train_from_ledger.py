@@ -1,28 +1,30 @@
 """`tiergate train --from-ledger`: refits a classifier with labels from the gateway's own calls."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import click
 
-from gateway.cli.ledger_session import LedgerPlace, open_ledger, parse_query_options
+from gateway.cli.ledger_session import (
+    LedgerPlace,
+    open_ledger,
+    parse_query_options,
+    read_calls,
+)
 from gateway.cli.session import CommandSession
 from gateway.cli.terminal import progress
 from gateway.core import jsonio
-from gateway.core.ledger_rows import FeedbackRow, FinalRow
 from gateway.evaluation.implicit_feedback import ImplicitFeedback, infer_feedback
 from gateway.evaluation.training import from_traffic
 from gateway.evaluation.training.from_traffic import TrafficOutcome
 from gateway.ledger import transcripts
-from gateway.ledger.query_params import LedgerQuery
 from gateway.routing.classifier.exemplars import ExemplarClassifier
 from gateway.routing.classifier.learned import LearnedClassifier
 from gateway.runtime.tenant_classifiers import TenantModelError, TenantModelFolder
 from gateway.settings.data_folder import find_data_folder
 
 EXIT_NOT_BETTER = 3
-_PAGE_ROWS = 500
 
 
 class LedgerSelection(NamedTuple):
@@ -53,7 +55,9 @@ def refit(session: CommandSession, selection: LedgerSelection, *, dry: bool, as_
         only=[f"tenant={tenant}"],
         zone=location.time_zone,
     )
-    feedback = infer_feedback(_read_calls(location, query))
+    with open_ledger(location) as store:
+        calls = [] if store is None else [*read_calls(store, query)]
+    feedback = infer_feedback(calls)
     texts = _read_user_texts(location, feedback)
     training_rows, textless = from_traffic.taught(feedback, texts)
     try:
@@ -107,23 +111,6 @@ def roll_back(session: CommandSession, tenant: str, *, as_json: bool) -> None:
         return
     name = "the shared classifier" if state.made is None else state.made.id
     click.echo(f"The tenant {tenant} uses {name} again.")
-
-
-def _read_calls(
-    location: LedgerPlace, query: LedgerQuery
-) -> Iterator[tuple[FinalRow, FeedbackRow | None]]:
-    """Yield final rows, each with its latest feedback."""
-    with open_ledger(location) as store:
-        if store is None:
-            return
-        cursor = None
-        while rows := store.read_entries(
-            **query.selection, zone=query.time_zone, after_cursor=cursor, limit=_PAGE_ROWS
-        ):
-            feedback_by_call = store.read_feedback([row.id for row in rows])
-            for row in rows:
-                yield row, feedback_by_call.get(row.id)
-            cursor = rows[-1].cursor
 
 
 def _read_user_texts(

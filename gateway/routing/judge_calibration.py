@@ -14,6 +14,9 @@ from gateway.core.decision_context import Score
 _LEAST_PROBABILITY = 0.001
 """The probability below which a judge counts as equally sure; 1 minus it at the other end."""
 
+_MAX_LOGIT = 30.0
+"""The logit from which on a probability is 1 to all digits that count."""
+
 
 class ProbabilityLine(msgspec.Struct, frozen=True):
     """The line from the logit of a judge's probability to the logit of the calibrated one."""
@@ -23,7 +26,8 @@ class ProbabilityLine(msgspec.Struct, frozen=True):
 
     def apply(self, probability: float) -> float:
         """Return the calibrated probability."""
-        return 1 / (1 + math.exp(-self.slope * compute_logit(probability) - self.level))
+        logit = self.slope * compute_logit(probability) + self.level
+        return 1 / (1 + math.exp(-max(min(logit, _MAX_LOGIT), -_MAX_LOGIT)))
 
 
 class JudgeCalibration(msgspec.Struct, frozen=True, kw_only=True):

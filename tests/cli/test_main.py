@@ -31,6 +31,7 @@ COMMANDS = (
     "evaluate",
     "ledger",
     "costs",
+    "judge",
     "keys",
     "audit",
     "completion",

@@ -11,7 +11,7 @@ import pytest
 from gateway.core import jsonio
 from gateway.core.call import OPEN_KEY, Key, RequestOptions
 from gateway.core.decision import Decision, Plan
-from gateway.core.decision_context import DecisionContext, Session
+from gateway.core.decision_context import DecisionContext, Score, Session
 from gateway.core.errors import ProblemError
 from gateway.core.target import TIERS
 from gateway.dialects import DIALECTS, TranslatableRequest
@@ -19,6 +19,7 @@ from gateway.evaluation import golden
 from gateway.limits import keys
 from gateway.limits.rules import LimitRules
 from gateway.routing import features
+from gateway.routing.decision_endpoint import find_decision_endpoint
 from gateway.routing.router import decide
 from gateway.runtime.build import BuiltConfig, build_config
 from gateway.settings import yaml
@@ -168,9 +169,31 @@ def test_the_judge_is_for_what_nothing_else_decides() -> None:
     at = made("10")
     judge = at.source.config.routing.judge
     assert judge is not None
-    assert (judge.model, judge.timeout) == ("fast", 1.0)
+    assert (judge.kind, judge.model, judge.seconds) == ("chat", "fast", 1.0)
+    assert not judge.asks_unsure_only
     decision, _ = decided(at, messages=[{"role": "user", "content": "Hi!"}])
     assert decision.source == "rule"
+
+
+def test_a_decision_model_is_asked_where_the_classifier_is_unsure() -> None:
+    at = made("24")
+    judge = at.source.config.routing.judge
+    assert judge is not None
+    assert (judge.kind, judge.seconds, judge.asks_unsure_only) == ("decision", 0.4, True)
+    routes, catalogue = at.built_catalogue.passthrough, at.built_catalogue.catalogue
+    for model, table in ((judge.model, "openai-decisions"), ("typesafe/jev-latest", "systemone")):
+        endpoint = find_decision_endpoint(catalogue, routes, model)
+        assert endpoint is not None
+        assert endpoint.table.name == table
+    verdict = DecisionContext(at=BY_DAY, judged=Score(0.0, 0.0), judge_kind="decision")
+    decision, _ = decided(at, verdict)
+    assert (decision.tier, decision.confidence) == ("reasoning", 1.0)
+    for more in (
+        {"tags": ("private",)},
+        {"messages": [{"role": "user", "content": "The patient."}]},
+    ):
+        decision, _ = decided(at, verdict, **more)
+        assert (decision.no_judge, decision.tier != "reasoning") == (True, True)
 
 
 def test_another_lab_stands_behind() -> None:

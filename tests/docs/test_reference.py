@@ -80,6 +80,7 @@ PARTS: dict[str, type[BaseModel]] = {
     "hours": root.HoursPart,
     "max_share": rules.MostPart,
     "judge": rules.JudgePart,
+    "judge.calibration": rules.JudgeCalibrationPart,
     "cache.near": root.NearPart,
     "exemplar": rules.ExemplarPart,
     "route": rules.RoutePart,

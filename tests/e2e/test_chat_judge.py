@@ -202,9 +202,8 @@ def test_replay_calls_no_judge_and_decides_the_same(make: Make, upstream: Upstre
     assert (total.calls, total.changed, total.undecided) == (8, 0, 0)
 
 
-def test_a_client_that_leaves_ends_the_judge_call(make: Make, upstream: Upstream) -> None:
-    world: World = make(judged())
-    upstream.on("/other", SILENT)
+def leave_while_judged(world: World, upstream: Upstream) -> None:
+    """Leave while a silent judge is asked; both calls end, and the rows say who ended them."""
     with world.leaving(chat(EASY, model="auto")) as client:
         request = upstream.arrived()
         client.close()
@@ -214,3 +213,9 @@ def test_a_client_that_leaves_ends_the_judge_call(make: Make, upstream: Upstream
         ((), "aborted", "client"),
         (("judge",), "aborted", "client"),
     ]
+
+
+def test_a_client_that_leaves_ends_the_judge_call(make: Make, upstream: Upstream) -> None:
+    world: World = make(judged())
+    upstream.on("/other", SILENT)
+    leave_while_judged(world, upstream)

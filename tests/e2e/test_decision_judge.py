@@ -8,6 +8,7 @@ import pytest
 
 from gateway.core import jsonio
 from gateway.evaluation.replay.replay import LedgerReplay
+from tests.cli.run import run
 from tests.e2e.decision_model import (
     FORMS,
     SURE_OF_REASONING,
@@ -18,9 +19,11 @@ from tests.e2e.decision_model import (
     make_system_one,
     read_text,
 )
+from tests.e2e.test_chat_judge import leave_while_judged
 from tests.e2e.upstream import DROPPED, HTML, SILENT, Answer, Upstream, failing, whole
 from tests.e2e.world import Config, Make, World, chat
 from tests.evaluation.replay.traffic import logged
+from tests.server.test_scopes import digest
 
 EASY = "Hello"
 UNSURE = "Explain how a hash map works and when to use one in a program that stores words."
@@ -235,6 +238,34 @@ def test_replay_calls_no_decision_model_and_decides_the_same(
     assert [row.tier for row in judged_rows] == tiers
 
 
+def test_the_ledger_calibrates_a_judge_from_feedback_and_asks_nobody(
+    make: Make, upstream: Upstream
+) -> None:
+    """A model that is right in half of what it is sure of is less sure after calibration."""
+    world = make(judged_by_model())
+    upstream.on("/acme", whole())
+    for number in range(80):
+        says_fast, is_right = number % 2 == 0, number % 5 != 0
+        probabilities = (0.95, 0.03, 0.02) if says_fast else (0.02, 0.03, 0.95)
+        upstream.on("/decider", decides(*probabilities))
+        reply = world.ask(chat(f"{EASY} {number}", model="auto"))
+        tier = "fast" if says_fast is is_right else "reasoning"
+        feedback = {"id": reply.headers["x-request-id"], "tier": tier}
+        assert world.client.post("/v1/feedback", json=feedback).status_code == 200
+    world.close()
+    asked = len(upstream.requests)
+    result = run(
+        "--config", world.folder / "gateway.yaml", "judge", "calibrate", "--from-ledger", "--json",
+        environ={"TIERGATE_DATA": str(world.folder / "data")},
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    report = jsonio.loads(result.stdout.encode())
+    assert (report["fast"]["labels"], report["smart"]["labels"], report["asked"]) == (80, 80, None)
+    assert 0 < report["calibration"]["fast"][0] < 0.6
+    assert report["fast"]["after"]["ece"] < report["fast"]["before"]["ece"]
+    assert len(upstream.requests) == asked
+
+
 def test_a_hard_budget_that_cannot_pay_for_the_judge_lets_the_call_go_on(
     make: Make, upstream: Upstream
 ) -> None:
@@ -333,6 +364,43 @@ def test_sec_judge_3_no_text_goes_to_a_provider_that_a_key_or_guard_denies(
     assert ask(world, EASY) == "reasoning"
 
 
+def test_sec_judge_4_the_labs_models_and_regions_of_a_key_bind_its_judge(
+    make: Make, upstream: Upstream
+) -> None:
+    scopes: dict[str, Config] = {
+        "open": {}, "labs": {"labs": ["acme", "other"]}, "models": {"models": ["*-1"]},
+        "few": {"models": ["swift-1", "able-1", "deep-1"]}, "tiers": {"tiers": ["fast", "smart"]},
+        "region": {"regions": ["eu"]},
+    }  # fmt: skip
+    keys = {name: {"sha256": digest(name), **scope} for name, scope in scopes.items()}
+
+    def change(value: Config) -> None:
+        judged_by_model()(value)
+        value["keys"] = "keys.yaml"
+        value["providers"]["acme"]["region"] = "eu"
+
+    world = make(change, files={"keys.yaml": keys})
+    upstream.on("/decider", decides(*SURE_OF_REASONING))
+    upstream.on("/acme", whole())
+    judged_keys = set()
+    for name in scopes:
+        ask(world, authorization=f"Bearer {name}")
+        judged_keys |= {name} if "decider" in upstream.called else set()
+        upstream.requests.clear()
+    assert judged_keys == {"open", "models", "tiers"}
+
+
+def test_the_metrics_count_questions_failures_and_seconds(make: Make, upstream: Upstream) -> None:
+    world = make(judged_by_model())
+    upstream.on("/decider", decides(*SURE_OF_REASONING), failing(500))
+    upstream.on("/acme", whole())
+    for text in (EASY, EASY, "Hi"):
+        ask(world, text)
+    counters = {metric.name: metric.read() for metric in world.gateway._decision_models.measures()}
+    assert counters.pop("judge_seconds") > 0
+    assert counters == {"judged": 2, "unjudged": 1, "judge_asked": 2, "judge_failed": 1}
+
+
 def test_limits_on_tiers_do_not_keep_the_judge_away(make: Make, upstream: Upstream) -> None:
     """The client does not choose the judge's model, which has no tier."""
 
@@ -367,14 +435,6 @@ def test_a_provider_of_the_judge_that_is_off_is_not_asked(make: Make, upstream: 
 
 
 def test_a_client_that_leaves_ends_the_question(make: Make, upstream: Upstream) -> None:
-    world = make(judged_by_model())
+    world: World = make(judged_by_model())
     upstream.on("/decider", SILENT)
-    with world.leaving(chat(EASY, model="auto")) as client:
-        request = upstream.arrived()
-        client.close()
-        assert request.left.wait(20)
-    rows = world.entries()
-    assert sorted((row.tags, row.state, row.aborted_by) for row in rows) == [
-        ((), "aborted", "client"),
-        (("judge",), "aborted", "client"),
-    ]
+    leave_while_judged(world, upstream)

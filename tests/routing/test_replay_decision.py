@@ -172,6 +172,7 @@ EVIDENCE = st.builds(
         ]
     ),
     uncompared=st.sampled_from([None, None, "late"]),
+    judge_kind=st.sampled_from(["chat", "decision"]),
 )
 
 type Decided = tuple[Decision, Plan] | Problem

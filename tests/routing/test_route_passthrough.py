@@ -15,7 +15,7 @@ from gateway.core.passthrough import (
     PassThroughTable,
     ProviderEndpoint,
 )
-from gateway.core.target import Provider, Target
+from gateway.core.target import Provider, Target, Targets
 from gateway.routing import route_passthrough
 from gateway.routing.features import Features
 from gateway.routing.route_passthrough import PassThroughChoice
@@ -219,3 +219,34 @@ def test_a_host_serves_a_key_only_models_of_its_labs(
     except ProblemError as error:
         result = error.problem.kind
     assert result == outcome
+
+
+def test_limits_on_tiers_do_not_bind_a_model_that_the_operator_chose() -> None:
+    """All else binds it: the labs, models and regions of the key, and guards on labs."""
+
+    def decide_judge(key: Key, rules: RuleSet | None = None) -> str:
+        features = call("decide-1", key)
+        choice = route_passthrough.choose(ALL_ON, match(OPENAI), features)
+        target = Target(provider=OPENAI, model=choice.model)
+        try:
+            return route_passthrough.decide(
+                rules or world.rules(), features, choice, target, checks_tier=False
+            ).lab
+        except ProblemError as error:
+            return error.problem.kind
+
+    assert decide("decide-1", TIERED) == "not_allowed"
+    assert decide_judge(TIERED) == "openai"
+    assert decide_judge(OPEN_KEY, world.rules([{"max_tier": "fast"}])) == "openai"
+    assert decide_judge(OPEN_KEY, world.rules([{"deny": ["openai"]}])) == "not_allowed"
+    for key in (Key(name="k", labs=("qwen",)), Key(name="k", models=("gpt-*",))):
+        assert decide_judge(key) == "not_allowed"
+
+
+@pytest.mark.parametrize("model", ["lone/decide-1", "decide-1"])
+def test_a_model_of_a_provider_in_no_lab_has_the_facts_of_the_configuration(model: str) -> None:
+    targets = Targets(lambda name: Target(provider=LONE, model=name))
+    (candidate,) = match(LONE).candidates
+    candidates = (msgspec.structs.replace(candidate, targets=targets),)
+    choice = route_passthrough.choose(ALL_ON, PassThroughMatch(candidates, {}), call(model))
+    assert (choice.model, choice.targets, choice.labs) == ("decide-1", targets, ("lone",))

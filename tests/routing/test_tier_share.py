@@ -242,6 +242,28 @@ def test_the_trace_says_that_a_share_was_full() -> None:
     assert (open_.tier, open_.confidence) == ("reasoning", 0.8)
 
 
+def test_a_decision_model_gives_a_confidence_and_a_chat_model_none() -> None:
+    router = world.router(classifier=world.FixedScoreClassifier(0.9, 0.95))
+    judged = DecisionContext(judged=Score(0.1, 0.3), judge_kind="decision")
+    decision, _ = decide(router, world.call("a"), OPENAI_CHAT, judged)
+    assert (decision.tier, decision.confidence) == ("reasoning", 0.7)
+    assert world.lines(decision)[-1] == (
+        "classifier: reasoning (judged by a decision model: fast suffices 0.10, smart 0.30)"
+    )
+    decision, _ = decide(
+        router, world.call("a"), OPENAI_CHAT, DecisionContext(judged=Score(0.1, 0.3))
+    )
+    assert (decision.tier, decision.confidence) == ("reasoning", None)
+
+
+def test_a_verdict_does_not_count_where_a_guard_keeps_judges_away() -> None:
+    router = world.router([{"judge": "off"}], classifier=world.FixedScoreClassifier(0.9, 0.95))
+    context = DecisionContext(judged=Score(0.0, 0.0), judge_kind="decision", unjudged="late")
+    decision, _ = decide(router, world.call("a"), OPENAI_CHAT, context)
+    assert (decision.tier, decision.confidence, decision.no_judge) == ("fast", 0.9, True)
+    assert not [step for step in decision.trace if step.step == "judge"]
+
+
 def test_the_score_of_a_judge_replaces_that_of_the_classifier() -> None:
     """The judge's score decides in place of the classifier's; the trace says if there is none."""
     router = world.router(classifier=world.FixedScoreClassifier(0.9, 0.95))

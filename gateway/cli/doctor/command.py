@@ -2,11 +2,12 @@
 
 import sys
 from collections import Counter
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 
 import click
 
+from gateway.cli.app import parse_amount
 from gateway.cli.doctor import targets
 from gateway.cli.doctor.environment import DoctorFinding, check_environment
 from gateway.cli.session import CommandSession, pass_session
@@ -14,16 +15,6 @@ from gateway.core import jsonio
 from gateway.core.target import TIERS
 
 _LEVEL_COLORS = {"ok": "green", "warning": "yellow", "error": "red"}
-
-
-def _parse_amount(_ctx: click.Context, option: click.Parameter, value: str) -> Decimal:
-    try:
-        amount = Decimal(value)
-    except InvalidOperation:
-        amount = Decimal(-1)
-    if not amount.is_finite() or amount < 0:
-        raise click.BadParameter(f"{value!r} is not an amount of USD, as 0.05.", param=option)
-    return amount
 
 
 @click.command("doctor")
@@ -37,7 +28,7 @@ def _parse_amount(_ctx: click.Context, option: click.Parameter, value: str) -> D
     default="0.05",
     show_default=True,
     metavar="USD",
-    callback=_parse_amount,
+    callback=parse_amount,
     help="The highest cost of --ask.",
 )
 @click.option(
@@ -56,7 +47,7 @@ def _parse_amount(_ctx: click.Context, option: click.Parameter, value: str) -> D
     default="0.10",
     show_default=True,
     metavar="USD",
-    callback=_parse_amount,
+    callback=parse_amount,
     help="The highest cost of --live.",
 )
 @click.option(

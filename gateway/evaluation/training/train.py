@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from math import exp
 from random import Random
 from typing import NamedTuple
 
@@ -17,8 +16,8 @@ from gateway.evaluation.metrics.cross_validation import (
     compute_held_out_scores,
     split_randomly,
 )
+from gateway.evaluation.metrics.logit_line import fit_line
 from gateway.evaluation.metrics.ranking import Sources, average_sources
-from gateway.evaluation.training.base_model import solve
 from gateway.evaluation.training.dataset import (
     TrainingRow,
     balance_sources,
@@ -45,8 +44,6 @@ MIN_ROWS = 100
 _MIN_PLACED = 50
 """The number of held-out placed rows that are enough for calibration."""
 SHUFFLES = 200
-_NEWTON_STEPS = 25
-_SMALL = 1e-3
 _MIN_SLOPE = 0.1
 
 
@@ -244,23 +241,9 @@ def apply_calibration(model: ClassifierModel, calibration: Calibration) -> Class
 def _fit_line(
     logits: Sequence[float], labels: Sequence[float], weights: Sequence[float]
 ) -> LogitLine:
-    """Return the line from `logits` to the logit of `labels`, fitted by Newton's method."""
-    slope, level = 1.0, 0.0
-    for _ in range(_NEWTON_STEPS):
-        slope_gradient, level_gradient = -_SMALL * slope, 0.0
-        curvature = [[_SMALL, 0.0], [0.0, _SMALL]]
-        for value, label, weight in zip(logits, labels, weights, strict=True):
-            estimate = 1 / (1 + exp(-max(min(slope * value + level, 30.0), -30.0)))
-            miss, bend = weight * (label - estimate), weight * estimate * (1 - estimate)
-            slope_gradient += miss * value
-            level_gradient += miss
-            curvature[0][0] += bend * value * value
-            curvature[0][1] += bend * value
-            curvature[1][0] += bend * value
-            curvature[1][1] += bend
-        slope_step, level_step = solve(curvature, [slope_gradient, level_gradient])
-        slope, level = slope + slope_step, level + level_step
-    return LogitLine(shorten(max(slope, _MIN_SLOPE)), shorten(level))
+    """Return the line from `logits` to the logit of `labels`, rounded as artefacts have it."""
+    line = fit_line(logits, labels, weights)
+    return LogitLine(shorten(max(line.slope, _MIN_SLOPE)), shorten(line.level))
 
 
 def make_card(

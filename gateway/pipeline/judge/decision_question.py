@@ -44,7 +44,7 @@ _QUESTION_NAME = "tier"
 _MAX_IN_FLIGHT = 8
 """Calls of one process at a time. More would mean that the model is slower than the traffic."""
 _SUM_TOLERANCE = 0.02
-"""How far from 1 the sum of probabilities may be, which some providers round to two digits."""
+"""The greatest distance of a sum of probabilities to 1: some providers round to two digits."""
 
 
 class DecisionQuestion(msgspec.Struct, frozen=True):

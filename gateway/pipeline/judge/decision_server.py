@@ -12,7 +12,7 @@ from gateway.pipeline.passthrough.answer import JSON_TYPE
 from gateway.pipeline.passthrough.request import PassThroughRequest, TokenBounds
 from gateway.pipeline.response import Response
 
-_MAX_ANSWER_TOKENS = 1_000
+MAX_ANSWER_TOKENS = 1_000
 """The most tokens of an answer to one question. Hosts report 0 to 80, and most bill none."""
 
 
@@ -46,7 +46,7 @@ class DecisionServer:
             query="",
             content_type=JSON_TYPE,
             body=call.body,
-            token_bounds=TokenBounds(prompt=len(call.body), answer=_MAX_ANSWER_TOKENS),
+            token_bounds=TokenBounds(prompt=len(call.body), answer=MAX_ANSWER_TOKENS),
             is_operators_choice=True,
         )
         response = await self._engine().serve(request)

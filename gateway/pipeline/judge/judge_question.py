@@ -1,4 +1,4 @@
-"""What differs between the kinds of judges: how the question is put, and how the answer is read."""
+"""The question for a judge: each kind of judge puts it, and reads the answer, in its own way."""
 
 from typing import Protocol
 
