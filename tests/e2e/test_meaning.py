@@ -108,6 +108,17 @@ def test_a_turn_near_an_exemplar_gets_its_tier(make: Make, upstream: Upstream) -
     ]
 
 
+def test_the_local_embedder_asks_nobody(make: Make, upstream: Upstream) -> None:
+    """It has no rows, and a route endpoint compares with it at once."""
+    world = make(meaning({"embed": "local", "timeout": "60s"}))
+    text = "Prüfe diesen Vertrag auf Klauseln, die ein Gericht für unwirksam erklären könnte."
+    assert route(world, text)["classifier"][1].startswith("near exemplar contracts (0.")
+    assert ask(world, text) == "reasoning"
+    assert ask(world, FAR) == "fast"
+    assert set(upstream.called) == {"acme"}
+    assert len(world.entries()) == 2
+
+
 def test_nothing_is_compared_where_something_else_decides(make: Make, upstream: Upstream) -> None:
     """A pin, a rule, words near an exemplar and a route endpoint ask no model."""
     rule = {"name": "r", "when": {"keywords": ["bonjour"]}, "tier": "smart"}
