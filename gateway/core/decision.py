@@ -145,7 +145,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     cache: bool = False
     """True if a guard turns the response cache on for the call."""
     no_judge: bool = False
-    """True if a guard keeps the text from every model but the call's own."""
+    """True if a guard keeps the text from models that help to decide."""
     complete: CompleteMode = "off"
     trace: Sequence[TraceStep] = ()
 

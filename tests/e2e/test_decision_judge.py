@@ -163,6 +163,16 @@ def test_probabilities_that_are_rounded_are_taken(make: Make, upstream: Upstream
     assert (score.fast, score.smart) == pytest.approx((1 / 3, 2 / 3))
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_a_late_verdict_counts_for_nobody(make: Make, upstream: Upstream, form: str) -> None:
+    """The next call asks again, and a verdict in time decides."""
+    world = make(judged_by_model(form, timeout="1s"))
+    upstream.on("/decider", decides(*SURE_OF_REASONING, delay=10), decides(*SURE_OF_REASONING))
+    upstream.on("/acme", whole())
+    assert [ask(world), ask(world)] == ["fast", "reasoning"]
+    assert upstream.called == ["decider", "acme", "decider", "acme"]
+
+
 def test_the_gateway_does_not_wait_for_a_slow_decision_model(
     make: Make, upstream: Upstream
 ) -> None:

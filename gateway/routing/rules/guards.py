@@ -29,7 +29,7 @@ class GuardBounds(msgspec.Struct, frozen=True, kw_only=True):
     cache: bool = False
     """True if a guard turns the response cache on."""
     no_judge: bool = False
-    """True if a guard keeps the text from every model but the call's own."""
+    """True if a guard keeps the text from models that help to decide."""
     complete: tuple[CompleteMode, str] | None = None
     """The mode of the first guard that sets one, and the guard's name."""
     quality: tuple[float, str] | None = None

@@ -312,7 +312,7 @@ class GuardPart(BaseModel):
     cache: Literal["on"] | None = None
     """`on` turns the response cache on for the call; `no_cache` of another guard wins over it."""
     judge: Literal["off"] | None = None
-    """`off`: no model but the call's own sees its text, neither a judge nor an embedding model."""
+    """`off`: no model that helps to decide sees the text, as a judge or an embedding model."""
     complete: CompleteSetting | None = None
     quality: QualitySetting | None = None
     """The quality that the classifier keeps, written as in `routing.quality`."""
