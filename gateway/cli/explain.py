@@ -1,5 +1,6 @@
 """`tiergate explain`: says what the router would decide for a prompt or a request, and why."""
 
+import asyncio
 import sys
 import time
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from gateway.cli.explain_call import CALL_ID_PATTERN, print_decision
 from gateway.cli.ledger_session import adopt_ledger_traffic, open_ledger
 from gateway.cli.session import CommandSession, pass_session
 from gateway.core import jsonio
-from gateway.core.call import OPEN_KEY, Key, RequestOptions
+from gateway.core.call import OPEN_KEY, Call, Key, RequestOptions
 from gateway.core.decision import Decision, Plan
 from gateway.core.decision_context import DecisionContext
 from gateway.core.errors import ProblemError
@@ -144,7 +145,7 @@ def _decide(session: CommandSession, body: bytes, model: str, call: _ExplainedCa
     call_features = features.read(
         read.prompt, dialect.name, call.key, call.options, translatable, call.hints
     )
-    context = DecisionContext(at=call.at)
+    context = _compare_meanings(session, call, call_features, DecisionContext(at=call.at))
     decision, plan = decide(router, call_features, dialect, context)
     if decision.dial_terms is not None:  # a gateway's dial uses the gateway's own calls
         with open_ledger(session()) as store:
@@ -165,6 +166,22 @@ def _decide(session: CommandSession, body: bytes, model: str, call: _ExplainedCa
             router.find_classifier(call.key),
         ),
     )
+
+
+def _compare_meanings(
+    session: CommandSession, call: _ExplainedCall, features: Features, context: DecisionContext
+) -> DecisionContext:
+    """Return the context with the nearest exemplar by meaning, if this process can compare."""
+    if session.source.config.routing.meaning is None:
+        return context
+    from gateway.runtime.decision_models import explain_nearest  # noqa: PLC0415 - takes long
+
+    dialect = call.dialect
+    sample = Call(
+        id="explain", dialect=dialect.name, operation=dialect.operation, body=b"", key=call.key,
+        options=call.options, received_at=call.at, started_at=0.0,
+    )  # fmt: skip
+    return asyncio.run(explain_nearest(session.built_config, sample, features, context))
 
 
 def find_key(session: CommandSession, name: str | None) -> Key:

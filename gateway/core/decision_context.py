@@ -26,6 +26,23 @@ class Score(msgspec.Struct, frozen=True, omit_defaults=True):
     """Numbers from which the classifier explains the score, in its own order; never text."""
 
 
+class MeaningMatch(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The exemplar or route whose meaning is nearest to a turn's, as an embedder measures it."""
+
+    name: str
+    tier: Tier
+    near: float
+    """The cosine of the two vectors, rounded."""
+    least: float
+    """The cosine from which on a turn gets the tier, as it was configured then."""
+    kind: Literal["exemplar", "route"] = "exemplar"
+
+    @property
+    def is_near(self) -> bool:
+        """True if the turn gets the tier."""
+        return self.near >= self.least
+
+
 class ShareCut(msgspec.Struct, frozen=True):
     """The points where bounds on shares end a tier, on the axis in `routing/tier_share.py`."""
 
@@ -111,6 +128,10 @@ class DecisionContext(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     thresholds: Thresholds | None = None
     """Thresholds from the key's own traffic, which never raise a tier; None uses the
     classifier's own."""
+    nearest: MeaningMatch | None = None
+    """The exemplar or route whose meaning is nearest; None if nothing compared meanings."""
+    uncompared: str | None = None
+    """The reason why meanings that should have been compared were not; None otherwise."""
     judged: Score | None = None
     """The score by a model that judged the prompt; None if none did."""
     judge_kind: JudgeKind = "chat"

@@ -15,6 +15,7 @@ from gateway.core.prompt_cache import count_cached_tokens, parse_lifetime
 from gateway.core.target import Account, Catalogue, Target, Tier
 from gateway.limits.tier_share import TurnCounter
 from gateway.pipeline.judge.judge import Judge
+from gateway.pipeline.meaning_matcher import MeaningMatcher
 from gateway.routing import model_name, unlisted_models
 from gateway.routing.affinity_verdict import accumulate_session
 from gateway.routing.features import Features
@@ -53,14 +54,16 @@ class ContextLoader:
         ttl: float = 0.0,
         unavailable_reason: UnavailableReason = lambda _: "",
         turn_counter: TurnCounter | None = None,
+        matcher: MeaningMatcher | None = None,
         judge: Judge | None = None,
     ) -> None:
         """`ttl` is the number of seconds after its last call that a conversation is remembered.
 
-        `turn_counter` counts the turns of all keys whose shares are bounded; `judge` asks a model.
+        `turn_counter` counts the turns of all keys whose shares are bounded; `matcher` compares
+        turns with exemplars by meaning, and `judge` asks a model.
         """
         self._turn_counter = turn_counter or TurnCounter()
-        self._judge = judge
+        self._advisers = [adviser for adviser in (matcher, judge) if adviser is not None]
         self._session_store = session_store if ttl > 0 else None
         self._ttl = ttl
         self._unavailable_reason = unavailable_reason
@@ -91,9 +94,9 @@ class ContextLoader:
             if session is not None:
                 reason = self._find_unavailable_reason(router.catalogue, session)
                 context = msgspec.structs.replace(context, seat=session, unseated=reason)
-        if self._judge is None:
-            return context
-        return await self._judge(router, call, features, context, may_ask=may_ask)
+        for adviser in self._advisers:
+            context = await adviser(router, call, features, context, may_ask=may_ask)
+        return context
 
     def _find_unavailable_reason(self, catalogue: Catalogue, session: Session) -> str:
         """Return why a session's account is not asked in its turn; empty if an equal one is."""

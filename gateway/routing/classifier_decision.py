@@ -25,3 +25,12 @@ def find_classifier_decision(
         return None
     score = decision.score
     return None if score is None or score.exemplar else decision
+
+
+def may_reuse_opinion(decision: Decision, call: Call) -> bool:
+    """Return True if what a model said of an earlier turn with this text may count for a call.
+
+    Such opinions are verdicts of judges and comparisons of meanings.
+    """
+    options = call.options
+    return not decision.no_cache and options.cache != "off" and not options.wants_new_answer

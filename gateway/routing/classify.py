@@ -12,6 +12,7 @@ from gateway.core.decision_context import DecisionContext, DialTerms, Score, Thr
 from gateway.core.target import TIERS, Tier
 from gateway.routing import quality_dial, tier_share
 from gateway.routing.classifier import heuristic
+from gateway.routing.classifier.exemplars import score_match
 from gateway.routing.errors import ScoreError
 from gateway.routing.features import Features
 from gateway.routing.quality_dial import CallQuality
@@ -77,12 +78,15 @@ def classify(
         message = f"{quality.source}: the lab's tiers cost the same, or a price is unknown"
         add_step("dial", message, matched=False)
         return None
-    if context.unjudged is not None:
-        add_step("judge", context.unjudged, "degraded", matched=False)
     score: Score | None
     reason: LazyReason
-    score, reason = context.judged, "judged by a model"
-    if score is not None and context.judge_kind == "decision":
+    score, reason = _read_match(classifier, context, add_step)
+    if score is None and context.unjudged is not None:
+        add_step("judge", context.unjudged, "degraded", matched=False)
+    is_judged = score is None and context.judged is not None
+    if is_judged:
+        score, reason = context.judged, "judged by a model"
+    if is_judged and score is not None and context.judge_kind == "decision":
         reason = partial(_describe_probabilities, score)
     if score is None:
         try:
@@ -111,13 +115,33 @@ def classify(
     if tier != unbounded_tier:
         reason = f"max_share keeps {unbounded_tier} for turns that need it more ({thresholds.id})"
         add_step("share", reason, tier)
-    if context.judged is not None and context.judge_kind == "chat":
+    if is_judged and context.judge_kind == "chat":
         confidence = None  # a word is no probability
     return ScoredTier(tier, confidence, score, thresholds, dial_terms)
 
 
 def _describe_probabilities(score: Score) -> str:
     return f"judged by a decision model: fast suffices {score.fast:.2f}, smart {score.smart:.2f}"
+
+
+def _read_match(
+    classifier: heuristic.Classifier, context: DecisionContext, add_step: TraceWriter
+) -> tuple[Score | None, LazyReason]:
+    """Return the score of an exemplar or route that is near by its meaning, and the reason.
+
+    If none is near enough, add a trace line that names the nearest, or says why none was compared.
+    """
+    match = context.nearest
+    if context.uncompared is not None:
+        add_step("meaning", context.uncompared, "degraded", matched=False)
+    if match is None:
+        return None, ""
+    if match.is_near:
+        score = score_match(match, classifier.thresholds)
+        return score, f"near {match.kind} {match.name} ({match.near:.2f}) by meaning"
+    reason = f"nearest is {match.kind} {match.name} ({match.near:.2f}), below {match.least:g}"
+    add_step("meaning", reason, matched=False)
+    return None, ""
 
 
 def restate_confidence(verdict: ScoredTier | None, tier: Tier) -> ScoredTier | None:

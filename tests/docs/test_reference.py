@@ -83,6 +83,8 @@ PARTS: dict[str, type[BaseModel]] = {
     "judge.calibration": rules.JudgeCalibrationPart,
     "cache.near": root.NearPart,
     "exemplar": rules.ExemplarPart,
+    "route": rules.RoutePart,
+    "meaning": rules.MeaningPart,
     "guard": rules.GuardPart,
     "choice": rules.ChoicePart,
     "when": rules.WhenPart,

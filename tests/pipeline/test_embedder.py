@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from gateway.core import jsonio
-from gateway.pipeline.embedder import EmbedderTrust, parse_vector
+from gateway.pipeline.embedder import EmbedderTrust, parse_vectors
 
 
 def answer(*vectors: object, **more: object) -> bytes:
@@ -14,7 +14,7 @@ def answer(*vectors: object, **more: object) -> bytes:
 
 
 def test_the_gateway_reads_one_vector_of_an_answer() -> None:
-    assert parse_vector(answer([1, -0.5])) == [1.0, -0.5]
+    assert parse_vectors(answer([1, -0.5]), 1) == [[1.0, -0.5]]
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ def test_the_gateway_reads_one_vector_of_an_answer() -> None:
 )  # fmt: skip
 def test_any_other_answer_gives_no_vector(body: bytes) -> None:
     """Several vectors are refused too: the gateway asked for one text."""
-    assert parse_vector(body) is None
+    assert parse_vectors(body, 1) is None
 
 
 def test_an_embedding_model_that_keeps_failing_is_paused() -> None:

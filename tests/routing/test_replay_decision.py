@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.core.call import Key, RequestOptions
 from gateway.core.decision import Decision, Plan
-from gateway.core.decision_context import DecisionContext, Score, Thresholds
+from gateway.core.decision_context import DecisionContext, MeaningMatch, Score, Thresholds
 from gateway.core.decision_record import DecisionRecord, RecordedOptions
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.ledger_rows import FinalRow
@@ -163,6 +163,15 @@ EVIDENCE = st.builds(
     ceiling=st.sampled_from([None, None, *TIERS]),
     thresholds=st.sampled_from([None, Thresholds(0.1, 0.2, "mine")]),
     judged=st.sampled_from([None, None, Score(0.25, 0.5)]),
+    nearest=st.sampled_from(
+        [
+            None,
+            None,
+            MeaningMatch("x", "smart", 0.5, 0.35),
+            MeaningMatch("x", "fast", 0.1, 0.35, "route"),
+        ]
+    ),
+    uncompared=st.sampled_from([None, None, "late"]),
     judge_kind=st.sampled_from(["chat", "decision"]),
 )
 

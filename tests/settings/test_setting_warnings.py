@@ -4,7 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from gateway.limits.keys import KeyTable
+from gateway.runtime import build
+from gateway.runtime.build import find_refusals
 from gateway.settings.environment import find_stray_variables
+from gateway.settings.schema.rules import MeaningPart
 from tests.settings import world
 
 STRAY_VARIABLES = [
@@ -118,6 +122,79 @@ def test_exemplars_that_contradict_each_other_are_reported(tmp_path: Path) -> No
     assert world.mistakes(tmp_path, world.BASE + twice) == [
         "c.yaml:18: error: exemplars[1].name: 'x' is given twice."
     ]
+
+
+def test_wordings_and_routes_that_contradict_each_other_are_reported(tmp_path: Path) -> None:
+    """Each wording counts for itself; the place is that of its exemplar or route."""
+    exemplars = "exemplars:\n- {prompt: [a b c, d e f], tier: fast}\n- {prompt: [g h i, D E F], tier: smart}\n"  # fmt: skip
+    assert world.mistakes(tmp_path, world.BASE + exemplars) == [
+        "c.yaml:18: error: exemplars[1]: is the same as '1', which gets fast."
+    ]
+    routes = "routes:\n- {description: a b c, tier: fast, name: abc}\n- {description: A b c, tier: smart}\n"  # fmt: skip
+    assert world.mistakes(tmp_path, world.BASE + routes) == [
+        "c.yaml:18: error: routes[1]: is the same as 'abc', which gets fast."
+    ]
+    twice = "routes:\n- {description: a, tier: fast, name: x}\n- {description: b, tier: fast, name: x}\n"
+    assert world.mistakes(tmp_path, world.BASE + twice) == [
+        "c.yaml:18: error: routes[1].name: 'x' is given twice."
+    ]
+    assert world.mistakes(tmp_path, world.BASE + "exemplars: [{prompt: [], tier: fast}]\n") != []
+
+
+def test_routes_that_nothing_compares_are_a_warning(tmp_path: Path) -> None:
+    routes = "routes:\n- {description: a, tier: fast}\n"
+    assert world.warnings(tmp_path, world.BASE + routes) == [
+        (
+            "c.yaml:16: warning: routes: have no effect: nothing compares meanings. "
+            "Name an embedder in `routing.meaning.embed`."
+        )
+    ]
+    meaning = "routing: {meaning: {embed: local}}\n"
+    assert world.warnings(tmp_path, world.BASE + routes + meaning) == []
+    assert world.warnings(tmp_path, world.BASE + meaning) == [
+        "c.yaml:16: warning: routing.meaning: has no effect: there are neither exemplars nor routes."
+    ]
+    off = "routing: {classifier: off, meaning: {embed: local}}\n"
+    assert any(
+        "routes: have no effect: the classifier is off." in line
+        for line in world.warnings(tmp_path, world.BASE + routes + off)
+    )
+
+
+def test_a_maker_that_gets_texts_for_the_comparison_alone_is_a_warning(tmp_path: Path) -> None:
+    acme = "    smart: [{model: large}]\n"
+    meaning = "routing: {meaning: {embed: vec}}\nexemplars: [{prompt: a, tier: fast}]\n"
+    own = world.BASE.replace(acme, acme + "    embeddings: [{model: vec}]\n")
+    assert world.warnings(tmp_path, own + meaning) == []
+    provider = "  other:\n    base_url: https://other.example/v1\n    dialects: {openai-chat: /chat/completions}\n    auth: none\nlabs:\n"  # fmt: skip
+    foreign = world.BASE.replace("labs:\n", provider).replace(
+        acme, acme + "  other:\n    embeddings: [{model: vec}]\n"
+    )
+    (warning,) = world.warnings(tmp_path, foreign + meaning)
+    assert "routing.meaning.embed: sends texts of users to other, which serves no tier." in warning
+
+
+def test_a_guard_may_keep_texts_from_a_comparison_without_a_judge(tmp_path: Path) -> None:
+    guard = "guards: [{name: g, when: {keywords: [a]}, judge: 'off'}]\n"
+    meaning = "routing: {meaning: {embed: local}}\nexemplars: [{prompt: a, tier: fast}]\n"
+    assert world.warnings(tmp_path, world.BASE + guard + meaning) == []
+    assert len(world.warnings(tmp_path, world.BASE + guard)) == 1
+
+
+def test_the_default_cosine_depends_on_the_embedder() -> None:
+    parts = [MeaningPart(embed="local"), MeaningPart(embed="a"), MeaningPart(embed="a", near=0.7)]
+    assert [part.least for part in parts] == [0.35, 0.5, 0.7]
+
+
+def test_a_missing_embedder_keeps_the_gateway_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = world.BASE + "routing: {meaning: {embed: local}}\nexemplars: [{prompt: a, tier: fast}]\n"
+    built = world.whole(tmp_path, text)
+    keys = KeyTable(None, {})
+    assert not any("semantic" in mistake.message for mistake in find_refusals(built, keys, "::1"))
+    monkeypatch.setattr(build, "find_spec", lambda name: None)
+    assert any("semantic" in mistake.message for mistake in find_refusals(built, keys, "::1"))
 
 
 def test_exemplars_come_before_the_classifier(tmp_path: Path) -> None:

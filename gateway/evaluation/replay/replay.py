@@ -207,6 +207,8 @@ def build_replay(
     )
     if not any(budget.then for budget in config.budgets):
         missing_fields.append("ceiling")
+    if config.routing.meaning is None:
+        missing_fields += ["nearest", "uncompared"]
     if config.routing.judge is None:
         missing_fields += ["judged", "unjudged"]
     return LedgerReplay(

@@ -25,7 +25,7 @@ from gateway.pipeline.judge.judge_question import JudgeQuestion
 from gateway.pipeline.judge.verdict_memory import VerdictMemory, make_verdict_key
 from gateway.pipeline.judged_text import prepare_judged_text
 from gateway.pipeline.subrequest import SubrequestServer, restrict_key, serve_subrequest
-from gateway.routing.classifier_decision import find_classifier_decision
+from gateway.routing.classifier_decision import find_classifier_decision, may_reuse_opinion
 from gateway.routing.decision_margin import find_margin
 from gateway.routing.features import Features
 from gateway.routing.judge_calibration import JudgeCalibration
@@ -90,11 +90,7 @@ class Judge:
             return context
         memory = self._memory
         verdict_key = make_verdict_key(call.key, self._question.identity, features.text)
-        may_reuse = (
-            not decision.no_cache
-            and call.options.cache != "off"
-            and not call.options.wants_new_answer
-        )
+        may_reuse = may_reuse_opinion(decision, call)
         score = memory.find(verdict_key) if may_reuse else None
         reason: str | None = None
         if score is None and not may_ask:

@@ -14,7 +14,7 @@ from math import log, sqrt
 from operator import mul
 from typing import NamedTuple
 
-from gateway.core.decision_context import Score, Thresholds
+from gateway.core.decision_context import MeaningMatch, Score, Thresholds
 from gateway.core.target import Tier
 from gateway.routing.classifier.heuristic import Classifier
 from gateway.routing.classifier.text_signals import TextSignals
@@ -130,22 +130,38 @@ class ExemplarClassifier:
         index, nearness = self._index.find_nearest(text)
         if nearness < self._min_nearness:
             return self.base.score(text, signals)
-        exemplar, thresholds = self._exemplars[index], self.thresholds
-        if exemplar.tier == "fast":
-            fast, smart = thresholds.fast + (1 - thresholds.fast) * nearness, 1.0
-        elif exemplar.tier == "smart":
-            fast = thresholds.fast * (1 - nearness)
-            smart = thresholds.smart + (1 - thresholds.smart) * nearness
-        else:
-            smart = thresholds.smart * (1 - nearness)
-            fast = min(thresholds.fast, smart) * (1 - nearness)
-        return Score(fast, max(fast, smart), exemplar.name, nearness)
+        exemplar = self._exemplars[index]
+        fast, smart = make_probabilities(exemplar.tier, nearness, self.thresholds)
+        return Score(fast, smart, exemplar.name, nearness)
 
     def explain(self, signals: TextSignals, score: Score) -> str:
         """Name the exemplar and its nearness, or return the base classifier's explanation."""
         if score.exemplar:
             return f"near exemplar {score.exemplar} ({score.near:.2f})"
         return self.base.explain(signals, score)
+
+
+def score_match(match: MeaningMatch, thresholds: Thresholds) -> Score:
+    """Return a score for the tier of an exemplar or route that a turn is near by its meaning.
+
+    A cosine that is near enough counts no less than words that are near enough.
+    """
+    nearness = max(match.near, DEFAULT_NEARNESS)
+    fast, smart = make_probabilities(match.tier, nearness, thresholds)
+    return Score(fast, smart, match.name, match.near)
+
+
+def make_probabilities(tier: Tier, nearness: float, thresholds: Thresholds) -> tuple[float, float]:
+    """Return probabilities (`Score.fast`, `Score.smart`) for a tier: surer the nearer."""
+    if tier == "fast":
+        fast, smart = thresholds.fast + (1 - thresholds.fast) * nearness, 1.0
+    elif tier == "smart":
+        fast = thresholds.fast * (1 - nearness)
+        smart = thresholds.smart + (1 - thresholds.smart) * nearness
+    else:
+        smart = thresholds.smart * (1 - nearness)
+        fast = min(thresholds.fast, smart) * (1 - nearness)
+    return fast, max(fast, smart)
 
 
 def find_clashes(

@@ -46,7 +46,9 @@ from gateway.settings.schema.rules import (
     Fraction,
     GuardPart,
     JudgePart,
+    MeaningPart,
     MostPart,
+    RoutePart,
 )
 from gateway.settings.schema.schedule import WEEKDAYS, HoursText, Weekday
 from gateway.settings.schema.server import HedgeDelay, ServerPart, TimerKind, TimersPart
@@ -158,6 +160,8 @@ class RoutingPart(Part):
     """Tiers by the beginning of a model's name, for models whose providers are all off."""
     near: Fraction = 0.6
     """The least nearness to an exemplar, 0 to 1, at which a turn gets its tier."""
+    meaning: MeaningPart | None = None
+    """The embedder that compares meanings where no words are near; unset, words alone count."""
     on_loss: Literal["drop-and-tell", "refuse"] = "drop-and-tell"
     conversation: Strategy = "cost-aware"
     """The affinity strategy: what keeps a conversation on its target."""
@@ -699,3 +703,5 @@ class Config(Part):
     choices: list[ChoicePart] = []
     exemplars: list[ExemplarPart] = []
     """Prompts, each with the tier that turns near it get."""
+    routes: list[RoutePart] = []
+    """Descriptions of kinds of requests, each with the tier that such turns get."""

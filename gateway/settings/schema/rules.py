@@ -96,15 +96,60 @@ class JudgePart(BaseModel):
         return self.ask == "unsure" or (self.ask is None and self.kind == "decision")
 
 
+type Phrases = Annotated[
+    list[Annotated[str, Field(min_length=1)]], BeforeValidator(wrap_in_list), Field(min_length=1)
+]
+"""One text, or several that say the same."""
+
+
 class ExemplarPart(BaseModel):
     """A prompt, and the tier that the classifier gives to turns near it."""
 
     model_config = STRICT_CONFIG
 
-    prompt: Annotated[str, Field(min_length=1)]
+    prompt: Phrases
+    """The prompt, or several wordings of it."""
     tier: Tier
     name: str = ""
     """The name in a trace; without a name the trace shows the exemplar's number, from 1."""
+
+
+class RoutePart(BaseModel):
+    """A kind of request in plain words, and the tier of turns that mean it."""
+
+    model_config = STRICT_CONFIG
+
+    description: Phrases
+    """The description, or several of one kind of request."""
+    tier: Tier
+    name: str = ""
+    """The name in a trace; without a name the trace shows the route's number, from 1."""
+
+
+LOCAL_EMBEDDER = "local"
+"""The name of the small embedder of the extra `semantic`."""
+DEFAULT_LOCAL_NEAR, DEFAULT_MODEL_NEAR = 0.35, 0.5
+"""Cosines from which on a turn gets the tier: by the small embedder, and by other models."""
+
+
+class MeaningPart(BaseModel):
+    """An embedder that compares turns with exemplars and routes by their meaning."""
+
+    model_config = STRICT_CONFIG
+
+    embed: Word
+    """An embedding model that a lab has, or `local`: the small model of the extra `semantic`."""
+    near: Annotated[float, Field(gt=0, le=1)] | None = None
+    """The cosine from which on a turn gets the tier; unset, 0.35 for `local`, 0.5 for a model."""
+    timeout: Annotated[Duration, Field(gt=0)] = 0.3
+    """The longest wait of a call, in seconds, for the comparison."""
+
+    @property
+    def least(self) -> float:
+        """The cosine from which on a turn gets the tier."""
+        if self.near is not None:
+            return self.near
+        return DEFAULT_LOCAL_NEAR if self.embed == LOCAL_EMBEDDER else DEFAULT_MODEL_NEAR
 
 
 type Language = Literal[
