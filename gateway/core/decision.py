@@ -6,7 +6,7 @@ from typing import Literal, overload
 
 import msgspec
 
-from gateway.core.call import CompleteMode
+from gateway.core.call import CompleteMode, EscalateMode
 from gateway.core.decision_context import DialTerms, Score, Thresholds
 from gateway.core.target import Target, Tier
 from gateway.core.turn_evidence import EvidenceRise
@@ -19,7 +19,7 @@ class TraceStep(msgspec.Struct, frozen=True, kw_only=True):
 
     step: str
     """The step: pin, embed, constraint, guard, budget, evidence, seat, score, arm, rule, judge,
-    classifier, share, default, plan, balance or complete."""
+    classifier, share, default, plan, balance, complete or escalate."""
     matched: bool
     effect: str = ""
     reason: str = ""
@@ -145,6 +145,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     cache: bool = False
     """True if a guard turns the response cache on for the call."""
     complete: CompleteMode = "off"
+    escalate: EscalateMode = "off"
+    """What the gateway does about the answer's faults; `off` too if the call is not checked."""
     trace: Sequence[TraceStep] = ()
 
 

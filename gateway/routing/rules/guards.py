@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from gateway.core.call import CompleteMode, Strategy
+from gateway.core.call import CompleteMode, EscalateMode, Strategy
 from gateway.core.decision import TraceStep
 from gateway.core.quality import find_position
 from gateway.core.target import TIERS, Tier
@@ -30,6 +30,8 @@ class GuardBounds(msgspec.Struct, frozen=True, kw_only=True):
     """True if a guard turns the response cache on."""
     complete: tuple[CompleteMode, str] | None = None
     """The mode of the first guard that sets one, and the guard's name."""
+    escalate: tuple[EscalateMode, str] | None = None
+    """The same for `escalate`."""
     quality: tuple[float, str] | None = None
     """The share of quality of the first guard that sets one, and the guard's name."""
     conversation: Strategy | None = None
@@ -118,6 +120,7 @@ def _combine_guards(definitions: list[GuardPart], tags: frozenset[str]) -> Guard
         ),
         quality=next(((p.quality, p.name) for p in definitions if p.quality is not None), None),
         complete=next(((p.complete, p.name) for p in definitions if p.complete is not None), None),
+        escalate=next(((p.escalate, p.name) for p in definitions if p.escalate is not None), None),
         tags=tags,
         steps=tuple(
             TraceStep(step="guard", matched=True, effect=_describe_effect(p), reason=p.name)
@@ -139,6 +142,7 @@ def _describe_effect(definition: GuardPart) -> str:
         "tag": definition.tag and " ".join(definition.tag),
         "cache": definition.cache,
         "complete": definition.complete,
+        "escalate": definition.escalate,
         "conversation": definition.conversation,
         "quality": None if definition.quality is None else f"{find_position(definition.quality):g}",
     }

@@ -26,6 +26,7 @@ from gateway.settings.schema.base import (
     CompleteSetting,
     Duration,
     Effort,
+    EscalateSetting,
     NonEmptyWords,
     QualitySetting,
     Word,
@@ -227,6 +228,7 @@ class GuardPart(BaseModel):
     cache: Literal["on"] | None = None
     """`on` turns the response cache on for the call; `no_cache` of another guard wins over it."""
     complete: CompleteSetting | None = None
+    escalate: EscalateSetting | None = None
     quality: QualitySetting | None = None
     """The quality that the classifier keeps, written as in `routing.quality`."""
     conversation: Strategy | None = None
@@ -245,3 +247,4 @@ class ChoicePart(BaseModel):
     lab: str | None = None
     model: str | None = None
     complete: CompleteSetting | None = None
+    escalate: EscalateSetting | None = None
