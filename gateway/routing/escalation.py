@@ -128,9 +128,11 @@ def decide_above(
         bounds,
         trace.add,
     )
+    if lab != decision.lab:
+        message = f"The lab {decision.lab!r} has no target of {tier_above} for this call."
+        raise ProblemError(Problem(kind="no_target", message=message))
     above = msgspec.structs.replace(
         decision,
-        lab=lab,
         tier=tier,
         model=None,
         account=None,
