@@ -41,8 +41,8 @@ def print_report(report: JsonObject, zone: str) -> None:
             f"Of the money, prompt caches: {format_usd(lost_usd)} lost, "
             f"{format_usd(gained_usd)} gained."
         )
-    if report["escalation"] is not None:
-        click.echo(_describe_escalation(report["escalation"]))
+    if (escalation := report.get("escalation")) is not None:  # earlier versions have none
+        click.echo(_describe_escalation(escalation))
     for kind in ("key", "tag"):
         groups = report[f"{kind}s"]
         if len(groups) > 1 or (kind == "tag" and groups):
@@ -61,7 +61,7 @@ def _describe_escalation(escalation: JsonObject) -> str:
         f"{format_count(escalation['escalated'])} would be asked of the tier above too"
     )
     if already := escalation["already"]:
-        text += f" ({format_count(already)} were, and their cost is in the sums)"
+        text += f" ({format_count(already)} already; the sums have that cost)"
     text += f": {format_usd(Decimal(escalation['usd']))} more."
     if unpriced := escalation["unpriced"]:
         text += f" {_format_answers(unpriced)} at a cost that is not known."

@@ -146,7 +146,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """True if a guard turns the response cache on for the call."""
     complete: CompleteMode = "off"
     escalate: EscalateMode = "off"
-    """What the gateway does about the answer's faults; `off` too if the call is not checked."""
+    """The mode for faults of the answer; `off` too if the answer is not checked."""
     trace: Sequence[TraceStep] = ()
 
 

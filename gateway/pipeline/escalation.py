@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from gateway.core.call import Call
 from gateway.core.decision import Decision, Plan
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.target import name_timers
@@ -30,8 +31,12 @@ _UNSERVED_PROBLEM = Problem(
     message="The client got the answer of another tier.",
     upstream_status=200,
     spent="maybe",
-    has_ended=True,
 )
+
+_BUG_PROBLEM = Problem(
+    kind="upstream_error", message="The gateway failed on the answer.", spent="maybe"
+)
+_IDEMPOTENCY_HEADER = "idempotency-key"
 
 type UpstreamRunner = Callable[
     [UpstreamRequest, RecordedAccount, Decision], Awaitable[UpstreamResponse]
@@ -80,7 +85,9 @@ class Escalation:
         account.reserves_again = True
         account.adopt_decision(above)
         timer_name = name_timers(above.tier, request.dialect.operation)
-        second_request = msgspec.structs.replace(request, plan=plan, lab=above.lab, tier=timer_name)
+        second_request = msgspec.structs.replace(
+            request, call=_make_second_call(request.call), plan=plan, tier=timer_name
+        )
         attempt_count, second = len(account.attempts), None
         try:
             second = await self._ask_again(second_request, account, above)
@@ -107,12 +114,15 @@ class Escalation:
         self, request: UpstreamRequest, account: RecordedAccount, decision: Decision
     ) -> UpstreamResponse | None:
         """Return the answer of the tier above; None if there is none, for whatever reason."""
+        attempt_count = len(account.attempts)
         try:
             return await self._run(request, account, decision)
         except ProblemError:
             return None
         except Exception as error:  # noqa: BLE001 - the client has an answer, whatever fails here
             self._log("bug", call=account.call.id, error=locate_error(error))
+            for attempt in account.attempts[attempt_count:]:
+                account.attempt_failed(attempt, _BUG_PROBLEM)  # no effect on one that failed before
             return None
 
     def _end_call(
@@ -135,6 +145,14 @@ class Escalation:
             record_usage(response.summary, account)
 
 
+def _make_second_call(call: Call) -> Call:
+    """Return the call without its idempotency key: a provider repeats the answer to the same."""
+    if _IDEMPOTENCY_HEADER not in call.headers:
+        return call
+    headers = {name: value for name, value in call.headers.items() if name != _IDEMPOTENCY_HEADER}
+    return msgspec.structs.replace(call, headers=headers)
+
+
 def check_response(request: UpstreamRequest, response: UpstreamResponse) -> CheckedAnswer | None:
     """Check a whole answer in its client's dialect; None if it is not one that can be checked."""
     summary, body, translation = response.summary, response.body, request.dialect.translation
@@ -155,6 +173,9 @@ def _record_unserved(response: UpstreamResponse, account: RecordedAccount) -> No
     problem = _UNSERVED_PROBLEM
     if summary is not None:
         problem = msgspec.structs.replace(
-            problem, usage=summary.usage or Usage(), content_bytes=summary.content_bytes
+            problem,
+            usage=summary.usage or Usage(),
+            content_bytes=summary.content_bytes,
+            has_ended=summary.complete,
         )
     account.attempt_failed(response.attempt_account, problem)

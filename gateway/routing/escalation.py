@@ -31,7 +31,7 @@ _FAULT_TEXTS = {
 
 
 class OpenTier(NamedTuple):
-    """A decided tier, and what keeps it."""
+    """A decided tier, and whether it may change after the answer."""
 
     tier: Tier
     is_pinned: bool
@@ -64,7 +64,7 @@ def decide_escalation(
 def _find_setting(
     default: EscalateMode, call: Features, bounds: GuardBounds, choice: CompiledChoice | None
 ) -> tuple[EscalateMode, str]:
-    """Return the mode, and the name of what sets it, in the order of `complete`."""
+    """Return the mode and the name of its source, in the order of `complete`."""
     if bounds.escalate is not None:
         return bounds.escalate
     if call.options.escalate is not None:
@@ -143,7 +143,7 @@ def decide_above(
 
 
 def describe_check(row: FinalRow) -> TraceStep | None:
-    """Return the step of what the check found in the answer of a row; None without a check."""
+    """Return the trace step of the check of a row's answer; None without a check."""
     if row.checked is None:
         return None
     reason, is_fault = _FAULT_TEXTS[row.checked], row.checked != "passed"

@@ -223,6 +223,39 @@ def test_a_bug_in_the_second_attempt_is_logged_and_the_first_answer_served(
     )
 
 
+def test_a_bug_after_the_second_request_keeps_what_it_may_cost(
+    make: Make, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The provider may have billed it, so its cost is unknown and bounded."""
+    world = make(checked)
+    runner, run = world.gateway.engine._upstream, world.gateway.engine._upstream.run
+
+    async def break_second(request: Any) -> Any:
+        response = await run(request)
+        if request.tier == "smart":
+            raise ValueError("a bug")
+        return response
+
+    monkeypatch.setattr(runner, "run", break_second)
+    upstream.on("/acme", whole(""), whole("Yes."))
+    assert world.ask(auto(max_tokens=50)).content == whole("").pieces[0]
+    row = world.entry()
+    assert (row.state, row.tier, row.escalated, row.attempts) == ("settled", "fast", "fast", 2)
+    assert (row.cost, row.wasted) == (FAST_COST, None)
+    assert row.reserved is not None
+
+
+def test_the_second_request_has_no_idempotency_key(make: Make, upstream: Upstream) -> None:
+    """A provider answers a repeated key with its former answer."""
+    world = make(checked)
+    upstream.on("/acme", whole(""), whole("Yes."))
+    headers = {"idempotency-key": "once"}
+    world.client.post("/v1/chat/completions", json=auto(), headers=headers)
+    keys = [request.header("idempotency-key") for request in upstream.requests]
+    assert keys[0] is not None
+    assert keys[1:] == [None]
+
+
 # Dialects.
 
 

@@ -28,13 +28,13 @@ class EscalationTotals:
         self.answers = 0
         """Answers that this configuration would check."""
         self.unknown = 0
-        """Those whose faults nobody knows: they were not checked, or another tier gave them."""
+        """Such answers whose faults nobody knows, as no check was made, or of another tier's."""
         self.escalated = 0
         """Answers with a fault, whose tier above would be asked."""
         self.already = 0
-        """Those of them whose tier above was asked then: their cost has it."""
+        """Escalated answers whose tier above was asked then: their cost has it."""
         self.unpriced = 0
-        """Those of them whose second answer has no known cost."""
+        """Escalated answers whose second answer has no known cost."""
         self.added_usd = Decimal(0)
         """The expected USD of all other second answers."""
 
