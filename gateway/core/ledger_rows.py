@@ -28,14 +28,12 @@ type CallState = Literal[
 ]
 ANSWERED_STATES: frozenset[CallState] = frozenset({"settled", "estimated", "cache_hit"})
 """The states of calls that have their whole answer."""
-type AnswerFault = Literal["empty", "refused", "schema"]
-"""The fault that the free check finds in an answer.
+type AnswerFinding = Literal["passed", "empty", "refused", "schema"]
+"""The finding of the free check in an answer.
 
-`empty`: neither text nor a tool call. `refused`: the model declines. `schema`: it is not the JSON
-that the client asked for.
+`passed`: no fault. `empty`: neither text nor a tool call. `refused`: the model declines. `schema`:
+it is not the JSON that the client asked for.
 """
-type AnswerFinding = AnswerFault | Literal["passed"]
-"""The result of the free check of an answer."""
 type CacheOutcome = Literal["hit", "miss", "off"]
 type Verdict = Literal["good", "bad"]
 type DamageKind = Literal["missing", "altered"]

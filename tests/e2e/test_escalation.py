@@ -13,6 +13,7 @@ import pytest
 
 from gateway.core import jsonio
 from gateway.core.ledger_rows import AttemptRow, IntentRow
+from gateway.evaluation.replay.replay import LedgerReplay
 from tests.e2e.four_labs import (
     CHAT,
     COUNTS,
@@ -27,6 +28,7 @@ from tests.e2e.four_labs import whole as encode
 from tests.e2e.test_limits import budgeted, used
 from tests.e2e.upstream import Answer, Upstream, failing, frames, stream, whole
 from tests.e2e.world import Change, Config, Make, World, abort, chat
+from tests.evaluation.replay.traffic import logged
 
 type Json = dict[str, Any]
 
@@ -634,3 +636,21 @@ def test_explain_tells_what_the_check_found(make: Make, upstream: Upstream) -> N
     call_id = world.ask(auto()).headers["x-request-id"]
     explained = world.client.get(f"/admin/entries/{call_id}/decision").text
     assert "the answer was empty, so smart was asked after fast" in explained
+
+
+def test_a_replay_of_the_same_configuration_changes_nothing(make: Make, upstream: Upstream) -> None:
+    """Rows of escalated calls decide as before, whichever answer was served."""
+    world = make(checked)
+    router = world.gateway.built_config.router
+    upstream.on("/acme", whole(""), whole("Yes."), whole(REFUSAL), whole(""), whole("Fine."))
+    for text in ("one", "two", "three"):
+        assert world.ask(auto(text)).status_code == 200
+    replay = LedgerReplay(router)
+    rows = world.entries()
+    for row in rows:
+        replay.replay_row(logged(row))
+    total, escalations = replay.totals.total, replay.totals.escalations
+    assert (total.calls, total.changed, total.undecided) == (3, 0, 0)
+    assert total.usd_before == total.usd_after == sum([row.cost or 0 for row in rows])
+    assert (escalations.answers, escalations.escalated, escalations.already) == (3, 2, 2)
+    assert (escalations.unknown, escalations.added_usd) == (0, Decimal(0))
