@@ -41,6 +41,8 @@ def print_report(report: JsonObject, zone: str) -> None:
             f"Of the money, prompt caches: {format_usd(lost_usd)} lost, "
             f"{format_usd(gained_usd)} gained."
         )
+    if (escalation := report.get("escalation")) is not None:  # earlier versions have none
+        click.echo(_describe_escalation(escalation))
     for kind in ("key", "tag"):
         groups = report[f"{kind}s"]
         if len(groups) > 1 or (kind == "tag" and groups):
@@ -49,6 +51,27 @@ def print_report(report: JsonObject, zone: str) -> None:
     if report["list"]:
         click.echo()
         _print_changes(report["list"], zone)
+
+
+def _describe_escalation(escalation: JsonObject) -> str:
+    """Return what the check of answers would do, and what that would cost."""
+    known_count = escalation["answers"] - escalation["unknown"]
+    text = (
+        f"Of {_format_answers(known_count)} that were checked, "
+        f"{format_count(escalation['escalated'])} would be asked of the tier above too"
+    )
+    if already := escalation["already"]:
+        text += f" ({format_count(already)} already; the sums have that cost)"
+    text += f": {format_usd(Decimal(escalation['usd']))} more."
+    if unpriced := escalation["unpriced"]:
+        text += f" {_format_answers(unpriced)} at a cost that is not known."
+    if unknown := escalation["unknown"]:
+        text += f" Unknown: {_format_answers(unknown)} that nobody checked."
+    return text
+
+
+def _format_answers(count: int) -> str:
+    return "1 answer" if count == 1 else f"{format_count(count)} answers"
 
 
 def _print_figures(money: JsonObject, quality: JsonObject) -> None:

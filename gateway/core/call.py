@@ -10,6 +10,10 @@ from gateway.core.target import Tier
 type CompleteMode = Literal["off", "hold"]
 """`hold`: buffer an answer, and ask another target if it breaks off. `off`: neither."""
 
+type EscalateMode = Literal["off", "watch", "checked"]
+"""`checked`: check a whole answer, and ask the tier above once if it has a fault. `watch`: check,
+and only note the fault. `off`: neither."""
+
 type Strategy = Literal["turn", "sticky", "ratchet-up", "cost-aware", "pin"]
 """The reason for which a conversation stays on its target.
 
@@ -102,6 +106,8 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     """Regions of the providers that may serve the key; a provider without a region may not."""
     complete: CompleteMode | None = None
     """The setting for calls that do not set `complete` themselves."""
+    escalate: EscalateMode | None = None
+    """The setting for calls that do not set `escalate` themselves."""
     quality: float | None = None
     """The share of quality that calls of the key keep; None leaves it to the lab."""
     max_quality: float | None = None
@@ -133,6 +139,7 @@ class RequestOptions(msgspec.Struct, frozen=True, kw_only=True):
     conversation: str | None = None
     on_loss: str | None = None
     complete: CompleteMode | None = None
+    escalate: EscalateMode | None = None
     quality: float | None = None
     """The share of quality to keep, see `gateway.core.quality`."""
     stream_cost: bool = False

@@ -11,6 +11,7 @@ from gateway.core.decision import Decision
 from gateway.core.decision_record import DecisionRecord
 from gateway.core.errors import Problem
 from gateway.core.ledger_rows import (
+    AnswerFinding,
     AttemptRow,
     CacheOutcome,
     CallState,
@@ -27,7 +28,7 @@ from gateway.core.price import (
     explain_unknown_cost,
 )
 from gateway.core.prompt import Prompt
-from gateway.core.target import Account, Target
+from gateway.core.target import Account, Target, Tier
 from gateway.core.token_estimate import fill_usage
 from gateway.core.units import UnitBounds
 from gateway.core.usage import Usage
@@ -69,6 +70,8 @@ class AttemptAccount(Struct, eq=False):
     """True if the gateway sent it beside another attempt, which was late."""
     is_open: bool = True
     """False once it has failed, or if the gateway did not send it after all."""
+    ended_at: float | None = None
+    """The time when its answer was there, on that clock, if the gateway waits for a better one."""
 
 
 class CallTotals(Struct, frozen=True):
@@ -108,6 +111,7 @@ class CallAccount:
         "cache",
         "cache_similarity",
         "call",
+        "checked",
         "choices",
         "compares_baseline",
         "config",
@@ -115,6 +119,7 @@ class CallAccount:
         "decision",
         "effort",
         "end_user",
+        "escalated",
         "finish",
         "first_content",
         "is_closed",
@@ -184,6 +189,10 @@ class CallAccount:
         self.response_id: str | None = None  # the one in the body of the provider's answer
         self.finish: str | None = None
         """The provider's own word for why its answer ended."""
+        self.checked: AnswerFinding | None = None
+        """The finding of the free check in the first answer; None if it was not checked."""
+        self.escalated: Tier | None = None
+        """The decided tier, if the tier above was asked too; None if it was not."""
         self.first_content: float | None = None
         self.prompt_tokens = 0
         """The estimated tokens of the prompt."""
@@ -310,18 +319,26 @@ class CallAccount:
     def fail_attempt(
         self, attempt: AttemptAccount, problem: Problem, timestamp: float, now: float
     ) -> AttemptRow | None:
-        """Record that an attempt gave no answer, and return its row; None if it failed before."""
+        """Record that an attempt gave no answer that the client gets, and return its row.
+
+        Return None if it failed before.
+        """
         if not attempt.is_open:
             return None
         attempt.is_open = False
-        target, duration = attempt.target, now - attempt.sent_at
-        wasted_cost, estimated_cost, usage = self._price_failure(target, problem)
+        target, sent_at = attempt.target, timestamp - (now - attempt.sent_at)
+        duration = (now if attempt.ended_at is None else attempt.ended_at) - attempt.sent_at
+        wasted_cost, estimated_cost, usage, source = self._price_failure(target, problem)
         if wasted_cost is None or estimated_cost is None:
             self._has_unknown_cost = True
         else:
             self._wasted_cost += wasted_cost
             self._wasted_estimate += estimated_cost
-        is_final = problem.spent == "no" or (usage is not None and usage.billed is not None)
+        is_final = (
+            problem.spent == "no"
+            or (usage is not None and usage.billed is not None)
+            or (source == "provider" and wasted_cost is not None)
+        )
         reserved = None
         if not is_final and not self.is_unbilled:
             reserved = _find_open_cost(attempt.reservation, wasted_cost)
@@ -329,7 +346,7 @@ class CallAccount:
         return AttemptRow(
             id=self.call.id,
             attempt=attempt.number,
-            at=timestamp - duration,
+            at=sent_at,
             provider=target.provider.name,
             account=attempt.account.name,
             model=target.model,
@@ -516,6 +533,8 @@ class CallAccount:
             upstream_id=self.upstream_id,
             response_id=response_id,
             finish=None if is_cache_hit else _shorten(self.finish),
+            checked=self.checked,
+            escalated=self.escalated,
             config=self.config,
             basis=decision_record,
         )
@@ -526,17 +545,17 @@ class CallAccount:
 
     def _price_failure(
         self, target: Target, problem: Problem
-    ) -> tuple[Decimal | None, Decimal | None, Usage | None]:
-        """Return the USD of a failed attempt, their estimated part, and its usage."""
+    ) -> tuple[Decimal | None, Decimal | None, Usage | None, UsageSource | None]:
+        """Return the USD of a failed attempt, their estimated part, its usage and who counted."""
         if problem.spent == "no" or self.is_unbilled:
-            return _ZERO, _ZERO, None
+            return _ZERO, _ZERO, None, None
         if problem.usage is None:
-            return None, None, None
+            return None, None, None, None
         usage, source = self._fill_usage(
-            problem.usage, content_bytes=problem.content_bytes, is_complete=False
+            problem.usage, content_bytes=problem.content_bytes, is_complete=problem.has_ended
         )
         price = self._find_target_price(target)
-        return *_price_usage(usage, source, problem.usage, price), usage
+        return *_price_usage(usage, source, problem.usage, price), usage, source
 
     def _complete_usage(self) -> tuple[Usage | None, UsageSource | None]:
         """Return the usage of the answer, and which party counted it."""

@@ -6,7 +6,7 @@ from typing import Literal, overload
 
 import msgspec
 
-from gateway.core.call import CompleteMode
+from gateway.core.call import CompleteMode, EscalateMode
 from gateway.core.decision_context import DialTerms, Score, Thresholds
 from gateway.core.target import Target, Tier
 from gateway.core.turn_evidence import EvidenceRise
@@ -19,7 +19,7 @@ class TraceStep(msgspec.Struct, frozen=True, kw_only=True):
 
     step: str
     """The step: pin, embed, constraint, guard, budget, evidence, seat, score, arm, rule, judge,
-    classifier, share, default, plan, balance or complete."""
+    classifier, share, default, plan, balance, complete or escalate."""
     matched: bool
     effect: str = ""
     reason: str = ""
@@ -147,6 +147,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     no_judge: bool = False
     """True if a guard keeps the text from models that help to decide."""
     complete: CompleteMode = "off"
+    escalate: EscalateMode = "off"
+    """The mode for faults of the answer; `off` too if the answer is not checked."""
     trace: Sequence[TraceStep] = ()
 
 

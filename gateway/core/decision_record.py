@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from gateway.core.call import Strategy
+from gateway.core.call import EscalateMode, Strategy
 from gateway.core.conversation import ConversationTurn
 from gateway.core.decision_context import DecisionContext, Score
 from gateway.core.turn_evidence import TurnEvidence
@@ -28,6 +28,7 @@ class RecordedScope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     models: tuple[str, ...] | None = None
     regions: tuple[str, ...] | None = None
     complete: RecordedComplete | None = None
+    escalate: EscalateMode | None = None
     quality: float | None = None
     max_quality: float | None = None
     conversation: Strategy | None = None
@@ -40,6 +41,7 @@ class RecordedOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     tier: str | None = None
     tags: tuple[str, ...] = ()
     complete: RecordedComplete | None = None
+    escalate: EscalateMode | None = None
     quality: float | None = None
 
 

@@ -99,6 +99,8 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """The usage of the attempt, as far as the provider reported it."""
     content_bytes: int = 0
     """UTF-8 bytes of content that came before the error."""
+    has_ended: bool = False
+    """True if the answer came to its end, so that its usage is final: nobody got it."""
 
     @property
     def operator_message(self) -> str:

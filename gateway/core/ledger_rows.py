@@ -28,6 +28,12 @@ type CallState = Literal[
 ]
 ANSWERED_STATES: frozenset[CallState] = frozenset({"settled", "estimated", "cache_hit"})
 """The states of calls that have their whole answer."""
+type AnswerFinding = Literal["passed", "empty", "refused", "schema"]
+"""The finding of the free check in an answer.
+
+`passed`: no fault. `empty`: neither text nor a tool call. `refused`: the model declines. `schema`:
+it is not the JSON that the client asked for.
+"""
 type CacheOutcome = Literal["hit", "miss", "off"]
 type Verdict = Literal["good", "bad"]
 type DamageKind = Literal["missing", "altered"]
@@ -68,7 +74,10 @@ class IntentRow(msgspec.Struct, frozen=True, kw_only=True, tag="intent", tag_fie
 
 
 class AttemptRow(msgspec.Struct, frozen=True, kw_only=True, tag="attempt", tag_field="kind"):
-    """A request to a provider that gave no answer. The final row describes the one that did."""
+    """A request to a provider that gave no answer, or none that the client got.
+
+    The final row describes the one that did.
+    """
 
     v: int = ROW_VERSION
     id: str
@@ -182,7 +191,8 @@ class FinalRow(msgspec.Struct, frozen=True, kw_only=True, tag="final", tag_field
     """USD of the answer, and of earlier attempts as far as known. A bill that the provider states
     is the cost of its answer."""
     wasted: Decimal | None = None
-    """USD of `cost` for attempts that gave no answer; None if a bill for one is unknown."""
+    """USD of `cost` for attempts that gave no answer, and for an answer that the client did not
+    get; None if a bill for one is unknown."""
     estimate: Decimal | None = None
     """The USD of `cost` that rest on estimated tokens."""
     billed: Decimal | None = None
@@ -205,6 +215,13 @@ class FinalRow(msgspec.Struct, frozen=True, kw_only=True, tag="final", tag_field
     """The id in the body of that answer, as in the provider's exports and bills."""
     finish: str | None = None
     """The provider's own word for why the answer ended, as `stop` or `max_tokens`."""
+    checked: AnswerFinding | None = None
+    """The finding of the free check in the first answer; None if it was not checked."""
+    escalated: str | None = None
+    """The decided tier, if the tier above was asked too; None if it was not.
+
+    `tier` is the tier that served: it is the same if the first answer was served after all.
+    """
     config: str
     """The version of the configuration."""
     basis: DecisionRecord | None = None
@@ -317,6 +334,8 @@ class ReplayRow(msgspec.Struct, frozen=True, kw_only=True):
     tools: dict[str, int] = {}
     media: dict[str, int] = {}
     cost: Decimal | None = None
+    checked: AnswerFinding | None = None
+    escalated: str | None = None
     config: str
     basis: DecisionRecord | None = None
 

@@ -42,7 +42,7 @@ ENTRY_COLUMNS: Final = (
     *("cost", "wasted", "estimate", "billed", "reserved", "baseline", "price", "first_content"),
     *("duration", "upstream_id", "config", "basis"),
     *("media", "response_id", "arm", "guards", "team", "end_user", "computed_cost"),
-    *("finish", "operation", "units"),
+    *("finish", "operation", "units", "checked", "escalated"),
 )
 """Columns of `entries`: the fields of a FinalRow."""
 ATTEMPT_COLUMNS: Final = (
@@ -191,7 +191,9 @@ _COLUMNS_UP_TO_COMPUTED_COST = (*_COLUMNS_UP_TO_END_USER, *_COMPUTED_COST_COLUMN
 _FINISH_COLUMNS = ("finish",)  # came later
 _COLUMNS_UP_TO_FINISH = (*_COLUMNS_UP_TO_COMPUTED_COST, *_FINISH_COLUMNS)
 _UNIT_COLUMNS = ("operation", "units")  # came later
-_LATER_PUBLIC_COLUMNS = (*_COLUMNS_UP_TO_FINISH, *_UNIT_COLUMNS)
+_COLUMNS_UP_TO_UNITS = (*_COLUMNS_UP_TO_FINISH, *_UNIT_COLUMNS)
+_CHECK_COLUMNS = ("checked", "escalated")  # came later
+_LATER_PUBLIC_COLUMNS = (*_COLUMNS_UP_TO_UNITS, *_CHECK_COLUMNS)
 _ORIGINAL_COLUMNS = tuple(
     name for name in ENTRY_COLUMNS if name not in (*_BASIS_COLUMNS, *_LATER_PUBLIC_COLUMNS)
 )
@@ -721,11 +723,22 @@ _POSTGRES_18 = PostgresRollupSql().build_user_table()
 _SQLITE_20 = (
     "ALTER TABLE entries ADD COLUMN operation TEXT",
     "ALTER TABLE entries ADD COLUMN units TEXT NOT NULL DEFAULT '{}'",
-    *_replace_sqlite_views(*_LATER_PUBLIC_COLUMNS),
+    *_replace_sqlite_views(*_COLUMNS_UP_TO_UNITS),
 )
 _POSTGRES_19 = (
     "ALTER TABLE entries ADD COLUMN operation TEXT",
     "ALTER TABLE entries ADD COLUMN units JSONB NOT NULL DEFAULT '{}'",
+    *_replace_postgres_views(*_COLUMNS_UP_TO_UNITS),
+)
+
+_SQLITE_21 = (
+    "ALTER TABLE entries ADD COLUMN checked TEXT",
+    "ALTER TABLE entries ADD COLUMN escalated TEXT",
+    *_replace_sqlite_views(*_LATER_PUBLIC_COLUMNS),
+)
+_POSTGRES_20 = (
+    "ALTER TABLE entries ADD COLUMN checked TEXT",
+    "ALTER TABLE entries ADD COLUMN escalated TEXT",
     *_replace_postgres_views(*_LATER_PUBLIC_COLUMNS),
 )
 
@@ -733,11 +746,13 @@ SQLITE_MIGRATIONS: tuple[tuple[str, ...], ...] = (
     *(_SQLITE_1, _SQLITE_2, _SQLITE_3, _SQLITE_4, _SQLITE_5, _SQLITE_6, _SQLITE_7, _SQLITE_8),
     *(_SQLITE_9, _SQLITE_10, _SQLITE_11, _SQLITE_12, _SQLITE_13, _SQLITE_14, _SQLITE_15),
     *(_SQLITE_16, _SQLITE_17, _SQLITE_18, _SQLITE_19, _SQLITE_20),
+    _SQLITE_21,
 )
 """Migrations from each `PRAGMA user_version` to the next; append only."""
 POSTGRES_MIGRATIONS: tuple[tuple[str, ...], ...] = (
     *(_POSTGRES_1, _POSTGRES_2, _POSTGRES_3, _POSTGRES_4, _POSTGRES_5, _POSTGRES_6, _POSTGRES_7),
     *(_POSTGRES_8, _POSTGRES_9, _POSTGRES_10, _POSTGRES_11, _POSTGRES_12, _POSTGRES_13),
     *(_POSTGRES_14, _POSTGRES_15, _POSTGRES_16, _POSTGRES_17, _POSTGRES_18, _POSTGRES_19),
+    _POSTGRES_20,
 )
 """Migrations from each `version` of the table `ledger` to the next; append only."""

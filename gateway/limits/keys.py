@@ -38,6 +38,7 @@ from gateway.settings import yaml
 from gateway.settings.errors import ConfigError, Mistake
 from gateway.settings.schema.base import (
     CompleteSetting,
+    EscalateSetting,
     QualitySetting,
     Word,
     Words,
@@ -137,6 +138,7 @@ class KeyPart(Part):
     models: Words | None = None
     regions: Words | None = None
     complete: CompleteSetting | None = None
+    escalate: EscalateSetting | None = None
     quality: QualitySetting | None = None
     max_quality: QualitySetting | None = None
     conversation: Strategy | None = None
@@ -493,6 +495,7 @@ def _make_key(name: str, part: KeyPart) -> Key:
         models=_to_tuple(part.models),
         regions=_to_tuple(part.regions),
         complete=part.complete,
+        escalate=part.escalate,
         quality=part.quality,
         max_quality=part.max_quality,
         conversation=part.conversation,

@@ -6,6 +6,7 @@ from contextlib import suppress
 from functools import partial
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.cache.coalescing import Subscriber
 from gateway.core.call import Call
@@ -35,6 +36,7 @@ class RecordedAccount(CallAccount):
         "is_streaming",
         "rate_limits",
         "reservation",
+        "reserves_again",
         "subscriber",
     )
 
@@ -51,6 +53,8 @@ class RecordedAccount(CallAccount):
         """True if the response is a stream: it settles the account and ends the subscription."""
         self.aborted_by = "client"
         """The party that ends the call, if the call is cancelled."""
+        self.reserves_again = False
+        """True if the call asks for a second answer: each attempt at it has its own reservation."""
 
     async def attempt_started(
         self, target: Target, account: Account, *, is_parallel: bool = False
@@ -61,7 +65,9 @@ class RecordedAccount(CallAccount):
         be billed too. Raises ProblemError if the request must not be sent.
         """
         if self.reservation is not None and (
-            self.has_wasted_cost or (is_parallel and not self._has_parallel_attempt)
+            self.reserves_again
+            or self.has_wasted_cost
+            or (is_parallel and not self._has_parallel_attempt)
         ):
             await self.reservation.extend(target)
         recorder = self._recorder
@@ -77,6 +83,16 @@ class RecordedAccount(CallAccount):
     def attempt_failed(self, attempt: AttemptAccount, problem: Problem) -> None:
         """Write the row of an attempt that gave no answer."""
         self._recorder.record_failure(self, attempt, problem)
+
+    def adopt_decision(self, decision: Decision) -> None:
+        """Follow another decision from now on, for rows and for what is reserved."""
+        self._recorder.note_decision(self, decision)
+        if self.reservation is not None:
+            self.reservation = replace(self.reservation, decision=decision)
+
+    def mark_ended(self, attempt: AttemptAccount) -> None:
+        """Note that the answer of an attempt is there, while the gateway waits for another."""
+        attempt.ended_at = self._recorder.read_clock()
 
     def settle(
         self,
@@ -183,6 +199,10 @@ class CallRecorder:
             self._on_begin(call)
         account = self._open_accounts[call.id] = RecordedAccount(call, config_version, self)
         return account
+
+    def read_clock(self) -> float:
+        """Return the seconds on the clock of `Call.started_at`."""
+        return self._clock()
 
     def find_open(self, call: Call) -> RecordedAccount | None:
         """Find the account of a call that has no final row yet."""

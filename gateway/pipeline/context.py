@@ -141,6 +141,14 @@ class ContextLoader:
             )
             self._conversation_calls[call.id] = conversation_call
 
+    def note_tier(self, call: Call, decision: Decision) -> None:
+        """Note that a call is served as another decision says: its session follows that one."""
+        conversation_call = self._conversation_calls.get(call.id)
+        if conversation_call is not None and decision.tier is not None:
+            self._conversation_calls[call.id] = msgspec.structs.replace(
+                conversation_call, decision=decision, tier=decision.tier
+            )
+
     def find_session(
         self, call: Call, features: Features, decision: Decision, plan: Plan
     ) -> Coroutine[Any, Any, Session | None] | None:

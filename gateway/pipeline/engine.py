@@ -24,7 +24,7 @@ from gateway.core.object_ids import (
 )
 from gateway.core.owned_object import ObjectPlace
 from gateway.core.prompt_bound import bound_prompt_tokens
-from gateway.core.target import name_timers
+from gateway.core.target import Target, name_timers
 from gateway.dialects import OPERATIONS, Dialect, RequestBody, TranslatableRequest
 from gateway.dialects.tool_reasoning import ReasoningNote
 from gateway.limits.cost_bounds import UsageBound
@@ -43,6 +43,7 @@ from gateway.pipeline.conversation_memory import (
     find_note_account,
 )
 from gateway.pipeline.end_users import EndUserHasher
+from gateway.pipeline.escalation import Escalation
 from gateway.pipeline.missing_models import MissingModels
 from gateway.pipeline.passthrough.objects import ObjectGuard, find_object_account
 from gateway.pipeline.response import (
@@ -114,6 +115,7 @@ class Engine:
         self._responses = ResponseBuilder(self._coalescer, self.memory, log, clock)
         self._streams = StreamRelay(self._coalescer, self.memory, log)
         self._missing_models = MissingModels(clock)
+        self._escalation = Escalation(self._run_upstream, self._context_loader, log)
         self._recorder, self._keep_transcript, self._on_loss = recorder, keep_transcript, on_loss
         self._clock, self._large_body_lock = clock, asyncio.Lock()
         self._end_user_hasher, self._objects = end_user_hasher, objects
@@ -179,8 +181,7 @@ class Engine:
         )
         decision, plan, cache_key = admitted.decision, admitted.plan, admitted.cache_key
         context_loader.note_decision(call, call_features, context, decision, plan, router)
-        if (call.options.on_loss or self._on_loss) == "refuse":
-            explain.refuse_losses(dialect, body, translatable, plan)
+        self._check_losses(call, dialect, body, translatable, plan)
         started_at, client_deadline = compute_call_times(call, self._clock(), stream=prompt.stream)
         request = UpstreamRequest(
             call=call, body=body, translatable=translatable, dialect=dialect, plan=plan,
@@ -202,7 +203,7 @@ class Engine:
             keepalive.arm(make_rate_limit_headers(account))
 
         if cache_key is None:
-            return await self._ask_upstream(request, account, decision)
+            return await self._ask_upstream(request, account, decision_recorder)
         account.cache = "miss"
         form = get_delivery_form(dialect, body, decision)
         if not call.options.wants_new_answer:
@@ -213,7 +214,7 @@ class Engine:
             if response is not None:
                 return response
         async with self._coalescer.start(account, cache_key, form) as subscriber:
-            return await self._ask_upstream(request, account, decision, subscriber)
+            return await self._ask_upstream(request, account, decision_recorder, subscriber)
 
     async def _find_object_place(
         self, call: Call, dialect: Dialect, body: RequestBody
@@ -233,6 +234,18 @@ class Engine:
         shedder = self._load_shedder
         if shedder is not None and shedder.level and decision.tier == "reasoning":
             shedder.check(SHED_REASONING)
+
+    def _check_losses(
+        self,
+        call: Call,
+        dialect: Dialect,
+        body: RequestBody,
+        translatable: TranslatableRequest,
+        plan: Plan,
+    ) -> None:
+        """Refuse a call that would lose something, if it must not. Raises ProblemError."""
+        if (call.options.on_loss or self._on_loss) == "refuse":
+            explain.refuse_losses(dialect, body, translatable, plan)
 
     async def _admit(
         self,
@@ -309,9 +322,17 @@ class Engine:
             if similar is None:
                 return request, None
             cached, answer_body = similar
-        target = request.plan.targets[0]
+        target = self._find_cached_target(request, cached)
         response = await self._responses.from_cache(request, cached, answer_body, target, account)
         return request, response
+
+    def _find_cached_target(self, request: UpstreamRequest, cached: CachedResponse) -> Target:
+        """Return the target that gave a stored answer: the first of the plan, or one above it."""
+        first_target, name = request.plan.targets[0], f"{cached.provider}/{cached.model}"
+        if name == first_target.name:
+            return first_target
+        endpoints = self.router.catalogue.models.get(name)
+        return endpoints[0].target if endpoints else first_target
 
     async def _share_answer(
         self, request: UpstreamRequest, account: RecordedAccount, subscriber: UpstreamSubscriber
@@ -339,11 +360,17 @@ class Engine:
         self,
         request: UpstreamRequest,
         account: RecordedAccount,
-        decision: Decision,
+        decision_recorder: DecisionRecorder,
         subscriber: UpstreamSubscriber | None = None,
     ) -> Response:
         """Respond with the answer of a provider, which all subscribers of a flight share."""
+        decision = decision_recorder.decision
         response = await self._run_upstream(request, account, decision)
+        if decision.escalate != "off":
+            decide_above = partial(self._decide_above, request, decision_recorder)
+            request, response = await self._escalation.improve(
+                request, response, account, decision, decide_above
+            )
         if response.summary is not None:
             record_usage(response.summary, account)
         await self.memory.save(request, response)
@@ -355,6 +382,15 @@ class Engine:
         return self._streams.from_upstream(
             request, response, account, subscriber, is_buffered=decision.complete != "off"
         )
+
+    def _decide_above(
+        self, request: UpstreamRequest, decision_recorder: DecisionRecorder
+    ) -> tuple[Decision, Plan]:
+        """Decide a call for the tier above. Raises ProblemError if it may not go there now."""
+        decision, plan = decision_recorder.decide_above()
+        self._check_load(decision)
+        self._check_losses(request.call, request.dialect, request.body, request.translatable, plan)
+        return decision, plan
 
     async def _run_upstream(
         self, request: UpstreamRequest, account: RecordedAccount, decision: Decision

@@ -147,9 +147,11 @@ def render_cached(
 def get_delivery_form(dialect: Dialect, body: RequestBody, decision: Decision) -> str:
     """Return the form of a call's answer: equal calls share a stream only in the same form.
 
-    A call that wants a complete answer shares none with calls that do not.
+    A call that wants a complete or a checked answer shares none with calls that do not.
     """
     delivery = WHOLE_FORM
     if body.prompt.stream:
         delivery = "stream with usage" if dialect.asks_usage(body) else "stream"
-    return delivery if decision.complete == "off" else f"{delivery}, {decision.complete}"
+    if decision.complete != "off":
+        delivery = f"{delivery}, {decision.complete}"
+    return f"{delivery}, checked" if decision.escalate == "checked" else delivery

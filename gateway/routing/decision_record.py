@@ -14,6 +14,7 @@ from gateway.core.decision_record import DecisionRecord, RecordedOptions, Record
 from gateway.core.prompt import Prompt
 from gateway.core.target import Tier
 from gateway.dialects import Dialect
+from gateway.routing import escalation
 from gateway.routing.classifier.heuristic import reads_text
 from gateway.routing.classifier.text_signals import TextSignals
 from gateway.routing.decision_cache import DecisionCache
@@ -104,12 +105,33 @@ class DecisionRecorder:
         self._lowered_decisions.append((decision, plan, context))
         return decision, plan
 
+    def decide_above(self) -> tuple[Decision, Plan]:
+        """Decide the call for the tier above its own, without an effect on the record.
+
+        Raises ProblemError if nothing there may serve it.
+        """
+        router, call, ceiling = self._router, self._call, self._context.ceiling
+        rule_context = router.rules.make_context(
+            call, self._context, router.find_classifier(call.key)
+        )
+        bounds = evaluate_guards(router.rules, rule_context)
+        if ceiling is not None:
+            bounds = bounds.with_ceiling(ceiling)
+        return escalation.decide_above(router.catalogue, call, self._dialect, bounds, self.decision)
+
     def adopt(self, decision: Decision) -> None:
         """Record the decision under a ceiling that the call follows."""
         self._decision, self._plan, self._context = next(
             lowered for lowered in self._lowered_decisions if lowered[0] is decision
         )
         self._record = None
+
+    @property
+    def decision(self) -> Decision:
+        """The decision that the call follows. Raises RuntimeError before there is one."""
+        if self._decision is None:
+            raise RuntimeError("the call is not decided yet")
+        return self._decision
 
     @property
     def call(self) -> Features:
@@ -274,6 +296,7 @@ def _record_scope(key: Key) -> RecordedScope | None:
         models=key.models,
         regions=key.regions,
         complete=key.complete,
+        escalate=key.escalate,
         quality=key.quality,
         max_quality=key.max_quality,
         conversation=key.conversation,
@@ -286,6 +309,7 @@ def _record_options(options: RequestOptions) -> RecordedOptions | None:
         tier=options.tier,
         tags=options.tags,
         complete=options.complete,
+        escalate=options.escalate,
         quality=options.quality,
     )
     return None if recorded_options == _NO_OPTIONS else recorded_options

@@ -62,6 +62,7 @@ def describe(
         "thresholds": _describe_thresholds(decision.thresholds),
         "tags": list(decision.tags),
         "complete": decision.complete,
+        "escalate": decision.escalate,
         "trace": [
             {
                 "step": line.step,

@@ -28,7 +28,7 @@ from gateway.core.target import Target
 from gateway.core.turn_evidence import TurnEvidence
 from gateway.dialects import OPERATIONS, TargetDialect, can_translate
 from gateway.dialects.request_facts import RequestFacts
-from gateway.routing import explain, quality_dial
+from gateway.routing import escalation, explain, quality_dial
 from gateway.routing.classifier.heuristic import Classifier, reads_text
 from gateway.routing.classifier.text_signals import TextSignals
 from gateway.routing.errors import MissingFeatureError, ScoreError
@@ -69,6 +69,7 @@ class RecordedFeatures(Features):
             models=scope.models,
             regions=scope.regions,
             complete=_read_complete(scope.complete),
+            escalate=scope.escalate,
             quality=scope.quality,
             max_quality=scope.max_quality,
             conversation=scope.conversation,
@@ -78,6 +79,7 @@ class RecordedFeatures(Features):
             tier=recorded_options.tier,
             tags=recorded_options.tags,
             complete=_read_complete(recorded_options.complete),
+            escalate=recorded_options.escalate,
             quality=recorded_options.quality,
         )
         super().__init__(_make_prompt(row, record), row.dialect, key, options)
@@ -326,9 +328,13 @@ def find_decision(router: Router, row: FinalRow) -> tuple[Decision, Plan] | str:
     if row.config != router.catalogue.version:
         return f"Another configuration, {row.config}, decided it, so its steps are unknown now."
     try:
-        return decide_again(router, row)
+        decision, plan = decide_again(router, row)
     except MissingFeatureError as error:
         return f"Its steps are unknown: the ledger does not have {error}."
+    step = escalation.describe_check(row)
+    if step is not None:
+        decision = msgspec.structs.replace(decision, trace=(*decision.trace, step))
+    return decision, plan
 
 
 def describe_row(row: FinalRow, reason: str) -> dict[str, Json]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from gateway.core.call import CompleteMode, Key, Strategy
+from gateway.core.call import CompleteMode, EscalateMode, Key, Strategy
 from gateway.core.decision import Decision, Plan, Trace
 from gateway.core.decision_context import EMPTY_CONTEXT, DecisionContext
 from gateway.core.errors import Problem, ProblemError
@@ -21,6 +21,7 @@ from gateway.routing.affinity import UPGRADE_THRESHOLD, SessionAffinity, TierSel
 from gateway.routing.balance_trace import list_balance_steps
 from gateway.routing.classifier import heuristic
 from gateway.routing.classify import classify
+from gateway.routing.escalation import OpenTier, decide_escalation
 from gateway.routing.evidence_rise import EvidenceTurn
 from gateway.routing.features import Features
 from gateway.routing.model_name import RequestedModel
@@ -63,6 +64,8 @@ class Router(msgspec.Struct, frozen=True, kw_only=True):
     """The facts about own calls for the quality dial. The gateway renews them every few minutes."""
     complete: CompleteMode = "off"
     """The mode for broken-off answers if no guard, header, choice or key sets one."""
+    escalate: EscalateMode = "off"
+    """The mode for faults of whole answers if no guard, header, choice or key sets one."""
     clock: Callable[[], float] = time.perf_counter
     """The clock for the milliseconds in the trace, which no decision reads."""
 
@@ -171,6 +174,9 @@ def decide(
         rise = rise or session_affinity.continue_rise(tier)
         plan, switch, account = session_affinity.apply_to_plan(lab, tier, plan, trace.add)
     complete = _add_last_steps(router, call, bounds, choice, plan, trace)
+    open_tier = OpenTier(
+        tier, source == "pin", is_fixed=context.seat is not None and strategy in _FIXED
+    )
     decision = Decision(
         lab=lab,
         tier=tier,
@@ -194,6 +200,9 @@ def decide(
         cache=bounds.cache,
         no_judge=bounds.no_judge,
         complete=complete,
+        escalate=decide_escalation(
+            router.escalate, call, dialect, bounds, choice, open_tier, trace.add
+        ),
         trace=trace,
     )
     return decision, plan

@@ -22,7 +22,7 @@ _MAX_EARLIER_TURNS = 2
 """The number of user turns before the last one to read."""
 _WISH_CHARS = 300
 """The number of characters of a user's text to search for a mention of JSON."""
-_MAX_REFUSAL_CHARS = 1_200
+MAX_REFUSAL_CHARS = 1_200
 """The maximum number of characters of a refusal: a longer answer also gives something useful."""
 _MAX_COMPARED_CHARS = 2_000
 """The maximum number of characters of two different texts that may count as repeated."""
@@ -232,7 +232,7 @@ def _count_words(text: str) -> Counter[str]:
 def _find_refusal(answer: PastMessage) -> TurnEvidence | None:
     """Find an answer in which the model declined, by its provider's mark or by how it begins."""
     is_refusal = answer.is_refusal or (
-        len(answer.text) <= _MAX_REFUSAL_CHARS and evidence_phrases.is_refusal(answer.text)
+        len(answer.text) <= MAX_REFUSAL_CHARS and evidence_phrases.is_refusal(answer.text)
     )
     return TurnEvidence("refusal", "the model declined to answer") if is_refusal else None
 

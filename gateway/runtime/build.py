@@ -107,6 +107,7 @@ def build_config(source: ConfigSource, now: datetime) -> BuiltConfig:
         upgrade_threshold=source.config.routing.seats.sure,
         evidence=source.config.routing.evidence == "on",
         complete=source.config.routing.complete,
+        escalate=source.config.routing.escalate,
         quality=None if quality == "off" else quality,
         default_quality=_find_default_quality(source.config.routing),
         fetched_media=_list_fetched_kinds(source.config.media),

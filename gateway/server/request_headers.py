@@ -11,7 +11,15 @@ from urllib.parse import parse_qs
 
 from fastapi import Request
 
-from gateway.core.call import NO_OPTIONS, OPEN_KEY, Call, CompleteMode, Key, RequestOptions
+from gateway.core.call import (
+    NO_OPTIONS,
+    OPEN_KEY,
+    Call,
+    CompleteMode,
+    EscalateMode,
+    Key,
+    RequestOptions,
+)
 from gateway.core.clocks import SYSTEM_CLOCKS, Clocks
 from gateway.core.errors import Problem, ProblemError, ProblemKind
 from gateway.core.quality import MAX_POSITION, find_share
@@ -66,6 +74,9 @@ _TOKEN_DOTS = 2
 _MAX_TAGS = 16
 _CACHE_OPTIONS = (None, "on", "off", "refresh", "exact")
 _COMPLETE_OPTIONS: Mapping[str, CompleteMode] = {"on": "hold", "hold": "hold", "off": "off"}
+_ESCALATE_OPTIONS: Mapping[str, EscalateMode] = {
+    "on": "checked", "checked": "checked", "watch": "watch", "off": "off",
+}  # fmt: skip
 _MAX_NUMBER_BYTES = 9
 """The maximum number of bytes of a number in a header."""
 TOO_MANY_HEADERS = Problem(
@@ -257,6 +268,9 @@ def _parse_options(options: dict[str, str], cache_control: bytes = b"") -> Reque
     if complete is not None and complete not in _COMPLETE_OPTIONS:
         hint = " `live` is no longer served: send hold, or leave it out." * (complete == "live")
         raise _refuse("invalid_request", f"x-tiergate-complete must be on, hold or off.{hint}")
+    escalate = options.get("escalate")
+    if escalate is not None and escalate not in _ESCALATE_OPTIONS:
+        raise _refuse("invalid_request", "x-tiergate-escalate must be on, checked, watch or off.")
     quality = options.get("quality")
     try:
         quality_share = None if quality is None else find_share(float(quality))
@@ -277,6 +291,7 @@ def _parse_options(options: dict[str, str], cache_control: bytes = b"") -> Reque
         conversation=options.get("conversation") or None,
         on_loss=on_loss,
         complete=None if complete is None else _COMPLETE_OPTIONS[complete],
+        escalate=None if escalate is None else _ESCALATE_OPTIONS[escalate],
         quality=quality_share,
         stream_cost=stream_cost == "on",
     )

@@ -392,8 +392,9 @@ def _check_guards(source: ConfigSource) -> Iterator[Mistake]:
         if guard.allow and set(guard.allow) <= set(guard.deny or ()):
             yield source.make_mistake((*path, "allow"), "is all denied: no lab is left.")
         effects = (low, high, guard.allow, guard.deny, guard.refuse, guard.tag, guard.complete)
+        settings = guard.conversation, guard.cache, guard.escalate, guard.judge
         has_setting = guard.no_cache or guard.quality is not None
-        if not any((*effects, guard.conversation, guard.cache, guard.judge)) and not has_setting:
+        if not any((*effects, *settings)) and not has_setting:
             yield source.make_mistake(path, "has no effect.", "Give it one, as `max_tier: smart`.")
 
 

@@ -255,6 +255,7 @@ class Metrics:
             row.lab, row.tier, row.provider, model, row.cache, row.near is None, row.state,
             row.stream, self._find_caller_values(row), row.problem, row.aborted_by in _CUT_CAUSES,
             row.attempts > 0, row.source, _is_fallback(row),
+            row.escalated, None if row.escalated is None else row.checked,
         )  # fmt: skip
 
     def _count_group(self, rows: list[FinalRow], offsets: _CellOffsets) -> None:
@@ -378,6 +379,10 @@ class Metrics:
             counter_offsets.append(self._find_attempt_offset(provider, model, cut_problem or ""))
         if was_answered and _is_fallback(row):
             counter_offsets.append(find_offset("fallbacks", target, 1))
+        if row.escalated is not None:
+            served = "first" if row.tier == row.escalated else "second"
+            labels = row.checked or "", served
+            counter_offsets.append(find_offset("escalations", labels, 1))
         if row.source is not None and row.tier is not None:
             counter_offsets.append(find_offset("decisions", (lab, tier, row.source, *caller), 1))
         if row.problem is not None:
@@ -468,6 +473,11 @@ class Metrics:
             "fallbacks",
             "Calls served by a target after the first of their plan, by that target.",
             read_values("fallbacks", _TARGET_LABELS),
+        )
+        yield _make_counter(
+            "escalations",
+            "Calls whose first answer had a fault, so that the tier above was asked too.",
+            read_values("escalations", ("fault", "served")),
         )
         yield _make_counter(
             "problems",
@@ -576,6 +586,8 @@ def _to_amount(money: Decimal) -> float:
 def _is_fallback(row: FinalRow) -> bool:
     """Return True if another target than the first of the plan served a call."""
     planned_target = row.basis.target if row.basis is not None else None
+    if row.escalated not in (None, row.tier):
+        return False  # the plan of another tier served
     return planned_target not in (None, f"{row.provider}/{row.model}")
 
 

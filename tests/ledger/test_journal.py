@@ -463,7 +463,7 @@ def test_a_sync_during_a_change_of_segments_counts_only_synced_rows(
 ) -> None:
     """A sync must not see the new segment alone while its first lines are written."""
     synced: list[int] = []
-    journal = Journal(tmp_path, sync=synced.append, limit=950)
+    journal = Journal(tmp_path, sync=synced.append, limit=1000)
     journal.write(entry("a"))
     old = journal._segment.descriptor
 

@@ -37,6 +37,7 @@ def test_the_explanation_contains_the_whole_decision() -> None:
         "thresholds": None,
         "tags": ["s", "t"],
         "complete": "off",
+        "escalate": "off",
         "trace": [
             {
                 "step": "pin",

@@ -43,5 +43,11 @@ class TierOutputTokens:
         tokens = self._own_traffic.find_tokens(lab or "")
         return tokens[TIERS.index(tier_after)] / tokens[TIERS.index(tier_before)]
 
+    def find_mean(self, lab: str, tier: Tier) -> int:
+        """Return the usual tokens of an answer of a tier: of the log, or else of own traffic."""
+        if self._calls[tier] >= MIN_OWN_CALLS:
+            return round(self._mean(tier))
+        return self._own_traffic.find_tokens(lab)[TIERS.index(tier)]
+
     def _mean(self, tier: str) -> float:
         return self._tokens[tier] / self._calls[tier]

@@ -7,11 +7,12 @@ import msgspec
 
 from gateway.core.conversation import ConversationTurn
 from gateway.core.decision import Decision, Plan
-from gateway.core.decision_context import EMPTY_CONTEXT
+from gateway.core.decision_context import EMPTY_CONTEXT, DecisionContext
 from gateway.core.decision_record import DecisionRecord
 from gateway.core.errors import ProblemError
 from gateway.core.ledger_rows import ReplayRow
 from gateway.core.target import Target
+from gateway.dialects import OPERATIONS
 from gateway.evaluation.replay import cost
 from gateway.evaluation.replay.conversations import (
     ANSWERED_STATES,
@@ -19,6 +20,7 @@ from gateway.evaluation.replay.conversations import (
     ReplayedConversations,
 )
 from gateway.evaluation.replay.cost import ReplayedCost
+from gateway.evaluation.replay.escalations import ReplayedEscalations
 from gateway.evaluation.replay.output_tokens import TierOutputTokens
 from gateway.evaluation.replay.tier_share import ReplayedShares
 from gateway.evaluation.replay.totals import ReplayedOutcome, ReplayTotals
@@ -41,6 +43,8 @@ class _ReplayedDecision(NamedTuple):
     outcome: ReplayedOutcome
     decision: Decision | None
     plan: Plan | None
+    call: Features
+    context: DecisionContext
 
 
 class LedgerReplay:
@@ -81,6 +85,9 @@ class LedgerReplay:
         self._conversations = ReplayedConversations(router.catalogue)
         self._output_tokens = TierOutputTokens(router.own_traffic)
         self.totals = ReplayTotals(max_changed)
+        self._escalations = ReplayedEscalations(
+            self._router, self._output_tokens, self.totals.escalations
+        )
 
     def replay_row(self, row: ReplayRow) -> None:
         """Decide one call again."""
@@ -104,6 +111,15 @@ class LedgerReplay:
             self.totals.sample.add_answer(row)
         recorded_outcome = read_outcome(row)
         is_same = recorded_outcome.destination == replayed.outcome.destination
+        if replayed.decision is not None and was_answered(row):
+            self._escalations.add_answer(
+                row,
+                replayed.call,
+                OPERATIONS[row.dialect, record.operation],
+                replayed.context,
+                replayed.decision,
+                is_same=is_same,
+            )
         replayed_cost = None
         if is_same and not conversation.has_diverged:
             self._conversations.record_logged(conversation, row)
@@ -141,7 +157,8 @@ class LedgerReplay:
                     self._router, call, recorded_features.client_dialect, context
                 )
             except ProblemError as error:
-                return _ReplayedDecision(ReplayedOutcome(decider=error.problem.kind), None, None)
+                outcome = ReplayedOutcome(decider=error.problem.kind)
+                return _ReplayedDecision(outcome, None, None, call, context)
             except MissingFeatureError:
                 text_features = (
                     None
@@ -162,7 +179,7 @@ class LedgerReplay:
             )
             decider = decision.rule or decision.source
             outcome = ReplayedOutcome(decision.lab, decision.tier, plan.targets[0].name, decider)
-            return _ReplayedDecision(outcome, decision, plan)
+            return _ReplayedDecision(outcome, decision, plan, call, context)
 
     def _price_moved_call(
         self,
@@ -230,4 +247,5 @@ def read_outcome(row: ReplayRow) -> ReplayedOutcome:
     target = None if row.basis is None else row.basis.target
     if target is None:
         return ReplayedOutcome(decider=row.problem or "refused")
-    return ReplayedOutcome(row.lab, row.tier, target, row.rule or row.source or "")
+    tier = row.tier if row.escalated is None else row.escalated
+    return ReplayedOutcome(row.lab, tier, target, row.rule or row.source or "")

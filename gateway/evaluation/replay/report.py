@@ -6,6 +6,7 @@ from decimal import Decimal
 from gateway.core.jsonio import Json
 from gateway.core.target import TIERS
 from gateway.evaluation.metrics.figure import describe_money, describe_number
+from gateway.evaluation.replay.escalations import EscalationTotals
 from gateway.evaluation.replay.intervals import ReplaySample
 from gateway.evaluation.replay.totals import (
     REFUSED_COLUMN,
@@ -33,6 +34,7 @@ def describe_totals(totals: ReplayTotals, config_version: str) -> dict[str, Json
             "lost": _format_usd(totals.cache_lost_usd),
             "gained": _format_usd(totals.cache_gained_usd),
         },
+        "escalation": _describe_escalations(totals.escalations),
         "unread": dict(totals.missing_data.most_common()),
         "by": {
             name: {"before": totals.deciders_before[name], "after": totals.deciders_after[name]}
@@ -92,6 +94,20 @@ def _describe_sample(sample: ReplaySample) -> dict[str, Json]:
     return {
         "money": {**money, "usual_lengths": sample.count_usual_lengths()},
         "quality": {**quality, "calls": sample.scored_calls, "unscored": sample.unscored_calls},
+    }
+
+
+def _describe_escalations(escalations: EscalationTotals) -> dict[str, Json] | None:
+    """Return what escalation would add; None if this configuration would check no answer."""
+    if not escalations.answers:
+        return None
+    return {
+        "answers": escalations.answers,
+        "escalated": escalations.escalated,
+        "already": escalations.already,
+        "unknown": escalations.unknown,
+        "usd": _format_usd(escalations.added_usd),
+        "unpriced": escalations.unpriced,
     }
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from gateway.core.ledger_rows import ReplayRow
 from gateway.evaluation.replay.cost import EXACT_CONTEXT, ReplayedCost
+from gateway.evaluation.replay.escalations import EscalationTotals
 from gateway.evaluation.replay.intervals import ReplaySample
 
 _ZERO = Decimal(0)
@@ -100,6 +101,7 @@ class ReplayTotals:
         """USD that calls would cost more because fewer of their tokens are in the prompt cache."""
         self.cache_gained_usd = _ZERO
         """USD that calls would cost less because more of their tokens are in the prompt cache."""
+        self.escalations = EscalationTotals()
         self._max_changed = max_changed
         self._changed: list[tuple[Decimal, int, ChangedCall]] = []
         self._sequence_number = 0

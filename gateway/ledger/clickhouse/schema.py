@@ -197,10 +197,21 @@ _CLICKHOUSE_2 = (
     _build_costs_view(),
 )
 
+_CLICKHOUSE_3 = (
+    *(
+        f"ALTER TABLE entries ADD COLUMN IF NOT EXISTS {_define(column)}"
+        for column in ("checked", "escalated")
+    ),
+    _build_priced_view(),
+    _build_costs_view(),
+)
+
 VERSIONS_TABLE: Final = """
     CREATE TABLE IF NOT EXISTS ledger (version UInt32, at DateTime DEFAULT now())
     ENGINE = MergeTree ORDER BY version
 """
 """The table of the versions that the tables and views have had."""
-CLICKHOUSE_MIGRATIONS: tuple[tuple[str, ...], ...] = (_CLICKHOUSE_1, _CLICKHOUSE_2)
+CLICKHOUSE_MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    *(_CLICKHOUSE_1, _CLICKHOUSE_2, _CLICKHOUSE_3),
+)
 """Migrations from each version to the next; append only. Each statement may run again."""

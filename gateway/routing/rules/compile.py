@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from gateway.core.call import CompleteMode
+from gateway.core.call import CompleteMode, EscalateMode
 from gateway.core.decision_context import EMPTY_CONTEXT, DecisionContext
 from gateway.core.target import Tier
 from gateway.routing.classifier.heuristic import Classifier
@@ -47,6 +47,7 @@ class CompiledChoice(msgspec.Struct, frozen=True):
     lab: str | None
     model: str | None
     complete: CompleteMode | None
+    escalate: EscalateMode | None
     hash: str
     """The hash of its conditions alone, by which rows keep its outcome."""
 
@@ -92,6 +93,7 @@ def compile_rules(guards: Sequence[GuardPart], choices: Sequence[ChoicePart]) ->
             definition.lab,
             definition.model,
             definition.complete,
+            definition.escalate,
             rule_hash.hash_condition(definition.when),
         )
         for index, definition in enumerate(choices)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from gateway.core.call import CompleteMode, Strategy
+from gateway.core.call import CompleteMode, EscalateMode, Strategy
 from gateway.core.decision import TraceStep
 from gateway.core.quality import find_position
 from gateway.core.target import TIERS, Tier
@@ -32,6 +32,8 @@ class GuardBounds(msgspec.Struct, frozen=True, kw_only=True):
     """True if a guard keeps the text from models that help to decide."""
     complete: tuple[CompleteMode, str] | None = None
     """The mode of the first guard that sets one, and the guard's name."""
+    escalate: tuple[EscalateMode, str] | None = None
+    """The same for `escalate`."""
     quality: tuple[float, str] | None = None
     """The share of quality of the first guard that sets one, and the guard's name."""
     conversation: Strategy | None = None
@@ -121,6 +123,7 @@ def _combine_guards(definitions: list[GuardPart], tags: frozenset[str]) -> Guard
         ),
         quality=next(((p.quality, p.name) for p in definitions if p.quality is not None), None),
         complete=next(((p.complete, p.name) for p in definitions if p.complete is not None), None),
+        escalate=next(((p.escalate, p.name) for p in definitions if p.escalate is not None), None),
         tags=tags,
         steps=tuple(
             TraceStep(step="guard", matched=True, effect=_describe_effect(p), reason=p.name)
@@ -143,6 +146,7 @@ def _describe_effect(definition: GuardPart) -> str:
         "cache": definition.cache,
         "judge": definition.judge,
         "complete": definition.complete,
+        "escalate": definition.escalate,
         "conversation": definition.conversation,
         "quality": None if definition.quality is None else f"{find_position(definition.quality):g}",
     }

@@ -77,6 +77,14 @@ def _parse_complete(value: object) -> object:
     return aliases.get(value, value) if isinstance(value, str) else value
 
 
+def _parse_escalate(value: object) -> object:
+    """Read `on` as `checked`."""
+    if isinstance(value, bool):
+        return "checked" if value else "off"
+    aliases = {"on": "checked", "true": "checked", "false": "off"}
+    return aliases.get(value, value) if isinstance(value, str) else value
+
+
 _QUALITY_FORM = f"a number from 0 (always fast) to {MAX_POSITION}, or a share as `keep: 0.97`"
 
 
@@ -115,3 +123,6 @@ type DefaultQualitySetting = Annotated[
     float | Literal["off"], BeforeValidator(_parse_default_quality)
 ]
 type CompleteSetting = Annotated[Literal["off", "hold"], BeforeValidator(_parse_complete)]
+type EscalateSetting = Annotated[
+    Literal["off", "watch", "checked"], BeforeValidator(_parse_escalate)
+]

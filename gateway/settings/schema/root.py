@@ -27,6 +27,7 @@ from gateway.settings.schema.base import (
     DefaultQualitySetting,
     Duration,
     Effort,
+    EscalateSetting,
     QualitySetting,
     Word,
     Words,
@@ -170,6 +171,9 @@ class RoutingPart(Part):
     seats: SeatsPart = SeatsPart.model_construct()
     complete: CompleteSetting = "off"
     """`hold` lets another target finish an answer that breaks off; `on` is read as `hold`."""
+    escalate: EscalateSetting = "off"
+    """`checked` asks the tier above once if a free check finds a fault in a whole answer; `watch`
+    only notes the fault; `on` is read as `checked`."""
     hedge: dict[Tier, HedgeDelay] = {}
     """Seconds without content after which the gateway also asks a second target, by tier."""
     shadow: str | None = None

@@ -27,6 +27,7 @@ from gateway.settings.schema.base import (
     CompleteSetting,
     Duration,
     Effort,
+    EscalateSetting,
     NonEmptyWords,
     QualitySetting,
     Word,
@@ -314,6 +315,7 @@ class GuardPart(BaseModel):
     judge: Literal["off"] | None = None
     """`off`: no model that helps to decide sees the text, as a judge or an embedding model."""
     complete: CompleteSetting | None = None
+    escalate: EscalateSetting | None = None
     quality: QualitySetting | None = None
     """The quality that the classifier keeps, written as in `routing.quality`."""
     conversation: Strategy | None = None
@@ -332,3 +334,4 @@ class ChoicePart(BaseModel):
     lab: str | None = None
     model: str | None = None
     complete: CompleteSetting | None = None
+    escalate: EscalateSetting | None = None

@@ -394,7 +394,7 @@ def test_a_database_without_this_versions_tables_is_refused(
     assert reader.sum_costs()[0].calls == 1
     monkeypatch.undo()
     reader.close()
-    with pytest.raises(StoreError, match=r"a newer version .* \(schema 3\): update this one"):
+    with pytest.raises(StoreError, match=r"a newer version .* \(schema 4\): update this one"):
         reader.sum_costs()
     sink.close()
     with pytest.raises(SinkError, match="a newer version"):
