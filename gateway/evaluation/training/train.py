@@ -214,8 +214,8 @@ def calibrate(model: ClassifierModel, rows: Sequence[TrainingRow]) -> Calibratio
     fast_fails = [float(row.gain > 0) for row in chosen]
     smart_fails = [_measure_smart_failure(row) for row in chosen]
     return Calibration(
-        fast=_fit_line([logit.fast for logit in logits], fast_fails, weights),
-        smart=_fit_line([logit.smart for logit in logits], smart_fails, weights),
+        fast=fit_line([logit.fast for logit in logits], fast_fails, weights),
+        smart=fit_line([logit.smart for logit in logits], smart_fails, weights),
     )
 
 
@@ -241,7 +241,7 @@ def apply_calibration(model: ClassifierModel, calibration: Calibration) -> Class
     )
 
 
-def _fit_line(
+def fit_line(
     logits: Sequence[float], labels: Sequence[float], weights: Sequence[float]
 ) -> LogitLine:
     """Return the line from `logits` to the logit of `labels`, fitted by Newton's method."""
