@@ -108,7 +108,7 @@ def test_a_refit_serves_a_tenant_only_where_it_is_named(tmp_path: Path) -> None:
 
 
 def test_labels_that_tell_nothing_are_refused_and_nothing_is_written(tmp_path: Path) -> None:
-    own = write_own_labels(tmp_path, noise=0.5)
+    own = write_own_labels(tmp_path, 100, noise=0.5)
     result = refit(tmp_path, "--labels", own, "--out", tmp_path / "mine.tiergate")
     assert result.exit_code == 3
     assert "Not taken: " in result.stdout

@@ -28,7 +28,10 @@ from gateway.routing.classifier.model_file import ClassifierModel
 
 FOLDS = 5
 CONTROLS = 9
-"""The number of times that the labels are shuffled among the prompts, to train and to judge.
+"""The number of times that the labels are shuffled among the prompts to train a control.
+
+The true labels judge the controls, as they judge the new artefact, so one base is compared with
+all. Judged by shuffled labels, the base itself moves by chance, and hides gains.
 
 The whole interval of the new artefact's gain must lie above the best of these. An interval judges
 one training alone, so it lets through more than its level says.
@@ -93,8 +96,8 @@ def consider(
     comparison = compare_needs(before, after, _list_rows(labels), random, _count_labels(labels))
     control_gains = []
     for _ in range(controls):
-        shuffled = shuffle_labels(labels, random)
-        gain = _measure_gain(before, _judge_unseen(bare, shuffled, seed, tick), shuffled)
+        taught_nothing = _judge_unseen(bare, shuffle_labels(labels, random), seed, tick)
+        gain = _measure_gain(before, taught_nothing, labels)
         if gain is not None:
             control_gains.append(gain)
     outcome = msgspec.structs.replace(

@@ -3,6 +3,8 @@
 from functools import cache
 from random import Random
 
+import msgspec
+
 from gateway.evaluation.implicit_feedback import ImplicitFeedback
 from gateway.evaluation.metrics.bootstrap import Interval
 from gateway.evaluation.training import refit_trial
@@ -190,6 +192,21 @@ def test_implicit_feedback_weighs_less_than_explicit_feedback() -> None:
 def lesson_of_weight(feedback: ImplicitFeedback, weight: float) -> ImplicitFeedback:
     values = {name: getattr(feedback, name) for name in feedback.__struct_fields__}
     return ImplicitFeedback(**{**values, "origin": "went on", "weight": weight})
+
+
+def test_the_true_labels_judge_what_shuffled_labels_taught() -> None:
+    """Shuffled labels pull a good order towards chance, so their mean gain is far below 0."""
+    good_base = first_outcome().found
+    assert good_base is not None
+    as_a_base = msgspec.structs.replace(
+        good_base, own_fails=None, own_labels=0, own_table=b"", base_share=1.0,
+        fast_fails=good_base.own_fails, table=good_base.own_table + bytes(len(good_base.own_table)),
+    )  # fmt: skip
+    outcome = refit_trial.consider(as_a_base, taught(make_judged_texts(160)), controls=3)
+    assert outcome.before is not None
+    assert outcome.before.value > 0.7
+    assert outcome.control is not None
+    assert outcome.control < -0.01
 
 
 def test_a_gain_within_reach_of_shuffled_labels_is_refused() -> None:
