@@ -69,13 +69,13 @@ class LearningPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     training: fit.TrainingPlan = fit.SHIPPED
     draws: int = 5
-    """How often labels, exemplars and a judge's answers are drawn anew."""
+    """The number of times that labels, exemplars and a judge's answers are drawn."""
     repeats: int = 300
     """The number of resamples for the intervals."""
 
 
 class SourceRuns(msgspec.Struct, frozen=True, kw_only=True):
-    """What one left-out source gives: the base's needs and the runs of each way."""
+    """The results on one left-out source: the base's needs and the runs of each way."""
 
     rows: Sequence[int]
     base_needs: Sequence[float]
@@ -83,7 +83,7 @@ class SourceRuns(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JudgeCalibration(msgspec.Struct, frozen=True, kw_only=True):
-    """How right the simulated judge is, on all prompts: a share, and two calibration errors."""
+    """The accuracy of the simulated judge on all prompts, and its two calibration errors."""
 
     accuracy: float
     error: float

@@ -14,7 +14,7 @@ from gateway.routing.classifier.learned import compute_logit, logistic
 
 ACCURACY = 0.75
 OVERCONFIDENCE = 1.7
-"""How many times too large its logits are: this gives a calibration error of .08."""
+"""The factor by which its logits are too large: it gives a calibration error of .08."""
 _SEPARATION = 2 * NormalDist().inv_cdf(ACCURACY)
 """The distance of the two outcomes, in standard deviations of its noise."""
 

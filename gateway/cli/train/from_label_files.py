@@ -25,7 +25,7 @@ _OWN_SOURCE = "own:"
 
 
 class RefitRequest(NamedTuple):
-    """What to refit, with which labels, and where the new artefact goes."""
+    """The base and the labels of a refit, and the place of the new artefact."""
 
     base: str
     """`shipped`, or the path of an artefact."""

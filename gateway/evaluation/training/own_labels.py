@@ -19,15 +19,15 @@ class OwnLabel(msgspec.Struct, frozen=True, kw_only=True):
 
     row: TrainingRow
     origin: str
-    """Where it comes from: an origin of feedback, or `outcome`."""
+    """An origin of feedback, or `outcome`."""
     weight: float = 1.0
-    """How much it counts beside a certain label, or beside the mean of drawn ones, which have 1."""
+    """The weight beside a certain label, or beside the mean of a file, which have 1."""
     received_at: float | None = None
     """The time of its call, in seconds since the epoch; None if it is of no call."""
 
 
 class OwnLabels(msgspec.Struct, frozen=True, kw_only=True):
-    """The labels that a refit can use, and the number of those that it cannot."""
+    """The labels that a refit can use, and the number of the others."""
 
     labels: Sequence[OwnLabel]
     left_out: int

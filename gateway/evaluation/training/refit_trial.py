@@ -39,7 +39,7 @@ one training alone, so it lets through more than its level says.
 SINCE = 20
 """The number of labels since the artefact in force was made that a comparison needs."""
 _COUNTS_A_LABEL = 10
-"""How often a label of weight 1 counts when a ranking is judged."""
+"""The number of times that a label of weight 1 counts when a ranking is judged."""
 
 
 class RefitOutcome(msgspec.Struct, frozen=True, kw_only=True):

@@ -106,7 +106,7 @@ def judge_source(
 
 
 class OwnLabelSplit(NamedTuple):
-    """The rows of an unseen source that a refit gets, and those that judge it."""
+    """The rows of an unseen source that a refit gets, and the rows that judge it."""
 
     labelled: list[int]
     rest: list[int]
