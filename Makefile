@@ -1,6 +1,6 @@
 # Needs git, make, and either uv or a Python that can make a venv. Writes into .venv, .tools and data
 # alone, but for what bench-peers and bench-report say.
-.PHONY: help install dev engines run quick test check fmt screenshots clients newest law3 drift bench bench-peers bench-report bench-samples trace-call bench-quick bench-chunk bench-ledger ledger-scale bench-limits bench-routing timing hostile openapi classifier rerouting metamorphic sound versions lines budgets losses shares failover kill outage queries reload roll replicas scale scale-figures leave dist sbom step chaos soak uploads upgrade simulate applications bill agents replay twin clean
+.PHONY: help install dev engines run quick test check fmt screenshots clients newest law3 drift bench bench-peers bench-report bench-samples trace-call bench-quick bench-chunk bench-ledger ledger-scale bench-limits bench-routing timing hostile openapi classifier learning rerouting metamorphic sound versions lines budgets losses shares failover kill outage queries reload roll replicas scale scale-figures leave dist sbom step chaos soak uploads upgrade simulate applications bill agents replay twin clean
 .DEFAULT_GOAL := help
 # Some containers set it. Each of the processes that tests start would then compile all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -125,6 +125,9 @@ sound: dev ## random rules and calls by the ten thousands: what check says never
 
 classifier: dev ## train the classifier that ships and the dial's reference set, and print their figures (needs TIERGATE_ROUTING; a quarter of an hour)
 	@scripts/train-classifier
+
+learning: dev ## what the local score, a simulated judge, exemplars and a refit gain on unseen sources, each beside its shuffled control (needs TIERGATE_ROUTING; five minutes)
+	@.venv/bin/python -m bench.learning "$(TIERGATE_ROUTING)"
 
 rerouting: dev ## what text added to prompts does to their tier: the rates, and what bounds them
 	@.venv/bin/python -m tests.security.rerouting

@@ -45,6 +45,7 @@ _MODULE_NAMES = {
     "import": "import_config",
     "init": "init.command",
     "serve": "serve.command",
+    "train": "train.command",
 }
 """Modules of commands, where the module has another name than the command."""
 _GC_THRESHOLD = 100_000

@@ -6,10 +6,12 @@ A file is JSONL, CSV or Parquet with these columns:
     fast, smart, reasoning                  the score of the tier's answer
     tier                                    the tier that somebody gave the prompt
     fast_cost, smart_cost, reasoning_cost   USD of the tier's answer
+    weight                                  how many prompts the row stands for
     source (or src), key, tags, model       see `Label`
 
 A row needs one of the scores, or `tier`. The reader ignores other columns. A YAML file of golden
-prompts can be read as labels too.
+prompts can be read as labels too. A row of a sample may have `draw: {probability: 0.1}` in place of
+`weight`: it stands for ten prompts.
 
 Only this module imports DuckDB. It reads Parquet if the extra `labels` is installed.
 """
@@ -70,6 +72,8 @@ class Label(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     model: str = "auto"
     """The model that the request asks for."""
+    weight: float = 1.0
+    """How many prompts of the traffic it stands for: 1 / the probability that it was drawn."""
 
     @property
     def has_outcome(self) -> bool:
@@ -200,7 +204,24 @@ def convert_row(row: object) -> Label:
         key=_read_word(row, "key"),
         tags=_read_tags(row.get("tags")),
         model=_read_word(row, "model") or "auto",
+        weight=_read_weight(row),
     )
+
+
+def _read_weight(row: Mapping[str, object]) -> float:
+    """Return how many prompts a row stands for: 1 unless it has a weight or was drawn."""
+    if _has_value(row.get("weight")):
+        weight = _read_number(row, "weight")
+        if weight <= 0:
+            raise ValueError(f"weight: {row['weight']!r} is not above 0")
+        return weight
+    draw = row.get("draw")
+    if not isinstance(draw, dict) or not _has_value(draw.get("probability")):
+        return 1.0
+    probability = _read_number(draw, "probability")
+    if not 0 < probability <= 1:
+        raise ValueError(f"draw: {draw['probability']!r} is no probability")
+    return 1 / probability
 
 
 def _has_value(value: object) -> bool:

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from gateway.core import jsonio
-from gateway.evaluation.training import from_traffic
+from gateway.evaluation.training import refit_trial
 from tests.cli.run import run
 from tests.e2e.world import Make, World, chat
-from tests.evaluation.training.test_from_traffic import EASY, HARD
-from tests.evaluation.training.test_from_traffic import make_judged_texts as labelled_texts
+from tests.evaluation.training.test_refit_trial import EASY, HARD
+from tests.evaluation.training.test_refit_trial import make_judged_texts as labelled_texts
 
 HARD_TEXT = " ".join((*HARD, "word1", "word2", "word3"))
 EASY_TEXT = " ".join((*EASY, "word1", "word2", "word3"))
@@ -69,7 +69,7 @@ def test_feedback_of_a_tenant_trains_its_own_classifier_and_no_other(
 
     The artefact holds no text.
     """
-    monkeypatch.setattr(from_traffic, "CONTROLS", 1)
+    monkeypatch.setattr(refit_trial, "CONTROLS", 1)
     world = make(learned, files={"keys.yaml": FILE})
     before = {key: _fast(get_route(world, key, HARD_TEXT)) for key in ("ann", "bob")}
     assert before["ann"] == before["bob"]
@@ -79,7 +79,7 @@ def test_feedback_of_a_tenant_trains_its_own_classifier_and_no_other(
         id = answer.headers["x-request-id"]
         ask(world, "ann", "/v1/feedback", {"id": id, "tier": tier})
     none = train(world, "--from-ledger", "--tenant", "other")
-    assert (none.exit_code, "0 labels with their texts; 50 are needed" in none.output) == (3, True)
+    assert (none.exit_code, "0 labels can be used; 50 are needed" in none.output) == (3, True)
     dry = train(world, "--from-ledger", "--tenant", "acme", "--dry-run", "--json")
     assert dry.exit_code == 0, dry.output
     report = jsonio.loads(dry.stdout.encode())

@@ -146,3 +146,22 @@ def test_without_the_extra_the_error_for_parquet_says_what_to_install(
             "'tiergate[labels]'`, or write JSONL or CSV."
         )
     ]
+
+
+def test_a_label_stands_for_as_many_prompts_as_its_weight_or_its_draw_says(tmp_path: Path) -> None:
+    text = (
+        '{"prompt": "a", "fast": 1}\n'
+        '{"prompt": "b", "fast": 1, "weight": "2.5", "draw": {"probability": 0.1}}\n'
+        '{"prompt": "c", "fast": 1, "draw": {"probability": 0.25, "stratum": "x"}}\n'
+        '{"prompt": "d", "fast": 1, "draw": "somehow"}\n'
+        '{"prompt": "e", "fast": 1, "draw": {"stratum": "x"}}\n'
+    )
+    assert [item.weight for item in read_text(tmp_path, "a.jsonl", text)] == [1, 2.5, 4, 1, 1]
+    wrong = (
+        '{"prompt": "a", "fast": 1, "weight": 0}\n'
+        '{"prompt": "b", "fast": 1, "draw": {"probability": 1.5}}\n'
+    )
+    assert mistakes(tmp_path, "a.jsonl", wrong) == [
+        "a.jsonl:1: error: weight: 0 is not above 0.",
+        "a.jsonl:2: error: draw: 1.5 is no probability.",
+    ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
+from typing import NamedTuple
 
 import msgspec
 
@@ -90,20 +91,35 @@ def judge_source(
     base = refit_base(train_rows)
     fitted = fit([*train_rows, *list_placed(rows)], plan, Random(seed))  # noqa: S311 - seeded
     random = Random(seed)  # noqa: S311 - seeded
-    order = list(range(len(held_out)))
-    random.shuffle(order)
-    count = min(OWN_LABELS, int(_MAX_OWN_SHARE * len(held_out)))
-    labelled = [held_out[index] for index in order[:count]]
-    rest = [held_out[index] for index in order[count:]]
+    split = split_own_labels(len(held_out), random)
+    labelled = [held_out[index] for index in split.labelled]
+    rest = [held_out[index] for index in split.rest]
     refitted = refit.refit(fitted, labelled, seed, base)
     gain = refit.compare_needs(
         compute_needs(fitted, rest, base), compute_needs(refitted, rest, base), rest, random
     )
     return UnseenResult(
         scores=compute_scores(fitted, held_out, base),
-        own_labels=count,
+        own_labels=len(labelled),
         gain=gain,
     )
+
+
+class OwnLabelSplit(NamedTuple):
+    """The rows of an unseen source that a refit gets, and the rows that judge it."""
+
+    labelled: list[int]
+    rest: list[int]
+
+
+def split_own_labels(
+    row_count: int, random: Random, label_count: int = OWN_LABELS
+) -> OwnLabelSplit:
+    """Return a random split of a source; a small source gives 70% of its rows."""
+    order = list(range(row_count))
+    random.shuffle(order)
+    count = min(label_count, int(_MAX_OWN_SHARE * row_count))
+    return OwnLabelSplit(order[:count], order[count:])
 
 
 def measure_frugality(

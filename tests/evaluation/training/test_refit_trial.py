@@ -1,15 +1,16 @@
-"""A classifier trained on an owner's traffic: accepted if it is better, refused if not."""
+"""A classifier refitted with own labels: accepted if it is better, refused if not."""
 
 from functools import cache
 from random import Random
 
-import pytest
+import msgspec
 
-from gateway.evaluation.implicit_feedback import FeedbackOrigin, ImplicitFeedback
+from gateway.evaluation.implicit_feedback import ImplicitFeedback
 from gateway.evaluation.metrics.bootstrap import Interval
-from gateway.evaluation.training import from_traffic
-from gateway.evaluation.training.from_traffic import TrafficLesson, TrafficOutcome
+from gateway.evaluation.training import refit_trial
+from gateway.evaluation.training.own_labels import OwnLabel, OwnLabels, read_feedback
 from gateway.evaluation.training.refit import MIN_LABELS
+from gateway.evaluation.training.refit_trial import RefitOutcome
 from gateway.routing.classifier.model_file import ClassifierModel, write
 from tests.evaluation.training import lesson
 
@@ -36,11 +37,12 @@ def make_judged_texts(
     return feedback
 
 
-def taught(feedback: dict[str, ImplicitFeedback]) -> list[TrafficLesson]:
-    lessons, _ = from_traffic.taught(
-        feedback.values(), {item.id: text for text, item in feedback.items()}
-    )
-    return lessons
+def taught(feedback: dict[str, ImplicitFeedback]) -> OwnLabels:
+    return read_feedback(feedback.values(), {item.id: text for text, item in feedback.items()})
+
+
+def with_left_out(own_labels: OwnLabels, left_out: int) -> OwnLabels:
+    return OwnLabels(labels=own_labels.labels, left_out=left_out)
 
 
 def base() -> ClassifierModel:
@@ -48,17 +50,17 @@ def base() -> ClassifierModel:
 
 
 @cache
-def first_outcome() -> TrafficOutcome:
-    return from_traffic.consider(base(), taught(make_judged_texts(160)))
+def first_outcome() -> RefitOutcome:
+    return refit_trial.consider(base(), taught(make_judged_texts(160)))
 
 
 def consider_quickly(
-    lessons: list[TrafficLesson],
+    lessons: OwnLabels,
     artefact: ClassifierModel | None = None,
     made_at: float | None = None,
-) -> TrafficOutcome:
+) -> RefitOutcome:
     """Consider a new classifier with few controls, for tests that are not about controls."""
-    return from_traffic.consider(artefact or base(), lessons, made=made_at, controls=1)
+    return refit_trial.consider(artefact or base(), lessons, made=made_at, controls=1)
 
 
 def test_a_model_that_is_better_on_unseen_calls_is_accepted() -> None:
@@ -71,7 +73,8 @@ def test_a_model_that_is_better_on_unseen_calls_is_accepted() -> None:
     assert outcome.gain.is_above(0.05)
     assert outcome.after.value > 0.65 > outcome.before.value
     assert outcome.control is not None
-    assert outcome.control < outcome.gain.value
+    assert outcome.control_mean is not None
+    assert outcome.control_mean <= outcome.control < outcome.gain.value
     assert outcome.found is not None
     assert outcome.found.own_labels == 160
     assert outcome.found.id != base().id
@@ -86,7 +89,7 @@ def test_the_same_lessons_and_seed_give_the_same_bytes() -> None:
 
 def test_a_model_from_random_labels_is_refused() -> None:
     """Half of the labels are wrong, so any gain is chance."""
-    outcome = from_traffic.consider(base(), taught(make_judged_texts(100, seed=4, noise=0.5)))
+    outcome = refit_trial.consider(base(), taught(make_judged_texts(100, seed=4, noise=0.5)))
     assert outcome.refused.startswith(
         ("its gain may be chance", "shuffled labels may gain as much")
     )
@@ -99,11 +102,11 @@ def test_too_few_labels_are_refused_before_any_training() -> None:
         nonlocal ticks
         ticks += 1
 
-    outcome = from_traffic.consider(
-        base(), taught(make_judged_texts(MIN_LABELS - 1)), textless=7, tick=tick
+    outcome = refit_trial.consider(
+        base(), with_left_out(taught(make_judged_texts(MIN_LABELS - 1)), 7), tick=tick
     )
-    assert outcome.refused == f"{MIN_LABELS - 1} labels with their texts; {MIN_LABELS} are needed"
-    assert (outcome.textless, outcome.found, ticks) == (7, None, 0)
+    assert outcome.refused == f"{MIN_LABELS - 1} labels can be used; {MIN_LABELS} are needed"
+    assert (outcome.left_out, outcome.found, ticks) == (7, None, 0)
 
 
 def test_each_training_run_is_reported() -> None:
@@ -113,19 +116,19 @@ def test_each_training_run_is_reported() -> None:
         nonlocal ticks
         ticks += 1
 
-    from_traffic.consider(base(), taught(make_judged_texts(60)), controls=1, tick=tick)
-    assert ticks == from_traffic.ticks(1)
+    refit_trial.consider(base(), taught(make_judged_texts(60)), controls=1, tick=tick)
+    assert ticks == refit_trial.count_ticks(1)
 
 
 def test_labels_that_are_all_good_are_refused() -> None:
     good = [
-        TrafficLesson(item.lesson, item.row._replace(fast=1.0))
-        for item in taught(make_judged_texts(60))
+        OwnLabel(row=label.row._replace(fast=1.0), origin=label.origin)
+        for label in taught(make_judged_texts(60)).labels
     ]
-    outcome = consider_quickly(good)
+    outcome = consider_quickly(OwnLabels(labels=good, left_out=0))
     assert outcome.refused.startswith("smart is never better than fast")
     assert outcome.gain is None
-    assert outcome.control is None
+    assert (outcome.control, outcome.control_mean) == (None, None)
 
 
 @cache
@@ -137,10 +140,10 @@ def current_model(count: int = 160) -> ClassifierModel:
 
 def test_the_current_model_stays_until_enough_new_labels_exist() -> None:
     lessons = taught(make_judged_texts(160))
-    outcome = consider_quickly(lessons, current_model(), lessons[-5].lesson.received_at)
+    outcome = consider_quickly(lessons, current_model(), lessons.labels[-5].received_at)
     assert (
         outcome.refused
-        == f"4 labels since the one in force was made; {from_traffic.SINCE} are needed"
+        == f"4 labels since the one in force was made; {refit_trial.SINCE} are needed"
     )
     assert (outcome.since, outcome.old, outcome.new) == (4, None, None)
 
@@ -157,8 +160,8 @@ def test_a_new_model_is_compared_with_the_current_one_on_new_labels() -> None:
 
 def test_a_model_that_is_worse_than_the_current_one_is_refused() -> None:
     """The early labels are noise, and only the later ones can show that."""
-    early = taught(make_judged_texts(60, noise=1.0))
-    lessons = early + taught(make_judged_texts(200, seed=2, start=1_000.0))
+    early = make_judged_texts(60, noise=1.0)
+    lessons = taught(early | make_judged_texts(200, seed=2, start=1_000.0))
     outcome = consider_quickly(lessons, current_model(), 999.0)
     assert outcome.old is not None
     assert outcome.new is not None
@@ -176,40 +179,6 @@ def test_without_earlier_labels_the_base_is_compared_with_the_current_model() ->
     assert outcome.refused.startswith("it is worse")
 
 
-WORTH: list[tuple[float | None, float | None, tuple[float, float, float | None] | None]] = [
-    # how far fast and smart suffice -> scores of the three tiers
-    (1.0, 1.0, (1.0, 1.0, None)),
-    (0.0, None, (0.0, 1.0, None)),
-    (0.25, None, (0.25, 1.0, None)),
-    (0.0, 1.0, (0.0, 1.0, None)),
-    (0.0, 0.0, (0.0, 0.5, 1.0)),
-    (None, 1.0, None),
-]
-
-
-@pytest.mark.parametrize(("fast", "smart", "scores"), WORTH)
-def test_feedback_becomes_a_training_row(
-    fast: float | None, smart: float | None, scores: tuple[float, float, float | None] | None
-) -> None:
-    feedback = lesson_of("told", fast, smart)
-    lessons, lost = from_traffic.taught([feedback], {feedback.id: "a text"})
-    assert [(x.row.fast, x.row.smart, x.row.reasoning) for x in lessons] == (
-        [scores] if scores else []
-    )
-    assert lost == 0
-
-
-def lesson_of(origin: FeedbackOrigin, fast: float | None, smart: float | None) -> ImplicitFeedback:
-    return ImplicitFeedback(
-        id="1", tenant="acme", received_at=0.0, dialect="openai-chat", served_tier="fast", origin=origin, fast=fast,
-        smart=smart,
-    )  # fmt: skip
-
-
-def test_feedback_without_a_stored_text_is_counted_and_left_out() -> None:
-    assert from_traffic.taught([lesson_of("told", 0.0, None)], {"other": "a text"}) == ([], 1)
-
-
 def test_implicit_feedback_weighs_less_than_explicit_feedback() -> None:
     """Equal labels move a classifier less from its base as signs than as explicit feedback."""
     lessons = make_judged_texts(100)
@@ -225,9 +194,39 @@ def lesson_of_weight(feedback: ImplicitFeedback, weight: float) -> ImplicitFeedb
     return ImplicitFeedback(**{**values, "origin": "went on", "weight": weight})
 
 
+def test_the_true_labels_judge_what_shuffled_labels_taught() -> None:
+    """Shuffled labels pull a good order towards chance, so their mean gain is far below 0."""
+    good_base = first_outcome().found
+    assert good_base is not None
+    as_a_base = msgspec.structs.replace(
+        good_base, own_fails=None, own_labels=0, own_table=b"", base_share=1.0,
+        fast_fails=good_base.own_fails, table=good_base.own_table + bytes(len(good_base.own_table)),
+    )  # fmt: skip
+    outcome = refit_trial.consider(as_a_base, taught(make_judged_texts(160)), controls=3)
+    assert outcome.before is not None
+    assert outcome.before.value > 0.7
+    assert outcome.control is not None
+    assert outcome.control < -0.01
+
+
 def test_a_gain_within_reach_of_shuffled_labels_is_refused() -> None:
     """An interval above zero is not enough: it must lie above the gain from shuffled labels."""
     gain = Interval(0.1, 0.02, 0.2)
-    assert from_traffic._refused(TrafficOutcome(gain=gain, control=0.01), None) == ""
-    refused = from_traffic._refused(TrafficOutcome(gain=gain, control=0.05), None)
+    assert refit_trial._refuse(RefitOutcome(gain=gain, control=0.01), None) == ""
+    refused = refit_trial._refuse(RefitOutcome(gain=gain, control=0.05), None)
     assert refused.startswith("shuffled labels may gain as much: 0.050")
+
+
+def test_labels_of_several_sources_are_judged_by_the_mean_over_sources() -> None:
+    """Each source counts the same, so which source is harder does not matter."""
+    labels = taught(make_judged_texts(80)).labels
+    small = [
+        OwnLabel(row=label.row._replace(source="small"), origin=label.origin, weight=0.01)
+        for label in labels[:20]
+    ]
+    both = OwnLabels(labels=[*labels, *small], left_out=0)
+    outcome, alone = consider_quickly(both), consider_quickly(OwnLabels(labels=labels, left_out=0))
+    assert outcome.before is not None
+    assert alone.before is not None
+    assert outcome.before.value != alone.before.value
+    assert 0.3 < outcome.before.value < 0.7

@@ -1,6 +1,5 @@
 """`tiergate train --from-ledger`: refits a classifier with labels from the gateway's own calls."""
 
-import time
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
@@ -14,17 +13,17 @@ from gateway.cli.ledger_session import (
 )
 from gateway.cli.session import CommandSession
 from gateway.cli.terminal import progress
+from gateway.cli.train import refit_result
+from gateway.cli.train.artefact_file import EXIT_NOT_BETTER
 from gateway.core import jsonio
 from gateway.evaluation.implicit_feedback import ImplicitFeedback, infer_feedback
-from gateway.evaluation.training import from_traffic
-from gateway.evaluation.training.from_traffic import TrafficOutcome
+from gateway.evaluation.training import refit_trial
+from gateway.evaluation.training.own_labels import read_feedback
 from gateway.ledger import transcripts
 from gateway.routing.classifier.exemplars import ExemplarClassifier
 from gateway.routing.classifier.learned import LearnedClassifier
 from gateway.runtime.tenant_classifiers import TenantModelError, TenantModelFolder
 from gateway.settings.data_folder import find_data_folder
-
-EXIT_NOT_BETTER = 3
 
 
 class LedgerSelection(NamedTuple):
@@ -58,37 +57,38 @@ def refit(session: CommandSession, selection: LedgerSelection, *, dry: bool, as_
     with open_ledger(location) as store:
         calls = [] if store is None else [*read_calls(store, query)]
     feedback = infer_feedback(calls)
-    texts = _read_user_texts(location, feedback)
-    training_rows, textless = from_traffic.taught(feedback, texts)
+    own_labels = read_feedback(feedback, _read_user_texts(location, feedback))
     try:
         state, current_model = model_folder.read_state(), model_folder.read_model()
     except TenantModelError as error:
         raise click.ClickException(f"The classifier in force cannot be used: {error}.") from None
-    with progress("training", from_traffic.ticks(from_traffic.CONTROLS)) as step:
-        outcome = from_traffic.consider(
+    with progress("training", refit_trial.count_ticks(refit_trial.CONTROLS)) as step:
+        outcome = refit_trial.consider(
             current_model or base.model,
-            training_rows,
+            own_labels,
             selection.seed,
-            textless=textless,
             made=None if state.made is None else state.made.at,
-            controls=from_traffic.CONTROLS,
+            controls=refit_trial.CONTROLS,
             tick=step,
         )
-    is_accepted = not outcome.refused and not dry and outcome.found is not None
-    if is_accepted and outcome.found is not None:
-        try:
-            model_folder.activate(outcome.found, time.time())
-        except OSError as error:
-            reason = (error.strerror or "").lower()
-            raise click.ClickException(
-                f"{model_folder.folder} cannot be written: {reason}."
-            ) from None
+    taken = ""
+    if outcome.found is not None and not outcome.refused and not dry:
+        refit_result.activate_for_tenant(model_folder, outcome.found)
+        taken = f"{outcome.found.id} is in force for the tenant {tenant}."
     if as_json:
-        click.echo(
-            jsonio.dumps_printable(_build_outcome_json(tenant, outcome, is_accepted=is_accepted))
+        refit_result.print_json(
+            outcome,
+            # The number of left-out labels had another name before label files could refit.
+            {"tenant": tenant, "textless": outcome.left_out},
+            is_taken=bool(taken),
         )
     else:
-        _print_outcome(tenant, outcome, is_accepted=is_accepted)
+        refit_result.print_outcome(
+            outcome,
+            taken=taken,
+            place=f"tenant {tenant}",
+            left_out="have no text; `ledger.content: on` keeps texts.",
+        )
     if outcome.refused:
         raise SystemExit(EXIT_NOT_BETTER)
 
@@ -129,51 +129,3 @@ def _read_user_texts(
         if prompt is not None and prompt.user:
             user_texts[text.id] = prompt.user
     return user_texts
-
-
-def _build_outcome_json(
-    tenant: str, outcome: TrafficOutcome, *, is_accepted: bool
-) -> dict[str, object]:
-    model = outcome.found
-    fields = {name: getattr(outcome, name) for name in outcome.__struct_fields__ if name != "found"}
-    return {
-        "tenant": tenant,
-        **fields,
-        "id": None if model is None else model.id,
-        "taken": is_accepted,
-    }
-
-
-def _print_outcome(tenant: str, outcome: TrafficOutcome, *, is_accepted: bool) -> None:
-    count = sum(outcome.origins.values())
-    origin_counts = ", ".join(
-        f"{label_count} {name}" for name, label_count in outcome.origins.items()
-    )
-    click.echo(
-        f"tenant {tenant}: {count} labels with their texts"
-        + (f" ({origin_counts})" if origin_counts else "")
-    )
-    if outcome.textless:
-        click.echo(
-            f"{outcome.textless} more labels have no text; `ledger.content: on` keeps texts."
-        )
-    for name, score in (
-        ("before", outcome.before),
-        ("after", outcome.after),
-        ("gain", outcome.gain),
-    ):
-        if score is not None:
-            click.echo(f"  {name:<8} {score}")
-    if outcome.control is not None:
-        click.echo(f"  shuffled labels gain at most {outcome.control:.3f}")
-    if outcome.old is not None and outcome.new is not None:
-        click.echo(
-            f"  on {outcome.since} labels since: {outcome.old:.3f} in force,"
-            f" {outcome.new:.3f} without them"
-        )
-    if outcome.refused:
-        click.secho(f"Not taken: {outcome.refused}.", fg="yellow")
-    elif outcome.found is not None and is_accepted:
-        click.echo(f"{outcome.found.id} is in force for the tenant {tenant}.")
-    elif outcome.found is not None:
-        click.echo(f"{outcome.found.id} would be taken; nothing was written.")

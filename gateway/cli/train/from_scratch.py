@@ -1,8 +1,7 @@
-"""`tiergate train`: trains a classifier from labels."""
+"""`tiergate train LABELS`: trains a classifier from scratch, and judges it on held-out labels."""
 
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -11,9 +10,8 @@ from typing import NamedTuple
 import click
 import msgspec
 
-from gateway.cli import train_from_ledger
-from gateway.cli.session import CommandSession, pass_session
 from gateway.cli.terminal import progress
+from gateway.cli.train.artefact_file import EXIT_NOT_BETTER, write_artefact
 from gateway.core import jsonio
 from gateway.core.decision_context import Score, Thresholds
 from gateway.evaluation import labels
@@ -21,114 +19,9 @@ from gateway.evaluation.errors import TooFewError
 from gateway.evaluation.metrics.cross_validation import Fold, leave_one_out, split_randomly
 from gateway.evaluation.training import base_model, fit, train, validation
 from gateway.evaluation.training.dataset import TrainingRow, list_placed, list_scored, read_rows
-from gateway.routing.classifier import model_file
-from gateway.routing.classifier.model_file import ClassifierModel
-
-_EXIT_NOT_BETTER = 3
 
 
-@click.command("train")
-@click.argument("sources", nargs=-1, metavar="[LABELS...]")
-@click.option(
-    "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Where the artefact goes; its card goes beside it, as NAME.json.",
-)
-@click.option(
-    "--seed", default=1, show_default=True, help="A seed; the same seed gives the same bytes."
-)
-@click.option("--date", "day", metavar="YYYY-MM-DD", help="Date on the card [today].")
-@click.option("--data", default="", help="Where the labels are from; for the card.")
-@click.option("--licence", default="", help="The licence of the labels; for the card.")
-@click.option(
-    "--limit", "limits", multiple=True, help="A known limit, for the card; may be repeated."
-)
-@click.option(
-    "--thorough",
-    is_flag=True,
-    help="Validate on five held-out parts and on each source too; takes ten times as long.",
-)
-@click.option("--force", is_flag=True, help="Write it even if it is no better than chance.")
-@click.option("--from-ledger", is_flag=True, help="Refit it with labels from own calls.")
-@click.option(
-    "--tenant",
-    default="default",
-    show_default=True,
-    help="The tenant whose calls it learns from and serves.",
-)
-@click.option("--since", help="Calls from: 90m, 24h, 7d, 4w ago, a date or a date and time.")
-@click.option("--until", help="Calls to: as above; a date is included.")
-@click.option("--dry-run", "dry", is_flag=True, help="Only show what the refit would give.")
-@click.option(
-    "--rollback", is_flag=True, help="Restore the classifier that served the tenant before."
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-@pass_session
-def command(  # noqa: PLR0913 - the options of a command
-    session: CommandSession,
-    sources: tuple[str, ...],
-    out: Path | None,
-    seed: int,
-    day: str | None,
-    data: str,
-    licence: str,
-    limits: tuple[str, ...],
-    *,
-    thorough: bool,
-    force: bool,
-    from_ledger: bool,
-    tenant: str,
-    since: str | None,
-    until: str | None,
-    dry: bool,
-    rollback: bool,
-    as_json: bool,
-) -> None:
-    """Train the classifier on labels and write its artefact and card.
-
-    LABELS are .jsonl, .csv or .parquet with a prompt and scores of fast and smart; of several
-    sources (`source`) each counts the same. A fifth is held out to judge it against shuffled needs;
-    without --force it is not written where it is no better. No text of a prompt is in the artefact.
-
-    With --from-ledger the command refits a tenant's classifier with feedback on its calls, and with
-    what clients did next, as far as the texts were kept. A better classifier is put in force.
-
-    \b
-    Examples:
-      tiergate train labels.jsonl --out mine.tiergate
-      tiergate train --from-ledger --tenant acme --since 30d
-      tiergate train --rollback --tenant acme
-
-    \b
-    Exit status:
-      0  it is better than its shuffled control, and written
-      1  the labels are wrong or too few
-      2  the command itself was not understood
-      3  it is not better than its control, or than the one in force
-    """  # noqa: D301 - the mark keeps click from filling these lines
-    if from_ledger or rollback:
-        if sources or out is not None or (from_ledger and rollback):
-            raise click.UsageError("--from-ledger and --rollback stand alone, without LABELS.")
-        if rollback:
-            train_from_ledger.roll_back(session, tenant, as_json=as_json)
-        else:
-            selection = train_from_ledger.LedgerSelection(tenant, since, until, seed)
-            train_from_ledger.refit(session, selection, dry=dry, as_json=as_json)
-        return
-    if not sources or out is None:
-        raise click.UsageError("Name LABELS and --out, or --from-ledger, or --rollback.")
-    card_fields: dict[str, object] = {
-        "date": day or datetime.now(UTC).date().isoformat(),
-        "data": data,
-        "licence": licence,
-        "limits": limits,
-    }
-    _train_and_write(
-        sources, out, seed, card_fields, thorough=thorough, force=force, as_json=as_json
-    )
-
-
-def _train_and_write(
+def train_and_write(
     sources: tuple[str, ...],
     path: Path,
     seed: int,
@@ -169,7 +62,7 @@ def _train_and_write(
     if not as_json:
         _print_card(card)
     if should_write:
-        _write_model(path, model, card)
+        write_artefact(path, model, card)
     if as_json:
         file = str(path) if should_write else None
         click.echo(jsonio.dumps_printable({"better": verdict.better, "file": file, "card": card}))
@@ -179,16 +72,7 @@ def _train_and_write(
     else:
         click.echo("Not written: it is no better than chance on labels it has not seen.", err=True)
     if not verdict.better:
-        raise SystemExit(_EXIT_NOT_BETTER)
-
-
-def _write_model(path: Path, model: ClassifierModel, card: dict[str, object]) -> None:
-    try:
-        path.write_bytes(model_file.write(msgspec.structs.replace(model, card=card)))
-        path.with_suffix(".json").write_bytes(jsonio.dumps(card) + b"\n")
-    except OSError as error:
-        reason = (error.strerror or "").lower()
-        raise click.ClickException(f"{path} cannot be written: {reason}.") from None
+        raise SystemExit(EXIT_NOT_BETTER)
 
 
 def _judge_thoroughly(
