@@ -26,8 +26,10 @@ _SECTIONS = {
         "arms": "Compare the calls in and out of a rule's part of the traffic.",
     },
     "Learn": {
+        "label": "Make labels of your own traffic, within a budget.",
         "train": "Train the classifier on labels.",
         "evaluate": "Compare decisions with labels: quality and savings.",
+        "report": "Say what routing saved, and what it cost in quality.",
     },
     "Account": {
         "costs": "Show what calls have cost.",
@@ -43,6 +45,7 @@ _MODULE_NAMES = {
     "doctor": "doctor.command",
     "import": "import_config",
     "init": "init.command",
+    "label": "label.command",
     "serve": "serve.command",
 }
 """Modules of commands, where the module has another name than the command."""
