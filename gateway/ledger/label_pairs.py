@@ -36,7 +36,7 @@ class LabelPair(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     request: str
-    """What was asked, as a person reads it."""
+    """The request, as a person reads it."""
     first: ShownAnswer
     second: ShownAnswer
     label: Json = None
@@ -44,7 +44,7 @@ class LabelPair(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SavedVerdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What a person said of a pair. The last verdict on a pair counts."""
+    """The verdict of a person on a pair. The last one counts."""
 
     pair: str
     better: PairVerdict
