@@ -26,9 +26,11 @@ _SECTIONS = {
         "arms": "Compare the calls in and out of a rule's part of the traffic.",
     },
     "Learn": {
+        "label": "Make labels of your own traffic, within a budget.",
         "train": "Train the classifier on labels.",
         "evaluate": "Compare decisions with labels: quality and savings.",
         "judge": "Calibrate the judge on labels.",
+        "report": "Say what routing saved, and what it cost in quality.",
     },
     "Account": {
         "costs": "Show what calls have cost.",
@@ -44,6 +46,7 @@ _MODULE_NAMES = {
     "doctor": "doctor.command",
     "import": "import_config",
     "init": "init.command",
+    "label": "label.command",
     "serve": "serve.command",
     "train": "train.command",
 }

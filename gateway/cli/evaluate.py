@@ -106,7 +106,7 @@ def command(
         for label in all_labels:
             rows.append(routed_labels.route_label(label_router, label))
             step()
-    baseline_tier = baseline or _find_baseline(session)
+    baseline_tier = baseline or find_baseline(session)
     with progress("resampling", evaluate.count_ticks(rows, repeats)) as step:
         report = evaluate.build_report(
             rows,
@@ -138,7 +138,7 @@ def _list_trained_sources(router: Router) -> tuple[str, ...]:
     return classifier.model.sources if isinstance(classifier, LearnedClassifier) else ()
 
 
-def _find_baseline(session: CommandSession) -> Tier | None:
+def find_baseline(session: CommandSession) -> Tier | None:
     """Return the tier of the ledger's baseline; None if the baseline names no tier."""
     setting = session.source.config.ledger.baseline or ""
     name = setting.rpartition("/")[2]

@@ -9,7 +9,7 @@
 
 The gateway never changes a row. The store joins rows by the id of the call. None means unknown,
 never zero. Times are in seconds. A `ReplayRow` has the fields that a replay of the decision reads.
-An `ArmRow` has the fields that the results of arms read.
+An `ArmRow` has the fields that the results of arms read, a `SavingRow` those of the savings report.
 """
 
 from decimal import Decimal
@@ -358,3 +358,19 @@ class ArmRow(msgspec.Struct, frozen=True, kw_only=True):
     duration: float | None
     is_good: bool | None
     """True if the last feedback calls the answer good; None if nobody has rated it."""
+
+
+class SavingRow(msgspec.Struct, frozen=True, kw_only=True):
+    """The fields of a `FinalRow` for what routing saved, at its latest cost."""
+
+    conversation: str | None
+    tenant: str
+    key: str
+    tags: tuple[str, ...]
+    source: str | None
+    state: CallState
+    cost: Decimal | None
+    """USD, as far as known."""
+    baseline: Decimal | None
+    has_unknown_cost: bool
+    """True if something was or may have been billed, and nobody knows how much."""

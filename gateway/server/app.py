@@ -35,6 +35,7 @@ from gateway.server.admin import (
     costs,
     dial,
     keys,
+    labels,
     recorded_call,
     rules,
     targets,
@@ -140,6 +141,7 @@ class App(FastAPI):
         costs.add_routes(self, gateway)
         recorded_call.add_routes(self, gateway)
         call_review.add_routes(self, gateway, admission)
+        labels.add_routes(self, gateway, admission)
         rules.add_routes(self, gateway, admission)
         config.add_routes(self, gateway)
         dial.add_routes(self, gateway)

@@ -163,6 +163,12 @@ _GOLDEN_SCHEMA: Json = {
     "required": ["tier"],
     "additionalProperties": False,
 }
+_COMPARISON_SCHEMA: Json = {
+    "type": "object",
+    "properties": {"better": {"enum": ["A", "B", "same", "skip"]}},
+    "required": ["better"],
+    "additionalProperties": False,
+}
 
 
 _REPLAY_SCHEMA = {
@@ -212,6 +218,7 @@ def complete_document(document: Json) -> Json:
         ("/v1/feedback", "post", _FEEDBACK_SCHEMA),
         ("/admin/entries/{name}/rating", "post", _OPINION_SCHEMA),
         ("/admin/entries/{name}/golden", "post", _GOLDEN_SCHEMA),
+        ("/admin/labels/{name}", "post", _COMPARISON_SCHEMA),
         ("/admin/replay", "post", _REPLAY_SCHEMA),
         ("/admin/keys", "post", _KEY_SCHEMA),
         ("/admin/keys/{name}", "patch", _KEY_CHANGE_SCHEMA),

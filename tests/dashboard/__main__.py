@@ -29,6 +29,7 @@ _SHOTS: tuple[tuple[str, str, str, Scheme, tuple[int, int]], ...] = (
     ("playground", "playground", "", "light", (1280, 860)),
     ("rules", "rules", "", "dark", (1280, 860)),
     ("arms", "arms", "", "light", (1280, 860)),
+    ("labels", "labels", "", "dark", (1280, 640)),
 )
 
 

@@ -22,6 +22,7 @@ import msgspec
 from gateway.core import jsonio
 from gateway.core.ledger_rows import FeedbackRow, FinalRow, Verdict
 from gateway.ledger import journal
+from gateway.ledger.label_pairs import LabelPair, LabelPairs, ShownAnswer
 from gateway.limits.key_admin import KeyAdmin
 from gateway.limits.key_store.store import open_database
 from tests.e2e.child import GatewayChild, until
@@ -157,6 +158,8 @@ class DashboardGateway:
                 key_admin.create(app, {**digest, **_SETTINGS[app]}, "ann@example.com")
         text = json.dumps({**config(self._upstream.url), "keys": keys}, indent=1)
         (folder / "gateway.yaml").write_text(text)
+        if rows:
+            LabelPairs(folder / "data").add_pairs(PAIRS)
         self._environ = {"TIERGATE_ADMIN_KEY": admin} if admin else {}
         self._starts = 0
         self._start()
@@ -216,6 +219,33 @@ class DashboardGateway:
         for app in APPS:
             self.call(app, "openai/fast", "hi")
             self.call(app, "openai/fast", "hi")
+
+
+PAIRS = (
+    LabelPair(
+        id="a1-fast",
+        request="Why is the sky blue?",
+        first=ShownAnswer(
+            tier="fast",
+            text="Because air scatters blue light more than red light (Rayleigh scattering).",
+        ),
+        second=ShownAnswer(
+            tier="smart",
+            text="Sunlight has all colours. Molecules of air are far smaller than its waves, so they"
+            " scatter short waves more: the fourth power of the frequency. Blue comes to us from all"
+            " sides of the sky, and red comes straight from the sun, which is why it sets red.",
+        ),
+        label={"members": {"digest": "a1"}, "answers": {}},
+    ),
+    LabelPair(
+        id="b2-fast",
+        request="user: Hello\n\nassistant: Hello!\n\nuser: What is 17 times 23? <img src=x onerror=alert(1)>",
+        first=ShownAnswer(tier="smart", text="17 times 23 is 391."),
+        second=ShownAnswer(tier="fast", text="It is 381."),
+        label={"members": {"digest": "b2"}, "answers": {}},
+    ),
+)
+"""Pairs of answers that wait for a person."""
 
 
 def history(folder: Path) -> None:

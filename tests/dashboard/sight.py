@@ -21,6 +21,7 @@ PAGES = (
     "playground",
     "rules",
     "arms",
+    "labels",
 )
 WIDE, PHONE = (1280, 800), (390, 844)
 PATIENCE = 20_000

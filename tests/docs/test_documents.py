@@ -76,6 +76,7 @@ REASONS = {
     "it serves until it is stopped",
     "needs an admin key; tests/server runs the request",
     "needs kept text; tests/server runs the request",
+    "needs kept text; tests/cli/label runs the commands",
     "needs a Redis server; tests/docs runs the rule that is in it against one",
     "needs a container engine; scripts/containers runs the image where there is one",
     "installs outside of this folder; tests/package installs the same and asks it",

@@ -111,16 +111,20 @@ class ClusterSums:
         return max(0.0, squares) * self.clusters / (self.clusters - 1) / self.count**2
 
     def _find_student_quantile(self) -> float:
-        """Return the quantile of Student's t (Abramowitz and Stegun 26.7.5).
+        return find_student_quantile(self.clusters - 1)
 
-        With 19 degrees of freedom or more, three terms are exact to 0.0005.
-        """
-        normal, freedom = _NORMAL_QUANTILE, self.clusters - 1
-        return (
-            normal
-            + (normal**3 + normal) / (4 * freedom)
-            + (5 * normal**5 + 16 * normal**3 + 3 * normal) / (96 * freedom**2)
-        )
+
+def find_student_quantile(freedom: float) -> float:
+    """Return the quantile of Student's t (Abramowitz and Stegun 26.7.5).
+
+    With 19 degrees of freedom or more, three terms are exact to 0.0005.
+    """
+    normal = _NORMAL_QUANTILE
+    return (
+        normal
+        + (normal**3 + normal) / (4 * freedom)
+        + (5 * normal**5 + 16 * normal**3 + 3 * normal) / (96 * freedom**2)
+    )
 
 
 class ClusterValues:

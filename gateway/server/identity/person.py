@@ -7,8 +7,9 @@ from gateway.settings.schema.sign_in import Role
 ROLES: tuple[Role, ...] = ("viewer", "operator", "admin")
 """From the least to the most rights."""
 _READING_METHODS = frozenset({"GET", "HEAD"})
-_ADMIN_PATHS = ("/admin/keys", "/admin/sessions", "/admin/audit")
-"""Prefixes of paths that only an admin may change or read: who may call, and who did what."""
+_ADMIN_PATHS = ("/admin/keys", "/admin/sessions", "/admin/audit", "/admin/labels")
+"""Prefixes of paths that only an admin may change or read: who may call, who did what, and texts of
+users to compare."""
 
 _TEAM_PATHS = (
     *("/admin/costs", "/admin/entries", "/admin/conversations", "/admin/month"),

@@ -5,9 +5,9 @@ from decimal import Decimal
 
 import pytest
 
-from gateway.cli.doctor.live.budget import ProbeBudget
 from gateway.cli.doctor.live.checks import is_same_model
 from gateway.cli.doctor.live.redaction import RecordingRedactor
+from gateway.cli.spending import RunBudget
 from gateway.core.target import Account, Provider
 
 
@@ -42,7 +42,7 @@ def test_another_model_is_told(requested: str, served: str) -> None:
 
 async def test_a_probe_waits_for_what_others_leave() -> None:
     """A probe that does not fit now may fit once another has cost less than it could."""
-    budget = ProbeBudget(Decimal(10))
+    budget = RunBudget(Decimal(10))
     assert await budget.reserve(Decimal(6))
     waiting = asyncio.ensure_future(budget.reserve(Decimal(5)))
     await asyncio.sleep(0)

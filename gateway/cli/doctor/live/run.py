@@ -8,12 +8,12 @@ from decimal import Decimal
 import msgspec
 
 from gateway.cli.doctor.live.answer import DecodedAnswer, decode_answer
-from gateway.cli.doctor.live.budget import ProbeBudget
 from gateway.cli.doctor.live.checks import compute_probe_cost, find_deviations, find_price
 from gateway.cli.doctor.live.probes import PROBES, ProbeName
 from gateway.cli.doctor.live.recording import JudgedProbe
 from gateway.cli.doctor.live.send import ProbeOutcome, ProbeSender
 from gateway.cli.doctor.live.series import PlannedProbe, ProbeSeries, sum_fees
+from gateway.cli.spending import RunBudget
 from gateway.core.price import compute_reservation
 
 _MAX_PROBES_PER_PROVIDER = 2
@@ -54,7 +54,7 @@ class LiveCheck:
     def __init__(
         self,
         sender: ProbeSender,
-        budget: ProbeBudget,
+        budget: RunBudget,
         *,
         sends_unpriced: bool = False,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,

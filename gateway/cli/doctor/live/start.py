@@ -12,7 +12,6 @@ import click
 import msgspec
 
 from gateway.cli.doctor.environment import DoctorFinding
-from gateway.cli.doctor.live.budget import ProbeBudget
 from gateway.cli.doctor.live.recording import create_recording, write_recording
 from gateway.cli.doctor.live.redaction import RecordingRedactor, list_providers
 from gateway.cli.doctor.live.report import list_findings
@@ -26,6 +25,7 @@ from gateway.cli.doctor.live.series import (
     list_series,
 )
 from gateway.cli.session import CommandSession
+from gateway.cli.spending import RunBudget
 from gateway.cli.terminal import TableColumn, format_upper_bound, print_table, progress
 from gateway.core.target import Catalogue
 from gateway.settings.data_folder import find_data_folder
@@ -84,7 +84,7 @@ def check_live(session: CommandSession, options: LiveOptions) -> list[DoctorFind
     )
     file = options.record or _name_recording(session)
     pools, credentials = ConnectionPools(), CloudCredentials(session.environ)
-    budget = ProbeBudget(options.budget)
+    budget = RunBudget(options.budget)
     sender = ProbeSender(pools, credentials)
     check = LiveCheck(sender, budget, sends_unpriced=options.sends_unpriced)
     create_recording(file)

@@ -14,6 +14,7 @@ const PAGES = [
   ["playground", "Playground", "play"],
   ["rules", "Rules", "rules"],
   ["arms", "Arms", "split"],
+  ["labels", "Labels", "check"],
 ];
 const FIRST = PAGES[0][0];
 /** The pages whose time and filters are the same. */
