@@ -8,8 +8,8 @@ from decimal import Decimal
 import click
 import msgspec
 
-from gateway.cli.doctor.live.budget import ProbeBudget
 from gateway.cli.session import CommandSession
+from gateway.cli.spending import RunBudget
 from gateway.core.decision_context import Score
 from gateway.core.errors import ProblemError
 from gateway.core.passthrough import ProviderEndpoint
@@ -103,7 +103,7 @@ class JudgeAsker:
     def __init__(self, model: JudgeModel, usd: Decimal, tick: Callable[[], None]) -> None:
         """Spend at most `usd`; call `tick` after each prompt."""
         self._model = model
-        self._budget = ProbeBudget(usd)
+        self._budget = RunBudget(usd)
         self._tick = tick
         self._slots = asyncio.Semaphore(_MAX_IN_FLIGHT)
         self._result = AskingResult()

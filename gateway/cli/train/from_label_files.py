@@ -11,6 +11,7 @@ from gateway.cli.terminal import progress
 from gateway.cli.train import refit_result
 from gateway.cli.train.artefact_file import EXIT_NOT_BETTER, read_artefact, write_artefact
 from gateway.evaluation import labels
+from gateway.evaluation.labelling.sampled_label import SOURCE_PREFIX
 from gateway.evaluation.labels import Label
 from gateway.evaluation.training import refit_trial
 from gateway.evaluation.training.own_labels import read_outcomes
@@ -19,9 +20,6 @@ from gateway.evaluation.training.train import describe_interval
 from gateway.routing.classifier.model_file import ClassifierModel
 from gateway.runtime.tenant_classifiers import TenantModelFolder
 from gateway.settings.data_folder import find_data_folder
-
-_OWN_SOURCE = "own:"
-"""The beginning of the source of labels of own calls; the name of their tenant follows."""
 
 
 class RefitRequest(NamedTuple):
@@ -75,9 +73,9 @@ def _check_tenants(own: Sequence[Label], tenant: str | None) -> None:
     """Refuse labels of another tenant's calls. Raises click.ClickException."""
     others = sorted(
         {
-            label.source.removeprefix(_OWN_SOURCE)
+            label.source.removeprefix(SOURCE_PREFIX)
             for label in own
-            if label.source.startswith(_OWN_SOURCE)
+            if label.source.startswith(SOURCE_PREFIX)
         }
         - {tenant}
     )
