@@ -1,6 +1,5 @@
 """`tiergate explain`: says what the router would decide for a prompt or a request, and why."""
 
-import asyncio
 import sys
 import time
 from collections.abc import Mapping
@@ -174,6 +173,8 @@ def _compare_meanings(
     """Return the context with the nearest exemplar by meaning, if this process can compare."""
     if session.source.config.routing.meaning is None:
         return context
+    import asyncio  # noqa: PLC0415 - takes long
+
     from gateway.runtime.decision_models import explain_nearest  # noqa: PLC0415 - takes long
 
     dialect = call.dialect
