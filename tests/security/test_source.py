@@ -46,7 +46,7 @@ else has; answers of AWS's token service, of 100 kB at most, by expat, which bou
 EXEMPT = {
     ("S608", "gateway/ledger"), ("S608", "gateway/state/object_store"), ("S104", "gateway/settings/validate.py"), ("S104", "gateway/server/open_access.py"), ("S311", "gateway/runtime/composition.py"), ("S311", "gateway/evaluation/training"), ("S311", "gateway/evaluation/replay/intervals.py"),
     ("S104", "gateway/cli/admin_client.py"), ("S311", "gateway/cli/train/from_scratch.py"), ("S603", "gateway/cli/serve/rolling_restart.py"), ("S606", "gateway/cli/serve/rolling_restart.py"),
-    ("S311", "gateway/cli/evaluate.py"), ("S311", "gateway/cli/judge.py"), ("S311", "gateway/cli/label/run.py"), ("S311", "gateway/cli/doctor/targets.py"),
+    ("S311", "gateway/cli/evaluate.py"), ("S311", "gateway/cli/judge.py"), ("S311", "gateway/cli/label/run.py"), ("S311", "gateway/cli/report.py"), ("S311", "gateway/evaluation/labelling/strata.py"), ("S311", "gateway/cli/doctor/targets.py"),
     ("S324", "gateway/state/redis/scripts.py"), ("S105", "gateway/ledger/clickhouse/connection.py"),
     ("S105", "gateway/dialects/job_results.py"), ("S301", "gateway/runtime/query_process.py"), ("S301", "gateway/runtime/query_program.py"),
     ("S105", "gateway/upstream/credentials"), ("S314", "gateway/upstream/credentials/aws/token_service.py"),
