@@ -18,7 +18,7 @@ run: ## the gateway with a small local model beside the providers (TIERGATE_NO_L
 	@scripts/setup $(if $(filter-out 0,$(TIERGATE_NO_LOCAL)),,local)
 	@exec .venv/bin/tiergate serve
 
-engines: ## .venv with ClickHouse, an S3 server and Parquet too (0.8 GB), for the tests of the ledger's sinks
+engines: ## .venv with ClickHouse, an S3 server, Parquet and Helm too (1.1 GB), for tests of the ledger's sinks and of the chart
 	@scripts/setup local dev engines
 
 quick: dev ## format, lint, types, imports, and the tests of what only computes: a minute

@@ -1,5 +1,6 @@
 """The environment and the configuration of a command, read when it first needs them."""
 
+import contextlib
 import functools
 import os
 from collections.abc import Mapping
@@ -48,7 +49,7 @@ class CommandSession:
 
     @functools.cached_property
     def environ(self) -> Mapping[str, str]:
-        """The environment, with the variables of `.env` in the working folder."""
+        """The environment, with a `.env` in the working folder and the secrets folder."""
         return _read_environ(self.snapshot)
 
     @functools.cached_property
@@ -93,7 +94,8 @@ class CommandSession:
     def rebuild(self, snapshot: FileSnapshot) -> "BuiltConfig":
         """Read, check and build the configuration as it is written now. Raises ConfigError.
 
-        `snapshot` records each file that is read. The `.env` is read again too.
+        `snapshot` records each file that is read. The `.env` and the secrets folder are read again
+        too.
         """
         from gateway.runtime.build import build_config  # noqa: PLC0415
 
@@ -117,7 +119,21 @@ class CommandSession:
 def _read_environ(snapshot: FileSnapshot) -> Mapping[str, str]:
     working_folder = Path.cwd()
     snapshot.record_file(working_folder / ".env")
+    if secrets_folder := os.environ.get(environment.SECRETS_FOLDER_VARIABLE):
+        _record_secrets(Path(secrets_folder), snapshot)
     return environment.read_environment(working_folder, os.environ)
+
+
+def _record_secrets(folder: Path, snapshot: FileSnapshot) -> None:
+    """Record the files of a secrets folder; a folder that cannot be read has none."""
+
+    def find() -> list[Path]:
+        with contextlib.suppress(OSError):
+            return environment.list_secret_files(folder)
+        return []
+
+    for file in snapshot.find_files(folder, "secrets", find):
+        snapshot.record_file(file)
 
 
 pass_session = click.make_pass_decorator(CommandSession)

@@ -1,6 +1,7 @@
 """Keep and count the rows of calls, and run the work that this needs beside calls."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime
@@ -10,7 +11,7 @@ from gateway.core.call import Call
 from gateway.core.clocks import SYSTEM_CLOCKS, Clocks
 from gateway.core.target import Provider
 from gateway.ledger import recovery, transcripts
-from gateway.ledger.errors import JournalError
+from gateway.ledger.errors import JournalError, StoreError
 from gateway.ledger.journal import Journal
 from gateway.ledger.recovery import recover
 from gateway.ledger.redaction import Redactor
@@ -31,6 +32,8 @@ _FEED_SECONDS = 2.0
 """Seconds between feeds of the store from the journals."""
 _REFRESH_SECONDS = 1.0
 """Seconds between looks at metrics that change by themselves, for workers that may be scraped."""
+_RETRY_SECONDS = 0.5
+"""Seconds between tries to deliver the last rows, at a stop."""
 _SWEEP_SECONDS = 600.0
 _MAX_TRANSCRIPT_BYTES = 1_000_000
 """Bytes of a streamed answer that are held for its transcript; more than the transcript keeps."""
@@ -58,7 +61,7 @@ class LedgerRuntime:
         clocks: Clocks = SYSTEM_CLOCKS,
     ) -> None:
         ledger = config.ledger
-        self._wall = clocks.wall
+        self._wall, self._monotonic = clocks.wall, clocks.monotonic
         self._ledger = ledger
         self._log = log
         self.journal_folder = data_folder / ledger.journal
@@ -261,6 +264,31 @@ class LedgerRuntime:
         """Close the writer and the journal, which ends a runtime that was not started."""
         self.writer.close()
         self.journal.close()
+
+    def deliver_rest(self, sleep: Callable[[float], object] = time.sleep) -> None:
+        """Give the store and each sink the rows that they lack, after all processes have ended.
+
+        Try again for `ledger.deliver_on_stop`. Rows that an engine lacks then stay in the journal.
+        """
+        deadline = self._monotonic() + self._ledger.deliver_on_stop
+        pending = [self._feed_rest, *(feeder.deliver_rest for feeder in self._sink_feeders)]
+        while pending := [deliver for deliver in pending if not deliver()]:
+            if self._monotonic() >= deadline:
+                text = "the last rows wait in the journal for the next start"
+                self._log("ledger", error=text, engines=len(pending))
+                break
+            sleep(_RETRY_SECONDS)
+        self.store.close()
+        for feeder in self._sink_feeders:
+            feeder.sink.close()
+
+    def _feed_rest(self) -> bool:
+        """Feed the store. Return True if it has all rows; log why it has not."""
+        try:
+            return self.store.feed(self.journal_folder) is not None
+        except (OSError, StoreError) as error:
+            self._log("ledger", error=f"{error}")
+        return False
 
     def _close_all(self) -> None:
         if self.traces is not None:

@@ -22,7 +22,7 @@ _STARTUP_PATHS: tuple[Path, ...] = (
     ("server",), ("keys",), ("metrics",), ("redis",), ("traces",), ("otlp",),
     ("cache", "max_bytes"),
     ("ledger", "journal"), ("ledger", "store"), ("ledger", "content"), ("ledger", "redact"),
-    ("ledger", "sinks"),
+    ("ledger", "sinks"), ("ledger", "deliver_on_stop"),
 )  # fmt: skip
 """Settings that a running gateway cannot change."""
 _STORE_PATH: Path = ("ledger", "store")

@@ -1,5 +1,7 @@
 """The environment: `${NAME}` in strings of a configuration, TIERGATE_* for its keys.
 
+A `.env` and the files of a secrets folder are variables too.
+
 This module also warns of variables that look like settings and are none, and finds the
 configuration file before anything is read.
 """
@@ -39,7 +41,11 @@ def find_shipped_config() -> File:
 
 KEY_FILE_VARIABLE = "TIERGATE_KEY_FILE"
 """Sets `keys`, since TIERGATE_KEYS holds the keys themselves."""
-RESERVED_WORDS = frozenset({"config", "data", "secret", "admin_key", "keys", "key_file"})
+SECRETS_FOLDER_VARIABLE = "TIERGATE_SECRETS_FOLDER"
+"""Names a folder in which each file is a variable: its name, and its content as the value."""
+RESERVED_WORDS = frozenset(
+    {"config", "data", "secret", "secrets_folder", "admin_key", "keys", "key_file"}
+)
 """Words after TIERGATE_ that are no settings."""
 FILE_ONLY_KEYS = frozenset({"version", "include"})
 """Keys that only a file can set."""
@@ -49,17 +55,55 @@ _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def read_environment(folder: File, environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment; it wins over a `.env` file in the folder. Raises ConfigError."""
-    file = folder / ".env"
+    """Return the environment; it wins over a secrets folder, and that over a `.env` in `folder`.
+
+    Raises ConfigError.
+    """
+    return {**_read_dotenv(folder / ".env"), **_read_secrets(environ), **environ}
+
+
+def list_secret_files(folder: File) -> list[File]:
+    """Return the files of a secrets folder that are variables. Raises OSError.
+
+    Kubernetes puts folders beside them whose names begin with a dot, and swaps these at a change.
+    """
+    return [
+        file
+        for file in folder.iterdir()
+        if _VARIABLE_NAME.fullmatch(file.name) is not None and file.is_file()
+    ]
+
+
+def _read_dotenv(file: File) -> dict[str, str]:
     if not file.exists():
-        return {**environ}
+        return {}
     from dotenv import dotenv_values  # noqa: PLC0415 - most folders have no such file
 
     try:
         dotenv = dotenv_values(file, encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise ConfigError([Mistake(file=".env", message="is not UTF-8.")]) from None
-    return {**{name: value for name, value in dotenv.items() if value}, **environ}
+    return {name: value for name, value in dotenv.items() if value}
+
+
+def _read_secrets(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of the secrets folder; empty files count as unset."""
+    folder = environ.get(SECRETS_FOLDER_VARIABLE, "")
+    if not folder:
+        return {}
+    try:
+        texts = {
+            file.name: file.read_text(encoding="utf-8").strip()
+            for file in list_secret_files(File(folder))
+        }
+    except OSError as error:
+        message = f"{error.filename} cannot be read: {(error.strerror or '').lower()}."
+        hint = "Mount the folder, and let the gateway's user read its files."
+    except UnicodeDecodeError:
+        message, hint = f"a file in {folder} is not UTF-8.", "Name a folder of secrets alone."
+    else:
+        return {name: text for name, text in texts.items() if text}
+    raise ConfigError([Mistake(file=SECRETS_FOLDER_VARIABLE, message=message, hint=hint)])
 
 
 def expand_variables(text: str, environ: Mapping[str, str]) -> str:

@@ -19,10 +19,11 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from tests.containers import files
+from tests.containers import charts, files
 from tests.containers.files import ROOT
 from tests.e2e.child import Child, until
 from tests.e2e.upstream import PATIENCE
+from tests.mounted_secrets import mount_secrets
 
 PROVIDER_KEY = "sk-proj-0123456789-never-shown"
 ADMIN_KEY = "admin-key-0123456789-never-shown"
@@ -31,6 +32,12 @@ CLIENT_KEY = "client-key-0123456789-never-shown"
 ROOT_SECRET = "root-secret-0123456789-never-shown"
 KEYS = f"alice={hashlib.sha256(CLIENT_KEY.encode()).hexdigest()}"
 CONFIG = ROOT / "config" / "gateway.yaml"
+_SECRET = {
+    "TIERGATE_SECRET": ROOT_SECRET,
+    "TIERGATE_KEYS": KEYS,
+    "TIERGATE_METRICS__KEY": METRICS_KEY,
+}
+"""The Secret of pods."""
 _ON = re.compile(r" on http://[\d.]+:(\d+)")
 _FIRST = re.compile(r"tg-[0-9a-f]{64}")
 
@@ -45,6 +52,8 @@ class Way:
     """True if its clients need a key."""
     admin: bool = True
     """True if its operator has given an admin key."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """The content of each file of its secrets folder."""
 
 
 def ways() -> dict[str, Callable[[], Way]]:
@@ -55,6 +64,7 @@ def ways() -> dict[str, Callable[[], Way]]:
         "compose": _compose,
         "fleet": _fleet,
         "kubernetes": _kubernetes,
+        "helm": _helm,
     }
 
 
@@ -104,13 +114,15 @@ def _kubernetes() -> Way:
     (container,) = fleet["spec"]["template"]["spec"]["containers"]
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
         assert container[probe]["httpGet"]["path"] in ("/health", "/ready")
-    secret = {
-        "TIERGATE_SECRET": ROOT_SECRET,
-        "TIERGATE_KEYS": KEYS,
-        "TIERGATE_METRICS__KEY": METRICS_KEY,
-    }
     env = {variable["name"]: str(variable["value"]) for variable in container["env"]}
-    return Way(container["args"], {**env, **secret}, admin=False)
+    return Way(container["args"], {**env, **_SECRET}, admin=False)
+
+
+def _helm() -> Way:
+    """Read the pods of the chart's default values, whose secret is a folder."""
+    (container,) = charts.find_pod(charts.render())["spec"]["containers"]
+    env = {variable["name"]: str(variable["value"]) for variable in container["env"]}
+    return Way(container["args"], env, admin=False, files=_SECRET)
 
 
 @dataclass(frozen=True)
@@ -133,11 +145,12 @@ class Deployed:
             "TIERGATE_DATA": str(folder / "data"),
             "TIERGATE_KEY_FILE": str(folder / "data" / "keys.yaml"),
             "TIERGATE_CONFIG": str(CONFIG),
+            "TIERGATE_SECRETS_FOLDER": str(folder / "secrets"),
             "REDIS_URL": "",
             "TIERGATE_LEDGER__STORE": "",
         }
         environ = {one: replaced.get(one, value) for one, value in way.environ.items() if value}
-        self.given = frozenset(environ.values())
+        self.given = frozenset({*environ.values(), *way.files.values()})
         """Values of its variables, from its files and its operator."""
         environ |= {
             "TIERGATE_DATA": replaced["TIERGATE_DATA"],
@@ -150,6 +163,7 @@ class Deployed:
             "PYTHONUNBUFFERED": "1",
         }
         (folder / "data").mkdir(parents=True)
+        mount_secrets(folder / "secrets", 1, **way.files)
         self.child = Child([sys.executable, "-m", "gateway", *words], folder / "gateway", **environ)
         self.port = until(self._listens, f"listening; {folder}/gateway.err says why", 60.0)
         first = _FIRST.search(self.child.out)

@@ -116,31 +116,31 @@ def quotes(gateway: Deployed, provider: Upstream) -> DeployedReply:
 
 type Attack = Callable[[Deployed, Upstream], DeployedReply]
 
-ATTACKS: dict[str, tuple[Attack, tuple[int, int, int, int, int]]] = {
-    # attack                    make run, systemd, compose, fleet, kubernetes
-    "a page of another origin": (lambda g, _: posts(g, origin=EVIL), (403, 403, 401, 401, 401)),
-    "a page without an origin": (lambda g, _: posts(g, origin="null"), (403, 403, 401, 401, 401)),
-    "a page's name leads here": (lambda g, _: posts(g, host="evil.example"), (403, 403, 401, 401, 401)),
-    "a page's name, for admins": (lambda g, _: g.ask("GET", "/admin/costs", host="evil.example"), (403, 401, 401, 401, 403)),
-    "a page's name, for the dashboard": (lambda g, _: g.ask("GET", "/dashboard/session", host="evil.example"), (403, 403, 200, 200, 200)),
-    "a page's name, for the start page": (lambda g, _: g.ask("GET", "/", host="evil.example"), (403, 403, 200, 200, 200)),
-    "a page asks before it calls": (lambda g, _: g.ask("OPTIONS", CHAT, origin=EVIL, access_control_request_method="POST"), (403, 403, 405, 405, 405)),
-    "no key": (lambda g, _: posts(g), (200, 200, 401, 401, 401)),
-    "a wrong key in a header": (lambda g, _: posts(g, x_api_key="wrong"), (200, 200, 401, 401, 401)),
-    "a wrong key in the URL": (lambda g, _: g.ask("GET", "/v1beta/models?key=wrong-too"), (200, 200, 401, 401, 401)),
-    "guesses of client keys": (lambda g, _: guesses(g, MODELS), (200, 200, 429, 429, 429)),
-    "guesses of admin keys": (lambda g, _: guesses(g, "/admin/costs", **THROUGH_A_PROXY), (403, 429, 429, 429, 403)),
-    "metrics without a key": (lambda g, _: g.ask("GET", "/metrics"), (200, 401, 401, 401, 401)),
-    "admin without a key": (lambda g, _: g.ask("GET", "/admin/costs", b"", **THROUGH_A_PROXY), (403, 401, 401, 401, 403)),
-    "signing in with a wrong key": (lambda g, _: signs_in(g, "other"), (401, 401, 401, 401, 401)),
-    "a file outside of the dashboard": (lambda g, _: g.ask("GET", "/dashboard/files/1/../../../../../../etc/passwd"), (404, 404, 404, 404, 404)),
-    "the same, encoded": (lambda g, _: g.ask("GET", "/dashboard/files/1/..%2f..%2f..%2f..%2fetc%2fpasswd"), (404, 404, 404, 404, 404)),
-    "an answer outside of its place": (lambda g, _: g.ask("GET", "/v1/responses/..%2f..%2fsecret", x_api_key=g.key), (404, 404, 404, 404, 404)),
-    "headers of 200 KB": (lambda g, _: posts(g, x_long="x" * 200_000), (431, 431, 431, 431, 431)),
-    "a loop": (loops, (508, 508, 508, 508, 508)),
-    "images at addresses inside": (lambda g, _: fetches(g), (200, 200, 200, 200, 200)),
-    "a page rides on an admin's session": (lambda g, _: rides(g), (403, 403, 403, 403, 403)),
-    "a provider quotes its key": (quotes, (502, 502, 502, 502, 502)),
+ATTACKS: dict[str, tuple[Attack, tuple[int, ...]]] = {
+    # attack                    make run, systemd, compose, fleet, kubernetes, helm
+    "a page of another origin": (lambda g, _: posts(g, origin=EVIL), (403, 403, 401, 401, 401, 401)),
+    "a page without an origin": (lambda g, _: posts(g, origin="null"), (403, 403, 401, 401, 401, 401)),
+    "a page's name leads here": (lambda g, _: posts(g, host="evil.example"), (403, 403, 401, 401, 401, 401)),
+    "a page's name, for admins": (lambda g, _: g.ask("GET", "/admin/costs", host="evil.example"), (403, 401, 401, 401, 403, 403)),
+    "a page's name, for the dashboard": (lambda g, _: g.ask("GET", "/dashboard/session", host="evil.example"), (403, 403, 200, 200, 200, 200)),
+    "a page's name, for the start page": (lambda g, _: g.ask("GET", "/", host="evil.example"), (403, 403, 200, 200, 200, 200)),
+    "a page asks before it calls": (lambda g, _: g.ask("OPTIONS", CHAT, origin=EVIL, access_control_request_method="POST"), (403, 403, 405, 405, 405, 405)),
+    "no key": (lambda g, _: posts(g), (200, 200, 401, 401, 401, 401)),
+    "a wrong key in a header": (lambda g, _: posts(g, x_api_key="wrong"), (200, 200, 401, 401, 401, 401)),
+    "a wrong key in the URL": (lambda g, _: g.ask("GET", "/v1beta/models?key=wrong-too"), (200, 200, 401, 401, 401, 401)),
+    "guesses of client keys": (lambda g, _: guesses(g, MODELS), (200, 200, 429, 429, 429, 429)),
+    "guesses of admin keys": (lambda g, _: guesses(g, "/admin/costs", **THROUGH_A_PROXY), (403, 429, 429, 429, 403, 403)),
+    "metrics without a key": (lambda g, _: g.ask("GET", "/metrics"), (200, 401, 401, 401, 401, 401)),
+    "admin without a key": (lambda g, _: g.ask("GET", "/admin/costs", b"", **THROUGH_A_PROXY), (403, 401, 401, 401, 403, 403)),
+    "signing in with a wrong key": (lambda g, _: signs_in(g, "other"), (401, 401, 401, 401, 401, 401)),
+    "a file outside of the dashboard": (lambda g, _: g.ask("GET", "/dashboard/files/1/../../../../../../etc/passwd"), (404, 404, 404, 404, 404, 404)),
+    "the same, encoded": (lambda g, _: g.ask("GET", "/dashboard/files/1/..%2f..%2f..%2f..%2fetc%2fpasswd"), (404, 404, 404, 404, 404, 404)),
+    "an answer outside of its place": (lambda g, _: g.ask("GET", "/v1/responses/..%2f..%2fsecret", x_api_key=g.key), (404, 404, 404, 404, 404, 404)),
+    "headers of 200 KB": (lambda g, _: posts(g, x_long="x" * 200_000), (431, 431, 431, 431, 431, 431)),
+    "a loop": (loops, (508, 508, 508, 508, 508, 508)),
+    "images at addresses inside": (lambda g, _: fetches(g), (200, 200, 200, 200, 200, 200)),
+    "a page rides on an admin's session": (lambda g, _: rides(g), (403, 403, 403, 403, 403, 403)),
+    "a provider quotes its key": (quotes, (502, 502, 502, 502, 502, 502)),
 }  # fmt: skip
 """Each attack, and its status for each way of deployment.
 

@@ -132,12 +132,12 @@ class KilledGateway:
         self._process.wait()
         self._process.stdout.close()
 
-    def stop(self) -> int:
-        """Send SIGTERM, and return the exit status."""
+    def stop(self, seconds: float = PATIENCE) -> int:
+        """Send SIGTERM, and return the exit status. Raises TimeoutExpired after some seconds."""
         assert self._process is not None
         assert self._process.stdout is not None
         self._process.terminate()
-        status = self._process.wait(PATIENCE)
+        status = self._process.wait(seconds)
         self._process.stdout.close()
         return status
 

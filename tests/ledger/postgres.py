@@ -80,6 +80,11 @@ class PostgresServer:
         with psycopg.connect(self.url(), autocommit=True) as base:
             base.execute(sql.encode())
 
+    def read(self, sql: str) -> list[tuple[Any, ...]]:
+        """Return the rows of a query."""
+        with psycopg.connect(self.url(), autocommit=True) as base:
+            return base.execute(sql.encode()).fetchall()
+
     def count(self, table: str) -> int:
         """Count the rows of a public table; 0 if it does not exist yet."""
         with psycopg.connect(self.url(), autocommit=True) as base:

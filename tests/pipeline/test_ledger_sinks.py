@@ -2,13 +2,14 @@
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from gateway.ledger.chain import CLOSED_LINE
 from gateway.ledger.erase import erase_user
+from gateway.ledger.errors import StoreError
 from gateway.ledger.journal import encode_row
 from gateway.ledger.sinks.feeder import SinkFeeder
 from gateway.pipeline import ledger_runtime as ledger_runtime_module
@@ -26,18 +27,33 @@ def sink() -> ListSink:
 
 
 @pytest.fixture
+def events() -> list[dict[str, object]]:
+    return []
+
+
+@pytest.fixture
 def runtime(
-    tmp_path: Path, sink: ListSink, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    sink: ListSink,
+    events: list[dict[str, object]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[LedgerRuntime]:
-    def silent(event: str, **fields: object) -> None:
-        pass
+    def log(event: str, **fields: object) -> None:
+        events.append({"event": event, **fields})
 
     monkeypatch.setattr(ledger_runtime_module, "open_sink", lambda _name, _url: sink)
     config = Config.model_validate(
-        {"version": 1, "ledger": {"sinks": {"list": "file:///lake"}, "keep_journal": "1s"}}
+        {
+            "version": 1,
+            "ledger": {
+                "sinks": {"list": "file:///lake"},
+                "keep_journal": "1s",
+                "deliver_on_stop": "2s",
+            },
+        }
     )
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
-    runtime = LedgerRuntime(config, tmp_path, silent, url=url, info={}, providers={})
+    runtime = LedgerRuntime(config, tmp_path, log, url=url, info={}, providers={})
     yield runtime
     if not runtime.is_ended:
         runtime.close()
@@ -93,3 +109,61 @@ async def test_a_running_gateway_feeds_its_sinks(
     await asyncio.sleep(0)
     await runtime.stop()
     assert names == ["list"]
+
+
+def end(runtime: LedgerRuntime) -> None:
+    """Close the journal, as the last process does before it delivers."""
+    runtime.close()
+    runtime.is_ended = True
+
+
+def stop_clock(runtime: LedgerRuntime, monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Give the runtime a clock that only waiting moves, and return the function that waits."""
+    clock = Clock()
+
+    def wait(seconds: float) -> None:
+        clock.now += seconds
+
+    monkeypatch.setattr(runtime, "_monotonic", clock)
+    return wait
+
+
+def test_a_gateway_that_stops_delivers_its_last_rows_to_the_store_and_the_sinks(
+    runtime: LedgerRuntime, sink: ListSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also rows that would wait for more rows, and after failures of an engine."""
+    monkeypatch.setattr(ListSink, "batch_bytes", 10**9)
+    monkeypatch.setattr(ListSink, "batch_seconds", 300.0)
+    runtime.journal.write(entry("a"))
+    sink.feed(runtime.journal_folder)
+    assert sink.ids == []
+    end(runtime)
+    sink.failures = 2
+    runtime.deliver_rest(stop_clock(runtime, monkeypatch))
+    assert sink.ids == ["a"]
+    assert [row.id for row in runtime.store.read_entries(limit=9)] == ["a"]
+
+
+def test_a_gateway_stops_waiting_for_engines_that_stay_away(
+    runtime: LedgerRuntime,
+    sink: ListSink,
+    events: list[dict[str, object]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The rows wait in the journal: the exit status says nothing is wrong with the gateway."""
+
+    def refuse(_: Path) -> int:
+        raise StoreError("the store is newer")
+
+    monkeypatch.setattr(runtime.store, "feed", refuse)
+    runtime.journal.write(entry("a"))
+    end(runtime)
+    sink.failures = 99
+    runtime.deliver_rest(stop_clock(runtime, monkeypatch))
+    assert sink.failures == 99 - 5  # at once, and each half second of the two
+    assert "the store is newer" in [event.get("error") for event in events]
+    assert events[-1] == {
+        "event": "ledger",
+        "error": "the last rows wait in the journal for the next start",
+        "engines": 2,
+    }

@@ -10,6 +10,7 @@ from gateway.settings import environment
 from gateway.settings.errors import ConfigError, UnsetVariable
 from gateway.settings.schema.root import Config
 from gateway.settings.yaml import Value
+from tests.mounted_secrets import mount_secrets
 
 TOP_LEVEL_KEYS = frozenset(Config.model_fields)
 ENVIRON = {"A": "1", "B": "two", "EMPTY": "", "DOLLAR": "${A}", "_x9": "u"}
@@ -172,3 +173,35 @@ def test_every_variable_that_is_no_setting_is_an_error_with_a_hint() -> None:
         "TIERGATE_INCLUDE: error: no setting. Write `include` in the file.",
         "TIERGATE_ALIASES: error: not valid YAML: expected ',' or '}'",
     ]
+
+
+def test_each_file_of_the_secrets_folder_is_a_variable(tmp_path: Path) -> None:
+    """The environment wins over the folder, and the folder over a `.env`."""
+    folder = tmp_path / "secrets"
+    mount_secrets(folder, 1, OPENAI_API_KEY="sk-new\n", REDIS_URL="redis://mounted", EMPTY="\n")
+    (folder / "not-a-variable.txt").write_text("x")
+    (tmp_path / ".env").write_text("OPENAI_API_KEY=sk-dotenv\nEMPTY=dotenv\nOTHER=dotenv\n")
+    environ = {"TIERGATE_SECRETS_FOLDER": str(folder), "REDIS_URL": "redis://environment"}
+    assert environment.read_environment(tmp_path, environ) == {
+        "OPENAI_API_KEY": "sk-new", "REDIS_URL": "redis://environment", "EMPTY": "dotenv",
+        "OTHER": "dotenv", "TIERGATE_SECRETS_FOLDER": str(folder),
+    }  # fmt: skip
+    mount_secrets(folder, 2, OPENAI_API_KEY="sk-newer")
+    assert environment.read_environment(tmp_path, environ)["OPENAI_API_KEY"] == "sk-newer"
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe"])
+def test_a_secrets_folder_that_cannot_be_read_is_a_mistake(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    """The mistake names the folder, and never what a file has."""
+    folder = tmp_path / "secrets"
+    if content is not None:
+        folder.mkdir()
+        (folder / "KEY").write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        environment.read_environment(tmp_path, {"TIERGATE_SECRETS_FOLDER": str(folder)})
+    (mistake,) = caught.value.mistakes
+    assert mistake.file == "TIERGATE_SECRETS_FOLDER"
+    assert str(folder) in mistake.message
+    assert mistake.hint

@@ -74,10 +74,13 @@ class WorkerServer(uvicorn.Server):
         on_started: Callable[[], object] = int,
         heartbeat: Callable[[], object] = int,
         is_worker: bool = False,
+        deliver_seconds: float = 0.0,
     ) -> None:
+        """`deliver_seconds`: what this process may take after its end, to deliver its last rows."""
         super().__init__(config)
         self._app = app
         self._settings = settings
+        self._deliver_seconds = deliver_seconds
         self._log = log
         self._on_started = on_started
         self._heartbeat = heartbeat
@@ -132,7 +135,8 @@ class WorkerServer(uvicorn.Server):
             self._start_exit_timer(_GRACE_SECONDS)
         elif not self.should_exit:
             self.should_exit = True
-            self._start_exit_timer(self._settings.drain + _GRACE_SECONDS)
+            drain = self._settings.drain
+            self._start_exit_timer(drain + self._deliver_seconds + _GRACE_SECONDS)
 
     def _handle_other_signal(self, sig: int, frame: FrameType | None) -> None:
         if self._is_interactive and sig == getattr(signal, "SIGHUP", None):

@@ -106,6 +106,7 @@ def serve(
                 listener.listen(_LISTEN_BACKLOG)
         if shared_memory is None:
             _serve(gateway, sockets, lambda: _print_greeting(gateway, sockets[0]))
+            gateway.ledger_runtime.deliver_rest()
             return
 
         def run_worker(heartbeat: Callable[[], object]) -> None:
@@ -134,15 +135,8 @@ def serve(
                 handover, worker_count, server.drain, sockets, shared_memory, log
             ),
         )
-        feed_last_rows(gateway.ledger_runtime.feed, log)
-
-
-def feed_last_rows(feed: Callable[[], object], log: Log) -> None:
-    """Feed the store with the last rows of all workers, of which only one fed."""
-    try:
-        feed()
-    except (OSError, StoreError) as error:  # the store is away, or of a newer version
-        log("ledger", error=f"{error}; the last rows wait in the journal for the next start")
+        # Of the workers only one fed, and the sinks lack what came since the last delivery.
+        gateway.ledger_runtime.deliver_rest()
 
 
 def _serve(
@@ -168,15 +162,16 @@ def _serve(
         date_header=False,
         proxy_headers=False,
     )
-    settings = gateway.built_config.source.config.server
+    settings = gateway.built_config.source.config
     WorkerServer(
         config,
         app,
-        settings,
+        settings.server,
         gateway.log,
         on_started=on_started,
         heartbeat=heartbeat,
         is_worker=is_worker,
+        deliver_seconds=0.0 if is_worker else settings.ledger.deliver_on_stop,
     ).run(sockets)
 
 

@@ -36,10 +36,11 @@ class LedgerSink(Protocol):
         """Check that the engine answers and takes rows; make its tables if it has none."""
         ...
 
-    def feed(self, folder: Path) -> int | None:
+    def feed(self, folder: Path, *, all_rows: bool = False) -> int | None:
         """Deliver rows that the engine has not acknowledged yet. Return the number of lines.
 
-        Return None, without work, if another process delivers to this sink from the folder.
+        Return None, without work, if another process delivers to this sink from the folder. With
+        `all_rows` no row waits for more to be delivered with it.
         """
         ...
 
@@ -119,7 +120,7 @@ class JournalSink(ABC):
     def close(self) -> None:
         """Close connections, see `LedgerSink.close`."""
 
-    def feed(self, folder: Path) -> int | None:
+    def feed(self, folder: Path, *, all_rows: bool = False) -> int | None:
         """Deliver what the engine has not acknowledged, see `LedgerSink.feed`."""
         started_at = self._clock()
         if not folder.is_dir():
@@ -139,7 +140,7 @@ class JournalSink(ABC):
                     continue
                 # A file shorter than what the engine has of it is another file.
                 start = offset if offset < size else 0
-                if self._holds_back(path.name, size - start):
+                if not all_rows and self._holds_back(path.name, size - start):
                     is_waiting = True
                     continue
                 unflushed_lines = 0

@@ -49,16 +49,11 @@ class SinkFeeder:
 
     def feed(self) -> None:
         """Deliver what the engine lacks; log a failure."""
-        try:
-            self.sink.feed(self._folder)
-        except (OSError, LedgerError) as error:
-            self._count_failure(str(error))
-        except Exception as error:  # noqa: BLE001 - a client's mistake must not end this work
-            self._count_failure(locate_error(error))  # its text may have parts of a row
-        else:
-            if self._failures_in_row:
-                self._log("sink", sink=self.name, text="takes rows again")
-            self._failures_in_row = 0
+        self._deliver(all_rows=False)
+
+    def deliver_rest(self) -> bool:
+        """Deliver all that the engine lacks. Return True if it has all rows then."""
+        return self._deliver(all_rows=True)
 
     def measure_lag(self) -> float:
         """Return the seconds by which the engine may be behind; at first, since the start."""
@@ -70,6 +65,21 @@ class SinkFeeder:
         offsets = self.sink.read_offsets(self._folder)
         sizes = read_sizes(list_segments(self._folder))
         return sum(max(0, size - offsets.get(name, 0)) for name, size in sizes.items())
+
+    def _deliver(self, *, all_rows: bool) -> bool:
+        """Deliver rows; log a failure. Return False also if another process delivers them."""
+        try:
+            has_fed = self.sink.feed(self._folder, all_rows=all_rows) is not None
+        except (OSError, LedgerError) as error:
+            self._count_failure(str(error))
+        except Exception as error:  # noqa: BLE001 - a client's mistake must not end this work
+            self._count_failure(locate_error(error))  # its text may have parts of a row
+        else:
+            if self._failures_in_row:
+                self._log("sink", sink=self.name, text="takes rows again")
+            self._failures_in_row = 0
+            return has_fed
+        return False
 
     def _count_failure(self, reason: str) -> None:
         self.failures += 1

@@ -31,7 +31,7 @@ class PostgresSink:
         with self._store.open_writer():
             pass
 
-    def feed(self, folder: Path) -> int | None:
+    def feed(self, folder: Path, *, all_rows: bool = False) -> int | None:  # noqa: ARG002 - none waits
         """Feed what the database lacks, see `LedgerSink.feed`."""
         self._store.keep_connection()
         lines = self._store.feed(folder)

@@ -306,6 +306,9 @@ class LedgerPart(Part):
     """`each`: a row is on disk before its provider is called, and before its answer ends."""
     on_disk_full: Literal["refuse", "serve"] = "refuse"
     """The treatment of calls whose row cannot be written: refuse them, or serve them."""
+    deliver_on_stop: Duration = 0.0
+    """Seconds for which a gateway that stops tries again to give the store and the sinks the rows
+    that they lack. `0s`: it tries once."""
     keep: Duration = 0.0
     """Seconds that rows stay in the store; `0s` keeps them for ever."""
     keep_journal: Duration = 0.0
