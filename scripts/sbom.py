@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlencode
 
 type Component = dict[str, Any]
 
@@ -36,7 +37,7 @@ _PINNED_UV = re.compile(
     r"^(?P<name>uv)==(?P<version>\S+)(?P<rest>(?: \\\n    --hash=\S+)+)", re.MULTILINE
 )
 _HASH = re.compile(r"sha256:([0-9a-f]{64})")
-_DPKG_FORMAT = "${Package} ${Version} ${Architecture}\n"
+_DPKG_FORMAT = "${Package} ${Version} ${Architecture} ${source:Package} ${source:Version}\n"
 
 
 def list_vendored() -> Iterator[Component]:
@@ -90,14 +91,17 @@ def list_image_parts() -> Iterator[Component]:
     version = platform.python_version()
     python = _make_component("platform", "python", version, [])
     yield {**python, "purl": f"pkg:generic/python@{version}"}
-    distribution = platform.freedesktop_os_release()["ID"]
+    release = platform.freedesktop_os_release()
+    distro = f"{release['ID']}-{release.get('VERSION_ID', 'testing')}"
     asked = ["dpkg-query", "--show", f"--showformat={_DPKG_FORMAT}"]
     output = subprocess.run(asked, check=True, capture_output=True, text=True).stdout
     for line in output.splitlines():
-        name, version, machine = line.split()
+        name, version, machine, source, source_version = line.split()
         component = _make_component("library", name, version, [])
         component["bom-ref"] = f"deb:{name}:{machine}@{version}"
-        purl = f"pkg:deb/{distribution}/{name}@{version.replace('+', '%2B')}?arch={machine}"
+        upstream = f"{source}@{source_version}"
+        qualifiers = urlencode({"arch": machine, "distro": distro, "upstream": upstream})
+        purl = f"pkg:deb/{release['ID']}/{quote(name)}@{quote(version)}?{qualifiers}"
         yield {**component, "purl": purl}
     for file in sorted(ROOT.glob(".venv/lib/python3*/site-packages/*.libs/*.so*")):
         package = file.parent.name.removesuffix(".libs")

@@ -15,6 +15,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from scripts import audit
 from tests.docs.pages import ROOT
 from tests.package.conftest import uv
 from tests.package.test_contents import VERSION
@@ -250,6 +251,9 @@ def test_the_image_has_the_packages_of_its_system_in_the_sbom(tmp_path: Path) ->
     (libc,) = [part for ref, part in parts.items() if ref.startswith("deb:libc6:")]
     assert (name.partition(":")[0], version) == (libc["name"], libc["version"])
     assert libc["purl"].startswith("pkg:deb/debian/libc6@")
+    query = audit.make_query(libc["purl"])
+    assert query["package"]["name"] == "glibc"
+    assert query["version"] == version
     (library,) = [part for part in parts.values() if part["type"] == "file"]
     assert library["name"] == "psycopg_binary/libpq-1.so.5"
     assert library["hashes"][0]["content"] == hashlib.sha256(b"x").hexdigest()
