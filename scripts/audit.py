@@ -53,7 +53,7 @@ def find_vulnerabilities(client: httpx.Client, packages: list[str]) -> Iterator[
 def make_query(package: str) -> dict[str, Any]:
     """Return what OSV is asked about a package URL.
 
-    OSV knows packages of Debian by their source package and release, which the URL has as qualifiers.
+    OSV knows packages of Debian by source package and release: qualifiers of the URL.
     """
     if not package.startswith("pkg:deb/"):
         return {"package": {"purl": package}}
