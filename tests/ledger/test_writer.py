@@ -12,7 +12,7 @@ import pytest
 from gateway.core.ledger_rows import FinalRow, IntentRow, Row
 from gateway.ledger.errors import JournalError
 from gateway.ledger.journal import Journal, list_segments, read_rows
-from gateway.ledger.recovery import Recovered, recover
+from gateway.ledger.recovery import Recovered, read_open_calls, recover
 from gateway.ledger.writer import LedgerWriter, Policy
 from tests.ledger.conftest import Start
 from tests.ledger.rows import attempt, entry, intent, reprice
@@ -115,6 +115,21 @@ def test_policy_serve_continues_and_writes_rows_late_in_order(
     assert bench.stored == [*CALL, entry("b")]
     bench.journal.close()
     assert bench.stored[-1] is None  # CLOSED: no call is open
+
+
+def test_a_kill_loses_the_rows_that_wait_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is what docs/promises.md names as the price of `serve`: not even recovery sees the call."""
+    bench = Bench(tmp_path, "serve", monkeypatch)
+    bench.full = True
+    for row in CALL:
+        bench.record(row)
+    assert bench.record.late_row_count == len(CALL)
+    assert bench.stored == []
+    assert read_open_calls(bench.journal.folder) == []  # what the next process finds
+    bench.full = False
+    bench.journal.close()
 
 
 def test_late_rows_beyond_the_limit_are_lost_and_counted(
