@@ -1,1 +1,1 @@
-"""Programs for those who build and release the gateway; none of them is part of an installation."""
+"""Programs that build, release and audit the gateway; no installation has them."""

@@ -89,7 +89,7 @@ def find_sbom() -> Path:
 
 
 def run_audit(client: httpx.Client, file: Path) -> int:
-    """Print what is known of the components of an SBOM; return the exit status."""
+    """Print the known vulnerabilities of an SBOM's components; return the exit status."""
     packages = list_packages(json.loads(file.read_text("utf-8")))
     try:
         found = sorted(find_vulnerabilities(client, packages))

