@@ -91,9 +91,13 @@ def stop_gateway(gateway: KilledGateway) -> list[str]:
 
 
 def leave_out_newer_store(wrong: list[str]) -> list[str]:
-    """Leave out what such a version writes to its log at its end."""
-    lines = [line for line in wrong if _NEWER_STORE not in line]
-    for _ in range(len(wrong) - len(lines)):
+    """Leave out what such a version writes to its log at its end.
+
+    A traceback shows lines of the sources that are installed by then, so those of this version.
+    """
+    refusals = [line for line in wrong if _NEWER_STORE in line]
+    lines = [line for line in wrong if line not in refusals and not line.startswith("    raise ")]
+    for _ in refusals:
         lines.remove("Traceback (most recent call last):")
     return lines
 
