@@ -14,11 +14,20 @@
 # The shipped configuration is /app/config. Mount your own with -v ./config:/app/config:ro.
 # Other commands: docker run --rm tiergate explain "Prove that 2 is prime."
 
-ARG PYTHON=3.13
+# Where that image cannot be pulled, build on one of your own: --build-arg BASE=python:3.13-slim. `make pins` adds
+# the digest of the tag, as python:3.13-slim@sha256:..., and brings it up to date.
+ARG BASE=python:3.13-slim
 
-FROM python:${PYTHON}-slim AS build
-# The only place with the version of uv; scripts/setup reads it from here.
-ARG UV=0.13.9
+FROM ${BASE} AS base
+ARG EXTRAS="postgres otel prices"
+# llama.cpp needs libgomp, which is not in its wheel.
+RUN if [ "${EXTRAS#*local}" != "$EXTRAS" ]; then \
+        apt-get update -qq && \
+        apt-get install -qq --no-install-recommends libgomp1 && \
+        rm -rf /var/lib/apt/lists/*; \
+    fi
+
+FROM base AS build
 ARG EXTRAS="postgres otel prices"
 # Use the certificates of the base image, with those that you added, and only its Python.
 ENV UV_COMPILE_BYTECODE=1 \
@@ -26,8 +35,10 @@ ENV UV_COMPILE_BYTECODE=1 \
     UV_NO_CACHE=1 \
     UV_PYTHON_DOWNLOADS=never \
     UV_SYSTEM_CERTS=1
-RUN python3 -m venv /uv && /uv/bin/python -m pip install --quiet --no-cache-dir "uv==$UV"
 WORKDIR /app
+# uv by its hashes. uv then installs the locked packages and the build back end by theirs.
+COPY scripts/uv.txt scripts/uv.txt
+RUN python3 -m venv /uv && /uv/bin/python -m pip install --quiet --no-cache-dir --require-hashes --only-binary :all: --requirement scripts/uv.txt
 # Dependencies first: a change of the gateway's code then reuses this layer.
 COPY pyproject.toml uv.lock ./
 RUN /uv/bin/uv sync --frozen --quiet --no-default-groups $(for one in $EXTRAS; do printf -- '--extra %s ' "$one"; done) --no-install-project
@@ -36,19 +47,12 @@ COPY docs/row.schema.json docs/row.schema.json
 COPY config config
 COPY gateway gateway
 RUN /uv/bin/uv sync --frozen --quiet --no-default-groups $(for one in $EXTRAS; do printf -- '--extra %s ' "$one"; done) --no-editable
-# The list of contents, as CycloneDX: /app/sbom.cdx.json.
+# The list of contents, as CycloneDX, with the packages of the base: /app/sbom.cdx.json.
 RUN /uv/bin/uv export --frozen --quiet --no-default-groups $(for one in $EXTRAS; do printf -- '--extra %s ' "$one"; done) --format cyclonedx1.5 --output-file sbom.cdx.json
-COPY scripts/vendored.py scripts/vendored.py
-RUN python3 scripts/vendored.py sbom.cdx.json
+COPY scripts/sbom.py scripts/sbom.py
+RUN python3 scripts/sbom.py sbom.cdx.json --image
 
-FROM python:${PYTHON}-slim
-ARG EXTRAS="postgres otel prices"
-# llama.cpp needs libgomp, which is not in its wheel.
-RUN if [ "${EXTRAS#*local}" != "$EXTRAS" ]; then \
-        apt-get update -qq && \
-        apt-get install -qq --no-install-recommends libgomp1 && \
-        rm -rf /var/lib/apt/lists/*; \
-    fi
+FROM base
 RUN groupadd --gid 8484 tiergate && \
     useradd --uid 8484 --gid 8484 --no-create-home --home-dir /data --shell /usr/sbin/nologin tiergate && \
     install -d -o 8484 -g 8484 -m 0700 /data

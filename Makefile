@@ -1,6 +1,6 @@
 # Needs git, make, and either uv or a Python that can make a venv. Writes into .venv, .tools and data
 # alone, but for what bench-peers and bench-report say.
-.PHONY: help install dev engines run quick test check fmt screenshots clients newest law3 drift bench bench-peers bench-report bench-samples trace-call bench-quick bench-chunk bench-ledger ledger-scale bench-limits bench-routing timing hostile openapi classifier learning rerouting metamorphic sound versions lines budgets losses shares failover kill outage queries reload roll replicas scale scale-figures leave dist sbom step chaos soak uploads upgrade simulate applications bill agents replay twin clean
+.PHONY: help install dev engines run quick test check fmt screenshots clients newest law3 drift bench bench-peers bench-report bench-samples trace-call bench-quick bench-chunk bench-ledger ledger-scale bench-limits bench-routing timing hostile openapi classifier learning rerouting metamorphic sound versions lines budgets losses shares failover kill outage queries reload roll replicas scale scale-figures leave dist sbom pins audit release release-next criteria step chaos soak uploads upgrade simulate applications bill agents replay twin clean
 .DEFAULT_GOAL := help
 # Some containers set it. Each of the processes that tests start would then compile all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -194,6 +194,21 @@ dist: dev ## the wheel, the sdist and the SBOM, into dist
 
 sbom: dev ## what the gateway stands on, from uv.lock, as CycloneDX, into dist
 	@scripts/package sbom
+
+pins: dev ## pin images, uv and the build back end at their newest, by digest and hash, and show the difference for a review
+	@.venv/bin/python -m scripts.pins
+
+audit: sbom ## known vulnerabilities of all that the SBOM lists, by OSV; says so where OSV does not answer
+	@.venv/bin/python -m scripts.audit
+
+release: dev ## wheel, sdist, SBOM, Helm chart and SHA256SUMS into dist, and the image; refuses a tree or a version that is not ready
+	@.venv/bin/python -m scripts.release
+
+release-next: dev ## after the tag: upgrades are tried from this release, and the changelog has a new heading
+	@.venv/bin/python -m scripts.release next
+
+criteria: dev ## what must hold for version 1.0.0, and which of it holds
+	@.venv/bin/python -m scripts.criteria
 
 step: dev ## as many clients as the gateway takes, ten times as many, and as many again; fails where it breaks
 	@.venv/bin/python -m tests.e2e.step_trial 10

@@ -117,7 +117,16 @@ def commands(package: PeerPackage) -> list[list[str]]:
     if uv := shutil.which("uv") or (str(own) if own.exists() else None):
         return [
             [uv, "venv", "--quiet", "--python", python, place, "--allow-existing"],
-            [uv, "pip", "install", "--quiet", "--python", inside, package.requirement],
+            [
+                uv,
+                "pip",
+                "install",
+                "--no-config",
+                "--quiet",
+                "--python",
+                inside,
+                package.requirement,
+            ],
         ]
     return [
         [python, "-m", "venv", place],

@@ -224,7 +224,7 @@ def _report_new_file(new_file: Rebuild) -> None:
 def _verify(folder: Path) -> Iterator[SegmentReport]:
     try:
         yield from verify_journals(folder)
-    except OSError as error:
+    except (OSError, StoreError) as error:
         raise click.ClickException(f"the journal cannot be read: {error}") from error
 
 

@@ -28,11 +28,15 @@ from gateway.core import jsonio
 from gateway.core.ledger_rows import AttemptRow, FeedbackRow, FinalRow, IntentRow, RepriceRow, Row
 from gateway.ledger import chain
 from gateway.ledger.chain import NO_LINK, ChainReader, Link
-from gateway.ledger.errors import JournalError
+from gateway.ledger.errors import JournalError, StoreError
 from gateway.ledger.file_lock import FILE_MODE, try_lock
 from gateway.ledger.personal_part import add_salt
+from gateway.state.errors import describe_newer
 
 SEGMENT_SUFFIX = ".jsonl"
+FORM_FILE = "form"
+"""The file of a journal's folder that names the form of its lines; without it the form is 1."""
+JOURNAL_FORM = 1
 
 _MAX_SEGMENT_BYTES = 64_000_000  # bytes of a segment: seconds to read, and few files a day
 _MAX_UNSYNCED_ROWS = 1024  # the maximum of unsynced rows: what a busy process writes in 0.1 s
@@ -68,7 +72,7 @@ class Journal:
 
     `sync` brings a descriptor to the disk. `clock` returns seconds since the epoch. `token` makes
     names unique. `limit` is the size in bytes from which a new segment begins. Raises JournalError
-    if the folder cannot be written.
+    if the folder cannot be written, StoreError if a newer version has written it.
     """
 
     def __init__(
@@ -102,6 +106,7 @@ class Journal:
         self._sync_task: asyncio.Task[None] | None = None  # the sync that all waiters share
         self._rows_waiting = asyncio.Event()
         self._group_is_full = asyncio.Event()
+        check_form(folder)
         try:
             self._segment = self._create()
         except OSError as error:
@@ -365,8 +370,26 @@ def read_rows(
         chain_reader.end(rest)
 
 
+def check_form(folder: Path) -> None:
+    """Raise StoreError if a newer version has written journals that this one cannot read.
+
+    Versions only add fields to rows. One that has to break with that raises `JOURNAL_FORM`, and
+    writes it into the folder before its first row.
+    """
+    try:
+        form = (folder / FORM_FILE).read_bytes().strip()
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if form != b"%d" % JOURNAL_FORM:
+        raise StoreError(describe_newer(f"the journal in {folder}"))
+
+
 def list_segments(folder: Path) -> list[Path]:
-    """Return the segments of a folder, oldest first; none if the folder does not exist."""
+    """Return the segments of a folder, oldest first; none if the folder does not exist.
+
+    Raises StoreError if a newer version has written them in another form.
+    """
+    check_form(folder)
     return sorted(folder.glob(f"*{SEGMENT_SUFFIX}"))
 
 

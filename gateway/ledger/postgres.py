@@ -29,6 +29,7 @@ from gateway.ledger.schema import (
     build_inserts,
 )
 from gateway.ledger.sql_store import FEED_LOCK, SqlStore
+from gateway.state.errors import describe_newer
 
 try:
     import psycopg
@@ -294,11 +295,7 @@ class PostgresStore(SqlStore):
         self._lock_migration(connection)  # an error closes the connection, which unlocks it
         version = _read_version(connection)  # again: another process may have been first
         if version > len(POSTGRES_MIGRATIONS):
-            message = (
-                f"the store was made by a newer version of tiergate (schema {version}):"
-                " update this one"
-            )
-            raise StoreError(message)
+            raise StoreError(describe_newer(f"the store (schema {version})"))
         if 0 < version < _FIRST_PARTITIONED_VERSION:
             partitions.prepare_migration(connection, self._clock())
         with connection.transaction():

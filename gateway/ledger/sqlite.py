@@ -47,6 +47,7 @@ from gateway.ledger.sqlite_columns import (
 from gateway.ledger.sqlite_damage import GarbledValueError, Identity
 from gateway.ledger.store import Rebuild
 from gateway.settings.data_folder import SQLITE_SCHEME
+from gateway.state.errors import describe_newer
 
 # After a checkpoint the WAL keeps up to 8 MB: twice what usually gathers.
 _WAL_SIZE_LIMIT = "PRAGMA journal_size_limit = 8388608"
@@ -469,11 +470,7 @@ class SqliteStore(SqlStore):
         connection.execute("PRAGMA journal_mode = WAL")
         with self.transaction(connection):
             if version > len(SQLITE_MIGRATIONS):
-                message = (
-                    f"{self.path} was made by a newer version of tiergate (schema {version}):"
-                    " update this one"
-                )
-                raise StoreError(message)
+                raise StoreError(describe_newer(f"{self.path} (schema {version})"))
             for statements in SQLITE_MIGRATIONS[version:]:
                 for statement in statements:
                     connection.execute(statement)

@@ -4,6 +4,7 @@ LimitsError
     KeyChangeError   a change to a key that is refused
         KeyFileError   a key file that cannot be changed
     KeyStoreError    a key database that cannot be reached, read or written
+        NewerKeyStoreError    one that a newer version has made
 """
 
 from typing import Literal
@@ -36,3 +37,7 @@ class KeyFileError(KeyChangeError):
 
 class KeyStoreError(LimitsError):
     """An error of a key database. Its text never shows a password."""
+
+
+class NewerKeyStoreError(KeyStoreError):
+    """A key database that a newer version has made: no wait and no last known copy helps."""

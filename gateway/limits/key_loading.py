@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from gateway.limits import keys
-from gateway.limits.errors import KeyStoreError
+from gateway.limits.errors import KeyStoreError, NewerKeyStoreError
 from gateway.limits.key_file import KeyFile
 from gateway.limits.key_store.followed_keys import FollowedKeys
 from gateway.limits.key_store.last_copy import LastKeyCopy
@@ -51,7 +51,8 @@ def load_key_table(
                 log,
             )
         except KeyStoreError as error:
-            hint = "Start the database, or check its URL in `keys`."
+            is_newer = isinstance(error, NewerKeyStoreError)
+            hint = "" if is_newer else "Start the database, or check its URL in `keys`."
             raise ConfigError([source.make_mistake(("keys",), f"{error}.", hint)]) from None
     extra = environ.get("TIERGATE_KEYS", "")
     return keys.load(part.store, source.file.parent, extra, database=followed_keys, log=log)

@@ -5,6 +5,14 @@ ObjectStoreError   the database of owned objects cannot be opened, read or writt
 """
 
 
+def describe_newer(place: str) -> str:
+    """Return why an older version leaves data alone, and what to do. `place` shows no password."""
+    return (
+        f"{place} was made by a newer version of tiergate: update this one, or restore the data of"
+        " before the update"
+    )
+
+
 class StoreUnavailable(Exception):
     """Raised if Redis was not asked, did not answer or refused. The reason quotes nothing."""
 

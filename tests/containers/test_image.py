@@ -22,8 +22,8 @@ from gateway.settings.loader import load
 from tests.containers import files
 from tests.containers.files import ROOT, DockerfileStage
 
-BUILD, FINAL = files.stages()
-"""Two stages; a third one needs new tests here."""
+BASE, BUILD, FINAL = files.stages()
+"""Three stages; a fourth one needs new tests here."""
 
 CONFIG = """\
 version: 1
@@ -41,21 +41,32 @@ def project() -> dict[str, dict[str, dict[str, object]]]:
 
 
 def test_the_default_python_is_one_the_project_takes() -> None:
-    given = re.search(r"^ARG PYTHON=3\.(\d+)$", files.text("Dockerfile"), re.MULTILINE)
+    given = re.search(
+        r"^ARG BASE=python:3\.(\d+)-slim(@sha256:[0-9a-f]{64})?$",
+        files.text("Dockerfile"),
+        re.MULTILINE,
+    )
     assert given
     least = str(project()["project"]["requires-python"]).removeprefix(">=3.")
     assert int(given[1]) >= int(least)
 
 
-def test_uv_is_one_version_here_and_in_setup() -> None:
+def test_one_argument_names_the_base_of_all_stages() -> None:
+    """A machine without that image builds on another one: --build-arg BASE=..."""
+    assert [stage.base for stage in (BASE, BUILD, FINAL)] == ["${BASE}", "base", "base"]
+    assert [run for run in BUILD.all("RUN") + FINAL.all("RUN") if "apt-get" in run] == []
+
+
+def test_uv_is_one_version_here_and_in_setup_and_installed_by_hash() -> None:
     """A newer uv that behaves differently changes nothing until somebody adopts it."""
-    pin = BUILD.all("ARG")[0]
-    assert re.fullmatch(r"UV=\d+\.\d+\.\d+", pin)
+    pin = re.search(r"^uv==(\d+\.\d+\.\d+) \\$", files.text("scripts/uv.txt"), re.MULTILINE)
+    assert pin
     (made,) = [run for run in BUILD.all("RUN") if "pip install" in run]
-    assert made.endswith('"uv==$UV"')
-    assert """"uv==$(sed -n 's/^ARG UV=//p' Dockerfile)\"""" in files.text("scripts/setup")
+    option = "--require-hashes --only-binary :all: --requirement scripts/uv.txt"
+    assert made.endswith(option)
+    assert option in files.text("scripts/setup")
     least = str(tomllib.loads(files.text("pyproject.toml"))["tool"]["uv"]["required-version"])
-    assert Version(pin.removeprefix("UV=")) in SpecifierSet(least)
+    assert Version(pin[1]) in SpecifierSet(least)
 
 
 def test_only_copied_files_reach_the_build() -> None:
@@ -74,7 +85,7 @@ def test_what_the_project_is_packed_from_is_copied() -> None:
     named = [tables["project"]["readme"], *tables["project"]["license-files"]]
     assert "docs/row.schema.json" in packed
     apart = {name for name in named if name.partition("/")[0] not in packed}
-    paths = {"scripts/vendored.py"}  # writes the SBOM
+    paths = {"scripts/sbom.py", "scripts/uv.txt"}  # writes the SBOM; uv
     assert {*packed, *apart, *paths, "pyproject.toml", "uv.lock"} == copied
 
 

@@ -91,6 +91,7 @@ REASONS = {
     "needs a package of its own; make clients runs it",
     "needs a ClickHouse server; tests/cli/test_costs_store.py asks one",
     "tests/docs/test_first_change.py runs it in a copy of the tree",
+    "needs a tree without changes; tests/package/test_release.py runs it in a copy",
 }
 """Reasons that a block may give for not running."""
 

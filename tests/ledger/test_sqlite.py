@@ -241,7 +241,8 @@ def test_a_store_of_schema_2_shows_no_savings_without_a_baseline(
 def test_a_store_of_a_newer_version_is_an_error(store: SqliteStore) -> None:
     change(store.path, f"PRAGMA user_version = {len(SQLITE_MIGRATIONS) + 1}")
     with pytest.raises(
-        StoreError, match=r"newer version of tiergate \(schema \d+\): update this one"
+        StoreError,
+        match=r"\(schema \d+\) was made by a newer version of tiergate: update this one, or",
     ):
         SqliteStore(f"sqlite:///{store.path}")
 

@@ -12,7 +12,7 @@ import pytest
 from gateway.core.ledger_rows import FinalRow, IntentRow, Row
 from gateway.ledger.errors import JournalError
 from gateway.ledger.journal import Journal, list_segments, read_rows
-from gateway.ledger.recovery import Recovered, recover
+from gateway.ledger.recovery import Recovered, read_open_calls, recover
 from gateway.ledger.writer import LedgerWriter, Policy
 from tests.ledger.conftest import Start
 from tests.ledger.rows import attempt, entry, intent, reprice
@@ -110,6 +110,8 @@ def test_policy_serve_continues_and_writes_rows_late_in_order(
     for row in CALL:
         bench.record(row)
     assert (bench.stored, bench.received, bench.record.late_row_count) == ([], CALL, 5)
+    # The price of `serve`: after a kill the next process would not even find the call.
+    assert read_open_calls(bench.journal.folder) == []
     bench.full = False
     bench.record(entry("b"))
     assert bench.stored == [*CALL, entry("b")]

@@ -30,7 +30,7 @@ class SetupResult(NamedTuple):
 def checkout(tmp_path: Path) -> Path:
     """A checkout, and the programs that it needs beside it; no compiler is among them."""
     root = tmp_path / "checkout"
-    for name in ("pyproject.toml", "uv.lock", "Dockerfile", "scripts/setup"):
+    for name in ("pyproject.toml", "uv.lock", "scripts/setup", "scripts/uv.txt"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, root / name)
     tools = tmp_path / "bin"

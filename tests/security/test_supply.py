@@ -89,6 +89,32 @@ def test_sec_supply_packages_that_had_trojans_are_not_installed(name: str) -> No
     assert name not in {str(package["name"]) for package in packages()}
 
 
+def test_sec_supply_what_builds_the_package_has_hashes_and_nothing_else_may_build() -> None:
+    """SEC-SUPPLY: uv refuses a build requirement without a hash."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["uv"]
+    assert settings["require-build-hashes"] is True
+    pinned = {entry["requirement"].partition("==")[0]: entry["hashes"] for entry in settings["build-constraint-dependencies"]}  # fmt: skip
+    assert {"hatchling", "editables", "packaging", "pathspec", "pluggy"} <= pinned.keys()
+    for hashes in pinned.values():
+        assert hashes
+        assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", digest) for digest in hashes)
+    lock = tomllib.loads((ROOT / "uv.lock").read_text("utf-8"))["manifest"]["build-constraints"]
+    assert {entry["name"]: entry["hashes"] for entry in lock} == pinned
+
+
+def test_sec_supply_setup_and_image_install_no_package_without_a_hash() -> None:
+    """SEC-SUPPLY: pip, which brings uv, checks the hashes of scripts/uv.txt."""
+    for name in ("Dockerfile", "scripts/setup"):
+        text = (ROOT / name).read_text("utf-8")
+        assert text.count("pip install") == 1
+        assert text.count("--require-hashes") == 1
+    text = (ROOT / "scripts/uv.txt").read_text("utf-8")
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    assert re.fullmatch(r"uv==\S+ \\", lines[0])
+    assert len(lines) > 10
+    assert all(re.fullmatch(r"    --hash=sha256:[0-9a-f]{64}( \\)?", line) for line in lines[1:])
+
+
 def test_sec_supply_the_image_installs_locked_packages_and_no_secret() -> None:
     """SEC-SUPPLY: --frozen or --locked, from the lock; no key is a build argument."""
     dockerfile = (ROOT / "Dockerfile").read_text("utf-8")

@@ -7,8 +7,12 @@ from io import BytesIO
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-FORMER = "e992731a53acb032480b818be1082a78ed544543"
-"""The last commit whose rows have version 4."""
+LAST_RELEASE = ROOT / "tests/upgrade/last_release"
+"""The version and the commit of the last release. `make release-next` moves it.
+
+Before the first release the version is `none`, and the commit is the last whose rows have version 4.
+"""
+FORMER = LAST_RELEASE.read_text("utf-8").split()[1]
 _PARTS = ("gateway", "config", "pyproject.toml")
 
 

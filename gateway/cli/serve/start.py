@@ -31,6 +31,7 @@ from gateway.cli.serve.supervisor import HANDLED_SIGNALS, describe_unshared, sup
 from gateway.cli.session import CommandSession
 from gateway.core.target import TIERS
 from gateway.ledger.errors import StoreDamagedError, StoreError
+from gateway.ledger.journal import check_form
 from gateway.ledger.store import open_store
 from gateway.limits.key_file import KeyFile
 from gateway.limits.startup_check import find_unshared_limits
@@ -259,8 +260,10 @@ def _check_start(session: CommandSession, host: str) -> None:
     config = source.config
     if mistakes := find_refusals(session.built_config, session.load_key_table(), host):
         raise ConfigError(mistakes)
+    data = find_data_folder(environ)
     try:
-        open_store(resolve_store_url(config.ledger.store, find_data_folder(environ)))
+        check_form(data / config.ledger.journal)
+        open_store(resolve_store_url(config.ledger.store, data))
     except StoreDamagedError:
         return  # the gateway rebuilds it when it starts
     except StoreError as error:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from gateway.core import jsonio
-from gateway.limits.errors import KeyStoreError
+from gateway.limits.errors import KeyStoreError, NewerKeyStoreError
 from gateway.limits.key_store.store import (
     ChangeKey,
     DatabaseCursor,
@@ -25,6 +25,7 @@ from gateway.limits.key_store.store import (
 )
 from gateway.state.audit import AuditQuery, AuditRow, parse_row
 from gateway.state.database.base import SqlDatabase
+from gateway.state.errors import describe_newer
 
 _SCHEMA_VERSION = 1
 _TABLES = (
@@ -142,7 +143,7 @@ class SqlKeyDatabase(SqlDatabase):
         yield from filter(None, (parse_row(entry.encode()) for (entry,) in entries))
 
     def prepare(self, connection: Any) -> None:
-        """Make the tables unless they exist. Raises KeyStoreError for those of a newer version."""
+        """Make the tables unless they exist. Raises NewerKeyStoreError for newer ones."""
         if not self.has_tables(connection):
             with self.transaction(connection):
                 for sql in _TABLES:
@@ -152,8 +153,7 @@ class SqlKeyDatabase(SqlDatabase):
                     connection.execute(sql, [secrets.token_hex(16), _SCHEMA_VERSION])
         (version,) = connection.execute("SELECT version FROM client_key_store").fetchone()
         if version > _SCHEMA_VERSION:
-            message = f"{self.place} was made by a newer version of tiergate: update this one"
-            raise KeyStoreError(message)
+            raise NewerKeyStoreError(describe_newer(self.place))
 
 
 def _read_cursor(connection: Any) -> DatabaseCursor:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from threading import Event, Thread
 
 from gateway.core.errors import Problem
-from gateway.limits.errors import KeyStoreError
+from gateway.limits.errors import KeyStoreError, NewerKeyStoreError
 from gateway.limits.key_store.last_copy import LastKeyCopy
 from gateway.limits.key_store.store import (
     DatabaseCursor,
@@ -67,6 +67,8 @@ class FollowedKeys:
         """The moment at which the keys were last known to be current."""
         try:
             self._apply(database.read_changes(None))
+        except NewerKeyStoreError:
+            raise  # a start; a running gateway keeps its keys for `keys.stale` while others upgrade
         except KeyStoreError as error:
             self._use_copy(error)
         database.close()  # no connection may pass on to another process

@@ -15,7 +15,7 @@ from gateway.core import jsonio
 from gateway.core.call import Key
 from gateway.core.owned_object import OwnedObject
 from gateway.state.database.base import SqlDatabase
-from gateway.state.errors import ObjectStoreError
+from gateway.state.errors import ObjectStoreError, describe_newer
 
 _MAX_ID_CHARS = 512
 """The most characters of an id; the gateway remembers no longer one."""
@@ -184,8 +184,7 @@ class ObjectDatabase(SqlDatabase):
                 sql = self.adapt("UPDATE owned_object_store SET version = ?")
                 connection.execute(sql, [len(_MIGRATIONS)])
         if self._read_version(connection) > len(_MIGRATIONS):
-            message = f"{self.place} was made by a newer version of tiergate: update this one"
-            raise ObjectStoreError(message)
+            raise ObjectStoreError(describe_newer(self.place))
 
     def _read_version(self, connection: Any) -> int:
         if not self.has_tables(connection):

@@ -1,0 +1,1 @@
+"""Programs that build, release and audit the gateway; no installation has them."""
