@@ -118,7 +118,7 @@ class _Answer(msgspec.Struct):
 def parse_vector(body: bytes) -> list[float] | None:
     """Return the vector in an answer; None if there is none."""
     try:
-        (row,) = msgspec.convert(jsonio.loads(body), _Answer).data
+        (row,) = msgspec.convert(jsonio.loads_bounded(body), _Answer).data
     except (ValueError, msgspec.ValidationError):
         return None
     return row.embedding or None

@@ -243,7 +243,7 @@ class _Verdict(msgspec.Struct, forbid_unknown_fields=True):
 def parse_verdict(body: bytes) -> Tier | None:
     """Return the tier in a judge's answer; None if the answer is not exactly what was asked for."""
     try:
-        answer = msgspec.convert(jsonio.loads(body), _Answer)
+        answer = msgspec.convert(jsonio.loads_bounded(body), _Answer)
         (choice,) = answer.choices
         return msgspec.convert(jsonio.loads(choice.message.content.encode()), _Verdict).tier
     except (ValueError, msgspec.ValidationError):
