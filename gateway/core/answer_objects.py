@@ -48,7 +48,7 @@ def find_answer_objects(dialect: str, data: bytes, *, has_thread: bool) -> list[
     if not any(mark in data for mark in _MARKS[dialect]):
         return []
     try:
-        value = jsonio.loads(data)
+        value = jsonio.loads_bounded(data)
     except jsonio.JsonError:
         return []
     found: dict[tuple[str, str], MadeObject] = {}

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from gateway.core import jsonio
+from gateway.core import json_size, jsonio
 from gateway.core.errors import ProblemError
 from gateway.core.jsonio import Json, JsonError, Members
 from gateway.core.object_ids import (
@@ -136,6 +136,8 @@ class BatchFileReader:
         try:
             if len(line) > MAX_LINE_BYTES:
                 self._stop(f"has more than {MAX_LINE_BYTES:,} bytes")
+            elif json_size.exceeds(line, json_size.MAX_VALUES):
+                self._stop(f"has more than {json_size.MAX_VALUES:,} JSON values")
             elif line.strip():
                 self._add_request(line)
         except JsonError:

@@ -12,6 +12,8 @@ from typing import Any
 import msgspec
 import orjson
 
+from gateway.core import json_size
+
 type Json = Any
 """Decoded JSON: dict, list, str, int, float, bool or None."""
 
@@ -54,6 +56,21 @@ def loads(data: bytes | memoryview) -> Json:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:
         raise JsonError(f"{error.msg} at byte {error.pos}") from None
+
+
+def loads_bounded(data: bytes, max_values: int = json_size.MAX_VALUES) -> Json:
+    """Read one JSON value that no limit of the server bounds: an answer, or JSON in a text.
+
+    Raises JsonError as `loads` does, and for more than `max_values` values, before it parses any.
+    """
+    if json_size.exceeds(data, max_values):
+        raise JsonError(f"more than {max_values:,} values")
+    return loads(data)
+
+
+def loads_text(text: str) -> Json:
+    """Read JSON in a text of a message, such as the arguments of a tool. Raises JsonError."""
+    return loads_bounded(text.encode("utf-8", "replace"), json_size.MAX_PART_VALUES)
 
 
 def make_reader(kind: Any) -> Callable[[bytes], Any]:

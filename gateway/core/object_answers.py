@@ -8,7 +8,7 @@ from collections.abc import Container, Iterable, Mapping
 
 import msgspec
 
-from gateway.core import jsonio
+from gateway.core import json_size, jsonio
 from gateway.core.jsonio import Json, Members
 from gateway.core.object_ids import find_file_name
 
@@ -120,6 +120,8 @@ def read_page(body: bytes, list_member: str) -> ObjectPage | None:
 
     Such an answer must not reach the client: it may show objects of other keys.
     """
+    if json_size.exceeds(body, json_size.MAX_VALUES):
+        return None
     try:
         members = jsonio.read_members(body)
         return ObjectPage(members, list_member) if list_member in members else None

@@ -27,7 +27,7 @@ def find_stable_id(user: str) -> str:
 
 def _find_stable_member(user: str) -> str:
     try:
-        identity: Json = jsonio.loads(user.encode("utf-8", "replace"))
+        identity: Json = jsonio.loads_text(user)
     except jsonio.JsonError:
         return user
     for name in _STABLE_MEMBERS:

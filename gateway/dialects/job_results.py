@@ -143,7 +143,7 @@ class ResultReader:
         if self._is_unknown or not line.strip():
             return
         try:
-            value = jsonio.loads(line)
+            value = jsonio.loads_bounded(line)
         except jsonio.JsonError:
             self._is_unknown = True
             return

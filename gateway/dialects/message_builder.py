@@ -195,7 +195,7 @@ class MessageBuilder(ABC):
         if part.arguments.strip() in ("", "null"):  # some hosts write null where there are none
             return {}
         try:
-            value = jsonio.loads(part.arguments.encode())
+            value = jsonio.loads_text(part.arguments)
         except jsonio.JsonError:
             value = None
         if isinstance(value, dict):

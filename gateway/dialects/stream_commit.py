@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 
-from gateway.core import jsonio, sse
+from gateway.core import json_size, jsonio, sse
 from gateway.core.errors import Problem
 from gateway.core.usage import Usage
 from gateway.dialects.stream_frames import (
@@ -52,6 +52,9 @@ class StreamBuffer(ABC):
         if self.problem is not None:
             return b""
         data = self._splitter.feed(data)
+        if json_size.exceeds(data, json_size.MAX_PART_VALUES):
+            self.problem = make_broken_problem("a frame with too many JSON values")
+            return b""
         if data:
             return self._release(data)
         if self._splitter.size > MAX_FRAME_BYTES:

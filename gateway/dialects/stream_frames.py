@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from gateway.core import jsonio, sse
+from gateway.core import json_size, jsonio, sse
 from gateway.core.errors import Problem
 from gateway.core.events import AnswerMetadata, Event, Failed
 from gateway.core.jsonio import Json
@@ -61,7 +61,7 @@ type FrameReader = Callable[[bytes, bytes], Frame]
 def parse_payload(payload: bytes) -> Json:
     """Return the JSON value of a payload; None if it is not JSON."""
     try:
-        return jsonio.loads(payload)
+        return jsonio.loads_bounded(payload, json_size.MAX_PART_VALUES)
     except jsonio.JsonError:
         return None
 
@@ -156,6 +156,9 @@ class SseDecoder(FrameDecoder):
         if self._is_over:
             return out
         data = self._splitter.feed(data)
+        if json_size.exceeds(data, json_size.MAX_PART_VALUES):
+            self._fail(make_broken_problem("a frame with too many JSON values"), out)
+            return out
         for raw in sse.split_data_frames(data):
             payload = sse.read_data(raw)
             if payload and self._take(self._read_frame(raw, payload), out):

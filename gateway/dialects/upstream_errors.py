@@ -76,7 +76,7 @@ def add_sentence(problem: Problem, sentence: str) -> Problem:
     message = f"{problem.message} {sentence}"
     body = problem.body
     if body is not None:
-        value = jsonio.loads(body)
+        value = jsonio.loads_bounded(body)
         holder = value.get("error", value) if isinstance(value, dict) else None
         if isinstance(holder, dict) and isinstance(text := holder.get("message"), str):
             holder["message"] = f"{text} {sentence}"
@@ -100,7 +100,7 @@ def read_error_answer(words: ErrorWords, status: int, body: bytes) -> Problem:
 def _read_body(words: ErrorWords, body: bytes) -> tuple[bytes | None, str]:
     """An error body, where a client's SDK can show it, and its text to search in."""
     try:
-        value = jsonio.loads(body)
+        value = jsonio.loads_bounded(body)
     except jsonio.JsonError:
         return None, body[:_MAX_SEARCHED_BYTES].decode("utf-8", "replace").lower()
     client_body = body if isinstance(value, words.displayable_types) and value else None

@@ -18,6 +18,7 @@ type Redactor = Callable[[bytes], bytes]
 """Strikes text that the operator configures out of UTF-8 text."""
 
 _CHUNK_LENGTH = 4_096  # characters: no pattern holds up the other threads for longer
+_SLICE_LENGTH = 65_536  # characters: the same, for the patterns of media
 _STRING_LIMITS = (65_536, 8_192, 1_024, 128)
 """Maximum lengths of strings in a text that is too long, in characters; the first that is
 enough."""
@@ -74,6 +75,8 @@ _DATA_URL_PATTERN = re.compile(
     r"data:([\w.+/-]{0,100})(?:;[\w=.+-]{1,100}){0,8};base64,([\w+/=%-]*)"
 )
 _BASE64_PATTERN = re.compile(rf"(?<![\w+/-])[A-Za-z0-9+/_-]{{{_MIN_MEDIA_LENGTH},}}+={{0,2}}")
+_GAP_PATTERN = re.compile(r"[^A-Za-z0-9_+/=%;:,.-]")
+_BASE64_RUN_PATTERN = re.compile(r"[A-Za-z0-9_+/=%-]+")
 _SPACE_PATTERN = re.compile(
     r"(?<=[a-z.,;:!?)\u0080-\uffff])(?<![Bb]earer)(?<![Bb]asic)[ \t](?=[A-Za-z\u0080-\uffff])"
 )
@@ -179,8 +182,33 @@ def _replace_media(text: str) -> str:
     if separator and prefix.startswith("data:") and " " not in text and "\n" not in text:
         # The text is one data URL, maybe megabytes long: it needs no search.
         return _describe_media(text[len(prefix) + len(separator) :], prefix[5:].partition(";")[0])
-    text = _DATA_URL_PATTERN.sub(lambda match: _describe_media(match[2], match[1]), text)
-    return _BASE64_PATTERN.sub(lambda match: _describe_media(match[0], "base64"), text)
+    slices: list[str] = []
+    for part in _split_between_media(text):
+        if slices:
+            time.sleep(0)  # lets the event loop run, as in redact_text
+        part = _DATA_URL_PATTERN.sub(lambda match: _describe_media(match[2], match[1]), part)  # noqa: PLW2901
+        slices.append(_BASE64_PATTERN.sub(lambda match: _describe_media(match[0], "base64"), part))
+    return "".join(slices)
+
+
+def _find_base64_end(text: str, start: int) -> int:
+    """Return the end of the base64 at a place in a text."""
+    match = _BASE64_RUN_PATTERN.match(text, start)
+    return start if match is None else match.end()
+
+
+def _split_between_media(text: str) -> Iterator[str]:
+    """Split a text after a character that is part of no base64 and of no data URL.
+
+    A long text without such a character is split after base64.
+    """
+    start, longest = 0, 2 * _SLICE_LENGTH
+    while len(text) - start > longest:
+        gap = _GAP_PATTERN.search(text, start + _SLICE_LENGTH, start + longest)
+        end = _find_base64_end(text, start + longest) if gap is None else gap.end()
+        yield text[start:end]
+        start = end
+    yield text[start:]
 
 
 def _describe_media(base64: str, media_type: str) -> str:

@@ -143,7 +143,7 @@ class _Answer(msgspec.Struct):
 def parse_vectors(body: bytes, count: int) -> list[list[float]] | None:
     """Return the vectors in an answer, in the order of the texts; None if any is missing."""
     try:
-        rows = msgspec.convert(jsonio.loads(body), _Answer).data
+        rows = msgspec.convert(jsonio.loads_bounded(body), _Answer).data
     except (ValueError, msgspec.ValidationError):
         return None
     if count > 1:

@@ -10,6 +10,7 @@ from gateway.cache.cached_response import CachedResponse
 from gateway.cache.response_cache import ResponseStore
 from gateway.cache.response_store import ResponseChain
 from gateway.cache.semantic.cache import SemanticCache
+from gateway.core import json_size
 from gateway.core.answer_objects import may_make_objects
 from gateway.core.call import Call
 from gateway.core.decision import Decision, Plan
@@ -63,11 +64,9 @@ from gateway.routing.router import Router, decide
 from gateway.telemetry.log import Log
 from gateway.upstream import continuation
 from gateway.upstream.failover import Upstream
+from gateway.upstream.large_work import LargeWork
 from gateway.upstream.relay import get_inspector
 from gateway.upstream.upstream_request import UpstreamRequest, UpstreamResponse, compute_call_times
-
-_LARGE_BODY_BYTES = 1_000_000
-"""Bytes from which on a body is read in a thread, so that the event loop does not wait."""
 
 
 class _AdmittedCall(NamedTuple):
@@ -117,7 +116,7 @@ class Engine:
         self._missing_models = MissingModels(clock)
         self._escalation = Escalation(self._run_upstream, self._context_loader, log)
         self._recorder, self._keep_transcript, self._on_loss = recorder, keep_transcript, on_loss
-        self._clock, self._large_body_lock = clock, asyncio.Lock()
+        self._clock, self._large_work = clock, LargeWork()
         self._end_user_hasher, self._objects = end_user_hasher, objects
 
     async def serve(self, call: Call, keepalive: KeepaliveClient = SILENT_CLIENT) -> Response:
@@ -146,7 +145,8 @@ class Engine:
     ) -> Response:
         router, context_loader = self.router, self._context_loader
         read = partial(dialect.read_call, call)
-        client_body = await self._run_in_thread(read) if _is_large(call) else read()
+        is_large = json_size.is_large(call.body)
+        client_body = await self._large_work.run(read, is_large=is_large)
         if self._end_user_hasher is not None:
             account.end_user = self._end_user_hasher.find(call, dialect, client_body)
         chain = await self.memory.read(call, dialect, client_body)
@@ -169,7 +169,9 @@ class Engine:
         decision_recorder = DecisionRecorder(router, call_features, dialect, context)
         account.make_decision_record = decision_recorder
         try:
-            decision, plan = decision_recorder.decide(self._decision_cache)
+            decision, plan = await self._large_work.run(
+                partial(decision_recorder.decide, self._decision_cache), is_large=is_large
+            )
         except ProblemError:
             account.refused_guards = decision_recorder.list_guards()
             raise
@@ -177,7 +179,13 @@ class Engine:
         self._check_load(decision)
 
         admitted = await self._admit(
-            account, body, decision_recorder, decision, plan, has_waited=body is not client_body
+            account,
+            body,
+            decision_recorder,
+            decision,
+            plan,
+            has_waited=body is not client_body,
+            is_large=is_large,
         )
         decision, plan, cache_key = admitted.decision, admitted.plan, admitted.cache_key
         context_loader.note_decision(call, call_features, context, decision, plan, router)
@@ -185,7 +193,7 @@ class Engine:
         started_at, client_deadline = compute_call_times(call, self._clock(), stream=prompt.stream)
         request = UpstreamRequest(
             call=call, body=body, translatable=translatable, dialect=dialect, plan=plan,
-            lab=decision.lab, tier=name_timers(decision.tier, dialect.operation),
+            is_large=is_large, lab=decision.lab, tier=name_timers(decision.tier, dialect.operation),
             started_at=started_at, client_deadline=client_deadline, call_account=account,
             reasoning_notes=admitted.notes or {},
             makes_objects=may_make_objects(
@@ -226,7 +234,7 @@ class Engine:
         def find() -> list[NamedObject]:
             return find_objects(CALL_MARKS[dialect.name].api, body.raw, body.value)
 
-        named_objects = await self._run_in_thread(find) if _is_large(call) else find()
+        named_objects = await self._large_work.run(find, is_large=json_size.is_large(call.body))
         return await self._objects.find_call_place(call.key, named_objects)
 
     def _check_load(self, decision: Decision) -> None:
@@ -256,6 +264,7 @@ class Engine:
         plan: Plan,
         *,
         has_waited: bool,
+        is_large: bool,
     ) -> _AdmittedCall:
         """Reserve what a call may cost, and load what earlier calls have left for it.
 
@@ -263,7 +272,7 @@ class Engine:
         `has_waited` before, the limiter tries all options at once. Raises ProblemError.
         """
         call, call_features, limiter = account.call, decision_recorder.call, self._limiter
-        cache_key = await self._make_cache_key(call, body, decision, plan)
+        cache_key = await self._make_cache_key(call, body, decision, plan, is_large=is_large)
         reserving = None
         if limiter is not None and limiter.applies_to(call.key):
             reserving = limiter.reserve(
@@ -294,7 +303,7 @@ class Engine:
             self._recorder.note_decision(account, decision)
         if reservation is not None and reservation.plan is not plan:
             plan = reservation.plan
-            cache_key = await self._make_cache_key(call, body, decision, plan)
+            cache_key = await self._make_cache_key(call, body, decision, plan, is_large=is_large)
             _, cached, _, session = await _gather_needed(
                 None,
                 self._response_cache.find(call, cache_key),
@@ -304,13 +313,13 @@ class Engine:
         return _AdmittedCall(decision, plan, cache_key, cached, notes, session)
 
     async def _make_cache_key(
-        self, call: Call, body: RequestBody, decision: Decision, plan: Plan
+        self, call: Call, body: RequestBody, decision: Decision, plan: Plan, *, is_large: bool
     ) -> str | None:
         """Make the cache key of a call's answer; None if it has none."""
         if not self._response_cache.is_enabled:
             return None
         make_key = partial(self._response_cache.make_key, call, body, decision, plan)
-        return await self._run_in_thread(make_key) if _is_large(call) else make_key()
+        return await self._large_work.run(make_key, is_large=is_large)
 
     async def _find_answer(
         self, request: UpstreamRequest, account: RecordedAccount, cached: CachedResponse | None
@@ -423,11 +432,6 @@ class Engine:
                 raise
         return response
 
-    async def _run_in_thread[T](self, work: Callable[[], T]) -> T:
-        """Run slow work on a large body in a thread, one at a time; other calls go on."""
-        async with self._large_body_lock:
-            return await asyncio.to_thread(work)
-
     async def explain(
         self, call: Call, chain: ResponseChain | None = None
     ) -> tuple[Decision, Plan, list[tuple[Loss, ...]]]:
@@ -473,10 +477,6 @@ class Engine:
         await self._context_loader.drain()
         if self._limiter is not None:
             await self._limiter.wait_settled()
-
-
-def _is_large(call: Call) -> bool:
-    return len(call.body) > _LARGE_BODY_BYTES
 
 
 async def _gather_needed[A, B, C, D](

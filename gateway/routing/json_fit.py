@@ -24,7 +24,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
 def fits(text: str, schema: Json) -> bool:
     """True if a text is JSON and fits the schema, if there is one."""
     try:
-        value = jsonio.loads(text.encode("utf-8", "replace"))
+        value = jsonio.loads_text(text)
     except jsonio.JsonError:
         return False
     return not isinstance(schema, dict) or _Fit(schema).check(value, schema, _MAX_DEPTH)

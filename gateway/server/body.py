@@ -3,8 +3,8 @@
 import asyncio
 
 from gateway.core.errors import ClientGone, Problem, ProblemError
+from gateway.core.json_size import ValueCount
 from gateway.limits.load_shedding import MemoryReservation
-from gateway.server.json_value_count import ValueCount
 from gateway.server.request_headers import Receive
 from gateway.settings.schema.server import ServerPart, WaitPart
 
@@ -36,7 +36,7 @@ class BodyReader:
             raise self._make_too_large_error()
         counter = self._make_counter(allows_token_ids=allows_token_ids)
         counter.add(data)
-        counter.check()
+        self._check_count(counter)
         memory.reserve_body(len(data))
         if len(data) > LARGE_BODY_BYTES:
             memory.reserve_json(data)
@@ -94,7 +94,7 @@ class BodyReader:
                 if has_more:  # read to the end, so that the client reads the refusal
                     parts.clear()
                     continue
-                counter.check()
+                self._check_count(counter)
             if not has_more and not parts:
                 return data
             parts.append(data)
@@ -109,6 +109,16 @@ class BodyReader:
         return ValueCount(
             self._max_values * _TOKEN_ID_FACTOR if allows_token_ids else self._max_values
         )
+
+    @staticmethod
+    def _check_count(counter: ValueCount) -> None:
+        """Raise ProblemError, request_too_large, if a body has too many values."""
+        if counter.is_exceeded:
+            message = (
+                f"The request body has more than {counter.max_values:,} JSON values"
+                " (server.max_values). Send less in one request."
+            )
+            raise ProblemError(Problem(kind="request_too_large", message=message))
 
     def _make_too_large_error(self) -> ProblemError:
         message = f"The request body is larger than {self._max_bytes:,} bytes (server.max_body)."

@@ -2,19 +2,23 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any, NoReturn
 
 import msgspec
 
+from gateway.core import json_size
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.target import Provider, Timers
 from gateway.dialects import StreamInspector, TargetDialect
+from gateway.dialects.embeddings import OPERATION as EMBEDDINGS
 from gateway.dialects.stream_frames import make_broken_problem
 from gateway.routing.features import estimate_tokens
 from gateway.upstream import credential_masking, prepare_request
 from gateway.upstream.balance.member_load import MemberLoads
 from gateway.upstream.client import ProviderClient, ProviderResponse
 from gateway.upstream.health import TargetHealth
+from gateway.upstream.large_work import LargeWork
 from gateway.upstream.media_fetch import MediaFetcher
 from gateway.upstream.prepare_request import Adapter
 from gateway.upstream.provider_quota import AccountModelKey, QuotaTracker, TokenEstimate
@@ -66,6 +70,7 @@ class AttemptRunner:
         self._wait_until_ready = wait_until_ready
         self._media_fetcher = media_fetcher
         self._wall = wall
+        self._large_work = LargeWork()
 
     async def __call__(self, request: UpstreamRequest, candidate: Candidate) -> UpstreamResponse:
         """Ask one candidate; ask again without the state that it refuses. Raises ProblemError."""
@@ -123,8 +128,16 @@ class AttemptRunner:
             await self._wait_until_ready(provider)
         if self._media_fetcher is not None and prepare_request.has_media(request):
             request = await prepare_request.fill_media(self._media_fetcher, request, candidate)
-        target_dialect, adapter, headers, written_body, tail, recorder, dropped_names = (
-            prepare_request.prepare(request, candidate)
+        (
+            target_dialect,
+            adapter,
+            headers,
+            written_body,
+            tail,
+            recorder,
+            dropped_names,
+        ) = await self._large_work.run(
+            partial(prepare_request.prepare, request, candidate), is_large=request.is_large
         )
         call_account, is_parallel = request.call_account, request.is_parallel
         attempt_account = await call_account.attempt_started(
@@ -180,14 +193,13 @@ class AttemptRunner:
                 and not stream
                 and (body := provider_response.take_whole(_MAX_RESPONSE_BYTES)) is not None
             ):
-                _accept_body(
-                    response, request, adapter, body
-                )  # it has come with its head, as most do
+                # It has come with its head, as most do.
+                await self._accept_body(response, request, adapter, body)
             else:
                 first_content_deadline = min(
                     sent_at + timers.first_content, request.client_deadline
                 )
-                await _read_response(
+                await self._read_response(
                     response,
                     request,
                     target_dialect,
@@ -218,37 +230,88 @@ class AttemptRunner:
             attempt.fail(TRUNCATED_PROBLEM)
         return response
 
+    async def _read_response(
+        self,
+        response: UpstreamResponse,
+        request: UpstreamRequest,
+        target_dialect: TargetDialect,
+        adapter: Adapter,
+        timers: Timers,
+        deadlines: tuple[float, float],
+        retry_after: float | None,
+    ) -> None:
+        """Read an answer up to its commit point. Raises ProblemError.
 
-async def _read_response(
-    response: UpstreamResponse,
-    request: UpstreamRequest,
-    target_dialect: TargetDialect,
-    adapter: Adapter,
-    timers: Timers,
-    deadlines: tuple[float, float],
-    retry_after: float | None,
-) -> None:
-    """Read an answer up to its commit point. Raises ProblemError.
-
-    `deadlines` are those of its first content and of its end.
-    """
-    provider_response, (first_content_deadline, deadline) = response.provider_response, deadlines
-    try:
-        if provider_response.status != 200:
-            body = await collect_body(provider_response, timers, deadline, _MAX_ERROR_BYTES)
-            body = target_dialect.complete_error(body, provider_response.get_header)
-            _raise_refusal(provider_response, body, adapter, retry_after)
-        if request.body.prompt.stream:
-            await _read_until_commit(
-                response, request, adapter, (timers.idle, first_content_deadline, deadline)
-            )
-        else:
-            body = await collect_body(provider_response, timers, deadline, _MAX_RESPONSE_BYTES)
-            _accept_body(response, request, adapter, body)
+        `deadlines` are those of its first content and of its end.
+        """
+        provider_response, (first_content_deadline, deadline) = (
+            response.provider_response,
+            deadlines,
+        )
+        try:
+            if provider_response.status != 200:
+                body = await collect_body(provider_response, timers, deadline, _MAX_ERROR_BYTES)
+                body = target_dialect.complete_error(body, provider_response.get_header)
+                _raise_refusal(provider_response, body, adapter, retry_after)
+            if request.body.prompt.stream:
+                await _read_until_commit(
+                    response, request, adapter, (timers.idle, first_content_deadline, deadline)
+                )
+            else:
+                body = await collect_body(provider_response, timers, deadline, _MAX_RESPONSE_BYTES)
+                await self._accept_body(response, request, adapter, body)
+                await provider_response.close()
+        except BaseException:
             await provider_response.close()
-    except BaseException:
-        await provider_response.close()
-        raise
+            raise
+
+    async def _accept_body(
+        self, response: UpstreamResponse, request: UpstreamRequest, adapter: Adapter, body: bytes
+    ) -> None:
+        """Take a whole answer.
+
+        Raises ProblemError if it has failed, has too many values to be read, or is incomplete for a
+        strict call.
+        """
+        _check_value_count(response, request, body)
+        summary = await self._large_work.run(
+            partial(adapter.summarize, body), is_large=json_size.is_large(body)
+        )
+        problem = summary.problem
+        if (
+            problem is None
+            and request.requires_complete
+            and not summary.complete
+            and not summary.is_pending
+        ):
+            problem = TRUNCATED_PROBLEM
+        if problem is not None:
+            masked_problem = credential_masking.mask_problem(
+                response.provider_response.secret, problem
+            )
+            raise ProblemError(
+                msgspec.structs.replace(
+                    masked_problem, usage=summary.usage, content_bytes=summary.content_bytes
+                )
+            )
+        response.body = body if summary.body is None else summary.body
+        response.summary = summary
+
+
+def _check_value_count(response: UpstreamResponse, request: UpstreamRequest, body: bytes) -> None:
+    """Check that an answer has few enough values to be read. Raises ProblemError.
+
+    Vectors pass unread to a client of the same dialect, however many they are.
+    """
+    max_values = json_size.MAX_VALUES
+    if request.dialect.operation == EMBEDDINGS and response.dialect_name == request.dialect.name:
+        return
+    if json_size.exceeds(body, max_values):
+        message = (
+            f"The answer of {response.target.provider.name} has more than {max_values:,} JSON"
+            " values. Ask for less in one request, or for a stream."
+        )
+        raise ProblemError(Problem(kind="upstream_error", message=message, spent="maybe"))
 
 
 def build_account_model_key(request: UpstreamRequest, candidate: Candidate) -> AccountModelKey:
@@ -297,33 +360,6 @@ def _build_stream_error(
     """Return the error of a stream without content, with its usage as far as it has stated that."""
     masked_problem = credential_masking.mask_problem(response.provider_response.secret, problem)
     return ProblemError(msgspec.structs.replace(masked_problem, usage=inspector.usage))
-
-
-def _accept_body(
-    response: UpstreamResponse, request: UpstreamRequest, adapter: Adapter, body: bytes
-) -> None:
-    """Take a whole answer.
-
-    Raises ProblemError if it has failed, or is incomplete for a strict call.
-    """
-    summary = adapter.summarize(body)
-    problem = summary.problem
-    if (
-        problem is None
-        and request.requires_complete
-        and not summary.complete
-        and not summary.is_pending
-    ):
-        problem = TRUNCATED_PROBLEM
-    if problem is not None:
-        masked_problem = credential_masking.mask_problem(response.provider_response.secret, problem)
-        raise ProblemError(
-            msgspec.structs.replace(
-                masked_problem, usage=summary.usage, content_bytes=summary.content_bytes
-            )
-        )
-    response.body = body if summary.body is None else summary.body
-    response.summary = summary
 
 
 async def collect_body(

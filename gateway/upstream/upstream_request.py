@@ -94,6 +94,8 @@ class UpstreamRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The question that the semantic cache compares, if this answer may serve similar questions."""
     requires_complete: bool = False
     """True if a whole answer must be complete: the gateway asks again for an incomplete one."""
+    is_large: bool = False
+    """True if work on the body takes long: it runs in a thread."""
     omits_reasoning: bool = False
     """True if no reasoning state is sent, since its maker refused it."""
     fetched_media: dict[str, FetchedMedia] = {}

@@ -223,3 +223,9 @@ def test_a_batch_may_name_its_model_elsewhere() -> None:
 def test_an_empty_file_is_no_batch() -> None:
     assert read_file(b"").problem == "The file has no request."
     assert read_file(b"\n \n").problem == "The file has no request."
+
+
+def test_the_gateway_gives_up_at_a_line_with_too_many_values() -> None:
+    """A line has room for five million values, which would hold the event loop."""
+    facts = read_file(line({"model": "a", "messages": [], "x": [1] * 400_000}))
+    assert facts.problem == "Line 1 of the file has more than 400,000 JSON values."

@@ -126,3 +126,9 @@ def test_an_item_that_shows_no_id_is_nobodys() -> None:
 @pytest.mark.parametrize("body", [b"{}", b"[]", b"<html>", b'{"data":{}}', b'{"objects":[]}'])
 def test_what_is_no_page_is_none(body: bytes) -> None:
     assert read_page(body, "data") is None
+
+
+@pytest.mark.parametrize("item", [b"[]", b"1", b'{"id":"a"}'])
+def test_a_page_with_too_many_values_is_no_page(item: bytes) -> None:
+    """A list of 16 MB has room for millions of values, each a Python object."""
+    assert read_page(b'{"data":[' + b",".join([item] * 400_001) + b"]}", "data") is None

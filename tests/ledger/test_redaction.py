@@ -288,3 +288,20 @@ def test_redacted_json_stays_json(value: Any) -> None:
     if b"\\ud" not in data:
         redacted, _ = redact(data)
         jsonio.loads(redacted)
+
+
+def test_media_in_a_long_text_are_replaced_wherever_it_is_cut() -> None:
+    """The gateway searches a long text in slices; no slice begins in the middle of media."""
+    media = "data:image/png;base64," + "QUJD" * 500
+    for pad in range(0, 131_000, 13_100):
+        text = "see " + "word. " * (pad // 6) + media + " and " + "x, " * 40_000 + media + " end"
+        kept, _ = redact(text.encode(), max_bytes=10_000_000)
+        assert kept.count(b"[1,500 bytes of image/png]") == 2
+        assert b"QUJD" not in kept
+
+
+@pytest.mark.parametrize("mark", [".", ";", "QUJD", "data:", ":,"])
+def test_a_long_text_without_a_gap_is_searched_too(mark: str) -> None:
+    text = "see " + mark * (400_000 // len(mark))
+    kept, _ = redact(text.encode(), max_bytes=10_000_000)
+    assert kept == (b"see [300,000 bytes of base64]" if mark == "QUJD" else text.encode())

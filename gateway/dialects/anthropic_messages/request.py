@@ -342,7 +342,7 @@ def _find_session(user: str) -> str:
     if not user.startswith("{"):
         return user.rpartition(_SESSION_MARK)[2] if _SESSION_MARK in user else ""
     try:
-        identity = jsonio.loads(user.encode("utf-8", "replace"))
+        identity = jsonio.loads_text(user)
     except jsonio.JsonError:
         return ""
     session = identity.get("session_id")

@@ -166,12 +166,11 @@ def fold(stream: bytes) -> bytes:
 
 def _read_input(text: str) -> msgspec.Raw | Object:
     """Return a tool's input as the model wrote it; input that was cut goes into `_raw`."""
-    raw = text.encode()
     try:
-        jsonio.loads(raw)
+        jsonio.loads_text(text)
     except jsonio.JsonError:
         return {"_raw": text}
-    return msgspec.Raw(raw)
+    return msgspec.Raw(text.encode())
 
 
 def _grow_block(block: Object, delta: Object) -> None:

@@ -288,7 +288,7 @@ def _make_citation(source: Object, start: int, end: int) -> Citation:
 def _read_input(text: str) -> Json:
     """Return the input of a hosted tool; input that was cut is not JSON and goes into `_raw`."""
     try:
-        return jsonio.loads(text.encode()) if text else {}
+        return jsonio.loads_text(text) if text else {}
     except jsonio.JsonError:
         return {"_raw": text}
 

@@ -170,7 +170,7 @@ RAW_ARGUMENTS = "_raw"
 def parse_arguments(text: str) -> Object:
     """Return a call's arguments as an object; anything else becomes a member of one."""
     try:
-        value = jsonio.loads(text.encode("utf-8", "replace")) if text.strip() else None
+        value = jsonio.loads_text(text) if text.strip() else None
     except jsonio.JsonError:
         value = text
     if value is None:  # some hosts write null where there are none

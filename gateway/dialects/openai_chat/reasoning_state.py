@@ -98,7 +98,7 @@ def remove_foreign_reasoning(body: RequestBody, target: Target) -> BodyPatch:
 def _read_details(state: str) -> list[Json]:
     """Return the blocks of a state; none if the state is only the name of a member."""
     try:
-        value = jsonio.loads(state.encode())
+        value = jsonio.loads_text(state)
     except jsonio.JsonError:
         return []
     return value if isinstance(value, list) else []

@@ -260,7 +260,7 @@ class MessageEncoder:
 
     def _add_details(self, state: str, message: Object) -> None:
         try:
-            details = jsonio.loads(state.encode())
+            details = jsonio.loads_text(state)
         except jsonio.JsonError:
             details = None
         if isinstance(details, list):

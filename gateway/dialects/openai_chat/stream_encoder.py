@@ -362,7 +362,7 @@ def _decode_base64(text: str) -> bytes | None:
 def _read_custom_input(arguments: str) -> str:
     """Return the text of a custom tool from the arguments of the function in its place."""
     try:
-        value = jsonio.loads(arguments.encode())
+        value = jsonio.loads_text(arguments)
     except jsonio.JsonError:
         return arguments
     text = value.get("input") if isinstance(value, dict) else None

@@ -100,7 +100,7 @@ def read_slot(text: str) -> SlotContent:
         return SlotContent(text.removeprefix(_REDACTED_PREFIX), redacted=True)
     if text.startswith(_CALL_PREFIX):
         try:
-            call, state = jsonio.loads(text.removeprefix(_CALL_PREFIX).encode())
+            call, state = jsonio.loads_text(text.removeprefix(_CALL_PREFIX))
         except (JsonError, TypeError, ValueError):
             return SlotContent(text)
         return SlotContent(str(state), call=str(call))

@@ -406,7 +406,7 @@ class ToolCallWriter:
 def _read_single_text(arguments: str) -> str:
     """Read the one text argument of a function that stands for a custom tool."""
     try:
-        value = jsonio.loads(arguments.encode())
+        value = jsonio.loads_text(arguments)
     except jsonio.JsonError:
         return arguments
     texts = [*value.values()] if isinstance(value, dict) else []

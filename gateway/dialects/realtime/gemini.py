@@ -7,7 +7,7 @@ its own, so that no count is lost. Source: the Live API reference, and the types
 
 import msgspec
 
-from gateway.core import jsonio
+from gateway.core import json_size, jsonio
 from gateway.core.jsonio import Json
 from gateway.core.usage import Usage
 from gateway.dialects.gemini import usage as gemini_usage
@@ -70,7 +70,7 @@ class GeminiMessageReader:
     def read(self, data: bytes) -> list[SessionEvent]:
         """See MessageReader."""
         try:
-            message = _as_object(jsonio.loads(data))
+            message = _as_object(jsonio.loads_bounded(data, json_size.MAX_PART_VALUES))
         except jsonio.JsonError:
             return []
         content = _as_object(message.get("serverContent"))

@@ -7,7 +7,7 @@ Realtime reference, and the types of OpenAI's SDK.
 
 import msgspec
 
-from gateway.core import jsonio
+from gateway.core import json_size, jsonio
 from gateway.core.jsonio import Json
 from gateway.core.units import parse_quantity
 from gateway.core.usage import Usage, count_cached_media, parse_count, sum_media_tokens
@@ -77,7 +77,7 @@ class OpenAIMessageReader:
         if kind not in _READ_TYPES:
             return []
         try:
-            event = _as_object(jsonio.loads(data))
+            event = _as_object(jsonio.loads_bounded(data, json_size.MAX_PART_VALUES))
         except jsonio.JsonError:
             return []
         if kind in _SESSION_TYPES:

@@ -73,9 +73,9 @@ class ChatQuestion(msgspec.Struct, frozen=True):
     def read_score(self, body: bytes) -> Score | None:
         """Return the score of the tier in an answer; None unless it is exactly what was asked."""
         try:
-            answer = msgspec.convert(jsonio.loads(body), _ChatAnswer)
+            answer = msgspec.convert(jsonio.loads_bounded(body), _ChatAnswer)
             (choice,) = answer.choices
-            verdict = msgspec.convert(jsonio.loads(choice.message.content.encode()), _ChatVerdict)
+            verdict = msgspec.convert(jsonio.loads_text(choice.message.content), _ChatVerdict)
         except (ValueError, msgspec.ValidationError):
             return None
         return SCORE_BY_TIER[verdict.tier]

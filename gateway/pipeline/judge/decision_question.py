@@ -96,7 +96,7 @@ class DecisionQuestion(msgspec.Struct, frozen=True):
     def read_score(self, body: bytes) -> Score | None:
         """Return the probabilities in an answer as a score; None for a refusal, or if malformed."""
         try:
-            value = jsonio.loads(body)
+            value = jsonio.loads_bounded(body)
             if self.form == SYSTEM_ONE.name:
                 answer = msgspec.convert(value, _SystemOneAnswers).answers[_QUESTION_NAME]
                 return make_score(answer.probabilities)

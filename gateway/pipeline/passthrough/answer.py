@@ -49,7 +49,7 @@ def is_event_stream(content_type: str) -> bool:
 def read_object(body: bytes) -> dict[str, Json]:
     """Return the JSON object of an answer; an empty one if it is something else."""
     try:
-        value = jsonio.loads(body)
+        value = jsonio.loads_bounded(body)
     except jsonio.JsonError:
         return {}
     return value if isinstance(value, dict) else {}

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from gateway.core import jsonio
+from gateway.core import json_size, jsonio
 from gateway.core.call import Call
 from gateway.core.decision import Decision, Plan
 from gateway.core.errors import ClientGone, Problem, ProblemError
@@ -46,8 +46,7 @@ from gateway.routing.router import Router
 from gateway.telemetry.log import Log
 from gateway.upstream.client import ProviderClient, ProviderResponse
 from gateway.upstream.forwarded_request import ForwardedRequest
-
-_LARGE_BODY_BYTES = 1_000_000
+from gateway.upstream.large_work import LargeWork
 
 
 class PassThroughEngine:
@@ -78,7 +77,7 @@ class PassThroughEngine:
         self._end_user_hasher = end_user_hasher
         self._wait_until_ready = wait_until_ready
         self._log = log
-        self._large_body_lock = asyncio.Lock()
+        self._large_work = LargeWork()
         self._turns = itertools.count()
 
     async def serve(self, request: PassThroughRequest) -> Response:
@@ -110,7 +109,8 @@ class PassThroughEngine:
         cancel()
 
     async def _handle(self, request: PassThroughRequest, account: RecordedAccount) -> Response:
-        call, facts = request.call, await self._read(request, partial(read_facts, request))
+        call, is_large = request.call, json_size.is_large(request.body or b"")
+        facts = await self._large_work.run(partial(read_facts, request), is_large=is_large)
         user = call.end_user or facts.user or call.default_end_user
         if user:
             key = call.key
@@ -118,7 +118,9 @@ class PassThroughEngine:
         account.record_prompt(facts.prompt, 0, None)
         account.requested_model = facts.prompt.model or None
         features = Features(facts.prompt, call.dialect, call.key, call.options, None, call.hints)
-        ids = await self._read(request, partial(list_object_ids, request, facts))
+        ids = await self._large_work.run(
+            partial(list_object_ids, request, facts), is_large=is_large
+        )
         named_objects = await self._objects.find(call.key, ids)
         knows_all = len({item.id for item in named_objects}) == len(ids)
         if request.match.candidates[0].endpoint.creates == "batch":
@@ -158,13 +160,6 @@ class PassThroughEngine:
                 self.jobs.release(account, job)
             raise
         return await self._exchange(exchange, target)
-
-    async def _read[T](self, request: PassThroughRequest, work: Callable[[], T]) -> T:
-        """Read a body; for a large one in a thread, one at a time, so that other calls go on."""
-        if len(request.body or b"") <= _LARGE_BODY_BYTES:
-            return work()
-        async with self._large_body_lock:
-            return await asyncio.to_thread(work)
 
     async def _reserve(
         self,

@@ -130,7 +130,9 @@ class ServerPart(BaseModel):
     """The largest body that the gateway passes on in pieces, in bytes: by default a little more
     than the largest file that a provider takes (Gemini: 2 GiB)."""
     max_values: Annotated[int, Field(ge=1)] = 200_000
-    """The most JSON values in a request body. Embeddings may have twice as many, for token ids."""
+    """The most JSON values and names of members in a request body.
+
+    Embeddings may have twice as many, for token ids."""
     in_flight: Annotated[int, Field(ge=1)] = 512
     """The most calls at the same time in each worker; the gateway refuses more with 503 (529)."""
     connections: Annotated[int, Field(ge=1)] | None = None

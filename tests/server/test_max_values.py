@@ -1,4 +1,4 @@
-"""Test that JSON values are counted before a body is parsed; texts may hold any character."""
+"""Test that JSON values and names are counted before a body is parsed; texts may hold anything."""
 
 from typing import Any
 
@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from gateway.core import jsonio
 from gateway.core.errors import ProblemError
+from gateway.core.json_size import ValueCount
 from gateway.server.body import BodyReader
-from gateway.server.json_value_count import ValueCount
 from gateway.settings.schema.server import ServerPart
 from tests.e2e.upstream import Upstream
 from tests.server.gate import (
@@ -38,11 +38,14 @@ values = st.recursive(
 
 
 def count_values(value: Any) -> int:
-    """Count the values in a value, itself included; an empty object or list counts twice."""
+    """Count the values and names in a value, itself included; an empty object or list counts
+    twice.
+    """
     if not isinstance(value, dict | list):
         return 1
     parts = value.values() if isinstance(value, dict) else value
-    return 1 + (sum(map(count_values, parts)) if value else 1)
+    names = len(value) if isinstance(value, dict) else 0
+    return 1 + names + (sum(map(count_values, parts)) if value else 1)
 
 
 def count(body: bytes, piece_size: int, limit: int) -> int:
@@ -50,7 +53,7 @@ def count(body: bytes, piece_size: int, limit: int) -> int:
     counter = ValueCount(limit)
     for begin in range(0, len(body), piece_size):
         counter.add(body[begin : begin + piece_size])
-    counter.check()
+    BodyReader._check_count(counter)
     return counter.count
 
 
@@ -93,7 +96,7 @@ def test_200_000_values_pass_and_one_more_does_not(gate: Gate, provider: Upstrea
     """Exactly 200,000 values pass, one more does not."""
     body = chat()
     own_values = count_values(jsonio.loads(body))
-    fill = MAX_VALUES - own_values - 1
+    fill = MAX_VALUES - own_values - 2  # with the list and its name
     whole = body[:-1] + b',"x":[' + b",".join([b"1"] * fill) + b"]}"
     assert len(whole) > MAX_VALUES
     assert gate.ask(CHAT, whole).status == 200

@@ -1,0 +1,286 @@
+"""Measure how long one request or one answer holds the event loop, and how far it makes the gateway grow.
+
+    python -m bench.loop_hold [--only WORDS] [--values N] [--bytes N]
+
+A gateway serves on asyncio's own loop, and measures itself: `bench.loop_recorder`. A provider in
+this process answers. Each case sends one request twice: the first time the loop and the memory
+count, the second time the calls of C code in other threads, if there were any. Time is CPU time, so
+other programs on the machine do not count. Exit status: 0 every bound holds, 1 one was missed.
+"""
+
+import argparse
+import http.client
+import http.server
+import itertools
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bench.free_port import find_free_port
+from bench.loop_shapes import MODELS, Case, list_answers, list_requests, make_answer, make_request
+from gateway.core import json_size
+
+MAX_HOLD = 50.0
+"""Milliseconds of CPU at a stretch."""
+MAX_GROWTH = 8.0
+"""Times the size of the request or answer."""
+_SPARE_BYTES = 16_000_000
+"""Growth that counts for no request: buffers of sockets, threads, what an import loads."""
+_VALUE_BYTES = 500
+"""Further growth for each value and name: an object of Python, in each form of the request."""
+_NOTABLE_SECONDS = 0.02
+_OWN_VALUES = 100
+"""Values of the rest of a request or answer, at most."""
+MISSED = 1
+_ROOT = Path(__file__).parent.parent
+
+
+class Figures(msgspec.Struct, frozen=True):
+    """The figures of one case."""
+
+    case: Case
+    status: int
+    size: int
+    values: int
+    loop: float
+    """Milliseconds of CPU of the longest stretch on the loop."""
+    call: float
+    """Milliseconds of CPU of the longest call of C code in another thread."""
+    call_name: str
+    cpu: float
+    memory: int
+
+    @property
+    def growth(self) -> float:
+        """Return by how many times its size the gateway grew, beyond what its values may take."""
+        values = min(self.values, json_size.MAX_VALUES)
+        return max(0, self.memory - _SPARE_BYTES - _VALUE_BYTES * values) / self.size
+
+    @property
+    def hold(self) -> float:
+        """Return the milliseconds for which the loop could serve nobody else."""
+        return max(self.loop, self.call)
+
+    @property
+    def met(self) -> bool:
+        """True if both bounds hold."""
+        return self.hold <= MAX_HOLD and self.growth <= MAX_GROWTH
+
+
+class Provider(http.server.ThreadingHTTPServer):
+    """A provider of all dialects: it answers with `answer`, or with a short text."""
+
+    answer: bytes | None = None
+    daemon_threads = True
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        length = int(self.headers["content-length"])
+        while length > 0:
+            length -= len(self.rfile.read(min(length, 1 << 20)))
+        server = self.server
+        assert isinstance(server, Provider)
+        body = server.answer or _answer(self.path)
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def _answer(path: str) -> bytes:
+    if "embeddings" in path:
+        return b'{"object":"list","model":"e","data":[{"index":0,"embedding":[0.5]}],"usage":{"prompt_tokens":3,"total_tokens":3}}'
+    if "count" in path:
+        return b'{"input_tokens":3}'
+    lab = path.split("/")[1]
+    return make_answer(
+        {"chat": "chat", "claude": "messages", "reply": "responses", "google": "gemini"}[lab]
+    )
+
+
+class Gateway:
+    """A gateway under the recorder."""
+
+    def __init__(self, folder: Path, provider: int) -> None:
+        """Start it."""
+        self.port = find_free_port()
+        control = folder / "loop.sock"
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("TIERGATE_")}
+        environment |= {
+            "PYTHONPATH": str(_ROOT),
+            "TIERGATE_CONFIG": str(_ROOT / "bench/loop_hold.yaml"),
+            "TIERGATE_SERVER__PORT": str(self.port),
+            "TIERGATE_DATA": str(folder / "data"),
+            "BENCH_UPSTREAM": f"http://127.0.0.1:{provider}",
+        }
+        command = [sys.executable, "-P", str(_ROOT / "bench/loop_recorder.py"), str(control)]
+        self._log = folder / "log"
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._connect(control)
+        self._lines = self._socket.makefile("rwb")
+
+    def _connect(self, control: Path) -> None:
+        for _ in range(3_000):
+            try:
+                with socket.create_connection(("127.0.0.1", self.port)):
+                    self._socket.connect(str(control))
+                    return
+            except OSError:
+                if self._process.poll() is not None:
+                    break
+                time.sleep(0.02)
+        raise RuntimeError(f"the gateway did not start:\n{self._log.read_text()}")
+
+    def tell(self, word: str) -> Any:
+        """Begin or end a window."""
+        self._lines.write(f"{word}\n".encode())
+        self._lines.flush()
+        return json.loads(self._lines.readline())
+
+    def ask(self, path: str, body: bytes) -> int:
+        """Send a request, read its answer, and return the status."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+        try:
+            connection.request("POST", path, body, {"content-type": "application/json"})
+            answer = connection.getresponse()
+            answer.read()
+            return answer.status
+        finally:
+            connection.close()
+
+    def stop(self) -> None:
+        """End it."""
+        self._lines.close()
+        self._socket.close()
+        self._process.terminate()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+
+
+def measure(gateway: Gateway, provider: Provider, case: Case, size: int) -> Figures:
+    """Measure one case at a number of values, or of bytes of text."""
+    data = make_data(case, size)
+    provider.answer = data if case.is_answer else None
+
+    def ask() -> int:
+        return gateway.ask(case.path, make_small_request(case) if case.is_answer else data)
+
+    gateway.tell("start")
+    status = ask()
+    first = gateway.tell("stop")
+    second: dict[str, Any] = {"call": 0.0, "call_name": ""}
+    if first["cpu"] > _NOTABLE_SECONDS:
+        gateway.tell("start calls")
+        ask()
+        second = gateway.tell("stop")
+    return Figures(
+        case=case,
+        status=status,
+        size=len(data),
+        values=json_size.bound_values(data),
+        loop=first["loop"] * 1e3,
+        call=second["call"] * 1e3,
+        call_name=second["call_name"],
+        cpu=first["cpu"] * 1e3,
+        memory=first["memory"],
+    )
+
+
+def make_data(case: Case, size: int) -> bytes:
+    """Return the request or answer of a case; one with many values has as many as `size`."""
+    data = case.make(size)
+    if not case.is_text:
+        values = json_size.bound_values(data)
+        data = case.make(size * size // values - _OWN_VALUES)
+    return data
+
+
+_numbers = itertools.count()
+
+
+def make_small_request(case: Case) -> bytes:
+    """Return a request to which a case's answer belongs; no two are equal, because of the cache."""
+    text = b'"hi %d"' % next(_numbers)
+    if case.endpoint == "embeddings":
+        return b'{"model":"embed-1","input":%b}' % text
+    return make_request(case.endpoint, MODELS[case.target], text=text)
+
+
+@contextmanager
+def serve() -> Iterator[tuple[Gateway, Provider]]:
+    """Run a provider and a gateway."""
+    with tempfile.TemporaryDirectory(prefix="tiergate-loop-") as folder:
+        provider = Provider(("127.0.0.1", 0), _Handler)
+        threading.Thread(target=provider.serve_forever, daemon=True).start()
+        gateway = Gateway(Path(folder), provider.server_port)
+        try:
+            warm_up = b'"%b"' % (b"words " * 300_000)
+            gateway.ask("/v1/chat/completions", make_request("chat", "chat-1", text=warm_up))
+            yield gateway, provider
+        finally:
+            gateway.stop()
+            provider.shutdown()
+            provider.server_close()
+
+
+def render(figures: Figures) -> str:
+    """Format the figures of a case as a line."""
+    case = figures.case
+    kind = "answer" if case.is_answer else "request"
+    mark = " " if figures.met else "!"
+    return (
+        f"{mark} {kind:<8}{case.endpoint + ' > ' + case.target:<24}{case.form:<28}{figures.status:>4}"
+        f"{figures.size:>12,}{figures.values:>11,}{figures.loop:>8.1f}{figures.call:>8.1f}{figures.cpu:>9.0f}"
+        f"{figures.growth:>7.1f}  {figures.call_name if figures.call > 5 else ''}"
+    )
+
+
+HEAD = f"  {'kind':<8}{'endpoint > target':<24}{'form':<28}{'':>4}{'bytes':>12}{'values':>11}{'loop':>8}{'call':>8}{'cpu':>9}{'growth':>7}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and print; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m bench.loop_hold", description=__doc__)
+    parser.add_argument("--only", nargs="*", default=[], help="words that a line must have")
+    parser.add_argument("--values", type=int, default=200_000, help="of a case with many values")
+    parser.add_argument("--bytes", type=int, default=9_000_000, help="of a case with a long text")
+    options = parser.parse_args(arguments)
+    has_missed = False
+    sys.stdout.write(HEAD + "\n")
+    with serve() as (gateway, provider):
+        for case in (*list_requests(), *list_answers()):
+            words = f"{'answer' if case.is_answer else 'request'} {case.endpoint}>{case.target} {case.form}"
+            if not all(word in words for word in options.only):
+                continue
+            size = options.bytes if case.is_text else options.values
+            figures = measure(gateway, provider, case, size)
+            has_missed = has_missed or not figures.met
+            sys.stdout.write(render(figures) + "\n")
+            sys.stdout.flush()
+    return MISSED if has_missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,118 @@
+"""Count the values and names in JSON before it is parsed.
+
+Values cost more than their bytes: a value of two bytes becomes a Python object. A JSON library
+keeps the interpreter's lock until it is done, so no thread helps. So the gateway counts first, and
+refuses what has too many.
+
+Each value but the first follows a comma or the opening of an object or a list, and a colon follows
+each name. So the gateway counts these characters outside of strings. An empty object or list counts
+twice. A name counts like a value: an object with many names takes longest to parse. `bound_values`
+also counts characters in strings: it is fast, and never too low.
+"""
+
+MAX_VALUES = 400_000
+"""The most values in what no client's limit bounds: an answer of a provider, a file's line."""
+MAX_PART_VALUES = 100_000
+"""The most values in a part of one: an event of a stream, a message of a session, JSON in a text
+such as the arguments of a tool."""
+LARGE_BYTES = 1_000_000
+"""Bytes above which work on JSON holds the event loop for too long."""
+_MANY_VALUES = 6_000
+"""Values, names apart, above which it does too: so many small messages take 20 ms to translate."""
+_COUNTED_BYTES = 131_072
+"""Bytes above which the gateway counts for that: fewer have no room for so many values."""
+_SLICE_BYTES = 65_536
+_STRUCTURAL_BYTES = b",:{["
+_STRUCTURAL_CHARS = (b",", b":", b"{", b"[")
+_VALUE_CHARS = (b",", b"{", b"[")
+
+
+def bound_values(data: bytes) -> int:
+    """Return a number that is at least the number of values and names in JSON."""
+    return 1 + sum(map(data.count, _STRUCTURAL_CHARS))
+
+
+def exceeds(data: bytes, max_values: int) -> bool:
+    """True if JSON has more than `max_values` values and names; mostly its size tells."""
+    if len(data) <= max_values or not _may_exceed(data, max_values, _STRUCTURAL_CHARS):
+        return False
+    counter = ValueCount(max_values)
+    counter.add(data)
+    return counter.is_exceeded
+
+
+def _may_exceed(data: bytes, max_values: int, marks: tuple[bytes, ...]) -> bool:
+    """True if there are more than `max_values` of some characters; the search ends where it is."""
+    bound = 1
+    for begin in range(0, len(data), _SLICE_BYTES):
+        for mark in marks:
+            bound += data.count(mark, begin, begin + _SLICE_BYTES)
+        if bound > max_values:
+            return True
+    return False
+
+
+def is_large(data: bytes) -> bool:
+    """True if work on JSON takes so long that it must not run on the event loop."""
+    return len(data) > LARGE_BYTES or (
+        len(data) > _COUNTED_BYTES and _may_exceed(data, _MANY_VALUES, _VALUE_CHARS)
+    )
+
+
+class ValueCount:
+    """Counts the values and names of one body piece by piece, in time linear in its bytes."""
+
+    __slots__ = (
+        "_buffered_chunks",
+        "_in_text",
+        "_received_bytes",
+        "_text_count",
+        "_trailing_backslash",
+        "count",
+        "is_exceeded",
+        "max_values",
+    )
+
+    def __init__(self, max_values: int) -> None:
+        self.count = 1
+        """The number of values and names so far; counting starts after `max_values` bytes."""
+        self.is_exceeded = False
+        """True once there are more than `max_values` values; counting then stops."""
+        self.max_values = max_values
+        self._received_bytes = 0
+        self._buffered_chunks: list[bytes] = []
+        """The first pieces: up to `max_values` bytes they cannot have more values than that."""
+        self._in_text = 0
+        """1 if the next byte is part of a string, else 0."""
+        self._text_count = 0
+        self._trailing_backslash = b""
+        """A backslash at the end of the last piece: it belongs to the next piece."""
+
+    def add(self, chunk: bytes) -> None:
+        """Take the next piece."""
+        self._received_bytes += len(chunk)
+        self._buffered_chunks.append(chunk)
+        if self._received_bytes <= self.max_values:
+            return
+        buffered_chunks, self._buffered_chunks = self._buffered_chunks, []
+        for buffered_chunk in buffered_chunks:
+            for begin in range(0, len(buffered_chunk), _SLICE_BYTES):
+                if self.is_exceeded:
+                    return
+                self._count_slice(buffered_chunk[begin : begin + _SLICE_BYTES])
+
+    def _count_slice(self, chunk: bytes) -> None:
+        """Count a slice: its parts between quotes need memory, so no slice is long."""
+        chunk = self._trailing_backslash + chunk
+        backslashes = len(chunk) - len(chunk.rstrip(b"\\"))
+        self._trailing_backslash = chunk[len(chunk) - backslashes % 2 :]
+        chunk = chunk.removesuffix(self._trailing_backslash)
+        if b"\\" in chunk:
+            chunk = chunk.replace(b"\\\\", b"").replace(b'\\"', b"")
+        parts = chunk.split(b'"')
+        unquoted_bytes = b"".join(parts[self._in_text :: 2])
+        self._in_text = (self._in_text + len(parts) - 1) % 2
+        self._text_count += len(parts) // 2
+        self.count += len(unquoted_bytes) - len(unquoted_bytes.translate(None, _STRUCTURAL_BYTES))
+        # A value has at most two strings, itself and its name: more of them are not JSON.
+        self.is_exceeded = self.count > self.max_values or self._text_count > 2 * self.max_values

@@ -1,0 +1,104 @@
+"""Events and texts with too many values: no dialect parses them, and none loses an answer by them."""
+
+from typing import Any
+
+import orjson
+import pytest
+
+from bench.loop_shapes import VALUES
+from gateway.core import json_size, jsonio
+from gateway.dialects import DIALECTS, TARGET_OPERATIONS, Dialect
+from gateway.dialects.gemini.tools import parse_arguments
+from gateway.dialects.job_results import ResultReader
+from gateway.dialects.openai_responses.reasoning_state import read_slot
+from gateway.dialects.realtime.gemini import GeminiMessageReader
+from gateway.dialects.realtime.openai import OpenAIMessageReader
+
+MANY = json_size.MAX_PART_VALUES + 10
+EVENTS = {
+    "openai-chat": b'{"id":"r","choices":[{"index":0,"delta":{"content":"hi"}}],"usage":{"x":%b}}',
+    "anthropic-messages": b'{"type":"message_start","message":{"id":"r","content":[],"usage":{"x":%b}}}',
+    "openai-responses": b'{"type":"response.completed","response":{"id":"r","output":[],"usage":{"x":%b}}}',
+    "gemini": b'{"candidates":[{"content":{"parts":[{"text":"hi"}]},"finishReason":%b}]}',
+}
+REQUESTS = {
+    "openai-chat": b'{"model":"m","messages":[{"role":"user","content":"hi"}]}',
+    "anthropic-messages": b'{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"hi"}]}',
+    "openai-responses": b'{"model":"m","input":"hi"}',
+    "gemini": b'{"contents":[{"role":"user","parts":[{"text":"hi"}]}]}',
+}
+
+
+@pytest.fixture(autouse=True)
+def parsed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Record the values of all that is parsed from here on."""
+    counts: list[int] = []
+
+    def loads(data: Any) -> Any:
+        counts.append(json_size.bound_values(bytes(data)))
+        return orjson.loads(data)
+
+    class Recorder:
+        JSONDecodeError = orjson.JSONDecodeError
+
+    recorder = Recorder()
+    recorder.loads = loads  # type: ignore[attr-defined]
+    monkeypatch.setattr(jsonio, "orjson", recorder)
+    return counts
+
+
+def read(dialect: Dialect) -> Any:
+    """Read a small request of a dialect."""
+    raw = REQUESTS[dialect.name]
+    if dialect.read_with_path is None:
+        return dialect.read(raw)
+    return dialect.read_with_path(raw, "/v1beta/models/m:streamGenerateContent")
+
+
+@pytest.mark.parametrize("shape", VALUES)
+@pytest.mark.parametrize("name", DIALECTS)
+def test_no_dialect_parses_an_event_with_too_many_values(
+    name: str, shape: str, parsed: list[int]
+) -> None:
+    dialect = DIALECTS[name]
+    event = EVENTS[name] % VALUES[shape](MANY * 3)
+    assert json_size.exceeds(event, json_size.MAX_PART_VALUES)
+    frame = b"data: " + event + b"\n\n"
+    inspector = dialect.inspect_stream(read(dialect))
+    translation = dialect.translation
+    assert translation is not None
+    parsed.clear()
+    inspector.feed(frame)
+    translation.make_decoder().feed(frame)
+    assert max(parsed, default=0) <= json_size.MAX_PART_VALUES
+
+
+@pytest.mark.parametrize("shape", VALUES)
+def test_arguments_with_too_many_values_stay_a_text(shape: str, parsed: list[int]) -> None:
+    """They reach the model all the same: the gateway passes them on unread."""
+    text = VALUES[shape](MANY * 3).decode()
+    assert parse_arguments(text) == {"_raw": text}
+    read_slot(f"call:{text}")
+    assert max(parsed, default=0) <= json_size.MAX_PART_VALUES
+
+
+@pytest.mark.parametrize("shape", VALUES)
+def test_no_message_of_a_session_with_too_many_values_is_parsed(
+    shape: str, parsed: list[int]
+) -> None:
+    values = VALUES[shape](MANY * 3)
+    assert OpenAIMessageReader().read(b'{"type":"response.done","response":%b}' % values) == []
+    assert GeminiMessageReader().read(b'{"usageMetadata":%b}' % values) == []
+    assert max(parsed, default=0) <= json_size.MAX_PART_VALUES
+
+
+def test_the_usage_of_a_batch_result_with_too_many_values_is_unknown(parsed: list[int]) -> None:
+    reader = ResultReader("m")
+    reader.feed(b'{"response":{"body":%b}}\n' % VALUES["numbers"](json_size.MAX_VALUES + 1))
+    assert reader.finish() is None
+    assert not parsed
+
+
+def test_all_target_dialects_are_here() -> None:
+    """A dialect that only providers speak has frames of its own; it reads them as the others do."""
+    assert {name for name, _ in TARGET_OPERATIONS} - set(DIALECTS) == {"bedrock-converse"}
