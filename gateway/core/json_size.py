@@ -11,10 +11,13 @@ also counts characters in strings: it is fast, and never too low.
 """
 
 MAX_VALUES = 400_000
-"""The most values in what no client's limit bounds: an answer of a provider, a file's line."""
+"""The most values in what no client's limit bounds: an answer of a provider, a file's line.
+
+An event of a stream may have as many: the last one of a Responses stream has the whole answer. With
+20 `top_logprobs` a token has 230 values and names.
+"""
 MAX_PART_VALUES = 100_000
-"""The most values in a part of one: an event of a stream, a message of a session, JSON in a text
-such as the arguments of a tool."""
+"""The most values in a message of a session, and in JSON in a text such as a tool's arguments."""
 LARGE_BYTES = 1_000_000
 """Bytes above which work on JSON holds the event loop for too long."""
 _MANY_VALUES = 6_000

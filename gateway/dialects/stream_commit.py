@@ -52,7 +52,7 @@ class StreamBuffer(ABC):
         if self.problem is not None:
             return b""
         data = self._splitter.feed(data)
-        if json_size.exceeds(data, json_size.MAX_PART_VALUES):
+        if json_size.exceeds(data, json_size.MAX_VALUES):
             self.problem = make_broken_problem("a frame with too many JSON values")
             return b""
         if data:

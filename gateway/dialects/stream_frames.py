@@ -61,7 +61,7 @@ type FrameReader = Callable[[bytes, bytes], Frame]
 def parse_payload(payload: bytes) -> Json:
     """Return the JSON value of a payload; None if it is not JSON."""
     try:
-        return jsonio.loads_bounded(payload, json_size.MAX_PART_VALUES)
+        return jsonio.loads_bounded(payload, json_size.MAX_VALUES)
     except jsonio.JsonError:
         return None
 
@@ -156,7 +156,7 @@ class SseDecoder(FrameDecoder):
         if self._is_over:
             return out
         data = self._splitter.feed(data)
-        if json_size.exceeds(data, json_size.MAX_PART_VALUES):
+        if json_size.exceeds(data, json_size.MAX_VALUES):
             self._fail(make_broken_problem("a frame with too many JSON values"), out)
             return out
         for raw in sse.split_data_frames(data):

@@ -7,6 +7,7 @@ import pytest
 
 from bench.loop_shapes import VALUES
 from gateway.core import json_size, jsonio
+from gateway.core.usage import Usage
 from gateway.dialects import DIALECTS, TARGET_OPERATIONS, Dialect
 from gateway.dialects.gemini.tools import parse_arguments
 from gateway.dialects.job_results import ResultReader
@@ -61,8 +62,8 @@ def test_no_dialect_parses_an_event_with_too_many_values(
     name: str, shape: str, parsed: list[int]
 ) -> None:
     dialect = DIALECTS[name]
-    event = EVENTS[name] % VALUES[shape](MANY * 3)
-    assert json_size.exceeds(event, json_size.MAX_PART_VALUES)
+    event = EVENTS[name] % VALUES[shape](json_size.MAX_VALUES * 2)
+    assert json_size.exceeds(event, json_size.MAX_VALUES)
     frame = b"data: " + event + b"\n\n"
     inspector = dialect.inspect_stream(read(dialect))
     translation = dialect.translation
@@ -70,7 +71,33 @@ def test_no_dialect_parses_an_event_with_too_many_values(
     parsed.clear()
     inspector.feed(frame)
     translation.make_decoder().feed(frame)
-    assert max(parsed, default=0) <= json_size.MAX_PART_VALUES
+    assert max(parsed, default=0) <= json_size.MAX_VALUES
+
+
+def test_the_last_event_of_a_responses_stream_may_have_many_log_probabilities() -> None:
+    """It has the whole answer: here 1,500 tokens, each with the 20 next best ones."""
+    choice = {"token": "x", "logprob": -0.1, "bytes": [120]}
+    tokens = [{**choice, "top_logprobs": [choice] * 20}] * 1_500
+    part = {"type": "output_text", "text": "x" * 1_500, "annotations": [], "logprobs": tokens}
+    message = {
+        "type": "message",
+        "id": "m",
+        "role": "assistant",
+        "status": "completed",
+        "content": [part],
+    }
+    response = {
+        "id": "r",
+        "status": "completed",
+        "output": [message],
+        "usage": {"input_tokens": 5, "output_tokens": 1_500},
+    }
+    event = jsonio.dumps({"type": "response.completed", "sequence_number": 1, "response": response})
+    dialect = DIALECTS["openai-responses"]
+    inspector = dialect.inspect_stream(read(dialect))
+    inspector.feed(b"event: response.completed\ndata: " + event + b"\n\n")
+    assert inspector.problem is None
+    assert inspector.usage == Usage(input=5, output=1_500)
 
 
 @pytest.mark.parametrize("shape", VALUES)
