@@ -1,6 +1,7 @@
 """Simulated traffic whose saving and whose loss of quality are known, with labels of a sample."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from random import Random
@@ -105,7 +106,7 @@ def label_calls(
 ) -> list[RoutedSample]:
     """Return labels of a stratified sample of the prompts of calls, as a judge gives them."""
     by_prompt = {call.prompt: call for call in calls}
-    counts = {prompt: sum(call.prompt == prompt for call in calls) for prompt in by_prompt}
+    counts = Counter(call.prompt for call in calls)
     candidates = [
         LabelCandidate(
             digest=f"{prompt}",
