@@ -180,7 +180,7 @@ def _print_result(result: CalibrationResult, asking: AskingResult | None) -> Non
     print_table(_COLUMNS, [_list_cells(line) for line in (result.fast, result.smart)], notes=notes)
     calibration = result.calibration
     if calibration is None:
-        click.secho("No calibration: the judge tells too little here.", fg="yellow")
+        click.secho("No calibration: the judge tells too little here.", fg="yellow", err=True)
         return
     lines = _list_lines(calibration)
     click.echo(

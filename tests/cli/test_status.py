@@ -122,6 +122,9 @@ STATUSES: list[tuple[str, int, list[str], str]] = [
     ("keys revoke", 2, ["keys", "revoke"], KEYED),
     ("keys rotate", 1, ["keys", "rotate", "nobody"], KEYED),
     ("keys rotate", 2, ["keys", "rotate", "ann", "--keep", "long"], KEYED),
+    ("judge calibrate", 1, ["judge", "calibrate", NO_LABELS, "--budget", "1"], GOOD),
+    ("judge calibrate", 2, ["judge", "calibrate", "--budget", "much"], GOOD),
+    ("judge calibrate", 3, ["judge", "calibrate", "--from-ledger"], GOOD),
     ("completion", 0, ["completion", "bash"], GOOD),
     ("completion", 2, ["completion", "tcsh"], GOOD),
     ("serve", 1, ["serve"], BAD),
@@ -220,5 +223,7 @@ def test_every_command_that_reports_has_a_json_option() -> None:
         for name, command in (commands | subcommands).items()
         if command is not None and any("--json" in option.opts for option in command.params)
     }
-    assert set(commands) - with_json == {"serve", "keys", "ledger", "catalogue", "completion"}
+    assert set(commands) - with_json == {
+        "serve", "keys", "ledger", "catalogue", "completion", "judge",
+    }  # fmt: skip
     assert with_json == set(COMMANDS)

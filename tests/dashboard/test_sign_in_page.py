@@ -22,7 +22,7 @@ def test_a_person_signs_in_and_sees_the_dashboard(browser: Browser, tmp_path: Pa
     try:
         for account, text, page_count in (
             ("eve", "have no role here. Ask the operator.", 0),
-            ("oli", "oli@example.com, operator", 9),
+            ("oli", "oli@example.com, operator", 10),
             ("tim", "tim@example.com, viewer of search", 4),
         ):
             page = browser.new_context().new_page()
