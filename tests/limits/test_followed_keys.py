@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from gateway.core.errors import ProblemError
-from gateway.limits.errors import KeyStoreError
+from gateway.limits.errors import KeyStoreError, NewerKeyStoreError
 from gateway.limits.key_admin import KeyAdmin
 from gateway.limits.key_store import followed_keys
 from gateway.limits.key_store.followed_keys import FollowedKeys
@@ -406,3 +406,11 @@ def test_a_real_database_is_followed(tmp_path: Path) -> None:
     keys.poll()
     assert len(keys.secrets) == 2
     assert bytes.fromhex(digest(str(second.secret))) in keys.secrets
+
+
+def test_a_start_on_a_newer_database_fails(tmp_path: Path) -> None:
+    """The last known copy is for outages, and this is none."""
+    database = Database()
+    database.error = NewerKeyStoreError("a newer version made it")
+    with pytest.raises(NewerKeyStoreError):
+        Follower(tmp_path, database)

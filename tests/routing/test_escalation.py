@@ -140,6 +140,17 @@ def test_the_tier_above_stays_within_bounds() -> None:
             recorder.decide_above()
 
 
+def test_the_tier_above_of_another_lab_is_not_asked() -> None:
+    """A lab that takes over for the next tier up gives no second answer."""
+    lonely = msgspec.structs.replace(world.lab("openai", [world.LUNA]), fallback=("google",))
+    router = escalating(catalogue=world.catalogue((lonely, world.CATALOGUE.labs["google"])))
+    recorder = DecisionRecorder(router, world.call("a"), OPENAI_CHAT, DecisionContext())
+    decision, _ = recorder.decide()
+    assert (decision.lab, decision.tier) == ("openai", "fast")
+    with pytest.raises(ProblemError, match="'openai' has no target of smart"):
+        recorder.decide_above()
+
+
 def test_a_call_is_decided_before_it_has_a_decision() -> None:
     recorder = DecisionRecorder(escalating(), world.call("a"), OPENAI_CHAT, DecisionContext())
     with pytest.raises(RuntimeError):
