@@ -16,6 +16,7 @@ from gateway.core.target import TIERS, Catalogue, Tier
 from gateway.dialects import Dialect
 from gateway.routing import model_name as model_names
 from gateway.routing import plan as plans
+from gateway.routing.call_setting import SettingValues, find_setting
 from gateway.routing.classify import TraceWriter
 from gateway.routing.features import Features
 from gateway.routing.rules.compile import CompiledChoice
@@ -50,7 +51,14 @@ def decide_escalation(
     add_step: TraceWriter,
 ) -> EscalateMode:
     """Return what the gateway does about faults of the answer, and trace it if it is set."""
-    mode, source = _find_setting(default, call, bounds, choice)
+    values = SettingValues(
+        bounds.escalate,
+        call.options.escalate,
+        None if choice is None else choice.escalate,
+        call.key.escalate,
+        default,
+    )
+    mode, source = find_setting("escalate", values, choice, call.key)
     if mode == "off" or dialect.operation != _GENERATE:
         return "off"
     obstacle = _find_obstacle(mode, call, bounds, open_tier)
@@ -59,21 +67,6 @@ def decide_escalation(
         return "off"
     add_step("escalate", source, mode)
     return mode
-
-
-def _find_setting(
-    default: EscalateMode, call: Features, bounds: GuardBounds, choice: CompiledChoice | None
-) -> tuple[EscalateMode, str]:
-    """Return the mode and the name of its source, in the order of `complete`."""
-    if bounds.escalate is not None:
-        return bounds.escalate
-    if call.options.escalate is not None:
-        return call.options.escalate, "x-tiergate-escalate"
-    if choice is not None and choice.escalate is not None:
-        return choice.escalate, choice.name
-    if call.key.escalate is not None:
-        return call.key.escalate, f"key {call.key.name}"
-    return default, "routing.escalate"
 
 
 def _find_obstacle(

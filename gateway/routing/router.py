@@ -19,6 +19,7 @@ from gateway.routing import plan as plans
 from gateway.routing import route_embeddings, unlisted_models
 from gateway.routing.affinity import UPGRADE_THRESHOLD, SessionAffinity, TierSelection
 from gateway.routing.balance_trace import list_balance_steps
+from gateway.routing.call_setting import SettingValues, find_setting
 from gateway.routing.classifier import heuristic
 from gateway.routing.classify import classify
 from gateway.routing.escalation import OpenTier, decide_escalation
@@ -296,15 +297,14 @@ def decide_completion(
     default: CompleteMode, call: Features, bounds: GuardBounds, choice: CompiledChoice | None = None
 ) -> tuple[CompleteMode, str]:
     """Return what the gateway does if an answer breaks off, and the source of that setting."""
-    if bounds.complete is not None:
-        return bounds.complete
-    if call.options.complete is not None:
-        return call.options.complete, "x-tiergate-complete"
-    if choice is not None and choice.complete is not None:
-        return choice.complete, choice.name
-    if call.key.complete is not None:
-        return call.key.complete, f"key {call.key.name}"
-    return default, "routing.complete"
+    values = SettingValues(
+        bounds.complete,
+        call.options.complete,
+        None if choice is None else choice.complete,
+        call.key.complete,
+        default,
+    )
+    return find_setting("complete", values, choice, call.key)
 
 
 def _select_tier(
