@@ -4,12 +4,13 @@ import msgspec
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 
 from gateway.core import jsonio
-from gateway.core.errors import Problem, ProblemError, invalid_request
+from gateway.core.errors import Problem, ProblemError
 from gateway.core.ledger_rows import FeedbackRow, FinalRow
 from gateway.core.target import TIERS, Tier
 from gateway.runtime.composition import Gateway
 from gateway.server.admin.audit import check_audit, record_act
 from gateway.server.admin.auth import AdminAuth, may_see_team
+from gateway.server.admin.json_body import parse_body
 from gateway.server.admin.ledger_queries import LedgerQueries
 from gateway.server.admin.query_params import check_parameters
 from gateway.server.admin.recorded_call import describe_texts
@@ -105,12 +106,6 @@ def _describe_opinion(opinion: Opinion | FeedbackRow) -> dict[str, object]:
 
 
 def _parse_golden(data: bytes) -> GoldenBody:
-    if len(data) > _MAX_BYTES:
-        message = f"The body has at most {_MAX_BYTES:,} bytes."
-        raise ProblemError(Problem(kind="request_too_large", message=message))
-    try:
-        body: GoldenBody = _decode_golden(data)
-    except jsonio.JsonError as error:
-        message = f'It is {{"tier": "smart"}}, one of {", ".join(TIERS)}, with a `why`: {error}.'
-        raise invalid_request(message) from None
+    form = f'It is {{"tier": "smart"}}, one of {", ".join(TIERS)}, with a `why`'
+    body: GoldenBody = parse_body(data, _decode_golden, _MAX_BYTES, form)
     return body

@@ -8,12 +8,13 @@ import msgspec
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 
 from gateway.core import jsonio
-from gateway.core.errors import Problem, ProblemError, invalid_request
+from gateway.core.errors import Problem, ProblemError
 from gateway.core.jsonio import Json
 from gateway.ledger.label_pairs import LabelPair, LabelPairs, PairVerdict, SavedVerdict
 from gateway.runtime.composition import Gateway
 from gateway.server.admin.audit import check_audit, record_act
 from gateway.server.admin.auth import AdminAuth, get_admin
+from gateway.server.admin.json_body import parse_body
 from gateway.server.admin.query_params import check_parameters
 from gateway.server.admission import Admission
 from gateway.server.request_headers import RequestHeaders
@@ -99,12 +100,6 @@ def _describe_pair(pair: LabelPair) -> dict[str, Json]:
 
 
 def _parse_verdict(data: bytes) -> VerdictBody:
-    if len(data) > _MAX_BYTES:
-        message = f"The body has at most {_MAX_BYTES:,} bytes."
-        raise ProblemError(Problem(kind="request_too_large", message=message))
-    try:
-        body: VerdictBody = _decode_verdict(data)
-    except jsonio.JsonError as error:
-        message = f'It is {{"better": "A"}}, one of A, B, same and skip: {error}.'
-        raise invalid_request(message) from None
+    form = 'It is {"better": "A"}, one of A, B, same and skip'
+    body: VerdictBody = parse_body(data, _decode_verdict, _MAX_BYTES, form)
     return body

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, FastAPI, Request, Response
 
 from gateway.core import jsonio
 from gateway.core.call import OPEN_KEY
-from gateway.core.errors import Problem, ProblemError, invalid_request
+from gateway.core.errors import invalid_request
 from gateway.core.jsonio import Json
 from gateway.ledger import export
 from gateway.ledger.errors import LedgerQueryError
@@ -19,6 +19,7 @@ from gateway.runtime.build import list_findings
 from gateway.runtime.composition import Gateway
 from gateway.server import request_headers
 from gateway.server.admin.auth import AdminAuth
+from gateway.server.admin.json_body import parse_body
 from gateway.server.admin.ledger_queries import LedgerQueries
 from gateway.server.admin.replay import RulesReplay
 from gateway.server.admission import Admission
@@ -93,16 +94,10 @@ def add_routes(app: FastAPI, gateway: Gateway, admission: Admission) -> None:
 
 
 def _parse_request(data: bytes) -> ReplayRequest:
-    if len(data) > _MAX_BYTES:
-        message = f"The body of a replay has at most {_MAX_BYTES:,} bytes."
-        raise ProblemError(Problem(kind="request_too_large", message=message))
-    try:
-        replay_request: ReplayRequest = _decode_request(data)
-    except jsonio.JsonError as error:
-        message = (
-            f'The body must be {{"rules": "<YAML>", "since": "7d", "only": ["key:bob"]}}: {error}.'
-        )
-        raise invalid_request(message) from None
+    form = 'The body must be {"rules": "<YAML>", "since": "7d", "only": ["key:bob"]}'
+    replay_request: ReplayRequest = parse_body(
+        data, _decode_request, _MAX_BYTES, form, "The body of a replay"
+    )
     if not 0 <= replay_request.limit <= _MAX_LISTED:
         raise invalid_request(f"The limit is a number from 0 to {_MAX_LISTED}.", "limit")
     return replay_request
