@@ -73,7 +73,7 @@ class Label(msgspec.Struct, frozen=True, kw_only=True):
     model: str = "auto"
     """The model that the request asks for."""
     weight: float = 1.0
-    """How many prompts of the traffic it stands for: 1 / the probability that it was drawn."""
+    """The number of prompts that it stands for: 1 / the probability that it was drawn."""
 
     @property
     def has_outcome(self) -> bool:

@@ -1,4 +1,4 @@
-"""What routing saved, and what it cost in quality: each with a 95% interval, and its control.
+"""Estimate the saving of routing and its cost in quality, with 95% intervals and a control.
 
 Money is of the calls of the ledger, against their baseline. Quality is of labels of own traffic:
 the score of the tier that routing picks for a prompt, against the score of the baseline's tier. A
@@ -107,7 +107,7 @@ class RoutedSample(NamedTuple):
 
 
 class QualityEstimate(msgspec.Struct, frozen=True, kw_only=True):
-    """What the labels say of routing."""
+    """The quality of routing, by the labels."""
 
     labels: int
     tiers: tuple[Tier, ...]

@@ -1,4 +1,4 @@
-"""How near a score is to another tier: the turns for which a second opinion may change the tier."""
+"""Measure how near a score is to another tier, where a second opinion may change the tier."""
 
 import math
 

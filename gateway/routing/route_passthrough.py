@@ -118,7 +118,7 @@ def _name_subject(choice: PassThroughChoice) -> str:
 
 
 def _check_scope(call: Features, choice: PassThroughChoice, target: Target) -> None:
-    """Raise ProblemError if the key does not allow the model of what may cost money here."""
+    """Raise ProblemError if the key does not allow the model of a call that may cost money."""
     key, subject = call.key, _name_subject(choice)
     if choice.model and capabilities.find_key_restriction(key, target):
         raise refusals.not_allowed(subject)

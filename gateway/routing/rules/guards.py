@@ -33,7 +33,7 @@ class GuardBounds(msgspec.Struct, frozen=True, kw_only=True):
     complete: tuple[CompleteMode, str] | None = None
     """The mode of the first guard that sets one, and the guard's name."""
     escalate: tuple[EscalateMode, str] | None = None
-    """The same for `escalate`."""
+    """The mode of the first guard that sets `escalate`, and the guard's name."""
     quality: tuple[float, str] | None = None
     """The share of quality of the first guard that sets one, and the guard's name."""
     conversation: Strategy | None = None

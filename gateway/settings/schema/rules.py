@@ -54,7 +54,7 @@ class MostPart(BaseModel):
 
 
 class JudgeCalibrationPart(BaseModel):
-    """What the probabilities of a decision model mean: a slope and a level for each."""
+    """The lines that calibrate a decision model's probabilities: a slope and a level for each."""
 
     model_config = STRICT_CONFIG
 
@@ -75,8 +75,8 @@ class JudgePart(BaseModel):
     timeout: Annotated[Duration, Field(gt=0)] | None = None
     """Seconds to wait for a verdict; None waits for a chat model 1 s, for another one 400 ms."""
     ask: Literal["unsure", "always"] | None = None
-    """The turns to ask about; None asks a chat model about all of those that it may be asked
-    about, and a decision model about those of which the classifier is unsure."""
+    """The turns to ask about; None asks a chat model about all turns that the classifier decides,
+    and a decision model about those where the classifier is unsure."""
     unsure_below: Annotated[float, Field(gt=0, le=1)] = 0.08
     """The margin between the two best tiers below which the classifier counts as unsure.
 
