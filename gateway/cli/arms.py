@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from gateway.cli.ledger_session import LedgerPlace, open_ledger, parse_query_options
+from gateway.cli.ledger_session import LedgerPlace, open_ledger, parse_query_options, period_options
 from gateway.cli.terminal import TableColumn, format_count, format_figure, format_usd, print_table
 from gateway.core import jsonio
 from gateway.core.ledger_rows import DamagedRow
@@ -62,8 +62,7 @@ _FIGURES: Mapping[str, tuple[str, Callable[[Any], str]]] = {
 
 @click.command("arms")
 @click.argument("rule", required=False, default="")
-@click.option("--since", help="From: 90m, 24h, 7d, 4w ago, a date or a date and time.")
-@click.option("--until", help="To: as above; a date is included.")
+@period_options()
 @click.option("--only", multiple=True, help="Only calls with NAME=VALUE, as in costs.")
 @click.option("--zone", help="Time zone of dates, as Europe/Berlin.")
 @click.option("--json", "as_json", is_flag=True, help="JSON; USD as text, unknown as null.")

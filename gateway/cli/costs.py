@@ -9,7 +9,12 @@ from gateway.cli.app import CommandGroup
 from gateway.cli.costs_reprice import reprice
 from gateway.cli.costs_show import STORE_HELP, show
 from gateway.cli.costs_user import user
-from gateway.cli.ledger_session import LedgerPlace, open_ledger_reader, parse_query_options
+from gateway.cli.ledger_session import (
+    LedgerPlace,
+    open_ledger_reader,
+    parse_query_options,
+    period_options,
+)
 from gateway.cli.terminal import (
     TableColumn,
     format_count,
@@ -51,8 +56,7 @@ _HIDDEN_COLUMNS = ("reserved",)  # a note below the table has it
 @click.option(
     "--by", multiple=True, help=f"{', '.join(GROUP_BY_NAMES)}; repeat it, or use commas. [tier]"
 )
-@click.option("--since", help="From: 90m, 24h, 7d, 4w ago, a date or a date and time.")
-@click.option("--until", help="To: as above; a date is included.")
+@period_options()
 @click.option("--only", multiple=True, help="Only calls with NAME=VALUE.")
 @click.option("--zone", help="Time zone of days and dates, as Europe/Berlin.")
 @click.option("--store", "store_url", help=STORE_HELP)

@@ -16,7 +16,7 @@ import click
 import msgspec
 
 from gateway.cli.key_clients import find_user
-from gateway.cli.ledger_session import open_ledger, parse_query_options
+from gateway.cli.ledger_session import open_ledger, parse_query_options, period_options
 from gateway.cli.session import CommandSession, pass_session
 from gateway.cli.terminal import count_progress, format_count
 from gateway.core import jsonio
@@ -100,8 +100,7 @@ _MAX_REASON_LINES = 20
 
 
 @click.command
-@click.option("--since", help="From: 7d ago, a date or a date and time.")
-@click.option("--until", help="To: as above; a date is included.")
+@period_options()
 @click.option("--all", "every", is_flag=True, help="Also calls whose cost is known.")
 @click.option("--dry-run", is_flag=True, help="Only show what would change.")
 @click.option("--json", "as_json", is_flag=True, help="JSON, with exact decimals as strings.")

@@ -10,7 +10,7 @@ import click
 
 from gateway.cli.app import CommandGroup, parse_amount
 from gateway.cli.judge_asking import AskingResult, JudgeAsker, find_judge_model
-from gateway.cli.ledger_session import open_ledger, parse_query_options, read_calls
+from gateway.cli.ledger_session import open_ledger, parse_query_options, period_options, read_calls
 from gateway.cli.session import CommandSession, pass_session
 from gateway.cli.terminal import TableColumn, print_table, progress
 from gateway.core import jsonio
@@ -58,8 +58,7 @@ def command() -> None:
 @click.argument("files", nargs=-1, metavar="[LABELS...]")
 @click.option("--from-ledger", is_flag=True, help="Use verdicts and feedback of own calls.")
 @click.option("--tenant", default="default", show_default=True, help="The tenant of these calls.")
-@click.option("--since", help="Calls from: 90m, 24h, 7d, 4w ago, a date or a date and time.")
-@click.option("--until", help="Calls to: as above; a date is included.")
+@period_options()
 @click.option(
     "--budget",
     default="0.10",

@@ -1,7 +1,7 @@
 """Access to the ledger for commands: its store, and the options that select rows."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -93,6 +93,22 @@ def adopt_ledger_traffic(built_config: "BuiltConfig", store: LedgerStore | None)
 
         own_traffic = read_own_traffic(store, is_reference_own=has_own_reference(built_config))
         adopt_own_traffic(built_config, own_traffic)
+
+
+def period_options[F: Callable[..., object]](since: str | None = None) -> Callable[[F], F]:
+    """Return a decorator that adds --since and --until to a command; `since` is the default."""
+
+    def add(function: F) -> F:
+        until_option = click.option("--until", help="Calls to: as above; a date is included.")
+        since_option = click.option(
+            "--since",
+            default=since,
+            show_default=since is not None,
+            help="Calls from: 90m, 24h, 7d, 4w ago, a date or a date and time.",
+        )
+        return since_option(until_option(function))
+
+    return add
 
 
 def parse_query_options(

@@ -10,6 +10,7 @@ from gateway.cli.ledger_session import (
     adopt_ledger_traffic,
     open_ledger,
     parse_query_options,
+    period_options,
 )
 from gateway.cli.replay_report import print_report
 from gateway.cli.session import CommandSession, pass_session
@@ -25,8 +26,7 @@ from gateway.settings.loader import CandidateRules
 
 
 @click.command("replay")
-@click.option("--since", help="From: 90m, 24h, 7d, 4w ago, a date or a date and time.")
-@click.option("--until", help="To: as above; a date is included.")
+@period_options()
 @click.option("--key", "keys", multiple=True, help="Only calls of this key; may be repeated.")
 @click.option("--tag", "tags", multiple=True, help="Only calls with this tag; may be repeated.")
 @click.option("--only", multiple=True, help="Only calls with NAME=VALUE, as of costs.")

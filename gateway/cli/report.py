@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from gateway.cli.evaluate import find_baseline
-from gateway.cli.ledger_session import open_ledger, parse_query_options
+from gateway.cli.ledger_session import open_ledger, parse_query_options, period_options
 from gateway.cli.session import CommandSession, pass_session
 from gateway.cli.terminal import (
     TableColumn,
@@ -38,13 +38,7 @@ _EXIT_NOTHING = 3
 
 
 @click.command("report")
-@click.option(
-    "--since",
-    default="30d",
-    show_default=True,
-    help="Calls from: 90m, 24h, 7d, 4w ago, a date or a date and time.",
-)
-@click.option("--until", help="Calls to: as above; a date is included.")
+@period_options(since="30d")
 @click.option(
     "--labels",
     "files",

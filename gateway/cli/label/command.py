@@ -17,7 +17,7 @@ from gateway.cli.label.asking import LabelEngine, NotAskedError, check_budget
 from gateway.cli.label.label_file import LabelFile
 from gateway.cli.label.run import LabelOptions, LabelRun, PlannedPrompt, build_person_row
 from gateway.cli.label.stored_prompts import PromptStore, StoredPrompt, check_texts
-from gateway.cli.ledger_session import parse_query_options
+from gateway.cli.ledger_session import parse_query_options, period_options
 from gateway.cli.session import CommandSession, pass_session
 from gateway.cli.spending import RunBudget
 from gateway.cli.terminal import format_count, progress
@@ -91,13 +91,7 @@ class _DecimalType(click.ParamType[Decimal]):
     help="Two or three tiers, with commas; the highest is what others are held against.",
 )
 @click.option("--lab", help="The lab that answers. [the lab of each call]")
-@click.option(
-    "--since",
-    default="30d",
-    show_default=True,
-    help="Calls from: 90m, 24h, 7d, 4w ago, a date or a date and time.",
-)
-@click.option("--until", help="Calls to: as above; a date is included.")
+@period_options(since="30d")
 @click.option("--tenant", default="default", show_default=True, help="The tenant whose calls.")
 @click.option("--judge", metavar="MODEL", help="The model that compares, as acme/reasoning.")
 @click.option("--person", is_flag=True, help="People compare, on the dashboard's page Labels.")

@@ -183,7 +183,7 @@ class LabelRun:
             await self._budget.settle(planned.max_usd, charges.usd)
 
     async def _label(self, planned: PlannedPrompt, charges: "_Charges") -> None:
-        prompt, options = planned.prompt, self._options
+        """Ask all tiers, then write the judge's label, or leave the answers for a person."""
         given = {tier: await self._ask(call, charges) for tier, call in planned.answers.items()}
         answers = {
             tier: TierAnswer(
@@ -192,24 +192,35 @@ class LabelRun:
             for tier, answer in given.items()
         }
         members = self._describe_prompt(planned)
-        if options.judge is None:
+        if self._options.judge is None:
             self._pairs.add_pairs(self._make_pairs(planned, members, given, answers))
             return
+        results, judgement = await self._compare(
+            planned.prompt, given, self._options.judge, charges
+        )
+        at = self._now().isoformat(timespec="seconds")
+        self._label_file.append(build_label_row(members, answers, results, judgement, at))
+
+    async def _compare(
+        self,
+        prompt: StoredPrompt,
+        given: Mapping[Tier, GivenAnswer],
+        judge: str,
+        charges: "_Charges",
+    ) -> tuple[dict[Tier, list[OrderResult]], Judgement]:
+        """Ask the judge about each lower tier in both orders. Raises NotAskedError."""
         results: dict[Tier, list[OrderResult]] = {}
         verdicts: list[GivenAnswer] = []
-        for tier in options.lower_tiers:
+        for tier in self._options.lower_tiers:
             results[tier] = []
-            for order in self._list_orders(tier):
-                number = f"{len(verdicts) + 1}"
-                body = self._build_judge_body(prompt, *(given[name].text for name in order))
-                verdict = await self._ask(
-                    await self._engine.plan_verdict(prompt, body, number), charges
-                )
+            for first, second in self._list_orders(tier):
+                body = self._build_judge_body(prompt, given[first].text, given[second].text)
+                call = await self._engine.plan_verdict(prompt, body, f"{len(verdicts) + 1}")
+                verdict = await self._ask(call, charges)
                 better = parse_preference(verdict.text)
                 if better is None:
                     raise NotAskedError("the judge gave no verdict")
                 verdicts.append(verdict)
-                first, second = order
                 results[tier].append(
                     OrderResult(first=first, second=second, better=better, call=verdict.call)
                 )
@@ -218,15 +229,13 @@ class LabelRun:
             len({result.winner for result in orders}) > 1 for orders in results.values()
         )
         costs = [verdict.cost for verdict in verdicts]
-        judgement = Judgement(
+        return results, Judgement(
             by="model",
-            who=options.judge,
+            who=judge,
             served=verdicts[0].served,
             version=PROMPT_VERSION,
             cost=None if None in costs else sum((cost for cost in costs if cost), _ZERO),
         )
-        at = self._now().isoformat(timespec="seconds")
-        self._label_file.append(build_label_row(members, answers, results, judgement, at))
 
     def _list_orders(self, tier: Tier) -> tuple[tuple[Tier, Tier], tuple[Tier, Tier]]:
         return (tier, self._options.upper_tier), (self._options.upper_tier, tier)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from gateway.cli.ledger_session import period_options
 from gateway.cli.session import CommandSession, pass_session
 from gateway.cli.train import from_label_files, from_scratch
 from gateway.cli.train import from_ledger as ledger_calls
@@ -49,8 +50,7 @@ _DEFAULT_TENANT = "default"
     help="The tenant whom the refit serves alone, and whose calls it learns from"
     f" [--from-ledger and --rollback: {_DEFAULT_TENANT}].",
 )
-@click.option("--since", help="Calls from: 90m, 24h, 7d, 4w ago, a date or a date and time.")
-@click.option("--until", help="Calls to: as above; a date is included.")
+@period_options()
 @click.option("--dry-run", "dry", is_flag=True, help="Only show what the refit would give.")
 @click.option(
     "--rollback", is_flag=True, help="Restore the classifier that served the tenant before."
