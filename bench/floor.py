@@ -29,17 +29,17 @@ FLOORS: dict[str, tuple[Floor, ...]] = {
         Floor("paced", "ratio", least=0.25),
         Floor("rush", "ratio", least=0.15),
         Floor("lone", "ratio", least=0.03),
-        Floor("idle", "value", most=86.0),
+        Floor("idle", "value", most=82.0),
         Floor("startcpu", "value", most=2.0),
     ),
     "tiergate-full": (
         Floor("plain", "ratio", base="tiergate", least=0.15),
         Floor("paced", "ratio", least=0.25),
-        Floor("idle", "value", most=101.0),
+        Floor("idle", "value", most=95.0),
     ),
     "tiergate-shipped": (
         Floor("plain", "ratio", base="tiergate", least=0.15),
-        Floor("idle", "value", most=95.5),
+        Floor("idle", "value", most=89.5),
     ),
     "tiergate-cache": (
         Floor("plain", "ratio", least=0.045),

@@ -8,10 +8,9 @@ its number and checksum stay in the chain. `kept` then shows that nothing else h
 checksum says nothing of what was erased, since nobody knows the salt.
 """
 
+import os
 import re
-import secrets
 from collections.abc import Callable
-from functools import partial
 from typing import Final
 from zlib import crc32
 
@@ -33,7 +32,9 @@ _ERASED_PATTERN = re.compile(
 )
 _EMPTY_VALUES = frozenset({b"null", b'""'})
 
-_make_salt = partial(secrets.token_hex, 8)
+
+def _make_salt() -> str:
+    return os.urandom(8).hex()
 
 
 def belongs_to(line: bytes, end_user: str) -> bool:

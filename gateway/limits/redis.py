@@ -13,7 +13,6 @@ If an answer is lost, Redis may have run the request. A repeated request with th
 nothing twice. `extend` is the exception: it always adds.
 """
 
-import asyncio
 import math
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from itertools import batched
@@ -50,6 +49,7 @@ from gateway.limits.counters import (
 )
 from gateway.limits.leases import LEASE_SECONDS
 from gateway.limits.window import Window
+from gateway.state.eager_gather import gather_eagerly
 from gateway.state.errors import StoreUnavailable
 from gateway.state.redis.health import DEADLINE_SECONDS
 from gateway.state.redis.replies import Reply
@@ -370,7 +370,8 @@ class RedisCounters:
         ]
         if len(answers) < len(ALL_SCOPES):
             return await answers[0] if answers else PASSED
-        shared_answer, tenant_answer = await asyncio.gather(*answers)
+        shared_work, tenant_work = answers
+        tenant_answer, shared_answer, *_ = await gather_eagerly(tenant_work, shared_work)
         if isinstance(shared_answer, Admitted) and isinstance(tenant_answer, Admitted):
             warnings = (*shared_answer.warnings, *tenant_answer.warnings)
             rates = (*shared_answer.rates, *tenant_answer.rates)

@@ -2,9 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from gateway.cache.cached_response import CachedResponse
 from gateway.cache.response_cache import ResponseStore
@@ -61,6 +61,7 @@ from gateway.routing.decision_cache import DecisionCache
 from gateway.routing.decision_record import DecisionRecorder
 from gateway.routing.features import Features
 from gateway.routing.router import Router, decide
+from gateway.state.eager_gather import gather_eagerly
 from gateway.telemetry.log import Log
 from gateway.upstream import continuation
 from gateway.upstream.failover import Upstream
@@ -288,7 +289,7 @@ class Engine:
                 decision_recorder.decide_under,
                 all_at_once=has_waited,
             )
-        reservation, cached, notes, session = await _gather_needed(
+        reservation, cached, notes, session = await gather_eagerly(
             reserving,
             self._response_cache.find(call, cache_key),
             self.memory.find_notes(call, body),
@@ -304,7 +305,7 @@ class Engine:
         if reservation is not None and reservation.plan is not plan:
             plan = reservation.plan
             cache_key = await self._make_cache_key(call, body, decision, plan, is_large=is_large)
-            _, cached, _, session = await _gather_needed(
+            _, cached, _, session = await gather_eagerly(
                 None,
                 self._response_cache.find(call, cache_key),
                 None,
@@ -477,28 +478,3 @@ class Engine:
         await self._context_loader.drain()
         if self._limiter is not None:
             await self._limiter.wait_settled()
-
-
-async def _gather_needed[A, B, C, D](
-    first: Coroutine[Any, Any, A] | None,
-    second: Coroutine[Any, Any, B] | None,
-    third: Coroutine[Any, Any, C] | None,
-    fourth: Coroutine[Any, Any, D] | None,
-) -> tuple[A | None, B | None, C | None, D | None]:
-    """Await up to four coroutines in one round trip; None stands for one that is not needed.
-
-    The tasks are eager, so that all have sent before one waits. The first needs no task: most calls
-    have no other, and a task costs an iteration of the loop.
-    """
-    works = (first, second, third, fourth)
-    needed = [work for work in works if work is not None]
-    loop = asyncio.get_running_loop()
-    tasks = [asyncio.Task(work, loop=loop, eager_start=True) for work in needed[1:]]
-    try:
-        outcomes: Iterator[Any] = iter([await work for work in (*needed[:1], *tasks)])
-    except BaseException:
-        for task in tasks:
-            task.cancel()
-        raise
-    a, b, c, d = [None if work is None else next(outcomes) for work in works]
-    return a, b, c, d

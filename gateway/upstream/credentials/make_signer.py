@@ -1,12 +1,12 @@
-"""Make the signer of a way to authenticate."""
+"""Make the signer of a way to authenticate.
+
+Few gateways need one, and fewer more than one kind, so each is imported when it is first needed.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import assert_never
 
 from gateway.core.cloud_auth import AwsAuth, AzureAuth, CloudAuth, GoogleAuth
-from gateway.upstream.credentials.aws.aws_request_signer import make_aws_signer
-from gateway.upstream.credentials.azure_credentials import make_azure_signer
-from gateway.upstream.credentials.google_credentials import make_google_signer
 from gateway.upstream.credentials.request_signer import RequestSigner
 
 
@@ -22,10 +22,16 @@ def make_signer(
     """
     match auth:
         case AwsAuth():
+            from gateway.upstream.credentials.aws.aws_request_signer import make_aws_signer  # noqa: PLC0415
+
             return make_aws_signer(auth, environ, wall, jitter)
         case GoogleAuth():
+            from gateway.upstream.credentials.google_credentials import make_google_signer  # noqa: PLC0415
+
             return make_google_signer(auth, environ, wall, jitter)
         case AzureAuth():
+            from gateway.upstream.credentials.azure_credentials import make_azure_signer  # noqa: PLC0415
+
             return make_azure_signer(auth, environ, wall, jitter)
         case _:
             assert_never(auth)

@@ -1,0 +1,54 @@
+"""Awaits several requests to stores in one round trip."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, overload
+
+
+@overload
+async def gather_eagerly[A, B](
+    first: Coroutine[Any, Any, A], second: Coroutine[Any, Any, B]
+) -> tuple[A, B, None, None]: ...
+
+
+@overload
+async def gather_eagerly[A, B, C, D](
+    first: Coroutine[Any, Any, A] | None,
+    second: Coroutine[Any, Any, B] | None,
+    third: Coroutine[Any, Any, C] | None,
+    fourth: Coroutine[Any, Any, D] | None,
+) -> tuple[A | None, B | None, C | None, D | None]: ...
+
+
+async def gather_eagerly[A, B, C, D](
+    first: Coroutine[Any, Any, A] | None,
+    second: Coroutine[Any, Any, B] | None,
+    third: Coroutine[Any, Any, C] | None = None,
+    fourth: Coroutine[Any, Any, D] | None = None,
+) -> tuple[A | None, B | None, C | None, D | None]:
+    """Await up to four coroutines in one round trip; None stands for one that is not needed.
+
+    The tasks are eager, so that all have sent before one waits. The first sends last and needs no
+    task: most calls have no other, and a task costs an iteration of the loop.
+    """
+    loop = asyncio.get_running_loop()
+    tasks: list[asyncio.Task[Any] | None] = [
+        None if work is None else asyncio.Task(work, loop=loop, eager_start=True)
+        for work in (second, third, fourth)
+    ]
+    try:
+        a = None if first is None else await first
+        b, c, d = [None if task is None else await task for task in tasks]
+    except BaseException:
+        for task in tasks:
+            if task is not None:
+                task.cancel()
+                task.add_done_callback(_read_exception)
+        raise
+    return a, b, c, d
+
+
+def _read_exception(task: asyncio.Task[Any]) -> None:
+    """Read the error of a task that nobody awaits any more, so that the loop does not log it."""
+    if not task.cancelled():
+        task.exception()
