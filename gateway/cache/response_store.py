@@ -21,7 +21,7 @@ import msgspec
 
 from gateway.cache import key as keys
 from gateway.cache.codec import SealedStore, VersionedCodec
-from gateway.core import jsonio
+from gateway.core import jsonio, log_probs
 from gateway.core.call import Key
 from gateway.core.errors import Problem, ProblemError, invalid_request
 from gateway.core.jsonio import Json
@@ -270,9 +270,11 @@ class SavedResponses:
     ) -> None:
         """Store the answer to `body`, which has the whole conversation.
 
+        An answer with too many values is stored without its log probabilities.
         `kept_by_provider`: the provider keeps the answer too. An answer without an id is not
         stored, nor one that is neither completed nor incomplete.
         """
+        response = log_probs.shorten(response, log_probs.OPENAI_MEMBER)
         value = _read_object(response)
         id = value.get("id")
         if value.get("status") not in ("completed", "incomplete") or not isinstance(id, str):
@@ -370,7 +372,7 @@ class StreamTape:
 
     def add(self, data: bytes) -> bytes | None:
         """Take whole frames on their way to a client. Return the whole answer once it has ended."""
-        frames = list_answer_frames(data)
+        frames = list_answer_frames(log_probs.shorten(data, log_probs.OPENAI_MEMBER))
         if not frames:
             return None
         self._frames += [raw for raw, _ in frames]

@@ -22,8 +22,8 @@ LARGE_BYTES = 1_000_000
 """Bytes above which work on JSON holds the event loop for too long."""
 _MANY_VALUES = 6_000
 """Values, names apart, above which it does too: so many small messages take 20 ms to translate."""
-_COUNTED_BYTES = 131_072
-"""Bytes above which the gateway counts for that: fewer have no room for so many values."""
+LARGE_FRAME_BYTES = 131_072
+"""Bytes above which it may: fewer have no room for so many values. Most frames are shorter."""
 _SLICE_BYTES = 65_536
 _STRUCTURAL_BYTES = b",:{["
 _STRUCTURAL_CHARS = (b",", b":", b"{", b"[")
@@ -58,7 +58,7 @@ def _may_exceed(data: bytes, max_values: int, marks: tuple[bytes, ...]) -> bool:
 def is_large(data: bytes) -> bool:
     """True if work on JSON takes so long that it must not run on the event loop."""
     return len(data) > LARGE_BYTES or (
-        len(data) > _COUNTED_BYTES and _may_exceed(data, _MANY_VALUES, _VALUE_CHARS)
+        len(data) > LARGE_FRAME_BYTES and _may_exceed(data, _MANY_VALUES, _VALUE_CHARS)
     )
 
 
