@@ -3,9 +3,9 @@
     python -m bench.loop_hold [--only WORDS] [--values N] [--bytes N]
 
 A gateway serves on asyncio's own loop, and measures itself: `bench.loop_recorder`. A provider in
-this process answers. Each case sends one request. It sends it again, to time each call of C code, if
-one may have held the interpreter's lock for long. Time is CPU time, so other programs on the machine
-hardly count. Exit status: 0 every bound holds, 1 one was missed.
+this process answers. Each case sends one request. If a bound was missed, it sends it twice again, and
+the least counts: what holds the loop does so each time. Time is CPU time, so other programs on the
+machine hardly count. Exit status: 0 every bound holds, 1 one was missed.
 """
 
 import argparse
@@ -39,13 +39,15 @@ from gateway.core import json_size
 MAX_HOLD = 50.0
 """Milliseconds of CPU at a stretch."""
 MAX_GROWTH = 8.0
-"""Times the size of the request or answer."""
+"""Times the size of the request or answer, as it came or as it went on."""
+MAX_WIDE_GROWTH = 26.0
+"""The same for a text with a character above U+FFFF: Python takes 4 bytes for each character."""
 _SPARE_BYTES = 16_000_000
 """Growth that counts for no request: buffers of sockets, threads, what an import loads."""
 _VALUE_BYTES = 500
 """Further growth for each value and name: an object of Python, in each form of the request."""
-_NOTABLE_SECONDS = 0.03
-"""Seconds of CPU without the interpreter's lock from which calls are timed one by one."""
+_REPEATS = ("start", "start calls")
+"""The windows of a case that has missed a bound: the least of all counts. The last times calls."""
 _OWN_VALUES = 100
 """Values of the rest of a request or answer, at most."""
 MISSED = 1
@@ -67,6 +69,8 @@ class Figures(msgspec.Struct, frozen=True):
     """The name of this call; empty if none was long enough to be timed."""
     cpu: float
     memory: int
+    is_wide: bool = False
+    """True if a text has a character above U+FFFF."""
 
     @property
     def growth(self) -> float:
@@ -82,7 +86,8 @@ class Figures(msgspec.Struct, frozen=True):
     @property
     def met(self) -> bool:
         """True if both bounds hold."""
-        return self.hold <= MAX_HOLD and self.growth <= MAX_GROWTH
+        max_growth = MAX_WIDE_GROWTH if self.is_wide else MAX_GROWTH
+        return self.hold <= MAX_HOLD and self.growth <= max_growth
 
 
 class Provider(http.server.ThreadingHTTPServer):
@@ -177,27 +182,25 @@ class Gateway:
 
     def ask(
         self, path: str, body: bytes, method: str = "POST", content_type: str = "application/json"
-    ) -> int:
-        """Send a request, read its answer, and return the status."""
+    ) -> tuple[int, int]:
+        """Send a request, read its answer, and return the status and the bytes of the answer."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         try:
             connection.request(method, path, body, {"content-type": content_type})
             answer = connection.getresponse()
-            answer.read()
-            return answer.status
+            return answer.status, len(answer.read())
         finally:
             connection.close()
 
-    def talk(self, path: str, message: bytes) -> int:
-        """Send a message in a session, and read one; return the status, or how it closed."""
+    def talk(self, path: str, message: bytes) -> tuple[int, int]:
+        """Send a message in a session, and read one; return how it ended, and the bytes read."""
         url = f"ws://127.0.0.1:{self.port}{path}"
         with connect(url, max_size=None, compression=None) as connection:
             connection.send(message, text=True)
             try:
-                connection.recv(timeout=120)
+                return 101, len(connection.recv(timeout=120))
             except ConnectionClosed as error:
-                return error.rcvd.code if error.rcvd is not None else 0
-        return 101
+                return error.rcvd.code if error.rcvd is not None else 0, 0
 
     def stop(self) -> None:
         """End it."""
@@ -216,7 +219,7 @@ def measure(gateway: Gateway, provider: Provider, case: Case, size: int) -> Figu
     provider.answer = data if case.is_answer else None
     provider.content_type = "text/event-stream" if case.stream else "application/json"
 
-    def ask() -> int:
+    def ask() -> tuple[int, int]:
         if case.is_session:
             return gateway.talk(case.path, b'{"type":"a"}' if case.is_answer else data)
         if case.is_upload:
@@ -224,25 +227,36 @@ def measure(gateway: Gateway, provider: Provider, case: Case, size: int) -> Figu
         body = make_small_request(case) if case.is_answer else data
         return gateway.ask(case.path, body, case.method)
 
-    gateway.tell("start")
-    status = ask()
-    first = gateway.tell("stop")
-    second: dict[str, Any] = first
-    if first["call"] > _NOTABLE_SECONDS:
-        gateway.tell("start calls")
-        ask()
-        second = gateway.tell("stop")
-    return Figures(
-        case=case,
-        status=status,
-        size=len(data),
-        values=json_size.bound_values(data),
-        loop=first["loop"] * 1e3,
-        call=second["call"] * 1e3,
-        call_name=second["call_name"],
-        cpu=first["cpu"] * 1e3,
-        memory=first["memory"],
-    )
+    def measure_once(word: str) -> Figures:
+        gateway.tell(word)
+        status, answer_size = ask()
+        window = gateway.tell("stop")
+        return Figures(
+            case=case,
+            status=status,
+            size=max(len(data), answer_size),
+            values=json_size.bound_values(data),
+            loop=window["loop"] * 1e3,
+            call=window["call"] * 1e3,
+            call_name=window["call_name"],
+            cpu=window["cpu"] * 1e3,
+            memory=window["memory"],
+            is_wide=json_size.has_wide_text(data),
+        )
+
+    least = measure_once("start")
+    for word in _REPEATS:
+        if least.met:
+            break
+        figures = measure_once(word)
+        least = msgspec.structs.replace(
+            least,
+            loop=min(least.loop, figures.loop),
+            call=min(least.call, figures.call),
+            call_name=figures.call_name,
+            memory=min(least.memory, figures.memory),
+        )
+    return least
 
 
 def make_data(case: Case, size: int) -> bytes:
@@ -261,13 +275,14 @@ def make_small_request(case: Case) -> bytes:
     """Return a request to which a case's answer belongs; no two are equal, because of the cache."""
     text = b'"hi %d"' % next(_numbers)
     if case.request is not None:
-        return case.request
+        return case.request.replace(_HI, text)
     if case.endpoint == "embeddings":
         return b'{"model":"embed-1","input":%b}' % text
     more = b',"stream":true' if case.stream and case.endpoint != "gemini" else b""
     return make_request(case.endpoint, MODELS[case.target], text=text, more=more)
 
 
+_HI = b'"hi"'
 _UPLOAD_TYPE = "multipart/form-data; boundary=bench"
 
 

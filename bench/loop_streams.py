@@ -106,6 +106,7 @@ _LINE = b'{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{
 def list_others() -> Iterator[Case]:
     """Yield answers of endpoints beside text, uploaded files, and messages of sessions."""
     yield from _list_answers()
+    yield from _list_stored()
     yield from _list_uploads()
     for is_answer in (False, True):
         for form, make, is_text in _list_forms("message", _write_message):
@@ -158,6 +159,26 @@ def _list_answers() -> Iterator[Case]:
     yield Case(
         "files", "-", "list", "/v1/files", _write_list, is_answer=True, method="GET", request=b""
     )
+
+
+def _list_stored() -> Iterator[Case]:
+    """Yield answers that the gateway stores, so that a later request can continue them."""
+    for stream in (False, True):
+        request = b'{"model":"reply-1","store":true,"stream":%b,"input":"hi"}'
+        request %= b"true" if stream else b"false"
+        for form in ("text of escapes", "text of scripts", "text of one wide", "log probs"):
+
+            def write(value: bytes, form: str = form, stream: bool = stream) -> bytes:
+                part = b',"logprobs":' + value if form == "log probs" else b""
+                whole = make_answer("responses", text=_HI if part else value, part=part)
+                return make_stream("responses", whole=whole) if stream else whole
+
+            make = TEXTS.get(form.removeprefix("text of "), make_log_probs)
+            path = ENDPOINTS["responses"].path
+            yield Case(
+                "stored", "responses", form, path, fill(write, make), is_text=True,
+                is_answer=True, stream=stream, request=request,
+            )  # fmt: skip
 
 
 def _list_uploads() -> Iterator[Case]:

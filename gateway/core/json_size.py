@@ -10,6 +10,8 @@ twice. A name counts like a value: an object with many names takes longest to pa
 also counts characters in strings: it is fast, and never too low.
 """
 
+import re
+
 MAX_VALUES = 400_000
 """The most values in what no client's limit bounds: an answer of a provider, a file's line.
 
@@ -28,6 +30,10 @@ _SLICE_BYTES = 65_536
 _STRUCTURAL_BYTES = b",:{["
 _STRUCTURAL_CHARS = (b",", b":", b"{", b"[")
 _VALUE_CHARS = (b",", b"{", b"[")
+_WIDE_BYTES = (b"\xf0", b"\xf1", b"\xf2", b"\xf3", b"\xf4")
+"""The first bytes of characters above U+FFFF in UTF-8."""
+_WIDE_ESCAPE = re.compile(rb"\\u[dD][89abAB]")
+"""The first half of such a character as JSON escapes it."""
 
 
 def bound_values(data: bytes) -> int:
@@ -62,6 +68,16 @@ def is_large(data: bytes) -> bool:
     )
 
 
+def has_wide_text(data: bytes) -> bool:
+    """True if JSON may have a character above U+FFFF, as it is or escaped.
+
+    A character may be cut in two at the end of a piece: what is left of it shows it too.
+    """
+    if not data.isascii() and any(mark in data for mark in _WIDE_BYTES):
+        return True
+    return b"\\u" in data and _WIDE_ESCAPE.search(data) is not None
+
+
 class ValueCount:
     """Counts the values and names of one body piece by piece, in time linear in its bytes."""
 
@@ -90,6 +106,11 @@ class ValueCount:
         self._text_count = 0
         self._trailing_backslash = b""
         """A backslash at the end of the last piece: it belongs to the next piece."""
+
+    @property
+    def bound(self) -> int:
+        """A number that is at least the number of values and names so far."""
+        return max(self.count, sum(map(bound_values, self._buffered_chunks)))
 
     def add(self, chunk: bytes) -> None:
         """Take the next piece."""
