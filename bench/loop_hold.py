@@ -41,7 +41,7 @@ MAX_HOLD = 50.0
 MAX_GROWTH = 8.0
 """Times the size of the request or answer, as it came or as it went on."""
 MAX_WIDE_GROWTH = 26.0
-"""The same for a text with a character above U+FFFF: Python takes 4 bytes for each character."""
+"""Times the size of a text with a character above U+FFFF: Python takes 4 bytes for each."""
 _SPARE_BYTES = 16_000_000
 """Growth that counts for no request: buffers of sockets, threads, what an import loads."""
 _VALUE_BYTES = 500

@@ -32,7 +32,7 @@ _STREAMS = {
         b'data: {"candidates":[{"content":{"role":"model","parts":[{"text":""}]},"finishReason":"STOP","index":0}],"usageMetadata":{"promptTokenCount":7,"candidatesTokenCount":3,"totalTokenCount":10}}\n\n',
     ),
 }  # fmt: skip
-"""Of each dialect: an event with a text and members, and the end."""
+"""An event with a text and members, and the end of the stream, by dialect."""
 _BEGIN = {
     "messages": b'event: message_start\ndata: {"type":"message_start","message":{"id":"r1","type":"message","role":"assistant","model":"claude-1","content":[],"usage":{"input_tokens":7,"output_tokens":1}}}\n\nevent: content_block_start\ndata: {"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}\n\n',
 }  # fmt: skip
