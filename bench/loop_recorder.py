@@ -7,7 +7,9 @@ begins one, `stop` ends it and answers with its figures, as JSON.
 
 A stretch is what the loop's thread computes between two waits for its sockets. Work in another
 thread holds the loop too while it is inside of one call of C code, as of a JSON library: such a
-call keeps the interpreter's lock to its end. So a window also times the calls of C code.
+call keeps the interpreter's lock to its end. A thread of the recorder sleeps for a millisecond again
+and again. The CPU time that passes until it runs again is at least what such a call took. It is more
+if the machine is busy, so `start calls` times each call of C code instead, which slows all down.
 """
 
 import asyncio
@@ -22,6 +24,7 @@ from types import CodeType
 
 _TOOL = sys.monitoring.PROFILER_ID
 _QUIET_SECONDS = 0.05
+_PROBE_SECONDS = 0.001
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
@@ -78,12 +81,31 @@ class CallTimer:
             self.longest, self.name = spent, getattr(call, "__qualname__", repr(call))
 
 
+class LockProbe:
+    """Measures for how much CPU time of the process no further thread got the interpreter's lock."""
+
+    def __init__(self) -> None:
+        """Start the thread, which idles outside of windows."""
+        self.is_on = threading.Event()
+        self.longest = 0.0
+        """Seconds of CPU."""
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            self.is_on.wait()
+            began = time.process_time()
+            time.sleep(_PROBE_SECONDS)
+            self.longest = max(self.longest, time.process_time() - began)
+
+
 class Window:
     """A window: what the gateway computes, and how it grows, between `start` and `stop`."""
 
     def __init__(self, timer: CallTimer) -> None:
         """Take the timer of C code."""
         self._timer = timer
+        self._probe = LockProbe()
         self._times_calls = False
         self._begins: tuple[int, float] = 0, 0.0
 
@@ -97,7 +119,9 @@ class Window:
         self._begins = _read_status("VmRSS"), time.process_time()
         if times_calls:
             self._timer.start()
-        Selector.longest = 0.0
+        else:
+            self._probe.is_on.set()
+        Selector.longest = self._probe.longest = 0.0
 
     def stop(self) -> dict[str, object]:
         """End once the process is quiet, and return the figures."""
@@ -105,12 +129,13 @@ class Window:
         while time.process_time() - spent > _QUIET_SECONDS / 5:
             spent = time.process_time()
             time.sleep(_QUIET_SECONDS)
+        self._probe.is_on.clear()
         if self._times_calls:
             self._timer.stop()
         memory, began = self._begins
         return {
             "loop": Selector.longest,
-            "call": self._timer.longest if self._times_calls else 0.0,
+            "call": self._timer.longest if self._times_calls else self._probe.longest,
             "call_name": self._timer.name if self._times_calls else "",
             "cpu": time.process_time() - began,
             "memory": _read_status("VmHWM") - memory,

@@ -13,7 +13,8 @@ type Make = Callable[[int], bytes]
 """Returns about `n` values of JSON, or `n` bytes of text."""
 
 
-def _repeat(item: bytes, count: int) -> bytes:
+def repeat(item: bytes, count: int) -> bytes:
+    """Return an item so many times, with commas between."""
     return b",".join([item] * max(count, 1))
 
 
@@ -26,14 +27,14 @@ def _text(piece: str, size: int) -> bytes:
 
 
 VALUES: dict[str, Make] = {
-    "numbers": lambda n: b"[%b]" % _repeat(b"1", n),
-    "long numbers": lambda n: b"[%b]" % _repeat(b"-12345678901234567890.25e-7", n),
+    "numbers": lambda n: b"[%b]" % repeat(b"1", n),
+    "long numbers": lambda n: b"[%b]" % repeat(b"-12345678901234567890.25e-7", n),
     "short texts": lambda n: b"[%b]" % _number(lambda at: b'"t%x"' % at, n),
-    "lists": lambda n: b"[%b]" % _repeat(b"[]", n // 2),
-    "deep lists": lambda n: b"[%b]" % _repeat(b"[" * 200 + b"]" * 200, n // 201),
-    "objects": lambda n: b"[%b]" % _repeat(b"{}", n // 2),
+    "lists": lambda n: b"[%b]" % repeat(b"[]", n // 2),
+    "deep lists": lambda n: b"[%b]" % repeat(b"[" * 200 + b"]" * 200, n // 201),
+    "objects": lambda n: b"[%b]" % repeat(b"{}", n // 2),
     "names": lambda n: b"{%b}" % _number(lambda at: b'"k%x":1' % at, n),
-    "one name": lambda n: b"{%b}" % _repeat(b'"k":1', n),
+    "one name": lambda n: b"{%b}" % repeat(b'"k":1', n),
     "small objects": lambda n: b"[%b]" % _number(lambda at: b'{"a%x":1,"b%x":2}' % (at, at), n // 3),
 }  # fmt: skip
 """Shapes with many values."""
@@ -45,10 +46,18 @@ TEXTS: dict[str, Make] = {
     "blanks": lambda n: _text(" ", n),
     "one word": lambda n: _text("a", n),
     "lines": lambda n: b'"' + rb"a\n" * (n // 3) + b'"',
+    "one wide": lambda n: json.dumps("a" * n + "\U0001f600", ensure_ascii=False).encode(),
     "nested JSON": lambda n: json.dumps("[" + "1," * (n // 2) + "1]").encode(),
     "nested names": lambda n: json.dumps(VALUES["names"](n // 8).decode()).encode(),
 }
 """Shapes of a long text."""
+
+
+def make_log_probs(size: int) -> bytes:
+    """Return about so many bytes: the rows of tokens with the 20 next best ones."""
+    choice = b'{"token":"x","logprob":-0.1,"bytes":[120]}'
+    row = choice[:-1] + b',"top_logprobs":[%b]}' % repeat(choice, 20)
+    return b"[%b]" % repeat(row, size // len(row))
 
 
 class Case(msgspec.Struct, frozen=True):
@@ -65,6 +74,14 @@ class Case(msgspec.Struct, frozen=True):
     is_answer: bool = False
     """True if `make` writes the provider's answer to a small request."""
     stream: bool = False
+    """True if the request asks for a stream; of an answer, if it is one."""
+    is_upload: bool = False
+    """True if `make` writes a file of a batch, which a form uploads."""
+    is_session: bool = False
+    """True if `make` writes a message of a WebSocket: the client's, or the provider's."""
+    method: str = "POST"
+    request: bytes | None = None
+    """The request to which the answer belongs, of an endpoint beside text."""
 
 
 _SCHEMA = (
@@ -153,13 +170,26 @@ def make_request(
     return endpoint.body % {b"model": model.encode(), b"items": items, b"more": more}
 
 
+_HARD_FORMS = (
+    "member of names", "schema of names", "schema of deep lists", "text of escapes",
+    "text of scripts", "text of one wide", "arguments of escapes", "arguments of nested names",
+)  # fmt: skip
+"""Forms that took longest. Beside native calls of Chat Completions only these are measured."""
+
+
+def _is_measured(name: str, target: str, form: str) -> bool:
+    """True if a form is measured between two dialects: all forms of one, the hardest of others."""
+    return name == target == "chat" or " of " not in form or form in _HARD_FORMS
+
+
 def list_requests() -> Iterator[Case]:
     """Yield requests of each endpoint: native, and translated to each other dialect."""
     for name, endpoint in ENDPOINTS.items():
         for target, model in MODELS.items():
             path = endpoint.path % model if "%s" in endpoint.path else endpoint.path
             for form, make, is_text in _list_forms(name, model, is_native=name == target):
-                yield Case(name, target, form, path, make, is_text)
+                if _is_measured(name, target, form):
+                    yield Case(name, target, form, path, make, is_text)
     yield from _list_other_requests()
 
 
@@ -175,20 +205,20 @@ def _list_forms(name: str, model: str, *, is_native: bool) -> Iterator[tuple[str
 
     yield (
         "messages",
-        lambda n: make_request(name, model, _repeat(pair, n // (per(pair) + 1)) + b"," + message),
+        lambda n: make_request(name, model, repeat(pair, n // (per(pair) + 1)) + b"," + message),
         False,
     )
     yield (
         "calls",
         lambda n: make_request(
-            name, model, message + b"," + _repeat(call, n // (per(call) + 1)) + b"," + message
+            name, model, message + b"," + repeat(call, n // (per(call) + 1)) + b"," + message
         ),
         False,
     )
     yield (
         "parts",
         lambda n: make_request(
-            name, model, endpoint.wrap_parts % {b"parts": _repeat(part, n // (per(part) + 1))}
+            name, model, endpoint.wrap_parts % {b"parts": repeat(part, n // (per(part) + 1))}
         ),
         False,
     )
@@ -219,25 +249,25 @@ def _list_forms(name: str, model: str, *, is_native: bool) -> Iterator[tuple[str
 
     for shape, make in VALUES.items():
         if is_native:
-            write = _fill(lambda value: make_request(name, model, more=b',"x":' + value), make)
+            write = fill(lambda value: make_request(name, model, more=b',"x":' + value), make)
             yield f"member of {shape}", write, False
-        yield f"schema of {shape}", _fill(write_schema, make), False
+        yield f"schema of {shape}", fill(write_schema, make), False
     for shape, make in TEXTS.items():
-        write = _fill(lambda value: make_request(name, model, text=value), make)
+        write = fill(lambda value: make_request(name, model, text=value), make)
         yield f"text of {shape}", write, True
-        yield f"arguments of {shape}", _fill(write_arguments, make), True
+        yield f"arguments of {shape}", fill(write_arguments, make), True
 
 
-def _fill(write: Callable[[bytes], bytes], make: Make) -> Make:
+def fill(write: Callable[[bytes], bytes], make: Make) -> Make:
     """Return a function that makes a value, and writes a request or answer with it."""
     return lambda n: write(make(n))
 
 
 def _list_other_requests() -> Iterator[Case]:
     inputs: dict[str, Make] = {
-        "token ids": lambda n: b"[%b]" % _repeat(b"[%b]" % _repeat(b"100257", 2_047), n // 2_048),
-        "one list of ids": lambda n: b"[%b]" % _repeat(b"100257", n),
-        "inputs": lambda n: b"[%b]" % _repeat(b'"a text"', n),
+        "token ids": lambda n: b"[%b]" % repeat(b"[%b]" % repeat(b"100257", 2_047), n // 2_048),
+        "one list of ids": lambda n: b"[%b]" % repeat(b"100257", n),
+        "inputs": lambda n: b"[%b]" % repeat(b'"a text"', n),
     }
 
     def write_input(value: bytes) -> bytes:
@@ -249,7 +279,7 @@ def _list_other_requests() -> Iterator[Case]:
     values = {f"member of {shape}": make for shape, make in VALUES.items()}
     texts = {f"text of {shape}": make for shape, make in TEXTS.items()}
     for form, make in {**inputs, **values, **texts}.items():
-        write = _fill(write_input, make)
+        write = fill(write_input, make)
         yield Case("embeddings", "chat", form, "/v1/embeddings", write, is_text=form in texts)
     for name, path in (
         ("count", "/v1/messages/count_tokens"),
@@ -258,7 +288,8 @@ def _list_other_requests() -> Iterator[Case]:
         ("moderations", "/v1/moderations"),
     ):
         for form, make in values.items():
-            yield Case(name, "-", form, path, _fill(write_member, make))
+            if _is_measured(name, "-", form):
+                yield Case(name, "-", form, path, fill(write_member, make))
 
 
 _ANSWERS = {
@@ -273,7 +304,7 @@ _ANSWERS = {
         b'{"type":"tool_use","id":"c1","name":"f","input":{"a":%(text)b}}',
     ),
     "responses": (
-        b'{"id":"r1","object":"response","created_at":1,"status":"completed","model":"reply-1","output":[{"type":"message","id":"m1","status":"completed","role":"assistant","content":[{"type":"output_text","text":%(text)b,"annotations":[]}]}%(calls)b],"usage":{"input_tokens":7,"output_tokens":3,"total_tokens":10}%(more)b}',
+        b'{"id":"r1","object":"response","created_at":1,"status":"completed","model":"reply-1","output":[{"type":"message","id":"m1","status":"completed","role":"assistant","content":[{"type":"output_text","text":%(text)b,"annotations":[]%(part)b}]}%(calls)b],"usage":{"input_tokens":7,"output_tokens":3,"total_tokens":10}%(more)b}',
         b",%(items)b",
         b'{"type":"function_call","id":"i1","status":"completed","call_id":"c1","name":"f","arguments":%(text)b}',
     ),
@@ -286,14 +317,22 @@ _ANSWERS = {
 
 
 def make_answer(
-    dialect: str, *, text: bytes = _HI, calls: tuple[bytes, int] | None = None, more: bytes = b""
+    dialect: str,
+    *,
+    text: bytes = _HI,
+    calls: tuple[bytes, int] | None = None,
+    more: bytes = b"",
+    part: bytes = b"",
 ) -> bytes:
-    """Return a whole answer: with a text, a number of calls with these arguments, and members."""
+    """Return a whole answer: with a text, a number of calls with these arguments, and members.
+
+    `part`: further members of the text part, in Responses.
+    """
     template, call_list, call = _ANSWERS[dialect]
     written = b""
     if calls is not None:
-        written = call_list % {b"items": _repeat(call % {b"text": calls[0]}, calls[1])}
-    return template % {b"text": text, b"calls": written, b"more": more}
+        written = call_list % {b"items": repeat(call % {b"text": calls[0]}, calls[1])}
+    return template % {b"text": text, b"calls": written, b"more": more, b"part": part}
 
 
 def list_answers() -> Iterator[Case]:
@@ -302,12 +341,13 @@ def list_answers() -> Iterator[Case]:
         for target, model in MODELS.items():
             path = endpoint.path % model if "%s" in endpoint.path else endpoint.path
             for form, make, is_text in _list_answer_forms(target):
-                yield Case(name, target, form, path, make, is_text, is_answer=True)
-    vector = b'{"object":"embedding","index":0,"embedding":[%b]}' % _repeat(b"-0.0123456789", 1_535)
-    items: dict[str, Make] = {"vectors": lambda n: _repeat(vector, n // 1_540)}
+                if _is_measured(name, target, form):
+                    yield Case(name, target, form, path, make, is_text, is_answer=True)
+    vector = b'{"object":"embedding","index":0,"embedding":[%b]}' % repeat(b"-0.0123456789", 1_535)
+    items: dict[str, Make] = {"vectors": lambda n: repeat(vector, n // 1_540)}
     items |= {f"item of {shape}": make for shape, make in VALUES.items()}
     for form, make in items.items():
-        write = _fill(_write_vectors, make)
+        write = fill(_write_vectors, make)
         yield Case("embeddings", "chat", form, "/v1/embeddings", write, is_answer=True)
 
 
@@ -316,13 +356,16 @@ def _list_answer_forms(dialect: str) -> Iterator[tuple[str, Make, bool]]:
         return make_answer(dialect, calls=(value, 1))
 
     yield "calls", lambda n: make_answer(dialect, calls=(rb'"{\"a\":1}"', n // 8)), False
+    if dialect != "messages":
+        member = b',"logprobsResult":' if dialect == "gemini" else b',"logprobs":'
+        yield "log probs", lambda n: make_answer(dialect, more=member + make_log_probs(n)), True
     for shape, make in VALUES.items():
-        write = _fill(lambda value: make_answer(dialect, more=b',"x":' + value), make)
+        write = fill(lambda value: make_answer(dialect, more=b',"x":' + value), make)
         yield f"member of {shape}", write, False
     for shape, make in TEXTS.items():
-        write = _fill(lambda value: make_answer(dialect, text=value), make)
+        write = fill(lambda value: make_answer(dialect, text=value), make)
         yield f"text of {shape}", write, True
-        yield f"arguments of {shape}", _fill(write_arguments, make), True
+        yield f"arguments of {shape}", fill(write_arguments, make), True
 
 
 def _write_vectors(items: bytes) -> bytes:

@@ -3,6 +3,7 @@
 import msgspec
 
 from gateway.cache.codec import VersionedCodec
+from gateway.core import json_size
 from gateway.core.usage import Usage
 from gateway.dialects import Dialect
 
@@ -49,11 +50,14 @@ def render_answer(
     """Return a stored answer as a stream or whole; verbatim if it was stored in that form.
 
     `with_usage` is True if the client asks for usage in a stream (stream_options). A whole answer
-    always has usage. None is a miss: another dialect, or bytes that have no other form.
+    always has usage. None is a miss: another dialect, or bytes that have no other form, or with
+    too many values to make it.
     """
     if cached.dialect != dialect.name:
         return None
     body = cached.body
+    if stream != cached.stream and json_size.exceeds(body, json_size.MAX_VALUES):
+        return None  # the other form would take too much work
     try:
         if stream and cached.stream:
             usage = cached.usage

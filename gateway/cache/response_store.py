@@ -15,13 +15,14 @@ one by one if a provider wrote their ids.
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from functools import partial
 from itertools import batched
 
 import msgspec
 
 from gateway.cache import key as keys
 from gateway.cache.codec import SealedStore, VersionedCodec
-from gateway.core import jsonio
+from gateway.core import json_size, jsonio, log_probs
 from gateway.core.call import Key
 from gateway.core.errors import Problem, ProblemError, invalid_request
 from gateway.core.jsonio import Json
@@ -270,12 +271,14 @@ class SavedResponses:
     ) -> None:
         """Store the answer to `body`, which has the whole conversation.
 
+        An answer with too many values is stored without its log probabilities.
         `kept_by_provider`: the provider keeps the answer too. An answer without an id is not
         stored, nor one that is neither completed nor incomplete.
         """
-        value = _read_object(response)
-        id = value.get("id")
-        if value.get("status") not in ("completed", "incomplete") or not isinstance(id, str):
+        is_large = len(response) > json_size.LARGE_FRAME_BYTES
+        read = partial(_read_stored, response)
+        id, response = await asyncio.to_thread(read) if is_large else read()
+        if id is None:
             return
         entry = _Entry(
             input=None if _is_provider_bound(body) else _encode_input(body),
@@ -284,14 +287,11 @@ class SavedResponses:
             account=account,
             kept=kept_by_provider,
         )
-        foreign_items = [
-            (name, item)
-            for name, item in _index_output(entry).items()
-            if read_response_id(name) != id
-        ]
+        write = partial(_write_items, entry, id)
+        foreign_items = await asyncio.to_thread(write) if is_large else write()
         await asyncio.gather(
             self._answers.put(self._make_name(key, id), _ENTRY_CODEC.write(entry), self._ttl),
-            *(self._put_item(key, name, _ITEM_CODEC.write(item)) for name, item in foreign_items),
+            *(self._put_item(key, name, data) for name, data in foreign_items),
         )
 
     async def find(self, key: Key, id: str) -> bytes:
@@ -370,7 +370,7 @@ class StreamTape:
 
     def add(self, data: bytes) -> bytes | None:
         """Take whole frames on their way to a client. Return the whole answer once it has ended."""
-        frames = list_answer_frames(data)
+        frames = list_answer_frames(log_probs.shorten(data, log_probs.OPENAI_MEMBER))
         if not frames:
             return None
         self._frames += [raw for raw, _ in frames]
@@ -471,6 +471,23 @@ def _list_items(entry: _Entry) -> list[bytes]:
     """List the items of an answer, byte for byte."""
     output = jsonio.read_members(entry.response).get("output")
     return split_list(None if output is None else bytes(memoryview(output)))
+
+
+def _read_stored(response: bytes) -> tuple[str | None, bytes]:
+    """Return the id of an answer and what is stored of it; no id if it is not stored."""
+    response = log_probs.shorten(response, log_probs.OPENAI_MEMBER)
+    value = _read_object(response)
+    id, has_ended = value.get("id"), value.get("status") in ("completed", "incomplete")
+    return (id if has_ended and isinstance(id, str) else None), response
+
+
+def _write_items(entry: _Entry, id: str) -> list[tuple[str, bytes]]:
+    """Write the items of an answer whose ids do not tell which answer has them."""
+    return [
+        (name, _ITEM_CODEC.write(item))
+        for name, item in _index_output(entry).items()
+        if read_response_id(name) != id
+    ]
 
 
 def _index_output(entry: _Entry) -> dict[str, StoredItem]:

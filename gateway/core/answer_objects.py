@@ -6,7 +6,7 @@ conversation. Later calls name them, so the gateway must know whose they are.
 
 from collections.abc import Collection, Mapping
 
-from gateway.core import jsonio
+from gateway.core import jsonio, log_probs
 from gateway.core.jsonio import Json
 from gateway.core.object_answers import MadeObject
 
@@ -48,7 +48,7 @@ def find_answer_objects(dialect: str, data: bytes, *, has_thread: bool) -> list[
     if not any(mark in data for mark in _MARKS[dialect]):
         return []
     try:
-        value = jsonio.loads_bounded(data)
+        value = log_probs.loads_answer(data)
     except jsonio.JsonError:
         return []
     found: dict[tuple[str, str], MadeObject] = {}

@@ -94,6 +94,11 @@ class BatchFileReader:
         self._line_count = 0
         self._object_ids: dict[str, None] = {}
 
+    @property
+    def is_slow(self) -> bool:
+        """True if the line that has begun is so long that it takes long to read."""
+        return self._line_bytes > json_size.LARGE_FRAME_BYTES
+
     def feed(self, data: bytes) -> None:
         """Take the next bytes. Never raises."""
         self.facts.size += len(data)

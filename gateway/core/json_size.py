@@ -10,6 +10,8 @@ twice. A name counts like a value: an object with many names takes longest to pa
 also counts characters in strings: it is fast, and never too low.
 """
 
+import re
+
 MAX_VALUES = 400_000
 """The most values in what no client's limit bounds: an answer of a provider, a file's line.
 
@@ -22,12 +24,16 @@ LARGE_BYTES = 1_000_000
 """Bytes above which work on JSON holds the event loop for too long."""
 _MANY_VALUES = 6_000
 """Values, names apart, above which it does too: so many small messages take 20 ms to translate."""
-_COUNTED_BYTES = 131_072
-"""Bytes above which the gateway counts for that: fewer have no room for so many values."""
+LARGE_FRAME_BYTES = 131_072
+"""Bytes above which it may: fewer have no room for so many values. Most frames are shorter."""
 _SLICE_BYTES = 65_536
 _STRUCTURAL_BYTES = b",:{["
 _STRUCTURAL_CHARS = (b",", b":", b"{", b"[")
 _VALUE_CHARS = (b",", b"{", b"[")
+_WIDE_BYTES = (b"\xf0", b"\xf1", b"\xf2", b"\xf3", b"\xf4")
+"""The first bytes of characters above U+FFFF in UTF-8."""
+_WIDE_ESCAPE = re.compile(rb"\\u[dD][89abAB]")
+"""The first half of such a character as JSON escapes it."""
 
 
 def bound_values(data: bytes) -> int:
@@ -58,8 +64,18 @@ def _may_exceed(data: bytes, max_values: int, marks: tuple[bytes, ...]) -> bool:
 def is_large(data: bytes) -> bool:
     """True if work on JSON takes so long that it must not run on the event loop."""
     return len(data) > LARGE_BYTES or (
-        len(data) > _COUNTED_BYTES and _may_exceed(data, _MANY_VALUES, _VALUE_CHARS)
+        len(data) > LARGE_FRAME_BYTES and _may_exceed(data, _MANY_VALUES, _VALUE_CHARS)
     )
+
+
+def has_wide_text(data: bytes) -> bool:
+    """True if JSON may have a character above U+FFFF, as it is or escaped.
+
+    A character may be cut in two at the end of a piece: what is left of it shows it too.
+    """
+    if not data.isascii() and any(mark in data for mark in _WIDE_BYTES):
+        return True
+    return b"\\u" in data and _WIDE_ESCAPE.search(data) is not None
 
 
 class ValueCount:
@@ -90,6 +106,11 @@ class ValueCount:
         self._text_count = 0
         self._trailing_backslash = b""
         """A backslash at the end of the last piece: it belongs to the next piece."""
+
+    @property
+    def bound(self) -> int:
+        """A number that is at least the number of values and names so far."""
+        return max(self.count, sum(map(bound_values, self._buffered_chunks)))
 
     def add(self, chunk: bytes) -> None:
         """Take the next piece."""

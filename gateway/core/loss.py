@@ -5,6 +5,9 @@ from typing import Literal
 
 import msgspec
 
+LOG_PROBS = "logprobs"
+"""The name for the log probabilities of an answer that has too many of them."""
+
 
 class Loss(msgspec.Struct, frozen=True):
     """One field of a request that the target did not get as the client wrote it.
@@ -24,6 +27,7 @@ _MAX_NAMES, _MAX_NAME_CHARS = 32, 64
 Others choose both, and clients must still be able to read the header.
 """
 _ANSWER_REASON = "the client's dialect has no place for it"
+_ANSWER_REASONS = {LOG_PROBS: "the answer has too many values to translate them"}
 
 
 def format_dropped_header(losses: tuple[Loss, ...]) -> str:
@@ -34,7 +38,8 @@ def format_dropped_header(losses: tuple[Loss, ...]) -> str:
 def make_answer_losses(names: Iterable[str]) -> tuple[Loss, ...]:
     """Return the losses of an answer, from the provider's names for its parts."""
     return tuple(
-        Loss(name[:_MAX_NAME_CHARS], "dropped", _ANSWER_REASON) for name in [*names][:_MAX_NAMES]
+        Loss(name[:_MAX_NAME_CHARS], "dropped", _ANSWER_REASONS.get(name, _ANSWER_REASON))
+        for name in [*names][:_MAX_NAMES]
     )
 
 

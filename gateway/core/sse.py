@@ -95,8 +95,8 @@ def read_data(frame: bytes) -> bytes:
     lines = []
     for line in frame.split(b"\n"):
         if line.startswith(b"data:"):
-            value = line[5:].removesuffix(b"\r")
-            lines.append(value.removeprefix(b" "))
+            start = 6 if line.startswith(b"data: ") else 5
+            lines.append(line[start:].removesuffix(b"\r"))
     return b"\n".join(lines)
 
 

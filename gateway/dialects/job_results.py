@@ -7,7 +7,7 @@ Anthropic, the operations of Gemini's batches, `BatchJob` at Mistral, `FineTunin
 from collections.abc import Mapping
 from decimal import Decimal
 
-from gateway.core import jsonio
+from gateway.core import jsonio, log_probs
 from gateway.core.jsonio import Json
 from gateway.core.usage import Usage, parse_count
 from gateway.dialects.anthropic_messages import usage as anthropic_usage
@@ -143,7 +143,7 @@ class ResultReader:
         if self._is_unknown or not line.strip():
             return
         try:
-            value = jsonio.loads_bounded(line)
+            value = log_probs.loads_answer(line)
         except jsonio.JsonError:
             self._is_unknown = True
             return

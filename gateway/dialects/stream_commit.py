@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 
-from gateway.core import json_size, jsonio, sse
+from gateway.core import json_size, jsonio, log_probs, sse
 from gateway.core.errors import Problem
 from gateway.core.usage import Usage
 from gateway.dialects.stream_frames import (
@@ -53,8 +53,7 @@ class StreamBuffer(ABC):
             return b""
         data = self._splitter.feed(data)
         if json_size.exceeds(data, json_size.MAX_VALUES):
-            self.problem = make_broken_problem("a frame with too many JSON values")
-            return b""
+            return self._release(data, has_many_values=True)
         if data:
             return self._release(data)
         if self._splitter.size > MAX_FRAME_BYTES:
@@ -83,9 +82,11 @@ class StreamBuffer(ABC):
         At an error `problem` is set before; what is returned then does not count.
         """
 
-    def _release(self, data: bytes) -> bytes:
+    def _release(self, data: bytes, *, has_many_values: bool = False) -> bytes:
         offset = data.find(b"data:")
-        if offset >= 0:  # else there are only blank lines and comments
+        if has_many_values:
+            data = self._inspect_frames(data, has_many_values=True)
+        elif offset >= 0:  # else there are only blank lines and comments
             try:
                 # Mostly there is one frame, whose payload is the rest of a line.
                 says_more = self._count(data[offset + 5 :])
@@ -102,11 +103,21 @@ class StreamBuffer(ABC):
             self._pending_frames.clear()
         return data
 
-    def _inspect_frames(self, data: bytes, *, is_counted: bool = False) -> bytes:
-        """Return the frames that may go on; `is_counted`: the content of all is counted."""
+    def _inspect_frames(
+        self, data: bytes, *, is_counted: bool = False, has_many_values: bool = False
+    ) -> bytes:
+        """Return the frames that may go on; `is_counted`: the content of all is counted.
+
+        If they have many values, they are read without log probabilities, and pass with them.
+        """
         frames: list[bytes] = []
         for frame in sse.split_frames(data):
             payload = sse.read_data(frame)
+            if has_many_values:
+                payload = log_probs.shorten(payload)
+                if json_size.exceeds(payload, json_size.MAX_VALUES):
+                    self.problem = make_broken_problem("a frame with too many JSON values")
+                    return b"".join(frames) if self.committed else b""
             if (
                 payload
                 and (is_counted or self._must_inspect(payload))

@@ -6,12 +6,13 @@ relay, translation and recorded answers take what it returns; nothing else parse
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from typing import ClassVar
 
 import msgspec
 
-from gateway.core import json_size, jsonio, sse
+from gateway.core import json_size, jsonio, log_probs, loss, sse
 from gateway.core.errors import Problem
-from gateway.core.events import AnswerMetadata, Event, Failed
+from gateway.core.events import AnswerMetadata, Event, Failed, LogProbs
 from gateway.core.jsonio import Json
 from gateway.dialects.member_list import (
     UNKNOWN_OBJECT,
@@ -142,13 +143,16 @@ class FrameDecoder(ABC):
 class SseDecoder(FrameDecoder):
     """The base of the decoders of server-sent events: bytes in, whatever was read of the stream."""
 
-    __slots__ = ("_read_frame", "_splitter")
+    __slots__ = ("_has_log_probs", "_read_frame", "_splitter")
+    log_probs_member: ClassVar = log_probs.OPENAI_MEMBER
 
     def __init__(self, read_frame: FrameReader, members: MemberList) -> None:
         """`members`: the member list of the dialect's answers; `event` is a frame."""
         super().__init__(members)
         self._read_frame = read_frame
         self._splitter = sse.FrameSplitter()
+        self._has_log_probs = False
+        """True if events have had log probabilities."""
 
     def feed(self, data: bytes) -> list[Event]:
         """Return the events in the next bytes. After a Failed no more events come."""
@@ -156,14 +160,20 @@ class SseDecoder(FrameDecoder):
         if self._is_over:
             return out
         data = self._splitter.feed(data)
-        if json_size.exceeds(data, json_size.MAX_VALUES):
+        readable_data = log_probs.shorten(data, self.log_probs_member)
+        if json_size.exceeds(readable_data, json_size.MAX_VALUES):
             self._fail(make_broken_problem("a frame with too many JSON values"), out)
             return out
-        for raw in sse.split_data_frames(data):
+        for raw in sse.split_data_frames(readable_data):
             payload = sse.read_data(raw)
             if payload and self._take(self._read_frame(raw, payload), out):
-                return out
-        if self._splitter.size > MAX_FRAME_BYTES:
+                break
+        if not self._has_log_probs:
+            self._has_log_probs = LogProbs in map(type, out)
+            if readable_data is not data and not self._has_log_probs:
+                # An event that only repeats them at the end would leave out nothing.
+                out.insert(len(out) - self._is_over, AnswerMetadata(loss.LOG_PROBS))
+        if self._splitter.size > MAX_FRAME_BYTES and not self._is_over:
             self._fail(make_broken_problem("a frame without an end"), out)
         return out
 

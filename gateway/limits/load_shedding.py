@@ -40,8 +40,14 @@ SMALL_BODY_BYTES = 65_536
 """Bytes of a body whose size reserves no memory: many such bodies need little."""
 _BODY_FACTOR = 5
 """Bytes that a call may need for each byte of its body: read, parsed, written again."""
-_QUOTE_BYTES, _COMMA_BYTES = 25, 40
-"""Further bytes for each quote and each comma in a body, as Python stores its values."""
+_VALUE_BYTES = 400
+"""Further bytes for each value and name: 380 were measured where small messages are translated."""
+_WIDE_FACTOR = 20
+"""Further bytes for each byte if a text has a character above U+FFFF, such as an emoji.
+
+Python then takes 4 bytes for each character of the text, in each of its copies. A translation grew
+by up to 25 times the size of such a text.
+"""
 _TRIM_SECONDS = 5.0
 """Seconds between attempts to return memory to the system."""
 
@@ -225,11 +231,13 @@ def _count_free_bytes(reach: MemoryReach) -> float:
 class MemoryReservation:
     """The memory that one request may need for the part of its body that it announced or sent."""
 
-    __slots__ = ("_bytes", "_shedder")
+    __slots__ = ("_bytes", "_needs", "_shedder")
 
     def __init__(self, shedder: LoadShedder) -> None:
         self._shedder = shedder
         self._bytes = 0
+        self._needs: dict[str, int] = {}
+        """The bytes for its size, for its values and for wide texts."""
 
     def reserve_body(self, size: int) -> None:
         """Reserve the memory that a body of this size needs in all.
@@ -237,17 +245,27 @@ class MemoryReservation:
         Raises ProblemError: overloaded; request_too_large if it could never fit.
         """
         if size > SMALL_BODY_BYTES:
-            self._reserve(max(0, size * _BODY_FACTOR - self._bytes))
+            self._reserve("size", size * _BODY_FACTOR)
 
-    def reserve_json(self, chunk: bytes) -> None:
-        """Reserve what a piece of JSON needs beyond its size: many small values take much memory.
+    def reserve_values(self, count: int) -> None:
+        """Reserve what so many JSON values and names need beyond the size of their body.
 
         Raises ProblemError as `reserve_body` does.
         """
-        self._reserve(chunk.count(b'"') * _QUOTE_BYTES + chunk.count(b",") * _COMMA_BYTES)
+        self._reserve("values", count * _VALUE_BYTES)
 
-    def _reserve(self, extra_bytes: int) -> None:
-        shedder = self._shedder
+    def reserve_wide_text(self, size: int) -> None:
+        """Reserve what a body of this size needs beyond that for characters above U+FFFF.
+
+        Raises ProblemError as `reserve_body` does.
+        """
+        self._reserve("wide text", size * _WIDE_FACTOR)
+
+    def _reserve(self, purpose: str, needed_bytes: int) -> None:
+        """Reserve what a purpose needs more than it has."""
+        shedder, extra_bytes = self._shedder, needed_bytes - self._needs.get(purpose, 0)
+        if extra_bytes <= 0:
+            return
         if extra_bytes > shedder.count_free_bytes():
             if not shedder.fits(self._bytes + extra_bytes):
                 message = (
@@ -259,8 +277,10 @@ class MemoryReservation:
             )
         shedder.reserved_bytes += extra_bytes
         self._bytes += extra_bytes
+        self._needs[purpose] = needed_bytes
 
     def release(self) -> None:
         """Release all that the request has reserved."""
         self._shedder.reserved_bytes -= self._bytes
         self._bytes = 0
+        self._needs.clear()

@@ -1,6 +1,7 @@
 """Keep what later calls of a conversation need: notes of reasoning, and stored answers."""
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from functools import partial
 from typing import Any
 
 from gateway.cache.cached_response import CachedResponse
@@ -12,6 +13,7 @@ from gateway.cache.response_store import (
     refuse_foreign,
     should_store,
 )
+from gateway.core import json_size
 from gateway.core.call import Call, Key
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.owned_object import ObjectPlace
@@ -20,6 +22,7 @@ from gateway.dialects import OPENAI_CHAT, OPENAI_RESPONSES, OPERATIONS, Dialect,
 from gateway.dialects.tool_reasoning import ReasoningNote
 from gateway.pipeline.answer_objects import AnswerObjects
 from gateway.telemetry.log import Log, ignore_event
+from gateway.upstream.large_work import LargeWork
 from gateway.upstream.retry import PinnedAccount
 from gateway.upstream.upstream_request import UpstreamRequest, UpstreamResponse
 
@@ -97,7 +100,12 @@ class ConversationMemory:
         """Store an answer that comes from the cache, for the key that asks for it."""
         if (responses := self._select_store(request)) is None:
             return
-        response_body = StreamTape().add(answer_body) if request.body.prompt.stream else answer_body
+        response_body: bytes | None = answer_body
+        if request.body.prompt.stream:
+            is_large = len(answer_body) > json_size.LARGE_FRAME_BYTES
+            response_body = await LargeWork().run(
+                partial(StreamTape().add, answer_body), is_large=is_large
+            )
         target, target_dialect = request.plan.targets[0], request.plan.dialects[0]
         if response_body is not None:
             await responses.save(
@@ -137,7 +145,10 @@ class ConversationMemory:
             tape = StreamTape()
 
             async def save_chunk(data: bytes) -> None:
-                response_body = tape.add(data)
+                is_large = len(data) > json_size.LARGE_FRAME_BYTES
+                response_body = await response.large_work.run(
+                    partial(tape.add, data), is_large=is_large
+                )
                 if response_body is not None:
                     await _save_response(responses, request, response, response_body)
 

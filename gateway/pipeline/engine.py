@@ -163,7 +163,8 @@ class Engine:
         call_features = Features(
             prompt, call.dialect, call.key, call.options, translatable, call.hints
         )
-        if call_may_name_objects(dialect.name, body.raw, prompt.members):
+        look = partial(call_may_name_objects, dialect.name, body.raw, prompt.members)
+        if await self._large_work.run(look, is_large=is_large):
             call_features.object_place = await self._find_object_place(call, dialect, body)
 
         context = await context_loader.load(router, call, call_features)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from gateway.core import json_size
 from gateway.core.call import Call
 from gateway.core.decision import Decision, Plan
 from gateway.core.errors import Problem, ProblemError
@@ -158,7 +159,7 @@ def check_response(request: UpstreamRequest, response: UpstreamResponse) -> Chec
     summary, body, translation = response.summary, response.body, request.dialect.translation
     if not _is_whole(summary) or body is None or translation is None:
         return None
-    if len(body) > _MAX_CHECKED_BYTES:
+    if len(body) > _MAX_CHECKED_BYTES or json_size.exceeds(body, json_size.MAX_VALUES):
         return None
     return check_answer(translation.decode_response(body), request.translatable.history)
 

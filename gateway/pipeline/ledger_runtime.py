@@ -456,7 +456,7 @@ async def _record_stream(
         async with aclosing(stream):
             async for data in stream:
                 if size < _MAX_TRANSCRIPT_BYTES:
-                    parts.append(data)
+                    parts.append(data[: _MAX_TRANSCRIPT_BYTES - size])
                     size += len(data)
                 yield data
     finally:

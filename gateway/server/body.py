@@ -3,7 +3,7 @@
 import asyncio
 
 from gateway.core.errors import ClientGone, Problem, ProblemError
-from gateway.core.json_size import ValueCount
+from gateway.core.json_size import ValueCount, has_wide_text
 from gateway.limits.load_shedding import MemoryReservation
 from gateway.server.request_headers import Receive
 from gateway.settings.schema.server import ServerPart, WaitPart
@@ -13,6 +13,8 @@ _TOKEN_ID_FACTOR = 2
 
 OpenAI takes 300,000 token ids in one request.
 """
+_COUNTED_BYTES = 16_384
+"""The size in bytes from which values matter for the memory of a body."""
 LARGE_BODY_BYTES = 1_000_000
 """The size in bytes from which the content of a body matters for its memory."""
 
@@ -38,8 +40,7 @@ class BodyReader:
         counter.add(data)
         self._check_count(counter)
         memory.reserve_body(len(data))
-        if len(data) > LARGE_BODY_BYTES:
-            memory.reserve_json(data)
+        self._reserve_content(memory, counter, len(data), has_wide_text=has_wide_text(data))
 
     async def read(
         self,
@@ -80,6 +81,7 @@ class BodyReader:
         has_length: bool,
     ) -> bytes:
         parts: list[bytes] = []
+        is_wide = False
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
@@ -95,15 +97,24 @@ class BodyReader:
                     parts.clear()
                     continue
                 self._check_count(counter)
-            if not has_more and not parts:
-                return data
+            is_wide = is_wide or has_wide_text(data)
             parts.append(data)
             if not has_length:
                 memory.reserve_body(timer.received_bytes)
-            if timer.received_bytes > LARGE_BODY_BYTES:
-                memory.reserve_json(data)
-            if not has_more:
-                return b"".join(parts)
+            if has_more:
+                continue
+            self._reserve_content(memory, counter, timer.received_bytes, has_wide_text=is_wide)
+            return b"".join(parts) if len(parts) > 1 else data
+
+    @staticmethod
+    def _reserve_content(
+        memory: MemoryReservation, counter: ValueCount, size: int, *, has_wide_text: bool
+    ) -> None:
+        """Reserve what the content of a body needs beyond its size. Raises ProblemError."""
+        if size > _COUNTED_BYTES:
+            memory.reserve_values(counter.bound)
+        if has_wide_text and size > LARGE_BODY_BYTES:
+            memory.reserve_wide_text(size)
 
     def _make_counter(self, *, allows_token_ids: bool) -> ValueCount:
         return ValueCount(

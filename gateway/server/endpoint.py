@@ -26,6 +26,8 @@ _LAST_WRITE_SECONDS = 1.0
 """Seconds in which a client must read the last message of a call that the gateway ends."""
 _RETRYABLE_KINDS = ("overloaded", "rate_limited")
 _SMALL_BODY_BYTES = 65_536
+_WRITE_BYTES = 1_000_000
+"""Bytes of a stream that are written at once."""
 """The size in bytes up to which a body has been sent by the time of a refusal."""
 
 
@@ -310,7 +312,10 @@ async def _write_answer(
             }
             await send(start)
         while data:
-            await send({"type": "http.response.body", "body": data, "more_body": True})
+            # A translation may write an event four times. The client takes it piece by piece.
+            for offset in range(0, len(data), _WRITE_BYTES):
+                piece = data[offset : offset + _WRITE_BYTES]
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
             if relay is not None and writer is not None and relay.awaits_client:
                 relay.pass_to(writer)
             keepalive.resume()

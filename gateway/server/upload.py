@@ -6,6 +6,7 @@ slows its client down, and an upload of any size needs the memory of a few piece
 
 import asyncio
 from collections import deque
+from functools import partial
 from typing import Literal, Protocol, Self
 
 from gateway.core.errors import ClientGone, Problem, ProblemError
@@ -13,6 +14,7 @@ from gateway.limits.load_shedding import MemoryReservation
 from gateway.server.body import make_timeout_error
 from gateway.server.request_headers import Receive
 from gateway.settings.schema.server import ServerPart
+from gateway.upstream.large_work import LargeWork
 
 _BUFFER_BYTES = 200_000
 """Bytes whose reservation covers the pieces of an upload that wait on both of its sides."""
@@ -22,6 +24,11 @@ _INSPECTED_BYTES = 65_536
 
 class UploadInspector(Protocol):
     """A reader of an upload's bytes, which sees each piece before the consumer does."""
+
+    @property
+    def is_slow(self) -> bool:
+        """True if the next piece may end a part that takes long to read."""
+        ...
 
     def feed(self, data: bytes) -> None:
         """Take a piece. Raises ProblemError if the upload must end."""
@@ -59,6 +66,7 @@ class UploadReader:
         self._timeouts = server.timeouts
         self._memory = memory
         self._inspector = inspector
+        self._large_work = LargeWork()
         self._waited_seconds = 0.0
         self._piece = b""
         """The piece that has arrived and is being inspected."""
@@ -149,12 +157,13 @@ class UploadReader:
         piece = self._piece
         while (start := self._inspected_bytes) < len(piece):
             self._inspected_bytes += _INSPECTED_BYTES
-            inspector.feed(piece[start : start + _INSPECTED_BYTES])
+            data = piece[start : start + _INSPECTED_BYTES]
+            await self._large_work.run(partial(inspector.feed, data), is_large=inspector.is_slow)
             if self._inspected_bytes < len(piece):
                 await asyncio.sleep(0)
         self._inspected_bytes = 0
         if self._is_last:
-            inspector.finish()
+            await self._large_work.run(inspector.finish, is_large=inspector.is_slow)
 
     def _make_too_large_error(self) -> ProblemError:
         message = f"The upload is larger than {self._max_bytes:,} bytes (server.{self._setting})."

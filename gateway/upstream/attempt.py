@@ -7,10 +7,10 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from gateway.core import json_size
+from gateway.core import json_size, log_probs, loss
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.target import Provider, Timers
-from gateway.dialects import StreamInspector, TargetDialect
+from gateway.dialects import GEMINI, StreamInspector, TargetDialect
 from gateway.dialects.embeddings import OPERATION as EMBEDDINGS
 from gateway.dialects.stream_frames import make_broken_problem
 from gateway.routing.features import estimate_tokens
@@ -187,6 +187,7 @@ class AttemptRunner:
                 dialect_name=candidate.dialect_name,
                 reasoning_recorder=recorder,
                 dropped_names=dropped_names,
+                large_work=self._large_work,
             )
             if (
                 status == 200
@@ -273,9 +274,12 @@ class AttemptRunner:
         Raises ProblemError if it has failed, has too many values to be read, or is incomplete for a
         strict call.
         """
-        _check_value_count(response, request, body)
+        is_large = json_size.is_large(body)
+        readable_body = await self._large_work.run(
+            partial(_make_readable, response, request, body), is_large=is_large
+        )
         summary = await self._large_work.run(
-            partial(adapter.summarize, body), is_large=json_size.is_large(body)
+            partial(adapter.summarize, readable_body), is_large=is_large
         )
         problem = summary.problem
         if (
@@ -296,22 +300,30 @@ class AttemptRunner:
             )
         response.body = body if summary.body is None else summary.body
         response.summary = summary
+        if summary.body is not None and readable_body is not body:
+            response.dropped_names = {**response.dropped_names, loss.LOG_PROBS: None}
 
 
-def _check_value_count(response: UpstreamResponse, request: UpstreamRequest, body: bytes) -> None:
-    """Check that an answer has few enough values to be read. Raises ProblemError.
+def _make_readable(response: UpstreamResponse, request: UpstreamRequest, body: bytes) -> bytes:
+    """Return an answer that has few enough values to be read. Raises ProblemError.
 
-    Vectors pass unread to a client of the same dialect, however many they are.
+    Without its log probabilities, most answers with too many have. Vectors pass unread to a client
+    of the same dialect, however many they are.
     """
-    max_values = json_size.MAX_VALUES
     if request.dialect.operation == EMBEDDINGS and response.dialect_name == request.dialect.name:
-        return
-    if json_size.exceeds(body, max_values):
+        return body
+    is_gemini = response.dialect_name == GEMINI.name
+    readable_body = log_probs.shorten(
+        body, log_probs.GEMINI_MEMBER if is_gemini else log_probs.OPENAI_MEMBER
+    )
+    if json_size.exceeds(readable_body, json_size.MAX_VALUES):
         message = (
-            f"The answer of {response.target.provider.name} has more than {max_values:,} JSON"
-            " values. Ask for less in one request, or for a stream."
+            f"The answer of {response.target.provider.name} has more than"
+            f" {json_size.MAX_VALUES:,} JSON values beside log probabilities. Ask for less in one"
+            " request, or for a stream."
         )
         raise ProblemError(Problem(kind="upstream_error", message=message, spent="maybe"))
+    return readable_body
 
 
 def build_account_model_key(request: UpstreamRequest, candidate: Candidate) -> AccountModelKey:
@@ -404,7 +416,9 @@ async def _read_until_commit(
         async with asyncio.timeout_at(first_content_deadline):
             async for data in chunks:
                 size += len(data)
-                first_bytes = inspector.feed(data)
+                first_bytes = await response.large_work.run(
+                    partial(inspector.feed, data), is_large=size > json_size.LARGE_FRAME_BYTES
+                )
                 if inspector.problem is not None and not inspector.committed:
                     raise _build_stream_error(response, inspector.problem, inspector)
                 if inspector.committed:

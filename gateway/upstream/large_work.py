@@ -1,11 +1,14 @@
 """Work on JSON that takes so long that other calls would wait: in a thread, one at a time.
 
 A thread helps with code in Python: it passes the interpreter's lock on every 5 ms. A JSON library
-keeps the lock, so the number of values is bounded before (`gateway.core.json_size`).
+keeps the lock, so the number of values is bounded before (`gateway.core.json_size`). So does a
+search for cycles among objects: it took up to 54 ms where a request has 200,000 values.
 """
 
 import asyncio
 from collections.abc import Callable
+
+from gateway.telemetry.process import pause_cycle_search
 
 
 class LargeWork:
@@ -19,4 +22,10 @@ class LargeWork:
         if not is_large:
             return work()
         async with self._lock:
-            return await asyncio.to_thread(work)
+            return await asyncio.to_thread(_run_without_cycle_search, work)
+
+
+def _run_without_cycle_search[T](work: Callable[[], T]) -> T:
+    """Run work that makes many objects: a search for cycles among them would stop all threads."""
+    with pause_cycle_search():
+        return work()

@@ -1,9 +1,10 @@
 """Turn a begun stream into what may go on to its clients, in the provider's own bytes."""
 
 from collections.abc import AsyncGenerator, Callable
+from functools import partial
 from typing import NoReturn, Protocol
 
-from gateway.core import sse
+from gateway.core import json_size, sse
 from gateway.core.errors import Problem, ProblemError
 from gateway.dialects import Dialect, RequestBody, StreamInspector
 from gateway.upstream import credential_masking
@@ -31,6 +32,7 @@ class DirectRelay:
     """
 
     __slots__ = (
+        "_held_bytes",
         "_inspected_bytes",
         "_inspection_error",
         "_inspector",
@@ -47,6 +49,8 @@ class DirectRelay:
         self._inspector = inspector
         self._on_written = on_written
         self._ready_data = b""
+        self._held_bytes = 0
+        """Bytes of a frame that is not whole yet, or of frames before the first content."""
         self._inspected_bytes = 0
         """Bytes that the relay inspected but did not pass on."""
         self._inspection_error: Exception | None = None
@@ -65,10 +69,10 @@ class DirectRelay:
     def accept(self, data: bytes, chunk: bytes | None) -> bool:
         """Take bytes of a body; see `DirectSink` in http1/connection.py."""
         sink, inspector = self._sink, self._inspector
-        if sink is None:
+        if sink is None or self.is_large(data):
             return False
         try:
-            ready_data = inspector.feed(data)
+            ready_data = self._inspect(data)
         except Exception as error:  # noqa: BLE001 - `feed` raises it for the caller that waits
             self._inspection_error, self._inspected_bytes = error, len(data)
             return False
@@ -85,15 +89,24 @@ class DirectRelay:
         """Return what may go on of bytes that took the normal path."""
         inspected_bytes, self._inspected_bytes = self._inspected_bytes, 0
         if not inspected_bytes:
-            return self._inspector.feed(data)
+            return self._inspect(data)
         if self._inspection_error is not None:
             raise self._inspection_error
         ready_data, self._ready_data = self._ready_data, b""
         return (
-            ready_data + self._inspector.feed(data[inspected_bytes:])
+            ready_data + self._inspect(data[inspected_bytes:])
             if inspected_bytes < len(data)
             else ready_data
         )
+
+    def is_large(self, data: bytes) -> bool:
+        """True if these bytes may end a frame that takes too long to read on the event loop."""
+        return self._held_bytes + len(data) > json_size.LARGE_FRAME_BYTES
+
+    def _inspect(self, data: bytes) -> bytes:
+        ready_data = self._inspector.feed(data)
+        self._held_bytes = 0 if ready_data else self._held_bytes + len(data)
+        return ready_data
 
 
 async def iterate_frames(
@@ -106,10 +119,9 @@ async def iterate_frames(
     secret = response.provider_response.secret
     first_bytes = response.first_bytes
     remaining_chunks = response.remaining_chunks
-    feed = inspector.feed
+    relay = direct_relay or DirectRelay(inspector)
     if direct_relay is not None and isinstance(remaining_chunks, ResponseChunks):
         remaining_chunks.pass_to(direct_relay)
-        feed = direct_relay.feed
     try:
         if inspector.problem is not None:
             remaining_chunks = None
@@ -117,7 +129,11 @@ async def iterate_frames(
             yield first_bytes if inspector.problem is None else _mask_error(secret, first_bytes)
         if remaining_chunks is not None:
             async for data in remaining_chunks:
-                ready_data = feed(data)
+                ready_data = (
+                    await response.large_work.run(partial(relay.feed, data), is_large=True)
+                    if relay.is_large(data)
+                    else relay.feed(data)
+                )
                 if ready_data:
                     yield (
                         ready_data if inspector.problem is None else _mask_error(secret, ready_data)

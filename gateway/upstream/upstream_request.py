@@ -24,6 +24,7 @@ from gateway.dialects import (
 from gateway.dialects.tool_reasoning import ReasoningNote, ReasoningRecorder
 from gateway.upstream.client import ProviderResponse
 from gateway.upstream.health import InFlightAttempt
+from gateway.upstream.large_work import LargeWork
 from gateway.upstream.retry import Candidate, PinnedAccount
 
 _KEEPALIVE_SECONDS = 15.0
@@ -160,5 +161,7 @@ class UpstreamResponse(msgspec.Struct, kw_only=True):
     first_bytes: bytes = b""
     """Bytes of a stream that may be sent on at once."""
     remaining_chunks: AsyncIterator[bytes] | None = None
+    large_work: LargeWork = msgspec.field(default_factory=LargeWork)
+    """Reads frames of a stream that are too large for the event loop."""
     has_buffered_frames: bool = False
     """True if more of the answer is buffered than its reader has received."""

@@ -14,16 +14,19 @@ from bench.loop_shapes import (
     list_requests,
     make_answer,
 )
+from bench.loop_streams import list_others, list_streams
 from gateway.core import json_size
 
 CASES = [*list_requests(), *list_answers()]
 
 
-def figures(loop: float = 1.0, call: float = 1.0, memory: int = 0) -> Figures:
+def figures(
+    loop: float = 1.0, call: float = 1.0, memory: int = 0, *, is_wide: bool = False
+) -> Figures:
     """Make the figures of a case of 1 MB with 1,000 values."""
     return Figures(
         case=CASES[0], status=200, size=1_000_000, values=1_000, loop=loop, call=call,
-        call_name="loads", cpu=1.0, memory=memory,
+        call_name="loads", cpu=1.0, memory=memory, is_wide=is_wide,
     )  # fmt: skip
 
 
@@ -36,6 +39,25 @@ def test_each_case_is_json_of_about_its_size() -> None:
             assert size * 0.5 <= len(data) <= size * 3, case
         else:
             assert size * 0.5 <= json_size.bound_values(data) <= size * 1.2, case
+
+
+def test_each_stream_has_frames_of_json() -> None:
+    size = 20_000
+    for case in list_streams():
+        payloads = [
+            line.removeprefix(b"data: ")
+            for line in loop_hold.make_data(case, size).splitlines()
+            if line.startswith(b"data: ")
+        ]
+        assert all(json.loads(it) for it in payloads if it != b"[DONE]"), case
+        assert size * 0.3 <= sum(map(len, payloads)) <= size * 6, case
+
+
+def test_each_line_of_a_file_and_each_message_is_json() -> None:
+    for case in list_others():
+        data = loop_hold.make_data(case, 20_000)
+        if case.is_upload or case.is_session:
+            assert [json.loads(line) for line in data.splitlines() if line] or not data.strip()
 
 
 def test_every_endpoint_is_measured_with_every_shape() -> None:
@@ -60,6 +82,7 @@ def test_no_two_small_requests_are_equal() -> None:
         (figures(call=51.0), False),
         (figures(memory=24_000_000), True),
         (figures(memory=25_000_000), False),
+        (figures(memory=25_000_000, is_wide=True), True),
     ],
 )
 def test_a_bound_that_is_missed_shows(measured: Figures, *, met: bool) -> None:

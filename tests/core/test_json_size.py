@@ -1,5 +1,6 @@
 """The count of values: never too low, in short slices, and before anything is parsed."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -116,3 +117,25 @@ def test_json_of_few_values_is_read_whatever_is_in_its_texts(read: Callable[[byt
 )
 def test_work_is_large_by_its_bytes_or_by_its_values(body: bytes, *, expected: bool) -> None:
     assert json_size.is_large(body) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("plain, \u00e9, \u8a9e, \ud55c", False),
+        ("a smile: \U0001f600", True),
+        ("the last plane: \U0010fffd", True),
+    ],
+)
+def test_characters_above_u_ffff_make_a_text_wide(text: str, *, expected: bool) -> None:
+    """Python takes 4 bytes for each character of such a text."""
+    assert json_size.has_wide_text(text.encode()) == expected
+    assert json_size.has_wide_text(json.dumps(text).encode()) == expected
+
+
+def test_few_values_are_bounded_before_they_are_counted() -> None:
+    counter = ValueCount(100)
+    counter.add(b"[1,2,3]")
+    assert (counter.count, counter.bound) == (1, 4)
+    counter.add(b"[1]," * 100)
+    assert counter.bound == counter.count > 100

@@ -184,19 +184,19 @@ def test_a_body_of_unknown_size_reserves_memory_as_it_arrives() -> None:
     assert machine.pressure.reserved_bytes == 0
 
 
-def test_json_with_many_small_values_reserves_more_than_its_size() -> None:
-    """100 of 920 MB are used, and 4 million quotes reserve 100 MB.
-
-    Many more values do not fit.
-    """
+def test_values_and_wide_texts_reserve_more_than_the_size_of_their_body() -> None:
+    """100 of 920 MB are used, and 200,000 values reserve 80 MB. Many more do not fit."""
     machine = Machine()
     hold = MemoryReservation(machine.pressure)
-    hold.reserve_json(b'"a"' * 2_000_000)
-    assert machine.pressure.reserved_bytes == 100 * MB
-    hold.reserve_json(b"1," * 1_000_000)
-    assert machine.pressure.reserved_bytes == 140 * MB
+    hold.reserve_values(150_000)
+    hold.reserve_values(200_000)
+    hold.reserve_values(100_000)
+    assert machine.pressure.reserved_bytes == 80 * MB
+    hold.reserve_body(2 * MB)
+    hold.reserve_wide_text(2 * MB)
+    assert machine.pressure.reserved_bytes == 130 * MB
     with pytest.raises(ProblemError, match="more memory than the gateway has"):
-        hold.reserve_json(b"," * 20_000_000)
+        hold.reserve_values(5_000_000)
     hold.release()
     assert machine.pressure.reserved_bytes == 0
 

@@ -39,6 +39,8 @@ class Inspector:
         self.refused = refused
         self.pieces: list[bytes] = []
 
+    is_slow = False
+
     def feed(self, data: bytes) -> None:
         if data == self.refused:
             raise ProblemError(Problem(kind="invalid_request", message="No."))

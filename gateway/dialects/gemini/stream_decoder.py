@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
-from gateway.core import jsonio
+from gateway.core import jsonio, log_probs
 from gateway.core.events import (
     Citation,
     End,
@@ -88,6 +88,7 @@ class Decoder(SseDecoder):
     """Decodes one stream; see base.Decoder."""
 
     __slots__ = ("_reader",)
+    log_probs_member = log_probs.GEMINI_MEMBER
 
     def __init__(self) -> None:
         super().__init__(read_frame, ANSWER)

@@ -9,7 +9,7 @@ One message or one reasoning item is open at a time. Several tool calls may be o
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
-from gateway.core import jsonio
+from gateway.core import json_size, jsonio
 from gateway.core.canonical_request import CanonicalRequest
 from gateway.core.events import (
     AnswerMetadata,
@@ -72,6 +72,8 @@ _DEFAULT_MEMBERS: Object = {
 }
 """Values that the API shows for members left out; the gateway does not know a model's defaults."""
 _NUMBER_MEMBER = b',"sequence_number":'
+_MAX_REPEATED_LOG_PROBS = json_size.MAX_VALUES // 10
+"""Log probabilities that the last events repeat; each has some ten values and names."""
 
 
 type _DeltaHead = tuple[bytes, bytes]
@@ -159,10 +161,16 @@ class MessageWriter:
         self._deltas.append(text)
         return started + self._frames.write_delta(self._head, text, _NUMBER_MEMBER)
 
-    def add_log_probs(self, tokens: list[Json]) -> bytes:
-        """Write the log probabilities of the last text, in a delta without text."""
+    def add_log_probs(self, tokens: list[Json], *, are_repeated: bool) -> bytes:
+        """Write the log probabilities of the last text, in a delta without text.
+
+        `are_repeated`: the events at the end have those of the whole part, as the API has them.
+        """
         started = b"" if self._part_type == "output_text" else self._start_part("output_text")
-        self._log_probs += tokens
+        if are_repeated:
+            self._log_probs += tokens
+        else:
+            self._log_probs = []
         return started + self._frames.write_frame(
             "response.output_text.delta", **self._make_place(), delta="", logprobs=tokens
         )
@@ -413,6 +421,12 @@ def _read_single_text(arguments: str) -> str:
     return texts[0] if len(texts) == 1 and isinstance(texts[0], str) else arguments
 
 
+def _count_log_probs(token: Json) -> int:
+    """Return the number of log probabilities of a token: its own, and those of the next best."""
+    others = token.get("top_logprobs") if isinstance(token, dict) else None
+    return 1 + (len(others) if isinstance(others, list) else 0)
+
+
 class Encoder:
     """The state of one stream for a client; see gateway.dialects.base."""
 
@@ -421,6 +435,7 @@ class Encoder:
         "_context",
         "_finish",
         "_frames",
+        "_log_prob_count",
         "_message",
         "_output",
         "_reasoning",
@@ -433,6 +448,7 @@ class Encoder:
         self._frames = FrameWriter()
         self._output: list[Object] = []
         self._message: MessageWriter | None = None
+        self._log_prob_count = 0
         self._reasoning: ReasoningWriter | None = None
         self._calls: dict[int, ToolCallWriter] = {}
         self._usage: Usage | None = None
@@ -500,7 +516,9 @@ class Encoder:
         if event.declined:
             return b""  # a refusal has none here, and clients ask for them by another name
         message, started = self._open_message()
-        return started + message.add_log_probs(event.tokens)
+        self._log_prob_count += sum(map(_count_log_probs, event.tokens))
+        are_repeated = self._log_prob_count <= _MAX_REPEATED_LOG_PROBS
+        return started + message.add_log_probs(event.tokens, are_repeated=are_repeated)
 
     def _on_refusal(self, event: Declined) -> bytes:
         message, started = self._open_message()

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from gateway.core import jsonio, sse
+from gateway.core import jsonio, log_probs, sse
 from gateway.core.jsonio import Json
 from gateway.upstream import credential_masking
 
@@ -49,7 +49,7 @@ def is_event_stream(content_type: str) -> bool:
 def read_object(body: bytes) -> dict[str, Json]:
     """Return the JSON object of an answer; an empty one if it is something else."""
     try:
-        value = jsonio.loads_bounded(body)
+        value = log_probs.loads_answer(body)
     except jsonio.JsonError:
         return {}
     return value if isinstance(value, dict) else {}

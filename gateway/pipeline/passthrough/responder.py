@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import AsyncGenerator, Callable, Sequence
+from functools import partial
 from typing import NoReturn
 from urllib.parse import parse_qsl, urlencode
 
 import msgspec
 
+from gateway.core import json_size
 from gateway.core.call_accounting import AttemptAccount
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.jsonio import Json
@@ -47,6 +49,7 @@ from gateway.upstream import credential_masking
 from gateway.upstream.attempt import collect_body, read_upstream_id
 from gateway.upstream.client import ProviderClient, ProviderResponse
 from gateway.upstream.forwarded_request import ForwardedRequest
+from gateway.upstream.large_work import LargeWork
 from gateway.upstream.rate_limit_headers import read_retry_after
 
 _MAX_ERROR_BYTES = 1_000_000
@@ -113,6 +116,7 @@ class PassThroughResponder:
         self._jobs = jobs
         self._log = log
         self._clock = clock
+        self._large_work = LargeWork()
         self._wall = wall
 
     async def respond(self, exchange: Exchange, response: ProviderResponse) -> Response:
@@ -170,7 +174,7 @@ class PassThroughResponder:
         max_bytes = _MAX_LIST_BYTES if endpoint.lists else _MAX_JSON_BYTES
         body = await collect_body(response, exchange.timers, exchange.deadline, max_bytes)
         await response.close()
-        value = {} if endpoint.lists else answer.read_object(body)
+        value = {} if endpoint.lists else await self._read(answer.read_object, body)
         # From here on the cost is known, also if the client gets an error.
         if endpoint.bills_answer:
             account.usage = read_usage(endpoint, account.call.dialect, exchange.facts.value, value)
@@ -190,6 +194,11 @@ class PassThroughResponder:
             ],
             body=body,
         )
+
+    async def _read[T](self, read: Callable[[bytes], T], body: bytes) -> T:
+        """Read an answer: in a thread if it is long."""
+        is_large = len(body) > json_size.LARGE_FRAME_BYTES
+        return await self._large_work.run(partial(read, body), is_large=is_large)
 
     async def _find_served_model(self, exchange: Exchange, value: dict[str, Json]) -> None:
         """Price a call that names no model by the model that its answer names."""
@@ -215,7 +224,9 @@ class PassThroughResponder:
         queries = dict(parse_qsl(exchange.request.query))
         pages_left = 1 if _BACKWARD_CURSORS & queries.keys() else _MAX_PAGES
         while True:
-            page = read_page(body, endpoint.endpoint.list_member)
+            page = await self._read(
+                partial(read_page, list_member=endpoint.endpoint.list_member), body
+            )
             if page is None:
                 raise _make_unreadable_list_error(exchange)
             own_ids = await self._objects.keep_own(key, exchange.place, page)
@@ -274,7 +285,7 @@ class PassThroughResponder:
         items: list[Json] = [value]
         if endpoint.lists:
             body = await self._keep_own_objects(exchange, body)
-            value = answer.read_object(body)
+            value = await self._read(answer.read_object, body)
             items = value.get(endpoint.list_member) or []
         for item in items if endpoint.makes else ():
             made_objects += find_result_objects(endpoint.makes, item)
@@ -300,7 +311,13 @@ class PassThroughResponder:
         try:
             try:
                 async for data in response.read(exchange.timers.idle, deadline):
-                    if events is not None and (made_objects := events.feed(data)):
+                    if events is None:
+                        made_objects = []
+                    else:
+                        made_objects = await self._large_work.run(
+                            partial(events.feed, data), is_large=events.is_slow(data)
+                        )
+                    if made_objects:
                         await self._objects.add(account.call.key, exchange.place, made_objects, {})
                     yield data
                 ended_by = ""
@@ -330,6 +347,10 @@ class _EventReader:
         self._exchange = exchange
         self._splitter = FrameSplitter()
         self._awaits_object = bool(exchange.choice.endpoint.endpoint.creates)
+
+    def is_slow(self, data: bytes) -> bool:
+        """True if these bytes may end an event that takes long to read."""
+        return self._splitter.size + len(data) > json_size.LARGE_FRAME_BYTES
 
     def feed(self, data: bytes) -> list[MadeObject]:
         """Take the bytes of a read, and return the objects that its events show as new."""

@@ -35,6 +35,11 @@ class UploadForm:
         self.batch: BatchFileFacts | None = None
         """The batch in the file of the form, if that is one; set at its end."""
 
+    @property
+    def is_slow(self) -> bool:
+        """True if the file has a line that takes long to read."""
+        return self._batch_reader is not None and self._batch_reader.is_slow
+
     def feed(self, data: bytes) -> None:
         """Take the next bytes. Raises ProblemError if they are no form, or come too late."""
         self._reader.feed(data)

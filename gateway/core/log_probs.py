@@ -1,0 +1,90 @@
+"""Read answers that have too many JSON values because of their log probabilities.
+
+With 20 `top_logprobs` a token has 230 values and names, so an answer of 1,700 tokens has more than
+the gateway parses. Accounting, the check of answers and stored conversations need none of them. So
+the gateway reads such an answer without them. A client of the same dialect still gets each byte.
+"""
+
+import re
+from collections.abc import Iterator
+from itertools import accumulate
+
+from gateway.core import json_size, jsonio
+from gateway.core.jsonio import Json
+
+OPENAI_MEMBER = b"logprobs"
+"""The member of Chat Completions, Responses and legacy completions."""
+GEMINI_MEMBER = b"logprobsResult"
+_SLICE_BYTES = 65_536
+_VALUE_START = re.compile(rb'"[ \t\r\n]*:[ \t\r\n]*(?=[\[{])')
+_BRACKETS = re.compile(rb"[\[\]{}]")
+_OTHER_BYTES = bytes(it for it in range(256) if it not in b"[]{}")
+_STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+"""By how much a bracket changes the depth."""
+
+
+def shorten(data: bytes, *members: bytes) -> bytes:
+    """Return an answer or frames as they are; without log probabilities if they are too many.
+
+    `members` are their names, those of all dialects by default. What is returned may have too many
+    values all the same.
+    """
+    if not json_size.exceeds(data, json_size.MAX_VALUES):
+        return data
+    for member in members or (OPENAI_MEMBER, GEMINI_MEMBER):
+        data = _empty_members(data, member)
+    return data
+
+
+def loads_answer(data: bytes) -> Json:
+    """Read one JSON value, without log probabilities if they are too many.
+
+    Raises JsonError as `jsonio.loads_bounded` does.
+    """
+    return jsonio.loads_bounded(shorten(data))
+
+
+def _empty_members(data: bytes, member: bytes) -> bytes:
+    """Return JSON with null in place of each list and object that a member of this name has."""
+    name = b'"' + member
+    kept: list[bytes] = []
+    end = offset = 0
+    while (offset := data.find(name, offset)) >= 0:
+        start = _VALUE_START.match(data, offset + len(name))
+        # A quote after a backslash is a character of a text.
+        if start is None or data[offset - 1 : offset] == b"\\":
+            offset += len(name)
+            continue
+        kept += (data[end : start.end()], b"null")
+        end = offset = _find_value_end(data, start.end())
+    return b"".join([*kept, data[end:]]) if kept else data
+
+
+def _find_value_end(data: bytes, offset: int) -> int:
+    """Return where the list or object ends that begins at `offset`; the end of data if nowhere.
+
+    The search goes slice by slice, since one call of a C function keeps the interpreter's lock.
+    """
+    depth = in_text = 0
+    while offset < len(data):
+        part = data[offset : offset + _SLICE_BYTES]
+        if (len(part) - len(part.rstrip(b"\\"))) % 2:  # no slice ends within an escape
+            part = data[offset : offset + _SLICE_BYTES + 1]
+        texts = part.replace(b"\\\\", b"__").replace(b'\\"', b"__").split(b'"')
+        brackets = b"".join(texts[in_text::2]).translate(None, _OTHER_BYTES)
+        depths = [*accumulate(map(_STEPS.__getitem__, brackets), initial=depth)]
+        if 0 in depths[1:]:
+            ends = [*_list_bracket_ends(texts, in_text)]
+            return offset + ends[depths.index(0, 1) - 1]
+        depth, in_text = depths[-1], (in_text + len(texts) - 1) % 2
+        offset += len(part)
+    return len(data)
+
+
+def _list_bracket_ends(texts: list[bytes], in_text: int) -> Iterator[int]:
+    """Yield where each bracket ends, in a slice that was split at its quotes."""
+    offset = 0
+    for index, text in enumerate(texts):
+        if index % 2 == in_text:
+            yield from (offset + match.end() for match in _BRACKETS.finditer(text))
+        offset += len(text) + 1

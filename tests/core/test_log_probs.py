@@ -1,0 +1,77 @@
+"""Answers with too many log probabilities are read without them, and nothing else is left out."""
+
+import random
+from typing import Any
+
+import orjson
+import pytest
+
+from gateway.core import json_size, jsonio, log_probs
+
+NAMES = ("logprobs", "logprobsResult", "text", 'a"logprobs', "logprobs\\", "\\\\", "é")
+
+
+@pytest.fixture(autouse=True)
+def low_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let few values be too many, and slices short."""
+    monkeypatch.setattr(json_size, "MAX_VALUES", 20)
+    monkeypatch.setattr(log_probs, "_SLICE_BYTES", 7)
+
+
+def make_value(random: random.Random, depth: int = 0) -> Any:
+    """Make a value whose names and texts look like brackets, quotes and log probabilities."""
+    texts = ["]", "}", '"', "\\", '\\"', '"logprobs":[', '\\"logprobs":{', "x"]
+    kind = random.randrange(4 if depth < 4 else 2)
+    if kind == 0:
+        return random.choice([1, 1.5, None, True])
+    if kind == 1:
+        return "".join(random.choices(texts, k=3))
+    if kind == 2:
+        return [make_value(random, depth + 1) for _ in range(random.randrange(5))]
+    return {random.choice(NAMES): make_value(random, depth + 1) for _ in range(5)}
+
+
+def leave_out(value: Any) -> Any:
+    """Leave out log probabilities by the parsed value."""
+    if isinstance(value, list):
+        return [*map(leave_out, value)]
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: None
+        if name in ("logprobs", "logprobsResult") and isinstance(it, list | dict)
+        else leave_out(it)
+        for name, it in value.items()
+    }
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_only_log_probabilities_are_left_out(seed: int) -> None:
+    value = [make_value(random.Random(seed)), *range(30), {"logprobs": [1, {"b": "]"}], "x": 1}]
+    for data in (orjson.dumps(value), orjson.dumps(value, option=orjson.OPT_INDENT_2)):
+        assert orjson.loads(log_probs.shorten(data)) == leave_out(value)
+
+
+def test_an_answer_with_few_values_stays_as_it_is() -> None:
+    data = b'{"choices": [{"logprobs": {"content": [1]}}]}'
+    assert log_probs.shorten(data) is data
+    assert log_probs.loads_answer(data) == jsonio.loads(data)
+
+
+def test_only_members_of_the_dialect_are_left_out() -> None:
+    data = orjson.dumps({"args": {"logprobs": [1]}, "logprobsResult": [*range(30)]})
+    assert orjson.loads(log_probs.shorten(data, log_probs.GEMINI_MEMBER)) == {
+        "args": {"logprobs": [1]},
+        "logprobsResult": None,
+    }
+
+
+@pytest.mark.parametrize("tail", [b"", b"[[[", b'"\\', b'{"a":"' + b"\\" * 99])
+def test_a_broken_answer_is_no_answer(tail: bytes) -> None:
+    with pytest.raises(jsonio.JsonError):
+        log_probs.loads_answer(b'{"logprobs":[' + b"1," * 30 + tail)
+
+
+def test_other_members_with_too_many_values_are_not_read() -> None:
+    with pytest.raises(jsonio.JsonError, match="more than"):
+        log_probs.loads_answer(orjson.dumps({"logprobs": [1], "x": [*range(500_000)]}))
