@@ -44,7 +44,11 @@ _MAX_ROW_BYTES = 4096  # bytes of a row: only texts of clients can exceed it, an
 _DAY_SECONDS = 86_400
 
 _make_token = partial(secrets.token_hex, 4)
-_fdatasync: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)  # macOS has fsync only
+
+
+def _fdatasync(descriptor: int) -> None:
+    """Bring the data of a file to the disk."""
+    getattr(os, "fdatasync", os.fsync)(descriptor)  # macOS has fsync only
 
 
 @dataclass(slots=True)
