@@ -215,6 +215,13 @@ class Journal:
                 raise _make_journal_error(error, segment.path) from error
             self.synced_rows = written_rows
 
+    def sync_segment(self, segment: Segment) -> None:
+        """Bring a segment of another process to the disk. Raises JournalError."""
+        try:
+            self._sync(segment.descriptor)
+        except OSError as error:
+            raise _make_journal_error(error, segment.path) from error
+
     async def wait_until_synced(self) -> None:
         """Return once every row written so far is on the disk.
 
