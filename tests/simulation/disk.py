@@ -40,6 +40,8 @@ class SimulatedDisk:
         """The markers of calls of which a power cut has taken an intent."""
         self.lost_rows: set[str] = set()
         """The markers of calls that a power cut has taken from a journal: intents, and refusals."""
+        self.lost_finals: set[str] = set()
+        """The ids of calls of which a power cut has taken the final row."""
         self.safe_lines: list[tuple[Path, bytes]] = []
         """What was synced when the power was cut: the folder, and the line."""
         self.failures = 0
@@ -115,8 +117,10 @@ class SimulatedDisk:
                 case IntentRow(tags=tags):
                     self.lost_intents.update(tags)
                     self.lost_rows.update(tags)
-                case FinalRow(id=id, tags=tags) if id not in safe_ids:
-                    self.lost_rows.update(tags)
+                case FinalRow(id=id, tags=tags):
+                    self.lost_finals.add(id)
+                    if id not in safe_ids:
+                        self.lost_rows.update(tags)
         rest = rest[: chance.randrange(len(rest) + 1)]
         sectors = [rest[at : at + _SECTOR_BYTES] for at in range(0, len(rest), _SECTOR_BYTES)]
         torn = [one if chance.random() < 0.5 else bytes(len(one)) for one in sectors]

@@ -16,7 +16,7 @@ _OTHERS_ANSWERS = ("hit", "shared")
 
 
 @dataclass(frozen=True)
-class Audit:
+class AuditTerms:
     """What a simulation allows, and what it played."""
 
     budgets: Mapping[str, Decimal]
@@ -36,7 +36,7 @@ class Audit:
     """How many gateways were to be killed."""
 
 
-def check(result: BudgetTrialResult, audit: Audit, *, forgets: bool) -> list[str]:
+def check(result: BudgetTrialResult, audit: AuditTerms, *, forgets: bool) -> list[str]:
     """Return every broken invariant of calls, bills and budgets, one a line.
 
     With `forgets`, counters began anew from the ledger.
@@ -82,7 +82,7 @@ def check_answers(outcomes: Mapping[str, SimulatedOutcome], scope: str) -> Itera
 
 
 def _check_rows(
-    result: BudgetTrialResult, bills: Mapping[str, list[BilledRequest]], audit: Audit
+    result: BudgetTrialResult, bills: Mapping[str, list[BilledRequest]], audit: AuditTerms
 ) -> Iterator[str]:
     """Each call has one final row; each request of a provider has a row from before it."""
     finals, intents = result.books.finals, result.books.intents

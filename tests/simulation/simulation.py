@@ -19,7 +19,7 @@ from tests.simulation.disk import SimulatedDisk
 from tests.simulation.durability import check_databases, check_safe_lines
 from tests.simulation.event_loop import SimulatedLoop
 from tests.simulation.faults import PROVIDER_PORT, REDIS_PORT, Faults
-from tests.simulation.invariants import Audit, check, check_answers, find_left
+from tests.simulation.invariants import AuditTerms, check, check_answers, find_left
 from tests.simulation.ledger_engine import Engines
 from tests.simulation.liveness import find_kept_parts, find_unended, probe, read_counters
 from tests.simulation.machine import GatewayMachine
@@ -192,9 +192,9 @@ class Simulation:
         wrong += await probe(prober, key, len(ports), left)
         for gateway in self.gateways:
             await gateway.stop()
-        audit = Audit(
+        audit = AuditTerms(
             budgets=budgets,
-            places=scenario.places,
+            places=0 if scenario.frees_places else scenario.places,
             is_exact=scenario.is_exact,
             lost_rows=self._disk.lost_rows,
             lost_intents=self._disk.lost_intents,
@@ -225,7 +225,7 @@ class Simulation:
             databases["store"] = self._engines.list_stored_rows()
         if scenario.has_sink:
             databases["sink"] = self._engines.sink.rows
-        wrong += check_databases(databases, folders, self._disk.lost_rows)
+        wrong += check_databases(databases, folders, self._disk.lost_finals)
 
     def _write_config(self) -> None:
         scenario, url = self.scenario, f"http://127.0.0.1:{PROVIDER_PORT}"
