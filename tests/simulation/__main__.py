@@ -20,7 +20,7 @@ _SEEDS_BETWEEN_FREEZES = 10
 
 
 class Totals:
-    """What the seeds of one run add up to."""
+    """Sums over the seeds of one run."""
 
     def __init__(self) -> None:
         self.seeds = 0

@@ -23,7 +23,7 @@ _ANSWER_ID = re.compile(rb"up-((?:c\d+|probe)-\d+)-\d+")
 
 
 class ClientPlan(NamedTuple):
-    """What all clients of a simulation do."""
+    """The behaviour of all clients of a simulation."""
 
     calls: int
     """Calls of each client."""
@@ -41,10 +41,10 @@ class ClientPlan(NamedTuple):
 
 @dataclass
 class SimulatedOutcome(ClientOutcome):
-    """What a call of a simulation came to."""
+    """The outcome of a call of a simulation."""
 
     request: bytes = b""
-    """What is asked: two calls with the same bytes here may share an answer."""
+    """The request: two calls with the same bytes here may share an answer."""
     answer_markers: set[str] = field(default_factory=set)
     """The markers of all calls whose provider's answers the client has read a part of."""
     cache: str = ""
@@ -59,7 +59,7 @@ class Client:
     def __init__(self, name: str, seed: str, keys: dict[str, str], ports: list[int]) -> None:
         """Take the secrets of keys by name, and the ports of the gateways."""
         self.outcomes: dict[str, SimulatedOutcome] = {}
-        """What each call came to, by its marker."""
+        """Outcomes by marker."""
         self._name, self._keys, self._ports = name, keys, ports
         self._chance = random.Random(f"{seed} {name}")
 

@@ -43,7 +43,7 @@ class SimulatedDisk:
         self.lost_finals: set[str] = set()
         """The ids of calls of which a power cut has taken the final row."""
         self.safe_lines: list[tuple[Path, bytes]] = []
-        """What was synced when the power was cut: the folder, and the line."""
+        """Lines that were synced when the power was cut, each with its folder."""
         self.failures = 0
         """Writes, truncations and syncs that failed."""
         self._loop = loop
@@ -53,7 +53,7 @@ class SimulatedDisk:
         self._segments: set[int] = set()
         """The descriptors of segments of journals, whose writes may fail."""
         self._synced_bytes: dict[int, int] = {}
-        """How much of each segment is safe, by inode."""
+        """Bytes of each segment that are safe, by inode."""
         self._failing: dict[str, float] = {}
         """The share of operations that fail, by host."""
         self._is_failing = False  # faults come together

@@ -48,7 +48,7 @@ class Faults:
         `scale` multiplies how long they last. With `forgets` an outage may take all of Redis's data.
         """
         self.played: Counter[str] = Counter()
-        """How many faults were played, by kind."""
+        """The number of faults played, by kind."""
         self._seed, self._loop, self._gateways = seed, loop, gateways
         self._redis, self._disk, self._wall_clocks = redis, disk, wall_clocks
         self._span, self._scale, self._forgets = span, scale, forgets

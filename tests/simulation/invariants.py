@@ -17,7 +17,7 @@ _OTHERS_ANSWERS = ("hit", "shared")
 
 @dataclass(frozen=True)
 class AuditTerms:
-    """What a simulation allows, and what it played."""
+    """The bounds of a simulation, and the exceptions that its faults allow."""
 
     budgets: Mapping[str, Decimal]
     """USD by the subject of a counter."""
@@ -29,11 +29,11 @@ class AuditTerms:
     lost_rows: AbstractSet[str]
     """Markers of calls of which a power cut has taken the unsynced rows."""
     lost_intents: AbstractSet[str]
-    """Those of them with a request to the provider."""
+    """Markers of those whose intent it has taken."""
     waits_for_disk: bool
     """True if rows are synced before a request leaves, and before its answer ends."""
     kills: int
-    """How many gateways were to be killed."""
+    """The number of gateways that were to be killed."""
 
 
 def check(result: BudgetTrialResult, audit: AuditTerms, *, forgets: bool) -> list[str]:

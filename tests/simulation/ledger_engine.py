@@ -31,7 +31,7 @@ class RowDatabase:
     def __init__(self, network: Network, port: int) -> None:
         self.rows: dict[str, FinalRow] = {}
         self.offsets: dict[tuple[str, str], int] = {}
-        """How much it has of each segment, by folder and name."""
+        """Bytes that it has of each segment, by folder and name."""
         self._network, self._port = network, port
 
     def ask(self) -> None:
@@ -173,7 +173,7 @@ class SimulatedSink(JournalSink):
 
 
 class Engines:
-    """What gateways open in place of databases: a store that all share or one for each, a sink."""
+    """Databases that gateways open: a store that all share or one for each, and a sink."""
 
     def __init__(
         self,
