@@ -171,7 +171,7 @@ replay: dev ## REPLAY_CONFIGURATIONS (500) replayed over what they served, where
 twin: dev ## this tree and commit BASE (HEAD) side by side on the same traffic; every difference, in 5 minutes (TIERGATE_CORPUS: recorded answers too)
 	@.venv/bin/python -m tests.twin $(or $(BASE),HEAD)
 
-simulate: dev ## SEEDS (200, or 1 with SEED) whole gateways by seed on a virtual clock, from SEED (1) on: rows, bills and budgets, whatever fails
+simulate: dev ## SEEDS (200, or 1 with SEED) whole gateways by seed on a virtual clock, from SEED (1; s1 for short ones) on: rows, bills, budgets, nothing stuck, whatever fails
 	@.venv/bin/python -m tests.simulation $(or $(SEEDS),$(if $(SEED),1,200)) $(or $(SEED),1)
 
 applications: dev ## ROUNDS (20) of applications with real SDKs mixed against one gateway, from SEED (random) on, then 5,000 calls with tokens of all kinds; judged by the provider's bill

@@ -44,7 +44,11 @@ _MAX_ROW_BYTES = 4096  # bytes of a row: only texts of clients can exceed it, an
 _DAY_SECONDS = 86_400
 
 _make_token = partial(secrets.token_hex, 4)
-_fdatasync: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)  # macOS has fsync only
+
+
+def _fdatasync(descriptor: int) -> None:
+    """Bring the data of a file to the disk."""
+    getattr(os, "fdatasync", os.fsync)(descriptor)  # macOS has fsync only
 
 
 @dataclass(slots=True)
@@ -210,6 +214,13 @@ class Journal:
             except OSError as error:
                 raise _make_journal_error(error, segment.path) from error
             self.synced_rows = written_rows
+
+    def sync_segment(self, segment: Segment) -> None:
+        """Bring a segment of another process to the disk. Raises JournalError."""
+        try:
+            self._sync(segment.descriptor)
+        except OSError as error:
+            raise _make_journal_error(error, segment.path) from error
 
     async def wait_until_synced(self) -> None:
         """Return once every row written so far is on the disk.

@@ -195,9 +195,12 @@ def _close_calls(journal: Journal, dead_segments: list[Segment]) -> Recovered:
     journal.sync()
     torn_segments = sum(segment.is_torn for segment in dead_segments)
     now = journal.clock()
-    # Last, oldest first: an interrupted recovery runs again.
+    # Last, oldest first: an interrupted recovery runs again. Each mark is on the disk before the
+    # next one: after a power cut that takes one alone, recovery would read a segment without the
+    # later ones that have the final rows of its calls.
     for segment, chain_reader in zip(dead_segments, chain_readers, strict=True):
         finish(segment, chain_reader.make_last_lines(now))
+        journal.sync_segment(segment)
     return Recovered(entries, len(dead_segments), torn_segments, tuple(ended_rows))
 
 

@@ -90,8 +90,8 @@ class HeldDemands(msgspec.Struct, frozen=True):
     amounts: tuple[int, ...]
     scopes: Scopes
     """The owners of the counters."""
-    expires_at: float
-    """Seconds since the epoch when the call has ended at the latest."""
+    ends_at: float
+    """Seconds on the monotonic clock when the call has ended at the latest."""
     earlier_demands: tuple[CounterDemand, ...] = ()
     """The demands that the call had reserved before this option."""
     shared_demands: tuple[CounterDemand, ...] = ()

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 
 from gateway.limits.counters import CounterDemand, DrawnCall, LeaseStore, Owner, is_user_counter
 from gateway.limits.lease_book import LeaseBook, list_dead_books, lock_dead_book
@@ -42,6 +43,15 @@ _CLAIMS = 16
 """Claims in which calls use up a lease. If the gateway dies, one claim at most is lost."""
 
 
+class _UnsentCall(NamedTuple):
+    """A call that was served from a lease, and that Redis does not know yet."""
+
+    id: str
+    ends_at: float
+    """Seconds on the monotonic clock when the call has ended at the latest."""
+    amount: int
+
+
 class _Lease:
     """A slice of one counter."""
 
@@ -56,7 +66,7 @@ class _Lease:
         self.epoch = ""
         self.ends_at = ends_at
         """The end on this gateway's monotonic clock."""
-        self.drawn_calls: list[DrawnCall] = []
+        self.drawn_calls: list[_UnsentCall] = []
         """Calls that Redis has not split off yet."""
 
 
@@ -141,9 +151,12 @@ class Leases:
                 counter.calls += 1
 
     def draw(
-        self, call_id: str, tenant: str, demands: Sequence[CounterDemand], expires_at: float
+        self, call_id: str, tenant: str, demands: Sequence[CounterDemand], lifetime: float
     ) -> bool:
-        """Serve a call from leases of all its counters. Return False if one has no room for it."""
+        """Serve a call from leases of all its counters. Return False if one has no room for it.
+
+        The call runs at most `lifetime` seconds.
+        """
         if not self.is_enabled:
             return False
         now, leases = self._clock(), list[_Lease]()
@@ -160,7 +173,7 @@ class Leases:
             leases.append(lease)
         for lease, demand in zip(leases, demands, strict=True):
             lease.left -= demand.amount
-            lease.drawn_calls.append(DrawnCall(call_id, expires_at, demand.amount))
+            lease.drawn_calls.append(_UnsentCall(call_id, now + lifetime, demand.amount))
         self.record(tenant, demands)
         return True
 
@@ -271,8 +284,11 @@ class Leases:
 
     async def _flush_lease(self, owner: Owner, field: str, lease: _Lease) -> None:
         while lease.drawn_calls:
-            batch = lease.drawn_calls[:_DRAW_BATCH]
-            await self._store.draw(owner, lease.id, field, batch, lease.epoch, self._wall())
+            unsent_calls, now = lease.drawn_calls[:_DRAW_BATCH], self._wall()
+            # Not earlier: the wall clock may have jumped since a call was served.
+            offset = now - self._clock()
+            batch = [DrawnCall(one.id, one.ends_at + offset, one.amount) for one in unsent_calls]
+            await self._store.draw(owner, lease.id, field, batch, lease.epoch, now)
             del lease.drawn_calls[: len(batch)]
 
 

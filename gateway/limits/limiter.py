@@ -129,7 +129,7 @@ class Limiter:
         self._local_store = make_local_store()
         self._fails_closed = fails_closed
         self._share_count = share_count
-        self._wall = wall
+        self._wall, self._clock = wall, clock
         self._unsettled = UnsettledCalls(counter_store, read_spent, restore_open_calls, log, wall)
         self._ledger_spends = self._unsettled.ledger_spends
         counter_store.follow(self._find_running)
@@ -410,13 +410,14 @@ class Limiter:
         calls: list[RunningCall] = []
         if self._leases is not None:
             self._leases.forget(owner)
+        offset = self._wall() - self._clock()
         for id, reservation in self._reservations.items():
             demands = [
                 demand
                 for demand in reservation.list_demands_in(self._counter_store)
                 if demand.owner(reservation.tenant) == owner
             ]
-            calls += [RunningCall(id, reservation.expires_at, demands)] if demands else []
+            calls += [RunningCall(id, reservation.ends_at + offset, demands)] if demands else []
         return calls
 
     async def wait_settled(self) -> None:
@@ -518,7 +519,7 @@ class Limiter:
             counter_store = earlier.counter_store
         is_single = decide_again is not None and earlier is None and len(options) == 1  # most calls
         self.tenants.add(tenant)
-        if is_single and options[0].template.has_only_money and self._lease(call, options[0], now):
+        if is_single and options[0].template.has_only_money and self._lease(call, options[0]):
             return PASSED
         # Start this first: the last reservation of a client must not refuse its next call.
         self._begin_settling()
@@ -536,7 +537,7 @@ class Limiter:
                 [demand for candidate in options for demand in candidate.template.demands]
             )
             if earlier is None:
-                self._hold(call, counter_store, options[0], now, scopes=all_scopes)
+                self._hold(call, counter_store, options[0], scopes=all_scopes)
             raise
         except StoreUnavailable:
             self._report_loss(is_lost=True)
@@ -546,7 +547,7 @@ class Limiter:
                 raise ProblemError(UNCOUNTED_PROBLEM) from None
             return PASSED  # its settlement counts what the attempt cost
         if isinstance(answer, Admitted):
-            self._hold_granted(call, counter_store, options[answer.choice], now, answer)
+            self._hold_granted(call, counter_store, options[answer.choice], answer)
         return answer
 
     async def _ask_single(
@@ -573,7 +574,6 @@ class Limiter:
         call: Call,
         counter_store: CounterStore,
         option: AdmissionOption,
-        now: float,
         answer: Admitted,
     ) -> None:
         """Remember and report what a store has granted to a call."""
@@ -585,7 +585,7 @@ class Limiter:
                 earlier, shared_demands=(*earlier.shared_demands, *option.demands)
             )
         else:
-            self._hold(call, counter_store, option, now, earlier=earlier)
+            self._hold(call, counter_store, option, earlier=earlier)
         for demand in answer.warnings:
             self._reports.report_soft(demand.owner(tenant), demand)
 
@@ -623,19 +623,19 @@ class Limiter:
                 self._unsettled.add_unsettled(tenant, (call.id, 0, 0))
             return answer
         shared_demands = hard_demands if is_leased else ()
-        self._hold(call, self._local_store, options[answer.choice], now, shared=shared_demands)
+        self._hold(call, self._local_store, options[answer.choice], shared=shared_demands)
         for demand in answer.warnings:
             self._reports.report_soft(demand.owner(tenant), demand)
         return answer
 
-    def _lease(self, call: Call, option: AdmissionOption, now: float) -> bool:
+    def _lease(self, call: Call, option: AdmissionOption) -> bool:
         """Serve a call from leases. Return False if these have no room for it."""
         if self._leases is None:
             return False
-        expires_at = now + compute_lifetime(call, option)
-        if not self._leases.draw(call.id, call.key.tenant, option.demands, expires_at):
+        lifetime = compute_lifetime(call, option)
+        if not self._leases.draw(call.id, call.key.tenant, option.demands, lifetime):
             return False
-        self._hold(call, self._counter_store, option, now)
+        self._hold(call, self._counter_store, option)
         return True
 
     def _hold(
@@ -643,7 +643,6 @@ class Limiter:
         call: Call,
         counter_store: CounterStore,
         option: AdmissionOption,
-        now: float,
         *,
         earlier: HeldDemands | None = None,
         scopes: Scopes | None = None,
@@ -659,7 +658,7 @@ class Limiter:
             option.template,
             option.amounts,
             option.template.scopes if scopes is None else scopes,
-            now + compute_lifetime(call, option),
+            self._clock() + compute_lifetime(call, option),
             earlier_demands,
             shared if earlier is None else earlier.shared_demands,
         )

@@ -89,7 +89,7 @@ def whole(path: str, bill: ProviderBill) -> bytes:
             "message": {"role": "assistant", "content": "Hi."},
         }
         usage: dict[str, Any] = {
-            "id": "c-1",
+            "id": bill.id,
             "object": "chat.completion",
             "created": 1,
             "model": "m",
@@ -99,7 +99,7 @@ def whole(path: str, bill: ProviderBill) -> bytes:
     else:
         text = {"type": "text", "text": "Hi."}
         usage = {
-            "id": "m-1",
+            "id": bill.id,
             "type": "message",
             "role": "assistant",
             "model": "m",
@@ -113,7 +113,7 @@ def whole(path: str, bill: ProviderBill) -> bytes:
 
 def frames(path: str, bill: ProviderBill) -> list[bytes]:
     if path.endswith("/chat/completions"):
-        head = {"id": "c-1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+        head = {"id": bill.id, "object": "chat.completion.chunk", "created": 1, "model": "m"}
 
         def data(choices: list[dict[str, Any]], **more: Any) -> bytes:
             return b"data: " + jsonio.dumps({**head, "choices": choices, **more}) + b"\n\n"
@@ -129,7 +129,7 @@ def frames(path: str, bill: ProviderBill) -> list[bytes]:
         return f"event: {kind}\ndata: ".encode() + jsonio.dumps({"type": kind, **more}) + b"\n\n"
 
     message: dict[str, Any] = {
-        "id": "m-1",
+        "id": bill.id,
         "type": "message",
         "role": "assistant",
         "model": "m",

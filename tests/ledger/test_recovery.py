@@ -335,3 +335,31 @@ def test_an_interrupted_recovery_is_repeated(
     journal.close()
     store = open_store(f"sqlite:///{tmp_path / 'ledger.db'}")
     assert store.feed(tmp_path) == 2
+
+
+def test_a_power_cut_after_two_recoveries_leaves_one_final_row(tmp_path: Path) -> None:
+    """The second recovery's mark is on the disk, and what the first left unsynced is not."""
+    synced_bytes: dict[int, int] = {}
+
+    def sync(descriptor: int) -> None:
+        status = os.fstat(descriptor)
+        synced_bytes[status.st_ino] = status.st_size
+
+    def die(journal: Journal) -> Path:
+        os.close(journal._segment.descriptor)
+        return journal._segment.path
+
+    first = Journal(tmp_path, sync=sync, clock=lambda: 1.0)
+    first.write(intent("c1"))
+    first.sync()
+    first_path = die(first)
+    second = Journal(tmp_path, sync=sync, clock=lambda: 2.0)
+    recover(second)
+    second_path = die(second)
+    third = Journal(tmp_path, sync=sync, clock=lambda: 3.0)
+    recover(third)
+    die(third)
+    os.truncate(first_path, synced_bytes[first_path.stat().st_ino])
+    assert second_path.read_bytes().endswith(CLOSED_LINE)
+    recover(Journal(tmp_path, clock=lambda: 4.0))
+    assert [row.id for row in all_rows(tmp_path) if isinstance(row, FinalRow)] == ["c1"]

@@ -46,6 +46,7 @@ class LeasingStore(Shaky):
         self.grants: list[int] = []
         self.crosses_soft, self.has_begun = False, True
         self.heard: list[str] = []
+        self.lifetimes: list[float] = []
 
     @property
     def lease_store(self) -> Any:
@@ -69,6 +70,7 @@ class LeasingStore(Shaky):
     ) -> None:
         self._ask()
         self.heard += [f"draw {call.id} {call.amount}" for call in calls]
+        self.lifetimes += [call.expires_at - now for call in calls]
 
     async def reclaim(self, owner: Owner, lease_id: str, drawn: int) -> bool:
         self._ask()
@@ -92,10 +94,11 @@ class LeasedLimiter:
 
     def __init__(self, *grants: int, folder: Path | None = None) -> None:
         self.store, self.now, self.soft = LeasingStore(), 0.0, list[str]()
+        self.jumped = 0.0
         self.store.grants = list(grants)
         self.leases = Leases(
             self.store, "g", lambda _, demand: self.soft.append(demand.name),
-            wall=lambda: 1e9, clock=lambda: self.now, folder=folder,
+            wall=lambda: 1e9 + self.jumped + self.now, clock=lambda: self.now, folder=folder,
         )  # fmt: skip
 
     def die(self) -> None:
@@ -116,7 +119,7 @@ class LeasedLimiter:
 
     def draw(self, id: str, amount: int = 100) -> bool:
         demand = msgspec.structs.replace(DEMAND, amount=amount)
-        return self.leases.draw(id, "t", [demand], 1e9 + 60)
+        return self.leases.draw(id, "t", [demand], 60.0)
 
 
 async def test_a_busy_counter_gets_a_lease_that_serves_calls() -> None:
@@ -129,6 +132,17 @@ async def test_a_busy_counter_gets_a_lease_that_serves_calls() -> None:
     await stage.leases.flush()
     await stage.leases.flush()
     assert stage.store.heard == ["lease 1000 400", "draw c0 100", "draw c1 100"]
+
+
+@pytest.mark.parametrize("seconds", [-3600.0, 3600.0])
+async def test_a_jump_of_the_wall_clock_changes_no_lifetime(seconds: float) -> None:
+    stage = LeasedLimiter(250)
+    stage.be_busy()
+    await stage.leases.renew()
+    assert stage.draw("c1")
+    stage.now, stage.jumped = 1.0, seconds
+    await stage.leases.flush()
+    assert stage.store.lifetimes == [59.0]
 
 
 async def test_an_idle_counter_gets_no_lease_and_is_forgotten() -> None:

@@ -655,6 +655,16 @@ async def test_the_limiter_confirms_the_owners_of_running_calls() -> None:
     assert stage.gate._find_running("other") == []
 
 
+async def test_a_restored_reservation_lasts_as_long_after_a_jump_of_the_wall_clock() -> None:
+    stage = ObservedLimiter(budget())
+    await stage.ask("c1")
+    (before,) = stage.gate._find_running(None)
+    lifetime = before.expires_at - stage.now
+    stage.now -= 3600
+    (after,) = stage.gate._find_running(None)
+    assert after.expires_at - stage.now == pytest.approx(lifetime, abs=5)
+
+
 async def test_calls_that_end_during_an_outage_are_settled_after_it() -> None:
     stage = ObservedLimiter(budget(), closed=True)
     await stage.ask("c1")

@@ -9,6 +9,7 @@ no callback any more, not even to clean up, as a killed process.
 import asyncio
 import contextvars
 import gc
+import hashlib
 import heapq
 import logging
 import random
@@ -64,17 +65,20 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         self._chance = random.Random(f"{seed} order")
         self._now = 0.0
         self._queues: dict[str, deque[_Scheduled]] = {}
-        """Callbacks that are due, by machine."""
+        """Callbacks that are due, by machine; a machine without any has no queue."""
         self._timers: list[tuple[float, float, int, _Scheduled]] = []
         self._scheduled_count = 0
         self._dead_machines: set[str] = set()
-        self._tasks: set[asyncio.Task[Any]] = set()
-        """All tasks: those of a killed machine must not be collected, which would run their end."""
+        self._tasks: dict[asyncio.Task[Any], str] = {}
+        """All tasks, with the name of the task that has created each.
+
+        Those of a killed machine must not be collected, which would run their end."""
         self.network = Network(self, random.Random(f"{seed} network"))
         self.errors: list[str] = []
         """Exceptions that no code handled."""
         self.steps = 0
         """Callbacks that ran."""
+        self._trace = hashlib.blake2b(digest_size=16)
         self.set_exception_handler(self._record_error)
 
     # time and callbacks
@@ -113,6 +117,23 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         machine = scheduled.context.get(MACHINE, "world")
         return None if machine in self._dead_machines else machine
 
+    def record(self, data: bytes) -> None:
+        """Add what a machine reads or writes to the trace."""
+        self._trace.update(data)
+
+    @property
+    def trace(self) -> str:
+        """A hash of all that ran so far: each callback's time and machine, and all bytes moved."""
+        return self._trace.hexdigest()
+
+    def list_tasks(self, machine: str) -> list[tuple[asyncio.Task[Any], str]]:
+        """Return the tasks of a machine that have not ended, with their creators' names."""
+        return [
+            (task, creator)
+            for task, creator in self._tasks.items()
+            if task.get_context().get(MACHINE) == machine
+        ]
+
     def _record_error(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         self.errors.append(f"{context.get('message')}: {context.get('exception')!r}")
 
@@ -138,6 +159,7 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         logging.disable()
         self._dead_machines.update(["world", *self._queues])
         self.close()
+        self.network.close()
         self._queues.clear()
         self._timers.clear()
         self._tasks.clear()
@@ -147,16 +169,20 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
 
     def _run_all(self, main: asyncio.Task[Any]) -> None:
         """Run callbacks until a task ends, or nothing will ever run again."""
-        while not main.done() and (any(self._queues.values()) or self._advance()):
-            machines = [machine for machine, queue in self._queues.items() if queue]
-            self._run_one(machines[0] if len(machines) == 1 else self._chance.choice(machines))
+        queues = self._queues
+        while not main.done() and (queues or self._advance()):
+            machine = self._chance.choice(list(queues)) if len(queues) > 1 else next(iter(queues))
+            self._run_one(machine, queues[machine])
         self.stop()
 
-    def _run_one(self, machine: str) -> None:
-        scheduled = self._queues[machine].popleft()
+    def _run_one(self, machine: str, queue: deque[_Scheduled]) -> None:
+        scheduled = queue.popleft()
+        if not queue:
+            del self._queues[machine]
         if scheduled.work is None:
             return
         self.steps += 1
+        self._trace.update(f"{self._now} {machine}".encode())
         callback, args = scheduled.work
         try:
             scheduled.context.run(callback, *args)
@@ -173,6 +199,10 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
                 self._queues.setdefault(machine, deque()).append(scheduled)
                 return True
         return False
+
+    def skip(self, seconds: float) -> None:
+        """Let time jump at once, as if all machines had slept: every timer that is due is late."""
+        self._now += seconds
 
     # machines
 
@@ -191,13 +221,21 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         self._queues.pop(machine, None)
         self.network.kill(machine)
 
+    def is_dead(self, machine: str) -> bool:
+        """True if a machine was killed, or the simulation has ended."""
+        return machine in self._dead_machines
+
     # tasks and futures
 
     def create_task[T](self, coro: Coroutine[Any, Any, T], **options: Any) -> asyncio.Task[T]:
         task = super().create_task(coro, **options)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        creator = asyncio.current_task(self)
+        self._tasks[task] = "" if creator is None else creator.get_name()
+        task.add_done_callback(self._forget)
         return task
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        del self._tasks[task]
 
     def run_in_executor(  # type: ignore[override]
         self, _executor: None, func: Callable[..., Any], *args: Any

@@ -14,11 +14,16 @@ if TYPE_CHECKING:
 MACHINE: contextvars.ContextVar[str] = contextvars.ContextVar("machine", default="world")
 """The machine on which a callback runs."""
 type Factory = Callable[[], asyncio.BaseProtocol]
-type Outage = Literal["refuses", "hangs"]
+type Outage = Literal["refuses", "hangs", "loses requests", "loses answers"]
+"""A link that resets connections, or on which nothing arrives: both ways, or in one direction."""
 _DELAYS = (0.0001, 0.0001, 0.0005, 0.002)
 """Seconds that bytes may take, at most."""
 _BUFFER_BYTES = 65_536
 """Unread bytes from which a writer must wait."""
+
+
+type Link = tuple[str | None, int]
+"""The host of clients, or None for all of them, and the port that they ask."""
 
 
 class _Listener(NamedTuple):
@@ -36,9 +41,10 @@ class _End(NamedTuple):
 class Connection(asyncio.Transport):
     """One side of a connection."""
 
-    def __init__(self, network: "Network", port: int, machine: str) -> None:
+    def __init__(self, network: "Network", port: int, machine: str, client: str) -> None:
+        """`client` is the machine that opened the connection."""
         super().__init__({"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", port)})
-        self.port, self.machine = port, machine
+        self.port, self.machine, self.client = port, machine, client
         self.peer: Connection
         self.protocol: Any = None
         self.context = contextvars.copy_context()
@@ -57,7 +63,7 @@ class Connection(asyncio.Transport):
         """Take what the peer writes, some time later and in order."""
         loop = self._network.loop
         self._arrivals.append(item)
-        delay = self._network.draw_delay()
+        delay = self._network.draw_delay(self.port, self.client)
         self._last_arrival = max(self._last_arrival, loop.time() + delay)
         loop.call_at(self._last_arrival, self._arrive, context=self.context)
 
@@ -66,7 +72,7 @@ class Connection(asyncio.Transport):
         self._read()
 
     def _read(self) -> None:
-        if self._network.is_hanging(self.port):
+        if self._network.holds_back(self):
             self._network.held.append(self)
             return
         while self._due_count and not self._is_paused and not self.is_lost:
@@ -78,6 +84,7 @@ class Connection(asyncio.Transport):
                 elif not self.protocol.eof_received():
                     self.close()
             elif not self._is_closing:
+                self._network.loop.record(item)
                 self.protocol.data_received(item)
         self.peer.relax()
 
@@ -162,11 +169,18 @@ class Network:
         self._chance = chance
         self._listeners: dict[int, _Listener] = {}
         self._connections: list[Connection] = []
-        self._outages: dict[int, Outage] = {}
+        self._outages: dict[Link, Outage] = {}
+        self._slow_links: dict[Link, float] = {}
 
-    def draw_delay(self) -> float:
-        """Return the seconds that the next bytes take."""
-        return self._chance.uniform(0, self._chance.choice(_DELAYS))
+    def draw_delay(self, port: int, client: str) -> float:
+        """Return the seconds that the next bytes take between a client's machine and a port."""
+        delay = self._chance.uniform(0, self._chance.choice(_DELAYS))
+        if self._slow_links:
+            slow = self._slow_links.get((None, port)) or self._slow_links.get(
+                (name_host(client), port)
+            )
+            delay += self._chance.uniform(0, slow) if slow else 0.0
+        return delay
 
     def listen(self, port: int, factory: Factory) -> None:
         """Accept connections to a port on the machine that calls this."""
@@ -175,10 +189,14 @@ class Network:
 
     async def connect(self, port: int) -> None:
         """Wait until a connection to a port is up. Raises ConnectionRefusedError."""
-        await asyncio.sleep(self.draw_delay())
-        while self._outages.get(port) == "hangs":  # noqa: ASYNC110 - a look costs nothing here
+        client = find_machine()
+        await asyncio.sleep(self.draw_delay(port, client))
+        while self.find_outage(port, client) not in (  # noqa: ASYNC110 - a look costs nothing here
+            None,
+            "refuses",
+        ):
             await asyncio.sleep(1)
-        if port not in self._listeners or self._outages.get(port) == "refuses":
+        if port not in self._listeners or self.find_outage(port, client) == "refuses":
             raise ConnectionRefusedError(111, "Connection refused")
 
     def open(self, port: int, factory: Factory) -> tuple[Connection, Any]:
@@ -186,8 +204,9 @@ class Network:
         listener = self._listeners.get(port)
         if listener is None:
             raise ConnectionRefusedError(111, "Connection refused")
-        near = Connection(self, port, find_machine())
-        far = listener.context.copy().run(Connection, self, port, listener.machine)
+        client = find_machine()
+        near = Connection(self, port, client, client)
+        far = listener.context.copy().run(Connection, self, port, listener.machine, client)
         near.peer, far.peer = far, near
         near.protocol = factory()
         far.protocol = far.context.copy().run(listener.factory)
@@ -197,22 +216,61 @@ class Network:
         self._connections += [near, far]
         return near, near.protocol
 
-    def is_hanging(self, port: int) -> bool:
-        """True if nothing that is sent to or from a port arrives."""
-        return self._outages.get(port) == "hangs"
+    def find_outage(self, port: int, client: str) -> Outage | None:
+        """Return what is wrong with the link from a client's machine to a port."""
+        if not self._outages:
+            return None
+        return self._outages.get((None, port)) or self._outages.get((name_host(client), port))
 
-    def cut(self, port: int, outage: Outage) -> None:
-        """Take a server away: it refuses connections and resets them, or does not answer."""
-        self._outages[port] = outage
+    def holds_back(self, side: Connection) -> bool:
+        """True if what is sent to this side of a connection does not arrive."""
+        match self.find_outage(side.port, side.client):
+            case "hangs":
+                return True
+            case "loses requests":
+                return side.machine != side.client
+            case "loses answers":
+                return side.machine == side.client
+            case _:
+                return False
+
+    def cut(self, port: int, outage: Outage, host: str | None = None) -> None:
+        """Cut a port off from one host of clients, or from all of them."""
+        self._outages[host, port] = outage
         if outage == "refuses":
-            self._reset([one for one in self._connections if one.port == port])
+            self._reset(
+                [
+                    one
+                    for one in self._connections
+                    if one.port == port and host in (None, name_host(one.client))
+                ]
+            )
 
-    def restore(self, port: int) -> None:
-        """Bring a server back."""
-        self._outages.pop(port, None)
+    def restore(self, port: int, host: str | None = None) -> None:
+        """End an outage. What was held back arrives."""
+        self._outages.pop((host, port), None)
         held, self.held = self.held, []
         for one in held:
             self.loop.call_soon(one._read, context=one.context)
+
+    def slow_down(self, port: int, seconds: float, host: str | None = None) -> None:
+        """Let bytes on a link take up to some seconds more; 0 ends it."""
+        if seconds:
+            self._slow_links[host, port] = seconds
+        else:
+            self._slow_links.pop((host, port), None)
+
+    def count_open(self, machine: str) -> int:
+        """Return how many connections to the ports of a machine are open."""
+        return sum(
+            one.machine == machine != one.client and not one.is_lost for one in self._connections
+        )
+
+    def close(self) -> None:
+        """Forget all connections, which are parts of reference cycles."""
+        self._connections.clear()
+        self._listeners.clear()
+        self.held.clear()
 
     def kill(self, machine: str) -> None:
         """Stop listening on a machine, and reset its connections."""
@@ -224,6 +282,11 @@ class Network:
         for one in sides:
             if not one.is_lost:
                 one.receive(_End(ConnectionResetError(104, "Connection reset by peer")))
+
+
+def name_host(machine: str) -> str:
+    """Return the host of a machine: it stays the same when its process starts anew."""
+    return machine.partition(".")[0]
 
 
 def find_machine() -> str:

@@ -15,7 +15,7 @@ import pytest
 import redis
 from redis.exceptions import ResponseError
 
-from tests.simulation import scenario
+from tests.simulation import simulation
 from tests.simulation.redis_server import RedisServer, Value
 
 _SCRIPTS = Path(__file__).parents[2] / "gateway/state/redis"
@@ -105,7 +105,7 @@ def _encode_strings(value: Any) -> Any:
 def compared(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> type[ComparedServer]:
     """Let each simulated server ask a real one too."""
     monkeypatch.setattr(ComparedServer, "url", redis_url)
-    monkeypatch.setattr(scenario, "RedisServer", ComparedServer)
+    monkeypatch.setattr(simulation, "RedisServer", ComparedServer)
     ComparedServer.seen.clear()
     return ComparedServer
 
@@ -114,7 +114,7 @@ def compared(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> type[ComparedSe
 def test_a_real_redis_gives_the_same_answers_in_a_simulation(
     compared: type[ComparedServer], seed: int
 ) -> None:
-    report = scenario.simulate(str(seed))
+    report = simulation.simulate(str(seed))
     assert not report.wrong, report.describe()
     names = {path.stem for path in _SCRIPTS.glob("*.lua") if path.read_bytes() in compared.seen}
     assert names >= ({"draw", "lease"} if seed == 1 else {"meter"}) | {"open", "settle"}
