@@ -84,11 +84,11 @@ class StreamBuffer(ABC):
         """
 
     def _release(self, data: bytes) -> bytes:
-        offset = data.find(b"data:")
-        if offset >= 0:  # else there are only blank lines and comments
+        offset = _find_payload(data)
+        if offset:  # else there are only blank lines and comments
             try:
                 # Mostly there is one frame, whose payload is the rest of a line.
-                says_more = self._count(data[offset + 5 :])
+                says_more = self._count(data[offset:])
             except jsonio.JsonError:
                 data = self._inspect_frames(data)
             else:
@@ -131,3 +131,11 @@ class StreamBuffer(ABC):
             return self._count(payload) or not self.committed
         except jsonio.JsonError:
             return True
+
+
+def _find_payload(data: bytes) -> int:
+    """Return where the first payload begins; 0 if there is none."""
+    if data.startswith(b"data:"):
+        return 5
+    line_end = data.find(b"\ndata:")  # a comment or the name of an event may have the word in it
+    return line_end + 6 if line_end >= 0 else 0
