@@ -1,6 +1,6 @@
 # Needs git, make, and either uv or a Python that can make a venv. Writes into .venv, .tools and data
 # alone, but for what bench-peers and bench-report say.
-.PHONY: help install dev engines run quick test check fmt screenshots clients newest law3 drift bench bench-peers bench-report bench-samples trace-call bench-quick bench-chunk bench-loop bench-ledger ledger-scale bench-limits bench-routing timing hostile openapi classifier learning rerouting metamorphic sound versions lines budgets losses shares failover kill outage queries reload roll replicas scale scale-figures leave dist sbom pins audit release release-next criteria step chaos soak uploads upgrade simulate applications bill agents replay twin clean
+.PHONY: help install dev engines fuzz run quick test check fmt screenshots clients newest law3 drift bench bench-peers bench-report bench-samples trace-call bench-quick bench-chunk bench-loop bench-ledger ledger-scale bench-limits bench-routing timing hostile openapi classifier learning rerouting metamorphic sound versions lines budgets losses shares failover kill outage queries reload roll replicas scale scale-figures leave dist sbom pins audit release release-next criteria step chaos soak uploads upgrade simulate applications bill agents replay twin clean
 .DEFAULT_GOAL := help
 # Some containers set it. Each of the processes that tests start would then compile all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -20,6 +20,10 @@ run: ## the gateway with a small local model beside the providers (TIERGATE_NO_L
 
 engines: ## .venv with ClickHouse, an S3 server, Parquet and Helm too (1.1 GB), for tests of the ledger's sinks and of the chart
 	@scripts/setup local dev engines
+
+fuzz: ## MINUTES (10) of inputs for all that reads bytes, guided by coverage (TARGETS="sse journal": these alone); fails where one fails
+	@scripts/setup local dev fuzz
+	@nice .venv/bin/python -m tests.fuzz $(or $(MINUTES),10) $(TARGETS)
 
 quick: dev ## format, lint, types, imports, and the tests of what only computes: a minute
 	@scripts/quick
@@ -71,7 +75,11 @@ bench-samples: dev ## where the CPU of a call goes, plain and with everything on
 trace-call: dev ## the files and functions that one warm call passes, in order: a named model, auto, a stream, a cache hit (TREE=: of another checkout)
 	@.venv/bin/python -m bench.trace_call $(TREE)
 
-bench-quick: dev ## a short bench without other gateways that fails where this one costs more than it may
+bench-fuzz: ## MINUTES (10) of inputs for all that reads bytes, guided by coverage (TARGETS="sse journal": these alone); fails where one fails
+	@scripts/setup local dev fuzz
+	@nice .venv/bin/python -m tests.fuzz $(or $(MINUTES),10) $(TARGETS)
+
+quick: dev ## a short bench without other gateways that fails where this one costs more than it may
 	@.venv/bin/python -m bench --quick --floors --peers none
 
 bench-chunk: dev ## what the gateway's own code costs a chunk of a stream; fails where it is too much
@@ -217,5 +225,5 @@ step: dev ## as many clients as the gateway takes, ten times as many, and as man
 	@.venv/bin/python -m tests.e2e.step_trial 10
 
 clean: ## remove all that make made, but for data
-	rm -rf .venv .tools .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist bench/build
+	rm -rf .venv .tools .coverage .mypy_cache .pytest_cache .ruff_cache .fuzz .import_linter_cache .hypothesis dist bench/build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -95,7 +95,7 @@ def read_members(data: bytes) -> Members:
     """Cut an object into raw members; the last of a repeated name wins. Raises JsonError."""
     try:
         return _MEMBERS_DECODER.decode(data)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise JsonError(str(error)) from None
 
 

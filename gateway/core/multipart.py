@@ -28,6 +28,8 @@ _BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]")
 _HEADER_LINE = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\x00-\x08\x0a-\x1f\x7f]*)")
 _FIELD_NAME = re.compile(r"(?!.*%(?:22|0[AaDd]))[^\\\s](?:[^\\]*[^\\\s])?")
 """A name without escapes, be they those of mail (a backslash) or of browsers (%22)."""
+_PLAIN_NAME = re.compile(r"[!#$&+.^_`|~0-9A-Za-z-]+")
+"""A name that needs no quotes: parsers end one with other characters at different places."""
 _PLAIN_CODINGS = frozenset({"7bit", "8bit", "binary"})
 _PLAIN_CHARSETS = frozenset({"utf-8", "us-ascii"})
 
@@ -247,6 +249,8 @@ def _read_parameters(text: str) -> dict[str, str]:
         name = match[1].lower()
         if name in parameters:
             raise _make_error(f"a header has two parameters {name}")
+        if name == "name" and match[3] is not None and not _PLAIN_NAME.fullmatch(match[3]):
+            raise _make_error("a part has a name that needs quotes")
         parameters[name] = match[2] if match[2] is not None else match[3]
     return parameters
 

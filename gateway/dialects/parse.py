@@ -104,6 +104,8 @@ def parse(raw: bytes, read_prompt: PromptReader, long_member: str = "") -> Reque
     outline = _outline_cache.find(data)
     if (
         outline is not None
+        # Of a name that stands twice nobody has read the first value: it may be no JSON.
+        and not jsonio.has_repeated_member(raw, members)
         and (value := _build_outlined_value(members, long_member, outline)) is not None
     ):
         return RequestBody(raw, members, LazyObject(raw, value), read_prompt(value, members))

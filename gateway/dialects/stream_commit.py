@@ -83,13 +83,13 @@ class StreamBuffer(ABC):
         """
 
     def _release(self, data: bytes, *, has_many_values: bool = False) -> bytes:
-        offset = data.find(b"data:")
+        offset = _find_payload(data)
         if has_many_values:
             data = self._inspect_frames(data, has_many_values=True)
-        elif offset >= 0:  # else there are only blank lines and comments
+        elif offset:  # else there are only blank lines and comments
             try:
                 # Mostly there is one frame, whose payload is the rest of a line.
-                says_more = self._count(data[offset + 5 :])
+                says_more = self._count(data[offset:])
             except jsonio.JsonError:
                 data = self._inspect_frames(data)
             else:
@@ -142,3 +142,11 @@ class StreamBuffer(ABC):
             return self._count(payload) or not self.committed
         except jsonio.JsonError:
             return True
+
+
+def _find_payload(data: bytes) -> int:
+    """Return where the first payload begins; 0 if there is none."""
+    if data.startswith(b"data:"):
+        return 5
+    line_end = data.find(b"\ndata:")  # a comment or the name of an event may have the word in it
+    return line_end + 6 if line_end >= 0 else 0

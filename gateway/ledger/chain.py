@@ -233,13 +233,24 @@ def _read_start(segment: str) -> float | None:
         return None
 
 
+def _read_number(line: bytes, name: str) -> float | None:
+    """Return a number of an intact line's row; None without a line, or without that number.
+
+    A line whose checksum is right is a row, unless somebody has made both: then it has no time.
+    """
+    try:
+        row = jsonio.loads(line) if line else None
+    except jsonio.JsonError:
+        return None
+    number = row.get(name) if isinstance(row, dict) else None
+    return number if isinstance(number, float) else None
+
+
 def _read_at(line: bytes) -> float | None:
     """Return the time of an intact line's row; None without a line or a time."""
-    at = jsonio.loads(line).get("at") if line else None
-    return at if isinstance(at, float) else None
+    return _read_number(line, "at")
 
 
 def _read_end(line: bytes) -> float:
     """Return when an intact line was written, by its row; 0 if nobody knows."""
-    duration = jsonio.loads(line).get("duration") if line else None
-    return (_read_at(line) or 0.0) + (duration if isinstance(duration, float) else 0.0)
+    return (_read_at(line) or 0.0) + (_read_number(line, "duration") or 0.0)

@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from io import StringIO
+from itertools import takewhile
 from typing import Any
 
 import msgspec
@@ -119,6 +120,9 @@ def read(text: str, file: str) -> YamlDocument:
         raise ConfigError([Mistake(file=file, line=line, message=message, hint=hint)]) from None
     except YAMLError:
         message = "not valid YAML: a character that YAML does not allow"
+        raise ConfigError([Mistake(file=file, message=message)]) from None
+    except AssertionError:  # the library asserts it
+        message = "not valid YAML: a %YAML line names version 1.1 or 1.2"
         raise ConfigError([Mistake(file=file, message=message)]) from None
     if reader.events:
         document.value = reader.read_value(())
@@ -282,13 +286,22 @@ def amend(text: str, file: str, change: Callable[[dict[str, Any]], None]) -> str
     yaml.width = 1_000_000
     indent, dash_offset = _measure_indents(text)
     yaml.indent(mapping=indent, sequence=dash_offset + 2, offset=dash_offset)
-    document: dict[str, Any] = yaml.load(text) if value is not None else CommentedMap()
+    try:
+        document: dict[str, Any] = yaml.load(text) if value is not None else CommentedMap()
+    except (YAMLError, ValueError, AssertionError) as error:
+        # Its parser takes no tab between a name and its value, and it makes values of names.
+        mark = error.problem_mark if isinstance(error, MarkedYAMLError) else None
+        line = mark.line + 1 if mark is not None else None
+        message = "cannot be changed without changing more."
+        hint = "Replace tabs with spaces, or make the change by hand."
+        raise ConfigError([Mistake(file=file, line=line, message=message, hint=hint)]) from None
     change(document)
     _set_flow_style(document)
     output = StringIO()
     yaml.dump(document, output)
     # The parser keeps nothing of a document without a value, not even comments.
-    header = "" if value is not None or not text else text.rstrip("\n") + "\n"
+    lines = takewhile(lambda line: not line.startswith("..."), text.splitlines())
+    header = "" if value is not None or not text else "\n".join(lines).rstrip("\n") + "\n"
     return header + output.getvalue()
 
 

@@ -74,6 +74,7 @@ REASONS = {
     "there is no such file of another gateway",
     "there is no such recording; tests/cli/doctor/test_live.py judges one",
     "it serves until it is stopped",
+    "there is no such input; tests/fuzz replays those that are kept",
     "needs an admin key; tests/server runs the request",
     "needs kept text; tests/server runs the request",
     "needs kept text; tests/cli/label runs the commands",

@@ -19,6 +19,7 @@ from gateway.dialects.openai_responses.errors import (
     is_working,
 )
 from gateway.dialects.openai_responses.stream import (
+    COMPLETE_EVENTS,
     ITEM_DONE,
     ResponsesStreamFacts,
     read_frame,
@@ -81,7 +82,10 @@ def encode_response(events: Iterable[Event], context: ResponseContext) -> bytes:
 
 
 def fold(stream: bytes) -> bytes:
-    """Fold a recorded stream into the whole answer with the same content."""
+    """Fold a recorded stream into the whole answer with the same content.
+
+    Raises LookupError if no event has a response: then there is no whole answer.
+    """
     response: Object = {}
     items: dict[int, Json] = {}
     for frame in iterate_frames(stream, read_frame):
@@ -90,6 +94,10 @@ def fold(stream: bytes) -> bytes:
             items[event.get("output_index", len(items))] = event["item"]
         elif isinstance(event.get("response"), dict):
             response |= event["response"]  # hosts leave out at the end what came before
+            if frame.kind in COMPLETE_EVENTS and "status" not in event["response"]:
+                response["status"] = frame.kind.removeprefix("response.")
+    if not response:
+        raise LookupError("no event has a response")
     if not response.get("output"):
         response["output"] = [items[index] for index in sorted(items)]
     return jsonio.dumps(response)

@@ -13,6 +13,9 @@ _UNCHECKED_SECONDS = 0.005
 _EARLY_CLOSE_SECONDS = 1.0
 """Seconds after an answer in which no provider that keeps connections closes one."""
 
+_TIMER_TOLERANCE = 0.001
+"""Seconds by which a timer may be early."""
+
 type Connect = Callable[[Loop], Awaitable[ProviderConnection]]
 
 
@@ -153,7 +156,8 @@ class ConnectionPool:
     def _expire(self) -> None:
         """Close connections that were idle too long; a provider would close them in mid-request."""
         self._expiry_timer = None
-        cutoff = self._loop.time() - self._keepalive_expiry
+        # Sums of times are rounded: without the tolerance a timer could be too early for ever.
+        cutoff = self._loop.time() - self._keepalive_expiry + _TIMER_TOLERANCE
         while self._idle:
             connection = next(iter(self._idle))
             if connection.idle_since > cutoff:
