@@ -60,6 +60,10 @@ def test_a_call_costs_at_most_its_bound_at_the_prices_of_its_time(
     assert compute_max_cost((target(price=price),), 1_000, prompt, 1e9) == micro_usd
 
 
+def test_the_bound_of_a_long_prompt_is_exact() -> None:
+    assert compute_max_cost((target(),), 3_000_000, PROMPT, 0.0) == 3_000_400
+
+
 def test_the_dearest_target_counts_and_one_without_a_bound_is_enough_to_have_none() -> None:
     cheap, dear = target(), target(price=DEAR)
     for targets in ((cheap, dear), (dear, cheap)):

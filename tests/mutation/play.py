@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 _LINKED = ("bench", "config", "docs", "scripts", "tests")
 """Folders beside `gateway` that tests read."""
 _KILLED = ("killed", "timeout", "segfault")
-_STRICT = re.compile(r", (strict=(True|False|None))?(?=\))")
+_STRICT = re.compile(r", ?(strict=(True|False|None))?(?=\)|$)")
 """The last argument of a `zip`, also if mutmut has left only its comma."""
 _CLASS_SEPARATOR = "ǁ"
 """The character between the class and the method in mutmut's names."""
@@ -43,15 +43,17 @@ class Mutant:
         return self.status in _KILLED
 
     @property
-    def is_about_zip(self) -> bool:
-        """True if it takes `strict=True` from a `zip` alone.
+    def only_drops_strict(self) -> bool:
+        """True if it takes `strict=True` from a `zip`, and nothing else.
 
         The word asserts that the lengths are equal. As they are, no test can notice.
         """
-        old_line, _, new_line = self.change.partition("\n")
-        return "zip(" in old_line and (
-            _STRICT.sub("", old_line.removeprefix("- "))
-            == _STRICT.sub("", new_line.removeprefix("+ "))
+        old_code, new_code = [
+            "".join(line[2:] for line in self.change.splitlines() if line.startswith(mark))
+            for mark in ("- ", "+ ")
+        ]
+        return "strict=True" in old_code and (
+            _STRICT.sub("", old_code) == _STRICT.sub("", new_code)
         )
 
 

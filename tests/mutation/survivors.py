@@ -47,7 +47,7 @@ def compare_survivors(
     mutants: Iterable[Mutant], listed: Iterable[ListedSurvivor]
 ) -> tuple[list[Mutant], list[ListedSurvivor]]:
     """Return the survivors that are not listed, and the listed ones that did not survive."""
-    survivors = [item for item in mutants if not (item.is_killed or item.is_about_zip)]
+    survivors = [item for item in mutants if not (item.is_killed or item.only_drops_strict)]
     listed = list(listed)
     known = {(entry.function, entry.change) for entry in listed}
     found = {(mutant.function, mutant.change) for mutant in survivors}
