@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,10 @@ class LeasingStore(Shaky):
         """Owner, demand, id and time of each lease that the gateway asked for."""
         self.drawn: list[tuple[Owner, str, str, int, str, float]] = []
         """Owner, lease, counter, number of calls, epoch and time of each batch that it told."""
+        self.expiries: set[float] = set()
         self.returned: list[tuple[str, Sequence[EndedCall], Scopes]] = []
+        self.on_return: Callable[[], object] = lambda: None
+        """Called before the gateway returns leases."""
 
     @property
     def lease_store(self) -> Any:
@@ -77,6 +80,7 @@ class LeasingStore(Shaky):
         self._ask()
         self.heard += [f"draw {call.id} {call.amount}" for call in calls]
         self.drawn.append((owner, lease_id, field, len(calls), epoch, now))
+        self.expiries |= {call.expires_at for call in calls}
 
     async def reclaim(self, owner: Owner, lease_id: str, drawn: int) -> bool:
         self._ask()
@@ -89,6 +93,7 @@ class LeasingStore(Shaky):
         self._ask()
         self.heard += [f"end {id.partition(' ')[0]} {cost}" for id, _, cost in ended_calls]
         self.returned.append((tenant, ended_calls, scopes))
+        self.on_return()
 
     async def settle(self, tenant: str, id: str, tokens: int | None, micro: int | None) -> bool:
         self._ask()
@@ -100,10 +105,10 @@ class LeasedLimiter:
     """Leases on a clock of the test."""
 
     def __init__(self, *grants: int, folder: Path | None = None) -> None:
-        self.store, self.now, self.soft = LeasingStore(), 0.0, list[str]()
+        self.store, self.now, self.soft = LeasingStore(), 0.0, list[tuple[Owner, str]]()
         self.store.grants = list(grants)
         self.leases = Leases(
-            self.store, "g", lambda _, demand: self.soft.append(demand.name),
+            self.store, "g", lambda owner, demand: self.soft.append((owner, demand.name)),
             wall=lambda: 1e9, clock=lambda: self.now, folder=folder,
         )  # fmt: skip
 
@@ -271,7 +276,47 @@ async def test_redis_hears_whose_counter_each_lease_is_of(
     assert [text for text in store.heard if text.startswith("draw")] == [
         f"draw c{number} 100" for number in range(300)
     ]
+    assert store.expiries == {2e9}
     assert store.returned == [(tenant, [("lease g 1", None, 0)], scopes)]
+
+
+@pytest.mark.parametrize("stops", [True, False])
+async def test_redis_hears_of_a_call_that_a_lease_serves_while_another_is_returned(
+    stops: bool,
+) -> None:
+    stage = LeasedLimiter(1_000, 1_000)
+    other = msgspec.structs.replace(DEMAND, field="usd|other|all|total")
+    for demand in [DEMAND, other] * 10:
+        stage.leases.record("t", [demand])
+    await stage.leases.renew()
+    late: list[bool] = []
+
+    def draw_late() -> None:
+        if not late:
+            late.append(stage.leases.draw("late", "t", [other], 2e9))
+
+    stage.store.on_return = draw_late
+    if stops:
+        await stage.leases.close()
+    else:
+        for _ in range(8):
+            await stage.leases.renew()
+    assert late == [True]
+    assert stage.store.drawn == [("t", "lease g 2", other.field, 1, "e@1", 1e9)]
+    assert stage.store.heard[2:] == ["end lease 0", "draw late 100", "end lease 0"]
+
+
+async def test_an_idle_lease_is_returned_once_the_store_is_back() -> None:
+    stage = LeasedLimiter(1_000)
+    stage.be_busy()
+    await stage.leases.renew()
+    stage.store.lost = True
+    for _ in range(20):
+        await stage.leases.renew()
+    stage.store.lost = False
+    await stage.leases.renew()
+    assert stage.store.heard == ["lease 1000 400", "end lease 0"]
+    assert stage.leases._counters == {}
 
 
 async def test_an_idle_counter_gets_no_lease_and_is_forgotten() -> None:
@@ -362,7 +407,7 @@ async def test_a_lease_that_crosses_a_soft_limit_is_reported() -> None:
     stage.store.crosses_soft = True
     stage.be_busy()
     await stage.leases.renew()
-    assert stage.soft == ["b"]
+    assert stage.soft == [("t", "b")]
 
 
 async def test_the_next_process_returns_what_a_dead_one_has_left(tmp_path: Path) -> None:
@@ -390,6 +435,31 @@ async def test_a_claim_ends_at_a_sixteenth_or_at_what_calls_have_drawn(
     assert all(stage.draw(f"c{number}", amount) for number, amount in enumerate(drawn))
     stage.die()
     assert await stage.recover(tmp_path) == [f"reclaim t lease g 1 {claimed}"]
+
+
+async def test_each_gateway_has_a_book_of_its_own_name(tmp_path: Path) -> None:
+    stage = LeasedLimiter(1_600, folder=tmp_path)
+    stage.be_busy()
+    await stage.leases.renew()
+    assert os.listdir(tmp_path) == ["g.leases"]  # noqa: PTH208 - names are enough
+
+
+async def test_without_a_folder_there_is_no_book_and_nothing_to_reclaim() -> None:
+    stage = LeasedLimiter()
+    await stage.leases.reclaim_dead()
+    assert stage.store.heard == []
+
+
+async def test_a_lease_that_the_disk_does_not_note_is_returned_as_well(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    stage = LeasedLimiter(0, 1_000, folder=file)
+    stage.be_busy()
+    await stage.leases.renew()
+    await stage.leases.renew()
+    assert stage.draw("c1")
+    await stage.leases.close()
+    assert stage.store.heard[-2:] == ["draw c1 100", "end lease 0"]
 
 
 async def test_a_lease_whose_answer_never_came_is_reclaimed_whole(tmp_path: Path) -> None:

@@ -34,7 +34,9 @@ def main(jobs: int, prefix: str) -> int:
         failed = failed or bool(unlisted or gone)
         counts = Counter(mutant.status for mutant in mutants)
         seconds = _measure_cpu() - start
-        print(f"{module}: {len(mutants)} mutants, {dict(counts)}, {seconds:.0f} s of CPU", flush=True)
+        print(
+            f"{module}: {len(mutants)} mutants, {dict(counts)}, {seconds:.0f} s of CPU", flush=True
+        )
         for mutant in unlisted:
             print(f"not listed, {mutant.status}:\n{format_entry(mutant)}", flush=True)
         for entry in gone:

@@ -44,16 +44,18 @@ class Mutant:
 
     @property
     def only_drops_strict(self) -> bool:
-        """True if it takes `strict=True` from a `zip`, and nothing else.
+        """True if it lets a `zip` check no lengths, and changes nothing else.
 
-        The word asserts that the lengths are equal. As they are, no test can notice.
+        `strict=True` asserts that the lengths are equal. As they are, no test can notice. Without
+        it, None and no word mean the same as False.
         """
         old_code, new_code = [
             "".join(line[2:] for line in self.change.splitlines() if line.startswith(mark))
             for mark in ("- ", "+ ")
         ]
-        return "strict=True" in old_code and (
+        return "strict=" in old_code and (
             _STRICT.sub("", old_code) == _STRICT.sub("", new_code)
+            and ("strict=True" in old_code or "strict=True" not in new_code)
         )
 
 

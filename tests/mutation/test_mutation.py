@@ -91,6 +91,8 @@ def test_a_survivor_without_an_entry_and_an_entry_without_a_survivor_are_reporte
         ("- for a, b in zip(c, d, strict=True):\n+ for a, b in zip(c, strict=True):", False),
         ("- zip(\n- c, d, strict=True\n- ):\n+ zip(\n+ c, d, strict=None\n+ ):", True),
         ("- c, d, strict=True\n- ):\n+ c, d, ):", True),
+        ("- zip(c, d, strict=False)\n+ zip(c, d, strict=None)", True),
+        ("- zip(c, d, strict=False)\n+ zip(c, d, strict=True)", False),
         ("- c, d, strict=True\n- ):\n+ c, strict=True):", False),
     ],
 )
