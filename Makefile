@@ -1,6 +1,6 @@
 # Needs git, make, and either uv or a Python that can make a venv. Writes into .venv, .tools and data
 # alone, but for what bench-peers and bench-report say.
-.PHONY: help install dev engines fuzz run quick test check fmt screenshots clients newest law3 drift bench bench-peers bench-report bench-samples trace-call bench-quick bench-chunk bench-loop bench-ledger ledger-scale bench-limits bench-routing timing hostile openapi classifier learning rerouting metamorphic sound versions lines budgets losses shares failover kill outage queries reload roll replicas scale scale-figures leave dist sbom pins audit release release-next criteria step chaos soak uploads upgrade simulate applications bill agents replay twin clean
+.PHONY: help install dev engines fuzz run quick test check fmt screenshots clients newest law3 drift bench bench-peers bench-report bench-samples trace-call bench-quick bench-chunk bench-loop bench-ledger ledger-scale bench-limits bench-routing timing hostile openapi classifier learning rerouting metamorphic sound versions lines budgets losses shares failover kill outage queries reload roll replicas scale scale-figures leave dist sbom pins audit release release-next criteria step chaos soak uploads upgrade simulate applications bill agents replay twin mutate clean
 .DEFAULT_GOAL := help
 # Some containers set it. Each of the processes that tests start would then compile all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -178,6 +178,9 @@ replay: dev ## REPLAY_CONFIGURATIONS (500) replayed over what they served, where
 
 twin: dev ## this tree and commit BASE (HEAD) side by side on the same traffic; every difference, in 5 minutes (TIERGATE_CORPUS: recorded answers too)
 	@.venv/bin/python -m tests.twin $(or $(BASE),HEAD)
+
+mutate: dev ## changes of the arithmetic of money, limits and routing that no test notices (MODULE=: one module or folder; JOBS=: processes)
+	@.venv/bin/python -m tests.mutation $(or $(JOBS),1) $(MODULE)
 
 simulate: dev ## SEEDS (200, or 1 with SEED) whole gateways by seed on a virtual clock, from SEED (1; s1 for short ones) on: rows, bills, budgets, nothing stuck, whatever fails
 	@.venv/bin/python -m tests.simulation $(or $(SEEDS),$(if $(SEED),1,200)) $(or $(SEED),1)

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from bench import redis_process
 from bench.free_port import find_free_port
@@ -32,6 +32,12 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.register_profile("quick", settings.get_profile("tiergate"), max_examples=20)
+settings.register_profile(  # the same few cases for each mutant, and none made smaller
+    "mutation",
+    settings.get_profile("quick"),
+    derandomize=True,
+    phases=(Phase.explicit, Phase.generate),
+)
 settings.load_profile("tiergate")
 
 _OUTSIDE = re.compile(

@@ -14,6 +14,7 @@ from gateway.core.call import Call
 from gateway.core.ledger_rows import FinalRow
 from gateway.core.price import Price, compute_reservation, compute_token_slopes
 from gateway.core.prompt import Prompt
+from gateway.core.rates import EXACT_CONTEXT
 from gateway.core.target import Target
 from gateway.core.units import UnitBounds
 from gateway.limits.counters import EndedCall
@@ -32,7 +33,7 @@ arithmetic is ten times as fast as decimals."""
 
 def to_micro_usd(cost: Decimal) -> int:
     """Return micro-USD, rounded up, so that no fraction overspends a budget."""
-    return math.ceil(cost * _MICRO_PER_USD)
+    return math.ceil(EXACT_CONTEXT.multiply(cost, _MICRO_PER_USD))
 
 
 def compute_max_cost(

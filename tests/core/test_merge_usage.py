@@ -24,6 +24,8 @@ CASES = [
     (FULL, Usage(input=100, output=8), FULL),
     (FULL, Usage(input=100, output=9), Usage(input=20, cache_read=80, output=9)),
     (Usage(input=1, cache_write={"5m": 2}, output=1), Usage(input=3, output=1), Usage(input=1, cache_write={"5m": 2}, output=1)),
+    (Usage(input=9, output=5, reasoning=3), Usage(input=9, output=8), Usage(input=9, output=5, reasoning=3)),
+    (Usage(input=2, cache_read=8, output=5), Usage(input=10, output=6), Usage(input=2, cache_read=8, output=6)),
     # Another total: it stands as it is.
     (FULL, Usage(input=101, output=9), Usage(input=101, output=9)),
     # An empty cache is a report too.
@@ -32,7 +34,10 @@ CASES = [
     (FULL, Usage(input=0, output=0), FULL),
     (FULL, Usage(input=0, output=9), Usage(input=20, cache_read=80, output=9)),
     (Usage(tools={"web_search": 1}), Usage(input=0, output=0), Usage(input=0, output=0, tools={"web_search": 1})),
-    # Values beside the tokens.
+    # Values beside the tokens: each stays on its own.
+    (Usage(input=1, output=2, service="flex"), Usage(input=1, output=3), Usage(input=1, output=3, service="flex")),
+    (Usage(input=1, output=2, tools={"maps": 1}), Usage(input=1, output=3), Usage(input=1, output=3, tools={"maps": 1})),
+    (Usage(input=1, output=2, billed=Decimal(1)), Usage(input=1, output=3), Usage(input=1, output=3, billed=Decimal(1))),
     (
         Usage(service="flex", tools={"web_search": 1}, billed=Decimal(1)),
         Usage(input=1, output=2),

@@ -179,6 +179,21 @@ def test_a_cost_has_the_digits_of_the_decimal_sum(
     assert str(compute_reservation(price, into, out)) == str(WIDE.divide(bound, 1_000_000))
 
 
+def test_a_class_without_tokens_adds_no_digits_to_a_cost() -> None:
+    """A rate of nine decimals shows in a cost only if something was bought at it."""
+    fine = Decimal("0.123456789")
+    price = Price(rates=Rates(input=Decimal(4), cache_read=fine, output=fine), version="v")
+    assert str(compute_cost(Usage(input=500_000, output=0), price)) == "2"
+    price = Price(rates=Rates(input=fine, output=Decimal(4)), version="v")
+    assert str(compute_cost(Usage(input=0, output=500_000), price)) == "2"
+
+
+@pytest.mark.parametrize(("rate", "cost"), [("1E+2", "200"), ("100", "200"), ("100.0", "200.0")])
+def test_a_cost_has_the_decimals_of_its_rates_and_no_exponent(rate: str, cost: str) -> None:
+    price = Price(rates=Rates(input=Decimal(rate), output=Decimal(rate)), version="v")
+    assert str(compute_cost(Usage(input=1_000_000, output=1_000_000), price)) == cost
+
+
 def test_the_longest_numbers_lose_no_digit() -> None:
     """A rate of 18 digits, times a factor of 9 digits, times the highest token count."""
     rate, factor, tokens = Decimal("123456789.123456789"), Decimal("987.654321"), 2**40 - 1
@@ -242,6 +257,19 @@ AT_THE_STEP = [
 def test_a_price_step_starts_one_token_above_its_limit(usage: Usage, usd: str) -> None:
     """At 200,000 tokens the old price still holds; at 200,001 every token has the new one."""
     assert compute_cost(usage, LONG) == Decimal(usd)
+
+
+def test_an_empty_prompt_is_below_every_step() -> None:
+    """Its answer costs the base rate, and a step that lacks this rate makes nothing unknown."""
+    price = Price(
+        rates=Rates(output=Decimal(1)), steps=(PriceStep(0, Rates(input=Decimal(2))),), version="v"
+    )
+    answer = Usage(input=0, output=1_000_000)
+    assert compute_cost(answer, price) == 1
+    assert explain_unknown_cost(answer, price) is None
+    prompt = Usage(input=1, output=1_000_000)
+    assert compute_cost(prompt, price) is None
+    assert explain_unknown_cost(prompt, price) == "no price of output tokens"
 
 
 @given(COUNTED, COUNTED, COMPLETE_RATES)
@@ -330,6 +358,17 @@ def test_a_reservation_covers_the_dearest_outcome(
 ) -> None:
     """The bound is unknown if a price it needs, or the length of the answer, is unknown."""
     assert compute_reservation(price, prompt, most) == (None if bound is None else Decimal(bound))
+
+
+def test_a_reservation_reaches_a_step_of_the_standard_tier_one_token_above_its_limit() -> None:
+    """The standard tier serves if the requested one is full."""
+    flex = Price(rates=Rates(input=Decimal(1), output=Decimal(1)), version="v, flex")
+    price = msgspec.structs.replace(LONG, services={"flex": flex})
+    assert compute_reservation(price, 200_000, 0, "flex") == Decimal("0.75")
+    assert compute_reservation(price, 200_001, 0, "flex") == Decimal("1.5000075")
+    price = msgspec.structs.replace(flex, services={"priority": LONG})
+    assert compute_reservation(price, 200_000, 0, "priority") == Decimal("0.75")
+    assert compute_reservation(price, 200_001, 0, "priority") == Decimal("1.5000075")
 
 
 @pytest.mark.parametrize(
@@ -449,6 +488,8 @@ def test_a_baseline_reprices_tokens_and_keeps_the_cost_of_tools() -> None:
     assert compute_baseline_cost(None, other, PLAIN) is None
     bare = Usage(input=1_000_000, output=0)
     assert compute_baseline_cost(bare, other, None) == 4
+    tiered = Usage(input=1_000_000, output=0, cache_write={"": 500_000}, service="flex")
+    assert compute_baseline_cost(tiered, other, PLAIN) == 6
 
 
 def test_cache_writes_without_any_price_have_an_unknown_cost() -> None:

@@ -17,6 +17,7 @@ from gateway.core.price import (
     compute_reservation,
     compute_token_slopes,
     explain_unknown_cost,
+    list_prompt_classes,
 )
 from gateway.core.rates import Rates, scale_rates
 from gateway.core.usage import MODALITIES, Usage
@@ -230,6 +231,17 @@ def test_a_reservation_is_never_less_than_the_cost_of_media(listed: list[Price])
         (Usage(input=50, output=1, media={"output_image": 1}), None),
         (Usage(input=50, output=1, media={"input_other": 1}), None),
         (Usage(input=50, cache_read=5, output=1, media={"input_video": 1}), None),
+        # more in the cache than there is of the modality, or in the cache at all
+        (Usage(input=50, cache_read=50, output=0, media={"input_audio": 10, "cache_read_audio": 15}), "0.00022"),
+        (Usage(input=50, cache_read=10, output=0, media={"input_audio": 30, "cache_read_audio": 20}), "0.000764"),
+        # what the provider says of images leaves no choice for audio
+        (
+            Usage(
+                input=50, cache_read=50, output=0,
+                media={"input_audio": 60, "input_image": 40, "cache_read_image": 20},
+            ),
+            "0.001082",
+        ),
         # two modalities at once
         (Usage(input=100, output=0, media={"input_audio": 10, "input_image": 20}), "0.0007"),
         (Usage(input=100, output=1, media={"input_audio": 10}, tools={"web_search": 1}), None),
@@ -241,6 +253,24 @@ def test_each_class_costs_its_own_rate(usage: Usage, usd: str | None) -> None:
     cost = compute_cost(usage, PRICE)
     assert cost == (None if usd is None else D(usd))
     assert (explain_unknown_cost(usage, PRICE) is None) == (cost is not None)
+
+
+@pytest.mark.parametrize(
+    ("audio", "image", "usd"), [(10, 10, "0.00028"), (60, 40, "0.00039"), (60, 41, None)]
+)
+def test_each_unknown_split_costs_the_same_if_the_cache_saves_the_same(
+    audio: int, image: int, usd: str | None
+) -> None:
+    """A token of audio costs 1 more than one of text, an image's 2 more, cached or not."""
+    rates = Rates(
+        input=D(4), cache_read=D(1), output=D(0),
+        media={"audio": Rates(input=D(5), cache_read=D(2)), "image": Rates(input=D(6), cache_read=D(3))},
+    )  # fmt: skip
+    price = Price(rates=rates, version="v", as_text=frozenset())
+    usage = Usage(
+        input=50, cache_read=50, output=0, media={"input_audio": audio, "input_image": image}
+    )
+    assert compute_cost(usage, price) == (None if usd is None else D(usd))
 
 
 UNKNOWN = [
@@ -289,11 +319,17 @@ def test_reasoning_may_have_a_rate_of_its_own() -> None:
     assert compute_token_slopes(dear) == (1_000_000, 8_000_000)
 
 
-def test_a_factor_scales_the_rates_of_media_and_reasoning() -> None:
-    rates = msgspec.structs.replace(TEXT, reasoning=D(6))
-    scaled = scale_rates(rates, D("0.5"))
-    assert scaled.reasoning == 3
-    assert scaled.media["audio"] == Rates(input=D(16), cache_read=D("0.2"), output=D(32))
+def test_a_factor_scales_the_rate_of_every_class() -> None:
+    rates = Rates(
+        input=D(2), cache_read=D("0.2"), cache_write=D(3), cache_write_by={"1h": D(4)},
+        output=D(10), reasoning=D(6), media={"audio": AUDIO},
+    )  # fmt: skip
+    assert scale_rates(rates, D("0.5")) == Rates(
+        input=D(1), cache_read=D("0.1"), cache_write=D("1.5"), cache_write_by={"1h": D(2)},
+        output=D(5), reasoning=D(3),
+        media={"audio": Rates(input=D(16), cache_read=D("0.2"), output=D(32))},
+    )  # fmt: skip
+    assert scale_rates(Rates(), D("0.5")) == Rates()
 
 
 @pytest.mark.parametrize(
@@ -312,6 +348,21 @@ def test_a_reservation_covers_the_dearest_modality_that_a_call_may_have(
 ) -> None:
     bound = compute_reservation(PRICE, 1_000_000, 1_000_000, media=media)
     assert bound == (None if usd is None else D(usd))
+
+
+def test_a_modality_has_two_classes_in_a_prompt() -> None:
+    assert list_prompt_classes(("audio", "image")) == {
+        "input_audio", "cache_read_audio", "input_image", "cache_read_image",
+    }  # fmt: skip
+
+
+def test_tools_cost_what_they_cost_beside_media() -> None:
+    price = msgspec.structs.replace(PRICE, tools={"web_search": D("0.01")})
+    usage = Usage(input=1_000_000, output=0, media={"input_audio": 1_000_000})
+    assert compute_cost(msgspec.structs.replace(usage, tools={"web_search": 2}), price) == D(
+        "32.02"
+    )
+    assert compute_cost(msgspec.structs.replace(usage, tools={"maps": 2}), price) is None
 
 
 def test_images_at_the_rate_of_text_need_no_rate_of_their_own() -> None:
@@ -338,6 +389,8 @@ def test_text_of_a_model_with_media_is_priced_in_whole_numbers() -> None:
         ("0.0000012", "0.0000003", "0"),  # a millionth
         ("0.006", "0.0065", "0"),  # rounded to a thousandth
         ("0.00600", "0.0065", "-0.0005"),
+        ("0.0010", "0.00105", "0"),  # half of its last digit
+        ("0.0010", "0.001056", "-0.000056"),
         ("1", "0.9", "0.1"),
         ("0", "0.0004", "-0.0004"),  # a bill of nothing is not rounded
         ("0.0", "0.0004", "-0.0004"),

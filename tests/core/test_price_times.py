@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -95,3 +96,32 @@ def test_a_later_price_starts_at_its_first_second_and_the_last_one_holds() -> No
 def test_a_price_without_later_prices_stays_in_force(moment: float) -> None:
     price = flat(1, "v")
     assert price.find_in_force(moment) is price
+
+
+def test_a_service_tier_has_times_of_its_own() -> None:
+    """One tier has hours, one a later price, one neither; the standard tier keeps its price."""
+    start = timestamp("2026-12-01")
+    price = Price(
+        rates=Rates(input=Decimal(1), output=Decimal(1)),
+        version="base",
+        services={
+            "hours": CLOCK,
+            "later": Price(
+                rates=Rates(), version="now", later=(LaterPrice(start, flat(5, "then")),)
+            ),
+            "neither": flat(7, "always"),
+        },
+    )
+    before, after = price.find_in_force(start - 86_400), price.find_in_force(start + 3600)
+    assert before.version == after.version == "base"
+    assert {name: item.version for name, item in before.services.items()} == {
+        "hours": "base", "later": "now", "neither": "always",
+    }  # fmt: skip
+    assert {name: item.version for name, item in after.services.items()} == {
+        "hours": "peak", "later": "then", "neither": "always",
+    }  # fmt: skip
+
+
+def test_service_tiers_without_times_leave_a_price_as_it_is() -> None:
+    price = msgspec.structs.replace(flat(1, "v"), services={"flex": flat(2, "flex")})
+    assert price.find_in_force(0) is price

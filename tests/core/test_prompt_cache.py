@@ -91,6 +91,7 @@ def test_the_whole_prompt_decides_the_price_step() -> None:
         (RATES, 5_000, 300, None, 300),
         (ALONE, 5_000, None, None, 5_000),  # it keeps all prompts by itself
         (ALONE, 500, 4_000, None, 4_500),
+        (ALONE, 1_024, None, None, 1_024),
         (ALONE, 1_023, None, None, 0),  # but no short ones
         (ALONE, None, None, None, 0),
         (Rates(input=D(2), cache_read=D(1), cache_write_by={"1h": D(4)}), 5_000, None, None, 0),

@@ -2,9 +2,16 @@
 
 from decimal import Decimal
 
+import msgspec
 import pytest
 
-from gateway.core.price import Price, compute_cost, compute_reservation, explain_unknown_cost
+from gateway.core.price import (
+    Price,
+    PriceStep,
+    compute_cost,
+    compute_reservation,
+    explain_unknown_cost,
+)
 from gateway.core.rates import Rates
 from gateway.core.units import (
     find_greatest_unit_price,
@@ -61,7 +68,8 @@ def test_a_unit_is_named_by_its_word_and_the_variants_that_are_not_standard(
     ("value", "quantity"),
     [
         (0, "0"), (7, "7"), (8.47, "8.47"), (1.5e-18, "2E-18"), (1e-300, "0E-18"), (Decimal("1.50"), "1.50"), (-1, None), (10**13, None), (True, None),
-        ("7", None), (None, None), (float("inf"), None), (float("nan"), None),
+        ("7", None), (None, None), (float("inf"), None), (float("nan"), None), (10**12, "1000000000000"), (10**12 + 1, None),
+        (Decimal("123456789012.12345678901234567849"), "123456789012.123456789012345678"),
     ],
 )  # fmt: skip
 def test_only_a_credible_number_is_a_quantity(value: object, quantity: str | None) -> None:
@@ -78,6 +86,7 @@ def test_only_a_credible_number_is_a_quantity(value: object, quantity: str | Non
         ("image 512x512", None),
         ("page", "0.001"),
         ("page large", "0.001"),
+        ("page large colour", "0.001"),
         ("pages", None),
     ],
 )
@@ -98,6 +107,7 @@ def test_the_greatest_price_of_a_unit_is_that_of_the_dearest_that_an_answer_may_
     assert find_greatest_unit_price(prices, "image 2k") is None
     assert find_greatest_unit_price({"image": Decimal(4)}, "image 2k") == 4
     assert find_greatest_unit_price({"image hd": Decimal(8)}, "image") == 8
+    assert find_greatest_unit_price({"image hd 1k": Decimal(12)}, "image 1k hd") == 12
     assert find_greatest_unit_price({}, "image") is None
 
 
@@ -155,6 +165,19 @@ def test_an_answer_costs_its_tokens_and_its_units(
     assert explain_unknown_cost(usage, price) == gap
 
 
+def test_tokens_cost_something_if_only_long_prompts_have_a_rate() -> None:
+    """So an answer whose tokens nobody counted has an unknown cost."""
+    price = Price(
+        rates=Rates(),
+        steps=(PriceStep(1000, Rates(input=Decimal(1), output=Decimal(1))),),
+        version="v",
+        units={"image": Decimal(2)},
+    )
+    usage = Usage(units={"image": Decimal(3)})
+    assert compute_cost(usage, price) is None
+    assert compute_cost(usage, msgspec.structs.replace(price, steps=())) == 6
+
+
 def test_media_and_units_of_one_answer_add_up() -> None:
     price = Price(
         rates=Rates(input=Decimal(1), output=Decimal(1), media={"audio": Rates(input=Decimal(9))}),
@@ -165,6 +188,17 @@ def test_media_and_units_of_one_answer_add_up() -> None:
         input=1_000_000, output=0, media={"input_audio": 1_000_000}, units={"image": Decimal(3)}
     )
     assert compute_cost(usage, price) == 15
+
+
+def test_a_reservation_of_units_counts_media_and_the_dearest_variant() -> None:
+    price = Price(
+        rates=Rates(input=Decimal(1), output=Decimal(1), media={"audio": Rates(input=Decimal(9))}),
+        version="v",
+        units={"image": Decimal(2), "image hd": Decimal(4)},
+    )
+    units = {"image": Decimal(3)}
+    assert compute_reservation(price, 1_000_000, 0, None, ("audio",), units) == 21
+    assert compute_reservation(price, 1_000_000, 0, None, (), units) == 13
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,23 @@
 """Five classes of tokens: their sums, and which values are counts."""
 
+from decimal import Decimal
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.usage import Usage, merge_usage, parse_count, split_output, sum_media_tokens
+from gateway.core.usage import (
+    MAX_TOKENS,
+    Usage,
+    count_cached_media,
+    is_standard_word,
+    merge_usage,
+    parse_count,
+    parse_service_tier,
+    parse_usd,
+    split_output,
+    sum_media_tokens,
+)
 
 COUNTS = st.integers(0, 10**9)
 
@@ -32,7 +45,7 @@ def test_sums_with_an_unknown_part_stay_unknown() -> None:
     ("value", "expected"),
     [
         (0, 0), (7, 7), (7.0, 7), (-1, None), (-1.0, None), (7.5, None), (True, None), (False, None), ("7", None),
-        (None, None), ([7], None), (float("inf"), None), (float("nan"), None),
+        (None, None), ([7], None), (float("inf"), None), (float("nan"), None), (MAX_TOKENS, MAX_TOKENS), (MAX_TOKENS + 1, None),
     ],
 )  # fmt: skip
 def test_only_a_whole_number_of_zero_or_more_is_a_count(
@@ -42,6 +55,80 @@ def test_only_a_whole_number_of_zero_or_more_is_a_count(
     count = parse_count(value)
     assert count == expected
     assert count is None or type(count) is int
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (0, "0"), (0.0, "0.0"), (0.25, "0.25"), (7, "7"), (1e-7, "1E-7"), (1_000_000, "1000000"), (1_000_001, None), (-0.1, None),
+        (True, None), (False, None), ("7", None), (None, None), (float("inf"), None), (float("nan"), None),
+    ],
+)  # fmt: skip
+def test_only_a_credible_number_is_a_sum_of_usd(value: object, expected: str | None) -> None:
+    usd = parse_usd(value)
+    assert (None if usd is None else str(usd)) == expected
+    assert usd is None or type(usd) is Decimal
+
+
+@pytest.mark.parametrize(
+    ("usage", "is_counted"),
+    [
+        (Usage(), False), (Usage(input=0), False), (Usage(output=0), False), (Usage(input=0, output=0), True),
+    ],
+)  # fmt: skip
+def test_an_answer_is_counted_if_its_input_and_its_output_are(
+    usage: Usage, is_counted: bool
+) -> None:
+    assert usage.has_input_and_output is is_counted
+
+
+@pytest.mark.parametrize(
+    ("words", "service"),
+    [
+        ((), None),
+        ((None,), None),
+        (("",), None),
+        (("default",), None),
+        (("priority",), "priority"),
+        ((" Priority ",), "priority"),
+        (("fast", "us"), "fast+us"),
+        (("default", "us"), "us"),
+        (("fast", "global"), "fast"),
+        (("fast", "FAST"), "fast"),
+        ((" Standard ",), None),
+        ((7, "flex"), "flex"),
+        ((7,), None),
+        (("x" * 50,), "x" * 40),
+    ],
+)
+def test_a_service_tier_has_all_words_that_are_not_the_standard_one(
+    words: tuple[object, ...], service: str | None
+) -> None:
+    assert parse_service_tier(*words) == service
+
+
+def test_a_standard_word_is_one_that_providers_use_for_the_usual_choice() -> None:
+    assert is_standard_word("auto")
+    assert not is_standard_word("hd")
+
+
+@pytest.mark.parametrize(
+    ("counts", "cache_read", "cached"),
+    [
+        ([("text", 4), ("audio", 6)], 10, {"cache_read_audio": 6, "cache_read_image": 0}),
+        ([("text", 4), ("audio", 6)], 11, {"cache_read_audio": 6}),
+        ([("audio", 2), ("audio", 3), ("image", 0)], 5, {"cache_read_audio": 5, "cache_read_image": 0}),
+        ([("audio", None), ("image", 3)], 4, {"cache_read_image": 3}),
+        ([("video", 3), ("audio", 1)], 9, {"cache_read_audio": 1}),
+        ([], None, {}),
+        ([], 0, {"cache_read_audio": 0, "cache_read_image": 0}),
+    ],
+)  # fmt: skip
+def test_a_modality_without_a_count_has_no_cached_tokens_only_if_the_counts_add_up(
+    counts: list[tuple[str, object]], cache_read: int | None, cached: dict[str, int]
+) -> None:
+    media = {"input_audio": 8, "input_image": 9}
+    assert count_cached_media(media, counts, cache_read) == cached
 
 
 @pytest.mark.parametrize(
@@ -55,6 +142,9 @@ def test_only_a_whole_number_of_zero_or_more_is_a_count(
         (100, 20, None, (80, 20)),
         (5, 48, None, (5, 48)),
         (50, 53, None, (0, 50)),
+        (50, 55, None, (0, 50)),
+        (110, 121, None, (0, 110)),
+        (110, 122, None, (110, 122)),
         (50, 20, 3, (30, 20)),
         (0, 0, 0, (0, 0)),
     ],

@@ -3,16 +3,18 @@
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 
 from gateway.core.batch_file import BatchModelFacts
-from gateway.core.price import Price, PriceStep
+from gateway.core.price import LaterPrice, Price, PriceStep
 from gateway.core.rates import Rates
 from gateway.core.target import ModelFacts, Provider, Target
 from gateway.limits.batch_bound import compute_batch_cost as compute_usd
 
 RATES = Rates(input=Decimal(1), output=Decimal(4))
 PRICE = Price(version="v", rates=RATES)
+DEAR = Price(version="w", rates=Rates(input=Decimal(2), output=Decimal(8)))
 STEPPED = Price(
     version="v",
     rates=RATES,
@@ -48,6 +50,9 @@ def make_facts(**more: int) -> BatchModelFacts:
         (make_facts(), make_target(STEPPED), 14_000),
         (make_facts(largest_bytes=48_001, prompt_bytes=48_003), make_target(STEPPED), 2 * 54_003 + 8000),
         (make_facts(images=2, most_images=1), make_target(), 14_000 + 2 * 20_000),
+        # the largest prompt, with its three images, is beyond the step
+        (make_facts(images=3, most_images=3), make_target(STEPPED), 2 * 70_000 + 8000),
+        (make_facts(), make_target(Price(version="v", rates=Rates(input=Decimal(1)))), None),
         (make_facts(unsized_requests=1), make_target(context=70_000), 14_000 + 70_000),
         (make_facts(unsized_requests=1), make_target(), None),
         (make_facts(uncapped_answers=2), make_target(max_output=500), 14_000 + 4 * 2 * 500),
@@ -61,6 +66,22 @@ def test_a_batch_costs_at_most_what_its_requests_may_use(
     facts: BatchModelFacts, target: Target, micro_usd: int | None
 ) -> None:
     assert compute_batch_cost({"m": facts}, {"m": target}, 0.0) == micro_usd
+
+
+def test_a_provider_may_have_a_price_of_batches() -> None:
+    """It is a factor of the usual price."""
+    target = make_target()
+    half = msgspec.structs.replace(
+        target, provider=msgspec.structs.replace(target.provider, batch_price=Decimal("0.5"))
+    )
+    assert compute_batch_cost({"m": make_facts()}, {"m": half}, 0.0) == 7_000
+
+
+def test_the_price_at_the_time_of_the_batch_counts() -> None:
+    later = msgspec.structs.replace(PRICE, later=(LaterPrice(100.0, DEAR),))
+    target = make_target(later)
+    assert compute_batch_cost({"m": make_facts()}, {"m": target}, 99.0) == 14_000
+    assert compute_batch_cost({"m": make_facts()}, {"m": target}, 100.0) == 28_000
 
 
 def test_embeddings_have_no_output() -> None:
@@ -88,4 +109,6 @@ def test_the_models_of_a_batch_add_up_and_one_without_a_bound_has_none() -> None
     targets = {"a": make_target(), "b": make_target()}
     assert compute_batch_cost(models, targets, 0.0) == 28_000
     assert compute_batch_cost(models, {**targets, "b": make_target(None)}, 0.0) is None
-    assert compute_batch_cost({}, {}, 0.0) == 0
+    nothing = compute_usd({}, {}, 0.0)
+    assert nothing == 0
+    assert isinstance(nothing, Decimal)

@@ -12,10 +12,11 @@ from gateway.core.call import WindowKind
 from gateway.limits.budget_forecast import (
     BudgetForecast,
     SpendingSteps,
+    _choose_block,
     choose_steps,
     compute_forecast,
 )
-from gateway.limits.window import TOTAL, find_window
+from gateway.limits.window import TOTAL, Window, find_window
 
 HOURS, DAYS = SpendingSteps(3_600, 24, 840), SpendingSteps(86_400, 7, 182)
 
@@ -38,6 +39,45 @@ def test_a_minute_and_a_window_without_an_end_have_no_forecast() -> None:
     minute = find_window("minute", 1_793_000_000, ZoneInfo("Europe/Berlin"))
     assert choose_steps(minute) is None
     assert choose_steps(TOTAL) is None
+    assert choose_steps(Window("begins", 9.0, None)) is None
+    assert choose_steps(Window("ends", None, 9.0)) is None
+
+
+@pytest.mark.parametrize(
+    ("length", "steps"),
+    [
+        (60, None),
+        (61, SpendingSteps(60, 60, 1_440)),
+        (3_600, SpendingSteps(60, 60, 1_440)),
+        (3_601, SpendingSteps(3_600, 24, 840)),
+        (8 * 86_400, SpendingSteps(3_600, 24, 840)),
+        (8 * 86_400 + 1, SpendingSteps(86_400, 7, 182)),
+    ],
+)
+def test_longer_windows_have_longer_steps(length: int, steps: SpendingSteps | None) -> None:
+    assert choose_steps(Window("w", 1e9, 1e9 + length)) == steps
+
+
+@pytest.mark.parametrize(
+    ("horizon", "history", "block"),
+    [
+        (10, 840, (10, 24)),
+        (210, 840, (210, 24)),
+        (211, 840, (192, 24)),  # a quarter of what is known, in whole days
+        (24, 200, (24, 24)),
+        (30, 200, (24, 24)),  # eight of them begin a day apart
+        (10, 191, (10, 1)),
+        (47, 191, (47, 1)),
+        (48, 191, (24, 1)),
+        (1, 8, (1, 1)),
+        (2, 8, None),
+        (1, 7, None),
+    ],
+)
+def test_blocks_are_as_long_as_the_rest_if_enough_of_them_are_known(
+    horizon: int, history: int, block: tuple[int, int] | None
+) -> None:
+    assert _choose_block(horizon, history, 24) == block
 
 
 def dollars(*amounts: float) -> list[Decimal]:
@@ -64,6 +104,28 @@ def test_steady_spending_goes_on() -> None:
     assert forecast == BudgetForecast(Decimal(26), Decimal(26), Decimal(26))
     weeks = compute_forecast(Decimal(1), 17 * 86_400, DAYS, dollars(*[2] * 40))
     assert weeks == BudgetForecast(Decimal(35), Decimal(35), Decimal(35))
+
+
+@pytest.mark.parametrize(
+    ("hours", "low", "expected", "high"),
+    [
+        (0.5, "7.102163", "9.25", "11.397837"),
+        (1, "7.204326", "11.5", "15.795674"),
+        (2.5, "10.913741", "18.25", "25.586259"),
+    ],
+)
+def test_uneven_spending_has_an_interval(hours: float, low: str, expected: str, high: str) -> None:
+    """Hours of 1 to 8 USD: a mean of 4.5, deciles of 0.9 and 8.1, and 8 blocks of an hour."""
+    forecast = compute_forecast(
+        Decimal(7), hours * 3_600, SpendingSteps(3_600, 1, 8), dollars(*range(1, 9))
+    )
+    assert forecast == BudgetForecast(Decimal(low), Decimal(expected), Decimal(high))
+
+
+def test_a_single_dear_hour_widens_the_interval_to_one_side() -> None:
+    """Spending is never below what is used. The mean may be above the highest decile."""
+    forecast = compute_forecast(Decimal(7), 3_600, HOURS, dollars(1_000, *[1] * 19))
+    assert forecast == BudgetForecast(Decimal(7), Decimal("57.95"), Decimal("57.95"))
 
 
 def test_the_hours_of_earlier_days_count_for_the_same_hours() -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from gateway.limits.counters import (
     LeaseGrant,
     Owner,
     Scopes,
+    is_user_counter,
 )
 from gateway.limits.leases import Leases
 from gateway.limits.limiter import Limiter
@@ -47,6 +48,14 @@ class LeasingStore(Shaky):
         self.crosses_soft, self.has_begun = False, True
         self.heard: list[str] = []
         self.lifetimes: list[float] = []
+        self.leased: list[tuple[Owner, CounterDemand, str, float]] = []
+        """Owner, demand, id and time of each lease that the gateway asked for."""
+        self.drawn: list[tuple[Owner, str, str, int, str, float]] = []
+        """Owner, lease, counter, number of calls, epoch and time of each batch that it told."""
+        self.expiries: set[float] = set()
+        self.returned: list[tuple[str, Sequence[EndedCall], Scopes]] = []
+        self.on_return: Callable[[], object] = lambda: None
+        """Called before the gateway returns leases."""
 
     @property
     def lease_store(self) -> Any:
@@ -57,6 +66,7 @@ class LeasingStore(Shaky):
     ) -> LeaseGrant:
         self._ask()
         self.heard.append(f"lease {amount} {least}")
+        self.leased.append((owner, demand, id, now))
         return LeaseGrant(self.grants.pop(0) if self.grants else 0, self.crosses_soft, "e@1")
 
     async def draw(
@@ -71,6 +81,8 @@ class LeasingStore(Shaky):
         self._ask()
         self.heard += [f"draw {call.id} {call.amount}" for call in calls]
         self.lifetimes += [call.expires_at - now for call in calls]
+        self.drawn.append((owner, lease_id, field, len(calls), epoch, now))
+        self.expiries |= {call.expires_at for call in calls}
 
     async def reclaim(self, owner: Owner, lease_id: str, drawn: int) -> bool:
         self._ask()
@@ -82,6 +94,8 @@ class LeasingStore(Shaky):
     ) -> None:
         self._ask()
         self.heard += [f"end {id.partition(' ')[0]} {cost}" for id, _, cost in ended_calls]
+        self.returned.append((tenant, ended_calls, scopes))
+        self.on_return()
 
     async def settle(self, tenant: str, id: str, tokens: int | None, micro: int | None) -> bool:
         self._ask()
@@ -93,12 +107,12 @@ class LeasedLimiter:
     """Leases on a clock of the test."""
 
     def __init__(self, *grants: int, folder: Path | None = None) -> None:
-        self.store, self.now, self.soft = LeasingStore(), 0.0, list[str]()
+        self.store, self.now, self.soft = LeasingStore(), 0.0, list[tuple[Owner, str]]()
         self.jumped = 0.0
         self.store.grants = list(grants)
         self.leases = Leases(
-            self.store, "g", lambda _, demand: self.soft.append(demand.name),
-            wall=lambda: 1e9 + self.jumped + self.now, clock=lambda: self.now, folder=folder,
+            self.store, "g", lambda owner, demand: self.soft.append((owner, demand.name)),
+            wall=lambda: 1e9 + self.jumped, clock=lambda: self.now, folder=folder,
         )  # fmt: skip
 
     def die(self) -> None:
@@ -143,6 +157,180 @@ async def test_a_jump_of_the_wall_clock_changes_no_lifetime(seconds: float) -> N
     stage.now, stage.jumped = 1.0, seconds
     await stage.leases.flush()
     assert stage.store.lifetimes == [59.0]
+
+
+async def test_eight_calls_within_two_seconds_make_a_counter_busy() -> None:
+    stage = LeasedLimiter(800, 800)
+    stage.be_busy(8)
+    await stage.leases.renew()
+    assert stage.store.heard == ["lease 800 400"]
+    stage = LeasedLimiter(800)
+    stage.be_busy(7)
+    for _ in range(7):
+        await stage.leases.renew()
+    stage.be_busy(1)
+    await stage.leases.renew()  # the eighth look still sees the first seven calls
+    stage.be_busy(1)
+    await stage.leases.renew()  # the ninth does not
+    assert stage.store.heard == ["lease 800 400", "end lease 0"]
+
+
+async def test_a_slice_has_room_for_four_average_calls_rounded_down() -> None:
+    stage = LeasedLimiter()
+    stage.be_busy(9)
+    stage.leases.record("t", [msgspec.structs.replace(DEMAND, amount=55)])
+    await stage.leases.renew()
+    assert stage.store.heard == ["lease 955 382"]
+
+
+async def test_a_lease_serves_calls_to_the_last_micro_usd() -> None:
+    stage = LeasedLimiter(200)
+    stage.be_busy()
+    await stage.leases.renew()
+    assert [stage.draw("c1", 150), stage.draw("c2", 51), stage.draw("c3", 50)] == [
+        True,
+        False,
+        True,
+    ]
+    assert not stage.draw("c4", 1)
+
+
+@pytest.mark.parametrize(
+    ("grant", "drawn", "is_replaced"),
+    [(1_600, 1_080, False), (1_600, 1_081, True), (1_601, 1_081, False)],
+)
+async def test_a_lease_is_replaced_once_less_is_left_than_a_quarter_of_the_next(
+    grant: int, drawn: int, is_replaced: bool
+) -> None:
+    """Recent calls have reserved 1,000 and the drawn amount: a quarter of that is 520."""
+    stage = LeasedLimiter(grant, grant)
+    stage.be_busy()
+    await stage.leases.renew()
+    assert stage.draw("c1", drawn)
+    await stage.leases.renew()
+    assert ("end lease 0" in stage.store.heard) is is_replaced
+
+
+async def test_a_busy_lease_is_replaced_in_its_last_three_quarters_of_a_second() -> None:
+    stage = LeasedLimiter(9_000, 9_000)
+    stage.be_busy()
+    await stage.leases.renew()
+    stage.now = 1.24
+    await stage.leases.renew()
+    assert stage.store.heard == ["lease 1000 400"]
+    stage.now = 1.25
+    await stage.leases.renew()
+    assert stage.store.heard[1:] == ["end lease 0", "lease 1000 400"]
+
+
+async def test_only_money_of_keys_and_tenants_is_leased() -> None:
+    stage = LeasedLimiter(9_000)
+    demands = [
+        msgspec.structs.replace(DEMAND, kind="tokens", field="tokens|a"),
+        msgspec.structs.replace(DEMAND, field="usd|b|user=u1/key=k|total"),
+    ]
+    assert is_user_counter(demands[1].field)
+    for _ in range(10):
+        stage.leases.record("t", demands)
+    await stage.leases.renew()
+    assert stage.store.heard == []
+
+
+async def test_a_call_needs_a_lease_of_each_of_its_counters() -> None:
+    stage = LeasedLimiter(1_000, 1_000)
+    other = msgspec.structs.replace(DEMAND, field="usd|other|all|total", amount=30)
+    stage.be_busy()
+    await stage.leases.renew()
+    assert not stage.leases.draw("c1", "t", [DEMAND, other], 2e9)
+    assert not stage.leases.has_drawn_calls
+    for _ in range(10):
+        stage.leases.record("t", [other])
+    await stage.leases.renew()
+    assert stage.leases.draw("c2", "t", [DEMAND, other], 2e9)
+    await stage.leases.flush()
+    assert stage.store.heard[2:] == ["draw c2 100", "draw c2 30"]
+
+
+async def test_a_gateway_without_leases_serves_none() -> None:
+    stage = LeasedLimiter(1_000, 1_000)
+    stage.be_busy()
+    had_lease = [stage.leases.has_lease]
+    await stage.leases.renew()
+    had_lease.append(stage.leases.has_lease)
+    stage.leases.is_enabled = False
+    assert not stage.draw("c1")
+    stage.be_busy()
+    await stage.leases.renew()
+    had_lease.append(stage.leases.has_lease)
+    assert had_lease == [False, True, False]
+    assert stage.store.heard == ["lease 1000 400", "end lease 0"]
+
+
+@pytest.mark.parametrize(
+    ("all_tenants", "owner", "tenant", "scopes"),
+    [(False, "t", "t", (False,)), (True, None, "", (True,))],
+)
+async def test_redis_hears_whose_counter_each_lease_is_of(
+    all_tenants: bool, owner: Owner, tenant: str, scopes: Scopes
+) -> None:
+    """It hears of 256 calls at once, at most."""
+    stage = LeasedLimiter(90_000, 90_000)
+    demand = msgspec.structs.replace(DEMAND, all_tenants=all_tenants)
+    for _ in range(10):
+        stage.leases.record("t", [demand])
+    await stage.leases.renew()
+    assert all(stage.leases.draw(f"c{number}", "t", [demand], 60.0) for number in range(300))
+    stage.now = 1.5
+    await stage.leases.renew()
+    store = stage.store
+    assert store.leased == [(owner, demand, "lease g 1", 1e9), (owner, demand, "lease g 2", 1e9)]
+    assert store.drawn == [
+        (owner, "lease g 1", demand.field, calls, "e@1", 1e9) for calls in (256, 44)
+    ]
+    assert [text for text in store.heard if text.startswith("draw")] == [
+        f"draw c{number} 100" for number in range(300)
+    ]
+    assert store.expiries == {1e9 + 58.5}
+    assert store.returned == [(tenant, [("lease g 1", None, 0)], scopes)]
+
+
+@pytest.mark.parametrize("stops", [True, False])
+async def test_redis_hears_of_a_call_that_a_lease_serves_while_another_is_returned(
+    stops: bool,
+) -> None:
+    stage = LeasedLimiter(1_000, 1_000)
+    other = msgspec.structs.replace(DEMAND, field="usd|other|all|total")
+    for demand in [DEMAND, other] * 10:
+        stage.leases.record("t", [demand])
+    await stage.leases.renew()
+    late: list[bool] = []
+
+    def draw_late() -> None:
+        if not late:
+            late.append(stage.leases.draw("late", "t", [other], 2e9))
+
+    stage.store.on_return = draw_late
+    if stops:
+        await stage.leases.close()
+    else:
+        for _ in range(8):
+            await stage.leases.renew()
+    assert late == [True]
+    assert stage.store.drawn == [("t", "lease g 2", other.field, 1, "e@1", 1e9)]
+    assert stage.store.heard[2:] == ["end lease 0", "draw late 100", "end lease 0"]
+
+
+async def test_an_idle_lease_is_returned_once_the_store_is_back() -> None:
+    stage = LeasedLimiter(1_000)
+    stage.be_busy()
+    await stage.leases.renew()
+    stage.store.lost = True
+    for _ in range(20):
+        await stage.leases.renew()
+    stage.store.lost = False
+    await stage.leases.renew()
+    assert stage.store.heard == ["lease 1000 400", "end lease 0"]
+    assert stage.leases._counters == {}
 
 
 async def test_an_idle_counter_gets_no_lease_and_is_forgotten() -> None:
@@ -233,7 +421,7 @@ async def test_a_lease_that_crosses_a_soft_limit_is_reported() -> None:
     stage.store.crosses_soft = True
     stage.be_busy()
     await stage.leases.renew()
-    assert stage.soft == ["b"]
+    assert stage.soft == [("t", "b")]
 
 
 async def test_the_next_process_returns_what_a_dead_one_has_left(tmp_path: Path) -> None:
@@ -246,6 +434,46 @@ async def test_the_next_process_returns_what_a_dead_one_has_left(tmp_path: Path)
     stage.die()
     assert await stage.recover(tmp_path) == ["reclaim t lease g 1 200"]
     assert await stage.recover(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("drawn", "claimed"), [((10, 90), 100), ((10, 90, 1), 200), ((1_550, 30), 1_600), ((101,), 101)]
+)
+async def test_a_claim_ends_at_a_sixteenth_or_at_what_calls_have_drawn(
+    tmp_path: Path, drawn: tuple[int, ...], claimed: int
+) -> None:
+    """It never exceeds the slice."""
+    stage = LeasedLimiter(1_600, folder=tmp_path)
+    stage.be_busy()
+    await stage.leases.renew()
+    assert all(stage.draw(f"c{number}", amount) for number, amount in enumerate(drawn))
+    stage.die()
+    assert await stage.recover(tmp_path) == [f"reclaim t lease g 1 {claimed}"]
+
+
+async def test_each_gateway_has_a_book_of_its_own_name(tmp_path: Path) -> None:
+    stage = LeasedLimiter(1_600, folder=tmp_path)
+    stage.be_busy()
+    await stage.leases.renew()
+    assert os.listdir(tmp_path) == ["g.leases"]  # noqa: PTH208 - names are enough
+
+
+async def test_without_a_folder_there_is_no_book_and_nothing_to_reclaim() -> None:
+    stage = LeasedLimiter()
+    await stage.leases.reclaim_dead()
+    assert stage.store.heard == []
+
+
+async def test_a_lease_that_the_disk_does_not_note_is_returned_as_well(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    stage = LeasedLimiter(0, 1_000, folder=file)
+    stage.be_busy()
+    await stage.leases.renew()
+    await stage.leases.renew()
+    assert stage.draw("c1")
+    await stage.leases.close()
+    assert stage.store.heard[-2:] == ["draw c1 100", "end lease 0"]
 
 
 async def test_a_lease_whose_answer_never_came_is_reclaimed_whole(tmp_path: Path) -> None:

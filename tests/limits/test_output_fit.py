@@ -184,6 +184,27 @@ def test_a_target_without_a_bound_stays_refused() -> None:
     assert fit_plan(bound, plan(target(facts=ModelFacts(context=900), price=None)), 9, 9, "b") is None  # fmt: skip
 
 
+def fitted_caps(left: int, least: int, *targets: Target, requested: int = 100) -> object:
+    prompt = msgspec.structs.replace(PROMPT, max_output=requested)
+    bound = UsageBound(call=CALL, prompt=prompt, prompt_tokens=125, prompt_bound=1_500)
+    fitted = fit_plan(bound, plan(*targets), left, least, "b")
+    return None if fitted is None else caps(fitted)
+
+
+def test_a_cap_may_be_lowered_by_a_single_token() -> None:
+    assert fitted_caps(PROMPT_COST + 99 * 4, 10) == [99]
+    assert fitted_caps(PROMPT_COST + 98 * 4 + 3, 10) == [98]
+    assert fitted_caps(0, 99) == [99]
+    assert fitted_caps(0, 100) is None
+
+
+def test_a_target_that_is_capped_there_already_is_left_alone() -> None:
+    """Its bound is that of its own model, and not the budget's."""
+    dear, own = target("dear", price=DEAR), target("own", facts=ModelFacts(max_output=40))
+    assert fitted_caps(2 * PROMPT_COST + 40 * 8, 10, dear, own) == [40, None]
+    assert fitted_caps(2 * PROMPT_COST + 39 * 8, 10, dear, own) == [39, 39]
+
+
 def test_a_target_that_takes_no_cap_is_not_served_with_one() -> None:
     bound = UsageBound(call=CALL, prompt=LARGE, prompt_tokens=125, prompt_bound=1_500)
     refusing = target(facts=ModelFacts(refused_members=frozenset({"max_tokens"})))

@@ -45,6 +45,15 @@ async def test_users_beyond_the_maximum_share_one_name() -> None:
     assert OTHER_USERS == "others"
 
 
+async def test_each_key_of_each_tenant_has_a_maximum_of_its_own() -> None:
+    bound, store = UserBound(), MemoryCounters()
+    names = [
+        await bound.find_name(store, tenant, key, user, (DAY,), 1, 0.0)
+        for tenant, key, user in (("t", "ann", "a"), ("t", "bob", "b"), ("u", "ann", "c"), ("t", "ann", "d"))
+    ]  # fmt: skip
+    assert names == ["a", "b", "c", OTHER_USERS]
+
+
 async def test_the_store_is_asked_once_for_each_user_and_window() -> None:
     bound, store = UserBound(), Shaky()
     for now in (0.0, 49.0):

@@ -1,5 +1,6 @@
 """Windows in time zones: contiguous, exact at midnight, on days of 23, 24 and 25 hours."""
 
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo
@@ -152,6 +153,16 @@ def test_counters_of_minutes_are_kept_for_an_hour() -> None:
     assert window.has_ended(span.name, span.end + 3_600)
 
 
+@pytest.mark.parametrize("every", ["hour", "day", "week", "month", "quarter", "year"])
+def test_counters_of_longer_windows_are_kept_for_two_days_after_their_end_in_utc(
+    every: WindowKind,
+) -> None:
+    span = window.find_window(every, 1_793_000_000, UTC)
+    assert span.end is not None
+    assert not window.has_ended(span.name, span.end + 2 * 86_400 - 1)
+    assert window.has_ended(span.name, span.end + 2 * 86_400)
+
+
 def test_only_the_next_minute_is_worth_waiting_for() -> None:
     now = 1_793_000_000.5
     waits = [
@@ -226,6 +237,39 @@ def test_an_invalid_window_name_is_refused_and_has_not_ended(name: str) -> None:
     with pytest.raises(ValueError):
         window.parse_window(name, UTC)
     assert not window.has_ended(name, 1e12)
+
+
+def test_the_error_quotes_a_name_of_no_window() -> None:
+    with pytest.raises(ValueError, match="'2026-X' names no window"):
+        window.parse_window("2026-X", UTC)
+
+
+def test_a_change_of_clocks_within_an_hour_cuts_off_its_end() -> None:
+    """On the Chatham Islands clocks go from 02:45 to 03:45."""
+    zone = ZoneInfo("Pacific/Chatham")
+    change = datetime(2026, 9, 26, 14, tzinfo=UTC).timestamp()
+    for moment in (change - 2_700, change - 1):
+        span = window.find_window("hour", moment, zone)
+        assert span == Window("2026-09-27T02+12:45", change - 2_700, change)
+    assert window.find_window("hour", change, zone) == Window(
+        "2026-09-27T03+13:45", change, change + 900
+    )
+
+
+def test_whether_a_window_has_ended_does_not_depend_on_the_zone_of_the_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "America/New_York")
+        time.tzset()
+        end = datetime(2026, 11, 25, tzinfo=UTC).timestamp()
+        ended = [window.has_ended("2026-11-24", end + 2 * 86_400 - rest) for rest in (1, 0)]
+    time.tzset()
+    assert ended == [False, True]
+
+
+def test_moments_before_1970_have_windows() -> None:
+    assert window.find_window("minute", -0.5, UTC) == Window("1969-12-31T23:59+00:00", -60.0, 0.0)
 
 
 def test_an_hour_of_another_zone_is_refused() -> None:

@@ -8,13 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.decision_context import DialTerms, Score
+from gateway.core.price import LaterPrice
 from gateway.core.quality import find_share
 from gateway.core.target import TIERS
 from gateway.routing import quality_dial
 from gateway.routing.decision_margin import find_margin
 from gateway.routing.router import Router
 from tests.routing import world
-from tests.routing.test_quality_dial import PRICED_LAB, make_router
+from tests.routing.test_quality_dial import PRICED_LAB, make_router, price
 
 SCORES = st.tuples(st.floats(0, 1), st.floats(0, 1)).map(
     lambda pair: Score(fast=min(pair), smart=max(pair))
@@ -65,6 +66,33 @@ def test_with_the_dial_a_score_without_margin_is_between_two_tiers(score: Score)
     others = [worth for tier, worth in worths.items() if tier != decision.tier]
     assert margin == pytest.approx(worths[decision.tier] - max(others), abs=1e-9)
     assert margin >= 0
+
+
+def test_the_costs_of_a_margin_are_those_of_its_time_and_of_the_recorded_lengths() -> None:
+    """Smart surely suffices here, so smart and reasoning differ by their costs alone."""
+    reasoning = PRICED_LAB.tiers["reasoning"][0]
+    dearer = msgspec.structs.replace(price("40"), later=(LaterPrice(100.0, price("4000")),))
+    lab = msgspec.structs.replace(
+        PRICED_LAB,
+        tiers={
+            **PRICED_LAB.tiers, "reasoning": (msgspec.structs.replace(reasoning, price=dearer),),
+        },
+    )  # fmt: skip
+    router = make_router(lab)
+    decision, _ = world.decided(router, world.call("a"))
+
+    def margin(timestamp: float, *tokens: int) -> float:
+        terms = DialTerms(lab.name, tokens, 0.02)
+        decided = msgspec.structs.replace(decision, score=Score(0.5, 1.0), dial_terms=terms)
+        return find_margin(router, decided, timestamp)
+
+    def worth(quality: float, usd: float) -> float:
+        return quality - 0.02 * math.log1p(usd / 1e-6)
+
+    smart = worth(1.0, 10 * 600 / 1e6)
+    assert margin(0.0, 400, 600, 2_000) == pytest.approx(smart - worth(1.0, 40 * 2_000 / 1e6))
+    assert margin(0.0, 400, 600, 700) == pytest.approx(smart - worth(1.0, 40 * 700 / 1e6))
+    assert margin(100.0, 400, 600, 700) == pytest.approx(smart - worth(1.0, 4_000 * 700 / 1e6))
 
 
 @pytest.mark.parametrize("position", [0, 10])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gateway.core.call import OPEN_KEY, RequestOptions
 from gateway.core.decision import Decision
 from gateway.core.decision_context import DecisionContext, DialTerms, Score
-from gateway.core.price import Price
+from gateway.core.price import LaterPrice, Price, PriceStep
 from gateway.core.quality import DIAL_SHARES, find_share
 from gateway.core.rates import Rates
 from gateway.core.target import TIERS, Lab, Target
@@ -154,6 +154,93 @@ def test_a_tier_that_the_lab_lacks_has_no_cost() -> None:
 )
 def test_without_prices_that_differ_there_are_no_costs(lab: Lab) -> None:
     assert quality_dial.find_costs(lab, 0.0) is None
+
+
+def test_the_output_of_a_short_prompt_at_the_time_of_the_call_has_the_cost() -> None:
+    """A step for longer prompts does not count."""
+    stepped = msgspec.structs.replace(
+        price("1"), steps=(PriceStep(0, Rates(input=Decimal(9), output=Decimal(9))),)
+    )
+    later = msgspec.structs.replace(stepped, later=(LaterPrice(100.0, price("3")),))
+    lab = world.lab(
+        "a", [msgspec.structs.replace(world.LUNA, price=later)], [priced(world.SOL, "2")]
+    )
+    traffic = OwnTraffic()
+    for timestamp, costs in ((99.0, (0.0004, 0.0012, None)), (100.0, (0.0012, 0.0012, None))):
+        expected = costs if costs[0] != costs[1] else None
+        assert quality_dial.find_costs(lab, timestamp) == expected
+        quality = quality_dial.find_quality(0.9, "x", lab, timestamp, traffic, None)
+        assert quality.costs == expected
+
+
+def test_a_replayed_quality_has_the_recorded_terms_and_its_own_source() -> None:
+    recorded = DialTerms("openai", (40, 60, 200), 0.5, has_own_reference=True)
+    quality = quality_dial.find_quality(0.9, "key k", PRICED_LAB, 0.0, OwnTraffic(), recorded)
+    assert (quality.share, quality.source, quality.terms) == (0.9, "key k", recorded)
+    assert quality.costs == pytest.approx((0.00002, 0.0006, 0.008))
+
+
+@pytest.mark.parametrize(
+    ("probability", "word"),
+    [
+        (0.0, "low"),
+        (0.499, "low"),
+        (0.5, "medium"),
+        (0.799, "medium"),
+        (0.8, "high"),
+        (1.0, "high"),
+    ],
+)
+def test_a_probability_is_told_as_a_word(probability: float, word: str) -> None:
+    assert quality_dial.describe_probability(probability) == word
+
+
+def test_the_trace_ends_with_the_reference_set() -> None:
+    terms = DialTerms("x", (1, 2, 3), 1.0, has_own_reference=True)
+    text = quality_dial.explain(
+        Worth(0.3, 0.6, 0.9), quality_dial.CallQuality(0.9, "x", (0.1, 0.2, 0.3), terms)
+    )
+    assert text.endswith("of 1, 2, 3 tokens; the reference set is your own calls")
+    without = quality_dial.CallQuality(0.9, "x", None, terms)
+    assert "worth" not in quality_dial.explain(Worth(0.3, 0.6, 0.9), without)
+
+
+RISING = Worth(0.2, 0.6, 0.7)
+
+
+@pytest.mark.parametrize(
+    ("worth", "weights", "tier", "step"),
+    [
+        (RISING, (1.0, 3.0, 8.0), 0, (0.2, 1)),  # 0.4 for 2, not 0.5 for 7
+        (RISING, (1.0, 3.0, 8.0), 1, (0.02, 2)),
+        (RISING, (1.0, 3.0, 8.0), 2, None),
+        (RISING, (1.0, 3.0, 2.0), 0, (0.5, 2)),
+        (RISING, (0.0, 2.0, None), 0, (0.2, 1)),
+        (RISING, (1.0, None, 6.0), 0, (0.1, 2)),
+        (RISING, (1.0, 1.0, 6.0), 0, (0.1, 2)),  # as cheap, so no step
+        (RISING, (5.0, 1.0, None), 0, None),  # better and cheaper, so no step
+        (Worth(0.5, 0.5, 0.5), (1.0, 2.0, 3.0), 0, None),
+    ],
+)
+def test_the_next_step_is_the_tier_that_gains_most_for_its_cost(
+    worth: Worth, weights: tuple[float | None, ...], tier: int, step: tuple[float, int] | None
+) -> None:
+    found = quality_dial._find_next_step(worth, weights, tier)
+    assert (found is None) == (step is None)
+    if found is not None and step is not None:
+        assert found[0] == pytest.approx(step[0])
+        assert found[1] == step[1]
+
+
+@pytest.mark.parametrize(
+    ("weights", "tier"),
+    [((1.0, 2.0, 3.0), 0), ((3.0, 1.0, None), 1), ((None, 2.0, 1.0), 2)],
+)
+def test_of_equal_tiers_the_one_with_the_least_weight_is_chosen(
+    weights: tuple[float | None, ...], tier: int
+) -> None:
+    for quality_price in (0.0, 0.5):
+        assert quality_dial._choose(Worth(0.9, 0.9, 0.9), weights, quality_price) == tier
 
 
 # in a decision

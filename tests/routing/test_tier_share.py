@@ -17,8 +17,11 @@ from gateway.routing.router import decide
 from gateway.routing.tier_share import (
     CELL_COUNT,
     CELLS_PER_TIER,
+    COUNTER_COUNT,
     FAST_CELL,
+    MIN_TURNS,
     NO_CUT,
+    RecentTurns,
     ShareBounds,
     choose_tier,
     compute_cut,
@@ -107,6 +110,59 @@ def test_a_tier_that_exceeded_its_share_gets_fewer_turns_afterwards() -> None:
     assert bounded(1_000, 0, 0, ShareBounds(reasoning=0.0, smart=0.0)) == ShareCut(0.0, 0.0)
     assert bounded(1_000, 1_000, 0, ShareBounds(reasoning=0.001)).reasoning == 0.0
     assert bounded(1_000, 0, 900, ShareBounds()) == NO_CUT
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "fraction"),
+    [
+        (0.0, 0.0),
+        (1_700_000_000.0, 0.05720271664273291),
+        (1_700_000_000.25, 0.6448005618859263),
+        (1_793_000_000.123456, 0.5862004080817341),
+    ],
+)
+def test_a_moment_has_the_same_fraction_in_every_version(timestamp: float, fraction: float) -> None:
+    """A replay of old rows depends on it."""
+    assert draw_fraction(timestamp) == fraction
+
+
+def test_a_turn_at_the_end_of_a_tier_is_beyond_it() -> None:
+    """The fraction of time 0 is 0, so the turn is exactly there: a share of 0 gets no turn."""
+    assert choose_tier(Score(0.0, 0.0), OWN, ShareCut(0.0, 2.0), 0.0) == "smart"
+    assert choose_tier(Score(0.0, 0.0), OWN, ShareCut(0.0, 0.0), 0.0) == "fast"
+    assert choose_tier(Score(0.0, 0.6), OWN, ShareCut(1.5, 2.0), 0.0) == "smart"
+
+
+def make_turns(**of: int) -> list[int]:
+    """Return counts with three counters after the cells: all turns, and those of two tiers."""
+    cells = counts(**of)
+    return [*cells, sum(cells), 7, 9]
+
+
+def test_recent_turns_are_those_of_two_generations() -> None:
+    turns = RecentTurns()
+    assert (turns.turn_count, turns.counts) == (0, [0] * COUNTER_COUNT)
+    turns.add(make_turns(at_3=MIN_TURNS - 1))
+    assert turns.previous == [0] * COUNTER_COUNT
+    assert turns.counts == make_turns(at_3=MIN_TURNS - 1)
+    turns.add([*counts(at_9=1), 1, 0, 0])
+    assert turns.current == [0] * COUNTER_COUNT
+    assert turns.counts == turns.previous == make_turns(at_3=MIN_TURNS - 1, at_9=1)
+    turns.add(make_turns(at_3=5))
+    assert turns.turn_count == MIN_TURNS + 5
+    assert turns.counts[3] == MIN_TURNS + 4
+    assert turns.counts[CELL_COUNT:] == [MIN_TURNS + 5, 14, 18]
+    turns.add(make_turns(at_7=MIN_TURNS))
+    assert turns.counts == turns.previous == [
+        *counts(at_3=5, at_7=MIN_TURNS), MIN_TURNS + 5, 14, 18,
+    ]  # fmt: skip
+
+
+def test_recent_turns_continue_from_what_is_stored() -> None:
+    previous, current = make_turns(at_1=MIN_TURNS), make_turns(at_2=3)
+    turns = RecentTurns(previous, current)
+    assert (turns.previous, turns.current) == (previous, current)
+    assert turns.turn_count == MIN_TURNS + 3
 
 
 def test_the_time_of_a_call_decides_its_side_of_a_split_cell() -> None:

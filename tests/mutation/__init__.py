@@ -1,0 +1,1 @@
+"""Mutation tests: do the tests of money, limits and routing notice when their arithmetic changes?"""
