@@ -51,6 +51,8 @@ _STREAM_TYPES = ("text/event-stream", "application/vnd.amazon.eventstream")
 """The content types of streams: server-sent events, and Amazon's own framing."""
 TIMER_TOLERANCE = 0.05
 """Seconds by which a timer may fire early."""
+_LAST_MOMENT = 0.005
+"""Seconds before the end of a call's time in which no provider can answer any more."""
 
 
 class AttemptRunner:
@@ -128,7 +130,7 @@ class AttemptRunner:
         deadline = min(request.started_at + timers.total, request.client_deadline)
         client_seconds = request.client_deadline - request.started_at
         head_seconds = compute_head_seconds(timers, client_seconds, stream=stream)
-        if clock() + TIMER_TOLERANCE >= deadline:
+        if clock() + _LAST_MOMENT >= deadline:
             message = "The call reached its time limit. Send a smaller request, or try again."
             raise ProblemError(Problem(kind="upstream_timeout", message=message))
         if provider.command:

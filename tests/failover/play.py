@@ -123,7 +123,8 @@ def play(
 
     In the short form the timers are short, and no wait of an SDK is longer than some seconds.
     """
-    set_sleep((lambda seconds: time.sleep(min(seconds, _LONGEST_NAP))) if short else time.sleep)
+    if short:
+        set_sleep(lambda seconds: time.sleep(min(seconds, _LONGEST_NAP)))  # an SDK waits for real
     loop = Loop()
     try:
         with tempfile.TemporaryDirectory(prefix="tiergate-failover-") as made:
