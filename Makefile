@@ -1,6 +1,6 @@
 # Needs git, make, and either uv or a Python that can make a venv. Writes into .venv, .tools and data
 # alone, but for what bench-peers and bench-report say.
-.PHONY: help install dev engines fuzz run quick test check fmt screenshots clients newest law3 drift bench bench-peers bench-report bench-samples trace-call bench-quick bench-chunk bench-loop bench-ledger ledger-scale bench-limits bench-routing timing hostile openapi classifier learning rerouting metamorphic sound versions lines budgets losses shares failover kill outage queries reload roll replicas scale scale-figures leave dist sbom pins audit release release-next criteria step chaos soak uploads upgrade simulate applications bill agents replay twin mutate clean
+.PHONY: help install dev engines fuzz run quick test check fmt screenshots clients newest law3 drift bench bench-peers bench-report bench-samples trace-call bench-quick bench-chunk bench-loop bench-ledger ledger-scale bench-limits bench-routing timing hostile openapi classifier learning rerouting metamorphic sound versions lines budgets losses shares failover redis-failover kill outage queries reload roll replicas scale scale-figures leave dist sbom pins audit release release-next criteria step chaos soak uploads upgrade simulate applications bill agents replay twin mutate clean
 .DEFAULT_GOAL := help
 # Some containers set it. Each of the processes that tests start would then compile all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -122,7 +122,10 @@ losses: dev ## Redis and gateways killed, paused, cut off, flushed and failed ov
 shares: dev ## two gateways on one Redis, three keys of mixed traffic, and the shares of their tiers
 	@.venv/bin/python -m tests.e2e.share_trial 6000
 
-failover: dev ## a Cluster whose primary dies under calls against a budget, and the holds its replica did not know
+failover: dev ## faults of providers against the shipped policy and that of `tiergate init`: what programs with official SDKs see, as a table; 5 minutes
+	@.venv/bin/python -m tests.failover $(if $(WRITE),--write)
+
+redis-failover: dev ## a Cluster whose primary dies under calls against a budget, and the holds its replica did not know
 	@.venv/bin/python -m tests.e2e.cluster_trial 6
 
 hostile: dev ## hostile input by the ten thousands, and what came of it

@@ -257,24 +257,30 @@ def unreasoned() -> httpx.Response:
 async def test_a_whole_answer_without_a_reason_for_its_end_has_broken_off(
     stage: EngineFixture,
 ) -> None:
-    """The gateway retries only for a call that asks for a complete answer; the row keeps its usage."""
+    """Another target answers, whether the call asks for a complete answer or not."""
     for how in (None, "hold"):
         stage.rows.clear()
         stage.answers = [unreasoned(), httpx.Response(200, content=whole().pieces[0])]
         reply = await ask(stage, how, stream=False, stream_options=None)
+        assert reply.body == whole().pieces[0]
         row = stage.entry
-        if how is None:
-            assert reply.body != whole().pieces[0]
-            assert (row.state, row.problem, row.aborted_by) == (
-                "aborted",
-                "upstream_truncated",
-                "upstream",
-            )
-            assert (row.attempts, row.cost, row.usage) == (1, COST, "provider")
-        else:
-            assert reply.body == whole().pieces[0]
-            assert (row.state, row.attempts, row.cost) == ("settled", 2, COST + COST)
-            assert [(it.problem, it.cost) for it in lost(stage)] == [("upstream_truncated", COST)]
+        assert (row.state, row.attempts, row.cost) == ("settled", 2, COST + COST)
+        assert [(it.problem, it.cost) for it in lost(stage)] == [("upstream_truncated", COST)]
+
+
+async def test_a_whole_answer_without_a_reason_is_an_error_where_no_other_target_is_left(
+    tmp_path: Path,
+) -> None:
+    """The error says what an operator can do, and the client may try again."""
+    stage = EngineFixture(tmp_path, change=lambda _: None)
+    stage.answers = [unreasoned()]
+    reply = await ask(stage, None, stream=False, stream_options=None)
+    assert reply.status == 502
+    assert b"`finish: optional`" in (reply.body or b"")
+    assert b"x-should-retry" not in dict(reply.headers)
+    row = stage.entry
+    assert (row.state, row.problem, row.attempts) == ("failed", "upstream_truncated", 1)
+    assert (row.cost, row.wasted) == (COST, COST)
 
 
 async def test_answers_without_a_reason_count_as_broken_off(stage: EngineFixture) -> None:

@@ -146,18 +146,31 @@ class Timers(msgspec.Struct, frozen=True, kw_only=True):
     connect: float = 5.0
     """Seconds to connect, with DNS and TLS."""
     headers: float = 60.0
+    whole_headers: float | None = None
+    """The same for a whole answer, which a provider writes before it sends the head.
+
+    None: as `headers`.
+    """
     first_content: float = 90.0
     idle: float = 60.0
     total: float = 600.0
 
 
 DEFAULT_TIMERS: Mapping[str, Timers] = {
-    "fast": Timers(pool=1.0, headers=20.0, first_content=30.0, idle=20.0, total=120.0),
-    "smart": Timers(),
-    "reasoning": Timers(headers=300.0, first_content=600.0, idle=300.0, total=3600.0),
+    "fast": Timers(
+        pool=1.0, headers=20.0, whole_headers=60.0, first_content=30.0, idle=20.0, total=120.0
+    ),
+    "smart": Timers(whole_headers=300.0),
+    "reasoning": Timers(
+        headers=300.0, whole_headers=600.0, first_content=600.0, idle=300.0, total=3600.0
+    ),
     "embeddings": Timers(),
 }
-"""The timers by tier; for calls without a tier, by operation."""
+"""The timers by tier; for calls without a tier, by operation.
+
+The head of a whole answer has half of `total`, so that another target has the rest, but at most 10
+minutes: proxies before the gateway wait no longer.
+"""
 
 
 def name_timers(tier: Tier | None, operation: str) -> str:
@@ -168,9 +181,14 @@ def name_timers(tier: Tier | None, operation: str) -> str:
 
 
 def build_timers(tier: str, *overrides: Mapping[str, float]) -> Timers:
-    """Return the timers of a tier with overrides; the last override of a timer wins."""
+    """Return the timers of a tier with overrides; the last override of a timer wins.
+
+    An override of `headers` alone holds for whole answers too.
+    """
     result = DEFAULT_TIMERS[tier]
     for override in overrides:
+        if "headers" in override:
+            result = msgspec.structs.replace(result, whole_headers=None)
         result = msgspec.structs.replace(result, **override) if override else result
     return result
 
@@ -218,7 +236,11 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     prompt_cache: float = 300.0
     """Seconds for which its prompt cache keeps an unused prompt."""
     timers: dict[str, Timers] = msgspec.field(default_factory=lambda: dict(DEFAULT_TIMERS))
-    """The timers by tier; for calls without a tier, by operation."""
+    """The timers by tier; for calls without a tier, by operation.
+
+The head of a whole answer has half of `total`, so that another target has the rest, but at most 10
+minutes: proxies before the gateway wait no longer.
+"""
     proxy: str | None = None
     transport: Literal["own", "stock"] = "own"
     """`stock` if something unusual is in front of the provider: HTTP/2 only, a SOCKS proxy."""

@@ -26,7 +26,6 @@ from gateway.pipeline.response import (
     make_problem_response,
 )
 from gateway.telemetry.log import Log
-from gateway.upstream.attempt import TRUNCATED_PROBLEM
 from gateway.upstream.upstream_request import UpstreamRequest, UpstreamResponse
 
 
@@ -65,12 +64,8 @@ class ResponseBuilder:
             billing = account.settle_aborted(503)
         elif summary.complete:
             billing = account.settle_deferred()
-        elif summary.is_pending:
+        else:  # it is pending: the provider works on it in the background
             billing = account.settle("estimated", 200)
-        else:
-            billing = account.settle(
-                "aborted", 200, problem=TRUNCATED_PROBLEM.kind, aborted_by="upstream"
-            )
         await account.wait_for_sync()
         return Response(status=200, headers=make_headers(account, JSON_TYPE, billing), body=data)
 

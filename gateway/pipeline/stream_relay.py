@@ -6,6 +6,7 @@ from gateway.core.errors import Problem, ProblemError
 from gateway.core.ledger_rows import CallState, FinalRow
 from gateway.core.loss import make_answer_losses
 from gateway.dialects import StreamInspector
+from gateway.dialects.upstream_errors import add_sentence
 from gateway.pipeline.accounting import RecordedAccount
 from gateway.pipeline.coalescer import Coalescer, UpstreamSubscriber
 from gateway.pipeline.conversation_memory import ConversationMemory
@@ -20,6 +21,9 @@ from gateway.telemetry.log import Log
 from gateway.upstream import continuation
 from gateway.upstream.relay import DirectRelay, get_inspector, iterate_frames, shows_problem
 from gateway.upstream.upstream_request import UpstreamRequest, UpstreamResponse
+
+_HINT = "With `x-tiergate-complete: on` another target finishes an answer that breaks off."
+"""What a developer can do about a stream that broke off."""
 
 
 class StreamRelay:
@@ -136,7 +140,9 @@ class StreamRelay:
                 )
                 ended_by = "timeout" if is_timeout else "upstream"
                 if not shows_problem(data, dialect, request.body):
-                    yield dialect.write_problem_frame(problem)
+                    is_broken_off = continuation.is_broken_off(problem)
+                    shown_problem = add_sentence(problem, _HINT) if is_broken_off else problem
+                    yield dialect.write_problem_frame(shown_problem)
             except Exception as error:  # noqa: BLE001 - the stream shows a bug too
                 problem, ended_by = make_bug_problem(self._log, error, request.call.id), ""
                 yield dialect.write_problem_frame(problem)

@@ -24,7 +24,11 @@ from gateway.upstream.prepare_request import Adapter
 from gateway.upstream.provider_quota import AccountModelKey, QuotaTracker, TokenEstimate
 from gateway.upstream.rate_limit_headers import DAY_SECONDS, REFUSAL_STATUSES, read_retry_delay
 from gateway.upstream.retry import Candidate
-from gateway.upstream.upstream_request import UpstreamRequest, UpstreamResponse
+from gateway.upstream.upstream_request import (
+    UpstreamRequest,
+    UpstreamResponse,
+    compute_head_seconds,
+)
 
 _MAX_RESPONSE_BYTES = 64_000_000
 """Bytes of a whole answer; ten times the longest outputs."""
@@ -35,7 +39,8 @@ _MAX_ECHOES, _MAX_ECHO_BYTES = 4, 16_000_000
 """The repeats of a request in a stream before that, as Responses sends them, and their bytes."""
 TRUNCATED_PROBLEM = Problem(
     kind="upstream_truncated",
-    message="The provider ended the answer before it was complete.",
+    message="The provider ended the answer before it was complete. If it never gives a reason for "
+    "the end of its answers, the operator can set `finish: optional` for it.",
     spent="maybe",
 )
 """The problem of an answer that has content, and no reason why it ended."""
@@ -46,6 +51,8 @@ _STREAM_TYPES = ("text/event-stream", "application/vnd.amazon.eventstream")
 """The content types of streams: server-sent events, and Amazon's own framing."""
 TIMER_TOLERANCE = 0.05
 """Seconds by which a timer may fire early."""
+_LAST_MOMENT = 0.005
+"""Seconds before the end of a call's time in which no provider can answer any more."""
 
 
 class AttemptRunner:
@@ -121,7 +128,9 @@ class AttemptRunner:
         provider, stream = target.provider, request.body.prompt.stream
         timers, clock = provider.timers[request.tier], asyncio.get_running_loop().time
         deadline = min(request.started_at + timers.total, request.client_deadline)
-        if clock() >= deadline:
+        client_seconds = request.client_deadline - request.started_at
+        head_seconds = compute_head_seconds(timers, client_seconds, stream=stream)
+        if clock() + _LAST_MOMENT >= deadline:
             message = "The call reached its time limit. Send a smaller request, or try again."
             raise ProblemError(Problem(kind="upstream_timeout", message=message))
         if provider.command:
@@ -168,7 +177,7 @@ class AttemptRunner:
                 written_body.body,
                 headers,
                 timers,
-                deadline,
+                min(deadline, sent_at + head_seconds),
                 tail,
                 record_resend,
             )
@@ -226,9 +235,6 @@ class AttemptRunner:
             attempt.abandon()
             raise
         attempt.succeed()
-        summary = response.summary
-        if summary is not None and not summary.complete and not summary.is_pending:
-            attempt.fail(TRUNCATED_PROBLEM)
         return response
 
     async def _read_response(
@@ -271,8 +277,8 @@ class AttemptRunner:
     ) -> None:
         """Take a whole answer.
 
-        Raises ProblemError if it has failed, has too many values to be read, or is incomplete for a
-        strict call.
+        Raises ProblemError if it has failed, has too many values to be read, or gives no reason for
+        its end: nobody has seen any of it, so another target may still answer.
         """
         is_large = json_size.is_large(body)
         readable_body = await self._large_work.run(
@@ -282,12 +288,7 @@ class AttemptRunner:
             partial(adapter.summarize, readable_body), is_large=is_large
         )
         problem = summary.problem
-        if (
-            problem is None
-            and request.requires_complete
-            and not summary.complete
-            and not summary.is_pending
-        ):
+        if problem is None and not summary.complete and not summary.is_pending:
             problem = TRUNCATED_PROBLEM
         if problem is not None:
             masked_problem = credential_masking.mask_problem(

@@ -221,7 +221,7 @@ class ProviderClient:
         body: bytes,
         headers: Mapping[str, str],
         timers: Timers,
-        deadline: float = math.inf,
+        head_deadline: float | None = None,
         tail: str | None = None,
         on_resend: OnResend | None = None,
     ) -> ProviderResponse:
@@ -231,12 +231,13 @@ class ProviderClient:
         connection closes while the request is on its way, the client sends it a second time. It
         first awaits `on_resend` with the reason why the first request failed.
 
-        The client waits for the head of the answer within `timers`, and at most until `deadline` on
-        the loop's clock.
+        The client waits for the head of the answer until `head_deadline` on the loop's clock, or
+        without one for `timers.headers`.
         """
         extra_headers = _encode_headers(headers.items()) if headers else []
         started_at = asyncio.get_running_loop().time()
-        head_deadline = min(started_at + timers.headers, deadline)
+        if head_deadline is None:
+            head_deadline = started_at + timers.headers
         endpoint: _PreparedEndpoint | None = None
         try:
             endpoint = self._get_endpoint(

@@ -37,13 +37,12 @@ async def start_response(upstream: Upstream, request: UpstreamRequest) -> Upstre
     """Get an answer that is past its commit point, as `Upstream.run` does.
 
     If all candidates fail before that, ask accounts once more, those first that were not asked yet.
-    A whole answer without a reason for its end has failed too. Raises ProblemError.
+    Raises ProblemError.
     """
-    request = msgspec.structs.replace(request, requires_complete=True)
     try:
         return await upstream.run(request)
     except ProblemError as error:
-        if not _is_broken_off(error.problem) or error.problem.spent == "no":
+        if not is_broken_off(error.problem) or error.problem.spent == "no":
             raise
         asked_accounts = [
             (attempt.target.name, attempt.account.name) for attempt in request.call_account.attempts
@@ -104,7 +103,7 @@ async def _replace_response(
 
     Raises ProblemError if that cannot help.
     """
-    if not _is_broken_off(problem):
+    if not is_broken_off(problem):
         raise ProblemError(problem)
     broken_candidates.append(Candidate(response.target, response.account, response.dialect_name))
     _record_failure(request, response, problem)
@@ -187,5 +186,6 @@ def _record_failure(request: UpstreamRequest, response: UpstreamResponse, proble
     )  # a new one: the usage of the old one is on record
 
 
-def _is_broken_off(problem: Problem) -> bool:
+def is_broken_off(problem: Problem) -> bool:
+    """Return True if a problem broke an answer off, and another candidate may give it whole."""
     return problem.kind.startswith("upstream_") and problem.kind not in _REQUEST_FAULT_KINDS

@@ -30,6 +30,7 @@ from gateway.upstream.retry import (
     add_jitter,
     build_client_problem,
     list_candidates,
+    make_retry_hint,
     move_to_front,
     pin_candidates,
     retry_candidates,
@@ -441,7 +442,8 @@ class Upstream:
         wait = headroom.available_at - self._wall()
         if wait > self._policy.longest_wait or not self._may_wait(request, candidate, wait):
             message = (
-                "The providers of this model accept no more requests for now. Try again later."
+                "The providers of this model accept no more requests for now. "
+                f"{make_retry_hint(wait)}"
             )
             raise ProblemError(Problem(kind="rate_limited", message=message, retry_after=wait))
         await self._wait(add_jitter(wait, self._jitter))

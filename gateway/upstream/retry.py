@@ -12,6 +12,7 @@ No target is asked before the time that its provider has named. A content filter
 answer: the gateway never takes it to another target.
 """
 
+import math
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
@@ -530,4 +531,14 @@ def build_client_problem(
         and (len(retry_state.tried_indices) > 1 or retryable is False)
     ):
         retry_after = 1.0 + 4.0 * jitter()
-    return msgspec.structs.replace(problem, retry_after=retry_after, retryable=retryable)
+    message = problem.message
+    if retry_after is not None and retryable is not False:
+        message = f"{message} {make_retry_hint(retry_after)}"
+    return msgspec.structs.replace(
+        problem, message=message, retry_after=retry_after, retryable=retryable
+    )
+
+
+def make_retry_hint(seconds: float) -> str:
+    """Return a sentence that says when to try again: many programs log no header."""
+    return f"Try again in {math.ceil(seconds)} s."

@@ -93,8 +93,6 @@ class UpstreamRequest(msgspec.Struct, frozen=True, kw_only=True):
     """True if the gateway notes the reasoning of the answer."""
     compared_question: object | None = None
     """The question that the semantic cache compares, if this answer may serve similar questions."""
-    requires_complete: bool = False
-    """True if a whole answer must be complete: the gateway asks again for an incomplete one."""
     is_large: bool = False
     """True if work on the body takes long: it runs in a thread."""
     omits_reasoning: bool = False
@@ -121,6 +119,17 @@ class UpstreamRequest(msgspec.Struct, frozen=True, kw_only=True):
             if client_retries
             else deadline
         )
+
+
+def compute_head_seconds(timers: Timers, client_seconds: float, *, stream: bool) -> float:
+    """Return the seconds that a provider has for the head of its answer.
+
+    A provider writes a whole answer before it sends the head, so that one has longer. But it has at
+    most half of `client_seconds`, the time that the client waits: another target has the rest.
+    """
+    if stream or timers.whole_headers is None:
+        return timers.headers
+    return min(timers.whole_headers, max(timers.headers, client_seconds / 2))
 
 
 def compute_call_times(call: Call, now: float, *, stream: bool) -> tuple[float, float]:

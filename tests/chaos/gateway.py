@@ -61,9 +61,10 @@ def write_resources(*_):
 
 for kind in made:
     watched(kind)
-if "CHAOS_NO_JITTER" in os.environ:
-    still = SimpleNamespace(random=lambda: 0.0)
-    composition.random = SimpleNamespace(Random=lambda: still)  # retries do not wait
+if "CHAOS_JITTER" in os.environ:  # the fraction of each random wait
+    fraction = float(os.environ["CHAOS_JITTER"])
+    composition.Gateway.__init__.__kwdefaults__["jitter"] = lambda: fraction
+    composition.random = SimpleNamespace(Random=lambda: SimpleNamespace(random=lambda: fraction))
 signal.signal(signal.SIGRTMIN + 3, write_resources)
 main()
 """

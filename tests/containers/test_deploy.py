@@ -81,7 +81,8 @@ def test_haproxy_looks_twice_before_a_gateway_stops_and_waits_as_long_as_it_does
     assert "http-check send meth GET uri /ready" in HAPROXY
     assert re.findall(r"retry-on (.*)", HAPROXY) == ["conn-failure"]
     silence = max(
-        max(timer.headers, timer.first_content, timer.idle) for timer in DEFAULT_TIMERS.values()
+        max(timer.whole_headers or timer.headers, timer.first_content, timer.idle)
+        for timer in DEFAULT_TIMERS.values()
     )
     waits = re.findall(r"timeout (?:client|server) +(\d+)s", HAPROXY)
     waits += re.findall(r"proxy_read_timeout (\d+)s", NGINX)

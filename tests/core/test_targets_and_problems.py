@@ -78,9 +78,19 @@ def test_a_provider_can_change_single_timers(tier: Tier) -> None:
     assert changed.total == DEFAULT_TIMERS[tier].total
 
 
+def test_the_head_of_a_whole_answer_has_longer_unless_headers_are_set() -> None:
+    """An operator who sets `headers` alone means each head."""
+    assert build_timers("fast", {"idle": 1.5}).whole_headers == 60.0
+    assert build_timers("fast", {"headers": 5.0}).whole_headers is None
+    assert build_timers("fast", {"headers": 5.0, "whole_headers": 9.0}).whole_headers == 9.0
+    assert build_timers("fast", {"whole_headers": 9.0}, {"headers": 5.0}).whole_headers is None
+    assert build_timers("fast", {"headers": 5.0}, {"whole_headers": 9.0}).whole_headers == 9.0
+
+
 def test_later_steps_of_an_attempt_may_take_longer() -> None:
     for limits in (Timers(), *DEFAULT_TIMERS.values()):
         assert limits.connect <= limits.headers <= limits.first_content <= limits.total
+        assert limits.headers <= (limits.whole_headers or limits.headers) <= limits.total
 
 
 def test_a_model_is_indexed_by_its_name_and_with_its_provider() -> None:

@@ -31,6 +31,10 @@ SCHEMA = {
 }
 COUNTS = (7, 3)
 """Input and output tokens of every answer."""
+FINISH = {
+    CHAT: "finish_reason", RESPONSES: "status", MESSAGES: "stop_reason", GEMINI: "finishReason",
+}  # fmt: skip
+"""The member that says why an answer ended."""
 
 
 def four(value: Config) -> None:
@@ -232,6 +236,21 @@ _WHOLES: dict[str, Callable[[bool], Json]] = {
 _STREAMS: dict[str, Callable[[Json, bool], list[bytes]]] = {
     CHAT: _chat_stream, RESPONSES: _responses_stream, MESSAGES: _messages_stream, GEMINI: _gemini_stream,
 }  # fmt: skip
+
+
+def set_finish(dialect: str, value: Any = ...) -> Callable[[Json], None]:
+    """Change the member that says why an answer ended; without a value, remove it."""
+
+    def change(whole: Json) -> None:
+        inside, name = whole, FINISH[dialect]
+        if dialect in (CHAT, GEMINI):
+            inside = whole["choices" if dialect == CHAT else "candidates"][0]
+        if value is ...:
+            del inside[name]
+        else:
+            inside[name] = value
+
+    return change
 
 
 COUNTED: dict[str, Json] = {

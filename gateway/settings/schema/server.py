@@ -44,6 +44,8 @@ class TimersPart(BaseModel):
     """Seconds until a connection to the provider is free."""
     connect: Duration | None = None
     headers: Duration | None = None
+    whole_headers: Duration | None = None
+    """Seconds until the head of a whole answer, which comes once all of it is written."""
     first_content: Duration | None = None
     idle: Duration | None = None
     total: Duration | None = None

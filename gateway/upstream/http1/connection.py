@@ -189,7 +189,9 @@ class ProviderConnection(asyncio.Protocol):
         elif self._reused and not response.has_data:
             self._fail(StaleConnection("a kept connection was closed before it answered"))
         elif exc is not None:
-            self._fail(httpx.ReadError(type(exc).__name__))
+            is_reset = isinstance(exc, ConnectionResetError)
+            reason = "the provider reset the connection" if is_reset else type(exc).__name__
+            self._fail(httpx.ReadError(reason))
         else:
             self._fail(httpx.RemoteProtocolError("the answer was cut short"))
 

@@ -60,7 +60,7 @@ def read() -> Mapping[str, Expected]:
 
 
 def _row(source: FaultRow, client: str, pinned: Mapping[str, Expected]) -> FaultRow:
-    fault, dialect = f"{source.id} {source.fault}", CLIENTS[client][0]
+    fault, dialect = f"{source.id} {source.fault}", CLIENTS[client].dialect
 
     def play(environment: ChaosEnvironment, cell: Cell) -> Seen:
         awake()
@@ -94,7 +94,7 @@ def _row(source: FaultRow, client: str, pinned: Mapping[str, Expected]) -> Fault
 
 
 def _environ(source: FaultRow) -> Callable[[ChaosEnvironment], Mapping[str, str]]:
-    return lambda environment: {**source.environ(environment), "CHAOS_NO_JITTER": "1"}
+    return lambda environment: {**source.environ(environment), "CHAOS_JITTER": "0"}
 
 
 def _tagged(rows: Iterable[Any], tag: str) -> bool:
@@ -109,8 +109,8 @@ def rows() -> tuple[FaultRow, ...]:
         for fault in _FAULTS
         for source in UPSTREAM
         if f"{source.id} {source.fault}" == fault
-        for client, (dialect, _) in CLIENTS.items()
-        if dialect in source.dialects
+        for client, kind in CLIENTS.items()
+        if kind.dialect in source.dialects
     )
 
 

@@ -19,7 +19,7 @@ GOOD = Expected(200, "answer", 1, "settled", "hit")
 _MB = 1 << 20
 
 
-def _instead(data: bytes | None, kind: str = "application/json") -> Fault:
+def answer_instead(data: bytes | None, kind: str = "application/json") -> Fault:
     """Answer 200 with these bytes; None: with an error of the dialect."""
 
     async def fault(wire: Wire, request: FaultRequest) -> None:
@@ -28,14 +28,14 @@ def _instead(data: bytes | None, kind: str = "application/json") -> Fault:
     return fault
 
 
-async def _first(wire: Wire, request: FaultRequest) -> None:
+async def begin_with_error(wire: Wire, request: FaultRequest) -> None:
     """Send an error as the first event of a stream."""
     await wire.sse()
     await wire.chunk(error_frame(request.dialect))
     await wire.end()
 
 
-def _kind(kind: str | None) -> Fault:
+def send_as(kind: str | None) -> Fault:
     """Send a good answer with another content type, or with none."""
 
     async def fault(wire: Wire, request: FaultRequest) -> None:
@@ -97,16 +97,16 @@ _BODIES = {
 }  # fmt: skip
 
 ROWS: tuple[FaultRow, ...] = (
-    *(fault("U-17", f"200 with {name}", _instead(data), NONE, ci=name in ("an error", "a page"))
+    *(fault("U-17", f"200 with {name}", answer_instead(data), NONE, ci=name in ("an error", "a page"))
       for name, data in _BODIES.items()),
-    fault("U-17", "200 with an error, translated", _instead(None), NONE, places=("translated",)),
-    fault("U-17", "200 with an error, another target", _instead(None), OTHER, spare=1, places=("native", "translated")),
-    fault("U-17", "an error as the first event", _first, NONE, modes=("stream",), places=("native", "translated")),
-    fault("U-17", "an error as the first event, another target", _first, OTHER, modes=("stream",), spare=1, ci=True),
+    fault("U-17", "200 with an error, translated", answer_instead(None), NONE, places=("translated",)),
+    fault("U-17", "200 with an error, another target", answer_instead(None), OTHER, spare=1, places=("native", "translated")),
+    fault("U-17", "an error as the first event", begin_with_error, NONE, modes=("stream",), places=("native", "translated")),
+    fault("U-17", "an error as the first event, another target", begin_with_error, OTHER, modes=("stream",), spare=1, ci=True),
     *(fault("U-20", f"a bomb: {coding}", _packed(coding), NONE, part=_ready(coding)) for coding in ("gzip", "deflate")),
     fault("U-20", "a good answer in gzip", _packed_answer, NONE),
     fault("U-20", "200 MB", _endless, Expected(502, "error", 1, None, "none"), modes=("whole",), dialects=("openai-chat", "gemini"),
           growth=3 * 64_000_000),
-    *(fault("U-21", f"content-type {kind}", _kind(kind), GOOD, ci=kind is None)
+    *(fault("U-21", f"content-type {kind}", send_as(kind), GOOD, ci=kind is None)
       for kind in ("text/html", "text/plain", "application/octet-stream", None, "application/json; charset=utf-16", "")),
 )  # fmt: skip

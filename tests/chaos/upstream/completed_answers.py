@@ -8,6 +8,7 @@ from typing import Any
 from tests.chaos.environment import ChaosEnvironment, add_lab
 from tests.chaos.provider import Fault, FaultRequest, Wire, honest
 from tests.chaos.row import Cell, Expected, FaultRow, Seen
+from tests.chaos.upstream import cut
 from tests.chaos.upstream.fault import play_call
 from tests.chaos.upstream.odd_answers import begun, error_frame
 from tests.e2e.world import Config
@@ -18,16 +19,6 @@ ANSWER = Expected(200, "answer", 2, "settled", "none")
 async def _begin(wire: Wire, request: FaultRequest) -> None:
     await wire.sse()
     await wire.chunk(*begun(request.dialect, 1))
-
-
-async def _reset(wire: Wire, request: FaultRequest) -> None:
-    await _begin(wire, request)
-    await wire.reset()
-
-
-async def _ends(wire: Wire, request: FaultRequest) -> None:
-    await _begin(wire, request)
-    await wire.end()
 
 
 async def _stalls(wire: Wire, request: FaultRequest) -> None:
@@ -41,7 +32,7 @@ async def _broken(wire: Wire, request: FaultRequest) -> None:
     await wire.end()
 
 
-async def _refuses(wire: Wire, request: FaultRequest) -> None:
+async def fail_after_content(wire: Wire, request: FaultRequest) -> None:
     await _begin(wire, request)
     await wire.chunk(error_frame(request.dialect))
     await wire.end()
@@ -69,8 +60,10 @@ def _row(id: str, name: str, does: Fault, **more: Any) -> FaultRow:
 
 ROWS: tuple[FaultRow, ...] = (
     _row("U-07", "silence after 1 frame", _stalls),
-    _row("U-09", "RST after 1 frame", _reset, places=("native", "translated"), ci=True),
-    _row("U-11", "clean end after 1 frame", _ends),
+    _row("U-09", "RST after 1 frame", cut.reset_after(1), places=("native", "translated"), ci=True),
+    _row(
+        "U-11", "clean end after 1 frame", cut.end_with(lambda dialect: b"".join(begun(dialect, 1)))
+    ),
     _row("U-14", "a broken frame after 1 frame", _broken),
-    _row("U-17", "an error after 1 frame", _refuses),
+    _row("U-17", "an error after 1 frame", fail_after_content),
 )

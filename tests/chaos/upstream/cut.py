@@ -14,7 +14,7 @@ OTHER = Expected(200, "answer", 2, "settled", "none")
 _ACCENT = "é"
 
 
-def _reset(count: int) -> Fault:
+def reset_after(count: int) -> Fault:
     async def fault(wire: Wire, request: FaultRequest) -> None:
         await wire.sse()
         await wire.chunk(*begun(request.dialect, count))
@@ -23,7 +23,7 @@ def _reset(count: int) -> Fault:
     return fault
 
 
-def _ends(cut: Callable[[str], bytes]) -> Fault:
+def end_with(cut: Callable[[str], bytes]) -> Fault:
     """Send a stream that HTTP ends correctly, with the part that `cut` leaves of it."""
 
     async def fault(wire: Wire, request: FaultRequest) -> None:
@@ -39,7 +39,7 @@ def _line(dialect: str) -> bytes:
     return b"".join(begun(dialect, 2)) + long(dialect, 3)[LEAD[dialect] + 2][:30]
 
 
-def _character(dialect: str) -> bytes:
+def split_character(dialect: str) -> bytes:
     """Return one frame, and the next up to the first of the two bytes of a character."""
     frame = speaking(dialect, _ACCENT, stream=True)[LEAD[dialect]]
     return b"".join(begun(dialect, 1)) + frame[: frame.index(_ACCENT.encode()) + 1]
@@ -59,12 +59,12 @@ async def _half(wire: Wire, request: FaultRequest) -> None:
     wire.close()
 
 
-async def _broken(wire: Wire, request: FaultRequest) -> None:
+async def half_json(wire: Wire, request: FaultRequest) -> None:
     """Send all of the announced length, which is half of a JSON text."""
     await wire.whole(200, body(request.dialect)[:40])
 
 
-async def _rst(wire: Wire, request: FaultRequest) -> None:
+async def reset_mid_body(wire: Wire, request: FaultRequest) -> None:
     answer = body(request.dialect)
     await wire.head(length=len(answer))
     await wire.write(answer[:40])
@@ -78,7 +78,7 @@ async def _unended(wire: Wire, request: FaultRequest) -> None:
     wire.close()
 
 
-async def _dropped(wire: Wire, request: FaultRequest) -> None:
+async def drop(wire: Wire, request: FaultRequest) -> None:
     """Send FIN in place of an answer."""
     wire.close()
 
@@ -88,26 +88,26 @@ def _first(frames: Callable[[str], tuple[bytes, ...]]) -> Callable[[str, bool], 
 
 
 ROWS: tuple[FaultRow, ...] = (
-    fault("U-08", "RST mid-body", _rst, TORN, modes=("whole",), ci=True),
-    fault("U-08", "RST mid-body, another target", _rst, OTHER, modes=("whole",), spare=1, places=("native", "translated")),
-    fault("U-08", "FIN in place of an answer", _dropped,
+    fault("U-08", "RST mid-body", reset_mid_body, TORN, modes=("whole",), ci=True),
+    fault("U-08", "RST mid-body, another target", reset_mid_body, OTHER, modes=("whole",), spare=1, places=("native", "translated")),
+    fault("U-08", "FIN in place of an answer", drop,
           Expected(502, "error", (1, 2, 3, 4), ("failed upstream_unreachable unknown", "failed upstream_unreachable free"), "none")),
-    fault("U-09", "RST before content", _reset(0), EMPTY, modes=("stream",)),
-    fault("U-09", "RST before content, another target", _reset(0), OTHER, modes=("stream",), spare=1,
+    fault("U-09", "RST before content", reset_after(0), EMPTY, modes=("stream",)),
+    fault("U-09", "RST before content, another target", reset_after(0), OTHER, modes=("stream",), spare=1,
           places=("native", "translated"), ci=True),
-    *prefix("U-09", "RST after 1 frame", _reset(1), 1),
-    *prefix("U-09", "RST after 1 frame, another target is not asked", _reset(1), 1, spare=1),
-    *prefix("U-09", "RST after 50 frames", _reset(50), 50, ci=True),
-    fault("U-09", "RST after 1 frame, translated", _reset(1), SOME, modes=("stream",), places=("translated",)),
+    *prefix("U-09", "RST after 1 frame", reset_after(1), 1),
+    *prefix("U-09", "RST after 1 frame, another target is not asked", reset_after(1), 1, spare=1),
+    *prefix("U-09", "RST after 50 frames", reset_after(50), 50, ci=True),
+    fault("U-09", "RST after 1 frame, translated", reset_after(1), SOME, modes=("stream",), places=("translated",)),
     fault("U-10", "less than Content-Length", _half, TORN, modes=("whole",)),
-    fault("U-10", "half of a JSON text", _broken, Expected(502, "error", 1, None, "none"), modes=("whole",),
+    fault("U-10", "half of a JSON text", half_json, Expected(502, "error", 1, None, "none"), modes=("whole",),
           places=("native", "translated")),
-    *prefix("U-11", "clean end, no marker", _ends(lambda dialect: b"".join(begun(dialect, 2))), 2, ci=True),
-    fault("U-11", "clean end, no marker, translated", _ends(lambda dialect: b"".join(begun(dialect, 2))), SOME,
+    *prefix("U-11", "clean end, no marker", end_with(lambda dialect: b"".join(begun(dialect, 2))), 2, ci=True),
+    fault("U-11", "clean end, no marker, translated", end_with(lambda dialect: b"".join(begun(dialect, 2))), SOME,
           modes=("stream",), places=("translated",)),
-    *prefix("U-12", "ends in a line", _ends(_line), 2),
-    *prefix("U-12", "ends in a character", _ends(_character), 1),
-    *prefix("U-12", "ends in CRLF", _ends(_newline), 2,
+    *prefix("U-12", "ends in a line", end_with(_line), 2),
+    *prefix("U-12", "ends in a character", end_with(split_character), 1),
+    *prefix("U-12", "ends in CRLF", end_with(_newline), 2,
            sent=_first(lambda dialect: tuple(it.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n") for it in long(dialect, 3)))),
     fault("U-12", "the end of HTTP is missing", _unended,
           Expected(200, "answer + error", 1, "aborted by upstream", "none"), modes=("stream",)),

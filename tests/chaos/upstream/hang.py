@@ -20,7 +20,7 @@ async def _drip(wire: Wire, request: FaultRequest) -> None:
         await asyncio.sleep(0.05)
 
 
-async def _middle(wire: Wire, request: FaultRequest) -> None:
+async def stall_mid_answer(wire: Wire, request: FaultRequest) -> None:
     if request.stream:
         await wire.sse()
         await wire.chunk(*begun(request.dialect, 2))
@@ -30,7 +30,7 @@ async def _middle(wire: Wire, request: FaultRequest) -> None:
     await wire.forever()
 
 
-async def _begun(wire: Wire, request: FaultRequest) -> None:
+async def drip_comments(wire: Wire, request: FaultRequest) -> None:
     """Send keep-alive comments and no content."""
     await wire.sse()
     await wire.chunk(*begun(request.dialect, 0))
@@ -64,16 +64,16 @@ ROWS: tuple[FaultRow, ...] = (
     fault("U-05", "no head", hang, LATE, part=timeouts(headers=0.4), within=SOON, ci=True),
     fault("U-05", "no head, another target", hang, OTHER, part=timeouts(headers=0.4), within=SOON, spare=1,
           places=("native", "translated")),
-    fault("U-05", "no content", _begun,
+    fault("U-05", "no content", drip_comments,
           Expected(504, "error", 1, ("failed upstream_timeout unknown", "failed upstream_timeout billed"), "none"),
           part=timeouts(first_content=0.4), within=SOON, modes=("stream",)),
-    fault("U-05", "no content, another target", _begun, OTHER, part=timeouts(first_content=0.4), within=SOON, spare=1,
+    fault("U-05", "no content, another target", drip_comments, OTHER, part=timeouts(first_content=0.4), within=SOON, spare=1,
           modes=("stream",)),
     fault("U-06", "a head in drips", _drip, LATE, part=timeouts(headers=0.4), within=SOON),
     fault("U-06", "a head in drips, another target", _drip, OTHER, part=timeouts(headers=0.4), within=SOON, spare=1),
-    fault("U-07", "hang mid-answer", _middle, LATE, part=timeouts(idle=0.4), within=SOON, modes=("whole",)),
-    *prefix("U-07", "hang mid-answer", _middle, 2, by="timeout", part=timeouts(idle=0.4), within=SOON, ci=True),
-    fault("U-07", "hang mid-answer, translated", _middle,
+    fault("U-07", "hang mid-answer", stall_mid_answer, LATE, part=timeouts(idle=0.4), within=SOON, modes=("whole",)),
+    *prefix("U-07", "hang mid-answer", stall_mid_answer, 2, by="timeout", part=timeouts(idle=0.4), within=SOON, ci=True),
+    fault("U-07", "hang mid-answer, translated", stall_mid_answer,
           {"whole": LATE, "stream": Expected(200, "some + error", 1, "aborted by timeout", "none")},
           part=timeouts(idle=0.4), within=SOON, places=("translated",)),
     fault("U-20", "an answer in drips", _slow, LATE, part=timeouts(total=0.6), within=SOON, modes=("whole",)),

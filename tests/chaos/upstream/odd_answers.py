@@ -28,7 +28,10 @@ def shown(dialect: str, count: int) -> str:
 
 
 def error(
-    dialect: str, status: int, word: str = "overloaded_error", message: str = "Boom."
+    dialect: str,
+    status: int,
+    word: str = "overloaded_error",
+    message: str = "The model is overloaded for now.",
 ) -> bytes:
     """Return a provider's own error."""
     if dialect == MESSAGES:
@@ -54,7 +57,7 @@ def error_frame(dialect: str, status: int = 503) -> bytes:
         members = {
             "type": "error",
             "code": "server_error",
-            "message": "Boom.",
+            "message": "The model is overloaded for now.",
             "param": None,
             "sequence_number": 0,
         }

@@ -84,7 +84,7 @@ async def _huge(wire: Wire, request: FaultRequest) -> None:
     await wire.end()
 
 
-def _broken(data: bytes) -> Fault:
+def break_event(data: bytes) -> Fault:
     """Send a broken event after two frames of content, and then the rest of a good stream."""
 
     async def fault(wire: Wire, request: FaultRequest) -> None:
@@ -123,11 +123,11 @@ _NO_LINES = _each(lambda it: _unix(it).replace(b"\n", b"\r"))
 
 ROWS: tuple[FaultRow, ...] = (
     fault("U-13", "CR alone", _says(_NO_LINES), _NONE, modes=("stream",)),
-    *prefix("U-14", "NUL in an event", _broken(b'{"id":"\0"}'), 2),
+    *prefix("U-14", "NUL in an event", break_event(b'{"id":"\0"}'), 2),
     *(fault("U-13", name, _says(change), GOOD, modes=("stream",), sent=_sent(change), ci=name == "data in two lines")
       for name, change in _ODD.items()),
-    *prefix("U-14", "half of JSON in an event", _broken(b'{"id": '), 2, ci=True),
-    *prefix("U-14", "a page in an event", _broken(b"<html>"), 2),
+    *prefix("U-14", "half of JSON in an event", break_event(b'{"id": '), 2, ci=True),
+    *prefix("U-14", "a page in an event", break_event(b"<html>"), 2),
     *(fault("U-15", f"{name}, a byte at a time", _says(change, step=1), GOOD, modes=("stream",), sent=_sent(change))
       for name, change in _SPLIT.items()),
     *(fault("U-15", f"{name}, {step} bytes at a time", _says(change, step=step), GOOD, modes=("stream",),
