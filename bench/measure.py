@@ -43,12 +43,12 @@ class Scene(msgspec.Struct, frozen=True):
 
 
 SCENES = (
-    Scene("plain", connections=64, seconds=2, quick=0.6),
-    Scene("single", connections=1, seconds=1.5, quick=0.3, direct=True),
+    Scene("plain", connections=64, seconds=1.5, quick=0.6),
+    Scene("single", connections=1, seconds=1, quick=0.3, direct=True),
     Scene(
         "burst",
         connections=16,
-        seconds=1.5,
+        seconds=1,
         quick=0.4,
         setting=Setting(lat_us=100_000),
         direct=True,
@@ -58,26 +58,26 @@ SCENES = (
     Scene(
         "paced",
         connections=32,
-        seconds=2,
+        seconds=1.5,
         quick=0.8,
         setting=Setting(n=CHUNKS, delay_us=5_000),
         stream=True,
         ramp_us=10_156,
     ),
-    Scene("rush", connections=32, seconds=1.5, quick=0.4, setting=Setting(n=CHUNKS), stream=True),
+    Scene("rush", connections=32, seconds=1, quick=0.4, setting=Setting(n=CHUNKS), stream=True),
     # The ramp spreads the requests over a whole stream: eight at once are no everyday case.
     Scene(
         "first",
         connections=8,
-        seconds=1.5,
+        seconds=1,
         quick=0.4,
         setting=Setting(n=20, delay_us=5_000),
         direct=True,
         stream=True,
         ramp_us=11_875,
     ),
-    Scene("middle", connections=16, seconds=1, quick=0.3, size="middle"),
-    Scene("large", connections=4, seconds=1, quick=0.4, size="large"),
+    Scene("middle", connections=16, seconds=0.8, quick=0.3, size="middle"),
+    Scene("large", connections=4, seconds=0.8, quick=0.4, size="large"),
 )
 
 
@@ -96,7 +96,7 @@ class Scale(msgspec.Struct, frozen=True):
     others: int = 1
 
 
-FULL = Scale(rounds=5, starts=3, requests=20_000, quick=False, others=3)
+FULL = Scale(rounds=5, starts=3, requests=20_000, quick=False, patience=30, others=2)
 QUICK = Scale(rounds=3, starts=3, requests=4_000, quick=True, patience=10)
 
 

@@ -7,24 +7,56 @@ lifted, and no gateway reads anything from the internet.
 import msgspec
 
 from bench import install_size, machine
-from bench.install_peers import PEER_PACKAGES
+from bench.free_port import find_free_port
+from bench.install_peers import PEER_PACKAGES, PeerPackage
 from bench.install_size import Weight
 from bench.load import Ask
 from bench.peers import Peer, Place
 
 WHOLE = frozenset({"plain", "single", "burst", "middle", "large"})
 """The loads without streams."""
+MAIN = frozenset({"plain", "single", "paced"})
+"""The loads that show whether a second set-up of a gateway costs less than its first."""
 _KEY = f"sk-inf-bench-{0:040}"
 _AUTHORIZED = (("authorization", f"Bearer {_KEY}"),)
+
+ROLTER = """\
+[server]
+host = "127.0.0.1"
+port = {port}
+
+[queue]
+workers = 4096
+capacity = 4096
+
+[[providers]]
+name = "mock"
+kind = "openai_compatible"
+api_base = "http://127.0.0.1:{upstream}"
+
+[[routes]]
+model = "mock-smart"
+[[routes.targets]]
+provider = "mock"
+model = "mock-smart"
+"""
 
 
 class Other(Peer):
     """A gateway of another project, installed by `bench.install_peers`."""
 
+    installed_as: str | None = None
+    """The name of its package; None if that is its own name."""
+
     def __init__(self) -> None:
         """Find the program. Raises `Missing` if it is not installed."""
-        self._parcel = PEER_PACKAGES[self.name]
+        self._parcel = self.package()
         self._program = str(self._parcel.find())
+
+    @classmethod
+    def package(cls) -> PeerPackage:
+        """Return the package that has its program."""
+        return PEER_PACKAGES[cls.installed_as or cls.name]
 
     def version(self) -> str:
         """Return the pinned version."""
@@ -149,6 +181,89 @@ class LiteLLM(Other):
         return Ask("mock", headers=_AUTHORIZED)
 
 
+class LiteLLMRust(LiteLLM):
+    """LiteLLM with all of its parts in Rust: its core, and the server Granian.
+
+    In 1.108.7 the core takes over `/v1/messages` of three providers, and no Chat Completions.
+    """
+
+    name = "litellm-rust"
+    installed_as = "litellm"
+    scenes = MAIN
+
+    def command(self, place: Place) -> list[str]:
+        """Serve with Granian in place of uvicorn."""
+        return [*super().command(place), "--run_granian"]
+
+    def environment(self, place: Place) -> dict[str, str]:
+        """Turn the core on, for all that it can do."""
+        return super().environment(place) | {"LITELLM_RUST": "true"}
+
+
+class Rolter(Other):
+    """rolter's data plane, a Rust binary in a wheel, without its control plane."""
+
+    name = "rolter"
+
+    def command(self, place: Place) -> list[str]:
+        """Configure one provider and one model; lift the limit of 8 concurrent requests."""
+        config = ROLTER.format(port=place.port, upstream=place.upstream)
+        (place.folder / "rolter.toml").write_text(config)
+        return [self._program, "gateway", "--config", "rolter.toml"]
+
+
+class Smg(Other):
+    """Shepherd Model Gateway in front of one OpenAI; written in Rust, started by Python."""
+
+    name = "smg"
+
+    def command(self, place: Place) -> list[str]:
+        """Name the provider; at `info`, the default, it would log each call twice."""
+        where = ["--host", "127.0.0.1", "--port", str(place.port)]
+        metrics = ["--prometheus-host", "127.0.0.1", "--prometheus-port", str(find_free_port())]
+        upstream = ["--backend", "openai", "--worker-urls", f"http://127.0.0.1:{place.upstream}"]
+        return [self._program, "launch", *where, *metrics, *upstream, "--log-level", "warn"]
+
+
+class VllmRouter(Other):
+    """vLLM's load balancer in front of one server; written in Rust, started by Python."""
+
+    name = "vllm-router"
+
+    def command(self, place: Place) -> list[str]:
+        """Name the one server."""
+        where = ["--host", "127.0.0.1", "--port", str(place.port)]
+        metrics = ["--prometheus-host", "127.0.0.1", "--prometheus-port", str(find_free_port())]
+        upstream = ["--worker-urls", f"http://127.0.0.1:{place.upstream}"]
+        return [self._program, *where, *metrics, *upstream]
+
+
+class Firstpass(Other):
+    """firstpass, a Rust binary in a wheel, as it ships: it observes, and keeps a receipt of each call."""
+
+    name = "firstpass"
+
+    def command(self, place: Place) -> list[str]:
+        """Start it; the environment has all settings."""
+        return [self._program]
+
+    def environment(self, place: Place) -> dict[str, str]:
+        """Set the providers and the file of receipts; at `info`, the default, it would log each call."""
+        upstream = f"http://127.0.0.1:{place.upstream}"
+        return {
+            "FIRSTPASS_BIND": f"127.0.0.1:{place.port}",
+            "FIRSTPASS_UPSTREAM_OPENAI": upstream,
+            "FIRSTPASS_UPSTREAM_ANTHROPIC": upstream,
+            "FIRSTPASS_DB": "firstpass.db",
+            "FIRSTPASS_PROMPT_SALT": "bench",
+            "RUST_LOG": "warn",
+        }
+
+    def ask(self, place: Place) -> Ask:
+        """Send the provider's key, which it passes on."""
+        return Ask("gpt-4o-mini", headers=(("authorization", "Bearer sk-mock"),))
+
+
 class Portkey(Other):
     """Portkey's gateway on node; as shipped it answers each stream with 500 on node 20."""
 
@@ -176,5 +291,16 @@ class Portkey(Other):
 
 
 OTHERS: dict[str, type[Other]] = {
-    other.name: other for other in (Ferrogw, Airmux, LiteLLM, Portkey)
+    other.name: other
+    for other in (
+        Ferrogw,
+        Rolter,
+        Smg,
+        VllmRouter,
+        Firstpass,
+        Airmux,
+        LiteLLM,
+        LiteLLMRust,
+        Portkey,
+    )
 }

@@ -15,6 +15,7 @@ from bench import __main__ as command
 from bench import figures, floor, load, machine, measure, peers, redis_process, report, table
 from bench.load import Instruments, Setting
 from bench.measure import Scene
+from bench.other_gateways import OTHERS
 from bench.peers import (
     SET_UPS,
     Cached,
@@ -388,8 +389,9 @@ def test_a_run_without_floors_leaves_missing_tools_out_and_names_the_commands(
     arguments: list[object] = []
     monkeypatch.setattr(measure, "run", lambda *given: arguments.extend(given))
     monkeypatch.setattr(table, "render", lambda _: "the table")
-    assert command.main(["--peers", "ferrogw,portkey,other"]) == 0
-    measured, notes = arguments[0], arguments[-1]
+    assert command.main(["--peers", "ferrogw,portkey,other", "--rounds", "2"]) == 0
+    measured, scale, notes = arguments[0], arguments[3], arguments[-1]
+    assert scale == msgspec.structs.replace(measure.FULL, rounds=2)
     assert isinstance(measured, list)
     assert [peer.name for peer in measured] == [
         "tiergate",
@@ -400,7 +402,7 @@ def test_a_run_without_floors_leaves_missing_tools_out_and_names_the_commands(
         "nginx is left out: nginx is missing; install it with: dnf install nginx",
         "ferrogw is left out: ferrogw is not installed; install it with: make bench-peers",
         "portkey is left out: node is missing; install it with: dnf install nodejs",
-        "other is left out: there is no such peer; there are: ferrogw, airmux, litellm, portkey",
+        f"other is left out: there is no such peer; there are: {', '.join(OTHERS)}",
         "tiergate-full is left out: redis-server is missing; install it with: dnf install valkey",
     ]
     assert capsys.readouterr().err == "".join(f"bench: {note}\n" for note in notes)
