@@ -19,6 +19,7 @@ MAIN = frozenset({"plain", "single", "paced"})
 """The loads that show whether a second set-up of a gateway costs less than its first."""
 _KEY = f"sk-inf-bench-{0:040}"
 _AUTHORIZED = (("authorization", f"Bearer {_KEY}"),)
+_PROVIDER_KEY = (("authorization", "Bearer sk-mock"),)
 
 ROLTER = """\
 [server]
@@ -26,13 +27,13 @@ host = "127.0.0.1"
 port = {port}
 
 [queue]
-workers = 4096
-capacity = 4096
+enabled = false
 
 [[providers]]
 name = "mock"
 kind = "openai_compatible"
 api_base = "http://127.0.0.1:{upstream}"
+api_key_env = "MOCK_API_KEY"
 
 [[routes]]
 model = "mock-smart"
@@ -157,7 +158,7 @@ class LiteLLM(Other):
     """LiteLLM's proxy, without a database."""
 
     name = "litellm"
-    slow = 3.0
+    slow = 2.0
 
     def command(self, place: Place) -> list[str]:
         """Configure one model, and the key that it needs to start."""
@@ -206,10 +207,14 @@ class Rolter(Other):
     name = "rolter"
 
     def command(self, place: Place) -> list[str]:
-        """Configure one provider and one model; lift the limit of 8 concurrent requests."""
+        """Configure one provider and one model, without the queue, which sends calls one by one."""
         config = ROLTER.format(port=place.port, upstream=place.upstream)
         (place.folder / "rolter.toml").write_text(config)
         return [self._program, "gateway", "--config", "rolter.toml"]
+
+    def environment(self, place: Place) -> dict[str, str]:
+        """Set the provider's key."""
+        return {"MOCK_API_KEY": "sk-mock"}
 
 
 class Smg(Other):
@@ -224,6 +229,10 @@ class Smg(Other):
         upstream = ["--backend", "openai", "--worker-urls", f"http://127.0.0.1:{place.upstream}"]
         return [self._program, "launch", *where, *metrics, *upstream, "--log-level", "warn"]
 
+    def ask(self, place: Place) -> Ask:
+        """Send the provider's key, which it passes on."""
+        return Ask(headers=_PROVIDER_KEY)
+
 
 class VllmRouter(Other):
     """vLLM's load balancer in front of one server; written in Rust, started by Python."""
@@ -237,9 +246,16 @@ class VllmRouter(Other):
         upstream = ["--worker-urls", f"http://127.0.0.1:{place.upstream}"]
         return [self._program, *where, *metrics, *upstream]
 
+    def ask(self, place: Place) -> Ask:
+        """Send the provider's key, which it passes on."""
+        return Ask(headers=_PROVIDER_KEY)
+
 
 class Firstpass(Other):
-    """firstpass, a Rust binary in a wheel, as it ships: it observes, and keeps a receipt of each call."""
+    """firstpass, a Rust binary in a wheel, as it ships: it observes, and keeps a receipt of each call.
+
+    The receipts are in SQLite's memory: on a disk it falls behind, drops some and works on afterwards.
+    """
 
     name = "firstpass"
 
@@ -248,20 +264,20 @@ class Firstpass(Other):
         return [self._program]
 
     def environment(self, place: Place) -> dict[str, str]:
-        """Set the providers and the file of receipts; at `info`, the default, it would log each call."""
+        """Set the providers and the store of receipts; at `info`, the default, it would log each call."""
         upstream = f"http://127.0.0.1:{place.upstream}"
         return {
             "FIRSTPASS_BIND": f"127.0.0.1:{place.port}",
             "FIRSTPASS_UPSTREAM_OPENAI": upstream,
             "FIRSTPASS_UPSTREAM_ANTHROPIC": upstream,
-            "FIRSTPASS_DB": "firstpass.db",
+            "FIRSTPASS_DB": ":memory:",
             "FIRSTPASS_PROMPT_SALT": "bench",
             "RUST_LOG": "warn",
         }
 
     def ask(self, place: Place) -> Ask:
         """Send the provider's key, which it passes on."""
-        return Ask("gpt-4o-mini", headers=(("authorization", "Bearer sk-mock"),))
+        return Ask("gpt-4o-mini", headers=_PROVIDER_KEY)
 
 
 class Portkey(Other):
@@ -283,7 +299,7 @@ class Portkey(Other):
         """Name the provider in each request."""
         upstream = f"http://127.0.0.1:{place.upstream}/v1"
         headers = (("x-portkey-provider", "openai"), ("x-portkey-custom-host", upstream))
-        return Ask(headers=(*headers, ("authorization", "Bearer sk-mock")))
+        return Ask(headers=(*headers, *_PROVIDER_KEY))
 
     def weight(self) -> Weight:
         """Weigh all that npm installed, without node."""

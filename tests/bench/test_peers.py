@@ -183,6 +183,33 @@ def test_the_bench_leaves_a_failing_gateway_out_and_notes_it_once(
     assert measured.notes[0].startswith("program is left out of all: program ended: ")
 
 
+@pytest.mark.parametrize(
+    ("foreign", "failures", "measured"),
+    [(False, 0, 1), (False, 2, 3), (False, 3, 3), (True, 1, 1)],
+)
+def test_a_broken_measurement_of_the_gateway_is_repeated_and_noted(
+    foreign: bool, failures: int, measured: int
+) -> None:
+    """The third failure ends the run; another gateway is left out at its first."""
+    calls: list[int] = []
+    notes: list[str] = []
+
+    def measure_once() -> str:
+        calls.append(len(calls))
+        if len(calls) <= failures:
+            raise load.Broken("7 errors")
+        return "load"
+
+    peer = PeerProgram("", foreign=foreign)
+    if failures < measured:
+        assert measure._tried(peer, "plain", measure_once, notes) == "load"
+    else:
+        with pytest.raises(load.Broken, match="7 errors"):
+            measure._tried(peer, "plain", measure_once, notes)
+    assert len(calls) == measured
+    assert notes == ["program is measured again in plain: 7 errors"] * (measured - 1)
+
+
 def test_the_bench_measures_a_peer_only_in_its_own_scenes(
     instruments: Instruments, mock: Running, tmp_path: Path
 ) -> None:
