@@ -158,7 +158,7 @@ class LiteLLM(Other):
     """LiteLLM's proxy, without a database."""
 
     name = "litellm"
-    slow = 2.0
+    slow = 3.0
 
     def command(self, place: Place) -> list[str]:
         """Configure one model, and the key that it needs to start."""
