@@ -59,14 +59,14 @@ law3: dev ## what clients of each dialect get of every recorded answer in CORPUS
 drift: dev ## what the newest official SDKs can send and no member list decides on; fails where there is anything
 	@.venv/bin/python -m tests.drift
 
-bench: dev ## what the gateway costs beside nginx and other gateways (PEERS=all installs them), as tables; 20 minutes
-	@.venv/bin/python -m bench $(if $(PEERS),--peers $(PEERS))
+bench: dev ## what the gateway costs beside nginx and other gateways (PEERS=all installs them; ROUNDS=2), as tables; 15 minutes
+	@.venv/bin/python -m bench $(if $(PEERS),--peers $(PEERS)) $(if $(ROUNDS),--rounds $(ROUNDS))
 
-bench-peers: dev ## other gateways for the bench, into the user's folder of caches (0.8 GB; node for one of them)
+bench-peers: dev ## other gateways for the bench, into the user's folder of caches (1 GB; node for one of them)
 	@.venv/bin/python -m bench.install_peers
 
 bench-report: dev ## make bench with all peers, and its results into bench/results and the documents
-	@.venv/bin/python -m bench --peers $(or $(PEERS),all) --report
+	@.venv/bin/python -m bench --peers $(or $(PEERS),all) $(if $(ROUNDS),--rounds $(ROUNDS)) --report
 
 bench-samples: dev ## where the CPU of a call goes, plain and with everything on, sampled under load
 	@.venv/bin/python -m bench.samples plain

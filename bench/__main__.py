@@ -12,8 +12,9 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
+import msgspec
+
 from bench import floor, install_peers, load, machine, measure, report, table
-from bench.install_peers import PEER_PACKAGES
 from bench.load import Broken
 from bench.machine import Missing
 from bench.measure import Results
@@ -49,6 +50,7 @@ def _measure(options: argparse.Namespace) -> Results:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tiergate-bench-")))
         instruments = load.build(folder)
         scale = measure.QUICK if options.quick else measure.FULL
+        scale = msgspec.structs.replace(scale, rounds=options.rounds or scale.rounds)
         notes: list[str] = []
         peers = _peers(options, stack, notes)
         return measure.run(peers, instruments, folder, scale, _tell, notes)
@@ -88,7 +90,7 @@ def _other(name: str, *, install: bool) -> Peer:
         raise Missing(f"there is no such peer; there are: {', '.join(OTHERS)}")
     if install:
         _tell(f"{name}: is installed where it is not")
-        install_peers.install(PEER_PACKAGES[name])
+        install_peers.install(OTHERS[name].package())
     return OTHERS[name]()
 
 
@@ -101,6 +103,12 @@ def _parser() -> argparse.ArgumentParser:
         default="installed",
         metavar="WHICH",
         help=f"all (and install them), installed, none, or some of: {','.join(OTHERS)}",
+    )
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        metavar="N",
+        help=f"measure so many rounds: {measure.FULL.rounds} if it is not given",
     )
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="also write all that was measured"

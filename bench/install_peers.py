@@ -51,7 +51,12 @@ PEER_PACKAGES = {
     for package in (
         PeerPackage("ferrogw", "1.5.10", "ferrogw==1.5.10", "bin/ferrogw"),
         PeerPackage("airmux", "0.2.13", "airmux==0.2.13", "bin/airmux", python=(3, 13)),
-        PeerPackage("litellm", "1.106.12", "litellm[proxy]==1.106.12", "bin/litellm"),
+        # The newest whose parts for the proxy are all on PyPI; 1.108.8 to 1.110.2 miss some.
+        PeerPackage("litellm", "1.108.7", "litellm[proxy]==1.108.7", "bin/litellm"),
+        PeerPackage("rolter", "0.1.0", "rolter==0.1.0", "bin/rolter"),
+        PeerPackage("smg", "1.13.0", "smg==1.13.0", "bin/smg"),
+        PeerPackage("vllm-router", "0.1.17", "vllm-router==0.1.17", "bin/vllm-router"),
+        PeerPackage("firstpass", "0.9.0", "firstpass==0.9.0", "bin/firstpass-proxy"),
         PeerPackage(
             "portkey",
             "1.15.2",

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bench import install_peers, install_size, machine, measure, other_gateways
+from bench import install_peers, install_size, machine, measure, other_gateways, target
 from bench.install_peers import PEER_PACKAGES, ROOT, PeerPackage
 from bench.machine import Missing
 from bench.other_gateways import OTHERS
@@ -146,7 +146,7 @@ def test_each_gateway_gets_only_its_port_and_the_url_of_the_mock(
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     with pytest.raises(Missing, match="make bench-peers"):
         OTHERS[name]()
-    program = installed(PEER_PACKAGES[name])
+    program = installed(OTHERS[name].package())
     folder = tmp_path / "place"
     folder.mkdir()
     place = Place(folder, 1234, 5678)
@@ -158,12 +158,28 @@ def test_each_gateway_gets_only_its_port_and_the_url_of_the_mock(
         [files, *command, *peer.environment(place).values(), *map(str, ask.headers)]
     )
     assert "1234" in settings
-    assert "http://127.0.0.1:5678/v1" in settings
+    assert "http://127.0.0.1:5678" in settings
     assert "https://" not in settings
-    assert peer.version() == PEER_PACKAGES[name].version
+    assert peer.version() == OTHERS[name].package().version
     assert peer.foreign
     assert peer.weight() is not None
     assert (peer.scenes or set()) <= {scene.name for scene in measure.SCENES}
+
+
+def test_litellm_in_rust_is_the_same_installation_with_its_core_and_server_in_rust(
+    tmp_path: Path,
+) -> None:
+    program = installed(PEER_PACKAGES["litellm"])
+    place = Place(tmp_path, 1234, 5678)
+    python, rust = OTHERS["litellm"](), OTHERS["litellm-rust"]()
+    assert python.command(place)[0] == rust.command(place)[0] == str(program)
+    assert rust.command(place) == [*python.command(place), "--run_granian"]
+    assert rust.environment(place) == python.environment(place) | {"LITELLM_RUST": "true"}
+
+
+def test_every_gateway_in_rust_has_a_target() -> None:
+    of_shipped = {aim.base for aim in target.TARGETS if aim.peer == target.SHIPPED}
+    assert set(target.RUST) <= set(OTHERS) & of_shipped
 
 
 def test_a_gateway_without_streaming_is_not_measured_in_streams() -> None:

@@ -15,6 +15,7 @@ from bench import __main__ as command
 from bench import figures, floor, load, machine, measure, peers, redis_process, report, table
 from bench.load import Instruments, Setting
 from bench.measure import Scene
+from bench.other_gateways import OTHERS
 from bench.peers import (
     SET_UPS,
     Cached,
@@ -180,6 +181,33 @@ def test_the_bench_leaves_a_failing_gateway_out_and_notes_it_once(
     measured = measure.run([broken], instruments, tmp_path, scale, lambda _: None)
     assert (measured.peers, measured.starts, measured.memory) == ([], {}, {})
     assert measured.notes[0].startswith("program is left out of all: program ended: ")
+
+
+@pytest.mark.parametrize(
+    ("foreign", "failures", "measured"),
+    [(False, 0, 1), (False, 2, 3), (False, 3, 3), (True, 1, 1)],
+)
+def test_a_broken_measurement_of_the_gateway_is_repeated_and_noted(
+    foreign: bool, failures: int, measured: int
+) -> None:
+    """The third failure ends the run; another gateway is left out at its first."""
+    calls: list[int] = []
+    notes: list[str] = []
+
+    def measure_once() -> str:
+        calls.append(len(calls))
+        if len(calls) <= failures:
+            raise load.Broken("7 errors")
+        return "load"
+
+    peer = PeerProgram("", foreign=foreign)
+    if failures < measured:
+        assert measure._tried(peer, "plain", measure_once, notes) == "load"
+    else:
+        with pytest.raises(load.Broken, match="7 errors"):
+            measure._tried(peer, "plain", measure_once, notes)
+    assert len(calls) == measured
+    assert notes == ["program is measured again in plain: 7 errors"] * (measured - 1)
 
 
 def test_the_bench_measures_a_peer_only_in_its_own_scenes(
@@ -388,8 +416,9 @@ def test_a_run_without_floors_leaves_missing_tools_out_and_names_the_commands(
     arguments: list[object] = []
     monkeypatch.setattr(measure, "run", lambda *given: arguments.extend(given))
     monkeypatch.setattr(table, "render", lambda _: "the table")
-    assert command.main(["--peers", "ferrogw,portkey,other"]) == 0
-    measured, notes = arguments[0], arguments[-1]
+    assert command.main(["--peers", "ferrogw,portkey,other", "--rounds", "2"]) == 0
+    measured, scale, notes = arguments[0], arguments[3], arguments[-1]
+    assert scale == msgspec.structs.replace(measure.FULL, rounds=2)
     assert isinstance(measured, list)
     assert [peer.name for peer in measured] == [
         "tiergate",
@@ -400,7 +429,7 @@ def test_a_run_without_floors_leaves_missing_tools_out_and_names_the_commands(
         "nginx is left out: nginx is missing; install it with: dnf install nginx",
         "ferrogw is left out: ferrogw is not installed; install it with: make bench-peers",
         "portkey is left out: node is missing; install it with: dnf install nodejs",
-        "other is left out: there is no such peer; there are: ferrogw, airmux, litellm, portkey",
+        f"other is left out: there is no such peer; there are: {', '.join(OTHERS)}",
         "tiergate-full is left out: redis-server is missing; install it with: dnf install valkey",
     ]
     assert capsys.readouterr().err == "".join(f"bench: {note}\n" for note in notes)

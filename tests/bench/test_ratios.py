@@ -227,6 +227,16 @@ def test_a_target_is_reached_exactly_at_its_value(figure: float, reached: str) -
     assert [single.reached(value) for value in (0.5, 0.45, 0.3, 0.2)] == ["none", *target.MARKS]
 
 
+def test_a_target_may_have_a_goal_without_a_floor() -> None:
+    aim = target.Target("plain", (None, 0.4), "smg", target.SHIPPED)
+    assert [aim.reached(value) for value in (0.39, 0.4)] == ["none", "goal"]
+    measured = also(results({"direct": {"p50": 1.0}, "nginx": FULL, "tiergate": ENOUGH}), aim.peer)
+    seen = lines(table.render(measured))
+    assert seen["tiergate-shipped: requests per CPU-second, c=64 of smg"] == [
+        ["", "0.4x", "", "-", "not measured"]
+    ]
+
+
 def test_the_table_shows_targets_beside_the_measured_figures() -> None:
     measured = results({"direct": {"p50": 1.0}, "nginx": FULL, "tiergate": ENOUGH})
     seen = lines(table.render(measured))
