@@ -75,11 +75,11 @@ bench-samples: dev ## where the CPU of a call goes, plain and with everything on
 trace-call: dev ## the files and functions that one warm call passes, in order: a named model, auto, a stream, a cache hit (TREE=: of another checkout)
 	@.venv/bin/python -m bench.trace_call $(TREE)
 
-bench-fuzz: ## MINUTES (10) of inputs for all that reads bytes, guided by coverage (TARGETS="sse journal": these alone); fails where one fails
+fuzz: ## MINUTES (10) of inputs for all that reads bytes, guided by coverage (TARGETS="sse journal": these alone); fails where one fails
 	@scripts/setup local dev fuzz
 	@nice .venv/bin/python -m tests.fuzz $(or $(MINUTES),10) $(TARGETS)
 
-quick: dev ## a short bench without other gateways that fails where this one costs more than it may
+bench-quick: dev ## a short bench without other gateways that fails where this one costs more than it may
 	@.venv/bin/python -m bench --quick --floors --peers none
 
 bench-chunk: dev ## what the gateway's own code costs a chunk of a stream; fails where it is too much
