@@ -84,7 +84,7 @@ def _read(reply: Any) -> Any:
     if isinstance(reply, ResponseError):
         return ResponseError
     if isinstance(reply, bytes):
-        with suppress(msgspec.DecodeError):
+        with suppress(msgspec.DecodeError, UnicodeDecodeError):  # a cached answer is no message
             return _encode_strings(msgspec.msgpack.decode(reply))
     return reply
 
@@ -117,7 +117,7 @@ def test_a_real_redis_gives_the_same_answers_in_a_simulation(
     report = simulation.simulate(str(seed))
     assert not report.wrong, report.describe()
     names = {path.stem for path in _SCRIPTS.glob("*.lua") if path.read_bytes() in compared.seen}
-    assert names >= ({"draw", "lease"} if seed == 1 else {"meter"}) | {"open", "settle"}
+    assert names >= ({"draw", "lease"} if seed == 7 else {"meter"}) | {"open", "settle"}
 
 
 _COMMANDS = """
