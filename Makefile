@@ -75,10 +75,6 @@ bench-samples: dev ## where the CPU of a call goes, plain and with everything on
 trace-call: dev ## the files and functions that one warm call passes, in order: a named model, auto, a stream, a cache hit (TREE=: of another checkout)
 	@.venv/bin/python -m bench.trace_call $(TREE)
 
-fuzz: ## MINUTES (10) of inputs for all that reads bytes, guided by coverage (TARGETS="sse journal": these alone); fails where one fails
-	@scripts/setup local dev fuzz
-	@nice .venv/bin/python -m tests.fuzz $(or $(MINUTES),10) $(TARGETS)
-
 bench-quick: dev ## a short bench without other gateways that fails where this one costs more than it may
 	@.venv/bin/python -m bench --quick --floors --peers none
 
