@@ -17,6 +17,7 @@ from tests.mutation.survivors import (
 )
 
 _FOLDER = ROOT / ".tools" / "mutation"
+"""The folder of the module that is played; the next module replaces it."""
 
 
 def main(jobs: int, prefix: str) -> int:
@@ -28,8 +29,7 @@ def main(jobs: int, prefix: str) -> int:
     survivors, failed = read_survivors(), False
     for module, tests in modules.items():
         start = _measure_cpu()
-        folder = _FOLDER / module.removesuffix(".py").replace("/", ".")
-        mutants = play_mutants(module, tests, folder, jobs)
+        mutants = play_mutants(module, tests, _FOLDER, jobs)
         unlisted, gone = compare_survivors(mutants, survivors.get(module, ()))
         failed = failed or bool(unlisted or gone)
         counts = Counter(mutant.status for mutant in mutants)
