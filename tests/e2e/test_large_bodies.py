@@ -27,11 +27,11 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-@pytest.mark.parametrize(("size", "apart"), [(1_100_000, 4), (900_000, 0)])
+@pytest.mark.parametrize(("size", "apart"), [(1_100_000, 5), (900_000, 0)])
 def test_p_12_a_large_body_is_read_in_a_thread(
     make: Make, upstream: Upstream, threads: list[str], size: int, apart: int
 ) -> None:
-    """P-12: a thread reads the body, decides, computes the cache key and writes the request."""
+    """P-12: a thread reads the body, looks for objects, decides, makes the cache key and the request."""
 
     def cached(value: Config) -> None:
         value["cache"] = {"default": "on", "ttl": "1h"}
