@@ -236,11 +236,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     prompt_cache: float = 300.0
     """Seconds for which its prompt cache keeps an unused prompt."""
     timers: dict[str, Timers] = msgspec.field(default_factory=lambda: dict(DEFAULT_TIMERS))
-    """The timers by tier; for calls without a tier, by operation.
-
-The head of a whole answer has half of `total`, so that another target has the rest, but at most 10
-minutes: proxies before the gateway wait no longer.
-"""
+    """The timers by tier; for calls without a tier, by operation."""
     proxy: str | None = None
     transport: Literal["own", "stock"] = "own"
     """`stock` if something unusual is in front of the provider: HTTP/2 only, a SOCKS proxy."""

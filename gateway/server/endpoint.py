@@ -26,9 +26,9 @@ _LAST_WRITE_SECONDS = 1.0
 """Seconds in which a client must read the last message of a call that the gateway ends."""
 _RETRYABLE_KINDS = ("overloaded", "rate_limited")
 _SMALL_BODY_BYTES = 65_536
+"""The size in bytes up to which a body has been sent by the time of a refusal."""
 _WRITE_BYTES = 1_000_000
 """Bytes of a stream that are written at once."""
-"""The size in bytes up to which a body has been sent by the time of a refusal."""
 
 
 class Endpoint:
