@@ -28,8 +28,7 @@ LARGE_FRAME_BYTES = 131_072
 """Bytes above which it may: fewer have no room for so many values. Most frames are shorter."""
 _SLICE_BYTES = 65_536
 _STRUCTURAL_BYTES = b",:{["
-_STRUCTURAL_CHARS = (b",", b":", b"{", b"[")
-_VALUE_CHARS = (b",", b"{", b"[")
+_VALUE_BYTES = b",{["
 _WIDE_BYTES = (b"\xf0", b"\xf1", b"\xf2", b"\xf3", b"\xf4")
 """The first bytes of characters above U+FFFF in UTF-8."""
 _WIDE_ESCAPE = re.compile(rb"\\u[dD][89abAB]")
@@ -38,24 +37,28 @@ _WIDE_ESCAPE = re.compile(rb"\\u[dD][89abAB]")
 
 def bound_values(data: bytes) -> int:
     """Return a number that is at least the number of values and names in JSON."""
-    return 1 + sum(map(data.count, _STRUCTURAL_CHARS))
+    return 1 + _count_marks(data, _STRUCTURAL_BYTES)
 
 
 def exceeds(data: bytes, max_values: int) -> bool:
     """True if JSON has more than `max_values` values and names; mostly its size tells."""
-    if len(data) <= max_values or not _may_exceed(data, max_values, _STRUCTURAL_CHARS):
+    if len(data) <= max_values or not _may_exceed(data, max_values, _STRUCTURAL_BYTES):
         return False
     counter = ValueCount(max_values)
     counter.add(data)
     return counter.is_exceeded
 
 
-def _may_exceed(data: bytes, max_values: int, marks: tuple[bytes, ...]) -> bool:
+def _count_marks(data: bytes, marks: bytes) -> int:
+    """Count some characters at once: to count one after another takes three times as long."""
+    return len(data) - len(data.translate(None, marks))
+
+
+def _may_exceed(data: bytes, max_values: int, marks: bytes) -> bool:
     """True if there are more than `max_values` of some characters; the search ends where it is."""
     bound = 1
     for begin in range(0, len(data), _SLICE_BYTES):
-        for mark in marks:
-            bound += data.count(mark, begin, begin + _SLICE_BYTES)
+        bound += _count_marks(data[begin : begin + _SLICE_BYTES], marks)
         if bound > max_values:
             return True
     return False
@@ -64,7 +67,7 @@ def _may_exceed(data: bytes, max_values: int, marks: tuple[bytes, ...]) -> bool:
 def is_large(data: bytes) -> bool:
     """True if work on JSON takes so long that it must not run on the event loop."""
     return len(data) > LARGE_BYTES or (
-        len(data) > LARGE_FRAME_BYTES and _may_exceed(data, _MANY_VALUES, _VALUE_CHARS)
+        len(data) > LARGE_FRAME_BYTES and _may_exceed(data, _MANY_VALUES, _VALUE_BYTES)
     )
 
 
@@ -137,6 +140,6 @@ class ValueCount:
         unquoted_bytes = b"".join(parts[self._in_text :: 2])
         self._in_text = (self._in_text + len(parts) - 1) % 2
         self._text_count += len(parts) // 2
-        self.count += len(unquoted_bytes) - len(unquoted_bytes.translate(None, _STRUCTURAL_BYTES))
+        self.count += _count_marks(unquoted_bytes, _STRUCTURAL_BYTES)
         # A value has at most two strings, itself and its name: more of them are not JSON.
         self.is_exceeded = self.count > self.max_values or self._text_count > 2 * self.max_values
