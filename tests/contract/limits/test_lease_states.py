@@ -4,7 +4,7 @@ Real scripts run in a real Redis, on a clock of the test. Three gateways serve c
 by reservations. They lose Redis, answers of Redis, and their lives; leases expire; Redis is flushed,
 or replaced by a replica that is behind. At each step the calls that ended have cost no more, with
 what running ones may cost, than the budget. Nor is the counter in Redis above it, except by what a
-replica had reserved for calls that have ended: docs/design/leases.md, "Too much after a failover".
+replica had reserved for calls that have ended: docs/design/leases.md, "Counted twice".
 """
 
 import asyncio
