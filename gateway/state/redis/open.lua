@@ -67,7 +67,8 @@ for _, key in ipairs({ spent, users }) do
     end
   end
 end
--- Reservations that have expired are charged: no gateway restores them, and no ledger may have them.
+-- Reservations that have expired are charged: the ledger may not have them. If a gateway restores one
+-- after all, restore.lua takes the charge off.
 for _, packed in ipairs(epoch and redis.call('HVALS', holds) or {}) do
   local hold = cmsgpack.unpack(packed)
   for _, entry in ipairs(hold[3] and hold[2] or {}) do

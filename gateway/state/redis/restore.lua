@@ -6,12 +6,27 @@
 --        in meter.lua
 -- Answer the number of reservations that the server did not know, or not all of
 local MONEY = 4
-local spent, running, holds, ends, users = KEYS[1], KEYS[3], KEYS[4], KEYS[5], KEYS[7]
+local spent, running, holds, ends, told = KEYS[1], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local users = KEYS[7]
 local ask = cmsgpack.unpack(ARGV[1])
 local now, restored = ask[1], 0
 
 local function whole(number)
   return string.format('%.0f', number)
+end
+
+-- Returns the hash of a counter, as in meter.lua.
+local function home(field)
+  return string.find(field, '^[^|]*|[^|]*|user=') and users or spent
+end
+
+-- Takes what was charged for an expired reservation off again, as the counter begins with all that
+-- runs. A counter that has begun has it once.
+local function uncharge(field, amount)
+  local charged = tonumber(redis.call('HGET', told, '+' .. field) or 0)
+  if charged > 0 and redis.call('HEXISTS', home(field), field) == 0 then
+    redis.call('HSET', told, '+' .. field, whole(math.max(0, charged - amount)))
+  end
 end
 
 if now == 0 then
@@ -27,6 +42,7 @@ for _, call in ipairs(ask[2]) do
     known[entry[2]] = (known[entry[2]] or 0) + entry[3]
     if hold[3] then -- it has expired and goes on: its reservation runs again
       redis.call('HINCRBY', running, entry[2], whole(entry[3]))
+      uncharge(entry[2], entry[3])
     end
   end
   for _, entry in ipairs(call[3]) do
@@ -35,9 +51,8 @@ for _, call in ipairs(ask[2]) do
     if amount > 0 or not known[field] then
       redis.call('HINCRBY', running, field, whole(amount))
       -- A counter that has not begun yet begins with what is reserved of it.
-      local home = string.find(field, '^[^|]*|[^|]*|user=') and users or spent
-      if kind == MONEY and redis.call('HEXISTS', home, field) == 1 then
-        redis.call('HINCRBY', home, field, whole(amount))
+      if kind == MONEY and redis.call('HEXISTS', home(field), field) == 1 then
+        redis.call('HINCRBY', home(field), field, whole(amount))
       end
       hold[2][#hold[2] + 1] = { kind, field, amount }
       restored = restored + 1

@@ -411,7 +411,7 @@ async def test_a_call_whose_reservation_is_known_in_part_is_restored_in_full(
     await store.confirm(server.tenant, time.time())
     await asyncio.sleep(QUIET)
     assert isinstance(await server.ask("c3", seed=0, store=1), Admitted)
-    assert server.count() == 100 + 200 + 100 + 100
+    assert server.count() == 100 + 200 + 100
 
 
 async def test_counters_from_before_there_were_epochs_go_on(server: Server) -> None:
