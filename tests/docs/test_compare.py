@@ -13,7 +13,7 @@ SOURCE = re.compile(r"\[[^]]+\](?:\(https://[^)\s]+\)|\[([\w-]+)\])")
 CLAIMED = {
     "litellm": ("less", "less"),
     "portkey": ("less", "less"),
-    "ferrogw": ("less", "less"),
+    "ferrogw": ("less", "more"),
     "nginx": ("more", "more"),
 }
 """Requests per CPU-second compared with this gateway: as a plain relay, and with everything on."""
