@@ -200,12 +200,15 @@ def test_the_tool_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_last_of_two_equal_names_counts() -> None:
-    """A repeated name has its last value, as in any JSON reader, and goes on once."""
+    """A repeated name has its last value, as in any JSON reader, and goes on once.
+
+    The first value may be no JSON, so the body is read in full, although its tools are known.
+    """
     raw = body(tools())
     for _ in range(3):
         OPENAI_CHAT.read(raw)
     twice = raw[:-1] + b',"model":"other"}'
     request = OPENAI_CHAT.read(twice)
-    assert isinstance(request.parsed, LazyObject)
+    assert not isinstance(request.parsed, LazyObject)
     assert request.prompt.model == request.value["model"] == "other"
     assert request.value is request.value  # read once
