@@ -212,3 +212,12 @@ def test_the_last_of_two_equal_names_counts() -> None:
     assert not isinstance(request.parsed, LazyObject)
     assert request.prompt.model == request.value["model"] == "other"
     assert request.value is request.value  # read once
+
+
+def test_a_body_with_known_tools_is_read_in_full_once() -> None:
+    raw = body(tools())
+    for _ in range(2):
+        OPENAI_CHAT.read(raw)
+    request = OPENAI_CHAT.read(raw)
+    assert isinstance(request.parsed, LazyObject)
+    assert request.value is request.value
