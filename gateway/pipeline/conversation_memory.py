@@ -1,7 +1,6 @@
 """Keep what later calls of a conversation need: notes of reasoning, and stored answers."""
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from functools import partial
 from typing import Any
 
 from gateway.cache.cached_response import CachedResponse
@@ -13,7 +12,6 @@ from gateway.cache.response_store import (
     refuse_foreign,
     should_store,
 )
-from gateway.core import json_size
 from gateway.core.call import Call, Key
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.owned_object import ObjectPlace
@@ -102,10 +100,7 @@ class ConversationMemory:
             return
         response_body: bytes | None = answer_body
         if request.body.prompt.stream:
-            is_large = len(answer_body) > json_size.LARGE_FRAME_BYTES
-            response_body = await LargeWork().run(
-                partial(StreamTape().add, answer_body), is_large=is_large
-            )
+            response_body = await LargeWork().read(StreamTape().add, answer_body)
         target, target_dialect = request.plan.targets[0], request.plan.dialects[0]
         if response_body is not None:
             await responses.save(
@@ -145,10 +140,7 @@ class ConversationMemory:
             tape = StreamTape()
 
             async def save_chunk(data: bytes) -> None:
-                is_large = len(data) > json_size.LARGE_FRAME_BYTES
-                response_body = await response.large_work.run(
-                    partial(tape.add, data), is_large=is_large
-                )
+                response_body = await response.large_work.read(tape.add, data)
                 if response_body is not None:
                     await _save_response(responses, request, response, response_body)
 

@@ -7,7 +7,9 @@ search for cycles among objects: it took up to 54 ms where a request has 200,000
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
+from gateway.core import json_size
 from gateway.telemetry.process import pause_cycle_search
 
 
@@ -23,6 +25,11 @@ class LargeWork:
             return work()
         async with self._lock:
             return await asyncio.to_thread(_run_without_cycle_search, work)
+
+    async def read[T](self, read: Callable[[bytes], T], data: bytes) -> T:
+        """Read JSON, or frames with it: on the loop if they are as short as most frames are."""
+        is_large = len(data) > json_size.LARGE_FRAME_BYTES
+        return await self.run(partial(read, data), is_large=is_large)
 
 
 def _run_without_cycle_search[T](work: Callable[[], T]) -> T:

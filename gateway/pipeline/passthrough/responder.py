@@ -174,7 +174,7 @@ class PassThroughResponder:
         max_bytes = _MAX_LIST_BYTES if endpoint.lists else _MAX_JSON_BYTES
         body = await collect_body(response, exchange.timers, exchange.deadline, max_bytes)
         await response.close()
-        value = {} if endpoint.lists else await self._read(answer.read_object, body)
+        value = {} if endpoint.lists else await self._large_work.read(answer.read_object, body)
         # From here on the cost is known, also if the client gets an error.
         if endpoint.bills_answer:
             account.usage = read_usage(endpoint, account.call.dialect, exchange.facts.value, value)
@@ -194,11 +194,6 @@ class PassThroughResponder:
             ],
             body=body,
         )
-
-    async def _read[T](self, read: Callable[[bytes], T], body: bytes) -> T:
-        """Read an answer: in a thread if it is long."""
-        is_large = len(body) > json_size.LARGE_FRAME_BYTES
-        return await self._large_work.run(partial(read, body), is_large=is_large)
 
     async def _find_served_model(self, exchange: Exchange, value: dict[str, Json]) -> None:
         """Price a call that names no model by the model that its answer names."""
@@ -224,7 +219,7 @@ class PassThroughResponder:
         queries = dict(parse_qsl(exchange.request.query))
         pages_left = 1 if _BACKWARD_CURSORS & queries.keys() else _MAX_PAGES
         while True:
-            page = await self._read(
+            page = await self._large_work.read(
                 partial(read_page, list_member=endpoint.endpoint.list_member), body
             )
             if page is None:
@@ -285,7 +280,7 @@ class PassThroughResponder:
         items: list[Json] = [value]
         if endpoint.lists:
             body = await self._keep_own_objects(exchange, body)
-            value = await self._read(answer.read_object, body)
+            value = await self._large_work.read(answer.read_object, body)
             items = value.get(endpoint.list_member) or []
         for item in items if endpoint.makes else ():
             made_objects += find_result_objects(endpoint.makes, item)

@@ -12,12 +12,10 @@ If a reservation is refused, the session ends.
 """
 
 from collections.abc import Awaitable, Callable
-from functools import partial
 
 import msgspec
 from websockets.frames import Frame
 
-from gateway.core import json_size
 from gateway.core.call import Call
 from gateway.core.call_accounting import AttemptAccount
 from gateway.core.clocks import Clocks
@@ -206,7 +204,7 @@ class SessionAccounting:
             await self.check_message(message)
         except ProblemError as error:
             raise _end_by(error.problem) from None
-        chance = await self._read(self._reader.find_start_chance, message)
+        chance = await self._large_work.read(self._reader.find_start_chance, message)
         if chance == "none":
             return
         if self._next is None:
@@ -224,7 +222,9 @@ class SessionAccounting:
     async def see_provider_frame(self, frame: Frame) -> None:
         """See FrameObserver."""
         message = self._provider_message.add(frame)
-        for event in () if message is None else await self._read(self._reader.read, message):
+        if message is None:
+            return
+        for event in await self._large_work.read(self._reader.read, message):
             match event:
                 case ResponseStarted(id):
                     await self._start_response(id)
@@ -234,11 +234,6 @@ class SessionAccounting:
                     await self._end_response(id, usage, finish)
                 case TranscriptionEnded(model, usage):
                     await self._record_transcription(model, usage)
-
-    async def _read[T](self, read: Callable[[bytes], T], message: bytes) -> T:
-        """Read a message: in a thread if it is long."""
-        is_large = len(message) > json_size.LARGE_FRAME_BYTES
-        return await self._large_work.run(partial(read, message), is_large=is_large)
 
     def close(self, end: SessionEnd) -> None:
         """Close all accounts: the session has ended."""

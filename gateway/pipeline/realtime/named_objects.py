@@ -1,9 +1,8 @@
 """The objects that messages of a session name, as files: a key reaches its own alone."""
 
 from collections.abc import Callable
-from functools import partial
 
-from gateway.core import json_size, jsonio
+from gateway.core import jsonio
 from gateway.core.call import Key
 from gateway.core.errors import invalid_request
 from gateway.core.object_ids import NamedObject, find_objects, may_name_objects
@@ -30,9 +29,7 @@ class SessionObjectGuard:
 
         Raises ProblemError.
         """
-        named_objects = await self._large_work.run(
-            partial(self._find, message), is_large=len(message) > json_size.LARGE_FRAME_BYTES
-        )
+        named_objects = await self._large_work.read(self._find, message)
         if not named_objects:
             return
         found = await self._guard.find_call_place(key, named_objects)
