@@ -165,7 +165,9 @@ class Engine:
         )
         look = partial(call_may_name_objects, dialect.name, body.raw, prompt.members)
         if await self._large_work.run(look, is_large=is_large):
-            call_features.object_place = await self._find_object_place(call, dialect, body)
+            call_features.object_place = await self._find_object_place(
+                call, dialect, body, is_large=is_large
+            )
 
         context = await context_loader.load(router, call, call_features)
         decision_recorder = DecisionRecorder(router, call_features, dialect, context)
@@ -227,7 +229,7 @@ class Engine:
             return await self._ask_upstream(request, account, decision_recorder, subscriber)
 
     async def _find_object_place(
-        self, call: Call, dialect: Dialect, body: RequestBody
+        self, call: Call, dialect: Dialect, body: RequestBody, *, is_large: bool
     ) -> ObjectPlace | None:
         """Find the provider account with the objects that a call names. Raises ProblemError."""
         if self._objects is None:
@@ -236,7 +238,7 @@ class Engine:
         def find() -> list[NamedObject]:
             return find_objects(CALL_MARKS[dialect.name].api, body.raw, body.value)
 
-        named_objects = await self._large_work.run(find, is_large=json_size.is_large(call.body))
+        named_objects = await self._large_work.run(find, is_large=is_large)
         return await self._objects.find_call_place(call.key, named_objects)
 
     def _check_load(self, decision: Decision) -> None:
@@ -453,7 +455,9 @@ class Engine:
             body.prompt, call.dialect, call.key, call.options, translatable, call.hints
         )
         if call_may_name_objects(dialect.name, body.raw, body.prompt.members):
-            call_features.object_place = await self._find_object_place(call, dialect, body)
+            call_features.object_place = await self._find_object_place(
+                call, dialect, body, is_large=json_size.is_large(call.body)
+            )
         context = await self._context_loader.load(self.router, call, call_features, may_ask=False)
         decision, plan = decide(self.router, call_features, dialect, context)
         plan = self._upstream.exclude_unavailable(plan, decision.tier)
