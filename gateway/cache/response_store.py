@@ -15,8 +15,8 @@ one by one if a provider wrote their ids.
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from functools import partial
 from itertools import batched
+from typing import NamedTuple
 
 import msgspec
 
@@ -191,6 +191,15 @@ class _Entry(msgspec.Struct, frozen=True, kw_only=True):
     """True if the provider keeps the answer too."""
 
 
+class _WrittenAnswer(NamedTuple):
+    """An answer as the store takes it."""
+
+    id: str
+    entry: bytes
+    foreign_items: list[tuple[str, bytes]]
+    """The items whose ids do not tell which answer has them, by id."""
+
+
 _ENTRY_CODEC, _ITEM_CODEC = VersionedCodec(_Entry), VersionedCodec(StoredItem)
 
 
@@ -275,24 +284,34 @@ class SavedResponses:
         `kept_by_provider`: the provider keeps the answer too. An answer without an id is not
         stored, nor one that is neither completed nor incomplete.
         """
+
+        def write() -> _WrittenAnswer | None:
+            stored_response = log_probs.shorten(response, log_probs.OPENAI_MEMBER)
+            value = _read_object(stored_response)
+            id = value.get("id")
+            if value.get("status") not in ("completed", "incomplete") or not isinstance(id, str):
+                return None
+            entry = _Entry(
+                input=None if _is_provider_bound(body) else _encode_input(body),
+                response=stored_response,
+                provider=provider,
+                account=account,
+                kept=kept_by_provider,
+            )
+            foreign_items = [
+                (name, _ITEM_CODEC.write(item))
+                for name, item in _index_output(entry).items()
+                if read_response_id(name) != id
+            ]
+            return _WrittenAnswer(id, _ENTRY_CODEC.write(entry), foreign_items)
+
         is_large = len(response) > json_size.LARGE_FRAME_BYTES
-        read = partial(_read_stored, response)
-        id, response = await asyncio.to_thread(read) if is_large else read()
-        if id is None:
-            return
-        entry = _Entry(
-            input=None if _is_provider_bound(body) else _encode_input(body),
-            response=response,
-            provider=provider,
-            account=account,
-            kept=kept_by_provider,
-        )
-        write = partial(_write_items, entry, id)
-        foreign_items = await asyncio.to_thread(write) if is_large else write()
-        await asyncio.gather(
-            self._answers.put(self._make_name(key, id), _ENTRY_CODEC.write(entry), self._ttl),
-            *(self._put_item(key, name, data) for name, data in foreign_items),
-        )
+        answer = await asyncio.to_thread(write) if is_large else write()
+        if answer is not None:
+            await asyncio.gather(
+                self._answers.put(self._make_name(key, answer.id), answer.entry, self._ttl),
+                *(self._put_item(key, name, item) for name, item in answer.foreign_items),
+            )
 
     async def find(self, key: Key, id: str) -> bytes:
         """Return a stored answer. Raises ProblemError: not_found."""
@@ -471,23 +490,6 @@ def _list_items(entry: _Entry) -> list[bytes]:
     """List the items of an answer, byte for byte."""
     output = jsonio.read_members(entry.response).get("output")
     return split_list(None if output is None else bytes(memoryview(output)))
-
-
-def _read_stored(response: bytes) -> tuple[str | None, bytes]:
-    """Return the id of an answer and what is stored of it; no id if it is not stored."""
-    response = log_probs.shorten(response, log_probs.OPENAI_MEMBER)
-    value = _read_object(response)
-    id, has_ended = value.get("id"), value.get("status") in ("completed", "incomplete")
-    return (id if has_ended and isinstance(id, str) else None), response
-
-
-def _write_items(entry: _Entry, id: str) -> list[tuple[str, bytes]]:
-    """Write the items of an answer whose ids do not tell which answer has them."""
-    return [
-        (name, _ITEM_CODEC.write(item))
-        for name, item in _index_output(entry).items()
-        if read_response_id(name) != id
-    ]
 
 
 def _index_output(entry: _Entry) -> dict[str, StoredItem]:
