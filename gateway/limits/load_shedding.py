@@ -231,13 +231,17 @@ def _count_free_bytes(reach: MemoryReach) -> float:
 class MemoryReservation:
     """The memory that one request may need for the part of its body that it announced or sent."""
 
-    __slots__ = ("_bytes", "_needs", "_shedder")
+    __slots__ = ("_bytes_by_purpose", "_shedder")
 
     def __init__(self, shedder: LoadShedder) -> None:
         self._shedder = shedder
-        self._bytes = 0
-        self._needs: dict[str, int] = {}
+        self._bytes_by_purpose: dict[str, int] = {}
         """The bytes for its size, for its values and for wide texts."""
+
+    @property
+    def reserved_bytes(self) -> int:
+        """The bytes that it has reserved for all purposes."""
+        return sum(self._bytes_by_purpose.values())
 
     def reserve_body(self, size: int) -> None:
         """Reserve the memory that a body of this size needs in all.
@@ -263,11 +267,12 @@ class MemoryReservation:
 
     def _reserve(self, purpose: str, needed_bytes: int) -> None:
         """Reserve what a purpose needs more than it has."""
-        shedder, extra_bytes = self._shedder, needed_bytes - self._needs.get(purpose, 0)
+        shedder = self._shedder
+        extra_bytes = needed_bytes - self._bytes_by_purpose.get(purpose, 0)
         if extra_bytes <= 0:
             return
         if extra_bytes > shedder.count_free_bytes():
-            if not shedder.fits(self._bytes + extra_bytes):
+            if not shedder.fits(self.reserved_bytes + extra_bytes):
                 message = (
                     "This request body needs more memory than the gateway has (server.max_memory)."
                 )
@@ -276,11 +281,9 @@ class MemoryReservation:
                 "The gateway has no memory for this body now. Try again shortly."
             )
         shedder.reserved_bytes += extra_bytes
-        self._bytes += extra_bytes
-        self._needs[purpose] = needed_bytes
+        self._bytes_by_purpose[purpose] = needed_bytes
 
     def release(self) -> None:
         """Release all that the request has reserved."""
-        self._shedder.reserved_bytes -= self._bytes
-        self._bytes = 0
-        self._needs.clear()
+        self._shedder.reserved_bytes -= self.reserved_bytes
+        self._bytes_by_purpose.clear()

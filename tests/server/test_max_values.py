@@ -127,7 +127,7 @@ async def test_a_refused_body_is_read_to_its_end_and_not_stored() -> None:
     pieces = [b"[" * 60_000] * 100
     with pytest.raises(ProblemError, match="JSON values"):
         await BodyReader(ServerPart()).read(client_sending(*pieces), None, memory)
-    assert memory._bytes < 5 * 400_000
+    assert memory.reserved_bytes < 5 * 400_000
     with pytest.raises(ProblemError, match="larger than 1,000,000 bytes"):
         await BodyReader(ServerPart(max_body=1_000_000)).read(
             client_sending(*pieces), None, memory_reservation()
