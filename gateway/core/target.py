@@ -147,7 +147,7 @@ class Timers(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds to connect, with DNS and TLS."""
     headers: float = 60.0
     whole_headers: float | None = None
-    """The same for a whole answer, which a provider writes before it sends the head.
+    """Seconds until the head of a whole answer, which a provider writes before it sends the head.
 
     None: as `headers`.
     """

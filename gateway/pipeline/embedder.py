@@ -25,7 +25,7 @@ ID_SUFFIX = ".near"
 
 
 class EmbedderTrust(CoolDown):
-    """The pause of an embedding model that fails, and the number of vectors that it did not give.
+    """Pauses an embedding model that fails, and counts the vectors that did not come.
 
     `event` is the name of what it logs.
     """

@@ -23,7 +23,7 @@ from gateway.upstream.relay import DirectRelay, get_inspector, iterate_frames, s
 from gateway.upstream.upstream_request import UpstreamRequest, UpstreamResponse
 
 _HINT = "With `x-tiergate-complete: on` another target finishes an answer that breaks off."
-"""What a developer can do about a stream that broke off."""
+"""A sentence for the developer whose stream broke off."""
 
 
 class StreamRelay:

@@ -28,7 +28,7 @@ class EscalationTotals:
         self.answers = 0
         """Answers that this configuration would check."""
         self.unknown = 0
-        """Those of them that nobody checked, or that were checked as answers of another tier."""
+        """Answers among them that nobody checked, or that somebody checked for another tier."""
         self.escalated = 0
         """Answers with a fault, whose tier above would be asked."""
         self.already = 0
