@@ -222,17 +222,26 @@ class World:
     def _silent(self, figures: bytes) -> None:
         """Check that a gateway leaves no key or prompt behind, and that its files are private."""
         data_by_name = {"log": repr(self.log).encode(), "metrics": figures}
-        for path in sorted((self.folder / "data").rglob("*")):
-            if path.is_file():
-                assert path.stat().st_mode & 0o077 == 0, f"others may read {path.name}"
-            if (
-                path.is_file()
-                and not set(path.relative_to(self.folder / "data").parts) & _MAY_HOLD_PROMPTS
-            ):
-                data_by_name[path.name] = path.read_bytes()
+        while True:
+            try:
+                data_by_name |= self._read_files()
+                break
+            except FileNotFoundError:
+                pass  # SQLite moved its log into the file next to it: read all once more
         for name, data in data_by_name.items():
             for canary in (SECRET, OTHER, PROMPT):
                 assert canary.encode() not in data, (name, canary)
+
+    def _read_files(self) -> dict[str, bytes]:
+        """Return the files that may hold no prompt, by name; check that others cannot read any."""
+        data_by_name: dict[str, bytes] = {}
+        folder = self.folder / "data"
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                assert path.stat().st_mode & 0o077 == 0, f"others may read {path.name}"
+                if not set(path.relative_to(folder).parts) & _MAY_HOLD_PROMPTS:
+                    data_by_name[path.name] = path.read_bytes()
+        return data_by_name
 
     async def _stop(self) -> None:
         for listening in self._server.servers:
