@@ -1,9 +1,9 @@
-"""Limits before a call reaches a provider, and the settlement after the call.
+"""Limits before a call reaches a provider.
 
 A call gets all that it needs of its limits and budgets at once. Otherwise the limiter refuses it,
 or moves it to a cheaper tier. The limiter reserves the most that a call may cost, so that calls
-that run together cannot overspend. When the call ends, the limiter replaces the reserved amount
-with the used one.
+that run together cannot overspend. `settlement.py` replaces the reserved amount with the used one
+when the call has ended.
 
 The limiter asks the counter store once for a call. It asks once more if a budget moves the call to
 a cheaper tier. It also asks once more if a counter is missing, as for the first call of a window.
@@ -13,7 +13,7 @@ The second request names all options.
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -55,12 +55,13 @@ from gateway.limits.counters import (
     Scopes,
     collect_scopes,
 )
-from gateway.limits.leases import SETTLE_SECONDS, TICK_SECONDS, Leases
+from gateway.limits.leases import TICK_SECONDS, Leases
 from gateway.limits.output_fit import fit_plan
 from gateway.limits.rate_view import find_tightest
 from gateway.limits.reconciliation import UnsettledCalls, restore_nothing
 from gateway.limits.refusals import UNCOUNTED_PROBLEM, make_refusal_error, make_unbounded_error
 from gateway.limits.rules import LimitRules
+from gateway.limits.settlement import Settlement
 from gateway.limits.user_bound import UserBound
 from gateway.state.errors import StoreUnavailable
 from gateway.telemetry.log import Log
@@ -125,8 +126,6 @@ class Limiter:
         self._counter_store = counter_store
         self._log = log
         self._reports = BudgetReports(log, alert)
-        self._make_local_store = make_local_store
-        self._local_store = make_local_store()
         self._fails_closed = fails_closed
         self._share_count = share_count
         self._wall, self._clock = wall, clock
@@ -148,16 +147,13 @@ class Limiter:
                 folder=lease_folder,
             )
         )
+        self._settlement = Settlement(
+            counter_store, self._unsettled, self._leases, make_local_store, log
+        )
+        self._settlement.fails_closed = fails_closed
         self._reservations: dict[str, HeldDemands] = {}
         """The demands that each running call has reserved, by call id."""
-        self._ended_calls: dict[tuple[str, Scopes], list[EndedCall]] = {}
-        """Ended calls that `counter_store` has counted and not settled, by tenant and owners. The
-        limiter settles each group at once."""
-        self._local_ended_calls: list[tuple[HeldDemands, EndedCall]] = []
-        """Ended calls that another store has counted."""
         self._output_lengths: dict[str, OutputLengths] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._is_lost = False
         self.excess_micro_usd = 0
         """Micro-USD that calls cost beyond what hard budgets had reserved for them."""
         self.tenants: set[str] = set()
@@ -172,7 +168,7 @@ class Limiter:
             self._limits = limits
             self._user_bound.forget()
             self._reports.forget()
-        self._fails_closed = fails_closed
+        self._fails_closed = self._settlement.fails_closed = fails_closed
         if self._leases is not None:
             self._leases.is_enabled = not fails_closed
 
@@ -230,8 +226,8 @@ class Limiter:
         try:
             name = await self._user_bound.find_name(self._counter_store, *claim)
         except StoreUnavailable:
-            self._report_loss(is_lost=True)
-            name = await UserBound().find_name(self._local_store, *claim)
+            self._settlement.report_loss()
+            name = await UserBound().find_name(self._settlement.local_store, *claim)
         return msgspec.structs.replace(usage_bound, end_user=name)
 
     async def _admit(
@@ -339,19 +335,7 @@ class Limiter:
             self.excess_micro_usd += excess
             if excess:
                 self._reports.report_excess(row, excess)
-        if not (self._ended_calls or self._local_ended_calls):
-            loop = asyncio.get_running_loop()
-            if self._leases is not None and self._leases.has_lease:
-                loop.call_later(SETTLE_SECONDS, self._begin_settling)
-            else:
-                loop.call_soon(self._begin_settling)
-        group_key = reservation.tenant, reservation.scopes
-        if reservation.counter_store is not self._counter_store:
-            self._local_ended_calls.append((reservation, ended_call))
-        elif (ended_calls := self._ended_calls.get(group_key)) is not None:
-            ended_calls.append(ended_call)
-        else:
-            self._ended_calls[group_key] = [ended_call]
+        self._settlement.add(reservation, ended_call)
 
     async def settle_dead(
         self, tenant: str, ended_calls: Sequence[EndedCall], scopes: Scopes = ALL_SCOPES
@@ -360,12 +344,7 @@ class Limiter:
 
         If the counter store is unavailable, the limiter remembers them and settles them later.
         """
-        try:
-            await self._counter_store.settle_all(tenant, ended_calls, scopes)
-        except StoreUnavailable:
-            self._report_loss(is_lost=True)
-            for ended_call in ended_calls:
-                self._unsettled.add_unsettled(tenant, ended_call)
+        await self._settlement.settle_all(tenant, ended_calls, scopes)
 
     async def reclaim_leases(self) -> None:
         """Return what dead processes have left of their leases; later if the store is away."""
@@ -422,9 +401,7 @@ class Limiter:
 
     async def wait_settled(self) -> None:
         """Wait until all ended calls are settled."""
-        self._begin_settling()
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._settlement.wait()
 
     async def close(self) -> None:
         """Settle all ended calls, and return all leases."""
@@ -522,7 +499,7 @@ class Limiter:
         if is_single and options[0].template.has_only_money and self._lease(call, options[0]):
             return PASSED
         # Start this first: the last reservation of a client must not refuse its next call.
-        self._begin_settling()
+        self._settlement.begin()
         try:
             if is_single:
                 answer = await self._ask_single(usage_bound, options, now, decide_again)
@@ -530,8 +507,8 @@ class Limiter:
                 answer = await self._ask_store(
                     counter_store, usage_bound, options, now, decide_again
                 )
-            if self._is_lost and counter_store is self._counter_store:
-                self._report_loss(is_lost=False)
+            if counter_store is self._counter_store:
+                self._settlement.report_return()
         except asyncio.CancelledError:  # the store may have granted it all the same
             all_scopes = collect_scopes(
                 [demand for candidate in options for demand in candidate.template.demands]
@@ -540,7 +517,7 @@ class Limiter:
                 self._hold(call, counter_store, options[0], scopes=all_scopes)
             raise
         except StoreUnavailable:
-            self._report_loss(is_lost=True)
+            self._settlement.report_loss()
             if decide_again is not None and earlier is None:
                 return await self._reserve_alone(usage_bound, options, now, decide_again)
             if self._needs_store(options[0].demands):
@@ -617,13 +594,17 @@ class Limiter:
         if self._needs_store(options[0].demands):
             raise ProblemError(UNCOUNTED_PROBLEM) from None
         options[:] = self._find_local_options(options)
-        answer = await self._ask_store(self._local_store, usage_bound, options, now, decide_again)
+        answer = await self._ask_store(
+            self._settlement.local_store, usage_bound, options, now, decide_again
+        )
         if isinstance(answer, Refusal):
             if is_leased:
                 self._unsettled.add_unsettled(tenant, (call.id, 0, 0))
             return answer
         shared_demands = hard_demands if is_leased else ()
-        self._hold(call, self._local_store, options[answer.choice], shared=shared_demands)
+        self._hold(
+            call, self._settlement.local_store, options[answer.choice], shared=shared_demands
+        )
         for demand in answer.warnings:
             self._reports.report_soft(demand.owner(tenant), demand)
         return answer
@@ -726,74 +707,3 @@ class Limiter:
                 for spend in spends:
                     self._unsettled.mark_seeded(spend)
         raise StoreUnavailable
-
-    def _begin_settling(self) -> None:
-        if self._ended_calls or self._local_ended_calls:
-            self._run_in_background(self._settle_ended(), at_once=True)
-
-    async def _settle_ended(self) -> None:
-        """Settle all calls that have ended and are not settled yet."""
-        ended_calls, self._ended_calls = self._ended_calls, {}
-        local_calls, self._local_ended_calls = self._local_ended_calls, []
-        if not await self._flush_leases():
-            # The store must hear first that a call was served from a lease, then that it ended.
-            for (tenant, _), calls in ended_calls.items():
-                for ended_call in calls:
-                    self._unsettled.add_unsettled(tenant, ended_call)
-            ended_calls = {}
-        for (tenant, owner_scopes), calls in ended_calls.items():
-            await self.settle_dead(tenant, calls, owner_scopes)
-        for reservation, ended_call in local_calls:
-            await reservation.counter_store.settle_all(reservation.tenant, (ended_call,))
-            if reservation.shared_demands:
-                self._unsettled.add_unsettled(reservation.tenant, ended_call)
-            self._unsettled.add_local_call(reservation.tenant, reservation.demands, ended_call[2])
-        if self._unsettled.has_any and not self._is_lost:  # left over from a loss that is over
-            self._repay()
-
-    async def _flush_leases(self) -> bool:
-        """Tell the store of calls served from leases. Return False if it is unavailable."""
-        if self._leases is None:
-            return True
-        try:
-            await self._leases.flush()
-        except StoreUnavailable:
-            self._report_loss(is_lost=True)
-            return False
-        return True
-
-    def _repay(self) -> None:
-        async def repay() -> None:
-            if not await self._flush_leases():
-                return
-            try:
-                await self._unsettled.repay()
-            except StoreUnavailable:
-                self._report_loss(is_lost=True)  # the limiter tries the rest again later
-            except ProblemError:
-                return  # the ledger cannot be read: try again later
-
-        self._run_in_background(repay())
-
-    def _report_loss(self, *, is_lost: bool) -> None:
-        if is_lost is self._is_lost:
-            return
-        self._is_lost = is_lost
-        text = "counted for all again"
-        if is_lost:
-            budgets = "budgets" if self._fails_closed else "hard budgets"
-            text = f"counted in this process alone, calls under {budgets} refused"
-        self._log("limits", text=text)
-        if is_lost:
-            # The counts of an earlier loss are out of date.
-            self._local_store = self._make_local_store()
-        elif self._unsettled.has_any:
-            self._repay()
-
-    def _run_in_background(
-        self, coroutine: Coroutine[object, object, None], *, at_once: bool = False
-    ) -> None:
-        """Run a coroutine in the background; `at_once` starts it before anything else runs."""
-        task = asyncio.Task(coroutine, loop=asyncio.get_running_loop(), eager_start=at_once)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)

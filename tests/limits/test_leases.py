@@ -626,15 +626,15 @@ async def test_the_store_hears_of_a_leased_call_before_it_hears_of_its_end() -> 
     await stage.end("c1")
     assert stage.gate._unsettled.has_any
     stage.store.lost = False
-    stage.gate._is_lost = False
-    stage.gate._repay()
+    stage.gate._settlement.is_store_lost = False
+    stage.gate._settlement._repay()
     await stage.gate.wait_settled()
     assert stage.store.heard[1:] == [f"draw c1 {HELD}", "end c1 19"]
     stage.store.lost = True
     await stage.ask("c2")
-    stage.gate._repay()
+    stage.gate._settlement._repay()
     await stage.gate.wait_settled()
-    assert stage.gate._is_lost
+    assert stage.gate._settlement.is_store_lost
 
 
 async def test_a_leased_call_that_a_limit_refuses_gives_its_money_back() -> None:

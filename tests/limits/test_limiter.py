@@ -499,7 +499,7 @@ async def test_a_second_outage_does_not_lose_the_spending_of_the_first() -> None
     stage.meter.lost = True
     await stage.gate.wait_settled()
     stage.meter.lost = False
-    stage.gate._report_loss(is_lost=True)
+    stage.gate._settlement.report_loss()
     await stage.ask("c3")
     await stage.gate.wait_settled()
     assert await stage.used() == 19 + 19 + 2 * HELD

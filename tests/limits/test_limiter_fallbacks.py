@@ -58,7 +58,7 @@ async def test_a_clock_that_jumps_within_a_window_renews_no_budget() -> None:
 async def test_in_a_second_outage_the_process_counts_from_the_ledgers_current_sum() -> None:
     """SEC-BUDGET 6: this process's count from the first loss is old and would leave too much."""
     stage = ObservedLimiter(budget("0.01", hard=False, soft=1))
-    stage.gate._make_local_store = MemoryCounters
+    stage.gate._settlement._make_local_store = MemoryCounters
     stage.meter.lost = True
     await stage.ask("c1")
     await stage.end("c1")
@@ -195,11 +195,11 @@ async def test_repayment_waits_until_the_ledger_can_be_read() -> None:
     await stage.end("c1")
     seed, stage.meter.lost = stage.gate._ledger_spends._read_spent, False
     stage.gate._ledger_spends._read_spent = broken
-    stage.gate._report_loss(is_lost=False)
+    stage.gate._settlement.report_return()
     await stage.gate.wait_settled()
     assert stage.gate._unsettled.has_any
     stage.gate._ledger_spends._read_spent = seed
-    stage.gate._repay()
+    stage.gate._settlement._repay()
     await stage.gate.wait_settled()
     assert not stage.gate._unsettled.has_any
 
@@ -278,7 +278,7 @@ async def test_lost_counters_of_cheaper_tiers_are_read_from_the_ledger_too() -> 
 
 async def test_an_outage_without_spending_leaves_nothing_to_repay() -> None:
     stage = ObservedLimiter(limit(requests="9/m"))
-    stage.gate._report_loss(is_lost=True)
+    stage.gate._settlement.report_loss()
     await stage.ask()
     assert not stage.gate._unsettled.has_any
     assert [row["text"] for row in stage.log] == [
@@ -353,10 +353,10 @@ async def test_a_further_attempt_during_an_outage_is_counted_in_the_process_too(
     stage = ObservedLimiter(budget("1", hard=False))
     stage.meter.lost = True
     await stage.ask()
-    spare = stage.gate._local_store
+    spare = stage.gate._settlement.local_store
     await stage.gate.extend(stage.want(), decision(), target())
     assert [row["text"] for row in stage.log] == [LOST]
-    assert stage.gate._local_store is spare
+    assert stage.gate._settlement.local_store is spare
 
 
 async def test_spending_during_a_ledger_read_is_repaid_later() -> None:
@@ -373,7 +373,7 @@ async def test_spending_during_a_ledger_read_is_repaid_later() -> None:
         return 19
 
     stage.gate._ledger_spends._read_spent = seed
-    stage.gate._report_loss(is_lost=False)
+    stage.gate._settlement.report_return()
     stage.gate._unsettled._is_repaying = True  # only the call makes the counter
     await stage.ask("c3")
     stage.gate._unsettled._is_repaying = False

@@ -81,7 +81,7 @@ def _count_kept(machine: GatewayMachine) -> dict[str, Any]:
     return {
         "connections of clients": machine.count_connections(),
         "reservations": sorted(gateway.limiter._reservations),
-        "settlements to make": len(gateway.limiter._ended_calls),
+        "settlements to make": len(gateway.limiter._settlement._ended_calls),
         "accounts without a final row": sorted(engine._recorder._open_accounts),
         "flights": len(engine._coalescer._flights._by_key),
         "calls that wait for a provider": gateway.waiting_calls.calls,
