@@ -94,5 +94,6 @@ async def _close_losers(
             await task.result().provider_response.close()
     for attempt in call_account.attempts:
         is_loser = attempt.is_parallel if winner is None else attempt is not winner.attempt_account
-        if attempt.is_open and is_loser:
+        has_lost = is_loser and attempt.is_open and attempt.ended_at is None
+        if has_lost:
             call_account.attempt_failed(attempt, _HEDGED_PROBLEM)
