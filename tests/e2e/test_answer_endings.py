@@ -320,7 +320,7 @@ def test_an_answer_is_complete_only_if_its_provider_says_so(
     assert all((row.aborted_by == "upstream") == (row.state == "aborted") for row in rows)
 
 
-UNFINISHED = {
+UNFINISHED: dict[str, Json] = {
     CHAT: {"finish_reason": None},
     RESPONSES: {"status": "incomplete", "incomplete_details": None},
     MESSAGES: {"stop_reason": None, "stop_sequence": None},
