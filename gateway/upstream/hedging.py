@@ -87,7 +87,8 @@ async def _close_losers(
 ) -> None:
     """Close an answer that was too late, and record that its attempt failed.
 
-    Without a winner the call is over: the first attempt, which may be billed, stays open.
+    Without a winner the call is over: the first attempt, which may be billed, stays open. So does
+    one whose answer waits for a better one.
     """
     for task in tasks:
         if not task.cancelled() and task.exception() is None and task.result() is not winner:
