@@ -1,5 +1,7 @@
 """Make a call that asks for a complete answer, in the engine alone, and read what its client gets."""
 
+import asyncio
+from collections.abc import AsyncIterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,24 @@ LOST = Decimal("0.000010")
 """USD of an attempt that ends after "Hel": 6 input tokens and 1 output token, by estimate."""
 
 FREE = Decimal(0)
+
+
+class Waits(Chunks):
+    """A body that signals when it has nothing more to send, until it is cut or gets its rest."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        super().__init__(*pieces)
+        self.waiting, self.cut = asyncio.Event(), asyncio.Event()
+        self.rest = b""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for piece in super().__aiter__():
+            yield piece
+        self.waiting.set()
+        await self.cut.wait()
+        if not self.rest:
+            raise CUT
+        yield self.rest
 
 
 def priced(value: Config) -> None:

@@ -1,5 +1,6 @@
 """Calls that ask for a complete answer, in the engine alone: rows, cost, and what clients read."""
 
+import asyncio
 from decimal import Decimal
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from tests.breaking import (
     LO,
     LOST,
     TEXT,
+    Waits,
     ask,
     asked,
     lost,
@@ -268,26 +270,105 @@ async def test_a_whole_answer_without_a_reason_for_its_end_has_broken_off(
         assert [(it.problem, it.cost) for it in lost(stage)] == [("upstream_truncated", COST)]
 
 
-async def test_a_whole_answer_without_a_reason_is_an_error_where_no_other_target_is_left(
+async def test_a_whole_answer_without_a_reason_passes_as_it_came_where_no_other_target_is_left(
+    tmp_path: Path,
+) -> None:
+    """A header and the row tell that its end is unknown."""
+    stage = EngineFixture(tmp_path, change=lambda _: None)
+    stage.answers = [unreasoned()]
+    reply = await ask(stage, None, stream=False, stream_options=None)
+    assert (reply.status, reply.body) == (200, unreasoned().content)
+    assert head(reply)["x-tiergate-finish"] == "unknown"
+    row = stage.entry
+    assert (row.state, row.problem, row.aborted_by) == ("aborted", "upstream_truncated", "upstream")
+    assert (row.attempts, row.cost, row.wasted, row.usage) == (1, COST, FREE, "provider")
+    assert not lost(stage)
+
+
+async def test_a_call_that_wants_a_complete_answer_gets_an_error_in_place_of_it(
     tmp_path: Path,
 ) -> None:
     """The error says what an operator can do, and the client may try again."""
     stage = EngineFixture(tmp_path, change=lambda _: None)
-    stage.answers = [unreasoned()]
-    reply = await ask(stage, None, stream=False, stream_options=None)
+    stage.answers = [unreasoned(), unreasoned()]
+    reply = await ask(stage, "hold", stream=False, stream_options=None)
     assert reply.status == 502
     assert b"`finish: optional`" in (reply.body or b"")
-    assert b"x-should-retry" not in dict(reply.headers)
+    headers = head(reply)
+    assert "x-should-retry" not in headers
+    assert "x-tiergate-finish" not in headers
     row = stage.entry
-    assert (row.state, row.problem, row.attempts) == ("failed", "upstream_truncated", 1)
-    assert (row.cost, row.wasted) == (COST, COST)
+    assert (row.state, row.problem, row.attempts) == ("failed", "upstream_truncated", 2)
+    assert (row.cost, row.wasted) == (COST + COST, COST + COST)
+
+
+async def test_an_answer_without_a_reason_is_better_than_the_failure_of_the_next_target(
+    stage: EngineFixture,
+) -> None:
+    """The client gets what the preferred target sent, and the headers and the row name that one."""
+    stage.answers = [unreasoned(), httpx.Response(400, content=b"{}")]
+    reply = await ask(stage, None, stream=False, stream_options=None)
+    assert (reply.status, reply.body) == (200, unreasoned().content)
+    headers = head(reply)
+    assert (headers["x-tiergate-model"], headers["x-tiergate-attempts"]) == ("able-1", "2")
+    row = stage.entry
+    assert (row.state, row.provider, row.attempts, row.cost) == ("aborted", "acme", 2, COST)
+    assert [(it.attempt, it.problem) for it in lost(stage)] == [(2, "upstream_rejected")]
+
+
+async def test_the_first_of_two_answers_without_a_reason_is_passed_on(stage: EngineFixture) -> None:
+    """The other one was billed too."""
+    second = unreasoned().content.replace(b'"up-1"', b'"up-2"')
+    stage.answers = [unreasoned(), httpx.Response(200, content=second)]
+    reply = await ask(stage, None, stream=False, stream_options=None)
+    assert reply.body == unreasoned().content
+    row = stage.entry
+    assert (row.provider, row.cost, row.wasted) == ("acme", COST + COST, COST)
+    assert [(it.attempt, it.problem, it.cost) for it in lost(stage)] == [
+        (2, "upstream_truncated", COST)
+    ]
+
+
+async def test_an_answer_without_a_reason_is_on_record_if_its_client_leaves(
+    stage: EngineFixture,
+) -> None:
+    """The client waits for the second target when it leaves; the first has billed its answer."""
+    body = Waits()
+    stage.answers = [unreasoned(), httpx.Response(200, stream=body)]
+    call = asyncio.create_task(ask(stage, None, stream=False, stream_options=None))
+    await body.waiting.wait()
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert [(it.attempt, it.problem, it.cost) for it in lost(stage)] == [
+        (1, "upstream_truncated", COST)
+    ]
+    assert (stage.entry.state, stage.entry.provider) == ("aborted", "spare")
 
 
 async def test_answers_without_a_reason_count_as_broken_off(stage: EngineFixture) -> None:
-    """The circuit breaker counts them like streams that break off."""
-    for _ in range(8):
-        stage.answers = [unreasoned()]
+    """The circuit breaker counts them like streams that break off: other targets go first."""
+    good = whole().pieces[0]
+    for _ in range(10):
+        stage.answers = [unreasoned(), httpx.Response(200, content=good)]
         await ask(stage, None, stream=False, stream_options=None)
+    stage.rows.clear()
+    stage.answers = [httpx.Response(200, content=good)]
+    await ask(stage, None, stream=False, stream_options=None)
+    assert (stage.entry.provider, stage.entry.attempts) == ("spare", 1)
+    assert not stage.engine._upstream.health.is_healthy(("acme", "main", "able-1"))
+
+
+async def test_a_target_that_never_gives_a_reason_is_asked_where_there_is_no_other(
+    tmp_path: Path,
+) -> None:
+    """Its answers break off, but it answers: the circuit breaker does not refuse its calls."""
+    stage = EngineFixture(tmp_path, change=lambda _: None)
+    for _ in range(12):
+        stage.answers = [unreasoned()]
+        reply = await ask(stage, None, stream=False, stream_options=None)
+        assert reply.status == 200
+        stage.now += 2
     assert not stage.engine._upstream.health.is_healthy(("acme", "main", "able-1"))
 
 

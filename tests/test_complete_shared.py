@@ -1,7 +1,7 @@
 """Calls that ask for a complete answer, in the engine alone: who leaves, who shares, what is cached."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -14,6 +14,7 @@ from tests.breaking import (
     FREE,
     LOST,
     TEXT,
+    Waits,
     ask,
     lost,
     made,
@@ -24,30 +25,12 @@ from tests.breaking import (
 )
 from tests.e2e.upstream import ROLE, frames, whole
 from tests.e2e.world import subscribers
-from tests.pipeline.test_engine import HEL, Chunks, EngineFixture, drain
+from tests.pipeline.test_engine import HEL, EngineFixture, drain
 
 
 @pytest.fixture
 def stage(tmp_path: Path) -> EngineFixture:
     return made(tmp_path)
-
-
-class Waits(Chunks):
-    """A body that signals when it has nothing more to send, until it is cut or gets its rest."""
-
-    def __init__(self, *pieces: bytes) -> None:
-        super().__init__(*pieces)
-        self.waiting, self.cut = asyncio.Event(), asyncio.Event()
-        self.rest = b""
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for piece in super().__aiter__():
-            yield piece
-        self.waiting.set()
-        await self.cut.wait()
-        if not self.rest:
-            raise CUT
-        yield self.rest
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -119,12 +102,13 @@ async def test_who_shares_it_gets_the_same(tmp_path: Path, fails: bool) -> None:
     assert len(rows) == 2
 
 
-async def test_equal_calls_share_the_error_of_an_answer_without_a_reason(tmp_path: Path) -> None:
-    """No target gives a reason for the end. Both calls get the error, and the gateway caches nothing."""
+async def test_an_answer_without_a_reason_for_its_end_is_not_shared(tmp_path: Path) -> None:
+    """Each call asks its targets itself, and the gateway caches nothing."""
     stage = made(tmp_path, cached=True)
     cut = (whole().pieces[0] or b"").replace(b'"finish_reason":"stop"', b'"x":1')
     body = Waits(cut[:9])
-    stage.answers = [httpx.Response(200, stream=body), httpx.Response(200, content=cut)]
+    answers = [httpx.Response(200, content=cut) for _ in range(3)]
+    stage.answers = [httpx.Response(200, stream=body), *answers]
     first = asyncio.create_task(ask(stage, None, "a", stream=False, stream_options=None))
     await body.waiting.wait()
     second = asyncio.create_task(ask(stage, None, "b", stream=False, stream_options=None))
@@ -132,17 +116,17 @@ async def test_equal_calls_share_the_error_of_an_answer_without_a_reason(tmp_pat
     body.rest = cut[9:]
     body.cut.set()
     replies = await asyncio.gather(first, second)
-    assert [reply.status for reply in replies] == [502, 502]
+    assert [reply.body for reply in replies] == [cut, cut]
     rows = [row for row in stage.rows if isinstance(row, FinalRow)]
     assert {(row.id, row.state, row.attempts) for row in rows} == {
-        ("a", "failed", 2),
-        ("b", "failed", 0),
+        ("a", "aborted", 2),
+        ("b", "aborted", 2),
     }
     await stage.engine.drain()
     good = whole().pieces[0] or b""
     stage.answers = [httpx.Response(200, content=good)]
     reply = await ask(stage, None, "c", stream=False, stream_options=None)
-    assert (reply.body, len(stage.requests)) == (good, 3)
+    assert (reply.body, len(stage.requests)) == (good, 5)
 
 
 async def test_who_asks_for_less_shares_nothing_with_it(tmp_path: Path) -> None:

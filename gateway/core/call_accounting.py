@@ -375,8 +375,15 @@ class CallAccount:
 
     @property
     def has_wasted_cost(self) -> bool:
-        """True if the provider billed, or may have billed, an attempt that gave no answer."""
-        return self._has_unknown_cost or self._wasted_cost > 0
+        """True if a provider billed, or may have billed, an attempt whose answer is not served.
+
+        That of an answer that waits for a better one counts too.
+        """
+        return (
+            self._has_unknown_cost
+            or self._wasted_cost > 0
+            or any(attempt.is_open and attempt.ended_at is not None for attempt in self.attempts)
+        )
 
     def find_price(self) -> Price | None:
         """Return the target's price when the gateway received the call; None if unknown."""

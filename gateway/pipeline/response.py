@@ -49,6 +49,8 @@ STREAM_TYPE = b"text/event-stream; charset=utf-8"
 _LINE_BREAKS = frozenset("\r\n\0")
 ESTIMATED_HEADER = (b"x-tiergate-estimated", b"tokens")
 """The header that says that no provider counted the tokens."""
+UNFINISHED_HEADER = (b"x-tiergate-finish", b"unknown")
+"""The header that says that the provider gives no reason for the end of a whole answer."""
 
 
 class HeaderLines:

@@ -17,6 +17,7 @@ from gateway.pipeline.response import (
     ESTIMATED_HEADER,
     JSON_TYPE,
     STREAM_TYPE,
+    UNFINISHED_HEADER,
     Response,
     is_uncounted,
     make_bug_problem,
@@ -26,6 +27,7 @@ from gateway.pipeline.response import (
     make_problem_response,
 )
 from gateway.telemetry.log import Log
+from gateway.upstream.attempt import TRUNCATED_PROBLEM
 from gateway.upstream.upstream_request import UpstreamRequest, UpstreamResponse
 
 
@@ -64,10 +66,17 @@ class ResponseBuilder:
             billing = account.settle_aborted(503)
         elif summary.complete:
             billing = account.settle_deferred()
-        else:  # it is pending: the provider works on it in the background
+        elif summary.is_pending:  # the provider works on it in the background
             billing = account.settle("estimated", 200)
+        else:
+            billing = account.settle(
+                "aborted", 200, problem=TRUNCATED_PROBLEM.kind, aborted_by="upstream"
+            )
         await account.wait_for_sync()
-        return Response(status=200, headers=make_headers(account, JSON_TYPE, billing), body=data)
+        headers = make_headers(account, JSON_TYPE, billing)
+        if response.is_unfinished:
+            return Response(status=200, headers=[*headers, UNFINISHED_HEADER], body=data)
+        return Response(status=200, headers=headers, body=data)
 
     async def from_cache(
         self,

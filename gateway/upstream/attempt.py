@@ -235,7 +235,19 @@ class AttemptRunner:
             attempt.abandon()
             raise
         attempt.succeed()
+        if response.is_unfinished:
+            self._keep_unfinished(response, request)
         return response
+
+    def _keep_unfinished(self, response: UpstreamResponse, request: UpstreamRequest) -> NoReturn:
+        """Keep a whole answer without a reason for its end until other targets were asked.
+
+        Raises ProblemError, so that the call goes on with another target if it has one.
+        """
+        response.attempt.fail(TRUNCATED_PROBLEM)  # as for a stream that breaks off
+        request.call_account.mark_ended(response.attempt_account)
+        request.unfinished_responses.append(response)
+        raise ProblemError(make_unfinished_problem(response))
 
     async def _read_response(
         self,
@@ -277,8 +289,7 @@ class AttemptRunner:
     ) -> None:
         """Take a whole answer.
 
-        Raises ProblemError if it has failed, has too many values to be read, or gives no reason for
-        its end: nobody has seen any of it, so another target may still answer.
+        Raises ProblemError if it has failed, or has too many values to be read.
         """
         is_large = json_size.is_large(body)
         readable_body = await self._large_work.run(
@@ -287,12 +298,9 @@ class AttemptRunner:
         summary = await self._large_work.run(
             partial(adapter.summarize, readable_body), is_large=is_large
         )
-        problem = summary.problem
-        if problem is None and not summary.complete and not summary.is_pending:
-            problem = TRUNCATED_PROBLEM
-        if problem is not None:
+        if summary.problem is not None:
             masked_problem = credential_masking.mask_problem(
-                response.provider_response.secret, problem
+                response.provider_response.secret, summary.problem
             )
             raise ProblemError(
                 msgspec.structs.replace(
@@ -303,6 +311,16 @@ class AttemptRunner:
         response.summary = summary
         if summary.body is not None and readable_body is not body:
             response.dropped_names = {**response.dropped_names, loss.LOG_PROBS: None}
+
+
+def make_unfinished_problem(response: UpstreamResponse) -> Problem:
+    """Return why a whole answer that has no reason for its end may not be one, with its usage."""
+    summary = response.summary
+    if summary is None:
+        return TRUNCATED_PROBLEM
+    return msgspec.structs.replace(
+        TRUNCATED_PROBLEM, usage=summary.usage, content_bytes=summary.content_bytes
+    )
 
 
 def _make_readable(response: UpstreamResponse, request: UpstreamRequest, body: bytes) -> bytes:

@@ -37,8 +37,9 @@ async def start_response(upstream: Upstream, request: UpstreamRequest) -> Upstre
     """Get an answer that is past its commit point, as `Upstream.run` does.
 
     If all candidates fail before that, ask accounts once more, those first that were not asked yet.
-    Raises ProblemError.
+    A whole answer without a reason for its end has failed too. Raises ProblemError.
     """
+    request = msgspec.structs.replace(request, requires_complete=True)
     try:
         return await upstream.run(request)
     except ProblemError as error:

@@ -14,6 +14,7 @@ from gateway.upstream.attempt import (
     AttemptRunner,
     build_account_model_key,
     estimate_request,
+    make_unfinished_problem,
 )
 from gateway.upstream.balance.balancer import BalancedCall
 from gateway.upstream.balance.member_sets import MemberSet, build_member_sets
@@ -54,6 +55,15 @@ def _exclude_targets(
         message = "No other target can serve this call."
         raise ProblemError(Problem(kind="no_target", message=message))
     return allowed_candidates
+
+
+def _record_unserved(request: UpstreamRequest, served: UpstreamResponse | None) -> None:
+    """Record that the attempts at all other answers without a reason for their end have failed."""
+    for response in request.unfinished_responses:
+        if response is not served:
+            problem = make_unfinished_problem(response)
+            request.call_account.attempt_failed(response.attempt_account, problem)
+    request.unfinished_responses.clear()
 
 
 class Upstream:
@@ -109,8 +119,21 @@ class Upstream:
         self._jitter = jitter
 
     async def run(self, request: UpstreamRequest) -> UpstreamResponse:
-        """Return the first answer that the plan gives. Raises ProblemError if there is none."""
-        response = await self._run_plan(request)
+        """Return the first answer that the plan gives. Raises ProblemError if there is none.
+
+        A whole answer without a reason for its end is the last resort: it counts if no other target
+        answers, unless the call must be complete. The gateway passes on the first of them.
+        """
+        response = None
+        try:
+            response = await self._run_plan(request)
+        except ProblemError:
+            if not request.unfinished_responses or request.requires_complete:
+                raise
+            response = request.unfinished_responses[0]
+        finally:
+            if request.unfinished_responses:
+                _record_unserved(request, response)
         request.call_account.attempt_finished(response.attempt_account)
         return response
 

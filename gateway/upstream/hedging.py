@@ -87,12 +87,14 @@ async def _close_losers(
 ) -> None:
     """Close an answer that was too late, and record that its attempt failed.
 
-    Without a winner the call is over: the first attempt, which may be billed, stays open.
+    Without a winner the call is over: the first attempt, which may be billed, stays open. So does
+    one whose answer waits for a better one.
     """
     for task in tasks:
         if not task.cancelled() and task.exception() is None and task.result() is not winner:
             await task.result().provider_response.close()
     for attempt in call_account.attempts:
         is_loser = attempt.is_parallel if winner is None else attempt is not winner.attempt_account
-        if attempt.is_open and is_loser:
+        has_lost = is_loser and attempt.is_open and attempt.ended_at is None
+        if has_lost:
             call_account.attempt_failed(attempt, _HEDGED_PROBLEM)

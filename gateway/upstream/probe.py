@@ -48,6 +48,9 @@ class ProbeAccount(CallAccount):
     def attempt_failed(self, attempt: AttemptAccount, problem: Problem) -> None:
         """Do nothing: the result of the probe has the problem."""
 
+    def mark_ended(self, attempt: AttemptAccount) -> None:
+        """Do nothing: a probe asks no second target."""
+
 
 class ProbeTarget(msgspec.Struct, frozen=True, kw_only=True):
     """A target with an account of its provider, in a tier of a lab."""

@@ -540,5 +540,5 @@ def build_client_problem(
 
 
 def make_retry_hint(seconds: float) -> str:
-    """Return a sentence that says when to try again: many programs log no header."""
-    return f"Try again in {math.ceil(seconds)} s."
+    """Return a sentence that says when to try again, as the header does: many programs log none."""
+    return f"Try again in {max(1, math.ceil(seconds))} s."

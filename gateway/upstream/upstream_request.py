@@ -52,6 +52,10 @@ class UpstreamAccount(Protocol):
         """Record that an attempt gave no answer."""
         ...
 
+    def mark_ended(self, attempt: AttemptAccount) -> None:
+        """Note that the answer of an attempt is there, while the gateway waits for another."""
+        ...
+
     def attempt_finished(self, attempt: AttemptAccount) -> None:
         """Record that the call has the answer of an attempt."""
         ...
@@ -99,6 +103,10 @@ class UpstreamRequest(msgspec.Struct, frozen=True, kw_only=True):
     """True if no reasoning state is sent, since its maker refused it."""
     fetched_media: dict[str, FetchedMedia] = {}
     """Media that the gateway fetched for the call, by URL; all its attempts share them."""
+    requires_complete: bool = False
+    """True if the client gets an error rather than an answer without a reason for its end."""
+    unfinished_responses: list["UpstreamResponse"] = []
+    """Whole answers without a reason for their end, in the order in which they came."""
 
     def compute_deadline(self, timers: Timers) -> float:
         """Return when an answer must have ended, in seconds on the running loop's clock."""
@@ -174,3 +182,9 @@ class UpstreamResponse(msgspec.Struct, kw_only=True):
     """Reads frames of a stream that are too large for the event loop."""
     has_buffered_frames: bool = False
     """True if more of the answer is buffered than its reader has received."""
+
+    @property
+    def is_unfinished(self) -> bool:
+        """True if it is whole, and its provider gives no reason for its end."""
+        summary = self.summary
+        return summary is not None and not (summary.complete or summary.is_pending)

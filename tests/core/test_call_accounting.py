@@ -410,6 +410,14 @@ def test_the_account_shows_if_a_failed_request_may_be_billed() -> None:
         assert tally.has_wasted_cost is is_wasted
 
 
+def test_an_answer_that_waits_for_a_better_one_may_be_billed() -> None:
+    """Another attempt needs a reservation of its own."""
+    tally = open_account()
+    assert not tally.has_wasted_cost
+    tally.attempts[0].ended_at = 52.5
+    assert tally.has_wasted_cost
+
+
 def test_the_time_of_the_first_content_counts_from_the_start_of_the_call() -> None:
     tally = open_account()
     tally.record_first_content(50.2500004)

@@ -261,7 +261,8 @@ def _translate(row: Row, other: str) -> bytes | None:
     )
     translation = Translation(DIALECTS[other], DIALECTS[row.dialect], request, context)
     if not row.stream:
-        return translation.summarize(row.body).body
+        summary = translation.summarize(row.body)
+        return summary.body if summary.complete else None
     inspector = translation.inspect_stream(body)
     out = inspector.feed(row.body) + inspector.end()
     return out if inspector.complete else None

@@ -315,8 +315,6 @@ def _fit(meaning: Meaning, client: str) -> Meaning:
     Blank lines separate thoughts, and some dialects have no words for a refusal or a pause.
     """
     finish = meaning.finish
-    if finish == "cut":
-        finish = "length"
     if finish == "pause" and client != MESSAGES:
         finish = "tools" if meaning.calls else "stop"
     if client == MESSAGES and meaning.declined and finish == "stop":

@@ -320,6 +320,58 @@ def test_an_answer_is_complete_only_if_its_provider_says_so(
     assert all((row.aborted_by == "upstream") == (row.state == "aborted") for row in rows)
 
 
+UNFINISHED: dict[str, Json] = {
+    CHAT: {"finish_reason": None},
+    RESPONSES: {"status": "incomplete", "incomplete_details": None},
+    MESSAGES: {"stop_reason": None, "stop_sequence": None},
+    GEMINI: {"finishReason": None},
+}
+"""The members with which a translated answer tells that its end is unknown."""
+
+
+def cache_only(value: Config) -> None:
+    """Give each lab one target, and cache answers."""
+    four(value)
+    value["cache"] = {"default": "on", "ttl": "1h"}
+
+
+@pytest.mark.parametrize("lab", DIALECTS)
+@pytest.mark.parametrize("client", DIALECTS)
+def test_a_whole_answer_without_a_reason_passes_where_no_other_target_is_left(
+    make: Make, upstream: Upstream, client: str, lab: str
+) -> None:
+    """A client of its dialect gets its bytes; any other client gets no reason for its end.
+
+    A header tells that, and the gateway does not cache the answer.
+    """
+    world = make(cache_only)
+    unfinished = [case for case in cases(lab) if case.name in ("finish missing", "finish null")]
+    for case in unfinished:
+        value = good(lab)
+        case.change(value)
+        upstream.renew()
+        upstream.on(ENDPOINTS[lab], whole(value))
+        for _ in "ab":
+            reply = ask(world, client, f"{lab}/smart", case.name, stream=False)
+            assert reply.status_code == 200
+            assert reply.headers["x-tiergate-finish"] == "unknown"
+            assert reply.headers["x-tiergate-cache"] == "miss"
+            if client == lab:
+                assert reply.content == whole(value).pieces[0]
+                continue
+            shown = reply.json()
+            inside = (shown.get("choices") or shown.get("candidates") or [shown])[0]
+            assert {name: inside.get(name) for name in UNFINISHED[client]} == UNFINISHED[client]
+            assert TEXT in reply.text
+        assert len(upstream.requests) == 2
+    rows = world.entries()
+    assert len(rows) == 4
+    assert {(row.state, row.problem, row.aborted_by, row.status, row.attempts) for row in rows} == {
+        ("aborted", "upstream_truncated", "upstream", 200, 1)
+    }
+    assert {(row.input, row.output, row.usage) for row in rows} == {(7, 3, "provider")}
+
+
 def optional_finish(value: Config) -> None:
     """Let each provider leave out why its answers ended."""
     with_spare_targets(value)

@@ -1,6 +1,7 @@
 """A hedge, the second target for one call: the first content wins, and both are accounted for."""
 
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 
@@ -71,6 +72,58 @@ def test_the_first_target_can_answer_after_the_hedge_starts(make: Make, upstream
     entry = world.entry()
     assert (entry.provider, entry.account, entry.attempts) == ("acme", "main", 2)
     assert entry.output == 3
+
+
+def test_the_row_of_a_checked_answer_keeps_its_cost_if_the_second_answer_is_hedged(
+    make: Make, upstream: Upstream
+) -> None:
+    """The first answer was not late: the tier above replaced it."""
+
+    def checked(value: Config) -> None:
+        hedged(value)
+        value["routing"] |= {"escalate": "checked", "classifier": "off"}
+        value["default"]["tier"] = "fast"
+
+    def late(_: object) -> Answer:
+        upstream._go.release()
+        return SILENT
+
+    world = make(checked)
+    upstream.on("/acme", whole(""), late)
+    upstream.on("/spare", Answer(pieces=(None, *whole().pieces), bill=(7, 3)))
+    reply = world.ask(chat(model="auto", max_tokens=100))
+    assert (reply.status_code, reply.headers["x-tiergate-provider"]) == (200, "spare")
+    assert sorted(attempts(world)) == [(1, "acme", "escalated"), (2, "acme", "hedged")]
+    first = next(row for row in world.rows() if isinstance(row, AttemptRow) and row.attempt == 1)
+    assert first.cost == Decimal("0.0000019")
+
+
+@pytest.mark.parametrize("has_room", [True, False])
+def test_the_next_target_after_an_answer_without_a_reason_needs_room_in_the_budget(
+    make: Make, upstream: Upstream, *, has_room: bool
+) -> None:
+    """Both answers may be billed. Without room for two the client gets the first one."""
+
+    def bounded(value: Config) -> None:
+        hedged(value)
+        del value["routing"]["hedge"]
+        value["budgets"] = [{"name": "b", "usd": 1 if has_room else 0.003, "every": "month"}]
+
+    world = make(bounded)
+    upstream.on("/acme", whole(finish=""))
+    upstream.on("/spare", whole())
+    reply = world.ask(chat(max_tokens=10))
+    assert reply.status_code == 200
+    row = world.entry()
+    if has_room:
+        assert reply.headers["x-tiergate-provider"] == "spare"
+        assert (row.state, row.attempts) == ("settled", 2)
+        assert attempts(world) == [(1, "acme", "upstream_truncated")]
+    else:
+        assert reply.content == whole(finish="").pieces[0]
+        assert reply.headers["x-tiergate-finish"] == "unknown"
+        assert (row.state, row.problem, row.attempts) == ("aborted", "upstream_truncated", 1)
+        assert upstream.called == ["acme"]
 
 
 def test_no_hedge_starts_without_a_second_target_or_in_another_tier(

@@ -267,4 +267,6 @@ FAULTS: tuple[ProviderFault, ...] = (
                   does_short=for_seconds(2.8, status.says(503)), **_ALONE),
     ProviderFault("one target", "502", status.says(502), answerable=False, **_ALONE),
     ProviderFault("one target", "the answer is cut in its middle, once", _CUT, once=True, **_ALONE),
+    ProviderFault("one target", "the answer ends without a reason", give_no_reason, modes=("whole",),
+                  answerable=False, **_ALONE),
 )  # fmt: skip

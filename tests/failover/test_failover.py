@@ -111,6 +111,29 @@ def test_the_judge_notices_a_cut_answer_and_an_unnamed_model(
     assert all(wrong in text for text in found)
 
 
+@pytest.mark.parametrize(
+    ("policy", "second", "finish", "header", "is_wrong"),
+    [
+        (SHIPPED, "none", None, "unknown", False),
+        (SHIPPED, "none", None, None, True),
+        (SHIPPED, "none", "stop", "unknown", True),
+        (SHIPPED, "well", None, "unknown", True),
+        (WRITTEN, "none", None, "unknown", True),
+    ],
+)
+def test_half_an_answer_without_a_reason_passes_only_where_the_rules_say(
+    policy: str, second: str, finish: str | None, header: str | None, *, is_wrong: bool
+) -> None:
+    cell = next(
+        cell
+        for cell in list_cells(short=True)
+        if (cell.policy, cell.fault.second) == (policy, second)
+    )
+    headers = {} if header is None else {"x-tiergate-finish": header}
+    answer = SdkAnswer("Hell", finish, "served-chat")
+    assert bool(check_answer(cell, answer, headers)) == is_wrong
+
+
 def test_a_changed_outcome_is_a_difference(experiences: Sequence[Experience]) -> None:
     """The page notices another outcome of one call of one program."""
     changed = [replace(experiences[0], said="the second model"), *experiences[1:]]

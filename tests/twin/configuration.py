@@ -46,6 +46,8 @@ _PATHS = {
 _AUTH = {CHAT: "bearer", RESPONSES: "bearer", MESSAGES: "x-api-key", GEMINI: "x-goog-api-key"}
 _URL = re.compile(r"\"[^\"]*https?://[^\"]*\"|https?://[^/\s,}]+(?P<path>[^\s,}]*)")
 """A URL in a file of labs, with or without quotes."""
+_CONTINUATION = re.compile(r"\\\n +")
+"""The end of a line in quotes that the next one continues."""
 _PROVIDER_NAME = re.compile(r"  ([\w-]+):")
 
 
@@ -93,7 +95,8 @@ def _copy_shipped(shipped: Path, folder: Path) -> None:
     (folder / "labs").mkdir()
     for file in sorted((shipped / "labs").glob("*.yaml")):
         name, lines = "", []
-        for line in file.read_text("utf-8").splitlines(keepends=True):
+        text = _CONTINUATION.sub("", file.read_text("utf-8"))  # a URL may have several lines
+        for line in text.splitlines(keepends=True):
             start = _PROVIDER_NAME.match(line)
             name = start[1] if start else name
             code, sign, comment = line.partition(" # ")

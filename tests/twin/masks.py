@@ -48,8 +48,9 @@ MASKS = (
         r"(?i)^((?:x|anthropic)-ratelimit-\S*(?:remaining|reset)\S*: ).*$", r"\1<left>",
         "what rate limits have left depends on the time between calls",
     ),
+    _mask(r"(Try again in )[1-5]( s\.)", r"\1<1 to 5>\2", "the same wait, in the words of an error"),
     _mask(r'("retryDelay" ?: ?")[1-5](?:\.\d+)?s', r"\1<1 to 5>s", "the same wait, as Google writes it"),
-    _mask(r"^(\w+_seconds_(?:sum|bucket)(?:\{[^}]*\})? ).*$", r"\1<measured>", "sums of durations; the count of calls is compared"),
+    _mask(r"^(\w+_seconds_(?:sum|bucket|total)(?:\{[^}]*\})? ).*$", r"\1<measured>", "sums of durations; the count of calls is compared"),
     _mask(r"^tiergate_ledger_feed_lag_seconds .*\n", "", "the lag of the store, which is missing until the first batch"),
     _mask(
         r"^(tiergate_(?:memory_bytes|open_files|loop_lag_seconds|ledger_unsynced_rows)(?:\{[^}]*\})? ).*$", r"\1<measured>",

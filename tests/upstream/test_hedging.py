@@ -94,7 +94,10 @@ class AttemptRace:
         try:
             await end
         except ProblemError as error:
-            job.call_account.attempt_failed(attempt_account, error.problem)
+            if error.problem.kind == "upstream_truncated":  # its answer waits for a better one
+                attempt_account.ended_at = 1.0
+            else:
+                job.call_account.attempt_failed(attempt_account, error.problem)
             raise
         answer = HttpxSender(name, 200, [], self.bodies[name])
         return cast(
@@ -149,6 +152,26 @@ async def test_if_both_targets_fail_the_last_error_is_raised(order: str) -> None
         await task
     assert race.account.failures == [("xy".index(name) + 1, "upstream_error") for name in order]
     assert race.hedge.used_second
+
+
+@pytest.mark.parametrize("is_won", [True, False])
+async def test_an_answer_that_waits_for_a_better_one_is_not_recorded_as_late(
+    *, is_won: bool
+) -> None:
+    """Its attempt stays open: whoever asked for the race records what became of it."""
+    race = AttemptRace()
+    task = await race.both()
+    race.ends["y"].set_exception(ProblemError(Problem(kind="upstream_truncated", message="y")))
+    await settled()
+    if is_won:
+        race.ends["x"].set_result(None)
+        assert (await task).target is FIRST.target
+    else:
+        race.ends["x"].set_exception(ProblemError(BAD))
+        with pytest.raises(ProblemError):
+            await task
+    assert race.account.failures == ([] if is_won else [(1, BAD.kind)])
+    assert race.open_attempts == ([1, 2] if is_won else [2])
 
 
 async def test_an_exception_ends_both_attempts() -> None:

@@ -461,6 +461,15 @@ def test_after_several_attempts_the_client_is_asked_to_wait(
     assert build_client_problem(problem, trail, lambda: 0.5).retry_after == seconds
 
 
+@pytest.mark.parametrize(("seconds", "shown"), [(0.0, 1), (0.4, 1), (2.0, 2), (2.1, 3)])
+def test_the_message_names_the_seconds_of_the_header(seconds: float, shown: int) -> None:
+    """A provider may name no wait at all; the header then says one second."""
+    problem = failed("upstream_rate_limited", retry_after=seconds)
+    trail = RetryState(ORDERS["alone"])
+    message = build_client_problem(problem, trail, lambda: 0.0).message
+    assert message.endswith(f"Try again in {shown} s.")
+
+
 def test_a_client_whose_time_is_up_should_not_retry() -> None:
     """The gateway has used the time up. SDKs do not retry a stream that had begun either."""
     trail = RetryState(ORDERS["alone"])

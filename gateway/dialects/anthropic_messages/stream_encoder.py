@@ -42,10 +42,10 @@ _STOP_REASONS: dict[FinishReason, str | None] = {
     "tools": "tool_use",
     "filter": "refusal",
     "pause": "pause_turn",
-    "cut": "max_tokens",
+    "cut": None,
     "error": None,
 }
-"""The API has no word for an answer that broke: it counts as one that has not ended."""
+"""The API has no word for an answer that broke or has no reason: it counts as not ended."""
 _REFUSAL_DETAILS = {"type": "refusal", "category": None, "explanation": None}
 _CHARS_PER_TOKEN = 4
 """Estimates output tokens if the provider sent no count: the types of the SDKs require one."""

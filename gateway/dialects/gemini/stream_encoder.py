@@ -30,13 +30,13 @@ from gateway.dialects.gemini.content import Object
 from gateway.dialects.gemini.reasoning_state import SIGNATURE_MEMBER, encode_state
 from gateway.dialects.gemini.tools import parse_arguments
 
-_REASONS: dict[FinishReason, str] = {
+_REASONS: dict[FinishReason, str | None] = {
     "stop": "STOP",
     "tools": "STOP",
     "pause": "STOP",
     "length": "MAX_TOKENS",
     "filter": "SAFETY",
-    "cut": "MAX_TOKENS",
+    "cut": None,
     "error": "OTHER",
 }
 
@@ -184,7 +184,7 @@ class Encoder:
         last: list[Object] = [
             {
                 "content": {"parts": [{"text": ""}], "role": "model"},
-                "finishReason": _REASONS[reason],
+                **({"finishReason": word} if (word := _REASONS[reason]) is not None else {}),
                 "index": choice,
             }
             for choice, reason in sorted(self._finished.items())

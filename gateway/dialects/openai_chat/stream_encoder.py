@@ -44,13 +44,13 @@ type Object = dict[str, Json]
 _SEALED = "reasoning.encrypted"
 """The type of the blocks that hold labelled states."""
 
-_FINISH_WORDS: Mapping[FinishReason, str] = {
+_FINISH_WORDS: Mapping[FinishReason, str | None] = {
     "stop": "stop",
     "length": "length",
     "tools": "tool_calls",
     "filter": "content_filter",
     "pause": "stop",
-    "cut": "length",
+    "cut": None,
     "error": "error",
 }
 _SPEECH_BLOCK = 6
@@ -340,7 +340,7 @@ class StreamEncoder:
         word = _FINISH_WORDS[event.reason]
         if self._uses_functions and event.reason == "tools":
             word = "function_call"
-        return out + choice.write_piece(b"{}", b',"finish_reason":"%b"' % word.encode())
+        return out + choice.write_piece(b"{}", b',"finish_reason":%b' % jsonio.dumps(word))
 
     def _write_end(self, _: End) -> bytes:
         usage = write_usage(self._usage) if self._context.stream_usage else None

@@ -40,11 +40,12 @@ from gateway.dialects.openai_responses.content import Object, read_object
 from gateway.dialects.openai_responses.reasoning_state import SlotContent, write_slot
 from gateway.dialects.openai_responses.tools import write_tool_name
 
-_INCOMPLETE: Mapping[FinishReason, str] = {
-    "length": "max_output_tokens",
-    "filter": "content_filter",
-    "cut": "max_output_tokens",
+_INCOMPLETE: Mapping[FinishReason, Json] = {
+    "length": {"reason": "max_output_tokens"},
+    "filter": {"reason": "content_filter"},
+    "cut": None,
 }
+"""The details of an answer that is not complete."""
 _TEXT_MEMBERS = {"output_text": "text", "refusal": "refusal"}
 _ANNOTATION_TYPES = frozenset(
     {"url_citation", "file_citation", "container_file_citation", "file_path"}
@@ -629,7 +630,7 @@ class Encoder:
             status = "failed"
             error = {"code": "server_error", "message": "The model broke off its answer."}
         elif finish.reason in _INCOMPLETE:
-            status, details = "incomplete", {"reason": _INCOMPLETE[finish.reason]}
+            status, details = "incomplete", _INCOMPLETE[finish.reason]
         self.response |= {
             "status": status,
             "completed_at": self._context.created_at if status == "completed" else None,
