@@ -382,7 +382,7 @@ def test_a_clock_may_go_back_by_a_minute_before_its_earlier_time_counts() -> Non
 
 
 def test_a_rate_gives_back_at_the_speed_of_its_new_period() -> None:
-    """Its numbers stay whole, so that they are exact."""
+    """The numbers of the rate stay whole, so that they are exact."""
     meter = MemoryCounters()
     fill(meter, RATE, NOW)
     faster = msgspec.structs.replace(RATE, period=7.0)
@@ -403,7 +403,7 @@ def test_waits_and_resets_are_whole_microseconds() -> None:
 
 
 def test_a_refusal_says_what_rates_have_left_that_it_did_not_reach() -> None:
-    """Nothing is left of one rate, all of a rate that no call has used, and another refills."""
+    """One rate has nothing left, one that no call has used has all left, and one refills."""
     meter = MemoryCounters()
     none, unused, refilled = (
         msgspec.structs.replace(RATE, field=f"requests|{name}|all|60s") for name in "abc"
@@ -491,7 +491,7 @@ def test_a_rate_stays_while_a_call_has_reserved_some_of_it() -> None:
 @pytest.mark.parametrize("kind", ["rates", "shares"])
 @pytest.mark.parametrize("all_tenants", [False, True])
 def test_a_new_counter_removes_at_least_two_old_ones(kind: str, *, all_tenants: bool) -> None:
-    """So counters of ended windows and idle keys never fill the memory."""
+    """Counters of ended windows and idle keys never fill the memory."""
     meter, old = MemoryCounters(), 400
     owner = None if all_tenants else "t"
 

@@ -178,7 +178,7 @@ async def test_debts_to_one_budget_are_repaid_at_once_and_above_its_limit() -> N
 
 @pytest.mark.parametrize(("owner", "tenant"), [("acme", "acme"), (None, "")])
 async def test_a_repayment_is_charged_to_the_owner_of_its_budget(owner: Owner, tenant: str) -> None:
-    """It is settled at once, and stays charged after a minute if that is lost."""
+    """The gateway settles it at once; a minute later it stays charged if that is lost."""
     stage = ReconciliationStage()
     demand = SHARED if owner is None else OWN
     await stage.store.seed(owner, demand.field, 0)
@@ -194,7 +194,7 @@ async def test_a_repayment_is_charged_to_the_owner_of_its_budget(owner: Owner, t
 
 
 async def test_a_repayment_takes_no_warning_from_the_next_call() -> None:
-    """Nobody reads the answer to a repayment."""
+    """The gateway reads no warning in the answer to a repayment."""
     stage = ReconciliationStage()
     soft = msgspec.structs.replace(OWN, soft=10)
     await stage.store.seed("acme", OWN.field, 0)
