@@ -94,3 +94,7 @@ def test_the_answer_of_all_tenants_comes_before_that_of_the_calls_own() -> None:
     assert merge_answers(shared_answer, tenant_answer) == shared_answer
     assert merge_answers(Admitted(), tenant_answer) == tenant_answer
     assert merge_answers(shared_answer, Admitted()) == shared_answer
+
+
+def test_a_counter_belongs_to_the_tenant_of_the_call_or_to_all_tenants() -> None:
+    assert (SHARED.owner("acme"), OWN.owner("acme")) == (None, "acme")
