@@ -403,9 +403,7 @@ class CallAccount:
             raise RuntimeError("a call has one final entry")
         self.is_closed = True
         usage, source = self._complete_usage()
-        target = self.target
-        if (price := target.price if target is not None else None) is not None:
-            price = price.find_in_force(self.call.received_at)
+        price = self.find_price()
         computed_cost, reserved = None, self._open_cost_bound
         if (
             self.attempt is not None
@@ -449,7 +447,7 @@ class CallAccount:
         `now` is on the monotonic clock of `call.started_at`.
         """
         call, decision, target, account = self.call, self.decision, self.target, self.account
-        key, losses = call.key, self.losses
+        key = call.key
         usage = totals.usage or _NO_USAGE
         source = totals.usage_source
         is_cache_hit = self.cache == "hit"
@@ -516,7 +514,7 @@ class CallAccount:
             attempts=len(self.attempts),
             cache=self.cache,
             near=self.cache_similarity,
-            dropped=tuple(dict.fromkeys([loss.field for loss in losses])) if losses else (),
+            dropped=tuple(dict.fromkeys([loss.field for loss in self.losses])),
             usage=source,
             input=usage.input,
             cache_read=usage.cache_read,
@@ -573,13 +571,6 @@ class CallAccount:
         reported = self.usage
         if self.is_unbilled:
             return reported, None if reported is None else "provider"
-        if (
-            self.is_complete
-            and reported is not None
-            and reported.has_input_and_output
-            and not (self.prompt_media and self.call.operation == _EMBEDDINGS)
-        ):
-            return reported, "provider"  # the result of `fill_usage`, in the usual case
         if self.operation is not None and reported is None:
             return None, None
         usage, source = self._fill_usage(
@@ -605,8 +596,9 @@ class CallAccount:
 
     def _sanitize_id(self, provider_id: str) -> str:
         """Return a provider's id for a row: shortened, and without the credential."""
-        secret = "" if self.account is None else self.account.secret
-        return (provider_id.replace(secret, "***") if secret else provider_id)[:_MAX_TEXT_CHARS]
+        if self.account is not None and self.account.secret:
+            provider_id = provider_id.replace(self.account.secret, "***")
+        return provider_id[:_MAX_TEXT_CHARS]
 
     def _compute_baseline(self, usage: Usage | None, price: Price | None) -> Decimal | None:
         """Return the USD of the same answer on the baseline; 0 for a call without an answer."""
@@ -644,17 +636,17 @@ def _price_usage(
     total = compute_cost(usage, price)
     if total is not None and source == "provider":
         return total, _ZERO  # the usual case
-    return total, _compute_estimated_part(total, source, reported, price)
+    return total, _compute_estimated_part(total, reported, price)
 
 
 def _compute_estimated_part(
-    total: Decimal | None, source: UsageSource | None, reported: Usage | None, price: Price | None
+    total: Decimal | None, reported: Usage | None, price: Price | None
 ) -> Decimal | None:
     """Return the USD of an answer that rest on the gateway's own counts; None if unknown.
 
     `reported` is the usage as far as the provider counted it.
     """
-    if total is None or source == "provider" or reported is None or reported.input is None:
+    if total is None or reported is None or reported.input is None:
         return total
     reported_usage = replace(reported, output=reported.output or 0)
     return total - (compute_cost(reported_usage, price) or _ZERO)

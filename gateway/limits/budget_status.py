@@ -92,9 +92,7 @@ class BudgetStatus(msgspec.Struct, frozen=True):
         return {
             self._parse_subject(field[len(prefix) : -len(suffix)]): value
             for field, value in counters.items()
-            if field.startswith(prefix)
-            and field.endswith(suffix)
-            and len(field) > len(prefix + suffix)
+            if field.startswith(prefix) and field.endswith(suffix)
         }
 
     def make_calls_field(self, subject: str | None) -> str:
@@ -206,7 +204,7 @@ def compute_budget_uses(
         subjects = [None]
     for subject in sorted(subjects, key=lambda name: name or ""):
         if budget.kind == "share":
-            calls = (counters or {}).get(budget.make_calls_field(subject), 0)
+            calls = (counters or {}).get(budget.make_calls_field(subject))
             share = Decimal(own_counters.get(subject, 0)) / calls if calls else Decimal(0)
             uses.append(BudgetUse(budget, subject, round(share, 4), counters is not None))
         elif subject in own_counters:

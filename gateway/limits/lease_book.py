@@ -60,7 +60,7 @@ class LeaseBook:
             if self._descriptor == _NO_FILE:
                 self._descriptor = self._create()
             record = self._free_records.pop() if self._free_records else self._record_count + 1
-            data = (_HEADER.pack(0, len(names)) + names).ljust(_RECORD_BYTES, b"\0")
+            data = _HEADER.pack(0, len(names)) + names
             os.pwrite(self._descriptor, data, record * _RECORD_BYTES)
         except OSError:
             return None
@@ -92,15 +92,14 @@ class LeaseBook:
         boot_id = self._boot_id_file.read_bytes()
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         new_path = self._path.with_suffix(".new")
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        descriptor = os.open(new_path, flags, _FILE_MODE)
+        descriptor = os.open(new_path, os.O_RDWR | os.O_CREAT | os.O_EXCL, _FILE_MODE)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.pwrite(descriptor, boot_id, 0)
             new_path.rename(self._path)
         except OSError:
             os.close(descriptor)
-            new_path.unlink(missing_ok=True)
+            new_path.unlink()
             raise
         return descriptor
 
@@ -117,7 +116,7 @@ def lock_dead_book(path: Path, boot_id_file: Path = _BOOT_ID_FILE) -> Iterator[l
     Yield none if the process lives, or if the machine was started anew since.
     """
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDWR)
     except OSError:  # another process has removed it
         yield []
         return

@@ -95,12 +95,12 @@ class LoadShedder:
         """Bytes of memory that running calls have reserved for their bodies."""
         self.shed_count = 0
         """Requests that the gateway refused because of load or for lack of memory."""
-        self.lag = 0.0
+        self.lag: float
         """Seconds that the event loop was late at the last sample."""
-        self.last_sample = LoadSample()
-        self._base_memory: int | None = None
-        self._lags: deque[float] = deque([0.0] * _MIN_SAMPLES, _MIN_SAMPLES)
-        self._level_until = 0
+        self.last_sample: LoadSample
+        self._base_memory: int | None
+        self._lags: deque[float] = deque(maxlen=_MIN_SAMPLES)
+        self._level_until: int
         self._sample_count = 0
         self._trimmed_at = -math.inf
         self.take_sample(0.0, 0.0)

@@ -235,11 +235,6 @@ class MemoryCounters:
         self._claimed_users.clear()
         self._expiry_heap.clear()
 
-    def count_counters(self, owner: Owner) -> int:
-        """Return the number of counters of an owner."""
-        counters = self._counters_by_owner[owner]
-        return len(counters.spent) + len(counters.rates) + len(counters.running)
-
     def _counters_of(self, tenant: str, demand: CounterDemand) -> "_OwnerCounters":
         return self._counters_by_owner[None if demand.all_tenants else tenant]
 
@@ -269,8 +264,7 @@ class MemoryCounters:
             if not failure.busy:
                 exhausted.append(failure.demand)
         warnings = self._take_demands(tenant, demands, now_micros, now)
-        is_plain = not (warnings or choice)
-        answer = PASSED if is_plain else Admitted(tuple(warnings), choice, tuple(exhausted))
+        answer = Admitted(tuple(warnings), choice, tuple(exhausted))
         # No limit counts this tier, so there is nothing to settle.
         if reservation is None and not demands:
             return answer
@@ -290,7 +284,7 @@ class MemoryCounters:
                 for pending_key, pending in self._reservations.items()
             ]
             heapify(self._expiry_heap)
-        return msgspec.structs.replace(answer, rates=rates) if rates else answer
+        return msgspec.structs.replace(answer, rates=rates)
 
     def _read_rates(
         self, tenant: str, demands: Sequence[CounterDemand], now_micros: int
@@ -311,15 +305,15 @@ class MemoryCounters:
         tenant_counters = self._counters_by_owner[tenant]
         shared_counters = self._counters_by_owner[None]
         warnings = list[CounterDemand]()
-        tenant_count = shared_count = 0
+        tenant_count, shared_count = (
+            len(tenant_counters.sweep_queue),
+            len(shared_counters.sweep_queue),
+        )
         for demand in demands:
-            if demand.all_tenants:
-                shared_count += shared_counters.take_demand(demand, now_micros, warnings)
-            else:
-                tenant_count += tenant_counters.take_demand(demand, now_micros, warnings)
-        if tenant_count or shared_count:
-            tenant_counters.sweep(2 * tenant_count + 1, now)
-            shared_counters.sweep(2 * shared_count + 1, now)
+            counters = shared_counters if demand.all_tenants else tenant_counters
+            counters.take_demand(demand, now_micros, warnings)
+        tenant_counters.sweep_for_new(tenant_count, now)
+        shared_counters.sweep_for_new(shared_count, now)
         return warnings
 
     def _expire(self, now: float) -> None:
@@ -378,29 +372,17 @@ class MemoryCounters:
 
         A refusal by a counter of all tenants comes before one of its own tenant.
         """
-        tenant_counters = self._counters_by_owner[tenant]
-        shared_counters = self._counters_by_owner[None]
-        for demand in demands:
-            if not (shared_counters if demand.all_tenants else tenant_counters).has_room(
-                demand, now_micros
-            ):
-                break
-        else:
-            return None
-        shared_answer = shared_counters.find_refusal(
+        shared_answer = self._counters_by_owner[None].find_refusal(
             [owner_demand for owner_demand in demands if owner_demand.all_tenants],
             now_micros,
             reservation,
         )
-        tenant_answer = tenant_counters.find_refusal(
+        tenant_answer = self._counters_by_owner[tenant].find_refusal(
             [owner_demand for owner_demand in demands if not owner_demand.all_tenants],
             now_micros,
             reservation,
         )
-        answer = merge_answers(
-            PASSED if shared_answer is None else shared_answer,
-            PASSED if tenant_answer is None else tenant_answer,
-        )
+        answer = merge_answers(shared_answer or PASSED, tenant_answer or PASSED)
         return None if isinstance(answer, Admitted) else answer
 
 
@@ -459,22 +441,21 @@ class _OwnerCounters:
 
     def take_demand(
         self, demand: CounterDemand, now_micros: int, warnings: list[CounterDemand]
-    ) -> int:
-        """Take a demand that fits; return how many counters it creates.
+    ) -> None:
+        """Take a demand that fits.
 
         Add the demand to `warnings` if it crosses its soft limit for the first time.
         """
         kind, field = demand.kind, demand.field
-        new_count = 0
         if kind == "concurrency":
             _add_count(self.running, field, demand.amount)
         elif kind in {"usd", "share"}:
             soft_limit, spent = demand.soft, self.spent
             if kind == "share":
-                new_count += self._add_spent(demand.total_field, 1)
+                self._add_spent(demand.total_field, 1)
             else:
                 self.reserved[field] = self.reserved.get(field, 0) + demand.amount
-            new_count += self._add_spent(field, demand.amount)
+            self._add_spent(field, demand.amount)
             if (
                 soft_limit is not None
                 and demand.amount
@@ -494,13 +475,11 @@ class _OwnerCounters:
                 period = round(demand.period * _MICROS_PER_SECOND)
                 bucket = self.rates[field] = _Bucket(now_micros, period, demand.limit)
                 self.sweep_queue.append(field)
-                new_count = 1
             if kind == "tokens":
                 bucket.reserved += demand.amount
                 bucket.holder_count += 1
             else:
                 bucket.level += demand.amount * bucket.period
-        return new_count
 
     def use_tokens(self, field: str, reserved_tokens: int, used_tokens: int) -> None:
         """Replace reserved tokens with used ones.
@@ -517,6 +496,7 @@ class _OwnerCounters:
     ) -> Refusal | MissingCounter | None:
         """Return why demands do not fit: of all refusals the one with the longest wait."""
         longest: Refusal | None = None
+        longest_wait = 0.0
         for index, demand in enumerate(demands):
             if self.has_room(demand, now_micros):
                 continue
@@ -529,8 +509,8 @@ class _OwnerCounters:
                 left = max(0, demand.limit - self.spent.get(demand.field, 0))
             if wait is None:
                 return Refusal(demand, left=left)
-            if longest is None or wait > (longest.retry_after or 0):
-                longest = Refusal(demand, wait, busy=is_busy, left=left)
+            if wait > longest_wait:
+                longest, longest_wait = Refusal(demand, wait, busy=is_busy, left=left), wait
         return longest
 
     def lacks_seed(self, demand: CounterDemand) -> bool:
@@ -584,6 +564,11 @@ class _OwnerCounters:
         left = max(0, demand.limit - -(-used // period))
         return RateState(demand, left, -(-used // demand.limit) / _MICROS_PER_SECOND)
 
+    def sweep_for_new(self, old_count: int, now: float) -> None:
+        """Check more counters than there are new ones since the queue had `old_count`."""
+        if new_count := len(self.sweep_queue) - old_count:
+            self.sweep(2 * new_count + 1, now)
+
     def sweep(self, max_fields: int, now: float) -> None:
         """Check up to `max_fields` counters in turn, and remove idle and ended ones."""
         now_micros = round(now * _MICROS_PER_SECOND)
@@ -602,15 +587,14 @@ class _OwnerCounters:
                 continue
             self.sweep_queue.append(field)
 
-    def _add_spent(self, field: str, amount: int) -> bool:
-        """Add to a counter of money or shares; return True if it is new."""
+    def _add_spent(self, field: str, amount: int) -> None:
+        """Add to a counter of money or shares, or start it."""
         spent = self.spent.get(field)
         self.spent[field] = amount if spent is None else spent + amount
         if spent is None:
             self.sweep_queue.append(field)
             if not is_user_counter(field):
                 self.listed_fields[field] = None
-        return spent is None
 
 
 def _add_count(counts: dict[str, int], field: str, amount: int) -> None:

@@ -157,7 +157,7 @@ class UnsettledCalls:
             while self._unsettled:
                 id, (tenant, ended_call) = next(iter(self._unsettled.items()))
                 await self._counter_store.settle(tenant, *ended_call)
-                self._unsettled.pop(id, None)
+                del self._unsettled[id]
             while self._debts:
                 await self._repay_debt(*next(iter(self._debts)))
         finally:

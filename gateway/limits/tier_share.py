@@ -108,6 +108,7 @@ REFRESH_TURNS = 200
 """New turns of one key that start a refresh at once."""
 ALERT_SECONDS = 3_600.0
 """Seconds after an alert in which the gateway sends no other alert for the same key."""
+_NO_THRESHOLDS = Thresholds(0.0, 0.0, "")
 _GENERATE = "generate"
 """The operation that takes a turn; counting tokens takes none."""
 
@@ -178,7 +179,7 @@ class TurnCounter:
         self._pool = pool
         self._alert = alert
         self._bounds: ShareBounds | None = None
-        self._base_thresholds = Thresholds(0.0, 0.0, "")
+        self._base_thresholds = _NO_THRESHOLDS
         self._key_scopes: dict[tuple[str, str], _Scope] = {}
         self._tenant_scopes: dict[str, _Scope] = {}
         self._refresh_event = asyncio.Event()
@@ -196,7 +197,7 @@ class TurnCounter:
         if thresholds != self._base_thresholds:
             self._key_scopes.clear()
             self._tenant_scopes.clear()
-        self._base_thresholds = thresholds or Thresholds(0.0, 0.0, "")
+        self._base_thresholds = thresholds or _NO_THRESHOLDS
         self._bounds = bounds if thresholds is not None else None
         for scope in (*self._key_scopes.values(), *self._tenant_scopes.values()):
             scope.is_synced = False
@@ -208,7 +209,6 @@ class TurnCounter:
         scope = self._key_scopes.get((key.tenant, key.name)) or self._add_scope(key)
         scope.is_synced = False
         if scope.thresholds is None and scope.tenant_scope is not None:
-            scope.tenant_scope.is_synced = False
             return scope.tenant_scope.thresholds
         return scope.thresholds
 

@@ -59,17 +59,15 @@ class CostAwareTurn(msgspec.Struct, frozen=True):
 
         `ruled_lab` is the lab that a rule asks for; None if no rule does.
         """
-        lab, tier, _, source, _, verdict = selection
+        lab, tier, model, source, _, verdict = selection
         session = self.affinity.session
         bounded_tier = find_nearest_tier(tier, self.bounds, self.call.key)
         steps_above = TIERS.index(bounded_tier) - TIERS.index(session.tier)
         if source == "rule":
-            return self._follow_rule(selection, f"a rule asks for {tier}")
-        raised_tier = bounded_tier if steps_above < 1 else TIERS[TIERS.index(session.tier) + 1]
+            return self._follow_rule(lab, tier, model, f"a rule asks for {tier}")
+        raised_tier = TIERS[min(TIERS.index(bounded_tier), TIERS.index(session.tier) + 1)]
         if ruled_lab not in (None, session.lab) and self._can_use_lab(lab):
-            return self._follow_rule(
-                (lab, raised_tier, *selection[2:]), f"a rule asks for the lab {lab}"
-            )
+            return self._follow_rule(lab, raised_tier, None, f"a rule asks for the lab {lab}")
         if steps_above == 0:
             return WeighedSession(moves=False, reason=f"{bounded_tier} is the new decision too")
         if steps_above < 0:
@@ -84,8 +82,7 @@ class CostAwareTurn(msgspec.Struct, frozen=True):
             reason = f"{reason}, one tier a turn"
         return WeighedSession(moves=True, reason=reason, switch=switch, tier=raised_tier)
 
-    def _follow_rule(self, selection: TierSelection, reason: str) -> WeighedSession:
-        lab, tier, model, *_ = selection
+    def _follow_rule(self, lab: str, tier: Tier, model: str | None, reason: str) -> WeighedSession:
         session = self.affinity.session
         is_same = (lab, tier) == (session.lab, session.tier) and model in (None, session.model)
         switch = (

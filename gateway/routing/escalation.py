@@ -139,10 +139,10 @@ def describe_check(row: FinalRow) -> TraceStep | None:
     """Return the trace step of the check of a row's answer; None without a check."""
     if row.checked is None:
         return None
-    reason, is_fault = _FAULT_TEXTS[row.checked], row.checked != "passed"
+    reason = _FAULT_TEXTS[row.checked]
     if row.escalated is None:
         return TraceStep(step="escalate", matched=False, reason=reason)
     served = "that answer was served" if row.tier != row.escalated else "the first one was served"
     tier_above = row.tier if row.tier != row.escalated else "the tier above"
     reason = f"{reason}, so {tier_above} was asked after {row.escalated}: {served}"
-    return TraceStep(step="escalate", matched=is_fault, effect=row.tier or "", reason=reason)
+    return TraceStep(step="escalate", matched=True, effect=row.tier or "", reason=reason)

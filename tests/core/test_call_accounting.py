@@ -164,9 +164,12 @@ def test_each_value_of_a_request_stands_in_its_own_column_of_the_intent_row() ->
         tier="fast", provider="p", account="main", model="m", input=400, most=100, reserved=Decimal("0.0018"),
         price="v1", config="c1",
     )  # fmt: skip
+    account.decision = msgspec.structs.replace(DECISION, tier=None)
+    row = start_request(account, TARGET, Account("main", "s"), 1000.5, 50.5)
+    assert (row.attempt, row.lab, row.tier) == (2, "l", "")
     account.decision = None
     row = start_request(account, TARGET, Account("main", "s"), 1000.5, 50.5)
-    assert (row.attempt, row.tags, row.lab, row.tier) == (2, (), "", "")
+    assert (row.attempt, row.tags, row.lab, row.tier) == (3, (), "", "")
 
 
 @pytest.mark.parametrize("tenant", ["default", "t"])
@@ -350,6 +353,7 @@ def test_a_request_that_was_never_sent_does_not_count_as_an_attempt() -> None:
     tally = open_account()
     (attempt,) = tally.attempts
     tally.cancel_attempt(attempt)
+    assert attempt.is_open is False
     assert tally.fail_attempt(attempt, NOT_BILLED, 1001.0, 51.0) is None
     entry = close_account(tally, "refused", 503, 51.0)
     assert (entry.attempts, entry.provider, entry.model, entry.account) == (0, None, None, None)
@@ -368,6 +372,7 @@ def test_two_parallel_requests_each_get_their_own_row(won: int) -> None:
     (first,) = tally.attempts
     second = tally.start_attempt(OTHER, Account("two", "s"), 1001.0, 51.0, is_parallel=True)
     assert tally.make_intent_row(second).attempt == 2
+    assert (first.is_parallel, second.is_parallel) == (False, True)
     named = msgspec.structs.replace(MAYBE_BILLED, name="hedged")
     row = tally.fail_attempt(first if won == 2 else second, named, 1002.0, 52.0)
     assert row is not None
@@ -408,6 +413,7 @@ def test_the_account_shows_if_a_failed_request_may_be_billed() -> None:
         tally = open_account()
         fail_request(tally, problem, 1002.5, 52.5)
         assert tally.has_wasted_cost is is_wasted
+    assert open_account().has_wasted_cost is False
 
 
 def test_an_answer_that_waits_for_a_better_one_may_be_billed() -> None:
@@ -427,7 +433,14 @@ def test_the_time_of_the_first_content_counts_from_the_start_of_the_call() -> No
 def test_an_attempt_fails_only_once() -> None:
     tally = open_account()
     fail_request(tally, NOT_BILLED, 1002.5, 52.5)
+    assert tally.attempts[0].is_open is False
     assert fail_request(tally, MAYBE_BILLED, 1002.5, 52.5) is None
+
+
+def test_the_duration_of_a_failed_request_is_in_whole_microseconds() -> None:
+    row = fail_request(open_account(), NOT_BILLED, 1002.5, 52.5000004)
+    assert row is not None
+    assert row.duration == 2.0
 
 
 @pytest.mark.parametrize(
@@ -435,6 +448,7 @@ def test_an_attempt_fails_only_once() -> None:
     [
         ((NOT_BILLED,), "0", "0", None),
         ((NOT_BILLED, FAILED_WITH_USAGE), "0.000502", "0.000502", "0.000098"),
+        ((FAILED_WITH_USAGE, FAILED_WITH_USAGE), "0.001004", "0.001004", "0.000196"),
         ((MAYBE_BILLED,), None, None, "0.0006"),
         ((MAYBE_BILLED, FAILED_WITH_USAGE, MAYBE_BILLED), None, None, "0.0018"),
     ],
@@ -475,6 +489,23 @@ def test_an_answered_call_costs_its_answer_and_the_failed_requests_before_it(
     assert (entry.cost, entry.attempts) == (Decimal(cost), 2)
     assert entry.wasted == (None if wasted is None else Decimal(wasted))
     assert entry.reserved == (None if reserved is None else Decimal(reserved))
+
+
+def test_the_estimate_of_a_call_includes_its_failed_requests() -> None:
+    """The provider counted the prompt of both requests; the gateway estimated 10 output tokens."""
+    cut = msgspec.structs.replace(
+        MAYBE_BILLED, usage=Usage(input=500), content_bytes=38, has_ended=False
+    )
+    tally = open_account()
+    for _ in range(2):
+        row = fail_request(tally, cut, 1002.5, 52.5)
+        assert row is not None
+        assert (row.output, row.cost, row.estimate) == (10, Decimal("0.00052"), Decimal("0.00002"))
+        tally.start_attempt(TARGET, Account("main", "s"), 1002.5, 52.5)
+    tally.usage, tally.content_bytes = Usage(input=500), 38
+    entry = close_account(tally, "aborted", 200, 53.0)
+    assert (entry.cost, entry.wasted) == (Decimal("0.00156"), Decimal("0.00104"))
+    assert entry.estimate == Decimal("0.00006")
 
 
 def test_a_failed_attempt_without_a_price_leaves_the_reservation_unknown() -> None:
@@ -582,9 +613,13 @@ def test_a_bill_is_the_baseline_of_the_target_that_sent_it() -> None:
 
 
 def test_no_price_is_missing_for_priced_cached_unsent_and_counting_calls() -> None:
-    hit = open_answered_account()
-    hit.cache = "hit"
-    for tally in (open_answered_account(), hit, CallAccount(CALL, "c1"), open_account(COUNT)):
+    unpriced = msgspec.structs.replace(TARGET, price=None)
+    usage = Usage(input=500, output=101)
+    hit, count, left = open_account(target=unpriced), open_account(COUNT, unpriced), open_account()
+    hit.cache, hit.usage, count.usage = "hit", usage, usage
+    left.usage, left.target = usage, unpriced
+    left.fail_attempt(left.attempts[0], MAYBE_BILLED, 1001.0, 51.0)
+    for tally in (open_answered_account(), hit, count, left, CallAccount(CALL, "c1")):
         assert tally.explain_missing_price() is None
 
 
@@ -634,6 +669,14 @@ def test_a_pass_through_call_costs_its_units_and_its_rows_name_the_endpoint() ->
     assert entry.reserved is None
 
 
+def test_a_pass_through_call_has_no_prompt_and_one_answer() -> None:
+    account = CallAccount(CALL, "c1")
+    account.operation = "audio.speech"
+    bounded = msgspec.structs.replace(TARGET, facts=ModelFacts(max_input=400, max_output=100))
+    row = start_request(account, bounded, Account("main", "s"), 1000.5, 50.5)
+    assert (row.input, row.most, row.reserved) == (0, 100, Decimal("0.0006"))
+
+
 def test_a_pass_through_call_that_reports_no_usage_has_an_unknown_cost_and_a_bound() -> None:
     account = open_pass_through()
     account.is_complete, account.content_bytes = True, 4_000
@@ -662,6 +705,11 @@ def test_a_failed_pass_through_call_costs_the_units_that_its_provider_reported()
     row = fail_request(account, failure, 1002.5, 52.5)
     assert row is not None
     assert (row.cost, row.input, row.output) == (Decimal("0.002"), None, None)
+    assert row.estimate == Decimal("0.002")
+    whole = msgspec.structs.replace(failure, has_ended=True)
+    row = fail_request(open_pass_through(), whole, 1002.5, 52.5)
+    assert row is not None
+    assert (row.cost, row.estimate) == (Decimal("0.002"), Decimal(0))
 
 
 def test_a_pass_through_call_that_no_provider_bills_costs_nothing_without_usage() -> None:
@@ -669,6 +717,7 @@ def test_a_pass_through_call_that_no_provider_bills_costs_nothing_without_usage(
     account.is_unbilled = account.is_complete = True
     entry = close_account(account, "settled", 200, 51.0)
     assert (entry.state, entry.cost, entry.reserved) == ("settled", Decimal(0), None)
+    assert entry.usage is None
 
 
 @pytest.mark.parametrize(
@@ -684,6 +733,39 @@ def test_a_call_costs_the_price_in_force_when_it_was_received(
     tally.target = msgspec.structs.replace(TARGET, price=price)
     entry = close_account(tally, "settled", 200, 51.0)
     assert (entry.cost, entry.price) == (Decimal(cost), version)
+
+
+@pytest.mark.parametrize(("start", "factor", "version"), [(1000.0, 2, "v2"), (1000.5, 1, "v1")])
+def test_reservation_waste_and_baseline_are_at_the_price_in_force_when_the_call_was_received(
+    start: float, factor: int, version: str
+) -> None:
+    double = Price(rates=Rates(input=Decimal(2), output=Decimal(4)), version="v2")
+    price = msgspec.structs.replace(PRICE, later=(LaterPrice(start, double),))
+    target = msgspec.structs.replace(TARGET, price=price)
+    tally = open_account(target=target)
+    row = tally.make_intent_row(tally.attempts[0])
+    assert (row.reserved, row.price) == (factor * Decimal("0.0006"), version)
+    failed_row = fail_request(tally, FAILED_WITH_USAGE, 1002.5, 52.5)
+    assert failed_row is not None
+    assert failed_row.cost == factor * Decimal("0.000502")
+    tally.start_attempt(TARGET, Account("main", "s"), 1000.5, 50.5)
+    tally.compares_baseline, tally.baseline = True, target
+    tally.usage, tally.is_complete = Usage(input=500, output=101), True
+    entry = close_account(tally, "settled", 200, 51.0)
+    assert entry.baseline == factor * Decimal("0.000702")
+
+
+def test_the_row_names_the_price_of_the_service_tier_that_served() -> None:
+    double = Price(rates=Rates(input=Decimal(2), output=Decimal(4)), version="v1, priority")
+    price = msgspec.structs.replace(PRICE, services={"priority": double})
+    tally = open_account(target=msgspec.structs.replace(TARGET, price=price))
+    tally.usage = Usage(input=500, output=101, service="priority")
+    tally.is_complete = True
+    entry = close_account(tally, "settled", 200, 51.0)
+    assert (entry.cost, entry.price) == (Decimal("0.001404"), "v1, priority")
+    refused = CallAccount(CALL, "c1")
+    refused.target = tally.target
+    assert close_account(refused, "refused", 429, 51.0).price == "v1"
 
 
 DEAR = msgspec.structs.replace(
@@ -716,6 +798,10 @@ def test_a_cache_hit_saves_the_whole_baseline_and_a_failure_saves_nothing() -> N
     tally = open_answered_account()
     tally.compares_baseline, tally.baseline, tally.cache = True, DEAR, "hit"
     assert close_account(tally, "cache_hit", 200, 51.0).baseline == Decimal("10.00023")
+    tally = CallAccount(CALL, "c1")
+    tally.decision, tally.usage = DECISION, Usage(input=500, output=101)
+    tally.compares_baseline, tally.baseline, tally.cache = True, DEAR, "hit"
+    assert close_account(tally, "cache_hit", 200, 51.0).baseline == Decimal("0.00702")
     tally = open_account()
     tally.compares_baseline, tally.baseline = True, DEAR
     fail_request(tally, FAILED_WITH_USAGE, 1002.5, 52.5)
@@ -728,6 +814,19 @@ def test_a_call_without_a_decision_has_no_baseline() -> None:
     assert close_account(account, "refused", 400, 51.0).baseline is None
 
 
+def test_the_baseline_is_unknown_without_a_baseline_target_or_without_usage() -> None:
+    tally = open_answered_account()
+    tally.compares_baseline = True
+    assert close_account(tally, "settled", 200, 51.0).baseline is None
+    account = open_pass_through()
+    account.compares_baseline, account.decision = (
+        True,
+        msgspec.structs.replace(DECISION, source="pin"),
+    )
+    account.is_complete = True
+    assert close_account(account, "settled", 200, 51.0).baseline is None
+
+
 def test_the_row_cuts_long_model_names() -> None:
     """A client's model name may be a megabyte long; a row may not."""
     tally = open_answered_account()
@@ -736,10 +835,16 @@ def test_the_row_cuts_long_model_names() -> None:
     assert (entry.asked, entry.served) == ("a" * 200, "s" * 200)
 
 
+def test_a_new_account_is_open_and_has_recorded_no_loss() -> None:
+    account = CallAccount(CALL, "c1")
+    assert (account.is_closed, account.is_complete) == (False, False)
+    assert account.losses == ()
+
+
 def test_closing_an_account_twice_raises_an_error() -> None:
     tally = open_answered_account()
     close_account(tally, "settled", 200, 51.0)
-    with pytest.raises(RuntimeError, match="one final entry"):
+    with pytest.raises(RuntimeError, match=r"^a call has one final entry$"):
         close_account(tally, "failed", 500, 52.0)
 
 
@@ -762,6 +867,15 @@ def test_an_answer_with_audio_costs_what_the_provider_billed() -> None:
     assert (entry.cost, entry.price, entry.reserved) == (Decimal("0.0042"), "provider", None)
 
 
+def test_a_chat_answer_about_a_picture_costs_the_usage_that_its_provider_reported() -> None:
+    tally = CallAccount(CALL, "c1")
+    tally.record_prompt(msgspec.structs.replace(PROMPT, images=1), 400, 400)
+    tally.start_attempt(TARGET, Account("main", "s"), 1000.5, 50.5)
+    tally.usage, tally.is_complete = Usage(input=500, output=101), True
+    entry = close_account(tally, "settled", 200, 51.0)
+    assert (entry.cost, entry.usage, entry.media) == (Decimal("0.000702"), "provider", {})
+
+
 @pytest.mark.parametrize("usage", [Usage(input=500, output=0), None])
 def test_embeddings_of_pictures_counted_as_text_have_an_unknown_cost(
     usage: Usage | None,
@@ -774,6 +888,15 @@ def test_embeddings_of_pictures_counted_as_text_have_an_unknown_cost(
     entry = close_account(tally, "settled", 200, 51.0)
     tokens = 400 if usage is None else 500
     assert (entry.cost, entry.media) == (None, {"input_other": tokens})
+
+
+def test_embeddings_of_pictures_without_a_token_have_none_that_may_be_of_pictures() -> None:
+    tally = CallAccount(msgspec.structs.replace(CALL, operation="embeddings"), "c1")
+    tally.record_prompt(msgspec.structs.replace(PROMPT, images=1), 400, 400)
+    tally.start_attempt(TARGET, Account("main", "s"), 1000.5, 50.5)
+    tally.usage, tally.is_complete = Usage(input=0, output=0), True
+    entry = close_account(tally, "settled", 200, 51.0)
+    assert (entry.cost, entry.media) == (Decimal(0), {"input_other": 0})
 
 
 def test_the_row_cuts_the_response_id_and_hides_the_credential_in_it() -> None:

@@ -36,3 +36,21 @@ def test_a_rise_is_listed_until_it_ends_and_then_warns(tmp_path: Path) -> None:
         ("warning", "budgets[2].rise.until: the rise of 'tokyo' has ended: 2026-12-31."),
         ("warning", "keys: the rise of 'key ann 2' has ended: 2026-12-31T12:00:00Z."),
     ]
+    assert {mistake.hint for mistake in mistakes} == {"Remove it, or give it a later end."}
+
+
+def test_a_rise_ends_with_its_day_in_the_time_zone_of_the_ledger(tmp_path: Path) -> None:
+    budgets = """ledger: {time_zone: Asia/Tokyo}
+budgets:
+  - {name: none, usd: 0, every: day, rise: {usd: 5, until: 2026-12-31}}
+"""
+    source = world.whole(tmp_path, TEXT + budgets).source
+    rise = BudgetRise(usd=Decimal(1), until="2026-12-31")
+    ann = Key(name="ann", budgets=(KeyBudget(usd=Decimal(3), every="day", rise=rise),))
+    midnight = datetime(2026, 12, 31, 15, tzinfo=UTC).timestamp()
+    assert list_rises(source, [ann], midnight - 1) == [
+        "'none': 5 USD in place of 0, until 2026-12-31",
+        "'key ann': 4 USD in place of 3, until 2026-12-31",
+    ]
+    assert list_rises(source, [ann], midnight) == []
+    assert len(find_ended_rises(source, [ann], midnight)) == 2

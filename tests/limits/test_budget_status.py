@@ -57,6 +57,17 @@ def test_a_raised_budget_has_its_rise_until_that_ends() -> None:
     assert [one.rise_end for one in budgets] == [1_793_055_600.0, None]
 
 
+def test_a_rise_ends_with_its_day_in_the_time_zone_of_the_ledger() -> None:
+    rise = BudgetRise(usd=Decimal(2), until="2026-10-26")
+    ann = Key(name="ann", budgets=(KeyBudget(usd=Decimal(3), every="total", rise=rise),))
+    raised = part(usd=0, every="total", rise={"usd": 4, "until": "2026-10-26"})
+    end = 1_793_055_600.0
+    for now, rise_end, limits in ((end - 1, end, [4, 5]), (end, None, [0, 3])):
+        budgets = list(iter_budgets([raised], [ann], ["a"], ZONE, now))
+        assert [one.rise_end for one in budgets] == [rise_end, rise_end]
+        assert [one.limit for one in budgets] == limits
+
+
 def test_a_counter_counts_and_where_there_is_none_the_ledger_does() -> None:
     budget = budget_status(usd=2)
     assert [(s.used_amount, s.from_counters) for s in compute_budget_uses(budget, {f"usd|b|all|{DAY}": 250_000}, {})] == [(Decimal("0.25"), True)]  # fmt: skip
@@ -64,7 +75,9 @@ def test_a_counter_counts_and_where_there_is_none_the_ledger_does() -> None:
         (status,) = compute_budget_uses(budget, used, {None: Decimal("0.1")})
         assert (status.used_amount, status.from_counters) == (Decimal("0.1"), False)
     (status,) = compute_budget_uses(budget, None, {})
-    assert status.used_amount == 0
+    assert (status.budget, status.subject, status.used_amount) == (budget, None, Decimal(0))
+    (status,) = compute_budget_uses(budget, {f"usd|b|all|{DAY}": 250_000}, {})
+    assert (status.budget, status.subject) == (budget, None)
 
 
 def test_what_is_counted_apart_stands_apart() -> None:
@@ -88,6 +101,23 @@ def test_what_is_counted_apart_stands_apart() -> None:
     assert [s.subject for s in status] == ["web"]
 
 
+@pytest.mark.parametrize("apart", ["key", "team", "tag", "tier"])
+def test_only_the_subjects_that_a_budget_names_are_counted_apart(apart: str) -> None:
+    budget = budget_status(usd=2, per=apart, **{apart: ["smart"]})
+    spent = {"smart": Decimal(1), "fast": Decimal(1), None: Decimal(1)}
+    assert [use.subject for use in compute_budget_uses(budget, {}, spent)] == ["smart"]
+    assert budget.filters[apart] == ["smart"]
+
+
+def test_subjects_are_in_order_wherever_their_amounts_come_from() -> None:
+    """A name may have an equals sign."""
+    budget = budget_status(usd=2, per="tag")
+    counters = {f"usd|b|tag=c=1|{DAY}": 1, f"usd|b|tag=a|{DAY}": 1}
+    spent: dict[str | None, Decimal] = {"d": Decimal(1), "b": Decimal(1)}
+    uses = compute_budget_uses(budget, counters, spent)
+    assert [use.subject for use in uses] == ["a", "b", "c=1", "d"]
+
+
 def test_a_share_is_of_all_calls_of_the_same() -> None:
     budget = budget_status(share="0.1", tier=["reasoning"], per="key")
     used = {f"share|b|key=ann|{DAY}": 1, f"calls|b|key=ann|{DAY}": 3, f"share|b|key=bob|{DAY}": 1}
@@ -98,8 +128,13 @@ def test_a_share_is_of_all_calls_of_the_same() -> None:
     ]
     assert status[0].compute_rate(NOW) is None
     assert status[0].predict_exhaustion(NOW) is None
-    (whole,) = compute_budget_uses(budget_status(share="0.1", tier=["reasoning"]), None, {})
+    shared = budget_status(share="0.1", tier=["reasoning"])
+    (whole,) = compute_budget_uses(shared, None, {})
     assert (whole.used_amount, whole.from_counters) == (Decimal(0), False)
+    assert shared.limit == Decimal("0.1")
+    for share_calls, used_share in ({}, "0"), ({f"share|b|all|{DAY}": 2}, "0.5"):
+        (whole,) = compute_budget_uses(shared, {f"calls|b|all|{DAY}": 4, **share_calls}, {})
+        assert whole.used_amount == Decimal(used_share)
 
 
 @pytest.mark.parametrize(
@@ -124,6 +159,30 @@ def test_a_budget_lasts_as_long_as_its_rate_says(
     assert (at is None) == (hours is None)
     if at is not None and hours is not None:
         assert (at - NOW) / 3_600 == pytest.approx(hours, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("hours", "used", "rate", "lasts"),
+    [
+        (7, 1, "0.142857", None),
+        (2, 11, "5.5", 2 + 1 / 5.5),  # a dollar is left
+        (6, 4, "0.666667", 18),
+        (12, 6, "0.5", None),  # it is used up as the day ends
+    ],
+)
+def test_the_rate_of_a_budget_has_six_digits_and_says_when_it_is_used_up(
+    hours: int, used: int, rate: str, lasts: float | None
+) -> None:
+    budget = budget_status(usd=12)
+    assert budget.window.start is not None
+    now = budget.window.start + hours * 3_600
+    (use,) = compute_budget_uses(budget, {f"usd|b|all|{DAY}": used * 1_000_000}, {})
+    assert use.compute_rate(now) == Decimal(rate)
+    exhausted_at = use.predict_exhaustion(now)
+    if lasts is None:
+        assert exhausted_at is None
+    else:
+        assert exhausted_at == pytest.approx(budget.window.start + lasts * 3_600, abs=1)
 
 
 def test_a_window_that_has_just_begun_or_never_ends_has_no_end_that_is_known() -> None:

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from gateway.limits.lease_book import DeadLease, LeaseBook, list_dead_books, lock_dead_book
@@ -91,8 +92,30 @@ def test_a_file_that_cannot_be_made_leaves_nothing(
     assert list(tmp_path.glob("leases/*")) == []
 
 
-def test_long_names_have_no_record(book: LeaseBook) -> None:
-    assert book.begin("t" * 500, "lease g 1") is None
+def test_names_that_do_not_fit_into_a_record_have_none(
+    tmp_path: Path, boot_id_file: Path, book: LeaseBook
+) -> None:
+    """A record of 512 bytes begins with ten bytes that are not of the names."""
+    longest = next(
+        tenant
+        for tenant in ("t" * length for length in range(500, 0, -1))
+        if len(msgspec.msgpack.encode((tenant, "lease g 1"))) == 502
+    )
+    assert book.begin(f"{longest}t", "lease g 1") is None
+    assert book.begin(longest, "lease g 1") == 1
+    die(book)
+    assert read(tmp_path, boot_id_file) == [(longest, "lease g 1", 0)]
+
+
+def test_gateways_share_a_folder_that_their_user_alone_may_read(
+    tmp_path: Path, boot_id_file: Path
+) -> None:
+    folder = tmp_path / "data" / "leases"
+    for gateway in ("g", "h"):
+        assert LeaseBook(folder, gateway, boot_id_file).begin("t", "lease 1") == 1
+    paths = list_dead_books(folder)
+    assert [path.name for path in paths] == ["g.leases", "h.leases"]
+    assert [path.stat().st_mode & 0o777 for path in (folder, *paths)] == [0o700, 0o600, 0o600]
 
 
 def test_a_book_without_open_leases_is_removed_at_the_end(tmp_path: Path, book: LeaseBook) -> None:
@@ -109,10 +132,20 @@ def test_a_book_with_open_leases_stays_for_recovery(
     tmp_path: Path, boot_id_file: Path, book: LeaseBook
 ) -> None:
     book.begin("t", "lease g 1")
+    book.begin("t", "lease g 2")
+    book.end(2)
     book.close()
     with pytest.raises(OSError, match="Bad file"):
         book.claim(1, 7)
     assert read(tmp_path, boot_id_file) == [("t", "lease g 1", 0)]
+
+
+def test_a_book_whose_file_somebody_has_removed_closes(tmp_path: Path, book: LeaseBook) -> None:
+    record = book.begin("t", "lease g 1")
+    assert record is not None
+    (tmp_path / "leases" / "g.leases").unlink()
+    book.end(record)
+    book.close()
 
 
 def test_a_book_that_another_process_removes_meanwhile_has_no_leases(

@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 import pytest
@@ -14,15 +15,28 @@ from gateway.core.decision_context import Score, Thresholds
 from gateway.core.target import TIERS, Tier
 from gateway.limits.tier_share import (
     REFRESH_SECONDS,
+    REFRESH_TURNS,
     LoweredTurns,
+    RedisTurnPool,
     TurnCounter,
     TurnPool,
     _parse_turns,
 )
 from gateway.routing.classifier import heuristic
-from gateway.routing.tier_share import MIN_TURNS, RecentTurns, ShareBounds, choose_tier, find_cell
+from gateway.routing.tier_share import (
+    BOUNDED_INDEX,
+    CELL_COUNT,
+    COUNTER_COUNT,
+    MIN_TURNS,
+    RecentTurns,
+    ShareBounds,
+    choose_tier,
+    compute_cut,
+    find_cell,
+)
 from gateway.state.errors import StoreUnavailable
 from gateway.state.redis.replies import Reply
+from gateway.state.redis.scripts import Script
 
 OWN = Thresholds(0.5, 0.6, "own-1")
 MOST = ShareBounds(reasoning=0.10, smart=0.40)
@@ -119,8 +133,16 @@ async def test_only_classified_turns_are_counted() -> None:
     process.traffic.count_turn(call(ANN), decided(HARD, "smart"))
     assert process.traffic.turns_by_tier == {"fast": 0, "smart": 1, "reasoning": 1}
     assert process.traffic.lowered_count == 1
-    alerts = {count.name: count.read() for count in process.traffic.build_metrics()}
-    assert alerts == {"turns_fast": 0, "turns_smart": 1, "turns_reasoning": 1, "turns_lowered": 1}
+    process.traffic.count_turn(call(ANN), decided(HARD, "smart"))
+    metrics = [
+        (metric.name, metric.help, metric.read()) for metric in process.traffic.build_metrics()
+    ]
+    assert metrics == [
+        ("turns_fast", "Classified turns that went to fast.", 0),
+        ("turns_smart", "Classified turns that went to smart.", 2),
+        ("turns_reasoning", "Classified turns that went to reasoning.", 1),
+        ("turns_lowered", "Those that a bound sent lower.", 2),
+    ]
 
 
 async def test_the_gateway_alerts_once_an_hour_that_it_lowers_a_keys_turns() -> None:
@@ -251,11 +273,17 @@ async def test_a_new_key_is_read_from_the_pool_at_once() -> None:
         waiting.set()
         await asyncio.Event().wait()
 
+    async def wait_for_sleep() -> None:
+        """Wait until the task sleeps; fail if it has ended."""
+        waiter = asyncio.ensure_future(waiting.wait())
+        await asyncio.wait([waiter, task], return_when=asyncio.FIRST_COMPLETED)
+        assert waiting.is_set()
+        waiting.clear()
+
     task = asyncio.create_task(process.traffic.refresh_periodically(sleep))
-    await waiting.wait()
-    waiting.clear()
+    await wait_for_sleep()
     process.traffic.find_thresholds(ANN)
-    await waiting.wait()
+    await wait_for_sleep()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert sleeps == [REFRESH_SECONDS, REFRESH_SECONDS]
@@ -355,3 +383,117 @@ async def test_a_pool_that_lost_its_counts_removes_no_thresholds() -> None:
 def test_an_unknown_reply_counts_as_an_unavailable_pool(reply: Reply) -> None:
     with pytest.raises(StoreUnavailable):
         _parse_turns(reply)
+
+
+def test_a_reply_has_the_counts_of_this_generation_and_of_the_one_before() -> None:
+    """The first cell counts, and a count may be 0."""
+    before = msgspec.msgpack.encode([0, 3, 2, 0])
+    turns = _parse_turns([b"size", b"9", b"0", b"5", b"1", b"0", b"before", before])
+    assert (turns.current[:3], turns.previous[:3]) == ([5, 0, 0], [3, 0, 0])
+    assert turns.turn_count == 8
+
+
+class ScriptSpy:
+    """Runs no script, and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[Script, tuple[bytes, ...], Any]] = []
+
+    async def run_on_keys(self, script: Script, keys: tuple[bytes, ...], argument: bytes) -> Reply:
+        self.requests.append((script, keys, msgspec.msgpack.decode(argument)))
+        return [b"0", b"5"]
+
+
+async def test_a_turn_pool_sends_the_cells_that_have_turns_to_the_hash_of_a_name() -> None:
+    """The hash expires after 30 days in which no process adds to it."""
+    spy = ScriptSpy()
+    pool = RedisTurnPool(spy)  # type: ignore[arg-type]  # the only method that it calls
+    counts = [0] * COUNTER_COUNT
+    counts[0], counts[3] = 2, 7
+    assert (await pool.add("acme", "key|ann", counts)).current[0] == 5
+    await pool.add("acme", "key|bob", counts)
+    await pool.add("other", "key|ann", counts)
+    (script, keys, argument), *_ = spy.requests
+    assert script.sha == Script("recent").sha
+    assert argument == [MIN_TURNS, 30 * 86_400, CELL_COUNT, [0, 2, 3, 7]]
+    names = [request[1][0] for request in spy.requests]
+    assert (len(keys), len(set(names))) == (1, 3)
+    for name, tenant in zip(names, (b"{acme}", b"{acme}", b"{other}"), strict=True):
+        start, digest = name.split(b"turns:")
+        assert start == b"tiergate:" + tenant + b":1:"
+        assert len(digest) == 24
+
+
+def test_before_there_are_bounds_nothing_is_counted() -> None:
+    traffic = TurnCounter()
+    assert traffic.find_thresholds(ANN) is None
+    traffic.count_turn(call(ANN), decided(HARD, "smart"))
+    assert sum(traffic.turns_by_tier.values()) == traffic.lowered_count == 0
+
+
+def test_a_turn_is_lowered_if_the_classifiers_own_thresholds_say_more() -> None:
+    """Evidence may have raised it again since; a default is no turn of the classifier."""
+    process = ShareProcess()
+    process.traffic.count_turn(call(ANN), decided(Score(0.51, 0.9), "fast"))
+    default = Decision(lab="a", tier="fast", source="default", score=HARD)
+    process.traffic.count_turn(call(ANN), default)
+    assert process.traffic.lowered_count == 0
+    raised = msgspec.structs.replace(decided(HARD, "smart"), tier="reasoning")
+    process.traffic.count_turn(call(ANN), raised)
+    assert process.traffic.lowered_count == 1
+
+
+async def test_the_turns_that_a_keys_own_cut_bounds_are_counted_by_tier() -> None:
+    """By them the gateway corrects the cut. Turns before the cut, or by that of the tenant, do not
+    count.
+    """
+    pool = Hashes()
+    process = ShareProcess(pool)
+    await process.many(ANN, [HARD] * MIN_TURNS)
+    counts = pool.turns["default", "key|own-1|0.5|0.6|ann"]
+    assert counts.counts[BOUNDED_INDEX:] == [0, 0, 0]
+    for tier in ("reasoning", "smart", "smart", "fast"):
+        process.traffic.count_turn(call(ANN), decided(HARD, tier))
+    process.traffic.count_turn(call(BOB), decided(HARD, "smart"))
+    await process.traffic.refresh()
+    assert counts.counts[BOUNDED_INDEX:] == [4, 1, 2]
+    assert pool.turns["default", "key|own-1|0.5|0.6|bob"].counts[BOUNDED_INDEX:] == [0, 0, 0]
+    assert pool.turns["default", "tenant|own-1|0.5|0.6"].turn_count == MIN_TURNS + 5
+
+
+async def test_many_new_turns_of_a_key_start_a_refresh() -> None:
+    process = ShareProcess()
+    process.turn(ANN, EASY)
+    for _ in range(2):
+        await process.traffic.refresh()
+        for _ in range(REFRESH_TURNS - 1):
+            process.turn(ANN, EASY)
+        assert not process.traffic._refresh_event.is_set()
+        process.turn(ANN, EASY)
+        assert process.traffic._refresh_event.is_set()
+
+
+async def test_a_refresh_without_new_turns_or_calls_asks_no_pool() -> None:
+    pool = Hashes()
+    process = ShareProcess(pool)
+    process.turn(ANN, EASY)
+    await process.traffic.refresh()
+    asked = pool.request_count
+    await process.traffic.refresh()
+    assert pool.request_count == asked == 2  # for the key and for its tenant
+    process.traffic.find_thresholds(ANN)
+    await process.traffic.refresh()
+    assert pool.request_count == 4
+
+
+async def test_thresholds_have_the_bounds_six_digits_and_a_short_id() -> None:
+    process = ShareProcess()
+    await process.many(ANN, [even(random.Random(9)) for _ in range(MIN_TURNS)])
+    own = process.traffic.find_thresholds(ANN)
+    assert own is not None
+    assert own.cut is not None
+    assert own.bounds == (MOST.reasoning, MOST.smart)
+    assert (len(own.id), own.id[:4]) == (16, "key-")
+    cut = compute_cut(process.traffic._key_scopes["default", "ann"].recent_turns.counts, MOST)
+    assert (own.cut.reasoning, own.cut.smart) == (round(cut.reasoning, 6), round(cut.smart, 6))
+    assert (own.cut.reasoning, own.cut.smart) != (cut.reasoning, cut.smart)

@@ -37,7 +37,7 @@ def test_each_listed_module_and_each_of_its_tests_exists() -> None:
         path
         for module, tests in modules.items()
         for path in (module, *tests)
-        if not (ROOT / path).is_file()
+        if not path.startswith("-k ") and not (ROOT / path).is_file()
     ]
     assert missing == []
     assert read_survivors().keys() <= modules.keys()

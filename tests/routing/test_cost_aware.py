@@ -1,5 +1,6 @@
 """The strategy `cost-aware`: rules and the classifier decide each user turn anew."""
 
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -10,7 +11,9 @@ from gateway.core.call import Key
 from gateway.core.conversation import ConversationTurn
 from gateway.core.decision import Decision, Plan
 from gateway.core.decision_context import Score, Session
-from gateway.core.target import TIERS
+from gateway.core.price import LaterPrice
+from gateway.core.target import TIERS, Target
+from gateway.core.turn_evidence import EvidenceRise
 from gateway.routing import explain
 from gateway.routing.cost_aware import MAX_TURNS_BELOW
 from gateway.routing.router import Router
@@ -235,6 +238,7 @@ def test_a_tier_that_cannot_serve_the_call_is_not_weighed() -> None:
     decision, plan = decide_turn(router, call(images=1), seat=make_session("smart", sees))
     assert summarize(decision, plan) == "seat smart spare"
     assert "no target below smart can serve this call" in " ".join(lines(decision))
+    assert decision.turns_below == 1
 
 
 def test_a_tier_that_a_guard_or_key_forbids_is_no_reason_to_leave() -> None:
@@ -345,3 +349,166 @@ def test_no_turn_rises_by_more_than_one_tier(score: Score, session: Session) -> 
         decision, _ = decide_turn(router, call(), seat=session)
         assert decision.tier is not None
         assert TIERS.index(decision.tier) <= TIERS.index(session.tier) + 1
+
+
+def seat_lines(decision: Decision) -> list[str]:
+    return [line for line in lines(decision) if "seat:" in line]
+
+
+LEAVES, KEEPS = "-seat: leaves openai/able", "seat: openai/smart openai/able"
+BY_RULE: list[tuple[list[Json], str]] = [
+    ([{"when": {}, "tier": "fast"}], f"{LEAVES} (a rule asks for fast)"),
+    ([{"when": {}, "lab": "google"}], f"{LEAVES} (a rule asks for the lab google)"),
+    ([], f"{KEEPS} (smart is the new decision too)"),
+]
+
+
+@pytest.mark.parametrize(("choices", "line"), BY_RULE)
+def test_the_trace_names_the_rule_that_moves_a_conversation(choices: list[Json], line: str) -> None:
+    decision, _ = decide_turn(make_cost_aware(SMART, choices=choices), call(), seat=make_session())
+    assert seat_lines(decision)[0] == line
+
+
+def test_the_trace_says_how_sure_the_classifier_is_that_a_tier_does_not_suffice() -> None:
+    """It also says if the conversation rises by fewer tiers than the classifier asks for."""
+    decision, _ = decide_turn(make_cost_aware(REASONING), call(), seat=make_session("fast", SWIFT))
+    assert seat_lines(decision) == [
+        "-seat: leaves openai/swift (fast is too weak with probability 0.90; the gateway goes up from 0.50, one tier a turn)",
+        "seat: openai/smart openai/able (20000 cached tokens are lost: 0.036 USD)",
+    ]  # fmt: skip
+    decision, _ = decide_turn(make_cost_aware(SMART), call(), seat=make_session("fast", SWIFT, **COLD))  # fmt: skip
+    assert seat_lines(decision)[0] == "-seat: leaves openai/swift (smart is the new decision)"
+
+
+@pytest.mark.parametrize(
+    ("score", "session", "destination", "cost", "reason"),
+    [
+        (DOUBT, make_session(), "openai/deep", "0.095", "smart is too weak with probability 0.51"),
+        (
+            Score(0.45, 0.9),
+            make_session("fast", SWIFT),
+            "openai/able",
+            "0.036",
+            "fast is too weak with probability 0.55",
+        ),
+    ],
+)
+def test_a_conversation_that_does_not_rise_shows_what_the_move_would_cost(
+    score: Score, session: Session, destination: str, cost: str, reason: str
+) -> None:
+    router = make_cost_aware(score, upgrade_threshold=0.6)
+    decision, _ = decide_turn(router, call(), seat=session)
+    switch = decision.switch
+    assert switch is not None
+    assert (switch.has_moved, switch.destination, switch.tokens) == (False, destination, 20_000)
+    assert switch.cost == Decimal(cost)
+    assert reason in seat_lines(decision)[0]
+
+
+def test_a_rule_for_the_model_that_serves_the_conversation_loses_no_cached_tokens() -> None:
+    router = make_cost_aware(SMART, choices=[{"when": {}, "model": "spare"}])
+    decision, _ = decide_turn(router, call(), seat=make_session(target=SPARE))
+    switch = decision.switch
+    assert switch is not None
+    assert (switch.has_moved, switch.destination) == (False, "gemini/spare")
+    assert (switch.tokens, switch.cost) == (0, Decimal(0))
+
+
+@pytest.mark.parametrize(
+    ("turns", "line"),
+    [
+        (0, "seat: openai/reasoning openai/deep (user turn 1 of 8 after evidence)"),
+        (7, "seat: openai/reasoning openai/deep (user turn 8 of 8 after evidence)"),
+        (8, "-seat: leaves openai/deep (no cached tokens are lost)"),
+    ],
+)
+def test_after_evidence_the_trace_counts_the_turns_that_stay(turns: int, line: str) -> None:
+    rise = EvidenceRise(chars=1, turns=turns)
+    session = make_session("reasoning", DEEP, tokens=0, rise=rise, turns_below=2)
+    decision, _ = decide_turn(make_cost_aware(SMART), call(), seat=session)
+    assert seat_lines(decision)[0] == line
+    assert decision.turns_below == (3 if turns < 8 else 0)
+
+
+UNKNOWN = "the saving is unknown: a price is missing"
+UNPRICED = world.target(OPENAI, "unpriced")
+
+
+@pytest.mark.parametrize("targets", [(UNPRICED, ABLE), (SWIFT, UNPRICED)], ids=["to", "from"])
+def test_a_conversation_stays_if_a_missing_price_hides_the_saving(
+    targets: tuple[Target, Target],
+) -> None:
+    cheaper, current = targets
+    router = msgspec.structs.replace(
+        make_cost_aware(FAST), catalogue=world.catalogue((lab("openai", [cheaper], [current]),))
+    )
+    decision, _ = decide_turn(router, call(), seat=make_session(target=current))
+    assert seat_lines(decision) == [f"seat: openai/smart {current.name} ({UNKNOWN})"]
+    assert (decision.tier, decision.turns_below) == ("smart", 1)
+    assert decision.switch is not None
+    assert (decision.switch.destination, decision.switch.tokens) == (cheaper.name, 20_000)
+    cold, _ = decide_turn(router, call(), seat=make_session(target=current, **COLD))
+    assert seat_lines(cold)[0] == f"-seat: leaves {current.name} (no cached tokens are lost)"
+
+
+@pytest.mark.parametrize("calls", [0, 1])
+def test_a_conversation_of_one_call_is_expected_to_have_one_more(calls: int) -> None:
+    session = make_session(calls=calls, output=1_000 * calls)
+    decision, _ = decide_turn(make_cost_aware(FAST), call(), seat=session)
+    switch = decision.switch
+    assert switch is not None
+    assert switch.calls == 1
+    assert switch.margin is not None
+    assert switch.saving is not None
+    assert switch.cost is not None
+    assert switch.margin == switch.saving - switch.cost
+
+
+@pytest.mark.parametrize(("calls", "tier"), [(4, "smart"), (5, "fast")])
+def test_a_move_must_save_more_than_it_costs(calls: int, tier: str) -> None:
+    """Each call saves 1 USD a million cached tokens; to read them again costs 4."""
+    cheaper, current = (priced(OPENAI, name, rate, "5", "9") for name, rate in (("a", "1"), ("b", "2")))  # fmt: skip
+    router = msgspec.structs.replace(
+        make_cost_aware(FAST), catalogue=world.catalogue((lab("openai", [cheaper], [current]),))
+    )
+    session = make_session(target=current, calls=calls)
+    decision, _ = decide_turn(router, call(), seat=session)
+    assert decision.tier == tier
+    assert decision.switch is not None
+    assert decision.switch.margin == Decimal("0.02") * (calls - 4)
+
+
+def test_a_move_is_weighed_at_the_prices_in_force() -> None:
+    """Both prices rise tomorrow."""
+    tomorrow = NOW + 86_400
+    cheaper, current = (
+        msgspec.structs.replace(
+            target,
+            price=msgspec.structs.replace(target.price, later=(LaterPrice(tomorrow, DEEP.price),)),
+        )
+        for target in (SWIFT, ABLE)
+        if target.price is not None and DEEP.price is not None
+    )
+    router = msgspec.structs.replace(
+        make_cost_aware(FAST), catalogue=world.catalogue((lab("openai", [cheaper], [current]),))
+    )
+    plain = decide_turn(make_cost_aware(FAST), call(), seat=make_session())[0].switch
+    assert decide_turn(router, call(), seat=make_session())[0].switch == plain
+
+
+def test_a_conversation_goes_down_to_the_lowest_tier_that_can_serve_the_call() -> None:
+    """The classifier's confidence is that of the tier it goes to."""
+    blind = msgspec.structs.replace(SWIFT, facts=ABLE.facts)
+    sees = msgspec.structs.replace(SPARE, facts=DEEP.facts)
+    router = msgspec.structs.replace(
+        make_cost_aware(FAST), catalogue=world.catalogue((lab("openai", [blind], [sees], [DEEP]),))
+    )
+    session = make_session("reasoning", DEEP, **COLD)
+    decision, plan = decide_turn(router, call(images=1), seat=session)
+    assert summarize(decision, plan) == "classifier smart spare"
+    assert decision.confidence == FAST.smart
+    without_smart = lab("openai", [blind], [], [DEEP])
+    del without_smart.tiers["smart"]
+    router = msgspec.structs.replace(router, catalogue=world.catalogue((without_smart,)))
+    decision, plan = decide_turn(router, call(images=1), seat=session)
+    assert summarize(decision, plan) == "seat reasoning deep"

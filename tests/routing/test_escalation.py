@@ -6,13 +6,16 @@ import msgspec
 import pytest
 
 from gateway.core.call import OPEN_KEY, EscalateMode, RequestOptions
+from gateway.core.conversation import ConversationTurn
+from gateway.core.decision import Decision, SessionSwitch, TraceStep
 from gateway.core.decision_context import DecisionContext, Session
 from gateway.core.errors import ProblemError
 from gateway.core.ledger_rows import AnswerFinding, FinalRow
 from gateway.dialects import OPENAI_CHAT
 from gateway.routing.decision_record import DecisionRecorder
-from gateway.routing.escalation import describe_check
+from gateway.routing.escalation import decide_above, describe_check
 from gateway.routing.router import Router, decide
+from gateway.routing.rules.guards import GuardBounds
 from tests.routing import world
 
 type Json = dict[str, object]
@@ -89,10 +92,21 @@ FAST_KEY = msgspec.structs.replace(OPEN_KEY, tiers=("fast", "reasoning"))
 def test_the_trace_says_why_an_answer_is_not_checked(
     guards: list[Json], more: dict[str, Any], obstacle: str
 ) -> None:
-    call = world.call("a", more.pop("model", "auto"), **more)
+    call = world.call("a", **{"model": "auto", **more})
     decision, _ = world.decided(escalating(guards), call)
     assert decision.escalate == "off"
     assert read_steps(decision) == [("off", f"routing.escalate, but {obstacle}", False)]
+
+
+@pytest.mark.parametrize(("tool_loop", "loop"), [(True, False), (False, True)])
+def test_nothing_is_checked_between_two_turns_of_the_user(tool_loop: bool, loop: bool) -> None:
+    """Tools gave results, or the client itself asks about the conversation."""
+    call = world.call("a", tool_loop=tool_loop)
+    call.turn = ConversationTurn(conversation="c", loop=loop)
+    decision, _ = world.decided(escalating(), call)
+    assert [reason for _, reason, _ in read_steps(decision)] == [
+        "routing.escalate, but nothing is checked inside a tool loop"
+    ]
 
 
 def test_the_ceiling_of_a_budget_bounds_it() -> None:
@@ -107,6 +121,9 @@ def test_a_conversation_that_is_to_stay_is_not_moved(strategy: str, mode: Escala
     call = world.call("a", steer=RequestOptions(conversation="c"))
     decision, _ = decide(escalating(conversation=strategy), call, OPENAI_CHAT, context)
     assert (decision.tier, decision.escalate) == ("fast", mode)
+    reason = "routing.escalate, but the conversation stays where it is"
+    stays, checked = ("off", reason, False), ("checked", "routing.escalate", True)
+    assert read_steps(decision) == [stays if mode == "off" else checked]
 
 
 def test_watch_needs_no_tier_above() -> None:
@@ -128,6 +145,43 @@ def test_the_tier_above_has_its_own_plan() -> None:
     assert recorder() is record
 
 
+def test_the_trace_of_the_tier_above_goes_on_where_that_of_the_decision_ends() -> None:
+    disabled = world.target(world.HOST, "off")
+    labs = (world.lab("openai", [world.LUNA], [disabled, world.SOL]),)
+    recorder = DecisionRecorder(
+        escalating(catalogue=world.catalogue(labs)),
+        world.call("a"),
+        OPENAI_CHAT,
+        DecisionContext(),
+    )
+    decision, _ = recorder.decide()
+    above, _ = recorder.decide_above()
+    count = len(decision.trace)
+    assert [step.reason for step in above.trace[:count]] == [step.reason for step in decision.trace]
+    assert [(step.step, step.reason) for step in above.trace[count:]] == [
+        ("plan", "host/off is off")
+    ]
+
+
+def test_the_decision_for_the_tier_above_leaves_the_place_of_the_conversation() -> None:
+    call = world.call("a")
+    switch = SessionSwitch(
+        has_moved=True, lab="l", tier="fast", target="p/n", destination="p/m", tokens=7, cost=None
+    )
+    decision = Decision(
+        lab="openai", tier="fast", source="seat", model="luna", account="main", switch=switch
+    )
+    above, _ = decide_above(world.CATALOGUE, call, OPENAI_CHAT, GuardBounds(), decision)
+    assert (above.tier, above.source) == ("smart", "seat")
+    assert (above.model, above.account, above.switch) == (None, None, None)
+
+
+def test_there_is_no_tier_above_a_decision_without_a_tier() -> None:
+    decision = Decision(lab="openai", tier=None, source="pin")
+    with pytest.raises(ProblemError, match=r"^No tier above None may be used\.$"):
+        decide_above(world.CATALOGUE, world.call("a"), OPENAI_CHAT, GuardBounds(), decision)
+
+
 def test_the_tier_above_stays_within_bounds() -> None:
     bounded: list[Json] = [{"max_tier": "fast", "escalate": "checked"}]
     for router, context in (
@@ -136,8 +190,9 @@ def test_the_tier_above_stays_within_bounds() -> None:
     ):
         recorder = DecisionRecorder(router, world.call("a"), OPENAI_CHAT, context)
         recorder.decide()
-        with pytest.raises(ProblemError, match="No tier above fast may be used"):
+        with pytest.raises(ProblemError, match="No tier above fast may be used") as caught:
             recorder.decide_above()
+        assert caught.value.problem.kind == "no_target"
 
 
 def test_the_tier_above_of_another_lab_is_not_asked() -> None:
@@ -147,8 +202,9 @@ def test_the_tier_above_of_another_lab_is_not_asked() -> None:
     recorder = DecisionRecorder(router, world.call("a"), OPENAI_CHAT, DecisionContext())
     decision, _ = recorder.decide()
     assert (decision.lab, decision.tier) == ("openai", "fast")
-    with pytest.raises(ProblemError, match="'openai' has no target of smart"):
+    with pytest.raises(ProblemError, match="'openai' has no target of smart") as caught:
         recorder.decide_above()
+    assert caught.value.problem.kind == "no_target"
 
 
 def test_a_call_is_decided_before_it_has_a_decision() -> None:
@@ -165,21 +221,26 @@ def checked_row(checked: AnswerFinding | None, tier: str, escalated: str | None)
 
 
 @pytest.mark.parametrize(
-    ("row", "text"),
+    ("row", "matched", "effect", "text"),
     [
-        (checked_row(None, "fast", None), None),
-        (checked_row("passed", "fast", None), "the check found no fault in the answer"),
-        (checked_row("empty", "fast", None), "the answer was empty"),
+        (checked_row("passed", "fast", None), False, "", "the check found no fault in the answer"),
+        (checked_row("empty", "fast", None), False, "", "the answer was empty"),
         (
-            checked_row("schema", "smart", "fast"),
+            checked_row("schema", "smart", "fast"), True, "smart",
             "the answer was not the JSON that was asked for, so smart was asked after fast: that answer was served",
         ),
         (
-            checked_row("refused", "fast", "fast"),
+            checked_row("refused", "fast", "fast"), True, "fast",
             "the model declined to answer, so the tier above was asked after fast: the first one was served",
         ),
     ],
 )  # fmt: skip
-def test_the_trace_of_a_row_tells_what_was_found(row: FinalRow, text: str | None) -> None:
-    step = describe_check(row)
-    assert (None if step is None else step.reason) == text
+def test_the_trace_of_a_row_tells_what_was_found(
+    row: FinalRow, matched: bool, effect: str, text: str
+) -> None:
+    step = TraceStep(step="escalate", matched=matched, effect=effect, reason=text)
+    assert describe_check(row) == step
+
+
+def test_a_row_without_a_check_has_no_step() -> None:
+    assert describe_check(checked_row(None, "fast", None)) is None

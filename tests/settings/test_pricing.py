@@ -84,6 +84,41 @@ def test_each_price_in_time_has_its_own_steps_for_long_prompts(tmp_path: Path) -
     assert [step.price.steps for step in configured.later] == [(), ()]
 
 
+def test_steps_are_in_order_however_they_are_written(tmp_path: Path) -> None:
+    written = """\
+    price:
+      input: 1
+      output: 2
+      above: [{tokens: 200, input: 5, output: 6}, {tokens: 100, input: 3, output: 4}]
+"""
+    configured = price(tmp_path, written)
+    assert [step.above for step in configured.steps] == [100, 200]
+    assert [configured.find_rates(tokens).input for tokens in (100, 101, 201)] == [1, 3, 5]
+
+
+def test_each_rate_of_text_and_of_a_modality_is_the_one_that_is_written(tmp_path: Path) -> None:
+    written = """\
+    price:
+      input: 1
+      cache_read: 2
+      cache_write: 3
+      output: 4
+      reasoning: 5
+      audio: {input: 6, cache_read: 7, cache_write: 8, output: 9}
+"""
+    audio = Rates(
+        input=Decimal(6), cache_read=Decimal(7), cache_write=Decimal(8), output=Decimal(9)
+    )
+    assert price(tmp_path, written).rates == Rates(
+        input=Decimal(1),
+        cache_read=Decimal(2),
+        cache_write=Decimal(3),
+        output=Decimal(4),
+        reasoning=Decimal(5),
+        media={"audio": audio},
+    )
+
+
 def test_a_price_without_steps_applies_at_all_times(tmp_path: Path) -> None:
     configured = price(tmp_path, "    price: {input: 1, cache_read: 0.5, output: 2}\n")
     rates = Rates(input=Decimal(1), cache_read=Decimal("0.5"), output=Decimal(2))
@@ -278,3 +313,13 @@ def test_tokens_billed_as_text_are_so_at_all_times(
             datetime.fromisoformat(moment).replace(tzinfo=UTC).timestamp()
         )
         assert at.as_text == list_prompt_classes(modalities)
+
+
+@pytest.mark.parametrize(
+    ("rates", "is_text"), [("input: 9", False), ("cache_read: 9", False), ("output: 9", True)]
+)
+def test_a_modality_with_a_rate_of_its_own_for_prompts_is_not_billed_as_text(
+    tmp_path: Path, rates: str, is_text: bool
+) -> None:
+    configured = price(tmp_path, AS_TEXT + f"      as_text: audio\n      audio: {{{rates}}}\n")
+    assert configured.as_text == (list_prompt_classes({"audio"}) if is_text else frozenset())

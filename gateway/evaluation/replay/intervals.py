@@ -155,7 +155,7 @@ class ReplaySample:
             # A resample has more or fewer calls by chance, but the log's number of calls is fixed.
             # So money is taken per call, times the calls of the log.
             scale = sum(self._calls) / calls
-            figures |= _compare("usd", add_up(self._usd_before) * scale, usd_after * scale)
+            figures = _compare("usd", add_up(self._usd_before) * scale, usd_after * scale)
         if best := add_up(self._worth_of_reasoning):
             worth_before, worth_after = add_up(self._worth_before), add_up(self._worth_after)
             figures |= _compare("quality", worth_before / best, worth_after / best)

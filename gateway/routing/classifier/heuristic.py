@@ -38,7 +38,7 @@ class Classifier(Protocol):
 
 def reads_text(classifier: Classifier) -> bool:
     """True if a classifier reads the text itself, not only its signals."""
-    return getattr(classifier, "reads", "text") != "signals"
+    return getattr(classifier, "reads", None) != "signals"
 
 
 class HeuristicTerm(NamedTuple):

@@ -4,6 +4,7 @@ import asyncio
 import random
 from itertools import count
 
+import msgspec
 import pytest
 
 from gateway.limits.counters import (
@@ -477,3 +478,61 @@ async def test_a_store_may_be_closed_twice_with_a_reservation_open(
     await meter.admit(ask("a", tenant, need("concurrency", 1)), NOW)
     await meter.close()
     await meter.close()
+
+
+async def test_a_further_attempt_of_an_expired_call_reserves_all_of_it_again(
+    meter: CounterStore, tenant: str
+) -> None:
+    """Other calls wait for it, because it may cost less in the end."""
+    money = need("usd", limit=100, amount=60)
+    await meter.admit(ask("late", tenant, money, expires=NOW + 10), NOW)
+    assert await meter.admit(ask("b", tenant, money), NOW + 20) == Refusal(money, left=40)
+    more = ask("late", tenant, need("usd", limit=100, amount=10), expires=NOW + 60)
+    assert await meter.extend(more, NOW + 20) == Admitted()
+    busy = Refusal(money, BUSY_RETRY_SECONDS, busy=True, left=30)
+    assert await meter.admit(ask("b", tenant, money), NOW + 20) == busy
+    assert await meter.settle(tenant, "late", None, 5)
+    assert await meter.read_counters(tenant) == {money.field: 5}
+
+
+async def test_all_calls_that_have_expired_free_their_places_at_once(
+    meter: CounterStore, tenant: str
+) -> None:
+    """One was settled, one expired an hour ago and is forgotten, and one has just expired."""
+    place = need("concurrency", limit=1)
+    other = need("usd", limit=100)
+    for id, demand, expires in (
+        ("old", other, 10),
+        ("settled", other, 3_600),
+        ("last", place, 3_611),
+    ):
+        await meter.admit(ask(id, tenant, demand, expires=NOW + expires), NOW)
+    assert await meter.admit(ask("new", tenant, other, expires=NOW + 9_000), NOW + 10) == Admitted()
+    assert await meter.settle(tenant, "settled", None, 1)
+    assert await meter.admit(ask("b", tenant, place), NOW + 3_611) == Admitted()
+
+
+async def test_several_missing_counters_of_a_call_are_named_at_once(
+    meter: CounterStore, tenant: str
+) -> None:
+    first, second, known, third = (
+        need("usd", field=f"usd|{name}|all|2026-11-24", needs_seed=True) for name in "abcd"
+    )
+    await meter.seed(tenant, known.field, 0)
+    answer = await meter.admit(ask("a", tenant, first, second, known, third), NOW)
+    assert answer == MissingCounter(first, (second, third))
+
+
+async def test_a_call_that_moves_to_a_tier_without_limits_has_nothing_to_settle(
+    meter: CounterStore, tenant: str
+) -> None:
+    """A call that has reserved some already keeps it for as long as it may run."""
+    full, place = need("requests", limit=0, then="fast"), need("concurrency", limit=1)
+    free = msgspec.structs.replace(ask("a", tenant, full), fallbacks=(("fast", ()),))
+    assert await meter.admit(free, NOW) == Admitted((), 1, (full,))
+    assert not await meter.settle(tenant, "a", None, None)
+    await meter.admit(ask("b", tenant, place, expires=NOW + 10), NOW)
+    more = msgspec.structs.replace(free, id="b", expires_at=NOW + 30)
+    assert await meter.extend(more, NOW) == Admitted((), 1, (full,))
+    assert isinstance(await meter.admit(ask("c", tenant, place), NOW + 20), Refusal)
+    assert await meter.admit(ask("c", tenant, place), NOW + 30) == Admitted()

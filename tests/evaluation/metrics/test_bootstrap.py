@@ -61,6 +61,20 @@ def test_a_figure_that_most_resamples_lack_has_no_interval() -> None:
     )
 
 
+@pytest.mark.parametrize(("missing", "has_interval"), [(1, True), (2, False)])
+def test_a_tenth_of_the_resamples_may_lack_a_figure(missing: int, has_interval: bool) -> None:
+    figures = iter([5.0, *[None] * missing, *[5.0] * (10 - missing)])
+    interval = bootstrap.compute_interval(lambda _: next(figures), 1, Random(4), 10)
+    assert interval == (Interval(5.0, 5.0, 5.0) if has_interval else None)
+
+
+def test_an_interval_holds_the_share_of_resamples_that_its_level_says() -> None:
+    """Resamples whose figures are 0 to 100: half of them lie from 25 to 75."""
+    figures = iter([50.0, *map(float, range(101))])
+    interval = bootstrap.compute_interval(lambda _: next(figures), 1, Random(4), 101, 0.5)
+    assert interval == Interval(50.0, 25.0, 75.0)
+
+
 @pytest.mark.parametrize(
     ("control", "above"), [(0.9, True), (1.0, False), (1.5, False), (3.0, False)]
 )

@@ -6,7 +6,12 @@ from statistics import fmean, stdev
 
 import pytest
 
-from gateway.evaluation.metrics.clustered import MIN_CLUSTERS, ClusterSums, ClusterValues
+from gateway.evaluation.metrics.clustered import (
+    MIN_CLUSTERS,
+    ClusterSums,
+    ClusterValues,
+    find_student_quantile,
+)
 from gateway.evaluation.metrics.figure import Figure
 
 _STUDENT_39 = 2.02269
@@ -113,6 +118,27 @@ def test_too_few_clusters_give_a_figure_without_an_interval() -> None:
         values.add([1.0, 3.0])
     assert values.estimate_quantiles([0.5]) == [Figure(1.0)]
     assert widths(sums_of((1.0, 2), *few).estimate_mean()) == (0, 0)
+    assert widths(sums_of((1.0, 2), *few).estimate_share()) > (0, 0)
+    values.add([1.0, 3.0])
+    (median,) = values.estimate_quantiles([0.5])
+    assert widths(median) == (0.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("freedom", "quantile"), [(19, 2.0930), (39, _STUDENT_39), (1_000, 1.96233908)]
+)
+def test_the_quantile_of_student_is_that_of_the_tables(freedom: int, quantile: float) -> None:
+    """Three terms miss it by 0.0004 at 19 degrees of freedom, and by a billionth at 1,000."""
+    tolerance = 5e-4 if freedom < 100 else 1e-8
+    assert find_student_quantile(freedom) == pytest.approx(quantile, abs=tolerance)
+
+
+@pytest.mark.parametrize("count", [32, 36, 40, 100])
+def test_a_share_is_never_above_one(count: int) -> None:
+    figure = sums_of(*[(1.0, 1)] * count).estimate_share()
+    assert figure is not None
+    assert figure.high is not None
+    assert figure.high <= 1.0
 
 
 def test_a_quantile_lies_between_the_ranks_of_a_binomial() -> None:
@@ -124,6 +150,26 @@ def test_a_quantile_lies_between_the_ranks_of_a_binomial() -> None:
     assert median == Figure(50.0, 40.0, 61.0)
     # The 95th percentile of 100 values may lie above all of them, so it has no interval.
     assert high == Figure(95.0)
+
+
+def test_an_interval_of_a_quantile_may_end_at_the_least_or_the_greatest_value() -> None:
+    values = ClusterValues()
+    for value in range(1, 61):
+        values.add([float(value)])
+    low, high = values.estimate_quantiles([0.1, 0.9])
+    assert low is not None
+    assert high is not None
+    assert (low.value, low.low, high.value, high.high) == (6.0, 1.0, 54.0, 60.0)
+
+
+def test_values_equal_to_a_quantile_count_as_up_to_it() -> None:
+    """Clusters lie wholly up to the third quartile, or wholly above it: 40 tell as much as 80."""
+    values = ClusterValues()
+    for index in range(30):
+        values.add([index / 100, 2.0])
+    for index in range(10):
+        values.add([3.0 + index / 50, 3.01 + index / 50])
+    assert values.estimate_quantiles([0.75]) == [Figure(2.0, 2.0, 3.12)]
 
 
 def test_a_quantile_by_nearest_rank_allows_for_clusters() -> None:

@@ -51,4 +51,5 @@ def test_money_is_text_and_numbers_are_rounded() -> None:
     assert describe_number(Figure(0.123456), digits=3) == {
         "value": 0.123, "low": None, "high": None,
     }  # fmt: skip
+    assert describe_money(Figure(0.5)) == {"value": "0.5", "low": None, "high": None}
     assert describe_money(None) is describe_number(None, digits=3) is None

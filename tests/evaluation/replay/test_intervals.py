@@ -11,7 +11,7 @@ from gateway.core.decision_record import DecisionRecord
 from gateway.core.ledger_rows import ReplayRow
 from gateway.evaluation.metrics.figure import Figure
 from gateway.evaluation.replay import report
-from gateway.evaluation.replay.intervals import ReplaySample
+from gateway.evaluation.replay.intervals import ReplaySample, _find_block
 from gateway.evaluation.replay.totals import ReplayTotals
 from gateway.routing.quality_dial import estimate_worth
 from tests.evaluation.replay.test_replay import row
@@ -44,6 +44,78 @@ def test_quality_is_the_mean_worth_of_both_tiers_as_a_share_of_reasonings() -> N
     assert figures["quality after"].value == pytest.approx(sum(w.fast for w in worths) / best)
     assert figures["quality change"].low is None  # two calls are too few for an interval
     assert set(figures) == {"quality before", "quality after", "quality change"}
+
+
+def test_money_is_the_sum_of_all_calls_before_and_after_the_replay() -> None:
+    """A part of it may rest on expected tokens; some rows do not say what they were decided by."""
+    sample = ReplaySample()
+    sample.add_money(row(1), 1.0, 2.0, 0.5, "reasoning")
+    sample.add_money(scored(2, talk="t"), 4.0, 8.0, 1.0, "reasoning")
+    sample.add_money(scored(3, talk="t"), 16.0, 32.0, 2.0, "fast")
+    sample.add_money(msgspec.structs.replace(row(4), basis=None), 64.0, 128.0, 0.0, "smart")
+    figures = sample.compute_figures()
+    assert figures == {
+        "usd before": Figure(85.0), "usd after": Figure(170.0), "usd change": Figure(85.0),
+    }  # fmt: skip
+
+
+def test_the_calls_of_one_conversation_add_up() -> None:
+    sample = ReplaySample()
+    for number in range(3):
+        sample.add_quality(scored(number, talk="t"), "smart", "fast")
+    worths = [estimate_worth(score) for score in _SCORES[:3]]
+    best = sum(worth.reasoning for worth in worths)
+    figures = sample.compute_figures()
+    assert sample.scored_calls == 3
+    assert figures["quality before"].value == pytest.approx(sum(w.smart for w in worths) / best)
+    assert figures["quality after"].value == pytest.approx(sum(w.fast for w in worths) / best)
+
+
+def find_numbers(count: int) -> list[int]:
+    """Return numbers of calls that are all in different blocks."""
+    number_by_block = {_find_block(row(number)): number for number in range(400)}
+    return list(number_by_block.values())[:count]
+
+
+@pytest.mark.parametrize(("blocks", "has_interval"), [(19, False), (20, True)])
+def test_calls_in_fewer_than_twenty_blocks_have_no_interval(
+    blocks: int, has_interval: bool
+) -> None:
+    money, quality = ReplaySample(), ReplaySample()
+    for number in find_numbers(blocks):
+        money.add_money(row(number), 1.0, 1.0, 0.0, "smart")
+        quality.add_quality(scored(number), "smart", "fast")
+    assert (money.compute_figures()["usd after"].low is not None) is has_interval
+    assert (quality.compute_figures()["quality after"].low is not None) is has_interval
+
+
+def test_a_resample_whose_answers_are_longer_on_the_other_tier_costs_more() -> None:
+    """Half of the calls: answers of smart have half of the mean length, of reasoning 3/2 of it."""
+    sample = ReplaySample()
+    kept, left = find_numbers(2)
+    for number, smart, reasoning in ((kept, 100, 600), (left, 300, 200)):
+        for tier, tokens, count in (("smart", smart, 50), ("reasoning", reasoning, 80)):
+            for _ in range(count):
+                sample.add_answer(msgspec.structs.replace(row(number), tier=tier, output=tokens))
+    sample.add_money(row(kept), 1.0, 3.0, 1.0, "reasoning")
+    sample.add_money(row(left), 1.0, 1.0, 0.0, "smart")
+    lengths = sample._measure_lengths()
+    assert lengths == {"smart": 200.0, "reasoning": 400.0}
+    weights = bytearray(256)
+    weights[_find_block(row(kept))] = 1
+    figures = sample._compute(lengths, weights)
+    assert figures["usd after"] == 2 * (2.0 + 1.0 * 1.5 / 0.5)  # two calls, as in the log
+
+
+@pytest.mark.parametrize(("count", "lengths"), [(49, {}), (50, {"smart": 20.0})])
+def test_the_mean_length_of_answers_counts_from_fifty_answers_on(
+    count: int, lengths: dict[str, float]
+) -> None:
+    sample = ReplaySample()
+    for number in range(count):
+        answer = scored(number, talk="t")
+        sample.add_answer(msgspec.structs.replace(answer, output=10 + 20 * (number % 2)))
+    assert sample._measure_lengths() == pytest.approx(lengths, abs=0.5)
 
 
 def test_calls_without_a_score_or_tier_are_counted_and_left_out() -> None:

@@ -19,6 +19,7 @@ from gateway.routing.classifier.heuristic import (
     HeuristicClassifier,
     choose_tier,
     explain,
+    reads_text,
 )
 from gateway.routing.classifier.text_signals import TextSignals, read_signals
 
@@ -286,3 +287,20 @@ def test_every_term_has_its_own_name() -> None:
 def test_the_heuristic_has_a_fixed_name_and_version() -> None:
     """Replay reads from the version which numbers decided."""
     assert (HeuristicClassifier.name, HeuristicClassifier.version) == ("prior", "prior-1")
+
+
+def test_a_classifier_reads_the_text_unless_it_says_that_it_reads_signals_alone() -> None:
+    class TextReader(HeuristicClassifier):
+        reads = "text"
+
+    class SilentReader:
+        """A classifier that does not say what it reads."""
+
+    assert [reads_text(reader) for reader in (HeuristicClassifier(), TextReader())] == [False, True]
+    assert reads_text(SilentReader())  # type: ignore[arg-type]  # the rest of it does not matter
+
+
+def test_the_heuristic_explains_its_score_as_the_formula_does() -> None:
+    classifier, signals = HeuristicClassifier(), read_signals("Prove it, please.")
+    score = classifier.score("", signals)
+    assert classifier.explain(signals, score) == explain(signals, score)
