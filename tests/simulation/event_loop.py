@@ -40,11 +40,11 @@ class _Scheduled(asyncio.TimerHandle):
         when: float,
         callback: Callable[..., object],
         args: tuple[Any, ...],
-        loop: asyncio.AbstractEventLoop,
         context: contextvars.Context | None,
     ) -> None:
+        """Set what this loop reads, and no more: asyncio's own loop has no part in it."""
+        self._when, self._source_traceback = when, None
         self.context = contextvars.copy_context() if context is None else context
-        super().__init__(when, callback, [], loop, self.context)
         self.work: tuple[Callable[..., object], tuple[Any, ...]] | None = (callback, args)
 
     def cancel(self) -> None:
@@ -92,7 +92,7 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         *args: *Ts,
         context: contextvars.Context | None = None,
     ) -> asyncio.Handle:
-        scheduled = _Scheduled(self._now, callback, args, self, context)
+        scheduled = _Scheduled(self._now, callback, args, context)
         if (machine := self._find_machine(scheduled)) is not None:
             self._queues.setdefault(machine, deque()).append(scheduled)
         return scheduled
@@ -106,7 +106,7 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         *args: *Ts,
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
-        scheduled = _Scheduled(when, callback, args, self, context)
+        scheduled = _Scheduled(when, callback, args, context)
         self._scheduled_count += 1
         order = self._chance.random()
         heapq.heappush(self._timers, (when, order, self._scheduled_count, scheduled))

@@ -1,7 +1,7 @@
 """A server of the Redis protocol in memory: fakeredis, which runs the gateway's own Lua scripts.
 
 fakeredis takes the time from `time.time` alone; here each command sees the clock of the simulation.
-It knows neither INFO nor `cmsgpack`, so a few lines before each script bring both. Tests hold this
+It knows neither INFO nor `cmsgpack`, so a few lines around each script bring both. Tests hold this
 server to a real one: the contracts of the counter stores, and `test_redis_server.py`.
 """
 
@@ -20,7 +20,7 @@ from redis.exceptions import ResponseError
 
 type Value = bytes | int | list[Any] | None
 _LARGEST_INTEGER = 2**63
-_BEFORE_SCRIPT = """
+_SCRIPT = b"""
 local bridge = python.eval("__import__('sys').modules['tests.simulation.redis_server']")
 local cmsgpack = { pack = bridge.pack }
 function cmsgpack.unpack(data)
@@ -28,9 +28,16 @@ function cmsgpack.unpack(data)
 end
 local real, redis = redis, {}
 function redis.call(name, ...)
-  return name == 'INFO' and '%s' or real.call(name, ...)
+  return name == 'INFO' and '%(info)s' or real.call(name, ...)
 end
+real.scripts = real.scripts or {}
+real.scripts['%(sha)s'] = function()
+%(source)s
+end
+collectgarbage = function() end
 """
+"""Makes a function of a script, so that Lua reads it once. fakeredis also collects all garbage after
+each script; Lua does so by itself."""
 
 
 class RedisServer:
@@ -39,14 +46,15 @@ class RedisServer:
     def __init__(self, clock: Callable[[], float], seed: str) -> None:
         """`clock` returns seconds since the epoch."""
         self._clock = clock
+        self._time = mock.patch("time.time", clock)
         self._chance = random.Random(f"{seed} run id")
         self.forget()
 
     def forget(self) -> None:
         """Start anew without any data, as a server that was restarted."""
         self._info = b"# Server\\r\\nrun_id:%040x\\r\\n" % self._chance.getrandbits(160)
-        self._scripts: dict[bytes, bytes] = {}
-        """Scripts with the lines before them, by the SHA-1 that clients know."""
+        self._scripts: set[bytes] = set()
+        """The SHA-1 of scripts that are functions now."""
         client = FakeStrictRedis(server=FakeServer(), protocol=2)
         self._connection = client.connection_pool.get_connection()
 
@@ -60,17 +68,25 @@ class RedisServer:
         name = words[0].upper()
         if name == b"INFO":
             return self._info.replace(b"\\r\\n", b"\r\n")
+        if name in (b"EVAL", b"EVALSHA"):
+            words = [b"EVAL", self._find_script(name, words[1]), *words[2:]]
+        return self._run(words)
+
+    def _find_script(self, name: bytes, text: bytes) -> bytes:
+        """Return a call of a script's function; make it if the text is a new script's source."""
+        sha = text.lower()
         if name == b"EVAL":
-            sha = hashlib.sha1(words[1]).hexdigest().encode()  # noqa: S324 - the protocol's name
-            before = _BEFORE_SCRIPT % self._info.decode()
-            self._scripts[sha] = before.encode() + words[1]
-            words = [name, self._scripts[sha], *words[2:]]
-        elif name == b"EVALSHA":
-            script = self._scripts.get(words[1].lower())
-            if script is None:
+            sha = hashlib.sha1(text).hexdigest().encode()  # noqa: S324 - the protocol's name
+        if sha not in self._scripts:
+            if name == b"EVALSHA":
                 raise ResponseError("NOSCRIPT No matching script. Please use EVAL.")
-            words = [b"EVAL", script, *words[2:]]
-        with mock.patch("time.time", self._clock):
+            parts = {b"info": self._info, b"sha": sha, b"source": text}
+            self._run([b"EVAL", _SCRIPT % parts, b"0"])
+            self._scripts.add(sha)
+        return b"return redis.scripts['%b']()" % sha
+
+    def _run(self, words: list[bytes]) -> Value:
+        with self._time:
             self._connection.send_command(*words)  # type: ignore[no-untyped-call]  # redis-py's
             return cast("Value", self._connection.read_response(disable_decoding=True))
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import os
 import tempfile
 from collections import Counter
 from collections.abc import Container, Mapping
@@ -37,6 +38,7 @@ _TIMEOUTS = {
     True: {"headers": 3, "first_content": 4, "idle": 3, "total": 8},
     False: {"headers": 10, "first_content": 15, "idle": 10, "total": 30},
 }
+_MEMORY_FOLDER = "/dev/shm"  # noqa: S108 - `tempfile` names the files in it
 _FAULT_SCALE = {True: 0.15, False: 1.0}
 
 
@@ -277,7 +279,12 @@ def select_known[Row: (IntentRow, FinalRow)](
     return {id: found for id, found in rows.items() if found[0].tags[0] in outcomes}
 
 
+def _find_memory() -> str | None:
+    """Return a folder of files in memory; None if this system has none."""
+    return _MEMORY_FOLDER if os.access(_MEMORY_FOLDER, os.W_OK) else None
+
+
 def simulate(seed: str) -> Report:
     """Run the scenario of a seed."""
-    with tempfile.TemporaryDirectory(prefix="tiergate-simulation-") as folder:
+    with tempfile.TemporaryDirectory(prefix="tiergate-simulation-", dir=_find_memory()) as folder:
         return Simulation(draw(seed), Path(folder)).run()
