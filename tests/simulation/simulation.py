@@ -32,7 +32,7 @@ from tests.simulation.surroundings import EPOCH, WallClocks, replace_surrounding
 _GATEWAY_PORT = 8000
 _EXPIRY_SECONDS = {True: 75, False: 100}
 """Seconds after which every reservation has expired, in a short scenario and in another."""
-_QUIET_SECONDS = {True: 4, False: 10}
+_QUIET_SECONDS = {True: 2.5, False: 10}
 """Seconds in which settlements and feeds end."""
 _TIMEOUTS = {
     True: {"headers": 3, "first_content": 4, "idle": 3, "total": 8},
@@ -196,7 +196,7 @@ class Simulation:
             await gateway.stop()
         audit = AuditTerms(
             budgets=budgets,
-            places=0 if scenario.frees_places else scenario.places,
+            places=scenario.places,
             is_exact=scenario.is_exact,
             lost_rows=self._disk.lost_rows,
             lost_intents=self._disk.lost_intents,
