@@ -47,9 +47,10 @@ def main(count: int, first: str, *, prints_trace: bool) -> int:
     prefix = SHORT_PREFIX if first.startswith(SHORT_PREFIX) else ""
     number = int(first.removeprefix(prefix))
     began, totals = time.process_time(), Totals()
-    gc.disable()  # each simulation collects at its end
+    gc.disable()  # it is enough after each simulation
     with suppress(KeyboardInterrupt):
         for place in range(count):
+            gc.collect()
             gc.freeze()  # caches of the gateway need no look after each simulation
             report = simulate(f"{prefix}{number + place}")
             totals.add(report)

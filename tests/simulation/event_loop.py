@@ -15,6 +15,7 @@ import logging
 import random
 import socket
 import sys
+import typing
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
@@ -46,6 +47,9 @@ class _Scheduled(asyncio.TimerHandle):
         self._when, self._source_traceback = when, None
         self.context = contextvars.copy_context() if context is None else context
         self.work: tuple[Callable[..., object], tuple[Any, ...]] | None = (callback, args)
+
+    def __repr__(self) -> str:
+        return f"<{self.work} at {self._when}>"
 
     def cancel(self) -> None:
         self.work = None
@@ -118,8 +122,9 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         return None if machine in self._dead_machines else machine
 
     def record(self, data: bytes) -> None:
-        """Add what a machine reads or writes to the trace."""
-        self._trace.update(data)
+        """Add what a machine reads or writes to the trace, until the simulation has ended."""
+        if not self.is_closed():
+            self._trace.update(data)
 
     @property
     def trace(self) -> str:
@@ -163,6 +168,8 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         self._queues.clear()
         self._timers.clear()
         self._tasks.clear()
+        for clear in typing._cleanups:  # type: ignore[attr-defined]
+            clear()  # annotations of routes keep the gateways of killed machines
         gc.collect()
         logging.disable(logging.NOTSET)
         sys.unraisablehook = previous_hook

@@ -34,10 +34,19 @@ real.scripts = real.scripts or {}
 real.scripts['%(sha)s'] = function()
 %(source)s
 end
+real.collect = real.collect or collectgarbage
 collectgarbage = function() end
 """
 """Makes a function of a script, so that Lua reads it once. fakeredis also collects all garbage after
 each script; Lua does so by itself."""
+_END = b"""
+local collect = redis.collect or collectgarbage
+for _, api in ipairs({redis, cjson}) do
+  for name in pairs(api) do api[name] = nil end
+end
+collect()
+"""
+"""Lets Lua forget the functions of Python. They know Lua, so neither would ever be collected."""
 
 
 class RedisServer:
@@ -47,15 +56,23 @@ class RedisServer:
         """`clock` returns seconds since the epoch."""
         self._clock = clock
         self._chance = random.Random(f"{seed} run id")
-        self.forget()
+        self._open()
 
     def forget(self) -> None:
         """Start anew without any data, as a server that was restarted."""
+        self.close()
+        self._open()
+
+    def _open(self) -> None:
         self._info = b"# Server\\r\\nrun_id:%040x\\r\\n" % self._chance.getrandbits(160)
         self._scripts: set[bytes] = set()
         """The SHA-1 of scripts that are functions now."""
         client = FakeStrictRedis(server=FakeServer(), protocol=2)
         self._connection = client.connection_pool.get_connection()
+
+    def close(self) -> None:
+        """Forget everything, also what Python does not collect by itself."""
+        self._run([b"EVAL", _END, b"0"])
 
     async def listen(self, port: int) -> asyncio.Server:
         """Serve connections to a port of this machine, or of a simulated network."""

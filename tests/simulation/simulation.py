@@ -116,6 +116,7 @@ class Simulation:
                 self.loop.run(self._run())
         except Exception as error:  # noqa: BLE001 - the seed must be in the report
             report.wrong.append(f"the simulation ended with {error!r}")
+        self._redis.close()
         report.seconds, report.steps = self.loop.time(), self.loop.steps
         report.trace = self.loop.trace
         report.wrong += self.loop.errors
