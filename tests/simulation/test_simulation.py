@@ -14,7 +14,7 @@ from tests.simulation.event_loop import Deadlock, SimulatedLoop
 from tests.simulation.simulation import simulate
 
 _SEEDS = range(1, 13)
-_SHORT_SEEDS = 2500
+_SHORT_SEEDS = 2000
 _REPLAYED_SEEDS = ("2", "s7", "s11", "s36")
 
 
