@@ -1,7 +1,7 @@
 """A counter store in this process alone."""
 
 from collections import defaultdict, deque
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from heapq import heapify, heappop, heappush
 from typing import Any
 
@@ -94,6 +94,7 @@ class _Reservation:
         self.answer = answer
         self.demands = demands
         self.expires_at = expires_at
+        """By the store's clock."""
         self.is_late = False
 
     @property
@@ -111,7 +112,12 @@ class MemoryCounters:
     that ended two days ago.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] | None = None) -> None:
+        """`clock` is monotonic: reservations expire by it, so a jump of the wall clock frees none.
+
+        Without it they expire by the times that callers give.
+        """
+        self._clock = clock
         self._counters_by_owner: defaultdict[Owner, _OwnerCounters] = defaultdict(_OwnerCounters)
         self._reservations: dict[tuple[str, str], _Reservation] = {}
         """Reservations, by tenant and call id."""
@@ -243,6 +249,7 @@ class MemoryCounters:
     ) -> Answer:
         """Take all demands or none, for a call that may have reserved some before."""
         now_micros, tenant = round(now * _MICROS_PER_SECOND), request.tenant
+        expires_at = self._read_clock(now) + (request.expires_at - now)
         for owner, field, value in request.seeds:
             self._counters_by_owner[owner].seed(field, value)
         choice, demands, exhausted = 0, request.demands, list[CounterDemand]()
@@ -270,14 +277,14 @@ class MemoryCounters:
             return answer
         call_key, rates = (tenant, request.id), self._read_rates(tenant, demands, now_micros)
         if reservation is None:
-            self._reservations[call_key] = _Reservation(answer, demands, request.expires_at)
+            self._reservations[call_key] = _Reservation(answer, demands, expires_at)
         else:
             for demand in reservation.demands if reservation.is_late else ():
                 _add_count(self._counters_of(tenant, demand).reserved, demand.field, demand.amount)
             reservation.demands = self._merge_demands(tenant, reservation.demands, demands)
-            reservation.expires_at = request.expires_at
+            reservation.expires_at = expires_at
             reservation.is_late = False
-        heappush(self._expiry_heap, (request.expires_at, call_key))
+        heappush(self._expiry_heap, (expires_at, call_key))
         if len(self._expiry_heap) > 2 * len(self._reservations) + _HEAP_SLACK:
             self._expiry_heap = [
                 (pending.next_check_at, pending_key)
@@ -316,12 +323,16 @@ class MemoryCounters:
         shared_counters.sweep_for_new(shared_count, now)
         return warnings
 
+    def _read_clock(self, now: float) -> float:
+        """Return the time by which reservations expire."""
+        return now if self._clock is None else self._clock()
+
     def _expire(self, now: float) -> None:
         """Expire calls that should have ended.
 
         Their concurrency slots become free, and their reserved amounts count as used.
         """
-        heap = self._expiry_heap
+        heap, now = self._expiry_heap, self._read_clock(now)
         while heap and heap[0][0] <= now:
             _, call_key = heappop(heap)
             reservation = self._reservations.get(call_key)

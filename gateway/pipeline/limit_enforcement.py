@@ -88,7 +88,7 @@ class LimitRuntime:
             read_spent=self._sum_ledger_costs,
             restore_open_calls=self._restore_open_calls,
             alert=self._alert_budget,
-            make_local_store=MemoryCounters,
+            make_local_store=partial(MemoryCounters, clocks.monotonic),
             fails_closed=config.on_redis_loss == "closed",
             share_count=shares,
             lease_folder=lease_folder,

@@ -627,7 +627,7 @@ class Gateway:
     def _make_counter_store(self) -> CounterStore:
         state = self._state_store
         if not isinstance(state, RedisStore):
-            return MemoryCounters()
+            return MemoryCounters(self.clocks.monotonic)
         # Gateways that share a ledger have no other data folder if the ledger is within this one.
         store_url = resolve_store_url(self.built_config.source.config.ledger.store, self.data)
         is_new = store_url.startswith(f"{SQLITE_SCHEME}{self.data}/") and not any(

@@ -310,6 +310,20 @@ def test_a_changed_limit_takes_effect_at_once(limit: int, period: float, remaini
     assert sum(passed) == remaining
 
 
+def test_a_jump_of_the_wall_clock_frees_no_place() -> None:
+    """A place stays taken for the seconds that its call has, by a clock that never jumps."""
+    elapsed = 1_000.0
+    meter = MemoryCounters(lambda: elapsed)
+    place = CounterDemand(**{**need_fields(PLACES), "limit": 1})
+    assert at_once(meter.admit(admission(1, place, expires=NOW + 60), NOW)) == Admitted()
+    for jump in (86_400, -86_400):
+        assert isinstance(at_once(meter.admit(admission(2, place), NOW + jump)), Refusal)
+    elapsed += 59.9
+    assert isinstance(at_once(meter.admit(admission(2, place), NOW)), Refusal)
+    elapsed += 0.1
+    assert at_once(meter.admit(admission(2, place), NOW)) == Admitted()
+
+
 def test_a_clock_that_was_far_ahead_refuses_no_later_calls() -> None:
     """The clock was an hour ahead and is right again: one call a second passes, and no more."""
     meter = MemoryCounters()

@@ -16,7 +16,6 @@ from tests.simulation.scenario import SHORT_PREFIX
 from tests.simulation.simulation import Report, simulate
 
 _HASH_SEED = "0"
-_SEEDS_BETWEEN_FREEZES = 10
 
 
 class Totals:
@@ -48,10 +47,11 @@ def main(count: int, first: str, *, prints_trace: bool) -> int:
     prefix = SHORT_PREFIX if first.startswith(SHORT_PREFIX) else ""
     number = int(first.removeprefix(prefix))
     began, totals = time.process_time(), Totals()
+    gc.disable()  # it is enough after each simulation
     with suppress(KeyboardInterrupt):
         for place in range(count):
-            if place % _SEEDS_BETWEEN_FREEZES == 0:
-                gc.freeze()  # caches of the gateway need no look after each simulation
+            gc.collect()
+            gc.freeze()  # caches of the gateway need no look after each simulation
             report = simulate(f"{prefix}{number + place}")
             totals.add(report)
             if prints_trace:

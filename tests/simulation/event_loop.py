@@ -15,6 +15,7 @@ import logging
 import random
 import socket
 import sys
+import typing
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
@@ -40,12 +41,15 @@ class _Scheduled(asyncio.TimerHandle):
         when: float,
         callback: Callable[..., object],
         args: tuple[Any, ...],
-        loop: asyncio.AbstractEventLoop,
         context: contextvars.Context | None,
     ) -> None:
+        """Set what this loop reads, and no more: asyncio's own loop has no part in it."""
+        self._when, self._source_traceback = when, None
         self.context = contextvars.copy_context() if context is None else context
-        super().__init__(when, callback, [], loop, self.context)
         self.work: tuple[Callable[..., object], tuple[Any, ...]] | None = (callback, args)
+
+    def __repr__(self) -> str:
+        return f"<{self.work} at {self._when}>"
 
     def cancel(self) -> None:
         self.work = None
@@ -92,7 +96,7 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         *args: *Ts,
         context: contextvars.Context | None = None,
     ) -> asyncio.Handle:
-        scheduled = _Scheduled(self._now, callback, args, self, context)
+        scheduled = _Scheduled(self._now, callback, args, context)
         if (machine := self._find_machine(scheduled)) is not None:
             self._queues.setdefault(machine, deque()).append(scheduled)
         return scheduled
@@ -106,7 +110,7 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         *args: *Ts,
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
-        scheduled = _Scheduled(when, callback, args, self, context)
+        scheduled = _Scheduled(when, callback, args, context)
         self._scheduled_count += 1
         order = self._chance.random()
         heapq.heappush(self._timers, (when, order, self._scheduled_count, scheduled))
@@ -118,8 +122,9 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         return None if machine in self._dead_machines else machine
 
     def record(self, data: bytes) -> None:
-        """Add what a machine reads or writes to the trace."""
-        self._trace.update(data)
+        """Add what a machine reads or writes to the trace, until the simulation has ended."""
+        if not self.is_closed():
+            self._trace.update(data)
 
     @property
     def trace(self) -> str:
@@ -163,6 +168,8 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         self._queues.clear()
         self._timers.clear()
         self._tasks.clear()
+        for clear in typing._cleanups:  # type: ignore[attr-defined]
+            clear()  # annotations of routes keep the gateways of killed machines
         gc.collect()
         logging.disable(logging.NOTSET)
         sys.unraisablehook = previous_hook

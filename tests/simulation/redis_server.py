@@ -1,16 +1,16 @@
 """A server of the Redis protocol in memory: fakeredis, which runs the gateway's own Lua scripts.
 
 fakeredis takes the time from `time.time` alone; here each command sees the clock of the simulation.
-It knows neither INFO nor `cmsgpack`, so a few lines before each script bring both. Tests hold this
+It knows neither INFO nor `cmsgpack`, so a few lines around each script bring both. Tests hold this
 server to a real one: the contracts of the counter stores, and `test_redis_server.py`.
 """
 
 import asyncio
 import hashlib
 import random
+import time
 from collections.abc import Callable
 from typing import Any, cast
-from unittest import mock
 
 import hiredis
 import msgspec
@@ -20,7 +20,7 @@ from redis.exceptions import ResponseError
 
 type Value = bytes | int | list[Any] | None
 _LARGEST_INTEGER = 2**63
-_BEFORE_SCRIPT = """
+_SCRIPT = b"""
 local bridge = python.eval("__import__('sys').modules['tests.simulation.redis_server']")
 local cmsgpack = { pack = bridge.pack }
 function cmsgpack.unpack(data)
@@ -28,9 +28,25 @@ function cmsgpack.unpack(data)
 end
 local real, redis = redis, {}
 function redis.call(name, ...)
-  return name == 'INFO' and '%s' or real.call(name, ...)
+  return name == 'INFO' and '%(info)s' or real.call(name, ...)
 end
+real.scripts = real.scripts or {}
+real.scripts['%(sha)s'] = function()
+%(source)s
+end
+real.collect = real.collect or collectgarbage
+collectgarbage = function() end
 """
+"""Makes a function of a script, so that Lua reads it once. fakeredis also collects all garbage after
+each script; Lua does so by itself."""
+_END = b"""
+local collect = redis.collect or collectgarbage
+for _, api in ipairs({redis, cjson}) do
+  for name in pairs(api) do api[name] = nil end
+end
+collect()
+"""
+"""Lets Lua forget the functions of Python. They know Lua, so neither would ever be collected."""
 
 
 class RedisServer:
@@ -40,15 +56,23 @@ class RedisServer:
         """`clock` returns seconds since the epoch."""
         self._clock = clock
         self._chance = random.Random(f"{seed} run id")
-        self.forget()
+        self._open()
 
     def forget(self) -> None:
         """Start anew without any data, as a server that was restarted."""
+        self.close()
+        self._open()
+
+    def _open(self) -> None:
         self._info = b"# Server\\r\\nrun_id:%040x\\r\\n" % self._chance.getrandbits(160)
-        self._scripts: dict[bytes, bytes] = {}
-        """Scripts with the lines before them, by the SHA-1 that clients know."""
+        self._scripts: set[bytes] = set()
+        """The SHA-1 of scripts that are functions now."""
         client = FakeStrictRedis(server=FakeServer(), protocol=2)
         self._connection = client.connection_pool.get_connection()
+
+    def close(self) -> None:
+        """Forget everything, also what Python does not collect by itself."""
+        self._run([b"EVAL", _END, b"0"])
 
     async def listen(self, port: int) -> asyncio.Server:
         """Serve connections to a port of this machine, or of a simulated network."""
@@ -60,19 +84,30 @@ class RedisServer:
         name = words[0].upper()
         if name == b"INFO":
             return self._info.replace(b"\\r\\n", b"\r\n")
+        if name in (b"EVAL", b"EVALSHA"):
+            words = [b"EVAL", self._find_script(name, words[1]), *words[2:]]
+        return self._run(words)
+
+    def _find_script(self, name: bytes, text: bytes) -> bytes:
+        """Return a call of a script's function; make it if the text is a new script's source."""
+        sha = text.lower()
         if name == b"EVAL":
-            sha = hashlib.sha1(words[1]).hexdigest().encode()  # noqa: S324 - the protocol's name
-            before = _BEFORE_SCRIPT % self._info.decode()
-            self._scripts[sha] = before.encode() + words[1]
-            words = [name, self._scripts[sha], *words[2:]]
-        elif name == b"EVALSHA":
-            script = self._scripts.get(words[1].lower())
-            if script is None:
+            sha = hashlib.sha1(text).hexdigest().encode()  # noqa: S324 - the protocol's name
+        if sha not in self._scripts:
+            if name == b"EVALSHA":
                 raise ResponseError("NOSCRIPT No matching script. Please use EVAL.")
-            words = [b"EVAL", script, *words[2:]]
-        with mock.patch("time.time", self._clock):
+            parts = {b"info": self._info, b"sha": sha, b"source": text}
+            self._run([b"EVAL", _SCRIPT % parts, b"0"])
+            self._scripts.add(sha)
+        return b"return redis.scripts['%b']()" % sha
+
+    def _run(self, words: list[bytes]) -> Value:
+        real_clock, time.time = time.time, self._clock
+        try:
             self._connection.send_command(*words)  # type: ignore[no-untyped-call]  # redis-py's
             return cast("Value", self._connection.read_response(disable_decoding=True))
+        finally:
+            time.time = real_clock
 
 
 def pack(value: Any) -> bytes:

@@ -66,17 +66,6 @@ class Scenario:
         """The number of gateways that are killed, by a signal or a power cut."""
         return self.faults.get("kill", 0) + self.faults.get("power cut", 0)
 
-    @property
-    def frees_places(self) -> bool:
-        """True if a gateway may free the places of calls that run.
-
-        Its own counters expire reservations by the wall clock, which jumps.
-        """
-        is_alone = not self.uses_redis or not {
-            "redis outage", "partition", "slow link",
-        }.isdisjoint(self.faults)  # fmt: skip
-        return is_alone and "clock jump" in self.faults
-
 
 def draw(seed: str) -> Scenario:
     """Draw a scenario from a seed."""

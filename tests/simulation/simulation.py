@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import os
 import tempfile
 from collections import Counter
 from collections.abc import Container, Mapping
@@ -31,12 +32,13 @@ from tests.simulation.surroundings import EPOCH, WallClocks, replace_surrounding
 _GATEWAY_PORT = 8000
 _EXPIRY_SECONDS = {True: 75, False: 100}
 """Seconds after which every reservation has expired, in a short scenario and in another."""
-_QUIET_SECONDS = {True: 4, False: 10}
+_QUIET_SECONDS = {True: 2.5, False: 10}
 """Seconds in which settlements and feeds end."""
 _TIMEOUTS = {
     True: {"headers": 3, "first_content": 4, "idle": 3, "total": 8},
     False: {"headers": 10, "first_content": 15, "idle": 10, "total": 30},
 }
+_MEMORY_FOLDER = "/dev/shm"  # noqa: S108 - `tempfile` names the files in it
 _FAULT_SCALE = {True: 0.15, False: 1.0}
 
 
@@ -114,6 +116,7 @@ class Simulation:
                 self.loop.run(self._run())
         except Exception as error:  # noqa: BLE001 - the seed must be in the report
             report.wrong.append(f"the simulation ended with {error!r}")
+        self._redis.close()
         report.seconds, report.steps = self.loop.time(), self.loop.steps
         report.trace = self.loop.trace
         report.wrong += self.loop.errors
@@ -194,7 +197,7 @@ class Simulation:
             await gateway.stop()
         audit = AuditTerms(
             budgets=budgets,
-            places=0 if scenario.frees_places else scenario.places,
+            places=scenario.places,
             is_exact=scenario.is_exact,
             lost_rows=self._disk.lost_rows,
             lost_intents=self._disk.lost_intents,
@@ -277,7 +280,12 @@ def select_known[Row: (IntentRow, FinalRow)](
     return {id: found for id, found in rows.items() if found[0].tags[0] in outcomes}
 
 
+def _find_memory() -> str | None:
+    """Return a folder of files in memory; None if this system has none."""
+    return _MEMORY_FOLDER if os.access(_MEMORY_FOLDER, os.W_OK) else None
+
+
 def simulate(seed: str) -> Report:
     """Run the scenario of a seed."""
-    with tempfile.TemporaryDirectory(prefix="tiergate-simulation-") as folder:
+    with tempfile.TemporaryDirectory(prefix="tiergate-simulation-", dir=_find_memory()) as folder:
         return Simulation(draw(seed), Path(folder)).run()

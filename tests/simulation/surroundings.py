@@ -4,6 +4,7 @@ Some code reads the time or random bytes by itself, as ids of calls and defaults
 So the functions of `time` and `os` are replaced while a simulation runs. It has one thread.
 """
 
+import asyncio
 import os
 import random
 import time
@@ -16,7 +17,11 @@ from unittest import mock
 from fastapi.routing import APIRouter
 
 from gateway.core import jsonio
+from gateway.limits.keys import KeyTable
+from gateway.limits.load_shedding import LoadShedder
 from gateway.pipeline import ledger_runtime
+from gateway.runtime.reloader import Reloader
+from gateway.runtime.shadow import Shadow
 from gateway.server import request_headers
 from gateway.settings import loader, yaml
 from gateway.telemetry import process
@@ -27,6 +32,13 @@ from tests.simulation.network import find_machine, name_host
 EPOCH = 1_795_000_000.0
 """The wall clock at the start of a simulation: a Wednesday in November 2026."""
 _RESIDENT_BYTES, _PHYSICAL_BYTES, _OPEN_FILES, _MAX_FILES = 10**8, 10**10, 50, 10_000
+_IDLE_LOOKS: tuple[tuple[type, str], ...] = (
+    (Reloader, "watch"),
+    (KeyTable, "watch"),
+    (Shadow, "watch"),
+    (LoadShedder, "sample_periodically"),
+)
+"""Tasks of a gateway that would take a third of all callbacks, to see that nothing is new."""
 _NANOSECONDS = 1_000_000_000
 
 
@@ -79,6 +91,8 @@ def replace_surroundings(
         (loader, "find_stray_variables", lambda _: []),
         # Their routes take most of a start, and no client asks for documents or administration.
         (APIRouter, "add_api_route", lambda *_, **__: None),
+        # They look up to ten times a second at what does not change here: files, and memory.
+        *((place, name, _rest) for place, name in _IDLE_LOOKS),
     )
     with ExitStack() as stack:
         for place, name, replacement in replacements:
@@ -87,6 +101,11 @@ def replace_surroundings(
             mock.patch.object(process.ControlGroup, "find_tightest_reach", return_value=None)
         )
         yield
+
+
+async def _rest(*_: object) -> None:
+    """Wait until the gateway ends."""
+    await asyncio.get_running_loop().create_future()
 
 
 def _read_json(text: str, file: str) -> yaml.YamlDocument:

@@ -20,7 +20,7 @@ from gateway.ledger.ingest import read_sizes
 from gateway.ledger.sinks.base import JournalSink
 from gateway.ledger.writer import LedgerWriter
 from gateway.limits.limiter import Limiter
-from gateway.limits.memory import _OwnerCounters
+from gateway.limits.memory import MemoryCounters, _OwnerCounters
 from gateway.pipeline import ledger_runtime
 from gateway.upstream.failover import Upstream
 from gateway.upstream.health import InFlightAttempt
@@ -102,6 +102,11 @@ def ignore_limits(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(_OwnerCounters, "has_room", lambda *_: True)
 
 
+def expire_by_the_wall_clock(patch: pytest.MonkeyPatch) -> None:
+    """A jump of the wall clock frees the places of calls that run."""
+    patch.setattr(MemoryCounters, "_read_clock", lambda _self, now: now)
+
+
 def keep_flights(patch: pytest.MonkeyPatch) -> None:
     """A flight that is over stays."""
     patch.setattr(Flights, "drop", lambda _self, _flight: None)
@@ -145,6 +150,7 @@ _PLANTED: list[tuple[Plant, tuple[str, ...], str]] = [
     (ignore_limits, ("s14", "s15"), " calls at a time, of "),
     (ignore_limits, ("s14", "s15"), " is still reserved"),
     (ignore_limits, ("s156",), "micro-USD were billed of"),
+    (expire_by_the_wall_clock, ("s2128",), " calls at a time, of "),
     (keep_flights, ("s23", "s34"), "flights: "),
     (keep_connections, ("s1",), "connections in use: "),
     (keep_attempts, ("s14",), "attempts in flight: "),

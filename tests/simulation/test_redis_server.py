@@ -35,8 +35,8 @@ class ComparedServer(RedisServer):
     seen: ClassVar[set[bytes]] = set()
     """The names of commands that both have answered, and the sources of scripts."""
 
-    def forget(self) -> None:
-        super().forget()
+    def _open(self) -> None:
+        super()._open()
         self._real = redis.Redis.from_url(
             self.url, db=9, protocol=2
         ).connection_pool.get_connection()
