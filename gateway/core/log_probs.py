@@ -6,15 +6,24 @@ the gateway reads such an answer without them. A client of the same dialect stil
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import accumulate
 
 from gateway.core import json_size, jsonio
-from gateway.core.jsonio import Json
+from gateway.core.jsonio import Json, JsonError
 
-OPENAI_MEMBER = b"logprobs"
-"""The member of Chat Completions, Responses and legacy completions."""
-GEMINI_MEMBER = b"logprobsResult"
+_OPENAI_MEMBER, _GEMINI_MEMBER = b"logprobs", b"logprobsResult"
+MEMBERS = {
+    "openai-chat": (_OPENAI_MEMBER,),
+    "openai-responses": (_OPENAI_MEMBER,),
+    "gemini": (_GEMINI_MEMBER,),
+}
+"""The members that have log probabilities, by dialect.
+
+Elsewhere a member of that name is something else, such as an argument of a tool.
+"""
+ALL_MEMBERS = (_OPENAI_MEMBER, _GEMINI_MEMBER)
+"""For code that only looks for facts such as usage, whatever the dialect."""
 _SLICE_BYTES = 65_536
 _VALUE_START = re.compile(rb'"[ \t\r\n]*:[ \t\r\n]*(?=[\[{])')
 _BRACKETS = re.compile(rb"[\[\]{}]")
@@ -23,25 +32,30 @@ _STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 """By how much a bracket changes the depth."""
 
 
-def shorten(data: bytes, *members: bytes) -> bytes:
+def make_readable(data: bytes, members: Iterable[bytes]) -> bytes | None:
     """Return an answer or frames as they are; without log probabilities if they are too many.
 
-    `members` are their names, those of all dialects by default. What is returned may have too many
-    values all the same.
+    `members` have them. None if there are too many values all the same.
     """
     if not json_size.exceeds(data, json_size.MAX_VALUES):
         return data
-    for member in members or (OPENAI_MEMBER, GEMINI_MEMBER):
-        data = _empty_members(data, member)
-    return data
+    shortened_data = data
+    for member in members:
+        shortened_data = _empty_members(shortened_data, member)
+    if shortened_data is data or json_size.exceeds(shortened_data, json_size.MAX_VALUES):
+        return None
+    return shortened_data
 
 
 def loads_answer(data: bytes) -> Json:
-    """Read one JSON value, without log probabilities if they are too many.
+    """Read one JSON value of any dialect, without log probabilities if they are too many.
 
     Raises JsonError as `jsonio.loads_bounded` does.
     """
-    return jsonio.loads_bounded(shorten(data))
+    readable_data = make_readable(data, ALL_MEMBERS)
+    if readable_data is None:
+        raise JsonError(f"more than {json_size.MAX_VALUES:,} values beside log probabilities")
+    return jsonio.loads(readable_data)
 
 
 def _empty_members(data: bytes, member: bytes) -> bytes:

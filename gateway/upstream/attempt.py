@@ -10,7 +10,7 @@ import msgspec
 from gateway.core import json_size, log_probs, loss
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.target import Provider, Timers
-from gateway.dialects import GEMINI, StreamInspector, TargetDialect
+from gateway.dialects import ResponseSummary, StreamInspector, TargetDialect
 from gateway.dialects.embeddings import OPERATION as EMBEDDINGS
 from gateway.dialects.stream_frames import make_broken_problem
 from gateway.routing.features import estimate_tokens
@@ -280,13 +280,12 @@ class AttemptRunner:
         Raises ProblemError if it has failed, has too many values to be read, or gives no reason for
         its end: nobody has seen any of it, so another target may still answer.
         """
-        is_large = json_size.is_large(body)
-        readable_body = await self._large_work.run(
-            partial(_make_readable, response, request, body), is_large=is_large
-        )
-        summary = await self._large_work.run(
-            partial(adapter.summarize, readable_body), is_large=is_large
-        )
+
+        def read() -> tuple[bytes, ResponseSummary]:
+            readable_body = _make_readable(response, request, body)
+            return readable_body, adapter.summarize(readable_body)
+
+        readable_body, summary = await self._large_work.run(read, is_large=json_size.is_large(body))
         problem = summary.problem
         if problem is None and not summary.complete and not summary.is_pending:
             problem = TRUNCATED_PROBLEM
@@ -313,11 +312,9 @@ def _make_readable(response: UpstreamResponse, request: UpstreamRequest, body: b
     """
     if request.dialect.operation == EMBEDDINGS and response.dialect_name == request.dialect.name:
         return body
-    is_gemini = response.dialect_name == GEMINI.name
-    readable_body = log_probs.shorten(
-        body, log_probs.GEMINI_MEMBER if is_gemini else log_probs.OPENAI_MEMBER
-    )
-    if json_size.exceeds(readable_body, json_size.MAX_VALUES):
+    members = log_probs.MEMBERS.get(response.dialect_name, ())
+    readable_body = log_probs.make_readable(body, members)
+    if readable_body is None:
         message = (
             f"The answer of {response.target.provider.name} has more than"
             f" {json_size.MAX_VALUES:,} JSON values beside log probabilities. Ask for less in one"
