@@ -1,8 +1,11 @@
-"""Read answers that have too many JSON values because of their log probabilities.
+"""Read answers without what makes them too large to be read: log probabilities, data of images.
 
 With 20 `top_logprobs` a token has 230 values and names, so an answer of 1,700 tokens has more than
 the gateway parses. Accounting, the check of answers and stored conversations need none of them. So
 the gateway reads such an answer without them. A client of the same dialect still gets each byte.
+
+Answers with pictures may be so long that to read them would hold the event loop. Where only facts
+such as usage count, the gateway reads them without the data.
 """
 
 import re
@@ -28,6 +31,9 @@ _SLICE_BYTES = 65_536
 _VALUE_START = re.compile(rb'"[ \t\r\n]*:[ \t\r\n]*(?=[\[{])')
 _BRACKETS = re.compile(rb"[\[\]{}]")
 _OTHER_BYTES = bytes(it for it in range(256) if it not in b"[]{}")
+_LONG_BYTES = 32_000_000
+"""Bytes above which to read JSON takes too long, even if it is one string."""
+_BASE64_BYTES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=_-"
 _STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 """By how much a bracket changes the depth."""
 
@@ -48,14 +54,22 @@ def make_readable(data: bytes, members: Iterable[bytes]) -> bytes | None:
 
 
 def loads_answer(data: bytes) -> Json:
-    """Read one JSON value of any dialect, without log probabilities if they are too many.
+    """Read the facts of one JSON value of any dialect, without log probabilities if too many.
 
-    Raises JsonError as `jsonio.loads_bounded` does.
+    If it is very long, its data is cut. Raises JsonError as `jsonio.loads_bounded` does.
     """
+    if len(data) > _LONG_BYTES:
+        data = _cut_data(data)
     readable_data = make_readable(data, ALL_MEMBERS)
     if readable_data is None:
-        raise JsonError(f"more than {json_size.MAX_VALUES:,} values beside log probabilities")
+        raise JsonError("too many values beside log probabilities, or too much text")
     return jsonio.loads(readable_data)
+
+
+def _cut_data(data: bytes) -> bytes:
+    """Return JSON without the slices that have nothing but base64."""
+    slices = (data[it : it + _SLICE_BYTES] for it in range(0, len(data), _SLICE_BYTES))
+    return b"".join(it for it in slices if it.translate(None, _BASE64_BYTES))
 
 
 def _empty_members(data: bytes, member: bytes) -> bytes:

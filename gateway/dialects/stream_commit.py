@@ -116,7 +116,9 @@ class StreamBuffer(ABC):
             if has_many_values:
                 readable_payload = log_probs.make_readable(payload, log_probs.ALL_MEMBERS)
                 if readable_payload is None:
-                    self.problem = make_broken_problem("a frame with too many JSON values")
+                    self.problem = make_broken_problem(
+                        "a frame with too many JSON values, or too much text"
+                    )
                     return b"".join(frames) if self.committed else b""
                 payload = readable_payload
             if (

@@ -162,7 +162,9 @@ class SseDecoder(FrameDecoder):
         data = self._splitter.feed(data)
         readable_data = log_probs.make_readable(data, self.log_probs_members)
         if readable_data is None:
-            self._fail(make_broken_problem("a frame with too many JSON values"), out)
+            self._fail(
+                make_broken_problem("a frame with too many JSON values, or too much text"), out
+            )
             return out
         for raw in sse.split_data_frames(readable_data):
             payload = sse.read_data(raw)

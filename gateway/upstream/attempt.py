@@ -30,8 +30,8 @@ from gateway.upstream.upstream_request import (
     compute_head_seconds,
 )
 
-_MAX_RESPONSE_BYTES = 64_000_000
-"""Bytes of a whole answer; ten times the longest outputs."""
+_MAX_RESPONSE_BYTES = 40_000_000
+"""Bytes of a whole answer: to read as many takes 42 ms, even if they are one string."""
 _MAX_ERROR_BYTES = 1_000_000
 _MAX_PREAMBLE_BYTES = 1_000_000
 """Bytes of a stream before its first content: keep-alives and empty events."""
@@ -317,8 +317,8 @@ def _make_readable(response: UpstreamResponse, request: UpstreamRequest, body: b
     if readable_body is None:
         message = (
             f"The answer of {response.target.provider.name} has more than"
-            f" {json_size.MAX_VALUES:,} JSON values beside log probabilities. Ask for less in one"
-            " request, or for a stream."
+            f" {json_size.MAX_VALUES:,} JSON values beside log probabilities, or more than"
+            f" {json_size.COMPLEX_TEXT_BOUND}. Ask for less in one request, or for a stream."
         )
         raise ProblemError(Problem(kind="upstream_error", message=message, spent="maybe"))
     return readable_body

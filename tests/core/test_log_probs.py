@@ -99,6 +99,18 @@ def test_each_answer_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert counted == [short, long, b'{"logprobs":null,"x":1}']
 
 
+def test_a_long_answer_is_read_without_its_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The facts beside the pictures are there, and little of the pictures."""
+    answer = {"data": [{"b64_json": "QUJD" * 9_000}], "usage": {"output_tokens": 7}}
+    data = orjson.dumps(answer)
+    assert log_probs.loads_answer(data) == answer
+    monkeypatch.setattr(log_probs, "_LONG_BYTES", 1_000)
+    monkeypatch.setattr(log_probs, "_SLICE_BYTES", 64)
+    value = log_probs.loads_answer(data)
+    assert value["usage"] == answer["usage"]
+    assert len(value["data"][0]["b64_json"]) < 200
+
+
 @pytest.mark.parametrize("tail", [b"", b"[[[", b'"\\', b'{"a":"' + b"\\" * 99])
 def test_a_broken_answer_is_no_answer(tail: bytes) -> None:
     with pytest.raises(jsonio.JsonError):
@@ -106,5 +118,5 @@ def test_a_broken_answer_is_no_answer(tail: bytes) -> None:
 
 
 def test_other_members_with_too_many_values_are_not_read() -> None:
-    with pytest.raises(jsonio.JsonError, match="more than"):
+    with pytest.raises(jsonio.JsonError, match="too many values"):
         log_probs.loads_answer(orjson.dumps({"logprobs": [1], "x": [*range(500_000)]}))

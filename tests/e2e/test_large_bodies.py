@@ -75,6 +75,17 @@ def test_p_12_a_large_malformed_body_is_refused_like_a_small_one(
     assert world.entry().problem == "invalid_json"
 
 
+def test_an_answer_with_too_much_text_is_an_error_of_the_provider(
+    make: Make, upstream: Upstream
+) -> None:
+    """No model writes so much: 2 million tokens."""
+    world = make()
+    upstream.on("/acme", whole({"content": "\u00e9\n" * 2_600_000}))
+    reply = world.ask(chat("hi"))
+    assert reply.status_code == 502
+    assert "10,000,000 bytes of strings with escapes or with characters outside" in reply.text
+
+
 def test_p_12_large_bodies_are_read_one_at_a_time(make: Make, upstream: Upstream) -> None:
     """P-12: many large bodies at once leave the other threads free."""
     world = make()
