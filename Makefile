@@ -81,7 +81,7 @@ bench-quick: dev ## a short bench without other gateways that fails where this o
 bench-chunk: dev ## what the gateway's own code costs a chunk of a stream; fails where it is too much
 	@.venv/bin/python -m bench.chunk
 
-bench-loop: dev ## how long a request or answer of any shape holds the event loop, and its memory; fails above 50 ms; 20 minutes
+bench-loop: dev ## how long a request or answer of any shape holds the event loop, and its memory; fails above 50 ms; half an hour
 	@.venv/bin/python -m bench.loop_hold
 
 bench-ledger: dev ## what the ledger costs a call; fails where it is too much

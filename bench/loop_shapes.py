@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
+from gateway.core import json_size
+
 type Make = Callable[[int], bytes]
 """Returns about `n` values of JSON, or `n` bytes of text."""
 
@@ -26,6 +28,15 @@ def _text(piece: str, size: int) -> bytes:
     return json.dumps(piece * (size // len(piece.encode()) + 1), ensure_ascii=False).encode()
 
 
+def _bound(size: int) -> int:
+    """Return how many bytes of complex text a request or answer of this size may have."""
+    return min(size, json_size.MAX_COMPLEX_BYTES - _OTHER_TEXT_BYTES)
+
+
+_OTHER_TEXT_BYTES = 200_000
+"""Bytes of the other strings, and of the slices with the ends of a long one."""
+
+
 VALUES: dict[str, Make] = {
     "numbers": lambda n: b"[%b]" % repeat(b"1", n),
     "long numbers": lambda n: b"[%b]" % repeat(b"-12345678901234567890.25e-7", n),
@@ -40,15 +51,16 @@ VALUES: dict[str, Make] = {
 """Shapes with many values."""
 TEXTS: dict[str, Make] = {
     "words": lambda n: _text("some plain words, ", n),
-    "escapes": lambda n: b'"' + rb"\"\u00e9\n" * (n // 10) + b'"',
-    "scripts": lambda n: _text("語の文é☃ ", n),
+    "escapes": lambda n: b'"%b"' % (rb"\"\u00e9\n" * (_bound(n) // 10)),
+    "scripts": lambda n: _text("語の文é☃ ", _bound(n)),
     "marks": lambda n: _text("`{=>}&#;", n),
     "blanks": lambda n: _text(" ", n),
     "one word": lambda n: _text("a", n),
-    "lines": lambda n: b'"' + rb"a\n" * (n // 3) + b'"',
-    "one wide": lambda n: json.dumps("a" * n + "\U0001f600", ensure_ascii=False).encode(),
+    "lines": lambda n: b'"%b"' % (rb"a\n" * (_bound(n) // 3)),
+    "one wide": lambda n: _text("a" * _bound(n) + "\U0001f600", 0),
+    "one script": lambda n: _text("a" * _bound(n) + "語", 0),
     "nested JSON": lambda n: json.dumps("[" + "1," * (n // 2) + "1]").encode(),
-    "nested names": lambda n: json.dumps(VALUES["names"](n // 8).decode()).encode(),
+    "nested names": lambda n: json.dumps(VALUES["names"](_bound(n) // 13).decode()).encode(),
 }
 """Shapes of a long text."""
 
@@ -172,7 +184,8 @@ def make_request(
 
 _HARD_FORMS = (
     "member of names", "schema of names", "schema of deep lists", "text of escapes",
-    "text of scripts", "text of one wide", "arguments of escapes", "arguments of nested names",
+    "text of scripts", "text of one wide", "text of one script", "arguments of escapes",
+    "arguments of nested names",
 )  # fmt: skip
 """Forms that took longest. Beside native calls of Chat Completions only these are measured."""
 
@@ -252,6 +265,13 @@ def _list_forms(name: str, model: str, *, is_native: bool) -> Iterator[tuple[str
             write = fill(lambda value: make_request(name, model, more=b',"x":' + value), make)
             yield f"member of {shape}", write, False
         yield f"schema of {shape}", fill(write_schema, make), False
+
+    def write_with_data(size: int) -> bytes:
+        text = TEXTS["escapes"](size)
+        data = b',"x":"%b"' % (b"a" * max(size - len(text), 1))
+        return make_request(name, model, text=text, more=data)
+
+    yield "text and data", write_with_data, True
     for shape, make in TEXTS.items():
         write = fill(lambda value: make_request(name, model, text=value), make)
         yield f"text of {shape}", write, True
@@ -290,6 +310,11 @@ def _list_other_requests() -> Iterator[Case]:
         for form, make in values.items():
             if _is_measured(name, "-", form):
                 yield Case(name, "-", form, path, fill(write_member, make))
+    for name, path in (("count", "/v1/messages/count_tokens"), ("route", "/v1/route")):
+        for form, make in texts.items():
+            if _is_measured(name, "-", form):
+                write = fill(lambda value: make_request("messages", "claude-1", text=value), make)
+                yield Case(name, "-", form, path, write, is_text=True)
 
 
 _ANSWERS = {

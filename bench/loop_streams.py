@@ -37,7 +37,7 @@ _BEGIN = {
     "messages": b'event: message_start\ndata: {"type":"message_start","message":{"id":"r1","type":"message","role":"assistant","model":"claude-1","content":[],"usage":{"input_tokens":7,"output_tokens":1}}}\n\nevent: content_block_start\ndata: {"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}\n\n',
 }  # fmt: skip
 _HI = b'"hi"'
-_STREAM_TEXTS = ("words", "escapes", "scripts", "one wide")
+_STREAM_TEXTS = ("words", "escapes", "scripts", "one wide", "one script")
 _STREAM_VALUES = ("names", "deep lists")
 _OTHER_VALUES = ("names", "deep lists", "long numbers")
 _OTHER_TEXTS = ("escapes", "one word", "one wide")

@@ -36,6 +36,7 @@ from gateway.state import StateStore
 type Object = dict[str, Json]
 
 _read_list = jsonio.make_reader(list[msgspec.Raw])
+_LOG_PROBS_MEMBERS = log_probs.MEMBERS[OPENAI_RESPONSES.name]
 _ID_FREE_TYPES = frozenset({"message", "reasoning", "function_call", "custom_tool_call"})
 """Types of items that need no id."""
 
@@ -280,13 +281,16 @@ class SavedResponses:
     ) -> None:
         """Store the answer to `body`, which has the whole conversation.
 
-        An answer with too many values is stored without its log probabilities.
+        An answer with too many values is stored without its log probabilities; not at all if it has
+        too many beside them.
         `kept_by_provider`: the provider keeps the answer too. An answer without an id is not
         stored, nor one that is neither completed nor incomplete.
         """
 
         def write() -> _WrittenAnswer | None:
-            stored_response = log_probs.shorten(response, log_probs.OPENAI_MEMBER)
+            stored_response = log_probs.make_readable(response, _LOG_PROBS_MEMBERS)
+            if stored_response is None:
+                return None
             value = _read_object(stored_response)
             id = value.get("id")
             if value.get("status") not in ("completed", "incomplete") or not isinstance(id, str):
@@ -389,7 +393,8 @@ class StreamTape:
 
     def add(self, data: bytes) -> bytes | None:
         """Take whole frames on their way to a client. Return the whole answer once it has ended."""
-        frames = list_answer_frames(log_probs.shorten(data, log_probs.OPENAI_MEMBER))
+        readable_data = log_probs.make_readable(data, _LOG_PROBS_MEMBERS)
+        frames = [] if readable_data is None else list_answer_frames(readable_data)
         if not frames:
             return None
         self._frames += [raw for raw, _ in frames]

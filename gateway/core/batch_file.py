@@ -142,7 +142,10 @@ class BatchFileReader:
             if len(line) > MAX_LINE_BYTES:
                 self._stop(f"has more than {MAX_LINE_BYTES:,} bytes")
             elif json_size.exceeds(line, json_size.MAX_VALUES):
-                self._stop(f"has more than {json_size.MAX_VALUES:,} JSON values")
+                self._stop(
+                    f"has more than {json_size.MAX_VALUES:,} JSON values, or more than"
+                    f" {json_size.COMPLEX_TEXT_BOUND}"
+                )
             elif line.strip():
                 self._add_request(line)
         except JsonError:

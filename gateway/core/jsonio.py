@@ -61,10 +61,11 @@ def loads(data: bytes | memoryview) -> Json:
 def loads_bounded(data: bytes, max_values: int = json_size.MAX_VALUES) -> Json:
     """Read one JSON value that no limit of the server bounds: an answer, or JSON in a text.
 
-    Raises JsonError as `loads` does, and for more than `max_values` values, before it parses any.
+    Raises JsonError as `loads` does, and for more than `max_values` values or too much complex text
+    (`json_size`), before it parses any.
     """
     if json_size.exceeds(data, max_values):
-        raise JsonError(f"more than {max_values:,} values")
+        raise JsonError(f"more than {max_values:,} values, or too much text")
     return loads(data)
 
 

@@ -1,47 +1,75 @@
-"""Read answers that have too many JSON values because of their log probabilities.
+"""Read answers without what makes them too large to be read: log probabilities, data of images.
 
 With 20 `top_logprobs` a token has 230 values and names, so an answer of 1,700 tokens has more than
 the gateway parses. Accounting, the check of answers and stored conversations need none of them. So
 the gateway reads such an answer without them. A client of the same dialect still gets each byte.
+
+Answers with pictures may be so long that to read them would hold the event loop. Where only facts
+such as usage count, the gateway reads them without the data.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import accumulate
 
 from gateway.core import json_size, jsonio
-from gateway.core.jsonio import Json
+from gateway.core.jsonio import Json, JsonError
 
-OPENAI_MEMBER = b"logprobs"
-"""The member of Chat Completions, Responses and legacy completions."""
-GEMINI_MEMBER = b"logprobsResult"
+_OPENAI_MEMBER, _GEMINI_MEMBER = b"logprobs", b"logprobsResult"
+MEMBERS = {
+    "openai-chat": (_OPENAI_MEMBER,),
+    "openai-responses": (_OPENAI_MEMBER,),
+    "gemini": (_GEMINI_MEMBER,),
+}
+"""The members that have log probabilities, by dialect.
+
+Elsewhere a member of that name is something else, such as an argument of a tool.
+"""
+ALL_MEMBERS = (_OPENAI_MEMBER, _GEMINI_MEMBER)
+"""For code that only looks for facts such as usage, whatever the dialect."""
 _SLICE_BYTES = 65_536
 _VALUE_START = re.compile(rb'"[ \t\r\n]*:[ \t\r\n]*(?=[\[{])')
 _BRACKETS = re.compile(rb"[\[\]{}]")
 _OTHER_BYTES = bytes(it for it in range(256) if it not in b"[]{}")
+_LONG_BYTES = 32_000_000
+"""Bytes above which to read JSON takes too long, even if it is one string."""
+_BASE64_BYTES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=_-"
 _STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 """By how much a bracket changes the depth."""
 
 
-def shorten(data: bytes, *members: bytes) -> bytes:
+def make_readable(data: bytes, members: Iterable[bytes]) -> bytes | None:
     """Return an answer or frames as they are; without log probabilities if they are too many.
 
-    `members` are their names, those of all dialects by default. What is returned may have too many
-    values all the same.
+    `members` have them. None if there are too many values all the same.
     """
     if not json_size.exceeds(data, json_size.MAX_VALUES):
         return data
-    for member in members or (OPENAI_MEMBER, GEMINI_MEMBER):
-        data = _empty_members(data, member)
-    return data
+    shortened_data = data
+    for member in members:
+        shortened_data = _empty_members(shortened_data, member)
+    if shortened_data is data or json_size.exceeds(shortened_data, json_size.MAX_VALUES):
+        return None
+    return shortened_data
 
 
 def loads_answer(data: bytes) -> Json:
-    """Read one JSON value, without log probabilities if they are too many.
+    """Read the facts of one JSON value of any dialect, without log probabilities if too many.
 
-    Raises JsonError as `jsonio.loads_bounded` does.
+    If it is very long, its data is cut. Raises JsonError as `jsonio.loads_bounded` does.
     """
-    return jsonio.loads_bounded(shorten(data))
+    if len(data) > _LONG_BYTES:
+        data = _cut_data(data)
+    readable_data = make_readable(data, ALL_MEMBERS)
+    if readable_data is None:
+        raise JsonError("too many values beside log probabilities, or too much text")
+    return jsonio.loads(readable_data)
+
+
+def _cut_data(data: bytes) -> bytes:
+    """Return JSON without the slices that have nothing but base64."""
+    slices = (data[it : it + _SLICE_BYTES] for it in range(0, len(data), _SLICE_BYTES))
+    return b"".join(it for it in slices if it.translate(None, _BASE64_BYTES))
 
 
 def _empty_members(data: bytes, member: bytes) -> bytes:

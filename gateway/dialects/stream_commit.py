@@ -114,10 +114,13 @@ class StreamBuffer(ABC):
         for frame in sse.split_frames(data):
             payload = sse.read_data(frame)
             if has_many_values:
-                payload = log_probs.shorten(payload)
-                if json_size.exceeds(payload, json_size.MAX_VALUES):
-                    self.problem = make_broken_problem("a frame with too many JSON values")
+                readable_payload = log_probs.make_readable(payload, log_probs.ALL_MEMBERS)
+                if readable_payload is None:
+                    self.problem = make_broken_problem(
+                        "a frame with too many JSON values, or too much text"
+                    )
                     return b"".join(frames) if self.committed else b""
+                payload = readable_payload
             if (
                 payload
                 and (is_counted or self._must_inspect(payload))

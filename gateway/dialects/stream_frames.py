@@ -144,7 +144,7 @@ class SseDecoder(FrameDecoder):
     """The base of the decoders of server-sent events: bytes in, whatever was read of the stream."""
 
     __slots__ = ("_has_log_probs", "_read_frame", "_splitter")
-    log_probs_member: ClassVar = log_probs.OPENAI_MEMBER
+    log_probs_members: ClassVar[tuple[bytes, ...]] = ()
 
     def __init__(self, read_frame: FrameReader, members: MemberList) -> None:
         """`members`: the member list of the dialect's answers; `event` is a frame."""
@@ -160,9 +160,11 @@ class SseDecoder(FrameDecoder):
         if self._is_over:
             return out
         data = self._splitter.feed(data)
-        readable_data = log_probs.shorten(data, self.log_probs_member)
-        if json_size.exceeds(readable_data, json_size.MAX_VALUES):
-            self._fail(make_broken_problem("a frame with too many JSON values"), out)
+        readable_data = log_probs.make_readable(data, self.log_probs_members)
+        if readable_data is None:
+            self._fail(
+                make_broken_problem("a frame with too many JSON values, or too much text"), out
+            )
             return out
         for raw in sse.split_data_frames(readable_data):
             payload = sse.read_data(raw)

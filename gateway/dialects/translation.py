@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
-from gateway.core import jsonio
+from gateway.core import json_size, jsonio
 from gateway.core.canonical_request import CanonicalRequest, Media
 from gateway.core.errors import Problem
 from gateway.core.events import (
@@ -58,6 +58,7 @@ from gateway.dialects.conversation_start import ConversationStart
 from gateway.dialects.history import History
 from gateway.dialects.member_list import find_lost_members
 from gateway.dialects.request_facts import RequestFacts
+from gateway.dialects.stream_frames import make_broken_problem
 from gateway.dialects.tool_call_filter import FILTERED_EVENTS, ToolCallFilter
 from gateway.dialects.tool_reasoning import EventListener
 
@@ -355,6 +356,11 @@ class TranslatedStream:
             event_type = type(event)
             if event_type in _COUNTED_EVENT_TYPES:
                 self.content_bytes += content_length.count_event_bytes(event)
+                if self.content_bytes > json_size.MAX_COMPLEX_BYTES:
+                    # The last events of Responses repeat all text four times.
+                    subject = f"more than {json_size.MAX_COMPLEX_BYTES:,} bytes of text"
+                    self._write(Failed(make_broken_problem(subject)))
+                    break
             if event_type in FILTERED_EVENTS:
                 for kept_event in self._call_filter.take(event):  # type: ignore[arg-type]  # its type is checked above
                     self._write(kept_event)

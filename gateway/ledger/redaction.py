@@ -183,36 +183,60 @@ def _replace_media(text: str) -> str:
         # The text is one data URL, maybe megabytes long: it needs no search.
         return _describe_media(text[len(prefix) + len(separator) :], prefix[5:].partition(";")[0])
     slices: list[str] = []
-    for part in _split_between_media(text):
+    for part, further_length in _split_between_media(text):
         if slices:
             time.sleep(0)  # lets the event loop run, as in redact_text
-        part = _DATA_URL_PATTERN.sub(lambda match: _describe_media(match[2], match[1]), part)  # noqa: PLW2901
-        slices.append(_BASE64_PATTERN.sub(lambda match: _describe_media(match[0], "base64"), part))
+        slices.append(_replace_media_in_slice(part, further_length))
     return "".join(slices)
+
+
+def _replace_media_in_slice(text: str, further_length: int) -> str:
+    """Replace the media in a slice; base64 at its end has so many further characters."""
+    for pattern in (_DATA_URL_PATTERN, _BASE64_PATTERN):
+        parts, end = list[str](), 0
+        for match in pattern.finditer(text):
+            more_length = further_length if match.end() == len(text) else 0
+            further_length -= more_length
+            is_url = pattern is _DATA_URL_PATTERN
+            base64, media_type = (match[2], match[1]) if is_url else (match[0], "base64")
+            parts += [text[end : match.start()], _describe_media(base64, media_type, more_length)]
+            end = match.end()
+        text = "".join([*parts, text[end:]])
+    return text + _describe_media("", "base64", further_length) if further_length else text
 
 
 def _find_base64_end(text: str, start: int) -> int:
     """Return the end of the base64 at a place in a text."""
-    match = _BASE64_RUN_PATTERN.match(text, start)
-    return start if match is None else match.end()
+    while match := _BASE64_RUN_PATTERN.match(text, start, start + _SLICE_LENGTH):
+        start = match.end()
+    return start
 
 
-def _split_between_media(text: str) -> Iterator[str]:
+def _split_between_media(text: str) -> Iterator[tuple[str, int]]:
     """Split a text after a character that is part of no base64 and of no data URL.
 
-    A long text without such a character is split after base64.
+    Where there is no such character for long, the text is split within base64. With each slice
+    comes the number of characters of its last base64 that are beyond the slice.
     """
     start, longest = 0, 2 * _SLICE_LENGTH
     while len(text) - start > longest:
         gap = _GAP_PATTERN.search(text, start + _SLICE_LENGTH, start + longest)
-        end = _find_base64_end(text, start + longest) if gap is None else gap.end()
-        yield text[start:end]
-        start = end
-    yield text[start:]
+        end = start + longest if gap is None else gap.end()
+        base64_end = end if gap is not None else _find_base64_end(text, end)
+        further_length = base64_end - end
+        if further_length < _SLICE_LENGTH:
+            end, further_length = base64_end, 0
+        elif text.endswith("=", end, base64_end):
+            further_length -= 2 if text.endswith("==", end, base64_end) else 1
+        yield text[start:end], further_length
+        start = base64_end
+    yield text[start:], 0
 
 
-def _describe_media(base64: str, media_type: str) -> str:
-    return f"[{len(base64.rstrip('=')) * 3 // 4:,} bytes of {media_type or 'text/plain'}]"
+def _describe_media(base64: str, media_type: str, further_length: int = 0) -> str:
+    """Describe base64 that has so many further characters."""
+    length = len(base64.rstrip("=")) + further_length
+    return f"[{length * 3 // 4:,} bytes of {media_type or 'text/plain'}]"
 
 
 def _split_chunks(text: str) -> Iterator[str]:

@@ -70,6 +70,20 @@ from gateway.upstream.relay import get_inspector
 from gateway.upstream.upstream_request import UpstreamRequest, UpstreamResponse, compute_call_times
 
 
+class _Reading(NamedTuple):
+    """A call as the gateway has read it."""
+
+    chain: ResponseChain
+    """The request with what came before it."""
+    translatable: TranslatableRequest
+    features: Features
+    may_name_objects: bool
+    is_large: bool
+    """True if work on the request must not run on the event loop."""
+    has_waited: bool
+    """True if the gateway has waited for what came before."""
+
+
 class _AdmittedCall(NamedTuple):
     """A call that has passed its limits, with what earlier calls have left for it."""
 
@@ -145,37 +159,28 @@ class Engine:
         self, call: Call, dialect: Dialect, account: RecordedAccount, keepalive: KeepaliveClient
     ) -> Response:
         router, context_loader = self.router, self._context_loader
-        read = partial(dialect.read_call, call)
-        is_large = json_size.is_large(call.body)
-        client_body = await self._large_work.run(read, is_large=is_large)
-        if self._end_user_hasher is not None:
-            account.end_user = self._end_user_hasher.find(call, dialect, client_body)
-        chain = await self.memory.read(call, dialect, client_body)
+        reading = await self._read(call, dialect, account)
+        chain, call_features, is_large = reading.chain, reading.features, reading.is_large
+        translatable = reading.translatable
         body, prompt = chain.body, chain.body.prompt
-        translatable = TranslatableRequest(
-            dialect, chain.translatable_body, router.fetched_media, call.headers
-        )
         account.record_prompt(
             prompt,
             features.estimate_tokens(prompt),
             bound_prompt_tokens(prompt, len(body.raw)),
         )
-        call_features = Features(
-            prompt, call.dialect, call.key, call.options, translatable, call.hints
-        )
-        look = partial(call_may_name_objects, dialect.name, body.raw, prompt.members)
-        if await self._large_work.run(look, is_large=is_large):
-            call_features.object_place = await self._find_object_place(
-                call, dialect, body, is_large=is_large
-            )
+        if reading.may_name_objects:
+            call_features.object_place = await self._find_object_place(call, dialect, reading)
 
         context = await context_loader.load(router, call, call_features)
         decision_recorder = DecisionRecorder(router, call_features, dialect, context)
         account.make_decision_record = decision_recorder
+
+        def decide_call() -> tuple[Decision, Plan, str | None]:
+            decision, plan = decision_recorder.decide(self._decision_cache)
+            return decision, plan, self._response_cache.make_key(call, body, decision, plan)
+
         try:
-            decision, plan = await self._large_work.run(
-                partial(decision_recorder.decide, self._decision_cache), is_large=is_large
-            )
+            decision, plan, cache_key = await self._large_work.run(decide_call, is_large=is_large)
         except ProblemError:
             account.refused_guards = decision_recorder.list_guards()
             raise
@@ -188,12 +193,13 @@ class Engine:
             decision_recorder,
             decision,
             plan,
-            has_waited=body is not client_body,
+            cache_key,
+            has_waited=reading.has_waited,
             is_large=is_large,
         )
         decision, plan, cache_key = admitted.decision, admitted.plan, admitted.cache_key
         context_loader.note_decision(call, call_features, context, decision, plan, router)
-        self._check_losses(call, dialect, body, translatable, plan)
+        await self._check_losses(call, dialect, body, translatable, plan, is_large=is_large)
         started_at, client_deadline = compute_call_times(call, self._clock(), stream=prompt.stream)
         request = UpstreamRequest(
             call=call, body=body, translatable=translatable, dialect=dialect, plan=plan,
@@ -228,17 +234,44 @@ class Engine:
         async with self._coalescer.start(account, cache_key, form) as subscriber:
             return await self._ask_upstream(request, account, decision_recorder, subscriber)
 
+    async def _read(
+        self, call: Call, dialect: Dialect, account: RecordedAccount | None = None
+    ) -> _Reading:
+        """Read a call and what came before it. Raises ProblemError."""
+        is_large = json_size.is_large(call.body)
+        reading = await self._large_work.run(
+            partial(_read_call, call, dialect, self.router, is_large=is_large), is_large=is_large
+        )
+        body = reading.chain.body
+        if self._end_user_hasher is not None and account is not None:
+            account.end_user = self._end_user_hasher.find(call, dialect, body)
+        chain = await self.memory.read(call, dialect, body)
+        if chain.body is body and chain.translatable_body is body:
+            return reading._replace(chain=chain)
+        is_large = json_size.is_large(chain.body.raw)
+        read = partial(
+            _read_chain,
+            call,
+            dialect,
+            self.router,
+            chain,
+            is_large=is_large,
+            has_waited=chain.body is not body,
+        )
+        return await self._large_work.run(read, is_large=is_large)
+
     async def _find_object_place(
-        self, call: Call, dialect: Dialect, body: RequestBody, *, is_large: bool
+        self, call: Call, dialect: Dialect, reading: _Reading
     ) -> ObjectPlace | None:
         """Find the provider account with the objects that a call names. Raises ProblemError."""
         if self._objects is None:
             return None
+        body = reading.chain.body
 
         def find() -> list[NamedObject]:
             return find_objects(CALL_MARKS[dialect.name].api, body.raw, body.value)
 
-        named_objects = await self._large_work.run(find, is_large=is_large)
+        named_objects = await self._large_work.run(find, is_large=reading.is_large)
         return await self._objects.find_call_place(call.key, named_objects)
 
     def _check_load(self, decision: Decision) -> None:
@@ -247,17 +280,20 @@ class Engine:
         if shedder is not None and shedder.level and decision.tier == "reasoning":
             shedder.check(SHED_REASONING)
 
-    def _check_losses(
+    async def _check_losses(
         self,
         call: Call,
         dialect: Dialect,
         body: RequestBody,
         translatable: TranslatableRequest,
         plan: Plan,
+        *,
+        is_large: bool,
     ) -> None:
         """Refuse a call that would lose something, if it must not. Raises ProblemError."""
         if (call.options.on_loss or self._on_loss) == "refuse":
-            explain.refuse_losses(dialect, body, translatable, plan)
+            check = partial(explain.refuse_losses, dialect, body, translatable, plan)
+            await self._large_work.run(check, is_large=is_large)
 
     async def _admit(
         self,
@@ -266,6 +302,7 @@ class Engine:
         decision_recorder: DecisionRecorder,
         decision: Decision,
         plan: Plan,
+        cache_key: str | None,
         *,
         has_waited: bool,
         is_large: bool,
@@ -276,7 +313,6 @@ class Engine:
         `has_waited` before, the limiter tries all options at once. Raises ProblemError.
         """
         call, call_features, limiter = account.call, decision_recorder.call, self._limiter
-        cache_key = await self._make_cache_key(call, body, decision, plan, is_large=is_large)
         reserving = None
         if limiter is not None and limiter.applies_to(call.key):
             reserving = limiter.reserve(
@@ -307,7 +343,8 @@ class Engine:
             self._recorder.note_decision(account, decision)
         if reservation is not None and reservation.plan is not plan:
             plan = reservation.plan
-            cache_key = await self._make_cache_key(call, body, decision, plan, is_large=is_large)
+            make_key = partial(self._response_cache.make_key, call, body, decision, plan)
+            cache_key = await self._large_work.run(make_key, is_large=is_large)
             _, cached, _, session = await gather_eagerly(
                 None,
                 self._response_cache.find(call, cache_key),
@@ -315,15 +352,6 @@ class Engine:
                 self._context_loader.find_session(call, call_features, decision, plan),
             )
         return _AdmittedCall(decision, plan, cache_key, cached, notes, session)
-
-    async def _make_cache_key(
-        self, call: Call, body: RequestBody, decision: Decision, plan: Plan, *, is_large: bool
-    ) -> str | None:
-        """Make the cache key of a call's answer; None if it has none."""
-        if not self._response_cache.is_enabled:
-            return None
-        make_key = partial(self._response_cache.make_key, call, body, decision, plan)
-        return await self._large_work.run(make_key, is_large=is_large)
 
     async def _find_answer(
         self, request: UpstreamRequest, account: RecordedAccount, cached: CachedResponse | None
@@ -396,13 +424,20 @@ class Engine:
             request, response, account, subscriber, is_buffered=decision.complete != "off"
         )
 
-    def _decide_above(
+    async def _decide_above(
         self, request: UpstreamRequest, decision_recorder: DecisionRecorder
     ) -> tuple[Decision, Plan]:
         """Decide a call for the tier above. Raises ProblemError if it may not go there now."""
         decision, plan = decision_recorder.decide_above()
         self._check_load(decision)
-        self._check_losses(request.call, request.dialect, request.body, request.translatable, plan)
+        await self._check_losses(
+            request.call,
+            request.dialect,
+            request.body,
+            request.translatable,
+            plan,
+            is_large=request.is_large,
+        )
         return decision, plan
 
     async def _run_upstream(
@@ -436,32 +471,25 @@ class Engine:
                 raise
         return response
 
-    async def explain(
-        self, call: Call, chain: ResponseChain | None = None
-    ) -> tuple[Decision, Plan, list[tuple[Loss, ...]]]:
+    async def explain(self, call: Call) -> tuple[Decision, Plan, list[tuple[Loss, ...]]]:
         """Return the decision and plan of a call and what each target would lose; asks no provider.
 
-        `chain` is the request with what came before it. Raises ProblemError.
+        Raises ProblemError.
         """
         dialect = OPERATIONS[call.dialect, call.operation]
-        body = dialect.read_call(call) if chain is None else chain.body
-        translatable = TranslatableRequest(
-            dialect,
-            body if chain is None else chain.translatable_body,
-            self.router.fetched_media,
-            call.headers,
-        )
-        call_features = features.read(
-            body.prompt, call.dialect, call.key, call.options, translatable, call.hints
-        )
-        if call_may_name_objects(dialect.name, body.raw, body.prompt.members):
-            call_features.object_place = await self._find_object_place(
-                call, dialect, body, is_large=json_size.is_large(call.body)
-            )
+        reading = await self._read(call, dialect)
+        call_features = reading.features
+        if reading.may_name_objects:
+            call_features.object_place = await self._find_object_place(call, dialect, reading)
         context = await self._context_loader.load(self.router, call, call_features, may_ask=False)
-        decision, plan = decide(self.router, call_features, dialect, context)
-        plan = self._upstream.exclude_unavailable(plan, decision.tier)
-        return decision, plan, explain.list_losses(dialect, body, translatable, plan)
+
+        def decide_call() -> tuple[Decision, Plan, list[tuple[Loss, ...]]]:
+            decision, plan = decide(self.router, call_features, dialect, context)
+            plan = self._upstream.exclude_unavailable(plan, decision.tier)
+            body = reading.chain.body
+            return decision, plan, explain.list_losses(dialect, body, reading.translatable, plan)
+
+        return await self._large_work.run(decide_call, is_large=reading.is_large)
 
     def abort(self, call: Call, cancel: Callable[[], object], ended_by: str = "client") -> None:
         """End a call: `cancel` its task, once no other call needs it.
@@ -483,3 +511,39 @@ class Engine:
         await self._context_loader.drain()
         if self._limiter is not None:
             await self._limiter.wait_settled()
+
+
+def _read_call(call: Call, dialect: Dialect, router: Router, *, is_large: bool) -> _Reading:
+    """Read the body and the features of a call. Raises ProblemError."""
+    body = dialect.read_call(call)
+    chain = ResponseChain(body=body, translatable_body=body)
+    return _read_chain(call, dialect, router, chain, is_large=is_large, has_waited=False)
+
+
+def _read_chain(
+    call: Call,
+    dialect: Dialect,
+    router: Router,
+    chain: ResponseChain,
+    *,
+    is_large: bool,
+    has_waited: bool,
+) -> _Reading:
+    """Read the features of a call, and of its conversation if the request is large."""
+    body = chain.body
+    translatable = TranslatableRequest(
+        dialect, chain.translatable_body, router.fetched_media, call.headers
+    )
+    call_features = Features(
+        body.prompt, call.dialect, call.key, call.options, translatable, call.hints
+    )
+    if is_large:
+        call_features.read_turn()
+    return _Reading(
+        chain=chain,
+        translatable=translatable,
+        features=call_features,
+        may_name_objects=call_may_name_objects(dialect.name, body.raw, body.prompt.members),
+        is_large=is_large,
+        has_waited=has_waited,
+    )

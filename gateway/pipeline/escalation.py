@@ -43,7 +43,7 @@ type UpstreamRunner = Callable[
     [UpstreamRequest, RecordedAccount, Decision], Awaitable[UpstreamResponse]
 ]
 """A function that runs a request along its plan. Raises ProblemError."""
-type AdmittedAbove = Callable[[], tuple[Decision, Plan]]
+type AdmittedAbove = Callable[[], Awaitable[tuple[Decision, Plan]]]
 """A function that returns the decision and plan of the tier above. Raises ProblemError."""
 
 
@@ -79,7 +79,7 @@ class Escalation:
         if decision.escalate != "checked" or not first.has_fault:
             return served
         try:
-            above, plan = decide_above()
+            above, plan = await decide_above()
         except ProblemError:
             return served
         account.mark_ended(response.attempt_account)

@@ -33,7 +33,6 @@ class ResponseCache:
         """
         self._semantic_cache = semantic_cache
         self._store = store
-        self.is_enabled = store is not None
         self._wall = wall
         self._background_tasks: set[asyncio.Task[None]] = set()
 

@@ -188,15 +188,17 @@ class Features:
         """The number of offered tools with different names."""
         return len(set(self.prompt.tools))
 
+    def read_turn(self) -> ConversationTurn:
+        """Read `turn`; of a large request that takes long."""
+        self._turn = conversations.read(
+            self.prompt, self.conversation_start, self.key, self.options, self.hints
+        )
+        return self._turn
+
     @property
     def turn(self) -> ConversationTurn:
         """The place of the call in its conversation."""
-        if self._turn is None:
-            conversation_start = self.conversation_start
-            self._turn = conversations.read(
-                self.prompt, conversation_start, self.key, self.options, self.hints
-            )
-        return self._turn
+        return self.read_turn() if self._turn is None else self._turn
 
     @turn.setter
     def turn(self, turn: ConversationTurn) -> None:

@@ -362,9 +362,7 @@ def _add_call_routes(app: App, gateway: Gateway, admission: Admission) -> None:
         call = request_headers.build_call(
             call_dialect, headers, caller, data, request_headers.new_id(), path=call_path
         )
-        engine = gateway.engine
-        chain = await engine.memory.read(call, call_dialect, call_dialect.read_call(call))
-        explanation = explain.describe(*(await engine.explain(call, chain)), call.received_at)
+        explanation = explain.describe(*(await gateway.engine.explain(call)), call.received_at)
         return _render_json(
             redact_explanation(explanation, gateway.built_config.built_catalogue.catalogue, caller)
         )

@@ -2,8 +2,9 @@
 
 import asyncio
 
+from gateway.core import json_size
 from gateway.core.errors import ClientGone, Problem, ProblemError
-from gateway.core.json_size import ValueCount, has_wide_text
+from gateway.core.json_size import ValueCount
 from gateway.limits.load_shedding import MemoryReservation
 from gateway.server.request_headers import Receive
 from gateway.settings.schema.server import ServerPart, WaitPart
@@ -15,8 +16,6 @@ OpenAI takes 300,000 token ids in one request.
 """
 _COUNTED_BYTES = 16_384
 """The size in bytes from which values matter for the memory of a body."""
-LARGE_BODY_BYTES = 1_000_000
-"""The size in bytes from which the content of a body matters for its memory."""
 
 
 class BodyReader:
@@ -35,12 +34,12 @@ class BodyReader:
         Raises ProblemError: request_too_large, overloaded.
         """
         if len(data) > self._max_bytes:
-            raise self._make_too_large_error()
+            raise self._make_size_error()
         counter = self._make_counter(allows_token_ids=allows_token_ids)
         counter.add(data)
         self._check_count(counter)
         memory.reserve_body(len(data))
-        self._reserve_content(memory, counter, len(data), has_wide_text=has_wide_text(data))
+        self._reserve_content(memory, counter, len(data))
 
     async def read(
         self,
@@ -57,7 +56,7 @@ class BodyReader:
         """
         if length is not None:
             if length > self._max_bytes:
-                raise self._make_too_large_error()
+                raise self._make_size_error()
             memory.reserve_body(length)
         task = asyncio.current_task()
         timer = _ReadTimer(task, self._timeouts.body, self._timeouts.body_rate)
@@ -81,7 +80,6 @@ class BodyReader:
         has_length: bool,
     ) -> bytes:
         parts: list[bytes] = []
-        is_wide = False
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
@@ -89,7 +87,7 @@ class BodyReader:
             data: bytes = message.get("body", b"")
             timer.received_bytes += len(data)
             if timer.received_bytes > self._max_bytes:
-                raise self._make_too_large_error()
+                raise self._make_size_error()
             counter.add(data)
             has_more = message.get("more_body", False)
             if counter.is_exceeded:
@@ -97,24 +95,21 @@ class BodyReader:
                     parts.clear()
                     continue
                 self._check_count(counter)
-            is_wide = is_wide or has_wide_text(data)
             parts.append(data)
             if not has_length:
                 memory.reserve_body(timer.received_bytes)
             if has_more:
                 continue
-            self._reserve_content(memory, counter, timer.received_bytes, has_wide_text=is_wide)
+            self._reserve_content(memory, counter, timer.received_bytes)
             return b"".join(parts) if len(parts) > 1 else data
 
     @staticmethod
-    def _reserve_content(
-        memory: MemoryReservation, counter: ValueCount, size: int, *, has_wide_text: bool
-    ) -> None:
+    def _reserve_content(memory: MemoryReservation, counter: ValueCount, size: int) -> None:
         """Reserve what the content of a body needs beyond its size. Raises ProblemError."""
         if size > _COUNTED_BYTES:
             memory.reserve_values(counter.bound)
-        if has_wide_text and size > LARGE_BODY_BYTES:
-            memory.reserve_wide_text(size)
+        if counter.has_wide_text and counter.complex_bytes > json_size.LARGE_BYTES:
+            memory.reserve_wide_text(counter.complex_bytes)
 
     def _make_counter(self, *, allows_token_ids: bool) -> ValueCount:
         return ValueCount(
@@ -123,17 +118,26 @@ class BodyReader:
 
     @staticmethod
     def _check_count(counter: ValueCount) -> None:
-        """Raise ProblemError, request_too_large, if a body has too many values."""
+        """Raise ProblemError, request_too_large, if a body has too many values or too much text."""
+        if counter.complex_bytes > json_size.MAX_COMPLEX_BYTES:
+            raise _make_too_large_error(
+                f"The request body has more than {json_size.COMPLEX_TEXT_BOUND}."
+                " Send less text in one request; base64 does not count."
+            )
         if counter.is_exceeded:
-            message = (
+            raise _make_too_large_error(
                 f"The request body has more than {counter.max_values:,} JSON values"
                 " (server.max_values). Send less in one request."
             )
-            raise ProblemError(Problem(kind="request_too_large", message=message))
 
-    def _make_too_large_error(self) -> ProblemError:
-        message = f"The request body is larger than {self._max_bytes:,} bytes (server.max_body)."
-        return ProblemError(Problem(kind="request_too_large", message=message))
+    def _make_size_error(self) -> ProblemError:
+        return _make_too_large_error(
+            f"The request body is larger than {self._max_bytes:,} bytes (server.max_body)."
+        )
+
+
+def _make_too_large_error(message: str) -> ProblemError:
+    return ProblemError(Problem(kind="request_too_large", message=message))
 
 
 def make_timeout_error(timeouts: WaitPart) -> ProblemError:

@@ -10,7 +10,7 @@ import msgspec
 from gateway.core import json_size, log_probs, loss
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.target import Provider, Timers
-from gateway.dialects import GEMINI, StreamInspector, TargetDialect
+from gateway.dialects import ResponseSummary, StreamInspector, TargetDialect
 from gateway.dialects.embeddings import OPERATION as EMBEDDINGS
 from gateway.dialects.stream_frames import make_broken_problem
 from gateway.routing.features import estimate_tokens
@@ -30,8 +30,8 @@ from gateway.upstream.upstream_request import (
     compute_head_seconds,
 )
 
-_MAX_RESPONSE_BYTES = 64_000_000
-"""Bytes of a whole answer; ten times the longest outputs."""
+_MAX_RESPONSE_BYTES = 40_000_000
+"""Bytes of a whole answer: to read as many takes 42 ms, even if they are one string."""
 _MAX_ERROR_BYTES = 1_000_000
 _MAX_PREAMBLE_BYTES = 1_000_000
 """Bytes of a stream before its first content: keep-alives and empty events."""
@@ -291,13 +291,12 @@ class AttemptRunner:
 
         Raises ProblemError if it has failed, or has too many values to be read.
         """
-        is_large = json_size.is_large(body)
-        readable_body = await self._large_work.run(
-            partial(_make_readable, response, request, body), is_large=is_large
-        )
-        summary = await self._large_work.run(
-            partial(adapter.summarize, readable_body), is_large=is_large
-        )
+
+        def read() -> tuple[bytes, ResponseSummary]:
+            readable_body = _make_readable(response, request, body)
+            return readable_body, adapter.summarize(readable_body)
+
+        readable_body, summary = await self._large_work.run(read, is_large=json_size.is_large(body))
         if summary.problem is not None:
             masked_problem = credential_masking.mask_problem(
                 response.provider_response.secret, summary.problem
@@ -331,15 +330,13 @@ def _make_readable(response: UpstreamResponse, request: UpstreamRequest, body: b
     """
     if request.dialect.operation == EMBEDDINGS and response.dialect_name == request.dialect.name:
         return body
-    is_gemini = response.dialect_name == GEMINI.name
-    readable_body = log_probs.shorten(
-        body, log_probs.GEMINI_MEMBER if is_gemini else log_probs.OPENAI_MEMBER
-    )
-    if json_size.exceeds(readable_body, json_size.MAX_VALUES):
+    members = log_probs.MEMBERS.get(response.dialect_name, ())
+    readable_body = log_probs.make_readable(body, members)
+    if readable_body is None:
         message = (
             f"The answer of {response.target.provider.name} has more than"
-            f" {json_size.MAX_VALUES:,} JSON values beside log probabilities. Ask for less in one"
-            " request, or for a stream."
+            f" {json_size.MAX_VALUES:,} JSON values beside log probabilities, or more than"
+            f" {json_size.COMPLEX_TEXT_BOUND}. Ask for less in one request, or for a stream."
         )
         raise ProblemError(Problem(kind="upstream_error", message=message, spent="maybe"))
     return readable_body

@@ -21,12 +21,12 @@ CASES = [*list_requests(), *list_answers()]
 
 
 def figures(
-    loop: float = 1.0, call: float = 1.0, memory: int = 0, *, is_wide: bool = False
+    loop: float = 1.0, call: float = 1.0, memory: int = 0, *, character_bytes: int = 1
 ) -> Figures:
     """Make the figures of a case of 1 MB with 1,000 values."""
     return Figures(
         case=CASES[0], status=200, size=1_000_000, values=1_000, loop=loop, call=call,
-        call_name="loads", cpu=1.0, memory=memory, is_wide=is_wide,
+        call_name="loads", cpu=1.0, memory=memory, character_bytes=character_bytes,
     )  # fmt: skip
 
 
@@ -82,12 +82,20 @@ def test_no_two_small_requests_are_equal() -> None:
         (figures(call=51.0), False),
         (figures(memory=24_000_000), True),
         (figures(memory=25_000_000), False),
-        (figures(memory=25_000_000, is_wide=True), True),
+        (figures(memory=25_000_000, character_bytes=4), True),
     ],
 )
 def test_a_bound_that_is_missed_shows(measured: Figures, *, met: bool) -> None:
     assert measured.met == met
     assert loop_hold.render(measured).startswith(" " if met else "!")
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("a\u00e9", 1), ("\u0101", 2), ("\u8a9e", 2), ("\U0001f600", 4)]
+)
+def test_a_text_has_the_size_that_python_takes(text: str, size: int) -> None:
+    assert loop_hold.measure_characters(text.encode()) == size
+    assert loop_hold.measure_characters(json.dumps(text).encode()) == size
 
 
 def test_a_provider_answers_each_dialect() -> None:

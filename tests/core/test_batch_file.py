@@ -228,4 +228,7 @@ def test_an_empty_file_is_no_batch() -> None:
 def test_the_gateway_gives_up_at_a_line_with_too_many_values() -> None:
     """A line has room for five million values, which would hold the event loop."""
     facts = read_file(line({"model": "a", "messages": [], "x": [1] * 400_000}))
-    assert facts.problem == "Line 1 of the file has more than 400,000 JSON values."
+    assert facts.problem == (
+        "Line 1 of the file has more than 400,000 JSON values, or more than 10,000,000 bytes of"
+        " strings with escapes or with characters outside of ASCII."
+    )

@@ -133,6 +133,54 @@ def test_characters_above_u_ffff_make_a_text_wide(text: str, *, expected: bool) 
     assert json_size.has_wide_text(json.dumps(text).encode()) == expected
 
 
+COMPLEX = ("\u00e9", "\u8a9e", "\U0001f600", '"', "\\", "\n")
+plain_texts = some.text("aZ09+/= ", max_size=60)
+texts = some.lists(
+    some.tuples(plain_texts, some.sampled_from((*COMPLEX, "")), plain_texts).map("".join),
+    max_size=12,
+)  # fmt: skip
+
+
+@given(texts=texts, piece_size=some.integers(1, 40), ensure_ascii=some.booleans())
+def test_no_complex_text_is_missed(texts: list[str], piece_size: int, ensure_ascii: bool) -> None:
+    """However a body is cut, each string with an escape or beyond ASCII counts with all its bytes."""
+    written = [json.dumps(text, ensure_ascii=ensure_ascii).encode() for text in texts]
+    expected = sum(len(it) - 2 for it in written if b"\\" in it or not it.isascii())
+    body = b"[" + b",".join(written) + b"]"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_size, "_SLICE_BYTES", 7)
+        patch.setattr(json_size, "LARGE_BYTES", 0)
+        counter = ValueCount(10_000)
+        for begin in range(0, len(body), piece_size):
+            counter.add(body[begin : begin + piece_size])
+    assert expected <= counter.complex_bytes <= len(body)
+    assert expected or not counter.complex_bytes
+    if "\U0001f600" in "".join(texts):
+        assert counter.has_wide_text
+
+
+def test_data_beside_complex_text_does_not_count() -> None:
+    """A conversation with emojis may have images of any size."""
+    image = "QUJD" * 3_000_000
+    body = json.dumps(["see \U0001f600", image, "and \u00e9", image]).encode()
+    counter = ValueCount(200_000)
+    counter.add(body)
+    assert len("see and") < counter.complex_bytes < 3 * 65_536
+    assert not json_size.exceeds(body, 400_000)
+
+
+@pytest.mark.parametrize("text", COMPLEX)
+@pytest.mark.parametrize("place", [0, 5_000_000, 9_999_999])
+def test_one_complex_character_makes_a_whole_text_complex(text: str, place: int) -> None:
+    plain = "a" * 10_000_000
+    for bound_text, expected in ((plain, False), (plain[:place] + text + plain[place:], True)):
+        body = json.dumps(["a", bound_text, "b"], ensure_ascii=False).encode()
+        assert json_size.exceeds(body, 400_000) == expected
+        if expected:
+            with pytest.raises(jsonio.JsonError, match="too much text"):
+                jsonio.loads_bounded(body)
+
+
 def test_few_values_are_bounded_before_they_are_counted() -> None:
     counter = ValueCount(100)
     counter.add(b"[1,2,3]")

@@ -1,14 +1,15 @@
 """Events and texts with too many values: no dialect parses them, and none loses an answer by them."""
 
+import sys
 from typing import Any
 
 import orjson
 import pytest
 
-from bench.loop_shapes import VALUES
+from bench.loop_shapes import MODELS, VALUES, make_answer
 from gateway.core import json_size, jsonio
 from gateway.core.usage import Usage
-from gateway.dialects import DIALECTS, TARGET_OPERATIONS, Dialect
+from gateway.dialects import DIALECTS, TARGET_OPERATIONS, Dialect, ResponseContext
 from gateway.dialects.gemini.tools import parse_arguments
 from gateway.dialects.job_results import ResultReader
 from gateway.dialects.openai_responses.reasoning_state import read_slot
@@ -28,6 +29,11 @@ REQUESTS = {
     "openai-responses": b'{"model":"m","input":"hi"}',
     "gemini": b'{"contents":[{"role":"user","parts":[{"text":"hi"}]}]}',
 }
+
+
+DIALECT_NAMES = dict(zip(MODELS, EVENTS, strict=True))
+"""The dialects, by the names that the bench of the event loop has for them."""
+CONTEXT = ResponseContext(id="c-1", created_at=1, model="m")
 
 
 @pytest.fixture(autouse=True)
@@ -124,6 +130,36 @@ def test_the_usage_of_a_batch_result_with_too_many_values_is_unknown(parsed: lis
     reader.feed(b'{"response":{"body":%b}}\n' % VALUES["numbers"](json_size.MAX_VALUES + 1))
     assert reader.finish() is None
     assert not parsed
+
+
+@pytest.mark.parametrize("client", DIALECTS)
+@pytest.mark.parametrize("name", MODELS)
+def test_many_calls_of_tools_take_time_in_proportion(name: str, client: str) -> None:
+    """Four times as many take four times as many steps, or the thread would work for minutes."""
+    source = DIALECTS[DIALECT_NAMES[name]].translation
+    target = DIALECTS[client].translation
+    assert source is not None
+    assert target is not None
+    counts: list[int] = []
+    for calls in (200, 800):
+        answer = make_answer(name, calls=(rb'"{\"a\":1}"', calls))
+        if name == "chat":  # OpenAI numbers them
+            value = orjson.loads(answer)
+            for index, call in enumerate(value["choices"][0]["message"]["tool_calls"]):
+                call |= {"index": index, "id": f"c{index}"}
+            answer = orjson.dumps(value)
+        counts.append(0)
+
+        def count(_frame: Any, kind: str, _: Any) -> None:
+            counts[-1] += kind in ("call", "c_call")
+
+        sys.setprofile(count)
+        try:
+            events = source.decode_response(answer)
+            target.encode_response(events, CONTEXT)
+        finally:
+            sys.setprofile(None)
+    assert counts[1] < 6 * counts[0]
 
 
 def test_all_target_dialects_are_here() -> None:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.core import json_size
 from gateway.core.canonical_request import CanonicalRequest, CanonicalTurn, Text, Tool
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.events import (
@@ -262,6 +263,18 @@ def test_a_translated_stream_that_ends_early_is_incomplete() -> None:
     assert b"Hel" in frames
     assert b"message_stop" not in frames
     assert not inspector.complete
+
+
+def test_a_translated_stream_has_a_bounded_amount_of_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some dialects repeat all of it at the end, so the gateway keeps it until then."""
+    monkeypatch.setattr(json_size, "MAX_COMPLEX_BYTES", 1_000)
+    body = messages(stream=True)
+    inspector = translate(body).inspect_stream(body)
+    part = sse(chunk({"content": "a" * 100}), done=False)
+    frames = [inspector.feed(part) for _ in range(11)]
+    assert [b"aaa" in frame for frame in frames] == [True] * 10 + [False]
+    assert inspector.problem is not None
+    assert inspector.problem.message == "The provider sent more than 1,000 bytes of text."
 
 
 def test_an_error_ends_a_translated_stream() -> None:

@@ -27,11 +27,11 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-@pytest.mark.parametrize(("size", "apart"), [(1_100_000, 5), (900_000, 0)])
+@pytest.mark.parametrize(("size", "apart"), [(1_100_000, 3), (900_000, 0)])
 def test_p_12_a_large_body_is_read_in_a_thread(
     make: Make, upstream: Upstream, threads: list[str], size: int, apart: int
 ) -> None:
-    """P-12: a thread reads the body, looks for objects, decides, makes the cache key and the request."""
+    """P-12: a thread reads the body and its features, decides, and makes the request."""
 
     def cached(value: Config) -> None:
         value["cache"] = {"default": "on", "ttl": "1h"}
@@ -47,6 +47,23 @@ def test_p_12_a_large_body_is_read_in_a_thread(
     assert upstream.requests[0].json["messages"][0]["content"] == "x" * size
 
 
+def test_a_large_request_is_explained_in_a_thread(make: Make, threads: list[str]) -> None:
+    """It reads the body and its features, and decides with what each target would lose."""
+    world = make()
+    assert world.client.post("/v1/route", json=chat("x" * 1_100_000)).status_code == 200
+    assert len(threads) == 2
+
+
+def test_a_large_request_that_must_lose_nothing_is_checked_in_a_thread(
+    make: Make, upstream: Upstream, threads: list[str]
+) -> None:
+    world = make()
+    upstream.on("/acme", whole())
+    reply = world.ask(chat("x" * 1_100_000), **{"x-tiergate-on-loss": "refuse"})
+    assert reply.status_code == 200
+    assert len(threads) == 4
+
+
 def test_p_12_a_large_malformed_body_is_refused_like_a_small_one(
     make: Make, threads: list[str]
 ) -> None:
@@ -56,6 +73,17 @@ def test_p_12_a_large_malformed_body_is_refused_like_a_small_one(
     assert (reply.status_code, reply.json()["error"]["code"]) == (400, "invalid_json")
     assert len(threads) == 1
     assert world.entry().problem == "invalid_json"
+
+
+def test_an_answer_with_too_much_text_is_an_error_of_the_provider(
+    make: Make, upstream: Upstream
+) -> None:
+    """No model writes so much: 2 million tokens."""
+    world = make()
+    upstream.on("/acme", whole("\u00e9\n" * 2_600_000))
+    reply = world.ask(chat("hi"))
+    assert reply.status_code == 502
+    assert "10,000,000 bytes of strings with escapes or with characters outside" in reply.text
 
 
 def test_p_12_large_bodies_are_read_one_at_a_time(make: Make, upstream: Upstream) -> None:

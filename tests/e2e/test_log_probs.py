@@ -247,6 +247,20 @@ def test_too_many_values_beside_log_probabilities_are_refused(
     assert "more than 400,000 JSON values beside log probabilities" in reply.text
 
 
+@pytest.mark.parametrize("client", [MESSAGES, CHAT])
+def test_a_list_for_a_tool_that_has_the_name_of_log_probabilities_is_never_left_out(
+    world: World, upstream: Upstream, client: str
+) -> None:
+    """Anthropic's API has no log probabilities, so the answer has too many values."""
+    call = {"type": "tool_use", "id": "t-1", "name": "plot", "input": {"logprobs": [1] * 450_000}}
+    value = {"id": "m-1", "type": "message", "role": "assistant", "model": "served", "content": [call],
+             "stop_reason": "tool_use", "usage": {"input_tokens": 7, "output_tokens": TOKENS}}  # fmt: skip
+    upstream.on(ENDPOINTS[MESSAGES], make_answer(value))
+    reply = ask(world, client, MESSAGES)
+    assert reply.status_code in (500, 502)
+    assert "more than 400,000 JSON values" in reply.text
+
+
 def test_the_last_events_of_a_translated_stream_repeat_no_more_than_the_bound(
     world: World, upstream: Upstream
 ) -> None:

@@ -300,6 +300,20 @@ def test_media_in_a_long_text_are_replaced_wherever_it_is_cut() -> None:
         assert b"QUJD" not in kept
 
 
+@pytest.mark.parametrize("tail", ["", "==", " end", "\u8a9e"])
+@pytest.mark.parametrize("head", ["", "see ", "\u8a9e "])
+def test_media_that_are_longer_than_a_slice_are_one_note(head: str, tail: str) -> None:
+    """The gateway does not search all of them at once: that would hold the event loop."""
+    pad = "word. " * 50_000
+    for media, kind in (
+        ("data:image/png;base64," + "QUJD" * 250_000, "image/png"),
+        ("QUJD" * 250_000, "base64"),
+    ):
+        kept, _ = redact(f"{pad}{head}{media}{tail}".encode(), max_bytes=10_000_000)
+        note = f"[750,000 bytes of {kind}]{tail.strip('=')}"
+        assert kept.decode() == f"{pad}{head}{note}"
+
+
 @pytest.mark.parametrize("mark", [".", ";", "QUJD", "data:", ":,"])
 def test_a_long_text_without_a_gap_is_searched_too(mark: str) -> None:
     text = "see " + mark * (400_000 // len(mark))

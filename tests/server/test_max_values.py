@@ -148,6 +148,27 @@ def test_a_text_may_contain_any_character(gate: Gate, provider: Upstream) -> Non
     assert provider.requests[-1].body == body
 
 
+@pytest.mark.parametrize("path", ENDPOINTS)
+def test_too_much_complex_text_is_refused_at_every_endpoint(gate: Gate, path: str) -> None:
+    body = valid_body(path)[:-1] + b',"x":"' + b"ab\\n" * 2_600_000 + b'"}'
+    message = check_refusal(gate.ask(path, body), path, 413)
+    assert message == (
+        "The request body has more than 10,000,000 bytes of strings with escapes or with characters"
+        " outside of ASCII. Send less text in one request; base64 does not count."
+    )
+
+
+def test_images_of_any_size_pass_beside_text(gate: Gate, provider: Upstream) -> None:
+    image = {
+        "type": "image_url",
+        "image_url": {"url": "data:image/png;base64," + "QUJD" * 4_000_000},
+    }
+    content = [{"type": "text", "text": "What is this? \U0001f600\n"}, image]
+    body = chat(messages=[{"role": "user", "content": content}])
+    assert gate.ask(CHAT, body).status == 200
+    assert provider.requests[-1].body == body
+
+
 def test_embeddings_may_have_400_000_values(gate: Gate) -> None:
     """300,000 ids in 2,048 lists, the most that OpenAI takes, reach the embeddings endpoint."""
     ids = b",".join([b"[" + b",".join([b"100257"] * 146) + b"]"] * 2_048)

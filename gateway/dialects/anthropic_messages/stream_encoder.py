@@ -4,6 +4,7 @@ One block is open at a time, and indexes ascend. While the input of a tool call 
 content waits until it ends. So tool calls that another dialect interleaves follow one another.
 """
 
+from collections import deque
 from collections.abc import Callable
 
 from gateway.core import jsonio
@@ -77,6 +78,7 @@ class Encoder:
         "_started",
         "_usage",
         "_waiting",
+        "_waiting_input",
         "_writers",
     )
 
@@ -91,7 +93,10 @@ class Encoder:
         """The start of each delta of the open block, up to its text."""
         self._open_tool: ToolStart | None = None
         """The tool call whose input is open."""
-        self._waiting: list[Event] = []
+        self._waiting: deque[Event] = deque()
+        """Events that wait until this input ends, since the API has one open block at a time."""
+        self._waiting_input: dict[int, list[ToolDelta | ToolEnd]] = {}
+        """The inputs of tool calls whose start waits, by their index."""
         self._reasoning_part = self._char_count = 0
         self._usage: Usage | None = None
         self._finish = Finish("stop")
@@ -120,9 +125,11 @@ class Encoder:
         if write_event is None or getattr(event, "choice", None):
             return b""
         if self._open_tool is not None and kind in _CONTENT_EVENTS:
-            index = event.index if isinstance(event, ToolDelta | ToolEnd) else None
-            if index != self._open_tool.index:
+            if not isinstance(event, ToolDelta | ToolEnd):
                 self._waiting.append(event)
+                return b""
+            if event.index != self._open_tool.index:
+                self._waiting_input.setdefault(event.index, []).append(event)
                 return b""
         if self._started or kind in _STARTLESS_EVENTS:
             return write_event(event)
@@ -263,6 +270,20 @@ class Encoder:
 
     def _end_tool(self, event: ToolEnd) -> bytes:
         """End the input of a tool call, then write the events that waited for it."""
+        out = [self._close_tool(event)]
+        while self._waiting and self._open_tool is None:
+            waiting = self._waiting.popleft()
+            out.append(self.write(waiting))
+            if isinstance(waiting, ToolStart):
+                out += [
+                    self._close_tool(own)
+                    if isinstance(own, ToolEnd)
+                    else self._write_tool_input(own)
+                    for own in self._waiting_input.pop(waiting.index, ())
+                ]
+        return b"".join(out)
+
+    def _close_tool(self, event: ToolEnd) -> bytes:
         tool = self._open_tool
         if tool is None:
             return b""
@@ -277,8 +298,6 @@ class Encoder:
                     )
                 )
             )
-        waiting, self._waiting = self._waiting, []
-        out += [self.write(it) for it in waiting]
         return b"".join(out)
 
     def _keep_usage(self, event: UsageUpdate) -> bytes:

@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from gateway.core import jsonio
 from gateway.core.errors import Problem
 from gateway.core.events import Event, Failed
-from gateway.core.jsonio import Json
 from gateway.dialects.base import ResponseContext, ResponseSummary
 from gateway.dialects.gemini import errors
 from gateway.dialects.gemini.content import (
@@ -113,14 +112,19 @@ def fold(stream: bytes) -> bytes:
     """Return the whole answer that has the content of a recorded stream."""
     whole: Object = {}
     candidates: dict[int, Object] = {}
+    merged: set[int] = set()
     for frame in iterate_frames(stream, read_frame):
         chunk = frame.value
         for candidate in list_objects(chunk.pop("candidates", None)):
             at = as_integer(candidate.get("index")) or 0
-            if at in candidates:
-                _merge_candidate(candidates[at], candidate)
-            else:
+            if at not in candidates:
                 candidates[at] = candidate
+                continue
+            if at not in merged:
+                merged.add(at)
+                _list_parts(candidates[at])
+            _list_parts(candidate)
+            _merge_candidate(candidates[at], candidate)
         whole.update(chunk)
     for candidate in candidates.values():
         content = candidate.get("content")
@@ -131,29 +135,36 @@ def fold(stream: bytes) -> bytes:
     return jsonio.dumps(whole)
 
 
+def _list_parts(candidate: Object) -> None:
+    """Make a list of the parts of a candidate, so that more can be appended."""
+    content = candidate.get("content")
+    if isinstance(content, dict):
+        content["parts"] = list_objects(content.get("parts"))
+
+
 def _merge_candidate(merged: Object, candidate: Object) -> None:
     for name, value in candidate.items():
         old = merged.get(name)
         if name == "content" and isinstance(old, dict) and isinstance(value, dict):
-            more = {key: item for key, item in value.items() if key != "parts"}
-            parts = _merge_parts(old.get("parts"), value.get("parts"))
-            merged[name] = {**old, **more, "parts": parts}
+            parts = old["parts"]
+            _add_parts(parts, value["parts"])
+            old.update(value, parts=parts)
         elif name in _GROWING_LISTS and isinstance(old, dict) and isinstance(value, dict):
             merged[name] = _merge_lists(old, value, _GROWING_LISTS[name])
         elif value is not None:
             merged[name] = value
 
 
-def _merge_parts(old: Json, new: Json) -> list[Object]:
+def _add_parts(parts: list[Object], news: list[Object]) -> None:
     """Append the parts of the next chunk to those of a candidate."""
-    parts, news = list_objects(old), list_objects(new)
     if parts and news and _is_growing_text(news[0]):
         last, first = parts[-1], news[0]
         if _is_growing_text(last) and last.get("thought") == first.get("thought"):
-            return [*parts[:-1], {**last, "text": last["text"] + first["text"]}, *news[1:]]
-        if not first["text"]:
-            return [*parts, *news[1:]]
-    return [*parts, *news]
+            last["text"] += first["text"]
+            news = news[1:]
+        elif not first["text"]:
+            news = news[1:]
+    parts += news
 
 
 def _is_growing_text(part: Object) -> bool:

@@ -88,7 +88,7 @@ class Decoder(SseDecoder):
     """Decodes one stream; see base.Decoder."""
 
     __slots__ = ("_reader",)
-    log_probs_member = log_probs.GEMINI_MEMBER
+    log_probs_members = log_probs.MEMBERS["gemini"]
 
     def __init__(self) -> None:
         super().__init__(read_frame, ANSWER)

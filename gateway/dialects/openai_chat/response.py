@@ -102,6 +102,10 @@ def _number_calls(choice: Object) -> Json:
     return {**message, "tool_calls": numbered}
 
 
+type _CallsByIndex = dict[int | None, Object]
+"""The last call with each index of the host; under None the last of all."""
+
+
 def encode_response(events: Iterable[Event], context: ResponseContext) -> bytes:
     """Write a whole answer: the fold of its stream, always with usage."""
     encoder = StreamEncoder(msgspec.structs.replace(context, stream_usage=True), first=None)
@@ -112,11 +116,13 @@ def fold(stream: bytes) -> bytes:
     """Make the whole answer from a stream of chunks. Raises ValueError for a broken frame."""
     whole: Object = {}
     choices: dict[int, Object] = {}
+    calls: dict[int, _CallsByIndex] = {}
     for frame in iterate_frames(stream, read_frame):
         if frame.problem is not None and not frame.value:
             raise ValueError(frame.problem.message)
         for choice in frame.value.get("choices") or ():
-            _merge_choice(choices.setdefault(choice.get("index", 0), {}), choice)
+            at = choice.get("index", 0)
+            _merge_choice(choices.setdefault(at, {}), choice, calls.setdefault(at, {}))
         for name, value in frame.value.items():
             if name != "choices":
                 _set_member(whole, name, value)
@@ -137,10 +143,16 @@ def _complete_choice(choice: Object) -> Object:
     return {**choice, "finish_reason": choice.get("finish_reason")}
 
 
-def _merge_choice(into: Object, choice: Object) -> None:
+def _merge_choice(into: Object, choice: Object, calls: _CallsByIndex) -> None:
     into.setdefault("index", choice.get("index", 0))
     message = into.setdefault("message", {"role": "assistant", "content": None})
-    _merge(message, choice.get("delta") or {})
+    delta = choice.get("delta") or {}
+    pieces = delta.get("tool_calls")
+    if isinstance(pieces, list):
+        del delta["tool_calls"]
+        message["tool_calls"] = message.get("tool_calls") or []
+        _merge_calls(message["tool_calls"], pieces, calls)
+    _merge(message, delta)
     for name, value in choice.items():
         if name == "logprobs" and isinstance(value, dict):
             logprobs = into.get("logprobs") or {}
@@ -167,9 +179,7 @@ def _set_member(into: Object, name: str, value: Json) -> None:
 def _merge(into: Object, delta: Object) -> None:
     for name, value in delta.items():
         held = into.get(name)
-        if name == "tool_calls" and isinstance(value, list):
-            into[name] = _merge_calls(held or [], value)
-        elif name == "content" and list in (type(held), type(value)):
+        if name == "content" and list in (type(held), type(value)):
             into[name] = _merge_parts(_list_parts(held), _list_parts(value))
         elif name == "reasoning_details" and isinstance(value, list):
             into[name] = _merge_details(held or [], value)
@@ -183,16 +193,16 @@ def _merge(into: Object, delta: Object) -> None:
             _set_member(into, name, value)
 
 
-def _merge_calls(held: list[Object], pieces: list[Object]) -> list[Object]:
+def _merge_calls(held: list[Object], pieces: list[Object], calls: _CallsByIndex) -> None:
     """Merge calls by index; if hosts give none or the same, a new id and name begin a call."""
     for piece in pieces:
         index = piece.get("index")
-        call = next((c for c in reversed(held) if index in (None, c.get("index"))), None)
+        call = calls.get(index)
         if call is None or (_begins(piece) and piece["id"] != call.get("id")):
             call = {}
             held.append(call)
+            calls[index] = calls[None] = call
         _merge(call, piece)
-    return held
 
 
 def _begins(piece: Object) -> bool:

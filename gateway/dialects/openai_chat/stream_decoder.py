@@ -11,7 +11,7 @@ brings it back to its maker. It is the list `reasoning_details` if that holds a 
 
 from collections.abc import Mapping
 
-from gateway.core import jsonio
+from gateway.core import jsonio, log_probs
 from gateway.core.events import (
     Citation,
     Declined,
@@ -71,6 +71,7 @@ class StreamDecoder(SseDecoder):
     """One stream of chunks; see Decoder in gateway.dialects.base."""
 
     __slots__ = ("_choices", "_facts", "_is_started", "_sources", "_start", "_told_usage")
+    log_probs_members = log_probs.MEMBERS["openai-chat"]
 
     def __init__(self) -> None:
         super().__init__(read_frame, ANSWER)

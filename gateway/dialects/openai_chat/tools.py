@@ -17,12 +17,10 @@ type Object = dict[str, Json]
 class _PartialCall:
     """One call. It starts when its arguments begin: until then its name may come in pieces."""
 
-    __slots__ = ("custom", "id", "index", "is_started", "key", "name", "pending", "state")
+    __slots__ = ("custom", "id", "index", "is_started", "name", "pending", "state")
 
-    def __init__(self, index: int, key: Json) -> None:
+    def __init__(self, index: int) -> None:
         self.index = index
-        self.key = key
-        """The index that the host gives."""
         self.id = self.name = ""
         self.pending = ""
         """The arguments that came before the name."""
@@ -33,12 +31,14 @@ class _PartialCall:
 class ToolCallAssembler:
     """Puts the calls of one choice together."""
 
-    __slots__ = ("_calls", "_choice", "_start")
+    __slots__ = ("_calls", "_calls_by_key", "_choice", "_start")
 
     def __init__(self, choice: int, start: Start) -> None:
         self._choice = choice
         self._start = start
         self._calls: list[_PartialCall] = []
+        self._calls_by_key: dict[float, _PartialCall] = {}
+        """The last call with each index of the host."""
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -79,12 +79,16 @@ class ToolCallAssembler:
 
     def _find_call(self, key: Json, id: str, name: str, out: list[Event]) -> _PartialCall:
         """Return the call that a piece belongs to, or a new one."""
-        call = next((it for it in reversed(self._calls) if key in (None, it.key)), None)
-        if call is None or _starts_another(call, key, id, name):
-            for before in self._calls:
-                self._start_call(before, out)
-            call = _PartialCall(len(self._calls), key)
+        last = self._calls[-1] if self._calls else None
+        has_key = isinstance(key, int | float)
+        call = self._calls_by_key.get(key) if has_key else last
+        if call is None or _starts_another(call, name, id, has_key=has_key):
+            if last is not None:
+                self._start_call(last, out)
+            call = _PartialCall(len(self._calls))
             self._calls.append(call)
+            if has_key:
+                self._calls_by_key[key] = call
         return call
 
     def _start_call(self, call: _PartialCall, out: list[Event]) -> None:
@@ -114,13 +118,13 @@ def read_signature(call: Object) -> str | None:
     return state if isinstance(state, str) and state else None
 
 
-def _starts_another(call: _PartialCall, key: Json, id: str, name: str) -> bool:
+def _starts_another(call: _PartialCall, name: str, id: str, *, has_key: bool) -> bool:
     """True if a piece begins another call than the one that its index names."""
     if not name:
         return False
     if id and call.id:
         return id != call.id
-    return call.is_started and (key is None or name != call.name)
+    return call.is_started and (not has_key or name != call.name)
 
 
 def _write_json(value: Json) -> str:

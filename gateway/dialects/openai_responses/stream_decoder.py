@@ -7,6 +7,7 @@ or from the terminal event. It emits nothing twice.
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
+from gateway.core import log_probs
 from gateway.core.events import (
     Citation,
     Declined,
@@ -63,6 +64,7 @@ class Decoder(SseDecoder):
         "_started",
         "_tool_count",
     )
+    log_probs_members = log_probs.MEMBERS["openai-responses"]
 
     def __init__(self) -> None:
         super().__init__(read_frame, ANSWER)
