@@ -31,6 +31,8 @@ _NUMBER_NAME, _SUM_NAME = b',"seq":', b'","sum":"'
 _TAIL = _CHECKSUM_CHARS + 2  # of a line: its checksum and `"}`
 _SUM_PLACE = slice(-_TAIL - len(_SUM_NAME), -_TAIL)
 _SEAL = b',"seq":%d,"prev":"%08x","sum":"%08x"}'
+_SEAL_PATTERN = re.compile(rb',"seq":\d{1,18},"prev":"[0-9a-f]{8}","sum":"[0-9a-f]{8}"\}\Z')
+_MAX_SEAL_BYTES = 64  # with a number of 18 digits
 _BLOCK_BYTES = 8192  # bytes of a segment in one read: a line and more
 _CALL_SECONDS = 3600.0
 """Seconds before a gap in which the call of a missing row may have begun: few take so long."""
@@ -201,9 +203,14 @@ def is_sealed(path: Path) -> bool:
 
 def is_intact(line: bytes) -> bool:
     """True if a line, without its end, is sealed and as its writer wrote it, or erased."""
-    if line[_SUM_PLACE] != _SUM_NAME:
+    if line[_SUM_PLACE] != _SUM_NAME or not _has_seal(line):
         return False
     return line[-_TAIL:] == b'%08x"}' % crc32(line[:-_TAIL]) or personal_part.is_erased(line)
+
+
+def _has_seal(line: bytes) -> bool:
+    """True if a line ends in a whole seal: a right checksum alone may be that of damaged bytes."""
+    return _SEAL_PATTERN.search(line, max(0, len(line) - _MAX_SEAL_BYTES)) is not None
 
 
 def _is_piece(line: bytes) -> bool:

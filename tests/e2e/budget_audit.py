@@ -1,9 +1,10 @@
 """The audit of budgets: compares the provider's bills with clients, Redis and the ledgers."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import Any
 
 from gateway.core.ledger_rows import FinalRow
 from tests.e2e.budget_provider import BilledRequest, Ended
@@ -130,6 +131,12 @@ def peak(result: BudgetTrialResult) -> int:
         now += by
         most = max(most, now)
     return most
+
+
+def count_redis_losses(log: Iterable[Mapping[str, Any]]) -> int:
+    """Count the rows of a log that say that a process lost Redis, and counts limits alone."""
+    away = "counted in this process alone"
+    return sum(row["event"] == "limits" and row["text"].startswith(away) for row in log)
 
 
 def table(result: BudgetTrialResult) -> list[tuple[str, str]]:

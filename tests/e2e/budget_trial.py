@@ -25,7 +25,14 @@ from gateway.limits.counters import AdmissionRequest, Admitted, CounterDemand, O
 from gateway.limits.redis import RedisCounters
 from gateway.state.redis.scripts import KEY_NAMES, make_keys
 from tests.conftest import redis_program
-from tests.e2e.budget_audit import RATES, BudgetTrialResult, ClientOutcome, audit, table
+from tests.e2e.budget_audit import (
+    RATES,
+    BudgetTrialResult,
+    ClientOutcome,
+    audit,
+    count_redis_losses,
+    table,
+)
 from tests.e2e.budget_provider import MOST, read
 from tests.e2e.child import Child, until
 from tests.e2e.kill_audit import books
@@ -386,8 +393,7 @@ def _logged(gateways: list[TrialGateway], result: BudgetTrialResult) -> None:
     expected = ("budget", "call", "health", "limits", "pressure", "redis")
     unexpected = [row for row in rows if row["event"] not in expected]
     result.wrong += [f"the log has {row}" for row in unexpected]
-    away = "counted in this process alone"
-    result.lost = sum(row["event"] == "limits" and row["text"].startswith(away) for row in rows)
+    result.lost = count_redis_losses(rows)
 
 
 def write_config(

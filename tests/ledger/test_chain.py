@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 
@@ -202,3 +203,9 @@ def test_a_journal_of_many_segments_and_writes_is_intact(tmp_path: Path) -> None
     ]
     assert len([row for row in rows if isinstance(row, FinalRow)]) == 40
     assert [(reader.damages, reader.debris) for reader in readers] == [([], 0)] * len(paths)
+
+
+@pytest.mark.parametrize("seal", [b"", b',"seq":,"prev":"00000000', b',"seq":x,"prev":"00000000'])
+def test_a_line_without_a_number_is_damaged_though_its_checksum_is_right(seal: bytes) -> None:
+    body = b'{"kind":"intent"' + (seal or b',"model":"m') + b'","sum":"'
+    assert not chain.is_intact(body + b'%08x"}' % crc32(body))

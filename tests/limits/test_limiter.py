@@ -27,6 +27,7 @@ from gateway.limits.counters import (
 )
 from gateway.settings.schema.limits import BudgetPart, LimitPart
 from gateway.state.errors import StoreUnavailable
+from tests.e2e.budget_audit import count_redis_losses
 from tests.limits.observed_limiter import (
     HELD,
     LOST,
@@ -448,6 +449,7 @@ async def test_without_the_store_a_soft_budget_is_counted_later() -> None:
     assert await stage.used() == 2_019 + 19 + HELD + HELD
     texts = [row["text"] for row in stage.log if row["event"] == "limits"]
     assert texts == [LOST, "counted for all again"]
+    assert count_redis_losses(stage.log) == 1
 
 
 async def test_without_the_store_a_hard_budget_refuses_its_calls() -> None:
@@ -718,6 +720,7 @@ async def test_closed_budgets_refuse_calls_while_the_store_is_unavailable() -> N
     assert [row["text"] for row in stage.log] == [
         "counted in this process alone, calls under budgets refused"
     ]
+    assert count_redis_losses(stage.log) == 1
     stage = ObservedLimiter(limit(requests="5/m"), closed=True)
     stage.meter.lost = True
     await stage.ask()

@@ -64,9 +64,13 @@ class BreakerStates(RuleBasedStateMachine):
                 assert is_alone, "a second probe leaves while the first may come back"
                 self.probed_at = self.now
             breaker.claim_probe(self.now)
+            cause = breaker.cause
             number = breaker.begin(self.now, stream=stream)
             assert number not in self.in_flight
             self.in_flight[number] = self.now, stream, self.changes
+            if breaker.cause is not cause:  # too many requests in flight are late
+                self.changes += 1
+                self.probed_at = None
 
     def choose(self, choice: int) -> tuple[int, float, bool, bool]:
         """Take a request out of flight: its number, when it left, its form, and True if it is old."""

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from gateway.core.ledger_rows import FinalRow
+from gateway.limits.redis import QUIET_SECONDS
 from gateway.state.redis.scripts import make_keys
 from tests.chaos.all_clients import (
     FORMS,
@@ -18,6 +19,7 @@ from tests.chaos.all_clients import (
     probe_cache,
     shared_row,
 )
+from tests.chaos.client import Reply
 from tests.chaos.environment import ChaosEnvironment, make_config
 from tests.chaos.redis.redis_environment import BACK, WELL, pair, program, proxied, traffic, waited
 from tests.chaos.row import Cell, Expected, FaultRow, Seen
@@ -60,13 +62,14 @@ def _flushed(environment: ChaosEnvironment) -> Mapping[Form, Seen]:
     made = pair(environment)
     clients = AllClients(made.gateway)
     healthy = first_quartile(clients.call(4))
+    first: list[Reply] = []
     with made.place.admin() as admin, traffic(made.gateway, clients, 0.01):
-        first = clients.call(1)
         for _ in range(10):
             admin.flushall()
-            clients.call(1)
+            first += clients.call(1)
     later = clients.call(4)
-    return clients.seen(probe_cache(made.gateway, BACK), waited(environment, healthy, first, later))
+    cache = probe_cache(made.gateway, BACK)
+    return clients.seen(cache, waited(environment, healthy, first, later, quiet=QUIET_SECONDS))
 
 
 def _budget(environment: ChaosEnvironment, cell: Cell) -> Seen:
@@ -125,7 +128,8 @@ def _strangers(environment: ChaosEnvironment) -> Mapping[Form, Seen]:
         for name in make_keys("default"):
             admin.delete(name)
     cache = probe_cache(made.gateway, BACK)
-    seen = clients.seen(cache, waited(environment, healthy, first, later))
+    # After FLUSHALL calls wait until counters may begin.
+    seen = clients.seen(cache, waited(environment, healthy, first, later, quiet=QUIET_SECONDS))
     wrong = [f"beside: {it}" for it in beside.seen().values() if it.client != "answer"]
     assert not wrong, wrong
     return seen

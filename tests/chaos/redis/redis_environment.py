@@ -92,14 +92,17 @@ def waited(
     *,
     quiet: float = 0.0,
 ) -> str:
-    """Say if calls waited too long, and how long they waited.
+    """Say if calls waited too long, and how long they and the longest of them waited.
 
     `quiet` is the seconds in which no counter of a budget may begin.
     """
     once = max(reply.seconds for reply in first) - healthy
     after = first_quartile(later) - healthy
     longest = max(reply.seconds for reply in (*first, *later))
-    delay = f"+{max(0.0, once) * 1000:.0f} ms once, {after * 1000:+.1f} ms after"
+    delay = (
+        f"+{max(0.0, once) * 1000:.0f} ms once, {after * 1000:+.1f} ms after,"
+        f" longest call {longest * 1000:.0f} ms"
+    )
     late = longest > _NEVER + quiet
     if environment.strict:
         late = late or once > _ONCE + _STALL + quiet or after > _LATER
