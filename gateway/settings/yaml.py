@@ -301,7 +301,10 @@ def amend(text: str, file: str, change: Callable[[dict[str, Any]], None]) -> str
     yaml.dump(document, output)
     # The parser keeps nothing of a document without a value, not even comments.
     lines = takewhile(lambda line: not line.startswith("..."), text.splitlines())
-    header = "" if value is not None or not text else "\n".join(lines).rstrip("\n") + "\n"
+    kept_lines = [
+        line for line in lines if line.rstrip() == "---" or line.lstrip()[:1] in ("", "#")
+    ]
+    header = "" if value is not None or not text else "\n".join(kept_lines).rstrip("\n") + "\n"
     return header + output.getvalue()
 
 

@@ -262,6 +262,12 @@ def test_a_value_can_be_added_to_an_empty_document(text: str) -> None:
     assert after.startswith(text)
 
 
+@pytest.mark.parametrize("null", ["null", "~", "--- null"])
+def test_a_value_takes_the_place_of_a_written_null(null: str) -> None:
+    after = yaml.amend(f"# Keys.\n{null}\n", "f.yaml", lambda value: value.update(a=1))
+    assert after == "# Keys.\na: 1\n"
+
+
 @pytest.mark.parametrize(("text", "words"), [("- a", "must map"), ("a: 1\na: 2", "given twice")])
 def test_a_document_that_cannot_be_read_is_not_changed(text: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
