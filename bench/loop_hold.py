@@ -49,6 +49,8 @@ _VALUE_BYTES = 500
 """Further growth for each value and name: an object of Python, in each form of the request."""
 _REPEATS = ("start", "start calls")
 """The windows of a case that has missed a bound: the least of all counts. The last times calls."""
+_SESSION_BYTES = 15_000_000
+"""Bytes of a session's message, at most: as shipped the gateway takes 16 MB."""
 _OWN_VALUES = 100
 """Values of the rest of a request or answer, at most."""
 MISSED = 1
@@ -197,8 +199,8 @@ class Gateway:
         """Send a message in a session, and read one; return how it ended, and the bytes read."""
         url = f"ws://127.0.0.1:{self.port}{path}"
         with connect(url, max_size=None, compression=None) as connection:
-            connection.send(message, text=True)
             try:
+                connection.send(message, text=True)
                 return 101, len(connection.recv(timeout=120))
             except ConnectionClosed as error:
                 return error.rcvd.code if error.rcvd is not None else 0, 0
@@ -216,7 +218,7 @@ class Gateway:
 
 def measure(gateway: Gateway, provider: Provider, case: Case, size: int) -> Figures:
     """Measure one case at a number of values, or of bytes of text."""
-    data = make_data(case, size)
+    data = make_data(case, min(size, _SESSION_BYTES) if case.is_session else size)
     provider.answer = data if case.is_answer else None
     provider.content_type = "text/event-stream" if case.stream else "application/json"
 
