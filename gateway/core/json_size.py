@@ -76,7 +76,7 @@ def _count_marks(data: bytes, marks: bytes) -> int:
 def _may_exceed(data: bytes, max_values: int, marks: bytes) -> bool:
     """True if there are more than `max_values` of some characters; the search ends where it is."""
     bound = 1
-    for part in _cut(data):
+    for part in cut(data):
         bound += _count_marks(part, marks)
         if bound > max_values:
             return True
@@ -92,10 +92,10 @@ def is_large(data: bytes) -> bool:
 
 def has_wide_text(data: bytes) -> bool:
     """True if JSON may have a character above U+FFFF, as it is or escaped."""
-    return any(map(_is_wide, _cut(data)))
+    return any(map(_is_wide, cut(data)))
 
 
-def _cut(data: bytes) -> Iterator[bytes]:
+def cut(data: bytes) -> Iterator[bytes]:
     """Yield data in slices: one call on all of it would keep the interpreter's lock for long."""
     for begin in range(0, len(data), _SLICE_BYTES):
         yield data[begin : begin + _SLICE_BYTES]
@@ -167,7 +167,7 @@ class ValueCount:
             return
         buffered_chunks, self._buffered_chunks = self._buffered_chunks, []
         for buffered_chunk in buffered_chunks:
-            for part in _cut(buffered_chunk):
+            for part in cut(buffered_chunk):
                 if self.is_exceeded:
                     return
                 self._count_slice(part)

@@ -68,8 +68,7 @@ def loads_answer(data: bytes) -> Json:
 
 def _cut_data(data: bytes) -> bytes:
     """Return JSON without the slices that have nothing but base64."""
-    slices = (data[it : it + _SLICE_BYTES] for it in range(0, len(data), _SLICE_BYTES))
-    return b"".join(it for it in slices if it.translate(None, _BASE64_BYTES))
+    return b"".join(part for part in json_size.cut(data) if part.translate(None, _BASE64_BYTES))
 
 
 def _empty_members(data: bytes, member: bytes) -> bytes:

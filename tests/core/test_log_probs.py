@@ -105,7 +105,7 @@ def test_a_long_answer_is_read_without_its_data(monkeypatch: pytest.MonkeyPatch)
     data = orjson.dumps(answer)
     assert log_probs.loads_answer(data) == answer
     monkeypatch.setattr(log_probs, "_LONG_BYTES", 1_000)
-    monkeypatch.setattr(log_probs, "_SLICE_BYTES", 64)
+    monkeypatch.setattr(json_size, "_SLICE_BYTES", 64)
     value = log_probs.loads_answer(data)
     assert value["usage"] == answer["usage"]
     assert len(value["data"][0]["b64_json"]) < 200
