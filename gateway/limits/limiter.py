@@ -124,9 +124,7 @@ class Limiter:
         self._sleep = sleep
         self._limits = limits
         self._counter_store = counter_store
-        self._log = log
         self._reports = BudgetReports(log, alert)
-        self._fails_closed = fails_closed
         self._share_count = share_count
         self._wall, self._clock = wall, clock
         self._unsettled = UnsettledCalls(counter_store, read_spent, restore_open_calls, log, wall)
@@ -148,9 +146,13 @@ class Limiter:
             )
         )
         self._settlement = Settlement(
-            counter_store, self._unsettled, self._leases, make_local_store, log
+            counter_store,
+            self._unsettled,
+            self._leases,
+            make_local_store,
+            log,
+            fails_closed=fails_closed,
         )
-        self._settlement.fails_closed = fails_closed
         self._reservations: dict[str, HeldDemands] = {}
         """The demands that each running call has reserved, by call id."""
         self._output_lengths: dict[str, OutputLengths] = {}
@@ -168,7 +170,7 @@ class Limiter:
             self._limits = limits
             self._user_bound.forget()
             self._reports.forget()
-        self._fails_closed = self._settlement.fails_closed = fails_closed
+        self._settlement.fails_closed = fails_closed
         if self._leases is not None:
             self._leases.is_enabled = not fails_closed
 
@@ -187,8 +189,9 @@ class Limiter:
 
     def _needs_store(self, demands: Iterable[CounterDemand]) -> bool:
         """Return True if a call with these demands does not pass without the counter store."""
+        fails_closed = self._settlement.fails_closed
         return any(
-            demand.kind in ("usd", "share") if self._fails_closed else demand.is_hard_money
+            demand.kind in ("usd", "share") if fails_closed else demand.is_hard_money
             for demand in demands
         )
 

@@ -30,6 +30,8 @@ class Settlement:
         leases: Leases | None,
         make_local_store: Callable[[], CounterStore],
         log: Log,
+        *,
+        fails_closed: bool,
     ) -> None:
         self._counter_store = counter_store
         self._unsettled = unsettled
@@ -40,7 +42,7 @@ class Settlement:
         """The store of this process. Each loss begins with an empty one."""
         self.is_store_lost = False
         """True if the counter store did not answer the last request."""
-        self.fails_closed = False
+        self.fails_closed = fails_closed
         """True if the limiter refuses calls of every budget while the counter store is away."""
         self._ended_calls: dict[tuple[str, Scopes], list[EndedCall]] = {}
         """Ended calls that `counter_store` has counted and not settled, by tenant and owners. Each

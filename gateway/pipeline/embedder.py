@@ -25,7 +25,7 @@ ID_SUFFIX = ".near"
 
 
 class EmbedderTrust(CoolDown):
-    """Pauses an embedding model that fails, and counts the vectors that did not come.
+    """Pauses an embedding model that fails, and counts its missing vectors.
 
     `event` is the name of what it logs.
     """

@@ -542,7 +542,7 @@ class LeasingLimiter(ObservedLimiter):
         self.store.grants = [grant] * 9
         old = self.gate
         self.gate = Limiter(
-            old._limits, self.store, old._log, read_spent=self.seed, alert=lambda _, __: None,
+            old._limits, self.store, old._settlement._log, read_spent=self.seed, alert=lambda _, __: None,
             make_local_store=lambda: self.spare, fails_closed=closed,
             wall=lambda: self.now, clock=lambda: self.now,
         )  # fmt: skip
