@@ -1,9 +1,8 @@
 """One connection to one server: it sends commands at once, and answers come back in order.
 
-No call waits for a connection. All commands of one iteration of the event loop are one write. The
-library redis-py connects, logs in, packs and parses. This module does not use its pipelines, which
-take a connection from a pool and give it back: 70 us, where this takes 25 us. A pipeline that waits
-for an answer also delays all later commands.
+No call waits for a connection. All commands of one iteration of the event loop are one write.
+hiredis packs commands and parses answers; the streams of asyncio and redis-py's connection around
+it take another 25 functions for each answer (docs/design/speed.md).
 """
 
 import asyncio
@@ -11,54 +10,55 @@ import socket
 import ssl
 from collections import deque
 from collections.abc import Callable
-from typing import Any, NamedTuple, cast
+from typing import cast
 
-from hiredis import pack_command
-from redis import exceptions
+from hiredis import HiredisError, Reader, pack_command
 
 from gateway.state.errors import StoreUnavailable
 from gateway.state.redis.replies import Answer, RedisError
 
 type Words = tuple[bytes, ...]
 
-_pack = cast("Callable[[Words], bytes]", pack_command)  # its stub allows only tuples of one item
-_UNAUTHENTICATED = "Protocol error: unauthenticated"
-"""The error with which Redis refuses over ten words before a login; it then closes."""
-_STALL_SECONDS = 0.02
-"""The delay of a timer, in seconds, from which this process was busy, not the server."""
+# The stubs allow only tuples of one item, and only errors that can be raised.
+_pack = cast("Callable[[Words], bytes]", pack_command)
+_make_error = cast("Callable[[str], Exception]", RedisError)
+_INCOMPLETE = object()
+"""What the parser returns until an answer is whole."""
 _GRACE_SECONDS = 0.01
-"""Seconds that the connection then waits for answers, which may be unread."""
+"""Seconds that the connection waits for a late answer, which may lie unread in the socket."""
 
 
-class _SentCommand(NamedTuple):
-    words: Words
-    answer: asyncio.Future[Answer]
-    due: float
-    """The time until which the server must answer, on the loop's clock."""
+class ServerConnection(asyncio.Protocol):
+    """A connection to a server, open until `close`, or until an answer is late.
 
+    `asyncio`'s `create_connection` and its likes open it.
+    """
 
-class ServerConnection:
-    """A connection of redis-py, open until `close`, or until an answer is late."""
-
-    def __init__(self, connection: Any, deadline: float) -> None:
-        """Wrap a connection that is not open yet; `deadline` is the seconds for an answer."""
-        self._connection = connection
-        self._deadline = deadline
-        self._unsent: list[_SentCommand] = []
-        self._unanswered: deque[_SentCommand] = deque()
-        self._reader: asyncio.Task[None] | None = None
-        self._sender: asyncio.Task[None] | None = None
-        self._watcher: asyncio.Task[None] | None = None
+    def __init__(self, deadline: float) -> None:
+        """Take the seconds for an answer."""
+        self.deadline = deadline
         self._loop = asyncio.get_running_loop()
-        self.is_open = False
+        self._transport: asyncio.Transport | None = None
+        self._parser = Reader(replyError=_make_error, notEnoughData=_INCOMPLETE)
+        self._unsent: list[bytes] = []
+        self._unanswered: deque[tuple[asyncio.Future[Answer], float]] = deque()
+        """The answers to come, each with the time until which the server must send it."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = self._loop.create_future()
         self._is_retired = False
+        self.is_open = False
 
-    async def open(self) -> None:
-        """Connect and log in. Raises OSError and errors of the library."""
-        await self._connection.connect()
-        self.is_open = True
-        # Eager: a task cancelled before its first step would leave the connection open.
-        self._reader = asyncio.Task(self._read(), loop=self._loop, eager_start=True)
+    async def log_in(self, username: str, password: str, db: int) -> None:
+        """Authenticate if there is a password, and select a database. Raises StoreUnavailable."""
+        if password:
+            login = (username, password) if username else (password,)
+            answer = await self.send(b"AUTH", *(word.encode() for word in login))
+            if isinstance(answer, RedisError):
+                raise StoreUnavailable(answer.describe_login())
+        if db:
+            answer = await self.send(b"SELECT", b"%d" % db)
+            if isinstance(answer, RedisError):
+                raise StoreUnavailable(answer.describe())
 
     def send(self, *words: bytes) -> asyncio.Future[Answer]:
         """Send a command and return a future of its answer, or of StoreUnavailable.
@@ -69,101 +69,97 @@ class ServerConnection:
         if not self.is_open:
             answer.set_exception(StoreUnavailable("no connection"))
             return answer
-        self._unsent.append(_SentCommand(words, answer, self._loop.time() + self._deadline))
-        if self._sender is None:
-            self._sender = self._loop.create_task(self._send())
-        if self._watcher is None:
-            self._watcher = self._loop.create_task(self._watch())
+        if not self._unsent:
+            self._loop.call_soon(self._flush)
+        self._unsent.append(_pack(words))
+        due = self._loop.time() + self.deadline
+        self._unanswered.append((answer, due))
+        if self._timer is None:
+            self._timer = self._loop.call_at(due, self._close_if_late)
         return answer
 
     def retire(self) -> None:
         """Take no more commands; close once the running ones are answered."""
         self.is_open = False
         self._is_retired = True
-        if not (self._unsent or self._unanswered):
+        if not self._unanswered:
             self.close()
 
     def close(self, reason: str = "no connection") -> None:
         """Close at once; callers that wait get StoreUnavailable."""
         self.is_open = False
-        for task in (self._reader, self._sender, self._watcher):
-            if task is not None and task is not asyncio.current_task():
-                task.cancel()
-        failed = [*self._unanswered, *self._unsent]
-        self._unanswered.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._transport is not None:
+            self._transport.abort()
         self._unsent.clear()
-        for command in failed:
-            if not command.answer.done():
-                command.answer.set_exception(StoreUnavailable(reason))
+        unanswered, self._unanswered = self._unanswered, deque()
+        for answer, _ in unanswered:
+            if not answer.done():
+                answer.set_exception(StoreUnavailable(reason))
 
     async def wait_closed(self) -> None:
         """Wait until the connection is closed."""
-        if self._reader is not None:
-            await asyncio.wait({self._reader})
+        await asyncio.shield(self._closed)
 
-    async def _send(self) -> None:
-        try:
-            while self._unsent:
-                unsent, self._unsent = self._unsent, []
-                self._unanswered.extend(unsent)
-                await self._connection.send_packed_command(
-                    [_pack(command.words) for command in unsent]
-                )
-        except Exception as error:  # noqa: BLE001 - a socket raises nearly anything
-            self.close(describe_error(error))
-        finally:
-            self._sender = None
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take commands from now on."""
+        self._transport = cast("asyncio.Transport", transport)
+        self.is_open = True
 
-    async def _read(self) -> None:
+    def data_received(self, data: bytes) -> None:
+        """Give each whole answer to the command that waits the longest."""
         try:
-            while True:
-                answer = await self._read_answer()
-                command = self._unanswered.popleft()  # raises IndexError if no command waits
-                if not command.answer.done():
-                    command.answer.set_result(answer)
-                if self._is_retired and not (self._unsent or self._unanswered):
-                    break
-        except Exception as error:  # noqa: BLE001 - garbage from a socket raises nearly anything
+            self._parser.feed(data)
+            while (answer := self._parser.gets()) is not _INCOMPLETE:
+                if isinstance(answer, RedisError) and (
+                    answer.concerns_connection or not self._unanswered
+                ):
+                    self.close(answer.describe())
+                    return
+                future, _ = self._unanswered.popleft()  # raises IndexError if no command waits
+                if not future.done():
+                    future.set_result(answer)
+        except (HiredisError, IndexError, ValueError) as error:
             self.close(describe_error(error))
-        finally:
+            return
+        if self._is_retired and not self._unanswered:
             self.close()
-            await self._connection.disconnect(nowait=True)
 
-    async def _read_answer(self) -> Answer:
-        try:
-            answer: Answer = await self._connection.read_response()
-        except exceptions.ResponseError as error:  # redis-py removes a first word that it knows
-            if _UNAUTHENTICATED in str(error):
-                raise exceptions.AuthenticationError from None
-            return RedisError(f"{error.status_code} {error}" if error.status_code else str(error))
-        return answer
+    def connection_lost(self, error: Exception | None) -> None:
+        """Fail what waits for an answer."""
+        self.close("no connection" if error is None else describe_error(error))
+        self._closed.set_result(None)
 
-    async def _watch(self) -> None:
-        """Close the connection if the oldest command waits for too long."""
-        while self._unsent or self._unanswered:
-            oldest = self._unanswered[0] if self._unanswered else self._unsent[0]
-            await asyncio.sleep(oldest.due - self._loop.time())
-            if self._loop.time() - oldest.due > _STALL_SECONDS:
-                await asyncio.sleep(_GRACE_SECONDS)
-            if self._unanswered and self._unanswered[0] is oldest:
-                self.close("no answer in time")
-        self._watcher = None
+    def _flush(self) -> None:
+        """Send the commands of this iteration of the event loop in one write."""
+        if self._transport is not None and self._unsent:
+            self._transport.write(b"".join(self._unsent))
+            self._unsent.clear()
+
+    def _close_if_late(self, suspect: object = None) -> None:
+        """Close the connection if the oldest command waits for too long.
+
+        The event loop runs timers before it reads sockets, so a late command is first a suspect.
+        """
+        self._timer = None
+        if not self._unanswered:
+            return
+        oldest = self._unanswered[0]
+        _, due = oldest
+        if oldest is suspect:
+            self.close("no answer in time")
+        elif self._loop.time() < due:
+            self._timer = self._loop.call_at(due, self._close_if_late)
+        else:
+            self._timer = self._loop.call_later(_GRACE_SECONDS, self._close_if_late, oldest)
 
 
-_MAX_CLIENTS_ERROR = "max number of clients"
 _ERROR_TEXTS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
-    ((exceptions.TimeoutError, TimeoutError), "no answer in time"),
-    (
-        (exceptions.AuthenticationError, exceptions.NoPermissionError),
-        "it does not accept the credentials",
-    ),
+    (TimeoutError, "no answer in time"),
     (socket.gaierror, "its name is not known"),
     (ssl.SSLError, "no secure connection"),
-    (
-        (exceptions.InvalidResponse, LookupError, ValueError),
-        "the server does not speak the Redis protocol",
-    ),
-    (exceptions.BusyLoadingError, "it is still loading its data"),
+    ((HiredisError, LookupError, ValueError), "the server does not speak the Redis protocol"),
 )
 
 
@@ -171,10 +167,7 @@ def describe_error(error: Exception) -> str:
     """Say why a server cannot be asked, without quoting its answers or its URL."""
     if isinstance(error, StoreUnavailable):
         return str(error)
-    if _MAX_CLIENTS_ERROR in str(error):
-        return "no connection is left"
-    causes = (error, error.__cause__ or error.__context__)
     for kind, text in _ERROR_TEXTS:
-        if any(isinstance(cause, kind) for cause in causes):
+        if isinstance(error, kind):
             return text
     return "no connection"

@@ -5,14 +5,8 @@ nothing: calls have a deadline, and go on without Redis.
 """
 
 import asyncio
-import ssl
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeGuard
-
-from redis.asyncio import Connection, SSLConnection, UnixDomainSocketConnection
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.crc import key_slot
 
 from gateway.state.errors import StoreUnavailable
 from gateway.state.redis.name_lookup import NameLookup
@@ -63,7 +57,7 @@ class RedisServers:
     async def execute(self, key: bytes, words: Words) -> Answer:
         """Find the server of a key, send it a command, and follow redirections.
 
-        Raises StoreUnavailable, OSError, ValueError and errors of the library.
+        Raises StoreUnavailable, OSError and ValueError.
         """
         slot = self._find_slot(key)
         if slot not in self._hosts:
@@ -133,7 +127,11 @@ class RedisServers:
             end(connection)
 
     def _find_slot(self, key: bytes) -> int:
-        return key_slot(key) if self._is_cluster else _WHOLE_SLOT
+        if not self._is_cluster:
+            return _WHOLE_SLOT
+        from redis.crc import key_slot  # noqa: PLC0415 - 12 MB, of use in a Cluster alone
+
+        return key_slot(key)
 
     async def _locate(self) -> None:
         """Find the hosts of the slots."""
@@ -203,43 +201,26 @@ class RedisServers:
     async def _dial(
         self, host: Host | None, login: tuple[str, str], *, db: int
     ) -> ServerConnection:
-        """Open a connection. Raises OSError and errors of the library."""
-        username, password = login if login[1] else (None, None)
-        options: dict[str, Any] = {
-            "username": username or None,
-            "password": password,
-            "db": db,
-            "socket_timeout": None,  # each command has a deadline of its own
-            "socket_connect_timeout": self._connect_timeout,
-            "retry": Retry(NoBackoff(), 0),
-            "protocol": 2,
-            "driver_info": None,  # send only the commands in docs/operating.md
-        }
+        """Open a connection and log in. Raises OSError and StoreUnavailable."""
+        loop = asyncio.get_running_loop()
+
+        def make_connection() -> ServerConnection:
+            return ServerConnection(self._connect_timeout)
+
         if host is None:
-            library_connection: Any = UnixDomainSocketConnection(path=self._address.path, **options)
+            _, connection = await loop.create_unix_connection(make_connection, self._address.path)
         else:
             await self._name_lookup.find(host[0])
-            options |= {"host": host[0], "port": host[1]}
-            library_connection = (
-                Connection(**options)
-                if self._ssl_context is None
-                else _TlsConnection(self._ssl_context, **options)
+            _, connection = await loop.create_connection(
+                make_connection, *host, ssl=self._ssl_context
             )
-        connection = ServerConnection(library_connection, self._deadline)
-        await connection.open()
+        try:
+            await connection.log_in(*login, db)
+        except BaseException:
+            connection.close()
+            raise
+        connection.deadline = self._deadline
         return connection
-
-
-class _TlsConnection(SSLConnection):
-    """A connection that trusts the authorities in REDIS_URL alone.
-
-    The library would also trust all authorities of this machine beside `ssl_ca_certs`, and read
-    them again for each connection.
-    """
-
-    def __init__(self, context: ssl.SSLContext, **options: Any) -> None:
-        super().__init__(**options)
-        self.ssl_context.context = context
 
 
 async def _require_primary(connection: ServerConnection) -> None:

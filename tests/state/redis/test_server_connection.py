@@ -2,12 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from redis.asyncio import Connection
 
 from gateway.state.errors import StoreUnavailable
 from gateway.state.redis.replies import RedisError, Reply
@@ -39,14 +37,9 @@ class RedisPeer:
         """Listen, and open a connection to this server."""
         self._server = await asyncio.start_server(self._take, "127.0.0.1", 0)
         port = self._server.sockets[0].getsockname()[1]
-        wire = ServerConnection(
-            Connection(
-                host="127.0.0.1", port=port, protocol=2, driver_info=None,
-                socket_connect_timeout=600,
-            ),
-            deadline,
-        )  # fmt: skip
-        await wire.open()
+        _, wire = await asyncio.get_running_loop().create_connection(
+            lambda: ServerConnection(deadline), "127.0.0.1", port
+        )
         await self._taken.wait()
         return wire
 
@@ -209,73 +202,119 @@ async def test_a_connection_may_be_closed_before_its_first_request() -> None:
     wire = await peer.connect()
     wire.close()
     await wire.wait_closed()
-    assert not wire._connection.is_connected
     assert await peer.reader.read() == b""
     await peer.close()
-
-
-class Library:
-    """A connection of redis-py that answers when a test says so."""
-
-    def __init__(self) -> None:
-        self.answers: asyncio.Queue[Reply] = asyncio.Queue()
-
-    async def connect(self) -> None: ...
-    async def send_packed_command(self, data: list[bytes]) -> None: ...
-    async def disconnect(self, *, nowait: bool) -> None: ...
-
-    async def read_response(self) -> Reply:
-        return await self.answers.get()
-
-
-async def silent() -> tuple[Library, ServerConnection]:
-    library: Any = Library()
-    wire = ServerConnection(library, 10.0)
-    await wire.open()
-    return library, wire
 
 
 def usable(wire: ServerConnection) -> bool:
     return wire.is_open
 
 
-def late(wire: ServerConnection, seconds: float) -> None:
-    """Let the oldest command have waited for so many seconds."""
-    due = asyncio.get_running_loop().time() + 10.0 - seconds
-    wire._unanswered[0] = wire._unanswered[0]._replace(due=due)
-
-
-async def test_the_connection_closes_when_its_oldest_request_times_out() -> None:
-    library, wire = await silent()
-    answer, later = wire.send(b"x"), wire.send(b"y")
-    await asyncio.sleep(0)
-    library.answers.put_nowait(1)
+@pytest.mark.jumping_clock
+async def test_the_connection_closes_when_its_oldest_request_times_out(peer: RedisPeer) -> None:
+    wire = await peer.connect(deadline=10.0)
+    answer = wire.send(b"x")
+    await asyncio.sleep(9.0)
+    later = wire.send(b"y")
+    await peer.write(b":1\r\n")
     assert await answer == 1
+    await asyncio.sleep(9.0)
     assert usable(wire), "the first was answered: its time is not the second's"
     last = wire.send(b"z")
-    late(wire, 10.0)
-    watcher = asyncio.create_task(wire._watch())
     for waiting in (later, last):
         with pytest.raises(StoreUnavailable, match="no answer in time"):
             await waiting
     assert not wire.is_open
-    await watcher
+    await wire.wait_closed()
+    assert 19.0 <= asyncio.get_running_loop().time() < 19.5
 
 
-async def test_a_stall_of_this_process_does_not_count_as_a_timeout() -> None:
-    """The answer may lie in the socket, unread."""
-    library, wire = await silent()
-    answer = wire.send(b"x")
-    await asyncio.sleep(0)
-    late(wire, 11.0)
-    watcher = asyncio.create_task(wire._watch())
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    library.answers.put_nowait(1)
-    assert await answer == 1
-    await watcher
+@pytest.mark.jumping_clock
+async def test_an_answer_that_lies_unread_does_not_count_as_late(peer: RedisPeer) -> None:
+    """A process that was busy for long finds its timer due before it has read the answer."""
+    wire = await peer.connect(deadline=0.0)
+    answers = [wire.send(b"x"), wire.send(b"y")]
+    await peer.write(b":1\r\n")
+    assert await answers[0] == 1
+    await peer.write(b":2\r\n")
+    assert await answers[1] == 2
     assert wire.is_open
     wire.close()
+
+
+@pytest.mark.jumping_clock
+async def test_an_idle_connection_stays_open(peer: RedisPeer) -> None:
+    wire = await peer.connect(deadline=1.0)
+    for number in range(2):
+        answer = wire.send(b"x")
+        await peer.write(b":%d\r\n" % number)
+        assert await answer == number
+        await asyncio.sleep(600.0)
+    assert wire.is_open
+    wire.close()
+
+
+@pytest.mark.parametrize(
+    ("login", "commands"),
+    [
+        (("", "", 0), b""),
+        (("", "pass", 0), b"*2\r\n$4\r\nAUTH\r\n$4\r\npass\r\n"),
+        (("user", "p", 3), b"*3\r\n$4\r\nAUTH\r\n$4\r\nuser\r\n$1\r\np\r\n*2\r\n$6\r\nSELECT\r\n$1\r\n3\r\n"),
+    ],
+)  # fmt: skip
+async def test_a_login_sends_only_what_the_url_has(
+    peer: RedisPeer, login: tuple[str, str, int], commands: bytes
+) -> None:
+    wire = await peer.connect()
+    logged_in = asyncio.create_task(wire.log_in(*login))
+    for _ in range(commands.count(b"*")):
+        await asyncio.sleep(0)
+        await peer.write(b"+OK\r\n")
+    await logged_in
+    wire.retire()
+    assert await peer.reader.read() == commands
+
+
+@pytest.mark.parametrize(
+    ("login", "answer", "text"),
+    [
+        (("u", "p", 0), b"-WRONGPASS secret", "it does not accept the credentials"),
+        (("", "p", 0), b"-ERR AUTH secret", "it does not accept the credentials"),
+        (("", "p", 0), b"-LOADING secret", "it is still loading its data"),
+        (("", "", 99), b"-ERR DB index is out of range", "it answers ERR"),
+    ],
+)
+async def test_a_refused_login_has_its_reason(
+    peer: RedisPeer, login: tuple[str, str, int], answer: bytes, text: str
+) -> None:
+    wire = await peer.connect()
+    refused = asyncio.create_task(wire.log_in(*login))
+    await asyncio.sleep(0)
+    await peer.write(answer + b"\r\n")
+    with pytest.raises(StoreUnavailable, match=f"^{text}$"):
+        await refused
+    wire.close()
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (b"-NOAUTH secret", "it does not accept the credentials"),
+        (b"-ERR Protocol error: unauthenticated bulk length", "it does not accept the credentials"),
+        (b"-ERR max number of clients reached", "no connection is left"),
+        (b"-LOADING secret", "it is still loading its data"),
+    ],
+)
+async def test_a_server_that_refuses_every_command_ends_the_connection(
+    peer: RedisPeer, data: bytes, text: str
+) -> None:
+    wire = await peer.connect()
+    answers = [wire.send(b"x") for _ in range(2)]
+    await peer.write(data + b"\r\n")
+    for answer in answers:
+        with pytest.raises(StoreUnavailable, match=f"^{text}$"):
+            await answer
+    assert not wire.is_open
 
 
 SEEDS = st.sampled_from([part for part, _ in LITERAL])

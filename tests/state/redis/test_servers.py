@@ -9,8 +9,8 @@ import pytest
 
 from gateway.state.errors import StoreUnavailable
 from gateway.state.redis.server_connection import describe_error
-from gateway.state.redis.servers import RedisServers, _TlsConnection
-from gateway.state.redis.url import make_ssl_context, parse_url
+from gateway.state.redis.servers import RedisServers
+from gateway.state.redis.url import parse_url
 from tests.conftest import redis_program
 from tests.contract.conftest import Certificates
 from tests.e2e.redis_port import Place
@@ -150,13 +150,6 @@ class Secured(Scripted):
             b"ROLE": b"*1\r\n$6\r\nmaster\r\n",
             b"GET": b"$5\r\nvalue\r\n",
         }.get(words[0], b"+OK\r\n")
-
-
-def test_the_tls_context_of_a_url_is_made_once() -> None:
-    """To read all authorities of a machine takes 20 ms, during which the gateway serves no call."""
-    context = make_ssl_context(parse_url("rediss://h"))
-    assert context is not None
-    assert _TlsConnection(context, host="h").ssl_context.get() is context
 
 
 async def test_a_demoted_primary_that_a_sentinel_names_is_not_used() -> None:
