@@ -8,7 +8,7 @@ import msgspec
 from gateway.core.call import Call
 from gateway.core.decision import Decision, Plan, SkippedTarget
 from gateway.core.errors import ProblemError
-from gateway.core.target import TIERS, Tier, name_timers
+from gateway.core.target import TIERS, Target, Tier, name_timers
 from gateway.limits.cost_bounds import UsageBound
 from gateway.limits.counters import (
     AdmissionRequest,
@@ -65,6 +65,8 @@ class AdmissionOption(msgspec.Struct, frozen=True):
     plan: Plan
     template: DemandTemplate
     amounts: tuple[int, ...]
+    lifetime: float
+    """Seconds after which a call that takes this option counts as dead."""
     ceiling: Tier | None = None
     """The `then` of the demand that moves the call here; None for the first decision."""
     is_bounded: bool = True
@@ -195,14 +197,12 @@ def drop_unbounded_targets(
     )
 
 
-def compute_lifetime(call: Call, option: AdmissionOption) -> float:
-    """Return the seconds after which a call that takes this option counts as dead."""
+def compute_lifetime(call: Call, tier: Tier | None, targets: Sequence[Target]) -> float:
+    """Return the seconds after which a call to one of the targets counts as dead."""
     if call.lifetime is not None:
         return call.lifetime
-    kind, longest = name_timers(option.decision.tier, call.operation), 0.0
-    for target in option.plan.targets:
-        total = target.provider.timers[kind].total
-        longest = max(longest, total)
+    kind = name_timers(tier, call.operation)
+    longest = max([target.provider.timers[kind].total for target in targets], default=0.0)
     return longest + _GRACE_SECONDS
 
 
@@ -225,7 +225,7 @@ def make_request(
         id=call.id,
         tenant=call.key.tenant,
         demands=first_demands,
-        expires_at=now + max([compute_lifetime(call, option) for option in options]),
+        expires_at=now + max([option.lifetime for option in options]),
         fallbacks=tuple(
             [(option.ceiling, demands) for option, demands in pairs if option.ceiling is not None]
         ),

@@ -12,6 +12,7 @@ other has granted. If the process dies in between, that amount expires and stays
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import Literal, NamedTuple, Protocol
 
 import msgspec
@@ -224,6 +225,7 @@ PASSED = Admitted()
 type Answer = Admitted | Refusal | MissingCounter
 
 
+@lru_cache(maxsize=4096)
 def is_user_counter(field: str) -> bool:
     """Return True if a counter counts the calls of one end user."""
     return _USER_COUNTER_PATTERN.match(field) is not None

@@ -433,7 +433,8 @@ class Limiter:
             key.name, decision.tags, tier, now, key, usage_bound.end_user
         )
         if not template.variable_indexes:
-            return AdmissionOption(decision, plan, template, (), ceiling)
+            lifetime = compute_lifetime(usage_bound.call, tier, plan.targets)
+            return AdmissionOption(decision, plan, template, (), lifetime, ceiling)
         max_output, expected_output = usage_bound.prompt.max_output, _DEFAULT_OUTPUT
         if max_output is None or max_output < 0 or template.counts_expected:
             lengths = self._output_lengths.get(tier or "")
@@ -465,7 +466,8 @@ class Limiter:
         amounts = template.compute_amounts(
             usage_bound.compute_tokens(expected_output), max_cost, expected_cost
         )
-        return AdmissionOption(decision, plan, template, amounts, ceiling, is_bounded)
+        lifetime = compute_lifetime(usage_bound.call, tier, plan.targets)
+        return AdmissionOption(decision, plan, template, amounts, lifetime, ceiling, is_bounded)
 
     def _make_error(
         self, usage_bound: UsageBound, option: AdmissionOption, answer: Refusal
@@ -539,9 +541,8 @@ class Limiter:
     ) -> Refusal | Admitted:
         """Ask the shared store for a new call with one option."""
         call, option = usage_bound.call, options[0]
-        lifetime = compute_lifetime(call, option)
         answer = await self._counter_store.admit_single(
-            option.template, option.amounts, call.id, call.key.tenant, lifetime, now
+            option.template, option.amounts, call.id, call.key.tenant, option.lifetime, now
         )
         if isinstance(answer, MissingCounter):
             return await self._ask_store(
@@ -583,9 +584,7 @@ class Limiter:
             self._leases is not None
             and bool(hard_demands)
             and len(options) == 1
-            and self._leases.draw(
-                call.id, tenant, hard_demands, now + compute_lifetime(call, option)
-            )
+            and self._leases.draw(call.id, tenant, hard_demands, option.lifetime)
         )
         if is_leased:  # the store settles what it may have granted with what the lease did
             others = tuple([demand for demand in option.demands if not demand.is_hard_money])
@@ -616,8 +615,7 @@ class Limiter:
         """Serve a call from leases. Return False if these have no room for it."""
         if self._leases is None:
             return False
-        lifetime = compute_lifetime(call, option)
-        if not self._leases.draw(call.id, call.key.tenant, option.demands, lifetime):
+        if not self._leases.draw(call.id, call.key.tenant, option.demands, option.lifetime):
             return False
         self._hold(call, self._counter_store, option)
         return True
@@ -642,7 +640,7 @@ class Limiter:
             option.template,
             option.amounts,
             option.template.scopes if scopes is None else scopes,
-            self._clock() + compute_lifetime(call, option),
+            self._clock() + option.lifetime,
             earlier_demands,
             shared if earlier is None else earlier.shared_demands,
         )

@@ -353,7 +353,7 @@ class RedisCounters:
         If one owner refuses, give back what the other has granted. No caller waits for that: the
         server runs it before later commands of this connection.
         """
-        owner_scopes = {*request.held_scopes, *collect_scopes(demands)}
+        owner_scopes = {*request.held_scopes, *[demand.all_tenants for demand in demands]}
         scopes = [scope for scope in ALL_SCOPES if scope in owner_scopes]
         owner_requests = [
             msgspec.structs.replace(
@@ -401,7 +401,7 @@ class RedisCounters:
         self, request: AdmissionRequest, owner: Owner, now: float, extends: int
     ) -> Answer:
         """Take the demands on the counters of one owner."""
-        needs_epoch = any(demand.needs_seed for option in request.options for demand in option)
+        needs_epoch = True in [demand.needs_seed for option in request.options for demand in option]
         for _ in range(_MAX_EPOCHS):
             epoch = ""
             if needs_epoch:

@@ -618,6 +618,18 @@ async def test_without_the_store_a_lease_is_spent_and_then_calls_are_refused() -
     assert "end c2 None" in heard
 
 
+async def test_a_call_served_without_the_store_stays_reserved_for_as_long_as_it_can_run() -> None:
+    """If the process dies, its reservation expires."""
+    stage = LeasingLimiter(budget("1"), limit(requests="99/m"))
+    await stage.warm_up()
+    stage.store.lost = True
+    await stage.ask("c1")
+    stage.store.lost = False
+    await stage.renew()
+    assert f"draw c1 {HELD}" in stage.store.heard
+    assert stage.store.lifetimes == [target().provider.timers["smart"].total + 60.0]
+
+
 async def test_the_store_hears_of_a_leased_call_before_it_hears_of_its_end() -> None:
     stage = LeasingLimiter(budget("1"))
     await stage.warm_up()

@@ -83,14 +83,15 @@ class RedisClient:
 
     async def execute_raw(self, key: bytes, *words: bytes) -> Answer:
         """Send a command and return the answer, even an error. Raises StoreUnavailable."""
-        self._require_alive()
+        connection = self.find_open(key)
+        if connection is None:
+            self._require_alive()
         try:
-            connection = self._servers.find_open(key)
             if connection is None:
                 async with asyncio.timeout(self._deadline):
                     return await self._servers.execute(key, words)
             answer = await connection.send(*words)
-            if self._servers.is_redirect(answer):
+            if isinstance(answer, RedisError) and self._servers.is_redirect(answer):
                 async with asyncio.timeout(self._deadline):
                     return await self._servers.follow_redirects(words, answer)
         except Exception as error:

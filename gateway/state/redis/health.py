@@ -56,7 +56,8 @@ class RedisHealth:
         self._note = note
         self._clock = clock
         self._deadline = deadline
-        self._is_alive = True
+        self.is_lost = False
+        """True if calls must not ask the server."""
         self._loss_reported = self._is_closed = self._is_probing = False
         self._probe_at = 0.0
         self._quiet_until = float("-inf")
@@ -65,18 +66,13 @@ class RedisHealth:
         self.tasks: set[asyncio.Future[Any]] = set()
 
     @property
-    def is_lost(self) -> bool:
-        """True if calls must not ask the server."""
-        return self._is_closed or not self._is_alive
-
-    @property
     def is_closed(self) -> bool:
         """True after `close`."""
         return self._is_closed
 
     def record_failure(self) -> None:
         """Record that a call failed: probe the server now, or after a pause."""
-        self._is_alive = False
+        self.is_lost = True
         now = self._clock()
         self._failure_count = (
             1 if now - self._alive_since >= _CALM_SECONDS else self._failure_count + 1
@@ -123,7 +119,7 @@ class RedisHealth:
 
     async def close(self) -> None:
         """Stop all probes; a running probe ends within its deadline."""
-        self._is_closed = True
+        self._is_closed = self.is_lost = True
         await self.wait_background()
 
     async def _probe(self) -> None:
@@ -136,7 +132,7 @@ class RedisHealth:
             return
         finally:
             self._is_probing = False
-        self._is_alive = True
+        self.is_lost = self._is_closed
         self._alive_since = self._clock()
         if self._loss_reported:
             self._loss_reported = False

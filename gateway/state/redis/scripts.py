@@ -6,9 +6,10 @@ are the `.lua` files beside this one.
 
 import hashlib
 import re
+from collections.abc import Coroutine
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from gateway.state.redis.client import RedisClient
@@ -37,9 +38,9 @@ _ALL_TENANTS_TAG = b"*"
 class ScriptRunner(RedisClient):
     """Runs scripts for owners. An owner is the name of a tenant, or None for all tenants."""
 
-    async def run(self, script: Script, owner: str | None, argument: bytes) -> Reply:
+    def run(self, script: Script, owner: str | None, argument: bytes) -> Coroutine[Any, Any, Reply]:
         """Run a script for an owner and return the answer. Raises StoreUnavailable."""
-        return await self.run_on_keys(script, make_keys(owner), argument)
+        return self.run_on_keys(script, make_keys(owner), argument)
 
     def tell_script(self, script: Script, owner: str | None, argument: bytes) -> None:
         """Run a script for an owner without waiting for the answer; the call may be lost.

@@ -51,7 +51,8 @@ class RedisServers:
 
     def find_open(self, key: bytes) -> ServerConnection | None:
         """Return the open connection to the server of a key; None if there is none."""
-        connection = self._open_by_slot.get(self._find_slot(key))
+        slot = self._find_slot(key) if self._is_cluster else _WHOLE_SLOT
+        connection = self._open_by_slot.get(slot)
         return connection if connection is not None and connection.is_open else None
 
     async def execute(self, key: bytes, words: Words) -> Answer:
