@@ -64,18 +64,14 @@ class AdmissionOption(msgspec.Struct, frozen=True):
     decision: Decision
     plan: Plan
     template: DemandTemplate
-    amounts: tuple[int, ...]
+    demands: tuple[CounterDemand, ...]
+    """The demands of the call in this option."""
     lifetime: float
     """Seconds after which a call that takes this option counts as dead."""
     ceiling: Tier | None = None
     """The `then` of the demand that moves the call here; None for the first decision."""
     is_bounded: bool = True
     """True if its hard budgets know what to reserve for it."""
-
-    @property
-    def demands(self) -> tuple[CounterDemand, ...]:
-        """Return the demands of the call in this option."""
-        return self.template.fill(self.amounts)
 
     @property
     def least_outputs(self) -> Mapping[str, int]:
@@ -88,21 +84,14 @@ class HeldDemands(msgspec.Struct, frozen=True):
 
     counter_store: CounterStore
     tenant: str
-    template: DemandTemplate
-    amounts: tuple[int, ...]
+    demands: tuple[CounterDemand, ...]
+    """All demands of the call in `counter_store`."""
     scopes: Scopes
     """The owners of the counters."""
     ends_at: float
     """Seconds on the monotonic clock when the call has ended at the latest."""
-    earlier_demands: tuple[CounterDemand, ...] = ()
-    """The demands that the call had reserved before this option."""
     shared_demands: tuple[CounterDemand, ...] = ()
     """Further demands that the shared store counts, if `counter_store` counts for this process."""
-
-    @property
-    def demands(self) -> tuple[CounterDemand, ...]:
-        """Return all demands of the call in `counter_store`, earlier ones first."""
-        return (*self.earlier_demands, *self.template.fill(self.amounts))
 
     def list_demands_in(self, counter_store: CounterStore) -> list[CounterDemand]:
         """Return the demands of the call that a store counts."""
@@ -111,15 +100,13 @@ class HeldDemands(msgspec.Struct, frozen=True):
 
     def list_money_owners(self, counter_store: CounterStore) -> set[Owner]:
         """Return the owners of the hard budgets in a store that the call has reserved."""
-        is_own = counter_store is self.counter_store
-        scopes = self.template.money_scopes if is_own else ()
-        return {
-            *[None if all_tenants else self.tenant for all_tenants in scopes],
-            *[demand.owner(self.tenant) for demand in self.shared_demands],
-        }
+        demands = self.list_demands_in(counter_store)
+        return {demand.owner(self.tenant) for demand in demands if demand.is_hard_money}
 
     def compute_excess(self, micro_usd: int) -> int:
         """Return the micro-USD of a cost that hard budgets have not reserved."""
+        if not micro_usd:
+            return 0
         reserved: dict[tuple[bool, str], int] = {}
         for demand in (*self.demands, *self.shared_demands):
             if demand.is_hard_money:

@@ -72,7 +72,7 @@ class CounterDemand(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 class DemandTemplate:
     """The demands of all calls of one kind; each call fills in its own amounts."""
 
-    __slots__ = ("demands", "has_only_money", "money_scopes", "scopes", "variable_indexes")
+    __slots__ = ("demands", "has_only_money", "scopes", "variable_indexes")
 
     def __init__(
         self, demands: tuple[CounterDemand, ...], variable_indexes: tuple[int, ...] = ()
@@ -86,7 +86,6 @@ class DemandTemplate:
         self.scopes = collect_scopes(demands)
         self.has_only_money = all(demand.kind == "usd" for demand in demands)
         """True if all demands are for money, so that leases can serve the call."""
-        self.money_scopes = collect_scopes([demand for demand in demands if demand.is_hard_money])
 
     def fill(self, amounts: Sequence[int]) -> tuple[CounterDemand, ...]:
         """Return the demands of a call with these amounts at the variable positions."""
@@ -308,21 +307,6 @@ class CounterStore(Protocol):
 
     async def admit(self, request: AdmissionRequest, now: float) -> Answer:
         """Take all demands or none; `now` is in seconds since the epoch."""
-        ...
-
-    async def admit_single(
-        self,
-        template: DemandTemplate,
-        amounts: tuple[int, ...],
-        id: str,
-        tenant: str,
-        lifetime: float,
-        now: float,
-    ) -> Answer:
-        """Take all demands of a call without fallbacks, or none.
-
-        The call runs at most `lifetime` seconds. `amounts` fill the variable demands of `template`.
-        """
         ...
 
     def follow(self, find_running: FindRunning) -> None:

@@ -316,7 +316,7 @@ class Limiter:
         demands = tuple([demand for demand in option.demands if demand.kind == "usd"])
         if not demands:
             return
-        option = msgspec.structs.replace(option, template=DemandTemplate(demands), amounts=())
+        option = msgspec.structs.replace(option, template=DemandTemplate(demands), demands=demands)
         answer = await self._reserve(usage_bound, [option], now, None)
         if isinstance(answer, Refusal):
             raise self._make_error(usage_bound, option, answer)
@@ -332,12 +332,10 @@ class Limiter:
         if reservation is None:
             return
         ended_call = make_ended_call(row)
-        cost = ended_call[2]
-        if cost and cost > min(reservation.amounts, default=0):  # a quick look: nearly never
-            excess = reservation.compute_excess(cost)
+        excess = reservation.compute_excess(ended_call[2] or 0)
+        if excess:
             self.excess_micro_usd += excess
-            if excess:
-                self._reports.report_excess(row, excess)
+            self._reports.report_excess(row, excess)
         self._settlement.add(reservation, ended_call)
 
     async def settle_dead(
@@ -434,7 +432,7 @@ class Limiter:
         )
         if not template.variable_indexes:
             lifetime = compute_lifetime(usage_bound.call, tier, plan.targets)
-            return AdmissionOption(decision, plan, template, (), lifetime, ceiling)
+            return AdmissionOption(decision, plan, template, template.demands, lifetime, ceiling)
         max_output, expected_output = usage_bound.prompt.max_output, _DEFAULT_OUTPUT
         if max_output is None or max_output < 0 or template.counts_expected:
             lengths = self._output_lengths.get(tier or "")
@@ -467,7 +465,8 @@ class Limiter:
             usage_bound.compute_tokens(expected_output), max_cost, expected_cost
         )
         lifetime = compute_lifetime(usage_bound.call, tier, plan.targets)
-        return AdmissionOption(decision, plan, template, amounts, lifetime, ceiling, is_bounded)
+        demands = template.fill(amounts)
+        return AdmissionOption(decision, plan, template, demands, lifetime, ceiling, is_bounded)
 
     def _make_error(
         self, usage_bound: UsageBound, option: AdmissionOption, answer: Refusal
@@ -499,19 +498,14 @@ class Limiter:
         earlier, counter_store = self._reservations.get(call.id), self._counter_store
         if earlier is not None and not self._needs_store(options[0].demands):
             counter_store = earlier.counter_store
-        is_single = decide_again is not None and earlier is None and len(options) == 1  # most calls
+        is_new = decide_again is not None and earlier is None
         self.tenants.add(tenant)
-        if is_single and options[0].template.has_only_money and self._lease(call, options[0]):
+        if is_new and len(options) == 1 and self._lease(call, options[0]):
             return PASSED
         # Start this first: the last reservation of a client must not refuse its next call.
         self._settlement.begin()
         try:
-            if is_single:
-                answer = await self._ask_single(usage_bound, options, now, decide_again)
-            else:
-                answer = await self._ask_store(
-                    counter_store, usage_bound, options, now, decide_again
-                )
+            answer = await self._ask_store(counter_store, usage_bound, options, now, decide_again)
             if counter_store is self._counter_store:
                 self._settlement.report_return()
         except asyncio.CancelledError:  # the store may have granted it all the same
@@ -523,31 +517,13 @@ class Limiter:
             raise
         except StoreUnavailable:
             self._settlement.report_loss()
-            if decide_again is not None and earlier is None:
+            if decide_again is not None and is_new:
                 return await self._reserve_alone(usage_bound, options, now, decide_again)
             if self._needs_store(options[0].demands):
                 raise ProblemError(UNCOUNTED_PROBLEM) from None
             return PASSED  # its settlement counts what the attempt cost
         if isinstance(answer, Admitted):
             self._hold_granted(call, counter_store, options[answer.choice], answer)
-        return answer
-
-    async def _ask_single(
-        self,
-        usage_bound: UsageBound,
-        options: list[AdmissionOption],
-        now: float,
-        decide_again: DecideAgain | None,
-    ) -> Refusal | Admitted:
-        """Ask the shared store for a new call with one option."""
-        call, option = usage_bound.call, options[0]
-        answer = await self._counter_store.admit_single(
-            option.template, option.amounts, call.id, call.key.tenant, option.lifetime, now
-        )
-        if isinstance(answer, MissingCounter):
-            return await self._ask_store(
-                self._counter_store, usage_bound, options, now, decide_again, answer
-            )
         return answer
 
     def _hold_granted(
@@ -589,7 +565,7 @@ class Limiter:
         if is_leased:  # the store settles what it may have granted with what the lease did
             others = tuple([demand for demand in option.demands if not demand.is_hard_money])
             options[0] = msgspec.structs.replace(
-                option, template=DemandTemplate(others), amounts=()
+                option, template=DemandTemplate(others), demands=others
             )
         else:
             self._unsettled.add_unsettled(tenant, (call.id, 0, 0))
@@ -613,7 +589,7 @@ class Limiter:
 
     def _lease(self, call: Call, option: AdmissionOption) -> bool:
         """Serve a call from leases. Return False if these have no room for it."""
-        if self._leases is None:
+        if self._leases is None or not option.template.has_only_money:
             return False
         if not self._leases.draw(call.id, call.key.tenant, option.demands, option.lifetime):
             return False
@@ -637,11 +613,9 @@ class Limiter:
         self._reservations[call.id] = HeldDemands(
             counter_store,
             call.key.tenant,
-            option.template,
-            option.amounts,
+            (*earlier_demands, *option.demands),
             option.template.scopes if scopes is None else scopes,
             self._clock() + option.lifetime,
-            earlier_demands,
             shared if earlier is None else earlier.shared_demands,
         )
 

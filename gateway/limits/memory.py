@@ -1,9 +1,8 @@
 """A counter store in this process alone."""
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from heapq import heapify, heappop, heappush
-from typing import Any
 
 import msgspec
 
@@ -16,7 +15,6 @@ from gateway.limits.counters import (
     Admitted,
     Answer,
     CounterDemand,
-    DemandTemplate,
     EndedCall,
     FindRunning,
     MissingCounter,
@@ -133,23 +131,6 @@ class MemoryCounters:
         self._expire(now)
         reservation = self._reservations.get((request.tenant, request.id))
         return reservation.answer if reservation is not None else self._admit(request, now, None)
-
-    def admit_single(
-        self,
-        template: DemandTemplate,
-        amounts: tuple[int, ...],
-        id: str,
-        tenant: str,
-        lifetime: float,
-        now: float,
-    ) -> Coroutine[Any, Any, Answer]:
-        """Take all demands or none."""
-        return self.admit(
-            AdmissionRequest(
-                id=id, tenant=tenant, demands=template.fill(amounts), expires_at=now + lifetime
-            ),
-            now,
-        )
 
     async def extend(self, request: AdmissionRequest, now: float) -> Answer:
         """Reserve more for a call that has passed; it then expires at `request.expires_at`."""

@@ -31,7 +31,6 @@ from gateway.limits.counters import (
     Admitted,
     Answer,
     CounterDemand,
-    DemandTemplate,
     DrawnCall,
     EndedCall,
     FindRunning,
@@ -43,7 +42,6 @@ from gateway.limits.counters import (
     Refusal,
     RunningCall,
     Scopes,
-    collect_scopes,
     is_user_counter,
     merge_answers,
 )
@@ -122,20 +120,6 @@ class RedisCounters:
     def admit(self, request: AdmissionRequest, now: float) -> Coroutine[Any, Any, Answer]:
         """Take all demands or none."""
         return self._admit(request, now, 0)
-
-    async def admit_single(
-        self,
-        template: DemandTemplate,
-        amounts: tuple[int, ...],
-        id: str,
-        tenant: str,
-        lifetime: float,
-        now: float,
-    ) -> Answer:
-        """Take all demands or none."""
-        demands = template.fill([min(amount, _OVER_ANY_LIMIT) for amount in amounts])
-        request = AdmissionRequest(id=id, tenant=tenant, demands=demands, expires_at=now + lifetime)
-        return await self._admit_option(request, demands, now, 0)
 
     def extend(self, request: AdmissionRequest, now: float) -> Coroutine[Any, Any, Answer]:
         """Reserve more for a call that has passed; it then expires at `request.expires_at`."""
@@ -313,13 +297,15 @@ class RedisCounters:
         if not request.demands:
             return PASSED
         demands = [demand for option in request.options for demand in option]
-        if any(demand.amount > MAX_NUMBER for demand in demands):
+        if max([demand.amount for demand in demands]) > MAX_NUMBER:
             request = _clamp_amounts(request)
-        if len(owner_scopes := {*request.held_scopes, *collect_scopes(demands)}) > 1:
+        owner_scopes = {*request.held_scopes, *[demand.all_tenants for demand in demands]}
+        if len(owner_scopes) == 1:
+            owner = None if True in owner_scopes else request.tenant
+            return await self._admit_for_owner(request, owner, now, extends)
+        if request.fallbacks:
             return await self._admit_by_option(request, now, extends)
-        return await self._admit_for_owner(
-            request, None if True in owner_scopes else request.tenant, now, extends
-        )
+        return await self._admit_option(request, request.demands, now, extends)
 
     async def _admit_by_option(self, request: AdmissionRequest, now: float, extends: int) -> Answer:
         """Ask for each option by itself, since no script sees the counters of both owners."""
@@ -353,39 +339,33 @@ class RedisCounters:
         If one owner refuses, give back what the other has granted. No caller waits for that: the
         server runs it before later commands of this connection.
         """
-        owner_scopes = {*request.held_scopes, *[demand.all_tenants for demand in demands]}
-        scopes = [scope for scope in ALL_SCOPES if scope in owner_scopes]
-        owner_requests = [
-            msgspec.structs.replace(
-                request,
-                demands=tuple([demand for demand in demands if demand.all_tenants is scope]),
-                fallbacks=(),
-            )
-            for scope in scopes
-        ]
-        owners = [None if scope else request.tenant for scope in scopes]
-        answers = [
-            self._admit_for_owner(owner_request, owner, now, extends)
-            for owner, owner_request in zip(owners, owner_requests, strict=True)
-        ]
-        if len(answers) < len(ALL_SCOPES):
-            return await answers[0] if answers else PASSED
-        shared_work, tenant_work = answers
-        tenant_answer, shared_answer, *_ = await gather_eagerly(tenant_work, shared_work)
-        if isinstance(shared_answer, Admitted) and isinstance(tenant_answer, Admitted):
-            warnings = (*shared_answer.warnings, *tenant_answer.warnings)
-            rates = (*shared_answer.rates, *tenant_answer.rates)
+        shared_request = _select_demands(request, demands, all_tenants=True)
+        own_request = _select_demands(request, demands, all_tenants=False)
+        if own_request is None or shared_request is None:
+            if shared_request is not None:
+                return await self._admit_for_owner(shared_request, None, now, extends)
+            if own_request is not None:
+                return await self._admit_for_owner(own_request, request.tenant, now, extends)
+            return PASSED
+        own_answer, shared_answer, *_ = await gather_eagerly(
+            self._admit_for_owner(own_request, request.tenant, now, extends),
+            self._admit_for_owner(shared_request, None, now, extends),
+        )
+        if isinstance(shared_answer, Admitted) and isinstance(own_answer, Admitted):
+            warnings = (*shared_answer.warnings, *own_answer.warnings)
+            rates = (*shared_answer.rates, *own_answer.rates)
             return Admitted(warnings, rates=rates) if warnings or rates else PASSED
         rates = tuple[RateState, ...]()
-        for owner, owner_request, answer in zip(
-            owners, owner_requests, (shared_answer, tenant_answer), strict=True
+        for owner, owner_request, answer in (
+            (None, shared_request, shared_answer),
+            (request.tenant, own_request, own_answer),
         ):
             if isinstance(answer, Admitted):
                 self._release(owner_request, owner, answer)
                 rates += tuple([state.give_back() for state in answer.rates])
             elif isinstance(answer, Refusal):
                 rates += answer.rates
-        merged = merge_answers(shared_answer, tenant_answer)
+        merged = merge_answers(shared_answer, own_answer)
         if rates and isinstance(merged, Refusal):
             return msgspec.structs.replace(merged, rates=rates)
         return merged
@@ -441,6 +421,16 @@ class RedisCounters:
     def _script_time(self, now: float) -> int:
         """Return the time for scripts in microseconds; 0 is Redis's own clock."""
         return round(now * _MICROS_PER_SECOND) if self._uses_caller_clock else 0
+
+
+def _select_demands(
+    request: AdmissionRequest, demands: Sequence[CounterDemand], *, all_tenants: bool
+) -> AdmissionRequest | None:
+    """Return the request for the demands of all tenants, or of one; None if there are none."""
+    selected = tuple([demand for demand in demands if demand.all_tenants is all_tenants])
+    if not selected and all_tenants not in request.held_scopes:
+        return None
+    return msgspec.structs.replace(request, demands=selected, fallbacks=())
 
 
 def _clamp_amounts(request: AdmissionRequest) -> AdmissionRequest:

@@ -9,7 +9,6 @@ from bench import limits, redis_process
 from gateway.limits.counters import (
     AdmissionRequest,
     Admitted,
-    DemandTemplate,
     MissingCounter,
     Refusal,
 )
@@ -28,13 +27,6 @@ class WatchedStore:
         assert len(ask.demands) in (2, 5)
         self._counted(ask.id)
         return self._seen(ask.id, await super().admit(ask, now))  # type: ignore[misc]  # of the counter store
-
-    async def admit_single(
-        self, form: DemandTemplate, amounts: Any, id: str, *more: Any
-    ) -> Admitted | Refusal | MissingCounter:
-        assert len(form.demands) in (2, 5)
-        self._counted(id)
-        return self._seen(id, await super().admit_single(form, amounts, id, *more))  # type: ignore[misc]  # of the counter store
 
     def _counted(self, id: str) -> None:
         self.flight.add(id)

@@ -17,7 +17,7 @@ from gateway.core.prompt import Prompt
 from gateway.core.rates import Rates
 from gateway.core.target import ModelFacts, Target
 from gateway.limits.cost_bounds import UsageBound
-from gateway.limits.counters import DemandTemplate, Refusal
+from gateway.limits.counters import AdmissionRequest, Refusal
 from gateway.limits.output_fit import fit_plan
 from tests.limits.observed_limiter import (
     CALL,
@@ -218,11 +218,11 @@ async def test_a_call_whose_rest_others_take_each_time_is_refused() -> None:
     await stage.ask("c0")
     lefts = iter([9_000, 8_000, 7_000, 6_000, 5_000])
 
-    async def refuse(template: DemandTemplate, amounts: tuple[int, ...], *_: Any) -> Refusal:
-        (demand,) = template.fill(amounts)
+    async def refuse(request: AdmissionRequest, _: float) -> Refusal:
+        (demand,) = request.demands
         return Refusal(demand, 1.0, busy=True, left=next(lefts))
 
-    stage.meter.admit_single = refuse  # type: ignore[assignment]  # others are always faster
+    stage.meter.admit = refuse  # type: ignore[assignment]  # others are always faster
     assert (await stage.refused("c1", prompt=LARGE)).kind == "budget_busy"
     assert next(lefts) == 5_000
 

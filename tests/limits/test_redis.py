@@ -12,7 +12,6 @@ from gateway.limits.counters import (
     Admitted,
     Answer,
     CounterDemand,
-    DemandTemplate,
     DrawnCall,
     LeaseGrant,
     MissingCounter,
@@ -89,8 +88,7 @@ class Answers(ScriptRunner):
 async def test_every_operation_raises_while_redis_is_unavailable() -> None:
     meter = RedisCounters(Answers())
     for request in (meter.admit(ASK, 1.0), meter.extend(ASK, 1.0), meter.settle("t", "c1", 1, 1),
-                  meter.admit_single(DemandTemplate((NEED,)), (), "c1", "t", 60.0, 1.0), meter.admit(PAIR, 1.0),
-                  meter.admit_single(DemandTemplate((WIDE, NEED)), (), "c1", "t", 60.0, 1.0),
+                  meter.admit(PAIR, 1.0),
                   meter.settle_all("t", [("c1", 1, 1)]), meter.seed("t", "f", 1), meter.read_counters("t")):  # fmt: skip
         with pytest.raises(StoreUnavailable):
             await request
@@ -269,17 +267,10 @@ async def test_other_answers_about_rates_are_none_of_the_script(reply: Reply) ->
 async def test_the_store_releases_one_owners_reservation_if_the_other_owner_refuses(
     replies: tuple[Reply, ...], released: list[str | None]
 ) -> None:
-    for number in range(2):
-        counters = Answers(*replies)
-        meter = RedisCounters(counters)
-        if number:
-            answer = await meter.admit_single(
-                DemandTemplate(PAIR.demands), (), "c1", "default", 60.0, 1.0
-            )
-        else:
-            answer = await meter.admit(PAIR, 1.0)
-        assert isinstance(answer, Refusal) is (replies[-1] != 0 or bool(released))
-        assert (counters.released, counters.replies) == (released, [])
+    counters = Answers(*replies)
+    answer = await RedisCounters(counters).admit(PAIR, 1.0)
+    assert isinstance(answer, Refusal) is (replies[-1] != 0 or bool(released))
+    assert (counters.released, counters.replies) == (released, [])
 
 
 @pytest.mark.parametrize("replies", [(0,), (0, b"x"), (b"x", 0)], ids=repr)

@@ -6,7 +6,6 @@ from gateway.limits.counters import (
     BUSY_RETRY_SECONDS,
     Admitted,
     CounterStore,
-    DemandTemplate,
     Refusal,
 )
 from tests.contract.limits.test_counter_store import NOW, ask, need
@@ -30,13 +29,12 @@ async def test_a_refusal_is_busy_for_reserved_money_and_not_for_spent_money(
 
 async def test_a_busy_budget_has_room_once_its_calls_end(meter: CounterStore, tenant: str) -> None:
     money = need("usd", limit=100, amount=60)
-    form = DemandTemplate((money,))
-    assert await meter.admit_single(form, (), "a", tenant, 600.0, NOW) == Admitted()
-    answer = await meter.admit_single(form, (), "b", tenant, 600.0, NOW)
+    assert await meter.admit(ask("a", tenant, money), NOW) == Admitted()
+    answer = await meter.admit(ask("b", tenant, money), NOW)
     assert isinstance(answer, Refusal)
     assert answer.busy
     assert await meter.settle(tenant, "a", None, 10)
-    assert await meter.admit_single(form, (), "b", tenant, 600.0, NOW) == Admitted()
+    assert await meter.admit(ask("b", tenant, money), NOW) == Admitted()
 
 
 async def test_a_call_larger_than_the_unspent_budget_gets_no_busy_refusal(

@@ -11,7 +11,6 @@ from gateway.limits.counters import (
     Admitted,
     CounterDemand,
     CounterStore,
-    DemandTemplate,
     MissingCounter,
     Refusal,
 )
@@ -150,11 +149,8 @@ async def test_the_store_sends_its_scripts_again_if_the_server_lost_them(
     assert reply == b"OK"
     assert await meter.admit(ask(tenant, "second", usd(100)), NOW) == Admitted()
     await meter._scripts.execute(name, b"SCRIPT", b"FLUSH")
-    form = DemandTemplate((usd(1),), (0,))
     for id in ("third", "3", "third"):
-        assert await meter.admit_single(form, (50,), id, tenant, 60.0, NOW) == Admitted()
+        assert await meter.admit(ask(tenant, id, usd(50)), NOW) == Admitted()
     assert await meter.read_counters(tenant) == {"usd|2030-03": 300}
-    assert (
-        await meter.admit_single(form, (50,), "third", f"{tenant}-other", 60.0, NOW) == Admitted()
-    )
+    assert await meter.admit(ask(f"{tenant}-other", "third", usd(50)), NOW) == Admitted()
     assert await meter.read_counters(f"{tenant}-other") == {"usd|2030-03": 50}

@@ -13,7 +13,6 @@ from gateway.limits.counters import (
     Admitted,
     CounterDemand,
     CounterStore,
-    DemandTemplate,
     Kind,
     MissingCounter,
     Refusal,
@@ -108,7 +107,6 @@ async def test_each_tenant_has_its_own_counters(meter: CounterStore, tenant: str
 
 
 async def test_a_call_without_demands_passes(meter: CounterStore, tenant: str) -> None:
-    assert await meter.admit_single(DemandTemplate(()), (), "n", tenant, 60.0, NOW) == Admitted()
     assert await meter.admit(ask("a", tenant), NOW) == Admitted()
     assert await meter.extend(ask("a", tenant), NOW) == Admitted()
     assert await meter.read_counters(tenant) == {}
@@ -441,9 +439,7 @@ async def test_every_limit_refuses_a_huge_amount(
 ) -> None:
     for kind in ("tokens", "usd", "concurrency"):
         demand = need(kind, limit=10**12, amount=amount)
-        assert isinstance(await meter.admit(ask("a", tenant, demand), NOW), Refusal)
-        form = DemandTemplate((need(kind, limit=10**12),), (0,))
-        answer = await meter.admit_single(form, (amount,), "a", tenant, 600.0, NOW)
+        answer = await meter.admit(ask("a", tenant, demand), NOW)
         assert isinstance(answer, Refusal)
         assert (answer.demand.kind, answer.retry_after) == (kind, None)
     assert await meter.read_counters(tenant) == {}

@@ -16,7 +16,6 @@ from gateway.limits.counters import (
     Admitted,
     CounterDemand,
     CounterStore,
-    DemandTemplate,
     Kind,
     MissingCounter,
     Refusal,
@@ -90,17 +89,6 @@ def drawn(chance: random.Random, share: float) -> tuple[CounterDemand, ...]:
     return tuple(sorted(mixed, key=lambda demand: not demand.all_tenants))
 
 
-def formed(
-    chance: random.Random, needs: tuple[CounterDemand, ...]
-) -> tuple[DemandTemplate, tuple[int, ...]]:
-    """Split demands into a template, some of whose amounts vary, and those amounts."""
-    varies = tuple(sorted(chance.sample(range(len(needs)), chance.randint(0, len(needs)))))
-    amounts = tuple([needs[at].amount for at in varies])
-    form = DemandTemplate(tuple([msgspec.structs.replace(demand, amount=7) if at in varies else demand for at, demand in enumerate(needs)]), varies)  # fmt: skip
-    assert form.fill(amounts) == needs
-    return form, amounts
-
-
 async def probe(meter: CounterStore, tenant: str, now: float) -> None:
     """Make both owners expire old reservations."""
     for nothing in (NOTHING, msgspec.structs.replace(NOTHING, all_tenants=True)):
@@ -166,14 +154,8 @@ async def test_memory_and_redis_give_the_same_answers_to_random_calls(
                     and len(collect_scopes([item for way in ask.options for item in way])) > 1
                 ):
                     continue  # a repeated call does not learn which option it had
-            if adds or ask.fallbacks or ask.seeds or chance.random() < 0.3:
-                answer = await (memory.extend if adds else memory.admit)(ask, now)
-                assert await (shared.extend if adds else shared.admit)(ask, now) == answer
-            else:
-                form, amounts = formed(chance, ask.demands)
-                call = (form, amounts, ask.id, tenant, ask.expires_at - now, now)
-                answer = await memory.admit_single(*call)
-                assert await shared.admit_single(*call) == answer
+            answer = await (memory.extend if adds else memory.admit)(ask, now)
+            assert await (shared.extend if adds else shared.admit)(ask, now) == answer
             if isinstance(answer, Admitted) and (needs and ask.options[answer.choice]):
                 requests.setdefault(id, ask)
                 mine = collect_scopes(ask.options[answer.choice])

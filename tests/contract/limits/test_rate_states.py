@@ -11,7 +11,6 @@ from gateway.limits.counters import (
     Answer,
     CounterDemand,
     CounterStore,
-    DemandTemplate,
     Refusal,
 )
 from gateway.limits.memory import MemoryCounters
@@ -56,12 +55,6 @@ async def test_an_answer_says_what_each_visible_rate_has_left(
     assert left(first) == [("requests", 59, 1.0), ("tokens", 5_100, 9.0)]
     second = await meter.admit(ask("b", tenant, *demands), NOW + 0.5)
     assert left(second) == [("requests", 58, 1.5), ("tokens", 4_200, 18.0)]
-
-
-async def test_a_template_says_it_too(meter: CounterStore, tenant: str) -> None:
-    form = DemandTemplate((visible("requests", 60), visible("tokens", 6_000)), (1,))
-    answer = await meter.admit_single(form, (600,), "a", tenant, 600.0, NOW)
-    assert left(answer) == [("requests", 59, 1.0), ("tokens", 5_400, 6.0)]
 
 
 async def test_what_is_left_falls_and_refills_by_what_calls_use(
@@ -133,8 +126,7 @@ async def test_rates_of_both_owners_are_told(fresh: CounterStore, tenant: str) -
     demands = (shown(wide("requests", 60)), visible("tokens", 6_000, 900))
     answer = await fresh.admit(ask(of("a"), tenant, *demands), NOW)
     assert left(answer) == [("requests", 59, 1.0), ("tokens", 5_100, 9.0)]
-    form = DemandTemplate(demands)
-    answer = await fresh.admit_single(form, (), of("b"), tenant, 600.0, NOW)
+    answer = await fresh.admit(ask(of("b"), tenant, *demands), NOW)
     assert left(answer) == [("requests", 58, 2.0), ("tokens", 4_200, 18.0)]
     for last in (need("concurrency", 0), wide("concurrency", 0)):
         ordered = sorted((*demands, last), key=lambda demand: not demand.all_tenants)

@@ -14,7 +14,6 @@ from gateway.limits.counters import (
     Answer,
     CounterDemand,
     CounterStore,
-    DemandTemplate,
     Kind,
     MissingCounter,
     Owner,
@@ -82,16 +81,12 @@ async def test_tenants_share_the_counters_of_all_tenants(fresh: CounterStore, te
 async def test_a_call_that_its_tenant_refuses_releases_the_shared_reservation(
     fresh: CounterStore, tenant: str, kind: Kind
 ) -> None:
-    """In each way to ask, a hundred refused calls leave all of the room."""
+    """A hundred refused calls leave all of the room."""
     limit = 1000 if kind == "share" else 2
     shared, none = wide(kind, limit=limit), need("concurrency", limit=0)
-    form = DemandTemplate((shared, none))
-    for number in range(50):
+    for number in range(100):
         answer = await fresh.admit(ask(f"a{number}", tenant, shared, none), NOW)
         assert answer == Refusal(none, None)
-        assert await fresh.admit_single(form, (), of(f"t{number}"), tenant, 600.0, NOW) == Refusal(
-            none, None
-        )
     assert await used(fresh, shared) in (None, 0)
     for number in range(2):
         request = ask(f"b{number}", tenant, shared, need("concurrency", limit=9))
@@ -115,19 +110,21 @@ async def test_the_shared_counters_are_checked_first(fresh: CounterStore, tenant
 async def test_a_settlement_counts_in_the_shared_and_in_the_tenants_counters(
     fresh: CounterStore, tenant: str
 ) -> None:
-    """One settlement counts in both; a template says how much each demand takes."""
-    form = DemandTemplate(
-        (wide(limit=100), wide("tokens", limit=100), need("usd", limit=100), need("tokens", 100)),
-        (0, 1, 2, 3),
-    )
-    assert (
-        await fresh.admit_single(form, (40, 60, 50, 70), of("a"), tenant, 600.0, NOW) == Admitted()
-    )
+    """One settlement counts in both."""
+
+    def demand_all(*amounts: int) -> tuple[CounterDemand, ...]:
+        shared, shared_tokens, own, own_tokens = amounts
+        return (
+            wide(limit=100, amount=shared), wide("tokens", limit=100, amount=shared_tokens),
+            need("usd", limit=100, amount=own), need("tokens", 100, amount=own_tokens),
+        )  # fmt: skip
+
+    assert await fresh.admit(ask("a", tenant, *demand_all(40, 60, 50, 70)), NOW) == Admitted()
     assert (await used(fresh, wide()), await fresh.read_counters(tenant)) == (
         40,
         {need("usd").field: 50},
     )
-    answer = await fresh.admit_single(form, (61, 1, 1, 1), of("b"), tenant, 600.0, NOW)
+    answer = await fresh.admit(ask("b", tenant, *demand_all(61, 1, 1, 1)), NOW)
     assert isinstance(answer, Refusal)
     assert (answer.demand, answer.busy) == (wide(limit=100, amount=61), True)
     assert await fresh.settle(tenant, of("a"), 10, 7)
@@ -136,9 +133,7 @@ async def test_a_settlement_counts_in_the_shared_and_in_the_tenants_counters(
         7,
         {need("usd").field: 7},
     )
-    assert (
-        await fresh.admit_single(form, (93, 90, 93, 90), of("b"), tenant, 600.0, NOW) == Admitted()
-    )
+    assert await fresh.admit(ask("b", tenant, *demand_all(93, 90, 93, 90)), NOW) == Admitted()
     await fresh.settle_all(tenant, [(of("b"), 0, 0)])
     assert (await used(fresh, wide()), await fresh.read_counters(tenant)) == (
         7,
@@ -265,11 +260,8 @@ async def test_one_answer_names_the_missing_counters_of_both_scopes(
 
 async def test_either_scope_refuses_more_than_any_limit(fresh: CounterStore, tenant: str) -> None:
     huge = 10**30
-    form = DemandTemplate((wide(limit=9), need("usd", 9)), (0, 1))
-    for amounts in ((huge, 1), (1, huge)):
-        answer = await fresh.admit_single(form, amounts, of("a"), tenant, 600.0, NOW)
-        assert isinstance(answer, Refusal)
-        request = ask("a", tenant, *form.fill(amounts))
+    for shared, own in ((huge, 1), (1, huge)):
+        request = ask("a", tenant, wide(limit=9, amount=shared), need("usd", 9, amount=own))
         assert isinstance(await fresh.admit(request, NOW), Refusal)
     assert await used(fresh, wide()) in (None, 0)
 
