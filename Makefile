@@ -72,7 +72,7 @@ bench-samples: dev ## where the CPU of a call goes, plain and with everything on
 	@.venv/bin/python -m bench.samples plain
 	@.venv/bin/python -m bench.samples full
 
-trace-call: dev ## the files and functions that one warm call passes, in order: a named model, auto, a stream, a cache hit (TREE=: of another checkout)
+trace-call: dev ## the files, functions and instructions of one warm call: a named model, auto, a stream, a cache hit, everything on (TREE=: of another checkout)
 	@.venv/bin/python -m bench.trace_call $(TREE)
 
 bench-quick: dev ## a short bench without other gateways that fails where this one costs more than it may

@@ -4,7 +4,8 @@ library.
     python -P bench/call_tracer.py SOCKET
 
 It runs `tiergate serve` of the tree on PYTHONPATH, and listens on a UNIX socket for windows:
-`start` begins one, `stop` ends it and answers with the functions that began in it, as JSON.
+`start` begins one. `stop` ends it, and answers in JSON with the functions that began in it and
+with the number of instructions by file.
 """
 
 import json
@@ -12,6 +13,7 @@ import socket
 import sys
 import threading
 import time
+from collections import Counter
 from types import CodeType
 
 _TOOL = sys.monitoring.PROFILER_ID
@@ -21,36 +23,42 @@ _QUIET_SECONDS = 0.004
 
 
 class Recorder:
-    """Records each function of gateway/ that begins on the thread of the event loop."""
+    """Records functions of gateway/ that begin on the event loop's thread, and their instructions."""
 
     def __init__(self) -> None:
         """Record the thread that makes this object."""
         self._thread = threading.get_ident()
         self._functions: list[CodeType] | None = None
+        self._instructions = Counter[str]()
+        """Instructions of the interpreter, by the file of their function."""
 
     def install(self) -> None:
-        """Make the interpreter report each function that begins."""
+        """Make the interpreter report each function that begins, and each instruction."""
         events = sys.monitoring.events
         sys.monitoring.use_tool_id(_TOOL, "trace-call")
         sys.monitoring.register_callback(_TOOL, events.PY_START, self._record)
-        sys.monitoring.set_events(_TOOL, events.PY_START)
+        sys.monitoring.register_callback(_TOOL, events.INSTRUCTION, self._count)
+        sys.monitoring.set_events(_TOOL, events.PY_START | events.INSTRUCTION)
 
     def start(self) -> None:
         """Begin a window."""
+        self._instructions.clear()
         self._functions = []
 
-    def stop(self) -> list[tuple[str, str]]:
-        """End the window when its work is done; return its functions with their files, in order."""
+    def stop(self) -> dict[str, object]:
+        """End the window when its work is done; return the members of a `bench.trace_call.Trace`."""
         functions = self._functions or []
         count = -1
         while count < len(functions):
             count = len(functions)
             time.sleep(_QUIET_SECONDS)
         self._functions = None
-        return [
-            (code.co_filename.rpartition(_PACKAGE)[2], f"{code.co_qualname}:{code.co_firstlineno}")
-            for code in functions
-        ]
+        return {
+            "functions": [
+                (_get_file(code), f"{code.co_qualname}:{code.co_firstlineno}") for code in functions
+            ],
+            "instructions": dict(self._instructions),
+        }
 
     def _record(self, code: CodeType, _offset: int) -> object:
         if _PACKAGE not in code.co_filename:
@@ -58,6 +66,17 @@ class Recorder:
         if self._functions is not None and threading.get_ident() == self._thread:
             self._functions.append(code)
         return None
+
+    def _count(self, code: CodeType, _offset: int) -> object:
+        if _PACKAGE not in code.co_filename:
+            return sys.monitoring.DISABLE
+        if self._functions is not None and threading.get_ident() == self._thread:
+            self._instructions[_get_file(code)] += 1
+        return None
+
+
+def _get_file(code: CodeType) -> str:
+    return code.co_filename.rpartition(_PACKAGE)[2]
 
 
 def listen(path: str, recorder: Recorder) -> None:

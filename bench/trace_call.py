@@ -1,11 +1,11 @@
-"""Trace a warm call in a gateway that really serves: files, functions, and changes of file.
+"""Trace a warm call in a gateway that really serves: files, functions, instructions.
 
     python -m bench.trace_call [TREE]
 
 TREE is another checkout with a .venv of its own; without it, this tree is traced. Each kind of call
 is made several times on one connection, alone. The trace that most of the calls have counts,
 because timers of the gateway run beside some. Only functions of gateway/ on the event loop's thread
-count.
+count, with their instructions of the interpreter.
 """
 
 import argparse
@@ -24,7 +24,7 @@ import msgspec
 
 from bench import load, peers
 from bench.load import Ask
-from bench.peers import ROOT, Cached, Place, Stage, Tiergate, Unstarted
+from bench.peers import ROOT, Place, Stage, Tiergate, Unstarted
 
 UNTRACED = 1
 WARM_CALLS = 30
@@ -62,6 +62,8 @@ class Trace(msgspec.Struct, frozen=True):
     """The functions that one call began, each with its file, in the order in which they began."""
 
     functions: list[tuple[str, str]]
+    instructions: dict[str, int] = {}
+    """The instructions of the interpreter in each file."""
 
     @property
     def files(self) -> list[str]:
@@ -89,16 +91,19 @@ class Kind(msgspec.Struct, frozen=True):
     """A kind of call."""
 
     name: str
-    set_up: type[Tiergate]
-    ask: Ask
+    set_up: str = "plain"
+    """The name of a set-up of `bench.peers`."""
+    ask: Ask | None = None
+    """The request; None is that of the set-up."""
     stream: bool = False
 
 
 KINDS = (
-    Kind("a named model", Tiergate, Ask()),
-    Kind("auto", Tiergate, Ask("auto")),
-    Kind("a stream", Tiergate, Ask(), stream=True),
-    Kind("a cache hit", Cached, Ask(temperature=0, vary=False)),
+    Kind("a named model"),
+    Kind("auto", ask=Ask("auto")),
+    Kind("a stream", stream=True),
+    Kind("a cache hit", "cache", Ask(temperature=0, vary=False)),
+    Kind("everything on", "full"),
 )
 
 
@@ -120,6 +125,7 @@ class Client:
         head = (
             f"POST {self._ask.path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json"
         )
+        head += "".join([f"\r\n{name}: {value}" for name, value in self._ask.headers])
         self._socket.sendall(
             b"%s\r\nContent-Length: %d\r\n\r\n%s" % (head.encode(), len(body), body)
         )
@@ -147,7 +153,7 @@ class Windows:
         """Trace one call."""
         self._tell("start")
         client.call()
-        return msgspec.convert({"functions": self._tell("stop")}, Trace)
+        return msgspec.convert(self._tell("stop"), Trace)
 
     def close(self) -> None:
         """Close the connection."""
@@ -168,20 +174,18 @@ def control_socket(folder: Path) -> Path:
 @contextmanager
 def gateway(kind: Kind, stage: Stage, tree: Path) -> Iterator[tuple[Client, Windows]]:
     """Run a gateway of a tree under the recorder; yield a client of it and its windows."""
-    running, _ = peers.start(
-        Traced(kind.set_up(tree)),
-        stage.folder / kind.name.replace(" ", "-"),
-        stage.instruments,
-        cpu=stage.here.gateway_cpu,
-        upstream=stage.mock.port,
-    )
     with ExitStack() as ends:
-        ends.enter_context(running)
-        client = Client(
-            running.port,
-            stage.instruments.body(kind.ask, stream=kind.stream).read_bytes(),
-            kind.ask,
+        running, _ = peers.start(
+            Traced(peers.set_up(kind.set_up, ends, tree)),
+            stage.folder / kind.name.replace(" ", "-"),
+            stage.instruments,
+            cpu=stage.here.gateway_cpu,
+            upstream=stage.mock.port,
         )
+        ends.enter_context(running)
+        ask = kind.ask or running.ask
+        body = stage.instruments.body(ask, stream=kind.stream).read_bytes()
+        client = Client(running.port, body, ask)
         ends.callback(client.close)
         windows = Windows(control_socket(stage.folder / kind.name.replace(" ", "-")))
         ends.callback(windows.close)
@@ -213,11 +217,13 @@ def render(kind: Kind, trace: Trace, tree: Path) -> str:
     numbers = {file: number for number, file in enumerate(trace.files, 1)}
     total = (
         f"{kind.name}: {len(trace.files)} files, {functions.total()} functions,"
-        f" {trace.changes} changes of file; these files have {sum(lengths.values()):,} lines"
+        f" {trace.changes} changes of file, {sum(trace.instructions.values()):,} instructions;"
+        f" these files have {sum(lengths.values()):,} lines"
     )
-    lines = [total, "   number  functions  lines  file"]
+    lines = [total, "   number  functions  instructions  lines  file"]
     lines += [
-        f"   {numbers[file]:>6}  {functions[file]:>9}  {lengths[file]:>5}  {file}"
+        f"   {numbers[file]:>6}  {functions[file]:>9}  {trace.instructions.get(file, 0):>12}"
+        f"  {lengths[file]:>5}  {file}"
         for file in trace.files
     ]
     order = " ".join(str(numbers[file]) for file in trace.order)

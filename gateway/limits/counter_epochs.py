@@ -10,16 +10,13 @@ import asyncio
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from gateway.limits.counters import CounterDemand, FindRunning, Owner, RunningCall
 from gateway.state.errors import StoreUnavailable
 from gateway.state.redis.scripts import Script, ScriptRunner, make_keys
-
-if TYPE_CHECKING:  # a gateway without Redis does not have its library
-    from gateway.state.redis.server_connection import ServerConnection
+from gateway.state.redis.server_connection import ServerConnection
 
 _MICROS_PER_SECOND = 1_000_000
 _OPEN_SCRIPT, _RESTORE_SCRIPT = Script("open"), Script("restore")
@@ -57,7 +54,7 @@ def _sum_reservations(demands: Iterable[CounterDemand]) -> list[tuple[int, str, 
 
 class _OpenedOwner(msgspec.Struct, frozen=True):
     epoch: str
-    connection: "ServerConnection"
+    connection: ServerConnection
 
 
 class CounterEpochs:

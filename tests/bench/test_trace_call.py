@@ -51,6 +51,7 @@ def test_other_calls_pass_the_files_of_their_feature(
         "auto": {"routing/classify.py", "upstream/attempt.py"},
         "a stream": {"upstream/relay.py", "dialects/stream_commit.py"},
         "a cache hit": {"pipeline/response_cache.py"},
+        "everything on": {"routing/classify.py", "limits/redis.py", "upstream/attempt.py"},
     }
     assert about[kind.name] <= set(files)
     assert ("upstream/attempt.py" in files) == (kind.name != "a cache hit")
@@ -67,10 +68,13 @@ def test_the_bench_prints_why_a_tree_cannot_serve_a_call(
     assert trace_call.main([]) == 1
     printed = capsys.readouterr().out.split("\n\n")
     assert printed[0] == "a named model: tiergate ended: no such key"
-    assert printed[3] == "a cache hit: tiergate ended: no such key"
+    assert printed[4] == "everything on: tiergate ended: no such key"
 
 
-FOUND = Trace([("a.py", "f:1"), ("a.py", "g:5"), ("b.py", "h:1"), ("a.py", "f:1"), ("b.py", "h:1")])
+FOUND = Trace(
+    [("a.py", "f:1"), ("a.py", "g:5"), ("b.py", "h:1"), ("a.py", "f:1"), ("b.py", "h:1")],
+    {"a.py": 1200, "b.py": 7},
+)
 
 
 def test_a_trace_counts_changes_of_file_and_distinct_functions(tmp_path: Path) -> None:
@@ -78,10 +82,13 @@ def test_a_trace_counts_changes_of_file_and_distinct_functions(tmp_path: Path) -
     (tmp_path / "gateway/a.py").write_text("1\n" * 10)
     (tmp_path / "gateway/b.py").write_text("2\n")
     assert trace_call.render(KINDS[0], FOUND, tmp_path).splitlines() == [
-        "a named model: 2 files, 3 functions, 3 changes of file; these files have 11 lines",
-        "   number  functions  lines  file",
-        "        1          2     10  a.py",
-        "        2          1      1  b.py",
+        (
+            "a named model: 2 files, 3 functions, 3 changes of file, 1,207 instructions;"
+            " these files have 11 lines"
+        ),
+        "   number  functions  instructions  lines  file",
+        "        1          2          1200     10  a.py",
+        "        2          1             7      1  b.py",
         "   order: 1 2 1 2",
     ]
 

@@ -8,15 +8,13 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
 
 from gateway.state.errors import StoreUnavailable
 from gateway.state.redis.health import CONNECT_SECONDS, DEADLINE_SECONDS, PROBE_SECONDS, RedisHealth
 from gateway.state.redis.replies import REDIRECT_CODES, Answer, RedisError, Reply
+from gateway.state.redis.server_connection import ServerConnection, describe_error
+from gateway.state.redis.servers import RedisServers
 from gateway.state.redis.url import parse_url
-
-if TYPE_CHECKING:
-    from gateway.state.redis.server_connection import ServerConnection
 
 _UNAVAILABLE_CODES = frozenset(("MASTERDOWN", "CLUSTERDOWN", "DENIED", *REDIRECT_CODES))
 """Error codes of a server that is the wrong one to ask, or not ready yet."""
@@ -42,10 +40,6 @@ class RedisClient:
         background of calls. `verify` is True to check certificates. Raises ValueError for a URL
         that the client cannot use.
         """
-        # A gateway without Redis does not have the Redis library.
-        from gateway.state.redis.server_connection import describe_error  # noqa: PLC0415
-        from gateway.state.redis.servers import RedisServers  # noqa: PLC0415
-
         address = parse_url(url, verify=verify)
         self.is_cluster = address.kind == "cluster"
         """True if keys with different tags may lie on different servers."""
@@ -70,7 +64,7 @@ class RedisClient:
         """True if Redis answered the last call or probe, or was never used."""
         return not self._health.is_lost
 
-    def find_open(self, key: bytes) -> "ServerConnection | None":
+    def find_open(self, key: bytes) -> ServerConnection | None:
         """Return the open connection to the server of a key; None without one."""
         return None if self._health.is_lost else self._servers.find_open(key)
 

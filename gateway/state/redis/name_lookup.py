@@ -17,7 +17,7 @@ class NameLookup:
         self._lookups: dict[str, asyncio.Future[Any]] = {}
 
     async def find(self, name: str) -> None:
-        """Wait until a name is known, so the library need not wait for it. Raises OSError."""
+        """Wait until a name is known, so that a connection need not wait for it. Raises OSError."""
         if _is_ip_address(name):
             return
         lookup = self._lookups.get(name)

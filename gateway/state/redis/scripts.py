@@ -9,14 +9,12 @@ import re
 from collections.abc import Coroutine
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 from gateway.state.redis.client import RedisClient
 from gateway.state.redis.replies import RedisError, Reply
-
-if TYPE_CHECKING:  # a gateway without Redis does not have its library
-    from gateway.state.redis.server_connection import ServerConnection
+from gateway.state.redis.server_connection import ServerConnection
 
 
 class Script:
@@ -50,7 +48,7 @@ class ScriptRunner(RedisClient):
         keys = make_keys(owner)
         self.send_nowait(keys[0], b"EVAL", script.source, b"%d" % len(keys), *keys, argument)
 
-    def find_connection(self, owner: str | None) -> "ServerConnection | None":
+    def find_connection(self, owner: str | None) -> ServerConnection | None:
         """Return the open connection to the server of an owner's keys; None if there is none."""
         return self.find_open(make_keys(owner)[0])
 

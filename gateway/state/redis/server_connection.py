@@ -58,7 +58,8 @@ class ServerConnection(asyncio.Protocol):
         if db:
             answer = await self.send(b"SELECT", b"%d" % db)
             if isinstance(answer, RedisError):
-                raise StoreUnavailable(answer.describe())
+                no_database = f"it has no database {db}"
+                raise StoreUnavailable(no_database if answer.code == "ERR" else answer.describe())
 
     def send(self, *words: bytes) -> asyncio.Future[Answer]:
         """Send a command and return a future of its answer, or of StoreUnavailable.

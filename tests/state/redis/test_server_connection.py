@@ -281,7 +281,8 @@ async def test_a_login_sends_only_what_the_url_has(
         (("u", "p", 0), b"-WRONGPASS secret", "it does not accept the credentials"),
         (("", "p", 0), b"-ERR AUTH secret", "it does not accept the credentials"),
         (("", "p", 0), b"-LOADING secret", "it is still loading its data"),
-        (("", "", 99), b"-ERR DB index is out of range", "it answers ERR"),
+        (("", "", 99), b"-ERR DB index is out of range", "it has no database 99"),
+        (("", "", 1), b"-NOPERM secret", "it does not accept the credentials"),
     ],
 )
 async def test_a_refused_login_has_its_reason(
