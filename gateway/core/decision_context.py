@@ -108,7 +108,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     keeps: float = 300.0
     """Seconds for which the provider's prompt cache keeps an unused prompt."""
     at: float = 0.0
-    """The time of the last answer, in seconds since the epoch."""
+    """The time when the provider last read the conversation, in seconds since the epoch."""
 
 
 class DecisionContext(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -17,7 +17,7 @@ from gateway.limits.tier_share import TurnCounter
 from gateway.pipeline.judge.judge import Judge
 from gateway.pipeline.meaning_matcher import MeaningMatcher
 from gateway.routing import model_name, unlisted_models
-from gateway.routing.affinity_verdict import accumulate_session
+from gateway.routing.affinity_verdict import accumulate_session, renew_session
 from gateway.routing.features import Features
 from gateway.routing.router import Router
 from gateway.upstream.provider_quota import AccountModelKey
@@ -121,9 +121,17 @@ class ContextLoader:
         A call that names its model or tier has a session in two cases. Its conversation has begun,
         or must stay with one of several accounts. Otherwise a call that names its model needs no
         session.
+
+        A side call with the conversation's prompt renews the session at once: before its answer has
+        ended, a user's turn may move the conversation.
         """
         self._turn_counter.count_turn(call, decision)
         if self._session_store is None or decision.tier is None:
+            return
+        if context.seat is not None and features.turn.kind == "side":
+            if call.operation == "generate":
+                session = renew_session(context.seat, decision, plan, call.received_at)
+                self._session_store.save(call.key, features.turn.conversation, session, self._ttl)
             return
         may_have_begun = (
             decision.source != "pin"

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from gateway.core.call import Strategy
-from gateway.core.decision import Plan
+from gateway.core.decision import Decision, Plan
 from gateway.core.decision_context import DecisionContext, Session
 from gateway.core.target import Catalogue, Target
 from gateway.dialects import Dialect
@@ -157,6 +157,18 @@ def accumulate_session(previous: Session | None, session: Session) -> Session:
     return msgspec.structs.replace(
         session, calls=previous.calls + 1, output=previous.output + session.output
     )
+
+
+def renew_session(session: Session, decision: Decision, plan: Plan, timestamp: float) -> Session:
+    """Return a session after a side call that had the conversation's prompt.
+
+    The session's provider has read the prompt, and keeps it in its cache as long again. A call that
+    went elsewhere changes nothing.
+    """
+    location = decision.lab, decision.tier, plan.targets[0].name, decision.account
+    if location != (session.lab, session.tier, session.target, session.account):
+        return session
+    return msgspec.structs.replace(session, at=timestamp)
 
 
 def prefer_session_target(plan: Plan, session: Session) -> Plan:

@@ -19,8 +19,8 @@ from gateway.ledger.store import open_store
 from gateway.runtime.build import build_config
 from gateway.settings.loader import load
 from tests.agents.__main__ import CAREFUL, HOME, Sums, compare, dear, kept, play, total
-from tests.agents.host import TTL, CachingHost, HostBill, HostReply
-from tests.agents.judge import StrategySum, judge
+from tests.agents.host import LEAST, TTL, CachingHost, HostBill, HostReply
+from tests.agents.judge import ESTIMATE_ERROR, StrategySum, judge
 from tests.agents.place import ABROAD, START, STRATEGIES, AgentPlace
 from tests.agents.run import Called
 from tests.agents.story import (
@@ -37,8 +37,11 @@ from tests.agents.wire import Thread, ThreadMessage
 from tests.e2e.upstream import Request
 from tests.e2e.world import Loop
 
-SEEDS = (20, 17, 306, 47)
-"""One seed of each client: with gaps, compactions, sub-agents, suggestions, titles and streams."""
+SEEDS = (20, 5, 306, 47)
+"""One seed of each client: with gaps, compactions, sub-agents, suggestions, titles and streams.
+
+The second one is compacted after its cache has expired, so the compaction fills the cache again.
+"""
 
 
 class Played(NamedTuple):
@@ -213,10 +216,32 @@ def test_the_judge_reports_a_lost_cache_that_no_trace_shows() -> None:
     """The second call reads nothing from the cache, where without a gateway it would have."""
     through = [called(), called(moved=True, write=1_000)]
     alone = [called(), called(write=0, read=1_000)]
-    (wrong,) = judge(1, through, alone, moves=False)
-    assert "billed 0.0052, 0.0028 on one model, 0.0028 by the traces" in wrong
+    lost, billed = judge(1, through, alone, moves=False)
+    assert "call 1 loses 0.0024 of the cache, 0 by the trace" in lost
+    assert "billed 0.0052, 0.0028 on one model, 0.0028 by the traces" in billed
     through[1] = called(moved=True, write=1_000, cost=Decimal("0.0024"))
     assert judge(1, through, alone, moves=False) == []
+
+
+def test_the_judge_reports_a_loss_that_another_saving_hides() -> None:
+    """The bill is below that of the dearer model, which served the first call only."""
+    through = [called(model="clay-deep"), called(moved=True, write=1_000), called()]
+    alone = [called(), called(write=0, read=1_000), called()]
+    (wrong,) = judge(1, through, alone, moves=False)
+    assert "call 1 loses 0.0024 of the cache, 0 by the trace" in wrong
+
+
+@pytest.mark.parametrize(("lost", "is_wrong"), [(ESTIMATE_ERROR, False), (LEAST["clay"], True)])
+def test_the_judge_allows_for_the_estimate_of_a_prompt_that_begins_anew(
+    lost: int, *, is_wrong: bool
+) -> None:
+    """The allowance is less than the smallest cache, and no move of a longer prompt has it."""
+    again = called(moved=True, write=900)
+    alone = called(write=900 - lost, read=lost)
+    for before, wrong in ((1_000, is_wrong), (900, True)):
+        start = called(write=before)
+        judged = judge(1, [start, again], [start, alone], moves=False)
+        assert bool(judged) is wrong
 
 
 class HostRequest:

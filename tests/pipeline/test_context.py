@@ -234,6 +234,38 @@ async def test_a_call_outside_a_conversation_saves_no_session(
     assert await ContextFixture().serve(features, entry(), **more) is None
 
 
+@pytest.mark.parametrize(
+    ("session", "more", "at"),
+    [
+        (SEAT, {}, NOW),
+        (SEAT, {"operation": "count_tokens"}, SEAT.at),
+        (msgspec.structs.replace(SEAT, target="openai/gone"), {}, SEAT.at),
+    ],
+)
+async def test_a_side_call_renews_the_session_whose_prompt_it_has(
+    session: Session, more: dict[str, Any], at: float
+) -> None:
+    """The provider reads the prompt, if it is the session's and the call is to be answered."""
+    fixture, features = ContextFixture(), make_features(kind="side", loop=True, user_turns=3)
+    await fixture.save_session(session)
+    renewed = await fixture.serve(features, entry(), **more)
+    assert renewed == msgspec.structs.replace(session, at=at)
+
+
+async def test_a_side_call_does_not_undo_a_move_that_comes_before_its_answer() -> None:
+    fixture, router = ContextFixture(), make_router()
+    await fixture.save_session()
+    features = make_features(kind="side", loop=True)
+    context = await fixture.loader.load(router, call(), features)
+    decision, plan = decide(router, features, OPENAI_CHAT, context)
+    fixture.loader.note_decision(call(), features, context, decision, plan, router)
+    moved = msgspec.structs.replace(SEAT, tier="smart", target="openai/terra")
+    await fixture.save_session(moved)
+    fixture.loader.note_stream_start(call(), plan.targets[0], Account("main", "s"))
+    fixture.loader.save_session(entry())
+    assert await fixture.sessions.find(OPEN_KEY, "one") == moved
+
+
 async def test_a_call_without_a_tier_saves_no_session() -> None:
     fixture, router = ContextFixture(), make_router()
     decision, plan = decide(router, make_features(), OPENAI_CHAT)

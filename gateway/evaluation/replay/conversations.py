@@ -10,7 +10,7 @@ from gateway.core.ledger_rows import ReplayRow
 from gateway.core.prompt_cache import count_cached_tokens
 from gateway.core.target import Catalogue, Target
 from gateway.evaluation.replay.cost import find_price
-from gateway.routing.affinity_verdict import accumulate_session
+from gateway.routing.affinity_verdict import accumulate_session, renew_session
 
 ANSWERED_STATES = frozenset({"settled", "estimated", "aborted"})
 """The states of calls that a provider has begun to answer."""
@@ -65,9 +65,13 @@ class ReplayedConversation:
     ) -> None:
         """Update the session after the first target of a plan has answered a call.
 
-        Ignore side calls, and decisions without a tier.
+        Ignore decisions without a tier, and side calls without the conversation's prompt.
         """
-        if turn.kind == "side" or decision.tier is None or row.basis is None:
+        if decision.tier is None or row.basis is None:
+            return
+        if turn.kind == "side":
+            if self.session is not None and turn.follows_session:
+                self.session = renew_session(self.session, decision, plan, row.at)
             return
         target = plan.targets[0]
         session = Session(

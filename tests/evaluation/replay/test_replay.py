@@ -160,6 +160,22 @@ def test_a_conversation_that_was_moved_stays_there(make: Callable[..., Router]) 
     assert replay_rows(make(HARD, **OFF), rows[0], beside).totals.total.changed == 1
 
 
+@pytest.mark.parametrize("loop", [True, False])
+def test_a_side_call_with_its_prompt_keeps_a_moved_conversation_in_the_cache(
+    make: Callable[..., Router], *, loop: bool
+) -> None:
+    """The cache lasts 300 s. A side call with another prompt does not renew it.
+
+    A conversation whose cache has expired goes where the log has it.
+    """
+    turn = ConversationTurn(conversation="one", explicit=True, kind="side", loop=loop)
+    side = row(2, basis={"turn": turn}, at=START + 200)
+    last = row(3, talk="one", basis={"user_tokens": 100}, at=START + 400)
+    walk = replay_rows(make(HARD, **STICKY), row(1, talk="one"), side, last)
+    deciders = {call.id: call.outcome_after.decider for call in walk.totals.changed}
+    assert deciders.get(last.id) == ("seat" if loop else None)
+
+
 def test_a_call_that_cost_nothing_costs_nothing_elsewhere(make: Callable[..., Router]) -> None:
     hit = row(1, state="cache_hit", cache="hit", cost=Decimal(0))
     failed = row(2, state="failed", cost=Decimal("0.5"), input=None, output=None)
