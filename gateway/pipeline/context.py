@@ -131,7 +131,10 @@ class ContextLoader:
         if context.seat is not None and features.turn.kind == "side":
             if call.operation == "generate":
                 session = renew_session(context.seat, decision, plan, call.received_at)
-                self._session_store.save(call.key, features.turn.conversation, session, self._ttl)
+                if session is not context.seat:
+                    self._session_store.save(
+                        call.key, features.turn.conversation, session, self._ttl
+                    )
             return
         may_have_begun = (
             decision.source != "pin"
