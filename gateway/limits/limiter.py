@@ -242,8 +242,6 @@ class Limiter:
         *,
         all_at_once: bool,
     ) -> tuple[Decision, Plan, tuple[RateState, ...]]:
-        if not self.applies_to(usage_bound.call.key):
-            return decision, plan, ()
         now = self._wall()
         first_option = self._make_option(usage_bound, now, decision, plan)
         if not first_option.template.demands:

@@ -9,9 +9,11 @@ from gateway.limits.counters import RateState
 
 def find_tightest(rates: Sequence[RateState], now: float) -> RateLimits | None:
     """Return the limits with the least left; None without rates. `now` is since the epoch."""
+    if not rates:
+        return None
     requests = _find_tightest([state for state in rates if state.demand.kind == "requests"])
     tokens = _find_tightest([state for state in rates if state.demand.kind == "tokens"])
-    return RateLimits(requests, tokens, now) if rates else None
+    return RateLimits(requests, tokens, now)
 
 
 def _find_tightest(rates: Sequence[RateState]) -> RateStatus | None:
