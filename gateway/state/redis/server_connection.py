@@ -23,7 +23,7 @@ type Words = tuple[bytes, ...]
 _pack = cast("Callable[[Words], bytes]", pack_command)
 _make_error = cast("Callable[[str], Exception]", RedisError)
 _INCOMPLETE = object()
-"""What the parser returns until an answer is whole."""
+"""The value of the parser until an answer is whole."""
 _GRACE_SECONDS = 0.01
 """Seconds that the connection waits for a late answer, which may lie unread in the socket."""
 
