@@ -159,15 +159,11 @@ class Features:
         return score
 
     @property
-    def scan(self) -> TextScan | TextSignals:
-        """The scan of the last user turn, for code that needs only some of its signals."""
-        return self._read_scan()
-
-    @property
     def signals(self) -> TextSignals:
-        """All signals of the last user turn."""
+        """The signals of the last user turn."""
         if self._signals is None:
-            self._signals = self._read_scan().signals()
+            self._scan = scan_text(self.prompt.user)
+            self._signals = self._scan.signals()
         return self._signals
 
     @property
@@ -266,11 +262,6 @@ class Features:
     def find_media_problem(self, target: Target) -> str:
         """Return why a target that opens no URL cannot get the call's media; empty if it can."""
         return "" if self.request is None else self.request.find_media_problem(target)
-
-    def _read_scan(self) -> TextScan:
-        if self._scan is None:
-            self._scan = scan_text(self.prompt.user)
-        return self._scan
 
     def _find_evidence(self) -> tuple[TurnEvidence, ...]:
         if self.request is None or not self.has_history or self.turn.kind == "side":

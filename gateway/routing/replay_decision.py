@@ -154,11 +154,6 @@ class RecordedFeatures(Features):
         return self.record.outcomes.get(rule)
 
     @property
-    def scan(self) -> TextSignals:
-        """The recorded signals. Raises MissingFeatureError if the row has none."""
-        return self.signals
-
-    @property
     def signals(self) -> TextSignals:
         """The recorded signals. Raises MissingFeatureError if the row has none."""
         if self._signals is None:

@@ -116,9 +116,9 @@ def _list_text_tests(condition: WhenPart) -> Iterable[Test]:
         languages = frozenset(condition.language)
         yield lambda context: context.call.language in languages
     if condition.code is not None:
-        yield _test_range(condition.code, attrgetter("call.scan.total_code"))
+        yield _test_range(condition.code, attrgetter("call.signals.total_code"))
     if condition.maths is not None:
-        yield _test_range(condition.maths, attrgetter("call.scan.maths"))
+        yield _test_range(condition.maths, attrgetter("call.signals.maths"))
 
 
 def _list_fact_tests(condition: WhenPart, path: Path, patterns: PatternPool) -> Iterable[Test]:
