@@ -56,7 +56,7 @@ from gateway.pipeline.response import (
 from gateway.pipeline.response_builder import ResponseBuilder, record_answer, record_usage
 from gateway.pipeline.response_cache import ResponseCache, get_delivery_form, render_cached
 from gateway.pipeline.stream_relay import StreamRelay
-from gateway.routing import explain, features
+from gateway.routing import explain
 from gateway.routing.decision_cache import DecisionCache
 from gateway.routing.decision_record import DecisionRecorder
 from gateway.routing.features import Features
@@ -165,7 +165,7 @@ class Engine:
         body, prompt = chain.body, chain.body.prompt
         account.record_prompt(
             prompt,
-            features.estimate_tokens(prompt),
+            call_features.prompt_tokens,
             bound_prompt_tokens(prompt, len(body.raw)),
         )
         if reading.may_name_objects:
@@ -538,7 +538,7 @@ def _read_chain(
         body.prompt, call.dialect, call.key, call.options, translatable, call.hints
     )
     if is_large:
-        call_features.read_turn()
+        _ = call_features.turn  # here, as it takes long
     return _Reading(
         chain=chain,
         translatable=translatable,

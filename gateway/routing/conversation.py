@@ -132,13 +132,6 @@ def read(
     )
 
 
-def has_conversation_name(
-    conversation_start: ConversationStart, options: RequestOptions, hints: Mapping[str, str]
-) -> bool:
-    """True if the client has named the conversation of a call."""
-    return _find_conversation_name(options, hints, conversation_start) is not None
-
-
 def _classify_call(
     prompt: Prompt, system_facts: _SystemFacts, hints: Mapping[str, str]
 ) -> tuple[CallKind, str, bool, str]:

@@ -11,7 +11,7 @@ from gateway.core.decision import Decision, Plan
 from gateway.core.decision_context import DecisionContext
 from gateway.dialects import Dialect
 from gateway.routing import model_name as model_names
-from gateway.routing.features import Features, estimate_tokens
+from gateway.routing.features import Features
 from gateway.routing.plan import PlanKey
 from gateway.routing.router import Router, decide
 
@@ -51,7 +51,7 @@ class DecisionCache:
             or prompt.files
             or prompt.audio
             or call.object_place is not None
-            or (max_safe_tokens is not None and estimate_tokens(prompt) > max_safe_tokens)
+            or (max_safe_tokens is not None and call.prompt_tokens > max_safe_tokens)
         ):
             return decide(router, call, dialect, context)
         cache_key = (
