@@ -25,12 +25,12 @@ type _CacheKey = tuple[object, ...]
 class DecisionCache:
     """The cached decisions of one router."""
 
-    __slots__ = ("_has_no_guards", "_max_safe_tokens", "_plan_keys", "_router")
+    __slots__ = ("_has_guards", "_max_safe_tokens", "_plan_keys", "_router")
 
     def __init__(self, router: Router) -> None:
         self._router = router
         self._max_safe_tokens = _find_smallest_window(router)
-        self._has_no_guards = not router.rules.guards
+        self._has_guards = bool(router.rules.guards)
         self._plan_keys: dict[_CacheKey, PlanKey] = {}
 
     def decide(
@@ -65,9 +65,12 @@ class DecisionCache:
             if len(self._plan_keys) >= _MAX_ENTRIES:
                 self._plan_keys.clear()
             plan_key = self._plan_keys[cache_key] = PlanKey(key, requested_model)
-        if plan_key.requested_model.is_tier_open or not self._has_no_guards:
-            return decide(router, call, dialect, context, plan_key)
-        if context.seat is not None or context.ceiling is not None:
+        if (
+            self._has_guards
+            or plan_key.requested_model.is_tier_open
+            or context.seat is not None
+            or context.ceiling is not None
+        ):
             return decide(router, call, dialect, context, plan_key)
         if plan_key.decision_and_plan is None:
             decision_and_plan = decide(router, call, dialect, context, plan_key)
