@@ -5,7 +5,9 @@ on shares only lower the tier.
 """
 
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+import msgspec
 
 from gateway.core.decision import LazyReason
 from gateway.core.decision_context import DecisionContext, DialTerms, Score, Thresholds
@@ -27,7 +29,7 @@ class TraceWriter(Protocol):
         """Write one line: the step, the reason and the effect."""
 
 
-class ScoredTier(NamedTuple):
+class ScoredTier(msgspec.Struct, frozen=True):
     """The tier that a score gives, and why."""
 
     tier: Tier
@@ -38,7 +40,7 @@ class ScoredTier(NamedTuple):
     """The terms by which the quality dial chose; None if no dial chose."""
 
 
-class ClassifierTier(NamedTuple):
+class ClassifierTier(msgspec.Struct, frozen=True):
     """The tier of a score, and how sure the classifier is of it."""
 
     tier: Tier
@@ -48,7 +50,7 @@ class ClassifierTier(NamedTuple):
     thresholds: Thresholds
 
 
-class TurnAssessment(NamedTuple):
+class TurnAssessment(msgspec.Struct, frozen=True):
     """The values of a classifier's score that rules read, each 0 to 1."""
 
     need: float
@@ -105,19 +107,17 @@ def classify(
             worth, quality.costs, quality.share, dial_terms.price
         )
         dial_reason = partial(quality_dial.explain, worth, quality)
-    confidence: float | None
-    tier, unbounded_tier, confidence, thresholds = _choose_tier(
-        classifier, score, context, dialled_tier
-    )
-    add_step("classifier", reason, "" if dialled_tier else unbounded_tier)
+    chosen = _choose_tier(classifier, score, context, dialled_tier)
+    add_step("classifier", reason, "" if dialled_tier else chosen.unbounded_tier)
     if dialled_tier is not None:
         add_step("dial", dial_reason, dialled_tier)
-    if tier != unbounded_tier:
-        reason = f"max_share keeps {unbounded_tier} for turns that need it more ({thresholds.id})"
-        add_step("share", reason, tier)
-    if is_judged and context.judge_kind == "chat":
-        confidence = None  # a word is no probability
-    return ScoredTier(tier, confidence, score, thresholds, dial_terms)
+    if chosen.tier != chosen.unbounded_tier:
+        kept_tier, source = chosen.unbounded_tier, chosen.thresholds.id
+        reason = f"max_share keeps {kept_tier} for turns that need it more ({source})"
+        add_step("share", reason, chosen.tier)
+    is_word = is_judged and context.judge_kind == "chat"  # a word is no probability
+    confidence = None if is_word else chosen.confidence
+    return ScoredTier(chosen.tier, confidence, score, chosen.thresholds, dial_terms)
 
 
 def _describe_probabilities(score: Score) -> str:
@@ -150,7 +150,7 @@ def restate_confidence(verdict: ScoredTier | None, tier: Tier) -> ScoredTier | N
         return verdict
     score = verdict.score
     confidence = {"fast": score.fast, "smart": score.smart, "reasoning": 1.0 - score.smart}[tier]
-    return verdict._replace(confidence=round(confidence, 4))
+    return msgspec.structs.replace(verdict, confidence=round(confidence, 4))
 
 
 def assess_turn(

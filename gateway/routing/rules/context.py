@@ -73,8 +73,8 @@ class RuleContext(msgspec.Struct, dict=True):
         """List the trace lines of rules: the score they read, the arms, and the failed rules."""
         steps: list[TraceStep] = []
         if self.assessment is not None:
-            need, confidence = self.assessment
-            effect = f"need {need:.2f}, confidence {confidence:.2f}"
+            assessment = self.assessment
+            effect = f"need {assessment.need:.2f}, confidence {assessment.confidence:.2f}"
             steps.append(
                 TraceStep(step="score", matched=True, effect=effect, reason="a rule asked for it")
             )
