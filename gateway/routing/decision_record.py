@@ -50,7 +50,7 @@ type _TextFindings = tuple[
 ]
 """Signals, language, patterns, the patterns that the text has, classifier, score, and why there is
 no score."""
-_USUAL_OPERATION = DecisionRecord().operation
+_UNREAD_TEXT: _TextFindings = (None, None, None, "", None, None, None)
 
 
 class DecisionRecorder:
@@ -150,61 +150,45 @@ class DecisionRecorder:
     def _make_record(self) -> DecisionRecord:
         call, plan, decision, dialect = self._call, self._plan, self._decision, self._dialect
         prompt, turn, context = call.prompt, call.turn, self._context
+        is_tier_decided = decision is not None and decision.source != "pin"
+        if decision is not None and decision.dial_terms is not None:
+            context = replace(context, dial=decision.dial_terms)
+        signals, language, patterns, hits, classifier, score, failure = (
+            self._read_text(is_tier_decided=is_tier_decided)
+            if is_tier_decided or not call.is_unread
+            else _UNREAD_TEXT
+        )
+        has_shown_history = call.has_history and (
+            call.is_history_read or decision is None or is_tier_decided
+        )
+        members = dialect.essential_members & prompt.members
         record = DecisionRecord(
+            operation=dialect.operation,
             user_tokens=call.user_tokens,
             chars=prompt.chars,
             turns=prompt.user_turns,
             turn=None if turn == _PLAIN_TURN else turn,
             max_output=prompt.max_output,
             sampled=prompt.sampled,
+            members=tuple(sorted(members)) if members else (),
+            objects=None if call.object_place is None else "/".join(call.object_place),
+            said=None if call.options is NO_OPTIONS else _record_options(call.options),
+            scope=None if call.key is OPEN_KEY else _record_scope(call.key),
+            signals=signals,
+            language=language,
+            patterns=patterns,
+            hits=hits,
+            outcomes=call.outcomes,
+            classifier=classifier,
+            score=score,
+            failed=failure,
             doors=call.translation_checks,
+            evidence=(
+                None if _CONTEXT_FIELDS(context) == _EMPTY_CONTEXT else replace(context, at=0.0)
+            ),
+            history=call.evidence if has_shown_history else None,
             target=None if plan is None else plan.targets[0].name,
         )
-        if call.has_history and (
-            call.is_history_read or decision is None or decision.source != "pin"
-        ):
-            record = replace(record, history=call.evidence)
-        dialect_features, members = dialect.essential_members, prompt.members
-        if not dialect_features.isdisjoint(members):
-            record = replace(record, members=tuple(sorted(members & dialect_features)))
-        failure = None
-        if (
-            is_tier_decided := decision is not None and decision.source != "pin"
-        ) or not call.is_unread:
-            signals, language, patterns, hits, classifier, score, failure = self._read_text(
-                is_tier_decided=is_tier_decided
-            )
-            record = replace(
-                record,
-                signals=signals,
-                language=language,
-                patterns=patterns,
-                hits=hits,
-                classifier=classifier,
-                score=score,
-            )
-        options = None if call.options is NO_OPTIONS else _record_options(call.options)
-        scope = None if call.key is OPEN_KEY else _record_scope(call.key)
-        if decision is not None and decision.dial_terms is not None:
-            context = replace(context, dial=decision.dial_terms)
-        recorded_context = (
-            None if _CONTEXT_FIELDS(context) == _EMPTY_CONTEXT else replace(context, at=0.0)
-        )
-        has_rare_fields = (
-            options or scope or recorded_context or failure is not None or call.outcomes
-        )
-        if has_rare_fields or dialect.operation != _USUAL_OPERATION:  # only few calls have these
-            record = replace(
-                record,
-                operation=dialect.operation,
-                said=options,
-                scope=scope,
-                evidence=recorded_context,
-                failed=failure,
-                outcomes=call.outcomes,
-            )
-        if call.object_place is not None:
-            record = replace(record, objects="/".join(call.object_place))
         return record if prompt.is_plain_text else _add_rare_fields(record, prompt)
 
     def _make_rule_context(self) -> RuleContext:
