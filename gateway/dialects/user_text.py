@@ -7,6 +7,8 @@ as they are known.
 
 import re
 
+import msgspec
+
 _INJECTED_TAGS = (
     # Claude Code and opencode
     "system-reminder", "task-notification", "local-command-caveat", "local-command-stdout",
@@ -117,18 +119,15 @@ _TYPED_FIRST_CHARS = (
 """First characters of texts that are typed; before others a space may stand."""
 
 
-class UserText:
+class UserText(msgspec.Struct):
     """The turns of a user, one after the other."""
 
-    __slots__ = ("_injected_texts", "_texts", "injected_text", "turn_count")
-
-    def __init__(self) -> None:
-        self._texts: list[str] = []
-        self._injected_texts: list[str] | None = None
-        self.turn_count = 0
-        """The number of turns with text of a person."""
-        self.injected_text = ""
-        """The beginning of the last turn, where it has text but none of a person; cut."""
+    turn_count: int = 0
+    """The number of turns with text of a person."""
+    injected_text: str = ""
+    """The beginning of the last turn, where it has text but none of a person; cut."""
+    _texts: list[str] = []
+    _injected_texts: list[str] | None = None
 
     def add_text(self, text: str) -> bool:
         """Do the same as `add_turn` for a turn that is one text."""

@@ -7,7 +7,6 @@ stored: OpenAI keeps its answer for a while, so an equal request may get that sa
 """
 
 from collections.abc import Iterator
-from itertools import islice
 
 import msgspec
 
@@ -369,9 +368,7 @@ def read_start(body: RequestBody) -> ConversationStart:
     """
     value = body.outline
     return ConversationStart(
-        system=conversation_start.cut_system(
-            list(islice(_list_system(value), conversation_start.MAX_BLOCKS))
-        ),
+        system=conversation_start.cut_system(_list_system(value)),
         first_text=conversation_start.find_first_text(_list_user_texts(value)),
         name_and_member=_find_codex_session(value.get("client_metadata"))
         or conversation_start.find_cache_key(value)
