@@ -4,7 +4,8 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import NamedTuple
+
+import msgspec
 
 from gateway.cache.cached_response import CachedResponse
 from gateway.cache.response_cache import ResponseStore
@@ -70,7 +71,7 @@ from gateway.upstream.relay import get_inspector
 from gateway.upstream.upstream_request import UpstreamRequest, UpstreamResponse, compute_call_times
 
 
-class _Reading(NamedTuple):
+class _Reading(msgspec.Struct, frozen=True, kw_only=True):
     """A call as the gateway has read it."""
 
     chain: ResponseChain
@@ -84,7 +85,7 @@ class _Reading(NamedTuple):
     """True if the gateway has waited for what came before."""
 
 
-class _AdmittedCall(NamedTuple):
+class _AdmittedCall(msgspec.Struct, frozen=True):
     """A call that has passed its limits, with what earlier calls have left for it."""
 
     decision: Decision
@@ -245,9 +246,11 @@ class Engine:
         body = reading.chain.body
         if self._end_user_hasher is not None and account is not None:
             account.end_user = self._end_user_hasher.find(call, dialect, body)
-        chain = await self.memory.read(call, dialect, body)
+        chain = await self.memory.read(call, dialect, reading.chain)
+        if chain is reading.chain:
+            return reading
         if chain.body is body and chain.translatable_body is body:
-            return reading._replace(chain=chain)
+            return msgspec.structs.replace(reading, chain=chain)
         is_large = json_size.is_large(chain.body.raw)
         read = partial(
             _read_chain,
