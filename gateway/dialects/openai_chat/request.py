@@ -1,6 +1,7 @@
 """Native requests: read once for routing, written with changes to top-level members only."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import msgspec
 
@@ -103,11 +104,6 @@ def _learn_names(names: tuple[str, ...]) -> _MemberNames:
     return member_names
 
 
-def read(raw: bytes) -> RequestBody:
-    """Read a request body. Raises ProblemError: invalid_json, or invalid_request with the field."""
-    return parse(raw, _read_prompt, "tools")
-
-
 def _read_prompt(value: dict[str, Json], members: jsonio.Members) -> Prompt:
     model = value.get("model")
     if not isinstance(model, str) or not model:
@@ -148,6 +144,10 @@ def _read_prompt(value: dict[str, Json], members: jsonio.Members) -> Prompt:
         members=member_names.members,
     )
     return _read_rare_members(prompt, value, members) if member_names.has_rare else prompt
+
+
+read = partial(parse, read_prompt=_read_prompt, long_member="tools")
+"""Read a request body. Raises ProblemError: invalid_json, or invalid_request with the field."""
 
 
 def _read_rare_members(prompt: Prompt, value: dict[str, Json], members: jsonio.Members) -> Prompt:
