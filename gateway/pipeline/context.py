@@ -77,19 +77,17 @@ class ContextLoader:
         Set `may_ask` if a provider may be asked too. A thread looks up a model that no lab lists,
         since the first look at a price list takes long.
         """
-        make_models = unlisted_models.make_target_factory(
-            features, call.operation, router.catalogue
-        )
-        if make_models is not None:
-            await asyncio.to_thread(make_models)
+        is_tier_open = model_name.leaves_tier_open(features, router.catalogue)
+        if not is_tier_open:
+            make_models = unlisted_models.make_target_factory(
+                features, call.operation, router.catalogue
+            )
+            if make_models is not None:
+                await asyncio.to_thread(make_models)
         context = DecisionContext(
             at=call.received_at, thresholds=self._turn_counter.find_thresholds(call.key)
         )
-        if (
-            self._session_store is not None
-            and model_name.leaves_tier_open(features, router.catalogue)
-            and _may_have_session(features)
-        ):
+        if self._session_store is not None and is_tier_open and _may_have_session(features):
             session = await self._session_store.find(call.key, features.turn.conversation)
             if session is not None:
                 reason = self._find_unavailable_reason(router.catalogue, session)

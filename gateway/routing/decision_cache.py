@@ -65,19 +65,18 @@ class DecisionCache:
             if len(self._plan_keys) >= _MAX_ENTRIES:
                 self._plan_keys.clear()
             plan_key = self._plan_keys[cache_key] = PlanKey(key, requested_model)
+        is_unbound = context.seat is None and context.ceiling is None
+        if is_unbound and plan_key.decision_and_plan is not None:
+            return plan_key.decision_and_plan
+        decision_and_plan = decide(router, call, dialect, context, plan_key)
         if (
-            self._has_guards
-            or plan_key.requested_model.is_tier_open
-            or context.seat is not None
-            or context.ceiling is not None
+            is_unbound
+            and not self._has_guards
+            and not plan_key.requested_model.is_tier_open
+            and not call.translation_checks  # if one was tried: it depends on the content
         ):
-            return decide(router, call, dialect, context, plan_key)
-        if plan_key.decision_and_plan is None:
-            decision_and_plan = decide(router, call, dialect, context, plan_key)
-            if call.translation_checks:  # a translation was tried, which depends on the content
-                return decision_and_plan
             plan_key.decision_and_plan = decision_and_plan
-        return plan_key.decision_and_plan
+        return decision_and_plan
 
 
 def _find_smallest_window(router: Router) -> int | None:
