@@ -77,10 +77,7 @@ class DecisionRecorder(msgspec.Struct):
 
     def list_guards(self) -> tuple[str, ...]:
         """List the guards that match a call that the gateway refuses without a decision."""
-        router, call = self.router, self.call
-        classifier = router.find_classifier(call.key)
-        rule_context = router.rules.make_context(call, self.context, classifier)
-        return evaluate_guards(router.rules, rule_context).names
+        return evaluate_guards(self.router.rules, self._make_rule_context()).names
 
     def decide_under(self, ceiling: Tier) -> tuple[Decision, Plan]:
         """Decide the call under a budget that allows no tier above `ceiling`.
@@ -98,10 +95,7 @@ class DecisionRecorder(msgspec.Struct):
         Raises ProblemError if nothing there may serve it.
         """
         router, call, ceiling = self.router, self.call, self.context.ceiling
-        rule_context = router.rules.make_context(
-            call, self.context, router.find_classifier(call.key)
-        )
-        bounds = evaluate_guards(router.rules, rule_context)
+        bounds = evaluate_guards(router.rules, self._make_rule_context())
         if ceiling is not None:
             bounds = bounds.with_ceiling(ceiling)
         return escalation.decide_above(router.catalogue, call, self.dialect, bounds, self.decision)
@@ -174,11 +168,9 @@ class DecisionRecorder(msgspec.Struct):
         return record if prompt.is_plain_text else _add_rare_fields(record, prompt)
 
     def _make_rule_context(self) -> RuleContext:
-        rule_context = self.router.rules.make_context(
-            self.call, self.context, self.router.find_classifier(self.call.key)
-        )
-        rule_context.tags = frozenset(self._decision.tags if self._decision is not None else ())
-        return rule_context
+        router, call = self.router, self.call
+        classifier = router.find_classifier(call.key)
+        return RuleContext(call, router.rules.patterns, self.context, classifier)
 
     def _read_text(self, *, is_tier_decided: bool) -> _TextFindings:
         """Return what the text shows.
@@ -201,8 +193,12 @@ class DecisionRecorder(msgspec.Struct):
         if is_tier_decided and rules.text_rules:
             for rule in rules.text_rules:
                 if rule.hash not in call.outcomes:
-                    rule.test(self._make_rule_context())
-        if call.is_scored or (is_tier_decided and call.has_text and call.turn.is_user_turn):
+                    rule_context = self._make_rule_context()
+                    tags = () if self._decision is None else self._decision.tags
+                    rule_context.tags = frozenset(tags)
+                    rule.test(rule_context)
+        is_classified = is_tier_decided and call.has_text and call.turn.is_user_turn
+        if is_classified or call.classifier_result is not None:
             classifier = self.router.find_classifier(call.key)
             if classifier is not None and reads_text(classifier):
                 version = classifier.version

@@ -67,7 +67,8 @@ class Features:
         self._facts: RequestFacts | None = None
         self._scan: TextScan | None = None
         self._hits: tuple[Patterns, frozenset[int]] | None = None
-        self._classifier_result: tuple[Classifier, Score | None, str] | None = None
+        self.classifier_result: tuple[Classifier, Score | None, str] | None = None
+        """The last classifier that was run, its score, and the kind of error if it failed."""
         self.translation_checks: dict[str, str] = {}
         """Why a target cannot serve the call in another dialect, or empty if it can; for each
         combination that was tried."""
@@ -90,11 +91,6 @@ class Features:
         return self._language is not None
 
     @property
-    def is_scored(self) -> bool:
-        """True if a classifier was run."""
-        return self._classifier_result is not None
-
-    @property
     def is_history_read(self) -> bool:
         """True if the evidence was read."""
         return self._evidence is not None
@@ -106,7 +102,7 @@ class Features:
             self._scan is None
             and self._hits is None
             and self._language is None
-            and self._classifier_result is None
+            and self.classifier_result is None
             and not self.outcomes
         )
 
@@ -125,14 +121,14 @@ class Features:
 
         Raises ScoreError if the classifier fails.
         """
-        if self._classifier_result is None or self._classifier_result[0] is not classifier:
+        if self.classifier_result is None or self.classifier_result[0] is not classifier:
             score, failure = None, ""
             try:
                 score = classifier.score(self.prompt.user, self.signals)
             except Exception as error:  # noqa: BLE001 - whatever it does, a call is served
                 failure = type(error).__name__
-            self._classifier_result = classifier, score, failure
-        _, score, failure = self._classifier_result
+            self.classifier_result = classifier, score, failure
+        _, score, failure = self.classifier_result
         if score is None:
             raise ScoreError(failure)
         return score

@@ -110,7 +110,8 @@ def decide(
         model_names.read(call, router.catalogue) if plan_key is None else plan_key.requested_model
     )
     trace.add_steps(requested_model.steps)
-    rule_context = router.rules.make_context(call, context, router.find_classifier(call.key))
+    classifier = router.find_classifier(call.key)
+    rule_context = RuleContext(call, router.rules.patterns, context, classifier)
     bounds = evaluate_guards(router.rules, rule_context)
     is_bounded = bool(bounds.steps) or context.ceiling is not None
     if is_bounded:

@@ -262,9 +262,11 @@ class TextScan:
         if number_count is None:
             number_count = len(raw.translate(_DIGIT_RUN_TABLE, b".,").split())
         unspaced_chars = sum(map(len, self._unspaced_runs)) if self._unspaced_runs else 0
-        word_count = (
-            _count_words(raw) if is_ascii else len(lower_text.split()) + unspaced_chars // 2
-        )
+        if is_ascii:
+            shape = raw.translate(_WORD_SHAPE_TABLE)
+            word_count = shape.count(b" a") + shape.startswith(b"a")
+        else:
+            word_count = len(lower_text.split()) + unspaced_chars // 2
         # With more than fifteen keyword arguments Python builds a dictionary first, which takes
         # three times as long.
         return TextSignals(
@@ -333,12 +335,6 @@ def _contains_any(marks: tuple[str, ...], lower_text: str) -> bool:
         if mark in lower_text:
             return True
     return False
-
-
-def _count_words(raw: bytes) -> int:
-    """Return the number of runs between spaces, in ASCII."""
-    shape = raw.translate(_WORD_SHAPE_TABLE)
-    return shape.count(b" a") + shape.startswith(b"a")
 
 
 def split_options(text: str) -> tuple[int, str]:

@@ -6,6 +6,7 @@ import pytest
 
 from gateway.routing.classifier import text_signals
 from gateway.routing.classifier.pasted_text import MIN_BLOCK_LINES, fold_blocks
+from gateway.routing.rules.context import RuleContext
 from tests.metamorphic.snippets import CODE
 from tests.routing import world
 
@@ -30,7 +31,7 @@ def test_a_long_block_of_code_is_folded_to_a_dot(form: str) -> None:
 def test_rules_see_pasted_code_and_the_classifier_does_not(form: str) -> None:
     call = world.call(f"{QUESTION}\n\n{lines_of(form)}")
     rules = world.rules(choices=[{"when": {"code": {"min": 1}}, "tier": "smart"}])
-    assert rules.choices[0].test(rules.make_context(call))
+    assert rules.choices[0].test(RuleContext(call, rules.patterns))
     assert call.signals.pasted_code
     assert call.signals.total_code == 1
     assert call.signals.words < 30
