@@ -151,7 +151,9 @@ def find_costs(
             costs.append(None)
             continue
         price = targets[0].price
-        rate = None if price is None else price.find_in_force(timestamp).rates.output
+        if price is not None and (price.later or price.hours):
+            price = price.find_standard(timestamp)
+        rate = None if price is None else price.rates.output
         if rate is None:
             return None
         costs.append(float(rate) * tokens / 1e6)
