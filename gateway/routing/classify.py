@@ -10,7 +10,13 @@ from typing import Protocol
 import msgspec
 
 from gateway.core.decision import LazyReason
-from gateway.core.decision_context import DecisionContext, DialTerms, Score, Thresholds
+from gateway.core.decision_context import (
+    DecisionContext,
+    DialTerms,
+    MeaningMatch,
+    Score,
+    Thresholds,
+)
 from gateway.core.target import TIERS, Tier
 from gateway.routing import quality_dial, tier_share
 from gateway.routing.classifier import heuristic
@@ -80,16 +86,19 @@ def classify(
         message = f"{quality.source}: the lab's tiers cost the same, or a price is unknown"
         add_step("dial", message, matched=False)
         return None
-    score: Score | None
-    reason: LazyReason
-    score, reason = _read_match(classifier, context, add_step)
+    score: Score | None = None
+    reason: LazyReason = ""
+    if context.uncompared is not None:
+        add_step("meaning", context.uncompared, "degraded", matched=False)
+    if context.nearest is not None:
+        score, reason = _read_match(context.nearest, classifier, add_step)
     if score is None and context.unjudged is not None:
         add_step("judge", context.unjudged, "degraded", matched=False)
-    is_judged = score is None and context.judged is not None
-    if is_judged:
-        score, reason = context.judged, "judged by a model"
-    if is_judged and score is not None and context.judge_kind == "decision":
-        reason = partial(_describe_probabilities, score)
+    judged = context.judged if score is None else None
+    if judged is not None:
+        is_decision = context.judge_kind == "decision"
+        score = judged
+        reason = partial(_describe_probabilities, judged) if is_decision else "judged by a model"
     if score is None:
         try:
             score = _compute_score(classifier, call)
@@ -115,7 +124,7 @@ def classify(
         kept_tier, source = chosen.unbounded_tier, chosen.thresholds.id
         reason = f"max_share keeps {kept_tier} for turns that need it more ({source})"
         add_step("share", reason, chosen.tier)
-    is_word = is_judged and context.judge_kind == "chat"  # a word is no probability
+    is_word = judged is not None and context.judge_kind == "chat"  # a word is no probability
     confidence = None if is_word else chosen.confidence
     return ScoredTier(chosen.tier, confidence, score, chosen.thresholds, dial_terms)
 
@@ -125,17 +134,12 @@ def _describe_probabilities(score: Score) -> str:
 
 
 def _read_match(
-    classifier: heuristic.Classifier, context: DecisionContext, add_step: TraceWriter
+    match: MeaningMatch, classifier: heuristic.Classifier, add_step: TraceWriter
 ) -> tuple[Score | None, LazyReason]:
-    """Return the score of an exemplar or route that is near by its meaning, and the reason.
+    """Return the score of the nearest exemplar or route by meaning, and the reason.
 
-    If none is near enough, add a trace line that names the nearest, or says why none was compared.
+    If it is not near enough, add a trace line that names it.
     """
-    match = context.nearest
-    if context.uncompared is not None:
-        add_step("meaning", context.uncompared, "degraded", matched=False)
-    if match is None:
-        return None, ""
     if match.is_near:
         score = score_match(match, classifier.thresholds)
         return score, f"near {match.kind} {match.name} ({match.near:.2f}) by meaning"
