@@ -54,7 +54,6 @@ from gateway.dialects.base import (
     WrittenBody,
 )
 from gateway.dialects.beta_headers import find_lost_betas
-from gateway.dialects.conversation_start import ConversationStart
 from gateway.dialects.history import History
 from gateway.dialects.member_list import find_lost_members
 from gateway.dialects.request_facts import RequestFacts
@@ -108,11 +107,6 @@ class TranslatableRequest(msgspec.Struct):
         return write_request(
             self._fill_stand_ins(target_dialect, target)[0], target_dialect, target
         ).losses
-
-    @property
-    def conversation_start(self) -> ConversationStart:
-        """The start of the conversation."""
-        return self.client.read_start(self.body)
 
     @property
     def facts(self) -> RequestFacts:

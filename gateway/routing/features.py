@@ -160,7 +160,8 @@ class Features:
     @cached_property
     def turn(self) -> ConversationTurn:
         """The place of the call in its conversation. Of a large request it takes long to read."""
-        start = None if self.request is None else self.request.conversation_start
+        request = self.request
+        start = None if request is None else request.client.read_start(request.body)
         return conversations.read(self.prompt, start, self.key, self.options, self.hints)
 
     @property
