@@ -126,6 +126,8 @@ class UserText(msgspec.Struct):
     """The number of turns with text of a person."""
     injected_text: str = ""
     """The beginning of the last turn, where it has text but none of a person; cut."""
+    text: str = ""
+    """The last text that a person typed, or the whole text if none did; `close` sets it."""
     _texts: list[str] = []
     _injected_texts: list[str] | None = None
 
@@ -167,11 +169,8 @@ class UserText(msgspec.Struct):
         """Take the end of the conversation: where nobody spoke, its first turn is a person's."""
         if not self.turn_count and self._injected_texts is not None:
             self._texts, self.turn_count, self.injected_text = self._injected_texts, 1, ""
-
-    @property
-    def text(self) -> str:
-        """Return the last text that a person typed; the whole text where no person typed any."""
         texts = self._texts
         if len(texts) == 1:
-            return extract_typed(texts[0]) or texts[0]
-        return "\n".join(filter(None, map(extract_typed, texts))) or "\n".join(texts)
+            self.text = extract_typed(texts[0]) or texts[0]
+        else:
+            self.text = "\n".join(filter(None, map(extract_typed, texts))) or "\n".join(texts)
