@@ -186,7 +186,9 @@ class TextScan:
         self.text = text
         self.excerpt, self.pasted_code = read_excerpt(text)
         """The part of the text to read, and the value of `TextSignals.pasted_code`."""
-        self._option_count, question = split_options(self.excerpt)
+        self._option_count, question = (
+            split_options(self.excerpt) if "\n" in self.excerpt else (0, self.excerpt)
+        )
         self._lower_text = lower_text = question.lower()
         self._raw = raw = lower_text.encode("utf-8", "surrogatepass")
         marks_and_digits = raw.translate(None, _PROSE_BYTES)
@@ -339,7 +341,7 @@ def _contains_any(marks: tuple[str, ...], lower_text: str) -> bool:
 
 def split_options(text: str) -> tuple[int, str]:
     """Return the number of answer options, and the text without them."""
-    option_count = len(_OPTION_LINE.findall(text)) if "\n" in text else 0
+    option_count = len(_OPTION_LINE.findall(text))
     # One or two such lines are initials or a list of remarks.
     return (option_count, _OPTION_LINE.sub("", text)) if option_count >= _MIN_OPTIONS else (0, text)
 
