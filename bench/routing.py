@@ -25,6 +25,7 @@ from gateway.dialects import OPENAI_CHAT, TranslatableRequest
 from gateway.routing import features
 from gateway.routing.router import Router, decide
 from gateway.routing.rules.compile import compile_rules
+from gateway.routing.rules.context import RuleContext
 from gateway.routing.rules.guards import evaluate_guards
 from gateway.runtime.build import build_config
 from gateway.settings.loader import load
@@ -181,7 +182,7 @@ def one(case: Case) -> str:
 
 def _ruled(case: Alone) -> str:
     call = features.read(case.prompt, OPENAI_CHAT.name, OPEN_KEY, NO_OPTIONS)
-    view = case.router.rules.make_context(call, _THEN)
+    view = RuleContext(call, case.router.rules.patterns, _THEN)
     evaluate_guards(case.router.rules, view)
     return next(
         (choice.name for choice in case.router.rules.choices if choice.test(view)), "nothing"

@@ -85,8 +85,8 @@ def _may_exceed(data: bytes, max_values: int, marks: bytes) -> bool:
 
 def is_large(data: bytes) -> bool:
     """True if work on JSON takes so long that it must not run on the event loop."""
-    return len(data) > LARGE_BYTES or (
-        len(data) > LARGE_FRAME_BYTES and _may_exceed(data, _MANY_VALUES, _VALUE_BYTES)
+    return len(data) > LARGE_FRAME_BYTES and (
+        len(data) > LARGE_BYTES or _may_exceed(data, _MANY_VALUES, _VALUE_BYTES)
     )
 
 

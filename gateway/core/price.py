@@ -102,7 +102,7 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
         """Return the price and services in force at a time, in seconds since the epoch."""
         if not (self.later or self.hours or self.services):  # most prices
             return self
-        price = self._find_by_time(timestamp) if self.later or self.hours else self
+        price = self.find_standard(timestamp) if self.later or self.hours else self
         timed_services = {
             service: item.find_in_force(timestamp)
             for service, item in price.services.items()
@@ -112,7 +112,8 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
             return price
         return msgspec.structs.replace(price, services={**price.services, **timed_services})
 
-    def _find_by_time(self, timestamp: float) -> "Price":
+    def find_standard(self, timestamp: float) -> "Price":
+        """Return what `find_in_force` does for the standard service tier."""
         price = self
         for item in self.later:
             if timestamp >= item.start:

@@ -40,15 +40,14 @@ from gateway.dialects.request_facts import EMPTY_FACTS, RequestFacts
 
 
 class LazyObject:
-    """An object of which the large members that are known are read when they are asked for."""
+    """An object that is read when it is asked for."""
 
-    __slots__ = ("_raw", "_value", "outline")
+    __slots__ = ("_raw", "_value")
 
-    def __init__(self, raw: bytes, outline: dict[str, Json]) -> None:
-        """`raw` is valid JSON; `outline` has only an outline of large members."""
+    def __init__(self, raw: bytes) -> None:
+        """`raw` is valid JSON."""
         self._raw = raw
         self._value: dict[str, Json] | None = None
-        self.outline = outline
 
     @property
     def value(self) -> dict[str, Json]:
@@ -64,28 +63,24 @@ class RequestBody(msgspec.Struct, frozen=True):
     raw: bytes
     """The bytes as the client sent them."""
     members: Members
-    parsed: dict[str, Json] | LazyObject
+    outline: dict[str, Json]
+    """The body as an object, without the inner parts of tools."""
     prompt: Prompt
+    whole: LazyObject | None = None
+    """The whole body as an object; None if `outline` is the whole body."""
 
     @property
     def value(self) -> dict[str, Json]:
         """The whole body as an object."""
-        parsed = self.parsed
-        return parsed.value if isinstance(parsed, LazyObject) else parsed
-
-    @property
-    def outline(self) -> dict[str, Json]:
-        """The body as an object, without the inner parts of tools."""
-        parsed = self.parsed
-        return parsed.outline if isinstance(parsed, LazyObject) else parsed
+        return self.outline if self.whole is None else self.whole.value
 
     def without_member(self, name: str) -> "RequestBody":
         """Return the same body without one member."""
         members = {key: raw_value for key, raw_value in self.members.items() if key != name}
         raw = jsonio.join_members(members)
         outline = {key: value for key, value in self.outline.items() if key != name}
-        parsed = LazyObject(raw, outline) if isinstance(self.parsed, LazyObject) else outline
-        return RequestBody(raw, members, parsed, self.prompt)
+        whole = None if self.whole is None else LazyObject(raw)
+        return RequestBody(raw, members, outline, self.prompt, whole)
 
 
 class WrittenBody(msgspec.Struct, frozen=True):
@@ -287,8 +282,9 @@ class Dialect(TargetDialect, frozen=True, kw_only=True):
     """Reads how the conversation of a request begins."""
     read_facts: Callable[[RequestBody], RequestFacts] = lambda _: EMPTY_FACTS
     """Reads the facts of a request that only a few rules need."""
-    read_end_user: Callable[[RequestBody], str] = lambda _: ""
-    """Reads the id of the end user whom the client names; empty if it names none."""
+    read_end_user: Callable[[dict[str, Json]], str] = lambda _: ""
+    """Reads the id of the end user whom the client names in a body's outline; empty if it names
+    none."""
     read_history: Callable[[RequestBody], History] = lambda _: History()
     """The last messages of a request."""
     translation: "TranslationFunctions | None" = None

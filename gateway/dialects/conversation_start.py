@@ -1,7 +1,8 @@
 """The start of a conversation and its name: both stay the same in all of its requests."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from itertools import islice
 
 import msgspec
 
@@ -33,9 +34,9 @@ class ConversationStart(msgspec.Struct, frozen=True):
 EMPTY_START = ConversationStart()
 
 
-def cut_system(texts: Sequence[str]) -> tuple[str, ...]:
+def cut_system(texts: Iterable[str]) -> tuple[str, ...]:
     """The first blocks of instructions, cut."""
-    return tuple([text[:MAX_TEXT_CHARS] for text in texts[:MAX_BLOCKS]])
+    return tuple([text[:MAX_TEXT_CHARS] for text in islice(texts, MAX_BLOCKS)])
 
 
 def read_user_text(content: Json) -> str:

@@ -108,7 +108,7 @@ def parse(raw: bytes, read_prompt: PromptReader, long_member: str = "") -> Reque
         and not jsonio.has_repeated_member(raw, members)
         and (value := _build_outlined_value(members, long_member, outline)) is not None
     ):
-        return RequestBody(raw, members, LazyObject(raw, value), read_prompt(value, members))
+        return RequestBody(raw, members, value, read_prompt(value, members), LazyObject(raw))
     body = _parse_fully(raw, read_prompt, members)
     items = body.value[long_member]
     if outline is None and isinstance(items, list) and _outline_cache.has_seen(data):

@@ -54,7 +54,6 @@ from gateway.dialects.base import (
     WrittenBody,
 )
 from gateway.dialects.beta_headers import find_lost_betas
-from gateway.dialects.conversation_start import ConversationStart
 from gateway.dialects.history import History
 from gateway.dialects.member_list import find_lost_members
 from gateway.dialects.request_facts import RequestFacts
@@ -73,38 +72,27 @@ def can_translate(client: Dialect, target_dialect: TargetDialect) -> bool:
     )
 
 
-class TranslatableRequest:
+class TranslatableRequest(msgspec.Struct):
     """A client's request as targets of other dialects would be asked it; made when first needed."""
 
-    __slots__ = ("_body", "_client", "_fetched_kinds", "_headers", "_request")
-
-    def __init__(
-        self,
-        client: Dialect,
-        body: RequestBody,
-        fetched_kinds: frozenset[str] = frozenset(),
-        headers: Mapping[str, str] = {},
-    ) -> None:
-        """`fetched_kinds`: kinds of media that the gateway fetches for targets that open no URL.
-
-        `headers`: the client's headers that mean something to its dialect's providers.
-        """
-        self._client = client
-        self._body = body
-        self._fetched_kinds = fetched_kinds
-        self._headers = headers
-        self._request: CanonicalRequest | None = None
+    client: Dialect
+    body: RequestBody
+    fetched_kinds: frozenset[str] = frozenset()
+    """The kinds of media that the gateway fetches for targets that open no URL."""
+    headers: Mapping[str, str] = {}
+    """The client's headers that mean something to its dialect's providers."""
+    _request: CanonicalRequest | None = None
 
     @property
     def request(self) -> CanonicalRequest:
         """The request in no dialect. Raises ProblemError where it cannot be read as one."""
         if self._request is None:
-            self._request = decode_request(self._client, self._body, self._headers)
+            self._request = decode_request(self.client, self.body, self.headers)
         return self._request
 
     def can_translate_to(self, target_dialect: TargetDialect) -> bool:
         """Return True if the gateway can translate the request to another dialect."""
-        return can_translate(self._client, target_dialect)
+        return can_translate(self.client, target_dialect)
 
     def translate_prompt(self, target_dialect: TargetDialect, target: Target) -> Prompt | str:
         """Return the prompt that a target would get, as routing sees it; or why it gets none."""
@@ -121,36 +109,31 @@ class TranslatableRequest:
         ).losses
 
     @property
-    def conversation_start(self) -> ConversationStart:
-        """The start of the conversation."""
-        return self._client.read_start(self._body)
-
-    @property
     def facts(self) -> RequestFacts:
         """The facts of the request that only a few rules need."""
-        return self._client.read_facts(self._body)
+        return self.client.read_facts(self.body)
 
     @property
     def history(self) -> History:
         """The last messages of it."""
-        return self._client.read_history(self._body)
+        return self.client.read_history(self.body)
 
     def find_media_problem(self, target: Target) -> str:
         """Why a target at home cannot be given the media of the request; empty where it can."""
-        if target.provider.media != "data" or self._client.translation is None:
+        if target.provider.media != "data" or self.client.translation is None:
             return ""
-        return self._fill_stand_ins(self._client, target)[1]
+        return self._fill_stand_ins(self.client, target)[1]
 
     def find_media_to_fetch(self, dialect_name: str, provider: Provider) -> dict[str, Media]:
         """The media, by URL, that are to be fetched before a provider is asked."""
-        goes_unchanged = dialect_name == self._client.name and provider.media != "data"
-        if goes_unchanged or not self._fetched_kinds:
+        goes_unchanged = dialect_name == self.client.name and provider.media != "data"
+        if goes_unchanged or not self.fetched_kinds:
             return {}
         return media_urls.find_media_to_fetch(self.request, dialect_name, provider)
 
     def fill_media(self, fetched: Mapping[str, media_urls.FetchedMedia]) -> "TranslatableRequest":
         """Return the request with fetched media in place of their URLs."""
-        copy = TranslatableRequest(self._client, self._body, self._fetched_kinds, self._headers)
+        copy = TranslatableRequest(self.client, self.body, self.fetched_kinds, self.headers)
         copy._request = media_urls.fill_request(self.request, fetched)
         return copy
 
@@ -158,7 +141,7 @@ class TranslatableRequest:
         self, dialect: TargetDialect, target: Target
     ) -> tuple[CanonicalRequest, str]:
         return media_urls.fill_stand_ins(
-            self.request, dialect.name, target.provider, self._fetched_kinds
+            self.request, dialect.name, target.provider, self.fetched_kinds
         )
 
 

@@ -7,6 +7,8 @@ as they are known.
 
 import re
 
+import msgspec
+
 _INJECTED_TAGS = (
     # Claude Code and opencode
     "system-reminder", "task-notification", "local-command-caveat", "local-command-stdout",
@@ -117,18 +119,17 @@ _TYPED_FIRST_CHARS = (
 """First characters of texts that are typed; before others a space may stand."""
 
 
-class UserText:
+class UserText(msgspec.Struct):
     """The turns of a user, one after the other."""
 
-    __slots__ = ("_injected_texts", "_texts", "injected_text", "turn_count")
-
-    def __init__(self) -> None:
-        self._texts: list[str] = []
-        self._injected_texts: list[str] | None = None
-        self.turn_count = 0
-        """The number of turns with text of a person."""
-        self.injected_text = ""
-        """The beginning of the last turn, where it has text but none of a person; cut."""
+    turn_count: int = 0
+    """The number of turns with text of a person."""
+    injected_text: str = ""
+    """The beginning of the last turn, where it has text but none of a person; cut."""
+    text: str = ""
+    """The last text that a person typed, or the whole text if none did; `close` sets it."""
+    _texts: list[str] = []
+    _injected_texts: list[str] | None = None
 
     def add_text(self, text: str) -> bool:
         """Do the same as `add_turn` for a turn that is one text."""
@@ -168,11 +169,8 @@ class UserText:
         """Take the end of the conversation: where nobody spoke, its first turn is a person's."""
         if not self.turn_count and self._injected_texts is not None:
             self._texts, self.turn_count, self.injected_text = self._injected_texts, 1, ""
-
-    @property
-    def text(self) -> str:
-        """Return the last text that a person typed; the whole text where no person typed any."""
         texts = self._texts
         if len(texts) == 1:
-            return extract_typed(texts[0]) or texts[0]
-        return "\n".join(filter(None, map(extract_typed, texts))) or "\n".join(texts)
+            self.text = extract_typed(texts[0]) or texts[0]
+        else:
+            self.text = "\n".join(filter(None, map(extract_typed, texts))) or "\n".join(texts)

@@ -77,19 +77,17 @@ class ContextLoader:
         Set `may_ask` if a provider may be asked too. A thread looks up a model that no lab lists,
         since the first look at a price list takes long.
         """
-        make_models = unlisted_models.make_target_factory(
-            features, call.operation, router.catalogue
-        )
-        if make_models is not None:
-            await asyncio.to_thread(make_models)
+        is_tier_open = model_name.leaves_tier_open(features, router.catalogue)
+        if not is_tier_open:
+            make_models = unlisted_models.make_target_factory(
+                features, call.operation, router.catalogue
+            )
+            if make_models is not None:
+                await asyncio.to_thread(make_models)
         context = DecisionContext(
             at=call.received_at, thresholds=self._turn_counter.find_thresholds(call.key)
         )
-        if (
-            self._session_store is not None
-            and model_name.leaves_tier_open(features, router.catalogue)
-            and _may_have_session(features)
-        ):
+        if self._session_store is not None and is_tier_open and _may_have_session(features):
             session = await self._session_store.find(call.key, features.turn.conversation)
             if session is not None:
                 reason = self._find_unavailable_reason(router.catalogue, session)
@@ -139,7 +137,7 @@ class ContextLoader:
         may_have_begun = (
             decision.source != "pin"
             or _has_several_accounts(decision, plan)
-            or _has_earlier_turns(features)
+            or features.has_history
         )
         if may_have_begun and _is_session_call(call, features, decision):
             conversation_call = _ConversationCall(
@@ -166,7 +164,7 @@ class ContextLoader:
         """Find the session that says which account a pinned call goes to; None if none may."""
         if self._session_store is None or not _has_several_accounts(decision, plan):
             return None
-        if not _has_earlier_turns(features) or not _is_session_call(call, features, decision):
+        if not features.has_history or not _is_session_call(call, features, decision):
             return None
         return self._session_store.find(call.key, features.turn.conversation)
 
@@ -227,11 +225,12 @@ class ContextLoader:
 
 def _is_session_call(call: Call, features: Features, decision: Decision) -> bool:
     """Return True if a session remembers the target that serves a call."""
+    turn = features.turn
     return bool(
         call.operation == "generate"
         and decision.tier is not None
-        and features.turn.conversation
-        and features.turn.kind != "side"
+        and turn.conversation
+        and turn.kind != "side"
     )
 
 
@@ -246,20 +245,14 @@ def _has_several_accounts(decision: Decision, plan: Plan) -> bool:
     )
 
 
-def _has_earlier_turns(features: Features) -> bool:
-    """Return True if a conversation has earlier turns."""
-    return features.prompt.tool_loop or features.prompt.user_turns > 1
-
-
 def _may_have_session(features: Features) -> bool:
     """Return True if there may be a session.
 
     A conversation that is named by how it begins has none before it has begun.
     """
-    if not (_has_earlier_turns(features) or features.has_named_conversation):
-        return False
     turn = features.turn
-    return bool(turn.conversation) and turn.follows_session
+    may_have_begun = features.has_history or turn.explicit
+    return may_have_begun and bool(turn.conversation) and turn.follows_session
 
 
 def find_session_account(decision: Decision, plan: Plan) -> PinnedAccount | None:

@@ -48,26 +48,26 @@ class ConversationMemory:
         self._log = log
         self._has_logged_refusal = False
 
-    async def read(self, call: Call, dialect: Dialect, body: RequestBody) -> ResponseChain:
-        """Return a request with what came before it.
+    async def read(self, call: Call, dialect: Dialect, chain: ResponseChain) -> ResponseChain:
+        """Return a request with what came before it; `chain` is the request alone.
 
         Raises ProblemError: not_found, invalid_request.
         """
         if dialect.name != OPENAI_RESPONSES.name:
-            return ResponseChain(body=body, translatable_body=body)
+            return chain
         try:
             if self._responses is not None:
                 return await self._responses.read(
-                    call.key, body, passes_foreign=self._passes_foreign
+                    call.key, chain.body, passes_foreign=self._passes_foreign
                 )
             if not self._passes_foreign:
-                refuse_foreign(body)
+                refuse_foreign(chain.body)
         except ProblemError as error:
             if error.problem.detail and not self._has_logged_refusal:
                 self._has_logged_refusal = True  # only once: clients choose how often they ask
                 self._log("responses", text=error.problem.detail)
             raise
-        return ResponseChain(body=body, translatable_body=body)
+        return chain
 
     def find_notes(
         self, call: Call, body: RequestBody

@@ -36,7 +36,7 @@ class EndUserHasher:
 
     def find(self, call: Call, dialect: Dialect, body: RequestBody) -> str | None:
         """Return the hash of the end user of a call; None if the call names none."""
-        key, user = call.key, call.end_user or dialect.read_end_user(body)
+        key, user = call.key, call.end_user or dialect.read_end_user(body.outline)
         result = self.hash_id(key.tenant, key.name, user) if user else None
         if result is None and call.default_end_user:
             return self.hash_id(key.tenant, key.name, call.default_end_user)

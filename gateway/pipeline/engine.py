@@ -4,7 +4,8 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import NamedTuple
+
+import msgspec
 
 from gateway.cache.cached_response import CachedResponse
 from gateway.cache.response_cache import ResponseStore
@@ -56,7 +57,7 @@ from gateway.pipeline.response import (
 from gateway.pipeline.response_builder import ResponseBuilder, record_answer, record_usage
 from gateway.pipeline.response_cache import ResponseCache, get_delivery_form, render_cached
 from gateway.pipeline.stream_relay import StreamRelay
-from gateway.routing import explain, features
+from gateway.routing import explain
 from gateway.routing.decision_cache import DecisionCache
 from gateway.routing.decision_record import DecisionRecorder
 from gateway.routing.features import Features
@@ -70,7 +71,7 @@ from gateway.upstream.relay import get_inspector
 from gateway.upstream.upstream_request import UpstreamRequest, UpstreamResponse, compute_call_times
 
 
-class _Reading(NamedTuple):
+class _Reading(msgspec.Struct, frozen=True, kw_only=True):
     """A call as the gateway has read it."""
 
     chain: ResponseChain
@@ -84,7 +85,7 @@ class _Reading(NamedTuple):
     """True if the gateway has waited for what came before."""
 
 
-class _AdmittedCall(NamedTuple):
+class _AdmittedCall(msgspec.Struct, frozen=True):
     """A call that has passed its limits, with what earlier calls have left for it."""
 
     decision: Decision
@@ -165,7 +166,7 @@ class Engine:
         body, prompt = chain.body, chain.body.prompt
         account.record_prompt(
             prompt,
-            features.estimate_tokens(prompt),
+            call_features.prompt_tokens,
             bound_prompt_tokens(prompt, len(body.raw)),
         )
         if reading.may_name_objects:
@@ -245,9 +246,11 @@ class Engine:
         body = reading.chain.body
         if self._end_user_hasher is not None and account is not None:
             account.end_user = self._end_user_hasher.find(call, dialect, body)
-        chain = await self.memory.read(call, dialect, body)
+        chain = await self.memory.read(call, dialect, reading.chain)
+        if chain is reading.chain:
+            return reading
         if chain.body is body and chain.translatable_body is body:
-            return reading._replace(chain=chain)
+            return msgspec.structs.replace(reading, chain=chain)
         is_large = json_size.is_large(chain.body.raw)
         read = partial(
             _read_chain,
@@ -538,7 +541,7 @@ def _read_chain(
         body.prompt, call.dialect, call.key, call.options, translatable, call.hints
     )
     if is_large:
-        call_features.read_turn()
+        _ = call_features.turn  # here, as it takes long
     return _Reading(
         chain=chain,
         translatable=translatable,

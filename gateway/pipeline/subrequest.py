@@ -15,6 +15,7 @@ from gateway.core.decision_context import DecisionContext
 from gateway.pipeline.response import Response
 from gateway.routing.features import Features
 from gateway.routing.router import Router
+from gateway.routing.rules.context import RuleContext
 from gateway.routing.rules.guards import evaluate_guards
 
 _MAX_FAILURES = 3
@@ -109,7 +110,7 @@ def restrict_key(
     labs, rules = key.labs, router.rules
     if rules.guards:
         bounds = evaluate_guards(
-            rules, rules.make_context(features, context, router.find_classifier(key))
+            rules, RuleContext(features, rules.patterns, context, router.find_classifier(key))
         )
         all_labs = router.catalogue.labs if labs is None else labs
         allowed_labs = tuple(lab for lab in all_labs if bounds.allows_lab(lab))

@@ -15,7 +15,7 @@ from gateway.core.decision_context import DecisionContext, Session
 from gateway.core.target import Catalogue, Target
 from gateway.dialects import Dialect
 from gateway.routing import capabilities
-from gateway.routing.features import Features, estimate_tokens
+from gateway.routing.features import Features
 from gateway.routing.model_name import RequestedModel
 from gateway.routing.rules.guards import GuardBounds
 
@@ -142,7 +142,7 @@ def _count_cached_tokens(
         return 0
     if assessment.keeps_prompt_start:
         return session.tokens
-    return min(session.tokens, max(0, estimate_tokens(call.prompt) - call.user_tokens))
+    return min(session.tokens, max(0, call.prompt_tokens - call.user_tokens))
 
 
 def _compute_age(context: DecisionContext, session: Session) -> float:

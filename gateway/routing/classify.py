@@ -5,10 +5,18 @@ on shares only lower the tier.
 """
 
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+import msgspec
 
 from gateway.core.decision import LazyReason
-from gateway.core.decision_context import DecisionContext, DialTerms, Score, Thresholds
+from gateway.core.decision_context import (
+    DecisionContext,
+    DialTerms,
+    MeaningMatch,
+    Score,
+    Thresholds,
+)
 from gateway.core.target import TIERS, Tier
 from gateway.routing import quality_dial, tier_share
 from gateway.routing.classifier import heuristic
@@ -27,7 +35,7 @@ class TraceWriter(Protocol):
         """Write one line: the step, the reason and the effect."""
 
 
-class ScoredTier(NamedTuple):
+class ScoredTier(msgspec.Struct, frozen=True):
     """The tier that a score gives, and why."""
 
     tier: Tier
@@ -38,7 +46,7 @@ class ScoredTier(NamedTuple):
     """The terms by which the quality dial chose; None if no dial chose."""
 
 
-class ClassifierTier(NamedTuple):
+class ClassifierTier(msgspec.Struct, frozen=True):
     """The tier of a score, and how sure the classifier is of it."""
 
     tier: Tier
@@ -48,7 +56,7 @@ class ClassifierTier(NamedTuple):
     thresholds: Thresholds
 
 
-class TurnAssessment(NamedTuple):
+class TurnAssessment(msgspec.Struct, frozen=True):
     """The values of a classifier's score that rules read, each 0 to 1."""
 
     need: float
@@ -78,16 +86,19 @@ def classify(
         message = f"{quality.source}: the lab's tiers cost the same, or a price is unknown"
         add_step("dial", message, matched=False)
         return None
-    score: Score | None
-    reason: LazyReason
-    score, reason = _read_match(classifier, context, add_step)
+    score: Score | None = None
+    reason: LazyReason = ""
+    if context.uncompared is not None:
+        add_step("meaning", context.uncompared, "degraded", matched=False)
+    if context.nearest is not None:
+        score, reason = _read_match(context.nearest, classifier, add_step)
     if score is None and context.unjudged is not None:
         add_step("judge", context.unjudged, "degraded", matched=False)
-    is_judged = score is None and context.judged is not None
-    if is_judged:
-        score, reason = context.judged, "judged by a model"
-    if is_judged and score is not None and context.judge_kind == "decision":
-        reason = partial(_describe_probabilities, score)
+    judged = context.judged if score is None else None
+    if judged is not None:
+        is_decision = context.judge_kind == "decision"
+        score = judged
+        reason = partial(_describe_probabilities, judged) if is_decision else "judged by a model"
     if score is None:
         try:
             score = _compute_score(classifier, call)
@@ -105,19 +116,17 @@ def classify(
             worth, quality.costs, quality.share, dial_terms.price
         )
         dial_reason = partial(quality_dial.explain, worth, quality)
-    confidence: float | None
-    tier, unbounded_tier, confidence, thresholds = _choose_tier(
-        classifier, score, context, dialled_tier
-    )
-    add_step("classifier", reason, "" if dialled_tier else unbounded_tier)
+    chosen = _choose_tier(classifier, score, context, dialled_tier)
+    add_step("classifier", reason, "" if dialled_tier else chosen.unbounded_tier)
     if dialled_tier is not None:
         add_step("dial", dial_reason, dialled_tier)
-    if tier != unbounded_tier:
-        reason = f"max_share keeps {unbounded_tier} for turns that need it more ({thresholds.id})"
-        add_step("share", reason, tier)
-    if is_judged and context.judge_kind == "chat":
-        confidence = None  # a word is no probability
-    return ScoredTier(tier, confidence, score, thresholds, dial_terms)
+    if chosen.tier != chosen.unbounded_tier:
+        kept_tier, source = chosen.unbounded_tier, chosen.thresholds.id
+        reason = f"max_share keeps {kept_tier} for turns that need it more ({source})"
+        add_step("share", reason, chosen.tier)
+    is_word = judged is not None and context.judge_kind == "chat"  # a word is no probability
+    confidence = None if is_word else chosen.confidence
+    return ScoredTier(chosen.tier, confidence, score, chosen.thresholds, dial_terms)
 
 
 def _describe_probabilities(score: Score) -> str:
@@ -125,17 +134,12 @@ def _describe_probabilities(score: Score) -> str:
 
 
 def _read_match(
-    classifier: heuristic.Classifier, context: DecisionContext, add_step: TraceWriter
+    match: MeaningMatch, classifier: heuristic.Classifier, add_step: TraceWriter
 ) -> tuple[Score | None, LazyReason]:
-    """Return the score of an exemplar or route that is near by its meaning, and the reason.
+    """Return the score of the nearest exemplar or route by meaning, and the reason.
 
-    If none is near enough, add a trace line that names the nearest, or says why none was compared.
+    If it is not near enough, add a trace line that names it.
     """
-    match = context.nearest
-    if context.uncompared is not None:
-        add_step("meaning", context.uncompared, "degraded", matched=False)
-    if match is None:
-        return None, ""
     if match.is_near:
         score = score_match(match, classifier.thresholds)
         return score, f"near {match.kind} {match.name} ({match.near:.2f}) by meaning"
@@ -150,7 +154,7 @@ def restate_confidence(verdict: ScoredTier | None, tier: Tier) -> ScoredTier | N
         return verdict
     score = verdict.score
     confidence = {"fast": score.fast, "smart": score.smart, "reasoning": 1.0 - score.smart}[tier]
-    return verdict._replace(confidence=round(confidence, 4))
+    return msgspec.structs.replace(verdict, confidence=round(confidence, 4))
 
 
 def assess_turn(

@@ -138,28 +138,20 @@ CLIENT_NAMES = frozenset(
 )
 """The names of all applications that the gateway detects."""
 
-type _MarkIndex = Mapping[str, tuple[tuple[str, ...], tuple[ClientMark, ...]]]
+type MarkIndex = Mapping[str, tuple[tuple[str, ...], tuple[ClientMark, ...]]]
 """Marks by their first character, with their beginnings: few texts begin like any mark."""
 
 
-def find_user_mark(text: str) -> ClientMark | None:
-    """Return the mark at the beginning of a user's last words; None if there is none."""
-    return _find_mark(text.lstrip(), _USER_MARK_INDEX)
-
-
-def find_system_mark(text: str) -> ClientMark | None:
-    """Return the mark at the beginning of a block of instructions; None if there is none."""
-    return _find_mark(text.lstrip(), _SYSTEM_MARK_INDEX)
-
-
-def _find_mark(text: str, index: _MarkIndex) -> ClientMark | None:
+def find_mark(text: str, index: MarkIndex) -> ClientMark | None:
+    """Return the mark at the beginning of a text; None if there is none."""
+    text = text.lstrip()
     prefixes, candidates = index.get(text[:1], _NO_MARKS)
     if prefixes and text.startswith(prefixes):
         return next(mark for mark in candidates if text.startswith(mark.prefix))
     return None
 
 
-def _index_by_first_char(marks: tuple[ClientMark, ...]) -> _MarkIndex:
+def _index_by_first_char(marks: tuple[ClientMark, ...]) -> MarkIndex:
     first_chars = {mark.prefix[0] for mark in marks}
     marks_by_char = {
         char: tuple(mark for mark in marks if mark.prefix[0] == char) for char in first_chars
@@ -170,5 +162,7 @@ def _index_by_first_char(marks: tuple[ClientMark, ...]) -> _MarkIndex:
 
 
 _NO_MARKS: tuple[tuple[str, ...], tuple[ClientMark, ...]] = (), ()
-_SYSTEM_MARK_INDEX = _index_by_first_char(SYSTEM_MARKS)
-_USER_MARK_INDEX = _index_by_first_char(USER_MARKS)
+SYSTEM_MARK_INDEX = _index_by_first_char(SYSTEM_MARKS)
+"""The marks of blocks of instructions."""
+USER_MARK_INDEX = _index_by_first_char(USER_MARKS)
+"""The marks of a user's last words."""

@@ -132,18 +132,13 @@ def read(
     )
 
 
-def has_conversation_name(
-    conversation_start: ConversationStart, options: RequestOptions, hints: Mapping[str, str]
-) -> bool:
-    """True if the client has named the conversation of a call."""
-    return _find_conversation_name(options, hints, conversation_start) is not None
-
-
 def _classify_call(
     prompt: Prompt, system_facts: _SystemFacts, hints: Mapping[str, str]
 ) -> tuple[CallKind, str, bool, str]:
     """Return the kind and task, True if the client asks inside the conversation, and the client."""
-    last_mark = client_detection.find_user_mark(prompt.injected_text or prompt.user)
+    last_mark = client_detection.find_mark(
+        prompt.injected_text or prompt.user, client_detection.USER_MARK_INDEX
+    )
     has_kind_headers = not _KIND_HEADERS.isdisjoint(hints)
     if last_mark is None and system_facts.is_plain and not has_kind_headers:  # the usual case
         kind, task = _classify_plain_call(prompt, system_facts)
@@ -202,9 +197,10 @@ def _read_kind_headers(hints: Mapping[str, str]) -> tuple[CallKind, str] | None:
 
 @functools.lru_cache(64)
 def _read_system(system: tuple[str, ...]) -> _SystemFacts:
-    marks = tuple(
-        mark for text in system if (mark := client_detection.find_system_mark(text)) is not None
-    )
+    found_marks = [
+        client_detection.find_mark(text, client_detection.SYSTEM_MARK_INDEX) for text in system
+    ]
+    marks = tuple(mark for mark in found_marks if mark is not None)
     is_subagent = any(
         text.startswith(_BILLING_PREFIX) and _SUBAGENT_MARK in text for text in system
     )

@@ -11,7 +11,7 @@ from gateway.core.decision import Decision, Plan
 from gateway.core.decision_context import DecisionContext
 from gateway.dialects import Dialect
 from gateway.routing import model_name as model_names
-from gateway.routing.features import Features, estimate_tokens
+from gateway.routing.features import Features
 from gateway.routing.plan import PlanKey
 from gateway.routing.router import Router, decide
 
@@ -25,12 +25,12 @@ type _CacheKey = tuple[object, ...]
 class DecisionCache:
     """The cached decisions of one router."""
 
-    __slots__ = ("_has_no_guards", "_max_safe_tokens", "_plan_keys", "_router")
+    __slots__ = ("_has_guards", "_max_safe_tokens", "_plan_keys", "_router")
 
     def __init__(self, router: Router) -> None:
         self._router = router
         self._max_safe_tokens = _find_smallest_window(router)
-        self._has_no_guards = not router.rules.guards
+        self._has_guards = bool(router.rules.guards)
         self._plan_keys: dict[_CacheKey, PlanKey] = {}
 
     def decide(
@@ -51,7 +51,7 @@ class DecisionCache:
             or prompt.files
             or prompt.audio
             or call.object_place is not None
-            or (max_safe_tokens is not None and estimate_tokens(prompt) > max_safe_tokens)
+            or (max_safe_tokens is not None and call.prompt_tokens > max_safe_tokens)
         ):
             return decide(router, call, dialect, context)
         cache_key = (
@@ -65,16 +65,18 @@ class DecisionCache:
             if len(self._plan_keys) >= _MAX_ENTRIES:
                 self._plan_keys.clear()
             plan_key = self._plan_keys[cache_key] = PlanKey(key, requested_model)
-        if plan_key.requested_model.is_tier_open or not self._has_no_guards:
-            return decide(router, call, dialect, context, plan_key)
-        if context.seat is not None or context.ceiling is not None:
-            return decide(router, call, dialect, context, plan_key)
-        if plan_key.decision_and_plan is None:
-            decision_and_plan = decide(router, call, dialect, context, plan_key)
-            if call.translation_checks:  # a translation was tried, which depends on the content
-                return decision_and_plan
+        is_unbound = context.seat is None and context.ceiling is None
+        if is_unbound and plan_key.decision_and_plan is not None:
+            return plan_key.decision_and_plan
+        decision_and_plan = decide(router, call, dialect, context, plan_key)
+        if (
+            is_unbound
+            and not self._has_guards
+            and not plan_key.requested_model.is_tier_open
+            and not call.translation_checks  # if one was tried: it depends on the content
+        ):
             plan_key.decision_and_plan = decision_and_plan
-        return plan_key.decision_and_plan
+        return decision_and_plan
 
 
 def _find_smallest_window(router: Router) -> int | None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from itertools import compress
 from operator import attrgetter
 
+import msgspec
 from msgspec.structs import astuple, replace
 
 from gateway.core.call import NO_OPTIONS, OPEN_KEY, Key, RequestOptions
@@ -50,58 +51,41 @@ type _TextFindings = tuple[
 ]
 """Signals, language, patterns, the patterns that the text has, classifier, score, and why there is
 no score."""
-_USUAL_OPERATION = DecisionRecord().operation
+_UNREAD_TEXT: _TextFindings = (None, None, None, "", None, None, None)
 
 
-class DecisionRecorder:
+class DecisionRecorder(msgspec.Struct):
     """One call to decide, with its context. Calling it returns the record that its row keeps."""
 
-    __slots__ = (
-        "_call",
-        "_context",
-        "_decision",
-        "_dialect",
-        "_lowered_decisions",
-        "_plan",
-        "_record",
-        "_router",
-    )  # fmt: skip
-
-    def __init__(
-        self, router: Router, call: Features, dialect: Dialect, context: DecisionContext
-    ) -> None:
-        self._router = router
-        self._call = call
-        self._dialect = dialect
-        self._context = context
-        self._decision: Decision | None = None
-        self._plan: Plan | None = None
-        self._lowered_decisions: list[tuple[Decision, Plan, DecisionContext]] = []
-        self._record: DecisionRecord | None = None
+    router: Router
+    call: Features
+    dialect: Dialect
+    context: DecisionContext
+    _decision: Decision | None = None
+    _plan: Plan | None = None
+    _lowered_decisions: list[tuple[Decision, Plan, DecisionContext]] = []
+    _record: DecisionRecord | None = None
 
     def decide(self, cache: DecisionCache | None = None) -> tuple[Decision, Plan]:
         """Decide the call, through `cache` if there is one. Raises ProblemError."""
         if cache is not None:
-            decision, plan = cache.decide(self._call, self._dialect, self._context)
+            decision, plan = cache.decide(self.call, self.dialect, self.context)
         else:
-            decision, plan = decide(self._router, self._call, self._dialect, self._context)
+            decision, plan = decide(self.router, self.call, self.dialect, self.context)
         self._decision, self._plan = decision, plan
         return decision, plan
 
     def list_guards(self) -> tuple[str, ...]:
         """List the guards that match a call that the gateway refuses without a decision."""
-        router, call = self._router, self._call
-        classifier = router.find_classifier(call.key)
-        rule_context = router.rules.make_context(call, self._context, classifier)
-        return evaluate_guards(router.rules, rule_context).names
+        return evaluate_guards(self.router.rules, self._make_rule_context()).names
 
     def decide_under(self, ceiling: Tier) -> tuple[Decision, Plan]:
         """Decide the call under a budget that allows no tier above `ceiling`.
 
         Raises ProblemError.
         """
-        context = replace(self._context, ceiling=ceiling)
-        decision, plan = decide(self._router, self._call, self._dialect, context)
+        context = replace(self.context, ceiling=ceiling)
+        decision, plan = decide(self.router, self.call, self.dialect, context)
         self._lowered_decisions.append((decision, plan, context))
         return decision, plan
 
@@ -110,18 +94,15 @@ class DecisionRecorder:
 
         Raises ProblemError if nothing there may serve it.
         """
-        router, call, ceiling = self._router, self._call, self._context.ceiling
-        rule_context = router.rules.make_context(
-            call, self._context, router.find_classifier(call.key)
-        )
-        bounds = evaluate_guards(router.rules, rule_context)
+        router, call, ceiling = self.router, self.call, self.context.ceiling
+        bounds = evaluate_guards(router.rules, self._make_rule_context())
         if ceiling is not None:
             bounds = bounds.with_ceiling(ceiling)
-        return escalation.decide_above(router.catalogue, call, self._dialect, bounds, self.decision)
+        return escalation.decide_above(router.catalogue, call, self.dialect, bounds, self.decision)
 
     def adopt(self, decision: Decision) -> None:
         """Record the decision under a ceiling that the call follows."""
-        self._decision, self._plan, self._context = next(
+        self._decision, self._plan, self.context = next(
             lowered for lowered in self._lowered_decisions if lowered[0] is decision
         )
         self._record = None
@@ -133,11 +114,6 @@ class DecisionRecorder:
             raise RuntimeError("the call is not decided yet")
         return self._decision
 
-    @property
-    def call(self) -> Features:
-        """The features of the call."""
-        return self._call
-
     def __call__(self) -> DecisionRecord | None:
         """Return the record for the row; None if making it fails: the row is written anyway."""
         if self._record is None:
@@ -148,71 +124,53 @@ class DecisionRecorder:
         return self._record
 
     def _make_record(self) -> DecisionRecord:
-        call, plan, decision, dialect = self._call, self._plan, self._decision, self._dialect
-        prompt, turn, context = call.prompt, call.turn, self._context
+        call, plan, decision, dialect = self.call, self._plan, self._decision, self.dialect
+        prompt, turn, context = call.prompt, call.turn, self.context
+        is_tier_decided = decision is not None and decision.source != "pin"
+        if decision is not None and decision.dial_terms is not None:
+            context = replace(context, dial=decision.dial_terms)
+        signals, language, patterns, hits, classifier, score, failure = (
+            self._read_text(is_tier_decided=is_tier_decided)
+            if is_tier_decided or not call.is_unread
+            else _UNREAD_TEXT
+        )
+        has_shown_history = call.has_history and (
+            call.is_history_read or decision is None or is_tier_decided
+        )
+        members = dialect.essential_members & prompt.members
         record = DecisionRecord(
+            operation=dialect.operation,
             user_tokens=call.user_tokens,
             chars=prompt.chars,
             turns=prompt.user_turns,
             turn=None if turn == _PLAIN_TURN else turn,
             max_output=prompt.max_output,
             sampled=prompt.sampled,
+            members=tuple(sorted(members)) if members else (),
+            objects=None if call.object_place is None else "/".join(call.object_place),
+            said=None if call.options is NO_OPTIONS else _record_options(call.options),
+            scope=None if call.key is OPEN_KEY else _record_scope(call.key),
+            signals=signals,
+            language=language,
+            patterns=patterns,
+            hits=hits,
+            outcomes=call.outcomes,
+            classifier=classifier,
+            score=score,
+            failed=failure,
             doors=call.translation_checks,
+            evidence=(
+                None if _CONTEXT_FIELDS(context) == _EMPTY_CONTEXT else replace(context, at=0.0)
+            ),
+            history=call.evidence if has_shown_history else None,
             target=None if plan is None else plan.targets[0].name,
         )
-        if call.has_history and (
-            call.is_history_read or decision is None or decision.source != "pin"
-        ):
-            record = replace(record, history=call.evidence)
-        dialect_features, members = dialect.essential_members, prompt.members
-        if not dialect_features.isdisjoint(members):
-            record = replace(record, members=tuple(sorted(members & dialect_features)))
-        failure = None
-        if (
-            is_tier_decided := decision is not None and decision.source != "pin"
-        ) or not call.is_unread:
-            signals, language, patterns, hits, classifier, score, failure = self._read_text(
-                is_tier_decided=is_tier_decided
-            )
-            record = replace(
-                record,
-                signals=signals,
-                language=language,
-                patterns=patterns,
-                hits=hits,
-                classifier=classifier,
-                score=score,
-            )
-        options = None if call.options is NO_OPTIONS else _record_options(call.options)
-        scope = None if call.key is OPEN_KEY else _record_scope(call.key)
-        if decision is not None and decision.dial_terms is not None:
-            context = replace(context, dial=decision.dial_terms)
-        recorded_context = (
-            None if _CONTEXT_FIELDS(context) == _EMPTY_CONTEXT else replace(context, at=0.0)
-        )
-        has_rare_fields = (
-            options or scope or recorded_context or failure is not None or call.outcomes
-        )
-        if has_rare_fields or dialect.operation != _USUAL_OPERATION:  # only few calls have these
-            record = replace(
-                record,
-                operation=dialect.operation,
-                said=options,
-                scope=scope,
-                evidence=recorded_context,
-                failed=failure,
-                outcomes=call.outcomes,
-            )
-        if call.object_place is not None:
-            record = replace(record, objects="/".join(call.object_place))
         return record if prompt.is_plain_text else _add_rare_fields(record, prompt)
 
     def _make_rule_context(self) -> RuleContext:
-        rule_context = self._router.rules.make_context(
-            self._call, self._context, self._router.find_classifier(self._call.key)
-        )
-        rule_context.tags = frozenset(self._decision.tags if self._decision is not None else ())
-        return rule_context
+        router, call = self.router, self.call
+        classifier = router.find_classifier(call.key)
+        return RuleContext(call, router.rules.patterns, self.context, classifier)
 
     def _read_text(self, *, is_tier_decided: bool) -> _TextFindings:
         """Return what the text shows.
@@ -220,7 +178,7 @@ class DecisionRecorder:
         Mostly the decision has read the text before. If a call names its model or tier, nothing
         decides the tier, and this method reads no further than the decision did.
         """
-        call, rules = self._call, self._router.rules
+        call, rules = self.call, self.router.rules
         signals: dict[str, int | float | bool] | None = None
         language = pattern_digests = version = failure = None
         hits, score = "", None
@@ -235,9 +193,13 @@ class DecisionRecorder:
         if is_tier_decided and rules.text_rules:
             for rule in rules.text_rules:
                 if rule.hash not in call.outcomes:
-                    rule.test(self._make_rule_context())
-        if call.is_scored or (is_tier_decided and call.has_text and call.turn.is_user_turn):
-            classifier = self._router.find_classifier(call.key)
+                    rule_context = self._make_rule_context()
+                    tags = () if self._decision is None else self._decision.tags
+                    rule_context.tags = frozenset(tags)
+                    rule.test(rule_context)
+        is_classified = is_tier_decided and call.has_text and call.turn.is_user_turn
+        if is_classified or call.classifier_result is not None:
+            classifier = self.router.find_classifier(call.key)
             if classifier is not None and reads_text(classifier):
                 version = classifier.version
                 try:

@@ -4,8 +4,6 @@ A decision says if its answer is checked. The check itself is in `answer_check`.
 pure, so a replay decides the same.
 """
 
-from typing import NamedTuple
-
 import msgspec
 
 from gateway.core.call import EscalateMode, Key
@@ -16,7 +14,7 @@ from gateway.core.target import TIERS, Catalogue, Tier
 from gateway.dialects import Dialect
 from gateway.routing import model_name as model_names
 from gateway.routing import plan as plans
-from gateway.routing.call_setting import SettingValues, find_setting
+from gateway.routing.call_setting import find_setting
 from gateway.routing.classify import TraceWriter
 from gateway.routing.features import Features
 from gateway.routing.rules.compile import CompiledChoice
@@ -31,7 +29,7 @@ _FAULT_TEXTS = {
 }
 
 
-class OpenTier(NamedTuple):
+class OpenTier(msgspec.Struct, frozen=True):
     """A decided tier, and whether it may change after the answer."""
 
     tier: Tier
@@ -51,14 +49,16 @@ def decide_escalation(
     add_step: TraceWriter,
 ) -> EscalateMode:
     """Return what the gateway does about faults of the answer, and trace it if it is set."""
-    values = SettingValues(
-        bounds.escalate,
-        call.options.escalate,
-        None if choice is None else choice.escalate,
-        call.key.escalate,
-        default,
+    mode, source = find_setting(
+        "escalate",
+        guard=bounds.escalate,
+        header=call.options.escalate,
+        choice=choice,
+        choice_value=None if choice is None else choice.escalate,
+        key=call.key,
+        key_value=call.key.escalate,
+        default=default,
     )
-    mode, source = find_setting("escalate", values, choice, call.key)
     if mode == "off" or dialect.operation != _GENERATE:
         return "off"
     obstacle = _find_obstacle(mode, call, bounds, open_tier)

@@ -22,7 +22,16 @@ _RULED_REASON = "a rule names the tier"
 class EvidenceTurn:
     """The evidence of one call, and the rise that it causes."""
 
-    __slots__ = ("_add_step", "_bounds", "_call", "_items", "_last_rise", "_raises", "rise")
+    __slots__ = (
+        "_add_step",
+        "_bounds",
+        "_call",
+        "_items",
+        "_last_rise",
+        "_raises",
+        "is_shown",
+        "rise",
+    )
 
     def __init__(
         self,
@@ -44,22 +53,19 @@ class EvidenceTurn:
         self._last_rise = None if session is None else session.rise
         is_sent_again = self._last_rise is not None and self._last_rise.chars == call.prompt.chars
         self._items = call.evidence if is_read and not is_sent_again else ()
+        self.is_shown = bool(self._items)
+        """True if the history shows evidence that no earlier call has counted."""
         self.rise: EvidenceRise | None = None
         """The rise that begins with the call. If a rise continues, its turns count from zero
         again."""
 
-    @property
-    def is_shown(self) -> bool:
-        """True if the history shows evidence that no earlier call has counted."""
-        return bool(self._items)
-
     def raise_selection(self, selection: TierSelection, session_tier: Tier | None) -> TierSelection:
-        """Raise a selection to the tier above its conversation's tier, or above its own.
+        """Raise a selection, for shown evidence, to the tier above its conversation's, or its own.
 
         `session_tier` is None if the conversation has no tier that counts.
         """
         lab, tier, model, source, rule, verdict = selection
-        if not (self._items and self._raises):
+        if not self._raises:
             return selection
         if source == "rule":
             self._trace_ignored(_RULED_REASON)

@@ -1,6 +1,7 @@
 """The features of a call that a decision reads: numbers and flags, each read on first use."""
 
 from collections.abc import Container, Mapping
+from functools import cached_property
 
 from gateway.core.call import Key, RequestOptions
 from gateway.core.conversation import ConversationTurn
@@ -10,7 +11,6 @@ from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 from gateway.core.turn_evidence import TurnEvidence
 from gateway.dialects import TargetDialect, TranslatableRequest
-from gateway.dialects.conversation_start import EMPTY_START, ConversationStart
 from gateway.dialects.request_facts import EMPTY_FACTS, RequestFacts
 from gateway.routing import conversation as conversations
 from gateway.routing import turn_evidence
@@ -34,28 +34,6 @@ class Features:
     decides it by its tags, the gateway never searches its text.
     """
 
-    __slots__ = (
-        "_classifier_result",
-        "_conversation_start",
-        "_evidence",
-        "_facts",
-        "_hits",
-        "_language",
-        "_scan",
-        "_signals",
-        "_turn",
-        "_user_tokens",
-        "dialect",
-        "hints",
-        "key",
-        "object_place",
-        "options",
-        "outcomes",
-        "prompt",
-        "request",
-        "translation_checks",
-    )  # fmt: skip
-
     def __init__(
         self,
         prompt: Prompt,
@@ -74,26 +52,28 @@ class Features:
         self.object_place: ObjectPlace | None = None
         """The provider account with the objects that the call names, such as files; None if it
         names none of its own."""
+        self.has_text = bool(prompt.user)
+        """True if the last user turn has text."""
+        self.has_history = prompt.tool_loop or prompt.user_turns > 1
+        """True if the model has answered before."""
+        user = prompt.user
+        byte_count = len(user) if user.isascii() else len(user.encode("utf-8", "replace"))
+        self.user_tokens = -(-byte_count // _BYTES_PER_TOKEN)
+        """The estimated tokens of the last user turn."""
+        self.prompt_tokens = estimate_tokens(prompt)
+        """The estimated tokens of all that the model reads."""
         self._language: Language | None = None
-        self._conversation_start: ConversationStart | None = None
         self._evidence: tuple[TurnEvidence, ...] | None = None
         self._facts: RequestFacts | None = None
         self._scan: TextScan | None = None
-        self._signals: TextSignals | None = None
-        self._turn: ConversationTurn | None = None
-        self._user_tokens: int | None = None
         self._hits: tuple[Patterns, frozenset[int]] | None = None
-        self._classifier_result: tuple[Classifier, Score | None, str] | None = None
+        self.classifier_result: tuple[Classifier, Score | None, str] | None = None
+        """The last classifier that was run, its score, and the kind of error if it failed."""
         self.translation_checks: dict[str, str] = {}
         """Why a target cannot serve the call in another dialect, or empty if it can; for each
         combination that was tried."""
         self.outcomes: dict[str, bool] = {}
         """The outcomes of tested rules that read what no row keeps, by the hash of the rule."""
-
-    @property
-    def has_text(self) -> bool:
-        """True if the last user turn has text."""
-        return bool(self.prompt.user)
 
     @property
     def is_searched(self) -> bool:
@@ -111,16 +91,6 @@ class Features:
         return self._language is not None
 
     @property
-    def is_scored(self) -> bool:
-        """True if a classifier was run."""
-        return self._classifier_result is not None
-
-    @property
-    def has_history(self) -> bool:
-        """True if the model has answered before."""
-        return self.prompt.tool_loop or self.prompt.user_turns > 1
-
-    @property
     def is_history_read(self) -> bool:
         """True if the evidence was read."""
         return self._evidence is not None
@@ -132,7 +102,7 @@ class Features:
             self._scan is None
             and self._hits is None
             and self._language is None
-            and self._classifier_result is None
+            and self.classifier_result is None
             and not self.outcomes
         )
 
@@ -151,24 +121,23 @@ class Features:
 
         Raises ScoreError if the classifier fails.
         """
-        if self._classifier_result is None or self._classifier_result[0] is not classifier:
-            self._classifier_result = classifier, *self._run_classifier(classifier)
-        _, score, failure = self._classifier_result
+        if self.classifier_result is None or self.classifier_result[0] is not classifier:
+            score, failure = None, ""
+            try:
+                score = classifier.score(self.prompt.user, self.signals)
+            except Exception as error:  # noqa: BLE001 - whatever it does, a call is served
+                failure = type(error).__name__
+            self.classifier_result = classifier, score, failure
+        _, score, failure = self.classifier_result
         if score is None:
             raise ScoreError(failure)
         return score
 
-    @property
-    def scan(self) -> TextScan | TextSignals:
-        """The scan of the last user turn, for code that needs only some of its signals."""
-        return self._read_scan()
-
-    @property
+    @cached_property
     def signals(self) -> TextSignals:
-        """All signals of the last user turn."""
-        if self._signals is None:
-            self._signals = self._read_scan().signals()
-        return self._signals
+        """The signals of the last user turn."""
+        self._scan = scan_text(self.prompt.user)
+        return self._scan.signals()
 
     @property
     def text(self) -> str:
@@ -188,39 +157,12 @@ class Features:
         """The number of offered tools with different names."""
         return len(set(self.prompt.tools))
 
-    def read_turn(self) -> ConversationTurn:
-        """Read `turn`; of a large request that takes long."""
-        self._turn = conversations.read(
-            self.prompt, self.conversation_start, self.key, self.options, self.hints
-        )
-        return self._turn
-
-    @property
+    @cached_property
     def turn(self) -> ConversationTurn:
-        """The place of the call in its conversation."""
-        return self.read_turn() if self._turn is None else self._turn
-
-    @turn.setter
-    def turn(self, turn: ConversationTurn) -> None:
-        self._turn = turn
-
-    @property
-    def has_named_conversation(self) -> bool:
-        """True if the client has named the conversation: as in `turn`, but cheaper to read."""
-        if self._turn is not None:
-            return self._turn.explicit
-        return conversations.has_conversation_name(
-            self.conversation_start, self.options, self.hints
-        )
-
-    @property
-    def conversation_start(self) -> ConversationStart:
-        """The beginning of the conversation."""
-        if self._conversation_start is None:
-            self._conversation_start = (
-                EMPTY_START if self.request is None else self.request.conversation_start
-            )
-        return self._conversation_start
+        """The place of the call in its conversation. Of a large request it takes long to read."""
+        request = self.request
+        start = None if request is None else request.client.read_start(request.body)
+        return conversations.read(self.prompt, start, self.key, self.options, self.hints)
 
     @property
     def evidence(self) -> tuple[TurnEvidence, ...]:
@@ -241,20 +183,6 @@ class Features:
             self._facts = EMPTY_FACTS if self.request is None else self.request.facts
         return self._facts
 
-    @property
-    def user_tokens(self) -> int:
-        """The estimated tokens of the last user turn."""
-        if self._user_tokens is None:
-            user = self.prompt.user
-            byte_count = len(user) if user.isascii() else len(user.encode("utf-8", "replace"))
-            self._user_tokens = -(-byte_count // _BYTES_PER_TOKEN)
-        return self._user_tokens
-
-    @property
-    def prompt_tokens(self) -> int:
-        """The estimated tokens of all that the model reads."""
-        return estimate_tokens(self.prompt)
-
     def can_translate_to(self, dialect: TargetDialect) -> bool:
         """True if the call can be translated to another dialect."""
         return self.request is not None and self.request.can_translate_to(dialect)
@@ -267,23 +195,12 @@ class Features:
         """Return why a target that opens no URL cannot get the call's media; empty if it can."""
         return "" if self.request is None else self.request.find_media_problem(target)
 
-    def _read_scan(self) -> TextScan:
-        if self._scan is None:
-            self._scan = scan_text(self.prompt.user)
-        return self._scan
-
     def _find_evidence(self) -> tuple[TurnEvidence, ...]:
         if self.request is None or not self.has_history or self.turn.kind == "side":
             return ()
         return turn_evidence.find_evidence(
             self.request.history, self.prompt.user, is_loop=self.turn.loop
         )
-
-    def _run_classifier(self, classifier: Classifier) -> tuple[Score | None, str]:
-        try:
-            return classifier.score(self.prompt.user, self.signals), ""
-        except Exception as error:  # noqa: BLE001 - whatever it does, a call is served
-            return None, type(error).__name__
 
 
 def estimate_tokens(prompt: Prompt) -> int:

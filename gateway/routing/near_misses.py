@@ -169,8 +169,8 @@ _NUMBER_READERS: Mapping[str, Callable[[RuleContext], float]] = {
     "images": attrgetter("call.prompt.images"),
     "files": attrgetter("call.prompt.files"),
     "audio": attrgetter("call.prompt.audio"),
-    "code": attrgetter("call.scan.total_code"),
-    "maths": attrgetter("call.scan.maths"),
+    "code": attrgetter("call.signals.total_code"),
+    "maths": attrgetter("call.signals.maths"),
 }
 _TEXT_READERS: Mapping[str, Callable[[RuleContext], str]] = {
     "language": attrgetter("call.language"),

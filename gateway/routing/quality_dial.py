@@ -63,7 +63,7 @@ class ReferenceSet:
 _READ_WORTHS = jsonio.make_reader(list[Worth])
 
 
-class CallQuality(NamedTuple):
+class CallQuality(msgspec.Struct, frozen=True):
     """The quality that a call must keep, with the costs and terms to choose a tier by."""
 
     share: float
@@ -151,7 +151,9 @@ def find_costs(
             costs.append(None)
             continue
         price = targets[0].price
-        rate = None if price is None else price.find_in_force(timestamp).find_rates(0).output
+        if price is not None and (price.later or price.hours):
+            price = price.find_standard(timestamp)
+        rate = None if price is None else price.rates.output
         if rate is None:
             return None
         costs.append(float(rate) * tokens / 1e6)
@@ -207,16 +209,15 @@ def choose_tier(
 
     Without a `quality_price`, the shipped reference set gives it.
     """
-    tiers = [tier for tier, cost in zip(TIERS, costs, strict=True) if cost is not None]
-    if share <= ALWAYS_FAST:
-        return tiers[0]
-    if share >= ALWAYS_REASONING:
-        return tiers[-1]
+    if not ALWAYS_FAST < share < ALWAYS_REASONING:
+        tiers = [tier for tier, cost in zip(TIERS, costs, strict=True) if cost is not None]
+        return tiers[0] if share <= ALWAYS_FAST else tiers[-1]
     if quality_price is None:
         quality_price = find_quality_price(costs, share)
     return TIERS[_choose(worth, weigh_costs(costs), quality_price)]
 
 
+@lru_cache(maxsize=256)
 def weigh_costs(costs: TierCosts) -> TierWeights:
     """Return the weight of each tier's cost, which the price of quality multiplies.
 
@@ -296,5 +297,6 @@ def _choose(worth: Worth, weights: TierWeights, price: float) -> int:
     """Return the tier that is worth most at a price of quality; the cheapest if several tie."""
     known_weights = [(weight, tier) for tier, weight in enumerate(weights) if weight is not None]
     if price == math.inf:
-        return min(known_weights, key=lambda it: (it[0], -worth[it[1]]))[1]
-    return max(known_weights, key=lambda it: (worth[it[1]] - price * it[0], -it[0]))[1]
+        return min([(weight, -worth[tier], tier) for weight, tier in known_weights])[-1]
+    values = [(price * weight - worth[tier], weight, tier) for weight, tier in known_weights]
+    return min(values)[-1]

@@ -5,6 +5,7 @@ keeps.
 """
 
 from collections.abc import Container, Iterator
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -47,8 +48,6 @@ _SIGNAL_NAMES = frozenset(TextSignals.__struct_fields__)
 class RecordedFeatures(Features):
     """The features in a row. Raises MissingFeatureError if a decision needs what the row lacks."""
 
-    __slots__ = ("assumes_translation", "client_dialect", "record")
-
     def __init__(self, row: FinalRow | ReplayRow, record: DecisionRecord) -> None:
         """`record` is that of `row`.
 
@@ -89,16 +88,13 @@ class RecordedFeatures(Features):
         self.assumes_translation = False
         """True if the replay assumed, without trying it, that a target can serve a translated
         call."""
+        self.has_text = record.user_tokens > 0
+        self.user_tokens = record.user_tokens
         self.turn = record.turn or ConversationTurn()
         self.translation_checks = dict(record.doors)
         if record.signals is not None:
             signals = {n: v for n, v in record.signals.items() if n in _SIGNAL_NAMES}
-            self._signals = TextSignals(**signals)  # type: ignore[arg-type]
-
-    @property
-    def has_text(self) -> bool:
-        """True if the last user turn had text."""
-        return self.record.user_tokens > 0
+            self.signals = TextSignals(**signals)  # type: ignore[arg-type]
 
     @property
     def text(self) -> str:
@@ -144,26 +140,14 @@ class RecordedFeatures(Features):
         """The number of offered tools with different names."""
         return len(self.record.tools) + self.record.more_tools
 
-    @property
-    def user_tokens(self) -> int:
-        """The estimated tokens of the last user turn."""
-        return self.record.user_tokens
-
     def find_outcome(self, rule: str) -> bool | None:
         """Return the recorded outcome of a rule, by its hash; None if the row has none."""
         return self.record.outcomes.get(rule)
 
-    @property
-    def scan(self) -> TextSignals:
-        """The recorded signals. Raises MissingFeatureError if the row has none."""
-        return self.signals
-
-    @property
+    @cached_property
     def signals(self) -> TextSignals:
         """The recorded signals. Raises MissingFeatureError if the row has none."""
-        if self._signals is None:
-            raise MissingFeatureError(_MISSING_TEXT)
-        return self._signals
+        raise MissingFeatureError(_MISSING_TEXT)
 
     def match_patterns(self, patterns: Patterns) -> Container[int]:
         """Return the recorded patterns of the text; raises for a pattern that was not searched."""

@@ -18,6 +18,7 @@ from gateway.routing import capabilities, refusals, unlisted_models, visible_mod
 from gateway.routing.balance_trace import list_balance_steps
 from gateway.routing.features import Features
 from gateway.routing.rules.compile import RuleSet
+from gateway.routing.rules.context import RuleContext
 from gateway.routing.rules.guards import evaluate_guards
 from gateway.routing.rules.traffic import format_arms
 from gateway.routing.unlisted_models import UnlistedModel
@@ -47,7 +48,7 @@ def decide(
     if call.options.tier is not None:
         reason = "x-tiergate-tier: an embedding model has no tier"
         steps.append(TraceStep(step="embed", matched=False, effect="ignored", reason=reason))
-    rule_context = rules.make_context(call, context)
+    rule_context = RuleContext(call, rules.patterns, context)
     bounds = evaluate_guards(rules, rule_context)
     steps += [*bounds.steps, *rule_context.list_steps()]
     if bounds.refuse is not None:

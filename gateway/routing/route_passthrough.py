@@ -16,6 +16,7 @@ from gateway.core.target import Catalogue, Target, Targets, Tier
 from gateway.routing import capabilities, refusals
 from gateway.routing.features import Features
 from gateway.routing.rules.compile import RuleSet
+from gateway.routing.rules.context import RuleContext
 from gateway.routing.rules.guards import GuardBounds, evaluate_guards
 from gateway.routing.rules.traffic import format_arms
 from gateway.routing.unlisted_models import VIRTUAL_NAMES, find_all
@@ -85,7 +86,7 @@ def decide(
     Without `checks_tier` limits on tiers do not apply: the client has not chosen the model.
     """
     endpoint = choice.endpoint
-    rule_context = rules.make_context(call, EMPTY_CONTEXT)
+    rule_context = RuleContext(call, rules.patterns, EMPTY_CONTEXT)
     bounds = evaluate_guards(rules, rule_context)
     if bounds.refuse is not None:
         raise ProblemError(Problem(kind="not_allowed", message=bounds.refuse))

@@ -19,7 +19,7 @@ from gateway.routing import plan as plans
 from gateway.routing import route_embeddings, unlisted_models
 from gateway.routing.affinity import UPGRADE_THRESHOLD, SessionAffinity, TierSelection
 from gateway.routing.balance_trace import list_balance_steps
-from gateway.routing.call_setting import SettingValues, find_setting
+from gateway.routing.call_setting import find_setting
 from gateway.routing.classifier import heuristic
 from gateway.routing.classify import classify
 from gateway.routing.escalation import OpenTier, decide_escalation
@@ -110,9 +110,11 @@ def decide(
         model_names.read(call, router.catalogue) if plan_key is None else plan_key.requested_model
     )
     trace.add_steps(requested_model.steps)
-    rule_context = router.rules.make_context(call, context, router.find_classifier(call.key))
+    classifier = router.find_classifier(call.key)
+    rule_context = RuleContext(call, router.rules.patterns, context, classifier)
     bounds = evaluate_guards(router.rules, rule_context)
-    if bounds.steps or context.ceiling is not None:
+    is_bounded = bool(bounds.steps) or context.ceiling is not None
+    if is_bounded:
         bounds = _apply_bounds(bounds, context.ceiling, trace)
     if requested_model.unlisted_model is not None:
         trace.add_steps(rule_context.list_steps())
@@ -127,43 +129,47 @@ def decide(
         bounds,
         context.seat,
         trace.add,
-        is_read=is_open and (router.evidence or router.rules.reads_evidence),
+        is_read=is_open and call.has_history and (router.evidence or router.rules.reads_evidence),
         raises=router.evidence,
     )
-    session_affinity = None
+    session_affinity = selection = choice = seat_arm = classified = None
     if context.seat is not None:
         session_affinity = SessionAffinity(
             router.catalogue, strategy, router.upgrade_threshold,
             call, requested_model, bounds, context, dialect,
         )  # fmt: skip
-    choice = None
-    selection = _keep_session(
-        router, session_affinity, evidence, rule_context, requested_model, context, bounds, trace
-    )
-    is_seat_kept = selection is not None
+        selection = _keep_session(
+            router,
+            session_affinity,
+            evidence,
+            rule_context,
+            requested_model,
+            context,
+            bounds,
+            trace,
+        )
+        # No choice was tested if the session is kept, so the conversation keeps its arm.
+        seat_arm = None if selection is None else context.seat.arm
     if selection is None and requested_model.tier is None:
         choice = _find_choice(router.rules.choices, rule_context)
-    trace.add_steps(rule_context.list_steps())
-    dial_terms = None
+    if rule_steps := rule_context.list_steps():
+        trace.add_steps(rule_steps)
     if selection is None:
         selection = _select_tier(
             router, rule_context, requested_model, choice, context, bounds, trace
         )
         classified = selection[-1]
-        dial_terms = None if classified is None else classified.dial_terms
-        selection = evidence.raise_selection(
-            selection, None if session_affinity is None else session_affinity.tier
-        )
+        if evidence.is_shown:
+            selection = evidence.raise_selection(
+                selection, None if session_affinity is None else session_affinity.tier
+            )
         if session_affinity is not None:
             selection, choice = session_affinity.weigh(
                 selection, choice, trace.add, has_evidence=evidence.rise is not None
             )
     lab, tier, model, source, rule, verdict = selection
-    arm = format_arms(rule_context.arms)
-    if is_seat_kept and context.seat is not None:
-        arm = context.seat.arm or arm  # no choice was tested, so the conversation keeps its arm
     plan_request = lab, tier, model, source == "pin"
-    if plan_key is not None and bounds.is_free:
+    if plan_key is not None and not is_bounded:
         lab, tier, model, plan = plan_key.plan(router.catalogue, plan_request, call, dialect, trace)
     else:
         lab, tier, model, plan = plans.plan(
@@ -184,13 +190,13 @@ def decide(
         source=source,
         model=model,
         rule=rule,
-        arm=arm,
+        arm=seat_arm or format_arms(rule_context.arms),
         guards=bounds.names if bounds.steps else (),
         confidence=None if verdict is None or source == "seat" else verdict.confidence,
         classified_tier=None if verdict is None else verdict.tier,
         score=None if verdict is None else verdict.score,
         thresholds=None if verdict is None else verdict.thresholds,
-        dial_terms=dial_terms,
+        dial_terms=None if classified is None else classified.dial_terms,
         family=requested_model.family,
         switch=switch,
         account=account,
@@ -211,7 +217,7 @@ def decide(
 
 def _keep_session(
     router: Router,
-    session_affinity: SessionAffinity | None,
+    session_affinity: SessionAffinity,
     evidence: EvidenceTurn,
     rule_context: RuleContext,
     requested_model: RequestedModel,
@@ -220,8 +226,6 @@ def _keep_session(
     trace: Trace,
 ) -> TierSelection | None:
     """Return the selection of a conversation that stays, or that evidence raises; else None."""
-    if session_affinity is None:
-        return None
     session = session_affinity.staying_session
     if session is None or not evidence.is_shown:
         return session_affinity.keep_session(trace.add)
@@ -275,8 +279,18 @@ def _add_last_steps(
     trace: Trace,
 ) -> CompleteMode:
     """Return what the gateway does if the answer breaks off; add that and the balance of equals."""
-    trace.add_steps(list_balance_steps(plan))
-    complete, source = decide_completion(router.complete, call, bounds, choice)
+    if balance_steps := list_balance_steps(plan):
+        trace.add_steps(balance_steps)
+    complete, source = find_setting(
+        "complete",
+        guard=bounds.complete,
+        header=call.options.complete,
+        choice=choice,
+        choice_value=None if choice is None else choice.complete,
+        key=call.key,
+        key_value=call.key.complete,
+        default=router.complete,
+    )
     if complete != "off":
         trace.add("complete", source, complete)
     return complete
@@ -291,20 +305,6 @@ def _apply_bounds(bounds: GuardBounds, ceiling: Tier | None, trace: Trace) -> Gu
         return bounds
     trace.add("budget", f"a budget allows at most {ceiling}", f"at most {ceiling}")
     return bounds.with_ceiling(ceiling)
-
-
-def decide_completion(
-    default: CompleteMode, call: Features, bounds: GuardBounds, choice: CompiledChoice | None = None
-) -> tuple[CompleteMode, str]:
-    """Return what the gateway does if an answer breaks off, and the source of that setting."""
-    values = SettingValues(
-        bounds.complete,
-        call.options.complete,
-        None if choice is None else choice.complete,
-        call.key.complete,
-        default,
-    )
-    return find_setting("complete", values, choice, call.key)
 
 
 def _select_tier(
@@ -326,7 +326,7 @@ def _select_tier(
     if choice is None:
         if router.rules.choices:
             trace.add("rule", f"none of {len(router.rules.choices)} choices", matched=False)
-        return _classify(router, rule_context.call, lab, context, bounds, trace)
+        return _classify(router, rule_context, lab, context, bounds, trace)
     if choice.lab is not None and not requested_model.is_lab_named:
         lab = choice.lab
     endpoint = _find_endpoint(router, choice, lab, requested_model)
@@ -342,7 +342,7 @@ def _select_tier(
         return endpoint.lab, endpoint.tier, model, "rule", choice.name, None
     if choice.tier is not None:
         return lab, choice.tier, None, "rule", choice.name, None
-    return _classify(router, rule_context.call, lab, context, bounds, trace)
+    return _classify(router, rule_context, lab, context, bounds, trace)
 
 
 def _find_choice(
@@ -371,7 +371,7 @@ def _find_endpoint(
 
 def _classify(
     router: Router,
-    call: Features,
+    rule_context: RuleContext,
     lab: str,
     context: DecisionContext,
     bounds: GuardBounds,
@@ -381,8 +381,9 @@ def _classify(
         context = msgspec.structs.replace(
             context, nearest=None, uncompared=None, judged=None, unjudged=None
         )
+    call = rule_context.call
     verdict = classify(
-        router.find_classifier(call.key),
+        rule_context.classifier,
         call,
         context,
         trace.add,

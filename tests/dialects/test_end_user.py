@@ -52,7 +52,7 @@ def test_each_dialect_has_its_own_member_for_the_end_user(
     """Gemini has none: its clients send the header alone."""
     dialect = OPERATIONS[operation]
     body = dialect.read(json.dumps({**BODIES[operation], **members}).encode())
-    assert dialect.read_end_user(body) == user
+    assert dialect.read_end_user(body.outline) == user
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from gateway.core import jsonio
 from gateway.core.errors import ProblemError
 from gateway.dialects import ANTHROPIC_MESSAGES, OPENAI_CHAT, OPENAI_RESPONSES, parse
-from gateway.dialects.base import Dialect, LazyObject, RequestBody
+from gateway.dialects.base import Dialect, RequestBody
 from tests.routing import world
 
 TARGET = world.LITE
@@ -74,7 +74,7 @@ def test_repeated_claude_code_tools_are_read_from_the_cache() -> None:
             metadata={"user_id": "u_session_1"}, system=[{"type": "text", "text": "s"}],
         )  # fmt: skip
         request = ANTHROPIC_MESSAGES.read(raw)
-        assert isinstance(request.parsed, LazyObject) == (at > 1)
+        assert (request.whole is not None) == (at > 1)
         expected = read_uncached(raw, ANTHROPIC_MESSAGES)
         assert (request.prompt, request.value) == (expected.prompt, expected.value)
         assert request.prompt.hosted_tools
@@ -109,15 +109,15 @@ def test_repeated_codex_tools_are_read_from_the_cache() -> None:
     for at in range(4):
         raw = codex(f"words {at}", max_output_tokens=9)
         request, expected = OPENAI_RESPONSES.read(raw), read_uncached(raw, OPENAI_RESPONSES)
-        assert isinstance(request.parsed, LazyObject) == (at > 1)
+        assert (request.whole is not None) == (at > 1)
         assert OPENAI_RESPONSES.read_start(request) == OPENAI_RESPONSES.read_start(expected)
         assert OPENAI_RESPONSES.write(request, TARGET) == OPENAI_RESPONSES.write(expected, TARGET)
         request_without, expected_without = (
             request.without_member("store"),
             expected.without_member("store"),
         )
-        assert isinstance(request_without.parsed, LazyObject) == (at > 1)
-        assert not isinstance(request.parsed, LazyObject) or request.parsed._value is None
+        assert (request_without.whole is not None) == (at > 1)
+        assert request.whole is None or request.whole._value is None
         assert (request_without.raw, request_without.value, request_without.outline.keys()) == (expected_without.raw, expected_without.value, expected_without.outline.keys())  # fmt: skip
         assert (request.prompt, request.value) == (expected.prompt, expected.value)
 
@@ -128,10 +128,10 @@ def test_tools_offered_in_the_input_are_compared_with_all_cached_tools() -> None
     more = {"type": "additional_tools", "role": "developer", "tools": [*again, {"type": "x"}]}
     for at in range(4):
         raw = codex(f"words {at}")
-        assert isinstance(OPENAI_RESPONSES.read(raw).parsed, LazyObject) == (at > 1)
+        assert (OPENAI_RESPONSES.read(raw).whole is not None) == (at > 1)
     raw = codex("more", more)
     request = OPENAI_RESPONSES.read(raw)
-    assert isinstance(request.parsed, LazyObject)
+    assert request.whole is not None
     assert request.prompt == read_uncached(raw, OPENAI_RESPONSES).prompt
     assert len(request.prompt.tools) == len(set(request.prompt.tools)) == 24
     bare = OPENAI_RESPONSES.read(jsonio.dumps({"model": "m", "input": [more]}))
@@ -147,20 +147,20 @@ def test_the_native_path_never_parses_the_cached_tools() -> None:
         dialect.write(request, TARGET)
         dialect.read_start(request)
         dialect.asks_usage(request)
-        assert isinstance(request.parsed, LazyObject)
-        assert request.parsed._value is None
+        assert request.whole is not None
+        assert request.whole._value is None
 
 
 def test_tools_are_cached_from_their_second_appearance_on() -> None:
     raw = body(tools())
-    assert [isinstance(OPENAI_CHAT.read(raw).parsed, LazyObject) for _ in range(4)] == [0, 0, 1, 1]
-    assert not isinstance(OPENAI_CHAT.read(body(tools(name="g"))).parsed, LazyObject)
+    assert [OPENAI_CHAT.read(raw).whole is not None for _ in range(4)] == [0, 0, 1, 1]
+    assert OPENAI_CHAT.read(body(tools(name="g"))).whole is None
 
 
 @pytest.mark.parametrize("size", [1, 3])
 def test_short_tools_are_never_cached(size: int) -> None:
     raw = body(tools(size, description="", parameters={}), "x" * 5_000)
-    assert not any(isinstance(OPENAI_CHAT.read(raw).parsed, LazyObject) for _ in range(4))
+    assert all(OPENAI_CHAT.read(raw).whole is None for _ in range(4))
 
 
 def test_a_name_too_long_for_the_cache_keeps_its_full_length() -> None:
@@ -209,7 +209,7 @@ def test_the_last_of_two_equal_names_counts() -> None:
         OPENAI_CHAT.read(raw)
     twice = raw[:-1] + b',"model":"other"}'
     request = OPENAI_CHAT.read(twice)
-    assert not isinstance(request.parsed, LazyObject)
+    assert request.whole is None
     assert request.prompt.model == request.value["model"] == "other"
     assert request.value is request.value  # read once
 
@@ -219,5 +219,5 @@ def test_a_body_with_known_tools_is_read_in_full_once() -> None:
     for _ in range(2):
         OPENAI_CHAT.read(raw)
     request = OPENAI_CHAT.read(raw)
-    assert isinstance(request.parsed, LazyObject)
+    assert request.whole is not None
     assert request.value is request.value

@@ -84,6 +84,7 @@ def test_a_tool_result_is_no_turn_but_text_typed_beside_it_is() -> None:
     assert not user_text.add_turn([], has_tool_result=True)
     assert user_text.injected_text == ""
     assert user_text.add_turn(["b", REMIND], has_tool_result=True)
+    user_text.close()
     assert (user_text.turn_count, user_text.text) == (2, "b")
     assert not user_text.add_turn([REMIND])
     user_text.add_answer()
@@ -124,11 +125,7 @@ def test_a_turn_of_one_text_reads_as_any_other_turn(text: str) -> None:
     short, long = UserText(), UserText()
     for _ in range(2):
         assert short.add_text(text) == long.add_turn([text])
-        assert (short.turn_count, short.injected_text, short.text) == (
-            long.turn_count,
-            long.injected_text,
-            long.text,
-        )
+        assert short == long
     short.close()
     long.close()
     assert (short.turn_count, short.injected_text, short.text) == (

@@ -9,6 +9,7 @@ from gateway.core.target import TIERS
 from gateway.dialects import OPENAI_CHAT
 from gateway.routing.router import Router, decide
 from gateway.routing.rules.compile import compile_rules
+from gateway.routing.rules.context import RuleContext
 from gateway.routing.rules.guards import GuardBounds, evaluate_guards
 from gateway.settings.schema.rules import GuardPart
 from tests.routing import world
@@ -48,7 +49,8 @@ def test_any_order_of_guards_gives_the_same_bounds(seed: int) -> None:
     for _ in range(4):
         rules = compile_rules(written, [])
         bounds = [
-            meaning(evaluate_guards(rules, rules.make_context(call, at))) for call, at in calls
+            meaning(evaluate_guards(rules, RuleContext(call, rules.patterns, at)))
+            for call, at in calls
         ]
         first = first or bounds
         assert bounds == first
@@ -75,7 +77,7 @@ def test_all_matching_guards_together_bound_the_requested_model(seed: int) -> No
     for _ in range(12):
         call, at = dice.call(), dice.at()
         call.prompt = world.call(model=dice.pick(PINS)).prompt
-        view = router.rules.make_context(call, at)
+        view = RuleContext(call, router.rules.patterns, at)
         bounds = evaluate_guards(router.rules, view)
         hits = [guard.definition for guard in router.rules.guards if guard.test(view)]
         refusals = [part.refuse for part in hits if part.refuse is not None]

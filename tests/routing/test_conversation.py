@@ -52,9 +52,7 @@ def read_turn(
     call = features.read(
         parsed.prompt, dialect, key, steer, TranslatableRequest(wire, parsed), head.hints
     )
-    named = call.has_named_conversation
     assert call.turn is call.turn
-    assert named is call.has_named_conversation is call.turn.explicit
     return call.turn
 
 

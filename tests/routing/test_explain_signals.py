@@ -28,5 +28,5 @@ def test_every_signal_has_a_description() -> None:
     assert call.signals.greeting
     values = dict.fromkeys(TextSignals.__struct_fields__, 1)
     all_signals = msgspec.convert(values, TextSignals, strict=False)
-    call._signals = all_signals
+    call.signals = all_signals
     assert explain_signals.describe_signals(call) == msgspec.structs.asdict(all_signals)

@@ -181,7 +181,7 @@ class RuleTrial:
     def is_refuted(self, item: Mistake, call: Features, at: DecisionContext) -> bool:
         """True if a call shows that a finding is wrong."""
         rules = self.router.rules
-        view = rules.make_context(call, at, self.router.classifier)
+        view = RuleContext(call, rules.patterns, at, self.router.classifier)
         bounds = evaluate_guards(rules, view)
         rule, _, field = item.path.partition(".")
         kind, _, number = rule.removesuffix("]").partition("[")
@@ -211,7 +211,7 @@ def _holds(config: Config, path: str, view: RuleContext) -> bool:
     for name, number in re.findall(r"(\w+)|\[(\d+)\]", path):
         at = at[int(number)] if number else getattr(at, {"not": "not_"}.get(name, name))
     alone = compile_rules([], [ChoicePart(name="part", when=at, tier="fast")])
-    own = alone.make_context(view.call, view.decision_context, HeuristicClassifier())
+    own = RuleContext(view.call, alone.patterns, view.decision_context, HeuristicClassifier())
     own.tags = view.tags
     return alone.choices[0].test(own)
 

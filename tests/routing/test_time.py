@@ -8,6 +8,7 @@ import pytest
 from gateway.core.decision_context import DecisionContext
 from gateway.dialects import OPENAI_CHAT
 from gateway.routing.router import decide
+from gateway.routing.rules.context import RuleContext
 from tests.routing import world
 from tests.routing.world import Json
 
@@ -17,7 +18,7 @@ BERLIN = ZoneInfo("Europe/Berlin")
 def matches(time: Json, at: datetime) -> bool:
     rules = world.rules(choices=[{"when": {"time": time}, "tier": "fast"}])
     return rules.choices[0].test(
-        rules.make_context(world.call(), DecisionContext(at=at.timestamp()))
+        RuleContext(world.call(), rules.patterns, DecisionContext(at=at.timestamp()))
     )
 
 

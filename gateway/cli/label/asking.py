@@ -34,6 +34,7 @@ from gateway.pipeline.subrequest import restrict_key, serve_subrequest
 from gateway.routing.features import estimate_tokens
 from gateway.routing.quality_dial import EXPECTED_OUTPUT_TOKENS
 from gateway.routing.router import Router
+from gateway.routing.rules.context import RuleContext
 from gateway.routing.rules.guards import GuardBounds, evaluate_guards
 from gateway.runtime.build import BuiltConfig
 from gateway.runtime.composition import Gateway
@@ -123,9 +124,9 @@ class LabelEngine:
         """
         router, features, context = self.router, prompt.features, DecisionContext(at=time.time())
         rules = router.rules
-        bounds = evaluate_guards(
-            rules, rules.make_context(features, context, router.find_classifier(prompt.key))
-        )
+        classifier = router.find_classifier(prompt.key)
+        rule_context = RuleContext(features, rules.patterns, context, classifier)
+        bounds = evaluate_guards(rules, rule_context)
         if bounds.refuse is not None:
             raise NotAskedError("a guard refuses it")
         if bounds.no_judge:

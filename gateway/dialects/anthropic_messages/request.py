@@ -299,7 +299,7 @@ def _wants_json_schema(value: dict[str, Json]) -> bool:
 def read_start(body: RequestBody) -> ConversationStart:
     """Return how the conversation begins; malformed members count as absent."""
     value = body.outline
-    user = read_end_user(body)
+    user = read_end_user(value)
     session = _find_session(user)
     return ConversationStart(
         system=conversation_start.cut_system(
@@ -323,9 +323,9 @@ def read_facts(body: RequestBody) -> RequestFacts:
     )
 
 
-def read_end_user(body: RequestBody) -> str:
+def read_end_user(value: dict[str, Json]) -> str:
     """Return `metadata.user_id`; empty if it is missing or no text."""
-    metadata = body.outline.get("metadata")
+    metadata = value.get("metadata")
     user = metadata.get("user_id") if isinstance(metadata, dict) else None
     return user if isinstance(user, str) else ""
 

@@ -81,7 +81,7 @@ def write_token_count(tokens: int) -> bytes:
 
 def _decode_request(body: RequestBody) -> CanonicalRequest:
     inner = get_object(body.value, _INNER_REQUEST)
-    return decode_request(msgspec.structs.replace(body, parsed=inner) if inner else body)
+    return decode_request(msgspec.structs.replace(body, outline=inner) if inner else body)
 
 
 def _wrap_request(value: Object, target: Target) -> Object:

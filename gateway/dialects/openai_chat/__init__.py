@@ -61,7 +61,7 @@ DIALECT = Dialect(
     read_problem=errors.read_problem,
     read_start=request.read_start,
     read_facts=request.read_facts,
-    read_end_user=lambda body: find_end_user(body.outline),
+    read_end_user=find_end_user,
     read_history=history.read,
     translation=TRANSLATION,
 )

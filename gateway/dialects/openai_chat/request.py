@@ -1,7 +1,7 @@
 """Native requests: read once for routing, written with changes to top-level members only."""
 
 from collections.abc import Iterator
-from itertools import islice
+from functools import partial
 
 import msgspec
 
@@ -104,11 +104,6 @@ def _learn_names(names: tuple[str, ...]) -> _MemberNames:
     return member_names
 
 
-def read(raw: bytes) -> RequestBody:
-    """Read a request body. Raises ProblemError: invalid_json, or invalid_request with the field."""
-    return parse(raw, _read_prompt, "tools")
-
-
 def _read_prompt(value: dict[str, Json], members: jsonio.Members) -> Prompt:
     model = value.get("model")
     if not isinstance(model, str) or not model:
@@ -144,11 +139,15 @@ def _read_prompt(value: dict[str, Json], members: jsonio.Members) -> Prompt:
         audio=facts.audio,
         is_unsized=facts.is_unsized,
         max_output=_read_cap(value) if member_names.has_cap else None,
-        sampled=temperature is not None and isinstance(temperature, _NUMBER) and temperature > 0,
-        zero_temperature=is_zero(temperature),
+        sampled=isinstance(temperature, _NUMBER) and temperature > 0,
+        zero_temperature=temperature is not None and is_zero(temperature),
         members=member_names.members,
     )
     return _read_rare_members(prompt, value, members) if member_names.has_rare else prompt
+
+
+read = partial(parse, read_prompt=_read_prompt, long_member="tools")
+"""Read a request body. Raises ProblemError: invalid_json, or invalid_request with the field."""
 
 
 def _read_rare_members(prompt: Prompt, value: dict[str, Json], members: jsonio.Members) -> Prompt:
@@ -196,17 +195,17 @@ def _make_messages_api_error(name: str) -> ProblemError:
     return invalid_request(message, name)
 
 
-class _MessageFacts:
+class _MessageFacts(msgspec.Struct):
     """Facts of all messages of a request."""
 
-    __slots__ = (
-        "audio", "chars", "files", "image_bytes", "images", "is_unsized", "tool_loop", "user_text",
-    )  # fmt: skip
-
-    def __init__(self) -> None:
-        self.user_text = UserText()
-        self.tool_loop = self.is_unsized = False
-        self.chars = self.images = self.image_bytes = self.files = self.audio = 0
+    user_text: UserText = msgspec.field(default_factory=UserText)
+    tool_loop: bool = False
+    is_unsized: bool = False
+    chars: int = 0
+    images: int = 0
+    image_bytes: int = 0
+    files: int = 0
+    audio: int = 0
 
     def read_all(self, messages: list[Json]) -> None:
         """Read the messages. Raises ProblemError if one is no object."""
@@ -454,7 +453,7 @@ def read_start(body: RequestBody) -> ConversationStart:
             break
     named = "session_id" in value or "prompt_cache_key" in value
     return ConversationStart(
-        system=_read_system(messages),
+        system=conversation_start.cut_system(_list_system(messages)),
         first_text=first or conversation_start.find_first_text(_list_user_turns(messages)),
         name_and_member=_find_name(value) if named else None,
         user=conversation_start.find_end_user(value),
@@ -476,12 +475,6 @@ def _find_name(value: dict[str, Json]) -> tuple[str, str] | None:
     """Return the name of the conversation, and its member; OpenRouter's is session_id."""
     return conversation_start.find_name(value, "session_id") or conversation_start.find_cache_key(
         value
-    )
-
-
-def _read_system(messages: list[dict[str, Json]]) -> tuple[str, ...]:
-    return conversation_start.cut_system(
-        list(islice(_list_system(messages), conversation_start.MAX_BLOCKS))
     )
 
 

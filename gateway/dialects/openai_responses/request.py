@@ -7,7 +7,7 @@ stored: OpenAI keeps its answer for a while, so an equal request may get that sa
 """
 
 from collections.abc import Iterator
-from itertools import islice
+from functools import partial
 
 import msgspec
 
@@ -191,11 +191,6 @@ def is_reference(item: dict[str, Json]) -> bool:
     return kind == REFERENCE or (kind is None and "id" in item and {*item} <= {"id", "type"})
 
 
-def read(raw: bytes) -> RequestBody:
-    """Read a request body. Raises ProblemError: invalid_json, or invalid_request with the field."""
-    return parse(raw, _read_prompt, "tools")
-
-
 def _read_prompt(value: dict[str, Json], members: jsonio.Members) -> Prompt:
     model, summary = _read_required(value)
     user_text, temperature, output_cap = (
@@ -231,6 +226,10 @@ def _read_prompt(value: dict[str, Json], members: jsonio.Members) -> Prompt:
         return prompt
     tools = value.get("tools")
     return _add_rare_members(prompt, value, members, tools if isinstance(tools, list) else [])
+
+
+read = partial(parse, read_prompt=_read_prompt, long_member="tools")
+"""Read a request body. Raises ProblemError: invalid_json, or invalid_request with the field."""
 
 
 def _with_tools(value: dict[str, Json], members: jsonio.Members) -> dict[str, Json]:
@@ -369,9 +368,7 @@ def read_start(body: RequestBody) -> ConversationStart:
     """
     value = body.outline
     return ConversationStart(
-        system=conversation_start.cut_system(
-            list(islice(_list_system(value), conversation_start.MAX_BLOCKS))
-        ),
+        system=conversation_start.cut_system(_list_system(value)),
         first_text=conversation_start.find_first_text(_list_user_texts(value)),
         name_and_member=_find_codex_session(value.get("client_metadata"))
         or conversation_start.find_cache_key(value)

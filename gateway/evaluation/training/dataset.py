@@ -87,15 +87,15 @@ def _make_row(
 ) -> TrainingRow:
     scan = TextScan(label.prompt)
     signals = scan.signals()
-    places, numbers = text_features.read_features(scan, signals)
+    features = text_features.read_features(scan, signals)
     return TrainingRow(
         source=label.source or "labels",
         fast=fast,
         smart=smart,
         reasoning=reasoning,
         tier=tier,
-        places=frozenset(places),
-        numbers=tuple(numbers),
+        places=frozenset(features.places),
+        numbers=tuple(features.numbers),
         signals=signals,
     )
 

@@ -69,22 +69,17 @@ def _select_end_signs(lower_text: bytes, words: bytes) -> bytes:
     tail_start = len(shape) - _TAIL_CHARS
     head_words = shape.count(b" a", 0, _HEAD_CHARS) + shape.startswith(b"a")
     tail_words = shape.count(b" a", tail_start)
-    cut_word_signs = b""
+    cut_words = []
     if shape[_HEAD_CHARS - 1] == shape[_HEAD_CHARS] == _LETTER_BYTE:
         head_words -= 1
-        cut_word_signs = _find_sign(lower_text[shape.rfind(b" ", 0, _HEAD_CHARS) + 1 : _HEAD_CHARS])
+        cut_words.append(lower_text[shape.rfind(b" ", 0, _HEAD_CHARS) + 1 : _HEAD_CHARS])
     if shape[tail_start] == _LETTER_BYTE:
         if shape[tail_start - 1] == _LETTER_BYTE:
-            cut_word_signs += _find_sign(
-                lower_text[tail_start:].translate(_LETTER_TABLE).partition(b" ")[0]
-            )
+            cut_words.append(lower_text[tail_start:].translate(_LETTER_TABLE).partition(b" ")[0])
         else:
             tail_words += 1
+    cut_word_signs = bytes(map(WORD_SIGNS.get, cut_words, _ZEROS))
     return words[:head_words] + words[len(words) - tail_words :] + cut_word_signs
-
-
-def _find_sign(word: bytes) -> bytes:
-    return bytes((WORD_SIGNS.get(word, 0),))
 
 
 def _choose_from_signs(words: bytes) -> Language | None:

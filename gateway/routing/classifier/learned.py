@@ -9,7 +9,8 @@ unfamiliar text.
 from functools import cached_property
 from math import exp, log, sqrt, sumprod
 from operator import itemgetter
-from typing import NamedTuple
+
+import msgspec
 
 from gateway.core.decision_context import Score, Thresholds
 from gateway.routing.classifier import heuristic, text_features
@@ -23,7 +24,7 @@ _MIN_REPORTED_EFFECT = 0.1
 """The smallest effect on the logit that the explanation mentions."""
 
 
-class FailureLogits(NamedTuple):
+class FailureLogits(msgspec.Struct, frozen=True):
     """The logits of two tiers failing a text, and the parts of the first one."""
 
     fast: float
@@ -65,12 +66,16 @@ class LearnedClassifier:
         """Return what `score` does, for a text whose features the caller has read."""
         logits = self.compute_logits(features, signals)
         fast = logistic(-logits.fast)
-        return Score(fast=fast, smart=max(fast, logistic(-logits.smart)), because=logits[2:])
+        return Score(
+            fast=fast,
+            smart=max(fast, logistic(-logits.smart)),
+            because=(logits.word_effect, logits.number_effect, logits.own_effect),
+        )
 
     def compute_logits(self, features: TextFeatures, signals: TextSignals) -> FailureLogits:
         """Return the logits of the two lower tiers failing a text."""
         model, (fast_table, smart_table, own_table) = self.model, self._tables
-        places, numbers = features
+        places, numbers = features.places, features.numbers
         unit = 1 / sqrt(len(places) or 1)
         pick = itemgetter(PLACES, PLACES, *places)  # with fewer than two, it returns no sequence
         surplus = _ZERO_STEP * (len(places) + 2)

@@ -10,7 +10,6 @@ letters.
 # ruff: noqa: SIM905 -- words, many to a line
 
 import re
-from typing import NamedTuple
 
 MIN_BLOCK_LINES = 20
 """The minimum number of lines of a block to fold. A shorter block may itself be the subject of the
@@ -58,21 +57,14 @@ _LETTER = re.compile(r"[^\W\d_]")
 _CODE_MARKS = re.compile(r"[;{}()=]")
 
 
-class FoldedText(NamedTuple):
-    """A text with its long blocks folded."""
+def fold_blocks(text: str) -> tuple[str, bool]:
+    """Return a text with its long blocks folded, and True if one of them is code.
 
-    text: str
-    has_code: bool
-    """True if a folded block is code."""
-
-
-def fold_blocks(text: str) -> FoldedText:
-    """Fold the long blocks of a text, in linear time.
-
-    A text of nothing but blocks stays as it is, because the request is in them.
+    It takes linear time. A text of nothing but blocks stays as it is, because the request is in
+    them.
     """
     if text.count("\n") < MIN_BLOCK_LINES - 1:
-        return FoldedText(text, has_code=False)
+        return text, False
     lines = text.split("\n")
     kinds = "".join(map(_classify_line, lines))
     folded: list[str] = []
@@ -92,8 +84,8 @@ def fold_blocks(text: str) -> FoldedText:
         position = end
     outside += lines[position:]
     if not position or not any(map(_LETTER.search, outside)):
-        return FoldedText(text, has_code=False)
-    return FoldedText("\n".join([*folded, *lines[position:]]), has_code)
+        return text, False
+    return "\n".join([*folded, *lines[position:]]), has_code
 
 
 def _classify_line(line: str) -> str:

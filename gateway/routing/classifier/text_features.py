@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from itertools import repeat
 from math import log1p
-from typing import NamedTuple
+
+import msgspec
 
 from gateway.routing.classifier.text_signals import TextScan, TextSignals
 
@@ -28,7 +29,7 @@ NUMBER_NAMES: tuple[str, ...] = (
 _SENTENCE_ENDS = (". ", ".\n", "? ", "! ")
 
 
-class TextFeatures(NamedTuple):
+class TextFeatures(msgspec.Struct, frozen=True):
     """The input of a learned classifier for one text."""
 
     places: AbstractSet[int]
@@ -39,12 +40,9 @@ class TextFeatures(NamedTuple):
 
 def read_features(scan: TextScan, signals: TextSignals) -> TextFeatures:
     """Return the features of a scanned text."""
-    return TextFeatures(_find_places(scan.tokens), _list_numbers(scan.excerpt, signals))
-
-
-def _find_places(tokens: Sequence[bytes]) -> set[int]:
-    hashes = [*map(crc_hqx, tokens, repeat(0))]
-    return {*hashes, *map(crc_hqx, tokens[1:], hashes)}
+    hashes = [*map(crc_hqx, scan.tokens, repeat(0))]
+    places = {*hashes, *map(crc_hqx, scan.tokens[1:], hashes)}
+    return TextFeatures(places, _list_numbers(scan.excerpt, signals))
 
 
 def _list_numbers(excerpt: str, signals: TextSignals) -> tuple[float, ...]:
@@ -59,13 +57,13 @@ def _list_numbers(excerpt: str, signals: TextSignals) -> tuple[float, ...]:
         min(signals.reasoning_words, 3),
         min(signals.build_words, 2),
         min(signals.simple_words, 2),
-        float(signals.trace),
-        float(signals.lookup),
-        float(signals.counting),
-        float(signals.options > 0),
+        signals.trace,
+        signals.lookup,
+        signals.counting,
+        signals.options > 0,
         min(signals.questions, 4),
         log1p(excerpt.count("\n")),
         log1p(sentences),
         log1p(signals.words / sentences),
-        float(excerpt.rstrip().endswith("?")),
+        excerpt.rstrip().endswith("?"),
     )

@@ -11,7 +11,7 @@ import msgspec
 
 from gateway.routing.classifier import tokenizer, vocabulary
 from gateway.routing.classifier.language import detect_from_signs, detect_language
-from gateway.routing.classifier.pasted_text import FoldedText, fold_blocks
+from gateway.routing.classifier.pasted_text import fold_blocks
 from gateway.routing.classifier.phrases import (
     ALL_PHRASES,
     PHRASE_KINDS,
@@ -65,8 +65,6 @@ def fold_log_lines(text: str) -> str:
 
     The fence around a block that is mostly log lines goes too, because the block is no code.
     """
-    if text.count("\n") < MIN_LOG_LINES - 1:
-        return text
     folded, count = _LOG_LINE.subn(LOG_MARK, text)
     if count < MIN_LOG_LINES:
         return text
@@ -142,10 +140,15 @@ class TextSignals(msgspec.Struct, frozen=True, gc=False):
         return 1.0 if self.pasted_code else self.code
 
 
-def read_excerpt(text: str) -> FoldedText:
-    """Return the part of `text` to read: `MAX_CHARS` characters at most, with folded blocks."""
+def read_excerpt(text: str) -> tuple[str, bool]:
+    """Return the part of `text` to read, and the value of `TextSignals.pasted_code`.
+
+    The part has `MAX_CHARS` characters at most, and its blocks are folded.
+    """
     if len(text) > MAX_CHARS:
         text = f"{text[: HEAD_CHARS - 1]}\n{text[HEAD_CHARS - MAX_CHARS :]}"
+    if text.count("\n") < MIN_LOG_LINES - 1:  # too few for a log or a block
+        return text, False
     return fold_blocks(fold_log_lines(text))
 
 
@@ -155,7 +158,7 @@ def read_signals(text: str) -> TextSignals:
 
 
 class TextScan:
-    """One text, searched only for what the caller asks.
+    """One text, searched for signals.
 
     Most texts are prose. Each phrase, token, stack trace or formula needs some word or byte. The
     scan looks for these first, and skips each search that cannot succeed.
@@ -163,29 +166,29 @@ class TextScan:
 
     __slots__ = (
         "__weakref__",
-        "_code",
         "_digit_count",
+        "_facts",
         "_lower_text",
         "_marks",
-        "_maths",
         "_option_count",
         "_phrase_hits",
         "_phrase_kinds",
         "_raw",
-        "_tokens",
-        "_trace",
         "_unspaced_runs",
         "_word_kinds",
         "excerpt",
         "pasted_code",
         "text",
+        "tokens",
     )  # fmt: skip
 
     def __init__(self, text: str) -> None:
         self.text = text
         self.excerpt, self.pasted_code = read_excerpt(text)
         """The part of the text to read, and the value of `TextSignals.pasted_code`."""
-        self._option_count, question = split_options(self.excerpt)
+        self._option_count, question = (
+            split_options(self.excerpt) if "\n" in self.excerpt else (0, self.excerpt)
+        )
         self._lower_text = lower_text = question.lower()
         self._raw = raw = lower_text.encode("utf-8", "surrogatepass")
         marks_and_digits = raw.translate(None, _PROSE_BYTES)
@@ -194,19 +197,23 @@ class TextScan:
         self._digit_count = len(marks_and_digits) - len(marks)
         self._unspaced_runs: list[str] = []
         self._phrase_kinds = b""
-        self._tokens: tuple[list[bytes], bytes] | None = None
-        if len(raw) == len(lower_text):
+        is_ascii = len(raw) == len(lower_text)
+        self.tokens, self._facts = (
+            vocabulary.read_tokens(raw, marks)
+            if is_ascii and not self._option_count
+            else _read_tokens(self.excerpt)
+        )
+        """The words, numbers and marks of the text to read, in order, and their facts."""
+        if is_ascii:
             # Bytes are enough here: a word that is in no list never becomes a string.
+            facts = self._facts
             if self._option_count:
-                token_facts = vocabulary.find_token_facts(raw.translate(_LETTER_TABLE).split())
-            else:
-                _, token_facts = self._tokens = vocabulary.read_tokens(raw, marks)
-            self._word_kinds = vocabulary.get_kinds(token_facts)
+                facts = vocabulary.find_text_facts(raw.translate(_LETTER_TABLE).split())
+            self._word_kinds = facts.kinds
             """The kind of each word."""
-            phrase_starts = vocabulary.get_phrase_starts(token_facts)
             self._phrase_hits = {
                 phrase
-                for start in phrase_starts
+                for start in facts.phrase_starts
                 for phrase in PHRASES_BY_START[start]
                 if phrase in lower_text
             }
@@ -219,14 +226,6 @@ class TextScan:
                 self._phrase_kinds = bytes(
                     map(_UNSPACED_KIND, _UNSPACED_PHRASE.findall(lower_text))
                 )
-        self._trace: bool | None = None
-        self._code: float | None = None
-        self._maths: float | None = None
-
-    @property
-    def tokens(self) -> list[bytes]:
-        """The words, numbers and marks of the text to read, in order."""
-        return self._read_tokens()[0]
 
     @property
     def language(self) -> Language:
@@ -235,62 +234,7 @@ class TextScan:
         if self.excerpt is not text or not text.isascii():
             return detect_language(text)
         lower_text = text.lower().encode() if self._option_count else self._raw
-        return detect_from_signs(
-            lower_text, vocabulary.get_language_signs(self._read_tokens()[1])
-        ) or detect_language(text)
-
-    @property
-    def trace(self) -> bool:
-        """The value of `TextSignals.trace`."""
-        if self._trace is None:
-            lower_text = self._lower_text
-            self._trace = not TRACE_MARKS.isdisjoint(self._phrase_hits) or (
-                "\n" in lower_text and _contains_any(TRACES_WITH_LINE, lower_text)
-            )
-        return self._trace
-
-    @property
-    def code(self) -> float:
-        """The value of `TextSignals.code`.
-
-        Six points are certainty; words alone give at most half.
-        """
-        if self._code is None:
-            lower_text = self._lower_text
-            points = min(self._count_kind(CODE), 3) + (4 if self.trace else 0)
-            for token in PROGRAM_MARKS.intersection(self._phrase_hits) if self._phrase_hits else ():
-                points += min(lower_text.count(token), 2)
-            if self._marks.translate(None, _NON_CODE_BYTES):
-                points += 4 if FENCE_MARK in lower_text else 0
-                for token in TOKENS_WITH_MARK:
-                    if token in lower_text:
-                        points += min(lower_text.count(token), 2)
-            self._code = min(points / 6, 1.0)
-        return self._code
-
-    @property
-    def total_code(self) -> float:
-        """The value of `TextSignals.total_code`."""
-        return 1.0 if self.pasted_code else self.code
-
-    @property
-    def maths(self) -> float:
-        """The value of `TextSignals.maths`. Six points are certainty; words alone can give it."""
-        if self._maths is None:
-            lower_text = self._lower_text
-            points = self._count_kind(MATHS)
-            # In code, an operator is no sign of mathematics.
-            if (
-                self._marks.translate(None, _NON_OPERATOR_BYTES)
-                and self.code < _MAX_CODE_FOR_EQUATIONS
-            ):
-                points += len(_EQUATION.findall(lower_text))
-            if "\\" in lower_text:
-                points += len(_LATEX_COMMAND.findall(lower_text))
-            if len(self._raw) != len(lower_text):
-                points += len(_MATHS_SYMBOL.findall(lower_text))
-            self._maths = min(points / 6, 1.0)
-        return self._maths
+        return detect_from_signs(lower_text, self._facts.language_signs) or detect_language(text)
 
     def signals(self) -> TextSignals:
         """Return all signals of the text."""
@@ -312,10 +256,19 @@ class TextScan:
             else word_kinds
         )
         chat_count = all_kinds.count(CHAT)
-        unspaced_chars = sum(map(len, self._unspaced_runs)) if self._unspaced_runs else 0
-        word_count = (
-            _count_words(raw) if is_ascii else len(lower_text.split()) + unspaced_chars // 2
+        trace = not TRACE_MARKS.isdisjoint(phrase_hits) or (
+            "\n" in lower_text and _contains_any(TRACES_WITH_LINE, lower_text)
         )
+        code = self._measure_code(all_kinds.count(CODE), has_trace=trace)
+        number_count = None if self._option_count else self._facts.number_count
+        if number_count is None:
+            number_count = len(raw.translate(_DIGIT_RUN_TABLE, b".,").split())
+        unspaced_chars = sum(map(len, self._unspaced_runs)) if self._unspaced_runs else 0
+        if is_ascii:
+            shape = raw.translate(_WORD_SHAPE_TABLE)
+            word_count = shape.count(b" a") + shape.startswith(b"a")
+        else:
+            word_count = len(lower_text.split()) + unspaced_chars // 2
         # With more than fifteen keyword arguments Python builds a dictionary first, which takes
         # three times as long.
         return TextSignals(
@@ -323,15 +276,15 @@ class TextScan:
             word_count,
             options=self._option_count,
             questions=self._marks.count(b"?") + (0 if is_ascii else lower_text.count("？")),
-            numbers=self._count_numbers() if self._digit_count else 0,
+            numbers=number_count,
             digits=self._digit_count / max(len(lower_text), 1),
-            code=self.code,
-            maths=self.maths,
+            code=code,
+            maths=self._measure_maths(all_kinds.count(MATHS), code),
             proof_words=all_kinds.count(PROOF),
             reasoning_words=end_kinds.count(REASON) + phrase_kinds.count(REASON),
             build_words=all_kinds.count(BUILD),
             simple_words=end_kinds.count(SIMPLE) + phrase_kinds.count(SIMPLE) + chat_count,
-            trace=self.trace,
+            trace=trace,
             lookup=word_count <= _MAX_LOOKUP_WORDS and _asks_fact(lower_text),
             counting=COUNTING in phrase_kinds,
             greeting=chat_count > 0
@@ -341,29 +294,42 @@ class TextScan:
             pasted_code=self.pasted_code,
         )
 
-    def _read_tokens(self) -> tuple[list[bytes], bytes]:
-        """Return the tokens of the text to read, and their facts."""
-        if self._tokens is None:
-            text = self.excerpt
-            if text.isascii():
-                lower_text = text.lower().encode()
-                self._tokens = vocabulary.read_tokens(
-                    lower_text, lower_text.translate(None, tokenizer.PLAIN_BYTES)
-                )
-            else:
-                tokens = tokenizer.tokenize(text)
-                self._tokens = tokens, vocabulary.find_token_facts(tokens)
-        return self._tokens
+    def _measure_code(self, word_count: int, *, has_trace: bool) -> float:
+        """Return the strength of code: six points are certainty; words alone give at most half."""
+        lower_text = self._lower_text
+        points = min(word_count, 3) + (4 if has_trace else 0)
+        for token in PROGRAM_MARKS.intersection(self._phrase_hits) if self._phrase_hits else ():
+            points += min(lower_text.count(token), 2)
+        if self._marks.translate(None, _NON_CODE_BYTES):
+            points += 4 if FENCE_MARK in lower_text else 0
+            for token in TOKENS_WITH_MARK:
+                if token in lower_text:
+                    points += min(lower_text.count(token), 2)
+        return min(points / 6, 1.0)
 
-    def _count_numbers(self) -> int:
-        count = None if self._option_count else vocabulary.count_numbers(self._read_tokens()[1])
-        return len(self._raw.translate(_DIGIT_RUN_TABLE, b".,").split()) if count is None else count
-
-    def _count_kind(self, kind: int) -> int:
-        return self._word_kinds.count(kind) + self._phrase_kinds.count(kind)
+    def _measure_maths(self, word_count: int, code: float) -> float:
+        """Return the strength of maths: six points are certainty, and words alone can give it."""
+        lower_text, points = self._lower_text, word_count
+        # In code, an operator is no sign of mathematics.
+        if self._marks.translate(None, _NON_OPERATOR_BYTES) and code < _MAX_CODE_FOR_EQUATIONS:
+            points += len(_EQUATION.findall(lower_text))
+        if "\\" in lower_text:
+            points += len(_LATEX_COMMAND.findall(lower_text))
+        if len(self._raw) != len(lower_text):
+            points += len(_MATHS_SYMBOL.findall(lower_text))
+        return min(points / 6, 1.0)
 
     def _find_unspaced_phrases(self) -> list[str]:
         return _UNSPACED_PHRASE.findall(self._lower_text) if self._unspaced_runs else []
+
+
+def _read_tokens(text: str) -> tuple[list[bytes], vocabulary.TextFacts]:
+    """Return the tokens of a text, and their facts."""
+    if text.isascii():
+        lower_text = text.lower().encode()
+        return vocabulary.read_tokens(lower_text, lower_text.translate(None, tokenizer.PLAIN_BYTES))
+    tokens = tokenizer.tokenize(text)
+    return tokens, vocabulary.find_text_facts(tokens)
 
 
 def _contains_any(marks: tuple[str, ...], lower_text: str) -> bool:
@@ -373,15 +339,9 @@ def _contains_any(marks: tuple[str, ...], lower_text: str) -> bool:
     return False
 
 
-def _count_words(raw: bytes) -> int:
-    """Return the number of runs between spaces, in ASCII."""
-    shape = raw.translate(_WORD_SHAPE_TABLE)
-    return shape.count(b" a") + shape.startswith(b"a")
-
-
 def split_options(text: str) -> tuple[int, str]:
     """Return the number of answer options, and the text without them."""
-    option_count = len(_OPTION_LINE.findall(text)) if "\n" in text else 0
+    option_count = len(_OPTION_LINE.findall(text))
     # One or two such lines are initials or a list of remarks.
     return (option_count, _OPTION_LINE.sub("", text)) if option_count >= _MIN_OPTIONS else (0, text)
 

@@ -6,6 +6,8 @@ of the languages that have the word. The facts of a text are one bytes object, o
 three is a column. The code counts them as it counts bytes.
 """
 
+import msgspec
+
 from gateway.routing.classifier import language, phrases
 from gateway.routing.classifier.tokenizer import (
     MAX_CACHED_TOKEN_BYTES,
@@ -27,6 +29,19 @@ _MIXED_RATIO = 8
 is split again."""
 _FACT_BYTES = 3
 _NUMBER_THEN_POINT, _POINT_THEN_NUMBER = bytes((NUMBER, _POINT)), bytes((_POINT, NUMBER))
+
+
+class TextFacts(msgspec.Struct, frozen=True, gc=False):
+    """The facts of a text's tokens, by column."""
+
+    kinds: bytes
+    """The kind of each token that is a word."""
+    phrase_starts: set[int]
+    """The numbers of the phrases that the tokens may begin."""
+    language_signs: bytes
+    """The language sign of each token that is a word."""
+    number_count: int | None
+    """The number of numbers; None if two of them may be one number with a point."""
 
 
 class _TokenFacts(dict[bytes, bytes]):
@@ -85,12 +100,17 @@ _TOKEN_FACTS = _TokenFacts()
 _find_facts = _TOKEN_FACTS.__getitem__
 
 
+def find_text_facts(tokens: list[bytes]) -> TextFacts:
+    """Return the facts of a text's tokens."""
+    return _split_columns(find_token_facts(tokens))
+
+
 def find_token_facts(tokens: list[bytes]) -> bytes:
     """Return the facts of each token, in order: three bytes each."""
     return b"".join(map(_find_facts, tokens))
 
 
-def read_tokens(lower_text: bytes, marks: bytes) -> tuple[list[bytes], bytes]:
+def read_tokens(lower_text: bytes, marks: bytes) -> tuple[list[bytes], TextFacts]:
     """Return the tokens of ASCII text in lower case, and their facts.
 
     `marks` are the bytes of the text that are neither letters nor digits, each once or more.
@@ -103,35 +123,20 @@ def read_tokens(lower_text: bytes, marks: bytes) -> tuple[list[bytes], bytes]:
         else:
             tokens = split_mixed(
                 tokens,
-                [index for index, fact in enumerate(get_facts(token_facts)) if fact == _MIXED],
+                [index for index, fact in enumerate(token_facts[::_FACT_BYTES]) if fact == _MIXED],
             )
         token_facts = find_token_facts(tokens)
-    return tokens, token_facts
+    return tokens, _split_columns(token_facts)
 
 
-def get_facts(token_facts: bytes) -> bytes:
-    """Return the first fact of each token."""
-    return token_facts[::_FACT_BYTES]
-
-
-def get_kinds(token_facts: bytes) -> bytes:
-    """Return the kind of each token that is a word."""
-    return token_facts[::_FACT_BYTES].translate(None, _NO_WORDS)
-
-
-def get_phrase_starts(token_facts: bytes) -> set[int]:
-    """Return the numbers of the phrases that the tokens may begin."""
-    return {*token_facts[1::_FACT_BYTES].translate(None, b"\0")}
-
-
-def get_language_signs(token_facts: bytes) -> bytes:
-    """Return the language sign of each token that is a word."""
-    return token_facts[2::_FACT_BYTES].translate(None, language.NO_SIGN_BYTES)
-
-
-def count_numbers(token_facts: bytes) -> int | None:
-    """Return the number of numbers; None if two of them may be one number with a point."""
-    facts = token_facts[::_FACT_BYTES]
-    return (
-        None if _NUMBER_THEN_POINT in facts and _POINT_THEN_NUMBER in facts else facts.count(NUMBER)
+def _split_columns(token_facts: bytes) -> TextFacts:
+    kinds_and_classes = token_facts[::_FACT_BYTES]
+    may_have_points = (
+        _NUMBER_THEN_POINT in kinds_and_classes and _POINT_THEN_NUMBER in kinds_and_classes
+    )
+    return TextFacts(
+        kinds_and_classes.translate(None, _NO_WORDS),
+        {*token_facts[1::_FACT_BYTES].translate(None, b"\0")},
+        token_facts[2::_FACT_BYTES].translate(None, language.NO_SIGN_BYTES),
+        None if may_have_points else kinds_and_classes.count(NUMBER),
     )

@@ -11,10 +11,7 @@ from collections.abc import Sequence
 import msgspec
 
 from gateway.core.call import CompleteMode, EscalateMode
-from gateway.core.decision_context import EMPTY_CONTEXT, DecisionContext
 from gateway.core.target import Tier
-from gateway.routing.classifier.heuristic import Classifier
-from gateway.routing.features import Features
 from gateway.routing.rules import rule_hash, traffic
 from gateway.routing.rules.conditions import compile_condition
 from gateway.routing.rules.context import RuleContext, Test
@@ -62,15 +59,6 @@ class RuleSet(msgspec.Struct, frozen=True):
     """The guards and choices that read what no row keeps: rows keep their outcomes."""
     reads_evidence: bool = False
     """True if some rule asks for evidence against the last answer."""
-
-    def make_context(
-        self,
-        call: Features,
-        decision_context: DecisionContext = EMPTY_CONTEXT,
-        classifier: Classifier | None = None,
-    ) -> RuleContext:
-        """Return a call as these rules read it; `classifier` scores it if a rule asks for that."""
-        return RuleContext(call, self.patterns, decision_context, classifier)
 
 
 def compile_rules(guards: Sequence[GuardPart], choices: Sequence[ChoicePart]) -> RuleSet:

@@ -9,7 +9,12 @@ from operator import attrgetter
 
 from gateway.routing.classify import TurnAssessment
 from gateway.routing.errors import CelError, ScoreError
-from gateway.routing.rules.context import RuleContext, Test, describe_missing_score
+from gateway.routing.rules.context import (
+    RuleContext,
+    Test,
+    describe_missing_score,
+    find_week_second,
+)
 from gateway.routing.rules.patterns import Path, PatternPool, compile_glob, make_word_pattern
 from gateway.settings.schema.rules import RangePart, WhenPart
 from gateway.settings.schema.schedule import TimePart
@@ -116,9 +121,9 @@ def _list_text_tests(condition: WhenPart) -> Iterable[Test]:
         languages = frozenset(condition.language)
         yield lambda context: context.call.language in languages
     if condition.code is not None:
-        yield _test_range(condition.code, attrgetter("call.scan.total_code"))
+        yield _test_range(condition.code, attrgetter("call.signals.total_code"))
     if condition.maths is not None:
-        yield _test_range(condition.maths, attrgetter("call.scan.maths"))
+        yield _test_range(condition.maths, attrgetter("call.signals.maths"))
 
 
 def _list_fact_tests(condition: WhenPart, path: Path, patterns: PatternPool) -> Iterable[Test]:
@@ -168,7 +173,7 @@ def _test_optional(limits: RangePart, read: Callable[[RuleContext], float | None
 
 
 def _test_system_pattern(pattern_index: int) -> Test:
-    return lambda context: context.has_system_pattern(pattern_index)
+    return lambda context: pattern_index in context.system_hits
 
 
 def _list_score_tests(condition: WhenPart, rule: str) -> Iterable[Test]:
@@ -253,7 +258,7 @@ def _test_name(names: Sequence[str], read: Callable[[RuleContext], str]) -> Test
 
 
 def _test_pattern(pattern_index: int) -> Test:
-    return lambda context: context.has_pattern(pattern_index)
+    return lambda context: pattern_index in context.hits
 
 
 def _test_time(time: TimePart) -> Test:
@@ -264,7 +269,9 @@ def _test_time(time: TimePart) -> Test:
         else:
             edges += (start, end)
     # The condition holds from the first edge to the second, and not from the second to the third.
-    return lambda context: bisect_right(edges, context.get_week_second(zone)) % 2 == 1
+    return lambda context: (
+        bisect_right(edges, find_week_second(context.decision_context.at, zone)) % 2 == 1
+    )
 
 
 def _test_expression(text: str, path: Path, patterns: PatternPool, rule: str) -> Test:

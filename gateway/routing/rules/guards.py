@@ -42,11 +42,6 @@ class GuardBounds(msgspec.Struct, frozen=True, kw_only=True):
     steps: tuple[TraceStep, ...] = ()
 
     @property
-    def is_free(self) -> bool:
-        """True if the guards and the budgets bound nothing; tags do not count."""
-        return not self.steps and self.high == _HIGHEST_TIER
-
-    @property
     def names(self) -> tuple[str, ...]:
         """The names of the guards that match, in the order of the configuration."""
         return tuple([step.reason for step in self.steps])

@@ -23,8 +23,8 @@ DIGEST_CHARS = 6
 class Patterns(msgspec.Struct, frozen=True):
     """Compiled patterns, each with a number."""
 
-    match: Callable[[str], Sequence[int] | None]
-    """The function that returns the numbers of the patterns that a text has."""
+    match: Callable[[bytes], Sequence[int] | None]
+    """The function that returns the numbers of the patterns that a text in UTF-8 has."""
     digests: tuple[str, ...]
     """The digests of the patterns, by number."""
     all_digests: str
@@ -32,7 +32,7 @@ class Patterns(msgspec.Struct, frozen=True):
 
     def search(self, text: str) -> frozenset[int]:
         """Return the numbers of the patterns that a text has."""
-        return frozenset(self.match(text) or ())
+        return frozenset(self.match(text.encode()) or ())
 
     def format_hits(self, hits: Container[int]) -> str:
         """Return the digests of patterns, by their numbers, as a row keeps them."""
@@ -42,7 +42,7 @@ class Patterns(msgspec.Struct, frozen=True):
 
 
 def make_patterns(
-    match: Callable[[str], Sequence[int] | None], patterns: Iterable[str]
+    match: Callable[[bytes], Sequence[int] | None], patterns: Iterable[str]
 ) -> Patterns:
     """Return compiled patterns from a set's search function and the patterns in the set's order."""
     digests = tuple(map(digest_pattern, patterns))

@@ -116,7 +116,7 @@ def check_request(dialect: Dialect, data: bytes) -> None:
     dialect.read_start(body)
     dialect.read_facts(body)
     dialect.read_history(body)
-    dialect.read_end_user(body)
+    dialect.read_end_user(body.outline)
     dialect.asks_usage(body)
     api = _ID_APIS[dialect.name]
     if may_name_objects(api, data):

@@ -127,7 +127,7 @@ def test_logits_are_the_sums_that_the_model_file_defines(
     classifier, text = WITH_OWN_LABELS if own else learned, " ".join(words)
     model, signals = classifier.model, read_signals(text)
     features = text_features.read_features(TextScan(text), signals)
-    places, numbers = features
+    places, numbers = features.places, features.numbers
     unit = 1 / sqrt(len(places) or 1)
     steps = memoryview(model.table).cast("b")
     base = heuristic.HeuristicClassifier().score("", signals)

@@ -26,10 +26,10 @@ def name_numbers(text: str) -> dict[str, float]:
 
 @given(st.text(max_size=300))
 def test_every_text_has_a_finite_number_for_each_name(text: str) -> None:
-    places, numbers = read_text(text)
-    assert len(numbers) == len(NUMBER_NAMES)
-    assert all(0 <= number < 1e6 for number in numbers)
-    assert all(0 <= place < PLACES for place in places)
+    features = read_text(text)
+    assert len(features.numbers) == len(NUMBER_NAMES)
+    assert all(0 <= number < 1e6 for number in features.numbers)
+    assert all(0 <= place < PLACES for place in features.places)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@
 import re
 
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.routing.classifier import phrases, text_signals, tokenizer, word_lists
@@ -53,20 +53,6 @@ def test_all_signals_of_any_text_are_within_bounds(text: str) -> None:
         signals.proof_words,
     )
     assert min(*counts, signals.reasoning_words, signals.build_words, signals.simple_words) >= 0
-
-
-@given(st.text(max_size=200), st.sampled_from(["code", "maths", "trace"]))
-@example("Prove that x^2 = 4.", "maths")
-@example("def f(): return 1 == 1", "code")
-@example("Traceback (most recent call last)", "trace")
-def test_a_signal_has_the_same_value_alone_and_among_all(text: str, name: str) -> None:
-    """A property has the same value when it is read first, last or twice."""
-    scan = TextScan(text)
-    first = getattr(scan, name)
-    signals = scan.signals()
-    assert (
-        first == getattr(scan, name) == getattr(signals, name) == getattr(read_signals(text), name)
-    )
 
 
 @pytest.mark.parametrize(
@@ -304,14 +290,14 @@ def test_numbers_digits_and_questions_are_counted() -> None:
 
 def test_a_short_text_is_read_whole() -> None:
     text = "x" * MAX_CHARS
-    assert read_excerpt(text).text is text
+    assert read_excerpt(text)[0] is text
 
 
 @given(st.integers(MAX_CHARS + 1, 4 * MAX_CHARS))
 def test_a_long_text_keeps_its_two_ends(length: int) -> None:
     """The middle is dropped, and the excerpt has exactly the limit's length."""
     text = "Summarise: " + "x" * (length - 22) + " prove that"
-    excerpt = read_excerpt(text).text
+    excerpt = read_excerpt(text)[0]
     assert len(excerpt) == MAX_CHARS
     assert excerpt.startswith("Summarise: ")
     assert excerpt.endswith(" prove that")
@@ -361,15 +347,15 @@ MIXED_TEXTS = st.text() | st.lists(
 
 @given(MIXED_TEXTS)
 def test_one_pass_finds_all_tokens_and_word_kinds(text: str) -> None:
-    scan, low = TextScan(text), text_signals.split_options(read_excerpt(text).text)[1].lower()
-    assert scan.tokens == tokenizer.tokenize(read_excerpt(text).text)
+    scan, low = TextScan(text), text_signals.split_options(read_excerpt(text)[0])[1].lower()
+    assert scan.tokens == tokenizer.tokenize(read_excerpt(text)[0])
     names = text_signals._WORD_PATTERN.findall(low)
     assert list(scan._word_kinds) == [word_lists.WORD_KINDS.get(name, 0) for name in names]
 
 
 @given(MIXED_TEXTS)
 def test_counts_by_bytes_equal_counts_in_the_text(text: str) -> None:
-    scan, low = TextScan(text), text_signals.split_options(read_excerpt(text).text)[1].lower()
+    scan, low = TextScan(text), text_signals.split_options(read_excerpt(text)[0])[1].lower()
     signals = scan.signals()
     unspaced = sum(map(len, text_signals._UNSPACED_RUN.findall(low)))
     assert signals.words == len(low.split()) + unspaced // 2

@@ -18,7 +18,7 @@ def test_both_ways_to_split_a_text_give_the_same_tokens(text: str) -> None:
     low = text.encode()
     tokens, facts = vocabulary.read_tokens(low, low.translate(None, tokenizer.PLAIN_BYTES))
     assert tokens == tokenizer.tokenize(text)
-    assert facts == vocabulary.find_token_facts(tokens)
+    assert facts == vocabulary.find_text_facts(tokens)
 
 
 def test_recent_tokens_are_cached_and_evicted() -> None:
@@ -39,13 +39,14 @@ def test_recent_tokens_are_cached_and_evicted() -> None:
         vocabulary.NUMBER,
         vocabulary._POINT,
     )
-    assert vocabulary.get_facts(expected)[3:] == bytes((0, 0, number, number, 255, point))
+    assert expected[9::3] == bytes((0, 0, number, number, 255, point))
     for at in range(5000):
         vocabulary.find_token_facts([b"9%d" % at, b"no%s" % f"{at}".translate(LETTERED).encode()])
     assert vocabulary.find_token_facts(tokens) == expected
     assert len(vocabulary._TOKEN_FACTS) < len(vocabulary._TOKEN_FACTS._word_list_facts) + 5000
-    assert vocabulary.get_kinds(expected)[0] == PROOF
-    assert len(vocabulary.get_kinds(expected)) == 5
+    kinds = vocabulary.find_text_facts(tokens).kinds
+    assert kinds[0] == PROOF
+    assert len(kinds) == 5
 
 
 LETTERED = str.maketrans("0123456789", "abcdefghij")
@@ -68,14 +69,14 @@ def test_few_or_many_mixed_words_are_split_alike(mixed: int, of: int) -> None:
     assert low.count(b"1") >= mixed
     tokens, facts = vocabulary.read_tokens(low, b"")
     assert tokens == tokenizer.TOKEN.findall(low)
-    assert facts == vocabulary.find_token_facts(tokens)
+    assert facts == vocabulary.find_text_facts(tokens)
 
 
 def test_each_kind_of_token_fact_has_its_own_column() -> None:
     words = [b"prove", b"show", b"der", b"12", b"and"]
-    facts = vocabulary.find_token_facts(words)
-    assert vocabulary.get_phrase_starts(facts) == {phrases.find_phrase_start("show")}
-    assert vocabulary.get_language_signs(facts) == bytes(
+    facts = vocabulary.find_text_facts(words)
+    assert facts.phrase_starts == {phrases.find_phrase_start("show")}
+    assert facts.language_signs == bytes(
         language.WORD_SIGNS.get(word, 0) for word in words[:3] + words[4:]
     )
 
@@ -85,4 +86,4 @@ def test_each_kind_of_token_fact_has_its_own_column() -> None:
     [("1 2 a", 2), ("3.14", None), ("5, 6", None), ("a 5, b .", 1), ("a, 5 b", 1)],
 )
 def test_numbers_are_counted_if_none_can_have_a_decimal_point(text: str, count: int | None) -> None:
-    assert vocabulary.count_numbers(vocabulary.find_token_facts(tokenizer.tokenize(text))) == count
+    assert vocabulary.find_text_facts(tokenizer.tokenize(text)).number_count == count

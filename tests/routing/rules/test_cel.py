@@ -14,6 +14,7 @@ from gateway.routing.classifier.heuristic import HeuristicClassifier
 from gateway.routing.errors import MissingFeatureError, RuleError
 from gateway.routing.replay_decision import RecordedFeatures
 from gateway.routing.rules import cel, conditions
+from gateway.routing.rules.context import RuleContext
 from gateway.routing.rules.guards import evaluate_guards
 from tests.ledger.rows import entry
 from tests.routing import world
@@ -30,7 +31,7 @@ def matches(expression: str) -> bool:
         chars=4_000, user_turns=3, tools=("read", "write"), images=2, files=1, json_schema=True,
     )  # fmt: skip
     call.turn = ConversationTurn(kind="side", task="title", client="codex")
-    view = rules.make_context(call, DecisionContext(at=AT), HeuristicClassifier())
+    view = RuleContext(call, rules.patterns, DecisionContext(at=AT), HeuristicClassifier())
     evaluate_guards(rules, view)
     matched = rules.choices[0].test(view)
     assert not view.failed_rules
@@ -182,9 +183,8 @@ def test_the_worst_allowed_expression_ends_soon() -> None:
     rules = world.rules(
         choices=[{"when": {"cel": "call.tools.all(a, call.tools.all(b, !(call.text.contains(a + b))))"}, "tier": "fast"}]
     )  # fmt: skip
-    view = rules.make_context(
-        world.call("x" * 5_000_000, tools=tuple(f"t{n}" for n in range(3_000)))
-    )
+    call = world.call("x" * 5_000_000, tools=tuple(f"t{n}" for n in range(3_000)))
+    view = RuleContext(call, rules.patterns)
     began = time.process_time()
     assert not rules.choices[0].test(view)
     assert time.process_time() - began < 2
@@ -195,7 +195,9 @@ def test_both_ends_of_a_long_text_are_read() -> None:
     rules = world.rules(
         choices=[{"when": {"cel": 'call.text.startsWith("ab") && call.text.endsWith("yz")'}, "tier": "fast"}]
     )  # fmt: skip
-    assert rules.choices[0].test(rules.make_context(world.call("ab" + "-" * 10_000 + "yz")))
+    assert rules.choices[0].test(
+        RuleContext(world.call("ab" + "-" * 10_000 + "yz"), rules.patterns)
+    )
 
 
 def test_without_the_extra_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,12 +227,12 @@ def test_a_replay_reports_a_text_that_the_row_does_not_keep() -> None:
     )
     expression, german, four = rules.choices
     for choice in (expression, german):
-        view = rules.make_context(recorded(5))
+        view = RuleContext(recorded(5), rules.patterns)
         with pytest.raises(MissingFeatureError, match="the text of the last user turn"):
             choice.test(view)
         assert not view.failed_rules
-    assert expression.test(rules.make_context(recorded(0)))
-    assert not german.test(rules.make_context(recorded(0)))
-    assert german.test(rules.make_context(recorded(5, "de")))
-    assert not german.test(rules.make_context(recorded(5, "unknown")))
-    assert four.test(rules.make_context(recorded(5)))
+    assert expression.test(RuleContext(recorded(0), rules.patterns))
+    assert not german.test(RuleContext(recorded(0), rules.patterns))
+    assert german.test(RuleContext(recorded(5, "de"), rules.patterns))
+    assert not german.test(RuleContext(recorded(5, "unknown"), rules.patterns))
+    assert four.test(RuleContext(recorded(5), rules.patterns))

@@ -14,6 +14,7 @@ from gateway.routing.features import Features
 from gateway.routing.replay_decision import decide_again
 from gateway.routing.router import decide
 from gateway.routing.rules.compile import compile_rules
+from gateway.routing.rules.context import RuleContext
 from gateway.settings.schema.rules import ChoicePart, WhenPart
 from tests.ledger.rows import entry
 from tests.routing import world
@@ -98,7 +99,7 @@ def test_a_condition_on_a_missing_value_does_not_match(when: Json) -> None:
     assert (
         not world.rules(choices=[{"when": when, "tier": "fast"}])
         .choices[0]
-        .test(world.rules().make_context(world.call("a")))
+        .test(RuleContext(world.call("a")))
     )
 
 
