@@ -137,8 +137,12 @@ class ChatStreamFacts:
             self._tier_word = tier_word
         counts = usage.find(value, self._tier_word)
         if counts is not None:
-            self.usage = msgspec.structs.replace(
-                merge_usage(self.usage, counts), service=counts.service
+            self.usage = (
+                counts
+                if self.usage is None
+                else msgspec.structs.replace(
+                    merge_usage(self.usage, counts), service=counts.service
+                )
             )
         elif has_new_tier and (tier := self.tier_usage) is not None:
             self.usage = msgspec.structs.replace(self.usage or tier, service=tier.service)
