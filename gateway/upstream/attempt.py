@@ -21,7 +21,7 @@ from gateway.upstream.health import TargetHealth
 from gateway.upstream.large_work import LargeWork
 from gateway.upstream.media_fetch import MediaFetcher
 from gateway.upstream.prepare_request import Adapter
-from gateway.upstream.provider_quota import AccountModelKey, QuotaTracker, TokenEstimate
+from gateway.upstream.provider_quota import QuotaTracker, TokenEstimate
 from gateway.upstream.rate_limit_headers import DAY_SECONDS, REFUSAL_STATUSES, read_retry_delay
 from gateway.upstream.retry import Candidate
 from gateway.upstream.upstream_request import (
@@ -160,8 +160,7 @@ class AttemptRunner:
                 target, account, is_parallel=is_parallel
             )
 
-        key = build_account_model_key(request, candidate)
-        sent_at, quota = clock(), self._quota
+        key, sent_at, quota = candidate.key, clock(), self._quota
         attempt = self._health.begin(key, stream=stream, is_listed=target.is_listed)
         snapshot = (
             quota.record_request(key, estimate_request(request, candidate), self._wall())
@@ -340,15 +339,6 @@ def _make_readable(response: UpstreamResponse, request: UpstreamRequest, body: b
         )
         raise ProblemError(Problem(kind="upstream_error", message=message, spent="maybe"))
     return readable_body
-
-
-def build_account_model_key(request: UpstreamRequest, candidate: Candidate) -> AccountModelKey:
-    """Return the provider, account and model whose limits apply; counting tokens has its own."""
-    operation = request.dialect.operation
-    if operation != "count_tokens":
-        return candidate.key
-    provider, account, model = candidate.key
-    return provider, account, f"{model} {operation}"
 
 
 def estimate_request(request: UpstreamRequest, candidate: Candidate) -> TokenEstimate:

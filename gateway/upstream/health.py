@@ -155,9 +155,7 @@ class TargetHealth:
             self.handle_change(key, breaker)
         return attempt
 
-    def sort_candidates(
-        self, candidates: list[Candidate], get_key: Callable[[Candidate], AccountModelKey]
-    ) -> list[Candidate]:
+    def sort_candidates(self, candidates: list[Candidate]) -> list[Candidate]:
         """Return the candidates that may be asked; those with an open breaker go last.
 
         Raises ProblemError if none is left.
@@ -167,7 +165,7 @@ class TargetHealth:
         demoted_candidates: list[tuple[int, Candidate]] = []
         earliest_retry_at = inf
         for candidate in candidates:
-            breakers = self._find_blocking_breakers(get_key(candidate), now)
+            breakers = self._find_blocking_breakers(candidate.key, now)
             if not breakers:
                 fit_candidates.append(candidate)
             elif not any(breaker.is_failing for breaker in breakers):
