@@ -10,9 +10,12 @@ nothing, and closes each connection after the next answer on it.
 This module knows neither connections nor signals: the caller that stops the server does each step.
 """
 
-from asyncio import current_task
+from asyncio import Task, current_task
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import NamedTuple, Protocol
+
+import msgspec
 
 from gateway.core.call import Call
 from gateway.limits.load_shedding import MemoryReservation
@@ -34,50 +37,35 @@ class ServingApp(Protocol):
         ...
 
 
-class InFlightRequest:
+class InFlightRequest(msgspec.Struct, kw_only=True, eq=False):
     """One call while its client is connected, from its admission on; created in the call's task."""
 
-    __slots__ = (
-        "_call",
-        "_is_cancelled",
-        "_send",
-        "_serving_app",
-        "_task",
-        "ended_by",
-        "has_started",
-        "is_complete",
-        "memory",
-    )
-
-    _call: Call
-    _send: Send
-
-    def __init__(self) -> None:
-        self.ended_by = ""
-        """The cause that ends the call early: client, client_slow or drain; else empty."""
-        self.has_started = False
-        """True once the head of an answer is written."""
-        self.is_complete = False
-        """True once the last byte of the answer is written."""
-        self.memory: MemoryReservation | None = None
-        """Memory for the call's body, unless that is small."""
-        self._serving_app: ServingApp | None = None
-        self._is_cancelled = False
-        self._task = current_task()
+    ended_by: str = ""
+    """The cause that ends the call early: client, client_slow or drain; else empty."""
+    has_started: bool = False
+    """True once the head of an answer is written."""
+    is_complete: bool = False
+    """True once the last byte of the answer is written."""
+    memory: MemoryReservation | None = None
+    """Memory for the call's body, unless that is small."""
+    client_send: Send | None = None
+    """The function that writes messages of the answer; None until the call is served."""
+    _abort: Callable[[Callable[[], object], str], None] | None = None
+    """The function of the serving app that ends the call."""
+    _is_cancelled: bool = False
+    _task: Task[object] | None = msgspec.field(default_factory=current_task)
 
     def set_serving_app(self, serving_app: ServingApp, call: Call) -> None:
         """Let `serving_app` end the call from now on: other calls may need its work."""
-        self._serving_app, self._call = serving_app, call
+        self._abort = partial(serving_app.abort, call)
 
-    def track_send(self, send: Send) -> Send:
-        """Return a `send` that writes the answer and records how much of it is written."""
-        self._send = send
-        return self._send_tracked
-
-    async def _send_tracked(self, message: Message) -> None:
+    async def send(self, message: Message) -> None:
+        """Write a message of the answer, and record how much of it is written."""
         if message["type"] == "http.response.body" and not message.get("more_body", False):
             self.is_complete = True
-        await self._send(message)
+        if self.client_send is None:
+            raise RuntimeError("the call is not served yet")
+        await self.client_send(message)
         self.has_started = True
 
     def end(self, ended_by: str) -> None:
@@ -85,10 +73,10 @@ class InFlightRequest:
         if self.ended_by or self.is_complete:
             return
         self.ended_by = ended_by
-        if self._serving_app is None:
+        if self._abort is None:
             self._cancel_task()
         else:
-            self._serving_app.abort(self._call, self._cancel_task, ended_by)
+            self._abort(self._cancel_task, ended_by)
 
     def undo_cancellation(self) -> bool:
         """Undo a cancellation that this request caused, and return True; else return False."""
