@@ -100,7 +100,7 @@ def read_counts(members: object) -> dict[str, int]:
     return {
         name: int(value)
         for name, value in members.items()
-        if type(value) in _NUMBERS and 0 <= value <= MAX_TOKENS and value == int(value)
+        if type(value) in _NUMBERS and 0 <= value <= MAX_TOKENS and value % 1 == 0
     }
 
 

@@ -39,6 +39,7 @@ class ClientTransport:
         "_write_batch",
         "is_lingering",
         "is_slow",
+        "is_write_paused",
     )
 
     def __init__(
@@ -51,6 +52,8 @@ class ClientTransport:
         self._pending_answer = b""
         """The answers that wait in the write batch."""
         self._is_reading_paused = False
+        self.is_write_paused = False
+        """True while the client does not read what is written."""
         self._writable: asyncio.Event | None = None
         """Wakes writers when the client reads again; None while nobody needs to wait."""
         self._progress_timer: asyncio.TimerHandle | None = None
@@ -86,11 +89,6 @@ class ClientTransport:
 
     # flow control
 
-    @property
-    def is_write_paused(self) -> bool:
-        """True while the client does not read what is written."""
-        return self._writable is not None
-
     async def drain(self) -> None:
         """Wait until the client reads again or has left."""
         if self._writable is not None:
@@ -98,6 +96,7 @@ class ClientTransport:
 
     def pause_writing(self) -> None:
         """Let writers wait, and drop the client if it reads too little."""
+        self.is_write_paused = True
         if self._writable is None:
             self._writable = asyncio.Event()
         if self._progress_timer is None:
@@ -106,6 +105,7 @@ class ClientTransport:
 
     def resume_writing(self) -> None:
         """Let writers continue."""
+        self.is_write_paused = False
         if self._writable is not None:
             self._writable.set()
             self._writable = None

@@ -403,14 +403,15 @@ class ClientConnection(asyncio.Protocol):
 
     def _end_answer(self) -> None:
         self._server_state.total_requests += 1
-        current, last = self._current, self._get_last_exchange()
-        if current is None or last is None:
+        current = self._current
+        if current is None:
             return
         if not current.writer.keep_alive:
             self._close()
         if self.transport.is_closing():
             return
         self.transport.resume_reading()
+        last = self._waiting[-1] if self._waiting else current
         if last.more_body:  # the rest of its body is not needed, but must arrive in time
             self._start_head_timer()
         if self._waiting:
