@@ -121,6 +121,7 @@ def read(usage: dict[str, Json]) -> Usage | None:
             "market_cost" in usage or usage.get("citation_tokens")  # Vercel, Perplexity
         ):
             output, reasoning = split_output(completion, reasoning, surplus)
+    tools, billed = billing.read_billing(usage)
     media = _sum_media(counts, prompt_details, completion_details)
     if audio:
         media = {"input_audio": audio} | media
@@ -130,11 +131,11 @@ def read(usage: dict[str, Json]) -> Usage | None:
         cache_write=_read_lifetimes(usage, cache_written) if cache_written else {},
         output=output,
         reasoning=reasoning,
-        tools=billing.read_tool_counts(usage),
+        tools=tools,
         media=add_cached_media(media, _as_dict(usage.get("prompt_tokens_details")), cache_read)
         if media
         else media,
-        billed=billing.read_billed_usd(usage),
+        billed=billed,
     )
 
 
