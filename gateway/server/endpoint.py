@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable
+from functools import partial
 from typing import Any
 
 from gateway.core.call import Call
@@ -186,7 +187,8 @@ class Endpoint:
         revision = self._gateway.revision
         engine = revision.enter()
         try:
-            in_flight.set_serving_app(engine if request is None else revision.passthrough, call)
+            server = engine if request is None else revision.passthrough
+            in_flight.abort = partial(server.abort, call)
             in_flight.client_send = send
             writer = None if exchange is None else exchange.writer
             keepalive = Keepalive(self._dialect, call.id, in_flight.send, writer)

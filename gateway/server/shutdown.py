@@ -12,12 +12,10 @@ This module knows neither connections nor signals: the caller that stops the ser
 
 from asyncio import Task, current_task
 from collections.abc import Awaitable, Callable
-from functools import partial
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import msgspec
 
-from gateway.core.call import Call
 from gateway.limits.load_shedding import MemoryReservation
 from gateway.server.request_headers import Message, Send
 
@@ -27,14 +25,6 @@ _LAST_CLIENT_SECONDS = 0.3
 """Seconds for the client that was accepted last to send its request, behind a load balancer."""
 _POLL_SECONDS = 0.05
 """Seconds between checks of running calls."""
-
-
-class ServingApp(Protocol):
-    """The part of the engine that can end a call."""
-
-    def abort(self, call: Call, cancel: Callable[[], object], ended_by: str) -> None:
-        """End a call: `cancel` its task, once the task does nothing for other calls."""
-        ...
 
 
 class InFlightRequest(msgspec.Struct, kw_only=True, eq=False):
@@ -50,14 +40,11 @@ class InFlightRequest(msgspec.Struct, kw_only=True, eq=False):
     """Memory for the call's body, unless that is small."""
     client_send: Send | None = None
     """The function that writes messages of the answer; None until the call is served."""
-    _abort: Callable[[Callable[[], object], str], None] | None = None
-    """The function of the serving app that ends the call."""
+    abort: Callable[[Callable[[], object], str], object] | None = None
+    """The function of the engine that ends the call, once it serves it: other calls may need the
+    work. It gets the function that cancels the call's task, and the cause."""
     _is_cancelled: bool = False
     _task: Task[object] | None = msgspec.field(default_factory=current_task)
-
-    def set_serving_app(self, serving_app: ServingApp, call: Call) -> None:
-        """Let `serving_app` end the call from now on: other calls may need its work."""
-        self._abort = partial(serving_app.abort, call)
 
     async def send(self, message: Message) -> None:
         """Write a message of the answer, and record how much of it is written."""
@@ -73,10 +60,10 @@ class InFlightRequest(msgspec.Struct, kw_only=True, eq=False):
         if self.ended_by or self.is_complete:
             return
         self.ended_by = ended_by
-        if self._abort is None:
+        if self.abort is None:
             self._cancel_task()
         else:
-            self._abort(self._cancel_task, ended_by)
+            self.abort(self._cancel_task, ended_by)
 
     def undo_cancellation(self) -> bool:
         """Undo a cancellation that this request caused, and return True; else return False."""

@@ -29,7 +29,6 @@ class ClientTransport:
 
     __slots__ = (
         "_discarded_bytes",
-        "_is_reading_paused",
         "_pending_answer",
         "_progress_timer",
         "_read_timeout",
@@ -38,6 +37,7 @@ class ClientTransport:
         "_writable",
         "_write_batch",
         "is_lingering",
+        "is_reading_paused",
         "is_slow",
         "is_write_paused",
     )
@@ -51,7 +51,8 @@ class ClientTransport:
         self._read_timeout = read_timeout
         self._pending_answer = b""
         """The answers that wait in the write batch."""
-        self._is_reading_paused = False
+        self.is_reading_paused = False
+        """True while the gateway reads nothing from the client."""
         self.is_write_paused = False
         """True while the client does not read what is written."""
         self._writable: asyncio.Event | None = None
@@ -139,14 +140,14 @@ class ClientTransport:
 
     def pause_reading(self) -> None:
         """Stop reading for now."""
-        if not self._is_reading_paused and not self._transport.is_closing():
-            self._is_reading_paused = True
+        if not self.is_reading_paused and not self._transport.is_closing():
+            self.is_reading_paused = True
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
         """Read again."""
-        if self._is_reading_paused and not self._transport.is_closing():
-            self._is_reading_paused = False
+        if self.is_reading_paused and not self._transport.is_closing():
+            self.is_reading_paused = False
             self._transport.resume_reading()
 
     # the end

@@ -410,7 +410,8 @@ class ClientConnection(asyncio.Protocol):
             self._close()
         if self.transport.is_closing():
             return
-        self.transport.resume_reading()
+        if self.transport.is_reading_paused:
+            self.transport.resume_reading()
         last = self._waiting[-1] if self._waiting else current
         if last.more_body:  # the rest of its body is not needed, but must arrive in time
             self._start_head_timer()
