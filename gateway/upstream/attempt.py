@@ -157,7 +157,7 @@ class AttemptRunner:
         attempt = self._health.begin(key, stream=stream, is_listed=target.is_listed)
         snapshot = (
             quota.record_request(key, estimate_request(request, candidate), self._wall())
-            if quota.reported_keys
+            if key in quota.reported_keys
             else None
         )
 

@@ -79,7 +79,7 @@ class _LimitLevel(msgspec.Struct, gc=False):
 
     stated: StatedLimit
     snapshot: _SentUsage
-    """What was sent when the provider counted."""
+    """The usage up to the request whose answer makes the statement."""
     reported_at: float
     resets_at: float | None = None
     """When the limit is whole again, in seconds since the epoch; set when first needed."""
