@@ -7,6 +7,8 @@ import msgspec
 
 MAX_TOKENS = 2**40
 """The largest credible count, a million times the largest window. More is a provider's fault."""
+_NUMBERS = (int, float)
+"""The types of a count; a bool has another."""
 _MAX_USD = 1_000_000
 """The most credible USD of one answer. More is a provider's fault too."""
 _STANDARD_WORDS = frozenset(
@@ -86,6 +88,20 @@ def parse_count(value: object) -> int | None:
     if isinstance(value, float) and value.is_integer():
         return parse_count(int(value))
     return None
+
+
+def read_counts(members: object) -> dict[str, int]:
+    """Return those members of a provider's object that are counts, as `parse_count` says of each.
+
+    Return none of a value that is no object.
+    """
+    if not isinstance(members, dict):
+        return {}
+    return {
+        name: int(value)
+        for name, value in members.items()
+        if type(value) in _NUMBERS and 0 <= value <= MAX_TOKENS and value % 1 == 0
+    }
 
 
 def parse_usd(value: object) -> Decimal | None:

@@ -23,20 +23,27 @@ _TOOL_BY_MEMBER = {
     "citation_tokens": "citation_tokens",
     "prompt_audio_seconds": "audio_seconds",
 }
-_TOOL_MEMBERS = frozenset(
-    {*_TOOL_BY_MEMBER, *_REQUEST_COUNT_MEMBERS, _CALL_COUNT_MEMBER, "search_context_size"}
-)
-_COST_MEMBERS = frozenset({"cost", "cost_in_usd_ticks"})
+_MEMBERS = frozenset(
+    {
+        *_TOOL_BY_MEMBER, *_REQUEST_COUNT_MEMBERS, _CALL_COUNT_MEMBER, "search_context_size",
+        "cost", "cost_in_usd_ticks",
+    }
+)  # fmt: skip
 _FREE_TOOLS = frozenset({"web_fetch", "mcp"})
 """Tools whose requests cost nothing: what they bring is in the tokens."""
 _USD_PER_TICK = Decimal("1e-10")
 _SEARCH_SIZES = frozenset({"low", "medium", "high"})
 
 
-def read_tool_counts(usage: dict[str, Json]) -> dict[str, int]:
+def read_billing(usage: dict[str, Json]) -> tuple[dict[str, int], Decimal | None]:
+    """Return the counts of tools and the USD that a usage object has beside tokens."""
+    if _MEMBERS.isdisjoint(usage):  # as nearly always
+        return {}, None
+    return _read_tool_counts(usage), _read_billed_usd(usage)
+
+
+def _read_tool_counts(usage: dict[str, Json]) -> dict[str, int]:
     """Requests of hosted tools that are billed one by one, by tool; those not used are left out."""
-    if _TOOL_MEMBERS.isdisjoint(usage):  # as nearly always
-        return {}
     counts: Counter[str] = Counter()
     for name, tool in _TOOL_BY_MEMBER.items():
         counts[tool] = parse_count(usage.get(name)) or 0
@@ -73,14 +80,12 @@ def count_tool_uses(uses: Iterable[tuple[str, str]]) -> dict[str, int]:
     return dict(Counter(tool for tool, _ in set(uses)))
 
 
-def read_billed_usd(usage: dict[str, Json]) -> Decimal | None:
+def _read_billed_usd(usage: dict[str, Json]) -> Decimal | None:
     """USD that were billed for an answer.
 
     With a key of the caller's own at OpenRouter, `cost` is OpenRouter's fee alone, and the provider
     behind it bills the rest. Azure passes on xAI's member of ticks, and always as 0.
     """
-    if _COST_MEMBERS.isdisjoint(usage):  # as nearly always
-        return None
     cost = usage.get("cost")
     if isinstance(cost, dict):
         return parse_usd(cost.get("total_cost"))

@@ -27,12 +27,8 @@ _LOG_INTERVAL_SECONDS = 10.0
 class FlushSchedule(Protocol):
     """A schedule that calls `flush` before it sends what rows must precede: the write batch."""
 
-    def flush_soon(self) -> None:
-        """Flush at the end of this iteration of the event loop, or at once."""
-        ...
-
     def schedule_flush(self) -> bool:
-        """Flush at the end of this iteration; False if that would be for one call alone."""
+        """Flush at the end of this iteration; False if nothing may wait for that."""
         ...
 
 
@@ -129,10 +125,8 @@ class LedgerWriter:
         Rows that are made one after the other take half as long: what they need is still at hand.
         """
         self._pending_calls.append(ended_call)
-        if (flush_schedule := self._flush_schedule) is None:
+        if (flush_schedule := self._flush_schedule) is None or not flush_schedule.schedule_flush():
             self._write_ended_calls()
-        else:
-            flush_schedule.flush_soon()
 
     def __call__(self, row: Row) -> None:
         """Take one row."""
@@ -143,7 +137,8 @@ class LedgerWriter:
             and not row.stream
         ):
             self._pending_final_rows.append(row)
-            flush_schedule.flush_soon()
+            if not flush_schedule.schedule_flush():
+                self._write_ended_calls()
         else:
             if self._pending_intents:
                 self._write_intents(
@@ -175,7 +170,8 @@ class LedgerWriter:
 
     def flush(self) -> bool:
         """Write all deferred rows. Return True if all requests whose intents waited may be sent."""
-        self._write_ended_calls()
+        if self._pending_calls or self._pending_intents or self._pending_final_rows:
+            self._write_ended_calls()
         has_refused_intents, self._has_refused_intents = self._has_refused_intents, False
         return not has_refused_intents
 

@@ -21,7 +21,6 @@ from gateway.routing.affinity_verdict import accumulate_session, renew_session
 from gateway.routing.features import Features
 from gateway.routing.router import Router
 from gateway.upstream.provider_quota import AccountModelKey
-from gateway.upstream.retry import PinnedAccount
 
 type UnavailableReason = Callable[[AccountModelKey], str]
 """A function that says why an account is not asked for a model in its turn; empty if it is."""
@@ -253,35 +252,6 @@ def _may_have_session(features: Features) -> bool:
     turn = features.turn
     may_have_begun = features.has_history or turn.explicit
     return may_have_begun and bool(turn.conversation) and turn.follows_session
-
-
-def find_session_account(decision: Decision, plan: Plan) -> PinnedAccount | None:
-    """Return the account that has the conversation's prompt in its cache.
-
-    Its target comes first in the plan. Return None if the decision names no account.
-    """
-    if decision.account is None:
-        return None
-    target = plan.targets[0]
-    return PinnedAccount(target.provider.name, decision.account, target.model, is_session=True)
-
-
-def find_conversation_account(session: Session | None, plan: Plan) -> PinnedAccount | None:
-    """Find the account that has a pinned call's conversation.
-
-    Return None unless its target comes first, or is equal to the first.
-    """
-    if session is None or session.account is None:
-        return None
-    first_target = plan.targets[0]
-    for target in plan.targets:
-        if target.name == session.target and (
-            target is first_target or target.shares_group(first_target)
-        ):
-            return PinnedAccount(
-                target.provider.name, session.account, target.model, is_session=True
-            )
-    return None
 
 
 def _get_location(session: Session) -> tuple[str, str, str, str | None]:

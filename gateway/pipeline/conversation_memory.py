@@ -21,7 +21,6 @@ from gateway.dialects.tool_reasoning import ReasoningNote
 from gateway.pipeline.answer_objects import AnswerObjects
 from gateway.telemetry.log import Log, ignore_event
 from gateway.upstream.large_work import LargeWork
-from gateway.upstream.retry import PinnedAccount
 from gateway.upstream.upstream_request import UpstreamRequest, UpstreamResponse
 
 type ChunkListener = Callable[[bytes], Awaitable[None]]
@@ -73,13 +72,13 @@ class ConversationMemory:
         self, call: Call, body: RequestBody
     ) -> Coroutine[Any, Any, Mapping[str, ReasoningNote]] | None:
         """Find the notes on the reasoning of a tool loop; None if there can be none."""
-        if self._notes is None or not _is_chat(call) or not body.prompt.tool_loop:
+        if self._notes is None or not body.prompt.tool_loop or not _is_chat(call):
             return None
         return self._notes.find(call.key, body.outline["messages"])
 
     def records_reasoning(self, call: Call, prompt: Prompt) -> bool:
         """Return True if an answer's reasoning is noted: its client does not send it back."""
-        return self._notes is not None and _is_chat(call) and bool(prompt.tools)
+        return bool(prompt.tools) and self._notes is not None and _is_chat(call)
 
     async def save(self, request: UpstreamRequest, response: UpstreamResponse) -> None:
         """Store what later calls need of a whole answer, before its client has it."""
@@ -212,18 +211,3 @@ async def _save_response(
         response.account.name,
         kept_by_provider=is_native and provider.keeps_responses,
     )
-
-
-def find_note_account(notes: Mapping[str, ReasoningNote] | None) -> PinnedAccount | None:
-    """Find the account that gave the answer that was noted last."""
-    if not notes:
-        return None
-    last_note = list(notes.values())[-1]
-    return PinnedAccount(last_note.provider, last_note.account, last_note.model)
-
-
-def find_chain_account(chain: ResponseChain | None) -> PinnedAccount | None:
-    """Find the account that has the earlier answer of a chain."""
-    if chain is None or chain.provider is None or chain.account is None:
-        return None
-    return PinnedAccount(chain.provider, chain.account)

@@ -34,20 +34,13 @@ from gateway.limits.limiter import Limiter
 from gateway.limits.load_shedding import SHED_REASONING, LoadShedder
 from gateway.pipeline.accounting import CallRecorder, RecordedAccount
 from gateway.pipeline.coalescer import Coalescer, UpstreamSubscriber
-from gateway.pipeline.context import (
-    ContextLoader,
-    find_conversation_account,
-    find_session_account,
-)
-from gateway.pipeline.conversation_memory import (
-    ConversationMemory,
-    find_chain_account,
-    find_note_account,
-)
+from gateway.pipeline.context import ContextLoader
+from gateway.pipeline.conversation_memory import ConversationMemory
 from gateway.pipeline.end_users import EndUserHasher
 from gateway.pipeline.escalation import Escalation
 from gateway.pipeline.missing_models import MissingModels
-from gateway.pipeline.passthrough.objects import ObjectGuard, find_object_account
+from gateway.pipeline.passthrough.objects import ObjectGuard
+from gateway.pipeline.pinned_account import find_pinned_account
 from gateway.pipeline.response import (
     SILENT_CLIENT,
     KeepaliveClient,
@@ -200,7 +193,8 @@ class Engine:
         )
         decision, plan, cache_key = admitted.decision, admitted.plan, admitted.cache_key
         context_loader.note_decision(call, call_features, context, decision, plan, router)
-        await self._check_losses(call, dialect, body, translatable, plan, is_large=is_large)
+        if (call.options.on_loss or self._on_loss) == "refuse":
+            await self._refuse_losses(dialect, body, translatable, plan, is_large=is_large)
         started_at, client_deadline = compute_call_times(call, self._clock(), stream=prompt.stream)
         request = UpstreamRequest(
             call=call, body=body, translatable=translatable, dialect=dialect, plan=plan,
@@ -213,16 +207,15 @@ class Engine:
             records_reasoning=self.memory.records_reasoning(call, prompt),
             get_conversation=lambda: call_features.turn.conversation,
             pinned_body=chain.native_body,
-            pinned_account=find_object_account(call_features)
-            or find_note_account(admitted.notes) or find_chain_account(chain)
-            or find_session_account(decision, plan)
-            or find_conversation_account(admitted.session, plan),
+            pinned_account=find_pinned_account(
+                call_features, chain, admitted.notes, admitted.session, decision, plan
+            ),
         )  # fmt: skip
         if prompt.stream:
             keepalive.arm(make_rate_limit_headers(account))
 
         if cache_key is None:
-            return await self._ask_upstream(request, account, decision_recorder)
+            return await self._ask_upstream(request, account, decision, decision_recorder)
         account.cache = "miss"
         form = get_delivery_form(dialect, body, decision)
         if not call.options.wants_new_answer:
@@ -233,7 +226,9 @@ class Engine:
             if response is not None:
                 return response
         async with self._coalescer.start(account, cache_key, form) as subscriber:
-            return await self._ask_upstream(request, account, decision_recorder, subscriber)
+            return await self._ask_upstream(
+                request, account, decision, decision_recorder, subscriber
+            )
 
     async def _read(
         self, call: Call, dialect: Dialect, account: RecordedAccount | None = None
@@ -283,9 +278,8 @@ class Engine:
         if shedder is not None and shedder.level and decision.tier == "reasoning":
             shedder.check(SHED_REASONING)
 
-    async def _check_losses(
+    async def _refuse_losses(
         self,
-        call: Call,
         dialect: Dialect,
         body: RequestBody,
         translatable: TranslatableRequest,
@@ -293,10 +287,9 @@ class Engine:
         *,
         is_large: bool,
     ) -> None:
-        """Refuse a call that would lose something, if it must not. Raises ProblemError."""
-        if (call.options.on_loss or self._on_loss) == "refuse":
-            check = partial(explain.refuse_losses, dialect, body, translatable, plan)
-            await self._large_work.run(check, is_large=is_large)
+        """Refuse a call that would lose something. Raises ProblemError."""
+        check = partial(explain.refuse_losses, dialect, body, translatable, plan)
+        await self._large_work.run(check, is_large=is_large)
 
     async def _admit(
         self,
@@ -404,11 +397,11 @@ class Engine:
         self,
         request: UpstreamRequest,
         account: RecordedAccount,
+        decision: Decision,
         decision_recorder: DecisionRecorder,
         subscriber: UpstreamSubscriber | None = None,
     ) -> Response:
         """Respond with the answer of a provider, which all subscribers of a flight share."""
-        decision = decision_recorder.decision
         response = await self._run_upstream(request, account, decision)
         if decision.escalate != "off":
             decide_above = partial(self._decide_above, request, decision_recorder)
@@ -433,14 +426,14 @@ class Engine:
         """Decide a call for the tier above. Raises ProblemError if it may not go there now."""
         decision, plan = decision_recorder.decide_above()
         self._check_load(decision)
-        await self._check_losses(
-            request.call,
-            request.dialect,
-            request.body,
-            request.translatable,
-            plan,
-            is_large=request.is_large,
-        )
+        if (request.call.options.on_loss or self._on_loss) == "refuse":
+            await self._refuse_losses(
+                request.dialect,
+                request.body,
+                request.translatable,
+                plan,
+                is_large=request.is_large,
+            )
         return decision, plan
 
     async def _run_upstream(
@@ -448,22 +441,23 @@ class Engine:
     ) -> UpstreamResponse:
         """Run the plan; if the decision asks for it, until an answer is complete."""
         target = request.plan.targets[0]
-        if target.is_listed:
-            return await self._run_until_complete(request, account, decision)
-        self._missing_models.check(request.call, target)
+        if not target.is_listed:
+            self._missing_models.check(request.call, target)
         try:
-            return await self._run_until_complete(request, account, decision)
+            if decision.complete == "off":
+                return await self._upstream.run(request)
+            return await self._run_until_complete(request, account)
         except ProblemError as error:
+            if target.is_listed:
+                raise
             problem = await self._missing_models.explain(
                 request.call, target, error.problem, self.router.catalogue
             )
             raise ProblemError(problem) from None
 
     async def _run_until_complete(
-        self, request: UpstreamRequest, account: RecordedAccount, decision: Decision
+        self, request: UpstreamRequest, account: RecordedAccount
     ) -> UpstreamResponse:
-        if decision.complete == "off":
-            return await self._upstream.run(request)
         response = await continuation.start_response(self._upstream, request)
         if response.inspector is not None:
             try:

@@ -422,7 +422,7 @@ class Gateway:
 
         async def ensure_ready(provider: Provider) -> None:
             if (local_engine := local_engines.get(provider.name)) is not None:
-                client.base_urls[provider.name] = await local_engine.wait_until_ready()
+                client.set_base_url(provider.name, await local_engine.wait_until_ready())
 
         upstream = Upstream(
             client,

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable
+from functools import partial
 from typing import Any
 
 from gateway.core.call import Call
@@ -186,10 +187,11 @@ class Endpoint:
         revision = self._gateway.revision
         engine = revision.enter()
         try:
-            in_flight.set_serving_app(engine if request is None else revision.passthrough, call)
-            tracked_send = in_flight.track_send(send)
+            server = engine if request is None else revision.passthrough
+            in_flight.abort = partial(server.abort, call)
+            in_flight.client_send = send
             writer = None if exchange is None else exchange.writer
-            keepalive = Keepalive(self._dialect, call.id, tracked_send, writer)
+            keepalive = Keepalive(self._dialect, call.id, in_flight.send, writer)
             watcher = None
             if exchange is not None:
                 exchange.serve_in(in_flight)
@@ -206,7 +208,7 @@ class Endpoint:
                     in_flight.has_started = in_flight.is_complete = exchange.write_reply(reply)
                 if not in_flight.is_complete:
                     self._gateway.write_batch.flush()  # the row of the call may wait there
-                    await _write_answer(reply, tracked_send, keepalive, writer)
+                    await _write_answer(reply, in_flight.send, keepalive, writer)
             except ClientGone:
                 return
             except asyncio.CancelledError:
@@ -219,12 +221,12 @@ class Endpoint:
                 elif watcher is not None:
                     watcher.cancel()
             if in_flight.ended_by == "drain":
-                await self._write_draining(call.id, in_flight, keepalive, tracked_send)
+                await self._write_draining(call.id, in_flight, keepalive)
         finally:
             revision.leave()
 
     async def _write_draining(
-        self, call_id: str, in_flight: InFlightRequest, keepalive: Keepalive, send: Send
+        self, call_id: str, in_flight: InFlightRequest, keepalive: Keepalive
     ) -> None:
         """Write the last message of a call that the gateway ends: in its stream or as an answer."""
         with contextlib.suppress(TimeoutError):
@@ -235,9 +237,9 @@ class Endpoint:
                     return
                 if not in_flight.has_started:
                     reply.add_connection_close()
-                    await write_reply(reply, send)
+                    await write_reply(reply, in_flight.send)
                 elif keepalive.has_started:
-                    await send({"type": "http.response.body", "body": reply.frame})
+                    await in_flight.send({"type": "http.response.body", "body": reply.frame})
 
     async def refuse(
         self, send: Send, problem: Problem, call_id: str, *, keep_alive: bool = False

@@ -7,6 +7,8 @@ that names no target, since another target may still take over. It has the rate 
 
 import asyncio
 
+import msgspec
+
 from gateway.dialects import Dialect
 from gateway.pipeline.response import STREAM_TYPE, Headers, make_id_headers
 from gateway.server.http1.response_writer import ResponseWriter
@@ -16,38 +18,28 @@ INTERVAL_SECONDS = 15.0
 """Seconds of silence before each keep-alive frame."""
 
 
-class Keepalive:
+class Keepalive(msgspec.Struct, eq=False):
     """The keep-alive frames of one call; none before `arm`."""
 
-    __slots__ = (
-        "_call_id", "_dialect", "_headers", "_loop", "_send", "_task", "_timer", "_writer",
-        "has_started", "is_writing", "last_write_at",
-    )  # fmt: skip
-
-    _headers: Headers
-    _loop: asyncio.AbstractEventLoop
-
-    def __init__(
-        self, dialect: Dialect, call_id: str, send: Send, writer: ResponseWriter | None = None
-    ) -> None:
-        """Prepare keep-alive. A relay may write pieces of the stream to `writer` directly."""
-        self.has_started = False
-        """True once the head of the reply is sent."""
-        self.is_writing = False
-        """True while the answer itself is being written."""
-        self.last_write_at = 0.0
-        """The loop's time of the last write."""
-        self._task: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._dialect = dialect
-        self._call_id = call_id
-        self._send = send
-        self._writer = writer
+    _dialect: Dialect
+    _call_id: str
+    _send: Send
+    _writer: ResponseWriter | None = None
+    """The writer to which a relay may write pieces of the stream directly."""
+    has_started: bool = False
+    """True once the head of the reply is sent."""
+    is_writing: bool = False
+    """True while the answer itself is being written."""
+    last_write_at: float = 0.0
+    """The loop's time of the last write."""
+    _headers: Headers = []
+    _loop: asyncio.AbstractEventLoop = msgspec.field(default_factory=asyncio.get_running_loop)
+    _task: asyncio.Task[None] | None = None
+    _timer: asyncio.TimerHandle | None = None
 
     def arm(self, headers: Headers) -> None:
         """Start: the answer to the call will be a stream; `headers` are known of it."""
         self._headers = headers
-        self._loop = asyncio.get_running_loop()
         self.last_write_at = self._loop.time()
         self._timer = self._loop.call_later(INTERVAL_SECONDS, self._on_timer)
 

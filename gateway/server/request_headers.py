@@ -313,10 +313,7 @@ def _separate_idempotency_key(forwarded: dict[str, str], key: Key) -> dict[str, 
     A provider answers a repeated idempotency key of its account with its former answer, whichever
     client key of the gateway asks.
     """
-    value = forwarded.get(_IDEMPOTENCY_HEADER)
-    if value is None or key is OPEN_KEY:
-        return forwarded
-    named = f"{key.tenant}\0{key.name}\0{value}".encode()
+    named = f"{key.tenant}\0{key.name}\0{forwarded[_IDEMPOTENCY_HEADER]}".encode()
     return {**forwarded, _IDEMPOTENCY_HEADER: hashlib.sha256(named).hexdigest()}
 
 
@@ -337,6 +334,9 @@ def build_call(
         end_user = token_user.id
     elif token_user is not None:
         default_end_user = token_user.id
+    forwarded = headers.forwarded
+    if _IDEMPOTENCY_HEADER in forwarded and key is not OPEN_KEY:
+        forwarded = _separate_idempotency_key(forwarded, key)
     return Call(
         id=call_id,
         dialect=dialect.name,
@@ -344,7 +344,7 @@ def build_call(
         body=data,
         path=path,
         query=query if query in dialect.forwarded_queries else "",
-        headers=_separate_idempotency_key(headers.forwarded, key),
+        headers=forwarded,
         hints=headers.hints,
         trace=headers.trace,
         key=key,

@@ -10,11 +10,12 @@ nothing, and closes each connection after the next answer on it.
 This module knows neither connections nor signals: the caller that stops the server does each step.
 """
 
-from asyncio import current_task
+from asyncio import Task, current_task
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
-from gateway.core.call import Call
+import msgspec
+
 from gateway.limits.load_shedding import MemoryReservation
 from gateway.server.request_headers import Message, Send
 
@@ -26,58 +27,32 @@ _POLL_SECONDS = 0.05
 """Seconds between checks of running calls."""
 
 
-class ServingApp(Protocol):
-    """The part of the engine that can end a call."""
-
-    def abort(self, call: Call, cancel: Callable[[], object], ended_by: str) -> None:
-        """End a call: `cancel` its task, once the task does nothing for other calls."""
-        ...
-
-
-class InFlightRequest:
+class InFlightRequest(msgspec.Struct, kw_only=True, eq=False):
     """One call while its client is connected, from its admission on; created in the call's task."""
 
-    __slots__ = (
-        "_call",
-        "_is_cancelled",
-        "_send",
-        "_serving_app",
-        "_task",
-        "ended_by",
-        "has_started",
-        "is_complete",
-        "memory",
-    )
+    ended_by: str = ""
+    """The cause that ends the call early: client, client_slow or drain; else empty."""
+    has_started: bool = False
+    """True once the head of an answer is written."""
+    is_complete: bool = False
+    """True once the last byte of the answer is written."""
+    memory: MemoryReservation | None = None
+    """Memory for the call's body, unless that is small."""
+    client_send: Send | None = None
+    """The function that writes messages of the answer; None until the call is served."""
+    abort: Callable[[Callable[[], object], str], object] | None = None
+    """The function of the engine that ends the call, once it serves it: other calls may need the
+    work. It gets the function that cancels the call's task, and the cause."""
+    _is_cancelled: bool = False
+    _task: Task[object] | None = msgspec.field(default_factory=current_task)
 
-    _call: Call
-    _send: Send
-
-    def __init__(self) -> None:
-        self.ended_by = ""
-        """The cause that ends the call early: client, client_slow or drain; else empty."""
-        self.has_started = False
-        """True once the head of an answer is written."""
-        self.is_complete = False
-        """True once the last byte of the answer is written."""
-        self.memory: MemoryReservation | None = None
-        """Memory for the call's body, unless that is small."""
-        self._serving_app: ServingApp | None = None
-        self._is_cancelled = False
-        self._task = current_task()
-
-    def set_serving_app(self, serving_app: ServingApp, call: Call) -> None:
-        """Let `serving_app` end the call from now on: other calls may need its work."""
-        self._serving_app, self._call = serving_app, call
-
-    def track_send(self, send: Send) -> Send:
-        """Return a `send` that writes the answer and records how much of it is written."""
-        self._send = send
-        return self._send_tracked
-
-    async def _send_tracked(self, message: Message) -> None:
+    async def send(self, message: Message) -> None:
+        """Write a message of the answer, and record how much of it is written."""
         if message["type"] == "http.response.body" and not message.get("more_body", False):
             self.is_complete = True
-        await self._send(message)
+        if self.client_send is None:
+            raise RuntimeError("the call is not served yet")
+        await self.client_send(message)
         self.has_started = True
 
     def end(self, ended_by: str) -> None:
@@ -85,10 +60,10 @@ class InFlightRequest:
         if self.ended_by or self.is_complete:
             return
         self.ended_by = ended_by
-        if self._serving_app is None:
+        if self.abort is None:
             self._cancel_task()
         else:
-            self._serving_app.abort(self._call, self._cancel_task, ended_by)
+            self.abort(self._cancel_task, ended_by)
 
     def undo_cancellation(self) -> bool:
         """Undo a cancellation that this request caused, and return True; else return False."""

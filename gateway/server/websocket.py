@@ -9,6 +9,7 @@ takes it from there for itself, and sends neither on.
 
 import asyncio
 import re
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
@@ -207,7 +208,7 @@ class _ExchangeSocket:
 
     def set_session(self, session: "RelaySession", call: Call) -> None:
         """See ClientSocket."""
-        self._in_flight.set_serving_app(session, call)
+        self._in_flight.abort = partial(session.abort, call)
 
 
 def _make_request(

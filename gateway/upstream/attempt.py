@@ -21,7 +21,7 @@ from gateway.upstream.health import TargetHealth
 from gateway.upstream.large_work import LargeWork
 from gateway.upstream.media_fetch import MediaFetcher
 from gateway.upstream.prepare_request import Adapter
-from gateway.upstream.provider_quota import AccountModelKey, QuotaTracker, TokenEstimate
+from gateway.upstream.provider_quota import QuotaTracker, TokenEstimate
 from gateway.upstream.rate_limit_headers import DAY_SECONDS, REFUSAL_STATUSES, read_retry_delay
 from gateway.upstream.retry import Candidate
 from gateway.upstream.upstream_request import (
@@ -137,16 +137,9 @@ class AttemptRunner:
             await self._wait_until_ready(provider)
         if self._media_fetcher is not None and prepare_request.has_media(request):
             request = await prepare_request.fill_media(self._media_fetcher, request, candidate)
-        (
-            target_dialect,
-            adapter,
-            headers,
-            written_body,
-            tail,
-            recorder,
-            dropped_names,
-        ) = await self._large_work.run(
-            partial(prepare_request.prepare, request, candidate), is_large=request.is_large
+        prepare = partial(prepare_request.prepare, request, candidate)
+        prepared = (
+            await self._large_work.run(prepare, is_large=True) if request.is_large else prepare()
         )
         call_account, is_parallel = request.call_account, request.is_parallel
         attempt_account = await call_account.attempt_started(
@@ -160,12 +153,11 @@ class AttemptRunner:
                 target, account, is_parallel=is_parallel
             )
 
-        key = build_account_model_key(request, candidate)
-        sent_at, quota = clock(), self._quota
+        key, sent_at, quota = candidate.key, clock(), self._quota
         attempt = self._health.begin(key, stream=stream, is_listed=target.is_listed)
         snapshot = (
             quota.record_request(key, estimate_request(request, candidate), self._wall())
-            if quota.reported_keys
+            if key in quota.reported_keys
             else None
         )
 
@@ -173,12 +165,12 @@ class AttemptRunner:
             provider_response = await self._client.send(
                 provider,
                 account,
-                target_dialect,
-                written_body.body,
-                headers,
+                prepared.target_dialect,
+                prepared.written_body.body,
+                prepared.headers,
                 timers,
                 min(deadline, sent_at + head_seconds),
-                tail,
+                prepared.url_suffix,
                 record_resend,
             )
             status = provider_response.status
@@ -188,14 +180,14 @@ class AttemptRunner:
             response = UpstreamResponse(
                 target=target,
                 account=account,
-                written_body=written_body,
+                written_body=prepared.written_body,
                 provider_response=provider_response,
                 attempt=attempt,
                 attempt_account=attempt_account,
                 upstream_id=read_upstream_id(provider_response),
                 dialect_name=candidate.dialect_name,
-                reasoning_recorder=recorder,
-                dropped_names=dropped_names,
+                reasoning_recorder=prepared.recorder,
+                dropped_names=prepared.dropped_names,
                 large_work=self._large_work,
             )
             if (
@@ -204,7 +196,7 @@ class AttemptRunner:
                 and (body := provider_response.take_whole(_MAX_RESPONSE_BYTES)) is not None
             ):
                 # It has come with its head, as most do.
-                await self._accept_body(response, request, adapter, body)
+                await self._accept_body(response, request, prepared.adapter, body)
             else:
                 first_content_deadline = min(
                     sent_at + timers.first_content, request.client_deadline
@@ -212,8 +204,8 @@ class AttemptRunner:
                 await self._read_response(
                     response,
                     request,
-                    target_dialect,
-                    adapter,
+                    prepared.target_dialect,
+                    prepared.adapter,
                     timers,
                     (first_content_deadline, request.compute_deadline(timers)),
                     retry_after,
@@ -291,12 +283,16 @@ class AttemptRunner:
 
         Raises ProblemError if it has failed, or has too many values to be read.
         """
+        readable_body = body
+        if json_size.is_large(body):
 
-        def read() -> tuple[bytes, ResponseSummary]:
-            readable_body = _make_readable(response, request, body)
-            return readable_body, adapter.summarize(readable_body)
+            def read() -> tuple[bytes, ResponseSummary]:
+                readable_body = _make_readable(response, request, body)
+                return readable_body, adapter.summarize(readable_body)
 
-        readable_body, summary = await self._large_work.run(read, is_large=json_size.is_large(body))
+            readable_body, summary = await self._large_work.run(read, is_large=True)
+        else:  # it has few enough values to be read
+            summary = adapter.summarize(body)
         if summary.problem is not None:
             masked_problem = credential_masking.mask_problem(
                 response.provider_response.secret, summary.problem
@@ -340,15 +336,6 @@ def _make_readable(response: UpstreamResponse, request: UpstreamRequest, body: b
         )
         raise ProblemError(Problem(kind="upstream_error", message=message, spent="maybe"))
     return readable_body
-
-
-def build_account_model_key(request: UpstreamRequest, candidate: Candidate) -> AccountModelKey:
-    """Return the provider, account and model whose limits apply; counting tokens has its own."""
-    operation = request.dialect.operation
-    if operation != "count_tokens":
-        return candidate.key
-    provider, account, model = candidate.key
-    return provider, account, f"{model} {operation}"
 
 
 def estimate_request(request: UpstreamRequest, candidate: Candidate) -> TokenEstimate:

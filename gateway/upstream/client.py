@@ -205,13 +205,17 @@ class ProviderClient:
         self._pools = (
             transports if isinstance(transports, ConnectionPools) else ConnectionPools(transports)
         )
-        self._endpoints: dict[tuple[int, Account, str, str, str], _PreparedEndpoint] = {}
+        self._endpoints: dict[tuple[int, Account, str, str], _PreparedEndpoint] = {}
         self._hop = hop
         self._credentials = credentials
-        self.base_urls: dict[str, str] = {}
-        """Base URLs of local engines by provider, for endpoints that are only a path.
+        self._base_urls: dict[str, str] = {}
+        """Base URLs of local engines by provider. A replica has its own."""
 
-        A replica has its own."""
+    def set_base_url(self, provider: str, base_url: str) -> None:
+        """Set where a local engine is, for those of its endpoints that are only a path."""
+        if self._base_urls.get(provider) != base_url:
+            self._base_urls[provider] = base_url
+            self._endpoints.clear()
 
     async def send(  # noqa: PLR0913, PLR0917 - what a request is made of, and how long it may take
         self,
@@ -376,7 +380,7 @@ class ProviderClient:
 
     def _find_base_url(self, provider: Provider, account: Account) -> str:
         """Return what stands before endpoints that are only a path; empty if there is nothing."""
-        return account.base_url or (self.base_urls.get(provider.name, "") if self.base_urls else "")
+        return account.base_url or self._base_urls.get(provider.name, "")
 
     def _list_headers(
         self,
@@ -404,11 +408,10 @@ class ProviderClient:
         Two providers may share a name: the one for embeddings differs in its URLs. So the key
         contains the identity of the provider, not its name.
         """
-        base = self._find_base_url(provider, account)
-        key = (id(provider), account, dialect, tail, base)
+        key = (id(provider), account, dialect, tail)
         endpoint = self._endpoints.get(key)
         if endpoint is None:
-            endpoint_url = provider.urls[dialect]
+            base, endpoint_url = self._find_base_url(provider, account), provider.urls[dialect]
             whole_url = endpoint_url if "://" in endpoint_url else base + endpoint_url
             url = httpx.URL(_join_url(whole_url, tail))
             host = url.netloc.decode("ascii")

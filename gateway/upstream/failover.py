@@ -12,7 +12,6 @@ from gateway.core.target import Provider, Target, Tier
 from gateway.upstream.attempt import (
     TIMER_TOLERANCE,
     AttemptRunner,
-    build_account_model_key,
     estimate_request,
     make_unfinished_problem,
 )
@@ -39,6 +38,9 @@ from gateway.upstream.retry import (
 )
 from gateway.upstream.retry_budget import RetryBudget
 from gateway.upstream.upstream_request import UpstreamRequest, UpstreamResponse
+
+type _PlanCandidates = tuple[Plan, list[Candidate], tuple[MemberSet, ...]]
+"""A plan, its candidates, and its sets of equals, if it has any."""
 
 _MAX_CACHED_PLANS = 64
 """The number of plans whose candidates are kept."""
@@ -103,13 +105,8 @@ class Upstream:
             media_fetcher=media_fetcher,
             wall=wall,
         )
-        self._candidates_by_plan: dict[
-            int, tuple[Plan, list[Candidate], tuple[MemberSet, ...]]
-        ] = {}
-        """The candidates of a plan, by the `id()` of the plan, which is kept with them.
-
-        The third item has the sets of equals, if the plan has any.
-        """
+        self._candidates_by_plan: dict[tuple[int, str], _PlanCandidates] = {}
+        """The candidates of a plan, by the `id()` of the plan, and by operation."""
         self._hedge_seconds = hedge_seconds
         self._policy = policy
         self._continuation_policy = msgspec.structs.replace(policy, preferred_again=0)
@@ -146,16 +143,17 @@ class Upstream:
             retry_budget.earn()
         health = self.health
         if not health.all_closed:
-            candidates = health.sort_candidates(
-                candidates, lambda candidate: build_account_model_key(request, candidate)
-            )
+            candidates = health.sort_candidates(candidates)
         waited_seconds = 0.0
         if self.quota.reported_keys:
-            candidates, headroom = self._sort_by_headroom(request, candidates, retry_budget)
+            if len(candidates) == 1:  # no other candidate can go first
+                headroom = self.quota.get_parked_headroom(candidates[0].key, self._wall())
+            else:
+                candidates, headroom = self._sort_by_headroom(request, candidates, retry_budget)
             if headroom.is_parked:
                 waited_seconds = await self._pause(request, candidates[0], headroom)
         if not health.all_closed:
-            health.claim_probe(build_account_model_key(request, candidates[0]))
+            health.claim_probe(candidates[0].key)
         if self._hedge_seconds and request.tier in self._hedge_seconds and not request.candidates:
             hedge_delay = self._get_hedge_delay(request, candidates[0])
             second_index = self._find_second(request, candidates)
@@ -187,28 +185,28 @@ class Upstream:
         if request.candidates:
             candidates = list(request.candidates)
         else:
-            plan_candidates, member_sets = self._find_plan_candidates(request.plan)
-            candidates = (
-                self._balance(request, member_sets)
-                if member_sets
-                else pin_candidates(plan_candidates, request.pinned_account)
-            )
+            key = id(request.plan), request.dialect.operation
+            cached_entry = self._candidates_by_plan.get(key) or self._cache_candidates(request)
+            _, candidates, member_sets = cached_entry
+            if member_sets:
+                candidates = self._balance(request, member_sets)
+            elif request.pinned_account is not None:
+                candidates = pin_candidates(candidates, request.pinned_account)
         return (
             _exclude_targets(candidates, request.excluded_targets)
             if request.excluded_targets
             else candidates
         )
 
-    def _find_plan_candidates(self, plan: Plan) -> tuple[list[Candidate], tuple[MemberSet, ...]]:
-        """Return the candidates of a plan, and its sets of equals; both are found once."""
-        cached_entry = self._candidates_by_plan.get(id(plan))
-        if cached_entry is None:
-            if len(self._candidates_by_plan) >= _MAX_CACHED_PLANS:
-                self._candidates_by_plan.clear()
-            candidates = list_candidates(plan)
-            cached_entry = plan, candidates, build_member_sets(candidates)
-            self._candidates_by_plan[id(plan)] = cached_entry
-        return cached_entry[1], cached_entry[2]
+    def _cache_candidates(self, request: UpstreamRequest) -> _PlanCandidates:
+        """List the candidates of a plan, and its sets of equals; both are kept for its calls."""
+        plan, operation = request.plan, request.dialect.operation
+        if len(self._candidates_by_plan) >= _MAX_CACHED_PLANS:
+            self._candidates_by_plan.clear()
+        candidates = list_candidates(plan, operation)
+        cached_entry = plan, candidates, build_member_sets(candidates)
+        self._candidates_by_plan[id(plan), operation] = cached_entry
+        return cached_entry
 
     def _balance(
         self, request: UpstreamRequest, member_sets: Sequence[MemberSet]
@@ -219,9 +217,7 @@ class Upstream:
             conversation=request.get_conversation(),
             stream=request.body.prompt.stream,
             pinned_account=request.pinned_account,
-            is_fit=None
-            if health.all_closed
-            else lambda item: not health.get_skip_reason(build_account_model_key(request, item)),
+            is_fit=None if health.all_closed else lambda item: not health.get_skip_reason(item.key),
         )
         return self.provider_state.balancer.order(member_sets, call)
 
@@ -240,7 +236,7 @@ class Upstream:
             is_granted = retry_budget.take_retry()
             if is_granted:
                 self.provider_state.hedge_count += 1
-                self.health.claim_probe(build_account_model_key(request, candidates[second_index]))
+                self.health.claim_probe(candidates[second_index].key)
             return is_granted
 
         try:
@@ -259,15 +255,13 @@ class Upstream:
         delay = self._hedge_seconds[request.tier]
         if delay is not None:
             return delay
-        return self.health.get_tail_seconds(
-            build_account_model_key(request, candidate), stream=request.body.prompt.stream
-        )
+        return self.health.get_tail_seconds(candidate.key, stream=request.body.prompt.stream)
 
     def _find_second(self, request: UpstreamRequest, candidates: list[Candidate]) -> int | None:
         """Return the index of the next candidate in its turn that has room, or None."""
         for index, candidate in enumerate(candidates[1:], 1):
             if (
-                not self.health.get_skip_reason(build_account_model_key(request, candidate))
+                not self.health.get_skip_reason(candidate.key)
                 and self._get_headroom(request, candidate).is_free
             ):
                 return index
@@ -322,8 +316,8 @@ class Upstream:
             client_retries=request.call.client_timeout is not None,
             client_retried=request.call.retry_count > 0,
             seeks_response=bool(request.body.prompt.continuation_member),
-            is_excluded=lambda item: health.is_blocked(build_account_model_key(request, item)),
-            get_cooldown=lambda item: self._get_cooldown(request, item),
+            is_excluded=lambda item: health.is_blocked(item.key),
+            get_cooldown=self._get_cooldown,
             waited_seconds=waited_seconds,
         )
 
@@ -332,7 +326,7 @@ class Upstream:
             retry_state.tried_indices.append(hedged_index)
 
         async def attempt(candidate: Candidate) -> UpstreamResponse:
-            health.claim_probe(build_account_model_key(request, candidate))
+            health.claim_probe(candidate.key)
             return await self._attempt_runner(request, candidate)
 
         try:
@@ -365,9 +359,7 @@ class Upstream:
         worsen a bad minute.
         """
         is_other_server = failed_candidate.server != next_candidate.server
-        is_healthy = is_other_server and self.health.is_healthy(
-            build_account_model_key(request, next_candidate)
-        )
+        is_healthy = is_other_server and self.health.is_healthy(next_candidate.key)
         return is_healthy or self._get_retry_budget(request).take_retry()
 
     def _get_retry_budget(self, request: UpstreamRequest) -> RetryBudget:
@@ -375,15 +367,15 @@ class Upstream:
 
     def _get_headroom(self, request: UpstreamRequest, candidate: Candidate) -> Headroom:
         return self.quota.get_headroom(
-            build_account_model_key(request, candidate),
+            candidate.key,
             estimate_request(request, candidate),
             self._wall(),
         )
 
-    def _get_cooldown(self, request: UpstreamRequest, candidate: Candidate) -> float:
+    def _get_cooldown(self, candidate: Candidate) -> float:
         """Return the seconds until a provider takes a candidate again, as it has said."""
         now = self._wall()
-        headroom = self.quota.get_parked_headroom(build_account_model_key(request, candidate), now)
+        headroom = self.quota.get_parked_headroom(candidate.key, now)
         return headroom.available_at - now if headroom.is_parked else 0.0
 
     def _may_wait(self, request: UpstreamRequest, candidate: Candidate, seconds: float) -> bool:
@@ -414,10 +406,6 @@ class Upstream:
     ) -> tuple[list[Candidate], Headroom]:
         """Return the candidates, those with room first, and the room of the first."""
         preferred_candidate = candidates[0]
-        if len(candidates) == 1:  # no other candidate can go first
-            return candidates, self.quota.get_parked_headroom(
-                build_account_model_key(request, preferred_candidate), self._wall()
-            )
         ordered_candidates, headroom = sort_by_headroom(
             candidates,
             lambda candidate: self._get_headroom(request, candidate),
@@ -427,9 +415,7 @@ class Upstream:
             request, preferred_candidate, ordered_candidates[0], retry_budget
         ):
             ordered_candidates = move_to_front(ordered_candidates, preferred_candidate)
-            headroom = self.quota.get_parked_headroom(
-                build_account_model_key(request, preferred_candidate), self._wall()
-            )
+            headroom = self.quota.get_parked_headroom(preferred_candidate.key, self._wall())
         return ordered_candidates, headroom
 
     def _waits_for(
@@ -450,7 +436,7 @@ class Upstream:
             or not retry_budget.has_retry
         ):
             return False
-        cooldown = self._get_cooldown(request, preferred_candidate)
+        cooldown = self._get_cooldown(preferred_candidate)
         return 0.0 < cooldown <= self._policy.preferred_wait and self._may_wait(
             request, preferred_candidate, cooldown
         )

@@ -8,6 +8,8 @@ from collections.abc import Callable, Collection
 from math import inf
 from operator import itemgetter
 
+import msgspec
+
 from gateway.core.errors import Problem, ProblemError, ProblemKind
 from gateway.upstream.circuit_breaker import CAUSE_RANK, Cause, CircuitBreaker
 from gateway.upstream.provider_quota import AccountModelKey
@@ -34,34 +36,17 @@ _OVERLOADED_MESSAGE = (
 )
 
 
-class InFlightAttempt:
+class InFlightAttempt(msgspec.Struct, eq=False):
     """One request in flight, which reports its result to its breaker."""
 
-    __slots__ = (
-        "_attempt_number",
-        "_breaker",
-        "_health",
-        "_is_answered",
-        "_key",
-        "_started_at",
-        "_stream",
-    )
-
-    def __init__(
-        self,
-        health: "TargetHealth",
-        key: AccountModelKey,
-        breaker: CircuitBreaker,
-        started_at: float,
-        stream: bool,  # noqa: FBT001 - a fact of the request
-    ) -> None:
-        self._health = health
-        self._key = key
-        self._breaker = breaker
-        self._started_at = started_at
-        self._stream = stream
-        self._is_answered = False
-        self._attempt_number = breaker.begin(started_at, stream=stream)
+    _health: "TargetHealth"
+    _key: AccountModelKey
+    _breaker: CircuitBreaker
+    _attempt_number: int
+    """The breaker's number of the request."""
+    _started_at: float
+    _stream: bool
+    _is_answered: bool = False
 
     def succeed(self) -> None:
         """Report that the answer, or the first content of a stream, has come."""
@@ -103,13 +88,11 @@ class InFlightAttempt:
             self._health.handle_change(self._key, self._breaker)
 
 
-class UnwatchedAttempt(InFlightAttempt):
+class UnwatchedAttempt(InFlightAttempt, eq=False):
     """One request for a model that no lab lists: it has no breaker, as clients choose its name.
 
     It still reports on the credential of its account.
     """
-
-    __slots__ = ()
 
     def succeed(self) -> None:
         """Report that the credential of the account is good."""
@@ -144,20 +127,20 @@ class TargetHealth:
         self, key: AccountModelKey, *, stream: bool, is_listed: bool = True
     ) -> InFlightAttempt:
         """Note that a request is sent. Set `is_listed` if a lab lists its model."""
+        now = self.clock()
         if not is_listed:
-            return UnwatchedAttempt(self, key, CircuitBreaker(self._jitter), self.clock(), stream)
+            return UnwatchedAttempt(self, key, CircuitBreaker(self._jitter), 0, now, stream)
         breaker = self.target_breakers.get(key)
         if breaker is None:
             breaker = self.target_breakers[key] = CircuitBreaker(self._jitter)
         previous_cause = breaker.cause
-        attempt = InFlightAttempt(self, key, breaker, self.clock(), stream)
+        attempt_number = breaker.begin(now, stream=stream)
+        attempt = InFlightAttempt(self, key, breaker, attempt_number, now, stream)
         if breaker.cause is not previous_cause:  # too many requests in flight are late
             self.handle_change(key, breaker)
         return attempt
 
-    def sort_candidates(
-        self, candidates: list[Candidate], get_key: Callable[[Candidate], AccountModelKey]
-    ) -> list[Candidate]:
+    def sort_candidates(self, candidates: list[Candidate]) -> list[Candidate]:
         """Return the candidates that may be asked; those with an open breaker go last.
 
         Raises ProblemError if none is left.
@@ -167,7 +150,7 @@ class TargetHealth:
         demoted_candidates: list[tuple[int, Candidate]] = []
         earliest_retry_at = inf
         for candidate in candidates:
-            breakers = self._find_blocking_breakers(get_key(candidate), now)
+            breakers = self._find_blocking_breakers(candidate.key, now)
             if not breakers:
                 fit_candidates.append(candidate)
             elif not any(breaker.is_failing for breaker in breakers):

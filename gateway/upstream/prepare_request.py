@@ -1,7 +1,7 @@
 """Prepare a call for one candidate: its dialect, its body, and the reader of its answer."""
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -63,7 +63,7 @@ class Adapter(Protocol):
         ...
 
 
-class PreparedRequest(NamedTuple):
+class PreparedRequest(msgspec.Struct, frozen=True):
     """A request as the gateway sends it to a candidate, with the reader of its answer."""
 
     target_dialect: TargetDialect

@@ -74,59 +74,61 @@ type UsageSnapshot = _SentUsage | None
 """The usage when a call was sent: `record_request` returns it for `record_response`."""
 
 
-class _LimitLevel:
+class _LimitLevel(msgspec.Struct, gc=False):
     """The last statement on one limit."""
 
-    __slots__ = (
-        "limit",
-        "limit_headers",
-        "raw_reset",
-        "remaining",
-        "reported_at",
-        "resets_at",
-        "snapshot",
-    )
-
-    def __init__(self, stated_limit: StatedLimit, snapshot: _SentUsage, reported_at: float) -> None:
-        self.limit_headers: LimitHeaders = stated_limit.limit_headers
-        self.remaining = stated_limit.remaining
-        self.limit = stated_limit.limit
-        self.raw_reset = stated_limit.raw_reset
-        self.snapshot = snapshot
-        self.reported_at = reported_at
-        self.resets_at: float | None = None
-        """When the limit is whole again, in seconds since the epoch; set when first needed."""
+    stated: StatedLimit
+    snapshot: _SentUsage
+    """The usage up to the request whose answer makes the statement."""
+    reported_at: float
+    resets_at: float | None = None
+    """When the limit is whole again, in seconds since the epoch; set when first needed."""
+    has_known_reset: bool = True
+    """False if the provider does not say when; set with `resets_at`."""
 
     def compute_remaining(self, usage: _SentUsage) -> int:
-        return self.remaining - _compute_spent(self.limit_headers, usage, self.snapshot)
+        """Return what is left, less what was sent since."""
+        remaining, snapshot = self.stated.remaining, self.snapshot
+        match self.stated.limit_headers.unit:
+            case "requests":
+                return remaining - usage.requests + snapshot.requests
+            case "prompt":
+                return remaining - usage.prompt + snapshot.prompt
+            case "prompt and cap":
+                return remaining - usage.prompt - usage.cap + snapshot.prompt + snapshot.cap
+            case "nothing":
+                return remaining
 
     def compute_available_at(
         self, estimate: TokenEstimate, usage: _SentUsage, date: bytes | None, now: float
     ) -> float:
         """Return when a call has room, in seconds since the epoch; 0 means now."""
-        demand = _compute_demand(self.limit_headers, estimate)
-        if self.limit is not None:
-            demand = min(demand, self.limit)  # a call that never fits is for the provider to refuse
+        stated, limit_headers = self.stated, self.stated.limit_headers
+        demand = _compute_demand(limit_headers, estimate)
+        if stated.limit is not None:
+            demand = min(
+                demand, stated.limit
+            )  # a call that never fits is for the provider to refuse
         shortage = demand - self.compute_remaining(usage)
         if shortage <= 0:
             return 0.0
         if self.resets_at is None:
             provider_time = rate_limit_headers.read_provider_time(date, self.reported_at)
-            reset_seconds = rate_limit_headers.parse_seconds(self.raw_reset, provider_time)
+            reset_seconds = rate_limit_headers.parse_seconds(stated.raw_reset, provider_time)
             self.resets_at = self.reported_at + min(
-                self.limit_headers.period if reset_seconds is None else reset_seconds,
+                limit_headers.period if reset_seconds is None else reset_seconds,
                 MAX_TRUST_SECONDS,
             )
-            if reset_seconds is None:
-                self.limit_headers = self.limit_headers._replace(steady=False)
+            self.has_known_reset = reset_seconds is not None
         resets_at = self.resets_at
         if (
-            self.limit_headers.steady
-            and self.remaining > 0
-            and self.limit is not None
-            and self.limit > self.remaining
+            limit_headers.steady
+            and self.has_known_reset
+            and stated.remaining > 0
+            and stated.limit is not None
+            and stated.limit > stated.remaining
         ):
-            seconds_per_unit = (resets_at - self.reported_at) / (self.limit - self.remaining)
+            seconds_per_unit = (resets_at - self.reported_at) / (stated.limit - stated.remaining)
             resets_at = min(resets_at, self.reported_at + shortage * seconds_per_unit)
         # A clock that was set back must not make the wait longer.
         return resets_at if now < resets_at <= now + MAX_TRUST_SECONDS else 0.0
@@ -142,18 +144,6 @@ def _compute_demand(limit_headers: LimitHeaders, estimate: TokenEstimate) -> int
             return estimate.prompt + estimate.cap
         case "nothing":
             return 1  # some of it must be left
-
-
-def _compute_spent(limit_headers: LimitHeaders, usage: _SentUsage, snapshot: _SentUsage) -> int:
-    match limit_headers.unit:
-        case "requests":
-            return usage.requests - snapshot.requests
-        case "prompt":
-            return usage.prompt - snapshot.prompt
-        case "prompt and cap":
-            return usage.prompt + usage.cap - snapshot.prompt - snapshot.cap
-        case "nothing":
-            return 0
 
 
 class _QuotaEntry:
@@ -368,7 +358,7 @@ def _has_ample_room(entry: _QuotaEntry) -> bool:
     """Return True if half of each limit is left."""
     usage = entry.usage
     return all(
-        level.limit is not None and level.compute_remaining(usage) * 2 >= level.limit
+        (limit := level.stated.limit) is not None and level.compute_remaining(usage) * 2 >= limit
         for level in entry.levels.values()
     )
 
@@ -376,4 +366,5 @@ def _has_ample_room(entry: _QuotaEntry) -> bool:
 def _build_levels(levels: Iterable[_LimitLevel], usage: _SentUsage) -> Iterable[QuotaLevel]:
     for level in levels:
         remaining = max(0, level.compute_remaining(usage))
-        yield QuotaLevel(name=level.limit_headers.name, remaining=remaining, limit=level.limit)
+        stated = level.stated
+        yield QuotaLevel(name=stated.limit_headers.name, remaining=remaining, limit=stated.limit)

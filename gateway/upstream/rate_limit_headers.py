@@ -131,7 +131,7 @@ _DURATION_PATTERN = re.compile(
 _UNIT_SECONDS = (DAY_SECONDS, 3600.0, 60.0, 1.0, 0.001)
 
 
-class StatedLimit(NamedTuple):
+class StatedLimit(msgspec.Struct, frozen=True, gc=False):
     """One limit, as an answer states it."""
 
     limit_headers: LimitHeaders
@@ -141,7 +141,7 @@ class StatedLimit(NamedTuple):
     """The reset as it came: it is parsed when it is needed."""
 
 
-class StatedLimits(NamedTuple):
+class StatedLimits(msgspec.Struct, frozen=True, gc=False):
     """All limits, as an answer states them."""
 
     limits: tuple[StatedLimit, ...] = ()

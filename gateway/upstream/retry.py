@@ -57,6 +57,7 @@ class Candidate(msgspec.Struct, frozen=True):
     target: Target
     account: Account
     dialect_name: str
+    operation: str = "generate"
     key: AccountModelKey = ("", "", "")
     """The provider, account and model whose limits apply, set from the rest.
 
@@ -69,7 +70,10 @@ class Candidate(msgspec.Struct, frozen=True):
         """Set the key, and if the candidate is balanced."""
         target = self.target
         provider = target.provider
-        key = provider.name, self.account.name, target.model
+        model = target.model
+        if self.operation == "count_tokens":
+            model = f"{model} {self.operation}"
+        key = provider.name, self.account.name, model
         msgspec.structs.force_setattr(self, "key", key)
         has_equals = provider.balance != "order" and len(provider.accounts) > 1
         is_balanced = has_equals or target.group is not None
@@ -106,10 +110,10 @@ class PinnedAccount(msgspec.Struct, frozen=True):
         return is_same_account and self.model in (None, target.model)
 
 
-def list_candidates(plan: Plan) -> list[Candidate]:
+def list_candidates(plan: Plan, operation: str = "generate") -> list[Candidate]:
     """Return every target of a plan with every account, in order."""
     return [
-        Candidate(target, account, dialect_name)
+        Candidate(target, account, dialect_name, operation)
         for target, dialect_name in zip(plan.targets, plan.dialects, strict=True)
         for account in target.provider.accounts
     ]

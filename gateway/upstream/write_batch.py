@@ -40,12 +40,19 @@ class PendingRequest(PendingWrite, Protocol):
         ...
 
 
+class RunningCalls:
+    """The number of calls in service."""
+
+    def __init__(self) -> None:
+        self.call_count = 0
+        """The number of running calls."""
+
+
 class WriteBatch:
     """The batch of one event loop.
 
     It calls `write_rows` before it sends anything; that never raises and returns True if requests
-    may be sent. `count_calls` returns how many calls are in service: the writes of a lone call do
-    not wait. `clock` returns monotonic seconds.
+    may be sent. The writes of a lone call do not wait. `clock` returns monotonic seconds.
     """
 
     __slots__ = (
@@ -58,7 +65,7 @@ class WriteBatch:
         "_sent_count",
         "_window_start",
         "_write_rows",
-        "count_calls",
+        "running_calls",
     )
 
     def __init__(
@@ -66,7 +73,7 @@ class WriteBatch:
     ) -> None:
         self._write_rows = write_rows
         self._clock = clock
-        self.count_calls: Callable[[], int] = int
+        self.running_calls = RunningCalls()
         self._requests: list[PendingRequest] = []
         self._answers: list[PendingWrite] = []
         self._is_flush_due = False
@@ -79,26 +86,23 @@ class WriteBatch:
     def add_request(self, request: PendingRequest) -> None:
         """Send a request towards a provider at the end of this iteration."""
         self._requests.append(request)
-        self.flush_soon()
+        if not self.schedule_flush():
+            self.flush()
 
     def add_answer(self, answer: PendingWrite) -> None:
         """Send an answer towards a client at the end of this iteration."""
         self._answers.append(answer)
-        self.flush_soon()
-
-    def flush_soon(self) -> None:
-        """Flush at the end of this iteration; flush now if a call is alone or the batch is full."""
-        if not self.schedule_flush() or len(self._requests) + len(self._answers) >= self._max_batch:
+        if not self.schedule_flush():
             self.flush()
 
     def schedule_flush(self) -> bool:
         """Schedule a flush at the end of this iteration.
 
-        Return False, and schedule none, for a lone call: its writes do not wait.
+        Return False if nothing may wait for it: a call is alone, or the batch is full.
         """
         if self._is_flush_due:
-            return True
-        if self.count_calls() <= _MAX_CALLS_ALONE and not self._has_followers:
+            return len(self._requests) + len(self._answers) < self._max_batch
+        if self.running_calls.call_count <= _MAX_CALLS_ALONE and not self._has_followers:
             return False
         self._is_flush_due = True
         asyncio.get_running_loop().call_soon(self._end_turn)

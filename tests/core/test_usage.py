@@ -15,6 +15,7 @@ from gateway.core.usage import (
     parse_count,
     parse_service_tier,
     parse_usd,
+    read_counts,
     split_output,
     sum_media_tokens,
 )
@@ -55,6 +56,25 @@ def test_only_a_whole_number_of_zero_or_more_is_a_count(
     count = parse_count(value)
     assert count == expected
     assert count is None or type(count) is int
+    assert read_counts({"a": value}) == ({} if expected is None else {"a": expected})
+
+
+@given(
+    st.dictionaries(
+        st.text(max_size=3), st.none() | st.booleans() | st.integers() | st.floats() | st.text()
+    )
+)
+def test_the_counts_of_an_object_are_the_counts_of_its_members(members: dict[str, object]) -> None:
+    counts = read_counts(members)
+    assert counts == {
+        name: count for name, value in members.items() if (count := parse_count(value)) is not None
+    }
+    assert all(type(count) is int for count in counts.values())
+
+
+@pytest.mark.parametrize("value", [None, 7, "text", [7]])
+def test_a_value_that_is_no_object_has_no_counts(value: object) -> None:
+    assert read_counts(value) == {}
 
 
 @pytest.mark.parametrize(

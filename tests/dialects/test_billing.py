@@ -42,7 +42,7 @@ def test_the_gateway_counts_tools_that_are_billed_by_the_request(
     usage: Any, tools: dict[str, int]
 ) -> None:
     """Anthropic, OpenRouter, xAI and Perplexity report such counts; free tools are left out."""
-    assert billing.read_tool_counts(usage) == tools
+    assert billing.read_billing(usage)[0] == tools
 
 
 BILLS = [
@@ -71,7 +71,7 @@ def test_the_gateway_reads_the_amount_that_a_provider_billed(
     usage: Any, billed: str | None
 ) -> None:
     """OpenRouter, xAI (ten thousand million ticks a dollar) and Perplexity report exact amounts."""
-    amount = billing.read_billed_usd(usage)
+    _, amount = billing.read_billing(usage)
     assert amount == (None if billed is None else Decimal(billed))
 
 

@@ -10,18 +10,13 @@ import pytest
 from gateway.cache.session_store import LocalSessionStore
 from gateway.core.call import NO_OPTIONS, OPEN_KEY, Call, Key, RequestOptions
 from gateway.core.conversation import ConversationTurn
-from gateway.core.decision import Plan
 from gateway.core.decision_context import DecisionContext, Session
 from gateway.core.ledger_rows import FinalRow
 from gateway.core.price import Price
 from gateway.core.rates import Rates
 from gateway.core.target import Account, Balance, NameOwner, Target, TargetGroup, Targets
 from gateway.dialects import OPENAI_CHAT
-from gateway.pipeline.context import (
-    ContextLoader,
-    find_conversation_account,
-    find_session_account,
-)
+from gateway.pipeline.context import ContextLoader
 from gateway.routing.features import Features
 from gateway.routing.router import Router, decide
 from tests.routing import world
@@ -420,15 +415,6 @@ async def test_without_a_store_a_stream_start_saves_nothing() -> None:
     assert not loader._conversation_calls
 
 
-def test_the_account_of_a_session_is_that_of_its_target() -> None:
-    decision, plan = world.decided(make_router(), make_features())
-    assert find_session_account(decision, plan) is None
-    pinned = msgspec.structs.replace(decision, account="second")
-    account = find_session_account(pinned, plan)
-    assert account is not None
-    assert (account.provider, account.account, account.model) == ("openai", "second", "terra")
-
-
 @pytest.mark.parametrize(
     ("targets", "out", "reason"),
     [
@@ -463,19 +449,6 @@ async def test_a_session_stays_while_an_equal_can_serve(
     await fixture.save_session(msgspec.structs.replace(SEAT, lab="gone"))
     context = await fixture.loader.load(router, call(), make_features())
     assert context.unseated == "openai/main/luna is out"
-
-
-def test_the_account_of_a_pinned_call_is_of_the_first_target_or_of_an_equal_one() -> None:
-    seat = msgspec.structs.replace(SEAT, account="second")
-    luna, lite = grouped(world.LUNA), grouped(world.LITE)
-    for targets in ((luna, lite), (lite, luna), (world.LUNA, lite)):
-        plan = Plan(targets=targets, dialects=("openai-chat",) * 2)
-        account = find_conversation_account(seat, plan)
-        assert account is not None
-        assert (account.provider, account.account, account.is_session) == ("openai", "second", True)
-    plan = Plan(targets=(lite, world.LUNA), dialects=("openai-chat",) * 2)
-    assert find_conversation_account(seat, plan) is None
-    assert find_conversation_account(msgspec.structs.replace(seat, account=None), plan) is None
 
 
 async def test_a_pinned_call_to_a_group_has_a_session_from_its_second_turn_on() -> None:

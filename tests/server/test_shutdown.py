@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass, field
+from functools import partial
 
 import pytest
 
@@ -42,8 +43,7 @@ class ScriptedShutdown:
 
     async def run(self) -> int:
         self.drain = GracefulShutdown()
-        visit = InFlightRequest()
-        visit.set_serving_app(self, CALL)
+        visit = InFlightRequest(abort=partial(self.abort, CALL))
         self.drain.requests.add(visit)
         steps = ShutdownSteps(self.stop, self.busy, lambda: self.now >= self.hurry)
         return await run(

@@ -7,7 +7,6 @@ from msgspec.structs import replace
 
 from gateway.core.decision import Plan
 from gateway.core.target import Account, Provider, Target
-from gateway.upstream.attempt import build_account_model_key
 from gateway.upstream.client import ProviderClient
 from gateway.upstream.failover import _MAX_CACHED_PLANS, Upstream
 from gateway.upstream.retry import PinnedAccount, list_candidates, pin_candidates
@@ -88,7 +87,11 @@ def test_another_replica_takes_no_retry_of_the_lab() -> None:
 
 def test_counting_tokens_has_its_own_account_model_key() -> None:
     call = asking()
-    candidate = list_candidates(call.plan)[3]
-    assert candidate.key == build_account_model_key(call, candidate) == ("zeta", "spare", "able-1")
+    caching_upstream = upstream()
+    candidate = caching_upstream.list_candidates(call)[3]
+    assert candidate.key == ("zeta", "spare", "able-1")
     counting = replace(call, dialect=replace(call.dialect, operation="count_tokens"))
-    assert build_account_model_key(counting, candidate) == ("zeta", "spare", "able-1 count_tokens")
+    counting_candidate = caching_upstream.list_candidates(counting)[3]
+    assert counting_candidate.key == ("zeta", "spare", "able-1 count_tokens")
+    loads = caching_upstream.provider_state.balancer.loads
+    assert loads.find(candidate) is loads.find(counting_candidate)

@@ -160,9 +160,9 @@ async def test_the_client_follows_a_local_engine_to_a_new_port(
     first = router.post("http://127.0.0.1:1/v1/chat").mock(return_value=OK)
     second = router.post("http://127.0.0.1:2/v1/chat").mock(return_value=OK)
     engine = provider(urls={"openai-chat": "/v1/chat"}, auth="none")
-    client.base_urls["acme"] = "http://127.0.0.1:1"
+    client.set_base_url("acme", "http://127.0.0.1:1")
     await send(client, engine)
-    client.base_urls["acme"] = "http://127.0.0.1:2"
+    client.set_base_url("acme", "http://127.0.0.1:2")
     await send(client, engine)
     assert (first.call_count, second.call_count) == (1, 1)
 

@@ -190,7 +190,7 @@ async def test_a_credential_never_goes_to_another_host(client: ProviderClient) -
 
 async def test_a_path_leads_to_the_local_engine(client: ProviderClient) -> None:
     async with RawServer(always(OK)) as server:
-        client.base_urls["local"] = server.url
+        client.set_base_url("local", server.url)
         local = Provider(name="local", urls={"openai-chat": "/v1/chat"}, auth="none")
         request = ForwardedRequest(method="GET", url="/v1/files")
         assert await collect(await client.forward(local, KEY, request, PATIENT)) == b"ok"

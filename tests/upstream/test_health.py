@@ -39,9 +39,7 @@ class Clinic:
             )
             for name in names
         ]
-        sorted_candidates = self.health.sort_candidates(
-            every, lambda candidate: (candidate.target.provider.name, "main", "m")
-        )
+        sorted_candidates = self.health.sort_candidates(every)
         return "".join(candidate.target.provider.name for candidate in sorted_candidates)
 
 

@@ -30,7 +30,7 @@ class RecordedBatch:
         self.written = written
         self.now = 0.0
         self.box = WriteBatch(self._rows, lambda: self.now)
-        self.box.count_calls = lambda: calls
+        self.box.running_calls.call_count = calls
 
     def _rows(self) -> bool:
         self.order.append("rows")
@@ -62,7 +62,7 @@ async def test_each_loop_iteration_sends_its_own_batch() -> None:
 
 async def test_rows_alone_are_written_at_the_end_of_the_iteration_too() -> None:
     sent = RecordedBatch()
-    sent.box.flush_soon()
+    assert sent.box.schedule_flush()
     assert sent.order == []
     await asyncio.sleep(0)
     assert sent.order == ["rows"]

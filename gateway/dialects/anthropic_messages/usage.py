@@ -30,7 +30,7 @@ def read(usage: Json) -> Usage | None:
     """Return one usage object as Usage; None if it counts nothing."""
     if not isinstance(usage, dict):
         return None
-    own, tools = _read_counts(usage), billing.read_tool_counts(usage)
+    own, (tools, billed) = _read_counts(usage), billing.read_billing(usage)
     parts = usage.get("iterations")
     rows = [row for row in parts if isinstance(row, dict)] if isinstance(parts, list) else ()
     if rows:
@@ -41,7 +41,6 @@ def read(usage: Json) -> Usage | None:
     served = parse_service_tier(
         usage.get("service_tier"), usage.get("speed"), usage.get("inference_geo")
     )
-    billed = billing.read_billed_usd(usage)
     if not tools and served is None and billed is None:
         return own
     return msgspec.structs.replace(own, tools=tools, service=served, billed=billed)

@@ -79,30 +79,19 @@ def inspect_stream(
     )
 
 
-class ChatStreamFacts:
+class ChatStreamFacts(msgspec.Struct, kw_only=True, eq=False):
     """The facts that accounting needs: of a stream so far, or of a whole answer."""
 
-    __slots__ = (
-        "_tier_word",
-        "created",
-        "finish",
-        "finish_words",
-        "response_id",
-        "served_model",
-        "usage",
-    )
-
-    def __init__(self) -> None:
-        self.response_id: str | None = None
-        self.served_model: str | None = None
-        self.created: int | None = None
-        self.usage: Usage | None = None
-        self.finish: str | None = None
-        """The reason that came last."""
-        self.finish_words: dict[int, str | None] = {}
-        """Why each choice ended, by its index; None as long as it goes on."""
-        self._tier_word: Json = None
-        """The provider's word for the service tier that served."""
+    response_id: str | None = None
+    served_model: str | None = None
+    created: int | None = None
+    usage: Usage | None = None
+    finish: str | None = None
+    """The reason that came last."""
+    finish_words: dict[int, str | None] = {}
+    """Why each choice ended, by its index; None as long as it goes on."""
+    _tier_word: Json = None
+    """The provider's word for the service tier that served."""
 
     @property
     def has_ended(self) -> bool:
@@ -137,8 +126,12 @@ class ChatStreamFacts:
             self._tier_word = tier_word
         counts = usage.find(value, self._tier_word)
         if counts is not None:
-            self.usage = msgspec.structs.replace(
-                merge_usage(self.usage, counts), service=counts.service
+            self.usage = (
+                counts
+                if self.usage is None
+                else msgspec.structs.replace(
+                    merge_usage(self.usage, counts), service=counts.service
+                )
             )
         elif has_new_tier and (tier := self.tier_usage) is not None:
             self.usage = msgspec.structs.replace(self.usage or tier, service=tier.service)

@@ -11,7 +11,7 @@ gateway.dialects.content_length. It decodes only members with content, usage, an
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import msgspec
 
@@ -19,9 +19,9 @@ from gateway.core import jsonio
 from gateway.core.jsonio import Json
 from gateway.core.usage import (
     Usage,
-    parse_count,
     parse_service_tier,
     parse_usd,
+    read_counts,
     split_output,
     sum_media_tokens,
 )  # fmt: skip
@@ -81,18 +81,20 @@ def _find_elsewhere(value: dict[str, Json]) -> dict[str, Json] | None:
 
 def read(usage: dict[str, Json]) -> Usage | None:
     """Read one usage object; None if it counts nothing."""
-    prompt = parse_count(usage.get("prompt_tokens"))
-    completion = parse_count(usage.get("completion_tokens"))
+    counts = read_counts(usage)
+    prompt, completion = counts.get("prompt_tokens"), counts.get("completion_tokens")
     if prompt is None and completion is None:
         return None
-    prompt_details = _as_dict(usage.get("prompt_tokens_details"))
-    completion_details = _as_dict(usage.get("completion_tokens_details"))
-    cache_read = _first_count(prompt_details, "cached_tokens", usage, _CACHED_MEMBERS)
-    cache_written = _first_count(
-        prompt_details, "cache_write_tokens", usage, ("cache_creation_input_tokens",)
+    prompt_details = read_counts(usage.get("prompt_tokens_details"))
+    completion_details = read_counts(usage.get("completion_tokens_details"))
+    cache_read = prompt_details.get("cached_tokens")
+    if cache_read is None:
+        cache_read = _find_cached(counts)
+    cache_written = prompt_details.get(
+        "cache_write_tokens", counts.get("cache_creation_input_tokens")
     )
-    reasoning = _first_count(completion_details, "reasoning_tokens", usage, ("reasoning_tokens",))
-    total = parse_count(usage.get("total_tokens"))
+    reasoning = completion_details.get("reasoning_tokens", counts.get("reasoning_tokens"))
+    total = counts.get("total_tokens")
     surplus = None  # tokens of the total beyond both sides
     if total is not None and prompt is not None and completion is not None:
         surplus = total - prompt - completion
@@ -115,33 +117,41 @@ def read(usage: dict[str, Json]) -> Usage | None:
     if completion is not None:
         if reasoning is None and surplus is not None and surplus > 0:
             reasoning = surplus  # Google's OpenAI endpoint
-        elif not ("market_cost" in usage or usage.get("citation_tokens")):  # Vercel, Perplexity
+        elif reasoning is not None and not (
+            "market_cost" in usage or usage.get("citation_tokens")  # Vercel, Perplexity
+        ):
             output, reasoning = split_output(completion, reasoning, surplus)
-    media = _sum_media(usage, prompt_details, completion_details)
+    tools, billed = billing.read_billing(usage)
+    media = _sum_media(counts, prompt_details, completion_details)
     if audio:
         media = {"input_audio": audio} | media
     return Usage(
         input=fresh,
         cache_read=cache_read,
-        cache_write=_read_lifetimes(usage, prompt_details, cache_written) if cache_written else {},
+        cache_write=_read_lifetimes(usage, cache_written) if cache_written else {},
         output=output,
         reasoning=reasoning,
-        tools=billing.read_tool_counts(usage),
-        media=add_cached_media(media, prompt_details, cache_read) if media else media,
-        billed=billing.read_billed_usd(usage),
+        tools=tools,
+        media=add_cached_media(media, _as_dict(usage.get("prompt_tokens_details")), cache_read)
+        if media
+        else media,
+        billed=billed,
     )
 
 
 def read_media(usage: Mapping[str, Json]) -> dict[str, int]:
     """Return the tokens that are not text."""
-    prompt_details = _as_dict(usage.get("prompt_tokens_details"))
-    return _sum_media(usage, prompt_details, _as_dict(usage.get("completion_tokens_details")))
+    return _sum_media(
+        read_counts(usage),
+        read_counts(usage.get("prompt_tokens_details")),
+        read_counts(usage.get("completion_tokens_details")),
+    )
 
 
 def _sum_media(
-    usage: Mapping[str, Json],
-    prompt_details: Mapping[str, Json],
-    completion_details: Mapping[str, Json],
+    counts: Mapping[str, int],
+    prompt_details: Mapping[str, int],
+    completion_details: Mapping[str, int],
 ) -> dict[str, int]:
     """Sum the tokens that are not text. Cerebras counts those of images outside the details."""
     input_counts = [
@@ -154,22 +164,21 @@ def _sum_media(
         for name, modality in MEDIA_MEMBERS
         if completion_details.get(name)
     ]
-    if "image_tokens" in usage and not prompt_details.get("image_tokens"):
-        input_counts.append(("image", usage["image_tokens"]))
+    if "image_tokens" in counts and not prompt_details.get("image_tokens"):
+        input_counts.append(("image", counts["image_tokens"]))
     if not input_counts and not output_counts:
         return {}
     return sum_media_tokens("input", input_counts) | sum_media_tokens("output", output_counts)
 
 
-def _read_lifetimes(
-    usage: Mapping[str, Json], prompt_details: Mapping[str, Json], written: int
-) -> dict[str, int]:
+def _read_lifetimes(usage: Mapping[str, Json], written: int) -> dict[str, int]:
     """Return written tokens by lifetime; the rest of the total has no lifetime."""
     by_lifetime: dict[str, int] = {}
+    prompt_details = _as_dict(usage.get("prompt_tokens_details"))
     places = (prompt_details.get("cache_write_tokens_details"), usage.get("cache_creation"))
     for place in places:
-        for name, value in _as_dict(place).items():
-            lifetime, number = _LIFETIME.fullmatch(name), parse_count(value)
+        for name, number in read_counts(place).items():
+            lifetime = _LIFETIME.fullmatch(name)
             if lifetime is not None and number and not by_lifetime.get(lifetime[1]):
                 by_lifetime[lifetime[1]] = number
     rest = written - sum(by_lifetime.values())
@@ -178,15 +187,11 @@ def _read_lifetimes(
     return {**by_lifetime, "": rest} if rest else by_lifetime
 
 
-def _first_count(
-    details: Mapping[str, Json], detail: str, usage: Mapping[str, Json], names: Iterable[str]
-) -> int | None:
-    """Return the first count: of the details, or else of the members above them."""
-    if (count := parse_count(details.get(detail))) is not None:
-        return count
-    for name in names:
-        if name in usage and (count := parse_count(usage[name])) is not None:
-            return count
+def _find_cached(counts: Mapping[str, int]) -> int | None:
+    """Return the cached tokens of a host that counts them beside the prompt."""
+    for name in _CACHED_MEMBERS:
+        if name in counts:
+            return counts[name]
     return None
 
 

@@ -150,15 +150,16 @@ def read(usage: Json) -> Usage | None:
     visible, reasoning = _split_output(usage, prompt, out)
     media = _read_media("input", details)
     media |= _read_media("output", _read_object(usage.get("output_tokens_details")))
+    tools, billed = billing.read_billing(usage)
     return Usage(
         input=uncached,
         cache_read=cached,
         cache_write=written,
         output=visible,
         reasoning=reasoning,
-        tools=billing.read_tool_counts(usage),
+        tools=tools,
         media=add_cached_media(media, details, cached),
-        billed=billing.read_billed_usd(usage),
+        billed=billed,
     )
 
 

@@ -13,9 +13,7 @@ from gateway.core.object_answers import MadeObject, ObjectPage
 from gateway.core.object_ids import NamedObject
 from gateway.core.owned_object import ObjectPlace, OwnedObject
 from gateway.routing import refusals
-from gateway.routing.features import Features
 from gateway.state.object_owners import ObjectOwners
-from gateway.upstream.retry import PinnedAccount
 
 type Facts = dict[str, Json]
 
@@ -206,10 +204,3 @@ def find_place(objects: Iterable[OwnedObject]) -> ObjectPlace | None:
         )
         raise ProblemError(Problem(kind="invalid_request", message=message))
     return places[0]
-
-
-def find_object_account(call: Features) -> PinnedAccount | None:
-    """Return the one account that may serve a text call; None if it names no object."""
-    if call.object_place is None:
-        return None
-    return PinnedAccount(*call.object_place, is_only=True)

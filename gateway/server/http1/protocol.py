@@ -266,7 +266,13 @@ class ClientConnection(asyncio.Protocol):
             body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
             writer = self._make_writer(keep_alive=request.head.keep_alive)
             self._waiting.append(
-                EndpointExchange(self, writer, request.endpoint, request.head.headers, body)
+                EndpointExchange(
+                    connection=self,
+                    writer=writer,
+                    endpoint=request.endpoint,
+                    data=body,
+                    headers=request.head.headers,
+                )
             )
         elif isinstance(exchange := self._get_last_exchange(), AsgiExchange):
             exchange.end_body()
@@ -279,10 +285,10 @@ class ClientConnection(asyncio.Protocol):
         self._cancel_head_timer()
         app.connection_limit.mark_busy(self)
         exchange = WebSocketExchange(
-            self,
-            self._make_writer(keep_alive=False),
-            app.websockets,
-            make_scope(self._connection_scope, head, self._app_state),
+            connection=self,
+            writer=self._make_writer(keep_alive=False),
+            route=app.websockets,
+            scope=make_scope(self._connection_scope, head, self._app_state),
         )
         self._websocket = exchange
         self._waiting.append(exchange)
@@ -339,31 +345,37 @@ class ClientConnection(asyncio.Protocol):
         self._app.connection_limit.mark_busy(self)
         self._begin(
             EndpointExchange(
-                self,
-                self._make_writer(keep_alive=True),
-                known_head.endpoint,
-                (),
-                body,
-                known_head.request_headers,
+                connection=self,
+                writer=self._make_writer(keep_alive=True),
+                endpoint=known_head.endpoint,
+                data=body,
+                request_headers=known_head.request_headers,
             )
         )
 
     def _add_asgi_exchange(self, head: RequestHead) -> None:
         """Queue a request whose body may still be arriving."""
         scope = make_scope(self._connection_scope, head, self._app_state)
-        writer = self._make_writer(keep_alive=head.keep_alive, answers_head=head.method == b"HEAD")
+        writer = self._make_writer(keep_alive=head.keep_alive, omits_body=head.method == b"HEAD")
         if not self._is_answered():
             self.transport.pause_reading()
         self._waiting.append(
-            AsgiExchange(self, writer, self._app, scope, expects_continue=head.expects_continue)
+            AsgiExchange(
+                connection=self,
+                writer=writer,
+                more_body=True,
+                app=self._app,
+                scope=scope,
+                expects_continue=head.expects_continue,
+            )
         )
 
-    def _make_writer(self, *, keep_alive: bool, answers_head: bool = False) -> ResponseWriter:
+    def _make_writer(self, *, keep_alive: bool, omits_body: bool = False) -> ResponseWriter:
         closes = self._is_over_limit or self._app.admission.shutdown.closes_connections
         return ResponseWriter(
             self.transport,
             keep_alive=keep_alive and not closes,
-            answers_head=answers_head,
+            omits_body=omits_body,
             default_headers=self._server_state.default_headers,
         )
 
@@ -391,14 +403,16 @@ class ClientConnection(asyncio.Protocol):
 
     def _end_answer(self) -> None:
         self._server_state.total_requests += 1
-        current, last = self._current, self._get_last_exchange()
-        if current is None or last is None:
+        current = self._current
+        if current is None:
             return
         if not current.writer.keep_alive:
             self._close()
         if self.transport.is_closing():
             return
-        self.transport.resume_reading()
+        if self.transport.is_reading_paused:
+            self.transport.resume_reading()
+        last = self._waiting[-1] if self._waiting else current
         if last.more_body:  # the rest of its body is not needed, but must arrive in time
             self._start_head_timer()
         if self._waiting:
@@ -415,8 +429,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _is_answered(self) -> bool:
         """True if all requests that were read are answered."""
-        exchange = self._get_last_exchange()
-        return exchange is None or exchange.writer.is_complete
+        return not self._waiting and (self._current is None or self._current.writer.is_complete)
 
     # bodies that arrive just after their heads
 

@@ -4,6 +4,8 @@ import asyncio
 import re
 from collections.abc import Iterable, Sequence
 
+import msgspec
+
 from gateway.pipeline.response import Header, format_status_line
 from gateway.server.http1.client_transport import ClientTransport
 
@@ -13,55 +15,35 @@ _STATUSES_WITHOUT_BODY = (204, 304)
 _LAST_CHUNK = b"0\r\n\r\n"
 
 
-class ResponseWriter:
+class ResponseWriter(msgspec.Struct, eq=False):
     """Writes the response to one request; every response passes through one."""
 
-    __slots__ = (
-        "_default_headers",
-        "_head",
-        "_is_chunked",
-        "_omits_body",
-        "_remaining_bytes",
-        "_transport",
-        "is_complete",
-        "is_started",
-        "keep_alive",
-        "last_piece_at",
-    )
-
-    def __init__(
-        self,
-        transport: ClientTransport,
-        *,
-        keep_alive: bool,
-        answers_head: bool = False,
-        default_headers: Sequence[Header] = (),
-    ) -> None:
-        """Prepare a response. With `answers_head` (the method is HEAD) it writes no body."""
-        self._transport = transport
-        self._default_headers = default_headers
-        self._omits_body = answers_head
-        self._head = b""
-        """The encoded head. It waits for the first piece of the body: one system call for both."""
-        self._is_chunked = False
-        self._remaining_bytes = 0
-        """The number of body bytes that Content-Length promises and that are still to come."""
-        self.keep_alive = keep_alive
-        """False if the connection closes after this response."""
-        self.is_started = self.is_complete = False
-        self.last_piece_at = 0.0
-        """The loop's time when `write` last wrote a piece."""
+    transport: ClientTransport
+    keep_alive: bool
+    """False if the connection closes after this response."""
+    omits_body: bool = False
+    """True if the response has no body: to HEAD, or by its status."""
+    default_headers: Sequence[Header] = ()
+    is_started: bool = False
+    is_complete: bool = False
+    last_piece_at: float = 0.0
+    """The loop's time when `write` last wrote a piece."""
+    _head: bytes = b""
+    """The encoded head. It waits for the first piece of the body: one system call for both."""
+    _is_chunked: bool = False
+    _remaining_bytes: int = 0
+    """The number of body bytes that Content-Length promises and that are still to come."""
 
     def write_continue(self) -> None:
         """Ask the client for the body of the request."""
-        self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def start(self, status: int, headers: Iterable[Header]) -> None:
         """Begin the response. Raises RuntimeError if a header is invalid."""
         self.is_started = True
         lines = [format_status_line(status).encode()]
         length, has_close = None, False
-        for name, value in (*self._default_headers, *headers):
+        for name, value in (*self.default_headers, *headers):
             if _INVALID_NAME.search(name) or _INVALID_VALUE.search(value):
                 raise RuntimeError("Invalid HTTP header.")
             lower_name = name.lower()
@@ -75,8 +57,8 @@ class ResponseWriter:
         if not self.keep_alive and not has_close:
             lines.append(b"connection: close\r\n")
         if status in _STATUSES_WITHOUT_BODY:
-            self._omits_body = True
-        if not self._omits_body and not self._is_chunked:
+            self.omits_body = True
+        if not self.omits_body and not self._is_chunked:
             if length is None:
                 self._is_chunked = True
                 lines.append(b"transfer-encoding: chunked\r\n")
@@ -90,7 +72,7 @@ class ResponseWriter:
 
         Raises RuntimeError if the body does not have the length in Content-Length.
         """
-        if self._omits_body:
+        if self.omits_body:
             data = b""
         elif self._is_chunked:
             data = _encode_chunk(data) if more_body else _encode_chunk(data) + _LAST_CHUNK
@@ -100,7 +82,7 @@ class ResponseWriter:
                 raise RuntimeError("Response content longer than Content-Length")
         if self._head:
             data, self._head = self._head + data, b""
-        self._transport.write(data)
+        self.transport.write(data)
         if not more_body:
             if self._remaining_bytes:
                 raise RuntimeError("Response content shorter than Content-Length")
@@ -109,14 +91,14 @@ class ResponseWriter:
     def write_whole(self, data: bytes) -> None:
         """Write a whole response, head and body, at the end of this iteration of the event loop."""
         self.is_started = self.is_complete = True
-        self._transport.write_in_batch(data)
+        self.transport.write_in_batch(data)
 
     def write(self, data: bytes, chunk: bytes | None) -> bool:
         """Write a piece of a running stream. Return False if it cannot be written directly now.
 
         `chunk` is the same piece in chunked coding, if the provider sent it so.
         """
-        transport = self._transport
+        transport = self.transport
         if (
             not self._is_chunked
             or self._head
@@ -133,7 +115,7 @@ class ResponseWriter:
         """Send a head that no body follows."""
         if self._head:
             data, self._head = self._head, b""
-            self._transport.write(data)
+            self.transport.write(data)
 
 
 def _split_tokens(value: bytes) -> list[bytes]:

@@ -104,8 +104,9 @@ class MemberLoads:
 
         Models that no lab lists share one for each account: clients choose their names.
         """
-        provider, account, model = candidate.key
-        key = (provider, account, model if candidate.target.is_listed else "")
+        target = candidate.target
+        model = target.model if target.is_listed else ""
+        key = target.provider.name, candidate.account.name, model
         load = self._loads.get(key)
         if load is None:
             load = self._loads[key] = MemberLoad()

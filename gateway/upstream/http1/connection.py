@@ -53,12 +53,10 @@ class ProviderConnection(asyncio.Protocol):
     """A connection and the exchange on it."""
 
     __slots__ = (
-        "_body_waiter",
         "_deadline",
         "_drain_waiter",
         "_error",
         "_has_unsent_body",
-        "_head_waiter",
         "_loop",
         "_paused",
         "_pending_data",
@@ -70,6 +68,7 @@ class ProviderConnection(asyncio.Protocol):
         "_timer",
         "_timer_deadline",
         "_transport",
+        "_waiter",
         "_writable",
         "direct_sink",
         "idle_since",
@@ -85,8 +84,7 @@ class ProviderConnection(asyncio.Protocol):
         self._poll: Callable[[int], list[tuple[int, int]]] | None = None
         self._response: IncomingResponse | None = None
         self._error: httpx.TransportError | None = None
-        self._head_waiter: asyncio.Future[None] | None = None
-        self._body_waiter: asyncio.Future[None] | None = None
+        self._waiter: asyncio.Future[None] | None = None  # for the head, or more of the body
         self._drain_waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_deadline = 0.0
@@ -140,13 +138,12 @@ class ProviderConnection(asyncio.Protocol):
         except httpx.RemoteProtocolError as error:
             self._fail(error)
             return
-        if response.head_complete and not had_head:
-            _wake(self._head_waiter)
-            if self._has_unsent_body:
-                self._stop_unwanted_upload()
-        if response.chunks or response.complete:
+        has_new_head = response.head_complete and not had_head
+        if has_new_head and self._has_unsent_body:
+            self._stop_unwanted_upload()
+        if has_new_head or response.chunks or response.complete:
             if (
-                not _wake(self._body_waiter)
+                not _wake(self._waiter)
                 and response.buffered > MAX_BUFFERED_BYTES
                 and not self._paused
                 and not response.complete
@@ -181,8 +178,7 @@ class ProviderConnection(asyncio.Protocol):
             if self.on_lost is not None:
                 self.on_lost(self)
         elif response.complete or (exc is None and self._error is None and response.feed_eof()):
-            _wake(self._head_waiter)
-            _wake(self._body_waiter)
+            _wake(self._waiter)
             self._stop_unwanted_upload()
         elif self._pending_data and not self._reused:
             self._fail(httpx.ConnectError("the connection was closed at once"))
@@ -307,12 +303,12 @@ class ProviderConnection(asyncio.Protocol):
         if response is None:
             raise httpx.LocalProtocolError("nothing was asked")
         if not response.head_complete and self._error is None:
-            self._head_waiter = self._loop.create_future()
+            self._waiter = self._loop.create_future()
             self._start_timer("it did not answer")
             try:
-                await self._head_waiter
+                await self._waiter
             finally:
-                self._head_waiter = None
+                self._waiter = None
         if self._error is not None and not response.head_complete:
             raise _copy_error(self._error)
         return response
@@ -327,12 +323,12 @@ class ProviderConnection(asyncio.Protocol):
                 return b""
             if self._error is not None:
                 raise _copy_error(self._error)
-            self._body_waiter = self._loop.create_future()
+            self._waiter = self._loop.create_future()
             self._start_timer("it stopped sending", self.idle_timeout)
             try:
-                await self._body_waiter
+                await self._waiter
             finally:
-                self._body_waiter = None
+                self._waiter = None
         if self._paused:
             self._paused = False
             if self._transport is not None:
@@ -352,6 +348,8 @@ class ProviderConnection(asyncio.Protocol):
     def finish_exchange(self) -> bool:
         """End an exchange; return True if the connection may be kept for another."""
         response, self._response = self._response, None
+        if response is not None:
+            response.parser = None  # else both would wait for the garbage collector
         self.overall_deadline = self.idle_timeout = math.inf
         self.direct_sink = None
         transport = self._transport
@@ -363,15 +361,12 @@ class ProviderConnection(asyncio.Protocol):
             and not transport.is_closing()
             and not self._has_unsent_body
             and not self._paused
-            and self._body_waiter is None  # no caller still waits
+            and self._waiter is None  # no caller still waits
             and not transport.get_write_buffer_size()
         ):
             self.idle_since = self._loop.time()
             self._reused = True
-            response.release()
             return True
-        if response is not None:
-            response.release()
         self._fail(httpx.ReadError("the answer was closed while it was read"))
         return False
 
@@ -388,8 +383,8 @@ class ProviderConnection(asyncio.Protocol):
 
         Return False if no caller waits: then the bytes are still to be handled.
         """
-        body_waiter, response = self._body_waiter, self._response
-        if body_waiter is None or body_waiter.done() or response is None:
+        waiter, response = self._waiter, self._response
+        if waiter is None or waiter.done() or response is None:
             return False
         chunk_body = unwrap_chunk(data)
         unparsed_body = (
@@ -404,7 +399,7 @@ class ProviderConnection(asyncio.Protocol):
             self._fail(error)
             return True
         if response.complete:
-            body_waiter.set_result(None)
+            waiter.set_result(None)
         elif response.chunks:
             parsed_body = response.take_body()
             # If the parser returns the same content, it was between two chunks, and is so again.
@@ -414,7 +409,7 @@ class ProviderConnection(asyncio.Protocol):
             else:
                 response.chunks.append(parsed_body)
                 response.buffered = len(parsed_body)
-                body_waiter.set_result(None)
+                waiter.set_result(None)
         return True
 
     def wants_more(self) -> bool:
@@ -443,8 +438,7 @@ class ProviderConnection(asyncio.Protocol):
         """End the exchange with an error and close the connection."""
         if self._error is None:
             self._error = error
-        _wake(self._head_waiter)
-        _wake(self._body_waiter)
+        _wake(self._waiter)
         self._stop_unwanted_upload()
         self.abort()
 
@@ -475,7 +469,7 @@ class ProviderConnection(asyncio.Protocol):
 
     def _handle_timer(self) -> None:
         self._timer = None
-        if not (_is_pending(self._head_waiter) or _is_pending(self._body_waiter)):
+        if self._waiter is None or self._waiter.done():
             return
         if self._loop.time() < self._deadline - _TIMER_TOLERANCE:
             self._timer_deadline = self._deadline
@@ -497,11 +491,6 @@ def _copy_error(error: httpx.TransportError) -> httpx.TransportError:
     A raised error refers to frames that refer to the connection: a cycle.
     """
     return type(error)(*error.args)
-
-
-def _is_pending(future: asyncio.Future[None] | None) -> bool:
-    """Return True if a caller waits for a future that is not done."""
-    return future is not None and not future.done()
 
 
 def _wake(future: asyncio.Future[None] | None) -> bool:

@@ -12,6 +12,7 @@ without an extension; uvicorn writes it so too. Source: RFC 9112, 7.1.
 
 import httptools
 import httpx
+import msgspec
 
 _MAX_CHUNK_BYTES = 4096
 """Bytes of the largest chunk that skips the parser: a longer one costs the parser little."""
@@ -52,53 +53,36 @@ _SMALL_HEAD_BYTES = 16_384
 """Received bytes up to which no head can be too large, however many lines it has."""
 
 
-class IncomingResponse:
+class IncomingResponse(msgspec.Struct, kw_only=True, eq=False):
     """The response to one request."""
 
-    __slots__ = (
-        "_bodiless",
-        "_bytes_without_body",
-        "_is_framed",
-        "_is_interim",
-        "_parser",
-        "buffered",
-        "can_keep_alive",
-        "chunks",
-        "complete",
-        "fields",
-        "has_data",
-        "head_complete",
-        "is_between_chunks",
-        "status",
-    )  # fmt: skip
-
-    def __init__(self, *, bodiless: bool = False) -> None:
-        """Set `bodiless` for the answer to a HEAD request: no body follows its headers."""
-        self._parser: httptools.HttpResponseParser | None = None
-        self._bodiless = bodiless
-        self._bytes_without_body = 0
-        self._is_interim = False
-        self._is_framed = False
-        self.status = 0
-        self.fields: list[tuple[bytes, bytes]] = []
-        """The headers, with their names in lower case."""
-        self.chunks: list[bytes] = []
-        self.buffered = 0
-        self.is_between_chunks = False
-        """True if the parser is certainly between two chunks: a whole chunk may then skip it."""
-        self.has_data = False
-        """True if a byte has come."""
-        self.head_complete = False
-        self.complete = False
-        self.can_keep_alive = True
-        """True if the connection may serve another request."""
+    bodiless: bool = False
+    """True for the answer to a HEAD request: no body follows its headers."""
+    status: int = 0
+    fields: list[tuple[bytes, bytes]] = []
+    """The headers, with their names in lower case."""
+    chunks: list[bytes] = []
+    buffered: int = 0
+    is_between_chunks: bool = False
+    """True if the parser is certainly between two chunks: a whole chunk may then skip it."""
+    has_data: bool = False
+    """True if a byte has come."""
+    head_complete: bool = False
+    complete: bool = False
+    can_keep_alive: bool = True
+    """True if the connection may serve another request."""
+    parser: httptools.HttpResponseParser | None = None
+    """The parser, which refers back here: the connection drops it at the end of the exchange."""
+    _bytes_without_body: int = 0
+    _is_interim: bool = False
+    _is_framed: bool = False
 
     def feed(self, data: bytes) -> None:
         """Take bytes. Raises httpx.RemoteProtocolError if they are no acceptable response."""
         self.has_data = True
-        parser = self._parser
+        parser = self.parser
         if parser is None:
-            self._parser = parser = httptools.HttpResponseParser(self)
+            self.parser = parser = httptools.HttpResponseParser(self)
         self._bytes_without_body += len(data)
         self.is_between_chunks = False
         try:
@@ -126,10 +110,6 @@ class IncomingResponse:
         self.buffered = 0
         return data
 
-    def release(self) -> None:
-        """Drop the parser, which refers back here: else both wait for the garbage collector."""
-        self._parser = None
-
     # callbacks of the parser
 
     def on_message_begin(self) -> None:
@@ -144,7 +124,7 @@ class IncomingResponse:
 
     def on_headers_complete(self) -> None:
         """Decide what the head means. Raises httpx.RemoteProtocolError."""
-        parser = self._parser
+        parser = self.parser
         if self.complete or parser is None:
             return
         status = parser.get_status_code()
@@ -175,7 +155,7 @@ class IncomingResponse:
         )
         self.head_complete = True
         self._bytes_without_body = 0
-        if self._bodiless:
+        if self.bodiless:
             # The parser does not know that no body follows, so it cannot be used further.
             self.complete = True
             self.can_keep_alive = False

@@ -70,7 +70,7 @@ async def test_answers_with_204_and_304_have_no_body(status: int) -> None:
 
 @pytest.mark.parametrize("headers", [[], [LENGTH]])
 async def test_an_answer_to_head_has_no_body(headers: list[tuple[bytes, bytes]]) -> None:
-    answer = RecordedAnswer(answers_head=True)
+    answer = RecordedAnswer(omits_body=True)
     answer.writer.start(200, headers)
     answer.writer.write_body(b"some", more_body=False)
     lines = b"content-length: 4\r\n" if headers else b""
