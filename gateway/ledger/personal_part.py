@@ -10,7 +10,6 @@ checksum says nothing of what was erased, since nobody knows the salt.
 
 import os
 import re
-from collections.abc import Callable
 from typing import Final
 from zlib import crc32
 
@@ -20,12 +19,17 @@ from gateway.core.decision_record import DecisionRecord
 _MARK = b'"end_user":"'
 PERSONAL_COLUMNS: Final = ("end_user", "conversation", "upstream_id", "response_id")
 """The personal members of a row, in their order there."""
-_ROW_NAMES = tuple(b'"%b":' % name.encode() for name in PERSONAL_COLUMNS)
-"""The members as they stand in a line. No text has one in it: JSON escapes its quotation marks."""
 _BASIS_MARK = b'"basis":{'
 _TURN_NAME = b'"turn":{"conversation":'
 _FIRST_NAME = b'"first":'
+"""The one name that may stand several times in a line."""
 _SALT_NAME = b'"salt":'
+_ROW_NAMES = tuple(b'"%b":' % name.encode() for name in PERSONAL_COLUMNS)
+_LINE_NAMES = (*_ROW_NAMES, _SALT_NAME)
+"""The personal members as they stand in a line. No text has one in it: JSON escapes its quotation
+marks."""
+_NAMES = (*_ROW_NAMES, _TURN_NAME, _FIRST_NAME, _SALT_NAME)
+"""Those of a line with a basis, which begins before the turn."""
 _VALUE_PATTERN = re.compile(rb'(?:"[^"\\]*(?:\\.[^"\\]*)*"|null) *')
 _ERASED_PATTERN = re.compile(
     rb'(.*),"kept":"([0-9a-f]{8})","seq":\d+,"prev":"[0-9a-f]{8}","sum":"[0-9a-f]{8}"\}'
@@ -33,18 +37,14 @@ _ERASED_PATTERN = re.compile(
 _EMPTY_VALUES = frozenset({b"null", b'""'})
 
 
-def _make_salt() -> str:
-    return os.urandom(8).hex()
-
-
 def belongs_to(line: bytes, end_user: str) -> bool:
     """True if the row of a line has this end user (a hash)."""
     return b'%b%b"' % (_MARK, end_user.encode()) in line
 
 
-def add_salt(row: bytes, make_salt: Callable[[], str] = _make_salt) -> bytes:
+def add_salt(row: bytes) -> bytes:
     """Return a row, a JSON object, with a salt and the checksum of all other members."""
-    body = b'%b,"salt":"%b"' % (row[:-1], make_salt().encode())
+    body = b'%b,"salt":"%b"' % (row[:-1], os.urandom(8).hex().encode())
     return b'%b,"kept":"%08x"}' % (body, _sum_kept(body, _find_values(body)))
 
 
@@ -72,35 +72,21 @@ def erase_line(line: bytes) -> bytes:
 
 def _find_values(line: bytes) -> list[tuple[int, int]]:
     """Return where the values of the personal part begin and end, in order."""
-    spans = list[tuple[int, int]]()
-    position = 0
-    basis_start = line.find(_BASIS_MARK)
-    row_end = len(line) if basis_start < 0 else basis_start
-    for name in _ROW_NAMES:
-        position = _add_value(spans, line, name, position, row_end)
-    if basis_start >= 0:
-        position = _add_value(spans, line, _TURN_NAME, basis_start, len(line))
-        while (
-            next_position := _add_value(spans, line, _FIRST_NAME, position, len(line))
-        ) > position:
-            position = next_position
-    _add_value(spans, line, _SALT_NAME, position, len(line))
+    spans: list[tuple[int, int]] = []
+    position, line_end, basis_start = 0, len(line), line.find(_BASIS_MARK)
+    names, end = (_LINE_NAMES, line_end) if basis_start < 0 else (_NAMES, basis_start)
+    for name in names:
+        if name is _TURN_NAME:
+            position, end = basis_start, line_end
+        while (start := line.find(name, position, end)) >= 0:
+            position = start + len(name)
+            match = _VALUE_PATTERN.match(line, position)
+            if match is not None:  # otherwise a name that a client has chosen, of a number
+                spans.append(match.span())
+                position = match.end()
+            if name is not _FIRST_NAME:
+                break
     return spans
-
-
-def _add_value(
-    spans: list[tuple[int, int]], line: bytes, name: bytes, position: int, end: int
-) -> int:
-    """Add the next value of a name between two positions, if there is one; return its end."""
-    start = line.find(name, position, end)
-    if start < 0:
-        return position
-    start += len(name)
-    match = _VALUE_PATTERN.match(line, start)
-    if match is None:  # a name that a client has chosen, of a number
-        return start
-    spans.append(match.span())
-    return match.end()
 
 
 def _sum_kept(line: bytes, spans: list[tuple[int, int]]) -> int:
