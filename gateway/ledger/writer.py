@@ -210,7 +210,9 @@ class LedgerWriter:
         self._pending_final_rows = []
         if not self._late_rows:
             try:
-                self._journal.append_together(intents, final_rows)
+                self._journal.append_together(
+                    [*intents, *[(row, encode_row(row)) for row in final_rows]]
+                )
             except JournalError:
                 pass  # the journal may have room for some
             else:
