@@ -130,7 +130,7 @@ class LedgerWriter:
         """
         self._pending_calls.append(ended_call)
         if (flush_schedule := self._flush_schedule) is None:
-            self._write_ended_calls()
+            self._write_deferred()
         else:
             flush_schedule.flush_soon()
 
@@ -175,16 +175,16 @@ class LedgerWriter:
 
     def flush(self) -> bool:
         """Write all deferred rows. Return True if all requests whose intents waited may be sent."""
-        self._write_ended_calls()
+        if self._pending_intents or self._pending_final_rows or self._pending_calls:
+            self._write_deferred()
         has_refused_intents, self._has_refused_intents = self._has_refused_intents, False
         return not has_refused_intents
 
-    def _write_ended_calls(self) -> None:
-        if not self._pending_calls:
-            self._write_pending()
-            return
+    def _write_deferred(self) -> None:
+        """Make the rows that wait, write them, and report those of ended calls."""
         pending_calls, self._pending_calls = self._pending_calls, []
-        ended_calls, rows = list[EndedCall](), list[FinalRow]()
+        ended_calls: list[EndedCall] = []
+        rows: list[FinalRow] = []
         for ended_call in pending_calls:
             try:
                 rows.append(ended_call.make_final_row())
@@ -192,8 +192,8 @@ class LedgerWriter:
                 self._log("bug", error=locate_error(error))
             else:
                 ended_calls.append(ended_call)
-        self._pending_final_rows += rows
-        self._write_pending()
+        final_rows, self._pending_final_rows = self._pending_final_rows + rows, []
+        self._write_together(self._make_intents() if self._pending_intents else [], final_rows)
         if rows:
             self._count_safely(rows)
         for ended_call, row in zip(ended_calls, rows, strict=True):
@@ -203,12 +203,11 @@ class LedgerWriter:
             except Exception as error:  # noqa: BLE001 - the call is over
                 self._log("bug", call=row.id, error=locate_error(error))
 
-    def _write_pending(self) -> None:
-        intents, final_rows = self._make_intents(), self._pending_final_rows
-        if not (intents or final_rows):
-            return
-        self._pending_final_rows = []
-        if not self._late_rows:
+    def _write_together(
+        self, intents: list[tuple[IntentRow, bytes]], final_rows: list[FinalRow]
+    ) -> None:
+        """Write rows with one system call; if the journal has no room for all, one by one."""
+        if (intents or final_rows) and not self._late_rows:
             try:
                 self._journal.append_together(
                     [*intents, *[(row, encode_row(row)) for row in final_rows]]
@@ -271,7 +270,7 @@ class LedgerWriter:
 
         Raises JournalError if the disk refuses, under the policy `refuse` alone.
         """
-        self._write_ended_calls()
+        self._write_deferred()
         try:
             await self._journal.wait_until_synced()
         except JournalError as error:
@@ -309,7 +308,7 @@ class LedgerWriter:
 
     def close(self) -> None:
         """Try to write the late rows once more; rows that fail now are lost."""
-        self._write_ended_calls()
+        self._write_deferred()
         self._retry_late_rows()
         self.lost_rows += len(self._late_rows)
         self._late_rows.clear()
