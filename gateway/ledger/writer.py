@@ -31,10 +31,6 @@ class FlushSchedule(Protocol):
         """Flush at the end of this iteration of the event loop, or at once."""
         ...
 
-    def schedule_flush(self) -> bool:
-        """Flush at the end of this iteration; False if that would be for one call alone."""
-        ...
-
 
 class EndedCall(Protocol):
     """A call that has ended and whose final row is yet to be made."""
@@ -114,14 +110,11 @@ class LedgerWriter:
         self._flush_schedule = flush_schedule
 
     def add_intent(self, make_row: IntentRowMaker) -> None:
-        """Take the intent of a request that waits until `flush` reports that it may be sent.
+        """Take the intent of a request, whose sender first calls `flush`, which writes the row.
 
         The row is made when it is written, as in `add_ended_call`.
         """
-        if (flush_schedule := self._flush_schedule) is None or not flush_schedule.schedule_flush():
-            self(make_row())
-        else:
-            self._pending_intents.append(make_row)
+        self._pending_intents.append(make_row)
 
     def add_ended_call(self, ended_call: EndedCall) -> None:
         """Take the final row of a call with a whole answer; it is made when it is written.

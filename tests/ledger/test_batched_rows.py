@@ -24,14 +24,10 @@ class BatchedBench(Bench):
     ) -> None:
         super().__init__(folder, policy, patch, **more)
         self.turns = 0
-        self.alone = False
         self.record.defer_rows(self)
 
     def flush_soon(self) -> None:
         self.turns += 1
-
-    def schedule_flush(self) -> bool:
-        return not self.alone
 
 
 def test_final_rows_of_whole_answers_are_written_together(
@@ -200,9 +196,6 @@ def test_intent_rows_are_written_together_before_any_request_is_sent(
     assert bench.journal._open_calls["a"] == encode_row(intent("a")) + encode_row(
         intent("a", attempt=2)
     )
-    bench.alone = True
-    bench.record.add_intent(asking(intent("c")))
-    assert bench.stored[-1] == intent("c")  # a single row waits for nothing
     bench.journal.close()
 
 
