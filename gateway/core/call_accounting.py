@@ -48,6 +48,8 @@ _UNBILLED_OPERATION = "count_tokens"
 
 type IntentRowMaker = Callable[[], IntentRow]
 """A function that makes the intent row of a request that the gateway is about to send."""
+type FinalRowMaker = Callable[[], FinalRow]
+"""A function that makes the final row of a call that has ended, called once."""
 
 
 class AttemptAccount(Struct, eq=False):

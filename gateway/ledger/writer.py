@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal, Protocol
 
-from gateway.core.call_accounting import IntentRowMaker
+from gateway.core.call_accounting import FinalRowMaker, IntentRowMaker
 from gateway.core.ledger_rows import ANSWERED_STATES, FinalRow, IntentRow, Row
 from gateway.ledger.errors import JournalError
 from gateway.ledger.journal import Journal, encode_row
@@ -29,18 +29,6 @@ class FlushSchedule(Protocol):
 
     def flush_soon(self) -> None:
         """Flush at the end of this iteration of the event loop, or at once."""
-        ...
-
-
-class EndedCall(Protocol):
-    """A call that has ended and whose final row is yet to be made."""
-
-    def make_final_row(self) -> FinalRow:
-        """Return the final row, made once."""
-        ...
-
-    def on_row_taken(self, row: FinalRow) -> None:
-        """Note that the writer has taken the row."""
         ...
 
 
@@ -84,7 +72,7 @@ class LedgerWriter:
         self._flush_schedule: FlushSchedule | None = None
         self._pending_intents: list[IntentRowMaker] = []
         self._pending_final_rows: list[FinalRow] = []
-        self._pending_calls: list[EndedCall] = []
+        self._pending_calls: list[tuple[FinalRowMaker, Callable[[FinalRow], None]]] = []
         self._has_refused_intents = False
         """True if intents that waited were not written, which `flush` has yet to report."""
         self._next_log_times: dict[str, float] = {}
@@ -116,12 +104,13 @@ class LedgerWriter:
         """
         self._pending_intents.append(make_row)
 
-    def add_ended_call(self, ended_call: EndedCall) -> None:
+    def add_ended_call(self, make_row: FinalRowMaker, on_taken: Callable[[FinalRow], None]) -> None:
         """Take the final row of a call with a whole answer; it is made when it is written.
 
-        Rows that are made one after the other take half as long: what they need is still at hand.
+        The writer then calls `on_taken` with it. Rows that are made one after the other take half
+        as long: what they need is still at hand.
         """
-        self._pending_calls.append(ended_call)
+        self._pending_calls.append((make_row, on_taken))
         if (flush_schedule := self._flush_schedule) is None:
             self._write_deferred()
         else:
@@ -176,23 +165,21 @@ class LedgerWriter:
     def _write_deferred(self) -> None:
         """Make the rows that wait, write them, and report those of ended calls."""
         pending_calls, self._pending_calls = self._pending_calls, []
-        ended_calls: list[EndedCall] = []
-        rows: list[FinalRow] = []
-        for ended_call in pending_calls:
+        ended_calls = []
+        for make_row, on_taken in pending_calls:
             try:
-                rows.append(ended_call.make_final_row())
+                ended_calls.append((make_row(), on_taken))
             except Exception as error:  # noqa: BLE001 - the other rows must be written
                 self._log("bug", error=locate_error(error))
-            else:
-                ended_calls.append(ended_call)
+        rows = [row for row, _ in ended_calls]
         final_rows, self._pending_final_rows = self._pending_final_rows + rows, []
         self._write_together(self._make_intents() if self._pending_intents else [], final_rows)
         if rows:
             self._count_safely(rows)
-        for ended_call, row in zip(ended_calls, rows, strict=True):
+        for row, on_taken in ended_calls:
             self._notify_sinks(row, self._outcome_sinks)
             try:
-                ended_call.on_row_taken(row)
+                on_taken(row)
             except Exception as error:  # noqa: BLE001 - the call is over
                 self._log("bug", call=row.id, error=locate_error(error))
 

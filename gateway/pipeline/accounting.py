@@ -5,12 +5,17 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.cache.coalescing import Subscriber
 from gateway.core.call import Call
-from gateway.core.call_accounting import AttemptAccount, CallAccount, CallTotals, IntentRowMaker
+from gateway.core.call_accounting import (
+    AttemptAccount,
+    CallAccount,
+    CallTotals,
+    FinalRowMaker,
+    IntentRowMaker,
+)
 from gateway.core.decision import Decision
 from gateway.core.errors import Problem, ledger_unwritable
 from gateway.core.ledger_rows import CallState, FinalRow, Row
@@ -125,25 +130,6 @@ class RecordedAccount(CallAccount):
         return any(attempt.is_parallel for attempt in self.attempts)
 
 
-class EndingCall(Struct, frozen=True):
-    """A call that was answered whole: its last row is made with others, before the answer goes."""
-
-    recorder: "CallRecorder"
-    call_account: CallAccount
-    totals: CallTotals
-    state: CallState
-    ended_at: float
-    """When the call ended, on the recorder's clock."""
-
-    def make_final_row(self) -> FinalRow:
-        """Return the final row."""
-        return self.call_account.make_final_row(self.totals, self.state, 200, self.ended_at)
-
-    def on_row_taken(self, row: FinalRow) -> None:
-        """Announce the end of the call, since its row was taken."""
-        self.recorder.announce(row, self.call_account)
-
-
 class CallRecorder:
     """The writer of the rows of calls.
 
@@ -152,8 +138,8 @@ class CallRecorder:
 
     `record_opening` takes a function that makes the row of a request, in place of `record`: the
     sender of the request finds out if the row is written. With a `sync_waiter` that is too late,
-    and `record` takes these rows. `record_ending` takes calls whose last row may be made and taken
-    a little later.
+    and `record` takes these rows. `record_ending` takes functions that make the last row of a call
+    and announce it, once it was taken: both may happen a little later.
 
     `baseline` returns the target that calls of a lab are compared with; None if none is declared.
     `on_begin` gets each call before its rows. `on_end` gets its final row, and `on_decision` then
@@ -167,7 +153,7 @@ class CallRecorder:
         log: Log,
         *,
         record_opening: Callable[[IntentRowMaker], None] | None = None,
-        record_ending: Callable[[EndingCall], None] | None = None,
+        record_ending: Callable[[FinalRowMaker, Callable[[FinalRow], None]], None] | None = None,
         sync_waiter: Callable[[], Awaitable[None]] | None = None,
         baseline: Callable[[str], Target | None] | None = None,
         on_begin: Callable[[Call], None] | None = None,
@@ -271,7 +257,7 @@ class CallRecorder:
         if totals.cost is None:
             self._warn_unpriced(call_account)
         self._write_row(row)
-        self.announce(row, call_account)
+        self._announce(call_account, row)
         return row
 
     def close_deferred(
@@ -288,10 +274,13 @@ class CallRecorder:
         totals, ended_at = call_account.close(), self._clock()
         if totals.cost is None:
             self._warn_unpriced(call_account)
-        self._record_ending(EndingCall(self, call_account, totals, state, ended_at))
+        self._record_ending(
+            partial(call_account.make_final_row, totals, state, 200, ended_at),
+            partial(self._announce, call_account),
+        )
         return totals
 
-    def announce(self, row: FinalRow, call_account: CallAccount) -> None:
+    def _announce(self, call_account: CallAccount, row: FinalRow) -> None:
         """Announce a final row that was taken."""
         if self._on_end is not None:
             self._on_end(row)
