@@ -95,124 +95,87 @@ class CallTotals(Struct, frozen=True):
     """The most USD beyond `cost`; None if there are none, or no bound."""
 
 
-class CallAccount:
+class CallAccount(Struct, eq=False):
     """The account of one call, with the accounts of its attempts.
 
     `close` closes it once. Then `make_final_row` makes its row.
     """
 
-    __slots__ = (
-        "_has_unknown_cost",
-        "_open_cost_bound",
-        "_wasted_cost",
-        "_wasted_estimate",
-        "account",
-        "attempt",
-        "attempts",
-        "baseline",
-        "cache",
-        "cache_similarity",
-        "call",
-        "checked",
-        "choices",
-        "compares_baseline",
-        "config",
-        "content_bytes",
-        "decision",
-        "effort",
-        "end_user",
-        "escalated",
-        "finish",
-        "first_content",
-        "is_closed",
-        "is_complete",
-        "is_unbilled",
-        "losses",
-        "make_decision_record",
-        "max_output",
-        "operation",
-        "prompt_bound",
-        "prompt_media",
-        "prompt_tokens",
-        "refused_guards",
-        "requested_model",
-        "reserved_for_job",
-        "response_id",
-        "served_model",
-        "service_tier",
-        "stream",
-        "target",
-        "unit_bounds",
-        "upstream_id",
-        "usage",
-    )  # fmt: skip
+    call: Call
+    config: str
+    operation: str | None = None
+    """The name of the pass-through endpoint; None for text and embeddings."""
+    is_unbilled: bool = False
+    """True if no provider bills such a call."""
+    reserved_for_job: Decimal | None = None
+    """The most USD that the job costs which the call begins; None if it begins none."""
+    unit_bounds: UnitBounds = _NO_UNITS
+    """The most that the call may use of each unit that its provider bills beside tokens."""
+    requested_model: str | None = None
+    stream: bool = False
+    """True if the client asks for a stream."""
+    compares_baseline: bool = False
+    """True if the gateway compares with a baseline."""
+    effort: str | None = None
+    """The effort that the client set."""
+    end_user: str | None = None
+    """The hash of the end user whom the client names; None if it names none."""
+    decision: Decision | None = None
+    make_decision_record: Callable[[], DecisionRecord | None] | None = None
+    """A function that records what the decision rested on, called once no client waits."""
+    refused_guards: tuple[str, ...] = ()
+    """The guards that matched, for a call that the gateway refused without a decision."""
+    baseline: Target | None = None
+    """The baseline target, for calls that name no model themselves."""
+    target: Target | None = None
+    account: Account | None = None
+    attempts: list[AttemptAccount] = []
+    attempt: AttemptAccount | None = None
+    """The attempt that gave the answer; otherwise the last one that was not parallel."""
+    cache: CacheOutcome = "off"
+    cache_similarity: float | None = None
+    """The similarity to the question whose cached answer this is; None if the two are equal."""
+    losses: tuple[Loss, ...] = ()
+    usage: Usage | None = None
+    """The usage, as far as the provider reported it."""
+    content_bytes: int | None = None
+    """Bytes of the answer's content; None if the gateway could not read any."""
+    is_complete: bool = False
+    """True if the answer came to its end."""
+    is_closed: bool = False
+    """True if the account is closed."""
+    served_model: str | None = None
+    upstream_id: str | None = None
+    response_id: str | None = None
+    """The id in the body of the provider's answer."""
+    finish: str | None = None
+    """The provider's own word for why its answer ended."""
+    checked: AnswerFinding | None = None
+    """The finding of the free check in the first answer; None if it was not checked."""
+    escalated: Tier | None = None
+    """The decided tier, if the tier above was asked too; None if it was not."""
+    first_content: float | None = None
+    prompt_tokens: int = 0
+    """The estimated tokens of the prompt."""
+    prompt_bound: int | None = None
+    """The most tokens of the prompt; None if the request does not show it."""
+    max_output: int | None = None
+    """The tokens of output that the client allows in each choice."""
+    choices: int = 1
+    service_tier: str | None = None
+    """The service tier that the client asks for."""
+    prompt_media: tuple[str, ...] = ()
+    """The modalities that the prompt may have beside text."""
+    _wasted_cost: Decimal = _ZERO
+    _wasted_estimate: Decimal = _ZERO
+    _has_unknown_cost: bool = False
+    """True if the provider may have billed a failed attempt, and the amount is unknown."""
+    _open_cost_bound: Decimal | None = _ZERO
+    """The most USD that failed attempts may have cost beyond `_wasted_cost`; None if there is no
+    bound."""
 
-    def __init__(self, call: Call, config: str) -> None:  # noqa: PLR0915 - one for each fact
-        self.call = call
-        self.config = config
-        self.operation: str | None = None
-        """The name of the pass-through endpoint; None for text and embeddings."""
-        self.is_unbilled = call.operation == _UNBILLED_OPERATION
-        """True if no provider bills such a call."""
-        self.reserved_for_job: Decimal | None = None
-        """The most USD that the job costs which the call begins; None if it begins none."""
-        self.unit_bounds = _NO_UNITS
-        """The most that the call may use of each unit that its provider bills beside tokens."""
-        self.requested_model: str | None = None
-        self.stream = self.compares_baseline = False
-        """True if the client asks for a stream; and if the gateway compares with a baseline."""
-        self.effort: str | None = None
-        """The effort that the client set."""
-        self.end_user: str | None = None
-        """The hash of the end user whom the client names; None if it names none."""
-        self.decision: Decision | None = None
-        self.make_decision_record: Callable[[], DecisionRecord | None] | None = None
-        """A function that records what the decision rested on, called once no client waits."""
-        self.refused_guards: tuple[str, ...] = ()
-        """The guards that matched, for a call that the gateway refused without a decision."""
-        self.baseline: Target | None = None
-        """The baseline target, for calls that name no model themselves."""
-        self.target: Target | None = None
-        self.account: Account | None = None
-        self.attempts: list[AttemptAccount] = []
-        self.attempt: AttemptAccount | None = None
-        """The attempt that gave the answer; otherwise the last one that was not parallel."""
-        self.cache: CacheOutcome = "off"
-        self.cache_similarity: float | None = None
-        """The similarity to the question whose cached answer this is; None if the two are equal."""
-        self.losses: tuple[Loss, ...] = ()
-        self.usage: Usage | None = None  # as far as the provider reported it
-        self.content_bytes: int | None = None
-        """Bytes of the answer's content; None if the gateway could not read any."""
-        self.is_complete = self.is_closed = False
-        """True if the answer came to its end; and if the account is closed."""
-        self.served_model: str | None = None
-        self.upstream_id: str | None = None
-        self.response_id: str | None = None  # the one in the body of the provider's answer
-        self.finish: str | None = None
-        """The provider's own word for why its answer ended."""
-        self.checked: AnswerFinding | None = None
-        """The finding of the free check in the first answer; None if it was not checked."""
-        self.escalated: Tier | None = None
-        """The decided tier, if the tier above was asked too; None if it was not."""
-        self.first_content: float | None = None
-        self.prompt_tokens = 0
-        """The estimated tokens of the prompt."""
-        self.prompt_bound: int | None = None
-        """The most tokens of the prompt; None if the request does not show it."""
-        self.max_output: int | None = None
-        """The tokens of output that the client allows in each choice."""
-        self.choices = 1
-        self.service_tier: str | None = None
-        """The service tier that the client asks for."""
-        self.prompt_media: tuple[str, ...] = ()
-        """The modalities that the prompt may have beside text."""
-        self._wasted_cost = self._wasted_estimate = _ZERO
-        self._has_unknown_cost = False
-        """True if the provider may have billed a failed attempt, and the amount is unknown."""
-        self._open_cost_bound: Decimal | None = _ZERO
-        """The most USD that failed attempts may have cost beyond `_wasted_cost`; None if there is
-        no bound."""
+    def __post_init__(self) -> None:
+        self.is_unbilled = self.call.operation == _UNBILLED_OPERATION
 
     def record_prompt(self, prompt: Prompt, tokens: int, bound: int | None) -> None:
         """Record what the client asks for.

@@ -29,37 +29,25 @@ _MAX_WARNED_MODELS = 1000
 """The number of models that the log warns about: clients choose some of their names."""
 
 
-class RecordedAccount(CallAccount):
+class RecordedAccount(CallAccount, kw_only=True):
     """The account of a call whose rows go to the ledger.
 
     Upstream reports each attempt to it. The response settles it once, with the last byte.
     """
 
-    __slots__ = (
-        "_recorder",
-        "aborted_by",
-        "is_streaming",
-        "rate_limits",
-        "reservation",
-        "reserves_again",
-        "subscriber",
-    )
-
-    def __init__(self, call: Call, config: str, recorder: "CallRecorder") -> None:
-        super().__init__(call, config)
-        self._recorder = recorder
-        self.reservation: Reservation | None = None
-        """The reservation of the limiter; None if no limit counts the call."""
-        self.rate_limits: RateLimits | None = None
-        """The rate limits that the client may see; None if there are none."""
-        self.subscriber: Subscriber[UpstreamResponse] | None = None
-        """The place of the call on a flight; None if the call shares no answer."""
-        self.is_streaming = False
-        """True if the response is a stream: it settles the account and ends the subscription."""
-        self.aborted_by = "client"
-        """The party that ends the call, if the call is cancelled."""
-        self.reserves_again = False
-        """True if the call asks for a second answer: each attempt at it has its own reservation."""
+    recorder: "CallRecorder"
+    reservation: Reservation | None = None
+    """The reservation of the limiter; None if no limit counts the call."""
+    rate_limits: RateLimits | None = None
+    """The rate limits that the client may see; None if there are none."""
+    subscriber: Subscriber[UpstreamResponse] | None = None
+    """The place of the call on a flight; None if the call shares no answer."""
+    is_streaming: bool = False
+    """True if the response is a stream: it settles the account and ends the subscription."""
+    aborted_by: str = "client"
+    """The party that ends the call, if the call is cancelled."""
+    reserves_again: bool = False
+    """True if the call asks for a second answer: each attempt at it has its own reservation."""
 
     async def attempt_started(
         self, target: Target, account: Account, *, is_parallel: bool = False
@@ -75,7 +63,7 @@ class RecordedAccount(CallAccount):
             or (is_parallel and not self._has_parallel_attempt)
         ):
             await self.reservation.extend(target)
-        recorder = self._recorder
+        recorder = self.recorder
         attempt = recorder.record_attempt(self, target, account, is_parallel=is_parallel)
         if recorder.waits_for_sync:
             try:
@@ -87,17 +75,17 @@ class RecordedAccount(CallAccount):
 
     def attempt_failed(self, attempt: AttemptAccount, problem: Problem) -> None:
         """Write the row of an attempt that gave no answer."""
-        self._recorder.record_failure(self, attempt, problem)
+        self.recorder.record_failure(self, attempt, problem)
 
     def adopt_decision(self, decision: Decision) -> None:
         """Follow another decision from now on, for rows and for what is reserved."""
-        self._recorder.note_decision(self, decision)
+        self.recorder.note_decision(self, decision)
         if self.reservation is not None:
             self.reservation = replace(self.reservation, decision=decision)
 
     def mark_ended(self, attempt: AttemptAccount) -> None:
         """Note that the answer of an attempt is there, while the gateway waits for another."""
-        attempt.ended_at = self._recorder.read_clock()
+        attempt.ended_at = self.recorder.read_clock()
 
     def settle(
         self,
@@ -108,11 +96,11 @@ class RecordedAccount(CallAccount):
         aborted_by: str | None = None,
     ) -> FinalRow:
         """Write the final row; the limiter then settles what the call has reserved."""
-        return self._recorder.close(self, state, status, problem=problem, aborted_by=aborted_by)
+        return self.recorder.close(self, state, status, problem=problem, aborted_by=aborted_by)
 
     def settle_deferred(self, state: CallState = "settled") -> FinalRow | CallTotals:
         """Settle a call that was answered whole; its row may come a little later."""
-        return self._recorder.close_deferred(self, state)
+        return self.recorder.close_deferred(self, state)
 
     def settle_aborted(self, status: int) -> FinalRow:
         """Settle a call that was cancelled; `status` is what its client saw if it did not leave."""
@@ -122,8 +110,8 @@ class RecordedAccount(CallAccount):
 
     async def wait_for_sync(self) -> None:
         """Wait until the final row is on the disk, if required; the answer goes out anyway."""
-        if self._recorder.waits_for_sync:
-            await self._recorder.wait_for_sync()
+        if self.recorder.waits_for_sync:
+            await self.recorder.wait_for_sync()
 
     @property
     def _has_parallel_attempt(self) -> bool:
@@ -183,7 +171,9 @@ class CallRecorder:
         """Open the account of a call."""
         if self._on_begin is not None:
             self._on_begin(call)
-        account = self._open_accounts[call.id] = RecordedAccount(call, config_version, self)
+        account = self._open_accounts[call.id] = RecordedAccount(
+            call, config_version, recorder=self
+        )
         return account
 
     def read_clock(self) -> float:
