@@ -350,17 +350,13 @@ class CallAccount(Struct, eq=False):
             or any(attempt.is_open and attempt.ended_at is not None for attempt in self.attempts)
         )
 
-    def find_price(self) -> Price | None:
-        """Return the target's price when the gateway received the call; None if unknown."""
-        return self._find_target_price(self.target)
-
     def explain_missing_price(self) -> str | None:
         """Say which price the answer lacks; None if it lacks none, or has no cost."""
         if not self.has_open_attempt or self.cache == "hit" or self.is_unbilled:
             return None
         if self.usage is not None and self.usage.billed is not None:
             return None
-        return explain_unknown_cost(self._complete_usage()[0], self.find_price())
+        return explain_unknown_cost(self._complete_usage()[0], self._find_target_price(self.target))
 
     def close(self) -> CallTotals:
         """Close the account and return its totals. Raises RuntimeError if it is closed already."""
@@ -368,7 +364,7 @@ class CallAccount(Struct, eq=False):
             raise RuntimeError("a call has one final entry")
         self.is_closed = True
         usage, source = self._complete_usage()
-        price = self.find_price()
+        price = self._find_target_price(self.target)
         computed_cost, reserved = None, self._open_cost_bound
         if (
             self.attempt is not None
@@ -438,11 +434,12 @@ class CallAccount(Struct, eq=False):
         turn = None if decision_record is None else decision_record.turn
         conversation = None if turn is None else turn.conversation or None
         cache_write = usage.cache_write
-        price_version = baseline = response_id = None
+        price_version = baseline = response_id = finish = None
         if self.compares_baseline:
             baseline = self._compute_baseline(totals.usage, totals.price)
         if not is_cache_hit:
             price_version = _find_price_version(totals.usage, totals.price)
+            finish = self.finish and self.finish[:_MAX_TEXT_CHARS]
             if self.response_id is not None:
                 response_id = self._sanitize_id(self.response_id)
         return FinalRow(
@@ -455,7 +452,7 @@ class CallAccount(Struct, eq=False):
             tags=tags,
             dialect=call.dialect,
             operation=self.operation,
-            asked=_shorten(self.requested_model),
+            asked=self.requested_model and self.requested_model[:_MAX_TEXT_CHARS],
             stream=self.stream,
             state=state,
             status=status,
@@ -475,7 +472,7 @@ class CallAccount(Struct, eq=False):
             model=model,
             effort=effort,
             service=usage.service,
-            served=_shorten(self.served_model),
+            served=self.served_model and self.served_model[:_MAX_TEXT_CHARS],
             attempts=len(self.attempts),
             cache=self.cache,
             near=self.cache_similarity,
@@ -502,7 +499,7 @@ class CallAccount(Struct, eq=False):
             duration=round(now - call.started_at, 6),
             upstream_id=self.upstream_id,
             response_id=response_id,
-            finish=None if is_cache_hit else _shorten(self.finish),
+            finish=finish,
             checked=self.checked,
             escalated=self.escalated,
             config=self.config,
@@ -510,6 +507,7 @@ class CallAccount(Struct, eq=False):
         )
 
     def _find_target_price(self, target: Target | None) -> Price | None:
+        """Return a target's price when the gateway received the call; None if unknown."""
         price = target.price if target is not None else None
         return price.find_in_force(self.call.received_at) if price is not None else None
 
@@ -531,7 +529,7 @@ class CallAccount(Struct, eq=False):
         """Return the usage of the answer, and which party counted it."""
         if self.cache == "hit":
             return self.usage, None if self.usage is None else "recording"
-        if not self.has_open_attempt:
+        if self.attempt is None or not self.attempt.is_open:
             return None, None
         reported = self.usage
         if self.is_unbilled:
@@ -578,18 +576,13 @@ class CallAccount(Struct, eq=False):
         return compute_baseline_cost(usage, self._find_target_price(self.baseline), price)
 
 
-def _shorten(text: str | None) -> str | None:
-    return None if text is None else text[:_MAX_TEXT_CHARS]
-
-
 def _find_price_version(usage: Usage | None, price: Price | None) -> str | None:
     """Return the version of the price that gives an answer's cost."""
     if usage is not None and usage.billed is not None:
         return BILLED_PRICE_VERSION
-    service_price = (
-        price.find_service(usage.service if usage is not None else None) if price else None
-    )
-    return None if service_price is None else service_price.version
+    if price is not None and usage is not None and usage.service is not None:
+        price = price.services.get(usage.service)
+    return None if price is None else price.version
 
 
 def _price_usage(

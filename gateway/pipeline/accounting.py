@@ -59,7 +59,7 @@ class RecordedAccount(CallAccount, kw_only=True):
         """
         if self.reservation is not None and (
             self.reserves_again
-            or self.has_wasted_cost
+            or (self.attempts and self.has_wasted_cost)
             or (is_parallel and not self._has_parallel_attempt)
         ):
             await self.reservation.extend(target)
