@@ -91,11 +91,12 @@ def _find_values(line: bytes) -> list[tuple[int, int]]:
 
 def _sum_kept(line: bytes, spans: list[tuple[int, int]]) -> int:
     """Return the checksum of a line without its personal part."""
-    checksum = position = 0
+    pieces, position = [], 0
     for start, end in spans:
-        checksum = crc32(line[position:start], checksum)
+        pieces.append(line[position:start])
         position = end
-    return crc32(line[position:], checksum)
+    pieces.append(line[position:])
+    return crc32(b"".join(pieces))
 
 
 def erase_basis(basis: DecisionRecord | None) -> DecisionRecord | None:
