@@ -519,8 +519,12 @@ class CallAccount(Struct, eq=False):
             return _ZERO, _ZERO, None, None
         if problem.usage is None:
             return None, None, None, None
-        usage, source = self._fill_usage(
-            problem.usage, content_bytes=problem.content_bytes, is_complete=problem.has_ended
+        usage, source = fill_usage(
+            problem.usage,
+            prompt_tokens=self.prompt_tokens,
+            content_bytes=problem.content_bytes,
+            is_complete=problem.has_ended,
+            may_estimate=self.operation is None,
         )
         price = self._find_target_price(target)
         return *_price_usage(usage, source, problem.usage, price), usage, source
@@ -536,26 +540,17 @@ class CallAccount(Struct, eq=False):
             return reported, None if reported is None else "provider"
         if self.operation is not None and reported is None:
             return None, None
-        usage, source = self._fill_usage(
-            reported, content_bytes=self.content_bytes, is_complete=self.is_complete
+        usage, source = fill_usage(
+            reported,
+            prompt_tokens=self.prompt_tokens,
+            content_bytes=self.content_bytes,
+            is_complete=self.is_complete,
+            may_estimate=self.operation is None,
         )
         if self.prompt_media and self.call.operation == _EMBEDDINGS and not usage.media:
             # The provider does not separate them from text.
             usage = replace(usage, media={_UNKNOWN_MEDIA: usage.input or 0})
         return usage, source
-
-    def _fill_usage(
-        self, reported: Usage | None, *, content_bytes: int | None, is_complete: bool
-    ) -> tuple[Usage, UsageSource]:
-        """Return the usage with estimated tokens; a pass-through call keeps what is reported."""
-        if self.operation is not None and reported is not None:
-            return reported, "provider" if is_complete else "partial"
-        return fill_usage(
-            reported,
-            prompt_tokens=self.prompt_tokens,
-            content_bytes=content_bytes,
-            is_complete=is_complete,
-        )
 
     def _sanitize_id(self, provider_id: str) -> str:
         """Return a provider's id for a row: shortened, and without the credential."""
