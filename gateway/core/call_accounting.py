@@ -48,6 +48,8 @@ _UNBILLED_OPERATION = "count_tokens"
 
 type IntentRowMaker = Callable[[], IntentRow]
 """A function that makes the intent row of a request that the gateway is about to send."""
+type FinalRowMaker = Callable[[], FinalRow]
+"""A function that makes the final row of a call that has ended, called once."""
 
 
 class AttemptAccount(Struct, eq=False):
@@ -93,124 +95,87 @@ class CallTotals(Struct, frozen=True):
     """The most USD beyond `cost`; None if there are none, or no bound."""
 
 
-class CallAccount:
+class CallAccount(Struct, eq=False):
     """The account of one call, with the accounts of its attempts.
 
     `close` closes it once. Then `make_final_row` makes its row.
     """
 
-    __slots__ = (
-        "_has_unknown_cost",
-        "_open_cost_bound",
-        "_wasted_cost",
-        "_wasted_estimate",
-        "account",
-        "attempt",
-        "attempts",
-        "baseline",
-        "cache",
-        "cache_similarity",
-        "call",
-        "checked",
-        "choices",
-        "compares_baseline",
-        "config",
-        "content_bytes",
-        "decision",
-        "effort",
-        "end_user",
-        "escalated",
-        "finish",
-        "first_content",
-        "is_closed",
-        "is_complete",
-        "is_unbilled",
-        "losses",
-        "make_decision_record",
-        "max_output",
-        "operation",
-        "prompt_bound",
-        "prompt_media",
-        "prompt_tokens",
-        "refused_guards",
-        "requested_model",
-        "reserved_for_job",
-        "response_id",
-        "served_model",
-        "service_tier",
-        "stream",
-        "target",
-        "unit_bounds",
-        "upstream_id",
-        "usage",
-    )  # fmt: skip
+    call: Call
+    config: str
+    operation: str | None = None
+    """The name of the pass-through endpoint; None for text and embeddings."""
+    is_unbilled: bool = False
+    """True if no provider bills such a call."""
+    reserved_for_job: Decimal | None = None
+    """The most USD that the job costs which the call begins; None if it begins none."""
+    unit_bounds: UnitBounds = _NO_UNITS
+    """The most that the call may use of each unit that its provider bills beside tokens."""
+    requested_model: str | None = None
+    stream: bool = False
+    """True if the client asks for a stream."""
+    compares_baseline: bool = False
+    """True if the gateway compares with a baseline."""
+    effort: str | None = None
+    """The effort that the client set."""
+    end_user: str | None = None
+    """The hash of the end user whom the client names; None if it names none."""
+    decision: Decision | None = None
+    make_decision_record: Callable[[], DecisionRecord | None] | None = None
+    """A function that records what the decision rested on, called once no client waits."""
+    refused_guards: tuple[str, ...] = ()
+    """The guards that matched, for a call that the gateway refused without a decision."""
+    baseline: Target | None = None
+    """The baseline target, for calls that name no model themselves."""
+    target: Target | None = None
+    account: Account | None = None
+    attempts: list[AttemptAccount] = []
+    attempt: AttemptAccount | None = None
+    """The attempt that gave the answer; otherwise the last one that was not parallel."""
+    cache: CacheOutcome = "off"
+    cache_similarity: float | None = None
+    """The similarity to the question whose cached answer this is; None if the two are equal."""
+    losses: tuple[Loss, ...] = ()
+    usage: Usage | None = None
+    """The usage, as far as the provider reported it."""
+    content_bytes: int | None = None
+    """Bytes of the answer's content; None if the gateway could not read any."""
+    is_complete: bool = False
+    """True if the answer came to its end."""
+    is_closed: bool = False
+    """True if the account is closed."""
+    served_model: str | None = None
+    upstream_id: str | None = None
+    response_id: str | None = None
+    """The id in the body of the provider's answer."""
+    finish: str | None = None
+    """The provider's own word for why its answer ended."""
+    checked: AnswerFinding | None = None
+    """The finding of the free check in the first answer; None if it was not checked."""
+    escalated: Tier | None = None
+    """The decided tier, if the tier above was asked too; None if it was not."""
+    first_content: float | None = None
+    prompt_tokens: int = 0
+    """The estimated tokens of the prompt."""
+    prompt_bound: int | None = None
+    """The most tokens of the prompt; None if the request does not show it."""
+    max_output: int | None = None
+    """The tokens of output that the client allows in each choice."""
+    choices: int = 1
+    service_tier: str | None = None
+    """The service tier that the client asks for."""
+    prompt_media: tuple[str, ...] = ()
+    """The modalities that the prompt may have beside text."""
+    _wasted_cost: Decimal = _ZERO
+    _wasted_estimate: Decimal = _ZERO
+    _has_unknown_cost: bool = False
+    """True if the provider may have billed a failed attempt, and the amount is unknown."""
+    _open_cost_bound: Decimal | None = _ZERO
+    """The most USD that failed attempts may have cost beyond `_wasted_cost`; None if there is no
+    bound."""
 
-    def __init__(self, call: Call, config: str) -> None:  # noqa: PLR0915 - one for each fact
-        self.call = call
-        self.config = config
-        self.operation: str | None = None
-        """The name of the pass-through endpoint; None for text and embeddings."""
-        self.is_unbilled = call.operation == _UNBILLED_OPERATION
-        """True if no provider bills such a call."""
-        self.reserved_for_job: Decimal | None = None
-        """The most USD that the job costs which the call begins; None if it begins none."""
-        self.unit_bounds = _NO_UNITS
-        """The most that the call may use of each unit that its provider bills beside tokens."""
-        self.requested_model: str | None = None
-        self.stream = self.compares_baseline = False
-        """True if the client asks for a stream; and if the gateway compares with a baseline."""
-        self.effort: str | None = None
-        """The effort that the client set."""
-        self.end_user: str | None = None
-        """The hash of the end user whom the client names; None if it names none."""
-        self.decision: Decision | None = None
-        self.make_decision_record: Callable[[], DecisionRecord | None] | None = None
-        """A function that records what the decision rested on, called once no client waits."""
-        self.refused_guards: tuple[str, ...] = ()
-        """The guards that matched, for a call that the gateway refused without a decision."""
-        self.baseline: Target | None = None
-        """The baseline target, for calls that name no model themselves."""
-        self.target: Target | None = None
-        self.account: Account | None = None
-        self.attempts: list[AttemptAccount] = []
-        self.attempt: AttemptAccount | None = None
-        """The attempt that gave the answer; otherwise the last one that was not parallel."""
-        self.cache: CacheOutcome = "off"
-        self.cache_similarity: float | None = None
-        """The similarity to the question whose cached answer this is; None if the two are equal."""
-        self.losses: tuple[Loss, ...] = ()
-        self.usage: Usage | None = None  # as far as the provider reported it
-        self.content_bytes: int | None = None
-        """Bytes of the answer's content; None if the gateway could not read any."""
-        self.is_complete = self.is_closed = False
-        """True if the answer came to its end; and if the account is closed."""
-        self.served_model: str | None = None
-        self.upstream_id: str | None = None
-        self.response_id: str | None = None  # the one in the body of the provider's answer
-        self.finish: str | None = None
-        """The provider's own word for why its answer ended."""
-        self.checked: AnswerFinding | None = None
-        """The finding of the free check in the first answer; None if it was not checked."""
-        self.escalated: Tier | None = None
-        """The decided tier, if the tier above was asked too; None if it was not."""
-        self.first_content: float | None = None
-        self.prompt_tokens = 0
-        """The estimated tokens of the prompt."""
-        self.prompt_bound: int | None = None
-        """The most tokens of the prompt; None if the request does not show it."""
-        self.max_output: int | None = None
-        """The tokens of output that the client allows in each choice."""
-        self.choices = 1
-        self.service_tier: str | None = None
-        """The service tier that the client asks for."""
-        self.prompt_media: tuple[str, ...] = ()
-        """The modalities that the prompt may have beside text."""
-        self._wasted_cost = self._wasted_estimate = _ZERO
-        self._has_unknown_cost = False
-        """True if the provider may have billed a failed attempt, and the amount is unknown."""
-        self._open_cost_bound: Decimal | None = _ZERO
-        """The most USD that failed attempts may have cost beyond `_wasted_cost`; None if there is
-        no bound."""
+    def __post_init__(self) -> None:
+        self.is_unbilled = self.call.operation == _UNBILLED_OPERATION
 
     def record_prompt(self, prompt: Prompt, tokens: int, bound: int | None) -> None:
         """Record what the client asks for.
@@ -385,17 +350,13 @@ class CallAccount:
             or any(attempt.is_open and attempt.ended_at is not None for attempt in self.attempts)
         )
 
-    def find_price(self) -> Price | None:
-        """Return the target's price when the gateway received the call; None if unknown."""
-        return self._find_target_price(self.target)
-
     def explain_missing_price(self) -> str | None:
         """Say which price the answer lacks; None if it lacks none, or has no cost."""
         if not self.has_open_attempt or self.cache == "hit" or self.is_unbilled:
             return None
         if self.usage is not None and self.usage.billed is not None:
             return None
-        return explain_unknown_cost(self._complete_usage()[0], self.find_price())
+        return explain_unknown_cost(self._complete_usage()[0], self._find_target_price(self.target))
 
     def close(self) -> CallTotals:
         """Close the account and return its totals. Raises RuntimeError if it is closed already."""
@@ -403,7 +364,7 @@ class CallAccount:
             raise RuntimeError("a call has one final entry")
         self.is_closed = True
         usage, source = self._complete_usage()
-        price = self.find_price()
+        price = self._find_target_price(self.target)
         computed_cost, reserved = None, self._open_cost_bound
         if (
             self.attempt is not None
@@ -473,11 +434,12 @@ class CallAccount:
         turn = None if decision_record is None else decision_record.turn
         conversation = None if turn is None else turn.conversation or None
         cache_write = usage.cache_write
-        price_version = baseline = response_id = None
+        price_version = baseline = response_id = finish = None
         if self.compares_baseline:
             baseline = self._compute_baseline(totals.usage, totals.price)
         if not is_cache_hit:
             price_version = _find_price_version(totals.usage, totals.price)
+            finish = self.finish and self.finish[:_MAX_TEXT_CHARS]
             if self.response_id is not None:
                 response_id = self._sanitize_id(self.response_id)
         return FinalRow(
@@ -490,7 +452,7 @@ class CallAccount:
             tags=tags,
             dialect=call.dialect,
             operation=self.operation,
-            asked=_shorten(self.requested_model),
+            asked=self.requested_model and self.requested_model[:_MAX_TEXT_CHARS],
             stream=self.stream,
             state=state,
             status=status,
@@ -510,7 +472,7 @@ class CallAccount:
             model=model,
             effort=effort,
             service=usage.service,
-            served=_shorten(self.served_model),
+            served=self.served_model and self.served_model[:_MAX_TEXT_CHARS],
             attempts=len(self.attempts),
             cache=self.cache,
             near=self.cache_similarity,
@@ -537,7 +499,7 @@ class CallAccount:
             duration=round(now - call.started_at, 6),
             upstream_id=self.upstream_id,
             response_id=response_id,
-            finish=None if is_cache_hit else _shorten(self.finish),
+            finish=finish,
             checked=self.checked,
             escalated=self.escalated,
             config=self.config,
@@ -545,6 +507,7 @@ class CallAccount:
         )
 
     def _find_target_price(self, target: Target | None) -> Price | None:
+        """Return a target's price when the gateway received the call; None if unknown."""
         price = target.price if target is not None else None
         return price.find_in_force(self.call.received_at) if price is not None else None
 
@@ -556,8 +519,12 @@ class CallAccount:
             return _ZERO, _ZERO, None, None
         if problem.usage is None:
             return None, None, None, None
-        usage, source = self._fill_usage(
-            problem.usage, content_bytes=problem.content_bytes, is_complete=problem.has_ended
+        usage, source = fill_usage(
+            problem.usage,
+            prompt_tokens=self.prompt_tokens,
+            content_bytes=problem.content_bytes,
+            is_complete=problem.has_ended,
+            may_estimate=self.operation is None,
         )
         price = self._find_target_price(target)
         return *_price_usage(usage, source, problem.usage, price), usage, source
@@ -566,33 +533,24 @@ class CallAccount:
         """Return the usage of the answer, and which party counted it."""
         if self.cache == "hit":
             return self.usage, None if self.usage is None else "recording"
-        if not self.has_open_attempt:
+        if self.attempt is None or not self.attempt.is_open:
             return None, None
         reported = self.usage
         if self.is_unbilled:
             return reported, None if reported is None else "provider"
         if self.operation is not None and reported is None:
             return None, None
-        usage, source = self._fill_usage(
-            reported, content_bytes=self.content_bytes, is_complete=self.is_complete
+        usage, source = fill_usage(
+            reported,
+            prompt_tokens=self.prompt_tokens,
+            content_bytes=self.content_bytes,
+            is_complete=self.is_complete,
+            may_estimate=self.operation is None,
         )
         if self.prompt_media and self.call.operation == _EMBEDDINGS and not usage.media:
             # The provider does not separate them from text.
             usage = replace(usage, media={_UNKNOWN_MEDIA: usage.input or 0})
         return usage, source
-
-    def _fill_usage(
-        self, reported: Usage | None, *, content_bytes: int | None, is_complete: bool
-    ) -> tuple[Usage, UsageSource]:
-        """Return the usage with estimated tokens; a pass-through call keeps what is reported."""
-        if self.operation is not None and reported is not None:
-            return reported, "provider" if is_complete else "partial"
-        return fill_usage(
-            reported,
-            prompt_tokens=self.prompt_tokens,
-            content_bytes=content_bytes,
-            is_complete=is_complete,
-        )
 
     def _sanitize_id(self, provider_id: str) -> str:
         """Return a provider's id for a row: shortened, and without the credential."""
@@ -613,18 +571,13 @@ class CallAccount:
         return compute_baseline_cost(usage, self._find_target_price(self.baseline), price)
 
 
-def _shorten(text: str | None) -> str | None:
-    return None if text is None else text[:_MAX_TEXT_CHARS]
-
-
 def _find_price_version(usage: Usage | None, price: Price | None) -> str | None:
     """Return the version of the price that gives an answer's cost."""
     if usage is not None and usage.billed is not None:
         return BILLED_PRICE_VERSION
-    service_price = (
-        price.find_service(usage.service if usage is not None else None) if price else None
-    )
-    return None if service_price is None else service_price.version
+    if price is not None and usage is not None and usage.service is not None:
+        price = price.services.get(usage.service)
+    return None if price is None else price.version
 
 
 def _price_usage(

@@ -75,8 +75,9 @@ def count_cached_tokens(
     if cache_write or fresh_tokens is None:
         return cached_tokens
     prompt_tokens = cached_tokens + fresh_tokens
-    is_automatic = price is not None and caches_automatically(price.rates)
-    return prompt_tokens if prompt_tokens >= MIN_CACHED_TOKENS and is_automatic else cached_tokens
+    if prompt_tokens < MIN_CACHED_TOKENS or price is None:
+        return cached_tokens
+    return prompt_tokens if caches_automatically(price.rates) else cached_tokens
 
 
 def parse_lifetime(lifetime: str) -> float | None:

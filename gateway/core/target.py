@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from datetime import date
 from decimal import Decimal
+from functools import cached_property
 from typing import Literal, get_args
 
 import msgspec
@@ -27,7 +28,7 @@ type AnswerMedia = Literal["image", "audio"]
 type Sampling = Literal["always", "effort-none", "never"]
 
 
-class ModelFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ModelFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dict=True):
     """The facts of one model at one provider. None means unknown, which refuses nothing."""
 
     context: int | None = None
@@ -67,7 +68,7 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Return the form of effort on a dialect; None if the model has no such control there."""
         return self.effort_styles.get(dialect, self.effort_style)
 
-    @property
+    @cached_property
     def prompt_window(self) -> int | None:
         """The most tokens of a prompt; None if unknown."""
         return self.max_input or self.context
@@ -264,7 +265,7 @@ class TargetGroup(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.lab}/{self.tier}/{self.label}"
 
 
-class Target(msgspec.Struct, frozen=True, kw_only=True):
+class Target(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """A model at a provider, and how to call it. A tier of a lab is a list of targets."""
 
     provider: Provider
@@ -287,12 +288,12 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     lowered_reason: str = ""
     """Why that cap is lower, for the client."""
 
-    @property
+    @cached_property
     def output_limit(self) -> int | None:
         """Return the highest cap that the target gets: that of the call, or the model's own."""
         return self.facts.max_output if self.lowered_output is None else self.lowered_output
 
-    @property
+    @cached_property
     def model_limit(self) -> int | None:
         """The most tokens that the model writes, by its own size; None if unknown."""
         return self.facts.max_output or self.facts.context
@@ -340,7 +341,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         window = self.facts.prompt_window
         return window if shown is None or (window is not None and window < shown) else shown
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The name in traces and logs, e.g. "openai/gpt-6-luna"."""
         return f"{self.provider.name}/{self.model}"

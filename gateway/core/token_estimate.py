@@ -22,7 +22,12 @@ def estimate_tokens(content_bytes: int) -> int:
 
 
 def fill_usage(
-    reported: Usage | None, *, prompt_tokens: int, content_bytes: int | None, is_complete: bool
+    reported: Usage | None,
+    *,
+    prompt_tokens: int,
+    content_bytes: int | None,
+    is_complete: bool,
+    may_estimate: bool = True,
 ) -> tuple[Usage, UsageSource]:
     """Return usage with input and output filled in as far as possible, and who counted them.
 
@@ -33,8 +38,11 @@ def fill_usage(
 
     `is_complete` is True if the answer ended as its dialect demands: then the reported usage is
     final. The output of a cut answer is the reported output so far, or the estimate if it is more.
+    Without `may_estimate` the usage stays as it is reported.
     """
     usage = reported or Usage()
+    if not may_estimate:
+        return usage, "provider" if is_complete else "partial"
     if usage.input is not None and usage.output is not None and is_complete:
         return usage, "provider"
     is_partial = usage.input is not None or usage.output is not None

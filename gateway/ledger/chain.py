@@ -45,22 +45,17 @@ NO_LINK: Link = (0, 0)
 """The link of a segment without lines."""
 
 
-def seal_line(line: bytes, link: Link) -> tuple[bytes, Link]:
-    """Return the line of a JSON object, sealed, and its link."""
-    number = link[0] + 1
-    # Concatenated, since one format with the whole line takes a quarter longer.
-    body = line[:-2] + b',"seq":%d,"prev":"%08x","sum":"' % (number, link[1])
-    checksum = crc32(body)
-    return body + b'%08x"}\n' % checksum, (number, checksum)
-
-
 def seal_lines(lines: Iterable[bytes], link: Link) -> tuple[bytes, Link]:
     """Return lines of JSON objects, sealed, as one text, and the link of the last one."""
-    sealed_lines = []
+    number, checksum = link
+    pieces: list[bytes] = []
     for line in lines:
-        sealed_line, link = seal_line(line, link)
-        sealed_lines.append(sealed_line)
-    return b"".join(sealed_lines), link
+        number += 1
+        # Concatenated, since one format with the whole line takes a quarter longer.
+        body = line[:-2] + b',"seq":%d,"prev":"%08x","sum":"' % (number, checksum)
+        checksum = crc32(body)
+        pieces += (body, b'%08x"}\n' % checksum)
+    return b"".join(pieces), (number, checksum)
 
 
 class ChainReader:
@@ -193,7 +188,7 @@ class ChainReader:
 
 def seal_end(link: Link, at: float) -> bytes:
     """Return the sealed line that says where a segment ends."""
-    return seal_line(b'%b"at":%.3f}\n' % (END_PREFIX, at), link)[0]
+    return seal_lines([b'%b"at":%.3f}\n' % (END_PREFIX, at)], link)[0]
 
 
 def is_sealed(path: Path) -> bool:

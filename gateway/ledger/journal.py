@@ -122,51 +122,32 @@ class Journal:
         The next row is then whole again. Strings in a row of more than 4 kB are cut, but never its
         id.
         """
-        line = encode_row(row)
-        segment = self._choose_segment(len(line))
-        sealed_line, link = chain.seal_line(line, segment.link)
-        append(segment, sealed_line, link)
-        match row:
-            case IntentRow():
-                self._add_open_call(row.id, line)
-            case FinalRow():
-                self._open_calls.pop(row.id, None)
-            case AttemptRow() if row.id in self._open_calls:
-                self._open_calls[row.id] += line
-        self._count_rows(1)
+        self.append_together([(row, encode_row(row))])
 
-    def append_together(
-        self, intents: Sequence[tuple[IntentRow, bytes]], final_rows: Sequence[FinalRow]
-    ) -> None:
-        """Append intents, each with its line, and final rows, all with one system call.
+    def append_together(self, rows: Sequence[tuple[Row, bytes]]) -> None:
+        """Append rows, each with its line, with one system call; otherwise works as `write`.
 
-        Raises JournalError if the journal takes none of them; otherwise works as `write`.
+        Raises JournalError if the journal takes none of them.
         """
-        lines = [*[line for _, line in intents], *map(encode_row, final_rows)]
-        segment = self._choose_segment(sum(map(len, lines)))
-        append(segment, *chain.seal_lines(lines, segment.link))
-        for row, line in intents:
-            self._add_open_call(row.id, line)
-        for final_row in final_rows:
-            self._open_calls.pop(final_row.id, None)
-        self._count_rows(len(intents) + len(final_rows))
-
-    def _add_open_call(self, call_id: str, line: bytes) -> None:
-        self._open_calls[call_id] = self._open_calls.get(call_id, b"") + line
-
-    def _choose_segment(self, size: int) -> Segment:
-        """Return the segment for so many bytes: the current one, or the next."""
+        lines = [line for _, line in rows]
         segment = self._segment
-        if (
-            self._segment_is_lost
-            or segment.size + size > self._limit
-            or self.clock() >= segment.ends_at
-        ):
+        size = segment.size
+        for line in lines:
+            size += len(line)
+        if self._segment_is_lost or size > self._limit or self.clock() >= segment.ends_at:
             self._rotate()
-        return self._segment
-
-    def _count_rows(self, rows: int) -> None:
-        self.written_rows += rows
+            segment = self._segment
+        data, link = chain.seal_lines(lines, segment.link)
+        append(segment, data, link)
+        open_calls = self._open_calls
+        for row, line in rows:
+            if isinstance(row, FinalRow):
+                open_calls.pop(row.id, None)
+            elif isinstance(row, IntentRow):
+                open_calls[row.id] = open_calls.get(row.id, b"") + line
+            elif isinstance(row, AttemptRow) and row.id in open_calls:
+                open_calls[row.id] += line
+        self.written_rows += len(rows)
         self._rows_waiting.set()
         if self.written_rows - self.synced_rows >= _MAX_UNSYNCED_ROWS:
             self._group_is_full.set()

@@ -10,7 +10,7 @@ checksum says nothing of what was erased, since nobody knows the salt.
 
 import os
 import re
-from collections.abc import Callable
+from itertools import batched
 from typing import Final
 from zlib import crc32
 
@@ -20,21 +20,23 @@ from gateway.core.decision_record import DecisionRecord
 _MARK = b'"end_user":"'
 PERSONAL_COLUMNS: Final = ("end_user", "conversation", "upstream_id", "response_id")
 """The personal members of a row, in their order there."""
-_ROW_NAMES = tuple(b'"%b":' % name.encode() for name in PERSONAL_COLUMNS)
-"""The members as they stand in a line. No text has one in it: JSON escapes its quotation marks."""
 _BASIS_MARK = b'"basis":{'
 _TURN_NAME = b'"turn":{"conversation":'
 _FIRST_NAME = b'"first":'
+"""The one name that may stand several times in a line."""
 _SALT_NAME = b'"salt":'
-_VALUE_PATTERN = re.compile(rb'(?:"[^"\\]*(?:\\.[^"\\]*)*"|null) *')
+_ROW_NAMES = tuple(b'"%b":' % name.encode() for name in PERSONAL_COLUMNS)
+_LINE_NAMES = (*_ROW_NAMES, _SALT_NAME)
+"""The personal members as they stand in a line. No text has one in it: JSON escapes its quotation
+marks."""
+_NAMES = (*_ROW_NAMES, _TURN_NAME, _FIRST_NAME, _SALT_NAME)
+"""Those of a line with a basis, which begins before the turn."""
+_MEMBER_PATTERN = re.compile(rb'"(?:turn":\{")?\w+":((?:"[^"\\]*(?:\\.[^"\\]*)*"|null) *)')
+"""A personal member with its value, which is a text or null."""
 _ERASED_PATTERN = re.compile(
     rb'(.*),"kept":"([0-9a-f]{8})","seq":\d+,"prev":"[0-9a-f]{8}","sum":"[0-9a-f]{8}"\}'
 )
 _EMPTY_VALUES = frozenset({b"null", b'""'})
-
-
-def _make_salt() -> str:
-    return os.urandom(8).hex()
 
 
 def belongs_to(line: bytes, end_user: str) -> bool:
@@ -42,9 +44,9 @@ def belongs_to(line: bytes, end_user: str) -> bool:
     return b'%b%b"' % (_MARK, end_user.encode()) in line
 
 
-def add_salt(row: bytes, make_salt: Callable[[], str] = _make_salt) -> bytes:
+def add_salt(row: bytes) -> bytes:
     """Return a row, a JSON object, with a salt and the checksum of all other members."""
-    body = b'%b,"salt":"%b"' % (row[:-1], make_salt().encode())
+    body = b'%b,"salt":"%b"' % (row[:-1], os.urandom(8).hex().encode())
     return b'%b,"kept":"%08x"}' % (body, _sum_kept(body, _find_values(body)))
 
 
@@ -53,9 +55,9 @@ def is_erased(line: bytes) -> bool:
     match = _ERASED_PATTERN.fullmatch(line)
     if match is None:
         return False
-    body, spans = match[1], _find_values(match[1])
-    return _sum_kept(body, spans) == int(match[2], 16) and all(
-        body[start:end].rstrip() in _EMPTY_VALUES for start, end in spans
+    body, bounds = match[1], _find_values(match[1])
+    return _sum_kept(body, bounds) == int(match[2], 16) and all(
+        body[start:end].rstrip() in _EMPTY_VALUES for start, end in batched(bounds, 2)
     )
 
 
@@ -63,53 +65,37 @@ def erase_line(line: bytes) -> bytes:
     """Return a line of the same length without its personal part."""
     basis_start = line.find(_BASIS_MARK)
     erased = bytearray(line)
-    for start, end in _find_values(line):
+    for start, end in batched(_find_values(line), 2):
         is_nested = 0 <= basis_start < start and not line.endswith(_SALT_NAME, 0, start)
         value = b'""' if is_nested or end - start < len(b"null") else b"null"
         erased[start:end] = value.ljust(end - start)
     return bytes(erased)
 
 
-def _find_values(line: bytes) -> list[tuple[int, int]]:
-    """Return where the values of the personal part begin and end, in order."""
-    spans = list[tuple[int, int]]()
-    position = 0
-    basis_start = line.find(_BASIS_MARK)
-    row_end = len(line) if basis_start < 0 else basis_start
-    for name in _ROW_NAMES:
-        position = _add_value(spans, line, name, position, row_end)
-    if basis_start >= 0:
-        position = _add_value(spans, line, _TURN_NAME, basis_start, len(line))
-        while (
-            next_position := _add_value(spans, line, _FIRST_NAME, position, len(line))
-        ) > position:
-            position = next_position
-    _add_value(spans, line, _SALT_NAME, position, len(line))
-    return spans
+def _find_values(line: bytes) -> list[int]:
+    """Return where each value of the personal part begins, and where it ends, in order."""
+    bounds: list[int] = []
+    position, line_end, basis_start = 0, len(line), line.find(_BASIS_MARK)
+    names, end = (_LINE_NAMES, line_end) if basis_start < 0 else (_NAMES, basis_start)
+    for name in names:
+        if name is _TURN_NAME:
+            position, end = basis_start, line_end
+        while (start := line.find(name, position, end)) >= 0:
+            match = _MEMBER_PATTERN.match(line, start)
+            if match is None:  # a name that a client has chosen, of a number
+                position = start + len(name)
+            else:
+                value_start, position = match.span(1)
+                bounds += (value_start, position)
+            if name is not _FIRST_NAME:
+                break
+    return bounds
 
 
-def _add_value(
-    spans: list[tuple[int, int]], line: bytes, name: bytes, position: int, end: int
-) -> int:
-    """Add the next value of a name between two positions, if there is one; return its end."""
-    start = line.find(name, position, end)
-    if start < 0:
-        return position
-    start += len(name)
-    match = _VALUE_PATTERN.match(line, start)
-    if match is None:  # a name that a client has chosen, of a number
-        return start
-    spans.append(match.span())
-    return match.end()
-
-
-def _sum_kept(line: bytes, spans: list[tuple[int, int]]) -> int:
+def _sum_kept(line: bytes, bounds: list[int]) -> int:
     """Return the checksum of a line without its personal part."""
-    checksum = position = 0
-    for start, end in spans:
-        checksum = crc32(line[position:start], checksum)
-        position = end
-    return crc32(line[position:], checksum)
+    starts, ends = [0, *bounds[1::2]], [*bounds[::2], None]
+    return crc32(b"".join([line[start:end] for start, end in zip(starts, ends, strict=True)]))
 
 
 def erase_basis(basis: DecisionRecord | None) -> DecisionRecord | None:

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal, Protocol
 
-from gateway.core.call_accounting import IntentRowMaker
+from gateway.core.call_accounting import FinalRowMaker, IntentRowMaker
 from gateway.core.ledger_rows import ANSWERED_STATES, FinalRow, IntentRow, Row
 from gateway.ledger.errors import JournalError
 from gateway.ledger.journal import Journal, encode_row
@@ -29,18 +29,6 @@ class FlushSchedule(Protocol):
 
     def schedule_flush(self) -> bool:
         """Flush at the end of this iteration; False if nothing may wait for that."""
-        ...
-
-
-class EndedCall(Protocol):
-    """A call that has ended and whose final row is yet to be made."""
-
-    def make_final_row(self) -> FinalRow:
-        """Return the final row, made once."""
-        ...
-
-    def on_row_taken(self, row: FinalRow) -> None:
-        """Note that the writer has taken the row."""
         ...
 
 
@@ -84,7 +72,7 @@ class LedgerWriter:
         self._flush_schedule: FlushSchedule | None = None
         self._pending_intents: list[IntentRowMaker] = []
         self._pending_final_rows: list[FinalRow] = []
-        self._pending_calls: list[EndedCall] = []
+        self._pending_calls: list[tuple[FinalRowMaker, Callable[[FinalRow], None]]] = []
         self._has_refused_intents = False
         """True if intents that waited were not written, which `flush` has yet to report."""
         self._next_log_times: dict[str, float] = {}
@@ -110,23 +98,21 @@ class LedgerWriter:
         self._flush_schedule = flush_schedule
 
     def add_intent(self, make_row: IntentRowMaker) -> None:
-        """Take the intent of a request that waits until `flush` reports that it may be sent.
+        """Take the intent of a request, whose sender first calls `flush`, which writes the row.
 
         The row is made when it is written, as in `add_ended_call`.
         """
-        if (flush_schedule := self._flush_schedule) is None or not flush_schedule.schedule_flush():
-            self(make_row())
-        else:
-            self._pending_intents.append(make_row)
+        self._pending_intents.append(make_row)
 
-    def add_ended_call(self, ended_call: EndedCall) -> None:
+    def add_ended_call(self, make_row: FinalRowMaker, on_taken: Callable[[FinalRow], None]) -> None:
         """Take the final row of a call with a whole answer; it is made when it is written.
 
-        Rows that are made one after the other take half as long: what they need is still at hand.
+        The writer then calls `on_taken` with it. Rows that are made one after the other take half
+        as long: what they need is still at hand.
         """
-        self._pending_calls.append(ended_call)
+        self._pending_calls.append((make_row, on_taken))
         if (flush_schedule := self._flush_schedule) is None or not flush_schedule.schedule_flush():
-            self._write_ended_calls()
+            self._write_deferred()
 
     def __call__(self, row: Row) -> None:
         """Take one row."""
@@ -138,7 +124,7 @@ class LedgerWriter:
         ):
             self._pending_final_rows.append(row)
             if not flush_schedule.schedule_flush():
-                self._write_ended_calls()
+                self._write_deferred()
         else:
             if self._pending_intents:
                 self._write_intents(
@@ -170,43 +156,41 @@ class LedgerWriter:
 
     def flush(self) -> bool:
         """Write all deferred rows. Return True if all requests whose intents waited may be sent."""
-        if self._pending_calls or self._pending_intents or self._pending_final_rows:
-            self._write_ended_calls()
+        if self._pending_intents or self._pending_final_rows or self._pending_calls:
+            self._write_deferred()
         has_refused_intents, self._has_refused_intents = self._has_refused_intents, False
         return not has_refused_intents
 
-    def _write_ended_calls(self) -> None:
-        if not self._pending_calls:
-            self._write_pending()
-            return
+    def _write_deferred(self) -> None:
+        """Make the rows that wait, write them, and report those of ended calls."""
         pending_calls, self._pending_calls = self._pending_calls, []
-        ended_calls, rows = list[EndedCall](), list[FinalRow]()
-        for ended_call in pending_calls:
+        ended_calls = []
+        for make_row, on_taken in pending_calls:
             try:
-                rows.append(ended_call.make_final_row())
+                ended_calls.append((make_row(), on_taken))
             except Exception as error:  # noqa: BLE001 - the other rows must be written
                 self._log("bug", error=locate_error(error))
-            else:
-                ended_calls.append(ended_call)
-        self._pending_final_rows += rows
-        self._write_pending()
+        rows = [row for row, _ in ended_calls]
+        final_rows, self._pending_final_rows = self._pending_final_rows + rows, []
+        self._write_together(self._make_intents() if self._pending_intents else [], final_rows)
         if rows:
             self._count_safely(rows)
-        for ended_call, row in zip(ended_calls, rows, strict=True):
+        for row, on_taken in ended_calls:
             self._notify_sinks(row, self._outcome_sinks)
             try:
-                ended_call.on_row_taken(row)
+                on_taken(row)
             except Exception as error:  # noqa: BLE001 - the call is over
                 self._log("bug", call=row.id, error=locate_error(error))
 
-    def _write_pending(self) -> None:
-        intents, final_rows = self._make_intents(), self._pending_final_rows
-        if not (intents or final_rows):
-            return
-        self._pending_final_rows = []
-        if not self._late_rows:
+    def _write_together(
+        self, intents: list[tuple[IntentRow, bytes]], final_rows: list[FinalRow]
+    ) -> None:
+        """Write rows with one system call; if the journal has no room for all, one by one."""
+        if (intents or final_rows) and not self._late_rows:
             try:
-                self._journal.append_together(intents, final_rows)
+                self._journal.append_together(
+                    [*intents, *[(row, encode_row(row)) for row in final_rows]]
+                )
             except JournalError:
                 pass  # the journal may have room for some
             else:
@@ -265,7 +249,7 @@ class LedgerWriter:
 
         Raises JournalError if the disk refuses, under the policy `refuse` alone.
         """
-        self._write_ended_calls()
+        self._write_deferred()
         try:
             await self._journal.wait_until_synced()
         except JournalError as error:
@@ -303,7 +287,7 @@ class LedgerWriter:
 
     def close(self) -> None:
         """Try to write the late rows once more; rows that fail now are lost."""
-        self._write_ended_calls()
+        self._write_deferred()
         self._retry_late_rows()
         self.lost_rows += len(self._late_rows)
         self._late_rows.clear()

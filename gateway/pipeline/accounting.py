@@ -5,12 +5,17 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.cache.coalescing import Subscriber
 from gateway.core.call import Call
-from gateway.core.call_accounting import AttemptAccount, CallAccount, CallTotals, IntentRowMaker
+from gateway.core.call_accounting import (
+    AttemptAccount,
+    CallAccount,
+    CallTotals,
+    FinalRowMaker,
+    IntentRowMaker,
+)
 from gateway.core.decision import Decision
 from gateway.core.errors import Problem, ledger_unwritable
 from gateway.core.ledger_rows import CallState, FinalRow, Row
@@ -24,37 +29,25 @@ _MAX_WARNED_MODELS = 1000
 """The number of models that the log warns about: clients choose some of their names."""
 
 
-class RecordedAccount(CallAccount):
+class RecordedAccount(CallAccount, kw_only=True):
     """The account of a call whose rows go to the ledger.
 
     Upstream reports each attempt to it. The response settles it once, with the last byte.
     """
 
-    __slots__ = (
-        "_recorder",
-        "aborted_by",
-        "is_streaming",
-        "rate_limits",
-        "reservation",
-        "reserves_again",
-        "subscriber",
-    )
-
-    def __init__(self, call: Call, config: str, recorder: "CallRecorder") -> None:
-        super().__init__(call, config)
-        self._recorder = recorder
-        self.reservation: Reservation | None = None
-        """The reservation of the limiter; None if no limit counts the call."""
-        self.rate_limits: RateLimits | None = None
-        """The rate limits that the client may see; None if there are none."""
-        self.subscriber: Subscriber[UpstreamResponse] | None = None
-        """The place of the call on a flight; None if the call shares no answer."""
-        self.is_streaming = False
-        """True if the response is a stream: it settles the account and ends the subscription."""
-        self.aborted_by = "client"
-        """The party that ends the call, if the call is cancelled."""
-        self.reserves_again = False
-        """True if the call asks for a second answer: each attempt at it has its own reservation."""
+    recorder: "CallRecorder"
+    reservation: Reservation | None = None
+    """The reservation of the limiter; None if no limit counts the call."""
+    rate_limits: RateLimits | None = None
+    """The rate limits that the client may see; None if there are none."""
+    subscriber: Subscriber[UpstreamResponse] | None = None
+    """The place of the call on a flight; None if the call shares no answer."""
+    is_streaming: bool = False
+    """True if the response is a stream: it settles the account and ends the subscription."""
+    aborted_by: str = "client"
+    """The party that ends the call, if the call is cancelled."""
+    reserves_again: bool = False
+    """True if the call asks for a second answer: each attempt at it has its own reservation."""
 
     async def attempt_started(
         self, target: Target, account: Account, *, is_parallel: bool = False
@@ -66,11 +59,11 @@ class RecordedAccount(CallAccount):
         """
         if self.reservation is not None and (
             self.reserves_again
-            or self.has_wasted_cost
+            or (self.attempts and self.has_wasted_cost)
             or (is_parallel and not self._has_parallel_attempt)
         ):
             await self.reservation.extend(target)
-        recorder = self._recorder
+        recorder = self.recorder
         attempt = recorder.record_attempt(self, target, account, is_parallel=is_parallel)
         if recorder.waits_for_sync:
             try:
@@ -82,17 +75,17 @@ class RecordedAccount(CallAccount):
 
     def attempt_failed(self, attempt: AttemptAccount, problem: Problem) -> None:
         """Write the row of an attempt that gave no answer."""
-        self._recorder.record_failure(self, attempt, problem)
+        self.recorder.record_failure(self, attempt, problem)
 
     def adopt_decision(self, decision: Decision) -> None:
         """Follow another decision from now on, for rows and for what is reserved."""
-        self._recorder.note_decision(self, decision)
+        self.recorder.note_decision(self, decision)
         if self.reservation is not None:
             self.reservation = replace(self.reservation, decision=decision)
 
     def mark_ended(self, attempt: AttemptAccount) -> None:
         """Note that the answer of an attempt is there, while the gateway waits for another."""
-        attempt.ended_at = self._recorder.read_clock()
+        attempt.ended_at = self.recorder.read_clock()
 
     def settle(
         self,
@@ -103,11 +96,11 @@ class RecordedAccount(CallAccount):
         aborted_by: str | None = None,
     ) -> FinalRow:
         """Write the final row; the limiter then settles what the call has reserved."""
-        return self._recorder.close(self, state, status, problem=problem, aborted_by=aborted_by)
+        return self.recorder.close(self, state, status, problem=problem, aborted_by=aborted_by)
 
     def settle_deferred(self, state: CallState = "settled") -> FinalRow | CallTotals:
         """Settle a call that was answered whole; its row may come a little later."""
-        return self._recorder.close_deferred(self, state)
+        return self.recorder.close_deferred(self, state)
 
     def settle_aborted(self, status: int) -> FinalRow:
         """Settle a call that was cancelled; `status` is what its client saw if it did not leave."""
@@ -117,31 +110,12 @@ class RecordedAccount(CallAccount):
 
     async def wait_for_sync(self) -> None:
         """Wait until the final row is on the disk, if required; the answer goes out anyway."""
-        if self._recorder.waits_for_sync:
-            await self._recorder.wait_for_sync()
+        if self.recorder.waits_for_sync:
+            await self.recorder.wait_for_sync()
 
     @property
     def _has_parallel_attempt(self) -> bool:
         return any(attempt.is_parallel for attempt in self.attempts)
-
-
-class EndingCall(Struct, frozen=True):
-    """A call that was answered whole: its last row is made with others, before the answer goes."""
-
-    recorder: "CallRecorder"
-    call_account: CallAccount
-    totals: CallTotals
-    state: CallState
-    ended_at: float
-    """When the call ended, on the recorder's clock."""
-
-    def make_final_row(self) -> FinalRow:
-        """Return the final row."""
-        return self.call_account.make_final_row(self.totals, self.state, 200, self.ended_at)
-
-    def on_row_taken(self, row: FinalRow) -> None:
-        """Announce the end of the call, since its row was taken."""
-        self.recorder.announce(row, self.call_account)
 
 
 class CallRecorder:
@@ -152,8 +126,8 @@ class CallRecorder:
 
     `record_opening` takes a function that makes the row of a request, in place of `record`: the
     sender of the request finds out if the row is written. With a `sync_waiter` that is too late,
-    and `record` takes these rows. `record_ending` takes calls whose last row may be made and taken
-    a little later.
+    and `record` takes these rows. `record_ending` takes functions that make the last row of a call
+    and announce it, once it was taken: both may happen a little later.
 
     `baseline` returns the target that calls of a lab are compared with; None if none is declared.
     `on_begin` gets each call before its rows. `on_end` gets its final row, and `on_decision` then
@@ -167,7 +141,7 @@ class CallRecorder:
         log: Log,
         *,
         record_opening: Callable[[IntentRowMaker], None] | None = None,
-        record_ending: Callable[[EndingCall], None] | None = None,
+        record_ending: Callable[[FinalRowMaker, Callable[[FinalRow], None]], None] | None = None,
         sync_waiter: Callable[[], Awaitable[None]] | None = None,
         baseline: Callable[[str], Target | None] | None = None,
         on_begin: Callable[[Call], None] | None = None,
@@ -197,7 +171,9 @@ class CallRecorder:
         """Open the account of a call."""
         if self._on_begin is not None:
             self._on_begin(call)
-        account = self._open_accounts[call.id] = RecordedAccount(call, config_version, self)
+        account = self._open_accounts[call.id] = RecordedAccount(
+            call, config_version, recorder=self
+        )
         return account
 
     def read_clock(self) -> float:
@@ -271,7 +247,7 @@ class CallRecorder:
         if totals.cost is None:
             self._warn_unpriced(call_account)
         self._write_row(row)
-        self.announce(row, call_account)
+        self._announce(call_account, row)
         return row
 
     def close_deferred(
@@ -288,10 +264,13 @@ class CallRecorder:
         totals, ended_at = call_account.close(), self._clock()
         if totals.cost is None:
             self._warn_unpriced(call_account)
-        self._record_ending(EndingCall(self, call_account, totals, state, ended_at))
+        self._record_ending(
+            partial(call_account.make_final_row, totals, state, 200, ended_at),
+            partial(self._announce, call_account),
+        )
         return totals
 
-    def announce(self, row: FinalRow, call_account: CallAccount) -> None:
+    def _announce(self, call_account: CallAccount, row: FinalRow) -> None:
         """Announce a final row that was taken."""
         if self._on_end is not None:
             self._on_end(row)

@@ -8,6 +8,7 @@ import msgspec
 
 from gateway.cache.session_store import SessionStore
 from gateway.core.call import Call
+from gateway.core.conversation import ConversationTurn
 from gateway.core.decision import Decision, Plan
 from gateway.core.decision_context import DecisionContext, Session
 from gateway.core.ledger_rows import FinalRow
@@ -33,7 +34,9 @@ class _ConversationCall(msgspec.Struct, frozen=True, kw_only=True):
     """A call of a conversation, while it is served."""
 
     call: Call
-    features: Features
+    turn: ConversationTurn
+    user_turns: int
+    """The number of the user's turns so far."""
     earlier_session: Session | None
     decision: Decision
     tier: Tier
@@ -141,7 +144,8 @@ class ContextLoader:
         if may_have_begun and _is_session_call(call, features, decision):
             conversation_call = _ConversationCall(
                 call=call,
-                features=features,
+                turn=features.turn,
+                user_turns=features.prompt.user_turns,
                 earlier_session=context.seat,
                 decision=decision,
                 tier=decision.tier,
@@ -182,8 +186,8 @@ class ContextLoader:
             target=target.name,
             account=account.name,
             model=decision.model,
-            turns=conversation_call.features.prompt.user_turns,
-            first=conversation_call.features.turn.first,
+            turns=conversation_call.user_turns,
+            first=conversation_call.turn.first,
             calls=0 if earlier_session is None else earlier_session.calls,
             output=0 if earlier_session is None else earlier_session.output,
             turns_below=decision.turns_below,
@@ -194,7 +198,7 @@ class ContextLoader:
         )
         if earlier_session is None or _get_location(earlier_session) != _get_location(session):
             self._session_store.save(
-                call.key, conversation_call.features.turn.conversation, session, self._ttl
+                call.key, conversation_call.turn.conversation, session, self._ttl
             )
 
     def save_session(self, row: FinalRow) -> None:
@@ -213,7 +217,7 @@ class ContextLoader:
             session := _make_session(conversation_call, row, is_cache_hit=is_cache_hit)
         ):
             key = conversation_call.call.key
-            conversation = conversation_call.features.turn.conversation
+            conversation = conversation_call.turn.conversation
             self._session_store.save(key, conversation, session, self._ttl)
 
     async def drain(self) -> None:
@@ -224,13 +228,10 @@ class ContextLoader:
 
 def _is_session_call(call: Call, features: Features, decision: Decision) -> bool:
     """Return True if a session remembers the target that serves a call."""
+    if call.operation != "generate" or decision.tier is None:
+        return False
     turn = features.turn
-    return bool(
-        call.operation == "generate"
-        and decision.tier is not None
-        and turn.conversation
-        and turn.kind != "side"
-    )
+    return bool(turn.conversation) and turn.kind != "side"
 
 
 def _has_several_accounts(decision: Decision, plan: Plan) -> bool:
@@ -287,16 +288,19 @@ def _make_session(
     if row.provider is None or row.model is None:
         return None
     name = f"{row.provider}/{row.model}"
-    target = _find_target(conversation_call.catalogue, name)
+    endpoints = conversation_call.catalogue.models.get(name)
+    target = endpoints[0].target if endpoints else None
+    price = None if target is None or target.price is None else target.price.find_in_force(row.at)
+    cached_tokens = count_cached_tokens(price, row.input, row.cache_read, row.cache_write)
     session = Session(
         lab=decision.lab,
         tier=conversation_call.tier,
         target=name,
         account=row.account,
         model=decision.model,
-        tokens=0 if is_cache_hit else _count_cached_tokens(target, row),
-        turns=conversation_call.features.prompt.user_turns,
-        first=conversation_call.features.turn.first,
+        tokens=0 if is_cache_hit else cached_tokens,
+        turns=conversation_call.user_turns,
+        first=conversation_call.turn.first,
         calls=1,
         output=0 if is_cache_hit else (row.output or 0) + (row.reasoning or 0),
         turns_below=decision.turns_below,
@@ -306,16 +310,6 @@ def _make_session(
         at=conversation_call.call.received_at,
     )
     return accumulate_session(earlier_session, session)
-
-
-def _find_target(catalogue: Catalogue, name: str) -> Target | None:
-    endpoints = catalogue.models.get(name)
-    return endpoints[0].target if endpoints else None
-
-
-def _count_cached_tokens(target: Target | None, row: FinalRow) -> int:
-    price = None if target is None or target.price is None else target.price.find_in_force(row.at)
-    return count_cached_tokens(price, row.input, row.cache_read, row.cache_write)
 
 
 def _estimate_cache_seconds(

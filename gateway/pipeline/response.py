@@ -53,14 +53,11 @@ UNFINISHED_HEADER = (b"x-tiergate-finish", b"unknown")
 """The header that says that the provider gives no reason for the end of a whole answer."""
 
 
-class HeaderLines:
+class HeaderLines(msgspec.Struct, frozen=True):
     """Headers as the wire has them; iteration gives name and value pairs."""
 
-    __slots__ = ("text",)
-
-    def __init__(self, text: str) -> None:
-        """Take one line for each header, with its line end."""
-        self.text = text
+    text: str
+    """One line for each header, with its line end."""
 
     def __iter__(self) -> Iterator[Header]:
         for line in self.text.encode().splitlines():
@@ -171,15 +168,10 @@ def make_decision_headers(call_account: RecordedAccount) -> Headers:
 
 def make_rate_limit_headers(call_account: RecordedAccount) -> Headers:
     """Return the headers of the rate limits that the client may see."""
-    return [*HeaderLines(_format_rate_limit_lines(call_account))]
-
-
-def _format_rate_limit_lines(call_account: RecordedAccount) -> str:
-    """Return the lines of these headers in the words of the client's dialect."""
     limits = call_account.rate_limits
     if limits is None:
-        return ""
-    return DIALECTS[call_account.call.dialect].write_rate_limits(limits)
+        return []
+    return [*HeaderLines(DIALECTS[call_account.call.dialect].write_rate_limits(limits))]
 
 
 def _format_decision_lines(call_account: RecordedAccount) -> str:
@@ -206,8 +198,8 @@ def _format_decision_lines(call_account: RecordedAccount) -> str:
         lines += (
             f"x-tiergate-dropped: {_to_ascii(loss.format_dropped_header(call_account.losses))}\r\n"
         )
-    if call_account.rate_limits is not None:
-        lines += _format_rate_limit_lines(call_account)
+    if (limits := call_account.rate_limits) is not None:
+        lines += DIALECTS[call_account.call.dialect].write_rate_limits(limits)
     if (upstream_id := call_account.upstream_id) is not None:
         lines += f"x-upstream-request-id: {_to_ascii(upstream_id)}\r\n"
     return lines

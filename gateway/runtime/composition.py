@@ -451,7 +451,7 @@ class Gateway:
         )
 
         def settle_call(row: FinalRow) -> None:
-            self.limiter.settle(row)  # first: both then reach the store together
+            self.limit_runtime.limiter.settle(row)  # first: both then reach the store together
             context_loader.save_session(row)
 
         recorder = CallRecorder(

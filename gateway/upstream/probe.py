@@ -37,8 +37,6 @@ _MAX_CONCURRENT_PROBES = 4
 class ProbeAccount(CallAccount):
     """The account of a probe, which writes no row to the ledger."""
 
-    __slots__ = ()
-
     async def attempt_started(
         self, target: Target, account: Account, *, is_parallel: bool
     ) -> AttemptAccount:

@@ -77,3 +77,14 @@ def test_the_estimate_keeps_all_reported_usage_and_invents_no_reasoning(
     assert (filled.output is None) == (reported.output is None and size is None)
     assert (source == "provider") == (complete and None not in (reported.input, reported.output))
     assert (source == "estimate") == (reported.input is None and reported.output is None)
+
+
+@pytest.mark.parametrize(("complete", "source"), [(True, "provider"), (False, "partial")])
+def test_without_estimates_the_usage_stays_as_it_is_reported(
+    *, complete: bool, source: str
+) -> None:
+    report = Usage(output=3)
+    filled = fill_usage(
+        report, prompt_tokens=7, content_bytes=380, is_complete=complete, may_estimate=False
+    )
+    assert filled == (report, source)

@@ -15,6 +15,11 @@ from gateway.ledger.chain import NO_LINK, Link, seal_lines
 from gateway.ledger.journal import encode_row
 
 
+def with_lines(*rows: Row) -> list[tuple[Row, bytes]]:
+    """Return rows, each with its line."""
+    return [(row, encode_row(row)) for row in rows]
+
+
 def sealed(*rows: Row, link: Link = NO_LINK) -> bytes:
     """Return rows as the lines of a segment, from its beginning or after a link."""
     return seal_lines(map(encode_row, rows), link)[0]

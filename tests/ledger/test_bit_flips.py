@@ -9,7 +9,7 @@ from gateway.core.jsonio import dumps
 from gateway.ledger.ingest import read_batches
 from gateway.ledger.journal import Journal, list_segments
 from gateway.ledger.verify import verify_segment
-from tests.ledger.rows import attempt, entry, feedback, intent, reprice
+from tests.ledger.rows import attempt, entry, feedback, intent, reprice, with_lines
 
 _SECTOR = 512
 
@@ -20,7 +20,7 @@ def segment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     journal = Journal(tmp_path_factory.mktemp("journal"))
     for number in range(20):
         name = f"call-{number}"
-        journal.append_together([], [entry(f"{name}-other", cost=None)])
+        journal.append_together(with_lines(entry(f"{name}-other", cost=None)))
         for row in (intent(name), attempt(name), entry(name), reprice(name), feedback(name)):
             journal.write(row)
     journal.close()

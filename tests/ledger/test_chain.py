@@ -13,7 +13,7 @@ from gateway.ledger.chain import CLOSED_LINE, ChainReader, seal_end
 from gateway.ledger.ingest import RowBatch, read_batches
 from gateway.ledger.journal import Journal, encode_row, list_segments, read_rows
 from gateway.ledger.recovery import recover
-from tests.ledger.rows import entry, intent, reprice, sealed
+from tests.ledger.rows import entry, intent, reprice, sealed, with_lines
 
 _NAME = "20261026T073320-7-abcd.sealed.jsonl"
 _STARTED_AT = 1_793_000_000.0
@@ -139,7 +139,7 @@ def test_a_segment_of_an_earlier_version_has_no_chain(tmp_path: Path) -> None:
 
 def test_a_row_without_a_time_is_read(tmp_path: Path) -> None:
     """A later version may have such kinds."""
-    note, link = chain.seal_line(b'{"kind":"note"}\n', chain.NO_LINK)
+    note, link = chain.seal_lines([b'{"kind":"note"}\n'], chain.NO_LINK)
     path = tmp_path / "other.sealed.jsonl"
     path.write_bytes(note + sealed(entry("a"), link=(link[0] + 1, link[1])))
     (row,) = read(path).damages
@@ -190,7 +190,7 @@ def test_a_journal_of_many_segments_and_writes_is_intact(tmp_path: Path) -> None
     journal = Journal(tmp_path, limit=4_000)
     for number in range(20):
         journal.write(intent(f"{number}"))
-        journal.append_together([], [entry(f"{number}"), entry(f"{number}-b")])
+        journal.append_together(with_lines(entry(f"{number}"), entry(f"{number}-b")))
     journal.write(intent("open"))
     journal.close()
     paths = list_segments(tmp_path)

@@ -14,7 +14,7 @@ from gateway.ledger.errors import JournalError
 from gateway.ledger.journal import Journal, list_segments, read_rows
 from gateway.ledger.recovery import recover
 from gateway.ledger.verify import SegmentReport, verify
-from tests.ledger.rows import attempt, entry, intent
+from tests.ledger.rows import attempt, entry, intent, with_lines
 
 USER = "3f9a0c1d2e4b5a67"
 
@@ -87,7 +87,7 @@ def write_rows(
             tries: list[tuple[list[Row], Callable[[], None]]] = [
                 ([row := intent(name, end_user=USER)], lambda row=row: journal.write(row)),  # type: ignore[misc]
                 ([failed := attempt(name)], lambda row=failed: journal.write(row)),  # type: ignore[misc]
-                ([*finals], lambda rows=finals: journal.append_together([], rows)),  # type: ignore[misc]
+                ([*finals], lambda rows=finals: journal.append_together(with_lines(*rows))),  # type: ignore[misc]
             ]
             for rows, work in tries:
                 try:

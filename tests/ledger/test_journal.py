@@ -22,7 +22,7 @@ from gateway.ledger.journal import (
     read_rows,
 )
 from tests.ledger.conftest import Start
-from tests.ledger.rows import attempt, entry, intent, reprice, sealed
+from tests.ledger.rows import attempt, entry, intent, reprice, sealed, with_lines
 
 
 def ids(folder: Path) -> list[str]:
@@ -324,7 +324,7 @@ def test_whole_lines_of_a_write_that_fails_and_stays_keep_their_places(
         patch.setattr(os, "write", fake_write(len(lines[0]) + len(lines[1]) + 9, FULL))
         patch.setattr(os, "ftruncate", refuse)
         with pytest.raises(JournalError):
-            journal.append_together([], rows)
+            journal.append_together(with_lines(*rows))
     with monkeypatch.context() as patch:  # what is torn stays so if the next write fails, too
         patch.setattr(os, "write", fake_write(5, FULL))
         with pytest.raises(JournalError):

@@ -9,7 +9,7 @@ each call that was acknowledged, and the right one.
 import itertools
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 
@@ -25,12 +25,13 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from gateway.core.ledger_rows import Row
 from gateway.ledger import ingest, recovery
-from gateway.ledger.journal import Journal, encode_row, list_segments
+from gateway.ledger.journal import Journal, list_segments
 from gateway.ledger.recovery import read_open_calls, recover
 from gateway.ledger.sqlite import SqliteStore
 from gateway.ledger.verify import verify
-from tests.ledger.rows import attempt, entry, intent
+from tests.ledger.rows import attempt, entry, intent, with_lines
 
 GATEWAYS = 2
 _DAY = 86_400.0
@@ -121,10 +122,8 @@ class LedgerStates(RuleBasedStateMachine):
         ids = [f"call-{next(self.ids)}" for _ in range(begun)]
         intents = [intent(id, at=self.now) for id in ids]
         ending = gateway.open_calls[:ended]
-        gateway.journal.append_together(
-            [(row, encode_row(row)) for row in intents],
-            [entry(id, at=self.now, cost=Decimal(7)) for id in ending],
-        )
+        final_rows = [entry(id, at=self.now, cost=Decimal(7)) for id in ending]
+        gateway.journal.append_together(with_lines(*intents, *final_rows))
         gateway.open_calls += ids
         gateway.unsynced.update(ids)
         self.costs.update(dict.fromkeys(ids))
@@ -245,7 +244,13 @@ def test_no_order_of_writes_crashes_and_recoveries_loses_or_doubles_a_row() -> N
 
 def _forget_open_calls(patch: pytest.MonkeyPatch) -> None:
     """A new segment does not begin with the calls that are open."""
-    patch.setattr(Journal, "_add_open_call", lambda *_: None)
+    append = Journal.append_together
+
+    def append_and_forget(journal: Journal, rows: Sequence[tuple[Row, bytes]]) -> None:
+        append(journal, rows)
+        journal._open_calls.clear()
+
+    patch.setattr(Journal, "append_together", append_and_forget)
 
 
 def _take_all_segments(patch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from gateway.core.call import Call
-from gateway.core.call_accounting import AttemptAccount, IntentRowMaker
+from gateway.core.call_accounting import AttemptAccount, FinalRowMaker, IntentRowMaker
 from gateway.core.decision import Decision
 from gateway.core.errors import Problem, ProblemError, ledger_unwritable
 from gateway.core.ledger_rows import AttemptRow, FinalRow, IntentRow, Row
@@ -18,7 +18,7 @@ from gateway.core.rates import Rates
 from gateway.core.target import Account, Provider, Target
 from gateway.core.usage import Usage
 from gateway.limits.limiter import Reservation
-from gateway.pipeline.accounting import CallRecorder, EndingCall, RecordedAccount
+from gateway.pipeline.accounting import CallRecorder, RecordedAccount
 
 CALL = Call(
     id="tg-1", dialect="openai-chat", operation="generate", body=b"{}", received_at=1e9, started_at=50.0
@@ -57,7 +57,7 @@ class FakeLedger:
         syncs_each: bool = False,
         baseline: Callable[[str], Target | None] | None = None,
         record_opening: Callable[[IntentRowMaker], None] | None = None,
-        record_ending: Callable[[EndingCall], None] | None = None,
+        record_ending: Callable[[FinalRowMaker, Callable[[FinalRow], None]], None] | None = None,
     ) -> CallRecorder:
         return CallRecorder(
             self.record,
@@ -109,8 +109,9 @@ async def test_both_ways_of_closing_a_call_write_the_same_row(*, has_usage: bool
     """Both ways of writing the final row give the same row, with usage known or not; a second end
     raises.
     """
-    ledger, endings = FakeLedger(), list[EndingCall]()
-    immediate, deferred = ledger.make_recorder(), ledger.make_recorder(record_ending=endings.append)
+    ledger, endings = FakeLedger(), list[tuple[FinalRowMaker, Callable[[FinalRow], None]]]()
+    immediate = ledger.make_recorder()
+    deferred = ledger.make_recorder(record_ending=lambda *ending: endings.append(ending))
     rows = []
     for recorder in (immediate, deferred):
         account, _ = await start_attempt(recorder)
@@ -120,10 +121,10 @@ async def test_both_ways_of_closing_a_call_write_the_same_row(*, has_usage: bool
             recorder.close_deferred(account)
         if recorder is deferred:
             assert len(ledger.settled_calls) == 1
-            ending = endings.pop()
-            row = ending.make_final_row()
+            make_row, on_taken = endings.pop()
+            row = make_row()
             ledger.record(row)
-            ending.on_row_taken(row)
+            on_taken(row)
         rows.append((ledger.rows[-1], totals.cost, totals.estimate))
     assert rows[0] == rows[1]
     assert rows[0][0] in ledger.settled_calls

@@ -48,7 +48,7 @@ def share_answers_of_all_requests(patch: pytest.MonkeyPatch) -> None:
 
 def lose_rows(patch: pytest.MonkeyPatch) -> None:
     """The ledger writer drops each final row of a whole answer."""
-    patch.setattr(LedgerWriter, "add_ended_call", lambda _self, _call: None)
+    patch.setattr(LedgerWriter, "add_ended_call", lambda *_: None)
 
 
 def lose_costs_of_failures(patch: pytest.MonkeyPatch) -> None:

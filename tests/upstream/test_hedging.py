@@ -45,9 +45,7 @@ class Body(httpx.AsyncByteStream):
 class HedgedAccount(CallAccount):
     """Records the attempts that failed, and how."""
 
-    def __init__(self) -> None:
-        super().__init__(CALL, "c1")
-        self.failures: list[tuple[int, str]] = []
+    failures: list[tuple[int, str]] = msgspec.field(default_factory=list)
 
     async def attempt_started(
         self, target: Target, account: ProviderAccount, *, is_parallel: bool
@@ -79,7 +77,7 @@ class AttemptRace:
     """Two attempts that end when the test says."""
 
     def __init__(self) -> None:
-        self.account = HedgedAccount()
+        self.account = HedgedAccount(CALL, "c1")
         self.bodies = {"x": Body(), "y": Body()}
         self.ends: dict[str, asyncio.Future[None]] = {}
         job = cast("UpstreamRequest", HedgedRequest(self.account))

@@ -46,7 +46,9 @@ def job(dialect: str, target: Target, *, stream: bool, query: str) -> UpstreamRe
     return UpstreamRequest(
         call=call, body=body, translatable=TranslatableRequest(spoken, body), dialect=spoken, tier="smart", lab="acme",
         plan=Plan(targets=(target,), dialects=(dialect,)), started_at=0.0,
-        call_account=RecordedAccount(call, "", CallRecorder(lambda _: None, ignore_event)),
+        call_account=RecordedAccount(
+            call, "", recorder=CallRecorder(lambda _: None, ignore_event)
+        ),
     )  # fmt: skip
 
 
