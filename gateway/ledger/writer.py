@@ -98,11 +98,14 @@ class LedgerWriter:
         self._flush_schedule = flush_schedule
 
     def add_intent(self, make_row: IntentRowMaker) -> None:
-        """Take the intent of a request, whose sender first calls `flush`, which writes the row.
+        """Take the intent of a request that waits until `flush` reports that it may be sent.
 
         The row is made when it is written, as in `add_ended_call`.
         """
-        self._pending_intents.append(make_row)
+        if (flush_schedule := self._flush_schedule) is None or not flush_schedule.schedule_flush():
+            self(make_row())
+        else:
+            self._pending_intents.append(make_row)
 
     def add_ended_call(self, make_row: FinalRowMaker, on_taken: Callable[[FinalRow], None]) -> None:
         """Take the final row of a call with a whole answer; it is made when it is written.
