@@ -628,23 +628,18 @@ class Limiter:
         options: list[AdmissionOption],
         now: float,
         decide_again: DecideAgain | None,
-        answer: Refusal | Admitted | MissingCounter | None = None,
     ) -> Refusal | Admitted:
         """Ask a counter store, and seed the counters that it misses.
 
-        `answer` is the store's earlier answer, if there is one. Raises StoreUnavailable,
-        ProblemError.
+        Raises StoreUnavailable, ProblemError.
         """
         call, is_local = usage_bound.call, counter_store is not self._counter_store
         share_count = self._share_count if is_local else 1
         reservation = self._reservations.get(call.id)
         held_scopes: Scopes = () if reservation is None else reservation.scopes
         send = counter_store.extend if decide_again is None else counter_store.admit
-        if answer is None:
-            answer = await send(
-                make_request(call, options, now, held_scopes, share_count=share_count),
-                now,
-            )
+        request = make_request(call, options, now, held_scopes, share_count=share_count)
+        answer = await send(request, now)
         for _ in range(_MAX_TRIES):
             if not isinstance(answer, MissingCounter):
                 return answer

@@ -12,7 +12,6 @@ compiles = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler"
 
 NAMED = (
     "server/http1/protocol.py",
-    "server/http1/response_writer.py",
     "server/endpoint.py",
     "pipeline/engine.py",
     "routing/decision_record.py",
@@ -21,6 +20,7 @@ NAMED = (
     "ledger/writer.py",
     "upstream/http1/connection.py",
     "pipeline/response.py",
+    "server/http1/response_writer.py",
 )
 """The files that a call which names its model passes, in order."""
 

@@ -11,12 +11,14 @@ import pytest
 
 from gateway.core.call import NO_OPTIONS, OPEN_KEY
 from gateway.core.conversation import ConversationTurn
+from gateway.core.decision import Decision, Plan
 from gateway.core.decision_context import DecisionContext, DialTerms, Session
 from gateway.core.decision_record import DecisionRecord
 from gateway.core.ledger_rows import ReplayRow
 from gateway.core.prompt import Prompt
 from gateway.evaluation import chart
 from gateway.evaluation.replay import report
+from gateway.evaluation.replay.conversations import ReplayedConversation
 from gateway.evaluation.replay.output_tokens import TierOutputTokens
 from gateway.evaluation.replay.replay import LedgerReplay
 from gateway.evaluation.replay.totals import REFUSED_COLUMN, ReplayedOutcome
@@ -442,3 +444,12 @@ def test_another_configuration_computes_its_own_price_of_quality(
     assert replay_rows(configured, own).totals.total.changed == 0
     (moved,) = replay_rows(configured, row(1, **dialled)).totals.changed
     assert moved.outcome_after.tier == "smart"
+
+
+def test_an_answer_to_a_call_without_a_tier_leaves_no_session() -> None:
+    """A model for embeddings has no tier."""
+    conversation = ReplayedConversation()
+    decision = Decision(lab="one", tier=None, source="pin")
+    plan = Plan(targets=(), dialects=())
+    conversation.record_session(row(), ConversationTurn(), decision, plan, 0)
+    assert conversation.session is None
