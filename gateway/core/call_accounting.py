@@ -439,7 +439,7 @@ class CallAccount(Struct, eq=False):
             baseline = self._compute_baseline(totals.usage, totals.price)
         if not is_cache_hit:
             price_version = _find_price_version(totals.usage, totals.price)
-            finish = self.finish and self.finish[:_MAX_TEXT_CHARS]
+            finish = _shorten(self.finish)
             if self.response_id is not None:
                 response_id = self._sanitize_id(self.response_id)
         return FinalRow(
@@ -452,7 +452,7 @@ class CallAccount(Struct, eq=False):
             tags=tags,
             dialect=call.dialect,
             operation=self.operation,
-            asked=self.requested_model and self.requested_model[:_MAX_TEXT_CHARS],
+            asked=_shorten(self.requested_model),
             stream=self.stream,
             state=state,
             status=status,
@@ -472,7 +472,7 @@ class CallAccount(Struct, eq=False):
             model=model,
             effort=effort,
             service=usage.service,
-            served=self.served_model and self.served_model[:_MAX_TEXT_CHARS],
+            served=_shorten(self.served_model),
             attempts=len(self.attempts),
             cache=self.cache,
             near=self.cache_similarity,
@@ -571,13 +571,18 @@ class CallAccount(Struct, eq=False):
         return compute_baseline_cost(usage, self._find_target_price(self.baseline), price)
 
 
+def _shorten(text: str | None) -> str | None:
+    return None if text is None else text[:_MAX_TEXT_CHARS]
+
+
 def _find_price_version(usage: Usage | None, price: Price | None) -> str | None:
     """Return the version of the price that gives an answer's cost."""
     if usage is not None and usage.billed is not None:
         return BILLED_PRICE_VERSION
-    if price is not None and usage is not None and usage.service is not None:
-        price = price.services.get(usage.service)
-    return None if price is None else price.version
+    service_price = (
+        price.find_service(usage.service if usage is not None else None) if price else None
+    )
+    return None if service_price is None else service_price.version
 
 
 def _price_usage(

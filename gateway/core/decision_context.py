@@ -110,6 +110,11 @@ class Session(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     at: float = 0.0
     """The time when the provider last read the conversation, in seconds since the epoch."""
 
+    @property
+    def location(self) -> tuple[str, str, str, str | None]:
+        """The lab, tier, target and account that have the conversation."""
+        return self.lab, self.tier, self.target, self.account
+
 
 class DecisionContext(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """All that a decision reads beside the call and the configuration."""

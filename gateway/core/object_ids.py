@@ -195,10 +195,9 @@ CALL_MARKS: Mapping[str, CallMarks] = {
 def call_may_name_objects(dialect: str, body: bytes, members: Collection[str]) -> bool:
     """Return True if a call may name objects: a quick test of its bytes and top-level members."""
     marks = CALL_MARKS[dialect]
-    has_mark = not marks.members.isdisjoint(members)
-    for text in marks.texts:
-        has_mark = has_mark or text in body
-    return may_name_objects(marks.api, body) if has_mark else _has_escaped_letter(body)
+    if not marks.members.isdisjoint(members) or any(text in body for text in marks.texts):
+        return may_name_objects(marks.api, body)
+    return _has_escaped_letter(body)
 
 
 def may_name_objects(api: ObjectApi, body: bytes) -> bool:

@@ -7,8 +7,6 @@ import msgspec
 
 MAX_TOKENS = 2**40
 """The largest credible count, a million times the largest window. More is a provider's fault."""
-_NUMBERS = (int, float)
-"""The types of a count; a bool has another."""
 _MAX_USD = 1_000_000
 """The most credible USD of one answer. More is a provider's fault too."""
 _STANDARD_WORDS = frozenset(
@@ -97,11 +95,8 @@ def read_counts(members: object) -> dict[str, int]:
     """
     if not isinstance(members, dict):
         return {}
-    return {
-        name: int(value)
-        for name, value in members.items()
-        if type(value) in _NUMBERS and 0 <= value <= MAX_TOKENS and value % 1 == 0
-    }
+    counts = {name: parse_count(value) for name, value in members.items()}
+    return {name: count for name, count in counts.items() if count is not None}
 
 
 def parse_usd(value: object) -> Decimal | None:

@@ -26,9 +26,11 @@ def write_model(
     """Return the body for another model, with `extra_members`, none of which it has yet."""
     if body.prompt.model != model:
         extra_members = {"model": msgspec.Raw(jsonio.dumps(model)), **(extra_members or {})}
-    if not extra_members and not jsonio.has_repeated_member(body.raw, body.members):
-        return body.raw
-    return jsonio.join_members({**body.members, **(extra_members or {})})
+    return (
+        jsonio.join_members({**body.members, **extra_members})
+        if extra_members
+        else client_bytes(body)
+    )
 
 
 class BodyPatch:

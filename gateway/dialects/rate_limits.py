@@ -7,37 +7,39 @@ rate limits. Google's API has no such headers.
 import math
 from datetime import UTC, datetime
 
-from gateway.core.rate_limits import RateLimits
+from gateway.core.rate_limits import RateLimits, RateStatus
 
 
 def write_openai(limits: RateLimits) -> str:
     """Return the lines of OpenAI's headers; a reset is the time until then, as 6m0s."""
-    lines = ""
-    for unit, status in (("requests", limits.requests), ("tokens", limits.tokens)):
-        if status is not None:
-            lines += (
-                f"x-ratelimit-limit-{unit}: {status.limit}\r\n"
-                f"x-ratelimit-remaining-{unit}: {status.remaining}\r\n"
-            )
-            if status.reset_seconds is not None:
-                lines += f"x-ratelimit-reset-{unit}: {format_duration(status.reset_seconds)}\r\n"
-    return lines
+    return "".join([_write_openai_lines(*pair) for pair in _list_limits(limits)])
+
+
+def _write_openai_lines(unit: str, status: RateStatus) -> str:
+    lines = (
+        f"x-ratelimit-limit-{unit}: {status.limit}\r\n"
+        f"x-ratelimit-remaining-{unit}: {status.remaining}\r\n"
+    )
+    if status.reset_seconds is None:
+        return lines
+    return f"{lines}x-ratelimit-reset-{unit}: {format_duration(status.reset_seconds)}\r\n"
 
 
 def write_anthropic(limits: RateLimits) -> str:
     """Return the lines of Anthropic's headers; a reset is a moment, as 2026-11-30T12:00:00Z."""
-    lines = ""
-    for unit, status in (("requests", limits.requests), ("tokens", limits.tokens)):
-        if status is not None:
-            lines += (
-                f"anthropic-ratelimit-{unit}-limit: {status.limit}\r\n"
-                f"anthropic-ratelimit-{unit}-remaining: {status.remaining}\r\n"
-            )
-            if status.reset_seconds is not None:
-                end = math.ceil(limits.measured_at + status.reset_seconds)
-                moment = datetime.fromtimestamp(end, UTC).isoformat()[:-6]
-                lines += f"anthropic-ratelimit-{unit}-reset: {moment}Z\r\n"
-    return lines
+    now = limits.measured_at
+    return "".join([_write_anthropic_lines(*pair, now) for pair in _list_limits(limits)])
+
+
+def _write_anthropic_lines(unit: str, status: RateStatus, now: float) -> str:
+    lines = (
+        f"anthropic-ratelimit-{unit}-limit: {status.limit}\r\n"
+        f"anthropic-ratelimit-{unit}-remaining: {status.remaining}\r\n"
+    )
+    if status.reset_seconds is None:
+        return lines
+    moment = datetime.fromtimestamp(math.ceil(now + status.reset_seconds), UTC)
+    return f"{lines}anthropic-ratelimit-{unit}-reset: {moment.isoformat()[:-6]}Z\r\n"
 
 
 def format_duration(seconds: float) -> str:
@@ -51,3 +53,8 @@ def format_duration(seconds: float) -> str:
     if hours:
         return f"{hours}h{minutes}m{text}"
     return f"{minutes}m{text}" if minutes else text
+
+
+def _list_limits(limits: RateLimits) -> list[tuple[str, RateStatus]]:
+    pairs = (("requests", limits.requests), ("tokens", limits.tokens))
+    return [(unit, status) for unit, status in pairs if status is not None]

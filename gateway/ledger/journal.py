@@ -131,9 +131,7 @@ class Journal:
         """
         lines = [line for _, line in rows]
         segment = self._segment
-        size = segment.size
-        for line in lines:
-            size += len(line)
+        size = segment.size + sum(map(len, lines))
         if self._segment_is_lost or size > self._limit or self.clock() >= segment.ends_at:
             self._rotate()
             segment = self._segment

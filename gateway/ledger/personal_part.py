@@ -10,7 +10,6 @@ checksum says nothing of what was erased, since nobody knows the salt.
 
 import os
 import re
-from itertools import batched
 from typing import Final
 from zlib import crc32
 
@@ -30,7 +29,7 @@ _LINE_NAMES = (*_ROW_NAMES, _SALT_NAME)
 """The personal members as they stand in a line. No text has one in it: JSON escapes its quotation
 marks."""
 _NAMES = (*_ROW_NAMES, _TURN_NAME, _FIRST_NAME, _SALT_NAME)
-"""Those of a line with a basis, which begins before the turn."""
+"""The personal members of a line with a basis, which begins before the turn."""
 _MEMBER_PATTERN = re.compile(rb'"(?:turn":\{")?\w+":((?:"[^"\\]*(?:\\.[^"\\]*)*"|null) *)')
 """A personal member with its value, which is a text or null."""
 _ERASED_PATTERN = re.compile(
@@ -55,9 +54,9 @@ def is_erased(line: bytes) -> bool:
     match = _ERASED_PATTERN.fullmatch(line)
     if match is None:
         return False
-    body, bounds = match[1], _find_values(match[1])
-    return _sum_kept(body, bounds) == int(match[2], 16) and all(
-        body[start:end].rstrip() in _EMPTY_VALUES for start, end in batched(bounds, 2)
+    body, spans = match[1], _find_values(match[1])
+    return _sum_kept(body, spans) == int(match[2], 16) and all(
+        body[start:end].rstrip() in _EMPTY_VALUES for start, end in spans
     )
 
 
@@ -65,16 +64,16 @@ def erase_line(line: bytes) -> bytes:
     """Return a line of the same length without its personal part."""
     basis_start = line.find(_BASIS_MARK)
     erased = bytearray(line)
-    for start, end in batched(_find_values(line), 2):
+    for start, end in _find_values(line):
         is_nested = 0 <= basis_start < start and not line.endswith(_SALT_NAME, 0, start)
         value = b'""' if is_nested or end - start < len(b"null") else b"null"
         erased[start:end] = value.ljust(end - start)
     return bytes(erased)
 
 
-def _find_values(line: bytes) -> list[int]:
-    """Return where each value of the personal part begins, and where it ends, in order."""
-    bounds: list[int] = []
+def _find_values(line: bytes) -> list[tuple[int, int]]:
+    """Return where the values of the personal part begin and end, in order."""
+    spans: list[tuple[int, int]] = []
     position, line_end, basis_start = 0, len(line), line.find(_BASIS_MARK)
     names, end = (_LINE_NAMES, line_end) if basis_start < 0 else (_NAMES, basis_start)
     for name in names:
@@ -85,17 +84,20 @@ def _find_values(line: bytes) -> list[int]:
             if match is None:  # a name that a client has chosen, of a number
                 position = start + len(name)
             else:
-                value_start, position = match.span(1)
-                bounds += (value_start, position)
+                spans.append(match.span(1))
+                position = match.end()
             if name is not _FIRST_NAME:
                 break
-    return bounds
+    return spans
 
 
-def _sum_kept(line: bytes, bounds: list[int]) -> int:
+def _sum_kept(line: bytes, spans: list[tuple[int, int]]) -> int:
     """Return the checksum of a line without its personal part."""
-    starts, ends = [0, *bounds[1::2]], [*bounds[::2], None]
-    return crc32(b"".join([line[start:end] for start, end in zip(starts, ends, strict=True)]))
+    checksum = position = 0
+    for start, end in spans:
+        checksum = crc32(line[position:start], checksum)
+        position = end
+    return crc32(line[position:], checksum)
 
 
 def erase_basis(basis: DecisionRecord | None) -> DecisionRecord | None:

@@ -515,7 +515,7 @@ class Limiter:
             raise
         except StoreUnavailable:
             self._settlement.report_loss()
-            if decide_again is not None and is_new:
+            if decide_again is not None and earlier is None:
                 return await self._reserve_alone(usage_bound, options, now, decide_again)
             if self._needs_store(options[0].demands):
                 raise ProblemError(UNCOUNTED_PROBLEM) from None

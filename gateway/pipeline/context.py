@@ -196,7 +196,7 @@ class ContextLoader:
             keeps=target.provider.prompt_cache,
             at=call.received_at,
         )
-        if earlier_session is None or _get_location(earlier_session) != _get_location(session):
+        if earlier_session is None or earlier_session.location != session.location:
             self._session_store.save(
                 call.key, conversation_call.turn.conversation, session, self._ttl
             )
@@ -253,11 +253,6 @@ def _may_have_session(features: Features) -> bool:
     turn = features.turn
     may_have_begun = features.has_history or turn.explicit
     return may_have_begun and bool(turn.conversation) and turn.follows_session
-
-
-def _get_location(session: Session) -> tuple[str, str, str, str | None]:
-    """Return the lab, tier, target and account of a session."""
-    return session.lab, session.tier, session.target, session.account
 
 
 def _split_target(session: Session) -> AccountModelKey:

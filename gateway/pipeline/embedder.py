@@ -27,7 +27,7 @@ ID_SUFFIX = ".near"
 class EmbedderTrust(CoolDown):
     """Pauses an embedding model that fails, and counts its missing vectors.
 
-    `event` is the name of what it logs.
+    `event` is the name of its log events.
     """
 
     def __init__(

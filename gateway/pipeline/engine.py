@@ -193,8 +193,7 @@ class Engine:
         )
         decision, plan, cache_key = admitted.decision, admitted.plan, admitted.cache_key
         context_loader.note_decision(call, call_features, context, decision, plan, router)
-        if (call.options.on_loss or self._on_loss) == "refuse":
-            await self._refuse_losses(dialect, body, translatable, plan, is_large=is_large)
+        await self._check_losses(call, dialect, body, translatable, plan, is_large=is_large)
         started_at, client_deadline = compute_call_times(call, self._clock(), stream=prompt.stream)
         request = UpstreamRequest(
             call=call, body=body, translatable=translatable, dialect=dialect, plan=plan,
@@ -278,8 +277,9 @@ class Engine:
         if shedder is not None and shedder.level and decision.tier == "reasoning":
             shedder.check(SHED_REASONING)
 
-    async def _refuse_losses(
+    async def _check_losses(
         self,
+        call: Call,
         dialect: Dialect,
         body: RequestBody,
         translatable: TranslatableRequest,
@@ -287,9 +287,10 @@ class Engine:
         *,
         is_large: bool,
     ) -> None:
-        """Refuse a call that would lose something. Raises ProblemError."""
-        check = partial(explain.refuse_losses, dialect, body, translatable, plan)
-        await self._large_work.run(check, is_large=is_large)
+        """Refuse a call that would lose something, if it must not. Raises ProblemError."""
+        if (call.options.on_loss or self._on_loss) == "refuse":
+            check = partial(explain.refuse_losses, dialect, body, translatable, plan)
+            await self._large_work.run(check, is_large=is_large)
 
     async def _admit(
         self,
@@ -426,14 +427,14 @@ class Engine:
         """Decide a call for the tier above. Raises ProblemError if it may not go there now."""
         decision, plan = decision_recorder.decide_above()
         self._check_load(decision)
-        if (request.call.options.on_loss or self._on_loss) == "refuse":
-            await self._refuse_losses(
-                request.dialect,
-                request.body,
-                request.translatable,
-                plan,
-                is_large=request.is_large,
-            )
+        await self._check_losses(
+            request.call,
+            request.dialect,
+            request.body,
+            request.translatable,
+            plan,
+            is_large=request.is_large,
+        )
         return decision, plan
 
     async def _run_upstream(

@@ -166,7 +166,7 @@ def renew_session(session: Session, decision: Decision, plan: Plan, timestamp: f
     went elsewhere changes nothing.
     """
     location = decision.lab, decision.tier, plan.targets[0].name, decision.account
-    if location != (session.lab, session.tier, session.target, session.account):
+    if location != session.location:
         return session
     return msgspec.structs.replace(session, at=timestamp)
 

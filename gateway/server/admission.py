@@ -22,13 +22,12 @@ from gateway.server.body import BodyReader
 from gateway.server.request_headers import Receive
 from gateway.server.shutdown import GracefulShutdown, InFlightRequest
 from gateway.telemetry.log import Log
-from gateway.upstream.write_batch import RunningCalls
 
 _FAIR_SHARE_FRACTION = 0.75
 """The part of all places that must be taken before each key is held to its fair share."""
 
 
-class FairConcurrency(RunningCalls):
+class FairConcurrency:
     """`limit` places for concurrent calls; while most are taken, each key gets an equal share.
 
     Under pressure each key gets an equal share of the taken places. At the highest level the
@@ -36,13 +35,14 @@ class FairConcurrency(RunningCalls):
     """
 
     def __init__(self, limit: int, load_shedder: LoadShedder) -> None:
-        super().__init__()
         self._limit = limit
         self._load_shedder = load_shedder
         self._unrestricted_calls = int(min(limit * _FAIR_SHARE_FRACTION, limit - 1))
         """The number of running calls up to which no call is refused."""
         self._calls_by_key: dict[tuple[str, str], int] = {}
         """The number of running calls by tenant and key."""
+        self.call_count = 0
+        """The number of running calls."""
 
     def check(self, key: Key) -> None:
         """Check that a call may enter. Raises ProblemError: overloaded, rate_limited."""
@@ -131,7 +131,7 @@ class Admission:
     def __init__(self, gateway: Gateway) -> None:
         server = gateway.built_config.source.config.server
         self._load_shedder = gateway.load_shedder
-        self.running_calls = FairConcurrency(server.in_flight, gateway.load_shedder)
+        self._fair_concurrency = FairConcurrency(server.in_flight, gateway.load_shedder)
         self._body_reader = BodyReader(server)
         self.small_body_bytes = min(server.max_body, server.max_values, SMALL_BODY_BYTES)
         """The size in bytes up to which a body that has arrived whole needs no check."""
@@ -139,7 +139,7 @@ class Admission:
 
     def count_calls(self) -> int:
         """Return the number of running calls."""
-        return self.running_calls.call_count
+        return self._fair_concurrency.call_count
 
     def check(self) -> None:
         """Refuse a request of any kind while the gateway admits nobody.
@@ -155,7 +155,7 @@ class Admission:
         shutdown = self.shutdown
         if shutdown.is_closed:
             raise ProblemError(DRAINING)
-        self.running_calls.enter(key)
+        self._fair_concurrency.enter(key)
         in_flight = InFlightRequest()
         shutdown.requests.add(in_flight)
         return in_flight
@@ -165,7 +165,7 @@ class Admission:
         if in_flight.memory is not None:
             in_flight.memory.release()
         self.shutdown.requests.discard(in_flight)
-        self.running_calls.leave(key)
+        self._fair_concurrency.leave(key)
 
     def reserve_memory(self, in_flight: InFlightRequest) -> MemoryReservation:
         """Return a memory reservation for the body of a call; `leave` releases it."""

@@ -105,7 +105,7 @@ class App(FastAPI):
         )
         self.admission = admission = Admission(gateway)
         self.readiness = Readiness(gateway, admission.shutdown)
-        self.write_batch.running_calls = admission.running_calls
+        self.write_batch.count_calls = admission.count_calls
         self.client_tokens = ClientTokens(gateway)
         endpoints = {
             name: Endpoint(gateway, dialect, refusal_log, admission, self.client_tokens)

@@ -137,9 +137,8 @@ class AttemptRunner:
             await self._wait_until_ready(provider)
         if self._media_fetcher is not None and prepare_request.has_media(request):
             request = await prepare_request.fill_media(self._media_fetcher, request, candidate)
-        prepare = partial(prepare_request.prepare, request, candidate)
-        prepared = (
-            await self._large_work.run(prepare, is_large=True) if request.is_large else prepare()
+        prepared = await self._large_work.run(
+            partial(prepare_request.prepare, request, candidate), is_large=request.is_large
         )
         call_account, is_parallel = request.call_account, request.is_parallel
         attempt_account = await call_account.attempt_started(
@@ -283,16 +282,12 @@ class AttemptRunner:
 
         Raises ProblemError if it has failed, or has too many values to be read.
         """
-        readable_body = body
-        if json_size.is_large(body):
 
-            def read() -> tuple[bytes, ResponseSummary]:
-                readable_body = _make_readable(response, request, body)
-                return readable_body, adapter.summarize(readable_body)
+        def read() -> tuple[bytes, ResponseSummary]:
+            readable_body = _make_readable(response, request, body)
+            return readable_body, adapter.summarize(readable_body)
 
-            readable_body, summary = await self._large_work.run(read, is_large=True)
-        else:  # it has few enough values to be read
-            summary = adapter.summarize(body)
+        readable_body, summary = await self._large_work.run(read, is_large=json_size.is_large(body))
         if summary.problem is not None:
             masked_problem = credential_masking.mask_problem(
                 response.provider_response.secret, summary.problem

@@ -40,19 +40,12 @@ class PendingRequest(PendingWrite, Protocol):
         ...
 
 
-class RunningCalls:
-    """The number of calls in service."""
-
-    def __init__(self) -> None:
-        self.call_count = 0
-        """The number of running calls."""
-
-
 class WriteBatch:
     """The batch of one event loop.
 
     It calls `write_rows` before it sends anything; that never raises and returns True if requests
-    may be sent. The writes of a lone call do not wait. `clock` returns monotonic seconds.
+    may be sent. `count_calls` returns how many calls are in service: the writes of a lone call do
+    not wait. `clock` returns monotonic seconds.
     """
 
     __slots__ = (
@@ -65,7 +58,7 @@ class WriteBatch:
         "_sent_count",
         "_window_start",
         "_write_rows",
-        "running_calls",
+        "count_calls",
     )
 
     def __init__(
@@ -73,7 +66,7 @@ class WriteBatch:
     ) -> None:
         self._write_rows = write_rows
         self._clock = clock
-        self.running_calls = RunningCalls()
+        self.count_calls: Callable[[], int] = int
         self._requests: list[PendingRequest] = []
         self._answers: list[PendingWrite] = []
         self._is_flush_due = False
@@ -102,7 +95,7 @@ class WriteBatch:
         """
         if self._is_flush_due:
             return len(self._requests) + len(self._answers) < self._max_batch
-        if self.running_calls.call_count <= _MAX_CALLS_ALONE and not self._has_followers:
+        if self.count_calls() <= _MAX_CALLS_ALONE and not self._has_followers:
             return False
         self._is_flush_due = True
         asyncio.get_running_loop().call_soon(self._end_turn)

@@ -336,7 +336,7 @@ class Rows:
         self.written: list[int] = []
         """Number of requests that the provider had seen at each write."""
         box = WriteBatch(self._write)
-        box.running_calls.call_count = 2
+        box.count_calls = lambda: 2
         self.client = ProviderClient(ConnectionPools(write_batch=box), write_batch=box)
 
     def _write(self) -> bool:

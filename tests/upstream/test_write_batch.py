@@ -30,7 +30,7 @@ class RecordedBatch:
         self.written = written
         self.now = 0.0
         self.box = WriteBatch(self._rows, lambda: self.now)
-        self.box.running_calls.call_count = calls
+        self.box.count_calls = lambda: calls
 
     def _rows(self) -> bool:
         self.order.append("rows")

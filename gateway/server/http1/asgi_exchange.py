@@ -6,10 +6,10 @@ from typing import Any, Protocol
 from urllib.parse import unquote
 
 import httptools
-import msgspec
 
-from gateway.server.http1.exchange import HttpExchange
+from gateway.server.http1.exchange import ExchangeConnection, HttpExchange
 from gateway.server.http1.request_parser import RequestHead
+from gateway.server.http1.response_writer import ResponseWriter
 from gateway.server.request_headers import Message, Receive, Scope, Send
 
 _MAX_BUFFERED_BYTES = 65_536
@@ -24,31 +24,42 @@ class AsgiApp(Protocol):
         ...
 
 
-class AsgiExchange(HttpExchange, kw_only=True, eq=False):
+class AsgiExchange(HttpExchange):
     """A request for the ASGI application, which takes the body as it arrives."""
 
-    app: AsgiApp
-    scope: Scope
-    expects_continue: bool
-    """True until the client is asked for the body, if it waits for that."""
-    _body: bytearray = msgspec.field(default_factory=bytearray)
-    """Body bytes that arrived and that the application has not received yet."""
-    _message_event: asyncio.Event = msgspec.field(default_factory=asyncio.Event)
-    """Set when there is something to receive."""
+    __slots__ = ("_body", "_expects_continue", "_message_event", "_scope", "app")
+
+    def __init__(
+        self,
+        connection: ExchangeConnection,
+        writer: ResponseWriter,
+        app: AsgiApp,
+        scope: Scope,
+        *,
+        expects_continue: bool,
+    ) -> None:
+        super().__init__(connection, writer, more_body=True)
+        self.app = app
+        self._scope = scope
+        self._expects_continue = expects_continue
+        self._body = bytearray()
+        """Body bytes that arrived and that the application has not received yet."""
+        self._message_event = asyncio.Event()
+        """Set when there is something to receive."""
 
     async def _serve(self) -> None:
         # The exchange stands in a copy: in its own scope it would be a reference cycle.
-        await self.app({**self.scope, "exchange": self}, self.receive, self.send)
+        await self.app({**self._scope, "exchange": self}, self.receive, self.send)
 
     async def receive(self) -> Message:
         """Return the next ASGI message: a piece of the body, or that the client has left."""
         writer, connection = self.writer, self.connection
         if (
-            self.expects_continue
+            self._expects_continue
             and not writer.is_started
             and not connection.transport.is_closing()
         ):
-            self.expects_continue = False
+            self._expects_continue = False
             writer.write_continue()
         if not self.is_disconnected and not writer.is_complete:
             connection.resume_reading()

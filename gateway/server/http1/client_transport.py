@@ -29,6 +29,7 @@ class ClientTransport:
 
     __slots__ = (
         "_discarded_bytes",
+        "_is_reading_paused",
         "_pending_answer",
         "_progress_timer",
         "_read_timeout",
@@ -37,9 +38,7 @@ class ClientTransport:
         "_writable",
         "_write_batch",
         "is_lingering",
-        "is_reading_paused",
         "is_slow",
-        "is_write_paused",
     )
 
     def __init__(
@@ -51,10 +50,7 @@ class ClientTransport:
         self._read_timeout = read_timeout
         self._pending_answer = b""
         """The answers that wait in the write batch."""
-        self.is_reading_paused = False
-        """True while the gateway reads nothing from the client."""
-        self.is_write_paused = False
-        """True while the client does not read what is written."""
+        self._is_reading_paused = False
         self._writable: asyncio.Event | None = None
         """Wakes writers when the client reads again; None while nobody needs to wait."""
         self._progress_timer: asyncio.TimerHandle | None = None
@@ -90,6 +86,11 @@ class ClientTransport:
 
     # flow control
 
+    @property
+    def is_write_paused(self) -> bool:
+        """True while the client does not read what is written."""
+        return self._writable is not None
+
     async def drain(self) -> None:
         """Wait until the client reads again or has left."""
         if self._writable is not None:
@@ -97,7 +98,6 @@ class ClientTransport:
 
     def pause_writing(self) -> None:
         """Let writers wait, and drop the client if it reads too little."""
-        self.is_write_paused = True
         if self._writable is None:
             self._writable = asyncio.Event()
         if self._progress_timer is None:
@@ -106,7 +106,6 @@ class ClientTransport:
 
     def resume_writing(self) -> None:
         """Let writers continue."""
-        self.is_write_paused = False
         if self._writable is not None:
             self._writable.set()
             self._writable = None
@@ -140,14 +139,14 @@ class ClientTransport:
 
     def pause_reading(self) -> None:
         """Stop reading for now."""
-        if not self.is_reading_paused and not self._transport.is_closing():
-            self.is_reading_paused = True
+        if not self._is_reading_paused and not self._transport.is_closing():
+            self._is_reading_paused = True
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
         """Read again."""
-        if self.is_reading_paused and not self._transport.is_closing():
-            self.is_reading_paused = False
+        if self._is_reading_paused and not self._transport.is_closing():
+            self._is_reading_paused = False
             self._transport.resume_reading()
 
     # the end

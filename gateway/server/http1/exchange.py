@@ -6,10 +6,9 @@ requests go to the ASGI application (asgi_exchange.py).
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Sequence
-from typing import Any, ClassVar, Protocol
-
-import msgspec
+from typing import Any, Protocol
 
 from gateway.pipeline.response import Response, encode_response
 from gateway.server.http1.client_transport import ClientTransport
@@ -46,20 +45,25 @@ class HttpRoute(Protocol):
         ...
 
 
-class HttpExchange(msgspec.Struct, kw_only=True, eq=False):
+class HttpExchange(ABC):
     """One request of a client and the answer to it."""
 
-    starts_at_once: ClassVar[bool] = False
+    __slots__ = ("connection", "in_flight", "is_disconnected", "more_body", "writer")
+
+    starts_at_once = False
     """True if the answer can start within the same iteration of the event loop."""
 
-    connection: ExchangeConnection
-    writer: ResponseWriter
-    more_body: bool = False
-    """True while more of the request's body is to come."""
-    is_disconnected: bool = False
-    """True if the client no longer reads the answer."""
-    in_flight: InFlightRequest | None = None
-    """The call that serves the request; it ends when the client leaves."""
+    def __init__(
+        self, connection: ExchangeConnection, writer: ResponseWriter, *, more_body: bool
+    ) -> None:
+        self.connection = connection
+        self.writer = writer
+        self.more_body = more_body
+        """True while more of the request's body is to come."""
+        self.is_disconnected = False
+        """True if the client no longer reads the answer."""
+        self.in_flight: InFlightRequest | None = None
+        """The call that serves the request; it ends when the client leaves."""
 
     async def run(self) -> None:
         """Get the request answered. Never raises."""
@@ -73,9 +77,9 @@ class HttpExchange(msgspec.Struct, kw_only=True, eq=False):
                 stage = "completing" if writer.is_started else "starting"
                 await self._fail(f"ASGI callable returned without {stage} response.")
 
+    @abstractmethod
     def _serve(self) -> Coroutine[Any, Any, None]:
         """Let the endpoint or the application answer the request."""
-        raise NotImplementedError
 
     async def _fail(self, text: str, error: BaseException | None = None) -> None:
         _LOGGER.error(text, exc_info=error)
@@ -151,17 +155,29 @@ class HttpExchange(msgspec.Struct, kw_only=True, eq=False):
         self.connection.end_answer()
 
 
-class EndpointExchange(HttpExchange, kw_only=True, eq=False):
+class EndpointExchange(HttpExchange):
     """A whole request for an endpoint: it never takes an ASGI form."""
 
-    starts_at_once: ClassVar[bool] = True
+    __slots__ = ("data", "endpoint", "headers", "request_headers")
 
-    endpoint: HttpRoute
-    data: bytes
-    """The body of the request."""
-    headers: Sequence[tuple[bytes, bytes]] = ()
-    request_headers: RequestHeaders | None = None
-    """The parsed headers; None until they are needed."""
+    starts_at_once = True
+
+    def __init__(
+        self,
+        connection: ExchangeConnection,
+        writer: ResponseWriter,
+        endpoint: HttpRoute,
+        headers: Sequence[tuple[bytes, bytes]],
+        data: bytes,
+        request_headers: RequestHeaders | None = None,
+    ) -> None:
+        super().__init__(connection, writer, more_body=False)
+        self.endpoint = endpoint
+        self.headers = headers
+        self.data = data
+        """The body of the request."""
+        self.request_headers = request_headers
+        """The parsed headers; None until they are needed."""
 
     def _serve(self) -> Coroutine[Any, Any, None]:
         return self.endpoint.serve_exchange(self)

@@ -266,13 +266,7 @@ class ClientConnection(asyncio.Protocol):
             body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
             writer = self._make_writer(keep_alive=request.head.keep_alive)
             self._waiting.append(
-                EndpointExchange(
-                    connection=self,
-                    writer=writer,
-                    endpoint=request.endpoint,
-                    data=body,
-                    headers=request.head.headers,
-                )
+                EndpointExchange(self, writer, request.endpoint, request.head.headers, body)
             )
         elif isinstance(exchange := self._get_last_exchange(), AsgiExchange):
             exchange.end_body()
@@ -285,10 +279,10 @@ class ClientConnection(asyncio.Protocol):
         self._cancel_head_timer()
         app.connection_limit.mark_busy(self)
         exchange = WebSocketExchange(
-            connection=self,
-            writer=self._make_writer(keep_alive=False),
-            route=app.websockets,
-            scope=make_scope(self._connection_scope, head, self._app_state),
+            self,
+            self._make_writer(keep_alive=False),
+            app.websockets,
+            make_scope(self._connection_scope, head, self._app_state),
         )
         self._websocket = exchange
         self._waiting.append(exchange)
@@ -345,11 +339,12 @@ class ClientConnection(asyncio.Protocol):
         self._app.connection_limit.mark_busy(self)
         self._begin(
             EndpointExchange(
-                connection=self,
-                writer=self._make_writer(keep_alive=True),
-                endpoint=known_head.endpoint,
-                data=body,
-                request_headers=known_head.request_headers,
+                self,
+                self._make_writer(keep_alive=True),
+                known_head.endpoint,
+                (),
+                body,
+                known_head.request_headers,
             )
         )
 
@@ -360,14 +355,7 @@ class ClientConnection(asyncio.Protocol):
         if not self._is_answered():
             self.transport.pause_reading()
         self._waiting.append(
-            AsgiExchange(
-                connection=self,
-                writer=writer,
-                more_body=True,
-                app=self._app,
-                scope=scope,
-                expects_continue=head.expects_continue,
-            )
+            AsgiExchange(self, writer, self._app, scope, expects_continue=head.expects_continue)
         )
 
     def _make_writer(self, *, keep_alive: bool, omits_body: bool = False) -> ResponseWriter:
@@ -410,8 +398,7 @@ class ClientConnection(asyncio.Protocol):
             self._close()
         if self.transport.is_closing():
             return
-        if self.transport.is_reading_paused:
-            self.transport.resume_reading()
+        self.transport.resume_reading()
         last = self._waiting[-1] if self._waiting else current
         if last.more_body:  # the rest of its body is not needed, but must arrive in time
             self._start_head_timer()

@@ -3,9 +3,8 @@
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
-import msgspec
-
-from gateway.server.http1.exchange import HttpExchange
+from gateway.server.http1.exchange import ExchangeConnection, HttpExchange
+from gateway.server.http1.response_writer import ResponseWriter
 from gateway.server.request_headers import Scope
 
 _MAX_EARLY_BYTES = 65_536
@@ -32,17 +31,27 @@ class WebSocketRoute(Protocol):
         ...
 
 
-class WebSocketExchange(HttpExchange, kw_only=True, eq=False):
+class WebSocketExchange(HttpExchange):
     """One request for a WebSocket, and the session that it may begin."""
 
-    route: WebSocketRoute
-    scope: Scope
-    """The request in ASGI's form, as of one that offers no upgrade."""
-    _early_data: bytearray = msgspec.field(default_factory=bytearray)
-    _receiver: ByteReceiver | None = None
+    __slots__ = ("_early_data", "_receiver", "_route", "scope")
+
+    def __init__(
+        self,
+        connection: ExchangeConnection,
+        writer: ResponseWriter,
+        route: WebSocketRoute,
+        scope: Scope,
+    ) -> None:
+        super().__init__(connection, writer, more_body=False)
+        self._route = route
+        self.scope = scope
+        """The request in ASGI's form, as of one that offers no upgrade."""
+        self._early_data = bytearray()
+        self._receiver: ByteReceiver | None = None
 
     def _serve(self) -> Coroutine[Any, Any, None]:
-        return self.route.serve(self)
+        return self._route.serve(self)
 
     def feed(self, data: bytes) -> None:
         """Take bytes that follow the request."""

@@ -101,9 +101,9 @@ class ResponseBody:
         """Return the rest as `take_buffered` does, up to `max_bytes`; release the connection."""
         connection = self._connection
         data = connection.take_whole(max_bytes) if connection is not None else None
-        if connection is not None and data is not None:
-            self._connection, self._is_complete = None, True
-            self._pool.release(connection)
+        if data is not None:
+            self._is_complete = True
+            self.release()
         return data
 
     def release(self) -> None:

@@ -154,10 +154,11 @@ async def test_nothing_is_written_to_a_client_that_has_left() -> None:
     client.send()
     exchange = client.endpoint.exchanges[0]
     disconnected = EndpointExchange(
-        connection=exchange.connection,
-        writer=client.connection._make_writer(keep_alive=True),
-        endpoint=exchange.endpoint,
-        data=b"",
+        exchange.connection,
+        client.connection._make_writer(keep_alive=True),
+        exchange.endpoint,
+        (),
+        b"",
     )
     disconnected.disconnect()
     assert disconnected.write_reply(REPLY)

@@ -28,7 +28,7 @@ def _connected(*, reused: bool = False) -> tuple[ProviderConnection, ProviderLin
 
 def _box(*, written: bool = True) -> WriteBatch:
     box = WriteBatch(lambda: written)
-    box.running_calls.call_count = 2
+    box.count_calls = lambda: 2
     return box
 
 
