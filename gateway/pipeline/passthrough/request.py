@@ -38,13 +38,21 @@ _PASSED_ALT = ("json", "media", "sse")
 _MAX_QUERIES = 100
 
 
-class Upload(AsyncIterator[bytes], Protocol):
+class Upload(Protocol):
     """A body that arrives in pieces, as they are taken."""
 
     length: int | None
     """The bytes of the body, if the client has said so."""
     is_complete: bool
     """True if the whole body has arrived."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """Return the iterator of the pieces."""
+        ...
+
+    async def __anext__(self) -> bytes:
+        """Take the next piece. Raises StopAsyncIteration after the last one."""
+        ...
 
     def replace_ahead(self, start: int, size: int, value: bytes) -> None:
         """Put a value in place of bytes that nobody has taken yet."""
