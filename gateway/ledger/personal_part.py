@@ -1,11 +1,11 @@
 """The personal part of a row, which can be erased and leaves the chain of its file whole.
 
 It is what leads from a row to its end user: hashes of the user and the conversation, and the ids by
-which a provider knows the answer. A line of such a row has a salt among these, and `kept`, the
-CRC-32 of all else. The checksum of the line covers both, so an intact line needs one check. Erased
-values become null or empty, with spaces up to their former length: the line stays where it is and
-its number and checksum stay in the chain. `kept` then shows that nothing else has changed. The
-checksum says nothing of what was erased, since nobody knows the salt.
+which a provider knows the answer. A line of such a row has a salt too, so that its checksum says
+nothing of what was erased: nobody knows the salt any more. Erased values become null or empty, with
+spaces up to their former length. In place of the salt stands `kept`, the CRC-32 of the line so far
+without the values. So the line stays where it is, and its number and checksum stay in the chain;
+`kept` shows that nothing else has changed. Lines that earlier versions wrote have `kept` at once.
 """
 
 import os
@@ -35,6 +35,10 @@ _MEMBER_PATTERN = re.compile(rb'"(?:turn":\{")?\w+":((?:"[^"\\]*(?:\\.[^"\\]*)*"
 _ERASED_PATTERN = re.compile(
     rb'(.*),"kept":"([0-9a-f]{8})","seq":\d+,"prev":"[0-9a-f]{8}","sum":"[0-9a-f]{8}"\}'
 )
+_SALT_PATTERN = re.compile(rb',"salt":"[0-9a-f]{16}"(?=,"seq":)')
+_KEPT_BYTES = len(b',"kept":"01234567"')
+_MAX_TAIL_BYTES = 128
+"""More bytes than a line has from its salt on."""
 _EMPTY_VALUES = frozenset({b"null", b'""'})
 
 
@@ -44,9 +48,8 @@ def belongs_to(line: bytes, end_user: str) -> bool:
 
 
 def add_salt(row: bytes) -> bytes:
-    """Return a row, a JSON object, with a salt and the checksum of all other members."""
-    body = b'%b,"salt":"%b"' % (row[:-1], os.urandom(8).hex().encode())
-    return b'%b,"kept":"%08x"}' % (body, _sum_kept(body, _find_values(body)))
+    """Return a row, a JSON object, with a salt."""
+    return b'%b,"salt":"%b"}' % (row[:-1], os.urandom(8).hex().encode())
 
 
 def is_erased(line: bytes) -> bool:
@@ -62,13 +65,24 @@ def is_erased(line: bytes) -> bool:
 
 def erase_line(line: bytes) -> bytes:
     """Return a line of the same length without its personal part."""
+    erased = _blank_values(line)
+    salt = _SALT_PATTERN.search(line, max(0, len(line) - _MAX_TAIL_BYTES))
+    if salt is None:  # the line has `kept` already, or is not sealed
+        return erased
+    start, end = salt.span()
+    body = erased[:start] + b" " * (end - start - _KEPT_BYTES)
+    return b'%b,"kept":"%08x"%b' % (body, _sum_kept(body, _find_values(body)), line[end:])
+
+
+def _blank_values(line: bytes) -> bytes:
+    """Return a line with null or an empty text, and spaces, in place of its personal values."""
     basis_start = line.find(_BASIS_MARK)
-    erased = bytearray(line)
+    blank = bytearray(line)
     for start, end in _find_values(line):
         is_nested = 0 <= basis_start < start and not line.endswith(_SALT_NAME, 0, start)
         value = b'""' if is_nested or end - start < len(b"null") else b"null"
-        erased[start:end] = value.ljust(end - start)
-    return bytes(erased)
+        blank[start:end] = value.ljust(end - start)
+    return bytes(blank)
 
 
 def _find_values(line: bytes) -> list[tuple[int, int]]:

@@ -12,7 +12,7 @@ from gateway.core.decision_context import DecisionContext, Session
 from gateway.core.decision_record import DecisionRecord, RecordedScope
 from gateway.core.ledger_rows import FinalRow
 from gateway.ledger import personal_part
-from gateway.ledger.chain import is_intact
+from gateway.ledger.chain import NO_LINK, is_intact, seal_lines
 from gateway.ledger.journal import decode_row, encode_row
 from gateway.ledger.personal_part import erase_basis, erase_line
 from gateway.ledger.verify import verify_segment
@@ -48,13 +48,29 @@ def test_an_erased_line_keeps_its_length_seal_and_all_that_is_not_personal() -> 
     assert erased != line
     assert is_intact(erased)
     assert not any(secret in erased for secret in SECRETS)
-    assert re.search(rb'"salt":null +,"kept":"[0-9a-f]{8}"', erased)
+    assert b'"salt":' not in erased
+    assert re.search(rb' +,"kept":"[0-9a-f]{8}","seq":1,', erased)
     row = decode_row(erased)
     assert isinstance(row, FinalRow)
     assert row.basis == erase_basis(BASIS)
     changed = {name: getattr(ROW, name) for name in ROW.__struct_fields__} | KEPT
     assert row == FinalRow(**changed | {"basis": erase_basis(BASIS)})
     assert erase_line(erased) == erased
+
+
+def test_a_line_that_has_its_checksum_at_once_as_earlier_versions_wrote_it_is_erased() -> None:
+    row = (
+        b'{"kind":"intent","id":"a","end_user":"3f9a0c1d2e4b5a67","tags":["x"],"salt":"'
+        b'00112233445566ff","kept":"8d620586"}'
+    )
+    line = seal_lines([row + b"\n"], NO_LINK)[0][:-1]
+    erased = erase_line(line)
+    assert len(erased) == len(line)
+    assert is_intact(erased)
+    assert USER.encode() not in erased
+    assert b"00112233445566ff" not in erased
+    assert erase_line(erased) == erased
+    assert not is_intact(erased.replace(b'["x"]', b'["y"]'))
 
 
 def test_a_basis_keeps_what_is_not_personal() -> None:
