@@ -154,7 +154,7 @@ class RequestOptions(msgspec.Struct, frozen=True, kw_only=True):
 NO_OPTIONS = RequestOptions()
 
 
-class Call(msgspec.Struct, frozen=True, kw_only=True):
+class Call(msgspec.Struct, frozen=True):
     """One client request."""
 
     id: str
@@ -162,6 +162,10 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     operation: str
     """The kind of request: "generate", "count_tokens" or "embeddings"."""
     body: bytes
+    received_at: float
+    """Seconds since the epoch."""
+    started_at: float
+    """Seconds on the monotonic clock."""
     path: str = ""
     """The part of the request that is in its URL: "models/gemini-x:generateContent"."""
     query: str = ""
@@ -187,7 +191,3 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds after which the client leaves if it gets no bytes; None if it does not say."""
     lifetime: float | None = None
     """Seconds for which a job of the call may run; None for a call that ends with its answer."""
-    received_at: float
-    """Seconds since the epoch."""
-    started_at: float
-    """Seconds on the monotonic clock."""

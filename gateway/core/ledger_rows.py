@@ -42,27 +42,28 @@ _MIN_GOOD_SCORE = 0.5
 """The score below which an answer counts as bad."""
 
 
-class IntentRow(msgspec.Struct, frozen=True, kw_only=True, tag="intent", tag_field="kind"):
+class IntentRow(msgspec.Struct, frozen=True, tag="intent", tag_field="kind"):
     """A request to come, written to disk first: a crash leaves a trace of the possible bill."""
 
-    v: int = ROW_VERSION
     id: str
     at: float
+    key: str
+    dialect: str
+    lab: str
+    tier: str
+    provider: str
+    model: str
+    config: str
+    v: int = ROW_VERSION
     attempt: int = 1
     """The number of the request in its call, from 1."""
-    key: str
     tenant: str = "default"
     team: str | None = None
     end_user: str | None = None
     tags: tuple[str, ...] = ()
-    dialect: str
     operation: str | None = None
     stream: bool = False
-    lab: str
-    tier: str
-    provider: str
     account: str | None = None
-    model: str
     input: int | None = None
     """The estimated tokens of the prompt."""
     most: int | None = None
@@ -70,7 +71,6 @@ class IntentRow(msgspec.Struct, frozen=True, kw_only=True, tag="intent", tag_fie
     reserved: Decimal | None = None
     """The most USD that the request may cost."""
     price: str | None = None
-    config: str
 
 
 class AttemptRow(msgspec.Struct, frozen=True, kw_only=True, tag="attempt", tag_field="kind"):
@@ -104,7 +104,7 @@ class AttemptRow(msgspec.Struct, frozen=True, kw_only=True, tag="attempt", tag_f
     """The most USD that it may have cost beyond `cost`, which is unknown or not final."""
 
 
-class FinalRow(msgspec.Struct, frozen=True, kw_only=True, tag="final", tag_field="kind"):
+class FinalRow(msgspec.Struct, frozen=True, tag="final", tag_field="kind"):
     """The one final row of a call. None means unknown, never zero. Times are in seconds.
 
     States: `settled`: the provider reported its usage. `estimated`: the client got an answer, and
@@ -114,24 +114,26 @@ class FinalRow(msgspec.Struct, frozen=True, kw_only=True, tag="final", tag_field
     crash.
     """
 
-    v: int = ROW_VERSION
     id: str
     at: float
     """The time when the gateway received the call, in seconds since the epoch."""
     key: str
+    dialect: str
+    state: CallState
+    config: str
+    """The version of the configuration."""
+    v: int = ROW_VERSION
     tenant: str = "default"
     team: str | None = None
     """The team of the key; None if it belongs to none."""
     end_user: str | None = None
     """A keyed hash of the end user whom the client names; None if it names none."""
     tags: tuple[str, ...] = ()
-    dialect: str
     operation: str | None = None
     """The name of the pass-through endpoint, as `images.generate`; None for text and embeddings."""
     asked: str | None = None
     """The model name in the request; None if the gateway could not read it."""
     stream: bool = False
-    state: CallState
     status: int | None = None
     """The HTTP status that the client got; 499 if it had left; None after a crash."""
     problem: str | None = None
@@ -222,8 +224,6 @@ class FinalRow(msgspec.Struct, frozen=True, kw_only=True, tag="final", tag_field
 
     `tier` is the tier that served: it is the same if the first answer was served after all.
     """
-    config: str
-    """The version of the configuration."""
     basis: DecisionRecord | None = None
     """The facts that the decision rested on; None without a decision, or after a crash."""
 

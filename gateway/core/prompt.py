@@ -5,7 +5,7 @@ import msgspec
 from gateway.core.usage import UNKNOWN_MODALITY
 
 
-class Prompt(msgspec.Struct, frozen=True, kw_only=True):
+class Prompt(msgspec.Struct, frozen=True):
     """The plain facts of one request. Characters are Unicode code points."""
 
     model: str

@@ -196,9 +196,9 @@ class Engine:
         await self._check_losses(call, dialect, body, translatable, plan, is_large=is_large)
         started_at, client_deadline = compute_call_times(call, self._clock(), stream=prompt.stream)
         request = UpstreamRequest(
-            call=call, body=body, translatable=translatable, dialect=dialect, plan=plan,
+            call, account, body, translatable, dialect, plan,
             is_large=is_large, lab=decision.lab, tier=name_timers(decision.tier, dialect.operation),
-            started_at=started_at, client_deadline=client_deadline, call_account=account,
+            started_at=started_at, client_deadline=client_deadline,
             reasoning_notes=admitted.notes or {},
             makes_objects=may_make_objects(
                 dialect.name, body.raw, prompt.members, hosted_tools=prompt.hosted_tools

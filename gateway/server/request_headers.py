@@ -338,10 +338,12 @@ def build_call(
     if _IDEMPOTENCY_HEADER in forwarded and key is not OPEN_KEY:
         forwarded = _separate_idempotency_key(forwarded, key)
     return Call(
-        id=call_id,
-        dialect=dialect.name,
-        operation=dialect.operation,
-        body=data,
+        call_id,
+        dialect.name,
+        dialect.operation,
+        data,
+        clocks.wall(),
+        clocks.monotonic(),
         path=path,
         query=query if query in dialect.forwarded_queries else "",
         headers=forwarded,
@@ -353,8 +355,6 @@ def build_call(
         default_end_user=default_end_user,
         retry_count=headers.retry_count,
         client_timeout=headers.client_timeout,
-        received_at=clocks.wall(),
-        started_at=clocks.monotonic(),
     )
 
 

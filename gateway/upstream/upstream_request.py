@@ -61,10 +61,11 @@ class UpstreamAccount(Protocol):
         ...
 
 
-class UpstreamRequest(msgspec.Struct, frozen=True, kw_only=True):
+class UpstreamRequest(msgspec.Struct, frozen=True):
     """The request that a call makes upstream."""
 
     call: Call
+    call_account: UpstreamAccount
     body: RequestBody
     translatable: TranslatableRequest
     dialect: Dialect
@@ -80,7 +81,6 @@ class UpstreamRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Names of targets that must not be asked."""
     candidates: tuple[Candidate, ...] = ()
     """The candidates that may be asked, in this order; if empty, all of the plan."""
-    call_account: UpstreamAccount
     is_parallel: bool = False
     """True if the request runs beside another one of the call."""
     get_conversation: Callable[[], str] = str

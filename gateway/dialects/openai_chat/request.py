@@ -126,8 +126,8 @@ def _read_prompt(value: dict[str, Json], members: jsonio.Members) -> Prompt:
     facts.read_all(messages)
     user_text, temperature = facts.user_text, value.get("temperature")
     prompt = Prompt(
-        model=model,
-        stream=stream is True,
+        model,
+        stream is True,
         user=user_text.text,
         user_turns=user_text.turn_count,
         chars=facts.chars,
