@@ -95,8 +95,9 @@ def read_counts(members: object) -> dict[str, int]:
     """
     if not isinstance(members, dict):
         return {}
-    counts = {name: parse_count(value) for name, value in members.items()}
-    return {name: count for name, count in counts.items() if count is not None}
+    return {
+        name: count for name, value in members.items() if (count := parse_count(value)) is not None
+    }
 
 
 def parse_usd(value: object) -> Decimal | None:
