@@ -82,7 +82,10 @@ def test_a_form_is_read_in_pieces_of_any_size(size: int) -> None:
 @given(
     fields=st.dictionaries(st.sampled_from(["model", "purpose", "a b", "é[]"]), st.binary()),
     files=st.lists(
-        st.tuples(st.text(st.characters(exclude_characters="\x1b\x7f")), st.binary()), max_size=3
+        st.tuples(
+            st.text(st.characters(codec="utf-8", exclude_characters="\x1b\x7f")), st.binary()
+        ),
+        max_size=3,
     ),
     cuts=st.lists(st.integers(0, 2000), max_size=9),
 )
