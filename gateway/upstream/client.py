@@ -253,8 +253,7 @@ class ProviderClient:
                 extra_headers += _encode_headers(signature)
                 secret = _find_secret(signature)
             if endpoint.own_route is None:
-                if self._write_batch is not None and not self._write_batch.flush():
-                    raise ledger_unwritable()
+                self._write_rows()
                 response = await _send_by_httpx(
                     endpoint, body, extra_headers, timers, head_deadline
                 )
@@ -363,8 +362,7 @@ class ProviderClient:
             return _OwnResponse(
                 provider.name, *await transport.forward(httpx_request, timers, deadline), secret
             )
-        if self._write_batch is not None and not self._write_batch.flush():
-            raise UnwrittenError("its row was not written")
+        self._write_rows()
         response = await _forward_by_httpx(transport, httpx_request, timers, deadline)
         return _wrap_response(provider.name, response, secret)
 
@@ -465,10 +463,12 @@ class ProviderClient:
     ) -> list[tuple[str, str]]:
         """Return the headers that authorize a request to a provider with `cloud_auth`.
 
-        Raises ProblemError if there is no credential until `deadline`, on the loop's clock.
+        Raises ProblemError if there is no credential until `deadline`, on the loop's clock, and
+        UnwrittenError if the request's row is not written.
         """
         if self._credentials is None or provider.cloud_auth is None:
             raise ValueError(f"nothing signs requests to {provider.name}")
+        self._write_rows()  # now: a refusal of the row meanwhile would reach another request
         try:
             async with asyncio.timeout_at(None if deadline == math.inf else deadline):
                 signer = self._credentials.get_signer(provider.cloud_auth)
@@ -481,6 +481,11 @@ class ProviderClient:
             message = f"The gateway has no credential for {provider.name}. Tell its operator."
             problem = Problem(kind="upstream_auth", message=message, detail=str(error))
         raise ProblemError(problem)
+
+    def _write_rows(self) -> None:
+        """Write the row of a request now. Raises UnwrittenError if that fails."""
+        if self._write_batch is not None and not self._write_batch.flush():
+            raise UnwrittenError("its row was not written")
 
     async def close(self) -> None:
         """Close every transport."""

@@ -15,6 +15,7 @@ from gateway.upstream.client import ProviderClient
 from gateway.upstream.credentials.cloud_credentials import CloudCredentials
 from gateway.upstream.credentials.request_signer import CredentialError
 from gateway.upstream.forwarded_request import ForwardedRequest
+from gateway.upstream.write_batch import WriteBatch
 
 URL = "https://cloud.invalid/v1/chat"
 KEYLESS = Account("main", "")
@@ -27,11 +28,12 @@ class ScriptedSigner:
 
     def __init__(self, failure: BaseException | None = None) -> None:
         self.failure = failure
-        self.hangs = False
+        self.gate: asyncio.Event | None = None
+        """The event that it waits for, if any."""
 
     async def sign(self, method: str, url: httpx.URL, body: bytes | None) -> list[tuple[str, str]]:
-        if self.hangs:
-            await asyncio.Event().wait()
+        if self.gate is not None:
+            await self.gate.wait()
         if self.failure is not None:
             raise self.failure
         size = "streamed" if body is None else str(len(body))
@@ -53,12 +55,15 @@ class ScriptedCredentials:
 class Stage:
     """A client, its scripted credentials, and the requests that the provider got."""
 
-    def __init__(self) -> None:
+    def __init__(self, write_batch: WriteBatch | None = None) -> None:
         self.requests: list[httpx.Request] = []
         self.credentials = ScriptedCredentials()
         transport = httpx.MockTransport(self._answer)
         self.client = ProviderClient(
-            lambda _: transport, hop="h", credentials=cast("CloudCredentials", self.credentials)
+            lambda _: transport,
+            write_batch=write_batch,
+            hop="h",
+            credentials=cast("CloudCredentials", self.credentials),
         )
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
@@ -79,6 +84,31 @@ class Stage:
 async def stage() -> AsyncIterator[Stage]:
     stage = Stage()
     yield stage
+    await stage.client.close()
+
+
+@pytest.mark.parametrize("is_forwarded", [False, True])
+async def test_a_request_whose_row_is_refused_while_it_waits_for_a_signature_is_not_sent(
+    is_forwarded: bool,
+) -> None:
+    """The journal refuses its row alone; the rows of later requests are written."""
+    were_written = [False, True, True]
+    batch = WriteBatch(lambda: were_written.pop(0))
+    stage = Stage(batch)
+    stage.credentials.signer.gate = asyncio.Event()
+    request = ForwardedRequest(method="PUT", url=URL, body=b"abc", headers={})
+    work = (
+        stage.client.forward(PROVIDER, KEYLESS, request, Timers())
+        if is_forwarded
+        else stage.client.send(PROVIDER, KEYLESS, OPENAI_CHAT, b"{}", {}, Timers())
+    )
+    call = asyncio.ensure_future(work)
+    await asyncio.sleep(0)
+    batch.flush()  # for another request
+    stage.credentials.signer.gate.set()
+    with pytest.raises(ProblemError) as caught:
+        await call
+    assert (caught.value.problem.kind, stage.requests) == ("ledger", [])
     await stage.client.close()
 
 
@@ -133,7 +163,7 @@ async def test_without_a_credential_nothing_is_sent_and_only_the_operator_learns
 
 
 async def test_a_credential_that_does_not_come_in_time_ends_the_attempt(stage: Stage) -> None:
-    stage.credentials.signer.hangs = True
+    stage.credentials.signer.gate = asyncio.Event()
     problem = await stage.read_problem(Timers(headers=0.0))
     assert (problem.kind, problem.spent) == ("upstream_timeout", "no")
     assert problem.message == "The gateway gets no credential for acme."
