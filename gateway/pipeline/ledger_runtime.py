@@ -11,7 +11,7 @@ from gateway.core.call import Call
 from gateway.core.clocks import SYSTEM_CLOCKS, Clocks
 from gateway.core.target import Provider
 from gateway.ledger import recovery, transcripts
-from gateway.ledger.errors import JournalError, StoreError
+from gateway.ledger.errors import JournalError, LedgerError, StoreError
 from gateway.ledger.journal import Journal
 from gateway.ledger.recovery import recover
 from gateway.ledger.redaction import Redactor
@@ -24,7 +24,7 @@ from gateway.pipeline import otlp
 from gateway.pipeline.response import Response
 from gateway.settings.schema.root import Config
 from gateway.telemetry import log as log_module
-from gateway.telemetry.log import Log
+from gateway.telemetry.log import Log, locate_error
 from gateway.telemetry.metrics import CounterMetric, GaugeMetric, LabelledGauges, Metrics
 from gateway.telemetry.shared_metrics import SharedMemory
 
@@ -329,7 +329,9 @@ class LedgerRuntime:
     def _log_failure(self, work_name: str, error: Exception) -> None:
         if work_name == "feed":
             self.metrics.count_ledger_failure("feed")
-        self._log("ledger", error=type(error).__name__, work=work_name)
+        # The text of the ledger's own errors has no credential and nothing of a call.
+        text = str(error) if isinstance(error, LedgerError) else locate_error(error)
+        self._log("ledger", error=text, work=work_name)
 
     async def _run_every(self, seconds: float, work: Callable[[], object]) -> None:
         """Run work off the loop again and again; log a failure and try again."""

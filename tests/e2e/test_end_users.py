@@ -95,7 +95,7 @@ def test_each_user_spends_only_what_the_budget_allows(
         forget(environ["REDIS_URL"])
     world = make(budgeted(EACH_USER), **environ)
     upstream.on("/acme", whole())
-    account = "user_d_account_a1b2_session_"
+    account = "user_d_account_nobody_session_"
     for number in range(5):
         assert (
             world.ask(chat(max_tokens=10), x_tiergate_user=f"{account}{number}").status_code == 200
@@ -120,7 +120,7 @@ def test_each_user_spends_only_what_the_budget_allows(
     figures = world.client.get("/metrics", headers=headers).text
     assert "tiergate_budget_used_ratio{" not in figures
     assert scopes[0].split()[1] not in figures
-    assert "a1b2" not in files(world).decode("utf-8", "replace")
+    assert "account_nobody" not in files(world).decode("utf-8", "replace")
 
 
 def test_a_restarted_gateway_knows_what_each_user_has_spent(make: Make, upstream: Upstream) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import re
 import sqlite3
 import sys
 from contextlib import closing
@@ -15,6 +16,7 @@ import pytest
 
 from gateway.core import jsonio
 from gateway.core.ledger_rows import FinalRow, IntentRow
+from gateway.ledger.errors import StoreError
 from gateway.ledger.journal import Journal
 from gateway.ledger.recovery import Recovered
 from gateway.limits.counters import AdmissionRequest, Admitted, CounterDemand
@@ -212,6 +214,8 @@ async def test_background_work_continues_after_a_failure(tmp_path: Path) -> None
         times += 1
         if times == 3:
             loop.call_soon_threadsafe(has_run_three_times.set)
+        if times == 2:
+            raise StoreError("the ledger's store is locked")
         raise KeyError("my secret")
 
     task = asyncio.create_task(gateway.ledger_runtime._run_every(0, work))
@@ -219,7 +223,9 @@ async def test_background_work_continues_after_a_failure(tmp_path: Path) -> None
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await gateway.stop()
-    assert rows[:2] == [{"event": "ledger", "error": "KeyError", "work": "work"}] * 2
+    first, second = (str(row["error"]) for row in rows[:2])
+    assert re.fullmatch(r"KeyError at test_composition\.py:\d+", first)
+    assert second == "the ledger's store is locked"
 
 
 def test_every_mistake_of_a_configuration_is_reported_together(tmp_path: Path) -> None:
