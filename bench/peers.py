@@ -267,6 +267,23 @@ class Cached(Tiergate):
         return Ask(temperature=0, vary=False)
 
 
+class Wrapped(Tiergate):
+    """A set-up of the gateway that runs under a tool: a subclass says by which command."""
+
+    def __init__(self, peer: Tiergate) -> None:
+        """Take the set-up."""
+        self.peer = peer
+        self.name = peer.name
+
+    def environment(self, place: Place) -> dict[str, str]:
+        """Return the set-up's environment."""
+        return self.peer.environment(place)
+
+    def ask(self, place: Place) -> Ask:
+        """Return the set-up's request."""
+        return self.peer.ask(place)
+
+
 SET_UPS: dict[str, type[Tiergate]] = {
     "plain": Tiergate,
     "full": Full,

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FrameType
 
 from bench import flame_graph, load, peers
-from bench.peers import Place, Tiergate
+from bench.peers import Place, Tiergate, Wrapped
 
 PARTS = {
     "reading the body and deciding": ("routing/", "core/decision_context", "core/prompt", "runtime/"),
@@ -41,25 +41,17 @@ type Stack = tuple[str, ...]
 """Functions of the project from the outermost to the innermost, as `upstream/failover.py:Upstream.run`."""
 
 
-class Sampled(Tiergate):
+class Sampled(Wrapped):
     """A gateway that samples itself, and writes the samples when it ends."""
 
     def __init__(self, peer: Tiergate, file: Path) -> None:
         """Take the set-up, and the file to write."""
-        self._peer = peer
+        super().__init__(peer)
         self._file = file
 
     def command(self, place: Place) -> list[str]:
         """Run the sampler in place of `gateway`."""
         return [sys.executable, "-m", "bench.samples", "--inside", str(self._file)]
-
-    def environment(self, place: Place) -> dict[str, str]:
-        """Return the set-up's environment."""
-        return self._peer.environment(place)
-
-    def ask(self, place: Place) -> load.Ask:
-        """Return the set-up's request."""
-        return self._peer.ask(place)
 
 
 def part(stack: Stack) -> str:

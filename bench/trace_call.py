@@ -24,7 +24,7 @@ import msgspec
 
 from bench import load, peers
 from bench.load import Ask
-from bench.peers import ROOT, Place, Stage, Tiergate, Unstarted
+from bench.peers import ROOT, Place, Stage, Unstarted, Wrapped
 
 UNTRACED = 1
 WARM_CALLS = 30
@@ -36,26 +36,13 @@ _TRACER = Path(__file__).with_name("call_tracer.py")
 _CONNECT_SECONDS = 10.0
 
 
-class Traced(Tiergate):
+class Traced(Wrapped):
     """A set-up of the gateway that runs under the recorder."""
-
-    def __init__(self, peer: Tiergate) -> None:
-        """Take the set-up."""
-        self._peer = peer
-        self.name = peer.name
 
     def command(self, place: Place) -> list[str]:
         """Run the recorder in place of the gateway's module, with the same interpreter."""
-        python, *_ = self._peer.command(place)
+        python, *_ = self.peer.command(place)
         return [python, "-P", str(_TRACER), str(control_socket(place.folder))]
-
-    def environment(self, place: Place) -> dict[str, str]:
-        """Return the set-up's environment."""
-        return self._peer.environment(place)
-
-    def ask(self, place: Place) -> Ask:
-        """Return the set-up's request."""
-        return self._peer.ask(place)
 
 
 class Trace(msgspec.Struct, frozen=True):
