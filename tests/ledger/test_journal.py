@@ -55,7 +55,7 @@ FULL = OSError(errno.ENOSPC, "No space left on device")
 def test_a_row_is_one_line_of_json_and_is_read_back_unchanged() -> None:
     row = entry(cost=Decimal("0.000000000001"), tags=("support",), dropped=("top_k",))
     line = encode_row(row)
-    assert line.startswith(b'{"kind":"final","v":5,"id":"call-1",')
+    assert line.startswith(b'{"kind":"final","id":"call-1","at":')
     assert b'"cost":"1E-12"' in line
     assert line.endswith(b"}\n")
     assert line.count(b"\n") == 1

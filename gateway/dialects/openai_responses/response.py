@@ -94,7 +94,7 @@ def fold(stream: bytes) -> bytes:
             items[event.get("output_index", len(items))] = event["item"]
         elif isinstance(event.get("response"), dict):
             response |= event["response"]  # hosts leave out at the end what came before
-            if frame.kind in COMPLETE_EVENTS and "status" not in event["response"]:
+            if frame.kind in COMPLETE_EVENTS and not is_complete(response):
                 response["status"] = frame.kind.removeprefix("response.")
     if not response:
         raise LookupError("no event has a response")

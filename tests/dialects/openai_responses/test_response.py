@@ -106,6 +106,15 @@ def test_a_fold_fills_missing_output_from_the_finished_items() -> None:
     assert fold(unplaced + event("response.completed", response={}))["output"] == [MESSAGE]
 
 
+@pytest.mark.parametrize("status", ["completad", "in_progress", None])
+def test_the_last_event_says_how_an_answer_ended_if_its_status_does_not(status: str | None) -> None:
+    end = event("response.completed", response={"status": status, "output": [MESSAGE]})
+    assert fold(CREATED + end)["status"] == "completed"
+    assert fold(CREATED + end.replace(b"response.completed", b"response.incomplete"))["status"] == (
+        "incomplete"
+    )
+
+
 def test_an_unfolded_answer_has_numbered_events_for_every_item() -> None:
     whole = json.dumps(response(REASONING, RICH, CALL, CUSTOM, SEARCH)).encode()
     stream = DIALECT.unfold(whole, True)
