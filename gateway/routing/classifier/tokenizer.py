@@ -39,7 +39,8 @@ def split_pieces(lower_text: bytes, marks: bytes) -> list[bytes]:
 
 def split_mixed(pieces: list[bytes], mixed_indexes: Iterable[int]) -> list[bytes]:
     """Return the tokens of a text from its pieces, and split those at `mixed_indexes` again."""
-    tokens, start = list[bytes](), 0
+    tokens: list[bytes] = []
+    start = 0
     for index in mixed_indexes:
         tokens += pieces[start:index]
         tokens += TOKEN.findall(pieces[index])
