@@ -144,21 +144,30 @@ def find_costs(
 
     None if a price is not known, or if no tier is cheaper than another.
     """
-    costs: list[float | None] = []
-    for tier, tokens in zip(TIERS, tokens_by_tier, strict=True):
-        targets = lab.tiers.get(tier, ())
+    rates: list[float | None] = []
+    for tier in TIERS:
+        targets = lab.tiers.get(tier)
         if not targets:
-            costs.append(None)
+            rates.append(None)
             continue
         price = targets[0].price
         if price is not None and (price.later or price.hours):
             price = price.find_standard(timestamp)
-        rate = None if price is None else price.rates.output
+        rate = None if price is None else price.rates.output_float
         if rate is None:
             return None
-        costs.append(float(rate) * tokens / 1e6)
-    known_costs = {cost for cost in costs if cost is not None}
-    return tuple(costs) if len(known_costs) > 1 else None
+        rates.append(rate)
+    return _compute_costs(tuple(rates), tokens_by_tier)
+
+
+@lru_cache(maxsize=256)
+def _compute_costs(rates: tuple[float | None, ...], tokens_by_tier: TierTokens) -> TierCosts | None:
+    """Return the output cost of an answer by tier; None if no tier is cheaper than another."""
+    costs = tuple(
+        None if rate is None else rate * tokens / 1e6
+        for rate, tokens in zip(rates, tokens_by_tier, strict=True)
+    )
+    return costs if len({cost for cost in costs if cost is not None}) > 1 else None
 
 
 def estimate_worth(score: Score) -> Worth:
@@ -295,8 +304,18 @@ def load_shipped_reference() -> ReferenceSet:
 
 def _choose(worth: Worth, weights: TierWeights, price: float) -> int:
     """Return the tier that is worth most at a price of quality; the cheapest if several tie."""
-    known_weights = [(weight, tier) for tier, weight in enumerate(weights) if weight is not None]
     if price == math.inf:
-        return min([(weight, -worth[tier], tier) for weight, tier in known_weights])[-1]
-    values = [(price * weight - worth[tier], weight, tier) for weight, tier in known_weights]
-    return min(values)[-1]
+        return min(
+            [
+                (weight, -worth[tier], tier)
+                for tier, weight in enumerate(weights)
+                if weight is not None
+            ]
+        )[-1]
+    return min(
+        [
+            (price * weight - worth[tier], weight, tier)
+            for tier, weight in enumerate(weights)
+            if weight is not None
+        ]
+    )[-1]
