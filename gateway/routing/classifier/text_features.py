@@ -7,7 +7,6 @@ value of each.
 from binascii import crc_hqx
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from itertools import repeat
 from math import log1p
 
 import msgspec
@@ -40,7 +39,7 @@ class TextFeatures(msgspec.Struct, frozen=True):
 
 def read_features(scan: TextScan, signals: TextSignals) -> TextFeatures:
     """Return the features of a scanned text."""
-    hashes = [*map(crc_hqx, scan.tokens, repeat(0))]
+    hashes = scan.facts.list_hashes()
     places = {*hashes, *map(crc_hqx, scan.tokens[1:], hashes)}
     return TextFeatures(places, _list_numbers(scan.excerpt, signals))
 
