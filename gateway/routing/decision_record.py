@@ -196,12 +196,12 @@ class DecisionRecorder(msgspec.Struct):
 
 def _add_rare_fields(record: DecisionRecord, prompt: Prompt) -> DecisionRecord:
     """Add the fields that only few calls have."""
-    tools, omitted_count = _fit_names(prompt.tools) if prompt.tools else ((), 0)
+    if prompt.tools:
+        tools, omitted_count = _fit_names(prompt.tools)
+        record = replace(record, tools=tools, more_tools=omitted_count)
     return replace(
         record,
         tool_loop=prompt.tool_loop,
-        tools=tools,
-        more_tools=omitted_count,
         forced_tool=prompt.forced_tool,
         hosted_tools=prompt.hosted_tools,
         images=prompt.images,

@@ -25,7 +25,8 @@ NUMBER_NAMES: tuple[str, ...] = (
     "ends in a question",
 )  # fmt: skip
 """The names of a text's numbers, in their order."""
-_SENTENCE_ENDS = (". ", ".\n", "? ", "! ")
+_SENTENCE_ENDS = (". ", "? ", "! ")
+_LAST_SENTENCE_END = ".\n"
 
 
 class TextFeatures(msgspec.Struct, frozen=True):
@@ -45,7 +46,10 @@ def read_features(scan: TextScan, signals: TextSignals) -> TextFeatures:
 
 
 def _list_numbers(excerpt: str, signals: TextSignals) -> tuple[float, ...]:
-    sentences = 1 + sum(map(excerpt.count, _SENTENCE_ENDS))
+    line_breaks, sentences = 0, 1 + sum(map(excerpt.count, _SENTENCE_ENDS))
+    if "\n" in excerpt:
+        line_breaks = excerpt.count("\n")
+        sentences += excerpt.count(_LAST_SENTENCE_END)
     return (
         log1p(signals.words),
         log1p(signals.numbers),
@@ -61,7 +65,7 @@ def _list_numbers(excerpt: str, signals: TextSignals) -> tuple[float, ...]:
         signals.counting,
         signals.options > 0,
         min(signals.questions, 4),
-        log1p(excerpt.count("\n")),
+        log1p(line_breaks),
         log1p(sentences),
         log1p(signals.words / sentences),
         excerpt.rstrip().endswith("?"),

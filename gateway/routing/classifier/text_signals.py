@@ -279,7 +279,7 @@ class TextScan:
             self._option_count,
             self._marks.count(b"?") + (0 if is_ascii else lower_text.count("？")),
             numbers=number_count,
-            digits=self._digit_count / max(len(lower_text), 1),
+            digits=self._digit_count / (len(lower_text) or 1),
             code=code,
             maths=self._measure_maths(all_kinds.count(MATHS), code),
             proof_words=all_kinds.count(PROOF),
