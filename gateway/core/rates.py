@@ -50,6 +50,11 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dict=
     """The rates of tokens that are not text, by modality ("audio")."""
 
     @cached_property
+    def output_float(self) -> float | None:
+        """The rate of output as a float, for comparisons that are no money; None if unknown."""
+        return None if self.output is None else float(self.output)
+
+    @cached_property
     def whole_rates(self) -> WholeRates | None:
         """The rates in whole numbers; None without a rate of input or of output.
 

@@ -261,7 +261,9 @@ class MessageBuilder(ABC):
         self, uses: list[tuple[str, str]], results: list[ToolResult]
     ) -> tuple[list[Object], list[Object]]:
         """Return one result for each tool call, and the blocks that a result may not hold."""
-        open_uses, written, behind = list(uses), list[Object](), list[Object]()
+        open_uses = list(uses)
+        written: list[Object] = []
+        behind: list[Object] = []
         for result in results:
             use = next((it for it in open_uses if it[0] == result.id), None)
             blocks = self._write_parts(result.parts)

@@ -161,7 +161,8 @@ def drop_unbounded_targets(
 
     They are the last that the plan skips.
     """
-    kept_indexes, skipped = list[int](), list[SkippedTarget]()
+    kept_indexes: list[int] = []
+    skipped: list[SkippedTarget] = []
     for index, target in enumerate(plan.targets):
         expected_cost = (
             usage_bound.compute_expected_cost((target,), expected_output)

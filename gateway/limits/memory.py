@@ -233,7 +233,8 @@ class MemoryCounters:
         expires_at = self._read_clock(now) + (request.expires_at - now)
         for owner, field, value in request.seeds:
             self._counters_by_owner[owner].seed(field, value)
-        choice, demands, exhausted = 0, request.demands, list[CounterDemand]()
+        choice, demands = 0, request.demands
+        exhausted: list[CounterDemand] = []
         while (failure := self._find_refusal(tenant, demands, now_micros, reservation)) is not None:
             if isinstance(failure, MissingCounter):
                 return failure
@@ -292,7 +293,7 @@ class MemoryCounters:
         """Take demands that fit; return those whose soft limit is crossed."""
         tenant_counters = self._counters_by_owner[tenant]
         shared_counters = self._counters_by_owner[None]
-        warnings = list[CounterDemand]()
+        warnings: list[CounterDemand] = []
         tenant_count, shared_count = (
             len(tenant_counters.sweep_queue),
             len(shared_counters.sweep_queue),

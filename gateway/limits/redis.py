@@ -309,7 +309,8 @@ class RedisCounters:
 
     async def _admit_by_option(self, request: AdmissionRequest, now: float, extends: int) -> Answer:
         """Ask for each option by itself, since no script sees the counters of both owners."""
-        choice, exhausted = 0, list[CounterDemand]()
+        choice = 0
+        exhausted: list[CounterDemand] = []
         while True:
             answer = await self._admit_option(request, request.options[choice], now, extends)
             if isinstance(answer, MissingCounter):

@@ -9,7 +9,8 @@ from gateway.core.target import Balance
 
 def list_balance_steps(plan: Plan) -> list[TraceStep]:
     """Return a line for each choice among equals that a call meets at its first target."""
-    target, steps = plan.targets[0], list[TraceStep]()
+    steps: list[TraceStep] = []
+    target = plan.targets[0]
     provider, group = target.provider, target.group
     if group is not None:
         names = [other.name for other in plan.targets if other.shares_group(target)]

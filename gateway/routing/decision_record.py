@@ -10,7 +10,7 @@ from msgspec.structs import astuple, replace
 from gateway.core.call import NO_OPTIONS, OPEN_KEY, Key, RequestOptions
 from gateway.core.conversation import ConversationTurn
 from gateway.core.decision import Decision, Plan
-from gateway.core.decision_context import EMPTY_CONTEXT, DecisionContext, Score
+from gateway.core.decision_context import EMPTY_CONTEXT, DecisionContext
 from gateway.core.decision_record import DecisionRecord, RecordedOptions, RecordedScope
 from gateway.core.prompt import Prompt
 from gateway.core.target import Tier
@@ -40,18 +40,6 @@ _CONTEXT_FIELDS: Callable[[DecisionContext], tuple[object, ...]] = attrgetter(
 )
 _EMPTY_CONTEXT = _CONTEXT_FIELDS(EMPTY_CONTEXT)
 _SIGNAL_NAMES = TextSignals.__struct_fields__
-type _TextFindings = tuple[
-    dict[str, int | float | bool] | None,
-    str | None,
-    str | None,
-    str,
-    str | None,
-    Score | None,
-    str | None,
-]
-"""Signals, language, patterns, the patterns that the text has, classifier, score, and why there is
-no score."""
-_UNREAD_TEXT: _TextFindings = (None, None, None, "", None, None, None)
 
 
 class DecisionRecorder(msgspec.Struct):
@@ -125,15 +113,8 @@ class DecisionRecorder(msgspec.Struct):
 
     def _make_record(self) -> DecisionRecord:
         call, plan, decision, dialect = self.call, self._plan, self._decision, self.dialect
-        prompt, turn, context = call.prompt, call.turn, self.context
+        prompt, turn = call.prompt, call.turn
         is_tier_decided = decision is not None and decision.source != "pin"
-        if decision is not None and decision.dial_terms is not None:
-            context = replace(context, dial=decision.dial_terms)
-        signals, language, patterns, hits, classifier, score, failure = (
-            self._read_text(is_tier_decided=is_tier_decided)
-            if is_tier_decided or not call.is_unread
-            else _UNREAD_TEXT
-        )
         has_shown_history = call.has_history and (
             call.is_history_read or decision is None or is_tier_decided
         )
@@ -150,21 +131,13 @@ class DecisionRecorder(msgspec.Struct):
             objects=None if call.object_place is None else "/".join(call.object_place),
             said=None if call.options is NO_OPTIONS else _record_options(call.options),
             scope=None if call.key is OPEN_KEY else _record_scope(call.key),
-            signals=signals,
-            language=language,
-            patterns=patterns,
-            hits=hits,
-            outcomes=call.outcomes,
-            classifier=classifier,
-            score=score,
-            failed=failure,
             doors=call.translation_checks,
-            evidence=(
-                None if _CONTEXT_FIELDS(context) == _EMPTY_CONTEXT else replace(context, at=0.0)
-            ),
+            evidence=_record_context(self.context, decision),
             history=call.evidence if has_shown_history else None,
             target=None if plan is None else plan.targets[0].name,
         )
+        if is_tier_decided or not call.is_unread:
+            record = self._add_text_findings(record, is_tier_decided=is_tier_decided)
         return record if prompt.is_plain_text else _add_rare_fields(record, prompt)
 
     def _make_rule_context(self) -> RuleContext:
@@ -172,8 +145,10 @@ class DecisionRecorder(msgspec.Struct):
         classifier = router.find_classifier(call.key)
         return RuleContext(call, router.rules.patterns, self.context, classifier)
 
-    def _read_text(self, *, is_tier_decided: bool) -> _TextFindings:
-        """Return what the text shows.
+    def _add_text_findings(
+        self, record: DecisionRecord, *, is_tier_decided: bool
+    ) -> DecisionRecord:
+        """Add what the text shows.
 
         Mostly the decision has read the text before. If a call names its model or tier, nothing
         decides the tier, and this method reads no further than the decision did.
@@ -206,17 +181,27 @@ class DecisionRecorder(msgspec.Struct):
                     score = call.score(classifier)
                 except ScoreError as error:
                     failure = str(error)
-        return signals, language, pattern_digests, hits, version, score, failure
+        return replace(
+            record,
+            signals=signals,
+            language=language,
+            patterns=pattern_digests,
+            hits=hits,
+            outcomes=call.outcomes,
+            classifier=version,
+            score=score,
+            failed=failure,
+        )
 
 
 def _add_rare_fields(record: DecisionRecord, prompt: Prompt) -> DecisionRecord:
     """Add the fields that only few calls have."""
-    tools, omitted_count = _fit_names(prompt.tools) if prompt.tools else ((), 0)
+    if prompt.tools:
+        tools, omitted_count = _fit_names(prompt.tools)
+        record = replace(record, tools=tools, more_tools=omitted_count)
     return replace(
         record,
         tool_loop=prompt.tool_loop,
-        tools=tools,
-        more_tools=omitted_count,
         forced_tool=prompt.forced_tool,
         hosted_tools=prompt.hosted_tools,
         images=prompt.images,
@@ -244,6 +229,13 @@ def _fit_names(tools: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
             fitting_names.append(name)
         return tuple(fitting_names), len(names) - len(fitting_names)
     return names, 0
+
+
+def _record_context(context: DecisionContext, decision: Decision | None) -> DecisionContext | None:
+    """Return the context without its time, with the terms of the dial; None if nothing is left."""
+    if decision is not None and decision.dial_terms is not None:
+        return replace(context, at=0.0, dial=decision.dial_terms)
+    return None if _CONTEXT_FIELDS(context) == _EMPTY_CONTEXT else replace(context, at=0.0)
 
 
 def _record_scope(key: Key) -> RecordedScope | None:

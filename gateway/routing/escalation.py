@@ -49,16 +49,7 @@ def decide_escalation(
     add_step: TraceWriter,
 ) -> EscalateMode:
     """Return what the gateway does about faults of the answer, and trace it if it is set."""
-    mode, source = find_setting(
-        "escalate",
-        guard=bounds.escalate,
-        header=call.options.escalate,
-        choice=choice,
-        choice_value=None if choice is None else choice.escalate,
-        key=call.key,
-        key_value=call.key.escalate,
-        default=default,
-    )
+    mode, source = find_setting("escalate", bounds.escalate, call, choice, default)
     if mode == "off" or dialect.operation != _GENERATE:
         return "off"
     obstacle = _find_obstacle(mode, call, bounds, open_tier)

@@ -8,7 +8,7 @@ again.
 
 from gateway.core.decision_context import Session
 from gateway.core.target import TIERS, Tier
-from gateway.core.turn_evidence import EvidenceRise
+from gateway.core.turn_evidence import EvidenceRise, TurnEvidence
 from gateway.routing.classify import TraceWriter, restate_confidence
 from gateway.routing.cost_aware import MAX_TURNS_BELOW
 from gateway.routing.features import Features
@@ -19,48 +19,49 @@ from gateway.routing.switch_cost import TierSelection
 _RULED_REASON = "a rule names the tier"
 
 
+def find_new_evidence(
+    call: Features,
+    bounds: GuardBounds,
+    session: Session | None,
+    add_step: TraceWriter,
+    *,
+    raises: bool,
+) -> "EvidenceTurn | None":
+    """Return the evidence that no earlier call has counted; None if the history shows none.
+
+    It raises the call only if `raises` is True; otherwise only rules read it. A call that a client
+    sends again shows nothing new.
+    """
+    last_rise = None if session is None else session.rise
+    if last_rise is not None and last_rise.chars == call.prompt.chars:
+        return None
+    items = call.evidence
+    return EvidenceTurn(call, bounds, last_rise, items, add_step, raises=raises) if items else None
+
+
 class EvidenceTurn:
     """The evidence of one call, and the rise that it causes."""
 
-    __slots__ = (
-        "_add_step",
-        "_bounds",
-        "_call",
-        "_items",
-        "_last_rise",
-        "_raises",
-        "is_shown",
-        "rise",
-    )
+    __slots__ = ("_add_step", "_bounds", "_call", "_items", "_last_rise", "_raises", "rise")
 
     def __init__(
         self,
         call: Features,
         bounds: GuardBounds,
-        session: Session | None,
+        last_rise: EvidenceRise | None,
+        items: tuple[TurnEvidence, ...],
         add_step: TraceWriter,
         *,
-        is_read: bool,
         raises: bool,
     ) -> None:
-        """Read the evidence if `is_read` is True; let it raise the call only if `raises` is True.
-
-        Without `raises`, only rules read the evidence. A call that a client sends again shows
-        nothing new.
-        """
         self._call, self._bounds, self._add_step = call, bounds, add_step
-        self._raises = raises
-        self._last_rise = None if session is None else session.rise
-        is_sent_again = self._last_rise is not None and self._last_rise.chars == call.prompt.chars
-        self._items = call.evidence if is_read and not is_sent_again else ()
-        self.is_shown = bool(self._items)
-        """True if the history shows evidence that no earlier call has counted."""
+        self._last_rise, self._items, self._raises = last_rise, items, raises
         self.rise: EvidenceRise | None = None
         """The rise that begins with the call. If a rise continues, its turns count from zero
         again."""
 
     def raise_selection(self, selection: TierSelection, session_tier: Tier | None) -> TierSelection:
-        """Raise a selection, for shown evidence, to the tier above its conversation's, or its own.
+        """Raise a selection to the tier above its conversation's, or above its own.
 
         `session_tier` is None if the conversation has no tier that counts.
         """

@@ -38,6 +38,8 @@ _LOW, _HIGH = 0.5, 0.8
 
 type TierTokens = tuple[int, ...]
 """The expected tokens of an answer by tier, reasoning tokens included."""
+type TierRates = tuple[float | None, ...]
+"""The rate of output by tier, in USD per million; None for a tier that the lab does not have."""
 type TierCosts = tuple[float | None, ...]
 """The expected cost of an answer by tier, in USD; None for a tier that the lab does not have."""
 type TierWeights = tuple[float | None, ...]
@@ -128,12 +130,25 @@ def find_quality(
     if recorded is not None and recorded.lab != lab.name:
         recorded = None
     tokens = own_traffic.find_tokens(lab.name) if recorded is None else recorded.tokens
-    costs = find_costs(lab, timestamp, tokens)
+    rates = _find_rates(lab, timestamp)
     if recorded is not None and recorded.price is not None:
-        return CallQuality(share, source, costs, recorded)
-    reference = own_traffic.reference
+        return CallQuality(share, source, _compute_costs(rates, tokens), recorded)
+    return _make_quality(share, source, lab.name, rates, tokens, own_traffic.reference)
+
+
+@lru_cache(maxsize=256)
+def _make_quality(
+    share: float,
+    source: str,
+    lab: str,
+    rates: TierRates | None,
+    tokens: TierTokens,
+    reference: ReferenceSet | None,
+) -> CallQuality:
+    """Return the quality of calls at a lab with these rates, which rarely change."""
+    costs = _compute_costs(rates, tokens)
     price = None if costs is None else find_quality_price(costs, share, reference)
-    terms = DialTerms(lab.name, tokens, price, reference is not None)
+    terms = DialTerms(lab, tokens, price, reference is not None)
     return CallQuality(share, source, costs, terms)
 
 
@@ -144,21 +159,36 @@ def find_costs(
 
     None if a price is not known, or if no tier is cheaper than another.
     """
-    costs: list[float | None] = []
-    for tier, tokens in zip(TIERS, tokens_by_tier, strict=True):
-        targets = lab.tiers.get(tier, ())
+    return _compute_costs(_find_rates(lab, timestamp), tokens_by_tier)
+
+
+def _find_rates(lab: Lab, timestamp: float) -> TierRates | None:
+    """Return the rate of output of each tier's first target at a time; None if one is unknown."""
+    rates: list[float | None] = []
+    for tier in TIERS:
+        targets = lab.tiers.get(tier)
         if not targets:
-            costs.append(None)
+            rates.append(None)
             continue
         price = targets[0].price
         if price is not None and (price.later or price.hours):
             price = price.find_standard(timestamp)
-        rate = None if price is None else price.rates.output
+        rate = None if price is None else price.rates.output_float
         if rate is None:
             return None
-        costs.append(float(rate) * tokens / 1e6)
-    known_costs = {cost for cost in costs if cost is not None}
-    return tuple(costs) if len(known_costs) > 1 else None
+        rates.append(rate)
+    return tuple(rates)
+
+
+def _compute_costs(rates: TierRates | None, tokens_by_tier: TierTokens) -> TierCosts | None:
+    """Return the output cost of an answer by tier; None if no tier is cheaper than another."""
+    if rates is None:
+        return None
+    costs = tuple(
+        None if rate is None else rate * tokens / 1e6
+        for rate, tokens in zip(rates, tokens_by_tier, strict=True)
+    )
+    return costs if len({cost for cost in costs if cost is not None}) > 1 else None
 
 
 def estimate_worth(score: Score) -> Worth:
@@ -295,8 +325,18 @@ def load_shipped_reference() -> ReferenceSet:
 
 def _choose(worth: Worth, weights: TierWeights, price: float) -> int:
     """Return the tier that is worth most at a price of quality; the cheapest if several tie."""
-    known_weights = [(weight, tier) for tier, weight in enumerate(weights) if weight is not None]
     if price == math.inf:
-        return min([(weight, -worth[tier], tier) for weight, tier in known_weights])[-1]
-    values = [(price * weight - worth[tier], weight, tier) for weight, tier in known_weights]
-    return min(values)[-1]
+        return min(
+            [
+                (weight, -worth[tier], tier)
+                for tier, weight in enumerate(weights)
+                if weight is not None
+            ]
+        )[-1]
+    return min(
+        [
+            (price * weight - worth[tier], weight, tier)
+            for tier, weight in enumerate(weights)
+            if weight is not None
+        ]
+    )[-1]

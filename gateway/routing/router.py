@@ -23,7 +23,7 @@ from gateway.routing.call_setting import find_setting
 from gateway.routing.classifier import heuristic
 from gateway.routing.classify import classify
 from gateway.routing.escalation import OpenTier, decide_escalation
-from gateway.routing.evidence_rise import EvidenceTurn
+from gateway.routing.evidence_rise import EvidenceTurn, find_new_evidence
 from gateway.routing.features import Features
 from gateway.routing.model_name import RequestedModel
 from gateway.routing.plan import PlanKey
@@ -124,15 +124,9 @@ def decide(
         return msgspec.structs.replace(decision, arm=format_arms(rule_context.arms)), plan
     strategy = bounds.conversation or call.key.conversation or router.conversation
     is_open = requested_model.tier is None and strategy not in _FIXED
-    evidence = EvidenceTurn(
-        call,
-        bounds,
-        context.seat,
-        trace.add,
-        is_read=is_open and call.has_history and (router.evidence or router.rules.reads_evidence),
-        raises=router.evidence,
-    )
-    session_affinity = selection = choice = seat_arm = classified = None
+    evidence = session_affinity = selection = choice = seat_arm = classified = None
+    if is_open and call.has_history and (router.evidence or router.rules.reads_evidence):
+        evidence = find_new_evidence(call, bounds, context.seat, trace.add, raises=router.evidence)
     if context.seat is not None:
         session_affinity = SessionAffinity(
             router.catalogue, strategy, router.upgrade_threshold,
@@ -152,20 +146,22 @@ def decide(
         seat_arm = None if selection is None else context.seat.arm
     if selection is None and requested_model.tier is None:
         choice = _find_choice(router.rules.choices, rule_context)
-    if rule_steps := rule_context.list_steps():
-        trace.add_steps(rule_steps)
+    trace.add_steps(rule_context.list_steps())
     if selection is None:
         selection = _select_tier(
             router, rule_context, requested_model, choice, context, bounds, trace
         )
         classified = selection[-1]
-        if evidence.is_shown:
+        if evidence is not None:
             selection = evidence.raise_selection(
                 selection, None if session_affinity is None else session_affinity.tier
             )
         if session_affinity is not None:
             selection, choice = session_affinity.weigh(
-                selection, choice, trace.add, has_evidence=evidence.rise is not None
+                selection,
+                choice,
+                trace.add,
+                has_evidence=evidence is not None and evidence.rise is not None,
             )
     lab, tier, model, source, rule, verdict = selection
     plan_request = lab, tier, model, source == "pin"
@@ -176,7 +172,7 @@ def decide(
             router.catalogue, plan_request, call, requested_model, dialect, bounds, trace.add
         )
     switch = account = None
-    rise = evidence.rise
+    rise = None if evidence is None else evidence.rise
     if session_affinity is not None:
         rise = rise or session_affinity.continue_rise(tier)
         plan, switch, account = session_affinity.apply_to_plan(lab, tier, plan, trace.add)
@@ -191,13 +187,22 @@ def decide(
         model=model,
         rule=rule,
         arm=seat_arm or format_arms(rule_context.arms),
-        guards=bounds.names if bounds.steps else (),
         confidence=None if verdict is None or source == "seat" else verdict.confidence,
         classified_tier=None if verdict is None else verdict.tier,
         score=None if verdict is None else verdict.score,
         thresholds=None if verdict is None else verdict.thresholds,
         dial_terms=None if classified is None else classified.dial_terms,
         family=requested_model.family,
+        complete=complete,
+        escalate=decide_escalation(
+            router.escalate, call, dialect, bounds, choice, open_tier, trace.add
+        ),
+        trace=trace,
+    )
+    # In two steps, as more than 15 keywords at once take three times as long (see `TextSignals`).
+    decision = msgspec.structs.replace(
+        decision,
+        guards=bounds.names if bounds.steps else (),
         switch=switch,
         account=account,
         turns_below=0 if session_affinity is None else session_affinity.turns_below,
@@ -206,11 +211,6 @@ def decide(
         no_cache=bounds.no_cache,
         cache=bounds.cache,
         no_judge=bounds.no_judge,
-        complete=complete,
-        escalate=decide_escalation(
-            router.escalate, call, dialect, bounds, choice, open_tier, trace.add
-        ),
-        trace=trace,
     )
     return decision, plan
 
@@ -218,7 +218,7 @@ def decide(
 def _keep_session(
     router: Router,
     session_affinity: SessionAffinity,
-    evidence: EvidenceTurn,
+    evidence: EvidenceTurn | None,
     rule_context: RuleContext,
     requested_model: RequestedModel,
     context: DecisionContext,
@@ -227,7 +227,7 @@ def _keep_session(
 ) -> TierSelection | None:
     """Return the selection of a conversation that stays, or that evidence raises; else None."""
     session = session_affinity.staying_session
-    if session is None or not evidence.is_shown:
+    if session is None or evidence is None:
         return session_affinity.keep_session(trace.add)
     ruled_selection = None
     choice = _find_choice(router.rules.choices, rule_context)
@@ -281,16 +281,7 @@ def _add_last_steps(
     """Return what the gateway does if the answer breaks off; add that and the balance of equals."""
     if balance_steps := list_balance_steps(plan):
         trace.add_steps(balance_steps)
-    complete, source = find_setting(
-        "complete",
-        guard=bounds.complete,
-        header=call.options.complete,
-        choice=choice,
-        choice_value=None if choice is None else choice.complete,
-        key=call.key,
-        key_value=call.key.complete,
-        default=router.complete,
-    )
+    complete, source = find_setting("complete", bounds.complete, call, choice, router.complete)
     if complete != "off":
         trace.add("complete", source, complete)
     return complete

@@ -111,7 +111,7 @@ def _find_failures(last_step: _Step, messages: Iterator[PastMessage]) -> TurnEvi
     """Find a call that failed repeatedly, or several failed steps in a row."""
     if not last_step.failed_ids:
         return None
-    failure_counts = Counter[Signature]()
+    failure_counts: Counter[Signature] = Counter()
     last_failures: set[Signature] | None = None
     failed_steps, is_unbroken = 0, True
     for step in _read_steps(last_step, messages):
@@ -132,7 +132,8 @@ def _find_failures(last_step: _Step, messages: Iterator[PastMessage]) -> TurnEvi
 
 def _read_steps(last_step: _Step, messages: Iterator[PastMessage]) -> Iterator[_Step]:
     """Yield the steps of the tool loop, from the last one back to a user's words."""
-    step, results = last_step, list[PastResult]()
+    results: list[PastResult] = []
+    step = last_step
     for message in messages:
         if message.speaker == "user":
             if message.text:

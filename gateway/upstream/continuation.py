@@ -83,7 +83,8 @@ async def complete_response(
 
 async def iterate_buffered(response: UpstreamResponse) -> AsyncGenerator[bytes]:
     """Yield what `complete_response` has read, a few whole frames at once: a client may be slow."""
-    batch, size, all_frames = list[bytes](), 0, sse.split_frames(response.first_bytes)
+    batch: list[bytes] = []
+    size, all_frames = 0, sse.split_frames(response.first_bytes)
     for frame_count, frame in enumerate(all_frames, 1):
         batch.append(frame)
         size += len(frame)
@@ -152,7 +153,8 @@ def _get_account_key(candidate: Candidate) -> tuple[str, str]:
 
 async def _read_stream(response: UpstreamResponse) -> Problem | None:
     """Hold all of a stream; return the problem that broke it off, or None."""
-    parts, size = list[bytes](), 0
+    parts: list[bytes] = []
+    size = 0
     try:
         async with contextlib.aclosing(iterate_frames(response, get_inspector(response))) as source:
             async for data in source:

@@ -136,7 +136,9 @@ def _read_number(value: Object, name: str) -> Json:
 
 def _read_turns(value: Object) -> tuple[tuple[CanonicalTurn, ...], tuple[LostMember, ...]]:
     """Return the system prompt and the messages as turns, and what is lost of them."""
-    reader, lead, turns = ContentReader(), list[CanonicalTurn](), list[CanonicalTurn]()
+    reader = ContentReader()
+    lead: list[CanonicalTurn] = []
+    turns: list[CanonicalTurn] = []
     system, messages = value.get("system"), value["messages"]
     if system:
         parts = reader.read_parts(system, "system")

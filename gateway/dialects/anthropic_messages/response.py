@@ -225,7 +225,8 @@ def unfold(whole: bytes, with_usage: bool) -> bytes:  # noqa: ARG001, FBT001 - u
 
 def _split_block(block: Object) -> tuple[Object, list[Object]]:
     """Return the start of a block and its deltas; blocks of other types come whole."""
-    begun, deltas = dict(block), list[Object]()
+    begun = dict(block)
+    deltas: list[Object] = []
     for name, kind in _DELTA_MEMBERS.get(block["type"], ()):
         if block.get(name):
             begun[name] = ""

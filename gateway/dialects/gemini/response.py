@@ -79,7 +79,8 @@ def _read_answer(body: bytes) -> tuple[list[Object], GeminiStreamFacts, Problem 
 def decode_response(body: bytes) -> list[Event]:
     """Decode a whole answer, as a stream of its chunks. Never raises: no answer is a Failed."""
     chunks, _, problem = _read_answer(body)
-    reader, out = ChunkReader(), list[Event]()
+    reader = ChunkReader()
+    out: list[Event] = []
     try:
         for chunk in chunks:
             (reader.take if problem is None else reader.take_facts)(chunk, out)

@@ -75,10 +75,11 @@ def _select_end_signs(lower_text: bytes, words: bytes) -> bytes:
         cut_words.append(lower_text[shape.rfind(b" ", 0, _HEAD_CHARS) + 1 : _HEAD_CHARS])
     if shape[tail_start] == _LETTER_BYTE:
         if shape[tail_start - 1] == _LETTER_BYTE:
-            cut_words.append(lower_text[tail_start:].translate(_LETTER_TABLE).partition(b" ")[0])
+            tail_word_end = shape.find(b" ", tail_start)
+            cut_words.append(lower_text[tail_start : tail_word_end if tail_word_end > 0 else None])
         else:
             tail_words += 1
-    cut_word_signs = bytes(map(WORD_SIGNS.get, cut_words, _ZEROS))
+    cut_word_signs = bytes([WORD_SIGNS.get(word, 0) for word in cut_words])
     return words[:head_words] + words[len(words) - tail_words :] + cut_word_signs
 
 

@@ -7,7 +7,6 @@ value of each.
 from binascii import crc_hqx
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from itertools import repeat
 from math import log1p
 
 import msgspec
@@ -26,7 +25,8 @@ NUMBER_NAMES: tuple[str, ...] = (
     "ends in a question",
 )  # fmt: skip
 """The names of a text's numbers, in their order."""
-_SENTENCE_ENDS = (". ", ".\n", "? ", "! ")
+_SENTENCE_ENDS = (". ", "? ", "! ")
+_LAST_SENTENCE_END = ".\n"
 
 
 class TextFeatures(msgspec.Struct, frozen=True):
@@ -40,13 +40,16 @@ class TextFeatures(msgspec.Struct, frozen=True):
 
 def read_features(scan: TextScan, signals: TextSignals) -> TextFeatures:
     """Return the features of a scanned text."""
-    hashes = [*map(crc_hqx, scan.tokens, repeat(0))]
+    hashes = scan.facts.list_hashes()
     places = {*hashes, *map(crc_hqx, scan.tokens[1:], hashes)}
     return TextFeatures(places, _list_numbers(scan.excerpt, signals))
 
 
 def _list_numbers(excerpt: str, signals: TextSignals) -> tuple[float, ...]:
-    sentences = 1 + sum(map(excerpt.count, _SENTENCE_ENDS))
+    line_breaks, sentences = 0, 1 + sum(map(excerpt.count, _SENTENCE_ENDS))
+    if "\n" in excerpt:
+        line_breaks = excerpt.count("\n")
+        sentences += excerpt.count(_LAST_SENTENCE_END)
     return (
         log1p(signals.words),
         log1p(signals.numbers),
@@ -62,7 +65,7 @@ def _list_numbers(excerpt: str, signals: TextSignals) -> tuple[float, ...]:
         signals.counting,
         signals.options > 0,
         min(signals.questions, 4),
-        log1p(excerpt.count("\n")),
+        log1p(line_breaks),
         log1p(sentences),
         log1p(signals.words / sentences),
         excerpt.rstrip().endswith("?"),

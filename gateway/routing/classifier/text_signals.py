@@ -167,8 +167,8 @@ class TextScan:
     __slots__ = (
         "__weakref__",
         "_digit_count",
-        "_facts",
         "_lower_text",
+        "_mark_kinds",
         "_marks",
         "_option_count",
         "_phrase_hits",
@@ -177,6 +177,7 @@ class TextScan:
         "_unspaced_runs",
         "_word_kinds",
         "excerpt",
+        "facts",
         "pasted_code",
         "text",
         "tokens",
@@ -194,19 +195,20 @@ class TextScan:
         marks_and_digits = raw.translate(None, _PROSE_BYTES)
         self._marks = marks = marks_and_digits.translate(None, tokenizer.DIGITS)
         """All bytes but letters, digits and spaces."""
+        self._mark_kinds = mark_kinds = {*marks}
         self._digit_count = len(marks_and_digits) - len(marks)
         self._unspaced_runs: list[str] = []
         self._phrase_kinds = b""
         is_ascii = len(raw) == len(lower_text)
-        self.tokens, self._facts = (
-            vocabulary.read_tokens(raw, marks)
+        self.tokens, self.facts = (
+            vocabulary.read_tokens(raw, mark_kinds)
             if is_ascii and not self._option_count
             else _read_tokens(self.excerpt)
         )
         """The words, numbers and marks of the text to read, in order, and their facts."""
         if is_ascii:
             # Bytes are enough here: a word that is in no list never becomes a string.
-            facts = self._facts
+            facts = self.facts
             if self._option_count:
                 facts = vocabulary.find_text_facts(raw.translate(_LETTER_TABLE).split())
             self._word_kinds = facts.kinds
@@ -234,7 +236,7 @@ class TextScan:
         if self.excerpt is not text or not text.isascii():
             return detect_language(text)
         lower_text = text.lower().encode() if self._option_count else self._raw
-        return detect_from_signs(lower_text, self._facts.language_signs) or detect_language(text)
+        return detect_from_signs(lower_text, self.facts.language_signs) or detect_language(text)
 
     def signals(self) -> TextSignals:
         """Return all signals of the text."""
@@ -260,7 +262,7 @@ class TextScan:
             "\n" in lower_text and _contains_any(TRACES_WITH_LINE, lower_text)
         )
         code = self._measure_code(all_kinds.count(CODE), has_trace=trace)
-        number_count = None if self._option_count else self._facts.number_count
+        number_count = None if self._option_count else self.facts.number_count
         if number_count is None:
             number_count = len(raw.translate(_DIGIT_RUN_TABLE, b".,").split())
         unspaced_chars = sum(map(len, self._unspaced_runs)) if self._unspaced_runs else 0
@@ -269,15 +271,15 @@ class TextScan:
             word_count = shape.count(b" a") + shape.startswith(b"a")
         else:
             word_count = len(lower_text.split()) + unspaced_chars // 2
-        # With more than fifteen keyword arguments Python builds a dictionary first, which takes
-        # three times as long.
+        # If the arguments, with each keyword counted twice, are more than thirty, Python builds a
+        # dictionary first. That takes three times as long.
         return TextSignals(
             len(self.text),
             word_count,
-            options=self._option_count,
-            questions=self._marks.count(b"?") + (0 if is_ascii else lower_text.count("？")),
+            self._option_count,
+            self._marks.count(b"?") + (0 if is_ascii else lower_text.count("？")),
             numbers=number_count,
-            digits=self._digit_count / max(len(lower_text), 1),
+            digits=self._digit_count / (len(lower_text) or 1),
             code=code,
             maths=self._measure_maths(all_kinds.count(MATHS), code),
             proof_words=all_kinds.count(PROOF),
@@ -300,7 +302,7 @@ class TextScan:
         points = min(word_count, 3) + (4 if has_trace else 0)
         for token in PROGRAM_MARKS.intersection(self._phrase_hits) if self._phrase_hits else ():
             points += min(lower_text.count(token), 2)
-        if self._marks.translate(None, _NON_CODE_BYTES):
+        if not _CODE_MARKS.isdisjoint(self._mark_kinds):
             points += 4 if FENCE_MARK in lower_text else 0
             for token in TOKENS_WITH_MARK:
                 if token in lower_text:
@@ -311,7 +313,7 @@ class TextScan:
         """Return the strength of maths: six points are certainty, and words alone can give it."""
         lower_text, points = self._lower_text, word_count
         # In code, an operator is no sign of mathematics.
-        if self._marks.translate(None, _NON_OPERATOR_BYTES) and code < _MAX_CODE_FOR_EQUATIONS:
+        if code < _MAX_CODE_FOR_EQUATIONS and not _OPERATORS.isdisjoint(self._mark_kinds):
             points += len(_EQUATION.findall(lower_text))
         if "\\" in lower_text:
             points += len(_LATEX_COMMAND.findall(lower_text))
@@ -327,7 +329,9 @@ def _read_tokens(text: str) -> tuple[list[bytes], vocabulary.TextFacts]:
     """Return the tokens of a text, and their facts."""
     if text.isascii():
         lower_text = text.lower().encode()
-        return vocabulary.read_tokens(lower_text, lower_text.translate(None, tokenizer.PLAIN_BYTES))
+        return vocabulary.read_tokens(
+            lower_text, {*lower_text.translate(None, tokenizer.PLAIN_BYTES)}
+        )
     tokens = tokenizer.tokenize(text)
     return tokens, vocabulary.find_text_facts(tokens)
 
@@ -380,10 +384,10 @@ TOKENS_WITH_MARK = (
     "():", "();", ");\n", "{\n", "};", "#include", "function(", "=>", "->", "==", "!=", "&&",
     "+= ", "print(", "</", "select *",
 )  # fmt: skip
-_NON_CODE_BYTES = bytes({*range(256)} - {*b"(){}#=>&<*`"})
-"""All bytes except a few, of which each token with a mark has at least one."""
-_NON_OPERATOR_BYTES = bytes({*range(128)} - {*b"=^+*"})
-"""All bytes except a few, of which each equation has at least one."""
+_CODE_MARKS = frozenset(b"(){}#=>&<*`")
+"""Bytes of which each token with a mark has at least one."""
+_OPERATORS = frozenset((*b"=^+*", *range(128, 256)))
+"""Bytes of which each equation has at least one: × and the like are bytes above 127."""
 _PROSE_BYTES = b"abcdefghijklmnopqrstuvwxyz \n"
 _DIGIT_RUN_TABLE = bytes(48 if byte in b"0123456789" else 32 for byte in range(256))
 """A table for counting: with points and commas deleted, each number becomes a run of zeros."""

@@ -25,21 +25,22 @@ def tokenize(text: str) -> list[bytes]:
     return TOKEN.findall(text.lower().encode("utf-8", "surrogatepass"))
 
 
-def split_pieces(lower_text: bytes, marks: bytes) -> list[bytes]:
+def split_pieces(lower_text: bytes, marks: Iterable[int]) -> list[bytes]:
     """Return the tokens of ASCII text in lower case; a word and a number may share one piece.
 
-    `marks` are the bytes of the text that are neither letters nor digits, each once or more. Tokens
-    touch each other only at marks, and between words and numbers, which is rare. So a space at each
-    mark is quicker than a search.
+    `marks` are the bytes of the text that are neither letters nor digits nor spaces, each once.
+    Tokens touch each other only at marks, and between words and numbers, which is rare. So a space
+    at each mark is quicker than a search.
     """
-    for mark in {*marks}:
+    for mark in marks:
         lower_text = lower_text.replace(_MARK_BYTES[mark], _SPACED_MARKS[mark])
     return lower_text.split()
 
 
 def split_mixed(pieces: list[bytes], mixed_indexes: Iterable[int]) -> list[bytes]:
     """Return the tokens of a text from its pieces, and split those at `mixed_indexes` again."""
-    tokens, start = list[bytes](), 0
+    tokens: list[bytes] = []
+    start = 0
     for index in mixed_indexes:
         tokens += pieces[start:index]
         tokens += TOKEN.findall(pieces[index])

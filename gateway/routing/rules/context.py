@@ -71,6 +71,8 @@ class RuleContext(msgspec.Struct, dict=True):
 
     def list_steps(self) -> tuple[TraceStep, ...]:
         """List the trace lines of rules: the score they read, the arms, and the failed rules."""
+        if self.assessment is None and not self.arms and not self.failed_rules:  # the usual case
+            return ()
         steps: list[TraceStep] = []
         if self.assessment is not None:
             assessment = self.assessment
