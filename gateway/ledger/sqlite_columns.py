@@ -63,7 +63,8 @@ def _encode_column(name: str, values: Column) -> Column:
     first_value = values[0]
     kind = type(first_value)
     if kind in _ONE_FORM_TYPES and values.count(first_value) == len(values):
-        return [encode_value(name, first_value)] * len(values)
+        value = encode_value(name, first_value)
+        return values if value is first_value else [value] * len(values)
     if kind in _EMPTY_TEXTS and not any(values):
         return [_EMPTY_TEXTS[kind]] * len(values)
     if _is_unchanged(values):
@@ -83,6 +84,8 @@ def _is_unchanged(values: Sequence[Any]) -> bool:
 
 def encode_value(name: str, value: Any) -> Any:
     """Return a value as SQLite stores it: a list or an object as JSON, an amount as its digits."""
+    if value is None:
+        return None
     if isinstance(value, Decimal):
         digits = str(value)
         if len(digits) < _MAX_MONEY_LENGTH and digits.replace(".", "").isdecimal():
