@@ -63,8 +63,7 @@ def _encode_column(name: str, values: Column) -> Column:
     first_value = values[0]
     kind = type(first_value)
     if kind in _ONE_FORM_TYPES and values.count(first_value) == len(values):
-        value = encode_value(name, first_value)
-        return values if value is first_value else [value] * len(values)
+        return [encode_value(name, first_value)] * len(values)
     if kind in _EMPTY_TEXTS and not any(values):
         return [_EMPTY_TEXTS[kind]] * len(values)
     if _is_unchanged(values):
