@@ -122,7 +122,7 @@ def read_folder_id(folder: Path) -> str:
             file.flush()
             os.fsync(descriptor)
         temporary_path.rename(path)
-    return path.read_text().strip()
+    return path.read_bytes().strip().decode()
 
 
 def read_sizes(paths: list[Path]) -> Mapping[str, int]:

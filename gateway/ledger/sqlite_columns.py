@@ -59,42 +59,39 @@ class ColumnEncoder:
         return [*zip(*self.encode_columns(rows), strict=True)] if rows else []
 
 
-def _encode_column(name: str, values: Column) -> Column:
+def _encode_column(name: str, values: Sequence[Any]) -> Column:
     first_value = values[0]
     kind = type(first_value)
     if kind in _ONE_FORM_TYPES and values.count(first_value) == len(values):
         return [encode_value(name, first_value)] * len(values)
     if kind in _EMPTY_TEXTS and not any(values):
         return [_EMPTY_TEXTS[kind]] * len(values)
-    if _is_unchanged(values):
-        return values
-    return [encode_value(name, value) for value in values]
-
-
-def _is_unchanged(values: Sequence[Any]) -> bool:
-    """True if SQLite stores all values of a column unchanged."""
     kinds = set(map(type, values)) - _UNCHANGED_TYPES
-    if kinds == {str}:
-        return "\0" not in "".join(filter(None, values))
-    if kinds == {int}:
-        return bool(max(map(abs, filter(None, values)), default=0) < MAX_COUNT)
-    return not kinds
+    if not kinds:
+        return values
+    if kinds == {str} and "\0" not in "".join(filter(None, values)):
+        return values
+    if kinds == {int} and max(map(abs, filter(None, values)), default=0) < MAX_COUNT:
+        return values
+    if kinds == {Decimal}:
+        texts = [None if value is None else str(value) for value in values]
+        known_texts = [*filter(None, texts)]
+        if (
+            "".join(known_texts).replace(".", "").isdecimal()
+            and max(map(len, known_texts)) < _MAX_MONEY_LENGTH
+        ):
+            return texts
+    return [encode_value(name, value) for value in values]
 
 
 def encode_value(name: str, value: Any) -> Any:
     """Return a value as SQLite stores it: a list or an object as JSON, an amount as its digits."""
     if value is None:
         return None
-    if isinstance(value, Decimal):
-        digits = str(value)
-        if len(digits) < _MAX_MONEY_LENGTH and digits.replace(".", "").isdecimal():
-            return digits
-    elif isinstance(value, DecisionRecord):
+    if isinstance(value, DecisionRecord):
         text = jsonio.dumps(value).decode()
         if "\\u0000" not in text:
             return text
-    elif _is_unchanged((value,)):
-        return value
     storable = make_storable(name, value)
     if isinstance(storable, Decimal):
         return format(storable, "f")
