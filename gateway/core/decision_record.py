@@ -45,7 +45,7 @@ class RecordedOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     quality: float | None = None
 
 
-class DecisionRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class DecisionRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """The facts that a decision rested on, beside the configuration and other fields of the row."""
 
     operation: str = "generate"

@@ -42,7 +42,7 @@ _MIN_GOOD_SCORE = 0.5
 """The score below which an answer counts as bad."""
 
 
-class IntentRow(msgspec.Struct, frozen=True, tag="intent", tag_field="kind"):
+class IntentRow(msgspec.Struct, frozen=True, gc=False, tag="intent", tag_field="kind"):
     """A request to come, written to disk first: a crash leaves a trace of the possible bill."""
 
     id: str
@@ -73,7 +73,9 @@ class IntentRow(msgspec.Struct, frozen=True, tag="intent", tag_field="kind"):
     price: str | None = None
 
 
-class AttemptRow(msgspec.Struct, frozen=True, kw_only=True, tag="attempt", tag_field="kind"):
+class AttemptRow(
+    msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="attempt", tag_field="kind"
+):
     """A request to a provider that gave no answer, or none that the client got.
 
     The final row describes the one that did.
@@ -104,7 +106,7 @@ class AttemptRow(msgspec.Struct, frozen=True, kw_only=True, tag="attempt", tag_f
     """The most USD that it may have cost beyond `cost`, which is unknown or not final."""
 
 
-class FinalRow(msgspec.Struct, frozen=True, tag="final", tag_field="kind"):
+class FinalRow(msgspec.Struct, frozen=True, gc=False, tag="final", tag_field="kind"):
     """The one final row of a call. None means unknown, never zero. Times are in seconds.
 
     States: `settled`: the provider reported its usage. `estimated`: the client got an answer, and

@@ -74,15 +74,14 @@ def read_batches(
 
 def _read_lines(path: Path, offset: int) -> Iterator[list[bytes]]:
     """Yield whole lines without their ends; a line without an end is left for later."""
-    pending_chunks: list[bytes] = []
-    with path.open("rb", buffering=0) as file:
+    with path.open("rb", buffering=_READ_BYTES) as file:
         file.seek(offset)
-        while chunk := file.read(_READ_BYTES):
-            pending_chunks.append(chunk)
-            if b"\n" in chunk:
-                *lines, remainder = b"".join(pending_chunks).split(b"\n")
-                pending_chunks = [remainder]
-                yield lines
+        # Not `split` of what is read: it looks at the bytes one by one.
+        while lines := file.readlines(_READ_BYTES):
+            if not lines[-1].endswith(b"\n"):
+                yield [line[:-1] for line in lines[:-1]]
+                return
+            yield [line[:-1] for line in lines]
 
 
 def _split_ranges(first_count: int, count: int) -> Iterator[slice]:
@@ -123,7 +122,7 @@ def read_folder_id(folder: Path) -> str:
             file.flush()
             os.fsync(descriptor)
         temporary_path.rename(path)
-    return path.read_text().strip()
+    return path.read_bytes().strip().decode()
 
 
 def read_sizes(paths: list[Path]) -> Mapping[str, int]:
@@ -159,20 +158,18 @@ def make_storable(name: str, value: Any) -> Any:
 
 
 def _add_row(batch: RowBatch, line: bytes) -> None:
-    is_end = line == _CLOSED_LINE or line.startswith(END_PREFIX)
-    match None if is_end else decode_row(line):
-        case FinalRow(at=at) as row if 0 <= at < _MAX_TIMESTAMP:
-            batch.entries.append(row)
-        case AttemptRow(at=at) as row if 0 <= at < _MAX_TIMESTAMP:
-            batch.attempts.append(row)
-        case RepriceRow() as row:
-            batch.reprices.append(row)
-        case FeedbackRow() as row:
-            batch.feedback.append(row)
-        case IntentRow():  # another program wrote it
-            pass
-        case _:
-            batch.skipped += not is_end
+    row = decode_row(line)
+    if isinstance(row, FinalRow) and 0 <= row.at < _MAX_TIMESTAMP:
+        batch.entries.append(row)
+    elif isinstance(row, AttemptRow) and 0 <= row.at < _MAX_TIMESTAMP:
+        batch.attempts.append(row)
+    elif isinstance(row, RepriceRow):
+        batch.reprices.append(row)
+    elif isinstance(row, FeedbackRow):
+        batch.feedback.append(row)
+    # Another program may have written an intent in another way.
+    elif not (isinstance(row, IntentRow) or line == _CLOSED_LINE or line.startswith(END_PREFIX)):
+        batch.skipped += 1
 
 
 def _is_money(value: Decimal) -> bool:

@@ -59,7 +59,7 @@ _MIGRATION_LOCK_WAIT = "SET LOCAL lock_timeout = '5s'"
 _QUERY_CONNECTIONS = 2
 """The maximum number of connections for queries; a feed has one of its own."""
 _LIST_COLUMNS = frozenset({"tags", "dropped", "guards"})
-_, _, _INSERT_REPRICE, _INSERT_FEEDBACK, _INSERT_DAMAGE = build_inserts("%s")
+_, _INSERT_REPRICE, _INSERT_FEEDBACK, _INSERT_DAMAGE = build_inserts("%s")
 _INSERT_CRASHED = build_insert("entries", ("seq", *ENTRY_COLUMNS), "%s") + "(id, at) DO NOTHING"
 _INSERT_ATTEMPT = build_insert("failures", ATTEMPT_COLUMNS, "%s") + "(id, attempt, at) DO NOTHING"
 _ID_PLACE = ENTRY_COLUMNS.index("id")

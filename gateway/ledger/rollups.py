@@ -216,8 +216,12 @@ class Rollups:
         """
         mark = self._sql.placeholder
         end = int(now // QUARTER_SECONDS) - QUARTERS_PER_DAY
-        row = connection.execute("SELECT next_start FROM rollup_check").fetchone()
-        start = max(int(row[0]), end - _MAX_CHECKED_QUARTERS)
+        row = connection.execute(
+            "SELECT next_start, (SELECT min(at) FROM entries) FROM rollup_check"
+        ).fetchone()
+        # No question asks for sums of a time before the first call.
+        first_start = end if row[1] is None else int(row[1] // QUARTER_SECONDS)
+        start = max(int(row[0]), end - _MAX_CHECKED_QUARTERS, first_start)
         if start >= end:
             return 0
         periods = [Period(by_day=False, start=start, version=0)]

@@ -62,14 +62,13 @@ DAMAGE_COLUMNS: Final = ("v", "id", "segment", "problem", "first", "last", "sinc
 """Columns of `gaps`: the fields of a DamagedRow."""
 
 
-def build_inserts(placeholder: str) -> tuple[str, str, str, str, str]:
-    """Return statements that store an entry (`seq` last), attempt, reprice, feedback and damage.
+def build_inserts(placeholder: str) -> tuple[str, str, str, str]:
+    """Return statements that store an attempt, a reprice, feedback and a damage.
 
-    `placeholder` stands for a value. A call's own row replaces recovery's row, and a later price or
-    feedback replaces an earlier one. Every other existing row stays.
+    `placeholder` stands for a value. A later price or feedback replaces an earlier one. Every other
+    existing row stays.
     """
     return (
-        build_insert("entries", (*ENTRY_COLUMNS, "seq"), placeholder) + ENTRY_CONFLICT_CLAUSE,
         build_insert("failures", ATTEMPT_COLUMNS, placeholder) + "(id, attempt) DO NOTHING",
         build_insert("reprices", REPRICE_COLUMNS, placeholder)
         + f"(id) DO UPDATE SET {_build_assignments(REPRICE_COLUMNS)}"

@@ -587,8 +587,10 @@ class SqlStore(ABC):
         folder_id = read_folder_id(folder)
         changed_rows = 0
         with self.open_feeder() as connection:
-            self._reconcile_segments(connection, folder_id, list(segment_sizes))
             fed_sizes = self._read_offsets(connection, folder_id)
+            if fed_sizes.keys() != segment_sizes.keys():
+                self._reconcile_segments(connection, folder_id, list(segment_sizes))
+                fed_sizes = self._read_offsets(connection, folder_id)
             for path in paths:
                 size, offset = segment_sizes.get(path.name, 0), fed_sizes.get(path.name, 0)
                 if size == offset:

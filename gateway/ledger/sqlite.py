@@ -42,6 +42,7 @@ from gateway.ledger.sqlite_columns import (
     ENTRY_ENCODER,
     FEEDBACK_ENCODER,
     REPRICE_ENCODER,
+    Column,
     encode_value,
 )
 from gateway.ledger.sqlite_damage import GarbledValueError, Identity
@@ -171,10 +172,8 @@ class SqliteStore(SqlStore):
             return
         file = sqlite_damage.read_identity(self.path)
         try:
-            connection, file = self._take_kept_connection() or self._connect_feeder()
+            connection = self._take_kept_connection(file) or self._connect_feeder()
             try:
-                connection.execute("PRAGMA synchronous = NORMAL")
-                connection.execute(_WAL_SIZE_LIMIT)
                 yield connection
             except BaseException:
                 connection.close()  # an open transaction is rolled back
@@ -189,13 +188,12 @@ class SqliteStore(SqlStore):
         A damaged file is set aside, and the new one is fed at once.
         """
         changed_rows = self._feed_with_retries(folder)
-        file = self.read_identity()
-        if changed_rows is None and (
-            self._ingest_state.rebuilding or file != self._file_fed_by_others
-        ):
-            with self.open_writer() as connection:
-                self._set_rebuilding(rebuilding=_is_rebuilding(connection))
-            self._file_fed_by_others = file
+        if changed_rows is None:
+            file = self.read_identity()
+            if self._ingest_state.rebuilding or file != self._file_fed_by_others:
+                with self.open_writer() as connection:
+                    self._set_rebuilding(rebuilding=_is_rebuilding(connection))
+                self._file_fed_by_others = file
         return changed_rows
 
     def _feed_with_retries(self, folder: Path, tries_left: int = _MAX_FEED_TRIES) -> int | None:
@@ -353,19 +351,27 @@ class SqliteStore(SqlStore):
             saved = _EXACT_CONTEXT.subtract(baseline or _ZERO, compared_cost)
         return [*group_values, cost, wasted, estimate, baseline, saved, reserved]
 
-    def _connect_feeder(self) -> tuple[sqlite3.Connection, Identity | None]:
-        """Open a connection for later feeds of any thread. Return it with its file's identity."""
-        # Read first: if another file is there by then, the next feed notices.
-        file = sqlite_damage.read_identity(self.path)
-        return sqlite_damage.connect(self.path, shared=True), file
+    def _connect_feeder(self) -> sqlite3.Connection:
+        """Open a connection for later feeds of any thread."""
+        connection = sqlite_damage.connect(self.path, shared=True)
+        try:
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute(_WAL_SIZE_LIMIT)
+        except sqlite3.Error:
+            connection.close()
+            raise
+        return connection
 
-    def _take_kept_connection(self) -> tuple[sqlite3.Connection, Identity | None] | None:
-        """Return the kept connection, unless another file is at the path by now."""
+    def _take_kept_connection(self, file: Identity | None) -> sqlite3.Connection | None:
+        """Return the kept connection, unless it is one to another file than that at the path."""
         with self._lock:
             kept_connection, self._kept_connection = self._kept_connection, None
-        if kept_connection is None or kept_connection[1] == sqlite_damage.read_identity(self.path):
-            return kept_connection
-        kept_connection[0].close()
+        if kept_connection is None:
+            return None
+        connection, kept_file = kept_connection
+        if kept_file == file:
+            return connection
+        connection.close()
         return None
 
     def _keep_or_close(self, connection: sqlite3.Connection, file: Identity | None) -> None:
@@ -521,44 +527,54 @@ def _insert_entries(
     seq: int,
     yield_to_calls: Callable[[], object],
 ) -> int:
-    """Store entries with their numbers, with rests in between. Return how many rows changed.
+    """Store entries with their numbers, with rests in between. Return how many rows changed."""
+    changed_rows = start = 0
+    count = len(entries)
+    columns = [*ENTRY_ENCODER.encode_columns(entries, yield_to_calls), range(seq, seq + count)]
+    for row_count in _STATEMENT_ROWS:
+        end = count - (count - start) % row_count
+        if end > start:
+            part = [column[start:end] for column in columns]
+            changed_rows += _insert_columns(connection, part, row_count, yield_to_calls)
+        start = end
+    return changed_rows
+
+
+def _insert_columns(
+    connection: sqlite3.Connection,
+    columns: Sequence[Column],
+    row_count: int,
+    yield_to_calls: Callable[[], object],
+) -> int:
+    """Store encoded entries, `row_count` in a statement. Return how many rows changed.
 
     Binding the values one by one is most of the cost of a row, and in a busy moment most values
     are the same in all rows. So a column with one value is bound once for many rows.
     """
-    changed_rows, count = 0, len(entries)
-    columns = [*ENTRY_ENCODER.encode_columns(entries, yield_to_calls), range(seq, seq + count)]
-    bulk_count = count - count % _BULK_ROWS
-    if bulk_count:
-        bulk_columns = [column[:bulk_count] for column in columns]
-        common_flags = tuple(
-            [
-                column[0] == column[-1] and column.count(column[0]) == bulk_count
-                for column in bulk_columns
-            ]
-        )
-        common_values = [column[0] for column in compress(bulk_columns, common_flags)]
-        varying_columns = [
-            column
-            for column, is_common in zip(bulk_columns, common_flags, strict=True)
-            if not is_common
+    changed_rows, count = 0, len(columns[0])
+    common_flags = tuple(
+        [
+            row_count > 1 and column[0] == column[-1] and column.count(column[0]) == count
+            for column in columns
         ]
-        values = [*chain.from_iterable(zip(*varying_columns, strict=True))]
-        sql, width = _build_bulk_insert(common_flags, _BULK_ROWS), len(varying_columns) * _BULK_ROWS
-        for offset in range(0, len(values), width):
-            yield_to_calls()
-            changed_rows += connection.execute(
-                sql, common_values + values[offset : offset + width]
-            ).rowcount
-    if bulk_count < count:
-        rows = zip(*[column[bulk_count:] for column in columns], strict=True)
-        changed_rows += connection.executemany(_INSERT_ENTRY, rows).rowcount
+    )
+    common_values = [column[0] for column in compress(columns, common_flags)]
+    varying_columns = [
+        column for column, is_common in zip(columns, common_flags, strict=True) if not is_common
+    ]
+    values = [*chain.from_iterable(zip(*varying_columns, strict=True))]
+    sql, width = _build_bulk_insert(common_flags, row_count), len(varying_columns) * row_count
+    for offset in range(0, len(values), width):
+        yield_to_calls()
+        changed_rows += connection.execute(
+            sql, common_values + values[offset : offset + width]
+        ).rowcount
     return changed_rows
 
 
 @lru_cache(64)
 def _build_bulk_insert(common_flags: tuple[bool, ...], row_count: int) -> str:
-    """Build the entry statement of `build_inserts` for many rows that share some columns.
+    """Build a statement that stores entries which share some columns.
 
     It takes the values of the shared columns first, then those of the others row by row.
     """
@@ -604,12 +620,10 @@ def _read_version(connection: sqlite3.Connection) -> int:
     return version
 
 
-_INSERT_ENTRY, _INSERT_ATTEMPT, _INSERT_REPRICE, _INSERT_FEEDBACK, _INSERT_DAMAGE = build_inserts(
-    "?"
-)
+_INSERT_ATTEMPT, _INSERT_REPRICE, _INSERT_FEEDBACK, _INSERT_DAMAGE = build_inserts("?")
 
-# Each statement releases the interpreter, and must get it back from the thread that serves calls.
-# One statement for many rows does so once.
-_BULK_ROWS = 64
+_STATEMENT_ROWS = (64, 8, 1)
+"""The entries in a statement, as many as there are. Each statement releases the interpreter, and
+must get it back from the thread that serves calls."""
 
 _parse_basis = jsonio.make_reader(DecisionRecord)

@@ -6,13 +6,14 @@ So rows are encoded column by column: a column with one value is encoded once.
 
 from collections.abc import Callable, Sequence
 from decimal import Decimal
-from operator import attrgetter
 from typing import Any
 
 import msgspec
+from msgspec.structs import astuple
 
 from gateway.core import jsonio
 from gateway.core.decision_record import DecisionRecord
+from gateway.core.ledger_rows import AttemptRow, DamagedRow, FeedbackRow, FinalRow, RepriceRow
 from gateway.ledger.ingest import MAX_COUNT, make_storable
 from gateway.ledger.schema import (
     ATTEMPT_COLUMNS,
@@ -24,20 +25,21 @@ from gateway.ledger.schema import (
 
 type Column = Sequence[object]
 
-_ROWS_BETWEEN_RESTS = 64
 _MAX_MONEY_LENGTH = 40
 _ONE_FORM_TYPES = frozenset({str, int, bool, type(None)})
 """Types whose equal values are stored alike. Equal amounts may differ in their digits."""
 _UNCHANGED_TYPES = frozenset({float, bool, type(None)})
 """Types whose values SQLite stores unchanged."""
+_EMPTY_TEXTS: dict[type, str] = {tuple: "[]", dict: "{}"}
+"""The stored form of empty lists and objects, as most are."""
 
 
 class ColumnEncoder:
-    """Encodes rows of one kind."""
+    """Encodes rows of one kind: `names` are its columns, in order, which are all of its fields."""
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, kind: type[msgspec.Struct], names: Sequence[str]) -> None:
+        self._fields = kind.__struct_fields__
         self._names = names
-        self._get_values = attrgetter(*names)
 
     def encode_columns(
         self, rows: Sequence[msgspec.Struct], yield_to_calls: Callable[[], object] = int
@@ -46,53 +48,47 @@ class ColumnEncoder:
 
         The encoder calls `yield_to_calls` before each piece of work.
         """
-        value_rows: list[tuple[object, ...]] = []
-        for offset in range(0, len(rows), _ROWS_BETWEEN_RESTS):
+        columns: dict[str, Column] = {}
+        for field, values in zip(self._fields, zip(*map(astuple, rows), strict=True), strict=True):
             yield_to_calls()
-            value_rows += map(self._get_values, rows[offset : offset + _ROWS_BETWEEN_RESTS])
-        columns: list[Column] = []
-        for name, values in zip(self._names, zip(*value_rows, strict=True), strict=True):
-            yield_to_calls()
-            columns.append(_encode_column(name, values))
-        return columns
+            columns[field] = _encode_column(field, values)
+        return [columns[name] for name in self._names]
 
     def encode_rows(self, rows: Sequence[msgspec.Struct]) -> list[tuple[object, ...]]:
         """Return the encoded values of each row."""
         return [*zip(*self.encode_columns(rows), strict=True)] if rows else []
 
 
-_EMPTY_TEXTS: dict[type, str] = {tuple: "[]", dict: "{}"}
-"""The stored form of empty lists and objects, as most are."""
-
-
-def _encode_column(name: str, values: Column) -> Column:
-    kinds = set(map(type, values))
-    if kinds <= _UNCHANGED_TYPES:
-        return values
+def _encode_column(name: str, values: Sequence[Any]) -> Column:
     first_value = values[0]
-    if kinds <= _ONE_FORM_TYPES and values.count(first_value) == len(values):
+    kind = type(first_value)
+    if kind in _ONE_FORM_TYPES and values.count(first_value) == len(values):
         return [encode_value(name, first_value)] * len(values)
-    if len(kinds) == 1 and kinds <= _EMPTY_TEXTS.keys() and not any(values):
-        return [_EMPTY_TEXTS[type(first_value)]] * len(values)
+    if kind in _EMPTY_TEXTS and not any(values):
+        return [_EMPTY_TEXTS[kind]] * len(values)
+    kinds = set(map(type, values)) - _UNCHANGED_TYPES
+    if not kinds:
+        return values
+    if kinds == {str} and "\0" not in "".join(filter(None, values)):
+        return values
+    if kinds == {int} and max(map(abs, filter(None, values)), default=0) < MAX_COUNT:
+        return values
+    if kinds == {Decimal}:
+        texts = [None if value is None else str(value) for value in values]
+        known_texts = [*filter(None, texts)]
+        if (
+            "".join(known_texts).replace(".", "").isdecimal()
+            and max(map(len, known_texts)) < _MAX_MONEY_LENGTH
+        ):
+            return texts
     return [encode_value(name, value) for value in values]
 
 
 def encode_value(name: str, value: Any) -> Any:
     """Return a value as SQLite stores it: a list or an object as JSON, an amount as its digits."""
-    kind = type(value)
-    if (
-        value is None
-        or kind is float
-        or kind is bool
-        or (kind is str and "\0" not in value)
-        or (kind is int and -MAX_COUNT < value < MAX_COUNT)
-    ):
-        return value
-    if kind is Decimal:
-        digits = str(value)
-        if len(digits) < _MAX_MONEY_LENGTH and "E" not in digits and value.is_finite():
-            return digits
-    elif kind is DecisionRecord:
+    if value is None:
+        return None
+    if isinstance(value, DecisionRecord):
         text = jsonio.dumps(value).decode()
         if "\\u0000" not in text:
             return text
@@ -102,8 +98,8 @@ def encode_value(name: str, value: Any) -> Any:
     return jsonio.dumps(storable).decode() if isinstance(storable, list | dict) else storable
 
 
-ENTRY_ENCODER = ColumnEncoder(ENTRY_COLUMNS)
-ATTEMPT_ENCODER = ColumnEncoder(ATTEMPT_COLUMNS)
-REPRICE_ENCODER = ColumnEncoder(REPRICE_COLUMNS)
-FEEDBACK_ENCODER = ColumnEncoder(FEEDBACK_COLUMNS)
-DAMAGE_ENCODER = ColumnEncoder(DAMAGE_COLUMNS)
+ENTRY_ENCODER = ColumnEncoder(FinalRow, ENTRY_COLUMNS)
+ATTEMPT_ENCODER = ColumnEncoder(AttemptRow, ATTEMPT_COLUMNS)
+REPRICE_ENCODER = ColumnEncoder(RepriceRow, REPRICE_COLUMNS)
+FEEDBACK_ENCODER = ColumnEncoder(FeedbackRow, FEEDBACK_COLUMNS)
+DAMAGE_ENCODER = ColumnEncoder(DamagedRow, DAMAGE_COLUMNS)

@@ -320,9 +320,9 @@ def test_rows_stored_in_bulk_equal_rows_stored_one_by_one(
 ) -> None:
     lines = [encode_row(entry(**members)) for members in rows * times]
     stored = []
-    for together in (2, 3, sqlite._BULK_ROWS, len(lines) + 1):
+    for statement_rows in ((2, 1), (3, 1), sqlite._STATEMENT_ROWS, (1,)):
         with TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sqlite, "_BULK_ROWS", together)
+            patch.setattr(sqlite, "_STATEMENT_ROWS", statement_rows)
             folder = Path(name)
             (folder / "a.jsonl").write_bytes(b"".join(lines))
             store = SqliteStore(f"sqlite:///{folder}/ledger.db")
