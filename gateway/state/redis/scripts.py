@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from gateway.state.redis.client import RedisClient
+from gateway.state.redis.commands import begin_command, finish_command
 from gateway.state.redis.replies import RedisError, Reply
 from gateway.state.redis.server_connection import ServerConnection
 
@@ -64,19 +65,28 @@ class ScriptRunner(RedisClient):
 
         The client calls the script by its hash, and sends the source if the server lacks it.
         """
-        words = (b"%d" % len(keys), *keys, argument)
-        answer = await self.execute_raw(keys[0], b"EVALSHA", script.sha, *words)
+        command = finish_command(_begin_call(script, keys), argument)
+        answer = await self.execute_encoded(keys[0], command)
         if not isinstance(answer, RedisError):
             return answer
         if answer.code != "NOSCRIPT":
             raise self.handle_error(keys[0], answer)
-        return await self.execute(keys[0], b"EVAL", script.source, *words)
+        return await self.execute(
+            keys[0], b"EVAL", script.source, b"%d" % len(keys), *keys, argument
+        )
 
 
 def list_script_commands() -> frozenset[bytes]:
     """Return the commands that the scripts call."""
     sources = [path.read_bytes() for path in Path(__file__).parent.glob("*.lua")]
     return frozenset(name for source in sources for name in _CALLED_COMMAND.findall(source))
+
+
+@lru_cache(maxsize=4096)
+def _begin_call(script: Script, keys: tuple[bytes, ...]) -> bytes:
+    """Return the words of a call by hash before its argument: they are the same for each call."""
+    words = (b"EVALSHA", script.sha, b"%d" % len(keys), *keys)
+    return begin_command(len(words) + 1, words)
 
 
 @lru_cache(maxsize=4096)
