@@ -81,16 +81,27 @@ class RedisClient:
         """Send a command and return the answer, even an error. Raises StoreUnavailable."""
         return self.execute_encoded(key, encode_command(*words))
 
-    async def execute_encoded(self, key: bytes, command: bytes) -> Answer:
-        """Send an encoded command and return the answer, even an error. Raises StoreUnavailable."""
+    def execute_encoded(self, key: bytes, command: bytes) -> Coroutine[Any, Any, Answer]:
+        """Send an encoded command, and return its answer to await, even an error.
+
+        An open connection takes the command before this returns, so that a caller can send several
+        commands and then await them. Awaiting raises StoreUnavailable.
+        """
         connection = self.find_open(key)
-        if connection is None:
+        sent = None if connection is None else connection.send(command)
+        return self._finish(key, command, sent)
+
+    async def _finish(
+        self, key: bytes, command: bytes, sent: asyncio.Future[Answer] | None
+    ) -> Answer:
+        """Return the answer to a command; send it first if no connection was open."""
+        if sent is None:
             self._require_alive()
         try:
-            if connection is None:
+            if sent is None:
                 async with asyncio.timeout(self._deadline):
                     return await self._servers.execute(key, command)
-            answer = await connection.send(command)
+            answer = await sent
             if isinstance(answer, RedisError) and self._servers.is_redirect(answer):
                 async with asyncio.timeout(self._deadline):
                     return await self._servers.follow_redirects(command, answer)
@@ -123,8 +134,8 @@ class RedisClient:
             self._health.spawn(self._execute_unawaited(key, command), at_once=True)
         else:
             answer = connection.send(command)
+            self._health.tasks.add(answer)
             answer.add_done_callback(partial(self._take_unawaited_answer, key, command))
-            self._health.track(answer)
 
     async def drain(self) -> None:
         """Wait until the commands of `send_nowait` are answered or lost, and probes have ended."""
@@ -139,6 +150,7 @@ class RedisClient:
     def _take_unawaited_answer(
         self, key: bytes, command: bytes, answer: asyncio.Future[Answer]
     ) -> None:
+        self._health.tasks.discard(answer)
         if answer.cancelled() or answer.exception() is not None:
             self._mark_lost(key)
         elif isinstance(error := answer.result(), RedisError):
