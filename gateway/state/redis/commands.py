@@ -3,18 +3,27 @@
 A command travels as these bytes alone: a client sends the same bytes again after a redirection.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from typing import cast
+
+from hiredis import pack_command
+
+# The stubs allow only tuples of one item.
+_pack = cast("Callable[[tuple[bytes, ...]], bytes]", pack_command)
+_EMPTY_WORD = b"$0\r\n\r\n"
 
 
 def encode_command(*words: bytes) -> bytes:
     """Return a command as bytes for a server."""
-    return begin_command(len(words), words)
+    return _pack(words)
 
 
-def begin_command(count: int, words: Sequence[bytes]) -> bytes:
-    """Return the first words of a command of `count` words; `finish_command` adds the last one."""
-    encoded = [b"$%d\r\n%b\r\n" % (len(word), word) for word in words]
-    return b"*%d\r\n%b" % (count, b"".join(encoded))
+def begin_command(*words: bytes) -> bytes:
+    """Return the first words of a command that has one more; `finish_command` adds it.
+
+    Commands that differ only in their last word share them.
+    """
+    return _pack((*words, b"")).removesuffix(_EMPTY_WORD)
 
 
 def finish_command(beginning: bytes, word: bytes) -> bytes:

@@ -99,8 +99,7 @@ def list_script_commands() -> frozenset[bytes]:
 @lru_cache(maxsize=4096)
 def _begin_call(script: Script, keys: tuple[bytes, ...]) -> bytes:
     """Return the words of a call by hash before its argument: they are the same for each call."""
-    words = (b"EVALSHA", script.sha, b"%d" % len(keys), *keys)
-    return begin_command(len(words) + 1, words)
+    return begin_command(b"EVALSHA", script.sha, b"%d" % len(keys), *keys)
 
 
 @lru_cache(maxsize=4096)

@@ -1,8 +1,8 @@
 """One connection to one server: it sends commands at once, and answers come back in order.
 
 No call waits for a connection. All commands of one iteration of the event loop are one write.
-hiredis parses answers; the streams of asyncio and redis-py's connection around it take another 25
-functions for each answer (docs/design/speed.md).
+hiredis packs commands and parses answers; the streams of asyncio and redis-py's connection around
+it take another 25 functions for each answer (docs/design/speed.md).
 """
 
 import asyncio
