@@ -108,10 +108,11 @@ class HeldDemands(msgspec.Struct, frozen=True):
         if not micro_usd:
             return 0
         reserved: dict[tuple[bool, str], int] = {}
-        for demand in (*self.demands, *self.shared_demands):
-            if demand.is_hard_money:
-                counter = demand.all_tenants, demand.field
-                reserved[counter] = reserved.get(counter, 0) + demand.amount
+        for demands in (self.demands, self.shared_demands):
+            for demand in demands:
+                if demand.kind == "usd" and demand.is_hard_money:
+                    counter = demand.all_tenants, demand.field
+                    reserved[counter] = reserved.get(counter, 0) + demand.amount
         return max(0, micro_usd - min(reserved.values(), default=micro_usd))
 
 

@@ -84,11 +84,6 @@ class _LeasedCounter:
         """The amount that calls have reserved since the last look, and their number."""
         self.recent: deque[tuple[int, int]] = deque(maxlen=_TICKS)
 
-    def end_lease(self) -> None:
-        if self.lease is not None:
-            self.ended_leases.append(self.lease)
-            self.lease = None
-
 
 class Leases:
     """The leases of this gateway.
@@ -121,22 +116,22 @@ class Leases:
         self._clock = clock
         self._numbers = count(1)
         self._counters: dict[tuple[Owner, str], _LeasedCounter] = {}
+        self._current_leases: set[_Lease] = set()
+        """The leases that calls may draw from. Each settlement asks if there is one."""
+        self._unsent_leases: dict[_Lease, tuple[Owner, str]] = {}
+        """The leases with calls that Redis has not split off, each with its counter."""
         self._lock = asyncio.Lock()
         """Held while the gateway reports drawn calls to Redis. It settles a call after that."""
 
     @property
     def has_lease(self) -> bool:
         """True if a counter has a lease."""
-        return any(counter.lease is not None for counter in self._counters.values())
+        return bool(self._current_leases)
 
     @property
     def has_drawn_calls(self) -> bool:
         """Return True if Redis has not heard of all calls that were served from leases."""
-        return any(
-            lease.drawn_calls
-            for counter in self._counters.values()
-            for lease in _list_leases(counter)
-        )
+        return bool(self._unsent_leases)
 
     def record(self, tenant: str, demands: Sequence[CounterDemand]) -> None:
         """Record that a call has reserved money; counters of end users are never leased."""
@@ -174,6 +169,7 @@ class Leases:
         for lease, demand in zip(leases, demands, strict=True):
             lease.left -= demand.amount
             lease.drawn_calls.append(_UnsentCall(call_id, now + lifetime, demand.amount))
+            self._unsent_leases[lease] = demand.owner(tenant), demand.field
         self.record(tenant, demands)
         return True
 
@@ -195,18 +191,18 @@ class Leases:
         """
         for (counter_owner, _), counter in self._counters.items():
             if counter_owner == owner:
-                counter.end_lease()
+                self._end_lease(counter)
                 for lease in counter.ended_leases:
                     lease.drawn_calls.clear()
+                    self._unsent_leases.pop(lease, None)
 
     async def flush(self) -> None:
         """Tell Redis of all calls that were served from leases. Raises StoreUnavailable."""
         if not self.has_drawn_calls:
             return
         async with self._lock:
-            for (owner, field), counter in list(self._counters.items()):
-                for lease in _list_leases(counter):
-                    await self._flush_lease(owner, field, lease)
+            for lease, (owner, field) in list(self._unsent_leases.items()):
+                await self._flush_lease(owner, field, lease)
 
     async def renew(self) -> None:
         """Take leases of busy counters, replace those that end, and return those of idle ones."""
@@ -222,7 +218,7 @@ class Leases:
             if lease is not None and (
                 not is_busy or lease.left < amount // 4 or now >= lease.ends_at - _RENEWAL_SECONDS
             ):
-                counter.end_lease()
+                self._end_lease(counter)
             with suppress(StoreUnavailable):
                 await self._return_ended(owner, field, counter)
                 if is_busy and counter.lease is None:
@@ -235,7 +231,7 @@ class Leases:
         try:
             await self.flush()
             for (owner, field), counter in list(self._counters.items()):
-                counter.end_lease()
+                self._end_lease(counter)
                 await self._return_ended(owner, field, counter)
         finally:
             if self._book is not None:
@@ -266,6 +262,7 @@ class Leases:
             lease.amount = lease.left = grant.amount
             lease.epoch = grant.epoch
             counter.lease = lease
+            self._current_leases.add(lease)
         else:
             self._end_record(lease)
 
@@ -277,6 +274,13 @@ class Leases:
             await self._store.settle_all(owner or "", [(lease.id, None, 0)], (owner is None,))
             counter.ended_leases.remove(lease)
             self._end_record(lease)
+
+    def _end_lease(self, counter: _LeasedCounter) -> None:
+        """Let no more calls draw from the lease of a counter, if it has one."""
+        if counter.lease is not None:
+            self._current_leases.discard(counter.lease)
+            counter.ended_leases.append(counter.lease)
+            counter.lease = None
 
     def _end_record(self, lease: _Lease) -> None:
         if lease.record is not None and self._book is not None:
@@ -290,8 +294,4 @@ class Leases:
             batch = [DrawnCall(one.id, one.ends_at + offset, one.amount) for one in unsent_calls]
             await self._store.draw(owner, lease.id, field, batch, lease.epoch, now)
             del lease.drawn_calls[: len(batch)]
-
-
-def _list_leases(counter: _LeasedCounter) -> list[_Lease]:
-    """Return the leases of a counter that are not returned."""
-    return [*counter.ended_leases, *([] if counter.lease is None else [counter.lease])]
+        self._unsent_leases.pop(lease, None)

@@ -47,7 +47,7 @@ from gateway.limits.counters import (
 )
 from gateway.limits.leases import LEASE_SECONDS
 from gateway.limits.window import Window
-from gateway.state.eager_gather import gather_eagerly
+from gateway.state.eager_gather import await_sent
 from gateway.state.errors import StoreUnavailable
 from gateway.state.redis.health import DEADLINE_SECONDS
 from gateway.state.redis.replies import Reply
@@ -231,8 +231,9 @@ class RedisCounters:
                     for id, tokens, micro_usd in batch
                 ]
             )
-            for all_tenants in scopes:
-                await self._scripts.run(_SETTLE_SCRIPT, None if all_tenants else tenant, rows)
+            owners = [None if all_tenants else tenant for all_tenants in scopes]
+            running = [self._scripts.run(_SETTLE_SCRIPT, owner, rows) for owner in owners]
+            await await_sent(*running)
 
     async def claim_user(
         self, tenant: str, key: str, user: str, window: Window, max_users: int, now: float
@@ -296,13 +297,15 @@ class RedisCounters:
     async def _admit(self, request: AdmissionRequest, now: float, extends: int) -> Answer:
         if not request.demands:
             return PASSED
-        demands = [demand for option in request.options for demand in option]
+        options = request.options
+        demands = [demand for option in options for demand in option]
         if max([demand.amount for demand in demands]) > MAX_NUMBER:
             request = _clamp_amounts(request)
+            options = request.options
         owner_scopes = {*request.held_scopes, *[demand.all_tenants for demand in demands]}
         if len(owner_scopes) == 1:
             owner = None if True in owner_scopes else request.tenant
-            return await self._admit_for_owner(request, owner, now, extends)
+            return await self._admit_for_owner(request, options, owner, now, extends)
         if request.fallbacks:
             return await self._admit_by_option(request, now, extends)
         return await self._admit_option(request, request.demands, now, extends)
@@ -340,29 +343,33 @@ class RedisCounters:
         If one owner refuses, give back what the other has granted. No caller waits for that: the
         server runs it before later commands of this connection.
         """
-        shared_request = _select_demands(request, demands, all_tenants=True)
-        own_request = _select_demands(request, demands, all_tenants=False)
-        if own_request is None or shared_request is None:
-            if shared_request is not None:
-                return await self._admit_for_owner(shared_request, None, now, extends)
-            if own_request is not None:
-                return await self._admit_for_owner(own_request, request.tenant, now, extends)
+        shared_demands = tuple([demand for demand in demands if demand.all_tenants])
+        own_demands = tuple([demand for demand in demands if not demand.all_tenants])
+        has_shared = bool(shared_demands) or True in request.held_scopes
+        has_own = bool(own_demands) or False in request.held_scopes
+        if not (has_own and has_shared):
+            if has_shared:
+                return await self._admit_for_owner(request, (shared_demands,), None, now, extends)
+            if has_own:
+                return await self._admit_for_owner(
+                    request, (own_demands,), request.tenant, now, extends
+                )
             return PASSED
-        own_answer, shared_answer, *_ = await gather_eagerly(
-            self._admit_for_owner(own_request, request.tenant, now, extends),
-            self._admit_for_owner(shared_request, None, now, extends),
+        shared_answer, own_answer = await await_sent(
+            self._admit_for_owner(request, (shared_demands,), None, now, extends),
+            self._admit_for_owner(request, (own_demands,), request.tenant, now, extends),
         )
         if isinstance(shared_answer, Admitted) and isinstance(own_answer, Admitted):
             warnings = (*shared_answer.warnings, *own_answer.warnings)
             rates = (*shared_answer.rates, *own_answer.rates)
             return Admitted(warnings, rates=rates) if warnings or rates else PASSED
         rates = tuple[RateState, ...]()
-        for owner, owner_request, answer in (
-            (None, shared_request, shared_answer),
-            (request.tenant, own_request, own_answer),
+        for owner, owner_demands, answer in (
+            (None, shared_demands, shared_answer),
+            (request.tenant, own_demands, own_answer),
         ):
             if isinstance(answer, Admitted):
-                self._release(owner_request, owner, answer)
+                self._release(request, owner_demands, owner, answer)
                 rates += tuple([state.give_back() for state in answer.rates])
             elif isinstance(answer, Refusal):
                 rates += answer.rates
@@ -371,34 +378,72 @@ class RedisCounters:
             return msgspec.structs.replace(merged, rates=rates)
         return merged
 
-    def _release(self, request: AdmissionRequest, owner: Owner, answer: Admitted) -> None:
+    def _release(
+        self,
+        request: AdmissionRequest,
+        demands: Sequence[CounterDemand],
+        owner: Owner,
+        answer: Admitted,
+    ) -> None:
         """Give back what an owner has granted to a call."""
         warned_fields = [demand.field for demand in answer.warnings]
         ends_hold = 0 if (owner is None) in request.held_scopes else 1
-        argument = _encode((request.id, ends_hold, request.demands, warned_fields))
+        argument = _encode((request.id, ends_hold, demands, warned_fields))
         self._scripts.tell_script(_RELEASE_SCRIPT, owner, argument)
 
-    async def _admit_for_owner(
-        self, request: AdmissionRequest, owner: Owner, now: float, extends: int
+    def _admit_for_owner(
+        self,
+        request: AdmissionRequest,
+        options: tuple[tuple[CounterDemand, ...], ...],
+        owner: Owner,
+        now: float,
+        extends: int,
+    ) -> Coroutine[Any, Any, Answer]:
+        """Take the demands of one option on the counters of one owner; return the answer to await.
+
+        If the epoch of the owner is known, this sends the request before it returns. The second
+        option belongs to the first of `request.fallbacks`, and so on.
+        """
+        needs_epoch = True in [demand.needs_seed for option in options for demand in option]
+        # Nothing waits between this look and the sending on the same connection.
+        epoch = self._epochs.find(owner) if needs_epoch else ""
+
+        def send(epoch: str) -> Coroutine[Any, Any, Reply]:
+            argument = self._encode_request(request, options, owner, now, extends, epoch)
+            return self._scripts.run(_ADMIT_SCRIPT, owner, argument)
+
+        replying = None if epoch is None else send(epoch)
+        return self._read_answer(options, owner, now, send, replying)
+
+    async def _read_answer(
+        self,
+        options: tuple[tuple[CounterDemand, ...], ...],
+        owner: Owner,
+        now: float,
+        send: Callable[[str], Coroutine[Any, Any, Reply]],
+        replying: Coroutine[Any, Any, Reply] | None,
     ) -> Answer:
-        """Take the demands on the counters of one owner."""
-        needs_epoch = True in [demand.needs_seed for option in request.options for demand in option]
+        """Read the answer of an owner; send the request (again) once an epoch is opened."""
         for _ in range(_MAX_EPOCHS):
-            epoch = ""
-            if needs_epoch:
-                # Nothing waits between this look and the sending on the same connection.
-                epoch = self._epochs.find(owner) or await self._epochs.open(owner, now)
-            argument = self._encode_request(request, owner, now, extends, epoch)
-            reply = await self._scripts.run(_ADMIT_SCRIPT, owner, argument)
+            if replying is None:
+                replying = send(await self._epochs.open(owner, now))
+            reply = await replying
             if reply == 0:
                 return PASSED
             if reply != _OTHER_EPOCH:
-                return _parse_reply(request, reply)
-            await self._epochs.open(owner, now)
+                return _parse_reply(options, reply)
+            replying = None
+        await self._epochs.open(owner, now)
         raise StoreUnavailable
 
     def _encode_request(
-        self, request: AdmissionRequest, owner: Owner, now: float, extends: int, epoch: str
+        self,
+        request: AdmissionRequest,
+        options: tuple[tuple[CounterDemand, ...], ...],
+        owner: Owner,
+        now: float,
+        extends: int,
+        epoch: str,
     ) -> bytes:
         """Encode the arguments of the script for one owner."""
         lifetime_micros = max(0, round((request.expires_at - now) * _MICROS_PER_SECOND))
@@ -412,8 +457,8 @@ class RedisCounters:
                 lifetime_micros,
                 extends,
                 _HOLD_TTL_MICROS,
-                request.demands,
-                request.fallbacks,
+                options[0],
+                request.fallbacks if len(options) > 1 else (),
                 seeds,
                 epoch,
             )
@@ -422,16 +467,6 @@ class RedisCounters:
     def _script_time(self, now: float) -> int:
         """Return the time for scripts in microseconds; 0 is Redis's own clock."""
         return round(now * _MICROS_PER_SECOND) if self._uses_caller_clock else 0
-
-
-def _select_demands(
-    request: AdmissionRequest, demands: Sequence[CounterDemand], *, all_tenants: bool
-) -> AdmissionRequest | None:
-    """Return the request for the demands of all tenants, or of one; None if there are none."""
-    selected = tuple([demand for demand in demands if demand.all_tenants is all_tenants])
-    if not selected and all_tenants not in request.held_scopes:
-        return None
-    return msgspec.structs.replace(request, demands=selected, fallbacks=())
 
 
 def _clamp_amounts(request: AdmissionRequest) -> AdmissionRequest:
@@ -453,21 +488,21 @@ def _to_script_amount(value: int | None) -> int:
     return -1 if value is None else min(max(0, value), MAX_NUMBER)
 
 
-def _parse_reply(request: AdmissionRequest, reply: Reply) -> Answer:
+def _parse_reply(options: Sequence[Sequence[CounterDemand]], reply: Reply) -> Answer:
     """Read an answer that has a message. Raises StoreUnavailable if it is not in our format."""
     try:
         if isinstance(reply, list):  # an answer with rates
             answer_reply, states = reply
             rates = _decode_numbers(states)
             if answer_reply == 0:
-                return Admitted(rates=_parse_rates(request.demands, rates))
-            answer = _parse_answer(request, *_decode_numbers(answer_reply))
+                return Admitted(rates=_parse_rates(options[0], rates))
+            answer = _parse_answer(options, *_decode_numbers(answer_reply))
             if isinstance(answer, MissingCounter):
                 return answer
             return msgspec.structs.replace(
-                answer, rates=_parse_rates(request.options[answer.choice], rates)
+                answer, rates=_parse_rates(options[answer.choice], rates)
             )
-        return _parse_answer(request, *_decode_numbers(reply))
+        return _parse_answer(options, *_decode_numbers(reply))
     except (msgspec.MsgspecError, TypeError, ValueError, IndexError):  # no answer of our scripts
         raise StoreUnavailable from None
 
@@ -491,8 +526,9 @@ def _parse_rates(demands: Sequence[CounterDemand], numbers: list[int]) -> tuple[
     )
 
 
-def _parse_answer(request: AdmissionRequest, status: int, choice: int, *values: int) -> Answer:
-    options = request.options
+def _parse_answer(
+    options: Sequence[Sequence[CounterDemand]], status: int, choice: int, *values: int
+) -> Answer:
     if choice >= len(options):  # a stored answer to a request with more options
         return PASSED
     demands = options[choice]

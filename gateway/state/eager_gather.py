@@ -2,22 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any, overload
-
-
-@overload
-async def gather_eagerly[A, B](
-    first: Coroutine[Any, Any, A], second: Coroutine[Any, Any, B]
-) -> tuple[A, B, None, None]: ...
-
-
-@overload
-async def gather_eagerly[A, B, C, D](
-    first: Coroutine[Any, Any, A] | None,
-    second: Coroutine[Any, Any, B] | None,
-    third: Coroutine[Any, Any, C] | None,
-    fourth: Coroutine[Any, Any, D] | None,
-) -> tuple[A | None, B | None, C | None, D | None]: ...
+from typing import Any
 
 
 async def gather_eagerly[A, B, C, D](
@@ -46,6 +31,24 @@ async def gather_eagerly[A, B, C, D](
                 task.add_done_callback(_read_exception)
         raise
     return a, b, c, d
+
+
+async def await_sent[A](*requests: Coroutine[Any, Any, A]) -> list[A]:
+    """Await the answers to requests that are sent already; no task is needed for that.
+
+    If one fails, the later ones are awaited in the background, and their answers are dropped.
+    """
+    answers: list[A] = []
+    for index, request in enumerate(requests, 1):
+        try:
+            answers.append(await request)
+        except BaseException:
+            for later_request in requests[index:]:
+                loop = asyncio.get_running_loop()
+                task = asyncio.Task(later_request, loop=loop, eager_start=True)
+                task.add_done_callback(_read_exception)
+            raise
+    return answers
 
 
 def _read_exception(task: asyncio.Task[Any]) -> None:

@@ -33,20 +33,20 @@ PAIR = AdmissionRequest(id="c1", tenant="default", demands=(WIDE, NEED), expires
 
 
 def test_the_store_reads_the_answers_of_its_scripts() -> None:
-    assert _parse_reply(ASK, _encode((0, 0, 0, 1))) == Admitted((NEED,))
-    assert _parse_reply(ASK, _encode((0, 1, 1, 0, 1))) == Admitted((), 1, (NEED,))
-    assert _parse_reply(ASK, _encode((0, 2, 1, 0, 1))) == Admitted()
-    assert _parse_reply(ASK, _encode((1, 0, 0, 1, 2_500_000, 0, -1))) == Refusal(NEED, 2.5)
+    assert _parse_reply(ASK.options, _encode((0, 0, 0, 1))) == Admitted((NEED,))
+    assert _parse_reply(ASK.options, _encode((0, 1, 1, 0, 1))) == Admitted((), 1, (NEED,))
+    assert _parse_reply(ASK.options, _encode((0, 2, 1, 0, 1))) == Admitted()
+    assert _parse_reply(ASK.options, _encode((1, 0, 0, 1, 2_500_000, 0, -1))) == Refusal(NEED, 2.5)
     busy = Refusal(NEED, 1.0, busy=True, left=7)
-    assert _parse_reply(ASK, _encode((1, 0, 0, 1, 1_000_000, 1, 7))) == busy
-    assert _parse_reply(ASK, _encode((1, 0, 0, 1, -1, 0, 0))) == Refusal(NEED, left=0)
+    assert _parse_reply(ASK.options, _encode((1, 0, 0, 1, 1_000_000, 1, 7))) == busy
+    assert _parse_reply(ASK.options, _encode((1, 0, 0, 1, -1, 0, 0))) == Refusal(NEED, left=0)
     spent = Refusal(LOWER, None, 1, (NEED,), left=3)
-    assert _parse_reply(ASK, _encode((1, 1, 1, 0, 1, 1, -1, 0, 3))) == spent
+    assert _parse_reply(ASK.options, _encode((1, 1, 1, 0, 1, 1, -1, 0, 3))) == spent
     early = MissingCounter(NEED, (), 0.5, may_lack_calls=True)
-    assert _parse_reply(ASK, _encode((2, 0, 500_000, 1))) == early
+    assert _parse_reply(ASK.options, _encode((2, 0, 500_000, 1))) == early
     soon_after = MissingCounter(NEED, may_lack_calls=True)
-    assert _parse_reply(ASK, _encode((2, 0, -3_599_999_999, 1))) == soon_after
-    assert _parse_reply(ASK, _encode((2, 0, -3_600_000_000, 1))) == MissingCounter(NEED)
+    assert _parse_reply(ASK.options, _encode((2, 0, -3_599_999_999, 1))) == soon_after
+    assert _parse_reply(ASK.options, _encode((2, 0, -3_600_000_000, 1))) == MissingCounter(NEED)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_the_store_reads_the_answers_of_its_scripts() -> None:
 def test_an_unknown_answer_counts_as_an_unavailable_store(reply: object) -> None:
     """The answer may come from a proxy or another program: nothing is counted."""
     with pytest.raises(StoreUnavailable):
-        _parse_reply(ASK, reply)  # type: ignore[arg-type]  # what may come
+        _parse_reply(ASK.options, reply)  # type: ignore[arg-type]  # what may come
 
 
 class Answers(ScriptRunner):

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.state.eager_gather import gather_eagerly
+from gateway.state.eager_gather import await_sent, gather_eagerly
 from gateway.state.errors import StoreUnavailable
 
 
@@ -54,6 +54,40 @@ async def test_a_second_failure_is_read_and_not_logged(unread_errors: list[objec
     with pytest.raises(StoreUnavailable):
         await gather_eagerly(fail(), fail())
     await asyncio.sleep(0)
+    assert unread_errors == []
+
+
+async def receive(answer: asyncio.Future[str]) -> str:
+    return await answer
+
+
+async def test_answers_to_sent_requests_come_in_the_order_of_the_requests() -> None:
+    answers = [asyncio.get_running_loop().create_future() for _ in range(2)]
+    awaiting = asyncio.create_task(await_sent(*map(receive, answers)))
+    await asyncio.sleep(0)
+    answers[1].set_result("second")
+    answers[0].set_result("first")
+    assert await awaiting == ["first", "second"]
+
+
+@pytest.mark.parametrize("is_cancelled", [True, False])
+async def test_a_failed_request_leaves_no_unread_error_of_the_later_ones(
+    *, is_cancelled: bool, unread_errors: list[object]
+) -> None:
+    answers = [asyncio.get_running_loop().create_future() for _ in range(2)]
+    awaiting = asyncio.create_task(await_sent(*map(receive, answers)))
+    await asyncio.sleep(0)
+    if is_cancelled:
+        awaiting.cancel()
+    else:
+        answers[0].set_exception(StoreUnavailable())
+    with pytest.raises(asyncio.CancelledError if is_cancelled else StoreUnavailable):
+        await awaiting
+    answers[1].set_exception(StoreUnavailable())
+    del answers
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
     assert unread_errors == []
 
 

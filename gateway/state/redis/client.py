@@ -5,11 +5,13 @@ probes it, and sends it no calls until a probe is answered.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 from gateway.state.errors import StoreUnavailable
+from gateway.state.redis.commands import encode_command
 from gateway.state.redis.health import CONNECT_SECONDS, DEADLINE_SECONDS, PROBE_SECONDS, RedisHealth
 from gateway.state.redis.replies import REDIRECT_CODES, Answer, RedisError, Reply
 from gateway.state.redis.server_connection import ServerConnection, describe_error
@@ -70,24 +72,39 @@ class RedisClient:
 
     async def execute(self, key: bytes, *words: bytes) -> Reply:
         """Send a command on a key and return the answer. Raises StoreUnavailable."""
-        answer = await self.execute_raw(key, *words)
+        answer = await self.execute_encoded(key, encode_command(*words))
         if isinstance(answer, RedisError):
             raise self.handle_error(key, answer)
         return answer
 
-    async def execute_raw(self, key: bytes, *words: bytes) -> Answer:
+    def execute_raw(self, key: bytes, *words: bytes) -> Coroutine[Any, Any, Answer]:
         """Send a command and return the answer, even an error. Raises StoreUnavailable."""
+        return self.execute_encoded(key, encode_command(*words))
+
+    def execute_encoded(self, key: bytes, command: bytes) -> Coroutine[Any, Any, Answer]:
+        """Send an encoded command, and return its answer to await, even an error.
+
+        An open connection takes the command before this returns, so that a caller can send several
+        commands and then await them. Awaiting raises StoreUnavailable.
+        """
         connection = self.find_open(key)
-        if connection is None:
+        sent = None if connection is None else connection.send(command)
+        return self._finish(key, command, sent)
+
+    async def _finish(
+        self, key: bytes, command: bytes, sent: asyncio.Future[Answer] | None
+    ) -> Answer:
+        """Return the answer to a command; send it first if no connection was open."""
+        if sent is None:
             self._require_alive()
         try:
-            if connection is None:
+            if sent is None:
                 async with asyncio.timeout(self._deadline):
-                    return await self._servers.execute(key, words)
-            answer = await connection.send(*words)
+                    return await self._servers.execute(key, command)
+            answer = await sent
             if isinstance(answer, RedisError) and self._servers.is_redirect(answer):
                 async with asyncio.timeout(self._deadline):
-                    return await self._servers.follow_redirects(words, answer)
+                    return await self._servers.follow_redirects(command, answer)
         except Exception as error:
             self._mark_lost(key)
             raise StoreUnavailable from error
@@ -102,7 +119,7 @@ class RedisClient:
         self._require_alive()
         try:
             async with asyncio.timeout(self._deadline):
-                answer = await self._bulk_servers.execute(key, words)
+                answer = await self._bulk_servers.execute(key, encode_command(*words))
         except Exception as error:
             self._bulk_servers.drop()
             raise StoreUnavailable from error
@@ -112,30 +129,33 @@ class RedisClient:
 
     def send_nowait(self, key: bytes, *words: bytes) -> None:
         """Send a command on a key without waiting for the answer; the command may be lost."""
-        connection = self.find_open(key)
+        command, connection = encode_command(*words), self.find_open(key)
         if connection is None:
-            self._health.spawn(self._execute_unawaited(key, words), at_once=True)
+            self._health.spawn(self._execute_unawaited(key, command), at_once=True)
         else:
-            answer = connection.send(*words)
-            answer.add_done_callback(partial(self._take_unawaited_answer, key, words))
-            self._health.track(answer)
+            answer = connection.send(command)
+            self._health.tasks.add(answer)
+            answer.add_done_callback(partial(self._take_unawaited_answer, key, command))
 
     async def drain(self) -> None:
         """Wait until the commands of `send_nowait` are answered or lost, and probes have ended."""
         await self._health.wait_background()
 
-    async def _execute_unawaited(self, key: bytes, words: tuple[bytes, ...]) -> None:
+    async def _execute_unawaited(self, key: bytes, command: bytes) -> None:
         with suppress(StoreUnavailable):
-            await self.execute(key, *words)
+            answer = await self.execute_encoded(key, command)
+            if isinstance(answer, RedisError):
+                self.handle_error(key, answer)
 
     def _take_unawaited_answer(
-        self, key: bytes, words: tuple[bytes, ...], answer: asyncio.Future[Answer]
+        self, key: bytes, command: bytes, answer: asyncio.Future[Answer]
     ) -> None:
+        self._health.tasks.discard(answer)
         if answer.cancelled() or answer.exception() is not None:
             self._mark_lost(key)
         elif isinstance(error := answer.result(), RedisError):
             if self._servers.is_redirect(error):
-                self._health.spawn(self._execute_unawaited(key, words), at_once=True)
+                self._health.spawn(self._execute_unawaited(key, command), at_once=True)
             else:
                 self.handle_error(key, error)
 
@@ -178,7 +198,7 @@ class RedisClient:
         """Ask for the key that failed, as a proxy answers pings for dead servers."""
         try:
             key = self._failed_key
-            _check_available(await self._servers.execute(key, (b"EXISTS", key)))
+            _check_available(await self._servers.execute(key, encode_command(b"EXISTS", key)))
         except BaseException:
             self._servers.drop()  # the next check opens a new connection
             raise

@@ -12,6 +12,7 @@ import msgspec
 
 from gateway.settings.errors import Mistake
 from gateway.state.errors import StoreUnavailable
+from gateway.state.redis.commands import encode_command
 from gateway.state.redis.replies import Answer, RedisError
 from gateway.state.redis.scripts import Script, list_script_commands, make_keys
 from gateway.state.redis.server_connection import describe_error
@@ -128,7 +129,7 @@ async def _read_facts(servers: RedisServers, wall: Callable[[], float]) -> _Serv
     """Ask the server that has the keys of the default tenant. Raises any error that occurs."""
 
     async def ask(*words: bytes) -> Answer:
-        return await servers.execute(make_keys("default")[0], words)
+        return await servers.execute(make_keys("default")[0], encode_command(*words))
 
     try:
         info, save_points = await ask(b"INFO"), await ask(b"CONFIG", b"GET", b"save")

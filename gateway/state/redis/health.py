@@ -104,12 +104,9 @@ class RedisHealth:
     def spawn(self, coroutine: Coroutine[Any, Any, None], *, at_once: bool = False) -> None:
         """Run a coroutine in the background; `at_once` runs its first step before returning."""
         # The event loop itself keeps only weak references to tasks.
-        self.track(asyncio.Task(coroutine, loop=asyncio.get_running_loop(), eager_start=at_once))
-
-    def track(self, work: asyncio.Future[Any]) -> None:
-        """Add background work for which `wait_background` waits."""
-        self.tasks.add(work)
-        work.add_done_callback(self.tasks.discard)
+        task = asyncio.Task(coroutine, loop=asyncio.get_running_loop(), eager_start=at_once)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
     async def wait_background(self) -> None:
         """Wait until all background work has ended."""

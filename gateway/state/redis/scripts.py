@@ -13,7 +13,8 @@ from typing import Any
 from urllib.parse import quote
 
 from gateway.state.redis.client import RedisClient
-from gateway.state.redis.replies import RedisError, Reply
+from gateway.state.redis.commands import begin_command, finish_command
+from gateway.state.redis.replies import Answer, RedisError, Reply
 from gateway.state.redis.server_connection import ServerConnection
 
 
@@ -37,7 +38,7 @@ class ScriptRunner(RedisClient):
     """Runs scripts for owners. An owner is the name of a tenant, or None for all tenants."""
 
     def run(self, script: Script, owner: str | None, argument: bytes) -> Coroutine[Any, Any, Reply]:
-        """Run a script for an owner and return the answer. Raises StoreUnavailable."""
+        """Run a script for an owner, and return the answer to await, as `run_on_keys` does."""
         return self.run_on_keys(script, make_keys(owner), argument)
 
     def tell_script(self, script: Script, owner: str | None, argument: bytes) -> None:
@@ -59,24 +60,46 @@ class ScriptRunner(RedisClient):
         redis_key = make_key(make_tag(owner), name)
         return await self.execute(redis_key, command, redis_key, *words)
 
-    async def run_on_keys(self, script: Script, keys: tuple[bytes, ...], argument: bytes) -> Reply:
-        """Run a script on keys of one slot and return the answer. Raises StoreUnavailable.
+    def run_on_keys(
+        self, script: Script, keys: tuple[bytes, ...], argument: bytes
+    ) -> Coroutine[Any, Any, Reply]:
+        """Run a script on keys of one slot, and return the answer to await.
 
-        The client calls the script by its hash, and sends the source if the server lacks it.
+        An open connection takes the call before this returns. The client calls the script by its
+        hash, and sends the source if the server lacks it. Awaiting raises StoreUnavailable.
         """
-        words = (b"%d" % len(keys), *keys, argument)
-        answer = await self.execute_raw(keys[0], b"EVALSHA", script.sha, *words)
+        command = finish_command(_begin_call(script, keys), argument)
+        answering = self.execute_encoded(keys[0], command)
+        return self._read_reply(script, keys, argument, answering)
+
+    async def _read_reply(
+        self,
+        script: Script,
+        keys: tuple[bytes, ...],
+        argument: bytes,
+        answering: Coroutine[Any, Any, Answer],
+    ) -> Reply:
+        """Await the answer to a script's call by hash."""
+        answer = await answering
         if not isinstance(answer, RedisError):
             return answer
         if answer.code != "NOSCRIPT":
             raise self.handle_error(keys[0], answer)
-        return await self.execute(keys[0], b"EVAL", script.source, *words)
+        return await self.execute(
+            keys[0], b"EVAL", script.source, b"%d" % len(keys), *keys, argument
+        )
 
 
 def list_script_commands() -> frozenset[bytes]:
     """Return the commands that the scripts call."""
     sources = [path.read_bytes() for path in Path(__file__).parent.glob("*.lua")]
     return frozenset(name for source in sources for name in _CALLED_COMMAND.findall(source))
+
+
+@lru_cache(maxsize=4096)
+def _begin_call(script: Script, keys: tuple[bytes, ...]) -> bytes:
+    """Return the words of a call by hash before its argument: they are the same for each call."""
+    return begin_command(b"EVALSHA", script.sha, b"%d" % len(keys), *keys)
 
 
 @lru_cache(maxsize=4096)

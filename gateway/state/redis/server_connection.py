@@ -12,15 +12,13 @@ from collections import deque
 from collections.abc import Callable
 from typing import cast
 
-from hiredis import HiredisError, Reader, pack_command
+from hiredis import HiredisError, Reader
 
 from gateway.state.errors import StoreUnavailable
+from gateway.state.redis.commands import encode_command
 from gateway.state.redis.replies import Answer, RedisError
 
-type Words = tuple[bytes, ...]
-
-# The stubs allow only tuples of one item, and only errors that can be raised.
-_pack = cast("Callable[[Words], bytes]", pack_command)
+# The stubs allow only errors that can be raised.
 _make_error = cast("Callable[[str], Exception]", RedisError)
 _INCOMPLETE = object()
 """The value of the parser until an answer is whole."""
@@ -52,17 +50,17 @@ class ServerConnection(asyncio.Protocol):
         """Authenticate if there is a password, and select a database. Raises StoreUnavailable."""
         if password:
             login = (username, password) if username else (password,)
-            answer = await self.send(b"AUTH", *(word.encode() for word in login))
+            answer = await self.send(encode_command(b"AUTH", *[word.encode() for word in login]))
             if isinstance(answer, RedisError):
                 raise StoreUnavailable(answer.describe_login())
         if db:
-            answer = await self.send(b"SELECT", b"%d" % db)
+            answer = await self.send(encode_command(b"SELECT", b"%d" % db))
             if isinstance(answer, RedisError):
                 no_database = f"it has no database {db}"
                 raise StoreUnavailable(no_database if answer.code == "ERR" else answer.describe())
 
-    def send(self, *words: bytes) -> asyncio.Future[Answer]:
-        """Send a command and return a future of its answer, or of StoreUnavailable.
+    def send(self, command: bytes) -> asyncio.Future[Answer]:
+        """Send an encoded command and return a future of its answer, or of StoreUnavailable.
 
         A caller that stops waiting does not cancel the command.
         """
@@ -72,7 +70,7 @@ class ServerConnection(asyncio.Protocol):
             return answer
         if not self._unsent:
             self._loop.call_soon(self._flush)
-        self._unsent.append(_pack(words))
+        self._unsent.append(command)
         due = self._loop.time() + self.deadline
         self._unanswered.append((answer, due))
         if self._timer is None:

@@ -9,9 +9,10 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeGuard
 
 from gateway.state.errors import StoreUnavailable
+from gateway.state.redis.commands import encode_command
 from gateway.state.redis.name_lookup import NameLookup
 from gateway.state.redis.replies import REDIRECT_CODES, Answer, RedisError
-from gateway.state.redis.server_connection import ServerConnection, Words, describe_error
+from gateway.state.redis.server_connection import ServerConnection, describe_error
 from gateway.state.redis.url import Host, RedisAddress, make_ssl_context
 
 _MAX_REDIRECTS = 5
@@ -55,7 +56,7 @@ class RedisServers:
         connection = self._open_by_slot.get(slot)
         return connection if connection is not None and connection.is_open else None
 
-    async def execute(self, key: bytes, words: Words) -> Answer:
+    async def execute(self, key: bytes, command: bytes) -> Answer:
         """Find the server of a key, send it a command, and follow redirections.
 
         Raises StoreUnavailable, OSError and ValueError.
@@ -69,8 +70,8 @@ class RedisServers:
             raise StoreUnavailable("no node of it has the keys")
         connection = await self._connect(self._hosts[slot])
         self._open_by_slot[slot] = connection
-        answer = await connection.send(*words)
-        return await self.follow_redirects(words, answer) if self.is_redirect(answer) else answer
+        answer = await connection.send(command)
+        return await self.follow_redirects(command, answer) if self.is_redirect(answer) else answer
 
     def is_redirect(self, answer: Answer) -> TypeGuard[RedisError]:
         """Return True if an answer is a redirection to follow: in a Cluster, and nowhere else.
@@ -79,7 +80,7 @@ class RedisServers:
         """
         return self._is_cluster and isinstance(answer, RedisError) and answer.code in REDIRECT_CODES
 
-    async def follow_redirects(self, words: Words, answer: Answer) -> Answer:
+    async def follow_redirects(self, command: bytes, answer: Answer) -> Answer:
         """Send a command to where nodes of a Cluster say that its key is. Raises as `execute`."""
         for _ in range(_MAX_REDIRECTS):
             if not self.is_redirect(answer):
@@ -91,10 +92,10 @@ class RedisServers:
             if code == "MOVED":
                 self._hosts[int(slot)] = host
                 self._open_by_slot[int(slot)] = connection
-                answer = await connection.send(*words)
+                answer = await connection.send(command)
             else:
-                asking = connection.send(b"ASKING")
-                answer = await connection.send(*words)
+                asking = connection.send(encode_command(b"ASKING"))
+                answer = await connection.send(command)
                 await asking
         raise StoreUnavailable("its nodes send calls to one another")
 
@@ -151,8 +152,10 @@ class RedisServers:
 
     async def _ask_sentinel(self, host: Host) -> Host:
         """Ask one sentinel for the primary, and return its host."""
-        words = (b"SENTINEL", b"get-master-addr-by-name", self._address.service.encode())
-        reply = await self._ask_once(host, self._address.sentinel_login, words)
+        command = encode_command(
+            b"SENTINEL", b"get-master-addr-by-name", self._address.service.encode()
+        )
+        reply = await self._ask_once(host, self._address.sentinel_login, command)
         if reply is None:
             raise StoreUnavailable("Sentinel does not know the service")
         name, port = reply
@@ -162,17 +165,19 @@ class RedisServers:
         """Ask one node of a Cluster for the slots, and return the host of each."""
         slots: dict[int, Host] = {}
         for first_slot, last_slot, (name, port, *_), *_ in await self._ask_once(
-            host, (self._address.username, self._address.password), (b"CLUSTER", b"SLOTS")
+            host,
+            (self._address.username, self._address.password),
+            encode_command(b"CLUSTER", b"SLOTS"),
         ):
             node = (name.decode() if name else host[0], port)
             slots.update(dict.fromkeys(range(first_slot, last_slot + 1), node))
         return slots
 
-    async def _ask_once(self, host: Host, login: tuple[str, str], words: Words) -> Any:
+    async def _ask_once(self, host: Host, login: tuple[str, str], command: bytes) -> Any:
         """Ask a server on a connection that is closed afterwards. Raises StoreUnavailable."""
         connection = await self._dial(host, login, db=0)
         try:
-            answer = await connection.send(*words)
+            answer = await connection.send(command)
         finally:
             connection.close()
         if isinstance(answer, RedisError):
@@ -227,7 +232,7 @@ class RedisServers:
 async def _require_primary(connection: ServerConnection) -> None:
     """Close a connection that is not to a primary. Raises StoreUnavailable then."""
     try:
-        role = await connection.send(b"ROLE")
+        role = await connection.send(encode_command(b"ROLE"))
         if isinstance(role, list) and role[0] != b"master":
             raise StoreUnavailable("it is no primary any more")  # noqa: TRY301 - closed below
     except BaseException:

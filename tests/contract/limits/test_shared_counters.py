@@ -301,8 +301,14 @@ async def test_a_reservation_that_another_process_settled_is_not_released_again(
     admitted = meter._admit_for_owner
     shared, none = wide(limit=100, amount=60), need("concurrency", limit=0)
 
-    async def late(request: AdmissionRequest, owner: Owner, now: float, extends: int) -> Answer:
-        answer = await admitted(request, owner, now, extends)
+    async def late(
+        request: AdmissionRequest,
+        options: tuple[tuple[CounterDemand, ...], ...],
+        owner: Owner,
+        now: float,
+        extends: int,
+    ) -> Answer:
+        answer = await admitted(request, options, owner, now, extends)
         if owner is None:
             assert await other_process.settle(tenant, of("a"), 0, 10)
         return answer

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.state.errors import StoreUnavailable
+from gateway.state.redis.commands import encode_command
 from gateway.state.redis.replies import RedisError, Reply
 from gateway.state.redis.server_connection import ServerConnection
 
@@ -85,7 +86,7 @@ async def test_the_connection_reads_each_kind_of_reply(
     peer: RedisPeer, data: bytes, reply: Reply
 ) -> None:
     wire = await peer.connect()
-    answer = wire.send(b"x")
+    answer = wire.send(encode_command(b"x"))
     await peer.write(*(data[at : at + 1] for at in range(len(data))))
     assert await answer == reply
     wire.close()
@@ -93,7 +94,7 @@ async def test_the_connection_reads_each_kind_of_reply(
 
 async def test_an_error_reply_is_an_answer(peer: RedisPeer) -> None:
     wire = await peer.connect()
-    answers = [wire.send(b"x") for _ in range(2)]
+    answers = [wire.send(encode_command(b"x")) for _ in range(2)]
     await peer.write(b"-MOVED 5 h:1\r\n-SOME thing\r\n")
     moved, plain_error = [await answer for answer in answers]
     assert isinstance(moved, RedisError)
@@ -107,7 +108,7 @@ async def test_an_error_reply_is_an_answer(peer: RedisPeer) -> None:
 async def test_a_request_is_an_array_of_bulk_strings(peer: RedisPeer) -> None:
     """Requests of one iteration of the event loop are one write."""
     wire = await peer.connect()
-    answers = [wire.send(b"GET", b"", b"a\r\n"), wire.send(b"x")]
+    answers = [wire.send(encode_command(b"GET", b"", b"a\r\n")), wire.send(encode_command(b"x"))]
     expected = b"*3\r\n$3\r\nGET\r\n$0\r\n\r\n$3\r\na\r\n\r\n" + ASKED
     assert await peer.reader.readexactly(len(expected)) == expected
     await peer.write(b":1\r\n:2\r\n")
@@ -121,13 +122,13 @@ async def test_a_request_is_an_array_of_bulk_strings(peer: RedisPeer) -> None:
 )  # fmt: skip
 async def test_an_invalid_reply_closes_the_connection(peer: RedisPeer, data: bytes) -> None:
     wire = await peer.connect()
-    answer = wire.send(b"x")
+    answer = wire.send(encode_command(b"x"))
     await peer.write(data)
     with pytest.raises(StoreUnavailable, match="does not speak the Redis protocol"):
         await answer
     assert not wire.is_open
     with pytest.raises(StoreUnavailable, match="no connection"):
-        await wire.send(b"x")
+        await wire.send(encode_command(b"x"))
 
 
 @given(st.lists(st.sampled_from(LITERAL), min_size=1, max_size=6), st.data())
@@ -138,7 +139,7 @@ def test_any_split_gives_the_same_answers_in_order(
     cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=8)))
 
     async def story(peer: RedisPeer, wire: ServerConnection) -> None:
-        answers = [wire.send(b"x") for _ in parts]
+        answers = [wire.send(encode_command(b"x")) for _ in parts]
         pairs = zip([0, *cuts], [*cuts, len(whole)], strict=True)
         await peer.write(*(whole[start:end] for start, end in pairs))
         assert [await answer for answer in answers] == [reply for _, reply in parts]
@@ -148,7 +149,7 @@ def test_any_split_gives_the_same_answers_in_order(
 
 async def test_a_cancelled_request_does_not_shift_the_answers(peer: RedisPeer) -> None:
     wire = await peer.connect()
-    first_answer, second_answer = wire.send(b"1"), wire.send(b"2")
+    first_answer, second_answer = wire.send(encode_command(b"1")), wire.send(encode_command(b"2"))
     first_answer.cancel()
     await peer.write(b":1\r\n:2\r\n")
     assert await second_answer == 2
@@ -158,12 +159,12 @@ async def test_a_cancelled_request_does_not_shift_the_answers(peer: RedisPeer) -
 async def test_a_reply_without_a_request_closes_the_connection(peer: RedisPeer) -> None:
     """Otherwise the next call would get the answer of another."""
     wire = await peer.connect()
-    answer = wire.send(b"1")
+    answer = wire.send(encode_command(b"1"))
     await peer.write(b":1\r\n:2\r\n")
     assert await answer == 1
     await wire.wait_closed()
     with pytest.raises(StoreUnavailable, match="no connection"):
-        await wire.send(b"2")
+        await wire.send(encode_command(b"2"))
 
 
 @pytest.mark.parametrize("half", [b"", b"$9\r\nabc"])
@@ -171,7 +172,7 @@ async def test_every_waiting_request_fails_when_the_server_closes_the_connection
     peer: RedisPeer, half: bytes
 ) -> None:
     wire = await peer.connect()
-    answers = [wire.send(b"x") for _ in range(3)]
+    answers = [wire.send(encode_command(b"x")) for _ in range(3)]
     await peer.write(half)
     peer.writer.close()
     for answer in answers:
@@ -181,10 +182,10 @@ async def test_every_waiting_request_fails_when_the_server_closes_the_connection
 
 async def test_a_retired_connection_answers_its_running_requests(peer: RedisPeer) -> None:
     wire = await peer.connect()
-    answers = [wire.send(b"x") for _ in range(2)]
+    answers = [wire.send(encode_command(b"x")) for _ in range(2)]
     wire.retire()
     with pytest.raises(StoreUnavailable, match="no connection"):
-        await wire.send(b"x")
+        await wire.send(encode_command(b"x"))
     await peer.write(b":1\r\n:2\r\n")
     assert [await answer for answer in answers] == [1, 2]
     await wire.wait_closed()
@@ -213,14 +214,14 @@ def usable(wire: ServerConnection) -> bool:
 @pytest.mark.jumping_clock
 async def test_the_connection_closes_when_its_oldest_request_times_out(peer: RedisPeer) -> None:
     wire = await peer.connect(deadline=10.0)
-    answer = wire.send(b"x")
+    answer = wire.send(encode_command(b"x"))
     await asyncio.sleep(9.0)
-    later = wire.send(b"y")
+    later = wire.send(encode_command(b"y"))
     await peer.write(b":1\r\n")
     assert await answer == 1
     await asyncio.sleep(9.0)
     assert usable(wire), "the first was answered: its time is not the second's"
-    last = wire.send(b"z")
+    last = wire.send(encode_command(b"z"))
     for waiting in (later, last):
         with pytest.raises(StoreUnavailable, match="no answer in time"):
             await waiting
@@ -233,7 +234,7 @@ async def test_the_connection_closes_when_its_oldest_request_times_out(peer: Red
 async def test_an_answer_that_lies_unread_does_not_count_as_late(peer: RedisPeer) -> None:
     """A process that was busy for long finds its timer due before it has read the answer."""
     wire = await peer.connect(deadline=0.0)
-    answers = [wire.send(b"x"), wire.send(b"y")]
+    answers = [wire.send(encode_command(b"x")), wire.send(encode_command(b"y"))]
     await peer.write(b":1\r\n")
     assert await answers[0] == 1
     await peer.write(b":2\r\n")
@@ -246,7 +247,7 @@ async def test_an_answer_that_lies_unread_does_not_count_as_late(peer: RedisPeer
 async def test_an_idle_connection_stays_open(peer: RedisPeer) -> None:
     wire = await peer.connect(deadline=1.0)
     for number in range(2):
-        answer = wire.send(b"x")
+        answer = wire.send(encode_command(b"x"))
         await peer.write(b":%d\r\n" % number)
         assert await answer == number
         await asyncio.sleep(600.0)
@@ -310,7 +311,7 @@ async def test_a_server_that_refuses_every_command_ends_the_connection(
     peer: RedisPeer, data: bytes, text: str
 ) -> None:
     wire = await peer.connect()
-    answers = [wire.send(b"x") for _ in range(2)]
+    answers = [wire.send(encode_command(b"x")) for _ in range(2)]
     await peer.write(data + b"\r\n")
     for answer in answers:
         with pytest.raises(StoreUnavailable, match=f"^{text}$"):
@@ -327,7 +328,7 @@ def test_any_bytes_of_a_server_are_an_answer_or_close_the_connection(parts: list
     """After the close no caller waits, and no other error is raised."""
 
     async def story(peer: RedisPeer, wire: ServerConnection) -> None:
-        answers = [wire.send(b"x") for _ in range(3)]
+        answers = [wire.send(encode_command(b"x")) for _ in range(3)]
         await peer.write(*parts)
         peer.writer.close()
         results = await asyncio.gather(*answers, return_exceptions=True)

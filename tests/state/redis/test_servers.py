@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.state.errors import StoreUnavailable
+from gateway.state.redis.commands import encode_command
 from gateway.state.redis.server_connection import describe_error
 from gateway.state.redis.servers import RedisServers
 from gateway.state.redis.url import parse_url
@@ -39,7 +40,7 @@ async def answering_port(url: str, deadline: float = 10.0) -> int:
     """Return the port of the server that answers an INFO command."""
     servers = RedisServers(parse_url(url), deadline, deadline)
     try:
-        reply = await servers.execute(KEY, (b"INFO", b"server"))
+        reply = await servers.execute(KEY, encode_command(b"INFO", b"server"))
     finally:
         await servers.close()
     assert isinstance(reply, bytes)
@@ -124,11 +125,11 @@ async def test_the_url_decides_which_certificates_are_trusted(
     servers = RedisServers(parse_url(url, verify=verify), 10.0, 10.0)
     if text:
         with pytest.raises(Exception) as refused:
-            await servers.execute(KEY, (b"GET", KEY))
+            await servers.execute(KEY, encode_command(b"GET", KEY))
         assert describe_error(refused.value) == text
         assert server.commands == []
     else:
-        assert await servers.execute(KEY, (b"GET", KEY)) == b"value"
+        assert await servers.execute(KEY, encode_command(b"GET", KEY)) == b"value"
         assert server.commands[0] == (b"SENTINEL" if path else b"AUTH")
     await servers.close()
     await server.down()
@@ -161,7 +162,7 @@ async def test_a_demoted_primary_that_a_sentinel_names_is_not_used() -> None:
     await server.up()
     servers = RedisServers(parse_url(f"redis+sentinel://127.0.0.1:{server.port}/main"), 10.0, 10.0)
     with pytest.raises(StoreUnavailable, match=r"^it is no primary any more$"):
-        await servers.execute(KEY, (b"GET", KEY))
+        await servers.execute(KEY, encode_command(b"GET", KEY))
     await servers.close()
     await server.down()
 
@@ -175,11 +176,11 @@ async def test_one_sentinel_or_node_that_answers_is_enough() -> None:
     for scheme, path in (("redis+sentinel", "/main"), ("redis+cluster", "")):
         url = f"{scheme}://{hosts},127.0.0.1:{server.port}{path}"
         servers = RedisServers(parse_url(url), 10.0, 10.0)
-        assert await servers.execute(KEY, (b"GET", KEY)) == b"value"
+        assert await servers.execute(KEY, encode_command(b"GET", KEY)) == b"value"
         await servers.close()
         servers = RedisServers(parse_url(f"{scheme}://{hosts}{path}"), 10.0, 10.0)
         with pytest.raises(StoreUnavailable, match=r"^it answers WRONG$"):
-            await servers.execute(KEY, (b"GET", KEY))
+            await servers.execute(KEY, encode_command(b"GET", KEY))
         await servers.close()
     await server.down()
     await stranger.down()
@@ -200,7 +201,7 @@ async def test_a_circle_of_redirections_ends_with_an_error() -> None:
     await server.up()
     servers = RedisServers(parse_url(f"redis+cluster://127.0.0.1:{server.port}"), 10.0, 10.0)
     with pytest.raises(StoreUnavailable, match="send calls to one another"):
-        await servers.execute(KEY, (b"GET", KEY))
+        await servers.execute(KEY, encode_command(b"GET", KEY))
     assert server.commands.count(b"GET") == 6
     await servers.close()
     await server.down()
