@@ -171,7 +171,7 @@ RELATIONS = (
     Relation("40 lines of a pasted log", pasted(_LINES, 40), 0.10),
     Relation("40 lines of a fenced log", fenced(pasted(_LINES, 40)), 0.10),
     Relation("40 lines of a quoted log", quoted(pasted(_LINES, 40)), 0.10),
-    Relation("200 lines of a log before it", placed_before(pasted(_LINES, 200)), 0.20, 0.01),
+    Relation("200 lines of a log before it", placed_before(pasted(_LINES, 200)), 0.20),
     Relation("40 lines of pasted code", pasted_code(40), 0.20),
     Relation("40 lines of fenced code", fenced(pasted_code(40)), 0.20),
     Relation("40 lines of quoted code", quoted(pasted_code(40)), 0.20),
