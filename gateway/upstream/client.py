@@ -31,6 +31,7 @@ from gateway.upstream.http1 import (
     UnwrittenError,
     create_tls_context,
     encode_header_lines,
+    write_rows,
 )
 from gateway.upstream.write_batch import WriteBatch
 
@@ -253,7 +254,7 @@ class ProviderClient:
                 extra_headers += _encode_headers(signature)
                 secret = _find_secret(signature)
             if endpoint.own_route is None:
-                self._write_rows()
+                write_rows(self._write_batch)
                 response = await _send_by_httpx(
                     endpoint, body, extra_headers, timers, head_deadline
                 )
@@ -362,7 +363,7 @@ class ProviderClient:
             return _OwnResponse(
                 provider.name, *await transport.forward(httpx_request, timers, deadline), secret
             )
-        self._write_rows()
+        write_rows(self._write_batch)
         response = await _forward_by_httpx(transport, httpx_request, timers, deadline)
         return _wrap_response(provider.name, response, secret)
 
@@ -468,7 +469,9 @@ class ProviderClient:
         """
         if self._credentials is None or provider.cloud_auth is None:
             raise ValueError(f"nothing signs requests to {provider.name}")
-        self._write_rows()  # now: a refusal of the row meanwhile would reach another request
+        write_rows(
+            self._write_batch
+        )  # now: a refusal of the row meanwhile would reach another request
         try:
             async with asyncio.timeout_at(None if deadline == math.inf else deadline):
                 signer = self._credentials.get_signer(provider.cloud_auth)
@@ -481,11 +484,6 @@ class ProviderClient:
             message = f"The gateway has no credential for {provider.name}. Tell its operator."
             problem = Problem(kind="upstream_auth", message=message, detail=str(error))
         raise ProblemError(problem)
-
-    def _write_rows(self) -> None:
-        """Write the row of a request now. Raises UnwrittenError if that fails."""
-        if self._write_batch is not None and not self._write_batch.flush():
-            raise UnwrittenError("its row was not written")
 
     async def close(self) -> None:
         """Close every transport."""

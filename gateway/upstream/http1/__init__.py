@@ -16,6 +16,7 @@ from gateway.upstream.http1.connection import (
     ProviderConnection,
     StaleConnection,
     UnwrittenError,
+    write_rows,
 )
 from gateway.upstream.http1.pool import ConnectionPool
 from gateway.upstream.http1.request import Fields, encode_header_lines
@@ -36,4 +37,5 @@ __all__ = [
     "UnwrittenError",
     "create_tls_context",
     "encode_header_lines",
+    "write_rows",
 ]  # fmt: skip

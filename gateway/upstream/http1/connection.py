@@ -49,6 +49,12 @@ class UnwrittenError(httpx.LocalProtocolError):
     """A request was not sent, since its row is not written."""
 
 
+def write_rows(write_batch: WriteBatch | None) -> None:
+    """Write the row of a request now, before a wait. Raises UnwrittenError if that fails."""
+    if write_batch is not None and not write_batch.flush():
+        raise UnwrittenError("its row was not written")
+
+
 class ProviderConnection(asyncio.Protocol):
     """A connection and the exchange on it."""
 

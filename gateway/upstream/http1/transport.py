@@ -20,7 +20,7 @@ from gateway.upstream.http1.connection import (
     DirectSink,
     ProviderConnection,
     StaleConnection,
-    UnwrittenError,
+    write_rows,
 )
 from gateway.upstream.http1.pool import ConnectionPool
 from gateway.upstream.http1.request import (
@@ -209,7 +209,7 @@ class Http1Transport(httpx.AsyncBaseTransport):
         pool = route.pool
         connection = None
         if len(body) > MAX_SINGLE_WRITE_BYTES or (connection := pool.acquire_idle()) is None:
-            self._write_rows()  # now: a large body does not go through the write batch
+            write_rows(self._write_batch)  # now: a large body does not go through the write batch
             connection = pool.acquire_idle()
             if connection is None:
                 remaining_seconds = max(deadline - asyncio.get_running_loop().time(), _MIN_TIMEOUT)
@@ -250,7 +250,7 @@ class Http1Transport(httpx.AsyncBaseTransport):
         """
         async with asyncio.timeout_at(deadline):
             pool, message = self._prepare(request)
-            self._write_rows()
+            write_rows(self._write_batch)
             connection = await pool.acquire(
                 connect_timeout=timers.connect, wait_timeout=timers.pool
             )
@@ -271,11 +271,6 @@ class Http1Transport(httpx.AsyncBaseTransport):
         pool = self._pools.get(origin) or self._open_pool(origin)
         proxy = self._proxy if url.scheme == "http" else None
         return pool, encode_request(request, proxy.auth_line if proxy is not None else None)
-
-    def _write_rows(self) -> None:
-        """Write the row of a request now. Raises UnwrittenError if that fails."""
-        if self._write_batch is not None and not self._write_batch.flush():
-            raise UnwrittenError("its row was not written")
 
     def list_pools(self) -> list[ConnectionPool]:
         """Return all pools, so that others can read their counts."""
