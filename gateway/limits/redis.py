@@ -407,9 +407,25 @@ class RedisCounters:
         needs_epoch = True in [demand.needs_seed for option in options for demand in option]
         # Nothing waits between this look and the sending on the same connection.
         epoch = self._epochs.find(owner) if needs_epoch else ""
+        lifetime_micros = max(0, round((request.expires_at - now) * _MICROS_PER_SECOND))
+        seeds = [
+            (field, spent) for seed_owner, field, spent in request.seeds if seed_owner == owner
+        ]
 
         def send(epoch: str) -> Coroutine[Any, Any, Reply]:
-            argument = self._encode_request(request, options, owner, now, extends, epoch)
+            argument = _encode(
+                (
+                    request.id,
+                    self._script_time(now),
+                    lifetime_micros,
+                    extends,
+                    _HOLD_TTL_MICROS,
+                    options[0],
+                    request.fallbacks if len(options) > 1 else (),
+                    seeds,
+                    epoch,
+                )
+            )
             return self._scripts.run(_ADMIT_SCRIPT, owner, argument)
 
         replying = None if epoch is None else send(epoch)
@@ -435,34 +451,6 @@ class RedisCounters:
             replying = None
         await self._epochs.open(owner, now)
         raise StoreUnavailable
-
-    def _encode_request(
-        self,
-        request: AdmissionRequest,
-        options: tuple[tuple[CounterDemand, ...], ...],
-        owner: Owner,
-        now: float,
-        extends: int,
-        epoch: str,
-    ) -> bytes:
-        """Encode the arguments of the script for one owner."""
-        lifetime_micros = max(0, round((request.expires_at - now) * _MICROS_PER_SECOND))
-        seeds = [
-            (field, spent) for seed_owner, field, spent in request.seeds if seed_owner == owner
-        ]
-        return _encode(
-            (
-                request.id,
-                self._script_time(now),
-                lifetime_micros,
-                extends,
-                _HOLD_TTL_MICROS,
-                options[0],
-                request.fallbacks if len(options) > 1 else (),
-                seeds,
-                epoch,
-            )
-        )
 
     def _script_time(self, now: float) -> int:
         """Return the time for scripts in microseconds; 0 is Redis's own clock."""
