@@ -76,7 +76,7 @@ def _read_lines(path: Path, offset: int) -> Iterator[list[bytes]]:
     """Yield whole lines without their ends; a line without an end is left for later."""
     with path.open("rb", buffering=_READ_BYTES) as file:
         file.seek(offset)
-        # Not `split` of what is read: it looks at the bytes one by one.
+        # `readlines`, as `split` looks at the bytes one by one.
         while lines := file.readlines(_READ_BYTES):
             if not lines[-1].endswith(b"\n"):
                 yield [line[:-1] for line in lines[:-1]]

@@ -1,4 +1,4 @@
-"""The personal part of a row, which can be erased and leaves the chain of its file whole.
+"""The personal part of a row. It can be erased, and the chain of the file stays whole.
 
 It is what leads from a row to its end user: hashes of the user and the conversation, and the ids by
 which a provider knows the answer. A line of such a row has a salt too, so that its checksum says

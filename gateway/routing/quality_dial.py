@@ -325,18 +325,8 @@ def load_shipped_reference() -> ReferenceSet:
 
 def _choose(worth: Worth, weights: TierWeights, price: float) -> int:
     """Return the tier that is worth most at a price of quality; the cheapest if several tie."""
+    known_weights = [(weight, tier) for tier, weight in enumerate(weights) if weight is not None]
     if price == math.inf:
-        return min(
-            [
-                (weight, -worth[tier], tier)
-                for tier, weight in enumerate(weights)
-                if weight is not None
-            ]
-        )[-1]
-    return min(
-        [
-            (price * weight - worth[tier], weight, tier)
-            for tier, weight in enumerate(weights)
-            if weight is not None
-        ]
-    )[-1]
+        return min([(weight, -worth[tier], tier) for weight, tier in known_weights])[-1]
+    values = [(price * weight - worth[tier], weight, tier) for weight, tier in known_weights]
+    return min(values)[-1]

@@ -20,8 +20,6 @@ from gateway.routing.classifier.text_features import PLACES, TextFeatures
 from gateway.routing.classifier.text_signals import TextSignals
 
 _MIN_PROBABILITY = 1e-6
-_MAX_PROBABILITY = 1 - _MIN_PROBABILITY
-_MAX_LOGIT = 30.0
 _MIN_REPORTED_EFFECT = 0.1
 """The smallest effect on the logit that the explanation mentions."""
 
@@ -145,13 +143,10 @@ def scale_head(head: FailureHead, factor: float, level: float) -> FailureHead:
 
 def compute_logit(probability: float) -> float:
     """Return the logit of a probability."""
-    if not _MIN_PROBABILITY < probability < _MAX_PROBABILITY:
-        probability = min(max(probability, _MIN_PROBABILITY), _MAX_PROBABILITY)
-    return log(probability / (1 - probability))
+    bounded = min(max(probability, _MIN_PROBABILITY), 1 - _MIN_PROBABILITY)
+    return log(bounded / (1 - bounded))
 
 
 def logistic(logit: float) -> float:
     """Return the probability of a logit."""
-    if not -_MAX_LOGIT < logit < _MAX_LOGIT:
-        logit = max(min(logit, _MAX_LOGIT), -_MAX_LOGIT)
-    return 1 / (1 + exp(-logit))
+    return 1 / (1 + exp(-max(min(logit, 30.0), -30.0)))

@@ -47,7 +47,6 @@ MAX_HEAD_BYTES = 65_536
 """Bytes of headers. Twice as many may come without a byte of the body: trailers, chunk lines."""
 _MIN_INTERIM_STATUS, _SWITCHING_STATUS, _MIN_FINAL_STATUS = 100, 101, 200
 _BODILESS_STATUSES = frozenset({204, 304})
-_FRAMING_HEADERS = frozenset({b"content-length", b"transfer-encoding"})
 _LINE_OVERHEAD = 4
 """Bytes of a header line besides its name and value."""
 _SMALL_HEAD_BYTES = 16_384
@@ -134,29 +133,25 @@ class IncomingResponse(msgspec.Struct, kw_only=True, eq=False):
                 raise httpx.RemoteProtocolError(f"unexpected status {status}")
             self._is_interim = True
             return
-        framing = [field for field in self.fields if field[0] in _FRAMING_HEADERS]
-        is_chunked = False
-        for name, value in framing:
-            if name == b"transfer-encoding":
-                if value.lower() != b"chunked":
-                    raise httpx.RemoteProtocolError("a transfer coding that was not asked for")
-                is_chunked = True
-        if (
-            self._bytes_without_body > _SMALL_HEAD_BYTES
-            and _compute_size(self.fields) > MAX_HEAD_BYTES
-        ):
+        fields = self.fields
+        names = [name for name, _ in fields]
+        lengths = names.count(b"content-length")
+        codings = names.count(b"transfer-encoding")
+        if codings and fields[names.index(b"transfer-encoding")][1].lower() != b"chunked":
+            raise httpx.RemoteProtocolError("a transfer coding that was not asked for")
+        if self._bytes_without_body > _SMALL_HEAD_BYTES and _compute_size(fields) > MAX_HEAD_BYTES:
             raise httpx.RemoteProtocolError("the response's head is too large")
-        if len(framing) > 1:
+        if lengths + codings > 1:
             raise httpx.RemoteProtocolError("the response's length is given twice")
         version = parser.get_http_version()
         if version not in ("1.1", "1.0"):
             raise httpx.RemoteProtocolError(f"HTTP/{version} was not asked for")
         self.status = status
-        self._is_framed = bool(framing) or status in _BODILESS_STATUSES
+        self._is_framed = lengths + codings > 0 or status in _BODILESS_STATUSES
         self.can_keep_alive = (
             self._is_framed
             and parser.should_keep_alive()
-            and not (is_chunked and version == "1.0")  # RFC 9112, 6.1: its framing is faulty
+            and not (codings and version == "1.0")  # RFC 9112, 6.1: its framing is faulty
         )
         self.head_complete = True
         self._bytes_without_body = 0
