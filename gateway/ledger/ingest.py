@@ -1,5 +1,6 @@
 """Read journals in batches for a store, with values that every database can hold."""
 
+import io
 import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping
@@ -73,15 +74,21 @@ def read_batches(
 
 
 def _read_lines(path: Path, offset: int) -> Iterator[list[bytes]]:
-    """Yield whole lines without their ends; a line without an end is left for later."""
-    with path.open("rb", buffering=_READ_BYTES) as file:
+    """Yield whole lines without their ends; a line without an end is left for later.
+
+    A gateway may append to the file meanwhile. `readlines` of the file itself would then return the
+    two halves of a line as lines.
+    """
+    pending_chunks: list[bytes] = []
+    with path.open("rb", buffering=0) as file:
         file.seek(offset)
-        # `readlines`, as `split` looks at the bytes one by one.
-        while lines := file.readlines(_READ_BYTES):
-            if not lines[-1].endswith(b"\n"):
-                yield [line[:-1] for line in lines[:-1]]
-                return
-            yield [line[:-1] for line in lines]
+        while chunk := file.read(_READ_BYTES):
+            pending_chunks.append(chunk)
+            if b"\n" in chunk:
+                # `readlines`, as `split` looks at the bytes one by one.
+                lines = io.BytesIO(b"".join(pending_chunks)).readlines()
+                pending_chunks = [] if lines[-1].endswith(b"\n") else [lines.pop()]
+                yield [line[:-1] for line in lines]
 
 
 def _split_ranges(first_count: int, count: int) -> Iterator[slice]:

@@ -1,7 +1,10 @@
 """Feeding a store from journals: whole lines, a bounded number at a time."""
 
+import io
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,6 +33,50 @@ def test_each_batch_ends_at_the_end_of_a_line(
     (remaining,) = read_batches(path, second.end)
     assert remaining == third
     assert list(read_batches(path, third.end)) == []
+
+
+class GrowingFile(io.RawIOBase):
+    """A file whose writer appends between two reads, also in the middle of a line."""
+
+    def __init__(self, text: bytes, sizes: Iterator[int]) -> None:
+        """`sizes` are the file's sizes in bytes at each read; then it is whole."""
+        self._text, self._sizes, self._position = text, sizes, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, _whence: int = io.SEEK_SET) -> int:
+        self._position = offset
+        return offset
+
+    def readinto(self, buffer: Any) -> int:
+        piece = self._text[self._position : next(self._sizes, None)][: len(buffer)]
+        buffer[: len(piece)] = piece
+        self._position += len(piece)
+        return len(piece)
+
+
+@pytest.mark.parametrize("reads_at_end", [0, 1])
+def test_a_line_that_is_being_written_stays_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reads_at_end: int
+) -> None:
+    rows = [encode_row(entry(name)) for name in ("a", "b", "c")]
+    text, half = b"".join(rows), len(rows[0]) + 100
+    sizes = iter([half] * (1 + reads_at_end))
+
+    def open_file(_: Path, _mode: str, buffering: int) -> io.RawIOBase | io.BufferedReader:
+        growing_file = GrowingFile(text, sizes)
+        return io.BufferedReader(growing_file, buffering) if buffering else growing_file
+
+    monkeypatch.setattr(Path, "open", open_file)
+    batches = list(read_batches(tmp_path / "a.jsonl", 0))
+    if batches[-1].end < len(text):
+        batches += read_batches(tmp_path / "a.jsonl", batches[-1].end)
+    assert [row.id for batch in batches for row in batch.entries] == ["a", "b", "c"]
+    assert {batch.skipped for batch in batches} == {0}
 
 
 @pytest.mark.parametrize(
