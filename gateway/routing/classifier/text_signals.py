@@ -56,6 +56,7 @@ _ERROR_WORDS = r"ERROR|FATAL|CRITICAL|SEVERE|[Ee]rror:|[Ee]xception|panic:|Trace
 _LOG_LINE = re.compile(
     rf"^(?:> ?| {{1,4}})?[\[(<]?(?:{_TIMESTAMP})(?![^\n]*(?:{_ERROR_WORDS}))[^\n]*", re.MULTILINE
 )
+_ERROR = re.compile(_ERROR_WORDS)
 _MARK_RUN = re.compile(rf"^{re.escape(LOG_MARK)}(?:\n{re.escape(LOG_MARK)}$)*", re.MULTILINE)
 _FENCE_BLOCK = re.compile(r"```\w*\n([^`]*)```")
 
@@ -146,7 +147,12 @@ def read_excerpt(text: str) -> tuple[str, bool]:
     The part has `MAX_CHARS` characters at most, and its blocks are folded.
     """
     if len(text) > MAX_CHARS:
-        text = f"{text[: HEAD_CHARS - 1]}\n{text[HEAD_CHARS - MAX_CHARS :]}"
+        tail = text[HEAD_CHARS - MAX_CHARS :]
+        cut_line, _, whole_lines = tail.partition("\n")
+        # Between lines of a log, the end of a line is no prose of the user.
+        if _LOG_LINE.match(whole_lines) and not _ERROR.search(cut_line):
+            tail = whole_lines
+        text = f"{text[: HEAD_CHARS - 1]}\n{tail}"
     if text.count("\n") < MIN_LOG_LINES - 1:  # too few for a log or a block
         return text, False
     return fold_blocks(fold_log_lines(text))

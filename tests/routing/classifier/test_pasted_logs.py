@@ -62,6 +62,27 @@ def test_log_lines_that_report_an_error_stay(wrong: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("cut_line", "rest", "kept"),
+    [
+        ("cache hit for 165", FORMS[0], ""),
+        ("an ERROR in job 165", FORMS[0], "an ERROR in job 165\n"),
+        ("cache hit for 165", "A line of a letter.", "cache hit for 165\n"),
+    ],
+)
+def test_the_rest_of_a_log_line_goes_where_a_long_text_is_cut(
+    cut_line: str, rest: str, kept: str
+) -> None:
+    tail = f"\n{rest}" * 12 + f"\n\n{QUESTION}"
+    text = f"{FORMS[0]}\n" * 100
+    room = text_signals.MAX_CHARS - text_signals.HEAD_CHARS - len(tail) - len(cut_line)
+    tail += " " * room
+    text = f"{text}{FORMS[0]} {cut_line}{tail}"
+    excerpt, _ = text_signals.read_excerpt(text)
+    assert text[-1000:].startswith(cut_line)
+    assert ("165" in excerpt, kept in excerpt) == (bool(kept), True)
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "",
