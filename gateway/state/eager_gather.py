@@ -36,7 +36,8 @@ async def gather_eagerly[A, B, C, D](
 async def await_sent[A](*requests: Coroutine[Any, Any, A]) -> list[A]:
     """Await the answers to requests that are sent already; no task is needed for that.
 
-    If one fails, the later ones are awaited in the background, and their answers are dropped.
+    If one fails, the answers to the later ones are dropped, and what was not sent yet stays unsent:
+    it would come after the end of its call.
     """
     answers: list[A] = []
     for index, request in enumerate(requests, 1):
@@ -46,6 +47,7 @@ async def await_sent[A](*requests: Coroutine[Any, Any, A]) -> list[A]:
             for later_request in requests[index:]:
                 loop = asyncio.get_running_loop()
                 task = asyncio.Task(later_request, loop=loop, eager_start=True)
+                task.cancel()
                 task.add_done_callback(_read_exception)
             raise
     return answers

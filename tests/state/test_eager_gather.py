@@ -83,12 +83,40 @@ async def test_a_failed_request_leaves_no_unread_error_of_the_later_ones(
         answers[0].set_exception(StoreUnavailable())
     with pytest.raises(asyncio.CancelledError if is_cancelled else StoreUnavailable):
         await awaiting
-    answers[1].set_exception(StoreUnavailable())
+    if not answers[1].done():
+        answers[1].set_exception(StoreUnavailable())
     del answers
     for _ in range(3):
         await asyncio.sleep(0)
     assert asyncio.all_tasks() == {asyncio.current_task()}
     assert unread_errors == []
+
+
+@pytest.mark.parametrize("is_cancelled", [True, False])
+async def test_what_a_later_request_has_not_sent_stays_unsent_if_an_earlier_one_fails(
+    *, is_cancelled: bool
+) -> None:
+    loop, sent = asyncio.get_running_loop(), list[str]()
+    first, opening = loop.create_future(), loop.create_future()
+
+    async def open_and_send() -> str:
+        await opening  # as for the epoch of an owner
+        sent.append("later")
+        return "later"
+
+    awaiting = asyncio.create_task(await_sent(receive(first), open_and_send()))
+    await asyncio.sleep(0)
+    if is_cancelled:
+        awaiting.cancel()
+    else:
+        first.set_exception(StoreUnavailable())
+    with pytest.raises(asyncio.CancelledError if is_cancelled else StoreUnavailable):
+        await awaiting
+    if not opening.done():
+        opening.set_result(None)
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert sent == []
 
 
 @pytest.fixture

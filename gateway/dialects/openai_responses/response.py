@@ -13,6 +13,7 @@ from gateway.core.jsonio import Json
 from gateway.dialects.base import ResponseContext, ResponseSummary
 from gateway.dialects.openai_responses.content import Object, count_content_bytes
 from gateway.dialects.openai_responses.errors import (
+    find_error,
     find_problem,
     is_complete,
     is_pending,
@@ -94,7 +95,11 @@ def fold(stream: bytes) -> bytes:
             items[event.get("output_index", len(items))] = event["item"]
         elif isinstance(event.get("response"), dict):
             response |= event["response"]  # hosts leave out at the end what came before
-            if frame.kind in COMPLETE_EVENTS and not is_complete(response):
+            if (
+                frame.kind in COMPLETE_EVENTS
+                and not is_complete(response)
+                and find_error(response) is None
+            ):
                 response["status"] = frame.kind.removeprefix("response.")
     if not response:
         raise LookupError("no event has a response")

@@ -115,6 +115,12 @@ def test_the_last_event_says_how_an_answer_ended_if_its_status_does_not(status: 
     )
 
 
+@pytest.mark.parametrize("status", ["failed", "cancelled"])
+def test_an_answer_that_failed_stays_failed_whatever_its_last_event_is(status: str) -> None:
+    end = event("response.completed", response={"status": status, "output": [MESSAGE]})
+    assert fold(CREATED + end)["status"] == status
+
+
 def test_an_unfolded_answer_has_numbered_events_for_every_item() -> None:
     whole = json.dumps(response(REASONING, RICH, CALL, CUSTOM, SEARCH)).encode()
     stream = DIALECT.unfold(whole, True)
