@@ -195,6 +195,8 @@ class LimitRules:
         self.max_users = max_users
         self.counts_users = any(rule.apart == "user" for rule in self.rules)
         """True if some limits or budgets count each end user apart."""
+        self._counts_tags = any(rule.apart == "tag" or rule.tags is not None for rule in self.rules)
+        """True if some limits or budgets depend on a call's tags."""
         self._user_windows: tuple[Window, ...] = ()
         self._zone = zone
         self._rules_by_name = {(rule.kind, escape(rule.name)): rule for rule in self.rules}
@@ -238,8 +240,11 @@ class LimitRules:
         user: str | None = None,
     ) -> PreparedDemand:
         """Return the demands of a call without its amounts; equal calls share one object."""
+        # Clients may give each call a tag or a user of its own.
         if not self.counts_users:
             user = None
+        if not self._counts_tags:
+            tags = ()
         cache_key = (key, tags, tier, user)
         prepared = self._prepared.get(cache_key)
         if (

@@ -537,6 +537,18 @@ def test_calls_of_different_users_share_their_demands_unless_users_are_counted()
     assert first is not rules.prepare("ann", (), "smart", NOW, None, "b")
 
 
+@pytest.mark.parametrize(
+    ("limit", "share"), [({}, True), ({"tag": "x"}, False), ({"per": "tag"}, False)]
+)
+def test_calls_of_different_tags_share_their_demands_unless_a_limit_reads_tags(
+    limit: dict[str, object], *, share: bool
+) -> None:
+    rules = limits({"requests": "9/m", **limit})
+    first = rules.prepare("ann", ("x",), "smart", NOW, None)
+    assert first is rules.prepare("ann", ("x",), "smart", NOW, None)
+    assert (first is rules.prepare("ann", ("y",), "smart", NOW, None)) == share
+
+
 def test_users_are_counted_in_the_windows_of_their_budgets_or_else_by_day() -> None:
     rules = limits(
         {"name": "a", "usd": 1, "every": "day", "per": "user"},
