@@ -2,8 +2,8 @@
 
 The gateway passes a native answer on byte by byte. `fold` and `unfold` work on the wire's own
 members, so that members which the gateway does not know survive. Text grows from chunk to chunk.
-`fold` never merges a part with anything else in it, a signature above all, but for the pieces of a
-call's arguments. Source: GenerateContentResponse of Google's API reference.
+`fold` never merges a part with anything else in it, a signature of Google's above all, but for the
+pieces of a call's arguments. Source: GenerateContentResponse of Google's API reference.
 """
 
 from collections.abc import Iterable
@@ -20,6 +20,7 @@ from gateway.dialects.gemini.content import (
     has_content_or_end,
     list_objects,
 )
+from gateway.dialects.gemini.reasoning_state import SIGNATURE_MEMBER, Signature
 from gateway.dialects.gemini.schema import ANSWER
 from gateway.dialects.gemini.stream import (
     GeminiStreamFacts,
@@ -157,19 +158,36 @@ def _merge_candidate(merged: Object, candidate: Object) -> None:
 
 
 def _add_parts(parts: list[Object], news: list[Object]) -> None:
-    """Append the parts of the next chunk to those of a candidate."""
-    if parts and news and _is_growing_text(news[0]):
+    """Append the parts of the next chunk to those of a candidate.
+
+    The state that the gateway wrote for a thought joins its text, because Pydantic AI sends no
+    thought back without a text.
+    """
+    if parts and news:
         last, first = parts[-1], news[0]
-        if _is_growing_text(last) and last.get("thought") == first.get("thought"):
-            last["text"] += first["text"]
-            news = news[1:]
-        elif not first["text"]:
+        if _is_growing_text(first):
+            if _is_growing_text(last) and last.get("thought") == first.get("thought"):
+                last["text"] += first["text"]
+                news = news[1:]
+            elif not first["text"]:
+                news = news[1:]
+        elif _is_thought_state(first) and _is_growing_text(last) and last.get("thought"):
+            last[SIGNATURE_MEMBER] = first[SIGNATURE_MEMBER]
             news = news[1:]
     parts += news
 
 
 def _is_growing_text(part: Object) -> bool:
     return part.keys() in _GROWING_MEMBERS and isinstance(part["text"], str)
+
+
+def _is_thought_state(part: Object) -> bool:
+    """True if a part is the state of a thought alone, as `Encoder` writes it."""
+    return (
+        part.keys() == {"text", "thought", SIGNATURE_MEMBER}
+        and part["text"] == ""
+        and Signature(part).maker is not None
+    )
 
 
 def _merge_lists(old: Object, new: Object, names: tuple[str, ...]) -> Object:

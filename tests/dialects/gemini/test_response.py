@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.core.usage import Usage
 from gateway.dialects.gemini import DIALECT
+from gateway.dialects.gemini.reasoning_state import encode_state
 from tests.dialects.gemini.cases import (
     LAST,
     STREAM,
@@ -118,6 +119,18 @@ def test_signed_and_other_parts_stay_separate() -> None:
     assert fold_parts([call], [text("")]) == [call]
     assert fold_parts([call], [text(None)]) == [call, text(None)]  # type: ignore[arg-type]  # odd
     assert fold_parts([text("")], []) == [text("")]
+
+
+def test_the_state_that_the_gateway_wrote_for_a_thought_joins_its_text() -> None:
+    thought, label = text("a", thought=True), encode_state("maker", "state")
+    state = text("", thought=True, thoughtSignature=label)
+    whole = text("a", thought=True, thoughtSignature=label)
+    assert fold_parts([thought], [state]) == [whole]
+    assert fold_parts([thought], [state], [state]) == [whole, state]
+    assert fold_parts([thought], [state], [thought]) == [whole, thought]
+    assert fold_parts([text("a")], [state]) == [text("a"), state]
+    google = text("", thought=True, thoughtSignature="c3RhdGU=")
+    assert fold_parts([thought], [google]) == [thought, google]
 
 
 def test_text_is_never_joined_to_another_part() -> None:
