@@ -224,7 +224,9 @@ class RedisCounters:
         self, tenant: str, ended_calls: Sequence[EndedCall], scopes: Scopes = ALL_SCOPES
     ) -> None:
         """Settle several calls at once; they have reserved nothing of owners outside `scopes`."""
-        for batch in batched(ended_calls, _SETTLE_BATCH):
+        # `batched` allocates a whole batch even for one call, as most settlements have.
+        for start in range(0, len(ended_calls), _SETTLE_BATCH):
+            batch = ended_calls[start : start + _SETTLE_BATCH]
             rows = _encode(
                 [
                     (id, _to_script_amount(tokens), _to_script_amount(micro_usd))
@@ -302,9 +304,9 @@ class RedisCounters:
         if max([demand.amount for demand in demands]) > MAX_NUMBER:
             request = _clamp_amounts(request)
             options = request.options
-        owner_scopes = {*request.held_scopes, *[demand.all_tenants for demand in demands]}
-        if len(owner_scopes) == 1:
-            owner = None if True in owner_scopes else request.tenant
+        scopes = [*request.held_scopes, *[demand.all_tenants for demand in demands]]
+        if not (True in scopes and False in scopes):
+            owner = None if True in scopes else request.tenant
             return await self._admit_for_owner(request, options, owner, now, extends)
         if request.fallbacks:
             return await self._admit_by_option(request, now, extends)
@@ -412,37 +414,37 @@ class RedisCounters:
             (field, spent) for seed_owner, field, spent in request.seeds if seed_owner == owner
         ]
 
-        def send(epoch: str) -> Coroutine[Any, Any, Reply]:
-            argument = _encode(
-                (
-                    request.id,
-                    self._script_time(now),
-                    lifetime_micros,
-                    extends,
-                    _HOLD_TTL_MICROS,
-                    options[0],
-                    request.fallbacks if len(options) > 1 else (),
-                    seeds,
-                    epoch,
-                )
-            )
-            return self._scripts.run(_ADMIT_SCRIPT, owner, argument)
+        parts = (
+            request.id,
+            self._script_time(now),
+            lifetime_micros,
+            extends,
+            _HOLD_TTL_MICROS,
+            options[0],
+            request.fallbacks if len(options) > 1 else (),
+            seeds,
+        )
+        replying = None if epoch is None else self._send(owner, parts, epoch)
+        return self._read_answer(options, owner, now, parts, replying)
 
-        replying = None if epoch is None else send(epoch)
-        return self._read_answer(options, owner, now, send, replying)
+    def _send(
+        self, owner: Owner, parts: tuple[object, ...], epoch: str
+    ) -> Coroutine[Any, Any, Reply]:
+        """Send a request whose argument has these parts before the epoch."""
+        return self._scripts.run(_ADMIT_SCRIPT, owner, _encode((*parts, epoch)))
 
     async def _read_answer(
         self,
         options: tuple[tuple[CounterDemand, ...], ...],
         owner: Owner,
         now: float,
-        send: Callable[[str], Coroutine[Any, Any, Reply]],
+        parts: tuple[object, ...],
         replying: Coroutine[Any, Any, Reply] | None,
     ) -> Answer:
         """Read the answer of an owner; send the request (again) once an epoch is opened."""
         for _ in range(_MAX_EPOCHS):
             if replying is None:
-                replying = send(await self._epochs.open(owner, now))
+                replying = self._send(owner, parts, await self._epochs.open(owner, now))
             reply = await replying
             if reply == 0:
                 return PASSED

@@ -39,18 +39,16 @@ async def await_sent[A](*requests: Coroutine[Any, Any, A]) -> list[A]:
     If one fails, the answers to the later ones are dropped, and what was not sent yet stays unsent:
     it would come after the end of its call.
     """
-    answers: list[A] = []
-    for index, request in enumerate(requests, 1):
-        try:
-            answers.append(await request)
-        except BaseException:
-            for later_request in requests[index:]:
-                loop = asyncio.get_running_loop()
-                task = asyncio.Task(later_request, loop=loop, eager_start=True)
-                task.cancel()
-                task.add_done_callback(_read_exception)
-            raise
-    return answers
+    waiting = iter(requests)
+    try:
+        return [await request for request in waiting]
+    except BaseException:
+        for later_request in waiting:
+            loop = asyncio.get_running_loop()
+            task = asyncio.Task(later_request, loop=loop, eager_start=True)
+            task.cancel()
+            task.add_done_callback(_read_exception)
+        raise
 
 
 def _read_exception(task: asyncio.Task[Any]) -> None:
