@@ -64,7 +64,7 @@ class SealedStore:
 
     def make_name(self, *parts: str) -> str:
         """Make the name of a value. Without the secret, the name reveals nothing of its parts."""
-        first_part, *other_parts = parts
+        first_part, other_parts = parts[0], parts[1:]
         prefix_hash = self._prefix_hashes.get(first_part)
         if prefix_hash is None:
             prefix_hash = self._name_hash.copy()

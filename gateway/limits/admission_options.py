@@ -108,12 +108,11 @@ class HeldDemands(msgspec.Struct, frozen=True):
         if not micro_usd:
             return 0
         reserved: dict[tuple[bool, str], int] = {}
-        for demands in (self.demands, self.shared_demands):
-            for demand in demands:
-                if demand.kind == "usd" and demand.is_hard_money:
-                    counter = demand.all_tenants, demand.field
-                    reserved[counter] = reserved.get(counter, 0) + demand.amount
-        return max(0, micro_usd - min(reserved.values(), default=micro_usd))
+        for demand in (*self.demands, *self.shared_demands):
+            if demand.is_hard_money:
+                counter = demand.all_tenants, demand.field
+                reserved[counter] = reserved.get(counter, 0) + demand.amount
+        return micro_usd - min([micro_usd, *reserved.values()])
 
 
 def find_lower_options(
@@ -205,18 +204,20 @@ def make_request(
     seeds: tuple[tuple[Owner, str, int], ...] = (),
 ) -> AdmissionRequest:
     """Make the request to a store, which allows one of `share_count` equal parts of each limit."""
-    first_demands, *lower_demands = [
-        option.demands if share_count == 1 else _scale_demands(option.demands, share_count)
+    pairs = [
+        (
+            option.ceiling,
+            option.demands if share_count == 1 else _scale_demands(option.demands, share_count),
+        )
         for option in options
     ]
-    pairs = zip(options[1:], lower_demands, strict=True)
     return AdmissionRequest(
         id=call.id,
         tenant=call.key.tenant,
-        demands=first_demands,
+        demands=pairs[0][1],
         expires_at=now + max([option.lifetime for option in options]),
         fallbacks=tuple(
-            [(option.ceiling, demands) for option, demands in pairs if option.ceiling is not None]
+            [(ceiling, demands) for ceiling, demands in pairs[1:] if ceiling is not None]
         ),
         seeds=seeds,
         held_scopes=held_scopes,

@@ -92,8 +92,8 @@ class DemandTemplate:
         if not amounts:
             return self.demands
         demands = list(self.demands)
-        for index, amount in zip(self.variable_indexes, amounts, strict=True):
-            demands[index] = msgspec.structs.replace(demands[index], amount=amount)
+        for number, index in enumerate(self.variable_indexes):
+            demands[index] = msgspec.structs.replace(demands[index], amount=amounts[number])
         return tuple(demands)
 
 

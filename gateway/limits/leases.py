@@ -136,14 +136,17 @@ class Leases:
     def record(self, tenant: str, demands: Sequence[CounterDemand]) -> None:
         """Record that a call has reserved money; counters of end users are never leased."""
         for demand in demands:
-            if demand.kind == "usd" and not is_user_counter(demand.field):
-                key = demand.owner(tenant), demand.field
-                counter = self._counters.get(key)
-                if counter is None:
-                    counter = self._counters[key] = _LeasedCounter(demand)
-                counter.demand = demand
-                counter.amount += demand.amount
-                counter.calls += 1
+            if demand.kind != "usd":
+                continue
+            key = demand.owner(tenant), demand.field
+            counter = self._counters.get(key)
+            if counter is None:
+                if is_user_counter(demand.field):
+                    continue
+                counter = self._counters[key] = _LeasedCounter(demand)
+            counter.demand = demand
+            counter.amount += demand.amount
+            counter.calls += 1
 
     def draw(
         self, call_id: str, tenant: str, demands: Sequence[CounterDemand], lifetime: float
