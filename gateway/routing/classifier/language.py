@@ -65,20 +65,18 @@ def _select_end_signs(lower_text: bytes, words: bytes) -> bytes:
 
     A cut word counts as the piece left of it.
     """
-    shape = lower_text.translate(_LETTER_SHAPE_TABLE)
-    tail_start = len(shape) - _TAIL_CHARS
-    head_words = shape.count(b" a", 0, _HEAD_CHARS) + shape.startswith(b"a")
-    tail_words = shape.count(b" a", tail_start)
+    head = lower_text[: _HEAD_CHARS + 1].translate(_LETTER_SHAPE_TABLE)
+    tail_text = lower_text[-_TAIL_CHARS - 1 :]  # with the character before the tail
+    tail = tail_text.translate(_LETTER_SHAPE_TABLE)
+    head_words = head.count(b" a", 0, _HEAD_CHARS) + head.startswith(b"a")
+    tail_words = tail.count(b" a")
     cut_words = []
-    if shape[_HEAD_CHARS - 1] == shape[_HEAD_CHARS] == _LETTER_BYTE:
+    if head.endswith(b"aa"):
         head_words -= 1
-        cut_words.append(lower_text[shape.rfind(b" ", 0, _HEAD_CHARS) + 1 : _HEAD_CHARS])
-    if shape[tail_start] == _LETTER_BYTE:
-        if shape[tail_start - 1] == _LETTER_BYTE:
-            tail_word_end = shape.find(b" ", tail_start)
-            cut_words.append(lower_text[tail_start : tail_word_end if tail_word_end > 0 else None])
-        else:
-            tail_words += 1
+        cut_words.append(lower_text[head.rfind(b" ") + 1 : _HEAD_CHARS])
+    if tail.startswith(b"aa"):
+        tail_word_end = tail.find(b" ")
+        cut_words.append(tail_text[1 : tail_word_end if tail_word_end > 0 else None])
     cut_word_signs = bytes([WORD_SIGNS.get(word, 0) for word in cut_words])
     return words[:head_words] + words[len(words) - tail_words :] + cut_word_signs
 
@@ -164,9 +162,8 @@ _WIDTH = _POINT_BITS * len(LANGUAGES) // 8
 _UNPACK_POINTS = Struct(f"<{len(LANGUAGES)}H").unpack
 _ZEROS = repeat(0)
 _WORD_PATTERN = re.compile(r"[^\W\d_]+")
-_LETTER_BYTE = 97
 _LETTER_SHAPE_TABLE = bytes(
-    _LETTER_BYTE if byte in b"abcdefghijklmnopqrstuvwxyz" else 32 for byte in range(256)
+    97 if byte in b"abcdefghijklmnopqrstuvwxyz" else 32 for byte in range(256)
 )
 _LETTER_TABLE = bytes(byte if byte in b"abcdefghijklmnopqrstuvwxyz" else 32 for byte in range(256))
 _SCRIPTS = {
