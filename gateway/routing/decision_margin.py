@@ -30,12 +30,9 @@ def _compare_worths(score: Score, terms: DialTerms, lab: Lab, timestamp: float) 
     costs = quality_dial.find_costs(lab, timestamp, terms.tokens)
     if not terms.price or costs is None:
         return math.inf
+    worth = quality_dial.estimate_worth(score)
     worths = [
-        worth - terms.price * weight
-        for worth, weight in zip(
-            quality_dial.estimate_worth(score), quality_dial.weigh_costs(costs), strict=True
-        )
-        if weight is not None
+        worth[tier] - terms.price * weight for weight, tier in quality_dial.weigh_costs(costs)
     ]
     best, second = sorted(worths, reverse=True)[:2]  # costs that differ are of several tiers
     return best - second

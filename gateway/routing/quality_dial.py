@@ -42,8 +42,8 @@ type TierRates = tuple[float | None, ...]
 """The rate of output by tier, in USD per million; None for a tier that the lab does not have."""
 type TierCosts = tuple[float | None, ...]
 """The expected cost of an answer by tier, in USD; None for a tier that the lab does not have."""
-type TierWeights = tuple[float | None, ...]
-"""The weight of costs by tier; None for a tier that the lab does not have."""
+type TierWeights = tuple[tuple[float, int], ...]
+"""The weight of costs, and the index of the tier, for each tier that the lab has."""
 USUAL_TOKENS: TierTokens = tuple(EXPECTED_OUTPUT_TOKENS[tier] for tier in TIERS)
 
 
@@ -256,7 +256,11 @@ def weigh_costs(costs: TierCosts) -> TierWeights:
     root, fewer of the written prompts get their tier, most of all at labs whose smart tier costs
     little.
     """
-    return tuple(None if cost is None else math.log1p(cost / _LEAST_COST) for cost in costs)
+    return tuple(
+        (math.log1p(cost / _LEAST_COST), tier)
+        for tier, cost in enumerate(costs)
+        if cost is not None
+    )
 
 
 @lru_cache(maxsize=256)
@@ -305,11 +309,11 @@ def _rank_steps(
 
 def _find_next_step(worth: Worth, weights: TierWeights, tier: int) -> tuple[float, int] | None:
     """Return the first step up as the price of quality falls: the price and the dearer tier."""
-    tier_weight = weights[tier] or 0.0
+    tier_weight = next(weight for weight, index in weights if index == tier)
     steps = [
-        ((quality - worth[tier]) / (weight - tier_weight), next_tier)
-        for next_tier, (quality, weight) in enumerate(zip(worth, weights, strict=True))
-        if weight is not None and weight > tier_weight and quality > worth[tier]
+        ((worth[index] - worth[tier]) / (weight - tier_weight), index)
+        for weight, index in weights
+        if weight > tier_weight and worth[index] > worth[tier]
     ]
     return max(steps, default=None)
 
@@ -325,8 +329,6 @@ def load_shipped_reference() -> ReferenceSet:
 
 def _choose(worth: Worth, weights: TierWeights, price: float) -> int:
     """Return the tier that is worth most at a price of quality; the cheapest if several tie."""
-    known_weights = [(weight, tier) for tier, weight in enumerate(weights) if weight is not None]
     if price == math.inf:
-        return min([(weight, -worth[tier], tier) for weight, tier in known_weights])[-1]
-    values = [(price * weight - worth[tier], weight, tier) for weight, tier in known_weights]
-    return min(values)[-1]
+        return min([(weight, -worth[tier], tier) for weight, tier in weights])[-1]
+    return min([(price * weight - worth[tier], weight, tier) for weight, tier in weights])[-1]

@@ -56,10 +56,8 @@ def test_with_the_dial_a_score_without_margin_is_between_two_tiers(score: Score)
     costs = quality_dial.find_costs(PRICED_LAB, 0.0, terms.tokens)
     assert costs is not None
     worths = {
-        tier: worth - (terms.price or 0) * (weight or 0)
-        for tier, worth, weight in zip(
-            TIERS, quality_dial.estimate_worth(score), quality_dial.weigh_costs(costs), strict=True
-        )
+        TIERS[tier]: quality_dial.estimate_worth(score)[tier] - (terms.price or 0) * weight
+        for weight, tier in quality_dial.weigh_costs(costs)
     }
     margin = find_margin(router, decision, 0.0)
     assert decision.tier is not None

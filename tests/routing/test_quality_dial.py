@@ -18,7 +18,14 @@ from gateway.core.rates import Rates
 from gateway.core.target import TIERS, Lab, Target
 from gateway.dialects import OPENAI_CHAT
 from gateway.routing import quality_dial
-from gateway.routing.quality_dial import OwnTokens, OwnTraffic, ReferenceSet, TierCosts, Worth
+from gateway.routing.quality_dial import (
+    OwnTokens,
+    OwnTraffic,
+    ReferenceSet,
+    TierCosts,
+    TierWeights,
+    Worth,
+)
 from gateway.routing.router import Router, decide
 from tests.routing import world
 
@@ -211,19 +218,19 @@ RISING = Worth(0.2, 0.6, 0.7)
 @pytest.mark.parametrize(
     ("worth", "weights", "tier", "step"),
     [
-        (RISING, (1.0, 3.0, 8.0), 0, (0.2, 1)),  # 0.4 for 2, not 0.5 for 7
-        (RISING, (1.0, 3.0, 8.0), 1, (0.02, 2)),
-        (RISING, (1.0, 3.0, 8.0), 2, None),
-        (RISING, (1.0, 3.0, 2.0), 0, (0.5, 2)),
-        (RISING, (0.0, 2.0, None), 0, (0.2, 1)),
-        (RISING, (1.0, None, 6.0), 0, (0.1, 2)),
-        (RISING, (1.0, 1.0, 6.0), 0, (0.1, 2)),  # as cheap, so no step
-        (RISING, (5.0, 1.0, None), 0, None),  # better and cheaper, so no step
-        (Worth(0.5, 0.5, 0.5), (1.0, 2.0, 3.0), 0, None),
+        (RISING, ((1.0, 0), (3.0, 1), (8.0, 2)), 0, (0.2, 1)),  # 0.4 for 2, not 0.5 for 7
+        (RISING, ((1.0, 0), (3.0, 1), (8.0, 2)), 1, (0.02, 2)),
+        (RISING, ((1.0, 0), (3.0, 1), (8.0, 2)), 2, None),
+        (RISING, ((1.0, 0), (3.0, 1), (2.0, 2)), 0, (0.5, 2)),
+        (RISING, ((0.0, 0), (2.0, 1)), 0, (0.2, 1)),
+        (RISING, ((1.0, 0), (6.0, 2)), 0, (0.1, 2)),
+        (RISING, ((1.0, 0), (1.0, 1), (6.0, 2)), 0, (0.1, 2)),  # as cheap, so no step
+        (RISING, ((5.0, 0), (1.0, 1)), 0, None),  # better and cheaper, so no step
+        (Worth(0.5, 0.5, 0.5), ((1.0, 0), (2.0, 1), (3.0, 2)), 0, None),
     ],
 )
 def test_the_next_step_is_the_tier_that_gains_most_for_its_cost(
-    worth: Worth, weights: tuple[float | None, ...], tier: int, step: tuple[float, int] | None
+    worth: Worth, weights: TierWeights, tier: int, step: tuple[float, int] | None
 ) -> None:
     found = quality_dial._find_next_step(worth, weights, tier)
     assert (found is None) == (step is None)
@@ -234,10 +241,10 @@ def test_the_next_step_is_the_tier_that_gains_most_for_its_cost(
 
 @pytest.mark.parametrize(
     ("weights", "tier"),
-    [((1.0, 2.0, 3.0), 0), ((3.0, 1.0, None), 1), ((None, 2.0, 1.0), 2)],
+    [(((1.0, 0), (2.0, 1), (3.0, 2)), 0), (((3.0, 0), (1.0, 1)), 1), (((2.0, 1), (1.0, 2)), 2)],
 )
 def test_of_equal_tiers_the_one_with_the_least_weight_is_chosen(
-    weights: tuple[float | None, ...], tier: int
+    weights: TierWeights, tier: int
 ) -> None:
     for quality_price in (0.0, 0.5):
         assert quality_dial._choose(Worth(0.9, 0.9, 0.9), weights, quality_price) == tier
