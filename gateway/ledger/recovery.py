@@ -135,7 +135,6 @@ class _Call:
     def __init__(self) -> None:
         self.intents: dict[IntentRow, None] = {}
         self.failed_attempts: dict[AttemptRow, None] = {}
-        self.has_final_row = False
 
 
 def read_open_calls(folder: Path) -> list[FinalRow]:
@@ -169,19 +168,22 @@ def _find_open_calls(
     Each segment that nobody writes has a chain reader, which learns of its end.
     """
     calls: dict[str, _Call] = {}
+    ended_ids: set[str] = set()
+    """The calls with a final row. Of these nothing else is kept: a segment has many thousands."""
     # Read all before any is closed: a call may start in one segment and end in the next.
     for path, chain_reader in segments:
         for row, _ in read_rows(path, chain_reader=chain_reader):
             match row:
-                case IntentRow():
+                case IntentRow() if row.id not in ended_ids:
                     calls.setdefault(row.id, _Call()).intents[row] = None
-                case AttemptRow():
+                case AttemptRow() if row.id not in ended_ids:
                     calls.setdefault(row.id, _Call()).failed_attempts[row] = None
                 case FinalRow():
-                    calls.setdefault(row.id, _Call()).has_final_row = True
+                    ended_ids.add(row.id)
+                    calls.pop(row.id, None)
                     ended_rows.append(row)
     for call in calls.values():
-        if call.intents and not call.has_final_row:
+        if call.intents:
             yield _build_crash_row(call)
 
 

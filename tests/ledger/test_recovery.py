@@ -2,6 +2,7 @@
 
 import os
 import random
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
@@ -24,7 +25,7 @@ from gateway.ledger.journal import (
 from gateway.ledger.recovery import Recovered, read_open_calls, recover
 from gateway.ledger.store import open_store
 from tests.ledger.conftest import Start
-from tests.ledger.rows import attempt, entry, intent, reprice
+from tests.ledger.rows import attempt, entry, intent, reprice, sealed
 
 
 def all_rows(folder: Path) -> list[Row]:
@@ -216,6 +217,24 @@ def test_open_calls_are_those_of_running_and_dead_processes(
     gone = tmp_path / "gone.jsonl"
     monkeypatch.setattr("gateway.ledger.recovery.list_segments", lambda _: [gone])
     assert read_open_calls(tmp_path) == []
+
+
+def test_open_calls_are_found_without_keeping_the_rows_of_those_that_have_ended(
+    tmp_path: Path,
+) -> None:
+    """After each loss of Redis a gateway looks for open calls, in segments of many thousands."""
+    names = [f"call-{number}" for number in range(3_000)]
+    rows = [row for name in names for row in (intent(name), attempt(name), entry(name))]
+    dead(tmp_path, "a", sealed(*rows, intent("open"), entry("early"), intent("early")))
+    read_open_calls(tmp_path)
+    tracemalloc.start()
+    try:
+        open_rows = read_open_calls(tmp_path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert [row.id for row in open_rows] == ["open"]
+    assert peak < 250 * len(names)  # bytes; with the rows of all calls 1,860
 
 
 def test_an_attempt_that_was_copied_to_the_next_segment_counts_once(tmp_path: Path) -> None:
