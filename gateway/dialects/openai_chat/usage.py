@@ -19,6 +19,7 @@ from gateway.core import jsonio
 from gateway.core.jsonio import Json
 from gateway.core.usage import (
     Usage,
+    parse_count,
     parse_service_tier,
     parse_usd,
     read_counts,
@@ -81,20 +82,18 @@ def _find_elsewhere(value: dict[str, Json]) -> dict[str, Json] | None:
 
 def read(usage: dict[str, Json]) -> Usage | None:
     """Read one usage object; None if it counts nothing."""
-    counts = read_counts(usage)
-    prompt, completion = counts.get("prompt_tokens"), counts.get("completion_tokens")
+    prompt = parse_count(usage.get("prompt_tokens"))
+    completion = parse_count(usage.get("completion_tokens"))
     if prompt is None and completion is None:
         return None
-    prompt_details = read_counts(usage.get("prompt_tokens_details"))
-    completion_details = read_counts(usage.get("completion_tokens_details"))
-    cache_read = prompt_details.get("cached_tokens")
-    if cache_read is None:
-        cache_read = _find_cached(counts)
-    cache_written = prompt_details.get(
-        "cache_write_tokens", counts.get("cache_creation_input_tokens")
+    prompt_details = _as_dict(usage.get("prompt_tokens_details"))
+    completion_details = _as_dict(usage.get("completion_tokens_details"))
+    cache_read = _find_cached(usage, prompt_details)
+    cache_written = _read_count(
+        prompt_details, "cache_write_tokens", usage, "cache_creation_input_tokens"
     )
-    reasoning = completion_details.get("reasoning_tokens", counts.get("reasoning_tokens"))
-    total = counts.get("total_tokens")
+    reasoning = _read_count(completion_details, "reasoning_tokens", usage, "reasoning_tokens")
+    total = parse_count(usage.get("total_tokens"))
     surplus = None  # tokens of the total beyond both sides
     if total is not None and prompt is not None and completion is not None:
         surplus = total - prompt - completion
@@ -122,7 +121,7 @@ def read(usage: dict[str, Json]) -> Usage | None:
         ):
             output, reasoning = split_output(completion, reasoning, surplus)
     tools, billed = billing.read_billing(usage)
-    media = _sum_media(counts, prompt_details, completion_details)
+    media = _sum_media(usage, prompt_details, completion_details)
     if audio:
         media = {"input_audio": audio} | media
     return Usage(
@@ -132,9 +131,7 @@ def read(usage: dict[str, Json]) -> Usage | None:
         output=output,
         reasoning=reasoning,
         tools=tools,
-        media=add_cached_media(media, _as_dict(usage.get("prompt_tokens_details")), cache_read)
-        if media
-        else media,
+        media=add_cached_media(media, prompt_details, cache_read),
         billed=billed,
     )
 
@@ -142,16 +139,16 @@ def read(usage: dict[str, Json]) -> Usage | None:
 def read_media(usage: Mapping[str, Json]) -> dict[str, int]:
     """Return the tokens that are not text."""
     return _sum_media(
-        read_counts(usage),
-        read_counts(usage.get("prompt_tokens_details")),
-        read_counts(usage.get("completion_tokens_details")),
+        usage,
+        _as_dict(usage.get("prompt_tokens_details")),
+        _as_dict(usage.get("completion_tokens_details")),
     )
 
 
 def _sum_media(
-    counts: Mapping[str, int],
-    prompt_details: Mapping[str, int],
-    completion_details: Mapping[str, int],
+    usage: Mapping[str, Json],
+    prompt_details: Mapping[str, Json],
+    completion_details: Mapping[str, Json],
 ) -> dict[str, int]:
     """Sum the tokens that are not text. Cerebras counts those of images outside the details."""
     input_counts = [
@@ -164,8 +161,8 @@ def _sum_media(
         for name, modality in MEDIA_MEMBERS
         if completion_details.get(name)
     ]
-    if "image_tokens" in counts and not prompt_details.get("image_tokens"):
-        input_counts.append(("image", counts["image_tokens"]))
+    if "image_tokens" in usage and not parse_count(prompt_details.get("image_tokens")):
+        input_counts.append(("image", usage["image_tokens"]))
     if not input_counts and not output_counts:
         return {}
     return sum_media_tokens("input", input_counts) | sum_media_tokens("output", output_counts)
@@ -187,12 +184,21 @@ def _read_lifetimes(usage: Mapping[str, Json], written: int) -> dict[str, int]:
     return {**by_lifetime, "": rest} if rest else by_lifetime
 
 
-def _find_cached(counts: Mapping[str, int]) -> int | None:
-    """Return the cached tokens of a host that counts them beside the prompt."""
-    for name in _CACHED_MEMBERS:
-        if name in counts:
-            return counts[name]
-    return None
+def _find_cached(usage: Mapping[str, Json], prompt_details: Mapping[str, Json]) -> int | None:
+    """Return the cached tokens; some hosts count them beside the prompt's details."""
+    cached = parse_count(prompt_details.get("cached_tokens"))
+    if cached is not None:
+        return cached
+    counts = [parse_count(usage[name]) for name in _CACHED_MEMBERS if name in usage]
+    return next((count for count in counts if count is not None), None)
+
+
+def _read_count(
+    details: Mapping[str, Json], name: str, usage: Mapping[str, Json], usage_name: str
+) -> int | None:
+    """Return a count of the details; of the usage itself if the details have none."""
+    count = parse_count(details.get(name))
+    return parse_count(usage.get(usage_name)) if count is None else count
 
 
 def _as_dict(value: Json) -> dict[str, Json]:
