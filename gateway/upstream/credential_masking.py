@@ -5,6 +5,7 @@ too. It may be a common word, such as the `none` and `ollama` that people give t
 keys, and an error must stay readable.
 """
 
+import functools
 import re
 
 import msgspec
@@ -18,6 +19,9 @@ _MAX_SPELLED = 128
 """Characters of a credential that the pattern spells. The rest of a cloud's token, which may have
 4,000, is what tokens consist of: to compile 4,000 would hold the event loop for half a second."""
 _REST = r"[\w.~+/=%\\-]*"
+_MAX_PATTERNS = 64
+"""The number of credentials whose patterns are kept: each answer with an id of its request asks for
+one."""
 _MAX_BACKSLASHES = 8
 """The most backslashes before a character: JSON within JSON, a few levels deep."""
 
@@ -46,6 +50,7 @@ def mask_problem(secret: str, provider_problem: Problem) -> Problem:
     return msgspec.structs.replace(provider_problem, body=masked_body, message=message)
 
 
+@functools.lru_cache(_MAX_PATTERNS)
 def _compile_pattern(secret: str) -> re.Pattern[str]:
     """Return a pattern for a credential in plain text, in JSON a few levels deep, and in a URL."""
     spelled = "".join(map(_spell_character, secret[:_MAX_SPELLED]))
