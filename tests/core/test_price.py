@@ -534,3 +534,8 @@ def test_images_in_a_prompt_cost_as_text_and_audio_has_an_unknown_cost() -> None
     used = Usage(input=1_000_000, output=0, media={"input_image": 900_000})
     assert compute_cost(used, PLAIN) == Decimal(2)
     assert compute_cost(msgspec.structs.replace(used, media={"input_audio": 1}), PLAIN) is None
+
+
+def test_the_rate_of_output_for_comparisons_is_a_float_or_unknown() -> None:
+    assert Rates(output=Decimal("3.5")).output_float == 3.5
+    assert Rates(input=Decimal(1)).output_float is None
