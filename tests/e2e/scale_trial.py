@@ -144,7 +144,7 @@ def trial(
         _ledger(place, result, bills)
         for gateway in place.gateways:
             lines = (gateway.folder / "log").read_text().splitlines()
-            marks = ("Traceback", '"bug"', '"event":"ledger","error"')
+            marks = ("Traceback", '"bug"', "StoreError", '"event":"ledger","error"')
             result.wrong += [line for line in lines if any(mark in line for mark in marks)]
     return result
 
