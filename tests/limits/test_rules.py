@@ -549,6 +549,16 @@ def test_calls_of_different_tags_share_their_demands_unless_a_limit_reads_tags(
     assert (first is rules.prepare("ann", ("y",), "smart", NOW, None)) == share
 
 
+def test_only_so_many_prepared_demands_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.limits.rules._MAX_PREPARED", 2)
+    rules = limits({"requests": "9/m"})
+    first = rules.prepare("ann", (), "smart", NOW, None)
+    rules.prepare("bob", (), "smart", NOW, None)
+    assert rules.prepare("ann", (), "smart", NOW, None) is first
+    rules.prepare("cid", (), "smart", NOW, None)
+    assert rules.prepare("ann", (), "smart", NOW, None) is not first
+
+
 def test_users_are_counted_in_the_windows_of_their_budgets_or_else_by_day() -> None:
     rules = limits(
         {"name": "a", "usd": 1, "every": "day", "per": "user"},
