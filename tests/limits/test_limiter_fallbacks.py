@@ -316,7 +316,7 @@ async def forever(_: Owner, __: CounterDemand) -> int:
 
 def test_the_limiters_caches_of_demands_and_prices_are_bounded() -> None:
     """Clients choose tags freely, and each configuration brings new prices."""
-    rules = LimitRules([limit(requests="9/m")], [], UTC)
+    rules = LimitRules([limit(requests="9/m", per="tag")], [], UTC)
     for number in range(5_000):
         rules.make_demands(
             key="k", tags=(f"{number}",), tier="fast", now=1e9, tokens=1, micro_usd=1
