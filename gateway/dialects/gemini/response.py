@@ -158,23 +158,27 @@ def _merge_candidate(merged: Object, candidate: Object) -> None:
 
 
 def _add_parts(parts: list[Object], news: list[Object]) -> None:
-    """Append the parts of the next chunk to those of a candidate.
+    """Append the parts of the next chunk to those of a candidate."""
+    if parts and news and _join_part(parts[-1], news[0]):
+        news = news[1:]
+    parts += news
+
+
+def _join_part(last: Object, part: Object) -> bool:
+    """Join a part to the last one of a candidate. Return True if it needs no place of its own.
 
     The state that the gateway wrote for a thought joins its text, because Pydantic AI sends no
     thought back without a text.
     """
-    if parts and news:
-        last, first = parts[-1], news[0]
-        if _is_growing_text(first):
-            if _is_growing_text(last) and last.get("thought") == first.get("thought"):
-                last["text"] += first["text"]
-                news = news[1:]
-            elif not first["text"]:
-                news = news[1:]
-        elif _is_thought_state(first) and _is_growing_text(last) and last.get("thought"):
-            last[SIGNATURE_MEMBER] = first[SIGNATURE_MEMBER]
-            news = news[1:]
-    parts += news
+    if _is_growing_text(part):
+        if not _is_growing_text(last) or last.get("thought") != part.get("thought"):
+            return not part["text"]
+        last["text"] += part["text"]
+        return True
+    if _is_thought_state(part) and _is_growing_text(last) and last.get("thought"):
+        last[SIGNATURE_MEMBER] = part[SIGNATURE_MEMBER]
+        return True
+    return False
 
 
 def _is_growing_text(part: Object) -> bool:
