@@ -27,8 +27,7 @@ async def gather_eagerly[A, B, C, D](
     except BaseException:
         for task in tasks:
             if task is not None:
-                task.cancel()
-                task.add_done_callback(_read_exception)
+                _abandon(task)
         raise
     return a, b, c, d
 
@@ -45,10 +44,14 @@ async def await_sent[A](*requests: Coroutine[Any, Any, A]) -> list[A]:
     except BaseException:
         for later_request in waiting:
             loop = asyncio.get_running_loop()
-            task = asyncio.Task(later_request, loop=loop, eager_start=True)
-            task.cancel()
-            task.add_done_callback(_read_exception)
+            _abandon(asyncio.Task(later_request, loop=loop, eager_start=True))
         raise
+
+
+def _abandon(task: asyncio.Task[Any]) -> None:
+    """Cancel a task that nobody awaits any more."""
+    task.cancel()
+    task.add_done_callback(_read_exception)
 
 
 def _read_exception(task: asyncio.Task[Any]) -> None:
