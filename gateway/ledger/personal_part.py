@@ -1,9 +1,9 @@
 """The personal part of a row. It can be erased, and the chain of the file stays whole.
 
 It is what leads from a row to its end user: hashes of the user and the conversation, and the ids by
-which a provider knows the answer. A line of such a row has a salt too, so that its checksum says
-nothing of what was erased: nobody knows the salt any more. Erased values become null or empty, with
-spaces up to their former length. In place of the salt stands `kept`, the CRC-32 of the line so far
+which a provider knows the answer. A line of such a row has a salt too. The erasure removes it, so
+that the checksum does not reveal the erased values. Erased values become null or empty, with spaces
+up to their former length. In place of the salt stands `kept`, the CRC-32 of the line so far
 without the values. So the line stays where it is, and its number and checksum stay in the chain;
 `kept` shows that nothing else has changed. Lines that earlier versions wrote have `kept` at once.
 """

@@ -469,9 +469,8 @@ class ProviderClient:
         """
         if self._credentials is None or provider.cloud_auth is None:
             raise ValueError(f"nothing signs requests to {provider.name}")
-        write_rows(
-            self._write_batch
-        )  # now: a refusal of the row meanwhile would reach another request
+        # Now: a refusal of the row meanwhile would reach another request.
+        write_rows(self._write_batch)
         try:
             async with asyncio.timeout_at(None if deadline == math.inf else deadline):
                 signer = self._credentials.get_signer(provider.cloud_auth)
